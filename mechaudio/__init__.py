@@ -1,0 +1,1 @@
+"""Mechanistic interpretability of large audio language models."""

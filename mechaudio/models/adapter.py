@@ -1,0 +1,114 @@
+"""What differs between audio LLM classes, as data.
+
+Every family is one frozen `Adapter`: where its parts are, what its audio token is called, how its tokens fall in time. Paths are
+relative to the transformers module and written down, never guessed; they are proven when a model is opened.
+
+Conventions: paths are dotted, `None` says that the class has no such part; samples are at `sampling_rate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A list of transformer layers and the names of the parts inside each of them.
+
+    Attributes:
+        layers: Path of the list of layers.
+        attention: The attention module inside a layer.
+        mid_norm: The module inside a layer whose input is the residual stream between attention and MLP.
+        mlp: The module inside a layer whose output is what the MLP adds to the residual stream.
+        norm: Path of the norm after the last layer.
+        config: Attribute of the network's config that holds this stack's own config.
+        layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie behind
+            one another as `[position, d_model]` and attention is confined to windows.
+    """
+
+    layers: str
+    attention: str
+    mid_norm: str
+    mlp: str
+    norm: str
+    config: str
+    layout: Literal["batch", "packed"] = "batch"
+
+
+@dataclass(frozen=True)
+class TokenTiming:
+    """`tokens` audio tokens are made from every `samples` samples of the recording, evenly.
+
+    Attributes:
+        samples: Length of a chunk in samples.
+        tokens: Audio tokens made from one chunk.
+        window: Samples that one encoder window holds; longer clips are cut or split, as `long_clips` says.
+        long_clips: What the family's processor does past the window: `cut` (the rest is lost) or `split` (into windows).
+        pads_to_window: Whether short clips are padded to a whole window *and* the padding becomes tokens.
+    """
+
+    samples: int
+    tokens: int
+    window: int
+    long_clips: Literal["cut", "split"]
+    pads_to_window: bool = False
+
+    @property
+    def milliseconds(self) -> float:
+        """Milliseconds of sound per audio token, at 16 kHz."""
+        return self.samples / self.tokens / 16.0
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The facts about one transformers class.
+
+    Attributes:
+        family: `config.model_type` of the class.
+        network_class: Name of the transformers class.
+        checkpoints: Hub ids known to load into this class.
+        decoder: The language model's stack.
+        encoder: The audio tower's stack.
+        decoder_module: Path of the language model: its `inputs_embeds` are the embeddings after the audio was put in.
+        unembed: Path of the unembedding.
+        projector: Path of the module whose output is one vector per audio token.
+        timing: How audio tokens fall in time.
+        features: Name of the input that carries the audio.
+        features_mask: Name of the input that says which of the features are real, `None` where the class has none.
+        system: The system turn that the family's own examples open with, `None` for the template's default.
+        sampling_rate: Samples a second that the processor expects.
+    """
+
+    family: str
+    network_class: str
+    checkpoints: tuple[str, ...]
+    decoder: Stack
+    encoder: Stack
+    decoder_module: str
+    unembed: str
+    projector: str
+    timing: TokenTiming
+    features: str = "input_features"
+    features_mask: str | None = "feature_attention_mask"
+    system: str | None = None
+    sampling_rate: int = 16_000
+
+
+#: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.
+DECODER = Stack(
+    layers="model.language_model.layers",
+    attention="self_attn",
+    mid_norm="post_attention_layernorm",
+    mlp="mlp",
+    norm="model.language_model.norm",
+    config="text_config",
+)
+WHISPER_ENCODER = Stack(
+    layers="model.audio_tower.layers",
+    attention="self_attn",
+    mid_norm="final_layer_norm",
+    mlp="fc2",
+    norm="model.audio_tower.layer_norm",
+    config="audio_config",
+)

@@ -1,0 +1,1 @@
+"""One frozen `Adapter` per transformers class."""

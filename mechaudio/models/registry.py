@@ -1,0 +1,31 @@
+"""Which transformers classes mechaudio opens, and which checkpoints are known to use them."""
+
+from mechaudio.models.adapter import Adapter
+from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
+from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
+from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
+from mechaudio.models.adapters.voxtral import VOXTRAL
+
+ADAPTERS: tuple[Adapter, ...] = (QWEN2_AUDIO, QWEN2_5_OMNI, AUDIO_FLAMINGO_3, VOXTRAL)
+
+ADDING_A_MODEL = "docs/adding_a_model.md"
+
+
+def adapter_for(network: object) -> Adapter:
+    """The adapter of a transformers network.
+
+    Args:
+        network: An instance of one of the classes in `ADAPTERS` (or of a subclass of one).
+
+    Raises:
+        TypeError: The class has no adapter; the message lists those there are.
+    """
+    names = {cls.__name__ for cls in type(network).__mro__}
+    for adapter in ADAPTERS:
+        if adapter.network_class in names:
+            return adapter
+    known = ", ".join(adapter.network_class for adapter in ADAPTERS)
+    raise TypeError(
+        f"mechaudio has no adapter for {type(network).__name__}. It has one for: {known}. "
+        f"An adapter is a page of facts: {ADDING_A_MODEL} shows how to write one."
+    )
