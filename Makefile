@@ -1,0 +1,61 @@
+# Every target works on a fresh clone that has only make and Python >= 3.10: it makes .venv and installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+EXECUTED := $(NOTEBOOKS:%=docs/%)
+SOURCES := $(shell find mechaudio -name '*.py')
+
+.PHONY: help demo test check notebooks docs bench train-tiny clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recording and write a page about it
+	$(BIN)/mechaudio demo
+	@test -s reports/demo/index.html
+	@echo "The page is reports/demo/index.html: open it in a browser."
+
+test: $(VENV)/.installed-dev ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then run the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, into docs/notebooks
+	@echo "$(words $(EXECUTED)) notebooks have run without an error; they are in docs/notebooks."
+
+docs: $(VENV)/.installed-docs $(EXECUTED) ## Build the documentation into site, warnings being errors
+	$(BIN)/mkdocs build --strict
+	@echo "The documentation is site/index.html."
+
+bench: $(VENV)/.installed-dev ## Measure speed and memory against what users would use instead
+	$(BIN)/python -m benchmarks
+
+train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew
+	$(BIN)/python -m mechaudio.models.tiny.train
+
+clean: ## Remove everything that was made, except .venv
+	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache .hypothesis
+	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The plotly renderer puts figures into the page as HTML, which the documentation can show without Jupyter.
+docs/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebooks
+	PLOTLY_RENDERER=notebook_connected $(BIN)/jupyter nbconvert --to notebook --execute --output-dir docs/notebooks $<
+
+# One stamp per extra of pyproject.toml; `runtime` stands for no extra.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing mechaudio ($*) into $(VENV): one to three minutes the first time."
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 10); \
+	old and sys.exit("mechaudio needs Python 3.10 or newer, and $(PYTHON) is %d.%d. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
