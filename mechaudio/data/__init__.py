@@ -1,0 +1,1 @@
+"""Corpora: one file each, raw files or a seed in, questions or annotated clips out."""

@@ -1,0 +1,194 @@
+"""Fresh multiple-choice questions about synthetic soundscapes, for the shipped model.
+
+Each question asks for the event with the earliest onset, the latest offset or the longest duration. Its right answer leads
+every other event of the clip by a margin, in the clip and in the caption's rounded times alike, so a complete caption always
+suffices. Classes have no habits here (every class is as likely to be long or late as any other): nothing can be answered from
+the text alone.
+
+Conventions: seconds; question `i` of a seed depends on the seed, `i` and the settings, not on how many are asked for. A question
+carries its 10 s of sound (0.64 MB): for very many, make them one by one with `question`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from mechaudio.audio.events import Event
+from mechaudio.audio.soundscape import CLASSES, GAIN, NOISE, describe, draw_events, half_second, render
+from mechaudio.data.temporal_phrases import KEYWORDS, PHRASES, TASKS
+from mechaudio.question import AudioQuestion
+
+_TRIES = 2000
+
+LEAD: Mapping[str, Callable[[Event], float]] = MappingProxyType(
+    {
+        "earliest_onset": lambda event: -event.onset,
+        "latest_offset": lambda event: event.offset,
+        "longest_duration": lambda event: event.offset - event.onset,
+    }
+)
+"""What the right answer of each task has most of, in seconds."""
+
+
+def winner(events: Sequence[Event], task: str, margin: float) -> Event | None:
+    """The event that answers `task`, or None where no event leads all others by `margin` seconds."""
+    ranked = sorted(events, key=LEAD[task], reverse=True)
+    if len(ranked) > 1 and LEAD[task](ranked[0]) - LEAD[task](ranked[1]) < margin:
+        return None
+    return ranked[0]
+
+
+def _rounded(events: Sequence[Event]) -> tuple[Event, ...]:
+    return tuple(Event(e.label, half_second(e.onset), half_second(e.offset)) for e in events)
+
+
+def _clear_winner(events: Sequence[Event], task: str, margin: float) -> Event | None:
+    """The winner, if the caption's rounded times name the same one by half a second or more."""
+    best, told = winner(events, task, margin), winner(_rounded(events), task, 0.5)
+    return best if best is not None and told is not None and best.label == told.label else None
+
+
+def _scene(
+    rng: np.random.Generator, task: str, duration: float, n_events: tuple[int, int], margin: float
+) -> tuple[Event, ...]:
+    most = max(2, int(1 + duration / 1.5))
+    low, high = min(n_events[0], most), min(n_events[1], most)
+    for _ in range(_TRIES):
+        events = draw_events(int(rng.integers(2**31)), duration, int(rng.integers(low, high + 1)))
+        if _clear_winner(events, task, margin) is not None:
+            return events
+    raise ValueError(
+        f"no scene of {low} to {high} events in {duration:.1f} s has a {task} with a margin of {margin} s after {_TRIES} tries: "
+        "ask for a smaller margin, fewer events or a longer clip"
+    )
+
+
+def _contradicting(
+    rng: np.random.Generator, events: Sequence[Event], choices: Sequence[str], task: str, margin: float
+) -> tuple[tuple[Event, ...], str] | None:
+    """The same events with their times dealt out anew, so that the caption has another answer among the choices."""
+    truth = winner(events, task, margin)
+    for _ in range(50):
+        dealt = rng.permutation(len(events))
+        retold = tuple(Event(e.label, events[i].onset, events[i].offset) for e, i in zip(events, dealt, strict=True))
+        claim = _clear_winner(retold, task, margin)
+        if claim is not None and truth is not None and claim.label != truth.label and claim.label in choices:
+            return retold, claim.label
+    return None
+
+
+def _choices(rng: np.random.Generator, events: Sequence[Event], answer: str, n_choices: int) -> tuple[str, ...]:
+    sounding = [e.label for e in events if e.label != answer]
+    absent = [label for label in CLASSES if label != answer and label not in sounding]
+    others = [*rng.permutation(sounding), *rng.permutation(absent)][: n_choices - 1]
+    return tuple(str(label) for label in rng.permutation([answer, *others]))
+
+
+def question(
+    index: int,
+    seed: int,
+    *,
+    tasks: Sequence[str] = TASKS,
+    duration: float | tuple[float, float] = 10.0,
+    n_choices: int = 4,
+    n_events: tuple[int, int] = (3, 6),
+    margin: float = 1.0,
+    gain: tuple[float, float] = GAIN,
+    noise: tuple[float, float] | None = NOISE,
+    paraphrase: int | str = 0,
+    conflict: bool = False,
+) -> AudioQuestion:
+    """Question `index` of `questions(n, seed, ...)`, which explains the arguments."""
+    for task in tasks:
+        if task not in TASKS:
+            raise ValueError(f"no temporal task {task!r}; there are {', '.join(TASKS)}")
+    if not 2 <= n_choices <= len(CLASSES):
+        raise ValueError(f"n_choices must be 2 to {len(CLASSES)}, the number of classes, got {n_choices}")
+    task = tasks[index % len(tasks)]
+    phrases = PHRASES[task]
+    if not (paraphrase == "random" or (isinstance(paraphrase, int) and 0 <= paraphrase < len(phrases))):
+        raise ValueError(f"paraphrase must be 0 to {len(phrases) - 1} or 'random', got {paraphrase!r}")
+    rng = np.random.default_rng([seed, index, 20_260])
+    shortest, longest = (duration, duration) if isinstance(duration, (int, float)) else duration
+    seconds = round(float(rng.uniform(shortest, longest)), 2)
+    for _ in range(_TRIES):
+        events = _scene(rng, task, seconds, n_events, margin)
+        best = winner(events, task, margin)
+        assert best is not None
+        choices = _choices(rng, events, best.label, n_choices)
+        retold = _contradicting(rng, events, choices, task, margin) if conflict else None
+        if retold is not None or not conflict:
+            break
+    else:
+        raise ValueError(
+            f"no caption contradicts a clip of {seconds} s with a margin of {margin} s: ask for a smaller margin"
+        )
+    meta = {"task": task, "keyword": KEYWORDS[task], "seed": seed, "index": index, "duration": seconds}
+    if retold is not None:
+        meta["caption_answer"] = retold[1]
+    wording = int(rng.integers(len(phrases))) if paraphrase == "random" else paraphrase
+    return AudioQuestion(
+        audio=render(events, seconds, int(rng.integers(2**31)), gain=gain, noise=noise),
+        text=phrases[wording],
+        choices=choices,
+        answer=best.label,
+        caption=describe(events if retold is None else retold[0]),
+        events=events,
+        id=f"soundscapes-{seed}-{index}",
+        meta=meta,
+    )
+
+
+def questions(
+    n: int,
+    seed: int,
+    *,
+    tasks: Sequence[str] = TASKS,
+    duration: float | tuple[float, float] = 10.0,
+    n_choices: int = 4,
+    n_events: tuple[int, int] = (3, 6),
+    margin: float = 1.0,
+    gain: tuple[float, float] = GAIN,
+    noise: tuple[float, float] | None = NOISE,
+    paraphrase: int | str = 0,
+    conflict: bool = False,
+) -> list[AudioQuestion]:
+    """Fresh questions, the tasks in turn, the right letter anywhere with the same chance.
+
+    Args:
+        n: how many.
+        seed: which; ids read `soundscapes-{seed}-{index}`.
+        tasks: any of `earliest_onset`, `latest_offset`, `longest_duration`.
+        duration: clip length in seconds, or the shortest and longest to draw from; the shipped model takes 1 to 10.
+        n_choices: options per question, classes all different: events of the clip first, then classes that it lacks.
+        n_events: fewest and most events in a clip (short clips hold fewer: at most `1 + duration / 1.5`).
+        margin: by how many seconds the right answer leads every other event of the clip.
+        gain: lowest and highest level of an event in dB.
+        noise: lowest and highest level of the background in dB, or None for none.
+        paraphrase: which wording of `temporal_phrases.PHRASES`; 0 is the canonical one, "random" draws one per question.
+        conflict: captions contradict the clip: the events trade their times, `answer` is what the clip says and
+            `meta["caption_answer"]` what the caption says, another of the choices.
+
+    Returns:
+        Questions with the clip, the complete caption, the clip's events and `meta["task"]`, `meta["keyword"]`.
+
+    Raises:
+        ValueError: for an unknown task, a number of choices or a paraphrase that does not exist, or a margin that cannot be had.
+    """
+    return [
+        question(
+            index,
+            seed,
+            tasks=tasks,
+            duration=duration,
+            n_choices=n_choices,
+            n_events=n_events,
+            margin=margin,
+            gain=gain,
+            noise=noise,
+            paraphrase=paraphrase,
+            conflict=conflict,
+        )
+        for index in range(n)
+    ]

@@ -1,0 +1,105 @@
+"""What the tiny model reads and writes: a word-level vocabulary, the tokenizer and processor around it, the prompt.
+
+White space separates words and is dropped, so prompts may break lines where they like. Words outside `VOCABULARY` become
+`<unk>`. The prompt is the stock Qwen2-Audio chat template; the user's turn is the audio followed by
+
+    Caption: hum from 0.5 to 4.0, siren from 3.5 to 9.0.        (where there is a caption)
+    Which sound event has the earliest onset?
+    A: hum
+    B: siren
+    ...
+
+and the assistant answers with the letter.
+"""
+
+import re
+
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2AudioProcessor, WhisperFeatureExtractor
+
+from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE
+from mechaudio.data.temporal_phrases import EVERYDAY_PHRASES, PHRASES
+
+MAX_SECONDS = 10
+MAX_AUDIO_TOKENS = 250
+LETTERS = "ABCDEF"
+
+DESCRIBE_PHRASES = ("Describe the sound events.", "Describe the audio.", "What do you hear?")
+TIME_PHRASES = ("When does the {} start?", "When does the {} end?", "How long is the {}?", "Can you hear the {}?")
+SYSTEM_TURN = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+AUDIO_HEADER = "Audio 1: <|audio_bos|>"
+AUDIO_FOOTER = "<|audio_eos|>\n"
+ANSWER_HEADER = "<|im_end|>\n<|im_start|>assistant\n"
+
+_SPECIAL = ("<|endoftext|>", "<unk>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+_TIMES = tuple(f"{half / 2:.1f}" for half in range(2 * MAX_SECONDS + 1))
+_WORD = r"\d+\.\d+|\w+|[^\w\s]"
+
+
+def _words() -> list[str]:
+    texts = [
+        SYSTEM_TURN,
+        AUDIO_HEADER,
+        AUDIO_FOOTER,
+        ANSWER_HEADER,
+        "Caption: from to , . silence yes no",
+        " ".join(LETTERS),
+    ]
+    for table in (PHRASES, EVERYDAY_PHRASES):
+        texts += [phrase for phrases in table.values() for phrase in phrases]
+    texts += [*DESCRIBE_PHRASES, *(phrase.replace("{}", "") for phrase in TIME_PHRASES)]
+    found = [word for text in texts for word in re.findall(_WORD, re.sub(r"<\|\w+\|>", " ", text))]
+    return sorted(dict.fromkeys(found))
+
+
+VOCABULARY: dict[str, int] = {
+    word: index for index, word in enumerate(dict.fromkeys([*_SPECIAL, *_TIMES, *CLASSES, *LETTERS, *_words()]))
+}
+"""Word to id: special tokens, times to the half second, classes, letters, the words of the prompts."""
+
+PAD, UNKNOWN, TURN_END, AUDIO = (VOCABULARY[s] for s in ("<|endoftext|>", "<unk>", "<|im_end|>", "<|AUDIO|>"))
+FIRST_TIME, FIRST_CLASS, FIRST_LETTER = VOCABULARY["0.0"], VOCABULARY[CLASSES[0]], VOCABULARY["A"]
+
+
+def ids(text: str) -> list[int]:
+    """Token ids of a text made of known words, as the tokenizer gives them.
+
+    Raises:
+        KeyError: for a word outside the vocabulary.
+    """
+    return [VOCABULARY[word] for word in re.findall(rf"<\|\w+\|>|{_WORD}", text)]
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The word-level tokenizer, padding on the left."""
+    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(Regex(_WORD), "isolated")]
+    )
+    named = ("<|endoftext|>", "<unk>", "<|im_end|>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=[token for token in _SPECIAL if token not in named],
+        padding_side="left",
+        model_max_length=1024,
+    )
+
+
+def build_feature_extractor() -> WhisperFeatureExtractor:
+    """128 mel bands, 10 ms frames, windows of 10 s."""
+    return WhisperFeatureExtractor(
+        feature_size=128,
+        sampling_rate=SAMPLE_RATE,
+        hop_length=SAMPLE_RATE // 100,
+        chunk_length=MAX_SECONDS,
+        n_fft=400,
+        return_attention_mask=True,
+    )
+
+
+def build_processor() -> Qwen2AudioProcessor:
+    """Feature extractor, tokenizer and the stock chat template."""
+    return Qwen2AudioProcessor(build_feature_extractor(), build_tokenizer())

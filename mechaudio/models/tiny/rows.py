@@ -1,0 +1,284 @@
+"""Packed training rows: one clip, many questions about it, one pass.
+
+A row is the shared prefix (system turn, audio) followed by independent blocks, each the rest of one prompt with its answer. A mask
+keeps blocks from seeing each other and positions restart after the prefix, so that every block is exactly what the chat template
+yields for its question alone. Unused places hold PAD: hidden from all, and skipped in the count of positions.
+
+Which positions of a block may look at the audio is drawn per clip (`HEARERS`). Trained without such masks the option tokens do all
+the listening and the last token none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mechaudio.data.temporal_phrases import EVERYDAY_PHRASES, PHRASES, TASKS
+from mechaudio.models.tiny import language
+from mechaudio.models.tiny.language import FIRST_CLASS, FIRST_LETTER, FIRST_TIME, PAD, TURN_END, VOCABULARY, ids
+from mechaudio.models.tiny.questions import MAX_OPTIONS, Choices, best_letter, draw_choices, half_seconds
+from mechaudio.models.tiny.scenes import MAX_EVENTS, Scenes, on_device
+
+IGNORED = -100
+SYSTEM = ids(language.SYSTEM_TURN)
+HEADER = ids(language.AUDIO_HEADER)
+FOOTER = ids(language.AUDIO_FOOTER)
+ANSWER = ids(language.ANSWER_HEADER)
+AUDIO_START = len(SYSTEM) + len(HEADER)
+AUDIO_STOP = AUDIO_START + language.MAX_AUDIO_TOKENS
+PREFIX = AUDIO_STOP + len(FOOTER)
+PHRASE_WIDTH = max(len(ids(p)) for table in (PHRASES, EVERYDAY_PHRASES) for phrases in table.values() for p in phrases)
+CAPTION_WIDTH = 2 + 6 * MAX_EVENTS
+CHOICE_WIDTH = PHRASE_WIDTH + 3 * MAX_OPTIONS + len(ANSWER) + 1
+DESCRIBE_WIDTH = max(len(ids(phrase)) for phrase in language.DESCRIBE_PHRASES)
+
+WIDTHS = {
+    "audio": CHOICE_WIDTH,
+    "caption": CAPTION_WIDTH + CHOICE_WIDTH,
+    "audio+caption": CAPTION_WIDTH + CHOICE_WIDTH,
+    "describe": DESCRIBE_WIDTH + len(ANSWER) + 6 * MAX_EVENTS,
+    "time": len(ids(language.TIME_PHRASES[0].format("hum"))) + len(ANSWER) + 1,
+}
+KINDS = tuple(WIDTHS)
+BLOCKS = ("audio",) * 4 + ("caption",) * 2 + ("audio+caption",) * 2 + ("describe",) + ("time",) * 4
+HEARERS = {"last": 0.4, "tail": 0.4, "all": 0.2}
+"""Who hears the clip in an audio-only question: the last prompt token, the last three (the answer header), every position."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the blocks lie in a row of `length` places (a multiple of 8)."""
+
+    blocks: tuple[tuple[str, int, int], ...]
+    """Kind, start, stop."""
+    length: int
+
+
+def layout(kinds: Sequence[str] = BLOCKS) -> Layout:
+    """Blocks one after another behind the prefix."""
+    blocks, start = [], PREFIX
+    for kind in kinds:
+        blocks.append((kind, start, start + WIDTHS[kind]))
+        start += WIDTHS[kind]
+    return Layout(tuple(blocks), -(-start // 8) * 8)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Token ids, the ids to predict at each place (`IGNORED` elsewhere), and which places may look at the audio."""
+
+    ids: Int[Tensor, "batch position"]
+    targets: Int[Tensor, "batch position"]
+    hears: Bool[Tensor, "batch position"]
+    asked: tuple[dict[str, Tensor], ...]
+    """Per block: task, letter, clear (and told, the letter by the caption, where captions contradict)."""
+
+
+def caption_tokens(scenes: Scenes, generator: torch.Generator, *, complete: bool) -> Int[Tensor, "batch 36"]:
+    """Six tokens per event in onset order; unless `complete`, three captions in ten leave out some of the events."""
+    batch, device = scenes.onset.shape[0], scenes.onset.device
+    keep = scenes.present.clone()
+    if not complete:
+        careless = torch.rand(batch, 1, generator=generator, device=device) < 0.3
+        keep &= ~((torch.rand(batch, MAX_EVENTS, generator=generator, device=device) < 0.3) & careless)
+        keep[:, 0] = True
+    order = scenes.onset.masked_fill(~keep, 99.0).argsort(1)
+    keep = keep.gather(1, order)
+    more = pad(keep[:, 1:], (0, 1), value=False)
+    time = lambda at: FIRST_TIME + half_seconds(at.gather(1, order)).clamp(0, 20)  # noqa: E731
+    word = lambda text: torch.full_like(order, VOCABULARY[text])  # noqa: E731
+    columns = [FIRST_CLASS + scenes.labels.gather(1, order), word("from"), time(scenes.onset), word("to"), time(scenes.offset),
+               torch.where(more, VOCABULARY[","], VOCABULARY["."])]  # fmt: skip
+    return torch.stack(columns, -1).masked_fill(~keep[..., None], PAD).flatten(1)
+
+
+class RowBuilder:
+    """Builds rows of a layout on a device."""
+
+    def __init__(self, plan: Layout, device: str) -> None:
+        self.plan = plan
+        fixed = lambda text_ids: torch.tensor(text_ids, device=device)  # noqa: E731
+        right = lambda found, width: [PAD] * (width - len(found)) + found  # noqa: E731
+        phrase = lambda text: right(ids(text), PHRASE_WIDTH)  # noqa: E731
+        width = max(len(PHRASES[task]) for task in TASKS)
+        self._phrases = fixed([[phrase(p) for p in PHRASES[task]][:width] for task in TASKS])
+        self._everyday = fixed([[phrase(p) for p in EVERYDAY_PHRASES[task]] for task in TASKS])
+        self._describe = fixed([right(ids(p), DESCRIBE_WIDTH) for p in language.DESCRIBE_PHRASES])
+        self._time = fixed([ids(p.format("hum")) for p in language.TIME_PHRASES])
+        self._time_hole = fixed([ids(p.format("hum")).index(VOCABULARY["hum"]) for p in language.TIME_PHRASES])
+        self._prefix = fixed(SYSTEM + HEADER + [language.AUDIO] * language.MAX_AUDIO_TOKENS + FOOTER)
+        self._answer, self._caption = fixed(ANSWER), fixed(ids("Caption:"))
+        self._silence = fixed(ids("silence."))
+        block = torch.full((plan.length,), -2)
+        block[: len(SYSTEM)], block[len(SYSTEM) : PREFIX] = -1, 0
+        self._spans_audio = torch.zeros(plan.length, dtype=torch.bool)
+        self._spans_audio[AUDIO_START:PREFIX] = True
+        self._no_audio_at_all = torch.zeros(plan.length, dtype=torch.bool)
+        for number, (kind, start, stop) in enumerate(plan.blocks, 1):
+            block[start:stop] = number
+            self._no_audio_at_all[start:stop] = kind == "caption"
+        starts = fixed([0, *(start for _, start, _ in plan.blocks)])
+        self._block = block.to(device)
+        self._start = starts[self._block.clamp(min=0)]
+        self._spans_audio, self._no_audio_at_all = self._spans_audio.to(device), self._no_audio_at_all.to(device)
+
+    def build(
+        self,
+        scenes: Scenes,
+        generator: torch.Generator,
+        *,
+        silent: Bool[Tensor, " batch"],
+        heard: Scenes | None = None,
+        told: Scenes | None = None,
+        hearers: str | None = None,
+        benchmark: bool = False,
+    ) -> Rows:
+        """Rows for a batch of scenes.
+
+        Args:
+            scenes: what the clips hold.
+            generator: draws questions, options, phrases and masks.
+            silent: rows whose clip is replaced by zeros.
+            heard: what the answers of audio-only questions go by, where not `scenes`.
+            told: what captions say, where not `scenes`.
+            hearers: a key of `HEARERS` for all questions without caption, instead of a draw.
+            benchmark: questions as in the benchmark (`draw_choices`), canonical phrases, complete captions.
+        """
+        batch = len(silent)
+        parts = [self._prefix.expand(batch, -1)]
+        targets, hears, asked = [torch.full_like(parts[0], IGNORED)], [torch.ones_like(parts[0], dtype=torch.bool)], []
+        for kind, _, _ in self.plan.blocks:
+            if kind == "describe":
+                made = self._describe_block(scenes, silent, generator)
+            elif kind == "time":
+                made = self._time_block(scenes, silent, generator, hearers)
+            else:
+                subject = heard if kind == "audio" and heard is not None else scenes
+                made = self._choice_block(kind, subject, told or scenes, generator, hearers, benchmark)
+            for store, part in zip((parts, targets, hears, asked), made, strict=True):
+                store.append(part)
+        room = self.plan.length - sum(part.shape[1] for part in parts)
+        return Rows(
+            pad(torch.cat(parts, 1), (0, room), value=PAD),
+            pad(torch.cat(targets, 1), (0, room), value=IGNORED),
+            pad(torch.cat(hears, 1), (0, room), value=False),
+            tuple(asked),
+        )
+
+    def positions_and_bias(
+        self,
+        rows_ids: Int[Tensor, "batch position"],
+        hears: Bool[Tensor, "batch position"],
+        audio_tokens: Int[Tensor, " batch"],
+    ) -> tuple[Int[Tensor, "batch position"], Float[Tensor, "batch 1 position position"]]:
+        """Positions as the single prompts have them, and the additive mask (0 or -1e4)."""
+        block, place = self._block, torch.arange(self.plan.length, device=rows_ids.device)
+        in_audio = (place >= AUDIO_START) & (place < AUDIO_STOP)
+        valid = (rows_ids != PAD) & (~in_audio | (place < AUDIO_START + audio_tokens[:, None]))
+        ranks = valid.long().cumsum(1)
+        before = torch.cat([torch.zeros_like(ranks[:, :1]), ranks[:, :-1]], 1)
+        own_start = before.gather(1, self._start.expand_as(ranks))
+        prefix = torch.where(
+            self._no_audio_at_all, len(SYSTEM), len(SYSTEM) + len(HEADER) + len(FOOTER) + audio_tokens[:, None]
+        )
+        positions = torch.where(block > 0, prefix + before - own_start, before)
+        query, key = block[:, None], block[None, :]
+        same = (query == key) & (place[:, None] >= place[None, :])
+        header = (key == -1) | ((key == 0) & ~self._spans_audio[None, :] & ~self._no_audio_at_all[:, None])
+        header = header & (query >= 0) & (query != key)
+        audio = self._spans_audio[None, :] & (query > 0) & ~self._no_audio_at_all[:, None]
+        seen = (same | header)[None] | (audio[None] & hears[:, :, None])
+        seen = (seen & valid[:, None, :]) | (place[:, None] == place[None, :])
+        bias = torch.zeros(seen.shape, device=seen.device, dtype=torch.bfloat16).masked_fill(~seen, -1e4)
+        return positions, bias[:, None]
+
+    def _choice_block(
+        self, kind: str, scenes: Scenes, told: Scenes, generator: torch.Generator, hearers: str | None, benchmark: bool
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        device, batch = generator.device, len(scenes.count)
+        task = torch.randint(3, (batch,), generator=generator, device=device)
+        choices = draw_choices(scenes, task, generator, benchmark=benchmark)
+        asked = {"task": task, "letter": choices.letter, "clear": choices.clear}
+        clear = choices.clear
+        if kind != "audio":
+            letter_told, clear_told = best_letter(told, task, choices, torch.full_like(scenes.onset[:, 0], 0.5))
+            asked |= {"told": letter_told, "told_clear": clear_told & clear}
+        phrase = self._phrases[
+            task, torch.randint(self._phrases.shape[1], (batch,), generator=generator, device=device)
+        ]
+        everyday = self._everyday[
+            task, torch.randint(self._everyday.shape[1], (batch,), generator=generator, device=device)
+        ]
+        wording = torch.rand(batch, 1, generator=generator, device=device)
+        phrase = torch.where(wording < 0.15, everyday, torch.where(wording < 0.5, phrase, self._phrases[task, 0]))
+        if benchmark:
+            phrase = self._phrases[task, 0]
+        parts = [phrase, self._option_tokens(choices)]
+        if kind != "audio":
+            parts = [self._caption.expand(batch, -1), caption_tokens(told, generator, complete=benchmark), *parts]
+        letter = FIRST_LETTER + choices.letter
+        x = torch.cat([*parts, self._answer.expand(batch, -1), letter[:, None]], 1)
+        y = torch.full_like(x, IGNORED)
+        y[:, -2] = torch.where(clear, letter, IGNORED)
+        y[:, -1] = torch.where(clear, TURN_END, IGNORED)
+        return x, y, self._hears(x, generator, hearers if kind == "audio" else "all"), asked
+
+    def _option_tokens(self, choices: Choices) -> Int[Tensor, "batch 18"]:
+        letters = FIRST_LETTER + torch.arange(MAX_OPTIONS, device=choices.labels.device).expand_as(choices.labels)
+        tokens = torch.stack([letters, torch.full_like(letters, VOCABULARY[":"]), FIRST_CLASS + choices.labels], -1)
+        offered = torch.arange(MAX_OPTIONS, device=tokens.device) < choices.count[:, None]
+        return tokens.masked_fill(~offered[..., None], PAD).flatten(1)
+
+    def _hears(
+        self, x: Int[Tensor, "batch width"], generator: torch.Generator, hearers: str | None
+    ) -> Bool[Tensor, "batch width"]:
+        width, tail = x.shape[1], {"last": 2, "tail": 1 + len(ANSWER), "all": x.shape[1]}
+        if hearers is None:
+            odds = on_device(tuple(HEARERS.values()), x.device).expand(len(x), -1)
+            drawn = torch.multinomial(odds, 1, generator=generator)
+            reach = on_device(tuple(tail[name] for name in HEARERS), x.device)[drawn]
+        else:
+            reach = torch.full((len(x), 1), tail[hearers], device=x.device)
+        return torch.arange(width, device=x.device) >= width - reach
+
+    def _describe_block(
+        self, scenes: Scenes, silent: Bool[Tensor, " batch"], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        batch = len(silent)
+        caption = caption_tokens(scenes, generator, complete=True)
+        nothing = pad(self._silence, (0, caption.shape[1] - len(self._silence)), value=PAD)
+        caption = torch.where(silent[:, None], nothing, caption)
+        phrase = self._describe[
+            torch.randint(len(self._describe), (batch,), generator=generator, device=generator.device)
+        ]
+        x = torch.cat([phrase, self._answer.expand(batch, -1), caption], 1)
+        after = pad(x[:, 1:], (0, 1), value=PAD)
+        y = torch.where(after == PAD, TURN_END, after).masked_fill(x == PAD, IGNORED)
+        y[:, : DESCRIBE_WIDTH + len(ANSWER) - 1] = IGNORED
+        return x, y, torch.ones_like(x, dtype=torch.bool), {}
+
+    def _time_block(
+        self, scenes: Scenes, silent: Bool[Tensor, " batch"], generator: torch.Generator, hearers: str | None
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        device, batch = generator.device, len(silent)
+        odds = on_device((0.3, 0.3, 0.25, 0.15), device).expand(batch, -1)
+        form = torch.multinomial(odds, 1, generator=generator)[:, 0]
+        event = (torch.rand(batch, generator=generator, device=device) * scenes.count).long()[:, None]
+        there = torch.rand(batch, generator=generator, device=device) < 0.5
+        of_event = lambda values: values.gather(1, event)[:, 0]  # noqa: E731
+        onset, offset = of_event(scenes.onset), of_event(scenes.offset)
+        absent = scenes.labels[:, MAX_EVENTS]
+        label = torch.where((form == 3) & ~there, absent, of_event(scenes.labels))
+        question = self._time[form].scatter(1, self._time_hole[form][:, None], (FIRST_CLASS + label)[:, None])
+        times = FIRST_TIME + half_seconds(torch.stack([onset, offset, offset - onset], 1)).clamp(0, 20)
+        yes_no = torch.where(there & ~silent, VOCABULARY["yes"], VOCABULARY["no"])
+        answer = torch.cat([times, yes_no[:, None]], 1).gather(1, form[:, None])[:, 0]
+        known = ~silent | (form == 3)
+        x = torch.cat([question, self._answer.expand(batch, -1), answer[:, None]], 1)
+        y = torch.full_like(x, IGNORED)
+        y[:, -2] = torch.where(known, answer, IGNORED)
+        y[:, -1] = torch.where(known, TURN_END, IGNORED)
+        return x, y, self._hears(x, generator, hearers), {"form": form, "answer": answer}
