@@ -68,6 +68,10 @@ class Bank:
         """Examples per class."""
         return len(self.backgrounds)
 
+    def to(self, device: str) -> "Bank":
+        """The same on another device."""
+        return Bank(self.sounds.to(device), self.backgrounds.to(device))
+
 
 def _examples(job: tuple[str, int, int, int]) -> np.ndarray:
     label, seed, first, stop = job
@@ -79,10 +83,10 @@ def _examples(job: tuple[str, int, int, int]) -> np.ndarray:
     return np.stack(waves).astype(np.float16)
 
 
-def make_bank(size: int, seed: int, device: str, workers: int = 1) -> Bank:
+def make_bank(size: int, seed: int, workers: int = 1) -> Bank:
     """Synthesize `size` examples per class, in `workers` processes.
 
-    Call it before the device is first used: the processes are forked.
+    Call it before a GPU is first used: the processes are forked.
     """
     step = 16
     jobs = [(label, seed, i, min(i + step, size)) for label in (*CLASSES, "background") for i in range(0, size, step)]
@@ -92,7 +96,6 @@ def make_bank(size: int, seed: int, device: str, workers: int = 1) -> Bank:
         for chunk in pool.imap(_examples, jobs):
             store[row : row + len(chunk)] = torch.from_numpy(chunk)
             row += len(chunk)
-    store = store.to(device)
     return Bank(sounds=store[: len(CLASSES) * size], backgrounds=store[len(CLASSES) * size :])
 
 

@@ -78,8 +78,9 @@ class Trainer:
 
     def __init__(self, settings: Settings, device: str, workers: int) -> None:
         self.settings, self.device = settings, device
-        self.bank = scenes.make_bank(settings.examples, 1000 + settings.seed, device, workers)
-        self.held_out = scenes.make_bank(min(settings.examples, 64), HELD_OUT_BANK, device, workers)
+        bank = scenes.make_bank(settings.examples, 1000 + settings.seed, workers)
+        held_out = scenes.make_bank(min(settings.examples, 64), HELD_OUT_BANK, workers)
+        self.bank, self.held_out = bank.to(device), held_out.to(device)
         self.network = architecture.build_network(settings.seed).to(device)
         self.detector = nn.Linear(architecture.D_MODEL, 3 * len(scenes.CLASSES)).to(device)
         nn.init.constant_(self.detector.bias, -2.0)
