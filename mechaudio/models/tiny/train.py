@@ -247,19 +247,14 @@ def train(settings: Settings, out: Path, *, commit: str, device: str, workers: i
         "%.0f s: bank ready, %d parameters", time.time() - begun, sum(p.numel() for p in trainer.network.parameters())
     )
     curve: list[dict[str, float]] = []
-    started = time.time()
+    mark, marked = 0, time.time()
     for step, losses in trainer.steps():
         if step in (1, 10, 100) or step % 250 == 0:
-            shown = ", ".join(
-                f"{name} {value:.3f}" for name, value in zip((*KINDS, "detection"), losses.tolist(), strict=True)
-            )
-            log.info(
-                "%.0f s: step %d, %.1f ms a step: %s",
-                time.time() - begun,
-                step,
-                1000 * (time.time() - started) / step,
-                shown,
-            )
+            named = zip((*KINDS, "detection"), losses.tolist(), strict=True)
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in named)
+            pace = 1000 * (time.time() - marked) / (step - mark)
+            log.info("%.0f s: step %d, %.1f ms a step: %s", time.time() - begun, step, pace, shown)
+            mark, marked = step, time.time()
         if step % max(1, settings.steps // 8) == 0 or step == settings.steps:
             curve.append({"step": step} | trainer.evaluate(16 if step == settings.steps else 2))
             log.info("%.0f s: held out: %s", time.time() - begun, curve[-1])
