@@ -29,10 +29,10 @@ check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then r
 	$(BIN)/python -m pytest
 
 notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, into docs/notebooks
-	@echo "$(words $(EXECUTED)) notebooks have run without an error; they are in docs/notebooks."
+	@echo "Executed without an error, into docs/notebooks: $(notdir $(EXECUTED))"
 
 docs: $(VENV)/.installed-docs $(EXECUTED) ## Build the documentation into site, warnings being errors
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is site/index.html."
 
 bench: $(VENV)/.installed-dev ## Measure speed and memory against what users would use instead
@@ -45,13 +45,14 @@ clean: ## Remove everything that was made, except .venv
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache .hypothesis
 	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The plotly renderer puts figures into the page as HTML, which the documentation can show without Jupyter.
+# This plotly renderer leaves figures as HTML with the script they need: the documentation shows them without Jupyter or network.
 docs/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebooks
-	PLOTLY_RENDERER=notebook_connected $(BIN)/jupyter nbconvert --to notebook --execute --output-dir docs/notebooks $<
+	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --to notebook --execute --output-dir docs/notebooks $<
 
 # One stamp per extra of pyproject.toml; `runtime` stands for no extra.
+.PRECIOUS: $(VENV)/.installed-%
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "Installing mechaudio ($*) into $(VENV): one to three minutes the first time."
+	@echo "Installing mechaudio ($*) into $(VENV): a minute or three the first time."
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
 
