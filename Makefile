@@ -38,8 +38,8 @@ docs: $(VENV)/.installed-docs $(EXECUTED) ## Build the documentation into site, 
 bench: $(VENV)/.installed-dev ## Measure speed and memory against what users would use instead
 	$(BIN)/python -m benchmarks
 
-train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew
-	$(BIN)/python -m mechaudio.models.tiny.train
+train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into build/tiny: minutes on a GPU
+	$(BIN)/python -m mechaudio.models.tiny.train --out build/tiny
 
 clean: ## Remove everything that was made, except .venv
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache .hypothesis
