@@ -76,6 +76,7 @@ class Adapter:
         timing: How audio tokens fall in time.
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.
+        also_in: Model types of larger checkpoints that hold this network inside.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
     """
@@ -91,6 +92,7 @@ class Adapter:
     timing: TokenTiming
     features: str = "input_features"
     features_mask: str | None = "feature_attention_mask"
+    also_in: tuple[str, ...] = ()
     system: str | None = None
     sampling_rate: int = 16_000
 

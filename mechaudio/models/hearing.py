@@ -1,0 +1,51 @@
+"""Audio is never lost silently: inputs whose placeholders and features do not belong together are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mechaudio.models.adapter import Adapter
+
+
+def audio_token_id(config: Any) -> int:
+    """The id of the placeholder that stands for one audio token, from a network's config."""
+    return config.audio_token_id
+
+
+def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:
+    """Check what a network is about to receive.
+
+    Args:
+        inputs: Keyword arguments of the network's forward.
+        adapter: The facts about its class.
+        config: The network's config.
+
+    Raises:
+        ValueError: Audio placeholders without audio features, which the network would read as ordinary tokens; or audio
+            features without a placeholder to put them in.
+    """
+    ids, features = inputs.get("input_ids"), inputs.get(adapter.features)
+    if not isinstance(ids, torch.Tensor):
+        return
+    if past_prompt(inputs):
+        return
+    placeholders = int((ids == audio_token_id(config)).sum())
+    if placeholders and features is None:
+        raise ValueError(
+            f"the prompt has {placeholders} audio placeholders but no {adapter.features!r}: {adapter.network_class} would read them as "
+            "ordinary tokens and hear nothing. Pass the features along (ma.prompt does), or ask without audio (condition='caption')"
+        )
+    if features is not None and not placeholders:
+        raise ValueError(
+            f"{adapter.features!r} were given, but no audio placeholder (id {audio_token_id(config)}) is in input_ids: the audio would "
+            "be ignored. Put the placeholders in, or leave the features out"
+        )
+
+
+def past_prompt(inputs: Mapping[str, Any]) -> bool:
+    """Whether this is a later step of a generation, whose audio is in the key-value cache."""
+    cache = inputs.get("past_key_values")
+    return cache is not None and cache.get_seq_length() > 0

@@ -1,0 +1,41 @@
+"""The smallest inputs that make a network hear something: a second of noise and a few tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mechaudio.models.adapter import Adapter
+from mechaudio.models.hearing import audio_token_id
+
+
+def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> dict[str, Tensor]:
+    """Inputs for one prompt that holds a clip of noise: random features, audio placeholders, three text tokens.
+
+    Args:
+        network: The transformers module; its config gives sizes, its own feature extraction the number of audio tokens.
+        adapter: The facts about its class.
+        seconds: Length of the clip.
+
+    Returns:
+        Keyword arguments of the network's forward, a batch of one, on the network's device.
+    """
+    config = network.config
+    tower = getattr(config, adapter.encoder.config)
+    device = network.get_input_embeddings().weight.device
+    frames = round(100 * seconds)
+    window = frames if adapter.encoder.layout == "packed" else 2 * tower.max_source_positions
+    frames = min(frames, window)
+    features = torch.randn(1, tower.num_mel_bins, window, generator=torch.Generator().manual_seed(0))
+    inputs: dict[str, Any] = {adapter.features: features}
+    if adapter.features_mask is not None:
+        inputs[adapter.features_mask] = (torch.arange(window) < frames).long()[None]
+    heard = window if adapter.timing.pads_to_window else frames
+    n_tokens = heard * 160 * adapter.timing.tokens // adapter.timing.samples
+    audio = audio_token_id(config)
+    text = [token for token in range(1, 6) if token != audio][:4]
+    inputs["input_ids"] = torch.tensor([[text[0], *[audio] * n_tokens, *text[1:]]])
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    return {name: value.to(device) for name, value in inputs.items()}

@@ -1,0 +1,1 @@
+"""Reading and editing one forward pass. The only room that touches nnsight."""

@@ -1,0 +1,247 @@
+"""The attention function that serves the insides of attention to a trace, and is fused attention where nobody asks.
+
+It is registered with transformers under two names, in the table of attention functions and in the table of mask functions (with the first alone,
+transformers builds no masks at all, silently). A network uses it only while one of our traces runs; `serving` switches the network's
+configs over and back.
+
+What a layer computes depends on what is asked of it in this very run:
+
+1. nothing: PyTorch's fused attention, bit for bit what the network does alone;
+2. `mass`: the same call with one indicator column per group of keys appended to the values: the extra output columns are the masses;
+3. chosen query rows: the same call, and `rows x keys` scores beside it;
+4. `scores` or `pattern` whole: the `query x key` matrix, in this layer only.
+
+Reading leaves the output as it was, to the last bit: the fused output is kept for every row that nobody changed, and only changed rows are
+computed from the edited weights. Masked keys keep weight zero whatever is done to their scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from mechaudio.trace.exchange import Exchange, RowRequest
+
+#: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the name says `flash`.
+BATCHED, PACKED = "mechaudio", "mechaudio_packed_flash"
+
+#: Attention module -> where its insides are served, while a trace runs.
+_SERVED: dict[nn.Module, Spot] = {}
+
+
+@dataclass
+class Spot:
+    """One attention module during one run."""
+
+    exchange: Exchange
+    location: str
+
+    def wants(self, point: str) -> bool:
+        """Whether this run reads or edits the hook point here."""
+        return self.exchange.wanted(f"{self.location}.{point}")
+
+    def give(self, point: str, value: Tensor) -> Tensor:
+        """Serve the value; what comes back goes on through the network."""
+        return self.exchange.handle(f"{self.location}.{point}", value)
+
+
+@contextmanager
+def serving(exchange: Exchange, modules: Sequence[tuple[nn.Module, str]], configs: Sequence[tuple[object, str]]) -> Iterator[None]:
+    """Let these attention modules serve their insides, and leave everything as it was afterwards.
+
+    Args:
+        exchange: Who is served.
+        modules: Attention modules and their locations.
+        configs: Config objects that the modules read their attention implementation from, and the name to put there.
+    """
+    before = [(config, config._attn_implementation_internal) for config, _ in configs]
+    try:
+        for config, name in configs:
+            config._attn_implementation_internal = name
+        for module, location in modules:
+            _SERVED[module] = Spot(exchange, location)
+        yield
+    finally:
+        for module, _ in modules:
+            _SERVED.pop(module, None)
+        for config, name in before:
+            config._attn_implementation_internal = name
+
+
+def attention(
+    module: nn.Module,
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
+    value: Float[Tensor, "batch kv_head key d_head"],
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **kwargs: object,
+) -> tuple[Float[Tensor, "batch query head d_head"], None]:
+    """Attention as transformers calls it."""
+    windows = kwargs.pop("cu_seq_lens_q", None)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    call = Call(module, attention_mask, windows, dropout, scaling, bool(causal), kwargs)
+    spot = _SERVED.get(module)
+    if spot is None:
+        return call.fused(query, key, value), None
+    query, key, value = spot.give("q", query), spot.give("k", key), spot.give("v", value)
+    out = _with_mass(spot, call, query, key, value) if spot.wants("mass") else call.fused(query, key, value)
+    if spot.wants("scores") or spot.wants("pattern"):
+        rows = repeat(torch.arange(query.shape[2], device=query.device), "query -> batch query", batch=query.shape[0])
+        out = _explicit(spot, "", rows, call, query, key, value, out)
+    for request in list(spot.exchange.rows.get(spot.location, {}).values()):
+        if (rows := _rows_now(request, query)) is not None:
+            out = _explicit(spot, request.name, rows, call, query, key, value, out)
+    return spot.give("z", out), None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What transformers said about one call of attention, besides queries, keys and values."""
+
+    module: nn.Module
+    mask: Tensor | None
+    windows: Int[Tensor, " window_edge"] | None
+    dropout: float
+    scaling: float
+    causal: bool
+    kwargs: dict[str, object]
+
+    def fused(self, query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "batch query head d_value"]:
+        """PyTorch's fused attention; in packed stacks window by window, as the network itself does it."""
+        if self.windows is None:
+            return self._fused(query, key, value)
+        lengths = self.windows.diff().tolist()
+        pieces = zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
+        return torch.cat([self._fused(*piece) for piece in pieces], dim=1)
+
+    def _fused(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return sdpa_attention_forward(
+            self.module, query, key, value, self.mask, dropout=self.dropout, scaling=self.scaling, is_causal=self.causal, **self.kwargs
+        )[0]
+
+    def allowed(self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int) -> Bool[Tensor, "batch #head row key"]:
+        """Which keys each of these query rows may see."""
+        keys = torch.arange(n_keys, device=rows.device)
+        if self.windows is not None:
+            edges = self.windows.to(rows.device)
+            same = torch.bucketize(rows, edges, right=True)[..., None] == torch.bucketize(keys, edges, right=True)
+            return same[:, None]
+        if self.mask is not None:
+            if self.mask.dtype != torch.bool:
+                raise NotImplementedError(
+                    f"{type(self.module).__name__} was given an attention mask of {self.mask.dtype}; scores and patterns can be read under "
+                    "boolean masks only. Please report the model."
+                )
+            index = rows[:, None, :, None]
+            mask = self.mask.expand(rows.shape[0], *self.mask.shape[1:])
+            return mask.gather(2, index.expand(-1, mask.shape[1], -1, mask.shape[3]))
+        if self.causal and n_queries > 1:
+            return (keys <= rows[..., None])[:, None]
+        return torch.ones_like(rows, dtype=torch.bool)[:, None, :, None].expand(-1, 1, -1, n_keys)
+
+
+def _explicit(
+    spot: Spot,
+    where: str,
+    rows: Int[Tensor, "batch row"],
+    call: Call,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Float[Tensor, "batch query head d_head"],
+) -> Float[Tensor, "batch query head d_head"]:
+    """Serve scores and pattern of these query rows, and put the rows that were changed into the output."""
+    prefix = f"{where}." if where else ""
+    wants_scores, wants_pattern = spot.wants(f"{prefix}scores"), spot.wants(f"{prefix}pattern")
+    if not (wants_scores or wants_pattern):
+        return out
+    whole = rows.shape[1] == query.shape[2]
+    groups = query.shape[1] // key.shape[1]
+    keys, values = (repeat(x, "batch kv k d -> batch (kv group) k d", group=groups) if groups > 1 else x for x in (key, value))
+    index = repeat(rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
+    asked = query if whole else query.gather(2, index)
+    allowed = call.allowed(rows, key.shape[2], query.shape[2])
+
+    def clean_scores() -> Float[Tensor, "batch head row key"]:
+        return (asked @ rearrange(keys, "batch head k d -> batch head d k") * call.scaling).masked_fill(~allowed, -torch.inf)
+
+    def weigh(scores: Float[Tensor, "batch head row key"]) -> Float[Tensor, "batch head row key"]:
+        weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+        return weights.masked_fill(~allowed.any(-1, keepdim=True), 0.0)  # a row that may see nothing, padding, sees nothing
+
+    scores, edited = clean_scores(), False
+    if wants_scores:
+        served, edited = _serve(spot, f"{prefix}scores", scores)
+        scores = served.masked_fill(~allowed, -torch.inf) if edited else scores
+    pattern = weigh(scores)
+    if spot.wants(f"{prefix}pattern"):
+        pattern, changed_here = _serve(spot, f"{prefix}pattern", pattern)
+        edited = edited or changed_here
+    fused = out if whole else out.gather(1, rearrange(index, "batch head row d -> batch row head d"))
+    if not edited and not (torch.is_grad_enabled() and pattern.requires_grad):
+        return out
+    explicit = rearrange(pattern @ values, "batch head row d -> batch row head d")
+    # Gradients have to pass through the weights that were read; the numbers stay those of the fused call.
+    kept = fused.detach() + (explicit - explicit.detach()) if explicit.requires_grad else fused
+    if edited:
+        changed = (pattern != weigh(clean_scores())).any(-1)
+        kept = torch.where(rearrange(changed, "batch head row -> batch row head 1"), explicit, kept)
+    if whole:
+        return kept.contiguous()
+    return out.scatter(1, rearrange(index, "batch head row d -> batch row head d"), kept)
+
+
+def _serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:
+    """Serve a tensor; also whether it came back changed, in place or by another."""
+    if value.is_inference():
+        before = value.clone()
+        served = spot.give(point, value)
+        return served, served is not value or not torch.equal(served, before)
+    version = value._version
+    served = spot.give(point, value)
+    return served, served is not value or served._version != version
+
+
+def _rows_now(request: RowRequest, query: Tensor) -> Int[Tensor, "batch row"] | None:
+    """The requested rows among the queries of this call: those of the prompt, or the newest one while generating."""
+    batch, n_queries = query.shape[0], query.shape[2]
+    if request.last:
+        return torch.full((batch, 1), n_queries - 1, device=query.device)
+    return request.rows.to(query.device) if int(request.rows.max()) < n_queries and n_queries > 1 else None
+
+
+def _with_mass(spot: Spot, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "batch query head d_head"]:
+    """Fused attention whose values carry one indicator column per group of keys: those output columns are the attention masses.
+
+    Queries and keys get zero columns, which change no score; the ordinary columns come out as they would alone.
+    """
+    groups = spot.exchange.groups
+    assert groups is not None, "mass is wanted, so run() has set the groups of keys"
+    n_groups, d_head = groups.shape[-1], value.shape[-1]
+    width = -(-n_groups // 8) * 8  # fused kernels on a GPU want head sizes in eights
+    grown = F.pad(groups.to(value), (0, width - n_groups, 0, key.shape[2] - groups.shape[1]))
+    columns = repeat(grown, "batch key width -> batch kv key width", kv=value.shape[1])
+    out = call.fused(F.pad(query, (0, width)), F.pad(key, (0, width)), torch.cat([value, columns], dim=-1))
+    mass = rearrange(out[..., d_head : d_head + n_groups], "batch query head group -> batch head query group")
+    spot.give("mass", mass)
+    return out[..., :d_head].contiguous()
+
+
+AttentionInterface.register(BATCHED, attention)
+AttentionMaskInterface.register(BATCHED, sdpa_mask)
+AttentionInterface.register(PACKED, attention)
+AttentionMaskInterface.register(PACKED, sdpa_mask)

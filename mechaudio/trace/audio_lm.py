@@ -1,0 +1,224 @@
+"""An audio LLM, opened: a transformers network with one set of names for its insides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from nnsight import NNsight
+from nnsight.intervention.interleaver import OutOfOrderError
+from nnsight.intervention.tracer import InterleavingTracer
+from torch import Tensor, nn
+
+from mechaudio.models.adapter import Adapter, Stack
+from mechaudio.models.hearing import refuse_deaf_inputs
+from mechaudio.models.prompt import PromptBatch, as_batch
+from mechaudio.models.registry import adapter_for
+from mechaudio.trace.attention import BATCHED, PACKED, serving
+from mechaudio.trace.exchange import Exchange
+from mechaudio.trace.order import explain
+from mechaudio.trace.sites import Site, SiteMap, attention_location
+from mechaudio.trace.views import Block, Blocks, HookSite
+
+
+class AudioLM(NNsight):
+    """A supported transformers network, its processor, and names for everything inside.
+
+    The network is used as it is: it is not moved, cast, put into another mode or given other weights, and its attention
+    implementation is its own again after every run.
+
+    Attributes:
+        processor: Its processor, `None` if only dicts of model inputs will be given.
+        adapter: The facts about the class.
+        site_map: Where every hook point lives.
+        blocks: The decoder's layers.
+        audio_blocks: The audio tower's layers.
+        checkpoint: What the network was loaded from, or its class.
+        revision: Commit on the hub, where there is one.
+    """
+
+    embed = HookSite("embed")
+    audio_final_norm = HookSite("audio.final_norm")
+    projector_out = HookSite("projector_out")
+    final_norm = HookSite("final_norm")
+    logits = HookSite("logits")
+
+    def __init__(self, network: nn.Module, processor: Any = None, *, prove: bool = True):
+        """Open a network.
+
+        Args:
+            network: An instance of a supported transformers class.
+            processor: The processor that belongs to it.
+            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move. Takes some twenty
+                short forward passes; switch it off for a network that is proven already.
+
+        Raises:
+            TypeError: The class has no adapter.
+            HookPointError: A path does not resolve, or overwriting a hook point changes nothing.
+        """
+        adapter = adapter_for(network)
+        check = partial(refuse_deaf_inputs, adapter=adapter, config=network.config)
+        super().__init__(network, interleaver=Exchange(adapter.decoder_module, adapter.projector, check))
+        self.adapter = adapter
+        self.processor = processor
+        self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
+        decoder, encoder = adapter.decoder, adapter.encoder
+        self.site_map = SiteMap(adapter, *(len(submodule(network, stack.layers, adapter)) for stack in (decoder, encoder)))
+        self.blocks = self._open(decoder, self.site_map.layers["decoder"], "decoder")
+        self.audio_blocks = self._open(encoder, self.site_map.layers["encoder"], "audio tower")
+        for path in (adapter.decoder_module, adapter.unembed, adapter.projector, decoder.norm, encoder.norm):
+            submodule(network, path, adapter)
+        self._served = [*_attention_modules(network, decoder), *_attention_modules(network, encoder)]
+        self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
+        if prove:
+            from mechaudio.trace.check import prove_hook_points  # it runs the model that is being opened here
+
+            prove_hook_points(self)
+
+    def _open(self, stack: Stack, sites: list[dict[str, Site]], where: str) -> Blocks:
+        blocks = []
+        for layer, points in enumerate(sites):
+            inside = f"{stack.layers}.{layer}"
+            for part in (stack.attention, stack.mid_norm, stack.mlp):
+                submodule(self._module, f"{inside}.{part}", self.adapter)
+            blocks.append(Block(self.exchange, points))
+        return Blocks(blocks, where)
+
+    @property
+    def network(self) -> nn.Module:
+        """The transformers module."""
+        return self._module
+
+    @property
+    def exchange(self) -> Exchange:
+        """What every value of a forward pass goes through."""
+        return self.interleaver
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """The hook points that exist once in the model."""
+        return self.site_map.once
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the decoder."""
+        return len(self.blocks)
+
+    @property
+    def n_heads(self) -> int:
+        """Attention heads in each layer of the decoder."""
+        return getattr(self._module.config, self.adapter.decoder.config).num_attention_heads
+
+    @property
+    def n_key_value_heads(self) -> int:
+        """Key-value heads in each layer of the decoder."""
+        return getattr(self._module.config, self.adapter.decoder.config).num_key_value_heads
+
+    @property
+    def d_model(self) -> int:
+        """Width of the decoder's residual stream."""
+        return getattr(self._module.config, self.adapter.decoder.config).hidden_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
+        embeddings = self._module.get_input_embeddings()
+        hook = getattr(embeddings, "_hf_hook", None)
+        return getattr(hook, "execution_device", None) or next(embeddings.parameters()).device
+
+    def interleave(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the network with everything served, and leave nothing behind, whatever happens."""
+        self.exchange.begin()
+        try:
+            with serving(self.exchange, self._served, self._configs):
+                return super().interleave(fn, *args, **kwargs)
+        except OutOfOrderError as error:
+            raise explain(error, self.exchange) from None
+        finally:
+            self.exchange.clear()
+
+    def __repr__(self) -> str:
+        """The class, its size and where it is."""
+        return (
+            f"AudioLM({type(self._module).__name__}: {self.n_layers} layers x {self.n_heads} heads, d_model {self.d_model}; "
+            f"audio tower {len(self.audio_blocks)} layers; {self._module.dtype}, {self.device})"
+        )
+
+
+class BatchTracer(InterleavingTracer):
+    """nnsight's tracer, which also knows the prompts: for rows and spans by name."""
+
+    def __init__(self, *args: Any, batch: PromptBatch, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.batch = batch
+
+    def execute(self, code: Any) -> None:
+        """Run the block with its prompts at hand."""
+        self.envoy.exchange.batch = self.batch
+        super().execute(code)
+
+
+def trace(model: AudioLM, batch: PromptBatch | Mapping[str, Tensor], *, max_new_tokens: int | None = None, **options: Any) -> InterleavingTracer:
+    """Open a trace: inside the block, read and edit hook points in the order in which the model computes them.
+
+    ```python
+    with ma.trace(model, batch):
+        pattern = model.blocks[3].attn.pattern.save()
+        model.blocks[4].resid_post[:, -1] += direction
+        logits = model.logits.save()
+    ```
+
+    Args:
+        model: The opened model.
+        batch: Prompts, or a dict of the network's own inputs.
+        max_new_tokens: Trace a greedy generation of this many tokens instead of one forward pass; go through its steps with
+            `for step in tracer.iter[:]`.
+        **options: Passed on to the network's forward, or to its `generate`.
+
+    Returns:
+        nnsight's own tracer. What is to outlive the block is marked with `.save()`; a saved tensor is the live one, so `.clone()` it
+        before saving if a later line edits it.
+
+    Raises:
+        HookOrderError: A hook point was asked for after the model had passed it; the message gives the right order.
+    """
+    prompts = as_batch(model, batch)
+    tracer = partial(BatchTracer, batch=prompts)
+    if max_new_tokens is None:
+        return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
+    options = {"do_sample": False, "max_new_tokens": max_new_tokens, **options}
+    return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
+
+
+class HookPointError(RuntimeError):
+    """The network is not built as its adapter says."""
+
+
+def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
+    """The module at a path that an adapter names.
+
+    Raises:
+        HookPointError: There is none.
+    """
+    try:
+        return network.get_submodule(path)
+    except AttributeError as error:
+        raise HookPointError(
+            f"the adapter {adapter.family!r} expects a module at {path!r}, and this {type(network).__name__} has none ({error}). "
+            "Was the network changed after it was built, or is this transformers version newer than the adapter?"
+        ) from None
+
+
+def _attention_modules(network: nn.Module, stack: Stack) -> list[tuple[nn.Module, str]]:
+    layers = range(len(network.get_submodule(stack.layers)))
+    return [(network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}"), attention_location(stack, layer)) for layer in layers]
+
+
+def _attention_configs(network: nn.Module, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:
+    """Every config object that a part of the stack reads its attention implementation from, with the name to put there."""
+    owner = network.get_submodule(adapter.decoder_module if stack is adapter.decoder else stack.layers.rpartition(".")[0])
+    name = PACKED if stack.layout == "packed" else BATCHED
+    configs = {id(module.config): module.config for module in owner.modules() if hasattr(module, "config")}
+    return [(config, name) for config in configs.values()]

@@ -1,0 +1,80 @@
+"""The hook points that a run kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from mechaudio.trace.hook_points import parse
+
+Key = tuple[str, int | None]
+
+
+class Cache(Mapping):
+    """Recorded tensors by name and layer: `cache["pattern", 3]`, `cache["resid_post", -1]`, `cache["blocks.3.attn.hook_pattern"]`.
+
+    Every tensor is a copy of its own: nothing that the network or a later edit does can change it.
+    """
+
+    def __init__(self, depth: Mapping[str, int]):
+        """Args: depth: number of layers of the `decoder` and of the `encoder`, for layers counted from the end."""
+        self._tensors: dict[Key, Tensor] = {}
+        self._depth = depth
+
+    def keep(self, name: str, layer: int | None, value: Tensor) -> None:
+        """Keep one tensor (runs do this)."""
+        self._tensors[name, layer] = value
+
+    def __getitem__(self, key: str | tuple[str, int | None]) -> Tensor:
+        """One tensor.
+
+        Raises:
+            KeyError: It was not recorded; the message says what was.
+        """
+        spelled, asked = (key, None) if isinstance(key, str) else key
+        name, layer = parse(spelled)
+        layer = asked if layer is None else layer
+        if layer is not None and layer < 0:
+            layer += self._depth["encoder" if name.startswith("audio.") else "decoder"]
+        if (name, layer) in self._tensors:
+            return self._tensors[name, layer]
+        layers = sorted(kept for kept_name, kept in self._tensors if kept_name == name and kept is not None)
+        if layers and layer is None:
+            raise KeyError(f"{name!r} was kept per layer: ask for cache[{name!r}, layer] with one of {layers}")
+        if layers:
+            raise KeyError(f"{name!r} was kept in layers {layers}, not in {layer}")
+        raise KeyError(f"{name!r} was not recorded; this run kept {sorted({kept for kept, _ in self._tensors})}")
+
+    def __iter__(self) -> Iterator[Key]:
+        """Names and layers, in the order of computation."""
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        """How many tensors there are."""
+        return len(self._tensors)
+
+    def stack(self, name: str) -> Tensor:
+        """One hook point over all layers it was kept in, as `[layer, ...]`.
+
+        Raises:
+            KeyError: It was not recorded.
+            RuntimeError: Its shape differs between layers.
+        """
+        short, _ = parse(name)
+        layers = sorted(layer for kept, layer in self._tensors if kept == short and layer is not None)
+        if not layers:
+            return self[name][None]
+        return torch.stack([self._tensors[short, layer] for layer in layers])
+
+    def __repr__(self) -> str:
+        """What was kept, and how large it is."""
+        if not self._tensors:
+            return "Cache()"
+        lines = [
+            f"  {name}{'' if layer is None else f'[{layer}]'}: {list(value.shape)} {value.dtype}"
+            for (name, layer), value in self._tensors.items()
+        ]
+        megabytes = sum(value.numel() * value.element_size() for value in self._tensors.values()) / 2**20
+        return "\n".join([f"Cache of {len(self)} tensors, {megabytes:.1f} MB", *lines])

@@ -1,0 +1,131 @@
+"""The exchange: every value of a forward pass that someone may read or edit passes through here.
+
+It is nnsight's interleaver, which serves the blocks that users write, with a counter of our own in front: edits and keeps that the library
+itself registers by location. They need no order, no captured source and no greenlet, so `run(record=...)` may ask for anything in any order and costs
+what a dictionary lookup costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from greenlet import getcurrent
+from jaxtyping import Float, Int
+from nnsight.intervention.interleaver import EarlyStopException, Interleaver, Mediator
+from torch import Tensor
+
+from mechaudio.trace.sites import ROOT, Site
+
+
+@dataclass(frozen=True)
+class RowRequest:
+    """Query rows of one layer's attention that a run wants on their own.
+
+    Attributes:
+        name: What they are served under.
+        rows: Positions of the rows in the padded prompt.
+        last: Whether they are the last position, in the prompt and at every new token.
+    """
+
+    name: str
+    rows: Int[Tensor, "batch row"]
+    last: bool
+
+
+class Exchange(Interleaver):
+    """nnsight's interleaver plus what a run asks of it.
+
+    Attributes:
+        edits: Location -> functions from what is served there to what shall be served, applied in turn.
+        keeps: Location -> functions that are shown what is served there, after every edit.
+        rows: Location of an attention module -> the query rows wanted there, by name.
+        groups: Groups of keys whose attention mass this run measures.
+        batch: The prompts of the run under way, where the run was opened with some.
+        step: Forward passes of the decoder so far in this run, minus one: 0 in the prompt, then one per new token.
+        tower_calls: How often the audio tower's projector ran in this run.
+        asked: The hook points that trace blocks asked for in this run, in their order.
+    """
+
+    def __init__(self, decoder: str, projector: str, check: Callable[[Mapping[str, Any]], None]):
+        super().__init__()
+        self.decoder, self.projector, self.check = f"{ROOT}.{decoder}.input", f"{ROOT}.{projector}.output", check
+        self.clear()
+        self.begin()
+
+    def clear(self) -> None:
+        """Forget what the run asked for; what it did (`step`, `tower_calls`) can still be looked up."""
+        self.edits: dict[str, list[Callable[[Any], Any]]] = {}
+        self.keeps: dict[str, list[Callable[[Any], None]]] = {}
+        self.rows: dict[str, dict[str, RowRequest]] = {}
+        self.groups: Float[Tensor, "batch key group"] | None = None
+        self.batch: Any = None
+        self.asked: list[Site] = []
+
+    def begin(self) -> None:
+        """Start counting: a run begins."""
+        self.step = -1
+        self.tower_calls = 0
+        self.counts_before = dict(self.counts)
+
+    @contextmanager
+    def prepared(self, batch: Any) -> Iterator[None]:
+        """While open, edits and keeps may be registered for one run on these prompts; afterwards they are gone, whatever happened."""
+        self.clear()
+        self.batch = batch
+        try:
+            yield
+        finally:
+            self.clear()
+
+    def reindex(self) -> None:
+        """As nnsight does it, but always serve: a run may have edits and keeps and no block at all."""
+        super().reindex()
+        self.busy = True
+
+    def wanted(self, location: str) -> bool:
+        """Whether anyone reads or edits what is about to be served at `location`."""
+        return location in self.parked or location in self.edits or location in self.keeps or location in self.observers
+
+    def handle(self, provider: str, value: Any) -> Any:
+        """Pass a value through the library's edits, the users' blocks, and the library's keeps, in this order."""
+        if provider == f"{ROOT}.input":
+            self.check(value[1])
+        elif provider == self.decoder:
+            self.step += 1
+        elif provider == self.projector:
+            self.tower_calls += 1
+        for edit in self.edits.get(provider, ()):
+            value = edit(value)
+        value = super().handle(provider, value)
+        for keep in self.keeps.get(provider, ()):
+            keep(value)
+        return value
+
+    def stop(self) -> None:
+        """End the forward pass here: nothing further is wanted of it."""
+        raise EarlyStopException
+
+    def reached(self, location: str) -> bool:
+        """Whether the run has passed through `location`."""
+        return self.counts.get(location, 0) > self.counts_before.get(location, 0)
+
+    def read(self, site: Site) -> Tensor:
+        """From inside a trace block: wait for the hook point and give its tensor."""
+        self._inside(site)
+        return site.take(Mediator.value(site.location))
+
+    def write(self, site: Site, value: Tensor) -> None:
+        """From inside a trace block: wait for the hook point and put `value` in its place."""
+        self._inside(site)
+        Mediator.swap(site.location, site.swap(Mediator.value(site.location), value))
+
+    def _inside(self, site: Site) -> None:
+        if getattr(getcurrent(), "mediator", None) is None:
+            raise RuntimeError(
+                f"{site.address} has a value only while the model runs: read it inside `with ma.trace(model, batch):`, "
+                f"or let `ma.run(model, batch, record=[{site.name!r}])` keep it"
+            )
+        self.asked.append(site)

@@ -1,0 +1,163 @@
+"""The names of the tensors in a forward pass, and the one parser of those names.
+
+A hook point is called by its short name (`"resid_post"`, with a layer), by its address (`"blocks.3.attn.pattern"`), or by TransformerLens's
+string (`"blocks.3.attn.hook_pattern"`). In the audio tower the short name takes the prefix `audio.` and the address starts with
+`audio_blocks.` (or `audio.blocks.`, which is how TransformerLens would spell it).
+
+Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z`; `batch head query key` for `scores`
+and `pattern`. Names stand in the order in which the model computes them; `q` and `k` are taken after the rotary embedding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Part = Literal["decoder", "encoder"]
+#: Query rows or positions: the name of a span, or positions in the padded prompt (negative ones count from its end).
+Rows = str | Sequence[int]
+
+#: Inside a layer, in the order of computation.
+LAYER_POINTS: tuple[str, ...] = (
+    "resid_pre", "q", "k", "v", "scores", "pattern", "mass", "z", "attn_out", "resid_mid", "mlp_out", "resid_post",
+)  # fmt: skip
+ATTENTION_POINTS: tuple[str, ...] = ("q", "k", "v", "scores", "pattern", "mass", "z")
+#: Once in a forward pass; `audio.` ones belong to the tower.
+MODEL_POINTS: tuple[str, ...] = ("audio.final_norm", "projector_out", "embed", "final_norm", "logits")
+#: Those whose second-to-last axis is made of query rows.
+ROW_POINTS: tuple[str, ...] = ("scores", "pattern")
+
+#: TransformerLens's words where they differ from ours by more than the prefix `hook_`.
+_TRANSFORMER_LENS = {
+    "attn_scores": "scores", "rot_q": "q", "rot_k": "k", "normalized": "final_norm",
+    "ln_final": "final_norm", "unembed": "logits", "audio_projector": "projector_out", "projector": "projector_out", "out": "",
+}  # fmt: skip
+
+SHAPES: dict[str, str] = {
+    "resid_pre": "batch position d_model", "q": "batch position head d_head", "k": "batch position kv_head d_head",
+    "v": "batch position kv_head d_head", "scores": "batch head query key", "pattern": "batch head query key",
+    "mass": "batch head query group", "z": "batch position head d_head", "attn_out": "batch position d_model",
+    "resid_mid": "batch position d_model", "mlp_out": "batch position d_model", "resid_post": "batch position d_model",
+    "audio.final_norm": "clip token d_model", "projector_out": "clip token d_model", "embed": "batch position d_model",
+    "final_norm": "batch position d_model", "logits": "batch position vocab",
+}  # fmt: skip
+
+MEANINGS: dict[str, str] = {
+    "resid_pre": "the residual stream before the layer",
+    "q": "queries, after the rotary embedding",
+    "k": "keys, after the rotary embedding, one per key-value head",
+    "v": "values, one per key-value head",
+    "scores": "scaled query-key products before the softmax; `-inf` where a key is masked",
+    "pattern": "attention weights, after the softmax",
+    "mass": "share of attention that falls on each group of keys, for every query, without a score matrix; read only",
+    "z": "each head's output, before the output projection",
+    "attn_out": "what attention adds to the residual stream",
+    "resid_mid": "the residual stream between attention and MLP",
+    "mlp_out": "what the MLP adds to the residual stream",
+    "resid_post": "the residual stream after the layer",
+    "audio.final_norm": "the tower's output after its last norm",
+    "projector_out": "one vector per audio token, as it enters the decoder",
+    "embed": "the decoder's input embeddings, audio vectors put in",
+    "final_norm": "the last residual stream, normalised",
+    "logits": "next-token logits",
+}
+
+
+@dataclass(frozen=True)
+class HookPoint:
+    """One named tensor, in some or all layers, whole or at some rows.
+
+    Attributes:
+        name: A short name (`"pattern"`, `"audio.resid_post"`) or a full address, which brings its own layer.
+        layers: Layers, negative ones counting from the last; `None` for every layer.
+        queries: For `scores` and `pattern`, keep these query rows only: a span's name or positions. Nothing of size
+            query x key is made then.
+        positions: For the other hook points, keep these positions only.
+        keys: For `mass`, the spans to measure, one group each (default: audio).
+    """
+
+    name: str
+    layers: Sequence[int] | None = None
+    queries: Rows | None = None
+    positions: Rows | None = None
+    keys: Sequence[str] = ("audio",)
+
+    def __post_init__(self) -> None:
+        """Rewrite an address into name and layer, and check the name."""
+        name, layer = parse(self.name)
+        if layer is not None and self.layers is not None and tuple(self.layers) != (layer,):
+            raise ValueError(f"{self.name!r} names layer {layer}, but layers={list(self.layers)} was given too; give one of them")
+        object.__setattr__(self, "name", name)
+        if layer is not None:
+            object.__setattr__(self, "layers", (layer,))
+        elif isinstance(self.layers, int):
+            object.__setattr__(self, "layers", (self.layers,))
+        if isinstance(self.keys, str):
+            object.__setattr__(self, "keys", (self.keys,))
+        if self.queries is not None and self.point not in ROW_POINTS:
+            raise ValueError(f"queries= chooses rows of {' and '.join(ROW_POINTS)}; {name!r} has positions: use positions=")
+        if self.positions is not None and self.point in (*ROW_POINTS, "mass"):
+            raise ValueError(f"{name!r} has query rows, not positions: use queries=")
+        if name in MODEL_POINTS and self.layers is not None:
+            raise ValueError(f"{name!r} exists once in the model, not per layer; leave layers= out")
+
+    @property
+    def part(self) -> Part:
+        """The stack it belongs to."""
+        return "encoder" if self.name.startswith("audio.") or self.name == "projector_out" else "decoder"
+
+    @property
+    def point(self) -> str:
+        """The name without the tower's prefix."""
+        return self.name.removeprefix("audio.")
+
+
+def parse(name: str) -> tuple[str, int | None]:
+    """Split any spelling of a hook point into its short name and its layer.
+
+    >>> parse("blocks.3.attn.hook_pattern")
+    ('pattern', 3)
+    >>> parse("audio.blocks.1.hook_resid_post")
+    ('audio.resid_post', 1)
+    >>> parse("hook_embed")
+    ('embed', None)
+
+    Raises:
+        KeyError: No such hook point; the message lists those there are.
+    """
+    spelled = name.replace("audio_blocks.", "audio.blocks.")
+    audio = spelled.startswith("audio.")
+    rest = spelled.removeprefix("audio.")
+    layer = None
+    if match := re.fullmatch(r"blocks\.(-?\d+)\.(.+)", rest):
+        layer, rest = int(match[1]), match[2]
+    words = [word.removeprefix("hook_") for word in rest.removeprefix("attn.").split(".")]
+    short = ".".join(word for word in (_TRANSFORMER_LENS.get(word, word) for word in words) if word)
+    short = "final_norm" if short == "final_norm.final_norm" else short
+    full = f"audio.{short}" if audio and short != "projector_out" else short
+    per_layer = short in LAYER_POINTS
+    if (per_layer or full in MODEL_POINTS) and (layer is None or per_layer):
+        return full, layer
+    raise KeyError(
+        f"no hook point {name!r}. Per layer there are {', '.join(LAYER_POINTS)} (prefix 'audio.' for the tower), once in the model "
+        f"{', '.join(MODEL_POINTS)}; 'blocks.3.attn.hook_pattern' and 'audio.blocks.1.hook_resid_post' are understood too"
+    )
+
+
+def order_of(name: str, layer: int | None) -> tuple[int, int, int]:
+    """A key that sorts hook points as the model computes them: the tower, the projector, the decoder, the logits."""
+    point = name.removeprefix("audio.")
+    if point in LAYER_POINTS:
+        return (0 if name.startswith("audio.") else 4, layer or 0, LAYER_POINTS.index(point))
+    return ({"audio.final_norm": 1, "projector_out": 2, "embed": 3, "final_norm": 5, "logits": 6}[name], 0, 0)
+
+
+def address(name: str, layer: int | None) -> str:
+    """How a user would write the hook point in a trace block: `blocks.3.attn.pattern`."""
+    if layer is None:
+        return {"audio.final_norm": "audio_final_norm"}.get(name, name)
+    point = name.removeprefix("audio.")
+    blocks = "audio_blocks" if name.startswith("audio.") else "blocks"
+    return f"{blocks}.{layer}.{'attn.' if point in ATTENTION_POINTS else ''}{point}"

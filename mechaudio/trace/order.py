@@ -1,0 +1,58 @@
+"""What to say when a trace block asks for values in an order in which the model does not compute them."""
+
+from __future__ import annotations
+
+from nnsight.intervention.interleaver import OutOfOrderError
+
+from mechaudio.trace.exchange import Exchange
+from mechaudio.trace.hook_points import order_of
+from mechaudio.trace.sites import Site
+
+
+class HookOrderError(OutOfOrderError):
+    """A hook point was asked for after the model had passed it, or is not computed in this run at all."""
+
+
+def explain(error: OutOfOrderError, exchange: Exchange) -> HookOrderError:
+    """nnsight's error in our words: the hook point, why it had no value, and an order that works.
+
+    Args:
+        error: What nnsight raised; it names a location.
+        exchange: The run that it was raised in.
+    """
+    location = str(error).split("'")[1].rsplit(".i", 1)[0] if "'" in str(error) else ""
+    if location.endswith(".grad"):
+        message = (
+            "gradients come in the reverse order of the forward pass: inside `with loss.backward():`, read the .grad of the latest "
+            "hook point first"
+        )
+    else:
+        message = _message(location, exchange)
+    explained = HookOrderError(message)
+    explained.__traceback__ = error.__traceback__
+    if hasattr(error, "__intervention_tb__"):
+        explained.__intervention_tb__ = error.__intervention_tb__
+    return explained
+
+
+def _message(location: str, exchange: Exchange) -> str:
+    site = next((site for site in exchange.asked if site.location == location), None)
+    if site is None:
+        return f"{location!r} was asked for, but the model had already passed it, or does not compute it in this run"
+    if not exchange.reached(location):
+        return f"{site.address} was asked for, but this run never computed it{_why_not(site, exchange)}"
+    right = sorted(_distinct(exchange.asked), key=lambda asked: order_of(asked.name, asked.layer))
+    return (
+        f"{site.address} was asked for when the model had already passed it. Inside one trace block, ask in the order of computation: "
+        f"{', '.join(one.address for one in right)}. Where order is inconvenient, ma.run(model, batch, record=[...]) takes any"
+    )
+
+
+def _why_not(site: Site, exchange: Exchange) -> str:
+    if site.name.startswith("audio.") or site.name == "projector_out":
+        return ": the audio tower did not run, because these prompts hold no audio" if not exchange.tower_calls else ""
+    return ""
+
+
+def _distinct(sites: list[Site]) -> list[Site]:
+    return list({site.location: site for site in sites}.values())

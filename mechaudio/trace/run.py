@@ -1,0 +1,192 @@
+"""Running prompts without a trace block: read what is named, change what is given, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mechaudio.models.prompt import PromptBatch, as_batch
+from mechaudio.question import Answer
+from mechaudio.trace.audio_lm import AudioLM
+from mechaudio.trace.cache import Cache
+from mechaudio.trace.hook_points import HookPoint
+from mechaudio.trace.record import Intervention, hook_points, register_edits, register_keeps
+from mechaudio.trace.sites import ROOT
+
+Inputs = PromptBatch | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one forward pass gave.
+
+    Attributes:
+        logits: Next-token logits, `[batch, position, vocab]`, or `[batch, 1, vocab]` if only the last position was asked for; `None` if
+            none were.
+        cache: The hook points that were recorded.
+        batch: The prompts.
+        tower_calls: How often the audio tower ran: 0 means that nothing was heard.
+    """
+
+    logits: Float[Tensor, "batch position vocab"] | None
+    cache: Cache
+    batch: PromptBatch
+    tower_calls: int
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What a greedy generation gave.
+
+    Attributes:
+        tokens: Ids of the new tokens, padded with the padding id after a row's end.
+        texts: The new tokens as text, `()` without a processor.
+        steps: What was recorded in each forward pass: `steps[0]` in the prompt, `steps[t]` at the t-th new token, where
+            positions are 1 long and keys grow.
+        batch: The prompts.
+        tower_calls: How often the audio tower ran.
+    """
+
+    tokens: Int[Tensor, "batch new_token"]
+    texts: tuple[str, ...]
+    steps: tuple[Cache, ...]
+    batch: PromptBatch
+    tower_calls: int
+
+
+def run(
+    model: AudioLM,
+    batch: Inputs,
+    record: Sequence[str | HookPoint] = (),
+    interventions: Iterable[Intervention] = (),
+    logits: Literal["all", "last"] | None = "all",
+) -> Run:
+    """One forward pass, without gradients.
+
+    ```python
+    out = ma.run(model, batch, record=["resid_post", ma.HookPoint("pattern", queries="last")])
+    out.cache["pattern", 3]      # [batch, head, 1, key]
+    ```
+
+    Args:
+        model: The opened model.
+        batch: Prompts, or a dict of the network's own inputs.
+        record: Hook points to keep, in any order; each is a copy of what went on through the network, after every intervention.
+        interventions: What to change. Several at one site act in the order given.
+        logits: All positions, the last only (the unembedding of the others is not computed), or none (the forward pass ends
+            with the last recorded hook point).
+
+    Returns:
+        The logits and the cache.
+
+    Raises:
+        KeyError: An unknown hook point or span.
+        IndexError: A layer that the model does not have.
+        ValueError: Audio placeholders without audio features.
+    """
+    if logits not in ("all", "last", None):
+        raise ValueError(f"logits= is 'all', 'last' or None, got {logits!r}")
+    points = hook_points(record)
+    if logits is None and not points:
+        raise ValueError("nothing to compute: logits=None and no hook point to record")
+    prompts = as_batch(model, batch)
+    cache = Cache(model.site_map.depth)
+    exchange = model.exchange
+    with torch.no_grad(), exchange.prepared(prompts):
+        register_edits(model, prompts, interventions)
+        register_keeps(model, prompts, points, lambda: cache, stop_after_last=logits is None)
+        if logits == "last":
+            _unembed_last_only(model)
+        out = model.interleave("__call__", **prompts.inputs, use_cache=False)
+        return Run(None if logits is None else out.logits, cache, prompts, exchange.tower_calls)
+
+
+def answer(model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervention] = ()) -> list[Answer]:
+    """The choice that gets the highest logit at the last prompt position, for every question.
+
+    Args:
+        model: The opened model.
+        batch: Prompts made from questions.
+        interventions: What to change while answering.
+
+    Returns:
+        One answer per question, with the logits of all choices.
+
+    Raises:
+        ValueError: The batch was made from plain inputs: no questions, no choices.
+    """
+    if not getattr(batch, "questions", ()):
+        raise ValueError("ma.answer needs prompts made from questions: ma.prompt(model, questions). For plain inputs, ma.run gives logits")
+    logits = run(model, batch, interventions=interventions, logits="last").logits[:, -1].float().cpu()
+    answers = []
+    for row, (question, ids) in enumerate(zip(batch.questions, batch.choice_ids, strict=True)):
+        chosen = logits[row, list(ids)]
+        answers.append(Answer.from_logits(question, chosen.tolist()))
+    return answers
+
+
+def generate(
+    model: AudioLM,
+    batch: Inputs,
+    max_new_tokens: int = 32,
+    interventions: Iterable[Intervention] = (),
+    record: Sequence[str | HookPoint] = (),
+    **options: Any,
+) -> Generation:
+    """Greedy generation with a key-value cache; interventions act and hook points are kept at every new token.
+
+    Args:
+        model: The opened model.
+        batch: Prompts, or a dict of the network's own inputs.
+        max_new_tokens: How many tokens at most.
+        interventions: What to change. `queries="last"` is the newest token's row at every step.
+        record: Hook points to keep at every step.
+        **options: Passed on to the network's `generate`.
+
+    Returns:
+        The new tokens, their text, and what was kept.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    points = hook_points(record)
+    prompts = as_batch(model, batch)
+    exchange, steps = model.exchange, [Cache(model.site_map.depth)]
+
+    def cache_now() -> Cache:
+        while len(steps) <= exchange.step:
+            steps.append(Cache(model.site_map.depth))
+        return steps[-1]
+
+    with torch.no_grad(), exchange.prepared(prompts):
+        register_edits(model, prompts, interventions)
+        register_keeps(model, prompts, points, cache_now)
+        out = model.interleave(
+            model.network.generate, **prompts.inputs, max_new_tokens=max_new_tokens, **{**greedy(model), **options}
+        )
+    sequences = out if isinstance(out, Tensor) else out.sequences
+    new = sequences[:, prompts.n_positions :]
+    tokenizer = getattr(model.processor, "tokenizer", None)
+    texts = () if tokenizer is None else tuple(tokenizer.decode(row, skip_special_tokens=True) for row in new.tolist())
+    return Generation(new, texts, tuple(steps) if points else (), prompts, exchange.tower_calls)
+
+
+def greedy(model: AudioLM) -> dict[str, Any]:
+    """Options that make `generate` greedy whatever the checkpoint's own generation settings are."""
+    settings = getattr(model.network, "generation_config", None)
+    sampling = {name: None for name in ("temperature", "top_p", "top_k") if getattr(settings, name, None) is not None}
+    return {"do_sample": False, "num_beams": 1, **sampling}
+
+
+def _unembed_last_only(model: AudioLM) -> None:
+    """Hand only the last position to the unembedding: prompts are padded on the left, so it is the last of every row."""
+
+    def cut(served: Any) -> Any:
+        args, kwargs = served
+        return (args[0][:, -1:], *args[1:]), kwargs
+
+    model.exchange.edits.setdefault(f"{ROOT}.{model.adapter.unembed}.input", []).append(cut)

@@ -1,0 +1,194 @@
+"""Where each hook point lives in a given network: a location that nnsight serves, and how to take the tensor out of what is served there.
+
+A location serves what a module received, `(args, kwargs)`, or returned, a tensor or a tuple. `take` gives the tensor in it, as a view wherever
+the axes are ours and not the module's, so that editing it in place edits the forward pass; `put` gives what belongs in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from einops import rearrange
+from torch import Tensor
+
+from mechaudio.models.adapter import Adapter, Stack
+from mechaudio.trace.hook_points import ATTENTION_POINTS, HookPoint, address
+
+#: The name under which nnsight serves the network itself; every location starts with it.
+ROOT = "model"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One hook point in one layer of one network.
+
+    Attributes:
+        name: Short name of the hook point.
+        layer: Its layer, `None` for a hook point of the model.
+        location: Where nnsight serves it.
+        take: What is served there -> the tensor, in our axes.
+        put: What is served there, and a tensor in our axes -> what to serve instead.
+        in_place: Whether the tensor must be overwritten rather than replaced, because more than one branch reads it.
+    """
+
+    name: str
+    layer: int | None
+    location: str
+    take: Callable[[Any], Tensor]
+    put: Callable[[Any, Tensor], Any]
+    in_place: bool = False
+
+    @property
+    def address(self) -> str:
+        """The hook point as one would write it in a trace block."""
+        return address(self.name, self.layer)
+
+    def swap(self, served: Any, value: Tensor) -> Any:
+        """What to serve so that every later reader of this hook point sees `value`."""
+        if not self.in_place:
+            return self.put(served, value)
+        current = self.take(served)
+        if current is not value:
+            current.copy_(value)
+        return served
+
+
+def _first(served: Any) -> Tensor:
+    return served[0] if isinstance(served, tuple) else served
+
+
+def _with_first(served: Any, value: Tensor) -> Any:
+    return (value, *served[1:]) if isinstance(served, tuple) else value
+
+
+def _argument(served: Any) -> Tensor:
+    args, kwargs = served
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def _with_argument(served: Any, value: Tensor) -> Any:
+    args, kwargs = served
+    return ((value, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": value})
+
+
+def _embeds(served: Any) -> Tensor:
+    return served[1]["inputs_embeds"]
+
+
+def _with_embeds(served: Any, value: Tensor) -> Any:
+    return served[0], {**served[1], "inputs_embeds": value}
+
+
+def _logits(served: Any) -> Tensor:
+    return served["logits"]
+
+
+def _with_logits(served: Any, value: Tensor) -> Any:
+    changed = served.copy()
+    changed["logits"] = value
+    return changed
+
+
+def _heads_last(served: Tensor) -> Tensor:
+    return rearrange(served, "batch head position d_head -> batch position head d_head")
+
+
+def _with_heads_last(_served: Tensor, value: Tensor) -> Tensor:
+    return rearrange(value, "batch position head d_head -> batch head position d_head")
+
+
+def _as_is(served: Tensor) -> Tensor:
+    return served
+
+
+def _instead(_served: Any, value: Tensor) -> Tensor:
+    return value
+
+
+def _packed(take: Callable[[Any], Tensor], put: Callable[[Any, Tensor], Any]) -> tuple[Callable, Callable]:
+    """All clips of a batch lie behind one another: seen from outside, a batch of one."""
+    return (lambda served: take(served)[None]), (lambda served, value: put(served, value[0]))
+
+
+def attention_location(stack: Stack, layer: int) -> str:
+    """The location under which the attention function serves the insides of one layer's attention."""
+    return f"{ROOT}.{stack.layers}.{layer}.{stack.attention}.mechaudio"
+
+
+def layer_sites(stack: Stack, prefix: str, layer: int) -> dict[str, Site]:
+    """Every hook point inside one layer."""
+    inside = f"{ROOT}.{stack.layers}.{layer}"
+    places: dict[str, tuple[str, Callable, Callable]] = {
+        "resid_pre": (f"{inside}.input", _argument, _with_argument),
+        "attn_out": (f"{inside}.{stack.attention}.output", _first, _with_first),
+        "resid_mid": (f"{inside}.{stack.mid_norm}.input", _argument, _with_argument),
+        "mlp_out": (f"{inside}.{stack.mlp}.output", _first, _with_first),
+        "resid_post": (f"{inside}.output", _first, _with_first),
+    }
+    sites = {}
+    for point, (location, take, put) in places.items():
+        if stack.layout == "packed":
+            take, put = _packed(take, put)
+        sites[point] = Site(prefix + point, layer, location, take, put, in_place=point == "resid_mid")
+    base = attention_location(stack, layer)
+    for point in ATTENTION_POINTS:
+        turned = point in ("q", "k", "v")
+        take, put = (_heads_last, _with_heads_last) if turned else (_as_is, _instead)
+        sites[point] = Site(prefix + point, layer, f"{base}.{point}", take, put)
+    return sites
+
+
+def model_sites(adapter: Adapter) -> dict[str, Site]:
+    """The hook points that exist once."""
+
+    def clips(path: str, packed: bool) -> tuple[str, Callable, Callable]:
+        take, put = _packed(_first, _with_first) if packed else (_first, _with_first)
+        return f"{ROOT}.{path}.output", take, put
+
+    packed = adapter.encoder.layout == "packed"
+    places = {
+        "audio.final_norm": clips(adapter.encoder.norm, packed),
+        "projector_out": clips(adapter.projector, packed),
+        "embed": (f"{ROOT}.{adapter.decoder_module}.input", _embeds, _with_embeds),
+        "final_norm": (f"{ROOT}.{adapter.decoder.norm}.output", _first, _with_first),
+        "logits": (f"{ROOT}.output", _logits, _with_logits),
+    }
+    return {name: Site(name, None, *place) for name, place in places.items()}
+
+
+class SiteMap:
+    """Every hook point of one network."""
+
+    def __init__(self, adapter: Adapter, n_layers: int, n_audio_layers: int):
+        self.depth = {"decoder": n_layers, "encoder": n_audio_layers}
+        self.layers = {
+            "decoder": [layer_sites(adapter.decoder, "", layer) for layer in range(n_layers)],
+            "encoder": [layer_sites(adapter.encoder, "audio.", layer) for layer in range(n_audio_layers)],
+        }
+        self.once = model_sites(adapter)
+        self.names = {site.location: site for site in self}
+
+    def __iter__(self):
+        """All sites, tower first."""
+        for part in ("encoder", "decoder"):
+            for layer in self.layers[part]:
+                yield from layer.values()
+        yield from self.once.values()
+
+    def find(self, point: HookPoint) -> list[Site]:
+        """The sites that a hook point names.
+
+        Raises:
+            IndexError: A layer that the network does not have.
+        """
+        if point.name in self.once:
+            return [self.once[point.name]]
+        depth = self.depth[point.part]
+        chosen = range(depth) if point.layers is None else point.layers
+        for layer in chosen:
+            if not -depth <= layer < depth:
+                where = "audio tower" if point.part == "encoder" else "decoder"
+                raise IndexError(f"{point.name!r} was asked for in layer {layer}, but this {where} has layers 0 to {depth - 1}")
+        return [self.layers[point.part][layer % depth][point.point] for layer in chosen]
