@@ -42,7 +42,7 @@ train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into bui
 	$(BIN)/python -m mechaudio.models.tiny.train --out build/tiny
 
 clean: ## Remove everything that was made, except .venv
-	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache .hypothesis
+	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache
 	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # This plotly renderer leaves figures as HTML with the script they need: the documentation shows them without Jupyter or network.

@@ -76,6 +76,16 @@ def test_every_folder_with_code_is_a_package_that_gets_installed():
     assert sorted(folder for folder in folders if not (folder / "__init__.py").is_file()) == []
 
 
+def test_every_room_stands_under_the_import_contracts():
+    layers, without_torch, without_nnsight = PYPROJECT["tool"]["importlinter"]["contracts"]
+    paths = [path.relative_to(PACKAGE) for path in tracked_files() if PACKAGE in path.parents and path.suffix == ".py"]
+    rooms = {f"mechaudio.{path.parts[0].removesuffix('.py')}" for path in paths} - {"mechaudio.__init__"}
+    torch_free = {f"mechaudio.{room}" for room in ("audio", "question", "results", "metrics", "temporal")}
+    assert sorted(rooms - set(re.findall(r"mechaudio\.\w+", " ".join(layers["layers"])))) == []
+    assert sorted((rooms & torch_free) - set(without_torch["source_modules"])) == []
+    assert sorted(rooms - {"mechaudio.trace"} - set(without_nnsight["source_modules"])) == []
+
+
 def test_the_newest_entry_of_the_changelog_is_the_installed_version():
     changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## \[([^\]]+)\]", changelog, flags=re.MULTILINE)
