@@ -4,19 +4,20 @@ A row is the shared prefix (system turn, audio) followed by independent blocks, 
 keeps blocks from seeing each other and positions restart after the prefix, so that every block is exactly what the chat template
 yields for its question alone. Unused places hold PAD: hidden from all, and skipped in the count of positions.
 
-Which positions of a block may look at the audio is drawn per clip (`HEARERS`). Trained without such masks the option tokens do all
-the listening and the last token none.
+Which positions of a block may look at the audio is drawn per clip, with the odds given (`HEARERS`). Trained without such masks the
+option tokens do all the listening and the last token none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mechaudio.data.temporal_phrases import EVERYDAY_PHRASES, PHRASES, TASKS
+from mechaudio.data.temporal_phrases import EVERYDAY_PHRASES, KEYWORDS, PHRASES, TASKS
 from mechaudio.models.tiny import language
 from mechaudio.models.tiny.language import FIRST_CLASS, FIRST_LETTER, FIRST_TIME, PAD, TURN_END, VOCABULARY, ids
 from mechaudio.models.tiny.questions import MAX_OPTIONS, Choices, best_letter, draw_choices, half_seconds
@@ -43,9 +44,10 @@ WIDTHS = {
     "time": len(ids(language.TIME_PHRASES[0].format("hum"))) + len(ANSWER) + 1,
 }
 KINDS = tuple(WIDTHS)
-BLOCKS = ("audio",) * 4 + ("caption",) * 2 + ("audio+caption",) * 2 + ("describe",) + ("time",) * 4
-HEARERS = {"last": 0.4, "tail": 0.4, "all": 0.2}
-"""Who hears the clip in an audio-only question: the last prompt token, the last three (the answer header), every position."""
+BLOCKS = ("audio",) * 6 + ("caption",) * 2 + ("audio+caption", "describe") + ("time",) * 4
+HEARERS = ("last", "tail", "keyword", "all", "others")
+"""Who hears the clip: the last prompt token; the last three (the answer header); these and the keyword; every position; every
+position but the last."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class RowBuilder:
         self._prefix = fixed(SYSTEM + HEADER + [language.AUDIO] * language.MAX_AUDIO_TOKENS + FOOTER)
         self._answer, self._caption = fixed(ANSWER), fixed(ids("Caption:"))
         self._silence = fixed(ids("silence."))
+        self._keywords = fixed([VOCABULARY[word] for word in (*KEYWORDS.values(), "first", "last")])
         block = torch.full((plan.length,), -2)
         block[: len(SYSTEM)], block[len(SYSTEM) : PREFIX] = -1, 0
         self._spans_audio = torch.zeros(plan.length, dtype=torch.bool)
@@ -131,9 +134,9 @@ class RowBuilder:
         generator: torch.Generator,
         *,
         silent: Bool[Tensor, " batch"],
-        heard: Scenes | None = None,
+        hearers: Mapping[str, float],
+        subjects: Mapping[str, Scenes] = MappingProxyType({}),
         told: Scenes | None = None,
-        hearers: str | None = None,
         benchmark: bool = False,
     ) -> Rows:
         """Rows for a batch of scenes.
@@ -142,9 +145,9 @@ class RowBuilder:
             scenes: what the clips hold.
             generator: draws questions, options, phrases and masks.
             silent: rows whose clip is replaced by zeros.
-            heard: what the answers of audio-only questions go by, where not `scenes`.
-            told: what captions say, where not `scenes`.
-            hearers: a key of `HEARERS` for all questions without caption, instead of a draw.
+            hearers: odds of who hears the clip, by the names in `HEARERS`; descriptions are always heard by all.
+            subjects: per kind of block, the scenes that captions and answers go by, where not `scenes`.
+            told: what captions say, where not what answers go by.
             benchmark: questions as in the benchmark (`draw_choices`), canonical phrases, complete captions.
         """
         batch = len(silent)
@@ -156,8 +159,8 @@ class RowBuilder:
             elif kind == "time":
                 made = self._time_block(scenes, silent, generator, hearers)
             else:
-                subject = heard if kind == "audio" and heard is not None else scenes
-                made = self._choice_block(kind, subject, told or scenes, generator, hearers, benchmark)
+                subject = subjects.get(kind, scenes)
+                made = self._choice_block(kind, subject, told or subject, generator, hearers, benchmark)
             for store, part in zip((parts, targets, hears, asked), made, strict=True):
                 store.append(part)
         room = self.plan.length - sum(part.shape[1] for part in parts)
@@ -196,7 +199,13 @@ class RowBuilder:
         return positions, bias[:, None]
 
     def _choice_block(
-        self, kind: str, scenes: Scenes, told: Scenes, generator: torch.Generator, hearers: str | None, benchmark: bool
+        self,
+        kind: str,
+        scenes: Scenes,
+        told: Scenes,
+        generator: torch.Generator,
+        hearers: Mapping[str, float],
+        benchmark: bool,
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         device, batch = generator.device, len(scenes.count)
         task = torch.randint(3, (batch,), generator=generator, device=device)
@@ -224,7 +233,7 @@ class RowBuilder:
         y = torch.full_like(x, IGNORED)
         y[:, -2] = torch.where(clear, letter, IGNORED)
         y[:, -1] = torch.where(clear, TURN_END, IGNORED)
-        return x, y, self._hears(x, generator, hearers if kind == "audio" else "all"), asked
+        return x, y, self._hears(x, generator, hearers), asked
 
     def _option_tokens(self, choices: Choices) -> Int[Tensor, "batch 18"]:
         letters = FIRST_LETTER + torch.arange(MAX_OPTIONS, device=choices.labels.device).expand_as(choices.labels)
@@ -233,16 +242,15 @@ class RowBuilder:
         return tokens.masked_fill(~offered[..., None], PAD).flatten(1)
 
     def _hears(
-        self, x: Int[Tensor, "batch width"], generator: torch.Generator, hearers: str | None
+        self, x: Int[Tensor, "batch width"], generator: torch.Generator, hearers: Mapping[str, float]
     ) -> Bool[Tensor, "batch width"]:
-        width, tail = x.shape[1], {"last": 2, "tail": 1 + len(ANSWER), "all": x.shape[1]}
-        if hearers is None:
-            odds = on_device(tuple(HEARERS.values()), x.device).expand(len(x), -1)
-            drawn = torch.multinomial(odds, 1, generator=generator)
-            reach = on_device(tuple(tail[name] for name in HEARERS), x.device)[drawn]
-        else:
-            reach = torch.full((len(x), 1), tail[hearers], device=x.device)
-        return torch.arange(width, device=x.device) >= width - reach
+        to_go = torch.arange(x.shape[1] - 1, -1, -1, device=x.device).expand_as(x)
+        last, tail = to_go <= 1, to_go <= len(ANSWER)
+        keyword, everyone = tail | torch.isin(x, self._keywords), torch.ones_like(tail)
+        kinds = torch.stack([last, tail, keyword, everyone, to_go != 1], 1)
+        odds = on_device(tuple(hearers.get(name, 0.0) for name in HEARERS), x.device).expand(len(x), -1)
+        drawn = torch.multinomial(odds, 1, generator=generator)
+        return kinds.gather(1, drawn[:, :, None].expand(-1, -1, x.shape[1]))[:, 0]
 
     def _describe_block(
         self, scenes: Scenes, silent: Bool[Tensor, " batch"], generator: torch.Generator
@@ -261,7 +269,7 @@ class RowBuilder:
         return x, y, torch.ones_like(x, dtype=torch.bool), {}
 
     def _time_block(
-        self, scenes: Scenes, silent: Bool[Tensor, " batch"], generator: torch.Generator, hearers: str | None
+        self, scenes: Scenes, silent: Bool[Tensor, " batch"], generator: torch.Generator, hearers: Mapping[str, float]
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         device, batch = generator.device, len(silent)
         odds = on_device((0.3, 0.3, 0.25, 0.15), device).expand(batch, -1)
