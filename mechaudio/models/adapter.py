@@ -73,6 +73,7 @@ class Adapter:
         decoder_module: Path of the language model: its `inputs_embeds` are the embeddings after the audio was put in.
         unembed: Path of the unembedding.
         projector: Path of the module whose output is one vector per audio token.
+        projector_layout: Like a stack's: `batch` for `[clip, token, d_model]`, `packed` for all clips behind one another.
         timing: How audio tokens fall in time.
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.
@@ -90,6 +91,7 @@ class Adapter:
     unembed: str
     projector: str
     timing: TokenTiming
+    projector_layout: Literal["batch", "packed"] = "batch"
     features: str = "input_features"
     features_mask: str | None = "feature_attention_mask"
     also_in: tuple[str, ...] = ()

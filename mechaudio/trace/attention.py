@@ -232,7 +232,7 @@ def _with_mass(spot: Spot, call: Call, query: Tensor, key: Tensor, value: Tensor
     groups = spot.exchange.groups
     assert groups is not None, "mass is wanted, so run() has set the groups of keys"
     n_groups, d_head = groups.shape[-1], value.shape[-1]
-    width = -(-n_groups // 8) * 8  # fused kernels on a GPU want head sizes in eights
+    width = -(-n_groups // 8) * 8 if query.is_cuda else n_groups  # fused kernels on a GPU want head sizes in eights
     grown = F.pad(groups.to(value), (0, width - n_groups, 0, key.shape[2] - groups.shape[1]))
     columns = repeat(grown, "batch key width -> batch kv key width", kv=value.shape[1])
     out = call.fused(F.pad(query, (0, width)), F.pad(key, (0, width)), torch.cat([value, columns], dim=-1))

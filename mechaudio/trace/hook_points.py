@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Part = Literal["decoder", "encoder"]
-#: Query rows or positions: the name of a span, or positions in the padded prompt (negative ones count from its end).
-Rows = str | Sequence[int]
+#: Query rows or positions: the name of a span, positions in the padded prompt (negative ones count from its end), or one list of
+#: positions per prompt.
+Rows = str | int | Sequence[int] | Sequence[Sequence[int]]
 
 #: Inside a layer, in the order of computation.
 LAYER_POINTS: tuple[str, ...] = (

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Edit:
-    """A change at one hook point.
+    """A change at one hook point; the simplest intervention, and what every other one is made of.
+
+    ```python
+    louder = ma.Edit(ma.HookPoint("resid_post", layers=[4]), lambda resid: 2 * resid)
+    ma.run(model, batch, interventions=[louder])
+    ```
 
     Attributes:
         point: Where: one hook point, with its layers, and with query rows if only those are to be changed.
@@ -33,6 +38,10 @@ class Edit:
     point: HookPoint
     change: Callable[[Tensor], Tensor]
     every_step: bool = True
+
+    def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:
+        """Itself: the same change for every model and every prompt."""
+        return (self,)
 
 
 class Intervention(Protocol):

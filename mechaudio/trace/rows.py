@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from einops import repeat
 from jaxtyping import Int
 from torch import Tensor
 
@@ -23,7 +22,7 @@ def row_positions(batch: PromptBatch | None, rows: Rows) -> Int[Tensor, "batch r
 
     Args:
         batch: The prompts; needed for spans and for counting from the end.
-        rows: A span's name or positions.
+        rows: A span's name, positions for all prompts, or one equally long list of positions per prompt.
 
     Raises:
         KeyError: No such span.
@@ -42,10 +41,17 @@ def row_positions(batch: PromptBatch | None, rows: Rows) -> Int[Tensor, "batch r
             )
         return torch.tensor(span)
     wanted = [rows] if isinstance(rows, int) else list(rows)
-    for position in wanted:
+    per_prompt = bool(wanted) and not isinstance(wanted[0], int)
+    if not per_prompt:
+        wanted = [wanted] * batch.n_rows
+    if len(wanted) != batch.n_rows or len({len(positions) for positions in wanted}) != 1 or not wanted[0]:
+        raise ValueError(
+            f"positions are given for all prompts at once, or as one list per prompt ({batch.n_rows} here), equally long; got {rows!r}"
+        )
+    for position in {position for positions in wanted for position in positions}:
         if not -batch.n_positions <= position < batch.n_positions:
             raise IndexError(f"position {position} is outside the prompts of {batch.n_positions} positions")
-    return repeat(torch.tensor([position % batch.n_positions for position in wanted]), "row -> batch row", batch=batch.n_rows)
+    return torch.tensor([list(positions) for positions in wanted]) % batch.n_positions
 
 
 def request(exchange: Exchange, site: Site, rows: Rows) -> Site:
@@ -60,7 +66,7 @@ def request(exchange: Exchange, site: Site, rows: Rows) -> Site:
         The site at these rows only.
     """
     positions = row_positions(exchange.batch, rows)
-    last = rows == "last" or rows == -1 or (not isinstance(rows, (str, int)) and list(rows) == [-1])
+    last = bool((positions == exchange.batch.n_positions - 1).all()) and positions.shape[1] == 1
     name = "rows_last" if last else "rows_" + "_".join(str(position) for position in positions.flatten().tolist())
     base, point = site.location.rsplit(".", 1)
     exchange.rows.setdefault(base, {})[name] = RowRequest(name, positions, last)

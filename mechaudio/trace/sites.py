@@ -147,10 +147,9 @@ def model_sites(adapter: Adapter) -> dict[str, Site]:
         take, put = _packed(_first, _with_first) if packed else (_first, _with_first)
         return f"{ROOT}.{path}.output", take, put
 
-    packed = adapter.encoder.layout == "packed"
     places = {
-        "audio.final_norm": clips(adapter.encoder.norm, packed),
-        "projector_out": clips(adapter.projector, packed),
+        "audio.final_norm": clips(adapter.encoder.norm, adapter.encoder.layout == "packed"),
+        "projector_out": clips(adapter.projector, adapter.projector_layout == "packed"),
         "embed": (f"{ROOT}.{adapter.decoder_module}.input", _embeds, _with_embeds),
         "final_norm": (f"{ROOT}.{adapter.decoder.norm}.output", _first, _with_first),
         "logits": (f"{ROOT}.output", _logits, _with_logits),

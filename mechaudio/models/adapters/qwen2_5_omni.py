@@ -17,6 +17,7 @@ QWEN2_5_OMNI = Adapter(
     unembed="lm_head",
     projector="model.audio_tower.proj",
     timing=TokenTiming(samples=640, tokens=1, window=4_800_000, long_clips="cut"),
+    projector_layout="packed",
     also_in=("qwen2_5_omni",),
     system=(
         "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and visual inputs, "

@@ -12,5 +12,6 @@ VOXTRAL = Adapter(
     unembed="lm_head",
     projector="model.multi_modal_projector",
     timing=TokenTiming(samples=1280, tokens=1, window=480_000, long_clips="split", pads_to_window=True),
+    projector_layout="packed",
     features_mask=None,
 )

@@ -1,0 +1,195 @@
+"""Where attention goes in a prompt, and when in the recording.
+
+For chosen query rows (the last by default: the row the answer is read from), the share of attention on each role of token, per layer and head, and
+its distribution over the audio tokens, in seconds. Only these rows are computed: memory grows with the prompt's length, not with its square. For every
+query at once see `attention_mass`.
+
+Conventions: shares of one query row over all roles sum to 1; several query rows are averaged first; seconds from the start of the clip; entropy in nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechaudio.audio.events import Event
+from mechaudio.models.prompt import PromptBatch
+from mechaudio.results import Provenance, Result
+from mechaudio.trace.hook_points import HookPoint
+from mechaudio.trace.run import run
+
+if TYPE_CHECKING:
+    from mechaudio.trace.audio_lm import AudioLM
+
+#: Roles of tokens, in the order of figures and tables; together they cover a prompt, each position once.
+ROLES = ("audio", "caption", "question", "choices", "template", "text")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EventFocus:
+    """How much of the audio attention falls inside events.
+
+    Attributes:
+        question: Index of the question that each event belongs to.
+        label: The event's label.
+        inside: Share of the *audio* attention inside the event's interval.
+        chance: Share of the clip's audio tokens inside the interval: what evenly spread attention would give.
+    """
+
+    question: Int[np.ndarray, " event"]
+    label: tuple[str, ...]
+    inside: Float[np.ndarray, "event layer head"]
+    chance: Float[np.ndarray, " event"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AudioAttention(Result):
+    """Attention of chosen query rows, per question, layer and head.
+
+    Attributes:
+        mass: Share of attention on each role of token; sums to 1 over roles.
+        roles: Names of the roles.
+        over_time: Attention on each audio token; 0 past a question's last one.
+        n_tokens: Audio tokens of each question.
+        edges: Seconds at which audio tokens begin and end; NaN past the last.
+        duration: Seconds of sound in the clip. Tokens past it hear padding.
+        entropy: Of the distribution within the audio, in nats.
+        peak: Middle of the most attended audio token, in seconds.
+        events: Labelled events of each clip.
+        ids: Ids of the questions.
+        texts: Their texts.
+        queries: Which query rows.
+    """
+
+    mass: Float[np.ndarray, "question layer head role"]
+    roles: tuple[str, ...]
+    over_time: Float[np.ndarray, "question layer head token"]
+    n_tokens: Int[np.ndarray, " question"]
+    edges: Float[np.ndarray, "question edge"]
+    duration: Float[np.ndarray, " question"]
+    entropy: Float[np.ndarray, "question layer head"]
+    peak: Float[np.ndarray, "question layer head"]
+    events: tuple[tuple[Event, ...], ...]
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    queries: str
+
+    def share(self, role: str) -> Float[np.ndarray, "question layer head"]:
+        """Share of attention on one role of token.
+
+        Raises:
+            KeyError: No such role.
+        """
+        if role not in self.roles:
+            raise KeyError(f"no role {role!r}; these prompts have {list(self.roles)}")
+        return self.mass[..., self.roles.index(role)]
+
+    def per_second(self, question: int = 0) -> Float[np.ndarray, "layer head second"]:
+        """Attention summed over each whole second of one question's clip; the last second may be shorter.
+
+        A token that spans a boundary is divided in proportion.
+        """
+        n = int(self.n_tokens[question])
+        edges = self.edges[question, : n + 1]
+        seconds = np.arange(np.ceil(edges[-1] - 1e-9) + 1)
+        overlap = np.clip(np.minimum(edges[1:, None], seconds[None, 1:]) - np.maximum(edges[:-1, None], seconds[None, :-1]), 0, None)
+        shares = overlap / np.diff(edges)[:, None]
+        return self.over_time[question, :, :, :n] @ shares
+
+    def inside_events(self) -> EventFocus:
+        """How much of the audio attention falls inside each labelled event, against what chance gives."""
+        question, label, inside, chance = [], [], [], []
+        for index, events in enumerate(self.events):
+            n = int(self.n_tokens[index])
+            edges = self.edges[index, : n + 1]
+            middles = (edges[1:] + edges[:-1]) / 2
+            heard = middles < self.duration[index]
+            for event in events:
+                within = (middles >= event.onset) & (middles < event.offset)
+                audio = self.over_time[index, :, :, :n].sum(-1)
+                part = self.over_time[index][:, :, :n][:, :, within].sum(-1)
+                question.append(index)
+                label.append(event.label)
+                inside.append(np.divide(part, audio, out=np.full_like(part, np.nan), where=audio > 0))
+                chance.append((within & heard).sum() / max(heard.sum(), 1))
+        layers_heads = self.entropy.shape[1:]
+        return EventFocus(
+            question=np.array(question, dtype=np.int64),
+            label=tuple(label),
+            inside=np.array(inside, dtype=np.float64).reshape(-1, *layers_heads),
+            chance=np.array(chance, dtype=np.float64),
+        )
+
+
+def audio_attention(model: AudioLM, batch: PromptBatch, queries: str = "last") -> AudioAttention:
+    """Measure where the attention of some query rows goes.
+
+    Args:
+        model: The opened model.
+        batch: Prompts with audio.
+        queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a span are averaged.
+
+    Returns:
+        Shares per role, and the distribution over the audio tokens.
+
+    Raises:
+        ValueError: A prompt without audio, or one in which the span is empty.
+        KeyError: No such span.
+    """
+    if queries == "all":
+        raise ValueError("every query at once is a job of its own: ma.analyses.attention_mass(model, batch)")
+    silent = [row for row, positions in enumerate(batch.spans["audio"]) if not positions]
+    if silent:
+        raise ValueError(f"rows {silent} of this batch hold no audio (condition {batch.condition!r}), so there is no audio attention to measure")
+    rows, weights = _query_rows(batch, queries)
+    out = run(model, batch, record=[HookPoint("pattern", queries=rows)], logits="last")
+    pattern = out.cache.stack("pattern").float().cpu().numpy()  # [layer, question, head, row, key]
+    attention = np.einsum("lqhrk,qr->qlhk", pattern.astype(np.float64), weights)
+    return _summarise(model, batch, attention, queries)
+
+
+def _query_rows(batch: PromptBatch, span: str) -> tuple[tuple[tuple[int, ...], ...], Float[np.ndarray, "question row"]]:
+    """Positions of a span, made equally long by repeating the last one, and weights that average the real ones."""
+    positions = batch.spans[span]
+    empty = [row for row, found in enumerate(positions) if not found]
+    if empty:
+        raise ValueError(f"span {span!r} is empty in rows {empty} of this batch: choose other query rows, or other questions")
+    longest = max(len(found) for found in positions)
+    weights = np.array([[1 / len(found) if place < len(found) else 0.0 for place in range(longest)] for found in positions])
+    return tuple((*found, *[found[-1]] * (longest - len(found))) for found in positions), weights
+
+
+def _summarise(model: AudioLM, batch: PromptBatch, attention: Float[np.ndarray, "question layer head key"], queries: str) -> AudioAttention:
+    roles = roles_of(batch)
+    indicators = np.stack([batch.span_mask(role).cpu().numpy().astype(np.float64) for role in roles], axis=-1)
+    mass = np.einsum("qlhk,qkr->qlhr", attention, indicators)
+    n_tokens = np.array([len(positions) for positions in batch.spans["audio"]], dtype=np.int64)
+    over_time = np.zeros((*attention.shape[:3], n_tokens.max()))
+    edges = np.full((len(n_tokens), n_tokens.max() + 1), np.nan)
+    for row, positions in enumerate(batch.spans["audio"]):
+        over_time[row, :, :, : len(positions)] = attention[row][:, :, list(positions)]
+        edges[row, : len(positions) + 1] = batch.clock[row].edges_seconds
+    within = over_time / over_time.sum(-1, keepdims=True)
+    entropy = -np.sum(within * np.log(np.where(within > 0, within, 1.0)), axis=-1)
+    top = over_time.argmax(-1)
+    middles = (edges[:, 1:] + edges[:, :-1]) / 2
+    peak = np.take_along_axis(middles[:, None, None], top[..., None], axis=-1)[..., 0]
+    questions = batch.questions
+    return AudioAttention(
+        mass=mass, roles=roles, over_time=over_time, n_tokens=n_tokens, edges=edges,
+        duration=np.array([question.clip().duration for question in questions] or np.nanmax(edges, axis=1), dtype=np.float64),
+        entropy=entropy, peak=peak,
+        events=tuple(tuple(question.events) for question in questions) or tuple(() for _ in n_tokens),
+        ids=tuple(question.id for question in questions) or tuple(str(row) for row in range(len(n_tokens))),
+        texts=tuple(question.text for question in questions) or tuple("" for _ in n_tokens),
+        queries=queries,
+        provenance=Provenance.collect(model, settings={"queries": queries, "condition": batch.condition}),
+    )  # fmt: skip
+
+
+def roles_of(batch: PromptBatch) -> tuple[str, ...]:
+    """The roles that occur in a batch."""
+    return tuple(role for role in ROLES if role in batch.spans and any(batch.spans[role]))

@@ -1,0 +1,113 @@
+"""Every hook point by plain transformers and plain torch hooks: no nnsight, nothing of ours but the paths in the adapter.
+
+Patterns and scores come from transformers' own eager attention: from the two matrix products that its code performs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from mechaudio.models.adapter import Adapter, Stack
+
+
+def plain_values(network: nn.Module, adapter: Adapter, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Address -> value, for every hook point but `mass`, from one forward pass of a copy of the network."""
+    plain = copy.deepcopy(network)
+    values: dict[str, Tensor] = {}
+    for stack, prefix in ((adapter.encoder, "audio_blocks"), (adapter.decoder, "blocks")):
+        _watch_stack(plain, stack, prefix, values)
+    _after(plain, adapter.encoder.norm, "audio_final_norm", values)
+    _after(plain, adapter.projector, "projector_out", values)
+    _after(plain, adapter.decoder.norm, "final_norm", values)
+    decoder = plain.get_submodule(adapter.decoder_module)
+    decoder.register_forward_pre_hook(lambda _m, _a, kwargs: values.update(embed=kwargs["inputs_embeds"].clone()), with_kwargs=True)
+    with torch.no_grad():
+        values["logits"] = plain(**inputs, use_cache=False).logits
+    return values
+
+
+def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, Tensor]) -> None:
+    for layer in range(len(plain.get_submodule(stack.layers))):
+        where, inside = f"{prefix}.{layer}", f"{stack.layers}.{layer}"
+        _before(plain, inside, f"{where}.resid_pre", values)
+        _after(plain, f"{inside}.{stack.attention}", f"{where}.attn_out", values)
+        _before(plain, f"{inside}.{stack.mid_norm}", f"{where}.resid_mid", values)
+        _after(plain, f"{inside}.{stack.mlp}", f"{where}.mlp_out", values)
+        _after(plain, inside, f"{where}.resid_post", values)
+        _watch_attention(plain.get_submodule(f"{inside}.{stack.attention}"), f"{where}.attn", values)
+
+
+def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -> None:
+    """Give the module a config of its own that names an attention function which looks and otherwise is `sdpa`."""
+
+    def watching(
+        _module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: object
+    ) -> tuple[Tensor, None]:
+        mask = attention_mask
+        out = sdpa_attention_forward(_module, query, key, value, mask, **kwargs)[0]
+        groups = query.shape[1] // key.shape[1]
+        scores = query @ key.repeat_interleave(groups, 1).transpose(2, 3) * kwargs["scaling"]
+        if mask is None and (_module.is_causal if kwargs.get("is_causal") is None else kwargs["is_causal"]) and query.shape[2] > 1:
+            mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        pattern = scores.softmax(-1, dtype=torch.float32).to(query.dtype).nan_to_num()
+        new = {"q": query.transpose(1, 2), "k": key.transpose(1, 2), "v": value.transpose(1, 2), "z": out}
+        pieces.append({**new, "scores": scores, "pattern": pattern})
+        return out, None
+
+    pieces: list[dict[str, Tensor]] = []
+    name = f"watching {where}"
+    AttentionInterface.register(name, watching)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    module.config = copy.deepcopy(module.config)
+    module.config._attn_implementation_internal = name
+
+    def gather(*_: object) -> None:
+        for point in ("q", "k", "v", "z"):
+            values[f"{where}.{point}"] = torch.cat([piece[point] for piece in pieces], dim=1)
+        for point, filler in (("scores", -torch.inf), ("pattern", 0.0)):
+            values[f"{where}.{point}"] = _block_diagonal([piece[point] for piece in pieces], filler)
+
+    module.register_forward_hook(gather)
+
+
+def _block_diagonal(blocks: list[Tensor], filler: float) -> Tensor:
+    if len(blocks) == 1:
+        return blocks[0]
+    batch, heads = blocks[0].shape[:2]
+    size = sum(block.shape[2] for block in blocks)
+    whole = torch.full((batch, heads, size, size), filler, dtype=blocks[0].dtype)
+    at = 0
+    for block in blocks:
+        whole[:, :, at : at + block.shape[2], at : at + block.shape[2]] = block
+        at += block.shape[2]
+    return whole
+
+
+def _before(plain: nn.Module, path: str, name: str, values: dict[str, Tensor]) -> None:
+    def hook(_module: nn.Module, args: tuple, kwargs: dict) -> None:
+        values[name] = _batched(args[0] if args else kwargs["hidden_states"])
+
+    plain.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def _after(plain: nn.Module, path: str, name: str, values: dict[str, Tensor]) -> None:
+    def hook(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
+        values[name] = _batched(output[0] if isinstance(output, tuple) else output)
+
+    plain.get_submodule(path).register_forward_hook(hook)
+
+
+def _batched(value: Tensor) -> Tensor:
+    """Packed towers have no batch axis; seen from outside they are a batch of one."""
+    return (value if value.ndim == 3 else value[None]).clone()
+
+
