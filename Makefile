@@ -36,7 +36,7 @@ docs: $(VENV)/.installed-docs $(EXECUTED) ## Build the documentation into site, 
 	@echo "The documentation is site/index.html."
 
 bench: $(VENV)/.installed-dev ## Measure speed and memory against what users would use instead
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/trace_overhead.py
 
 train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into build/tiny: minutes on a GPU
 	$(BIN)/python -m mechaudio.models.tiny.train --out build/tiny
