@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechaudio.models.prompt import PromptBatch, as_batch
-from mechaudio.question import Answer
+from mechaudio.question import Answer, AudioQuestion
 from mechaudio.trace.audio_lm import AudioLM
 from mechaudio.trace.cache import Cache
 from mechaudio.trace.hook_points import HookPoint
@@ -123,11 +123,22 @@ def answer(model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervent
     if not getattr(batch, "questions", ()):
         raise ValueError("ma.answer needs prompts made from questions: ma.prompt(model, questions). For plain inputs, ma.run gives logits")
     logits = run(model, batch, interventions=interventions, logits="last").logits[:, -1].float().cpu()
-    answers = []
-    for row, (question, ids) in enumerate(zip(batch.questions, batch.choice_ids, strict=True)):
-        chosen = logits[row, list(ids)]
-        answers.append(Answer.from_logits(question, chosen.tolist()))
-    return answers
+    rows = zip(batch.questions, batch.choice_ids, logits, strict=True)
+    return [_answer(question, row[list(ids)]) for question, ids, row in rows]
+
+
+def _answer(question: AudioQuestion, logits: Float[Tensor, " choice"]) -> Answer:
+    best = int(logits.argmax())
+    choice = question.choices[best]
+    return Answer(
+        question_id=question.id,
+        choices=question.choices,
+        choice=choice,
+        letter=question.letters[best],
+        choice_logits=tuple(logits.tolist()),
+        probabilities=tuple(logits.double().softmax(-1).tolist()),
+        correct=None if question.answer is None else choice == question.answer,
+    )
 
 
 def generate(

@@ -1,0 +1,90 @@
+"""Opening checkpoints: real `from_pretrained`, real folders, no network."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+import mechaudio as ma
+from tests.families import FAMILIES, model_inputs, network, processor
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* holds no processor")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_saved_network_and_processor_open_as_they_were(family, tmp_path):
+    net = network(family)
+    net.save_pretrained(tmp_path)
+    inputs = model_inputs(family)
+    model = ma.load(tmp_path)
+    assert model.checkpoint == str(tmp_path)
+    assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(net), inputs).logits)
+
+
+@pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3"])
+def test_a_folder_with_a_processor_takes_questions(family, tmp_path):
+    network(family).save_pretrained(tmp_path)
+    processor(family).save_pretrained(tmp_path)
+    assert type(ma.load(tmp_path).processor) is type(processor(family))
+
+
+def test_a_folder_without_a_processor_says_what_that_means(tmp_path):
+    network("qwen2_audio").save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="holds no processor .* takes dicts of its own inputs"):
+        assert ma.load(tmp_path).processor is None
+
+
+def test_dtype_and_device_are_passed_on(tmp_path):
+    network("qwen2_audio").save_pretrained(tmp_path)
+    model = ma.load(tmp_path, dtype=torch.bfloat16, device="cpu")
+    assert model.network.dtype is torch.bfloat16
+    with pytest.raises(ValueError, match="give device or device_map, not both"):
+        ma.load(tmp_path, device="cpu", device_map="auto")
+
+
+def test_a_device_map_is_passed_on(tmp_path):
+    network("qwen2_audio").save_pretrained(tmp_path)
+    model = ma.load(tmp_path, device_map={"": "cpu"})
+    inputs = model_inputs("qwen2_audio")
+    assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(network("qwen2_audio")), inputs).logits)
+
+
+def test_the_thinker_opens_out_of_a_whole_omni_checkpoint(tmp_path):
+    thinker = network("qwen2_5_omni_thinker")
+    thinker.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({f"thinker.{name}": value for name, value in weights.items()}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    inner = json.loads((tmp_path / "config.json").read_text())
+    whole = {"model_type": "qwen2_5_omni", "architectures": ["Qwen2_5OmniForConditionalGeneration"], "thinker_config": inner}
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    model = ma.load(tmp_path)
+    inputs = model_inputs("qwen2_5_omni_thinker")
+    assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(thinker), inputs).logits)
+
+
+def test_a_name_that_leads_nowhere_says_what_can_be_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match=r"no checkpoint at .*Give 'tiny' .*Qwen/Qwen2-Audio-7B-Instruct"):
+        ma.load(tmp_path / "nothing")
+
+
+def test_a_class_without_an_adapter_is_refused_with_the_list(tmp_path):
+    transformers.Qwen2Config(hidden_size=8).save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match=r"holds a 'qwen2'; mechaudio opens: qwen2_audio .*docs/adding_a_model\.md"):
+        ma.load(tmp_path)
+
+
+def test_code_from_checkpoints_is_never_run(tmp_path):
+    with pytest.raises(ValueError, match="trust_remote_code must stay False"):
+        ma.load(tmp_path, trust_remote_code=True)
+
+
+def test_only_safetensors_are_read(tmp_path):
+    net = network("qwen2_audio")
+    net.save_pretrained(tmp_path)
+    torch.save(net.state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        ma.load(tmp_path)
