@@ -1,0 +1,114 @@
+"""A batch of prompts: what the network receives, and what each position of it is.
+
+Conventions: rows are padded on the left, positions count from 0 in the padded row, audio tokens from 0 within the clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mechaudio.audio.clock import TokenClock
+from mechaudio.question import AudioQuestion
+
+
+class _Spans(dict):
+    """Positions by name; asking for a name that is not there says which are."""
+
+    def __missing__(self, name: str) -> None:
+        raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}")
+
+
+@dataclass(frozen=True, eq=False)
+class PromptBatch:
+    """Prompts ready for one model. `ma.prompt` makes them; a plain dict of model inputs is turned into one.
+
+    Attributes:
+        inputs: Keyword arguments of the network's forward, on its device.
+        spans: Name to, per row, the positions in the padded row (none where the row has no such thing). From questions: the roles
+            `audio`, `question`, `choices`, `caption` and `template`, which share out every position but padding; `keyword`, inside the
+            question; and `last`. From a dict of inputs: `audio`, `text` and `last`.
+        clock: Per row, when each audio token is; `None` for a row without audio, or with several clips.
+        questions: What is asked in each row; empty for a dict of inputs.
+        condition: What the model is given, `None` for a dict of inputs.
+        choice_ids: Per row, the token id of each choice's letter as the tokenizer writes it behind this very prompt.
+        family: Family of the model that the batch was made for.
+        cut: Per row, seconds at the end of the clip that the model does not hear.
+        audio_token: Id of the placeholder for an audio token.
+        tokenizer: Makes readable labels, `None` if there is none.
+    """
+
+    inputs: dict[str, Tensor]
+    spans: Mapping[str, tuple[tuple[int, ...], ...]]
+    clock: tuple[TokenClock | None, ...]
+    questions: tuple[AudioQuestion, ...]
+    condition: str | None
+    choice_ids: tuple[tuple[int, ...], ...]
+    family: str
+    cut: tuple[float, ...]
+    audio_token: int
+    tokenizer: Any = field(default=None, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "spans", _Spans(self.spans))
+
+    @property
+    def n_rows(self) -> int:
+        """Number of prompts."""
+        return self.inputs["input_ids"].shape[0]
+
+    @property
+    def n_positions(self) -> int:
+        """Positions of a row, padding included."""
+        return self.inputs["input_ids"].shape[1]
+
+    def positions(self, name: str) -> tuple[tuple[int, ...], ...]:
+        """Per row, the positions of a span.
+
+        Raises:
+            KeyError: No such span; the message lists those there are.
+        """
+        return self.spans[name]
+
+    def span_mask(self, name: str) -> Bool[Tensor, "batch position"]:
+        """Which positions belong to a span, on the device of the inputs.
+
+        Raises:
+            KeyError: No such span; the message lists those there are.
+        """
+        mask = torch.zeros(self.n_rows, self.n_positions, dtype=torch.bool)
+        for row, positions in enumerate(self.spans[name]):
+            mask[row, list(positions)] = True
+        return mask.to(self.inputs["input_ids"].device)
+
+    def tokens(self, row: int) -> list[str]:
+        """A readable label for every position of a row: text as it reads, audio tokens as `♪ 0.12 s`, padding as `<pad>`.
+
+        Without a tokenizer text reads as its token id.
+        """
+        ids = self.inputs["input_ids"][row].tolist()
+        real = self.inputs.get("attention_mask", torch.ones_like(self.inputs["input_ids"]))[row].bool().tolist()
+        clock, heard, labels = self.clock[row], 0, []
+        for token, is_real in zip(ids, real, strict=True):
+            if not is_real:
+                labels.append("<pad>")
+            elif token == self.audio_token:
+                labels.append("♪" if clock is None else f"♪ {clock.seconds(heard)[0]:.2f} s")
+                heard += 1
+            elif self.tokenizer is None:
+                labels.append(str(token))
+            else:
+                labels.append(self.tokenizer.decode([token]).replace("\n", "⏎"))
+        return labels
+
+    def __repr__(self) -> str:
+        """The batch's size and what is in it."""
+        return (
+            f"PromptBatch({self.n_rows} rows x {self.n_positions} positions for {self.family}, condition={self.condition!r}, "
+            f"spans {sorted(self.spans)})"
+        )

@@ -1,0 +1,212 @@
+"""One prompt through a family's own processor and chat template: token ids, features, and which characters each token holds.
+
+Prompts are encoded one by one and put together later (`mechaudio.models.prompt`): a padding option given to a processor also reaches
+its audio in some families, and nothing of the user's processor has to be set and put back.
+
+Two ways lead to the same `EncodedPrompt`. A chat template written in Jinja renders to text, which a fast tokenizer splits with
+offsets. Mistral's tokenizer has neither: it writes token ids at once, and the bytes of every token add up to the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import soundfile
+from jaxtyping import Float
+from torch import Tensor
+
+from mechaudio.models.adapter import Adapter
+
+#: Stands for the text while the chat template is rendered around it; private-use characters, so that nobody's text holds it.
+_SLOT = "\ue000text\ue001"
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPrompt:
+    """One prompt without padding.
+
+    Attributes:
+        ids: Token ids, one placeholder per audio token.
+        offsets: Per token, which characters of the question's text it holds; `None` where it holds none.
+        features: The adapter's audio inputs, `[window, ...]`; empty without audio.
+        choice_ids: The token id of each letter behind this prompt.
+    """
+
+    ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int] | None, ...]
+    features: dict[str, Tensor]
+    choice_ids: tuple[int, ...]
+
+
+def encode(
+    processor: Any,
+    adapter: Adapter,
+    text: str,
+    samples: Float[np.ndarray, " samples"] | None,
+    letters: Sequence[str],
+) -> EncodedPrompt:
+    """Encode one user turn, up to where the model answers.
+
+    Args:
+        processor: The family's processor.
+        adapter: The facts about the family.
+        text: The text of the turn.
+        samples: The clip at the adapter's rate, `None` for a turn without audio.
+        letters: Letters of the choices.
+
+    Raises:
+        ValueError: The text holds a control token; the chat template changes the text or has no place for audio; a letter melts into
+            the end of the prompt, or two letters begin with the same token.
+        TypeError: The tokenizer says neither characters nor bytes of its tokens.
+    """
+    tokenizer = processor.tokenizer
+    if getattr(tokenizer, "is_fast", False):
+        encoded = _through_template(processor, adapter, text, samples, letters)
+    elif hasattr(tokenizer, "tokenizer") and hasattr(tokenizer.tokenizer, "instruct_tokenizer"):
+        encoded = _through_mistral(processor, adapter, text, samples, letters)
+    else:
+        raise TypeError(
+            f"{type(tokenizer).__name__} does not say which characters its tokens hold: spans need a fast tokenizer "
+            "(transformers' PreTrainedTokenizerFast) or Mistral's own"
+        )
+    seen: dict[int, str] = {}
+    for letter, choice_id in zip(letters, encoded.choice_ids, strict=True):
+        if choice_id in seen:
+            raise ValueError(
+                f"choices {seen[choice_id]} and {letter} begin with the same token (id {choice_id}, "
+                f"{tokenizer.decode([choice_id])!r}): their logits cannot be told apart. Ask with fewer choices, or use a tokenizer that "
+                "writes letters as single tokens"
+            )
+        seen[choice_id] = letter
+    return encoded
+
+
+def _through_template(
+    processor: Any, adapter: Adapter, text: str, samples: np.ndarray | None, letters: Sequence[str]
+) -> EncodedPrompt:
+    tokenizer = processor.tokenizer
+    _refuse_control_tokens(processor, text)
+    frame = _render(processor, adapter, _SLOT, samples is not None)
+    before = frame.partition(_SLOT)[0]
+    rendered = _render(processor, adapter, text, samples is not None)
+    if rendered != frame.replace(_SLOT, text):
+        raise ValueError(
+            f"the chat template of {type(processor).__name__} rewrites its text: {text!r} became {rendered!r}"
+        )
+    placeholders = rendered.count(processor.audio_token)
+    if placeholders != (samples is not None):
+        raise ValueError(
+            f"the chat template of {type(processor).__name__} wrote {placeholders} audio placeholders ({processor.audio_token!r}) for "
+            f"{int(samples is not None)} clips"
+        )
+    audio = {} if samples is None else {"audio": [samples], "audio_kwargs": {"sampling_rate": adapter.sampling_rate}}
+    made = processor(text=[rendered], return_tensors="pt", **audio)
+    ids = made["input_ids"][0].tolist()
+    split = tokenizer(rendered, return_offsets_mapping=True)
+    placeholder = tokenizer.convert_tokens_to_ids(processor.audio_token)
+    n_audio = ids.count(placeholder)
+    whole, offsets = [], []
+    for token, (start, stop) in zip(split["input_ids"], split["offset_mapping"], strict=True):
+        if token == placeholder:
+            whole += [placeholder] * n_audio
+            offsets += [None] * n_audio
+        else:
+            whole.append(token)
+            inside = max(start, len(before)) < min(stop, len(before) + len(text))
+            offsets.append((start - len(before), stop - len(before)) if inside else None)
+    if whole != ids:
+        raise ValueError(
+            f"{type(processor).__name__} makes other tokens than its own tokenizer for the same prompt: where each part of the text is "
+            f"cannot be told ({len(ids)} tokens against {len(whole)})"
+        )
+    names = [name for name in (adapter.features, adapter.features_mask) if name is not None and samples is not None]
+    return EncodedPrompt(
+        ids=tuple(ids),
+        offsets=tuple(offsets),
+        features={name: made[name] for name in names},
+        choice_ids=tuple(_first_new(tokenizer, rendered, split["input_ids"], letter) for letter in letters),
+    )
+
+
+def _render(processor: Any, adapter: Adapter, text: str, with_audio: bool) -> str:
+    """The chat template around a text."""
+    content = [{"type": "audio"}] if with_audio else []
+    turns = [{"role": "user", "content": [*content, {"type": "text", "text": text}]}]
+    if adapter.system is not None:
+        turns.insert(0, {"role": "system", "content": [{"type": "text", "text": adapter.system}]})
+    return processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def _refuse_control_tokens(processor: Any, text: str) -> None:
+    """Text from outside must stay text: a control token in a caption would end the turn or stand for audio."""
+    added = processor.tokenizer.added_tokens_decoder.values()
+    control = {processor.audio_token, *(token.content for token in added if token.special)}
+    found = sorted(token for token in control if token in text)
+    if found:
+        raise ValueError(
+            f"the text holds {', '.join(map(repr, found))}, which the tokenizer of {type(processor).__name__} reads as control, not as "
+            f"words: {text!r}. Write it differently"
+        )
+
+
+def _first_new(tokenizer: Any, rendered: str, ids: list[int], letter: str) -> int:
+    """The token that a letter begins with, written right behind a prompt."""
+    longer = tokenizer(rendered + letter)["input_ids"]
+    if longer[: len(ids)] != ids or len(longer) == len(ids):
+        raise ValueError(
+            f"the letter {letter!r} melts into the end of the prompt {rendered[-20:]!r}: no token of its own is left to score. Use a chat "
+            "template that ends with a control token or a line break"
+        )
+    return longer[len(ids)]
+
+
+def _through_mistral(
+    processor: Any, adapter: Adapter, text: str, samples: np.ndarray | None, letters: Sequence[str]
+) -> EncodedPrompt:
+    tokenizer = processor.tokenizer
+    content: list[dict[str, str]] = [{"type": "text", "text": text}]
+    if samples is not None:
+        content.insert(0, {"type": "audio", "base64": _wav(samples, adapter.sampling_rate)})
+    made = processor.apply_chat_template([[{"role": "user", "content": content}]])
+    ids = made["input_ids"][0].tolist()
+    pieces = tokenizer.tokenizer.instruct_tokenizer.tokenizer
+    held = [b"" if pieces.is_special(token) else pieces.id_to_byte_piece(token) for token in ids]
+    written = b"".join(held)
+    if written != text.encode():
+        raise ValueError(
+            f"the chat format of {type(processor).__name__} rewrites its text: {text!r} became {written!r}"
+        )
+    character = [index for index, letter in enumerate(text) for _ in letter.encode()]
+    ends = list(accumulate(map(len, held)))
+    offsets = tuple(
+        (character[end - len(piece)], character[end - 1] + 1) if piece else None
+        for piece, end in zip(held, ends, strict=True)
+    )
+    features = {} if samples is None else {adapter.features: made[adapter.features]}
+    return EncodedPrompt(tuple(ids), offsets, features, tuple(_first_answered(tokenizer, letter) for letter in letters))
+
+
+def _first_answered(tokenizer: Any, letter: str) -> int:
+    """The token that a letter begins with, as the model's own turn behind a prompt (which ends with a control token)."""
+    question = {"role": "user", "content": "?"}
+    asked = tokenizer.apply_chat_template([[question]], return_dict=False)[0]
+    answered = tokenizer.apply_chat_template(
+        [[question, {"role": "assistant", "content": letter}]], continue_final_message=True, return_dict=False
+    )[0]
+    assert answered[: len(asked)] == asked and len(answered) > len(asked), (
+        "a control token keeps prompt and answer apart"
+    )
+    return answered[len(asked)]
+
+
+def _wav(samples: np.ndarray, rate: int) -> str:
+    """A clip as base64 of a file of 32-bit floats, so that not a bit is lost."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,146 @@
+"""A network's own inputs: putting them where it computes, and reading a plain dict of them as a batch.
+
+For people with their own processor. What a dict does not say (which text is the question) is not guessed: its spans are `audio`,
+`text` (everything else but padding) and `last`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from mechaudio.audio.clock import TokenClock
+from mechaudio.models.adapter import Adapter
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.clips import audio_tower, token_clock, tokens_of_features
+from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
+
+
+def input_device(network: nn.Module) -> torch.device:
+    """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
+    embeddings = network.get_input_embeddings()
+    hook = getattr(embeddings, "_hf_hook", None)
+    return getattr(hook, "execution_device", None) or next(embeddings.parameters()).device
+
+
+def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs on the network's device, features in the audio tower's type.
+
+    Audio Flamingo 3's tower takes features in its own type only, and fails otherwise; the others cast them themselves, to the same numbers.
+    """
+    device, tower = input_device(network), audio_tower(network, adapter)
+    placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    features = placed.get(adapter.features)
+    if isinstance(features, Tensor) and features.is_floating_point():
+        placed[adapter.features] = features.to(tower.dtype)
+    return placed
+
+
+def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
+    """A batch for this model from whatever may stand for one.
+
+    Args:
+        model: An opened model: it has a `network`, a `processor` and an `adapter`.
+        batch: Prompts made for this model, returned as they are; or the network's own inputs, left padded.
+
+    Returns:
+        Prompts whose `inputs` are on the network's device.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: It was made for another family; or the inputs lack ids, are padded on the right, hold placeholders without
+            features or the reverse, or not one placeholder per audio token.
+    """
+    adapter: Adapter = model.adapter
+    if isinstance(batch, PromptBatch):
+        if batch.family != adapter.family:
+            raise ValueError(
+                f"this batch was made for {batch.family!r}, the model is a {adapter.family!r}: token ids and features of one mean "
+                "nothing to the other. Make a batch for it: ma.prompt(model, questions)"
+            )
+        return batch
+    if not isinstance(batch, Mapping):
+        raise TypeError(
+            f"a batch is what ma.prompt gives or a dict of the network's inputs, got {type(batch).__name__}. For questions: "
+            "ma.prompt(model, questions)"
+        )
+    inputs = place(model.network, adapter, batch)
+    ids, real = _ids_and_mask(inputs)
+    refuse_deaf_inputs(inputs, adapter=adapter, config=model.network.config)
+    audio = (ids == audio_token_id(model.network.config)) & real
+    _refuse_miscounted(model.network, adapter, inputs, int(audio.sum()))
+    rows = range(ids.shape[0])
+    return PromptBatch(
+        inputs=inputs,
+        spans={
+            "audio": tuple(_where(audio[row]) for row in rows),
+            "text": tuple(_where(real[row] & ~audio[row]) for row in rows),
+            "last": tuple((ids.shape[1] - 1,) for _ in rows),
+        },
+        clock=tuple(_clock(adapter, _where(audio[row])) for row in rows),
+        questions=(),
+        condition=None,
+        choice_ids=(),
+        family=adapter.family,
+        cut=tuple(0.0 for _ in rows),
+        audio_token=audio_token_id(model.network.config),
+        tokenizer=getattr(model.processor, "tokenizer", None),
+    )
+
+
+def _where(mask: Bool[Tensor, " position"]) -> tuple[int, ...]:
+    return tuple(mask.nonzero()[:, 0].tolist())
+
+
+def _clock(adapter: Adapter, positions: tuple[int, ...]) -> TokenClock | None:
+    """A row's clock, `None` without audio or where other tokens stand between the audio tokens: several clips, several beginnings."""
+    if not positions or any(after != before + 1 for before, after in pairwise(positions)):
+        return None
+    return token_clock(adapter.timing, len(positions), adapter.sampling_rate)
+
+
+def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batch position"]]:
+    ids = inputs.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.ndim != 2 or 0 in ids.shape:
+        got = f"a {type(ids).__name__}" if not isinstance(ids, Tensor) else f"shape {tuple(ids.shape)}"
+        raise ValueError(f"inputs need 'input_ids' [batch, position]; got {got} and the keys {sorted(inputs)}")
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return ids, torch.ones_like(ids, dtype=torch.bool)
+    if tuple(mask.shape) != tuple(ids.shape):
+        raise ValueError(f"'attention_mask' {tuple(mask.shape)} must have the shape of 'input_ids' {tuple(ids.shape)}")
+    real = mask.bool()
+    if not real.any(-1).all():
+        raise ValueError(f"row {int((~real.any(-1)).nonzero()[0])} is all padding: 'attention_mask' has no 1 in it")
+    if not bool((real[:, 1:] >= real[:, :-1]).all() and real[:, -1].all()):
+        row = int((~real[:, -1] | (real[:, 1:] < real[:, :-1]).any(-1)).nonzero()[0])
+        raise ValueError(
+            f"row {row} is padded on the right or in the middle, so that 'last' is not its last token. Pad on the left: "
+            "processor.tokenizer.padding_side = 'left' before the processor is called"
+        )
+    return ids, real
+
+
+def _refuse_miscounted(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any], placeholders: int) -> None:
+    """One placeholder per audio token: some classes take fewer without a word and drop the rest of the audio."""
+    features = inputs.get(adapter.features)
+    if features is None:
+        return
+    mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
+    if adapter.features_mask is not None and mask is None:
+        raise ValueError(
+            f"{adapter.features!r} came without {adapter.features_mask!r}, which tells {adapter.network_class} how much of them is sound. "
+            "Pass on everything that the processor gives (return_attention_mask=True)"
+        )
+    made = tokens_of_features(network, adapter, features, mask)
+    if made != placeholders:
+        raise ValueError(
+            f"input_ids hold {placeholders} audio placeholders (id {audio_token_id(network.config)}), but {adapter.features!r} "
+            f"{tuple(features.shape)} make {made} audio tokens: there must be one placeholder per token. Take both from one call of the "
+            "processor"
+        )

@@ -1,0 +1,200 @@
+"""Questions in, prompts out: chat template, clip, spans, clock and the ids of the choices' letters.
+
+How a question is written out, and why so, is said in `mechaudio.models.spans`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechaudio.models.adapter import Adapter
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.chat import EncodedPrompt, encode
+from mechaudio.models.clips import samples_of, shortest_clip, token_clock
+from mechaudio.models.hearing import audio_token_id
+from mechaudio.models.inputs import as_batch, place
+from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role, text_block
+from mechaudio.question import AudioQuestion
+
+__all__ = ["CONDITIONS", "PromptBatch", "PromptFormat", "as_batch", "prompt"]
+
+#: What a model can be given: the clip; its caption instead; both; zeros of the clip's length.
+CONDITIONS = ("audio", "caption", "audio+caption", "silence")
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    block: TextBlock
+    encoded: EncodedPrompt
+    cut: float
+
+
+def prompt(
+    model: Any,
+    questions: Iterable[AudioQuestion],
+    condition: str = "audio",
+    *,
+    layout: PromptFormat | None = None,
+    allow_cut: bool = False,
+) -> PromptBatch:
+    """Write questions out for a model.
+
+    ```python
+    batch = ma.prompt(model, [question], condition="audio")
+    batch.spans["audio"][0]          # positions of row 0
+    batch.clock[0].seconds(3)        # (onset, offset) of audio token 3
+    ```
+
+    Args:
+        model: An opened model with a processor.
+        questions: At least one.
+        condition: `audio`; `caption` (no audio at all); `audio+caption`; `silence` (zeros of the same length, as many audio tokens).
+        layout: How caption and choices are written; by default as in `PromptFormat()`.
+        allow_cut: Take the beginning of clips that are longer than the model hears; `PromptBatch.cut` says what was lost.
+
+    Returns:
+        One row per question, padded on the left, on the network's device.
+
+    Raises:
+        ValueError: No question; an unknown condition; a question without the clip or the caption that the condition needs; a clip too long or
+            too short for the model; a text that the tokenizer would read as control tokens; a prompt longer than the model's context.
+        TypeError: No processor, or something else than questions.
+    """
+    asked = _questions(questions)
+    if condition not in CONDITIONS:
+        raise ValueError(f"condition is one of {CONDITIONS}, got {condition!r}")
+    if model.processor is None:
+        raise TypeError(
+            f"this {model.adapter.network_class} was opened without a processor, so questions cannot be written out. Open it with one, "
+            "AudioLM(network, processor), or pass a dict of the network's own inputs instead of a batch"
+        )
+    rows = [_encode(model, question, condition, layout or PromptFormat(), allow_cut) for question in asked]
+    return _together(model, asked, condition, rows)
+
+
+def _questions(questions: Iterable[AudioQuestion]) -> tuple[AudioQuestion, ...]:
+    if isinstance(questions, AudioQuestion):
+        raise TypeError("questions is a list of AudioQuestion; put the one question into a list: [question]")
+    asked = tuple(questions)
+    if not asked:
+        raise ValueError("no question: questions is an empty list, and a batch has at least one row")
+    for question in asked:
+        if not isinstance(question, AudioQuestion):
+            raise TypeError(
+                f"questions is a list of AudioQuestion, but holds a {type(question).__name__}: {question!r}"
+            )
+    return asked
+
+
+def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptFormat, allow_cut: bool) -> _Row:
+    adapter: Adapter = model.adapter
+    if "caption" in condition and question.caption is None:
+        raise ValueError(
+            f"question {question.id!r} has no caption, which condition={condition!r} needs: set AudioQuestion(caption=...)"
+        )
+    block = text_block(question, question.caption if "caption" in condition else None, layout)
+    if condition == "caption":
+        return _Row(block, encode(model.processor, adapter, block.text, None, question.letters), 0.0)
+    samples, cut = samples_of(question, model.processor, adapter, allow_cut=allow_cut)
+    encoded = encode(model.processor, adapter, block.text, samples, question.letters)
+    n_tokens = _heard(model, encoded)
+    if n_tokens == 0:
+        least = shortest_clip(model.network, adapter) / adapter.sampling_rate
+        raise ValueError(
+            f"question {question.id!r}: its clip of {len(samples) / adapter.sampling_rate:.3f} s ({len(samples)} samples) gives no audio "
+            f"token; {adapter.network_class} needs at least {least:.3f} s"
+        )
+    if condition == "silence":
+        encoded = _silent(model, question, block, samples, n_tokens)
+    return _Row(block, encoded, cut)
+
+
+def _heard(model: Any, encoded: EncodedPrompt) -> int:
+    return encoded.ids.count(audio_token_id(model.network.config))
+
+
+def _silent(
+    model: Any, question: AudioQuestion, block: TextBlock, samples: Float[np.ndarray, " samples"], n_tokens: int
+) -> EncodedPrompt:
+    """The same prompt with zeros in the clip's place. That as many tokens come out is counted, not assumed."""
+    encoded = encode(model.processor, model.adapter, block.text, np.zeros_like(samples), question.letters)
+    if _heard(model, encoded) != n_tokens:
+        raise ValueError(
+            f"question {question.id!r}: the clip gives {n_tokens} audio tokens, silence of the same length {_heard(model, encoded)}: the "
+            f"processor of {model.adapter.network_class} makes tokens by content, and positions could not be compared"
+        )
+    return encoded
+
+
+def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]) -> PromptBatch:
+    """Rows behind one another, padded on the left to the longest."""
+    adapter, network = model.adapter, model.network
+    width = max(len(row.encoded.ids) for row in rows)
+    _refuse_overlong(network, adapter, width)
+    audio_token = audio_token_id(network.config)
+    ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer))
+    mask = torch.zeros_like(ids)
+    spans: dict[str, list[tuple[int, ...]]] = {}
+    clocks = []
+    for index, row in enumerate(rows):
+        start = width - len(row.encoded.ids)
+        ids[index, start:] = torch.tensor(row.encoded.ids)
+        mask[index, start:] = 1
+        audio = [token == audio_token for token in row.encoded.ids]
+        for name, positions in positions_by_role(row.encoded.offsets, row.block.parts, audio).items():
+            spans.setdefault(name, []).append(tuple(start + position for position in positions))
+        clocks.append(token_clock(adapter.timing, sum(audio), adapter.sampling_rate) if any(audio) else None)
+    features = _stack_features(adapter, [row.encoded.features for row in rows])
+    return PromptBatch(
+        inputs=place(network, adapter, {"input_ids": ids, "attention_mask": mask, **features}),
+        spans={name: tuple(positions) for name, positions in spans.items()},
+        clock=tuple(clocks),
+        questions=questions,
+        condition=condition,
+        choice_ids=tuple(row.encoded.choice_ids for row in rows),
+        family=adapter.family,
+        cut=tuple(row.cut for row in rows),
+        audio_token=audio_token,
+        tokenizer=model.processor.tokenizer,
+    )
+
+
+def _padding_id(tokenizer: Any) -> int:
+    """What stands in masked positions. Any id would do but the audio placeholder, and none has both names missing."""
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return token
+    raise ValueError(
+        f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end token: set tokenizer.pad_token"
+    )
+
+
+def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:
+    longest = getattr(getattr(network.config, adapter.decoder.config), "max_position_embeddings", None)
+    if longest is not None and width > longest:
+        raise ValueError(
+            f"the longest prompt has {width} tokens, {adapter.network_class} was built for {longest} positions: use shorter clips or texts"
+        )
+
+
+def _stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Every clip's windows behind one another.
+
+    Where the encoder takes packed clips of any length, the padding to the feature extractor's window (300 s) is cut off down to the
+    longest clip: masked frames never reach the encoder.
+    """
+    heard = [row for row in features if row]
+    if not heard:
+        return {}
+    stacked = {name: torch.cat([row[name] for row in heard]) for name in heard[0]}
+    if adapter.encoder.layout == "packed" and adapter.features_mask is not None:
+        longest = int(stacked[adapter.features_mask].sum(-1).max())
+        stacked = {name: value[..., :longest].contiguous() for name, value in stacked.items()}
+    return stacked

@@ -1,0 +1,173 @@
+"""The text of a question as the model reads it, and which of its tokens say what.
+
+Layout. The user's turn is the audio, then one block of text:
+
+    Caption: a dog barks, then it rains        (only in the conditions with a caption)
+    Which sound has the earliest onset?
+    A: dog
+    B: rain
+
+The audio comes first because all supported families were trained that way. The caption stands before the question and never moves
+between conditions, so that conditions differ in what is given and in nothing else. The letter stands before its option at the start
+of a line: the answer, too, starts a line, and there a letter is one token, the same one that `choice_ids` looks up. `A: dog` is what
+the shipped model was trained on; `PromptFormat` writes others, and an accuracy is comparable only within one format.
+
+Spans. Roles are given out by character offsets of the pieces from which the text was put together. Nothing is ever searched for, so
+that a caption with the words of the question stays a caption.
+
+Conventions: offsets are characters, end excluded; positions are tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mechaudio.question import AudioQuestion
+
+#: Roles of which every token of a prompt has exactly one.
+ROLES = ("audio", "question", "choices", "caption", "template")
+
+#: Where a question names its time relation itself; `meta["keyword"]` overrides it.
+TEMPORAL_WORDS = ("earliest", "latest", "longest", "shortest", "briefest", "first", "last", "before", "after")
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """How caption, choices and closing words are written.
+
+    Attributes:
+        caption: The caption's line, holding `{caption}`.
+        choice: One choice's line, holding `{letter}` and `{choice}`.
+        closing: A last line, such as "Answer with the letter."; empty for none.
+    """
+
+    caption: str = "Caption: {caption}"
+    choice: str = "{letter}: {choice}"
+    closing: str = ""
+
+    def __post_init__(self):
+        for name, field, needed in (
+            ("caption", self.caption, ("{caption}",)),
+            ("choice", self.choice, ("{letter}", "{choice}")),
+        ):
+            missing = [part for part in needed if field.count(part) != 1]
+            if missing:
+                raise ValueError(f"PromptFormat({name}={field!r}) must hold {' and '.join(missing)} exactly once")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The characters `start` to `stop` of a text, and their role."""
+
+    role: str
+    start: int
+    stop: int
+
+    def overlaps(self, start: int, stop: int) -> bool:
+        """Whether any of the characters from `start` to `stop` is in this part."""
+        return max(self.start, start) < min(self.stop, stop)
+
+
+@dataclass(frozen=True)
+class TextBlock:
+    """The text of one question and its parts, in order: disjoint, but for the keyword, which lies inside the question."""
+
+    text: str
+    parts: tuple[Part, ...]
+
+
+def text_block(question: AudioQuestion, caption: str | None, layout: PromptFormat) -> TextBlock:
+    """Write a question out.
+
+    Args:
+        question: Its text and choices are written.
+        caption: What to tell about the clip, `None` for nothing.
+        layout: How.
+
+    Raises:
+        ValueError: `meta["keyword"]` is not in the question's text.
+    """
+    text, parts = "", []
+
+    def write(piece: str, role: str | None = None) -> None:
+        nonlocal text
+        if role is not None:
+            parts.append(Part(role, len(text), len(text) + len(piece)))
+        text += piece
+
+    if caption is not None:
+        before, _, behind = layout.caption.partition("{caption}")
+        write(before)
+        write(caption, "caption")
+        write(behind + "\n")
+    keyword = find_keyword(question)
+    if keyword is not None:
+        parts.append(Part("keyword", len(text) + keyword[0], len(text) + keyword[1]))
+    write(question.text, "question")
+    lines = [
+        _choice_line(layout, letter, choice) for letter, choice in zip(question.letters, question.choices, strict=True)
+    ]
+    if lines:
+        write("\n")
+        write("\n".join(lines), "choices")
+    if layout.closing:
+        write("\n" + layout.closing)
+    return TextBlock(text, tuple(parts))
+
+
+def _choice_line(layout: PromptFormat, letter: str, choice: str) -> str:
+    before, _, behind = layout.choice.partition("{choice}")
+    return before.replace("{letter}", letter) + choice + behind.replace("{letter}", letter)
+
+
+def find_keyword(question: AudioQuestion) -> tuple[int, int] | None:
+    """Where in the question's text its keyword is: `meta["keyword"]`, else the first of `TEMPORAL_WORDS`.
+
+    Returns:
+        First character and the one after the last; `None` where there is no such word.
+
+    Raises:
+        ValueError: `meta["keyword"]` is given but is not in the text.
+    """
+    given = question.meta.get("keyword")
+    words = TEMPORAL_WORDS if given is None else (str(given),)
+    pattern = r"(?<!\w)(?:" + "|".join(re.escape(word) for word in words) + r")(?!\w)"
+    found = re.search(pattern, question.text, flags=re.IGNORECASE)
+    if found is None and given is not None:
+        raise ValueError(
+            f"question {question.id!r}: meta['keyword'] is {given!r}, but its text is {question.text!r}. Name a word of the text, or leave "
+            "the keyword out"
+        )
+    return None if found is None else found.span()
+
+
+def positions_by_role(
+    offsets: Sequence[tuple[int, int] | None], parts: Sequence[Part], audio: Sequence[bool]
+) -> dict[str, tuple[int, ...]]:
+    """Give every token of one prompt its role.
+
+    A token that reaches over the edge of a part (`?` and the line break behind it, in many vocabularies) belongs to the part; one that
+    reaches into two parts belongs to the first.
+
+    Args:
+        offsets: Which characters of the text each token holds, `None` for tokens of the chat template and of the audio.
+        parts: The parts of the text.
+        audio: Which tokens are audio.
+
+    Returns:
+        Positions per role in `ROLES`, which are disjoint and together all positions; `keyword`, a subset of the question; and `last`.
+    """
+    found: dict[str, list[int]] = {role: [] for role in (*ROLES, "keyword")}
+    ordered = [part for part in parts if part.role != "keyword"]
+    keywords = [part for part in parts if part.role == "keyword"]
+    for position, (span, is_audio) in enumerate(zip(offsets, audio, strict=True)):
+        if is_audio:
+            role = "audio"
+        else:
+            role = next((part.role for part in ordered if span is not None and part.overlaps(*span)), "template")
+        found[role].append(position)
+        if role == "question" and span is not None and any(part.overlaps(*span) for part in keywords):
+            found["keyword"].append(position)
+    return {**{role: tuple(positions) for role, positions in found.items()}, "last": (len(offsets) - 1,)}
