@@ -1,0 +1,5 @@
+"""Sound and time: recordings, events, which seconds an audio token hears, synthetic soundscapes."""
+
+from mechaudio.audio import clip, clock, events, files, soundscape, sounds
+
+__all__ = ["clip", "clock", "events", "files", "soundscape", "sounds"]

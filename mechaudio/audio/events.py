@@ -1,0 +1,105 @@
+"""What sounds when in a recording.
+
+Conventions: seconds from the start of the clip; an event fills `[onset, offset)`; events may overlap.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from mechaudio.audio.clip import AudioClip
+
+
+@dataclass(frozen=True)
+class Event:
+    """One sound in a recording.
+
+    Attributes:
+        label: what sounds.
+        onset: when it begins, in seconds.
+        offset: when it ends, in seconds.
+
+    Raises:
+        TypeError: for a label that is not text, or times that are not numbers.
+        ValueError: for a blank label, or unless 0 <= onset < offset, both finite.
+    """
+
+    label: str
+    onset: float
+    offset: float
+
+    def __post_init__(self):
+        if not isinstance(self.label, str):
+            raise TypeError(f"an event's label is text, got {self.label!r}")
+        if not self.label.strip():
+            raise ValueError(f"an event needs a label, got {self.label!r} at {self.onset!r} s")
+        for name in ("onset", "offset"):
+            time = getattr(self, name)
+            try:
+                object.__setattr__(self, name, float(time))
+            except (TypeError, ValueError):
+                raise TypeError(f"{name} of event {self.label!r} is a number of seconds, got {time!r}") from None
+        if not (0 <= self.onset < self.offset and math.isfinite(self.offset)):
+            raise ValueError(
+                f"event {self.label!r} needs 0 <= onset < offset in seconds, got {self.onset} and {self.offset}"
+            )
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.offset - self.onset
+
+
+def checked_events(events: Any, owner: str) -> tuple[Event, ...]:
+    """A tuple of events, however they were listed.
+
+    Args:
+        events: an iterable of `Event`.
+        owner: whose events they are, for the error.
+
+    Raises:
+        TypeError: if it is not an iterable, or one of them is not an `Event`.
+    """
+    if isinstance(events, (str, Event)) or not hasattr(events, "__iter__"):
+        raise TypeError(
+            f"events of {owner} are a tuple of Event, got {events!r}: write events=(Event(label, onset, offset),)"
+        )
+    kept = tuple(events)
+    for index, event in enumerate(kept):
+        if not isinstance(event, Event):
+            raise TypeError(
+                f"events[{index}] of {owner} is a {type(event).__name__}, {event!r}: write Event(label, onset, offset)"
+            )
+    return kept
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedClip:
+    """A recording and what is known of it.
+
+    Attributes:
+        audio: the recording, or the path of its file.
+        events: what sounds when.
+        caption: the recording in words.
+        id: its name in a corpus.
+        meta: anything else; read-only.
+    """
+
+    audio: AudioClip | str | os.PathLike
+    events: tuple[Event, ...] = ()
+    caption: str | None = None
+    id: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not isinstance(self.audio, (AudioClip, str, os.PathLike)):
+            raise TypeError(f"audio of clip {self.id!r} is an AudioClip or a path, got a {type(self.audio).__name__}")
+        object.__setattr__(self, "events", checked_events(self.events, f"clip {self.id!r}"))
+        object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
+
+    def clip(self) -> AudioClip:
+        """The recording, read from its file where it is a path."""
+        return self.audio if isinstance(self.audio, AudioClip) else AudioClip.load(self.audio)

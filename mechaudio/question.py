@@ -1,0 +1,160 @@
+"""What a model is asked about a recording, and what it answers.
+
+Conventions: choices carry the letters A, B, C ... in their order; an answer is the *text* of a choice, so that of two
+choices of the same text either is right; times are seconds from the start of the clip.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from string import ascii_uppercase
+from types import MappingProxyType
+from typing import Any
+
+from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.events import Event, checked_events
+
+FEWEST_CHOICES, MOST_CHOICES = 2, len(ascii_uppercase)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AudioQuestion:
+    """A recording, a text, the choices, and what is known beside.
+
+    Attributes:
+        audio: an `AudioClip`, or the path of its file, which is read when `clip()` is called; None for a question that
+            is asked by caption alone.
+        text: the question, without the choices.
+        choices: 2 to 26 texts, any iterable of them; kept as a tuple.
+        answer: the text of the right choice, None where it is not known.
+        caption: the recording in words.
+        events: what sounds when; kept as a tuple.
+        id: a name for results and errors.
+        meta: anything else; read-only. `meta["task"]` names the temporal task, `meta["keyword"]` the word of the text
+            that says what is compared.
+
+    Raises:
+        TypeError: for a field of another type.
+        ValueError: for a blank text, too few or too many choices, a blank choice, or an answer that is not a choice.
+    """
+
+    audio: AudioClip | str | os.PathLike | None
+    text: str
+    choices: tuple[str, ...]
+    answer: str | None = None
+    caption: str | None = None
+    events: tuple[Event, ...] = ()
+    id: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        owner = f"question {self.id!r}" if self.id else "the question"
+        _check_text("text", self.text, owner)
+        if self.caption is not None:
+            _check_text("caption", self.caption, owner)
+        if not isinstance(self.id, str):
+            raise TypeError(f"id of a question is text, got {self.id!r}")
+        _check_audio(self.audio, owner)
+        object.__setattr__(self, "choices", _checked_choices(self.choices, owner))
+        object.__setattr__(self, "events", checked_events(self.events, owner))
+        if not isinstance(self.meta, Mapping):
+            raise TypeError(f"meta of {owner} is a mapping, got {self.meta!r}")
+        object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
+        if self.answer is not None and self.answer not in self.choices:
+            raise ValueError(self._answer_advice(owner))
+
+    def _answer_advice(self, owner: str) -> str:
+        wrong = f"answer {self.answer!r} of {owner} is not among its choices {self.choices}"
+        if self.answer in self.letters:
+            text = self.choices[self.letters.index(self.answer)]
+            return f"{wrong}: give the text of the choice, answer={text!r}, not its letter"
+        return f"{wrong}: give one of them, or None if the answer is not known"
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The letters of the choices: A, B, C ..."""
+        return tuple(ascii_uppercase[: len(self.choices)])
+
+    @property
+    def answer_letter(self) -> str | None:
+        """The first letter of `answer_letters`, None where the answer is not known."""
+        return self.answer_letters[0] if self.answer is not None else None
+
+    @property
+    def answer_letters(self) -> tuple[str, ...]:
+        """The letters of all choices whose text is the answer; empty where it is not known."""
+        return tuple(letter for letter, choice in zip(self.letters, self.choices, strict=True) if choice == self.answer)
+
+    def clip(self) -> AudioClip:
+        """The recording, read from its file where `audio` is a path.
+
+        Raises:
+            ValueError: if the question has no recording, and all that `AudioClip.load` raises.
+        """
+        if self.audio is None:
+            raise ValueError(f"question {self.id!r} has no recording: give audio=, or ask it by caption alone")
+        return self.audio if isinstance(self.audio, AudioClip) else AudioClip.load(self.audio)
+
+    def __repr__(self) -> str:
+        audio = self.audio if isinstance(self.audio, AudioClip) else repr(self.audio)
+        known = [f"audio={audio}", f"choices={self.choices}"]
+        known += [f"{name}={getattr(self, name)!r}" for name in ("answer", "caption", "id") if getattr(self, name)]
+        known += [f"{len(self.events)} events"] if self.events else []
+        return f"AudioQuestion({self.text!r}, {', '.join(known)})"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered to one question.
+
+    Attributes:
+        question_id: `id` of the question.
+        choices: the texts of the choices.
+        choice: the text that the model chose.
+        letter: its letter.
+        choice_logits: of each choice's letter.
+        probabilities: softmax over the choices alone; they sum to 1.
+        correct: whether the chosen text is the answer, None where that is not known.
+    """
+
+    question_id: str
+    choices: tuple[str, ...]
+    choice: str
+    letter: str
+    choice_logits: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    correct: bool | None
+
+
+def _check_text(name: str, text: str, owner: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} of {owner} is text, got {text!r}")
+    if not text.strip():
+        raise ValueError(f"{name} of {owner} is blank, {text!r}: say something, or leave out what may be left out")
+
+
+def _check_audio(audio: Any, owner: str) -> None:
+    if audio is None or isinstance(audio, (AudioClip, os.PathLike)):
+        return
+    if not isinstance(audio, str):
+        raise TypeError(
+            f"audio of {owner} is a path or an AudioClip, got a {type(audio).__name__}: "
+            "for samples write AudioClip(waveform, sample_rate)"
+        )
+    if not audio.strip():
+        raise ValueError(
+            f"audio of {owner} is a blank path, {audio!r}: give the path of a file, or None for no recording"
+        )
+
+
+def _checked_choices(choices: Iterable[str], owner: str) -> tuple[str, ...]:
+    if isinstance(choices, (str, bytes, Mapping)) or not isinstance(choices, Iterable):
+        raise TypeError(f"choices of {owner} are a tuple of texts, got {choices!r}: write choices=('dog', 'car')")
+    kept = tuple(choices)
+    if not FEWEST_CHOICES <= len(kept) <= MOST_CHOICES:
+        raise ValueError(
+            f"{owner} needs {FEWEST_CHOICES} to {MOST_CHOICES} choices, one per letter, got {len(kept)}: {kept}"
+        )
+    for index, choice in enumerate(kept):
+        _check_text(f"choices[{index}]", choice, owner)
+    return kept
