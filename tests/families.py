@@ -1,8 +1,9 @@
 """One small network and one processor per supported family: the real transformers classes, random weights, no download.
 
-Conventions: windows of `WINDOW_SECONDS` where the class lets them shrink, 128 mel bands, 16 kHz. Networks have `layers` decoder
-layers of 4 heads (2 key-value heads), d_model 64, 2 encoder layers of 4 heads, and weights spread widely, so that attention is far from
-uniform and an edit moves the logits clearly. A network and the processor of its family agree on every token id.
+Conventions: windows of `WINDOW_SECONDS` where the class lets them shrink, 128 mel bands, 16 kHz. Networks have `layers`
+decoder layers of 4 heads (2 key-value heads), d_model 64, 2 encoder layers of 4 heads, and weights spread widely, so
+that attention is far from uniform and an edit moves the logits clearly. A network and the processor of its family agree
+on every token id.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ _CONTROL = {
     "audioflamingo3": ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>"),
 }
 _AUDIO = {"qwen2_audio": "<|AUDIO|>", "qwen2_5_omni_thinker": "<|AUDIO|>", "audioflamingo3": "<sound>"}
-_TEXT = """You are a helpful assistant. Audio 1: Which sound has the earliest onset? Which event has the latest offset? Which of
-these sounds has the longest duration? A: dog B: car C: rain D: bell. Caption: a dog barks from 0.5 to 2.0, then it rains until the end.
-system user assistant Answer with the option's letter from the given choices directly. first last shortest speech siren water birds"""
+_TEXT = """You are a helpful assistant. Audio 1:
+Which sound has the earliest onset? Which event has the latest offset? Which of these
+sounds has the longest duration? A: dog B: car C: rain D: bell. Caption: a dog barks from 0.5 to 2.0, then it rains
+until the end. system user assistant Answer with the option's letter from the given choices directly. first last
+shortest speech siren water birds"""
 
 #: Placeholder ids and the control tokens that Mistral's chat format needs, at the places where Voxtral has them.
 _VOXTRAL_CONTROL = {
@@ -175,7 +178,8 @@ def _tekken_file() -> str:
 def _chat_template(family: str) -> str:
     """What the published templates write for text and audio turns, and no more.
 
-    Qwen2-Audio numbers its clips and adds a default system turn; Qwen2.5-Omni does neither; Audio Flamingo 3 has the default system turn.
+    Qwen2-Audio numbers its clips and adds a default system turn; Qwen2.5-Omni does neither; Audio Flamingo 3 has the
+    default system turn.
     """
     system = (
         "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"

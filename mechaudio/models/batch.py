@@ -30,9 +30,9 @@ class PromptBatch:
 
     Attributes:
         inputs: Keyword arguments of the network's forward, on its device.
-        spans: Name to, per row, the positions in the padded row (none where the row has no such thing). From questions: the roles
-            `audio`, `question`, `choices`, `caption` and `template`, which share out every position but padding; `keyword`, inside the
-            question; and `last`. From a dict of inputs: `audio`, `text` and `last`.
+        spans: Name to, per row, the positions in the padded row (none where the row has no such thing). From questions:
+            the roles `audio`, `question`, `choices`, `caption` and `template`, which share out every position but
+            padding; `keyword`, inside the question; and `last`. From a dict of inputs: `audio`, `text` and `last`.
         clock: Per row, when each audio token is; `None` for a row without audio, or with several clips.
         questions: What is asked in each row; empty for a dict of inputs.
         condition: What the model is given, `None` for a dict of inputs.
@@ -87,9 +87,9 @@ class PromptBatch:
         return mask.to(self.inputs["input_ids"].device)
 
     def tokens(self, row: int) -> list[str]:
-        """A readable label for every position of a row: text as it reads, audio tokens as `♪ 0.12 s`, padding as `<pad>`.
+        """A readable label for every position of a row.
 
-        Without a tokenizer text reads as its token id.
+        Text is as it reads (as its token id without a tokenizer), audio tokens are `♪ 0.12 s`, padding is `<pad>`.
         """
         ids = self.inputs["input_ids"][row].tolist()
         real = self.inputs.get("attention_mask", torch.ones_like(self.inputs["input_ids"]))[row].bool().tolist()
@@ -109,6 +109,6 @@ class PromptBatch:
     def __repr__(self) -> str:
         """The batch's size and what is in it."""
         return (
-            f"PromptBatch({self.n_rows} rows x {self.n_positions} positions for {self.family}, condition={self.condition!r}, "
-            f"spans {sorted(self.spans)})"
+            f"PromptBatch({self.n_rows} rows x {self.n_positions} positions for {self.family}, "
+            f"condition={self.condition!r}, spans {sorted(self.spans)})"
         )

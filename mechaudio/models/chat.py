@@ -1,10 +1,13 @@
-"""One prompt through a family's own processor and chat template: token ids, features, and which characters each token holds.
+"""One prompt through a family's own processor and chat template.
 
-Prompts are encoded one by one and put together later (`mechaudio.models.prompt`): a padding option given to a processor also reaches
-its audio in some families, and nothing of the user's processor has to be set and put back.
+What comes out: token ids, features, and which characters of the text each token holds.
 
-Two ways lead to the same `EncodedPrompt`. A chat template written in Jinja renders to text, which a fast tokenizer splits with
-offsets. Mistral's tokenizer has neither: it writes token ids at once, and the bytes of every token add up to the text.
+Prompts are encoded one by one and put together later (`mechaudio.models.prompt`): a padding option given to a processor
+also reaches its audio in some families, and nothing of the user's processor has to be set and put back.
+
+Two ways lead to the same `EncodedPrompt`. A chat template written in Jinja renders to text, which a fast tokenizer
+splits with offsets. Mistral's tokenizer has neither: it writes token ids at once, and the bytes of every token add up
+to the text.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from torch import Tensor
 
 from mechaudio.models.adapter import Adapter
 
-#: Stands for the text while the chat template is rendered around it; private-use characters, so that nobody's text holds it.
+#: Stands for the text while the chat template is rendered around it; private-use characters, so that nobody's text
+#: holds it.
 _SLOT = "\ue000text\ue001"
 
 
@@ -61,8 +65,8 @@ def encode(
         letters: Letters of the choices.
 
     Raises:
-        ValueError: The text holds a control token; the chat template changes the text or has no place for audio; a letter melts into
-            the end of the prompt, or two letters begin with the same token.
+        ValueError: The text holds a control token; the chat template changes the text or has no place for audio; a
+            letter melts into the end of the prompt, or two letters begin with the same token.
         TypeError: The tokenizer says neither characters nor bytes of its tokens.
     """
     tokenizer = processor.tokenizer
@@ -80,8 +84,8 @@ def encode(
         if choice_id in seen:
             raise ValueError(
                 f"choices {seen[choice_id]} and {letter} begin with the same token (id {choice_id}, "
-                f"{tokenizer.decode([choice_id])!r}): their logits cannot be told apart. Ask with fewer choices, or use a tokenizer that "
-                "writes letters as single tokens"
+                f"{tokenizer.decode([choice_id])!r}): their logits cannot be told apart. Ask with fewer choices, or "
+                "use a tokenizer that writes letters as single tokens"
             )
         seen[choice_id] = letter
     return encoded
@@ -102,8 +106,8 @@ def _through_template(
     placeholders = rendered.count(processor.audio_token)
     if placeholders != (samples is not None):
         raise ValueError(
-            f"the chat template of {type(processor).__name__} wrote {placeholders} audio placeholders ({processor.audio_token!r}) for "
-            f"{int(samples is not None)} clips"
+            f"the chat template of {type(processor).__name__} wrote {placeholders} audio placeholders "
+            f"({processor.audio_token!r}) for {int(samples is not None)} clips"
         )
     audio = {} if samples is None else {"audio": [samples], "audio_kwargs": {"sampling_rate": adapter.sampling_rate}}
     made = processor(text=[rendered], return_tensors="pt", **audio)
@@ -122,8 +126,8 @@ def _through_template(
             offsets.append((start - len(before), stop - len(before)) if inside else None)
     if whole != ids:
         raise ValueError(
-            f"{type(processor).__name__} makes other tokens than its own tokenizer for the same prompt: where each part of the text is "
-            f"cannot be told ({len(ids)} tokens against {len(whole)})"
+            f"{type(processor).__name__} makes other tokens than its own tokenizer for the same prompt: where each "
+            f"part of the text is cannot be told ({len(ids)} tokens against {len(whole)})"
         )
     names = [name for name in (adapter.features, adapter.features_mask) if name is not None and samples is not None]
     return EncodedPrompt(
@@ -150,8 +154,8 @@ def _refuse_control_tokens(processor: Any, text: str) -> None:
     found = sorted(token for token in control if token in text)
     if found:
         raise ValueError(
-            f"the text holds {', '.join(map(repr, found))}, which the tokenizer of {type(processor).__name__} reads as control, not as "
-            f"words: {text!r}. Write it differently"
+            f"the text holds {', '.join(map(repr, found))}, which the tokenizer of {type(processor).__name__} reads as "
+            f"control, not as words: {text!r}. Write it differently"
         )
 
 
@@ -160,8 +164,8 @@ def _first_new(tokenizer: Any, rendered: str, ids: list[int], letter: str) -> in
     longer = tokenizer(rendered + letter)["input_ids"]
     if longer[: len(ids)] != ids or len(longer) == len(ids):
         raise ValueError(
-            f"the letter {letter!r} melts into the end of the prompt {rendered[-20:]!r}: no token of its own is left to score. Use a chat "
-            "template that ends with a control token or a line break"
+            f"the letter {letter!r} melts into the end of the prompt {rendered[-20:]!r}: no token of its own is left "
+            "to score. Use a chat template that ends with a control token or a line break"
         )
     return longer[len(ids)]
 
@@ -193,15 +197,13 @@ def _through_mistral(
 
 
 def _first_answered(tokenizer: Any, letter: str) -> int:
-    """The token that a letter begins with, as the model's own turn behind a prompt (which ends with a control token)."""
+    """The token that a letter begins with as the model's own turn, behind the control token that ends a prompt."""
     question = {"role": "user", "content": "?"}
     asked = tokenizer.apply_chat_template([[question]], return_dict=False)[0]
     answered = tokenizer.apply_chat_template(
         [[question, {"role": "assistant", "content": letter}]], continue_final_message=True, return_dict=False
     )[0]
-    assert answered[: len(asked)] == asked and len(answered) > len(asked), (
-        "a control token keeps prompt and answer apart"
-    )
+    assert answered[: len(asked)] == asked, "a control token keeps prompt and answer apart"
     return answered[len(asked)]
 
 

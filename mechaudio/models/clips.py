@@ -61,7 +61,8 @@ def samples_of(
     """
     if question.audio is None:
         raise ValueError(
-            f"question {question.id!r} has no audio: a prompt without audio is condition='caption'. Give the question a clip, or ask it so"
+            f"question {question.id!r} has no audio: a prompt without audio is condition='caption'. Give the question "
+            "a clip, or ask it so"
         )
     samples = question.clip().mono(adapter.sampling_rate)
     kept = longest_clip(processor, adapter)
@@ -70,9 +71,9 @@ def samples_of(
     lost = (len(samples) - kept) / adapter.sampling_rate
     if not allow_cut:
         raise ValueError(
-            f"question {question.id!r}: its clip lasts {len(samples) / adapter.sampling_rate:.1f} s and {adapter.network_class} hears "
-            f"{kept / adapter.sampling_rate:.1f} s: the last {lost:.1f} s would be lost. Cut the clip yourself (AudioClip.cut), or pass "
-            "allow_cut=True to drop the end"
+            f"question {question.id!r}: its clip lasts {len(samples) / adapter.sampling_rate:.1f} s and "
+            f"{adapter.network_class} hears {kept / adapter.sampling_rate:.1f} s: the last {lost:.1f} s would be lost. "
+            "Cut the clip yourself (AudioClip.cut), or pass allow_cut=True to drop the end"
         )
     return samples[:kept], lost
 

@@ -1,7 +1,7 @@
 """A network's own inputs: putting them where it computes, and reading a plain dict of them as a batch.
 
-For people with their own processor. What a dict does not say (which text is the question) is not guessed: its spans are `audio`,
-`text` (everything else but padding) and `last`.
+For people with their own processor. What a dict does not say (which text is the question) is not guessed: its spans are
+`audio`, `text` (everything else but padding) and `last`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def input_device(network: nn.Module) -> torch.device:
 def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs on the network's device, features in the audio tower's type.
 
-    Audio Flamingo 3's tower takes features in its own type only, and fails otherwise; the others cast them themselves, to the same numbers.
+    Audio Flamingo 3's tower takes features in its own type only, and fails otherwise; the others cast them themselves,
+    to the same numbers.
     """
     device, tower = input_device(network), audio_tower(network, adapter)
     placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
@@ -53,21 +54,21 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
 
     Raises:
         TypeError: It is neither.
-        ValueError: It was made for another family; or the inputs lack ids, are padded on the right, hold placeholders without
-            features or the reverse, or not one placeholder per audio token.
+        ValueError: It was made for another family; or the inputs lack ids, are padded on the right, hold placeholders
+            without features or the reverse, or not one placeholder per audio token.
     """
     adapter: Adapter = model.adapter
     if isinstance(batch, PromptBatch):
         if batch.family != adapter.family:
             raise ValueError(
-                f"this batch was made for {batch.family!r}, the model is a {adapter.family!r}: token ids and features of one mean "
-                "nothing to the other. Make a batch for it: ma.prompt(model, questions)"
+                f"this batch was made for {batch.family!r}, the model is a {adapter.family!r}: token ids and features "
+                "of one mean nothing to the other. Make a batch for it: ma.prompt(model, questions)"
             )
         return batch
     if not isinstance(batch, Mapping):
         raise TypeError(
-            f"a batch is what ma.prompt gives or a dict of the network's inputs, got {type(batch).__name__}. For questions: "
-            "ma.prompt(model, questions)"
+            f"a batch is what ma.prompt gives or a dict of the network's inputs, got {type(batch).__name__}. For "
+            "questions: ma.prompt(model, questions)"
         )
     inputs = place(model.network, adapter, batch)
     ids, real = _ids_and_mask(inputs)
@@ -98,7 +99,7 @@ def _where(mask: Bool[Tensor, " position"]) -> tuple[int, ...]:
 
 
 def _clock(adapter: Adapter, positions: tuple[int, ...]) -> TokenClock | None:
-    """A row's clock, `None` without audio or where other tokens stand between the audio tokens: several clips, several beginnings."""
+    """A row's clock, `None` without audio or with several clips: other tokens stand between their audio tokens."""
     if not positions or any(after != before + 1 for before, after in pairwise(positions)):
         return None
     return token_clock(adapter.timing, len(positions), adapter.sampling_rate)
@@ -120,8 +121,8 @@ def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batc
     if not bool((real[:, 1:] >= real[:, :-1]).all() and real[:, -1].all()):
         row = int((~real[:, -1] | (real[:, 1:] < real[:, :-1]).any(-1)).nonzero()[0])
         raise ValueError(
-            f"row {row} is padded on the right or in the middle, so that 'last' is not its last token. Pad on the left: "
-            "processor.tokenizer.padding_side = 'left' before the processor is called"
+            f"row {row} is padded on the right or in the middle, so that 'last' is not its last token. Pad on the "
+            "left: processor.tokenizer.padding_side = 'left' before the processor is called"
         )
     return ids, real
 
@@ -134,13 +135,13 @@ def _refuse_miscounted(network: nn.Module, adapter: Adapter, inputs: Mapping[str
     mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
     if adapter.features_mask is not None and mask is None:
         raise ValueError(
-            f"{adapter.features!r} came without {adapter.features_mask!r}, which tells {adapter.network_class} how much of them is sound. "
-            "Pass on everything that the processor gives (return_attention_mask=True)"
+            f"{adapter.features!r} came without {adapter.features_mask!r}, which tells {adapter.network_class} how "
+            "much of them is sound. Pass on everything that the processor gives (return_attention_mask=True)"
         )
     made = tokens_of_features(network, adapter, features, mask)
     if made != placeholders:
         raise ValueError(
-            f"input_ids hold {placeholders} audio placeholders (id {audio_token_id(network.config)}), but {adapter.features!r} "
-            f"{tuple(features.shape)} make {made} audio tokens: there must be one placeholder per token. Take both from one call of the "
-            "processor"
+            f"input_ids hold {placeholders} audio placeholders (id {audio_token_id(network.config)}), but "
+            f"{adapter.features!r} {tuple(features.shape)} make {made} audio tokens: there must be one placeholder per "
+            "token. Take both from one call of the processor"
         )

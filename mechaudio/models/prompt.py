@@ -55,16 +55,19 @@ def prompt(
     Args:
         model: An opened model with a processor.
         questions: At least one.
-        condition: `audio`; `caption` (no audio at all); `audio+caption`; `silence` (zeros of the same length, as many audio tokens).
+        condition: `audio`; `caption` (no audio at all); `audio+caption`; `silence` (zeros of the same length, as many
+            audio tokens).
         layout: How caption and choices are written; by default as in `PromptFormat()`.
-        allow_cut: Take the beginning of clips that are longer than the model hears; `PromptBatch.cut` says what was lost.
+        allow_cut: Take the beginning of clips that are longer than the model hears; `PromptBatch.cut` says what was
+            lost.
 
     Returns:
         One row per question, padded on the left, on the network's device.
 
     Raises:
-        ValueError: No question; an unknown condition; a question without the clip or the caption that the condition needs; a clip too long or
-            too short for the model; a text that the tokenizer would read as control tokens; a prompt longer than the model's context.
+        ValueError: No question; an unknown condition; a question without the clip or the caption that the condition
+            needs; a clip too long or too short for the model; a text that the tokenizer would read as control tokens; a
+            prompt longer than the model's context.
         TypeError: No processor, or something else than questions.
     """
     asked = _questions(questions)
@@ -72,8 +75,9 @@ def prompt(
         raise ValueError(f"condition is one of {CONDITIONS}, got {condition!r}")
     if model.processor is None:
         raise TypeError(
-            f"this {model.adapter.network_class} was opened without a processor, so questions cannot be written out. Open it with one, "
-            "AudioLM(network, processor), or pass a dict of the network's own inputs instead of a batch"
+            f"this {model.adapter.network_class} was opened without a processor, so questions cannot be written out. "
+            "Open it with one, AudioLM(network, processor), or pass a dict of the network's own inputs instead of a "
+            "batch"
         )
     rows = [_encode(model, question, condition, layout or PromptFormat(), allow_cut) for question in asked]
     return _together(model, asked, condition, rows)
@@ -97,7 +101,8 @@ def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptF
     adapter: Adapter = model.adapter
     if "caption" in condition and question.caption is None:
         raise ValueError(
-            f"question {question.id!r} has no caption, which condition={condition!r} needs: set AudioQuestion(caption=...)"
+            f"question {question.id!r} has no caption, which condition={condition!r} needs: set "
+            "AudioQuestion(caption=...)"
         )
     block = text_block(question, question.caption if "caption" in condition else None, layout)
     if condition == "caption":
@@ -108,8 +113,8 @@ def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptF
     if n_tokens == 0:
         least = shortest_clip(model.network, adapter) / adapter.sampling_rate
         raise ValueError(
-            f"question {question.id!r}: its clip of {len(samples) / adapter.sampling_rate:.3f} s ({len(samples)} samples) gives no audio "
-            f"token; {adapter.network_class} needs at least {least:.3f} s"
+            f"question {question.id!r}: its clip of {len(samples) / adapter.sampling_rate:.3f} s ({len(samples)} "
+            f"samples) gives no audio token; {adapter.network_class} needs at least {least:.3f} s"
         )
     if condition == "silence":
         encoded = _silent(model, question, block, samples, n_tokens)
@@ -127,8 +132,9 @@ def _silent(
     encoded = encode(model.processor, model.adapter, block.text, np.zeros_like(samples), question.letters)
     if _heard(model, encoded) != n_tokens:
         raise ValueError(
-            f"question {question.id!r}: the clip gives {n_tokens} audio tokens, silence of the same length {_heard(model, encoded)}: the "
-            f"processor of {model.adapter.network_class} makes tokens by content, and positions could not be compared"
+            f"question {question.id!r}: the clip gives {n_tokens} audio tokens, silence of the same length "
+            f"{_heard(model, encoded)}: the processor of {model.adapter.network_class} makes tokens by content, and "
+            "positions could not be compared"
         )
     return encoded
 
@@ -180,15 +186,16 @@ def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:
     longest = getattr(getattr(network.config, adapter.decoder.config), "max_position_embeddings", None)
     if longest is not None and width > longest:
         raise ValueError(
-            f"the longest prompt has {width} tokens, {adapter.network_class} was built for {longest} positions: use shorter clips or texts"
+            f"the longest prompt has {width} tokens, {adapter.network_class} was built for {longest} positions: use "
+            "shorter clips or texts"
         )
 
 
 def _stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Every clip's windows behind one another.
 
-    Where the encoder takes packed clips of any length, the padding to the feature extractor's window (300 s) is cut off down to the
-    longest clip: masked frames never reach the encoder.
+    Where the encoder takes packed clips of any length, the padding to the feature extractor's window (300 s) is cut off
+    down to the longest clip: masked frames never reach the encoder.
     """
     heard = [row for row in features if row]
     if not heard:

@@ -7,13 +7,14 @@ Layout. The user's turn is the audio, then one block of text:
     A: dog
     B: rain
 
-The audio comes first because all supported families were trained that way. The caption stands before the question and never moves
-between conditions, so that conditions differ in what is given and in nothing else. The letter stands before its option at the start
-of a line: the answer, too, starts a line, and there a letter is one token, the same one that `choice_ids` looks up. `A: dog` is what
-the shipped model was trained on; `PromptFormat` writes others, and an accuracy is comparable only within one format.
+The audio comes first because all supported families were trained that way. The caption stands before the question and
+never moves between conditions, so that conditions differ in what is given and in nothing else. The letter stands before
+its option at the start of a line: the answer, too, starts a line, and there a letter is one token, the same one that
+`choice_ids` looks up. `A: dog` is what the shipped model was trained on; `PromptFormat` writes others, and an accuracy
+is comparable only within one format.
 
-Spans. Roles are given out by character offsets of the pieces from which the text was put together. Nothing is ever searched for, so
-that a caption with the words of the question stays a caption.
+Spans. Roles are given out by character offsets of the pieces from which the text was put together. Nothing is ever
+searched for, so that a caption with the words of the question stays a caption.
 
 Conventions: offsets are characters, end excluded; positions are tokens.
 """
@@ -72,7 +73,7 @@ class Part:
 
 @dataclass(frozen=True)
 class TextBlock:
-    """The text of one question and its parts, in order: disjoint, but for the keyword, which lies inside the question."""
+    """The text of one question and its parts, in order and disjoint but for the keyword, which is in the question."""
 
     text: str
     parts: tuple[Part, ...]
@@ -137,8 +138,8 @@ def find_keyword(question: AudioQuestion) -> tuple[int, int] | None:
     found = re.search(pattern, question.text, flags=re.IGNORECASE)
     if found is None and given is not None:
         raise ValueError(
-            f"question {question.id!r}: meta['keyword'] is {given!r}, but its text is {question.text!r}. Name a word of the text, or leave "
-            "the keyword out"
+            f"question {question.id!r}: meta['keyword'] is {given!r}, but its text is {question.text!r}. Name a word "
+            "of the text, or leave the keyword out"
         )
     return None if found is None else found.span()
 
@@ -148,8 +149,8 @@ def positions_by_role(
 ) -> dict[str, tuple[int, ...]]:
     """Give every token of one prompt its role.
 
-    A token that reaches over the edge of a part (`?` and the line break behind it, in many vocabularies) belongs to the part; one that
-    reaches into two parts belongs to the first.
+    A token that reaches over the edge of a part (`?` and the line break behind it, in many vocabularies) belongs to the
+    part; one that reaches into two parts belongs to the first.
 
     Args:
         offsets: Which characters of the text each token holds, `None` for tokens of the chat template and of the audio.
@@ -157,7 +158,8 @@ def positions_by_role(
         audio: Which tokens are audio.
 
     Returns:
-        Positions per role in `ROLES`, which are disjoint and together all positions; `keyword`, a subset of the question; and `last`.
+        Positions per role in `ROLES`, which are disjoint and together all positions; `keyword`, a subset of the
+        question; and `last`.
     """
     found: dict[str, list[int]] = {role: [] for role in (*ROLES, "keyword")}
     ordered = [part for part in parts if part.role != "keyword"]
