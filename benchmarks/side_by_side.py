@@ -39,7 +39,8 @@ def table(seconds: Mapping[str, list[float]], title: str, memory: Mapping[str, f
     lines = [title, f"  {'':52} {'ms':>9} {'ratio':>7}  range"]
     for name, values in seconds.items():
         ratios = sorted(value / base for value, base in zip(values, first, strict=True))
-        line = f"  {name:52} {1e3 * statistics.median(values):9.1f} {statistics.median(ratios):7.3f}  {ratios[0]:.2f}-{ratios[-1]:.2f}"
+        middle = f"{1e3 * statistics.median(values):9.1f} {statistics.median(ratios):7.3f}"
+        line = f"  {name:52} {middle}  {ratios[0]:.2f}-{ratios[-1]:.2f}"
         lines.append(line + (f"  {memory[name]:9.0f} MB" if memory else ""))
     return "\n".join(lines)
 

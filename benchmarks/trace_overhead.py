@@ -1,9 +1,11 @@
-"""What reading costs: mechaudio beside plain transformers, `output_attentions=True`, raw nnsight and TransformerLens, on the same inputs.
+"""What reading costs: mechaudio beside plain transformers, `output_attentions=True`, raw nnsight and TransformerLens,
+on the same inputs.
 
     python benchmarks/trace_overhead.py            # small network on the CPU: 600 and 2,048 positions
     python benchmarks/trace_overhead.py --large    # a full-size Qwen2-Audio with random weights, bf16, on a GPU
 
-Every ratio is to a plain transformers forward with fused attention in the same process. TransformerLens is measured where it is installed.
+Every ratio is to a plain transformers forward with fused attention in the same process. TransformerLens is measured
+where it is installed.
 """
 
 from __future__ import annotations
@@ -38,10 +40,12 @@ def network(large: bool) -> Qwen2AudioForConditionalGeneration:
             "encoder_ffn_dim": 64, "d_model": 64, "max_source_positions": 1500,
         }  # fmt: skip
         text = {
-            "model_type": "qwen2", "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 8, "num_attention_heads": 8,
-            "num_key_value_heads": 8, "vocab_size": 1000, "max_position_embeddings": 4096,
+            "model_type": "qwen2", "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 8,
+            "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 1000, "max_position_embeddings": 4096,
         }  # fmt: skip
-        built = Qwen2AudioForConditionalGeneration(Qwen2AudioConfig(audio_config=audio, text_config=text, audio_token_index=AUDIO_TOKEN))
+        built = Qwen2AudioForConditionalGeneration(
+            Qwen2AudioConfig(audio_config=audio, text_config=text, audio_token_index=AUDIO_TOKEN)
+        )
     with torch.no_grad():
         built.model.audio_tower.embed_positions.weight.normal_(0, 0.02)
     return built.eval()
@@ -57,7 +61,12 @@ def inputs(net: Qwen2AudioForConditionalGeneration, batch: int, positions: int) 
     mask[1:2, :40] = 0
     features = torch.randn(batch, net.config.audio_config.num_mel_bins, 3000, generator=generator)
     feature_mask = (torch.arange(3000) < 1000).long().expand(batch, -1)
-    made = {"input_ids": ids, "attention_mask": mask, "input_features": features, "feature_attention_mask": feature_mask.contiguous()}
+    made = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "input_features": features,
+        "feature_attention_mask": feature_mask.contiguous(),
+    }
     return {name: value.to(net.device) for name, value in made.items()}
 
 
@@ -65,13 +74,19 @@ def ours(model: ma.AudioLM, batch: dict[str, torch.Tensor]) -> dict[str, Callabl
     """mechaudio's ways of reading."""
     last_rows = ma.HookPoint("pattern", queries="last")
     return {
-        "mechaudio: every layer's residual + last-row patterns": lambda: ma.run(model, batch, record=["resid_post", last_rows]),
+        "mechaudio: every layer's residual + last-row patterns": lambda: ma.run(
+            model, batch, record=["resid_post", last_rows]
+        ),
         "mechaudio: last-row patterns": lambda: ma.run(model, batch, record=[last_rows]),
-        "mechaudio: audio mass of every query and head": lambda: ma.run(model, batch, record=[ma.HookPoint("mass", keys="audio")]),
+        "mechaudio: audio mass of every query and head": lambda: ma.run(
+            model, batch, record=[ma.HookPoint("mass", keys="audio")]
+        ),
     }
 
 
-def others(net: Qwen2AudioForConditionalGeneration, batch: dict[str, torch.Tensor], whole: bool) -> dict[str, Callable[[], object]]:
+def others(
+    net: Qwen2AudioForConditionalGeneration, batch: dict[str, torch.Tensor], whole: bool
+) -> dict[str, Callable[[], object]]:
     """The same jobs with what people use instead; `whole` adds those that make whole patterns."""
     eager = copy.deepcopy(net)
     eager.set_attn_implementation({"text_config": "eager"})
@@ -90,7 +105,9 @@ def others(net: Qwen2AudioForConditionalGeneration, batch: dict[str, torch.Tenso
         with sourced.trace(**batch, use_cache=False):
             kept = nnsight.save([])
             for layer in source_layers:
-                kept.append(layer.self_attn.source.attention_interface_1.source.nn_functional_softmax_0.output[:, :, -1].clone())
+                kept.append(
+                    layer.self_attn.source.attention_interface_1.source.nn_functional_softmax_0.output[:, :, -1].clone()
+                )
 
     def output_attentions() -> list[torch.Tensor]:
         return [pattern[:, :, -1] for pattern in eager(**batch, use_cache=False, output_attentions=True).attentions]
@@ -102,17 +119,24 @@ def others(net: Qwen2AudioForConditionalGeneration, batch: dict[str, torch.Tenso
     return {**ways, **(transformer_lens(net, batch) if whole else {})}
 
 
-def transformer_lens(net: Qwen2AudioForConditionalGeneration, batch: dict[str, torch.Tensor]) -> dict[str, Callable[[], object]]:
+def transformer_lens(
+    net: Qwen2AudioForConditionalGeneration, batch: dict[str, torch.Tensor]
+) -> dict[str, Callable[[], object]]:
     """TransformerLens's bridge, if it is installed and opens the network."""
     try:
         from transformer_lens.model_bridge import TransformerBridge
     except ImportError:
         return {}
-    bridge = TransformerBridge.boot_transformers("Qwen/Qwen2-Audio-7B-Instruct", hf_model=copy.deepcopy(net), tokenizer=None)
+    bridge = TransformerBridge.boot_transformers(
+        "Qwen/Qwen2-Audio-7B-Instruct", hf_model=copy.deepcopy(net), tokenizer=None
+    )
     keep = lambda name: name.endswith("hook_pattern")  # noqa: E731
     return {
         "TransformerLens: run_with_cache, last-row patterns": lambda: bridge.run_with_cache(
-            batch["input_ids"], names_filter=keep, pos_slice=-1, **{name: value for name, value in batch.items() if name != "input_ids"}
+            batch["input_ids"],
+            names_filter=keep,
+            pos_slice=-1,
+            **{name: value for name, value in batch.items() if name != "input_ids"},
         )
     }
 
@@ -130,12 +154,18 @@ def main() -> None:
     plain_net = net if arguments.large else copy.deepcopy(net)
     for batch_size, positions in ((8, 850), (1, 8000)) if arguments.large else ((4, 600), (1, 2048)):
         batch = inputs(net, batch_size, positions)
-        ways = {"plain transformers (fused attention)": lambda batch=batch: plain_net(**batch, use_cache=False), **ours(model, batch)}
+        ways = {
+            "plain transformers (fused attention)": lambda batch=batch: plain_net(**batch, use_cache=False),
+            **ours(model, batch),
+        }
         if not arguments.large:
             ways |= others(net, batch, whole=True)
         with torch.no_grad():
             memory = {name: peak_memory(way) for name, way in ways.items()} if arguments.large else None
-            print(table(side_by_side(ways, arguments.repeats), f"batch {batch_size}, {positions} positions", memory), flush=True)
+            print(
+                table(side_by_side(ways, arguments.repeats), f"batch {batch_size}, {positions} positions", memory),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Write the pages that are made from the code: `docs/hook_points.md` and `docs/models.md`.
 
-    python docs/generate.py            # write them
-    python docs/generate.py --check    # say whether they are up to date; exit status 1 if not
+python docs/generate.py            # write them
+python docs/generate.py --check    # say whether they are up to date; exit status 1 if not
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ def hook_points_page() -> str:
     lines = [
         "# Hook points",
         "",
-        "Every tensor that can be read and edited, in the order in which the model computes them: the audio tower's layers, its norm, the",
-        "projector, the decoder's layers, its norm, the logits. The page is made from the code (`python docs/generate.py`).",
+        "Every tensor that can be read and edited, in the order in which the model computes them: the audio tower's "
+        "layers, its norm, the",
+        "projector, the decoder's layers, its norm, the logits. The page is made from the code (`python "
+        "docs/generate.py`).",
         "",
         "## In every layer",
         "",
-        "`model.blocks[i]` are the decoder's layers, `model.audio_blocks[i]` the audio tower's; both have the same names.",
+        "`model.blocks[i]` are the decoder's layers, `model.audio_blocks[i]` the audio tower's; both have the same "
+        "names.",
         "",
         "| in a trace block | `record=` | TransformerLens | shape | what it is |",
         "|---|---|---|---|---|",
@@ -34,17 +37,25 @@ def hook_points_page() -> str:
     for point in LAYER_POINTS:
         dotted = f"attn.{point}" if point in ATTENTION_POINTS else point
         block = "-" if point == "mass" else f"`model.blocks[i].{dotted}`"
-        lens = {"scores": "attn.hook_attn_scores", "q": "attn.hook_rot_q", "k": "attn.hook_rot_k", "mass": ""}.get(point)
+        lens = {"scores": "attn.hook_attn_scores", "q": "attn.hook_rot_q", "k": "attn.hook_rot_k", "mass": ""}.get(
+            point
+        )
         lens = lens if lens is not None else (f"attn.hook_{point}" if point in ATTENTION_POINTS else f"hook_{point}")
-        lines.append(f"| {block} | `{point}` | {f'`blocks.i.{lens}`' if lens else '-'} | {SHAPES[point]} | {MEANINGS[point]} |")
+        lines.append(
+            f"| {block} | `{point}` | {f'`blocks.i.{lens}`' if lens else '-'} | {SHAPES[point]} | {MEANINGS[point]} |"
+        )
     lines += [
         "",
-        "In the tower the names take the prefix `audio.` in `record=` (`audio.pattern`) and in strings (`audio.blocks.1.attn.hook_pattern`).",
-        "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here. A tower that packs all clips",
-        "of a batch behind one another (Qwen2.5-Omni) is shown as a batch of one; its `pattern` is block-diagonal, one block per window.",
+        "In the tower the names take the prefix `audio.` in `record=` (`audio.pattern`) and in strings "
+        "(`audio.blocks.1.attn.hook_pattern`).",
+        "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here. A "
+        "tower that packs all clips",
+        "of a batch behind one another (Qwen2.5-Omni) is shown as a batch of one; its `pattern` is block-diagonal, one "
+        "block per window.",
         "",
-        "`model.blocks[i].attn.at(\"last\").pattern` and `HookPoint(\"pattern\", queries=\"last\")` give chosen query rows only,",
-        "`[batch, head, row, key]`, and no `query x key` matrix is made. `mass` is measured inside the fused kernel and cannot be edited.",
+        '`model.blocks[i].attn.at("last").pattern` and `HookPoint("pattern", queries="last")` give chosen query rows',
+        "only, `[batch, head, row, key]`, and no `query x key` matrix is made. `mass` is measured inside the fused kernel "
+        "and cannot be edited.",
         "",
         "## Once in the model",
         "",
@@ -61,8 +72,10 @@ def models_page() -> str:
     lines = [
         "# Models",
         "",
-        "The transformers classes that mechaudio opens, and checkpoints known to be of them. The page is made from the adapters",
-        "(`python docs/generate.py`); `mechaudio models` prints the same. [Adding a model](adding_a_model.md) shows how to write another.",
+        "The transformers classes that mechaudio opens, and checkpoints known to be of them. The page is made from the "
+        "adapters",
+        "(`python docs/generate.py`); `mechaudio models` prints the same. [Adding a model](adding_a_model.md) shows "
+        "how to write another.",
         "",
         "| class | checkpoints | ms per audio token | encoder window | longer clips | audio tower |",
         "|---|---|---|---|---|---|",
@@ -74,9 +87,13 @@ def models_page() -> str:
 def _row(adapter: Adapter) -> str:
     timing = adapter.timing
     checkpoints = "<br>".join(f"`{name}`" for name in adapter.checkpoints)
-    window = f"{timing.window / adapter.sampling_rate:g} s" + (", short clips padded into it" if timing.pads_to_window else "")
+    window = f"{timing.window / adapter.sampling_rate:g} s" + (
+        ", short clips padded into it" if timing.pads_to_window else ""
+    )
     longer = {"cut": "refused, or cut when allowed", "split": "split into windows"}[timing.long_clips]
-    tower = {"batch": "`[clip, frame, d_model]`", "packed": "packed: all clips behind one another"}[adapter.encoder.layout]
+    tower = {"batch": "`[clip, frame, d_model]`", "packed": "packed: all clips behind one another"}[
+        adapter.encoder.layout
+    ]
     return f"| `{adapter.network_class}` | {checkpoints} | {timing.milliseconds:g} | {window} | {longer} | {tower} |"
 
 
@@ -93,7 +110,9 @@ def main() -> int:
         elif not path.exists() or path.read_text(encoding="utf-8") != page():
             stale.append(name)
     if stale:
-        sys.stderr.write(f"docs/{', docs/'.join(stale)} do not show what the code says: run `python docs/generate.py`\n")
+        sys.stderr.write(
+            f"docs/{', docs/'.join(stale)} do not show what the code says: run `python docs/generate.py`\n"
+        )
     return 1 if stale else 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, ProcessorMixin, WhisperFeatureExtractor
+
+from mechaudio.models.adapter import Adapter
+from mechaudio.models.registry import adapter_for
 
 FAMILIES = ("qwen2_audio", "qwen2_5_omni_thinker", "audioflamingo3", "voxtral")
 WINDOW_SECONDS = 4
@@ -376,3 +380,21 @@ def model_inputs(
 def noise(seconds: float, seed: int = 0, sample_rate: int = 16_000) -> np.ndarray:
     """Mono float32 noise, for clips that only need to be long enough."""
     return (0.1 * np.random.default_rng(seed).standard_normal(round(seconds * sample_rate))).astype(np.float32)
+
+
+@dataclass
+class Opened:
+    """What prompts need of a model, without opening its insides."""
+
+    network: nn.Module
+    processor: Any
+
+    @property
+    def adapter(self) -> Adapter:
+        """The facts about the network's class."""
+        return adapter_for(self.network)
+
+
+def opened(family: str, dtype: torch.dtype = torch.float32) -> Opened:
+    """A family's network and processor."""
+    return Opened(network(family, dtype), processor(family))

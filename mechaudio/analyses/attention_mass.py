@@ -1,9 +1,10 @@
 """The share of attention on each role of token, for every query and head at once, at the price of fused attention.
 
-No score matrix is made. One indicator column per role is appended to the values of each layer: the fused kernel's extra output columns
-are then the sums of the attention weights over the role's keys.
+No score matrix is made. One indicator column per role is appended to the values of each layer: the fused kernel's extra
+output columns are then the sums of the attention weights over the role's keys.
 
-Conventions: shares of one query over all roles sum to 1, up to the network's own precision (3e-3 in bf16, 1e-6 in fp32).
+Conventions: shares of one query over all roles sum to 1, up to the network's own precision (3e-3 in bf16, 1e-6 in
+fp32).
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class AttentionMass(Result):
     ids: tuple[str, ...]
 
     def between(self) -> Float[np.ndarray, "question layer head from_role to_role"]:
-        """Mean attention from the queries of each role to the keys of each role; NaN where a question lacks the role."""
+        """Mean attention from the queries of each role to the keys of each; NaN where a question lacks the role."""
         flows = []
         for question, names in enumerate(self.query_role):
             rows = [np.array(names) == role for role in self.roles]
             missing = np.full((*self.mass.shape[1:3], len(self.roles)), np.nan)
-            flows.append(np.stack([self.mass[question][:, :, row].mean(2) if row.any() else missing for row in rows], axis=2))
+            flows.append(
+                np.stack([self.mass[question][:, :, row].mean(2) if row.any() else missing for row in rows], axis=2)
+            )
         return np.stack(flows)
 
 
@@ -63,7 +66,10 @@ def attention_mass(model: AudioLM, batch: PromptBatch) -> AttentionMass:
     """
     roles = roles_of(batch)
     out = run(model, batch, record=[HookPoint("mass", keys=roles)], logits="last")
-    mass = rearrange(out.cache.stack("mass").float().cpu().numpy(), "layer question head query role -> question layer head query role")
+    mass = rearrange(
+        out.cache.stack("mass").float().cpu().numpy(),
+        "layer question head query role -> question layer head query role",
+    )
     names = np.full((batch.n_rows, batch.n_positions), "", dtype=object)
     for role in roles:
         names[batch.span_mask(role).cpu().numpy()] = role

@@ -1,10 +1,11 @@
 """Where attention goes in a prompt, and when in the recording.
 
-For chosen query rows (the last by default: the row the answer is read from), the share of attention on each role of token, per layer and head, and
-its distribution over the audio tokens, in seconds. Only these rows are computed: memory grows with the prompt's length, not with its square. For every
-query at once see `attention_mass`.
+For chosen query rows (the last by default: the row the answer is read from), the share of attention on each role of
+token, per layer and head, and its distribution over the audio tokens, in seconds. Only these rows are computed: memory
+grows with the prompt's length, not with its square. For every query at once see `attention_mass`.
 
-Conventions: shares of one query row over all roles sum to 1; several query rows are averaged first; seconds from the start of the clip; entropy in nats.
+Conventions: shares of one query row over all roles sum to 1; several query rows are averaged first; seconds from the
+start of the clip; entropy in nats.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ class AudioAttention(Result):
         n = int(self.n_tokens[question])
         edges = self.edges[question, : n + 1]
         seconds = np.arange(np.ceil(edges[-1] - 1e-9) + 1)
-        overlap = np.clip(np.minimum(edges[1:, None], seconds[None, 1:]) - np.maximum(edges[:-1, None], seconds[None, :-1]), 0, None)
+        overlap = np.clip(
+            np.minimum(edges[1:, None], seconds[None, 1:]) - np.maximum(edges[:-1, None], seconds[None, :-1]), 0, None
+        )
         shares = overlap / np.diff(edges)[:, None]
         return self.over_time[question, :, :, :n] @ shares
 
@@ -130,7 +133,8 @@ def audio_attention(model: AudioLM, batch: PromptBatch, queries: str = "last") -
     Args:
         model: The opened model.
         batch: Prompts with audio.
-        queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a span are averaged.
+        queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a
+            span are averaged.
 
     Returns:
         Shares per role, and the distribution over the audio tokens.
@@ -143,7 +147,10 @@ def audio_attention(model: AudioLM, batch: PromptBatch, queries: str = "last") -
         raise ValueError("every query at once is a job of its own: ma.analyses.attention_mass(model, batch)")
     silent = [row for row, positions in enumerate(batch.spans["audio"]) if not positions]
     if silent:
-        raise ValueError(f"rows {silent} of this batch hold no audio (condition {batch.condition!r}), so there is no audio attention to measure")
+        raise ValueError(
+            f"rows {silent} of this batch hold no audio (condition {batch.condition!r}), so there is no audio "
+            f"attention to measure"
+        )
     rows, weights = _query_rows(batch, queries)
     out = run(model, batch, record=[HookPoint("pattern", queries=rows)], logits="last")
     pattern = out.cache.stack("pattern").float().cpu().numpy()  # [layer, question, head, row, key]
@@ -156,13 +163,19 @@ def _query_rows(batch: PromptBatch, span: str) -> tuple[tuple[tuple[int, ...], .
     positions = batch.spans[span]
     empty = [row for row, found in enumerate(positions) if not found]
     if empty:
-        raise ValueError(f"span {span!r} is empty in rows {empty} of this batch: choose other query rows, or other questions")
+        raise ValueError(
+            f"span {span!r} is empty in rows {empty} of this batch: choose other query rows, or other questions"
+        )
     longest = max(len(found) for found in positions)
-    weights = np.array([[1 / len(found) if place < len(found) else 0.0 for place in range(longest)] for found in positions])
+    weights = np.array(
+        [[1 / len(found) if place < len(found) else 0.0 for place in range(longest)] for found in positions]
+    )
     return tuple((*found, *[found[-1]] * (longest - len(found))) for found in positions), weights
 
 
-def _summarise(model: AudioLM, batch: PromptBatch, attention: Float[np.ndarray, "question layer head key"], queries: str) -> AudioAttention:
+def _summarise(
+    model: AudioLM, batch: PromptBatch, attention: Float[np.ndarray, "question layer head key"], queries: str
+) -> AudioAttention:
     roles = roles_of(batch)
     indicators = np.stack([batch.span_mask(role).cpu().numpy().astype(np.float64) for role in roles], axis=-1)
     mass = np.einsum("qlhk,qkr->qlhr", attention, indicators)
@@ -180,7 +193,7 @@ def _summarise(model: AudioLM, batch: PromptBatch, attention: Float[np.ndarray, 
     questions = batch.questions
     return AudioAttention(
         mass=mass, roles=roles, over_time=over_time, n_tokens=n_tokens, edges=edges,
-        duration=np.array([question.clip().duration for question in questions] or np.nanmax(edges, axis=1), dtype=np.float64),
+        duration=np.array([question.clip().duration for question in questions] or np.nanmax(edges, axis=1)),
         entropy=entropy, peak=peak,
         events=tuple(tuple(question.events) for question in questions) or tuple(() for _ in n_tokens),
         ids=tuple(question.id for question in questions) or tuple(str(row) for row in range(len(n_tokens))),

@@ -92,7 +92,8 @@ class AudioClip:
         resampled = soxr.resample(mixed, self.sample_rate, _checked_rate(sample_rate), quality="HQ")
         if not resampled.size:
             raise ValueError(
-                f"a clip of {len(mixed)} samples at {self.sample_rate} Hz is too short for {sample_rate} Hz: give a longer clip"
+                f"a clip of {len(mixed)} samples at {self.sample_rate} Hz is too short for {sample_rate} Hz: "
+                "give a longer clip"
             )
         return resampled
 
@@ -109,8 +110,8 @@ class AudioClip:
         first, stop = (round(time * self.sample_rate) if np.isfinite(time) else -1 for time in (onset, offset))
         if not 0 <= first < stop <= self.waveform.shape[-1]:
             raise ValueError(
-                f"need 0 <= onset < offset <= {self.duration:.6g} seconds, the length of the clip, a sample or more apart; "
-                f"got {onset=}, {offset=}"
+                f"need 0 <= onset < offset <= {self.duration:.6g} seconds, the length of the clip, "
+                f"a sample or more apart; got {onset=}, {offset=}"
             )
         return AudioClip(self.waveform[..., first:stop], self.sample_rate, self.source)
 

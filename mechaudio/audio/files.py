@@ -1,8 +1,8 @@
 """Reading sound files whole, or not at all: a truncated download must not pass for a shorter recording.
 
 libsndfile reads what is there of a truncated wav, mp3 or ogg file without a word, so the length is checked against what
-the file itself promises: the size of the data chunk (wav), the last page (ogg), the number of frames (flac, ogg; mp3 with
-a Xing or Info header). An mp3 without such a header promises nothing, and its length is what can be decoded.
+the file itself promises: the size of the data chunk (wav), the last page (ogg), the number of frames (flac and ogg; mp3
+with a Xing or Info header). An mp3 without such a header promises nothing, and its length is what can be decoded.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What differs between audio LLM classes, as data.
 
-Every family is one frozen `Adapter`: where its parts are, what its audio token is called, how its tokens fall in time. Paths are
-relative to the transformers module and written down, never guessed; they are proven when a model is opened.
+Every family is one frozen `Adapter`: where its parts are, what its audio token is called, how its tokens fall in time.
+Paths are relative to the transformers module and written down, never guessed; they are proven when a model is opened.
 
 Conventions: paths are dotted, `None` says that the class has no such part; samples are at `sampling_rate`.
 """
@@ -23,8 +23,8 @@ class Stack:
         mlp: The module inside a layer whose output is what the MLP adds to the residual stream.
         norm: Path of the norm after the last layer.
         config: Attribute of the network's config that holds this stack's own config.
-        layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie behind
-            one another as `[position, d_model]` and attention is confined to windows.
+        layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie
+            behind one another as `[position, d_model]` and attention is confined to windows.
     """
 
     layers: str
@@ -44,7 +44,8 @@ class TokenTiming:
         samples: Length of a chunk in samples.
         tokens: Audio tokens made from one chunk.
         window: Samples that one encoder window holds; longer clips are cut or split, as `long_clips` says.
-        long_clips: What the family's processor does past the window: `cut` (the rest is lost) or `split` (into windows).
+        long_clips: What the family's processor does past the window: `cut` (the rest is lost) or `split` (into
+            windows).
         pads_to_window: Whether short clips are padded to a whole window *and* the padding becomes tokens.
     """
 
@@ -73,7 +74,8 @@ class Adapter:
         decoder_module: Path of the language model: its `inputs_embeds` are the embeddings after the audio was put in.
         unembed: Path of the unembedding.
         projector: Path of the module whose output is one vector per audio token.
-        projector_layout: Like a stack's: `batch` for `[clip, token, d_model]`, `packed` for all clips behind one another.
+        projector_layout: Like a stack's: `batch` for `[clip, token, d_model]`, `packed` for all clips behind one
+            another.
         timing: How audio tokens fall in time.
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.

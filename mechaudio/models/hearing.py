@@ -35,12 +35,15 @@ def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: A
     placeholders = int((ids == audio_token_id(config)).sum())
     if placeholders and features is None:
         raise ValueError(
-            f"the prompt has {placeholders} audio placeholders but no {adapter.features!r}: {adapter.network_class} would read them as "
-            "ordinary tokens and hear nothing. Pass the features along (ma.prompt does), or ask without audio (condition='caption')"
+            f"the prompt has {placeholders} audio placeholders but no {adapter.features!r}: {adapter.network_class} "
+            f"would read them as "
+            "ordinary tokens and hear nothing. Pass the features along (ma.prompt does), or ask without audio "
+            "(condition='caption')"
         )
     if features is not None and not placeholders:
         raise ValueError(
-            f"{adapter.features!r} were given, but no audio placeholder (id {audio_token_id(config)}) is in input_ids: the audio would "
+            f"{adapter.features!r} were given, but no audio placeholder (id {audio_token_id(config)}) is in input_ids: "
+            f"the audio would "
             "be ignored. Put the placeholders in, or leave the features out"
         )
 

@@ -1,18 +1,19 @@
 """The attention function that serves the insides of attention to a trace, and is fused attention where nobody asks.
 
-It is registered with transformers under two names, in the table of attention functions and in the table of mask functions (with the first alone,
-transformers builds no masks at all, silently). A network uses it only while one of our traces runs; `serving` switches the network's
-configs over and back.
+It is registered with transformers under two names, in the table of attention functions and in the table of mask
+functions (with the first alone, transformers builds no masks at all, silently). A network uses it only while one of our
+traces runs; `serving` switches the network's configs over and back.
 
 What a layer computes depends on what is asked of it in this very run:
 
 1. nothing: PyTorch's fused attention, bit for bit what the network does alone;
-2. `mass`: the same call with one indicator column per group of keys appended to the values: the extra output columns are the masses;
+2. `mass`: the same call with one indicator column per group of keys appended to the values: the extra output columns
+are the masses;
 3. chosen query rows: the same call, and `rows x keys` scores beside it;
 4. `scores` or `pattern` whole: the `query x key` matrix, in this layer only.
 
-Reading leaves the output as it was, to the last bit: the fused output is kept for every row that nobody changed, and only changed rows are
-computed from the edited weights. Masked keys keep weight zero whatever is done to their scores.
+Reading leaves the output as it was, to the last bit: the fused output is kept for every row that nobody changed, and
+only changed rows are computed from the edited weights. Masked keys keep weight zero whatever is done to their scores.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from transformers.masking_utils import sdpa_mask
 
 from mechaudio.trace.exchange import Exchange, RowRequest
 
-#: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the name says `flash`.
+#: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the
+#: name says `flash`.
 BATCHED, PACKED = "mechaudio", "mechaudio_packed_flash"
 
 #: Attention module -> where its insides are served, while a trace runs.
@@ -56,7 +58,9 @@ class Spot:
 
 
 @contextmanager
-def serving(exchange: Exchange, modules: Sequence[tuple[nn.Module, str]], configs: Sequence[tuple[object, str]]) -> Iterator[None]:
+def serving(
+    exchange: Exchange, modules: Sequence[tuple[nn.Module, str]], configs: Sequence[tuple[object, str]]
+) -> Iterator[None]:
     """Let these attention modules serve their insides, and leave everything as it was afterwards.
 
     Args:
@@ -130,10 +134,25 @@ class Call:
 
     def _fused(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return sdpa_attention_forward(
-            self.module, query, key, value, self.mask, dropout=self.dropout, scaling=self.scaling, is_causal=self.causal, **self.kwargs
+            self.module,
+            query,
+            key,
+            value,
+            self.mask,
+            dropout=self.dropout,
+            scaling=self.scaling,
+            is_causal=self.causal,
+            **self.kwargs,
         )[0]
 
-    def allowed(self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int) -> Bool[Tensor, "batch #head row key"]:
+    def allowed(
+        self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int
+    ) -> Bool[
+        Tensor,
+        (
+            batch  # head row key
+        ),
+    ]:
         """Which keys each of these query rows may see."""
         keys = torch.arange(n_keys, device=rows.device)
         if self.windows is not None:
@@ -143,7 +162,8 @@ class Call:
         if self.mask is not None:
             if self.mask.dtype != torch.bool:
                 raise NotImplementedError(
-                    f"{type(self.module).__name__} was given an attention mask of {self.mask.dtype}; scores and patterns can be read under "
+                    f"{type(self.module).__name__} was given an attention mask of {self.mask.dtype}; scores and "
+                    f"patterns can be read under "
                     "boolean masks only. Please report the model."
                 )
             index = rows[:, None, :, None]
@@ -171,17 +191,23 @@ def _explicit(
         return out
     whole = rows.shape[1] == query.shape[2]
     groups = query.shape[1] // key.shape[1]
-    keys, values = (repeat(x, "batch kv k d -> batch (kv group) k d", group=groups) if groups > 1 else x for x in (key, value))
+    keys, values = (
+        repeat(x, "batch kv k d -> batch (kv group) k d", group=groups) if groups > 1 else x for x in (key, value)
+    )
     index = repeat(rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
     asked = query if whole else query.gather(2, index)
     allowed = call.allowed(rows, key.shape[2], query.shape[2])
 
     def clean_scores() -> Float[Tensor, "batch head row key"]:
-        return (asked @ rearrange(keys, "batch head k d -> batch head d k") * call.scaling).masked_fill(~allowed, -torch.inf)
+        return (asked @ rearrange(keys, "batch head k d -> batch head d k") * call.scaling).masked_fill(
+            ~allowed, -torch.inf
+        )
 
     def weigh(scores: Float[Tensor, "batch head row key"]) -> Float[Tensor, "batch head row key"]:
         weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
-        return weights.masked_fill(~allowed.any(-1, keepdim=True), 0.0)  # a row that may see nothing, padding, sees nothing
+        return weights.masked_fill(
+            ~allowed.any(-1, keepdim=True), 0.0
+        )  # a row that may see nothing, padding, sees nothing
 
     scores, edited = clean_scores(), False
     if wants_scores:
@@ -224,8 +250,10 @@ def _rows_now(request: RowRequest, query: Tensor) -> Int[Tensor, "batch row"] | 
     return request.rows.to(query.device) if int(request.rows.max()) < n_queries and n_queries > 1 else None
 
 
-def _with_mass(spot: Spot, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "batch query head d_head"]:
-    """Fused attention whose values carry one indicator column per group of keys: those output columns are the attention masses.
+def _with_mass(
+    spot: Spot, call: Call, query: Tensor, key: Tensor, value: Tensor
+) -> Float[Tensor, "batch query head d_head"]:
+    """Fused attention whose values carry an indicator column per group of keys: those output columns are the masses.
 
     Queries and keys get zero columns, which change no score; the ordinary columns come out as they would alone.
     """

@@ -51,8 +51,8 @@ class AudioLM(NNsight):
         Args:
             network: An instance of a supported transformers class.
             processor: The processor that belongs to it.
-            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move. Takes some twenty
-                short forward passes; switch it off for a network that is proven already.
+            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move. Takes some
+                twenty short forward passes; switch it off for a network that is proven already.
 
         Raises:
             TypeError: The class has no adapter.
@@ -65,7 +65,9 @@ class AudioLM(NNsight):
         self.processor = processor
         self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
         decoder, encoder = adapter.decoder, adapter.encoder
-        self.site_map = SiteMap(adapter, *(len(submodule(network, stack.layers, adapter)) for stack in (decoder, encoder)))
+        self.site_map = SiteMap(
+            adapter, *(len(submodule(network, stack.layers, adapter)) for stack in (decoder, encoder))
+        )
         self.blocks = self._open(decoder, self.site_map.layers["decoder"], "decoder")
         self.audio_blocks = self._open(encoder, self.site_map.layers["encoder"], "audio tower")
         for path in (adapter.decoder_module, adapter.unembed, adapter.projector, decoder.norm, encoder.norm):
@@ -142,7 +144,8 @@ class AudioLM(NNsight):
     def __repr__(self) -> str:
         """The class, its size and where it is."""
         return (
-            f"AudioLM({type(self._module).__name__}: {self.n_layers} layers x {self.n_heads} heads, d_model {self.d_model}; "
+            f"AudioLM({type(self._module).__name__}: {self.n_layers} layers x {self.n_heads} heads, d_model "
+            f"{self.d_model}; "
             f"audio tower {len(self.audio_blocks)} layers; {self._module.dtype}, {self.device})"
         )
 
@@ -160,7 +163,9 @@ class BatchTracer(InterleavingTracer):
         super().execute(code)
 
 
-def trace(model: AudioLM, batch: PromptBatch | Mapping[str, Tensor], *, max_new_tokens: int | None = None, **options: Any) -> InterleavingTracer:
+def trace(
+    model: AudioLM, batch: PromptBatch | Mapping[str, Tensor], *, max_new_tokens: int | None = None, **options: Any
+) -> InterleavingTracer:
     """Open a trace: inside the block, read and edit hook points in the order in which the model computes them.
 
     ```python
@@ -173,13 +178,13 @@ def trace(model: AudioLM, batch: PromptBatch | Mapping[str, Tensor], *, max_new_
     Args:
         model: The opened model.
         batch: Prompts, or a dict of the network's own inputs.
-        max_new_tokens: Trace a greedy generation of this many tokens instead of one forward pass; go through its steps with
-            `for step in tracer.iter[:]`.
+        max_new_tokens: Trace a greedy generation of this many tokens instead of one forward pass; go through its steps
+            with `for step in tracer.iter[:]`.
         **options: Passed on to the network's forward, or to its `generate`.
 
     Returns:
-        nnsight's own tracer. What is to outlive the block is marked with `.save()`; a saved tensor is the live one, so `.clone()` it
-        before saving if a later line edits it.
+        nnsight's own tracer. What is to outlive the block is marked with `.save()`; a saved tensor is the live one, so
+        `.clone()` it before saving if a later line edits it.
 
     Raises:
         HookOrderError: A hook point was asked for after the model had passed it; the message gives the right order.
@@ -206,19 +211,25 @@ def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
         return network.get_submodule(path)
     except AttributeError as error:
         raise HookPointError(
-            f"the adapter {adapter.family!r} expects a module at {path!r}, and this {type(network).__name__} has none ({error}). "
+            f"the adapter {adapter.family!r} expects a module at {path!r}, and this {type(network).__name__} has none "
+            f"({error}). "
             "Was the network changed after it was built, or is this transformers version newer than the adapter?"
         ) from None
 
 
 def _attention_modules(network: nn.Module, stack: Stack) -> list[tuple[nn.Module, str]]:
     layers = range(len(network.get_submodule(stack.layers)))
-    return [(network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}"), attention_location(stack, layer)) for layer in layers]
+    return [
+        (network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}"), attention_location(stack, layer))
+        for layer in layers
+    ]
 
 
 def _attention_configs(network: nn.Module, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:
-    """Every config object that a part of the stack reads its attention implementation from, with the name to put there."""
-    owner = network.get_submodule(adapter.decoder_module if stack is adapter.decoder else stack.layers.rpartition(".")[0])
+    """Every config that a part of the stack reads its attention implementation from, and the name to put there."""
+    owner = network.get_submodule(
+        adapter.decoder_module if stack is adapter.decoder else stack.layers.rpartition(".")[0]
+    )
     name = PACKED if stack.layout == "packed" else BATCHED
     configs = {id(module.config): module.config for module in owner.modules() if hasattr(module, "config")}
     return [(config, name) for config in configs.values()]

@@ -13,8 +13,9 @@ Key = tuple[str, int | None]
 
 
 class Cache(Mapping):
-    """Recorded tensors by name and layer: `cache["pattern", 3]`, `cache["resid_post", -1]`, `cache["blocks.3.attn.hook_pattern"]`.
+    """Recorded tensors by name and layer.
 
+    `cache["pattern", 3]`, `cache["resid_post", -1]` and `cache["blocks.3.attn.hook_pattern"]` all work.
     Every tensor is a copy of its own: nothing that the network or a later edit does can change it.
     """
 

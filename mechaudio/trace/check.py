@@ -40,7 +40,8 @@ def prove_hook_points(model: AudioLM) -> dict[str, float]:
     clean = last_logits(model, inputs)
     if not clean.isfinite().all():
         raise HookPointError(
-            f"this {type(model.network).__name__} gives logits that are not finite on a second of noise, so nothing can be proven about it. "
+            f"this {type(model.network).__name__} gives logits that are not finite on a second of noise, so nothing "
+            f"can be proven about it. "
             "Are all its weights loaded and initialised? AudioLM(..., prove=False) opens it all the same"
         )
     moved = {}
@@ -49,14 +50,19 @@ def prove_hook_points(model: AudioLM) -> dict[str, float]:
         moved[site.address] = float((after - clean).abs().max())
         if not moved[site.address] > 0:
             raise HookPointError(
-                f"overwriting {site.address} of this {type(model.network).__name__} does not move its logits, so it is not what the name "
-                "says. The adapter does not fit this network or this version of transformers; AudioLM(..., prove=False) opens it all the same"
+                f"overwriting {site.address} of this {type(model.network).__name__} does not move its logits, so it is "
+                f"not what the name "
+                "says. The adapter does not fit this network or this version of transformers; AudioLM(..., "
+                "prove=False) opens it all the same"
             )
     return moved
 
 
 def last_logits(
-    model: AudioLM, inputs: dict[str, Tensor], site: Site | None = None, change: Callable[[Tensor], Tensor] | None = None
+    model: AudioLM,
+    inputs: dict[str, Tensor],
+    site: Site | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Logits at the last position, with one site changed."""
     if site is not None:
@@ -74,5 +80,9 @@ def _overwrite(value: Tensor) -> Tensor:
 
 
 def _one_layer_each(model: AudioLM) -> list[Site]:
-    sites = [*model.site_map.layers["encoder"][-1].values(), *model.site_map.layers["decoder"][-1].values(), *model.sites.values()]
+    sites = [
+        *model.site_map.layers["encoder"][-1].values(),
+        *model.site_map.layers["decoder"][-1].values(),
+        *model.sites.values(),
+    ]
     return [site for site in sites if HookPoint(site.name).point not in _NOT_EDITED]

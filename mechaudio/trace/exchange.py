@@ -1,8 +1,8 @@
 """The exchange: every value of a forward pass that someone may read or edit passes through here.
 
-It is nnsight's interleaver, which serves the blocks that users write, with a counter of our own in front: edits and keeps that the library
-itself registers by location. They need no order, no captured source and no greenlet, so `run(record=...)` may ask for anything in any order and costs
-what a dictionary lookup costs.
+It is nnsight's interleaver, which serves the blocks that users write, with a counter of our own in front: edits and
+keeps that the library itself registers by location. They need no order, no captured source and no greenlet, so
+`run(record=...)` may ask for anything in any order and costs what a dictionary lookup costs.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Exchange(Interleaver):
 
     @contextmanager
     def prepared(self, batch: Any) -> Iterator[None]:
-        """While open, edits and keeps may be registered for one run on these prompts; afterwards they are gone, whatever happened."""
+        """While open, edits and keeps may be registered for one run on these prompts; afterwards they are gone."""
         self.clear()
         self.batch = batch
         try:

@@ -1,11 +1,12 @@
 """The names of the tensors in a forward pass, and the one parser of those names.
 
-A hook point is called by its short name (`"resid_post"`, with a layer), by its address (`"blocks.3.attn.pattern"`), or by TransformerLens's
-string (`"blocks.3.attn.hook_pattern"`). In the audio tower the short name takes the prefix `audio.` and the address starts with
-`audio_blocks.` (or `audio.blocks.`, which is how TransformerLens would spell it).
+A hook point is called by its short name (`"resid_post"`, with a layer), by its address (`"blocks.3.attn.pattern"`), or
+by TransformerLens's string (`"blocks.3.attn.hook_pattern"`). In the audio tower the short name takes the prefix
+`audio.` and the address starts with `audio_blocks.` (or `audio.blocks.`, which is how TransformerLens would spell it).
 
-Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z`; `batch head query key` for `scores`
-and `pattern`. Names stand in the order in which the model computes them; `q` and `k` are taken after the rotary embedding.
+Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z`; `batch head
+query key` for `scores` and `pattern`. Names stand in the order in which the model computes them; `q` and `k` are taken
+after the rotary embedding.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Part = Literal["decoder", "encoder"]
-#: Query rows or positions: the name of a span, positions in the padded prompt (negative ones count from its end), or one list of
-#: positions per prompt.
+#: Query rows or positions: the name of a span, positions in the padded prompt (negative ones count from its end), or
+#: one list of positions per prompt.
 Rows = str | int | Sequence[int] | Sequence[Sequence[int]]
 
 #: Inside a layer, in the order of computation.
@@ -33,7 +34,8 @@ ROW_POINTS: tuple[str, ...] = ("scores", "pattern")
 #: TransformerLens's words where they differ from ours by more than the prefix `hook_`.
 _TRANSFORMER_LENS = {
     "attn_scores": "scores", "rot_q": "q", "rot_k": "k", "normalized": "final_norm",
-    "ln_final": "final_norm", "unembed": "logits", "audio_projector": "projector_out", "projector": "projector_out", "out": "",
+    "ln_final": "final_norm", "unembed": "logits", "audio_projector": "projector_out", "projector": "projector_out",
+    "out": "",
 }  # fmt: skip
 
 SHAPES: dict[str, str] = {
@@ -89,7 +91,9 @@ class HookPoint:
         """Rewrite an address into name and layer, and check the name."""
         name, layer = parse(self.name)
         if layer is not None and self.layers is not None and tuple(self.layers) != (layer,):
-            raise ValueError(f"{self.name!r} names layer {layer}, but layers={list(self.layers)} was given too; give one of them")
+            raise ValueError(
+                f"{self.name!r} names layer {layer}, but layers={list(self.layers)} was given too; give one of them"
+            )
         object.__setattr__(self, "name", name)
         if layer is not None:
             object.__setattr__(self, "layers", (layer,))
@@ -98,7 +102,9 @@ class HookPoint:
         if isinstance(self.keys, str):
             object.__setattr__(self, "keys", (self.keys,))
         if self.queries is not None and self.point not in ROW_POINTS:
-            raise ValueError(f"queries= chooses rows of {' and '.join(ROW_POINTS)}; {name!r} has positions: use positions=")
+            raise ValueError(
+                f"queries= chooses rows of {' and '.join(ROW_POINTS)}; {name!r} has positions: use positions="
+            )
         if self.positions is not None and self.point in (*ROW_POINTS, "mass"):
             raise ValueError(f"{name!r} has query rows, not positions: use queries=")
         if name in MODEL_POINTS and self.layers is not None:
@@ -142,8 +148,10 @@ def parse(name: str) -> tuple[str, int | None]:
     if (per_layer or full in MODEL_POINTS) and (layer is None or per_layer):
         return full, layer
     raise KeyError(
-        f"no hook point {name!r}. Per layer there are {', '.join(LAYER_POINTS)} (prefix 'audio.' for the tower), once in the model "
-        f"{', '.join(MODEL_POINTS)}; 'blocks.3.attn.hook_pattern' and 'audio.blocks.1.hook_resid_post' are understood too"
+        f"no hook point {name!r}. Per layer there are {', '.join(LAYER_POINTS)} (prefix 'audio.' for the tower), once "
+        f"in the model "
+        f"{', '.join(MODEL_POINTS)}; 'blocks.3.attn.hook_pattern' and 'audio.blocks.1.hook_resid_post' are understood "
+        f"too"
     )
 
 

@@ -57,7 +57,9 @@ def load(
     hub = {"revision": revision, "trust_remote_code": False}
     adapter = _adapter(where, hub)
     network_class = getattr(transformers, adapter.network_class)
-    network = network_class.from_pretrained(where, dtype=dtype, device_map=device_map, use_safetensors=True, **hub, **options)
+    network = network_class.from_pretrained(
+        where, dtype=dtype, device_map=device_map, use_safetensors=True, **hub, **options
+    )
     if device is not None:
         network = network.to(device)
     model = AudioLM(network.eval(), _processor(where, hub), prove=prove)
@@ -71,21 +73,25 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
         config = transformers.AutoConfig.from_pretrained(where, **hub)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), a folder made by save_pretrained, or a hub id such as "
+            f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), a folder made by save_pretrained, or a hub "
+            f"id such as "
             f"{ADAPTERS[0].checkpoints[0]!r} (with a network, or in the hub's cache). transformers says: {error}"
         ) from error
     for adapter in ADAPTERS:
         if config.model_type in (adapter.family, *adapter.also_in):
             return adapter
     known = ", ".join(f"{adapter.family} ({adapter.network_class})" for adapter in ADAPTERS)
-    raise TypeError(f"{where!r} holds a {config.model_type!r}; mechaudio opens: {known}. {ADDING_A_MODEL} shows how to add a class")
+    raise TypeError(
+        f"{where!r} holds a {config.model_type!r}; mechaudio opens: {known}. {ADDING_A_MODEL} shows how to add a class"
+    )
 
 
 def _processor(where: str, hub: dict[str, Any]) -> Any:
     folder = Path(where)
     if folder.is_dir() and not any((folder / name).exists() for name in _PROCESSOR_FILES):
         warnings.warn(
-            f"{where} holds no processor ({' or '.join(_PROCESSOR_FILES)}): the model takes dicts of its own inputs, not questions. Save the "
+            f"{where} holds no processor ({' or '.join(_PROCESSOR_FILES)}): the model takes dicts of its own inputs, "
+            f"not questions. Save the "
             "processor into the folder, or build AudioLM(network, processor)",
             stacklevel=3,
         )

@@ -14,7 +14,7 @@ class HookOrderError(OutOfOrderError):
 
 
 def explain(error: OutOfOrderError, exchange: Exchange) -> HookOrderError:
-    """nnsight's error in our words: the hook point, why it had no value, and an order that works.
+    """Nnsight's error in our words: the hook point, why it had no value, and an order that works.
 
     Args:
         error: What nnsight raised; it names a location.
@@ -23,7 +23,8 @@ def explain(error: OutOfOrderError, exchange: Exchange) -> HookOrderError:
     location = str(error).split("'")[1].rsplit(".i", 1)[0] if "'" in str(error) else ""
     if location.endswith(".grad"):
         message = (
-            "gradients come in the reverse order of the forward pass: inside `with loss.backward():`, read the .grad of the latest "
+            "gradients come in the reverse order of the forward pass: inside `with loss.backward():`, read the .grad "
+            "of the latest "
             "hook point first"
         )
     else:
@@ -43,8 +44,10 @@ def _message(location: str, exchange: Exchange) -> str:
         return f"{site.address} was asked for, but this run never computed it{_why_not(site, exchange)}"
     right = sorted(_distinct(exchange.asked), key=lambda asked: order_of(asked.name, asked.layer))
     return (
-        f"{site.address} was asked for when the model had already passed it. Inside one trace block, ask in the order of computation: "
-        f"{', '.join(one.address for one in right)}. Where order is inconvenient, ma.run(model, batch, record=[...]) takes any"
+        f"{site.address} was asked for when the model had already passed it. Inside one trace block, ask in the order "
+        f"of computation: "
+        f"{', '.join(one.address for one in right)}. Where order is inconvenient, ma.run(model, batch, record=[...]) "
+        f"takes any"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -31,7 +31,8 @@ class Edit:
 
     Attributes:
         point: Where: one hook point, with its layers, and with query rows if only those are to be changed.
-        change: The tensor there (whole, or its chosen rows) -> what it shall be; a new tensor, the old one is left alone.
+        change: The tensor there (whole, or its chosen rows) -> what it shall be; a new tensor, the old one is left
+            alone.
         every_step: While generating, whether to change it at every new token too, or in the prompt only.
     """
 
@@ -39,11 +40,12 @@ class Edit:
     change: Callable[[Tensor], Tensor]
     every_step: bool = True
 
-    def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:
+    def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002 - the same for all
         """Itself: the same change for every model and every prompt."""
         return (self,)
 
 
+@runtime_checkable
 class Intervention(Protocol):
     """A frozen value that says what to change, and where."""
 
@@ -70,13 +72,20 @@ def sites_of(model: AudioLM, points: Sequence[HookPoint]) -> list[tuple[HookPoin
     seen: set[str] = set()
     for point, site in found:
         if site.location in seen:
-            raise ValueError(f"{site.address} is recorded twice ({point}); a cache keeps a hook point once per run: use two runs")
+            raise ValueError(
+                f"{site.address} is recorded twice ({point}); a cache keeps a hook point once per run: use two runs"
+            )
         seen.add(site.location)
     return found
 
 
 def register_keeps(
-    model: AudioLM, batch: PromptBatch, points: Sequence[HookPoint], cache_now: Callable[[], Cache], *, stop_after_last: bool = False
+    model: AudioLM,
+    batch: PromptBatch,
+    points: Sequence[HookPoint],
+    cache_now: Callable[[], Cache],
+    *,
+    stop_after_last: bool = False,
 ) -> None:
     """Have the exchange keep these hook points in the run to come.
 

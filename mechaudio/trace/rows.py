@@ -36,7 +36,8 @@ def row_positions(batch: PromptBatch | None, rows: Rows) -> Int[Tensor, "batch r
         lengths = [len(positions) for positions in span]
         if len(set(lengths)) > 1 or 0 in lengths:
             raise ValueError(
-                f"span {rows!r} has {lengths} positions in the rows of this batch; rows read together must be equally many, and at "
+                f"span {rows!r} has {lengths} positions in the rows of this batch; rows read together must be equally "
+                f"many, and at "
                 "least one: group the questions, or give positions"
             )
         return torch.tensor(span)
@@ -46,7 +47,8 @@ def row_positions(batch: PromptBatch | None, rows: Rows) -> Int[Tensor, "batch r
         wanted = [wanted] * batch.n_rows
     if len(wanted) != batch.n_rows or len({len(positions) for positions in wanted}) != 1 or not wanted[0]:
         raise ValueError(
-            f"positions are given for all prompts at once, or as one list per prompt ({batch.n_rows} here), equally long; got {rows!r}"
+            f"positions are given for all prompts at once, or as one list per prompt ({batch.n_rows} here), equally "
+            f"long; got {rows!r}"
         )
     for position in {position for positions in wanted for position in positions}:
         if not -batch.n_positions <= position < batch.n_positions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,8 +26,8 @@ class Run:
     """What one forward pass gave.
 
     Attributes:
-        logits: Next-token logits, `[batch, position, vocab]`, or `[batch, 1, vocab]` if only the last position was asked for; `None` if
-            none were.
+        logits: Next-token logits, `[batch, position, vocab]`, or `[batch, 1, vocab]` if only the last position was
+            asked for; `None` if none were.
         cache: The hook points that were recorded.
         batch: The prompts.
         tower_calls: How often the audio tower ran: 0 means that nothing was heard.
@@ -64,7 +64,7 @@ def run(
     batch: Inputs,
     record: Sequence[str | HookPoint] = (),
     interventions: Iterable[Intervention] = (),
-    logits: Literal["all", "last"] | None = "all",
+    logits: str | None = "all",
 ) -> Run:
     """One forward pass, without gradients.
 
@@ -76,10 +76,11 @@ def run(
     Args:
         model: The opened model.
         batch: Prompts, or a dict of the network's own inputs.
-        record: Hook points to keep, in any order; each is a copy of what went on through the network, after every intervention.
+        record: Hook points to keep, in any order; each is a copy of what went on through the network, after every
+            intervention.
         interventions: What to change. Several at one site act in the order given.
-        logits: All positions, the last only (the unembedding of the others is not computed), or none (the forward pass ends
-            with the last recorded hook point).
+        logits: `"all"` positions, the `"last"` only (the unembedding of the others is not computed), or `None` (the
+            forward pass ends with the last recorded hook point).
 
     Returns:
         The logits and the cache.
@@ -106,7 +107,7 @@ def run(
         return Run(None if logits is None else out.logits, cache, prompts, exchange.tower_calls)
 
 
-def answer(model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervention] = ()) -> list[Answer]:
+def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] = ()) -> list[Answer]:
     """The choice that gets the highest logit at the last prompt position, for every question.
 
     Args:
@@ -121,7 +122,10 @@ def answer(model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervent
         ValueError: The batch was made from plain inputs: no questions, no choices.
     """
     if not getattr(batch, "questions", ()):
-        raise ValueError("ma.answer needs prompts made from questions: ma.prompt(model, questions). For plain inputs, ma.run gives logits")
+        raise ValueError(
+            "ma.answer needs prompts made from questions: ma.prompt(model, questions). For plain inputs, ma.run gives "
+            "logits"
+        )
     logits = run(model, batch, interventions=interventions, logits="last").logits[:, -1].float().cpu()
     rows = zip(batch.questions, batch.choice_ids, logits, strict=True)
     return [_answer(question, row[list(ids)]) for question, ids, row in rows]
@@ -194,7 +198,7 @@ def greedy(model: AudioLM) -> dict[str, Any]:
 
 
 def _unembed_last_only(model: AudioLM) -> None:
-    """Hand only the last position to the unembedding: prompts are padded on the left, so it is the last of every row."""
+    """Hand only the last position to the unembedding: prompts are padded on the left, so all rows end there."""
 
     def cut(served: Any) -> Any:
         args, kwargs = served

@@ -1,7 +1,8 @@
-"""Where each hook point lives in a given network: a location that nnsight serves, and how to take the tensor out of what is served there.
+"""Where each hook point lives in a given network, and how to take the tensor out of what nnsight serves there.
 
-A location serves what a module received, `(args, kwargs)`, or returned, a tensor or a tuple. `take` gives the tensor in it, as a view wherever
-the axes are ours and not the module's, so that editing it in place edits the forward pass; `put` gives what belongs in its place.
+A location serves what a module received, `(args, kwargs)`, or returned, a tensor or a tuple. `take` gives the tensor in
+it, as a view wherever the axes are ours and not the module's, so that editing it in place edits the forward pass; `put`
+gives what belongs in its place.
 """
 
 from __future__ import annotations
@@ -189,5 +190,7 @@ class SiteMap:
         for layer in chosen:
             if not -depth <= layer < depth:
                 where = "audio tower" if point.part == "encoder" else "decoder"
-                raise IndexError(f"{point.name!r} was asked for in layer {layer}, but this {where} has layers 0 to {depth - 1}")
+                raise IndexError(
+                    f"{point.name!r} was asked for in layer {layer}, but this {where} has layers 0 to {depth - 1}"
+                )
         return [self.layers[point.part][layer % depth][point.point] for layer in chosen]

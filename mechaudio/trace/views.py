@@ -14,7 +14,7 @@ from mechaudio.trace.sites import Site
 
 
 class HookSite:
-    """A hook point as an attribute: reading waits for the value, assigning replaces it, `+=` and `[...] =` edit it live."""
+    """A hook point as an attribute: reading waits for it, assigning replaces it, `+=` and `[...] =` edit it live."""
 
     def __init__(self, point: str):
         self.point = point
@@ -29,7 +29,7 @@ class HookSite:
 
 
 class View:
-    """What a block, its attention and chosen rows of it have in common: the sites they show, and where values come from."""
+    """What a block, its attention and chosen rows have in common: the sites they show and where values come from."""
 
     def __init__(self, exchange: Exchange, sites: dict[str, Site]):
         self.exchange = exchange
@@ -61,10 +61,12 @@ class Attention(View):
         """Only these query rows of `scores` and `pattern`; inside a trace block.
 
         Args:
-            rows: A span's name (`"last"`, `"keyword"`, which must be equally long in every prompt) or positions in the padded
-                prompt, negative ones from its end.
+            rows: A span's name (`"last"`, `"keyword"`, which must be equally long in every prompt) or positions in the
+                padded prompt, negative ones from its end.
         """
-        return AttentionRows(self.exchange, {point: request(self.exchange, self.sites[point], rows) for point in ROW_POINTS})
+        return AttentionRows(
+            self.exchange, {point: request(self.exchange, self.sites[point], rows) for point in ROW_POINTS}
+        )
 
 
 class Block(View):

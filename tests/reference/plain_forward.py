@@ -1,4 +1,5 @@
-"""Every hook point by plain transformers and plain torch hooks: no nnsight, nothing of ours but the paths in the adapter.
+"""Every hook point by plain transformers and plain torch hooks: no nnsight, nothing of ours but the paths in the
+adapter.
 
 Patterns and scores come from transformers' own eager attention: from the two matrix products that its code performs.
 """
@@ -6,7 +7,6 @@ Patterns and scores come from transformers' own eager attention: from the two ma
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,9 @@ def plain_values(network: nn.Module, adapter: Adapter, inputs: dict[str, Tensor]
     _after(plain, adapter.projector, "projector_out", values)
     _after(plain, adapter.decoder.norm, "final_norm", values)
     decoder = plain.get_submodule(adapter.decoder_module)
-    decoder.register_forward_pre_hook(lambda _m, _a, kwargs: values.update(embed=kwargs["inputs_embeds"].clone()), with_kwargs=True)
+    decoder.register_forward_pre_hook(
+        lambda _m, _a, kwargs: values.update(embed=kwargs["inputs_embeds"].clone()), with_kwargs=True
+    )
     with torch.no_grad():
         values["logits"] = plain(**inputs, use_cache=False).logits
     return values
@@ -54,7 +56,11 @@ def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -
         out = sdpa_attention_forward(_module, query, key, value, mask, **kwargs)[0]
         groups = query.shape[1] // key.shape[1]
         scores = query @ key.repeat_interleave(groups, 1).transpose(2, 3) * kwargs["scaling"]
-        if mask is None and (_module.is_causal if kwargs.get("is_causal") is None else kwargs["is_causal"]) and query.shape[2] > 1:
+        if (
+            mask is None
+            and (_module.is_causal if kwargs.get("is_causal") is None else kwargs["is_causal"])
+            and query.shape[2] > 1
+        ):
             mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
@@ -109,5 +115,3 @@ def _after(plain: nn.Module, path: str, name: str, values: dict[str, Tensor]) ->
 def _batched(value: Tensor) -> Tensor:
     """Packed towers have no batch axis; seen from outside they are a batch of one."""
     return (value if value.ndim == 3 else value[None]).clone()
-
-

@@ -13,7 +13,15 @@ from tests.families import FAMILIES, model_inputs, network
 from tests.reference.plain_forward import plain_values
 
 POINTS = [point for point in LAYER_POINTS if point != "mass"]
-EVERYTHING = [*POINTS, *[f"audio.{point}" for point in POINTS], "audio.final_norm", "projector_out", "embed", "final_norm", "logits"]
+EVERYTHING = [
+    *POINTS,
+    *[f"audio.{point}" for point in POINTS],
+    "audio.final_norm",
+    "projector_out",
+    "embed",
+    "final_norm",
+    "logits",
+]
 #: Read as the fused kernel's neighbours compute them, so equal but for rounding.
 ROUNDED = ("scores", "pattern")
 
@@ -41,12 +49,22 @@ def test_every_hook_point_equals_a_plain_forward_with_torch_hooks(opened, family
     model, inputs = opened(family, dtype)
     plain = plain_values(model.network, model.adapter, inputs)
     out = run(model, inputs, record=EVERYTHING)
-    read = {site.address: out.cache[site.name, site.layer] for site in model.site_map if (site.name, site.layer) in out.cache}
+    read = {
+        site.address: out.cache[site.name, site.layer]
+        for site in model.site_map
+        if (site.name, site.layer) in out.cache
+    }
     assert set(plain) == set(read)
     for address, value in plain.items():
         got = read[address]
         if address.endswith(ROUNDED):
-            torch.testing.assert_close(got, value, atol=1e-6 if dtype is torch.float32 else 1e-2, rtol=1e-5, msg=lambda m, a=address: f"{a}: {m}")
+            torch.testing.assert_close(
+                got,
+                value,
+                atol=1e-6 if dtype is torch.float32 else 1e-2,
+                rtol=1e-5,
+                msg=lambda m, a=address: f"{a}: {m}",
+            )
         else:
             assert torch.equal(got, value), f"{address} differs by {(got.float() - value.float()).abs().max()}"
 
@@ -57,7 +75,9 @@ def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opene
     with torch.no_grad():
         plain = model.network(**inputs, use_cache=False).logits
     assert torch.equal(run(model, inputs, record=EVERYTHING).logits, plain)
-    assert torch.equal(run(model, inputs, record=[HookPoint("pattern", queries="last"), HookPoint("mass")]).logits, plain)
+    assert torch.equal(
+        run(model, inputs, record=[HookPoint("pattern", queries="last"), HookPoint("mass")]).logits, plain
+    )
     with torch.no_grad(), trace(model, inputs):
         model.audio_blocks[0].attn.pattern.save()
         model.blocks[0].attn.scores.save()
@@ -71,7 +91,9 @@ def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family):
     clean = run(model, inputs).logits
     for name in EVERYTHING:
         for site in model.site_map.find(HookPoint(name))[-1:]:
-            edit = Edit(HookPoint(name, layers=None if site.layer is None else [site.layer]), lambda value: value.flip(-1))
+            edit = Edit(
+                HookPoint(name, layers=None if site.layer is None else [site.layer]), lambda value: value.flip(-1)
+            )
             moved = run(model, inputs, interventions=[edit]).logits
             assert not torch.allclose(moved, clean, atol=1e-4), f"{site.address} was overwritten and the logits stayed"
     last = Edit(HookPoint("pattern", layers=[1], queries="last"), lambda rows: rows.flip(-1))
@@ -83,17 +105,26 @@ def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family):
 def test_an_edit_that_changes_nothing_is_bit_exact(opened, family):
     model, inputs = opened(family)
     clean = run(model, inputs).logits
-    points = [HookPoint(name) for name in EVERYTHING] + [HookPoint("pattern", queries="last"), HookPoint("scores", queries=[-3])]
+    points = [HookPoint(name) for name in EVERYTHING] + [
+        HookPoint("pattern", queries="last"),
+        HookPoint("scores", queries=[-3]),
+    ]
     for point in points:
-        assert torch.equal(run(model, inputs, interventions=[Edit(point, lambda value: value * 1.0)]).logits, clean), point.name
+        assert torch.equal(run(model, inputs, interventions=[Edit(point, lambda value: value * 1.0)]).logits, clean), (
+            point.name
+        )
 
 
 def test_chosen_rows_are_the_rows_of_the_whole_pattern_to_read_and_to_edit(opened, family):
     model, inputs = opened(family)
     whole = run(model, inputs, record=["pattern", "scores", "audio.pattern"]).cache
-    rows = run(model, inputs, record=[HookPoint("pattern", queries=[-3, -1]), HookPoint("scores", queries="last")]).cache
+    rows = run(
+        model, inputs, record=[HookPoint("pattern", queries=[-3, -1]), HookPoint("scores", queries="last")]
+    ).cache
     for layer in range(model.n_layers):
-        torch.testing.assert_close(rows["pattern", layer], whole["pattern", layer][:, :, [-3, -1]], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            rows["pattern", layer], whole["pattern", layer][:, :, [-3, -1]], atol=1e-6, rtol=1e-5
+        )
         torch.testing.assert_close(rows["scores", layer], whole["scores", layer][:, :, -1:], atol=1e-5, rtol=1e-5)
 
     def louder(pattern):
@@ -101,7 +132,9 @@ def test_chosen_rows_are_the_rows_of_the_whole_pattern_to_read_and_to_edit(opene
         changed[:, 1, -1] = changed[:, 1, -1].flip(-1)
         return changed
 
-    by_rows = run(model, inputs, interventions=[Edit(HookPoint("pattern", layers=[0], queries=[-2, -1]), louder)]).logits
+    by_rows = run(
+        model, inputs, interventions=[Edit(HookPoint("pattern", layers=[0], queries=[-2, -1]), louder)]
+    ).logits
     by_whole = run(model, inputs, interventions=[Edit(HookPoint("pattern", layers=[0]), louder)]).logits
     torch.testing.assert_close(by_rows, by_whole, atol=1e-5, rtol=1e-5)
 
@@ -112,7 +145,9 @@ def test_patterns_are_distributions_over_real_keys_that_came_before(opened, fami
     pattern = run(model, inputs, record=["pattern"]).cache.stack("pattern")
     n = pattern.shape[-1]
     assert pattern[..., torch.ones(n, n).triu(1).bool()].abs().max() == 0, "attention to the future"
-    assert pattern.masked_select(~real[None, :, None, None, :].expand_as(pattern)).abs().max() == 0, "attention to padding"
+    assert pattern.masked_select(~real[None, :, None, None, :].expand_as(pattern)).abs().max() == 0, (
+        "attention to padding"
+    )
     sums = pattern.sum(-1).masked_select(real[None, :, None, :].expand(pattern.shape[:-1]))
     torch.testing.assert_close(sums, torch.ones_like(sums))
 
@@ -130,7 +165,10 @@ def test_the_mass_of_a_group_is_the_sum_of_the_pattern_over_it(opened, family):
 def test_head_outputs_through_the_output_projection_sum_to_what_attention_adds(opened, family):
     model, inputs = opened(family)
     cache = run(model, inputs, record=["z", "attn_out", "audio.z", "audio.attn_out"]).cache
-    for name, stack, depth in (("", model.adapter.decoder, model.n_layers), ("audio.", model.adapter.encoder, len(model.audio_blocks))):
+    for name, stack, depth in (
+        ("", model.adapter.decoder, model.n_layers),
+        ("audio.", model.adapter.encoder, len(model.audio_blocks)),
+    ):
         for layer in range(depth):
             attention = model.network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}")
             project = attention.o_proj if hasattr(attention, "o_proj") else attention.out_proj
@@ -150,8 +188,12 @@ def test_rows_of_a_batch_are_what_they_are_alone(opened, family):
         single = run(model, alone, record=["resid_post", HookPoint("pattern", queries="last")], logits="last")
         n = alone["input_ids"].shape[1]
         torch.testing.assert_close(single.logits[0], together.logits[row], atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(single.cache["resid_post", -1][0], together.cache["resid_post", -1][row, -n:], atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(single.cache["pattern", 0][0], together.cache["pattern", 0][row, :, :, -n:], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            single.cache["resid_post", -1][0], together.cache["resid_post", -1][row, -n:], atol=1e-4, rtol=1e-4
+        )
+        torch.testing.assert_close(
+            single.cache["pattern", 0][0], together.cache["pattern", 0][row, :, :, -n:], atol=1e-5, rtol=1e-4
+        )
 
 
 def test_generation_with_reads_is_plain_generation_token_for_token(opened, family):
@@ -159,11 +201,15 @@ def test_generation_with_reads_is_plain_generation_token_for_token(opened, famil
     plain = copy.deepcopy(model.network)
     with torch.no_grad():
         expected = plain.generate(**inputs, max_new_tokens=4, do_sample=False)[:, inputs["input_ids"].shape[1] :]
-    made = generate(model, inputs, max_new_tokens=4, record=["resid_post", "pattern", HookPoint("scores", queries="last")])
+    made = generate(
+        model, inputs, max_new_tokens=4, record=["resid_post", "pattern", HookPoint("scores", queries="last")]
+    )
     assert torch.equal(made.tokens, expected)
     assert made.tower_calls == 1
     n = inputs["input_ids"].shape[1]
-    assert [step["pattern", 0].shape[-2:] for step in made.steps] == [(n, n), (1, n + 1), (1, n + 2), (1, n + 3)][: len(made.steps)]
+    assert [step["pattern", 0].shape[-2:] for step in made.steps] == [(n, n), (1, n + 1), (1, n + 2), (1, n + 3)][
+        : len(made.steps)
+    ]
     assert all(step["scores", 0].shape[2] == 1 for step in made.steps)
 
 

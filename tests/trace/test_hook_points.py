@@ -2,7 +2,16 @@
 
 import pytest
 
-from mechaudio.trace.hook_points import LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, HookPoint, address, order_of, parse
+from mechaudio.trace.hook_points import (
+    LAYER_POINTS,
+    MEANINGS,
+    MODEL_POINTS,
+    SHAPES,
+    HookPoint,
+    address,
+    order_of,
+    parse,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +51,20 @@ def test_the_address_of_a_hook_point_parses_back_to_it():
 
 
 def test_hook_points_sort_as_the_model_computes_them():
-    computed = ["audio.resid_pre", "audio.pattern", "audio.final_norm", "projector_out", "embed", "resid_pre", "z", "resid_post", "final_norm", "logits"]
+    computed = [
+        "audio.resid_pre",
+        "audio.pattern",
+        "audio.final_norm",
+        "projector_out",
+        "embed",
+        "resid_pre",
+        "z",
+        "resid_post",
+        "final_norm",
+        "logits",
+    ]
     layers = {name: None if name in MODEL_POINTS else 0 for name in computed}
-    assert sorted(reversed(computed), key=lambda name: order_of(name, layers[name])) == computed
+    assert sorted(computed[::-1], key=lambda name: order_of(name, layers[name])) == computed
     assert order_of("resid_pre", 1) > order_of("resid_post", 0)
 
 

@@ -55,9 +55,17 @@ def test_the_thinker_opens_out_of_a_whole_omni_checkpoint(tmp_path):
     thinker = network("qwen2_5_omni_thinker")
     thinker.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    save_file({f"thinker.{name}": value for name, value in weights.items()}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {f"thinker.{name}": value for name, value in weights.items()},
+        tmp_path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     inner = json.loads((tmp_path / "config.json").read_text())
-    whole = {"model_type": "qwen2_5_omni", "architectures": ["Qwen2_5OmniForConditionalGeneration"], "thinker_config": inner}
+    whole = {
+        "model_type": "qwen2_5_omni",
+        "architectures": ["Qwen2_5OmniForConditionalGeneration"],
+        "thinker_config": inner,
+    }
     (tmp_path / "config.json").write_text(json.dumps(whole))
     model = ma.load(tmp_path)
     inputs = model_inputs("qwen2_5_omni_thinker")

@@ -73,26 +73,36 @@ def test_masked_keys_stay_masked_whatever_is_done_to_their_scores(model, inputs)
 
 
 def test_asking_in_the_wrong_order_is_answered_with_the_right_one(model, inputs):
-    with pytest.raises(HookOrderError, match=r"blocks\.0\.attn\.z was asked for when .* ask in the order of computation: blocks\.0\.attn\.z, blocks\.2\.resid_post"):
+    with pytest.raises(
+        HookOrderError,
+        match=r"blocks\.0\.attn\.z was asked for when .*: blocks\.0\.attn\.z, blocks\.2\.resid_post",
+    ):
         with trace(model, inputs):
             model.blocks[2].resid_post.save()
             model.blocks[0].attn.z.save()
 
 
 def test_the_wrong_order_of_gradients_is_explained(model, inputs):
-    with pytest.raises(HookOrderError, match="gradients come in the reverse order"):
-        with trace(model, inputs):
-            early, late = model.blocks[0].resid_post, model.blocks[1].resid_post
-            with model.logits.sum().backward():
-                early.grad.save()
-                late.grad.save()
+    with pytest.raises(HookOrderError, match="gradients come in the reverse order"), trace(model, inputs):
+        early, late = model.blocks[0].resid_post, model.blocks[1].resid_post
+        with model.logits.sum().backward():
+            early.grad.save()
+            late.grad.save()
 
 
 def test_what_a_run_never_computes_is_said_to_be_so(model, inputs):
-    text = {name: inputs[name].masked_fill(inputs["input_ids"] == model.network.config.audio_token_id, 9) for name in ("input_ids",)}
-    with pytest.raises(HookOrderError, match=r"audio_blocks\.0\.resid_post .* the audio tower did not run, because these prompts hold no audio"):
-        with trace(model, {**text, "attention_mask": inputs["attention_mask"]}):
-            model.audio_blocks[0].resid_post.save()
+    text = {
+        name: inputs[name].masked_fill(inputs["input_ids"] == model.network.config.audio_token_id, 9)
+        for name in ("input_ids",)
+    }
+    with (
+        pytest.raises(
+            HookOrderError,
+            match=r"audio_blocks\.0\.resid_post .* the audio tower did not run, because these prompts hold no audio",
+        ),
+        trace(model, {**text, "attention_mask": inputs["attention_mask"]}),
+    ):
+        model.audio_blocks[0].resid_post.save()
 
 
 def test_outside_a_trace_a_hook_point_says_how_to_read_it(model):
@@ -105,7 +115,9 @@ def test_outside_a_trace_a_hook_point_says_how_to_read_it(model):
 def test_an_unknown_layer_names_those_there_are(model, inputs):
     with pytest.raises(IndexError, match="no layer 3 in the decoder: it has layers 0 to 2"):
         model.blocks[3]
-    with pytest.raises(IndexError, match=r"'audio.pattern' was asked for in layer 7, but this audio tower has layers 0 to 1"):
+    with pytest.raises(
+        IndexError, match=r"'audio.pattern' was asked for in layer 7, but this audio tower has layers 0 to 1"
+    ):
         run(model, inputs, record=[HookPoint("audio.pattern", layers=[7])])
 
 
@@ -132,12 +144,10 @@ def test_placeholders_without_features_are_refused_on_every_path(model, inputs):
         run(model, deaf)
     with pytest.raises(ValueError, match=wanted):
         generate(model, deaf)
-    with pytest.raises(ValueError, match=wanted):
-        with trace(model, deaf):
-            model.logits.save()
-    with pytest.raises(ValueError, match=wanted):
-        with model.trace(**deaf):
-            model.output.save()
+    with pytest.raises(ValueError, match=wanted), trace(model, deaf):
+        model.logits.save()
+    with pytest.raises(ValueError, match=wanted), model.trace(**deaf):
+        model.output.save()
 
 
 def test_features_without_placeholders_are_refused(model, inputs):
@@ -149,16 +159,16 @@ def test_features_without_placeholders_are_refused(model, inputs):
 def test_an_exception_inside_a_block_leaves_nothing_behind(model, inputs):
     before = run(model, inputs).logits
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            with trace(model, inputs):
-                model.blocks[0].attn.at("last").pattern[:] = 0
-                1 / 0  # noqa: B018
+        with pytest.raises(ZeroDivisionError), trace(model, inputs):
+            model.blocks[0].attn.at("last").pattern[:] = 0
+            1 / 0  # noqa: B018
         with pytest.raises(ZeroDivisionError):
             run(model, inputs, interventions=[Edit(HookPoint("resid_post"), lambda value: value / (1 // 0))])
         with pytest.raises(IndexError):
             run(model, inputs, record=["resid_post", HookPoint("pattern", layers=[99])])
     exchange = model.exchange
-    assert not (exchange.edits or exchange.keeps or exchange.rows or exchange.asked or exchange.mediators or _SERVED)
+    left = (exchange.edits, exchange.keeps, exchange.rows, exchange.asked, exchange.mediators, _SERVED)
+    assert not any(left)
     assert exchange.batch is None
     assert torch.equal(run(model, inputs).logits, before)
 
@@ -166,14 +176,18 @@ def test_an_exception_inside_a_block_leaves_nothing_behind(model, inputs):
 def test_the_network_is_left_as_it_was():
     net = network("qwen2_audio")
     net.set_attn_implementation({"text_config": "eager"})
-    before = [(name, module.config._attn_implementation) for name, module in net.named_modules() if hasattr(module, "config")]
+    before = [
+        (name, module.config._attn_implementation) for name, module in net.named_modules() if hasattr(module, "config")
+    ]
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     inputs = model_inputs("qwen2_audio")
     plain = copy.deepcopy(net)(**inputs).logits
     model = AudioLM(net)
     run(model, inputs, record=["pattern"])
     generate(model, inputs, max_new_tokens=2)
-    assert [(name, module.config._attn_implementation) for name, module in net.named_modules() if hasattr(module, "config")] == before
+    assert [
+        (name, module.config._attn_implementation) for name, module in net.named_modules() if hasattr(module, "config")
+    ] == before
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
     assert torch.equal(net(**inputs).logits, plain)
     assert not net.training
@@ -201,7 +215,10 @@ def test_recorded_tensors_are_copies(model, inputs):
 
 def test_edits_at_one_site_act_in_the_order_given(model, inputs):
     plus, times = Edit(HookPoint("embed"), lambda value: value + 1), Edit(HookPoint("embed"), lambda value: value * 2)
-    seen = [run(model, inputs, record=["embed"], interventions=order).cache["embed"] for order in ([plus, times], [times, plus])]
+    seen = [
+        run(model, inputs, record=["embed"], interventions=order).cache["embed"]
+        for order in ([plus, times], [times, plus])
+    ]
     clean = run(model, inputs, record=["embed"]).cache["embed"]
     torch.testing.assert_close(seen[0], 2 * (clean + 1))
     torch.testing.assert_close(seen[1], 2 * clean + 1)
@@ -260,7 +277,9 @@ def test_inference_mode_works_too(model, inputs):
 
 
 def test_a_network_without_an_adapter_is_refused_with_the_list():
-    with pytest.raises(TypeError, match=r"no adapter for Linear.*Qwen2AudioForConditionalGeneration.*docs/adding_a_model\.md"):
+    with pytest.raises(
+        TypeError, match=r"no adapter for Linear.*Qwen2AudioForConditionalGeneration.*docs/adding_a_model\.md"
+    ):
         AudioLM(torch.nn.Linear(2, 2))
 
 
@@ -275,7 +294,10 @@ def test_a_hook_point_that_is_not_what_it_is_called_is_found_when_the_model_is_o
     net = network("qwen2_audio")
     net.model.language_model.layers[-1].mlp.down_proj.weight.data.zero_()
     net.model.language_model.layers[-1].self_attn.o_proj.weight.data.zero_()
-    with pytest.raises(HookPointError, match=r"overwriting blocks\.2\.attn\.\w+ of this Qwen2AudioForConditionalGeneration does not move its logits"):
+    with pytest.raises(
+        HookPointError,
+        match=r"overwriting blocks\.2\.attn\.\w+ of this Qwen2AudioForConditionalGeneration does not move its logits",
+    ):
         AudioLM(net)
 
 

@@ -20,7 +20,8 @@ QWEN2_5_OMNI = Adapter(
     projector_layout="packed",
     also_in=("qwen2_5_omni",),
     system=(
-        "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and visual inputs, "
+        "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and "
+        "visual inputs, "
         "as well as generating text and speech."
     ),
 )

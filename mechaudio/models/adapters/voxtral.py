@@ -1,4 +1,7 @@
-"""Voxtral: Whisper encoder, four frames folded into one token, Llama decoder; windows are padded to 30 s and the padding becomes tokens."""
+"""Voxtral: Whisper encoder, four frames folded into one token, Llama decoder.
+
+Clips are padded to whole windows of 30 s, and the padding becomes tokens.
+"""
 
 from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
 
