@@ -1,0 +1,318 @@
+"""What is kept of an analysis: numbers, and the checkpoint, seed, settings and versions that made them, in a folder.
+
+Conventions: `result.json` holds all but the arrays, readable by people and in the order of the fields; `arrays.npz` holds
+the arrays, bit for bit, each under the path of its field (`attention.mass`). A list in the JSON is a tuple, and an object
+whose first key begins with `$` stands for what JSON has no word for. Nothing is pickled.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime, timezone
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from math import isfinite
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mechaudio.audio.events import Event
+from mechaudio.question import Answer
+
+SCHEMA = 1
+JSON_NAME, ARRAYS_NAME = "result.json", "arrays.npz"
+PACKAGES = ("mechaudio", "torch", "transformers", "nnsight", "numpy")
+KEPT = "arrays, numbers, str, bool, None, Event, Answer, Provenance, results, and tuples and dicts of these"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where numbers come from.
+
+    Attributes:
+        checkpoint: what the network was loaded from, None where there was no model.
+        revision: its commit on the hub, None where there is none.
+        seed: of whatever was drawn, None if nothing was.
+        settings: the arguments that matter; read-only.
+        versions: of Python and the packages that made the numbers, by name; read-only.
+        created: when, UTC, ISO 8601.
+    """
+
+    checkpoint: str | None = None
+    revision: str | None = None
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "settings", MappingProxyType(_plain(self.settings)))
+        object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))
+
+    @classmethod
+    def collect(
+        cls, model: Any = None, seed: int | None = None, settings: Mapping[str, Any] | None = None
+    ) -> "Provenance":
+        """The provenance of what is computed now; imports no package to learn its version.
+
+        Args:
+            model: an `AudioLM`, or anything with a `checkpoint` and a `revision`.
+            seed: of whatever is drawn.
+            settings: the arguments that matter; lists and ranges become tuples.
+        """
+        installed = {package: _version(package) for package in PACKAGES}
+        return cls(
+            checkpoint=getattr(model, "checkpoint", None),
+            revision=getattr(model, "revision", None),
+            seed=seed,
+            settings=settings or {},
+            versions={"python": platform.python_version()}
+            | {name: known for name, known in installed.items() if known},
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result:
+    """The base of everything that is kept.
+
+    A subclass is a dataclass, `@dataclass(frozen=True, eq=False, kw_only=True)`. Its fields hold numpy arrays and numbers,
+    str, int, float, bool, None, `Event`, `Answer`, `Provenance`, other results, and tuples and dicts of these.
+
+    Attributes:
+        provenance: where the numbers come from.
+
+    Raises:
+        TypeError: for a field that cannot be kept.
+    """
+
+    provenance: Provenance
+
+    kinds: ClassVar[dict[str, type]] = {"Event": Event, "Answer": Answer, "Provenance": Provenance}
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        known = Result.kinds.setdefault(cls.__name__, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(
+                f"{known.__module__} has a result named {cls.__name__} already, and results are found again by their name: "
+                f"give {cls.__module__}.{cls.__qualname__} another"
+            )
+        Result.kinds[cls.__name__] = cls  # a class that is defined anew, as in a notebook, takes the place of the old
+
+    def __post_init__(self):
+        _encode(self, type(self).__name__, {})
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the result into a folder, in place of an earlier one there; other files in the folder are left alone.
+
+        Whatever interrupts it, the folder then holds the earlier result or this one, whole.
+
+        Returns:
+            The folder.
+
+        Raises:
+            TypeError: for a field that cannot be kept; nothing is written then.
+            NotADirectoryError: if there is a file in the folder's place.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        body = _encode(self, type(self).__name__, arrays)
+        folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(
+                f"a result is saved into a folder, and {os.fspath(folder)!r} is a file: give another"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as drafts:
+            digest = _write_arrays(Path(drafts, ARRAYS_NAME), arrays)
+            head = {"schema": SCHEMA, "mechaudio": _version("mechaudio"), "arrays_sha256": digest, "result": body}
+            _write_json(Path(drafts, JSON_NAME), head)
+            os.replace(Path(drafts, ARRAYS_NAME), _waiting(folder, digest))
+            os.replace(Path(drafts, JSON_NAME), folder / JSON_NAME)  # from here on `load` sees the new result
+        os.replace(_waiting(folder, digest), folder / ARRAYS_NAME)
+        for leftover in folder.glob(_waiting(folder, "*").name):
+            leftover.unlink(missing_ok=True)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "Result":
+        """Read a result back, as the class that it was saved from, its arrays equal bit for bit.
+
+        Raises:
+            FileNotFoundError: if there is no result in the folder.
+            ValueError: if the result is damaged, newer than this version of mechaudio, or of an unknown class.
+            TypeError: if it is not a result of the class that `load` was called on.
+        """
+        folder = Path(folder)
+        place = folder / JSON_NAME
+        if not place.is_file():
+            raise FileNotFoundError(f"there is no result in {os.fspath(folder)!r}: it has no {JSON_NAME}")
+        head = _read_json(place)
+        if head["schema"] > SCHEMA:
+            raise ValueError(
+                f"the result in {os.fspath(folder)!r} has format {head['schema']} of mechaudio {head['mechaudio']}; this is "
+                f"mechaudio {_version('mechaudio')}, which reads formats up to {SCHEMA}: upgrade mechaudio"
+            )
+        result = _decode(head["result"], _read_arrays(folder, head["arrays_sha256"]), place)
+        if not isinstance(result, cls):
+            raise TypeError(
+                f"{os.fspath(folder)!r} holds a {type(result).__name__}, not a {cls.__name__}: use Result.load"
+            )
+        return result
+
+
+def _plain(value: Any) -> Any:
+    """Lists and ranges as tuples, numpy's numbers as Python's; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return tuple(_plain(part) for part in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _version(package: str) -> str | None:
+    if package == "mechaudio":
+        return import_module("mechaudio").__version__
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    """What stands for a value in the JSON; arrays are put into `arrays` on the way, under the path of their field."""
+    if value is None or type(value) in (str, int, bool):
+        return value
+    if type(value) is float:
+        return value if isfinite(value) else {"$float": repr(value)}
+    if type(value) is tuple:
+        return [_encode(part, f"{path}[{index}]", arrays) for index, part in enumerate(value)]
+    if type(value) in (dict, MappingProxyType):
+        if all(type(key) is str and not key.startswith("$") for key in value):
+            return {key: _encode(part, f"{path}[{key!r}]", arrays) for key, part in value.items()}
+        pairs = (
+            (_encode(key, f"{path} keys", {}), _encode(part, f"{path}[{key!r}]", arrays)) for key, part in value.items()
+        )
+        return {"$dict": [list(pair) for pair in pairs]}
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        return {"$number": value.dtype.name, "value": _encode(value.item(), path, arrays)}
+    if type(value) is np.ndarray and value.dtype.kind in "biufcSUmM":
+        name = path.partition(".")[2] or path
+        arrays[name] = value
+        return {"$array": name, "holds": f"{value.dtype} {list(value.shape)}"}
+    if Result.kinds.get(type(value).__name__) is type(value):
+        kept = {f.name: _encode(getattr(value, f.name), f"{path}.{f.name}", arrays) for f in fields(value) if f.init}
+        return {"$class": f"{type(value).__module__}.{type(value).__name__}"} | kept
+    what = (
+        f"an array of {value.dtype}"
+        if type(value) is np.ndarray
+        else f"a {type(value).__module__}.{type(value).__name__}"
+    )
+    advice = "; make the list a tuple" if type(value) is list else ""
+    raise TypeError(f"{path} is {what}, which cannot be kept; a result holds {KEPT}{advice}")
+
+
+def _decode(value: Any, arrays: Mapping[str, np.ndarray], place: Path) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(part, arrays, place) for part in value)
+    if not isinstance(value, dict):
+        return value
+    tag = next(iter(value), "")
+    if tag == "$float":
+        return float(value[tag])
+    if tag == "$number":
+        return np.dtype(value[tag]).type(_decode(value["value"], arrays, place))
+    if tag == "$dict":
+        return {_decode(key, arrays, place): _decode(part, arrays, place) for key, part in value[tag]}
+    if tag == "$array" and value[tag] in arrays:
+        return arrays[value[tag]]
+    if tag == "$class":
+        kept = {name: _decode(part, arrays, place) for name, part in value.items() if name != tag}
+        return _rebuild(value[tag], kept, place)
+    if tag.startswith("$"):
+        raise ValueError(f"{os.fspath(place)!r} is damaged: it says {tag} {value[tag]!r}, which is not there")
+    return {name: _decode(part, arrays, place) for name, part in value.items()}
+
+
+def _rebuild(kind: str, kept: dict[str, Any], place: Path) -> Any:
+    module, _, name = kind.rpartition(".")
+    if name not in Result.kinds and module.split(".")[0] == "mechaudio" and find_spec(module):
+        import_module(module)  # the package's own results need not be imported first
+    if name not in Result.kinds:
+        raise ValueError(
+            f"{os.fspath(place)!r} holds a {name}, which is not known here: import {module}, which defined it, first"
+        )
+    known = {
+        f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(Result.kinds[name]) if f.init
+    }
+    strange = [field_name for field_name in kept if field_name not in known]
+    lacking = [field_name for field_name, needed in known.items() if needed and field_name not in kept]
+    if strange or lacking:
+        raise ValueError(
+            f"{os.fspath(place)!r} holds a {name} of another version: its fields {strange} are unknown here and {lacking} "
+            "are missing; load it with the mechaudio that saved it"
+        )
+    return Result.kinds[name](**kept)
+
+
+def _write_json(place: Path, head: dict[str, Any]) -> None:
+    text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with place.open("wb") as file:
+        file.write(text.encode("utf-8", "surrogatepass"))  # undecodable bytes in a path are kept as surrogates
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_json(place: Path) -> dict[str, Any]:
+    try:
+        head = json.loads(place.read_bytes().decode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(place)!r} is damaged, it is not JSON: {error}") from error
+    expected = {"schema": int, "mechaudio": str, "arrays_sha256": str, "result": dict}
+    if not isinstance(head, dict) or not all(isinstance(head.get(key), kind) for key, kind in expected.items()):
+        raise ValueError(
+            f"{os.fspath(place)!r} is damaged, or not a result of mechaudio: it needs {', '.join(expected)}"
+        )
+    return head
+
+
+def _waiting(folder: Path, digest: str) -> Path:
+    """Where arrays are until their result is in place."""
+    return folder / f".{ARRAYS_NAME}.{digest}"
+
+
+def _write_arrays(place: Path, arrays: Mapping[str, np.ndarray]) -> str:
+    """Write arrays as `numpy.savez` does, whatever their names, and return the file's digest."""
+    with place.open("wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return _digest(place)
+
+
+def _read_arrays(folder: Path, digest: str) -> dict[str, np.ndarray]:
+    for place in (folder / ARRAYS_NAME, _waiting(folder, digest)):
+        if place.is_file() and _digest(place) == digest:
+            with np.load(place, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+    raise ValueError(
+        f"{ARRAYS_NAME} in {os.fspath(folder)!r} is missing, damaged or of another result than {JSON_NAME}"
+    )
+
+
+def _digest(place: Path) -> str:
+    digest = hashlib.sha256()
+    with place.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
