@@ -54,7 +54,7 @@ def hook_points_page() -> str:
         "block per window.",
         "",
         '`model.blocks[i].attn.at("last").pattern` and `HookPoint("pattern", queries="last")` give chosen query rows',
-        "only, `[batch, head, row, key]`, and no `query x key` matrix is made. `mass` is measured inside the fused kernel "
+        "only, `[batch, head, row, key]`, and no `query x key` matrix is made. `mass` is measured inside the fused kernel",
         "and cannot be edited.",
         "",
         "## Once in the model",

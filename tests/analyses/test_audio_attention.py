@@ -1,0 +1,151 @@
+"""Shares of attention against loops over the whole pattern; and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import mechaudio as ma
+from tests.families import FAMILIES, network, noise, processor
+
+QUESTIONS = [
+    ma.AudioQuestion(
+        audio=ma.AudioClip(noise(3.0, seed=1), 16_000),
+        text="Which sound has the earliest onset?",
+        choices=("dog", "car", "rain"),
+        answer="car",
+        events=(ma.Event("dog", 1.0, 2.0), ma.Event("car", 0.0, 0.5)),
+        id="a",
+    ),
+    ma.AudioQuestion(
+        audio=ma.AudioClip(noise(1.5, seed=2), 16_000),
+        text="Which event has the latest offset of these?",
+        choices=("dog", "car"),
+        answer="dog",
+        id="b",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def opened():
+    made = {}
+
+    def get(family):
+        if family not in made:
+            model = ma.AudioLM(network(family), processor(family), prove=False)
+            made[family] = (model, ma.prompt(model, QUESTIONS))
+        return made[family]
+
+    return get
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shares_are_sums_over_the_whole_pattern_and_make_one(opened, family):
+    model, batch = opened(family)
+    found = ma.analyses.audio_attention(model, batch)
+    assert found.mass.shape == (2, 3, 4, len(found.roles))
+    np.testing.assert_allclose(found.mass.sum(-1), 1, atol=1e-5)
+    cache = ma.run(model, batch, record=["pattern"]).cache
+    for question, layer, head in np.ndindex(found.mass.shape[:3]):
+        row = cache["pattern", layer][question, head, -1]
+        for index, role in enumerate(found.roles):
+            expected = sum(row[position].item() for position in batch.spans[role][question])
+            assert found.mass[question, layer, head, index] == pytest.approx(expected, abs=1e-5)
+        heard = [row[position].item() for position in batch.spans["audio"][question]]
+        assert found.over_time[question, layer, head, : len(heard)] == pytest.approx(heard, abs=1e-5)
+        assert found.over_time[question, layer, head, len(heard) :].sum() == 0
+        shares = [weight / sum(heard) for weight in heard]
+        entropy = -sum(share * math.log(share) for share in shares if share > 0)
+        assert found.entropy[question, layer, head] == pytest.approx(entropy, abs=1e-4)
+        begin, end = batch.clock[question].seconds(max(range(len(heard)), key=heard.__getitem__))
+        assert found.peak[question, layer, head] == pytest.approx((begin + end) / 2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tower_ran_and_another_recording_gives_another_result(opened, family):
+    model, batch = opened(family)
+    first = ma.analyses.audio_attention(model, batch)
+    assert model.exchange.tower_calls >= 1
+    others = [ma.AudioQuestion(**{**vars(q), "audio": ma.AudioClip(noise(q.clip().duration, seed=9), 16_000)}) for q in QUESTIONS]
+    second = ma.analyses.audio_attention(model, ma.prompt(model, others))
+    assert not np.allclose(first.mass, second.mass, atol=1e-4)
+    masses = [ma.analyses.attention_mass(model, ma.prompt(model, asked)).mass for asked in (QUESTIONS, others)]
+    assert model.exchange.tower_calls >= 1
+    assert not np.allclose(*masses, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_mass_of_every_query_is_that_of_the_whole_pattern(opened, family):
+    model, batch = opened(family)
+    found = ma.analyses.attention_mass(model, batch)
+    cache = ma.run(model, batch, record=["pattern"]).cache
+    for index, role in enumerate(found.roles):
+        there = batch.span_mask(role).float()
+        expected = torch.einsum("lbhqk,bk->blhq", cache.stack("pattern"), there).numpy()
+        real = ~np.isnan(found.mass[..., index])
+        np.testing.assert_allclose(found.mass[..., index][real], expected[real], atol=1e-5)
+    assert np.isnan(found.mass).any(), "the shorter prompt is padded"
+    flows = found.between()
+    np.testing.assert_allclose(flows[0].sum(-1)[..., found.roles.index("question")], 1, atol=1e-5)
+
+
+def test_rows_of_a_span_are_averaged_however_many_each_prompt_has(opened):
+    model, batch = opened("qwen2_audio")
+    lengths = [len(positions) for positions in batch.spans["question"]]
+    assert len(set(lengths)) == 2
+    found = ma.analyses.audio_attention(model, batch, queries="question")
+    pattern = ma.run(model, batch, record=["pattern"]).cache["pattern", 1]
+    for question in range(2):
+        rows = pattern[question][:, list(batch.spans["question"][question])]
+        expected = rows[:, :, list(batch.spans["audio"][question])].sum(-1).mean(-1)
+        np.testing.assert_allclose(found.share("audio")[question, 1], expected, atol=1e-5)
+
+
+def test_attention_per_second_adds_up_to_the_audio_attention(opened):
+    model, batch = opened("qwen2_audio")
+    found = ma.analyses.audio_attention(model, batch)
+    seconds = found.per_second(0)
+    assert seconds.shape == (3, 4, 3)
+    np.testing.assert_allclose(seconds.sum(-1), found.share("audio")[0], atol=1e-6)
+    np.testing.assert_allclose(seconds[..., 0], found.over_time[0, :, :, :25].sum(-1), atol=1e-6)
+
+
+def test_attention_inside_an_event_is_compared_with_what_chance_gives(opened):
+    model, batch = opened("qwen2_audio")
+    found = ma.analyses.audio_attention(model, batch)
+    focus = found.inside_events()
+    assert focus.label == ("dog", "car")
+    assert focus.question.tolist() == [0, 0]
+    np.testing.assert_allclose(focus.chance, [25 / 75, 12 / 75], atol=0.02)
+    inside = found.over_time[0, :, :, 25:50].sum(-1) / found.share("audio")[0]
+    np.testing.assert_allclose(focus.inside[0], inside, atol=1e-6)
+
+
+def test_a_result_survives_the_disk(opened, tmp_path):
+    model, batch = opened("qwen2_audio")
+    found = ma.analyses.audio_attention(model, batch)
+    loaded = ma.Result.load(found.save(tmp_path / "attention"))
+    np.testing.assert_array_equal(loaded.mass, found.mass)
+    assert loaded.events == found.events
+
+
+def test_prompts_without_audio_have_no_audio_attention(opened):
+    model, _ = opened("qwen2_audio")
+    told = [ma.AudioQuestion(**{**vars(question), "caption": "a dog barks"}) for question in QUESTIONS]
+    batch = ma.prompt(model, told, condition="caption")
+    with pytest.raises(ValueError, match=r"rows \[0, 1\] of this batch hold no audio \(condition 'caption'\)"):
+        ma.analyses.audio_attention(model, batch)
+
+
+def test_unknown_and_empty_query_spans_and_every_query_are_refused(opened):
+    model, batch = opened("qwen2_audio")
+    with pytest.raises(KeyError, match="no span 'questions'"):
+        ma.analyses.audio_attention(model, batch, queries="questions")
+    with pytest.raises(ValueError, match=r"span 'caption' is empty in rows \[0, 1\]"):
+        ma.analyses.audio_attention(model, batch, queries="caption")
+    with pytest.raises(ValueError, match=r"ma\.analyses\.attention_mass"):
+        ma.analyses.audio_attention(model, batch, queries="all")
+    with pytest.raises(KeyError, match="no role 'keyword'"):
+        ma.analyses.audio_attention(model, batch).share("keyword")
