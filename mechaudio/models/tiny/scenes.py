@@ -28,6 +28,7 @@ SHORTEST_EVENT, LONGEST_EVENT, LONGEST_BY_HABIT = 0.5, 6.0, 8.0
 EVENT_COUNTS = (0.04, 0.08, 0.14, 0.29, 0.27, 0.18)
 GAIN, NOISE, LEVEL = (-22.0, 0.0), (-30.0, -3.0), (-12.0, 0.0)
 
+DURATION_HABIT, ONSET_HABIT = 0.9, 1.5
 _LONG = {"hum": 1, "rumble": 1, "motor": 1, "siren": 0.7, "hiss": 0.5, "cricket": 0.3, "whistle": -0.3, "swoop": -0.5,
          "pluck": -0.7, "chirp": -0.8, "beep": -1, "click": -1}  # fmt: skip
 _LATE = {"siren": 1, "swoop": 0.9, "pluck": 0.8, "click": 0.6, "whistle": 0.4, "hiss": 0.2, "beep": -0.2, "cricket": -0.4,
@@ -120,16 +121,19 @@ def _times(
     late = on_device(tuple(_LATE[label] for label in CLASSES), labels.device)[labels]
     longest = (0.95 * seconds).clamp(max=LONGEST_EVENT)
     duration = SHORTEST_EVENT * (longest / SHORTEST_EVENT) ** _uniform(generator, *labels.shape)
-    duration = torch.where(by_habit, duration * torch.exp(1.1 * long), duration).clamp(min=SHORTEST_EVENT)
+    duration = torch.where(by_habit, duration * torch.exp(DURATION_HABIT * long), duration).clamp(min=SHORTEST_EVENT)
     duration = duration.minimum((0.95 * seconds).clamp(max=LONGEST_BY_HABIT))
     place = _uniform(generator, *labels.shape)
-    place = torch.where(by_habit, place ** torch.exp(-1.5 * late), place)
+    place = torch.where(by_habit, place ** torch.exp(-ONSET_HABIT * late), place)
     onset = place * (seconds - duration)
     return onset, onset + duration
 
 
-def draw_scenes(batch: int, generator: torch.Generator, *, habits: bool, full_length: bool = False) -> Scenes:
-    """Random scenes: classes differ within a clip; short clips hold fewer events; a third of the clips last the full 10 s."""
+def draw_scenes(batch: int, generator: torch.Generator, *, habits: float, full_length: bool = False) -> Scenes:
+    """Random scenes, a share `habits` of them by the habits of the classes.
+
+    Classes differ within a clip; short clips hold fewer events; a third of the clips last the full 10 s.
+    """
     device = generator.device
     frames = (100 + 900 * _uniform(generator, batch) ** 0.7).long()
     full = _uniform(generator, batch) < (1.0 if full_length else 0.33)
@@ -138,7 +142,7 @@ def draw_scenes(batch: int, generator: torch.Generator, *, habits: bool, full_le
     count = 1 + torch.multinomial(odds.expand(batch, -1), 1, generator=generator)[:, 0]
     count = count.minimum((1 + frames / 150).long())
     labels = _uniform(generator, batch, len(CLASSES)).argsort(1)
-    by_habit = torch.full((batch, 1), habits, device=device)
+    by_habit = _uniform(generator, batch, 1) < habits
     onset, offset = _times(labels[:, :MAX_EVENTS], frames, by_habit, generator)
     return Scenes(frames, count, labels, onset, offset)
 
@@ -232,6 +236,6 @@ def describe_law() -> dict[str, object]:
         "gain_db": list(GAIN),
         "noise_db": list(NOISE),
         "level_db": list(LEVEL),
-        "habits": {"log_duration": {k: round(1.1 * v, 3) for k, v in _LONG.items()},
-                   "onset_power": {k: round(math.exp(-1.5 * v), 3) for k, v in _LATE.items()}},
+        "habits": {"log_duration": {k: round(DURATION_HABIT * v, 3) for k, v in _LONG.items()},
+                   "onset_power": {k: round(math.exp(-ONSET_HABIT * v), 3) for k, v in _LATE.items()}},
     }  # fmt: skip
