@@ -11,12 +11,15 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import jaxtyping
 import numpy as np
 import torch
 import transformers
@@ -398,3 +401,13 @@ class Opened:
 def opened(family: str, dtype: torch.dtype = torch.float32) -> Opened:
     """A family's network and processor."""
     return Opened(network(family, dtype), processor(family))
+
+
+@contextmanager
+def unchecked_types() -> Iterator[None]:
+    """Without the type checks that only tests run with: for what a user is told who passes the wrong thing."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

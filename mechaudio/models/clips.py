@@ -80,6 +80,4 @@ def samples_of(
 
 def token_clock(timing: TokenTiming, n_tokens: int, sampling_rate: int) -> TokenClock:
     """When each of `n_tokens` audio tokens is. It runs past the end of a clip whose padding becomes tokens."""
-    if timing.tokens == 1:
-        return TokenClock.uniform(n_tokens, timing.samples, sampling_rate)
     return TokenClock.from_chunks(n_tokens, timing.samples, timing.tokens, sampling_rate)

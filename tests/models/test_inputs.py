@@ -1,0 +1,192 @@
+import pytest
+import torch
+
+from mechaudio.audio.clip import AudioClip
+from mechaudio.models.inputs import as_batch, input_device
+from mechaudio.models.prompt import prompt
+from mechaudio.question import AudioQuestion
+from tests.families import (
+    FAMILIES,
+    Opened,
+    audio_token_id,
+    model_inputs,
+    n_audio_tokens,
+    network,
+    noise,
+    opened,
+    unchecked_types,
+)
+
+MASKS = {
+    "qwen2_audio": "feature_attention_mask",
+    "qwen2_5_omni_thinker": "feature_attention_mask",
+    "audioflamingo3": "input_features_mask",
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family):
+    return Opened(network(family), None)
+
+
+def question():
+    return AudioQuestion(AudioClip(noise(1.0), 16_000), "Which sound has the earliest onset?", ("dog", "rain"), id="q1")
+
+
+def test_a_dict_of_inputs_becomes_a_batch_with_the_spans_that_ids_tell(model, family):
+    inputs = model_inputs(family, seconds=(3.2, 1.6), words=(9, 5))
+    batch = as_batch(model, inputs)
+    long, short = n_audio_tokens(family, 3.2), n_audio_tokens(family, 1.6)
+    assert batch.spans["audio"][0] == tuple(range(2, 2 + long))
+    start = batch.n_positions - short - 5
+    assert batch.spans["audio"][1] == tuple(range(start + 2, start + 2 + short))
+    assert [len(positions) for positions in batch.spans["text"]] == [9, 5]
+    assert batch.spans["last"] == ((batch.n_positions - 1,), (batch.n_positions - 1,))
+    assert [clock.n_tokens for clock in batch.clock] == [long, short]
+    assert (batch.questions, batch.choice_ids, batch.condition, batch.cut) == ((), (), None, (0.0, 0.0))
+    assert all(torch.equal(batch.inputs[name], inputs[name]) for name in inputs)
+
+
+def test_audio_and_text_share_out_all_but_padding(model, family):
+    batch = as_batch(model, model_inputs(family))
+    mask = batch.span_mask("audio").long() + batch.span_mask("text").long()
+    assert torch.equal(mask, batch.inputs["attention_mask"])
+
+
+def test_the_clock_of_a_dict_is_the_clock_of_its_family(model, family):
+    clock = as_batch(model, model_inputs(family)).clock[0]
+    assert clock.seconds(3) == ((0.24, 0.32) if family == "voxtral" else (0.12, 0.16))
+
+
+def test_what_a_dict_cannot_tell_is_not_guessed(model, family):
+    batch = as_batch(model, model_inputs(family))
+    for name in ("question", "choices", "caption", "keyword", "template"):
+        with pytest.raises(KeyError, match=rf"no span '{name}' in this batch; it has \['audio', 'last', 'text'\]"):
+            batch.positions(name)
+
+
+def test_the_inputs_of_a_prompt_read_back_have_the_same_audio(family):
+    model = opened(family)
+    made = prompt(model, [question(), question()])
+    again = as_batch(model, made.inputs)
+    assert again.spans["audio"] == made.spans["audio"]
+    assert again.clock[0].n_tokens == made.clock[0].n_tokens
+    assert as_batch(model, made) is made
+
+
+def test_text_alone_is_a_batch_without_audio(model, family):
+    ids = torch.tensor([[50, 51, 52]])
+    batch = as_batch(model, {"input_ids": ids})
+    assert (batch.spans["audio"], batch.clock) == (((),), (None,))
+    assert batch.spans["text"] == ((0, 1, 2),)
+
+
+def test_two_clips_in_one_row_have_no_single_clock():
+    model = Opened(network("qwen2_audio"), None)
+    inputs = model_inputs("qwen2_audio", seconds=(1.6, 1.6), words=(5, 5))
+    row = torch.cat([inputs["input_ids"][0], inputs["input_ids"][1]])[None]
+    batch = as_batch(model, {**inputs, "input_ids": row, "attention_mask": torch.ones_like(row)})
+    assert len(batch.spans["audio"][0]) == 80
+    assert batch.clock == (None,)
+    assert batch.tokens(0)[2] == "♪"
+
+
+def test_without_a_tokenizer_text_reads_as_its_ids(model, family):
+    batch = as_batch(model, model_inputs(family))
+    assert batch.tokens(0)[0] == str(int(batch.inputs["input_ids"][0, 0]))
+    assert batch.tokens(1)[0] == "<pad>"
+
+
+def test_features_take_the_type_of_the_tower(family):
+    model = Opened(network(family, torch.bfloat16), None)
+    batch = as_batch(model, model_inputs(family))
+    assert batch.inputs["input_features"].dtype == torch.bfloat16
+    with torch.no_grad():
+        model.network(**batch.inputs)
+
+
+def test_inputs_go_where_the_embeddings_are():
+    network_on_meta = network("qwen2_audio").to("meta")
+    assert input_device(network_on_meta) == torch.device("meta")
+    network_on_meta.get_input_embeddings()._hf_hook = type("Hook", (), {"execution_device": torch.device("cpu")})()
+    assert input_device(network_on_meta) == torch.device("cpu")
+
+
+def test_a_batch_made_for_another_model_names_both():
+    batch = prompt(opened("qwen2_audio"), [question()])
+    with pytest.raises(ValueError, match="this batch was made for 'qwen2_audio', the model is a 'voxtral'"):
+        as_batch(Opened(network("voxtral"), None), batch)
+
+
+def test_something_else_than_a_batch_is_refused(model):
+    message = "a batch is what ma.prompt gives or a dict of the network's inputs, got list"
+    with unchecked_types(), pytest.raises(TypeError, match=message):
+        as_batch(model, [question()])
+
+
+def test_inputs_without_ids_are_refused(model, family):
+    inputs = {name: value for name, value in model_inputs(family).items() if name != "input_ids"}
+    with pytest.raises(
+        ValueError, match=r"inputs need 'input_ids' \[batch, position\]; got a NoneType and the keys \['att"
+    ):
+        as_batch(model, inputs)
+
+
+def test_ids_without_a_batch_axis_are_refused(model):
+    with pytest.raises(ValueError, match=r"got shape \(3,\)"):
+        as_batch(model, {"input_ids": torch.tensor([1, 2, 3])})
+
+
+def test_placeholders_without_features_are_refused(model, family):
+    inputs = {name: value for name, value in model_inputs(family).items() if "feature" not in name}
+    count = int((inputs["input_ids"] == audio_token_id(family)).sum())
+    with pytest.raises(ValueError, match=f"the prompt has {count} audio placeholders but no 'input_features'"):
+        as_batch(model, inputs)
+
+
+def test_features_without_placeholders_are_refused(model, family):
+    inputs = model_inputs(family)
+    ids = inputs["input_ids"].masked_fill(inputs["input_ids"] == audio_token_id(family), 60)
+    with pytest.raises(ValueError, match="'input_features' were given, but no audio placeholder"):
+        as_batch(model, {**inputs, "input_ids": ids})
+
+
+@pytest.mark.parametrize(("family", "mask"), MASKS.items())
+def test_features_without_their_mask_are_refused(family, mask):
+    inputs = model_inputs(family)
+    del inputs[mask]
+    with pytest.raises(ValueError, match=f"'input_features' came without '{mask}', which tells"):
+        as_batch(Opened(network(family), None), inputs)
+
+
+def test_fewer_placeholders_than_audio_tokens_are_refused(model, family):
+    inputs = model_inputs(family)
+    first = int((inputs["input_ids"][0] == audio_token_id(family)).nonzero()[0])
+    inputs["input_ids"][0, first] = 60
+    made = n_audio_tokens(family, 3.2) + n_audio_tokens(family, 1.6)
+    message = rf"input_ids hold {made - 1} audio placeholders .* make {made} audio tokens"
+    with pytest.raises(ValueError, match=message):
+        as_batch(model, inputs)
+
+
+def test_padding_on_the_right_is_refused_and_says_how_to_pad_on_the_left(model, family):
+    inputs = model_inputs(family)
+    inputs["input_ids"], inputs["attention_mask"] = inputs["input_ids"].flip(-1), inputs["attention_mask"].flip(-1)
+    with pytest.raises(ValueError, match=r"row 1 is padded on the right or in the middle.*padding_side = 'left'"):
+        as_batch(model, inputs)
+
+
+def test_a_row_of_padding_alone_is_refused(model):
+    ids = torch.tensor([[50, 51], [52, 53]])
+    with pytest.raises(ValueError, match="row 1 is all padding"):
+        as_batch(model, {"input_ids": ids, "attention_mask": torch.tensor([[1, 1], [0, 0]])})
+
+
+def test_a_mask_of_another_shape_is_refused(model):
+    with pytest.raises(ValueError, match=r"'attention_mask' \(1, 2\) must have the shape of 'input_ids' \(1, 3\)"):
+        as_batch(model, {"input_ids": torch.tensor([[50, 51, 52]]), "attention_mask": torch.ones(1, 2)})
