@@ -1,21 +1,18 @@
 """What is kept of an analysis: numbers, and the checkpoint, seed, settings and versions that made them, in a folder.
 
-Conventions: `result.json` holds all but the arrays, readable by people and in the order of the fields; `arrays.npz` holds
-the arrays, bit for bit, each under the path of its field (`attention.mass`). A list in the JSON is a tuple, and an object
-whose first key begins with `$` stands for what JSON has no word for. Nothing is pickled.
+Conventions: `result.json` holds all but the arrays, readable by people and in the order of the fields; `arrays.npz`
+holds the arrays, bit for bit, each under the path of its field (`attention.mass`). A list in the JSON is a tuple, an
+object whose first key begins with `$` stands for what JSON has no word for. Nothing is pickled.
 """
 
 import hashlib
 import json
 import os
-import platform
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from datetime import datetime, timezone
-from importlib import import_module, metadata
-from importlib.util import find_spec
+from dataclasses import MISSING, dataclass, fields
+from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -24,67 +21,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mechaudio.audio.events import Event
+from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer
+
+__all__ = ["Provenance", "Result"]
 
 SCHEMA = 1
 JSON_NAME, ARRAYS_NAME = "result.json", "arrays.npz"
-PACKAGES = ("mechaudio", "torch", "transformers", "nnsight", "numpy")
 KEPT = "arrays, numbers, str, bool, None, Event, Answer, Provenance, results, and tuples and dicts of these"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where numbers come from.
-
-    Attributes:
-        checkpoint: what the network was loaded from, None where there was no model.
-        revision: its commit on the hub, None where there is none.
-        seed: of whatever was drawn, None if nothing was.
-        settings: the arguments that matter; read-only.
-        versions: of Python and the packages that made the numbers, by name; read-only.
-        created: when, UTC, ISO 8601.
-    """
-
-    checkpoint: str | None = None
-    revision: str | None = None
-    seed: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    created: str = ""
-
-    def __post_init__(self):
-        object.__setattr__(self, "settings", MappingProxyType(_plain(self.settings)))
-        object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))
-
-    @classmethod
-    def collect(
-        cls, model: Any = None, seed: int | None = None, settings: Mapping[str, Any] | None = None
-    ) -> "Provenance":
-        """The provenance of what is computed now; imports no package to learn its version.
-
-        Args:
-            model: an `AudioLM`, or anything with a `checkpoint` and a `revision`.
-            seed: of whatever is drawn.
-            settings: the arguments that matter; lists and ranges become tuples.
-        """
-        installed = {package: _version(package) for package in PACKAGES}
-        return cls(
-            checkpoint=getattr(model, "checkpoint", None),
-            revision=getattr(model, "revision", None),
-            seed=seed,
-            settings=settings or {},
-            versions={"python": platform.python_version()}
-            | {name: known for name, known in installed.items() if known},
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Result:
     """The base of everything that is kept.
 
-    A subclass is a dataclass, `@dataclass(frozen=True, eq=False, kw_only=True)`. Its fields hold numpy arrays and numbers,
-    str, int, float, bool, None, `Event`, `Answer`, `Provenance`, other results, and tuples and dicts of these.
+    A subclass is a dataclass, `@dataclass(frozen=True, eq=False, kw_only=True)`. Its fields hold numpy arrays and
+    numbers, str, int, float, bool, None, `Event`, `Answer`, `Provenance`, other results, and tuples and dicts of these.
 
     Attributes:
         provenance: where the numbers come from.
@@ -102,8 +54,8 @@ class Result:
         known = Result.kinds.setdefault(cls.__name__, cls)
         if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise TypeError(
-                f"{known.__module__} has a result named {cls.__name__} already, and results are found again by their name: "
-                f"give {cls.__module__}.{cls.__qualname__} another"
+                f"{known.__module__} has a result named {cls.__name__} already, and results are found again by name: "
+                f"give the one in {cls.__module__} another"
             )
         Result.kinds[cls.__name__] = cls  # a class that is defined anew, as in a notebook, takes the place of the old
 
@@ -132,7 +84,7 @@ class Result:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as drafts:
             digest = _write_arrays(Path(drafts, ARRAYS_NAME), arrays)
-            head = {"schema": SCHEMA, "mechaudio": _version("mechaudio"), "arrays_sha256": digest, "result": body}
+            head = {"schema": SCHEMA, "mechaudio": version("mechaudio"), "arrays_sha256": digest, "result": body}
             _write_json(Path(drafts, JSON_NAME), head)
             os.replace(Path(drafts, ARRAYS_NAME), _waiting(folder, digest))
             os.replace(Path(drafts, JSON_NAME), folder / JSON_NAME)  # from here on `load` sees the new result
@@ -157,8 +109,8 @@ class Result:
         head = _read_json(place)
         if head["schema"] > SCHEMA:
             raise ValueError(
-                f"the result in {os.fspath(folder)!r} has format {head['schema']} of mechaudio {head['mechaudio']}; this is "
-                f"mechaudio {_version('mechaudio')}, which reads formats up to {SCHEMA}: upgrade mechaudio"
+                f"{os.fspath(place)!r} was saved by mechaudio {head['mechaudio']} in format {head['schema']}, and "
+                f"mechaudio {version('mechaudio')} reads formats up to {SCHEMA}: upgrade mechaudio"
             )
         result = _decode(head["result"], _read_arrays(folder, head["arrays_sha256"]), place)
         if not isinstance(result, cls):
@@ -166,24 +118,6 @@ class Result:
                 f"{os.fspath(folder)!r} holds a {type(result).__name__}, not a {cls.__name__}: use Result.load"
             )
         return result
-
-
-def _plain(value: Any) -> Any:
-    """Lists and ranges as tuples, numpy's numbers as Python's; anything else as it is."""
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple, range)):
-        return tuple(_plain(part) for part in value)
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _version(package: str) -> str | None:
-    if package == "mechaudio":
-        return import_module("mechaudio").__version__
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -243,12 +177,14 @@ def _decode(value: Any, arrays: Mapping[str, np.ndarray], place: Path) -> Any:
 
 def _rebuild(kind: str, kept: dict[str, Any], place: Path) -> Any:
     module, _, name = kind.rpartition(".")
-    if name not in Result.kinds and module.split(".")[0] == "mechaudio" and find_spec(module):
-        import_module(module)  # the package's own results need not be imported first
+    unknown = f"{os.fspath(place)!r} holds a {name}, which is not known here: import {module}, which defined it, first"
+    if name not in Result.kinds and module.startswith("mechaudio."):
+        try:
+            import_module(module)  # the package finds its own results
+        except ModuleNotFoundError as error:
+            raise ValueError(unknown) from error
     if name not in Result.kinds:
-        raise ValueError(
-            f"{os.fspath(place)!r} holds a {name}, which is not known here: import {module}, which defined it, first"
-        )
+        raise ValueError(unknown)
     known = {
         f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(Result.kinds[name]) if f.init
     }
@@ -256,7 +192,7 @@ def _rebuild(kind: str, kept: dict[str, Any], place: Path) -> Any:
     lacking = [field_name for field_name, needed in known.items() if needed and field_name not in kept]
     if strange or lacking:
         raise ValueError(
-            f"{os.fspath(place)!r} holds a {name} of another version: its fields {strange} are unknown here and {lacking} "
+            f"{os.fspath(place)!r} holds a {name} of another version: its fields {strange} are unknown here, {lacking} "
             "are missing; load it with the mechaudio that saved it"
         )
     return Result.kinds[name](**kept)

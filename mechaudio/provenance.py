@@ -1,0 +1,78 @@
+"""Where numbers come from: the checkpoint, the seed, the settings and the versions that made them."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import import_module, metadata
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+PACKAGES = ("mechaudio", "torch", "transformers", "nnsight", "numpy")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where numbers come from.
+
+    Attributes:
+        checkpoint: what the network was loaded from, None where there was no model.
+        revision: its commit on the hub, None where there is none.
+        seed: of whatever was drawn, None if nothing was.
+        settings: the arguments that matter; read-only.
+        versions: of Python and the packages that made the numbers, by name; read-only.
+        created: when, UTC, ISO 8601.
+    """
+
+    checkpoint: str | None = None
+    revision: str | None = None
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "settings", MappingProxyType(_plain(self.settings)))
+        object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))
+
+    @classmethod
+    def collect(
+        cls, model: Any = None, seed: int | None = None, settings: Mapping[str, Any] | None = None
+    ) -> "Provenance":
+        """The provenance of what is computed now; imports no package to learn its version.
+
+        Args:
+            model: an `AudioLM`, or anything with a `checkpoint` and a `revision`.
+            seed: of whatever is drawn.
+            settings: the arguments that matter; lists and ranges become tuples.
+        """
+        installed = {package: version(package) for package in PACKAGES}
+        return cls(
+            checkpoint=getattr(model, "checkpoint", None),
+            revision=getattr(model, "revision", None),
+            seed=seed,
+            settings=settings or {},
+            versions={"python": platform.python_version()} | {name: known for name, known in installed.items() if known},
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Lists and ranges as tuples, numpy's numbers as Python's; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return tuple(_plain(part) for part in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def version(package: str) -> str | None:
+    """The version of a package, which is not imported for it; None where it is not installed."""
+    if package == "mechaudio":
+        return import_module("mechaudio").__version__
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
