@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Bool
@@ -20,7 +20,7 @@ from mechaudio.question import AudioQuestion
 class _Spans(dict):
     """Positions by name; asking for a name that is not there says which are."""
 
-    def __missing__(self, name: str) -> None:
+    def __missing__(self, name: str) -> NoReturn:
         raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}")
 
 

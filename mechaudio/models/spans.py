@@ -107,12 +107,9 @@ def text_block(question: AudioQuestion, caption: str | None, layout: PromptForma
     if keyword is not None:
         parts.append(Part("keyword", len(text) + keyword[0], len(text) + keyword[1]))
     write(question.text, "question")
-    lines = [
-        _choice_line(layout, letter, choice) for letter, choice in zip(question.letters, question.choices, strict=True)
-    ]
-    if lines:
-        write("\n")
-        write("\n".join(lines), "choices")
+    letters = zip(question.letters, question.choices, strict=True)
+    write("\n")
+    write("\n".join(_choice_line(layout, letter, choice) for letter, choice in letters), "choices")
     if layout.closing:
         write("\n" + layout.closing)
     return TextBlock(text, tuple(parts))
