@@ -1,0 +1,9 @@
+"""Figures: a kept result in, a plotly `Figure` out. No network is opened here."""
+
+from mechaudio.viz.choices import choice_probabilities
+from mechaudio.viz.grid import layer_head_grid
+from mechaudio.viz.patterns import pattern
+from mechaudio.viz.shares import audio_share_by_layer
+from mechaudio.viz.timeline import attention_over_time
+
+__all__ = ["attention_over_time", "audio_share_by_layer", "choice_probabilities", "layer_head_grid", "pattern"]

@@ -1,0 +1,50 @@
+"""What the model answers, with the recording and with silence of the same length in its place."""
+
+import plotly.graph_objects as go
+
+from mechaudio.experiments.listen import Listening
+from mechaudio.viz.theme import CLEAR, ROLE_COLOURS, TEMPLATE, plain, titled
+
+
+def choice_probabilities(listening: Listening) -> go.Figure:
+    """The probability of each choice, beside its probability when the recording is replaced by silence.
+
+    The right choice, where it is known, is marked ✓. Probabilities are a softmax over the choices' letters only.
+
+    Args:
+        listening: one question, asked both ways.
+    """
+    names = [
+        f"{letter}  {plain(choice, 36)}{' ✓' if choice == listening.answer else ''}"
+        for letter, choice in zip(listening.letters, listening.choices, strict=True)
+    ]
+    figure = go.Figure()
+    for heard, values, colour in (
+        ("recording", listening.probabilities, ROLE_COLOURS["audio"]),
+        ("silence", listening.silence_probabilities, "#8c8c8c"),
+    ):
+        figure.add_bar(
+            orientation="h",
+            y=names,
+            x=100 * values,
+            name=heard,
+            marker={"color": colour, "line": {"width": 0}},
+            text=[f"{100 * value:.0f} %" for value in values],
+            textposition="outside",
+            cliponaxis=False,
+            textfont={"size": 12},
+            hovertemplate=f"with {heard}: %{{x:.1f}} %<extra></extra>",
+        )
+    known = "" if listening.answer is None else "; ✓ is right"
+    figure.update_layout(
+        template=TEMPLATE,
+        height=180 + 46 * len(names),
+        barmode="group",
+        bargap=0.3,
+        title=titled("How probable each choice is (n = 1 question)", f"softmax over the {len(names)} letters{known}"),
+        xaxis={"title": {"text": "probability (%)"}, "range": [0, 109], "tickvals": [0, 25, 50, 75, 100]},
+        yaxis={"autorange": "reversed", "showgrid": False, "ticklen": 6, "tickcolor": CLEAR, "ticks": "outside"},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        margin={"b": 92},
+    )
+    return figure

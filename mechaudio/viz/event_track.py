@@ -1,0 +1,95 @@
+"""The events of a recording as labelled bars in a figure whose x axis is time in seconds."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from mechaudio.audio.events import Event
+from mechaudio.viz.theme import CYCLE, plain
+
+PLOT_WIDTH = 640
+LETTER_WIDTH = 7.5
+LONGEST_LABEL = 40
+
+
+def lanes(events: Sequence[Event], span: float) -> list[int]:
+    """For each event the first lane in which neither its bar nor its label meets one placed before it.
+
+    Args:
+        events: in any order.
+        span: seconds across the whole picture, which says how many seconds a letter takes.
+    """
+    ends: list[float] = []
+    lane = [0] * len(events)
+    for index in sorted(range(len(events)), key=lambda i: (footprint(events[i], span)[0], -events[i].offset)):
+        start, end = footprint(events[index], span)
+        free = next((number for number, taken in enumerate(ends) if taken <= start), len(ends))
+        ends[free : free + 1] = [end]
+        lane[index] = free
+    return lane
+
+
+def footprint(event: Event, span: float) -> tuple[float, float]:
+    """The seconds that an event's bar and label take: a label that would run out on the right starts further left."""
+    width = (min(len(event.label), LONGEST_LABEL) * LETTER_WIDTH + 10) * span / PLOT_WIDTH
+    if event.onset + width <= span:
+        return event.onset, max(event.offset, event.onset + width)
+    return max(0.0, min(event.onset, event.offset - width)), max(event.offset, span)
+
+
+def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, track: str, across: str) -> None:
+    """Add a bar per event, its label, and dotted lines at its onset and offset.
+
+    Args:
+        figure: changed in place; its x axis is time in seconds.
+        events: at least one; equal labels get equal colours.
+        span: seconds across the picture.
+        track: the y axis of the bars, one unit per lane, as `"y2"`.
+        across: the y axis over which onsets and offsets are drawn as lines, as `"y"`.
+    """
+    colours = {label: CYCLE[i % len(CYCLE)] for i, label in enumerate(dict.fromkeys(event.label for event in events))}
+    placed = lanes(events, span)
+    axis = {"range": [max(placed) + 0.5, -0.5], "visible": False, "fixedrange": True}
+    figure.update_layout({f"yaxis{track[1:]}": axis})
+    for event, lane in zip(events, placed, strict=True):
+        start, end = footprint(event, span)
+        left = start == event.onset
+        figure.add_bar(
+            orientation="h",
+            base=[event.onset],
+            x=[event.offset - event.onset],
+            y=[lane],
+            width=0.82,
+            yaxis=track,
+            marker={"color": colours[event.label], "opacity": 0.38, "line": {"width": 0}},
+            showlegend=False,
+            name=plain(event.label),
+            text=[
+                f"{plain(event.label)}: {event.onset:.2f} to {event.offset:.2f} s ({event.offset - event.onset:.2f} s)"
+            ],
+            textposition="none",
+            hovertemplate="%{text}<extra></extra>",
+        )
+        figure.add_annotation(
+            x=event.onset if left else min(event.offset, end),
+            y=lane,
+            xref="x",
+            yref=track,
+            text=plain(event.label, LONGEST_LABEL),
+            showarrow=False,
+            xanchor="left" if left else "right",
+            xshift=4 if left else -4,
+            font={"size": 12},
+            name="event",
+        )
+        for time in (event.onset, event.offset):
+            figure.add_shape(
+                type="line",
+                x0=time,
+                x1=time,
+                y0=0,
+                y1=1,
+                xref="x",
+                yref=f"{across} domain",
+                line={"color": colours[event.label], "width": 1.5, "dash": "dot"},
+            )

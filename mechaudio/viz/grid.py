@@ -1,0 +1,90 @@
+"""One number per layer and head, as a grid."""
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from mechaudio.viz.theme import DIVERGING, SEQUENTIAL, TEMPLATE, layer_ticks, titled
+
+WRITTEN_IN = 64
+"""Cells of the largest grid that has its numbers written in."""
+
+
+def _write_numbers(
+    figure: go.Figure, values: Float[np.ndarray, "layer head"], low: float, high: float, decimals: int
+) -> None:
+    """The numbers in their cells, light on dark colours and dark on light ones."""
+    for layer, head in zip(*np.nonzero(np.isfinite(values)), strict=True):
+        place = (values[layer, head] - low) / (high - low)
+        dark = abs(place - 0.5) > 0.3 if low < 0 else place < 0.6
+        figure.add_annotation(
+            x=head,
+            y=layer,
+            text=f"{values[layer, head]:.{decimals}f}",
+            showarrow=False,
+            name="number",
+            font={"size": 11, "color": "#ffffff" if dark else "#14181c"},
+        )
+
+
+def _axis(name: str, n: int) -> dict[str, object]:
+    return {"title": {"text": name}, "tickvals": layer_ticks(range(n)), "showgrid": False, "zeroline": False}
+
+
+def layer_head_grid(
+    values: Float[np.ndarray, "layer head"],
+    title: str,
+    *,
+    unit: str = "",
+    note: str | None = None,
+    signed: bool | None = None,
+    decimals: int = 3,
+) -> go.Figure:
+    """Any number that each head has: audio attention, entropy, a correlation.
+
+    Signed numbers get two-sided colours, white at zero and as far to either side. Small grids have their numbers
+    written in.
+
+    Args:
+        values: one number per layer and head; NaN leaves a cell empty.
+        title: what the numbers are; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
+        unit: of the numbers, for the colour bar and the hover.
+        note: a line under the title: sample size, what was averaged.
+        signed: whether colours are two-sided; by default where a value is below zero.
+        decimals: in the cells and the hover.
+
+    Raises:
+        ValueError: when no value is finite.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError(f"a grid needs at least one finite value, got {values.size} that are not")
+    n_layers, n_heads = values.shape
+    signed = bool((finite < 0).any()) if signed is None else signed
+    reach = float(np.abs(finite).max()) or 1.0
+    low = -reach if signed else min(0.0, float(finite.min()))
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=np.arange(n_heads),
+            y=np.arange(n_layers),
+            xgap=1,
+            ygap=1,
+            hoverongaps=False,
+            colorscale=DIVERGING if signed else SEQUENTIAL,
+            zmin=low,
+            zmax=reach,
+            hovertemplate=f"layer %{{y}}, head %{{x}}<br>%{{z:.{decimals}f}} {unit}<extra></extra>",
+            colorbar={"title": {"text": unit}, "thickness": 12, "outlinewidth": 0, "nticks": 5},
+        )
+    )
+    if values.size <= WRITTEN_IN:
+        _write_numbers(figure, values, low, reach, decimals)
+    figure.update_layout(
+        template=TEMPLATE,
+        title=titled(title, note),
+        height=max(260, min(150 + 26 * n_layers, 640)),
+        xaxis=_axis("head", n_heads),
+        yaxis=_axis("layer", n_layers),
+    )
+    return figure

@@ -1,0 +1,112 @@
+"""How every figure looks: one template that reads well on a light page and on a dark one.
+
+Backgrounds are transparent, so the page shows through; text and grid are greys that keep a contrast above 4 on white
+and on black alike; colours are Okabe and Ito's, which people with any kind of colour vision can tell apart. The
+template is a value that each figure is given: nothing global is changed by importing this.
+"""
+
+import html
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+INK = "#767c84"
+FAINT = "rgba(128,134,140,0.25)"
+VEIL = "rgba(128,134,140,0.35)"
+CLEAR = "rgba(0,0,0,0)"
+
+SEQUENTIAL = "Viridis"
+DIVERGING = "RdBu_r"
+SOUND_SCALE = (
+    (0.0, "rgba(118,124,132,0)"),
+    (0.45, "rgba(118,124,132,0.1)"),
+    (0.75, "rgba(118,124,132,0.5)"),
+    (1.0, "rgba(118,124,132,1)"),
+)
+
+CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c", "#b8860b")
+ROLE_COLOURS = {
+    "audio": "#d55e00",
+    "question": "#2c8fd1",
+    "choices": "#009e73",
+    "caption": "#cc79a7",
+    "keyword": "#e69f00",
+    "template": "#8c8c8c",
+    "last": "#56b4e9",
+}
+
+_AXIS = {
+    "gridcolor": FAINT,
+    "linecolor": FAINT,
+    "zerolinecolor": FAINT,
+    "tickcolor": FAINT,
+    "automargin": True,
+    "title": {"standoff": 8},
+}
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "font": {
+            "color": INK,
+            "size": 13,
+            "family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
+        },
+        "title": {
+            "x": 0,
+            "xref": "paper",
+            "xanchor": "left",
+            "font": {"size": 16},
+            "subtitle": {"font": {"size": 12, "color": INK}},
+        },
+        "colorway": CYCLE,
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "hoverlabel": {
+            "bgcolor": "#20252b",
+            "bordercolor": "#20252b",
+            "font": {"color": "#f5f6f7", "size": 13},
+            "align": "left",
+        },
+        "legend": {"bgcolor": CLEAR, "font": {"color": INK}},
+        "margin": {"l": 64, "r": 24, "t": 76, "b": 52},
+        "modebar": {"bgcolor": CLEAR, "color": INK, "activecolor": "#d55e00"},
+    }
+)
+
+
+def plain(text: object, longest: int | None = None) -> str:
+    """Text from outside as plotly must be given it to show it letter by letter.
+
+    Plotly reads a subset of HTML in titles, labels and hovers; here its special characters are written as entities.
+
+    Args:
+        text: anything with a `str`.
+        longest: characters kept; a longer text ends in an ellipsis. None keeps all.
+    """
+    words = " ".join(str(text).split())
+    if longest is not None and len(words) > longest:
+        words = words[: longest - 1].rstrip() + "…"
+    return html.escape(words, quote=False)
+
+
+def seconds_ticks(duration: float, at_most: int = 10) -> tuple[list[float], list[str]]:
+    """Round times from 0 to `duration` seconds, at most `at_most` steps apart, with their labels."""
+    step = next(
+        (s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600) if duration <= s * at_most),
+        math.ceil(duration / at_most / 600) * 600,
+    )
+    times = [round(i * step, 6) for i in range(int(duration / step + 1e-9) + 1)]
+    return times, [f"{time:g} s" for time in times]
+
+
+def layer_ticks(layers: Sequence[int], at_most: int = 17) -> list[int]:
+    """The layers to label: all of them if there are few, else every so many."""
+    return list(layers)[:: max(1, math.ceil(len(layers) / at_most))]
+
+
+def titled(title: str, note: str | None = None) -> dict[str, object]:
+    """A title with what the figure rests on (sample size, what a band means) as a line below it."""
+    return {"text": title} if note is None else {"text": title, "subtitle": {"text": note}}

@@ -1,0 +1,253 @@
+"""When in the recording the model looks: layers by seconds, under the sound and its events.
+
+Conventions: seconds from the start of the clip. Attention is drawn per second of audio, so that tokens of unequal
+length compare and an area of the picture is a share of attention: a head that spread 50 % evenly over 10 s is 5 % per
+second.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from mechaudio.analyses.audio_attention import AudioAttention
+from mechaudio.audio.clip import AudioClip
+from mechaudio.viz.event_track import draw_events, lanes
+from mechaudio.viz.sound import FLOOR, envelope, mel_spectrogram
+from mechaudio.viz.theme import INK, SEQUENTIAL, SOUND_SCALE, TEMPLATE, VEIL, layer_ticks, plain, titled
+
+Heads = Literal["mean"] | int | Sequence[int]
+
+SAMPLE_RATE = 16_000
+LANE_HEIGHT, SOUND_HEIGHT, GAP = 24, 110, 14
+PERCEPTIBLE = 0.1
+"""Seconds by which a clip must differ from what the model hears for the picture to say so."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """What is drawn of one question: percent of attention per second by layer and token."""
+
+    density: Float[np.ndarray, "layer token"]
+    edges: Float[np.ndarray, " token_plus_1"]
+    layers: tuple[int, ...]
+
+
+def _window(attention: AudioAttention, question: int, layers: Sequence[int] | None, heads: Heads) -> Window:
+    n_questions, n_layers, n_heads, _ = attention.over_time.shape
+    chosen = tuple(range(n_layers)) if layers is None else tuple(layers)
+    of = tuple(range(n_heads)) if heads == "mean" else (heads,) if isinstance(heads, int) else tuple(heads)
+    for what, asked, there in (
+        ("question", (question,), n_questions),
+        ("layer", chosen, n_layers),
+        ("head", of, n_heads),
+    ):
+        if not asked or not all(0 <= number < there for number in asked):
+            raise ValueError(
+                f"{what} must be among 0 to {there - 1} in this result, got {', '.join(map(str, asked)) or 'none'}"
+            )
+    n_tokens = int(attention.n_tokens[question])
+    if n_tokens == 0:
+        raise ValueError(
+            f"question {attention.ids[question]!r} was asked without audio: there is no attention over time to draw"
+        )
+    edges = attention.edges[question, : n_tokens + 1]
+    share = attention.over_time[question][list(chosen)][:, list(of), :n_tokens].mean(axis=1)
+    return Window(100 * share / np.diff(edges), edges, chosen)
+
+
+def _draw_attention(figure: go.Figure, window: Window, pixels: int) -> None:
+    density, edges = window.density, window.edges
+    figure.add_heatmap(
+        x=edges.round(4),
+        y=[str(layer) for layer in window.layers],
+        z=density.astype(np.float32),
+        name="attention",
+        zmin=0,
+        zmax=float(np.quantile(density, 0.99)) or float(density.max()) or 1.0,
+        colorscale=SEQUENTIAL,
+        customdata=(density * np.diff(edges)).astype(np.float32),
+        hovertemplate="layer %{y}, token around %{x:.2f} s<br>"
+        "%{customdata:.3f} % of attention (%{z:.2f} % per second)<extra></extra>",
+        colorbar={
+            "title": {"text": "% per<br>second"},
+            "thickness": 12,
+            "len": pixels,
+            "lenmode": "pixels",
+            "y": 0,
+            "yanchor": "bottom",
+            "outlinewidth": 0,
+            "nticks": 5,
+        },
+    )
+    ticks = layer_ticks(range(len(window.layers)))
+    figure.update_layout(
+        yaxis={
+            "title": {"text": "layer"},
+            "type": "category",
+            "tickvals": [str(window.layers[tick]) for tick in ticks],
+            "showgrid": False,
+            "zeroline": False,
+        }
+    )
+
+
+def _draw_waveform(figure: go.Figure, clip: AudioClip) -> None:
+    shape = envelope(clip.mono(SAMPLE_RATE), SAMPLE_RATE)
+    loudest = max(float(shape.high.max()), float(-shape.low.min()), 1e-3)
+    figure.add_scatter(
+        x=np.concatenate([shape.times, shape.times[::-1]]).astype(np.float32),
+        y=np.concatenate([shape.high, shape.low[::-1]]),
+        fill="toself",
+        fillcolor=INK,
+        line={"width": 0.5, "color": INK},
+        mode="lines",
+        hoverinfo="skip",
+        yaxis="y3",
+        showlegend=False,
+        name="waveform",
+    )
+    figure.update_layout(
+        yaxis3={
+            "title": {"text": "amplitude"},
+            "tickvals": [-loudest, 0, loudest],
+            "tickformat": ".2f",
+            "range": [-1.05 * loudest, 1.05 * loudest],
+        }
+    )
+
+
+def _draw_mel(figure: go.Figure, clip: AudioClip) -> None:
+    mel = mel_spectrogram(clip.mono(SAMPLE_RATE), SAMPLE_RATE)
+    figure.add_heatmap(
+        x=mel.times.astype(np.float32),
+        y=np.arange(len(mel.edges)),
+        z=np.round(mel.level).astype(np.int8),
+        zmin=FLOOR,
+        zmax=0,
+        colorscale=SOUND_SCALE,
+        showscale=False,
+        yaxis="y3",
+        name="mel spectrogram",
+        hovertemplate="%{x:.2f} s: %{z} dB below the loudest<extra></extra>",
+    )
+    marks = np.interp([250, 1000, 4000], mel.edges, np.arange(len(mel.edges))).round(2)
+    names = ["250 Hz", "1 kHz", "4 kHz"]
+    figure.update_layout(
+        yaxis3={"title": {"text": "frequency"}, "tickvals": marks, "ticktext": names, "showgrid": False}
+    )
+
+
+def _draw_padding(figure: go.Figure, duration: float, end: float) -> None:
+    """Grey out the tokens after the end of the clip: what they hear is padding."""
+    figure.add_shape(
+        type="rect",
+        x0=duration,
+        x1=end,
+        y0=0,
+        y1=1,
+        xref="x",
+        yref="paper",
+        fillcolor=VEIL,
+        line={"width": 0},
+        layer="above",
+        name="padding",
+    )
+    figure.add_annotation(
+        x=(duration + end) / 2,
+        y=1,
+        xref="x",
+        yref="paper",
+        yanchor="bottom",
+        showarrow=False,
+        font={"size": 11},
+        name="padding",
+        text="padding after the clip",
+    )
+
+
+def _domains(heights: Sequence[int]) -> tuple[list[list[float]], int]:
+    """Where parts of these heights lie from the bottom up, a gap apart, and the height of all; 0 leaves a part out."""
+    shown = [height for height in heights if height]
+    whole = sum(shown) + GAP * (len(shown) - 1)
+    bottoms = [sum(height + GAP for height in heights[:i] if height) for i in range(len(heights))]
+    return [
+        [b / whole, min(1.0, (b + h) / whole)] if h else [0.0, 1.0] for b, h in zip(bottoms, heights, strict=True)
+    ], whole
+
+
+def _title(attention: AudioAttention, question: int, heads: Heads) -> dict[str, object]:
+    if heads == "mean":
+        which = f"mean of {attention.over_time.shape[2]} heads"
+    else:
+        which = f"head {heads}" if isinstance(heads, int) else f"mean of heads {', '.join(map(str, heads))}"
+    note = plain(attention.texts[question], 110)
+    unheard = float(attention.duration[question] - attention.edges[question, attention.n_tokens[question]])
+    if unheard > PERCEPTIBLE:
+        note += f" (the clip's last {unheard:.1f} s are not heard)"
+    return titled(f"When the {attention.queries} position looks ({which}, n = 1 question)", note)
+
+
+def attention_over_time(
+    attention: AudioAttention,
+    question: int = 0,
+    clip: AudioClip | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Heads = "mean",
+    sound: Literal["waveform", "mel"] = "mel",
+) -> go.Figure:
+    """Attention on each stretch of audio, layer by layer, under the sound and its events.
+
+    The picture ends where the audio tokens end: those that hear padding are greyed, and a title says how much of a long
+    clip is not heard. Colours stop at the 99th percentile, lest one token leave the rest dark; the hover is exact.
+
+    Args:
+        attention: what `analyses.audio_attention` measured.
+        question: which of its questions.
+        clip: the recording, drawn above; None leaves it out.
+        layers: which layers; None for all.
+        heads: `"mean"` over all heads, one head, or the mean of several.
+        sound: the recording as a mel spectrogram or as a waveform.
+
+    Returns:
+        A figure whose time axis is `xaxis` (seconds), shared by all its parts; the heatmap is its first trace.
+
+    Raises:
+        ValueError: for a question, layer or head that the result does not have, or a question without audio.
+    """
+    window = _window(attention, question, layers, heads)
+    span, duration = float(window.edges[-1]), float(attention.duration[question])
+    events = tuple(event for event in attention.events[question] if event.onset < span)
+    pixels = max(150, min(26 * len(window.layers), 420))
+    track = LANE_HEIGHT * (1 + max(lanes(events, span), default=-1))
+    domains, whole = _domains([pixels, track, 0 if clip is None else SOUND_HEIGHT])
+    figure = go.Figure()
+    _draw_attention(figure, window, pixels)
+    if events:
+        draw_events(figure, events, span, track="y2", across="y")
+        figure.update_layout(yaxis2={"domain": domains[1]})
+    if clip is not None:
+        (_draw_waveform if sound == "waveform" else _draw_mel)(figure, clip)
+        figure.update_layout(yaxis3={"domain": domains[2], "zeroline": False, "fixedrange": True})
+    if span - duration > PERCEPTIBLE:
+        _draw_padding(figure, duration, span)
+    figure.update_layout(
+        template=TEMPLATE,
+        barmode="overlay",
+        bargap=0,
+        height=whole + 140,
+        margin={"t": 84, "b": 56, "l": 76},
+        title=_title(attention, question, heads),
+        xaxis={
+            "title": {"text": "time in the recording (s)"},
+            "range": [0, span],
+            "showgrid": False,
+            "zeroline": False,
+        },
+        yaxis={"domain": domains[0]},
+    )
+    return figure
