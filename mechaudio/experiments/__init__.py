@@ -1,0 +1,1 @@
+"""Whole studies: a model and questions in, a kept result out."""

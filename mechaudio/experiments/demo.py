@@ -1,0 +1,53 @@
+"""The shipped model on soundscapes made for it: a few questions looked at closely, many counted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
+from mechaudio.data.soundscapes import questions
+from mechaudio.data.temporal_phrases import TASKS
+from mechaudio.experiments.evaluate import Evaluation, evaluate
+from mechaudio.experiments.listen import Listening, listen
+from mechaudio.models.prompt import prompt
+from mechaudio.results import Provenance, Result
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Demo(Result):
+    """What the demonstration found.
+
+    Attributes:
+        listenings: one question per task, looked at closely.
+        attention: where the last position looked, over other questions.
+        heard: right and wrong answers to those with the recording.
+        deaf: the same with silence.
+    """
+
+    listenings: tuple[Listening, ...]
+    attention: AudioAttention
+    heard: Evaluation
+    deaf: Evaluation
+
+
+def demo(model: Any, seed: int = 0, n: int = 60, *, progress: bool = False) -> Demo:
+    """Ask one question per task closely, and `n` others to count and to average over.
+
+    Args:
+        model: an `AudioLM` that takes soundscapes, as `load("tiny")` does.
+        seed: of the soundscapes; those looked at closely come from `seed`, those counted from the seed after it.
+        n: how many are counted.
+        progress: draw progress bars on stderr.
+
+    Raises:
+        ValueError: for fewer than one question to count.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    counted = questions(n, seed=seed + 1)
+    return Demo(
+        provenance=Provenance.collect(model, seed=seed, settings={"n": n}),
+        listenings=tuple(listen(model, question) for question in questions(len(TASKS), seed=seed)),
+        attention=audio_attention(model, prompt(model, counted)),
+        heard=evaluate(model, counted, "audio", progress=progress),
+        deaf=evaluate(model, counted, "silence", progress=progress),
+    )

@@ -1,0 +1,106 @@
+"""One question asked with its recording and with silence in its place, and where the model looked: what a page shows.
+
+Conventions: sound is mono, 16 kHz, 16-bit whole numbers; times in seconds; probabilities are over the choices alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int16
+
+from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
+from mechaudio.models.prompt import prompt
+from mechaudio.question import Answer, AudioQuestion
+from mechaudio.results import Result
+from mechaudio.trace.run import answer
+
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Listening(Result):
+    """What a model answered with a recording and without, and where its last position looked in it.
+
+    Attributes:
+        id: of the question.
+        text: the question.
+        letters: of the choices.
+        choices: the options.
+        answer: the right choice, None where it is not known.
+        choice: what the model chose with the recording.
+        silence_choice: what it chose with zeros of the same length.
+        correct: whether `choice` is right, None where that is not known.
+        probabilities: of each choice with the recording.
+        silence_probabilities: of each choice with silence.
+        attention: from the last position, with the recording.
+        silence_attention: the same with silence: attention on "audio" that does not depend on what is heard.
+        waveform: the recording, as much of it as the model heard.
+        sample_rate: of `waveform`.
+        source: the file that the recording came from, None if it was made in memory.
+        cut: seconds at the end of the recording that the model did not hear.
+        task: the temporal task, None if the question names none.
+    """
+
+    id: str
+    text: str
+    letters: tuple[str, ...]
+    choices: tuple[str, ...]
+    answer: str | None
+    choice: str
+    silence_choice: str
+    correct: bool | None
+    probabilities: Float[np.ndarray, " choice"]
+    silence_probabilities: Float[np.ndarray, " choice"]
+    attention: AudioAttention
+    silence_attention: AudioAttention
+    waveform: Int16[np.ndarray, " samples"]
+    sample_rate: int = SAMPLE_RATE
+    source: str | None = None
+    cut: float = 0.0
+    task: str | None = None
+
+
+def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> Listening:
+    """Ask a question with its recording and with silence, and trace the attention of the last position.
+
+    Args:
+        model: an `AudioLM`.
+        question: with a recording; its events are kept where it has any.
+        allow_cut: take the beginning of a recording that is longer than the model hears; `Listening.cut` says what was
+            lost.
+
+    Raises:
+        ValueError: where the question cannot be asked: no recording, or one that cannot be read, or one that is longer
+            than the model hears.
+    """
+    clip = question.clip()
+    heard, deaf = (prompt(model, [question], condition, allow_cut=allow_cut) for condition in ("audio", "silence"))
+    with_sound, without = answer(model, heard)[0], answer(model, deaf)[0]
+    attention = audio_attention(model, heard)
+    cut = float(heard.cut[0])
+    samples = clip.mono(SAMPLE_RATE)
+    samples = samples[: len(samples) - round(cut * SAMPLE_RATE)]
+    return Listening(
+        provenance=attention.provenance,
+        id=question.id,
+        text=question.text,
+        letters=tuple(question.letters),
+        choices=tuple(question.choices),
+        answer=question.answer,
+        choice=with_sound.choice,
+        silence_choice=without.choice,
+        correct=with_sound.correct,
+        probabilities=_array(with_sound),
+        silence_probabilities=_array(without),
+        attention=attention,
+        silence_attention=audio_attention(model, deaf),
+        waveform=np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16),
+        source=clip.source,
+        cut=cut,
+        task=question.meta.get("task"),
+    )
+
+
+def _array(answered: Answer) -> Float[np.ndarray, " choice"]:
+    return np.array(answered.probabilities, dtype=np.float64)
