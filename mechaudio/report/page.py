@@ -1,0 +1,104 @@
+"""One self-contained page about what a model listened to: figures, sound, numbers and how they were made."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mechaudio.experiments.demo import Demo
+from mechaudio.experiments.listen import Listening
+from mechaudio.report.assets import plotly_script, policy, wav_data_uri
+from mechaudio.report.facts import Moment, facts, moments
+from mechaudio.report.panels import Panel, answer_panel, heads_panel, layers_panel, spread_panel, time_panel
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(_TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says about one question."""
+
+    listening: Listening
+    panels: tuple[Panel, ...]
+    moments: tuple[Moment, ...]
+    sound: str
+    audio_share: float
+
+
+def _section(listening: Listening) -> Section:
+    attention = listening.attention
+    panels = (
+        answer_panel(listening),
+        time_panel(listening),
+        layers_panel(attention),
+        heads_panel(attention),
+        spread_panel(attention),
+    )
+    share = float(attention.mass[..., attention.roles.index("audio")].mean())
+    return Section(
+        listening, panels, moments(attention), wav_data_uri(listening.waveform, listening.sample_rate), share
+    )
+
+
+def write_page(
+    listenings: Sequence[Listening], path: str | os.PathLike, *, title: str, command: str, demo: Demo | None = None
+) -> Path:
+    """Write one HTML file that holds everything it shows and asks nothing of any server.
+
+    The file appears whole or not at all.
+
+    Args:
+        listenings: one or more questions, each shown in a tab of its own.
+        path: of the file; its folder is made.
+        title: of the page.
+        command: how to make it again.
+        demo: many more questions to the same model, for the summary.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: without any listening.
+        OSError: where the file cannot be written.
+    """
+    if not listenings:
+        raise ValueError("a page needs at least one listening, got none")
+    page_script = Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8"))
+    plotly = plotly_script()
+    text = _ENVIRONMENT.get_template("page.html").render(
+        title=title,
+        sections=[_section(listening) for listening in listenings],
+        facts=facts(listenings[0].provenance, command),
+        demo=demo,
+        summary=() if demo is None else (layers_panel(demo.attention), heads_panel(demo.attention)),
+        plotly=plotly,
+        script=page_script,
+        style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        policy=Markup(policy(plotly, page_script)),
+    )
+    return _write(Path(path), text)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,127 @@
+"""Each figure of a page with its heading and how to read it, in words that ask for no background."""
+
+import html
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from mechaudio.analyses.audio_attention import AudioAttention
+from mechaudio.audio.clip import AudioClip
+from mechaudio.experiments.listen import Listening
+from mechaudio.report.assets import script_json
+from mechaudio.viz.choices import choice_probabilities
+from mechaudio.viz.grid import layer_head_grid
+from mechaudio.viz.shares import audio_share_by_layer
+from mechaudio.viz.timeline import attention_over_time
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure as it stands on a page.
+
+    Attributes:
+        kind: which figure it is: `choices`, `timeline`, `shares` or `heads`.
+        heading: the figure's title, as plain text.
+        note: what it rests on (sample size, bands), as plain text; may be empty.
+        how: how to read it.
+        figure: plotly's JSON, safe inside a `<script>` element.
+    """
+
+    kind: str
+    heading: str
+    note: str
+    how: str
+    figure: Markup
+
+
+def _panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) -> Panel:
+    """A figure whose title has moved to the page, where it wraps and can be found."""
+    title = figure.layout.title
+    told = html.unescape(title.text or "") if heading is None else heading
+    note = html.unescape(title.subtitle.text or "")
+    figure.layout.title = None
+    figure.layout.margin.t = 24
+    return Panel(kind, told, note, how, script_json(figure.to_json()))
+
+
+def _sample(attention: AudioAttention) -> str:
+    n = len(attention.ids)
+    return "this question" if n == 1 else f"mean of n = {n} questions"
+
+
+def answer_panel(listening: Listening) -> Panel:
+    """The choices' probabilities, with the recording and with silence."""
+    return _panel(
+        "choices",
+        choice_probabilities(listening),
+        "Each choice has two bars. Orange: how probable the model finds it after hearing the recording. Grey: the "
+        "same question with silence of the same length. Where the two agree, the answer came from the words; where "
+        "they part, from the sound.",
+        heading="The answer, with the recording and with silence",
+    )
+
+
+def time_panel(listening: Listening) -> Panel:
+    """Attention by layer and time under the sound."""
+    clip = AudioClip(listening.waveform.astype(np.float32) / 32767, listening.sample_rate, listening.source)
+    events = bool(listening.attention.events[0])
+    parts = "On top is the sound (the stronger the grey, the louder; high pitches above low ones)" + (
+        ", below it the known events as bars; dotted lines carry their starts and ends down" if events else ""
+    )
+    return _panel(
+        "timeline",
+        attention_over_time(listening.attention, 0, clip),
+        f"{parts}. Then one row per layer of the language model, the first at the bottom: the brighter, the more of "
+        "its attention the model spends on that moment while it is about to answer. Play the recording and a line "
+        "moves through the picture; click anywhere in the picture to play from there.",
+        heading="When in the recording it looked",
+    )
+
+
+def layers_panel(attention: AudioAttention) -> Panel:
+    """Attention by role of token and layer."""
+    bands = (
+        "Bands show how far the heads of a layer lie apart, from the least to the most attentive."
+        if len(attention.ids) == 1
+        else "Bands are 95 % intervals: asking as many other questions would move the lines about that much."
+    )
+    figure = audio_share_by_layer(attention)
+    figure.layout.title.subtitle.text = f"{_sample(attention)}; {figure.layout.title.subtitle.text}"
+    return _panel(
+        "shares",
+        figure,
+        "Before it answers, the model spreads 100 % of its attention over everything in front of it: the audio, the "
+        "question, the choices, and the template (fixed words and markers around them, where models tend to park "
+        f"attention that they do not need). Each line follows one of these through the layers. {bands}",
+        heading="How much of its attention goes to the audio",
+    )
+
+
+def heads_panel(attention: AudioAttention) -> Panel:
+    """Audio attention of each head."""
+    share = attention.mass[..., attention.roles.index("audio")].mean(axis=0)
+    figure = layer_head_grid(100 * share, "", unit="%", decimals=1, note=_sample(attention))
+    return _panel(
+        "heads",
+        figure,
+        "Every layer has several heads that look on their own. A cell is one head: the share of its attention that "
+        "falls on the audio. Few bright cells mean that few heads do the listening.",
+        heading="Which heads look at the audio",
+    )
+
+
+def spread_panel(attention: AudioAttention) -> Panel:
+    """How widely each head spreads over the recording, in seconds: exp(entropy) tokens of mean length."""
+    widths = np.nanmean(np.diff(attention.edges, axis=1), axis=1)
+    seconds = (np.exp(attention.entropy) * widths[:, None, None]).mean(axis=0)
+    figure = layer_head_grid(seconds, "", unit="s", decimals=1, note=_sample(attention))
+    return _panel(
+        "heads",
+        figure,
+        "The same heads again: over how many seconds of the recording each spreads what it spends there. A small "
+        "number is a head that picks out a moment, a number near the clip's length one that takes in everything "
+        "alike (the exponential of the entropy, times the length of an audio token).",
+        heading="How widely each head spreads over the recording",
+    )
