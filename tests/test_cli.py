@@ -1,0 +1,142 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mechaudio.audio.clip import AudioClip
+from mechaudio.cli import main
+
+ASK = ["--question", "Which sound has the earliest onset?", "--choices", "siren", "hum"]
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip <b>.wav"
+    AudioClip(0.1 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32), 16_000).save(path)
+    return path
+
+
+def test_help_lists_the_verbs_and_loads_no_torch():
+    code = "import sys; from mechaudio.cli import parser; print(parser().format_help()); print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert all(verb in told for verb in ("demo", "listen", "models", "evaluate"))
+    assert told.endswith("False\n")
+
+
+def test_models_lists_every_class_with_its_checkpoints(capsys):
+    assert main(["models"]) == 0
+    told = capsys.readouterr().out
+    assert "Qwen2AudioForConditionalGeneration          40            30 s" in told
+    assert "mistralai/Voxtral-Mini-3B-2507" in told
+
+
+def refused(capsys, *words):
+    """The one message of a command that ends in exit code 2."""
+    assert main([str(word) for word in words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def refused_by_the_parser(capsys, *words):
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_missing_file_is_named(capsys, tmp_path):
+    assert "nowhere.wav" in refused(capsys, "listen", tmp_path / "nowhere.wav", *ASK, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_sound_is_named(capsys, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"this is not sound")
+    assert "bad.wav" in refused(capsys, "listen", bad, *ASK, "--out", tmp_path / "out")
+
+
+def test_one_choice_is_no_choice(capsys, clip, tmp_path):
+    said = refused(capsys, "listen", clip, "--question", "Which?", "--choices", "dog", "--out", tmp_path)
+    assert "--choices needs at least two options, got ['dog']" in said
+
+
+def test_an_answer_that_is_no_choice_is_refused(capsys, clip, tmp_path):
+    assert "'cat'" in refused(capsys, "listen", clip, *ASK, "--answer", "cat", "--out", tmp_path)
+
+
+def test_an_unknown_model_is_told_what_can_be_given(capsys, clip, tmp_path):
+    said = refused(capsys, "listen", clip, *ASK, "--model", "/nowhere/at/all", "--out", tmp_path)
+    assert "cannot open model '/nowhere/at/all'" in said
+    assert "'tiny'" in said
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_any_work_is_done(capsys, clip, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot write to --out" in refused(capsys, "listen", clip, *ASK, "--out", tmp_path / "file" / "out")
+    assert "cannot write to --out" in refused(capsys, "demo", "--out", tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluate", "--condition", "noise"], "invalid choice: 'noise'"),
+        (["evaluate", "--data", "music"], "invalid choice: 'music'"),
+        (["evaluate", "--n", "0"], "must be at least 1, got 0"),
+        (["listen", "clip.wav", "--question", "Which?"], "the following arguments are required: --choices"),
+        (["sing"], "invalid choice: 'sing'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_what_the_parser_does_not_know_ends_in_exit_code_2(capsys, words, said):
+    assert said in refused_by_the_parser(capsys, *words)
+
+
+def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsys, clip, tmp_path):
+    from mechaudio.results import Result
+
+    out = tmp_path / "out"
+    assert main(["listen", str(clip), *ASK, "--out", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == str(out / "index.html")
+    assert len([line for line in said if line.startswith("→")]) == 1
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "clip &lt;b&gt;.wav" in page
+    assert "clip <b>" not in page
+    kept = Result.load(out / "results")
+    assert kept.choices == ("siren", "hum")
+    assert kept.probabilities.sum() == pytest.approx(1)
+
+
+def test_demo_writes_a_page_with_a_question_of_each_task(capsys, tmp_path):
+    assert main(["demo", "--out", str(tmp_path), "--n", "3"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'index.html'}\n"
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert all(task in page for task in ("Earliest onset", "Latest offset", "Longest duration"))
+    assert (tmp_path / "index.html").stat().st_size < 8e6
+
+
+def test_evaluate_prints_one_json_object_and_progress_goes_to_stderr(capsys):
+    assert main(["evaluate", "--model", "tiny", "--n", "6", "--seed", "7", "--condition", "silence", "--json"]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["n"] == 6
+    assert found["condition"] == "silence"
+    assert found["accuracy"] == found["right"] / 6
+    assert found["interval"][0] <= found["accuracy"] <= found["interval"][1]
+    assert {task: score["n"] for task, score in found["tasks"].items()} == {
+        "earliest_onset": 2,
+        "latest_offset": 2,
+        "longest_duration": 2,
+    }
+    assert "6/6" in said.err
+
+
+def test_evaluate_can_be_read_without_json(capsys):
+    assert main(["evaluate", "--n", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "tiny on soundscapes (seed 7), condition audio" in said
+    assert "all " in said
