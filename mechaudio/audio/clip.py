@@ -12,6 +12,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import numpy as np
 import soundfile
@@ -40,6 +41,8 @@ class AudioClip:
         TypeError: for a waveform of whole numbers or another kind that is not float.
         ValueError: for a waveform that is empty, not finite or of an implausible layout, and for an implausible rate.
     """
+
+    __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
 
     waveform: Float[np.ndarray, "*channels samples"]
     sample_rate: int
@@ -74,7 +77,7 @@ class AudioClip:
         """1 for mono, 2 for stereo."""
         return 1 if self.waveform.ndim == 1 else self.waveform.shape[0]
 
-    def mono(self, sample_rate: int | None = None) -> Float[np.ndarray, " samples"]:
+    def mono(self, sample_rate: SupportsIndex | None = None) -> Float[np.ndarray, " samples"]:
         """The mean of the channels, resampled where another rate is asked for.
 
         Args:
@@ -101,7 +104,7 @@ class AudioClip:
         """Zeros of the same length, rate and channels."""
         return AudioClip(np.zeros_like(self.waveform), self.sample_rate)
 
-    def cut(self, onset: float, offset: float) -> "AudioClip":
+    def cut(self, onset: float | int, offset: float | int) -> "AudioClip":
         """The stretch `[onset, offset)`, in seconds, to the nearest sample.
 
         Raises:
@@ -147,7 +150,7 @@ class AudioClip:
         return f"<figure>{player}<figcaption>{title}</figcaption></figure>"
 
 
-def _checked_rate(sample_rate: int) -> int:
+def _checked_rate(sample_rate: Any) -> int:
     try:
         rate = operator.index(sample_rate)
     except TypeError:

@@ -7,6 +7,7 @@ and a time in seconds means the sample nearest to it; token indices count audio 
 
 import operator
 from dataclasses import dataclass
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,6 +25,8 @@ class TokenClock:
         TypeError: for edges or a rate that are not whole numbers.
         ValueError: for fewer than two edges, a negative one, edges that do not increase, or a rate below 1.
     """
+
+    __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
 
     edges: Int[np.ndarray, " n_tokens_plus_1"]
     sample_rate: int = 16_000
@@ -48,13 +51,19 @@ class TokenClock:
         object.__setattr__(self, "edges", edges)
 
     @classmethod
-    def uniform(cls, n_tokens: int, samples_per_token: int, sample_rate: int = 16_000) -> "TokenClock":
+    def uniform(
+        cls, n_tokens: SupportsIndex, samples_per_token: SupportsIndex, sample_rate: SupportsIndex = 16_000
+    ) -> "TokenClock":
         """Tokens of equal length from the start of the clip: 40 ms are 640 samples at 16 kHz."""
         return cls.from_chunks(n_tokens, samples_per_token, 1, sample_rate)
 
     @classmethod
     def from_chunks(
-        cls, n_tokens: int, samples_per_chunk: int, tokens_per_chunk: int, sample_rate: int = 16_000
+        cls,
+        n_tokens: SupportsIndex,
+        samples_per_chunk: SupportsIndex,
+        tokens_per_chunk: SupportsIndex,
+        sample_rate: SupportsIndex = 16_000,
     ) -> "TokenClock":
         """Tokens that divide chunks of equal length evenly, to the nearest sample: 13 tokens per 16,000 samples, say.
 
@@ -86,7 +95,7 @@ class TokenClock:
         """The edges in seconds."""
         return self.edges / self.sample_rate
 
-    def seconds(self, token: int) -> tuple[float, float]:
+    def seconds(self, token: SupportsIndex) -> tuple[float, float]:
         """When a token begins and ends to hear, in seconds; -1 is the last token.
 
         Raises:
@@ -98,7 +107,7 @@ class TokenClock:
         index %= self.n_tokens
         return float(self.edges[index] / self.sample_rate), float(self.edges[index + 1] / self.sample_rate)
 
-    def tokens_between(self, onset: float, offset: float) -> slice:
+    def tokens_between(self, onset: float | int, offset: float | int) -> slice:
         """The tokens that hear any part of `[onset, offset)` seconds; an empty slice where none does.
 
         Raises:
@@ -112,7 +121,7 @@ class TokenClock:
         stop = min(int(np.searchsorted(self.edges, end, side="left")), self.n_tokens)
         return slice(min(first, stop), stop)
 
-    def token_at(self, time: float) -> int:
+    def token_at(self, time: float | int) -> int:
         """The token that hears a moment, in seconds.
 
         Raises:
@@ -134,7 +143,7 @@ class TokenClock:
         return f"TokenClock({self._covered()})"
 
 
-def _positive(name: str, number: int) -> int:
+def _positive(name: str, number: Any) -> int:
     try:
         whole = operator.index(number)
     except TypeError:

@@ -27,6 +27,8 @@ class Event:
         ValueError: for a blank label, or unless 0 <= onset < offset, both finite.
     """
 
+    __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
+
     label: str
     onset: float
     offset: float
@@ -87,6 +89,8 @@ class AnnotatedClip:
         id: its name in a corpus.
         meta: anything else; read-only.
     """
+
+    __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
 
     audio: AudioClip | str | os.PathLike
     events: tuple[Event, ...] = ()

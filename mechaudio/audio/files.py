@@ -17,7 +17,7 @@ from jaxtyping import Float
 FORMATS = {"WAV": "wav", "WAVEX": "wav", "FLAC": "flac", "MP3": "mp3", "OGG": "ogg"}
 UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a flac stream that does not say how long it is lies above this
 UNKNOWN_BYTES = 0x7FFFF000  # programs that write a wav into a pipe put this or more where the size should be
-MP3_SLACK = 1152  # some encoders count the header itself, a frame of this many samples
+MP3_FRAME = {True: 1152, False: 576}  # samples, from 32 kHz up and below; some encoders count the header as one more
 OGG_TAIL = 1 << 17  # the longest page is 65,307 bytes
 OGG_LAST_PAGE = 4
 
@@ -67,7 +67,7 @@ def read_sound(path: str | os.PathLike) -> tuple[Float[np.ndarray, "*channels sa
 
 def _check_whole(name: str, file: BinaryIO, container: str, promised: int, found: int, rate: int) -> None:
     remedy = "it is truncated or damaged: copy or download it again, or convert what is left to wav"
-    slack = MP3_SLACK if container == "mp3" else 0
+    slack = MP3_FRAME[rate >= 32_000] if container == "mp3" else 0
     if found + slack < promised:
         raise ValueError(
             f"{name} promises {promised / rate:.2f} s of sound, and {found / rate:.2f} s can be read; {remedy}"
