@@ -128,7 +128,7 @@ def test_numbers_of_tokens_and_samples_are_whole_and_at_least_one():
         TokenClock.uniform(0, 640)
     with pytest.raises(ValueError, match="sample_rate is at least 1, got 0"):
         TokenClock(np.array([0, 1]), 0)
-    with pytest.raises(TypeError, match="sample_rate is a whole number, got 16000.0"):
+    with pytest.raises(TypeError, match=r"sample_rate is a whole number, got 16000.0"):
         TokenClock(np.array([0, 640]), 16_000.0)
     with pytest.raises(ValueError, match="a token hears at least one sample, got 13 tokens for 12 samples"):
         TokenClock.from_chunks(13, 12, 13)

@@ -27,7 +27,7 @@ def test_times_and_labels_of_another_kind_are_refused():
         Event("dog", "soon", 1.0)
     with pytest.raises(TypeError, match="an event's label is text, got 3"):
         Event(3, 0.0, 1.0)
-    with pytest.raises(ValueError, match="an event needs a label, got ' ' at 0.0 s"):
+    with pytest.raises(ValueError, match=r"an event needs a label, got ' ' at 0.0 s"):
         Event(" ", 0.0, 1.0)
 
 
@@ -45,7 +45,7 @@ def test_an_annotated_clip_reads_its_file_when_it_is_asked_to(tmp_path):
     clip.save(tmp_path / "clip.wav")
     assert AnnotatedClip(tmp_path / "clip.wav").clip().duration == 1.0
     assert AnnotatedClip(clip).clip() is clip
-    with pytest.raises(FileNotFoundError, match="missing.wav"):
+    with pytest.raises(FileNotFoundError, match=r"missing.wav"):
         AnnotatedClip("missing.wav").clip()
 
 
