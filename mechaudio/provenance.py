@@ -48,13 +48,13 @@ class Provenance:
             seed: of whatever is drawn.
             settings: the arguments that matter; lists and ranges become tuples.
         """
-        installed = {package: version(package) for package in PACKAGES}
+        versions = {package: version(package) for package in PACKAGES}
         return cls(
             checkpoint=getattr(model, "checkpoint", None),
             revision=getattr(model, "revision", None),
             seed=seed,
             settings=settings or {},
-            versions={"python": platform.python_version()} | {name: known for name, known in installed.items() if known},
+            versions={"python": platform.python_version()} | {name: known for name, known in versions.items() if known},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 

@@ -1,3 +1,4 @@
+import base64
 import io
 import os
 import re
@@ -149,7 +150,7 @@ def test_a_notebook_shows_a_player_with_the_clip_and_an_escaped_title():
     assert "<script" not in page
     assert "script&gt;" in page
     sound = re.search(r'src="data:audio/wav;base64,([A-Za-z0-9+/=]+)"', page)
-    samples, rate = soundfile.read(io.BytesIO(__import__("base64").b64decode(sound[1])))
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sound[1])))
     assert rate == 16_000
     np.testing.assert_allclose(samples, [0.5, -0.5], atol=1e-4)
 
