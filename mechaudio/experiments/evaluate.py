@@ -95,7 +95,7 @@ def evaluate(
             f"question {unanswered.id!r} has no known answer, so its answer cannot be right or wrong: give answer="
         )
     answers = []
-    with tqdm(total=len(questions), unit="question", disable=not progress) as bar:
+    with tqdm(total=len(questions), desc=condition, unit=" questions", disable=not progress) as bar:
         for start in range(0, len(questions), batch_size):
             chunk = list(questions[start : start + batch_size])
             answers += answer(model, prompt(model, chunk, condition=condition))

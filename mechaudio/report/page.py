@@ -27,13 +27,25 @@ _ENVIRONMENT = Environment(
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says about one question."""
+    """What the page says about one question.
+
+    Attributes:
+        listening: the question and its answers.
+        panels: its figures.
+        moments: its known events.
+        sound: the recording as a `data:` address.
+        file: the name of the recording's file, None if it was made in memory.
+        audio_share: the share of attention on the audio, mean over layers and heads.
+        silent_share: the same with silence.
+    """
 
     listening: Listening
     panels: tuple[Panel, ...]
     moments: tuple[Moment, ...]
     sound: str
+    file: str | None
     audio_share: float
+    silent_share: float
 
 
 def _section(listening: Listening) -> Section:
@@ -45,10 +57,10 @@ def _section(listening: Listening) -> Section:
         heads_panel(attention),
         spread_panel(attention),
     )
-    share = float(attention.mass[..., attention.roles.index("audio")].mean())
-    return Section(
-        listening, panels, moments(attention), wav_data_uri(listening.waveform, listening.sample_rate), share
-    )
+    share, silent_share = (float(a.share("audio").mean()) for a in (attention, listening.silence_attention))
+    sound = wav_data_uri(listening.waveform, listening.sample_rate)
+    file = None if listening.source is None else Path(listening.source).name
+    return Section(listening, panels, moments(attention), sound, file, share, silent_share)
 
 
 def write_page(
@@ -79,7 +91,7 @@ def write_page(
     text = _ENVIRONMENT.get_template("page.html").render(
         title=title,
         sections=[_section(listening) for listening in listenings],
-        facts=facts(listenings[0].provenance, command),
+        facts=facts((demo or listenings[0]).provenance, command),
         demo=demo,
         summary=() if demo is None else (layers_panel(demo.attention), heads_panel(demo.attention)),
         plotly=plotly,

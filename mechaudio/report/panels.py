@@ -101,7 +101,7 @@ def layers_panel(attention: AudioAttention) -> Panel:
 
 def heads_panel(attention: AudioAttention) -> Panel:
     """Audio attention of each head."""
-    share = attention.mass[..., attention.roles.index("audio")].mean(axis=0)
+    share = attention.share("audio").mean(axis=0)
     figure = layer_head_grid(100 * share, "", unit="%", decimals=1, note=_sample(attention))
     return _panel(
         "heads",

@@ -115,7 +115,7 @@ def test_no_text_from_outside_becomes_markup(tmp_path):
     asked = listening(
         choices=(ATTACK, "</script><img src=x onerror=alert(1)>", "<b>c</b>"),
         answer=ATTACK,
-        source=f"/sounds/{ATTACK}.wav",
+        source="/sounds/<b>clip</b>.wav",
         text=f"{ATTACK} --> </title>",
         events=(Event(ATTACK, 1.0, 2.0),),
         task=ATTACK,

@@ -67,8 +67,9 @@ function follow(audio, plot) {
   audio.addEventListener("seeked", place);
   audio.addEventListener("timeupdate", place);
   plot.on("plotly_relayout", place);
-  plot.on("plotly_click", (event) => {
-    audio.currentTime = event.points[0].x;
+  plot.on("plotly_click", ({ event }) => {
+    const { xaxis } = plot._fullLayout;
+    audio.currentTime = Math.max(0, xaxis.p2d(event.clientX - plot.getBoundingClientRect().left - xaxis._offset));
     audio.play();
   });
 }
