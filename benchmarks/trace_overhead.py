@@ -18,7 +18,8 @@ from collections.abc import Callable
 import nnsight
 import torch
 from side_by_side import peak_memory, side_by_side, table
-from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast, Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 import mechaudio as ma
 
@@ -29,7 +30,8 @@ def network(large: bool) -> Qwen2AudioForConditionalGeneration:
     """Qwen2-Audio with random weights: its real size, or hidden 256 x 8 layers."""
     torch.manual_seed(0)
     if large:
-        config = Qwen2AudioConfig(audio_token_index=151646)
+        text = {"model_type": "qwen2", "hidden_size": 4096, "intermediate_size": 11008, "vocab_size": 156032}
+        config = Qwen2AudioConfig(text_config=text, audio_token_index=151646)
         with torch.device("cuda"):
             torch.set_default_dtype(torch.bfloat16)
             built = Qwen2AudioForConditionalGeneration(config)
@@ -127,8 +129,10 @@ def transformer_lens(
         from transformer_lens.model_bridge import TransformerBridge
     except ImportError:
         return {}
+    words = Tokenizer(models.WordLevel({f"w{index}": index for index in range(1000)}, unk_token="w0"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w1", eos_token="w2")
     bridge = TransformerBridge.boot_transformers(
-        "Qwen/Qwen2-Audio-7B-Instruct", hf_model=copy.deepcopy(net), tokenizer=None
+        "Qwen/Qwen2-Audio-7B-Instruct", hf_model=copy.deepcopy(net), tokenizer=tokenizer
     )
     keep = lambda name: name.endswith("hook_pattern")  # noqa: E731
     return {
@@ -150,8 +154,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*output_attentions.*")
     torch.set_num_threads(1)
     net = network(arguments.large)
+    plain_net = copy.deepcopy(net)  # this one nnsight never wraps
     model = ma.AudioLM(net)
-    plain_net = net if arguments.large else copy.deepcopy(net)
     for batch_size, positions in ((8, 850), (1, 8000)) if arguments.large else ((4, 600), (1, 2048)):
         batch = inputs(net, batch_size, positions)
         ways = {

@@ -13,10 +13,12 @@ from nnsight.intervention.tracer import InterleavingTracer
 from torch import Tensor, nn
 
 from mechaudio.models.adapter import Adapter, Stack
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.hearing import refuse_deaf_inputs
-from mechaudio.models.prompt import PromptBatch, as_batch
+from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.registry import adapter_for
 from mechaudio.trace.attention import BATCHED, PACKED, serving
+from mechaudio.trace.decoding import greedy
 from mechaudio.trace.exchange import Exchange
 from mechaudio.trace.order import explain
 from mechaudio.trace.sites import Site, SiteMap, attention_location
@@ -126,9 +128,7 @@ class AudioLM(NNsight):
     @property
     def device(self) -> torch.device:
         """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
-        embeddings = self._module.get_input_embeddings()
-        hook = getattr(embeddings, "_hf_hook", None)
-        return getattr(hook, "execution_device", None) or next(embeddings.parameters()).device
+        return input_device(self._module)
 
     def interleave(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the network with everything served, and leave nothing behind, whatever happens."""
@@ -193,7 +193,7 @@ def trace(
     tracer = partial(BatchTracer, batch=prompts)
     if max_new_tokens is None:
         return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
-    options = {"do_sample": False, "max_new_tokens": max_new_tokens, **options}
+    options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **options}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
 
 

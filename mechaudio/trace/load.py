@@ -96,4 +96,11 @@ def _processor(where: str, hub: dict[str, Any]) -> Any:
             stacklevel=3,
         )
         return None
-    return transformers.AutoProcessor.from_pretrained(where, **hub)
+    try:
+        return transformers.AutoProcessor.from_pretrained(where, **hub)
+    except ImportError as error:
+        raise ImportError(
+            f"the processor of {where!r} needs a package that is not installed: {error}. `pip install "
+            f"'mechaudio[omni]'` brings what "
+            "Qwen2.5-Omni's needs, `pip install 'mechaudio[voxtral]'` what Voxtral's does"
+        ) from error

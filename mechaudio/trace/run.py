@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechaudio.models.prompt import PromptBatch, as_batch
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.inputs import as_batch
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.trace.audio_lm import AudioLM
 from mechaudio.trace.cache import Cache
+from mechaudio.trace.decoding import greedy
 from mechaudio.trace.hook_points import HookPoint
 from mechaudio.trace.record import Intervention, hook_points, register_edits, register_keeps
 from mechaudio.trace.sites import ROOT
@@ -181,20 +183,16 @@ def generate(
         register_edits(model, prompts, interventions)
         register_keeps(model, prompts, points, cache_now)
         out = model.interleave(
-            model.network.generate, **prompts.inputs, max_new_tokens=max_new_tokens, **{**greedy(model), **options}
+            model.network.generate,
+            **prompts.inputs,
+            max_new_tokens=max_new_tokens,
+            **{**greedy(model.network), **options},
         )
     sequences = out if isinstance(out, Tensor) else out.sequences
     new = sequences[:, prompts.n_positions :]
     tokenizer = getattr(model.processor, "tokenizer", None)
     texts = () if tokenizer is None else tuple(tokenizer.decode(row, skip_special_tokens=True) for row in new.tolist())
     return Generation(new, texts, tuple(steps) if points else (), prompts, exchange.tower_calls)
-
-
-def greedy(model: AudioLM) -> dict[str, Any]:
-    """Options that make `generate` greedy whatever the checkpoint's own generation settings are."""
-    settings = getattr(model.network, "generation_config", None)
-    sampling = {name: None for name in ("temperature", "top_p", "top_k") if getattr(settings, name, None) is not None}
-    return {"do_sample": False, "num_beams": 1, **sampling}
 
 
 def _unembed_last_only(model: AudioLM) -> None:

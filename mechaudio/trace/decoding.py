@@ -1,0 +1,24 @@
+"""How tokens are chosen while generating: always the likeliest, so that a generation is a function of model and prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+#: Generation settings that would change which token is the likeliest, or draw it, and what switches them off.
+_PLAIN = {
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
+    "min_p": None,
+    "typical_p": None,
+    "repetition_penalty": 1.0,
+}
+
+
+def greedy(network: nn.Module) -> dict[str, Any]:
+    """Options that make `generate` take the likeliest token, whatever the checkpoint's own generation settings are."""
+    settings = getattr(network, "generation_config", None)
+    switched_off = {name: off for name, off in _PLAIN.items() if getattr(settings, name, None) is not None}
+    return {"do_sample": False, "num_beams": 1, **switched_off}
