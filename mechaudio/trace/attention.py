@@ -147,12 +147,7 @@ class Call:
 
     def allowed(
         self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int
-    ) -> Bool[
-        Tensor,
-        (
-            batch  # head row key
-        ),
-    ]:
+    ) -> Bool[Tensor, "batch #head row key"]:
         """Which keys each of these query rows may see."""
         keys = torch.arange(n_keys, device=rows.device)
         if self.windows is not None:
@@ -162,9 +157,8 @@ class Call:
         if self.mask is not None:
             if self.mask.dtype != torch.bool:
                 raise NotImplementedError(
-                    f"{type(self.module).__name__} was given an attention mask of {self.mask.dtype}; scores and "
-                    f"patterns can be read under "
-                    "boolean masks only. Please report the model."
+                    f"{type(self.module).__name__} was given an attention mask of {self.mask.dtype}; scores and patterns "
+                    "can be read under boolean masks only"
                 )
             index = rows[:, None, :, None]
             mask = self.mask.expand(rows.shape[0], *self.mask.shape[1:])
@@ -197,17 +191,15 @@ def _explicit(
     index = repeat(rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
     asked = query if whole else query.gather(2, index)
     allowed = call.allowed(rows, key.shape[2], query.shape[2])
+    blind = ~allowed.any(-1, keepdim=True)  # padding, which may see nothing and so sees nothing
 
     def clean_scores() -> Float[Tensor, "batch head row key"]:
-        return (asked @ rearrange(keys, "batch head k d -> batch head d k") * call.scaling).masked_fill(
-            ~allowed, -torch.inf
-        )
+        products = asked @ rearrange(keys, "batch head k d -> batch head d k")
+        return (products * call.scaling).masked_fill(~allowed, -torch.inf)
 
     def weigh(scores: Float[Tensor, "batch head row key"]) -> Float[Tensor, "batch head row key"]:
         weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
-        return weights.masked_fill(
-            ~allowed.any(-1, keepdim=True), 0.0
-        )  # a row that may see nothing, padding, sees nothing
+        return weights.masked_fill(blind, 0.0)
 
     scores, edited = clean_scores(), False
     if wants_scores:

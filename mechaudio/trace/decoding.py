@@ -1,4 +1,4 @@
-"""How tokens are chosen while generating: always the likeliest, so that a generation is a function of model and prompt."""
+"""How tokens are chosen while generating: always the likeliest, so that the same prompt gives the same text."""
 
 from __future__ import annotations
 
