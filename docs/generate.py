@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS
-from mechaudio.trace.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
+from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
 
 HERE = Path(__file__).parent
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from mechaudio.models.prompt import prompt
     from mechaudio.question import Answer, AudioQuestion
     from mechaudio.results import Result
-    from mechaudio.trace.audio_lm import AudioLM, trace
-    from mechaudio.trace.hook_points import HookPoint
-    from mechaudio.trace.load import load
-    from mechaudio.trace.record import Edit
-    from mechaudio.trace.run import answer, generate, run
+    from mechaudio.tracing.audio_lm import AudioLM, trace
+    from mechaudio.tracing.hook_points import HookPoint
+    from mechaudio.tracing.load import load
+    from mechaudio.tracing.record import Edit
+    from mechaudio.tracing.run import answer, generate, run
 
 __version__ = "0.1.0"
 
@@ -33,18 +33,18 @@ _HOME = {
     "AnnotatedClip": "mechaudio.audio.events",
     "Answer": "mechaudio.question",
     "AudioClip": "mechaudio.audio.clip",
-    "AudioLM": "mechaudio.trace.audio_lm",
+    "AudioLM": "mechaudio.tracing.audio_lm",
     "AudioQuestion": "mechaudio.question",
-    "Edit": "mechaudio.trace.record",
+    "Edit": "mechaudio.tracing.record",
     "Event": "mechaudio.audio.events",
-    "HookPoint": "mechaudio.trace.hook_points",
+    "HookPoint": "mechaudio.tracing.hook_points",
     "Result": "mechaudio.results",
-    "answer": "mechaudio.trace.run",
-    "generate": "mechaudio.trace.run",
-    "load": "mechaudio.trace.load",
+    "answer": "mechaudio.tracing.run",
+    "generate": "mechaudio.tracing.run",
+    "load": "mechaudio.tracing.load",
     "prompt": "mechaudio.models.prompt",
-    "run": "mechaudio.trace.run",
-    "trace": "mechaudio.trace.audio_lm",
+    "run": "mechaudio.tracing.run",
+    "trace": "mechaudio.tracing.audio_lm",
 }
 _ROOMS = ("analyses", "audio", "data", "experiments", "report", "viz")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluate import Evaluation
     from mechaudio.question import AudioQuestion
-    from mechaudio.trace.audio_lm import AudioLM
+    from mechaudio.tracing.audio_lm import AudioLM
 
 CONDITIONS = ("audio", "caption", "audio+caption", "silence")
 DATA = ("soundscapes",)
@@ -162,7 +162,7 @@ def _question(arguments: argparse.Namespace) -> "AudioQuestion":
 
 
 def _opened(name: str) -> "AudioLM":
-    from mechaudio.trace.load import load
+    from mechaudio.tracing.load import load
 
     _quiet()
     try:

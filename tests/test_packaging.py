@@ -83,7 +83,7 @@ def test_every_room_stands_under_the_import_contracts():
     torch_free = {f"mechaudio.{room}" for room in ("audio", "question", "results", "metrics", "temporal")}
     assert sorted(rooms - set(re.findall(r"mechaudio\.\w+", " ".join(layers["layers"])))) == []
     assert sorted((rooms & torch_free) - set(without_torch["source_modules"])) == []
-    assert sorted(rooms - {"mechaudio.trace"} - set(without_nnsight["source_modules"])) == []
+    assert sorted(rooms - {"mechaudio.tracing"} - set(without_nnsight["source_modules"])) == []
 
 
 def test_the_newest_entry_of_the_changelog_is_the_installed_version():

@@ -19,11 +19,11 @@ from jaxtyping import Float
 from mechaudio.analyses.audio_attention import roles_of
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.results import Provenance, Result
-from mechaudio.trace.hook_points import HookPoint
-from mechaudio.trace.run import run
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
-    from mechaudio.trace.audio_lm import AudioLM
+    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

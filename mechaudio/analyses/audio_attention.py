@@ -19,11 +19,11 @@ from jaxtyping import Float, Int
 from mechaudio.audio.events import Event
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.results import Provenance, Result
-from mechaudio.trace.hook_points import HookPoint
-from mechaudio.trace.run import run
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
-    from mechaudio.trace.audio_lm import AudioLM
+    from mechaudio.tracing.audio_lm import AudioLM
 
 #: Roles of tokens, in the order of figures and tables; together they cover a prompt, each position once.
 ROLES = ("audio", "caption", "question", "choices", "template", "text")

@@ -3,8 +3,8 @@
 Every class is a small recipe with a few drawn parameters (pitch, rate, phase), so that no two examples are alike while
 every example is told apart from the other classes by ear and in a spectrogram.
 
-Conventions: durations in seconds, frequencies in hertz, 16 kHz, float32, root mean square `REFERENCE_RMS`; the same label,
-duration and seed give the same samples. numpy alone.
+Conventions: durations in seconds, frequencies in hertz, 16 kHz, float32, root mean square `REFERENCE_RMS`; the same
+label, duration and seed give the same samples. numpy alone.
 """
 
 from collections.abc import Callable

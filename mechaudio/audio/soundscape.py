@@ -4,9 +4,9 @@ A scene is a list of events, a length and a seed. `render` places events that yo
 `soundscape` does both and adds a caption.
 
 Conventions: seconds from the start of the clip; 16 kHz mono; levels in dB relative to a root mean square of
-`sounds.REFERENCE_RMS`; events may overlap and fade in and out over 10 ms. The sound and the level of an event depend on the
-seed, its label and how many earlier events in the list share the label, and on nothing else: moving an event in time, or
-adding and removing others, leaves it as it was. A mixture that would clip is turned down as a whole.
+`sounds.REFERENCE_RMS`; events may overlap and fade in and out over 10 ms. The sound and the level of an event depend on
+the seed, its label and how many earlier events in the list share the label, and on nothing else: moving an event in
+time, or adding and removing others, leaves it as it was. A mixture that would clip is turned down as a whole.
 """
 
 import math
@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
+
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import AnnotatedClip, Event
-
 from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE, background, synthesize
 
 __all__ = ["CLASSES", "SAMPLE_RATE", "describe", "draw_events", "render", "soundscape", "synthesize"]
@@ -67,7 +67,8 @@ def render(
 
     Raises:
         KeyError: for a label that is no class.
-        ValueError: for an event that ends after the clip, a range that is none, or as many `gains` as there are not events.
+        ValueError: for an event that ends after the clip, a range that is none, or as many `gains` as there are not
+            events.
     """
     events = tuple(events)
     _check_range("gain", gain)
@@ -112,7 +113,8 @@ def draw_events(
         duration: length of the clip in seconds.
         n_events: how many, at most one per label.
         labels: the classes to draw from, each as likely and with the same times.
-        lengths: shortest and longest event in seconds (drawn evenly in the logarithm); the longest is cut to 95 % of the clip.
+        lengths: shortest and longest event in seconds (drawn evenly in the logarithm); the longest is cut to 95 % of
+            the clip.
 
     Returns:
         Events sorted by onset, times in whole hundredths of a second.

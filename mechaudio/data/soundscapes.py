@@ -1,12 +1,12 @@
 """Fresh multiple-choice questions about synthetic soundscapes, for the shipped model.
 
-Each question asks for the event with the earliest onset, the latest offset or the longest duration. Its right answer leads
-every other event of the clip by a margin, in the clip and in the caption's rounded times alike, so a complete caption always
-suffices. Classes have no habits here (every class is as likely to be long or late as any other): nothing can be answered from
-the text alone.
+Each question asks for the event with the earliest onset, the latest offset or the longest duration. Its right answer
+leads every other event of the clip by a margin, in the clip and in the caption's rounded times alike, so a complete
+caption always suffices. Classes have no habits here (every class is as likely to be long or late as any other): nothing
+can be answered from the text alone.
 
-Conventions: seconds; question `i` of a seed depends on the seed, `i` and the settings, not on how many are asked for. A question
-carries its 10 s of sound (0.64 MB): for very many, make them one by one with `question`.
+Conventions: seconds; question `i` of a seed depends on the seed, `i` and the settings, not on how many are asked for. A
+question carries its 10 s of sound (0.64 MB): for very many, make them one by one with `question`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,8 +59,8 @@ def _scene(
         if _clear_winner(events, task, margin) is not None:
             return events
     raise ValueError(
-        f"no scene of {low} to {high} events in {duration:.1f} s has a {task} with a margin of {margin} s after {_TRIES} tries: "
-        "ask for a smaller margin, fewer events or a longer clip"
+        f"no scene of {low} to {high} events in {duration:.1f} s has a {task} with a margin of {margin} s after "
+        f"{_TRIES} tries: ask for a smaller margin, fewer events or a longer clip"
     )
 
 
@@ -166,7 +166,8 @@ def questions(
         margin: by how many seconds the right answer leads every other event of the clip.
         gain: lowest and highest level of an event in dB.
         noise: lowest and highest level of the background in dB, or None for none.
-        paraphrase: which wording of `temporal_phrases.PHRASES`; 0 is the canonical one, "random" draws one per question.
+        paraphrase: which wording of `temporal_phrases.PHRASES`; 0 is the canonical one, "random" draws one per
+            question.
         conflict: captions contradict the clip: the events trade their times, `answer` is what the clip says and
             `meta["caption_answer"]` what the caption says, another of the choices.
 
@@ -174,7 +175,8 @@ def questions(
         Questions with the clip, the complete caption, the clip's events and `meta["task"]`, `meta["keyword"]`.
 
     Raises:
-        ValueError: for an unknown task, a number of choices or a paraphrase that does not exist, or a margin that cannot be had.
+        ValueError: for an unknown task, a number of choices or a paraphrase that does not exist, or a margin that
+            cannot be had.
     """
     return [
         question(

@@ -1,6 +1,7 @@
 """The wording of the three temporal questions that the shipped model was trained on.
 
-Plain text, without imports, so that training and benchmark share one table. The first phrase of a task is its canonical one.
+Plain text, without imports, so that training and benchmark share one table. The first phrase of a task is its canonical
+one.
 """
 
 TASKS: tuple[str, ...] = ("earliest_onset", "latest_offset", "longest_duration")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
-from mechaudio.trace.run import answer
+from mechaudio.tracing.run import answer
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result
-from mechaudio.trace.run import answer
+from mechaudio.tracing.run import answer
 
 SAMPLE_RATE = 16_000
 

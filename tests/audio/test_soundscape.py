@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from mechaudio.audio.events import Event
-from mechaudio.audio.soundscape import describe, draw_events, half_second, render, soundscape
 from mechaudio.audio.sounds import CLASSES, REFERENCE_RMS, SAMPLE_RATE, background, synthesize
+from mechaudio.audio.soundscape import describe, draw_events, half_second, render, soundscape
 
 QUIET = {"noise": None, "gain": (0.0, 0.0)}
 
@@ -70,7 +70,9 @@ def test_gains_are_decibels_and_overlapping_events_add():
     loud = render([Event("hum", 0.0, 1.0)], 1.0, seed=2, gains=[0.0], noise=None).waveform
     soft = render([Event("hum", 0.0, 1.0)], 1.0, seed=2, gains=[-20.0], noise=None).waveform
     hiss = render([Event("hiss", 0.0, 1.0)], 1.0, seed=2, gains=[-6.0], noise=None).waveform
-    both = render([Event("hum", 0.0, 1.0), Event("hiss", 0.0, 1.0)], 1.0, seed=2, gains=[0.0, -6.0], noise=None).waveform
+    both = render(
+        [Event("hum", 0.0, 1.0), Event("hiss", 0.0, 1.0)], 1.0, seed=2, gains=[0.0, -6.0], noise=None
+    ).waveform
     np.testing.assert_allclose(loud, 10 * soft, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(both, loud + hiss, atol=1e-6)
 

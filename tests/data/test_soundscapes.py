@@ -17,7 +17,12 @@ def asked():
 
 
 def test_tasks_take_turns_and_say_their_keyword(asked):
-    assert [q.meta["task"] for q in asked[:4]] == ["earliest_onset", "latest_offset", "longest_duration", "earliest_onset"]
+    assert [q.meta["task"] for q in asked[:4]] == [
+        "earliest_onset",
+        "latest_offset",
+        "longest_duration",
+        "earliest_onset",
+    ]
     for q in asked:
         assert q.text == PHRASES[q.meta["task"]][0]
         assert q.text.split().count(q.meta["keyword"]) == 1
@@ -95,7 +100,10 @@ def test_every_phrase_holds_its_keyword_once():
         ({"tasks": ("loudest",)}, "no temporal task 'loudest'; there are earliest_onset"),
         ({"n_choices": 1}, "n_choices must be 2 to 12, the number of classes, got 1"),
         ({"paraphrase": 9}, "paraphrase must be 0 to 5 or 'random', got 9"),
-        ({"duration": 2.0, "margin": 1.9}, "no scene of 2 to 2 events in 2.0 s has a earliest_onset with a margin of 1.9"),
+        (
+            {"duration": 2.0, "margin": 1.9},
+            "no scene of 2 to 2 events in 2.0 s has a earliest_onset with a margin of 1.9",
+        ),
     ],
 )
 def test_questions_that_cannot_be_had_are_refused(settings, message):

@@ -4,7 +4,7 @@ import pytest
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.evaluate import Score, evaluate
 from mechaudio.question import AudioQuestion
-from mechaudio.trace.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 from tests.families import network, noise, processor
 
 

@@ -6,7 +6,7 @@ from mechaudio.audio.events import Event
 from mechaudio.experiments.listen import Listening, listen
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
-from mechaudio.trace.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 from tests.families import network, noise, processor
 
 

@@ -1,7 +1,7 @@
 """The tiny network's configuration, and its forward pass written out for packed training rows.
 
-The network is the library's `Qwen2AudioForConditionalGeneration`. `packed_logits` computes the same numbers from the same
-parameters, but takes any mask and any positions per row and compiles without graph breaks.
+The network is the library's `Qwen2AudioForConditionalGeneration`. `packed_logits` computes the same numbers from the
+same parameters, but takes any mask and any positions per row and compiles without graph breaks.
 """
 
 import math
@@ -64,7 +64,10 @@ def _sinusoids(length: int, width: int) -> Float[Tensor, "length width"]:
 
 
 def build_network(seed: int) -> Qwen2AudioForConditionalGeneration:
-    """An untrained network. The encoder's position table, random and frozen in the library, starts as sinusoids and learns."""
+    """An untrained network.
+
+    The encoder's position table, random and frozen in the library, starts as sinusoids and learns.
+    """
     torch.manual_seed(seed)
     network = Qwen2AudioForConditionalGeneration(build_config())
     positions = network.model.audio_tower.embed_positions

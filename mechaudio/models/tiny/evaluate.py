@@ -1,7 +1,7 @@
-"""How the tiny model behaves: `python -m mechaudio.models.tiny.evaluate`, on a CPU, through the transformers library alone.
+"""How the tiny model behaves: `python -m mechaudio.models.tiny.evaluate`.
 
-Questions come from `mechaudio.data.soundscapes` with seeds that training never uses. Every share stands with its Wilson 95 % interval
-and the number of questions. The output is Markdown, as in docs/tiny_model.md.
+On a CPU, through the transformers library alone. Questions come from `mechaudio.data.soundscapes` with seeds that training never uses. Every share stands with its Wilson
+95 % interval and the number of questions. The output is Markdown, as in docs/tiny_model.md.
 """
 
 import argparse
@@ -186,7 +186,7 @@ def by_setting(model: TinyModel, n: int, seed: int) -> Iterator[str]:
         ("noise -12 to -3 dB", {"noise": (-12.0, -3.0)}),
         ("noise -3 to 3 dB", {"noise": (-3.0, 3.0)}),
         ("margin 2 s", {"margin": 2.0}),
-    ]  # fmt: skip
+    ]
     for number, (name, setting) in enumerate(settings):
         asked = questions(n, seed + number, **setting)
         yield _row(name, _right(model.choices(asked, "audio"), asked), _right(model.choices(asked, "silence"), asked))

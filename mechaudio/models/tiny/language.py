@@ -1,7 +1,7 @@
 """What the tiny model reads and writes: a word-level vocabulary, the tokenizer and processor around it, the prompt.
 
-White space separates words and is dropped, so prompts may break lines where they like. Words outside `VOCABULARY` become
-`<unk>`. The prompt is the stock Qwen2-Audio chat template; the user's turn is the audio followed by
+White space separates words and is dropped, so prompts may break lines where they like. Words outside `VOCABULARY`
+become `<unk>`. The prompt is the stock Qwen2-Audio chat template; the user's turn is the audio followed by
 
     Caption: hum from 0.5 to 4.0, siren from 3.5 to 9.0.        (where there is a caption)
     Which sound event has the earliest onset?

@@ -1,7 +1,7 @@
 """Multiple-choice questions about a batch of scenes: which classes are offered, which letter is right.
 
-Tasks are numbered in the order of `temporal_phrases.TASKS`. Options are drawn from the events of the clip first; sometimes one
-is a class that the clip lacks, as where the clip has too few events.
+Tasks are numbered in the order of `temporal_phrases.TASKS`. Options are drawn from the events of the clip first;
+sometimes one is a class that the clip lacks, as where the clip has too few events.
 """
 
 from dataclasses import dataclass
@@ -69,11 +69,15 @@ def draw_choices(
 ) -> Choices:
     """Options and the right letter.
 
-    In half of the rows the clip's own extreme is surely among the options; elsewhere the right one is the most extreme of those
-    offered. `benchmark`: four options, the clip's extreme among them and ahead of every event of the clip by a second.
+    In half of the rows the clip's own extreme is surely among the options; elsewhere the right one is the most extreme
+    of those offered. `benchmark`: four options, the clip's extreme among them and ahead of every event of the clip by a
+    second.
     """
     device, batch = task.device, len(task)
-    rand = lambda *shape: torch.rand(*shape, generator=generator, device=device)  # noqa: E731
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=device)
+
     merit = _merit(scenes, task)
     extreme, ahead = _best(merit)
     count = torch.multinomial(on_device(OPTION_COUNTS, device).expand(batch, -1), 1, generator=generator)[:, 0]

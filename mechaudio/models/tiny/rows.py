@@ -1,15 +1,17 @@
 """Packed training rows: one clip, many questions about it, one pass.
 
-A row is the shared prefix (system turn, audio) followed by independent blocks, each the rest of one prompt with its answer. A mask
-keeps blocks from seeing each other and positions restart after the prefix, so that every block is exactly what the chat template
-yields for its question alone. Unused places hold PAD: hidden from all, and skipped in the count of positions.
+A row is the shared prefix (system turn, audio) followed by independent blocks, each the rest of one prompt with its
+answer. A mask keeps blocks from seeing each other and positions restart after the prefix, so that every block is
+exactly what the chat template yields for its question alone. Unused places hold PAD: hidden from all, and skipped in
+the count of positions.
 
-Which positions of a block may look at the audio is drawn per clip, with the odds given (`HEARERS`). Trained without such masks the
-option tokens do all the listening and the last token none.
+Which positions of a block may look at the audio is drawn per clip, with the odds given (`HEARERS`). Trained without
+such masks the option tokens do all the listening and the last token none.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import torch
@@ -46,8 +48,8 @@ WIDTHS = {
 KINDS = tuple(WIDTHS)
 BLOCKS = ("audio",) * 6 + ("caption",) * 2 + ("audio+caption", "describe") + ("time",) * 4
 HEARERS = ("last", "tail", "keyword", "all", "others")
-"""Who hears the clip: the last prompt token; the last three (the answer header); these and the keyword; every position; every
-position but the last."""
+"""Who hears the clip: the last prompt token; the last three (the answer header); these and the keyword; every position;
+every position but the last."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,15 @@ class Rows:
     """Per block: task, letter, clear (and told, the letter by the caption, where captions contradict)."""
 
 
+def time_token(time: Float[Tensor, "..."]) -> Int[Tensor, "..."]:
+    """The token of a time in seconds, to the half second."""
+    return FIRST_TIME + half_seconds(time).clamp(0, 2 * language.MAX_SECONDS)
+
+
+def _padded(token_ids: list[int], width: int) -> list[int]:
+    return [PAD] * (width - len(token_ids)) + token_ids
+
+
 def caption_tokens(scenes: Scenes, generator: torch.Generator, *, complete: bool) -> Int[Tensor, "batch 36"]:
     """Six tokens per event in onset order; unless `complete`, three captions in ten leave out some of the events."""
     batch, device = scenes.onset.shape[0], scenes.onset.device
@@ -90,11 +101,11 @@ def caption_tokens(scenes: Scenes, generator: torch.Generator, *, complete: bool
     order = scenes.onset.masked_fill(~keep, 99.0).argsort(1)
     keep = keep.gather(1, order)
     more = pad(keep[:, 1:], (0, 1), value=False)
-    time = lambda at: FIRST_TIME + half_seconds(at.gather(1, order)).clamp(0, 20)  # noqa: E731
-    word = lambda text: torch.full_like(order, VOCABULARY[text])  # noqa: E731
-    columns = [FIRST_CLASS + scenes.labels.gather(1, order), word("from"), time(scenes.onset), word("to"), time(scenes.offset),
-               torch.where(more, VOCABULARY[","], VOCABULARY["."])]  # fmt: skip
-    return torch.stack(columns, -1).masked_fill(~keep[..., None], PAD).flatten(1)
+    onset, offset = (time_token(time.gather(1, order)) for time in (scenes.onset, scenes.offset))
+    begin, until = (torch.full_like(order, VOCABULARY[word]) for word in ("from", "to"))
+    stop = torch.where(more, VOCABULARY[","], VOCABULARY["."])
+    words = [FIRST_CLASS + scenes.labels.gather(1, order), begin, onset, until, offset, stop]
+    return torch.stack(words, -1).masked_fill(~keep[..., None], PAD).flatten(1)
 
 
 class RowBuilder:
@@ -102,13 +113,12 @@ class RowBuilder:
 
     def __init__(self, plan: Layout, device: str) -> None:
         self.plan = plan
-        fixed = lambda text_ids: torch.tensor(text_ids, device=device)  # noqa: E731
-        right = lambda found, width: [PAD] * (width - len(found)) + found  # noqa: E731
-        phrase = lambda text: right(ids(text), PHRASE_WIDTH)  # noqa: E731
-        width = max(len(PHRASES[task]) for task in TASKS)
-        self._phrases = fixed([[phrase(p) for p in PHRASES[task]][:width] for task in TASKS])
-        self._everyday = fixed([[phrase(p) for p in EVERYDAY_PHRASES[task]] for task in TASKS])
-        self._describe = fixed([right(ids(p), DESCRIBE_WIDTH) for p in language.DESCRIBE_PHRASES])
+        fixed = partial(torch.tensor, device=device)
+        self._phrases, self._everyday = (
+            fixed([[_padded(ids(phrase), PHRASE_WIDTH) for phrase in table[task]] for task in TASKS])
+            for table in (PHRASES, EVERYDAY_PHRASES)
+        )
+        self._describe = fixed([_padded(ids(p), DESCRIBE_WIDTH) for p in language.DESCRIBE_PHRASES])
         self._time = fixed([ids(p.format("hum")) for p in language.TIME_PHRASES])
         self._time_hole = fixed([ids(p.format("hum")).index(VOCABULARY["hum"]) for p in language.TIME_PHRASES])
         self._prefix = fixed(SYSTEM + HEADER + [language.AUDIO] * language.MAX_AUDIO_TOKENS + FOOTER)
@@ -276,12 +286,11 @@ class RowBuilder:
         form = torch.multinomial(odds, 1, generator=generator)[:, 0]
         event = (torch.rand(batch, generator=generator, device=device) * scenes.count).long()[:, None]
         there = torch.rand(batch, generator=generator, device=device) < 0.5
-        of_event = lambda values: values.gather(1, event)[:, 0]  # noqa: E731
-        onset, offset = of_event(scenes.onset), of_event(scenes.offset)
+        onset, offset, sounding = (part.gather(1, event)[:, 0] for part in (scenes.onset, scenes.offset, scenes.labels))
         absent = scenes.labels[:, MAX_EVENTS]
-        label = torch.where((form == 3) & ~there, absent, of_event(scenes.labels))
+        label = torch.where((form == 3) & ~there, absent, sounding)
         question = self._time[form].scatter(1, self._time_hole[form][:, None], (FIRST_CLASS + label)[:, None])
-        times = FIRST_TIME + half_seconds(torch.stack([onset, offset, offset - onset], 1)).clamp(0, 20)
+        times = time_token(torch.stack([onset, offset, offset - onset], 1))
         yes_no = torch.where(there & ~silent, VOCABULARY["yes"], VOCABULARY["no"])
         answer = torch.cat([times, yes_no[:, None]], 1).gather(1, form[:, None])[:, 0]
         known = ~silent | (form == 3)

@@ -2,10 +2,11 @@
 
 The sounds are those of `mechaudio.audio.sounds`, made once into a bank; a scene's event is a stretch of one of them.
 
-Training scenes may have *habits*: sirens tend to be long and late, clicks short, and so on. The benchmark has none. This is the
-prior from which the model guesses when it does not listen (docs/tiny_model.md).
+Training scenes may have *habits*: sirens tend to be long and late, clicks short, and so on. The benchmark has none.
+This is the prior from which the model guesses when it does not listen (docs/tiny_model.md).
 
-Conventions: seconds, 16 kHz, levels in dB as in `mechaudio.audio.soundscape`; a batch holds clips of 1 to 10 s, zeros after the end.
+Conventions: seconds, 16 kHz, levels in dB as in `mechaudio.audio.soundscape`; a batch holds clips of 1 to 10 s, zeros
+after the end.
 """
 
 import functools
@@ -29,10 +30,8 @@ EVENT_COUNTS = (0.04, 0.08, 0.14, 0.29, 0.27, 0.18)
 GAIN, NOISE, LEVEL = (-22.0, 0.0), (-30.0, -3.0), (-12.0, 0.0)
 
 DURATION_HABIT, ONSET_HABIT = 0.9, 1.5
-_LONG = {"hum": 1, "rumble": 1, "motor": 1, "siren": 0.7, "hiss": 0.5, "cricket": 0.3, "whistle": -0.3, "swoop": -0.5,
-         "pluck": -0.7, "chirp": -0.8, "beep": -1, "click": -1}  # fmt: skip
-_LATE = {"siren": 1, "swoop": 0.9, "pluck": 0.8, "click": 0.6, "whistle": 0.4, "hiss": 0.2, "beep": -0.2, "cricket": -0.4,
-         "motor": -0.6, "chirp": -0.8, "rumble": -0.9, "hum": -1}  # fmt: skip
+_LONG = dict(zip(CLASSES, (1, -0.3, 0.7, -1, -0.8, -0.5, 0.5, 1, 0.3, -1, 1, -0.7), strict=True))
+_LATE = dict(zip(CLASSES, (-1, 0.4, 1, -0.2, -0.8, 0.9, 0.2, -0.9, -0.4, 0.6, -0.6, 0.8), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +167,7 @@ def mix(
     background_factor: Float[Tensor, " batch"],
     length: Int[Tensor, " batch"],
 ) -> Float[Tensor, "batch samples"]:
-    """Events with 10 ms fades over a background, turned down where it would clip, zeros after the end. Times in samples."""
+    """Events with 10 ms fades over a background, turned down where it would clip; times in samples."""
     t = torch.arange(WINDOW, device=rows.device)[None]
     wave = backgrounds[background_rows].float() * background_factor[:, None]
     fade = SAMPLE_RATE / 100
@@ -236,6 +235,8 @@ def describe_law() -> dict[str, object]:
         "gain_db": list(GAIN),
         "noise_db": list(NOISE),
         "level_db": list(LEVEL),
-        "habits": {"log_duration": {k: round(DURATION_HABIT * v, 3) for k, v in _LONG.items()},
-                   "onset_power": {k: round(math.exp(-ONSET_HABIT * v), 3) for k, v in _LATE.items()}},
-    }  # fmt: skip
+        "habits": {
+            "log_duration": {k: round(DURATION_HABIT * v, 3) for k, v in _LONG.items()},
+            "onset_power": {k: round(math.exp(-ONSET_HABIT * v), 3) for k, v in _LATE.items()},
+        },
+    }

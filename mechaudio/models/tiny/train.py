@@ -1,13 +1,14 @@
 """Train the tiny model: `python -m mechaudio.models.tiny.train --out FOLDER`, on one GPU (minutes) or a CPU (days).
 
-A fixed number of steps, cosine schedule, everything drawn from `--seed`. Three stages: questions from captions alone (and an aid:
-detecting events in the audio tokens), from `HEAR_FROM` on questions about the sound, from `BOTH_FROM` on questions with caption
-and sound, and from `ALL_HEAR_FROM` on every position of a question may look at the audio, not only the last ones. Half of the
-audio-only answers are given as if the clip had not been heard (`Settings.unheard`), so that the model hedges between what it hears
-and what is usual; some captions beside a clip tell of another clip, and are right (`Settings.mismatched`).
+A fixed number of steps, cosine schedule, everything drawn from `--seed`. Three stages: questions from captions alone
+(and an aid: detecting events in the audio tokens), from `HEAR_FROM` on questions about the sound, from `BOTH_FROM` on
+questions with caption and sound, and from `ALL_HEAR_FROM` on every position of a question may look at the audio, not
+only the last ones. Half of the audio-only answers are given as if the clip had not been heard (`Settings.unheard`), so
+that the model hedges between what it hears and what is usual; some captions beside a clip tell of another clip, and are
+right (`Settings.mismatched`).
 
-The folder written is an ordinary Hugging Face folder with `training.json` beside the weights. GPU arithmetic is not bit-for-bit
-repeatable: the same command gives a model of the same kind, not the same bytes.
+The folder written is an ordinary Hugging Face folder with `training.json` beside the weights. GPU arithmetic is not
+bit-for-bit repeatable: the same command gives a model of the same kind, not the same bytes.
 """
 
 import argparse
@@ -105,12 +106,15 @@ class Trainer:
         """A training batch: scenes with habits, questions and captions of which some are not about them."""
         drawn = scenes.draw_scenes(self.settings.batch, generator, habits=1.0)
         wave = scenes.render(drawn, self.bank, generator, self.mixer)
-        chance = lambda share: torch.rand(len(wave), generator=generator, device=self.device) < share  # noqa: E731
-        silent = chance(SILENT)
+        s = self.settings
+        silent, unheard, mismatched = (
+            torch.rand(s.batch, generator=generator, device=self.device) < share
+            for share in (SILENT, s.unheard, s.mismatched)
+        )
         subjects = {
-            "audio": scenes.as_usual(drawn, chance(self.settings.unheard), generator),
+            "audio": scenes.as_usual(drawn, unheard, generator),
             "caption": scenes.draw_scenes(self.settings.batch, generator, habits=0.5),
-            "audio+caption": scenes.as_usual(drawn, chance(self.settings.mismatched), generator),
+            "audio+caption": scenes.as_usual(drawn, mismatched, generator),
         }
         hearers = FEW_HEAR if progress < ALL_HEAR_FROM else ALL_HEAR
         made = self.builder.build(drawn, generator, silent=silent, hearers=hearers, subjects=subjects)
@@ -133,9 +137,16 @@ class Trainer:
         return out.float(), audio
 
     def _loss(
-        self, mel: Tensor, heard: Tensor, ids: Tensor, hears: Tensor, audio_tokens: Tensor, targets: Tensor, detection: Tensor,
+        self,
+        mel: Tensor,
+        heard: Tensor,
+        ids: Tensor,
+        hears: Tensor,
+        audio_tokens: Tensor,
+        targets: Tensor,
+        detection: Tensor,
         weights: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         logits, audio = self.logits(mel, heard, ids, hears, audio_tokens)
         entropy = functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED
@@ -165,9 +176,15 @@ class Trainer:
             batch = self.batch(generator, step / s.steps)
             made = batch.rows
             loss, parts = self.loss(
-                batch.mel, batch.heard_frames, made.ids, made.hears, batch.scenes.audio_tokens, made.targets, batch.detection,
+                batch.mel,
+                batch.heard_frames,
+                made.ids,
+                made.hears,
+                batch.scenes.audio_tokens,
+                made.targets,
+                batch.detection,
                 loss_weights(step / s.steps, self.device),
-            )  # fmt: skip
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -223,7 +240,7 @@ class Trainer:
 
 
 def export(network: nn.Module, folder: Path, record: dict[str, object]) -> None:
-    """Write the network (fp16) as a Hugging Face folder that opens in fp32, with `record` in it and in the weights' metadata."""
+    """Write a Hugging Face folder: fp16 weights that open in fp32, `record` beside them and in their metadata."""
     folder.mkdir(parents=True, exist_ok=True)
     network.half().save_pretrained(folder)
     language.build_processor().save_pretrained(folder)

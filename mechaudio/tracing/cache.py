@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from mechaudio.trace.hook_points import parse
+from mechaudio.tracing.hook_points import parse
 
 Key = tuple[str, int | None]
 

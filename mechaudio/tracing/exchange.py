@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from nnsight.intervention.interleaver import EarlyStopException, Interleaver, Mediator
 from torch import Tensor
 
-from mechaudio.trace.sites import ROOT, Site
+from mechaudio.tracing.sites import ROOT, Site
 
 
 @dataclass(frozen=True)

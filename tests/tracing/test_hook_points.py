@@ -2,7 +2,7 @@
 
 import pytest
 
-from mechaudio.trace.hook_points import (
+from mechaudio.tracing.hook_points import (
     LAYER_POINTS,
     MEANINGS,
     MODEL_POINTS,

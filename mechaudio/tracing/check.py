@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from mechaudio.models.probe import probe_inputs
-from mechaudio.trace.hook_points import HookPoint
-from mechaudio.trace.sites import Site
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
-    from mechaudio.trace.audio_lm import AudioLM
+    from mechaudio.tracing.audio_lm import AudioLM
 
 #: Read only, or not a tensor of its own.
 _NOT_EDITED = ("mass",)
@@ -34,7 +34,7 @@ def prove_hook_points(model: AudioLM) -> dict[str, float]:
     Raises:
         HookPointError: Overwriting a hook point changed nothing.
     """
-    from mechaudio.trace.audio_lm import HookPointError  # audio_lm proves itself with this module
+    from mechaudio.tracing.audio_lm import HookPointError  # audio_lm proves itself with this module
 
     inputs = probe_inputs(model.network, model.adapter)
     clean = last_logits(model, inputs)

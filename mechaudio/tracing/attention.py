@@ -31,7 +31,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from mechaudio.trace.exchange import Exchange, RowRequest
+from mechaudio.tracing.exchange import Exchange, RowRequest
 
 #: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the
 #: name says `flash`.
@@ -157,8 +157,8 @@ class Call:
         if self.mask is not None:
             if self.mask.dtype != torch.bool:
                 raise NotImplementedError(
-                    f"{type(self.module).__name__} was given an attention mask of {self.mask.dtype}; scores and patterns "
-                    "can be read under boolean masks only"
+                    f"{type(self.module).__name__} was given an attention mask of {self.mask.dtype}; scores and "
+                    "patterns can be read under boolean masks only"
                 )
             index = rows[:, None, :, None]
             mask = self.mask.expand(rows.shape[0], *self.mask.shape[1:])

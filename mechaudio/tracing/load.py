@@ -12,7 +12,7 @@ import transformers
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL
-from mechaudio.trace.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 #: Files of which a folder that holds a processor has at least one.
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")

@@ -9,12 +9,12 @@ import pytest
 import torch
 from nnsight.intervention.tracer import InterleavingTracer
 
-from mechaudio.trace.attention import _SERVED
-from mechaudio.trace.audio_lm import AudioLM, HookPointError, trace
-from mechaudio.trace.hook_points import HookPoint
-from mechaudio.trace.order import HookOrderError
-from mechaudio.trace.record import Edit
-from mechaudio.trace.run import answer, generate, run
+from mechaudio.tracing.attention import _SERVED
+from mechaudio.tracing.audio_lm import AudioLM, HookPointError, trace
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.order import HookOrderError
+from mechaudio.tracing.record import Edit
+from mechaudio.tracing.run import answer, generate, run
 from tests.families import FAMILIES, model_inputs, network
 
 

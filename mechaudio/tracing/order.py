@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nnsight.intervention.interleaver import OutOfOrderError
 
-from mechaudio.trace.exchange import Exchange
-from mechaudio.trace.hook_points import order_of
-from mechaudio.trace.sites import Site
+from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.hook_points import order_of
+from mechaudio.tracing.sites import Site
 
 
 class HookOrderError(OutOfOrderError):

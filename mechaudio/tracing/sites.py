@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mechaudio.models.adapter import Adapter, Stack
-from mechaudio.trace.hook_points import ATTENTION_POINTS, HookPoint, address
+from mechaudio.tracing.hook_points import ATTENTION_POINTS, HookPoint, address
 
 #: The name under which nnsight serves the network itself; every location starts with it.
 ROOT = "model"

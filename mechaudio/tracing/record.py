@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechaudio.trace.cache import Cache
-from mechaudio.trace.hook_points import HookPoint
-from mechaudio.trace.rows import request, row_positions
-from mechaudio.trace.sites import Site
+from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.rows import request, row_positions
+from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
     from mechaudio.models.prompt import PromptBatch
-    from mechaudio.trace.audio_lm import AudioLM
+    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True)

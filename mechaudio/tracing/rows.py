@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mechaudio.trace.exchange import Exchange, RowRequest
-from mechaudio.trace.hook_points import Rows
-from mechaudio.trace.sites import Site
+from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.hook_points import Rows
+from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
     from mechaudio.models.prompt import PromptBatch

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from mechaudio.trace.audio_lm import AudioLM, trace
-from mechaudio.trace.hook_points import LAYER_POINTS, HookPoint
-from mechaudio.trace.record import Edit
-from mechaudio.trace.run import generate, run
+from mechaudio.tracing.audio_lm import AudioLM, trace
+from mechaudio.tracing.hook_points import LAYER_POINTS, HookPoint
+from mechaudio.tracing.record import Edit
+from mechaudio.tracing.run import generate, run
 from tests.families import FAMILIES, model_inputs, network
 from tests.reference.plain_forward import plain_values
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from mechaudio.trace.exchange import Exchange
-from mechaudio.trace.hook_points import ATTENTION_POINTS, LAYER_POINTS, ROW_POINTS, Rows
-from mechaudio.trace.rows import request
-from mechaudio.trace.sites import Site
+from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, ROW_POINTS, Rows
+from mechaudio.tracing.rows import request
+from mechaudio.tracing.sites import Site
 
 
 class HookSite:

@@ -13,12 +13,12 @@ from torch import Tensor
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.inputs import as_batch
 from mechaudio.question import Answer, AudioQuestion
-from mechaudio.trace.audio_lm import AudioLM
-from mechaudio.trace.cache import Cache
-from mechaudio.trace.decoding import greedy
-from mechaudio.trace.hook_points import HookPoint
-from mechaudio.trace.record import Intervention, hook_points, register_edits, register_keeps
-from mechaudio.trace.sites import ROOT
+from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.decoding import greedy
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.record import Intervention, hook_points, register_edits, register_keeps
+from mechaudio.tracing.sites import ROOT
 
 Inputs = PromptBatch | Mapping[str, Tensor]
 

@@ -17,12 +17,12 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.hearing import refuse_deaf_inputs
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.registry import adapter_for
-from mechaudio.trace.attention import BATCHED, PACKED, serving
-from mechaudio.trace.decoding import greedy
-from mechaudio.trace.exchange import Exchange
-from mechaudio.trace.order import explain
-from mechaudio.trace.sites import Site, SiteMap, attention_location
-from mechaudio.trace.views import Block, Blocks, HookSite
+from mechaudio.tracing.attention import BATCHED, PACKED, serving
+from mechaudio.tracing.decoding import greedy
+from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.order import explain
+from mechaudio.tracing.sites import Site, SiteMap, attention_location
+from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
 class AudioLM(NNsight):
@@ -77,7 +77,7 @@ class AudioLM(NNsight):
         self._served = [*_attention_modules(network, decoder), *_attention_modules(network, encoder)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         if prove:
-            from mechaudio.trace.check import prove_hook_points  # it runs the model that is being opened here
+            from mechaudio.tracing.check import prove_hook_points  # it runs the model that is being opened here
 
             prove_hook_points(self)
 
