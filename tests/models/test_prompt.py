@@ -472,3 +472,13 @@ def test_another_format_reaches_the_prompt(model):
     batch = prompt(model, [asked()], layout=layout)
     assert words(model, batch, "choices").strip() == "(A) dog\n(B) rain"
     assert "Answer with the letter." in words(model, batch, "template")
+
+
+def test_words_that_the_model_has_no_token_for_are_named():
+    model = ma.load("tiny", prove=False)
+    clip = ma.AudioClip(noise(2.0), 16_000)
+    question = ma.AudioQuestion(
+        audio=clip, text="Which sound has the earliest onset?", choices=("hum", "dog", "violin")
+    )
+    with pytest.warns(UserWarning, match=r"no token for \['dog', 'violin'\] and reads '<unk>' instead"):
+        ma.prompt(model, [question])
