@@ -100,7 +100,9 @@ def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsy
 
     out = tmp_path / "out"
     assert main(["listen", str(clip), *ASK, "--out", str(out)]) == 0
-    said = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    assert said.err == ""
+    said = said.out.splitlines()
     assert said[-1] == str(out / "index.html")
     assert len([line for line in said if line.startswith("→")]) == 1
     page = (out / "index.html").read_text(encoding="utf-8")
@@ -109,6 +111,20 @@ def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsy
     kept = Result.load(out / "results")
     assert kept.choices == ("siren", "hum")
     assert kept.probabilities.sum() == pytest.approx(1)
+
+
+def test_words_that_the_model_cannot_read_are_named(capsys, clip, tmp_path):
+    assert main(["listen", str(clip), "--question", "Which?", "--choices", "hum", "zebra", "--out", str(tmp_path)]) == 0
+    assert "tiny has no token for: zebra; the sounds that it knows are hum, whistle" in capsys.readouterr().err
+    assert "This model has no token for zebra" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_recording_longer_than_the_model_hears_is_cut_and_said_to_be(capsys, tmp_path):
+    path = tmp_path / "long.wav"
+    AudioClip(0.1 * np.random.default_rng(0).standard_normal(16_000 * 12).astype(np.float32), 16_000).save(path)
+    assert main(["listen", str(path), *ASK, "--out", str(tmp_path)]) == 0
+    assert f"The model does not hear the last 2.0 s of {path}." in capsys.readouterr().err
+    assert "so 2.0 s at the end of the file were left out" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 def test_demo_writes_a_page_with_a_question_of_each_task(capsys, tmp_path):

@@ -10,6 +10,7 @@ from mechaudio.models.adapter import TokenTiming
 from mechaudio.models.clips import token_clock
 from mechaudio.models.prompt import CONDITIONS, PromptFormat, prompt
 from mechaudio.question import AudioQuestion
+from mechaudio.tracing.load import load
 from tests.families import (
     FAMILIES,
     WINDOW_SECONDS,
@@ -475,10 +476,7 @@ def test_another_format_reaches_the_prompt(model):
 
 
 def test_words_that_the_model_has_no_token_for_are_named():
-    model = ma.load("tiny", prove=False)
-    clip = ma.AudioClip(noise(2.0), 16_000)
-    question = ma.AudioQuestion(
-        audio=clip, text="Which sound has the earliest onset?", choices=("hum", "dog", "violin")
-    )
+    model = load("tiny", prove=False)
+    question = AudioQuestion(audio=AudioClip(noise(2.0), 16_000), text=TEXT, choices=("hum", "dog", "violin"))
     with pytest.warns(UserWarning, match=r"no token for \['dog', 'violin'\] and reads '<unk>' instead"):
-        ma.prompt(model, [question])
+        prompt(model, [question])
