@@ -8,6 +8,7 @@ import json
 import logging
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -54,16 +55,22 @@ def listen(arguments: argparse.Namespace) -> int:
     """Ask a model about a recording, trace where it looks and write a page about it."""
     question = _question(arguments)
     _writable(arguments.out)
+    from mechaudio.audio.soundscape import CLASSES
     from mechaudio.experiments.listen import listen as experiment
     from mechaudio.report.page import write_page
 
     model = _opened(arguments.model)
     try:
-        found = experiment(model, question, allow_cut=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
+            found = experiment(model, question, allow_cut=True)
     except MISTAKES as error:
         raise UserMistakeError(_words(error)) from error
     if found.cut:
         print(f"The model does not hear the last {found.cut:.1f} s of {arguments.clip}.", file=sys.stderr)
+    if found.unreadable:
+        known = f"; the sounds that it knows are {', '.join(CLASSES)}" if arguments.model == "tiny" else ""
+        print(f"{arguments.model} has no token for: {', '.join(found.unreadable)}{known}.", file=sys.stderr)
     page = write_page(
         [found],
         arguments.out / "index.html",
