@@ -7,6 +7,7 @@ import pytest
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.cli import main
+from mechaudio.tracing.load import load
 
 ASK = ["--question", "Which sound has the earliest onset?", "--choices", "siren", "hum"]
 
@@ -21,7 +22,7 @@ def clip(tmp_path):
 def test_help_lists_the_verbs_and_loads_no_torch():
     code = "import sys; from mechaudio.cli import parser; print(parser().format_help()); print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert all(verb in told for verb in ("demo", "listen", "models", "evaluate"))
+    assert all(verb in told for verb in ("demo", "listen", "models", "check", "evaluate"))
     assert told.endswith("False\n")
 
 
@@ -30,6 +31,24 @@ def test_models_lists_every_class_with_its_checkpoints(capsys):
     told = capsys.readouterr().out
     assert "Qwen2AudioForConditionalGeneration          40            30 s" in told
     assert "mistralai/Voxtral-Mini-3B-2507" in told
+
+
+def test_check_prints_every_proof(capsys):
+    assert main(["check", "tiny"]) == 0
+    told = capsys.readouterr().out
+    assert "ok   blocks.5.attn.pattern" in told
+    assert "leaves the logits as they were, to the last bit" in told
+    assert "FAIL" not in told
+
+
+def test_check_says_which_proof_fails(capsys, tmp_path):
+    net = load("tiny", prove=False).network
+    net.model.language_model.layers[-1].mlp.down_proj.weight.data.zero_()
+    net.model.language_model.layers[-1].self_attn.o_proj.weight.data.zero_()
+    net.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="holds no processor"):
+        assert main(["check", str(tmp_path)]) == 1
+    assert "FAIL blocks.5.attn.z" in capsys.readouterr().out
 
 
 def refused(capsys, *words):

@@ -21,7 +21,7 @@ from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.order import explain
-from mechaudio.tracing.sites import Site, SiteMap, attention_location
+from mechaudio.tracing.sites import HookPointError, Site, SiteMap, attention_location
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
@@ -195,10 +195,6 @@ def trace(
         return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
     options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **options}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
-
-
-class HookPointError(RuntimeError):
-    """The network is not built as its adapter says."""
 
 
 def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:

@@ -21,6 +21,10 @@ from mechaudio.tracing.hook_points import ATTENTION_POINTS, HookPoint, address
 ROOT = "model"
 
 
+class HookPointError(RuntimeError):
+    """The network is not built as its adapter says."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One hook point in one layer of one network.
@@ -135,6 +139,8 @@ def layer_sites(stack: Stack, prefix: str, layer: int) -> dict[str, Site]:
         sites[point] = Site(prefix + point, layer, location, take, put, in_place=point == "resid_mid")
     base = attention_location(stack, layer)
     for point in ATTENTION_POINTS:
+        if point == "mass" and prefix:
+            continue  # its groups of keys are groups of prompt positions
         turned = point in ("q", "k", "v")
         take, put = (_heads_last, _with_heads_last) if turned else (_as_is, _instead)
         sites[point] = Site(prefix + point, layer, f"{base}.{point}", take, put)

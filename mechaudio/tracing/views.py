@@ -80,7 +80,7 @@ class Block(View):
 
     def __init__(self, exchange: Exchange, sites: dict[str, Site]):
         super().__init__(exchange, {point: sites[point] for point in LAYER_POINTS if point not in ATTENTION_POINTS})
-        self.attn = Attention(exchange, {point: sites[point] for point in ATTENTION_POINTS})
+        self.attn = Attention(exchange, {point: sites[point] for point in ATTENTION_POINTS if point in sites})
 
 
 class Blocks(Sequence):
