@@ -71,7 +71,7 @@ def ids(text: str) -> list[int]:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The word-level tokenizer, padding on the left; it writes words with spaces between and none before punctuation."""
+    """The word-level tokenizer: pads on the left, writes spaces between words and none before punctuation."""
     tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(Regex(_WORD), "isolated")]
