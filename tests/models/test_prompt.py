@@ -19,6 +19,7 @@ from tests.families import (
     noise,
     opened,
     processor,
+    processors_count,
     unchecked_types,
 )
 
@@ -225,14 +226,6 @@ def test_a_letter_that_melts_into_the_prompt_is_refused():
 
 
 # Clips and clocks
-
-
-def processors_count(family, samples):
-    """Audio tokens by the processors' published rule; Voxtral pads to whole windows of 80 ms tokens."""
-    if family == "voxtral":
-        return math.ceil(samples / (16_000 * WINDOW_SECONDS)) * WINDOW_SECONDS * 100 // 8
-    frames = math.ceil(samples / 160)
-    return ((frames - 1) // 2 + 1 - 2) // 2 + 1
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.33, 1.0, 2.517, 3.99, 4.0, 4.1, 7.9])
