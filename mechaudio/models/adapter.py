@@ -40,6 +40,9 @@ class Stack:
 class TokenTiming:
     """`tokens` audio tokens are made from every `samples` samples of the recording, evenly.
 
+    How many there are of a clip, the tower says: its convolutions and poolings make them from the frames of the feature
+    extractor.
+
     Attributes:
         samples: Length of a chunk in samples.
         tokens: Audio tokens made from one chunk.
@@ -47,6 +50,11 @@ class TokenTiming:
         long_clips: What the family's processor does past the window: `cut` (the rest is lost) or `split` (into
             windows).
         pads_to_window: Whether short clips are padded to a whole window *and* the padding becomes tokens.
+        steps: `(kernel, stride, padding)` of everything between frames and tokens that changes their number.
+        chunk: Frames that go through the steps on their own, `None` where a whole window does.
+        hop: Samples from one frame to the next.
+        shortest: Samples without which the processor fails; `None` where it takes any clip.
+        pads_to: Samples to which the processor fills up shorter clips with silence that becomes tokens.
     """
 
     samples: int
@@ -54,6 +62,21 @@ class TokenTiming:
     window: int
     long_clips: Literal["cut", "split"]
     pads_to_window: bool = False
+    steps: tuple[tuple[int, int, int], ...] = ((3, 2, 1), (2, 2, 0))
+    chunk: int | None = None
+    hop: int = 160
+    shortest: int | None = None
+    pads_to: int = 0
+
+    def tokens_of_frames(self, frames: int) -> int:
+        """Audio tokens made from so many frames of one window."""
+        whole, rest = divmod(frames, self.chunk or frames + 1)
+        return whole * self._through_steps(self.chunk or 0) + self._through_steps(rest)
+
+    def _through_steps(self, frames: int) -> int:
+        for kernel, stride, padding in self.steps:
+            frames = (frames + 2 * padding - kernel) // stride + 1 if frames > 0 else 0
+        return max(frames, 0)
 
     @property
     def milliseconds(self) -> float:
@@ -79,6 +102,7 @@ class Adapter:
         timing: How audio tokens fall in time.
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.
+        frames_axis: The axis of the features along which time runs.
         also_in: Model types of larger checkpoints that hold this network inside.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
@@ -96,6 +120,7 @@ class Adapter:
     projector_layout: Literal["batch", "packed"] = "batch"
     features: str = "input_features"
     features_mask: str | None = "feature_attention_mask"
+    frames_axis: int = -1
     also_in: tuple[str, ...] = ()
     system: str | None = None
     sampling_rate: int = 16_000

@@ -114,21 +114,19 @@ def _through_template(
     ids = made["input_ids"][0].tolist()
     split = tokenizer(rendered, return_offsets_mapping=True)
     placeholder = tokenizer.convert_tokens_to_ids(processor.audio_token)
-    n_audio = ids.count(placeholder)
-    whole, offsets = [], []
-    for token, (start, stop) in zip(split["input_ids"], split["offset_mapping"], strict=True):
-        if token == placeholder:
-            whole += [placeholder] * n_audio
-            offsets += [None] * n_audio
-        else:
-            whole.append(token)
-            inside = max(start, len(before)) < min(stop, len(before) + len(text))
-            offsets.append((start - len(before), stop - len(before)) if inside else None)
-    if whole != ids:
+    grown = _grown_placeholder(split["input_ids"], ids, placeholder)
+    if grown is None:
         raise ValueError(
             f"{type(processor).__name__} makes other tokens than its own tokenizer for the same prompt: where each "
-            f"part of the text is cannot be told ({len(ids)} tokens against {len(whole)})"
+            f"part of the text is cannot be told ({len(ids)} tokens against {len(split['input_ids'])})"
         )
+    offsets: list[tuple[int, int] | None] = []
+    for token, (start, stop) in zip(split["input_ids"], split["offset_mapping"], strict=True):
+        if token == placeholder:
+            offsets += [None] * len(grown)
+        else:
+            inside = max(start, len(before)) < min(stop, len(before) + len(text))
+            offsets.append((start - len(before), stop - len(before)) if inside else None)
     names = [name for name in (adapter.features, adapter.features_mask) if name is not None and samples is not None]
     return EncodedPrompt(
         ids=tuple(ids),
@@ -136,6 +134,19 @@ def _through_template(
         features={name: made[name] for name in names},
         choice_ids=tuple(_first_new(tokenizer, rendered, split["input_ids"], letter) for letter in letters),
     )
+
+
+def _grown_placeholder(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:
+    """What the processor put in the placeholder's place: audio tokens, in some families between two control tokens.
+
+    `None` if the tokens around it are not the written ones.
+    """
+    if placeholder not in written:
+        return [] if written == ids else None
+    at = written.index(placeholder)
+    end = len(ids) - (len(written) - at - 1)
+    same = written[:at] == ids[:at] and written[at + 1 :] == ids[end:] and end >= at
+    return ids[at:end] if same else None
 
 
 def _render(processor: Any, adapter: Adapter, text: str, with_audio: bool) -> str:

@@ -74,7 +74,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
     ids, real = _ids_and_mask(inputs)
     refuse_deaf_inputs(inputs, adapter=adapter, config=model.network.config)
     audio = (ids == audio_token_id(model.network.config)) & real
-    _refuse_miscounted(model.network, adapter, inputs, int(audio.sum()))
+    _refuse_miscounted(adapter, inputs, int(audio.sum()), audio_token_id(model.network.config))
     rows = range(ids.shape[0])
     return PromptBatch(
         inputs=inputs,
@@ -127,7 +127,7 @@ def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batc
     return ids, real
 
 
-def _refuse_miscounted(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any], placeholders: int) -> None:
+def _refuse_miscounted(adapter: Adapter, inputs: Mapping[str, Any], placeholders: int, audio_token: int) -> None:
     """One placeholder per audio token: some classes take fewer without a word and drop the rest of the audio."""
     features = inputs.get(adapter.features)
     if features is None:
@@ -138,10 +138,10 @@ def _refuse_miscounted(network: nn.Module, adapter: Adapter, inputs: Mapping[str
             f"{adapter.features!r} came without {adapter.features_mask!r}, which tells {adapter.network_class} how "
             "much of them is sound. Pass on everything that the processor gives (return_attention_mask=True)"
         )
-    made = tokens_of_features(network, adapter, features, mask)
+    made = tokens_of_features(adapter, features, mask)
     if made != placeholders:
         raise ValueError(
-            f"input_ids hold {placeholders} audio placeholders (id {audio_token_id(network.config)}), but "
+            f"input_ids hold {placeholders} audio placeholders (id {audio_token}), but "
             f"{adapter.features!r} {tuple(features.shape)} make {made} audio tokens: there must be one placeholder per "
             "token. Take both from one call of the processor"
         )

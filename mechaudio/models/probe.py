@@ -25,15 +25,16 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
     config = network.config
     tower = getattr(config, adapter.encoder.config)
     device = network.get_input_embeddings().weight.device
-    frames = round(100 * seconds)
-    window = frames if adapter.encoder.layout == "packed" else 2 * tower.max_source_positions
+    frames = round(seconds * adapter.sampling_rate / adapter.timing.hop)
+    positions = getattr(tower, "max_source_positions", None)
+    window = frames if adapter.encoder.layout == "packed" or positions is None else 2 * positions
     frames = min(frames, window)
-    features = torch.randn(1, tower.num_mel_bins, window, generator=torch.Generator().manual_seed(0))
-    inputs: dict[str, Any] = {adapter.features: features}
+    bands = getattr(tower, "input_size", tower.num_mel_bins)
+    features = torch.randn(1, bands, window, generator=torch.Generator().manual_seed(0))
+    inputs: dict[str, Any] = {adapter.features: features if adapter.frames_axis == -1 else features.mT.contiguous()}
     if adapter.features_mask is not None:
         inputs[adapter.features_mask] = (torch.arange(window) < frames).long()[None]
-    heard = window if adapter.timing.pads_to_window else frames
-    n_tokens = heard * 160 * adapter.timing.tokens // adapter.timing.samples
+    n_tokens = adapter.timing.tokens_of_frames(window if adapter.timing.pads_to_window else frames)
     audio = audio_token_id(config)
     text = [token for token in range(1, 6) if token != audio][:4]
     inputs["input_ids"] = torch.tensor([[text[0], *[audio] * n_tokens, *text[1:]]])

@@ -17,7 +17,7 @@ from torch import Tensor
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, encode
-from mechaudio.models.clips import samples_of, shortest_clip, token_clock
+from mechaudio.models.clips import samples_of, token_clock, too_short
 from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import as_batch, place
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role, text_block
@@ -111,11 +111,7 @@ def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptF
     encoded = encode(model.processor, adapter, block.text, samples, question.letters)
     n_tokens = _heard(model, encoded)
     if n_tokens == 0:
-        least = shortest_clip(model.network, adapter) / adapter.sampling_rate
-        raise ValueError(
-            f"question {question.id!r}: its clip of {len(samples) / adapter.sampling_rate:.3f} s ({len(samples)} "
-            f"samples) gives no audio token; {adapter.network_class} needs at least {least:.3f} s"
-        )
+        raise too_short(question, len(samples), adapter)
     if condition == "silence":
         encoded = _silent(model, question, block, samples, n_tokens)
     return _Row(block, encoded, cut)
@@ -192,16 +188,26 @@ def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:
 
 
 def _stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Every clip's windows behind one another.
+    """Every clip's windows behind one another, filled up with zeros to the longest.
 
-    Where the encoder takes packed clips of any length, the padding to the feature extractor's window (300 s) is cut off
-    down to the longest clip: masked frames never reach the encoder.
+    Where the encoder takes packed clips of any length, the padding to the feature extractor's window is cut off down to
+    the longest clip (to whole chunks, where the encoder wants those): masked frames never reach the encoder.
     """
     heard = [row for row in features if row]
     if not heard:
         return {}
-    stacked = {name: torch.cat([row[name] for row in heard]) for name in heard[0]}
+    width = max(row[adapter.features].shape[adapter.frames_axis] for row in heard)
     if adapter.encoder.layout == "packed" and adapter.features_mask is not None:
-        longest = int(stacked[adapter.features_mask].sum(-1).max())
-        stacked = {name: value[..., :longest].contiguous() for name, value in stacked.items()}
-    return stacked
+        longest = max(int(row[adapter.features_mask].sum(-1).max()) for row in heard)
+        chunk = adapter.timing.chunk or 1
+        width = min(width, -(-longest // chunk) * chunk)
+    axes = {adapter.features: adapter.frames_axis, adapter.features_mask: -1}
+    return {name: torch.cat([_to_width(row[name], axes[name], width) for row in heard]) for name in heard[0]}
+
+
+def _to_width(value: Tensor, axis: int, width: int) -> Tensor:
+    """Cut off or filled up with zeros along one axis."""
+    kept = value.narrow(axis, 0, min(width, value.shape[axis]))
+    missing = list(kept.shape)
+    missing[axis] = width - kept.shape[axis]
+    return torch.cat([kept, kept.new_zeros(missing)], dim=axis) if missing[axis] else kept.contiguous()

@@ -2,11 +2,18 @@
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
+from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
 from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
 from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
 from mechaudio.models.adapters.voxtral import VOXTRAL
 
-ADAPTERS: tuple[Adapter, ...] = (QWEN2_AUDIO, QWEN2_5_OMNI, AUDIO_FLAMINGO_3, VOXTRAL)
+ADAPTERS: tuple[Adapter, ...] = (
+    QWEN2_AUDIO,
+    QWEN2_5_OMNI,
+    AUDIO_FLAMINGO_3,
+    MUSIC_FLAMINGO,
+    VOXTRAL,
+)
 
 ADDING_A_MODEL = "docs/adding_a_model.md"
 

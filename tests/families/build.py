@@ -18,6 +18,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import adapter_for
 from tests.families.audioflamingo3 import AUDIO_FLAMINGO_3
 from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
+from tests.families.musicflamingo import MUSIC_FLAMINGO
 from tests.families.qwen2_5_omni import QWEN2_5_OMNI
 from tests.families.qwen2_audio import QWEN2_AUDIO
 from tests.families.voxtral import VOXTRAL
@@ -29,6 +30,7 @@ _FAMILIES: dict[str, Family] = {
         QWEN2_5_OMNI,
         AUDIO_FLAMINGO_3,
         VOXTRAL,
+        MUSIC_FLAMINGO,
     )
 }
 FAMILIES = tuple(_FAMILIES)

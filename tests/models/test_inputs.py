@@ -4,6 +4,7 @@ import torch
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.prompt import prompt
+from mechaudio.models.registry import ADAPTERS
 from mechaudio.question import AudioQuestion
 from tests.families import (
     FAMILIES,
@@ -17,10 +18,11 @@ from tests.families import (
     unchecked_types,
 )
 
+#: Families that want a mask with their features, and its name.
 MASKS = {
-    "qwen2_audio": "feature_attention_mask",
-    "qwen2_5_omni_thinker": "feature_attention_mask",
-    "audioflamingo3": "input_features_mask",
+    adapter.family: adapter.features_mask
+    for adapter in ADAPTERS
+    if adapter.features_mask and adapter.family in FAMILIES
 }
 
 

@@ -25,7 +25,7 @@ from tests.families import (
 
 TEXT = "Which sound has the earliest onset?"
 ROLES = ("audio", "question", "choices", "caption", "template")
-TEMPLATED = ("qwen2_audio", "qwen2_5_omni_thinker", "audioflamingo3")
+TEMPLATED = tuple(family for family in FAMILIES if family != "voxtral")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -447,6 +447,33 @@ def test_a_chat_template_without_a_place_for_audio_is_refused():
     model.processor.chat_template = model.processor.chat_template.replace("<|AUDIO|>", "")
     with pytest.raises(ValueError, match=r"wrote 0 audio placeholders \('<\|AUDIO\|>'\) for 1 clips"):
         prompt(model, [asked()])
+
+
+def test_control_tokens_that_the_processor_puts_around_audio_are_template():
+    model = opened("musicflamingo")
+    batch = prompt(model, [asked()])
+    labels = batch.tokens(0)
+    first, last = batch.spans["audio"][0][0], batch.spans["audio"][0][-1]
+    assert (labels[first - 1], labels[last + 1]) == ("<|sound_bos|>", "<|sound_eos|>")
+    assert {first - 1, last + 1} <= set(batch.spans["template"][0])
+
+
+def test_a_processor_that_makes_other_tokens_than_its_tokenizer_is_refused():
+    assert chat._grown_placeholder([1, 9, 2], [1, 7, 9, 9, 8, 2], 9) == [7, 9, 9, 8]
+    assert chat._grown_placeholder([1, 2], [1, 2], 9) == []
+    assert chat._grown_placeholder([1, 9, 2], [1, 9, 9, 3], 9) is None
+    assert chat._grown_placeholder([1, 2], [1, 3], 9) is None
+    model = opened("qwen2_audio")
+
+    class Adding:
+        def __getattr__(self, name):
+            return getattr(model.processor, name)
+
+        def __call__(self, text, **options):
+            return model.processor(text=[text[0] + "and more"], **options)
+
+    with pytest.raises(ValueError, match="Adding makes other tokens than its own tokenizer for the same prompt"):
+        prompt(Opened(model.network, Adding()), [asked()])
 
 
 def test_a_tokenizer_without_offsets_is_refused():

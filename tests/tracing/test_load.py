@@ -23,7 +23,7 @@ def test_a_saved_network_and_processor_open_as_they_were(family, tmp_path):
     assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(net), inputs).logits)
 
 
-@pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3"])
+@pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3", "musicflamingo"])
 def test_a_folder_with_a_processor_takes_questions(family, tmp_path):
     network(family).save_pretrained(tmp_path)
     processor(family).save_pretrained(tmp_path)
