@@ -103,6 +103,10 @@ class Adapter:
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.
         frames_axis: The axis of the features along which time runs.
+        leaks_padding: Why the padding of one clip changes the vectors of another in the batch, `None` where it does not.
+            Such clips run apart.
+        leaks_below: Samples from which on it does not; `None` if clips of every length are changed.
+        exceptions: What does not hold of this class and holds of the others.
         also_in: Model types of larger checkpoints that hold this network inside.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
@@ -121,6 +125,9 @@ class Adapter:
     features: str = "input_features"
     features_mask: str | None = "feature_attention_mask"
     frames_axis: int = -1
+    leaks_padding: str | None = None
+    leaks_below: int | None = None
+    exceptions: tuple[str, ...] = ()
     also_in: tuple[str, ...] = ()
     system: str | None = None
     sampling_rate: int = 16_000

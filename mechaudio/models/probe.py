@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,7 +28,11 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
     device = network.get_input_embeddings().weight.device
     frames = round(seconds * adapter.sampling_rate / adapter.timing.hop)
     positions = getattr(tower, "max_source_positions", None)
-    window = frames if adapter.encoder.layout == "packed" or positions is None else 2 * positions
+    if adapter.encoder.layout == "batch" and positions is not None:
+        window = 2 * positions
+    else:
+        stride = math.prod(stride for _, stride, _ in adapter.timing.steps)
+        window = frames if adapter.encoder.layout == "packed" else -(-frames // stride) * stride
     frames = min(frames, window)
     bands = getattr(tower, "input_size", tower.num_mel_bins)
     features = torch.randn(1, bands, window, generator=torch.Generator().manual_seed(0))

@@ -141,7 +141,7 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
     width = max(len(row.encoded.ids) for row in rows)
     _refuse_overlong(network, adapter, width)
     audio_token = audio_token_id(network.config)
-    ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer))
+    ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer, audio_token))
     mask = torch.zeros_like(ids)
     spans: dict[str, list[tuple[int, ...]]] = {}
     clocks = []
@@ -168,13 +168,14 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
     )
 
 
-def _padding_id(tokenizer: Any) -> int:
-    """What stands in masked positions. Any id would do but the audio placeholder, and none has both names missing."""
+def _padding_id(tokenizer: Any, audio_token: int) -> int:
+    """What stands in masked positions: any id would do but the audio placeholder, which networks count there too."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token is not None:
+        if token is not None and token != audio_token:
             return token
     raise ValueError(
-        f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end token: set tokenizer.pad_token"
+        f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end token (the audio placeholder does "
+        "not count): set tokenizer.pad_token"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_inputs
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.registry import adapter_for
@@ -190,11 +192,22 @@ def trace(
         HookOrderError: A hook point was asked for after the model had passed it; the message gives the right order.
     """
     prompts = as_batch(model, batch)
+    if len(padding_groups(model.adapter, prompts)) > 1:
+        warn_of_leaks(model.adapter, "trace them one by one, or use ma.run, if each is to be as it is alone")
     tracer = partial(BatchTracer, batch=prompts)
     if max_new_tokens is None:
         return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
     options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **options}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
+
+
+def warn_of_leaks(adapter: Adapter, advice: str) -> None:
+    """Say that the clips of this batch change one another, why, and what happens about it."""
+    warnings.warn(
+        f"this batch holds clips of different lengths, and in {adapter.network_class} the padding of one changes "
+        f"another: {adapter.leaks_padding}; {advice}",
+        stacklevel=3,
+    )
 
 
 class HookPointError(RuntimeError):

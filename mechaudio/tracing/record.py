@@ -125,7 +125,14 @@ def register_edits(model: AudioLM, batch: PromptBatch, interventions: Iterable[I
         def apply(served: Any) -> Any:
             if exchange.step > 0 and not edit.every_step:
                 return served
-            return site.swap(served, edit.change(site.take(served)))
+            current = site.take(served)
+            changed = edit.change(current)
+            if changed.shape != current.shape:
+                raise ValueError(
+                    f"an edit of {site.address} made {list(changed.shape)} out of {list(current.shape)}: a hook point "
+                    "keeps its shape. (Rows whose padding would leak run apart, fewer at a time than the batch has.)"
+                )
+            return site.swap(served, changed)
 
         return apply
 

@@ -18,9 +18,11 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import adapter_for
 from tests.families.audioflamingo3 import AUDIO_FLAMINGO_3
 from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
+from tests.families.glmasr import GLM_ASR
 from tests.families.musicflamingo import MUSIC_FLAMINGO
 from tests.families.qwen2_5_omni import QWEN2_5_OMNI
 from tests.families.qwen2_audio import QWEN2_AUDIO
+from tests.families.qwen3_omni_moe import QWEN3_OMNI_MOE
 from tests.families.voxtral import VOXTRAL
 
 _FAMILIES: dict[str, Family] = {
@@ -31,6 +33,8 @@ _FAMILIES: dict[str, Family] = {
         AUDIO_FLAMINGO_3,
         VOXTRAL,
         MUSIC_FLAMINGO,
+        QWEN3_OMNI_MOE,
+        GLM_ASR,
     )
 }
 FAMILIES = tuple(_FAMILIES)
