@@ -8,13 +8,21 @@ Conventions: paths are dotted, `None` says that the class has no such part; samp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+#: What a stack may lack.
+PARTS = ("attention", "mid_norm", "mlp", "norm")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A list of transformer layers and the names of the parts inside each of them.
+    """A list of layers and the names of the parts inside each of them.
+
+    A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist, and
+    whoever asks for one is told the reason.
 
     Attributes:
         layers: Path of the list of layers.
@@ -22,18 +30,53 @@ class Stack:
         mid_norm: The module inside a layer whose input is the residual stream between attention and MLP.
         mlp: The module inside a layer whose output is what the MLP adds to the residual stream.
         norm: Path of the norm after the last layer.
-        config: Attribute of the network's config that holds this stack's own config.
+        config: Attribute of the network's config that holds this stack's own config, `""` where it is the network's.
         layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie
             behind one another as `[position, d_model]` and attention is confined to windows.
+        channels_first: Whether the layers pass on `[batch, d_model, position]`.
+        absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
+        kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
+        kinds_in: Attribute of the stack's config that lists the kind of every layer.
     """
 
     layers: str
-    attention: str
-    mid_norm: str
-    mlp: str
-    norm: str
+    attention: str | None
+    mid_norm: str | None
+    mlp: str | None
+    norm: str | None
     config: str
     layout: Literal["batch", "packed"] = "batch"
+    channels_first: bool = False
+    absent: Mapping[str, str] = field(default_factory=dict, hash=False)
+    kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
+    kinds_in: str = "layer_types"
+
+    def __post_init__(self) -> None:
+        """Refuse a missing part without a reason, and a reason for a part that is there."""
+        missing = {part for part in PARTS if getattr(self, part) is None}
+        if not self.kinds and missing != set(self.absent):
+            raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
+
+    def own_config(self, config: Any) -> Any:
+        """This stack's config inside a network's."""
+        return getattr(config, self.config) if self.config else config
+
+    def in_layer(self, config: Any, layer: int) -> Stack:
+        """The stack as it is in one layer.
+
+        Args:
+            config: The network's config.
+            layer: The layer, from 0.
+
+        Raises:
+            KeyError: The config names a kind of layer that the adapter does not know.
+        """
+        if not self.kinds:
+            return self
+        kind = getattr(self.own_config(config), self.kinds_in)[layer]
+        if kind not in self.kinds:
+            raise KeyError(f"{self.layers}.{layer} is of kind {kind!r}; the adapter knows {sorted(self.kinds)}")
+        return self.kinds[kind]
 
 
 @dataclass(frozen=True)
@@ -95,6 +138,8 @@ class Adapter:
         decoder: The language model's stack.
         encoder: The audio tower's stack.
         decoder_module: Path of the language model: its `inputs_embeds` are the embeddings after the audio was put in.
+        merged: Where the language model puts the audio in by itself: path of the module inside it whose output are the
+            embeddings after the audio was put in.
         unembed: Path of the unembedding.
         projector: Path of the module whose output is one vector per audio token.
         projector_layout: Like a stack's: `batch` for `[clip, token, d_model]`, `packed` for all clips behind one
@@ -110,6 +155,7 @@ class Adapter:
         also_in: Model types of larger checkpoints that hold this network inside.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
+        exceptions: What does not hold in this class that holds in the others, and why; one sentence each.
     """
 
     family: str
@@ -131,6 +177,8 @@ class Adapter:
     also_in: tuple[str, ...] = ()
     system: str | None = None
     sampling_rate: int = 16_000
+    merged: str | None = None
+    exceptions: tuple[str, ...] = ()
 
 
 #: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.

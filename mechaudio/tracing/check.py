@@ -80,9 +80,7 @@ def _overwrite(value: Tensor) -> Tensor:
 
 
 def _one_layer_each(model: AudioLM) -> list[Site]:
-    sites = [
-        *model.site_map.layers["encoder"][-1].values(),
-        *model.site_map.layers["decoder"][-1].values(),
-        *model.sites.values(),
-    ]
-    return [site for site in sites if HookPoint(site.name).point not in _NOT_EDITED]
+    """Every hook point once, in the last layer that has it: layers of a stack may differ."""
+    layers = model.site_map.layers
+    last = {site.name: site for part in ("encoder", "decoder") for sites in layers[part] for site in sites.values()}
+    return [site for site in (*last.values(), *model.sites.values()) if HookPoint(site.name).point not in _NOT_EDITED]
