@@ -152,6 +152,10 @@ class Adapter:
             Such clips run apart.
         leaks_below: Samples from which on it does not; `None` if clips of every length are changed.
         exceptions: What does not hold of this class and holds of the others.
+        features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
+            by itself. Its processor leaves the mask out for a single clip.
+        bands: Attribute of the tower's config that says how many numbers a frame has.
+        audio_token: Where a network's config keeps the id of the placeholder for one audio token, dotted.
         also_in: Model types of larger checkpoints that hold this network inside.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
@@ -174,6 +178,9 @@ class Adapter:
     leaks_padding: str | None = None
     leaks_below: int | None = None
     exceptions: tuple[str, ...] = ()
+    features_sizes: str | None = None
+    bands: str = "num_mel_bins"
+    audio_token: str = "audio_token_id"
     also_in: tuple[str, ...] = ()
     system: str | None = None
     sampling_rate: int = 16_000

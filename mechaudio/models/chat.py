@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -127,13 +128,25 @@ def _through_template(
         else:
             inside = max(start, len(before)) < min(stop, len(before) + len(text))
             offsets.append((start - len(before), stop - len(before)) if inside else None)
-    names = [name for name in (adapter.features, adapter.features_mask) if name is not None and samples is not None]
     return EncodedPrompt(
         ids=tuple(ids),
         offsets=tuple(offsets),
-        features={name: made[name] for name in names},
+        features={} if samples is None else _features(adapter, made),
         choice_ids=tuple(_first_new(tokenizer, rendered, split["input_ids"], letter) for letter in letters),
     )
+
+
+def _features(adapter: Adapter, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One clip's audio inputs among everything that a processor made, with a mask in any case."""
+    features = made[adapter.features]
+    inputs = {adapter.features: features}
+    if adapter.features_mask is not None and adapter.features_mask not in made:
+        inputs[adapter.features_mask] = torch.ones(features.shape[0], features.shape[adapter.frames_axis]).bool()
+    elif adapter.features_mask is not None:
+        inputs[adapter.features_mask] = made[adapter.features_mask]
+    if adapter.features_sizes is not None:
+        inputs[adapter.features_sizes] = made[adapter.features_sizes]
+    return inputs
 
 
 def _grown_placeholder(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:

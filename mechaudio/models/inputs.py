@@ -73,8 +73,9 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
     inputs = place(model.network, adapter, batch)
     ids, real = _ids_and_mask(inputs)
     refuse_deaf_inputs(inputs, adapter=adapter, config=model.network.config)
-    audio = (ids == audio_token_id(model.network.config)) & real
-    _refuse_miscounted(adapter, inputs, int(audio.sum()), audio_token_id(model.network.config))
+    placeholder = audio_token_id(model.network.config, adapter)
+    audio = (ids == placeholder) & real
+    _refuse_miscounted(adapter, inputs, int(audio.sum()), placeholder)
     rows = range(ids.shape[0])
     return PromptBatch(
         inputs=inputs,
@@ -89,7 +90,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
         choice_ids=(),
         family=adapter.family,
         cut=tuple(0.0 for _ in rows),
-        audio_token=audio_token_id(model.network.config),
+        audio_token=placeholder,
         tokenizer=getattr(model.processor, "tokenizer", None),
     )
 
@@ -133,7 +134,8 @@ def _refuse_miscounted(adapter: Adapter, inputs: Mapping[str, Any], placeholders
     if features is None:
         return
     mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
-    if adapter.features_mask is not None and mask is None:
+    single = adapter.features_sizes is not None and len(features) == 1
+    if adapter.features_mask is not None and mask is None and not single:
         raise ValueError(
             f"{adapter.features!r} came without {adapter.features_mask!r}, which tells {adapter.network_class} how "
             "much of them is sound. Pass on everything that the processor gives (return_attention_mask=True)"
@@ -144,4 +146,11 @@ def _refuse_miscounted(adapter: Adapter, inputs: Mapping[str, Any], placeholders
             f"input_ids hold {placeholders} audio placeholders (id {audio_token}), but "
             f"{adapter.features!r} {tuple(features.shape)} make {made} audio tokens: there must be one placeholder per "
             "token. Take both from one call of the processor"
+        )
+    sizes = None if adapter.features_sizes is None else inputs.get(adapter.features_sizes)
+    if adapter.features_sizes is not None and (sizes is None or int(sizes.sum()) != made):
+        told = "are missing" if sizes is None else f"say {sizes.tolist()}"
+        raise ValueError(
+            f"{adapter.features_sizes!r} {told}, and {adapter.features!r} {tuple(features.shape)} make {made} audio "
+            "tokens: pass on everything that the processor gives"
         )

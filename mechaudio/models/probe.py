@@ -24,7 +24,7 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
         Keyword arguments of the network's forward, a batch of one, on the network's device.
     """
     config = network.config
-    tower = getattr(config, adapter.encoder.config)
+    tower = adapter.encoder.own_config(config)
     device = network.get_input_embeddings().weight.device
     frames = round(seconds * adapter.sampling_rate / adapter.timing.hop)
     positions = getattr(tower, "max_source_positions", None)
@@ -34,13 +34,14 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
         stride = math.prod(stride for _, stride, _ in adapter.timing.steps)
         window = frames if adapter.encoder.layout == "packed" else -(-frames // stride) * stride
     frames = min(frames, window)
-    bands = getattr(tower, "input_size", tower.num_mel_bins)
-    features = torch.randn(1, bands, window, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(1, getattr(tower, adapter.bands), window, generator=torch.Generator().manual_seed(0))
     inputs: dict[str, Any] = {adapter.features: features if adapter.frames_axis == -1 else features.mT.contiguous()}
     if adapter.features_mask is not None:
         inputs[adapter.features_mask] = (torch.arange(window) < frames).long()[None]
     n_tokens = adapter.timing.tokens_of_frames(window if adapter.timing.pads_to_window else frames)
-    audio = audio_token_id(config)
+    if adapter.features_sizes is not None:
+        inputs[adapter.features_sizes] = torch.tensor([n_tokens])
+    audio = audio_token_id(config, adapter)
     text = [token for token in range(1, 6) if token != audio][:4]
     inputs["input_ids"] = torch.tensor([[text[0], *[audio] * n_tokens, *text[1:]]])
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])

@@ -118,7 +118,7 @@ def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptF
 
 
 def _heard(model: Any, encoded: EncodedPrompt) -> int:
-    return encoded.ids.count(audio_token_id(model.network.config))
+    return encoded.ids.count(audio_token_id(model.network.config, model.adapter))
 
 
 def _silent(
@@ -140,7 +140,7 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
     adapter, network = model.adapter, model.network
     width = max(len(row.encoded.ids) for row in rows)
     _refuse_overlong(network, adapter, width)
-    audio_token = audio_token_id(network.config)
+    audio_token = audio_token_id(network.config, adapter)
     ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer, audio_token))
     mask = torch.zeros_like(ids)
     spans: dict[str, list[tuple[int, ...]]] = {}
@@ -180,7 +180,7 @@ def _padding_id(tokenizer: Any, audio_token: int) -> int:
 
 
 def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:
-    longest = getattr(getattr(network.config, adapter.decoder.config), "max_position_embeddings", None)
+    longest = getattr(adapter.decoder.own_config(network.config), "max_position_embeddings", None)
     if longest is not None and width > longest:
         raise ValueError(
             f"the longest prompt has {width} tokens, {adapter.network_class} was built for {longest} positions: use "
@@ -203,7 +203,10 @@ def _stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> 
         chunk = adapter.timing.chunk or 1
         width = min(width, -(-longest // chunk) * chunk)
     axes = {adapter.features: adapter.frames_axis, adapter.features_mask: -1}
-    return {name: torch.cat([_to_width(row[name], axes[name], width) for row in heard]) for name in heard[0]}
+    return {
+        name: torch.cat([_to_width(row[name], axes[name], width) if name in axes else row[name] for row in heard])
+        for name in heard[0]
+    }
 
 
 def _to_width(value: Tensor, axis: int, width: int) -> Tensor:

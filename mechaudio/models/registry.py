@@ -4,6 +4,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
 from mechaudio.models.adapters.glmasr import GLM_ASR
 from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
+from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
 from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
 from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
 from mechaudio.models.adapters.qwen3_omni_moe import QWEN3_OMNI_MOE
@@ -17,6 +18,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     MUSIC_FLAMINGO,
     VOXTRAL,
     GLM_ASR,
+    PHI_4_MULTIMODAL,
 )
 
 ADDING_A_MODEL = "docs/adding_a_model.md"

@@ -198,7 +198,7 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
 def model_sites(adapter: Adapter) -> Sites:
     """The hook points that exist once, and why the others do not."""
 
-    def clips(path: str, packed: bool) -> tuple[str, Callable, Callable]:
+    def clips(path: str | None, packed: bool) -> tuple[str, Callable, Callable]:
         take, put = _packed(_first, _with_first) if packed else (_first, _with_first)
         return f"{ROOT}.{path}.output", take, put
 

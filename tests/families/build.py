@@ -20,6 +20,7 @@ from tests.families.audioflamingo3 import AUDIO_FLAMINGO_3
 from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
 from tests.families.glmasr import GLM_ASR
 from tests.families.musicflamingo import MUSIC_FLAMINGO
+from tests.families.phi4_multimodal import PHI_4_MULTIMODAL
 from tests.families.qwen2_5_omni import QWEN2_5_OMNI
 from tests.families.qwen2_audio import QWEN2_AUDIO
 from tests.families.qwen3_omni_moe import QWEN3_OMNI_MOE
@@ -35,6 +36,7 @@ _FAMILIES: dict[str, Family] = {
         MUSIC_FLAMINGO,
         QWEN3_OMNI_MOE,
         GLM_ASR,
+        PHI_4_MULTIMODAL,
     )
 }
 FAMILIES = tuple(_FAMILIES)

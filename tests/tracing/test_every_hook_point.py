@@ -6,26 +6,21 @@ import pytest
 import torch
 
 from mechaudio.tracing.audio_lm import AudioLM, trace
-from mechaudio.tracing.hook_points import LAYER_POINTS, HookPoint
+from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import generate, run
 from tests.families import FAMILIES, model_inputs, network
 from tests.reference.plain_forward import plain_values
 
-POINTS = [point for point in LAYER_POINTS if point != "mass"]
-EVERYTHING = [
-    *POINTS,
-    *[f"audio.{point}" for point in POINTS],
-    "audio.final_norm",
-    "projector_out",
-    "embed",
-    "final_norm",
-    "logits",
-]
 #: Read as the fused kernel's neighbours compute them, so equal but for rounding.
 ROUNDED = ("scores", "pattern")
 
 pytestmark = pytest.mark.parametrize("family", FAMILIES)
+
+
+def everything(model):
+    """The names of all hook points that this class has, but the mass, which is no tensor of the network's own."""
+    return list(dict.fromkeys(site.name for site in model.site_map if not site.name.endswith("mass")))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,7 @@ def opened():
 def test_every_hook_point_equals_a_plain_forward_with_torch_hooks(opened, family, dtype):
     model, inputs = opened(family, dtype)
     plain = plain_values(model.network, model.adapter, inputs)
-    out = run(model, inputs, record=EVERYTHING)
+    out = run(model, inputs, record=everything(model))
     read = {
         site.address: out.cache[site.name, site.layer]
         for site in model.site_map
@@ -74,7 +69,7 @@ def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opene
     model, inputs = opened(family, dtype)
     with torch.no_grad():
         plain = model.network(**inputs, use_cache=False).logits
-    assert torch.equal(run(model, inputs, record=EVERYTHING).logits, plain)
+    assert torch.equal(run(model, inputs, record=everything(model)).logits, plain)
     assert torch.equal(
         run(model, inputs, record=[HookPoint("pattern", queries="last"), HookPoint("mass")]).logits, plain
     )
@@ -89,7 +84,7 @@ def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opene
 def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family):
     model, inputs = opened(family)
     clean = run(model, inputs).logits
-    for name in EVERYTHING:
+    for name in everything(model):
         for site in model.site_map.find(HookPoint(name))[-1:]:
             edit = Edit(
                 HookPoint(name, layers=None if site.layer is None else [site.layer]), lambda value: value.flip(-1)
@@ -105,7 +100,7 @@ def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family):
 def test_an_edit_that_changes_nothing_is_bit_exact(opened, family):
     model, inputs = opened(family)
     clean = run(model, inputs).logits
-    points = [HookPoint(name) for name in EVERYTHING] + [
+    points = [HookPoint(name) for name in everything(model)] + [
         HookPoint("pattern", queries="last"),
         HookPoint("scores", queries=[-3]),
     ]
