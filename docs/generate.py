@@ -99,7 +99,7 @@ def _row(adapter: Adapter) -> str:
     tower = {"batch": "`[clip, frame, d_model]`", "packed": "packed: all clips behind one another"}[
         adapter.encoder.layout
     ]
-    return f"| `{adapter.network_class}` | {checkpoints} | {timing.milliseconds:.3g} | {window} | {longer} | {tower} |"
+    return f"| `{adapter.network_class}` | {checkpoints} | {adapter.milliseconds:.4g} | {window} | {longer} | {tower} |"
 
 
 def _exceptions(adapter: Adapter) -> tuple[str, ...]:

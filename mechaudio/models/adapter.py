@@ -34,6 +34,8 @@ class Stack:
         layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie
             behind one another as `[position, d_model]` and attention is confined to windows.
         channels_first: Whether the layers pass on `[batch, d_model, position]`.
+        in_chunks: Whether the layers hear a long clip chunk after chunk, each remembering the end of the last: recorded
+            chunks are put behind one another, an edit is applied to each.
         absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
         kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
         kinds_in: Attribute of the stack's config that lists the kind of every layer.
@@ -47,6 +49,7 @@ class Stack:
     config: str
     layout: Literal["batch", "packed"] = "batch"
     channels_first: bool = False
+    in_chunks: bool = False
     absent: Mapping[str, str] = field(default_factory=dict, hash=False)
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     kinds_in: str = "layer_types"
@@ -121,11 +124,6 @@ class TokenTiming:
             frames = (frames + 2 * padding - kernel) // stride + 1 if frames > 0 else 0
         return max(frames, 0)
 
-    @property
-    def milliseconds(self) -> float:
-        """Milliseconds of sound per audio token, at 16 kHz."""
-        return self.samples / self.tokens / 16.0
-
 
 @dataclass(frozen=True)
 class Adapter:
@@ -159,6 +157,8 @@ class Adapter:
         also_in: Model types of larger checkpoints that hold this network inside.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
+        always: Inputs that every run gets unless the caller gives them otherwise.
+        no_questions: Why questions cannot be written out for this class, and what to do instead; `None` where they can.
         exceptions: What does not hold in this class that holds in the others, and why; one sentence each.
     """
 
@@ -185,7 +185,14 @@ class Adapter:
     system: str | None = None
     sampling_rate: int = 16_000
     merged: str | None = None
+    always: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    no_questions: str | None = None
     exceptions: tuple[str, ...] = ()
+
+    @property
+    def milliseconds(self) -> float:
+        """Milliseconds of sound per audio token."""
+        return 1000 * self.timing.samples / self.timing.tokens / self.sampling_rate
 
 
 #: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.

@@ -98,7 +98,12 @@ def _through_template(
     tokenizer = processor.tokenizer
     _refuse_control_tokens(processor, text)
     frame = _render(processor, adapter, _SLOT, samples is not None)
-    before = frame.partition(_SLOT)[0]
+    before, found, _ = frame.partition(_SLOT)
+    if not found:
+        raise ValueError(
+            f"the chat template of {type(processor).__name__} writes no text "
+            f"{'beside' if samples is not None else 'without'} audio: {frame!r}"
+        )
     rendered = _render(processor, adapter, text, samples is not None)
     if rendered != frame.replace(_SLOT, text):
         raise ValueError(

@@ -35,7 +35,8 @@ def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> di
     to the same numbers.
     """
     device, tower = input_device(network), audio_tower(network, adapter)
-    placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    every = {**adapter.always, **inputs}
+    placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in every.items()}
     features = placed.get(adapter.features)
     if isinstance(features, Tensor) and features.is_floating_point():
         placed[adapter.features] = features.to(tower.dtype)

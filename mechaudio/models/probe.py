@@ -6,13 +6,13 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.hearing import audio_token_id
 
 
-def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> dict[str, Tensor]:
+def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> dict[str, Any]:
     """Inputs for one prompt that holds a clip of noise: random features, audio placeholders, three text tokens.
 
     Args:
@@ -45,4 +45,4 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
     text = [token for token in range(1, 6) if token != audio][:4]
     inputs["input_ids"] = torch.tensor([[text[0], *[audio] * n_tokens, *text[1:]]])
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    return {name: value.to(device) for name, value in inputs.items()}
+    return {**adapter.always, **{name: value.to(device) for name, value in inputs.items()}}

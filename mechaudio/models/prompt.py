@@ -68,11 +68,13 @@ def prompt(
         ValueError: No question; an unknown condition; a question without the clip or the caption that the condition
             needs; a clip too long or too short for the model; a text that the tokenizer would read as control tokens; a
             prompt longer than the model's context.
-        TypeError: No processor, or something else than questions.
+        TypeError: No processor, something else than questions, or a class that takes none.
     """
     asked = _questions(questions)
     if condition not in CONDITIONS:
         raise ValueError(f"condition is one of {CONDITIONS}, got {condition!r}")
+    if model.adapter.no_questions is not None:
+        raise TypeError(f"{model.adapter.network_class} takes no questions: {model.adapter.no_questions}")
     if model.processor is None:
         raise TypeError(
             f"this {model.adapter.network_class} was opened without a processor, so questions cannot be written out. "

@@ -8,6 +8,7 @@ from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
 from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
 from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
 from mechaudio.models.adapters.qwen3_omni_moe import QWEN3_OMNI_MOE
+from mechaudio.models.adapters.vibevoice_asr import VIBEVOICE_ASR
 from mechaudio.models.adapters.voxtral import VOXTRAL
 
 ADAPTERS: tuple[Adapter, ...] = (
@@ -19,6 +20,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     VOXTRAL,
     GLM_ASR,
     PHI_4_MULTIMODAL,
+    VIBEVOICE_ASR,
 )
 
 ADDING_A_MODEL = "docs/adding_a_model.md"

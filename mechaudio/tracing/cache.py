@@ -28,6 +28,11 @@ class Cache(Mapping):
         """Keep one tensor (runs do this)."""
         self._tensors[name, layer] = value
 
+    def extend(self, name: str, layer: int | None, value: Tensor) -> None:
+        """Put one more chunk of positions behind those that are kept already."""
+        kept = self._tensors.get((name, layer))
+        self._tensors[name, layer] = value if kept is None else torch.cat([kept, value], dim=1)
+
     def __getitem__(self, key: str | tuple[str, int | None]) -> Tensor:
         """One tensor.
 

@@ -103,6 +103,9 @@ def register_keeps(
     def keeper(site: Site, rows: Tensor | None) -> Callable[[Any], None]:
         def keep(served: Any) -> None:
             value = site.take(served).detach()
+            if site.in_chunks:
+                cache_now().extend(site.name, site.layer, value.clone())
+                return
             cache_now().keep(site.name, site.layer, value.clone() if rows is None else _at(value, rows))
             missing.discard(site.location)
             if stop_after_last and not missing:
@@ -112,6 +115,8 @@ def register_keeps(
 
     for point, site in found:
         rows = None if point.positions is None else row_positions(batch, point.positions)
+        if site.in_chunks and rows is not None:
+            raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
             exchange.groups = torch.stack([batch.span_mask(span) for span in point.keys], dim=-1)
         exchange.keeps.setdefault(site.location, []).append(keeper(site, rows))

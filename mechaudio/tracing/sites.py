@@ -58,6 +58,7 @@ class Site:
         take: What is served there -> the tensor, in our axes.
         put: What is served there, and a tensor in our axes -> what to serve instead.
         in_place: Whether the tensor must be overwritten rather than replaced, because more than one branch reads it.
+        in_chunks: Whether it is served chunk after chunk of a long clip, in one forward pass.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Site:
     take: Callable[[Any], Tensor]
     put: Callable[[Any, Tensor], Any]
     in_place: bool = False
+    in_chunks: bool = False
 
     @property
     def address(self) -> str:
@@ -181,7 +183,8 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
             take, put = _packed(take, put)
         if stack.channels_first and point in ("resid_pre", "resid_post"):
             take, put = _channels_first(take, put)
-        sites[point] = Site(prefix + point, layer, location, take, put, in_place=point == "resid_mid")
+        in_place = point == "resid_mid"
+        sites[point] = Site(prefix + point, layer, location, take, put, in_place=in_place, in_chunks=stack.in_chunks)
     base = attention_location(stack, layer)
     for point in ATTENTION_POINTS:
         turned = point in ("q", "k", "v")

@@ -24,6 +24,7 @@ from tests.families.phi4_multimodal import PHI_4_MULTIMODAL
 from tests.families.qwen2_5_omni import QWEN2_5_OMNI
 from tests.families.qwen2_audio import QWEN2_AUDIO
 from tests.families.qwen3_omni_moe import QWEN3_OMNI_MOE
+from tests.families.vibevoice_asr import VIBEVOICE_ASR
 from tests.families.voxtral import VOXTRAL
 
 _FAMILIES: dict[str, Family] = {
@@ -37,6 +38,7 @@ _FAMILIES: dict[str, Family] = {
         QWEN3_OMNI_MOE,
         GLM_ASR,
         PHI_4_MULTIMODAL,
+        VIBEVOICE_ASR,
     )
 }
 FAMILIES = tuple(_FAMILIES)
@@ -89,7 +91,7 @@ def clip_features(family: str, seconds: float, seed: int = 0) -> dict[str, Tenso
 
 def n_audio_tokens(family: str, seconds: float) -> int:
     """Audio tokens of a clip that fits one window."""
-    return _FAMILIES[family].tokens(round(16_000 * seconds))
+    return _FAMILIES[family].tokens(round(_FAMILIES[family].rate * seconds))
 
 
 def model_inputs(
@@ -117,6 +119,7 @@ def model_inputs(
         "input_ids": torch.stack([torch.cat([torch.full((width - len(row),), pad), row]) for row in rows]),
         "attention_mask": torch.stack([(torch.arange(width) >= width - len(row)).long() for row in rows]),
         **{name: torch.cat([clip[name] for clip in clips]) for name in clips[0]},
+        **facts.always,
     }
 
 

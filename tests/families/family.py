@@ -9,7 +9,7 @@ on every token id.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,6 +37,8 @@ class Family:
         clip_features: Seconds and seed -> random features of one clip, as the network takes them.
         pad: The padding token.
         end: The token that ends an answer.
+        rate: Samples a second that the processor expects.
+        always: Inputs beside audio and text that make the network give the same numbers every time.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Family:
     clip_features: Callable[[float, int], dict[str, Tensor]]
     pad: str = "<|endoftext|>"
     end: str = "<|im_end|>"
+    rate: int = 16_000
+    always: Mapping[str, Any] = field(default_factory=dict)
 
 
 def text_config(

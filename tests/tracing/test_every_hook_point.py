@@ -179,7 +179,8 @@ def test_rows_of_a_batch_are_what_they_are_alone(opened, family):
     for row in range(2):
         real = inputs["attention_mask"][row].bool()
         texts = {name: inputs[name][row : row + 1, real] for name in ("input_ids", "attention_mask")}
-        alone = {**{name: value[row : row + 1] for name, value in inputs.items()}, **texts}
+        own = {name: value[row : row + 1] for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+        alone = {**inputs, **own, **texts}
         single = run(model, alone, record=["resid_post", HookPoint("pattern", queries="last")], logits="last")
         n = alone["input_ids"].shape[1]
         torch.testing.assert_close(single.logits[0], together.logits[row], atol=1e-4, rtol=1e-4)
