@@ -103,8 +103,14 @@ def _row(adapter: Adapter) -> str:
 
 
 def _exceptions(adapter: Adapter) -> tuple[str, ...]:
+    said = adapter.exceptions
+    if adapter.no_questions is not None:
+        said = (
+            f"it transcribes and takes no questions ({adapter.no_questions}): `ma.prompt` refuses, dicts work",
+            *said,
+        )
     if adapter.leaks_padding is None:
-        return adapter.exceptions
+        return said
     shorter = ""
     if adapter.leaks_below is not None:
         shorter = f" shorter than {adapter.leaks_below / adapter.sampling_rate:g} s"
@@ -112,7 +118,7 @@ def _exceptions(adapter: Adapter) -> tuple[str, ...]:
         f"clips{shorter} of different lengths change one another in a batch ({adapter.leaks_padding}): `ma.run` and "
         "every analysis run such rows apart, with one warning, and give what the rows give alone"
     )
-    return (apart, *adapter.exceptions)
+    return (apart, *said)
 
 
 PAGES = {"hook_points.md": hook_points_page, "models.md": models_page}

@@ -146,9 +146,10 @@ class Adapter:
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.
         frames_axis: The axis of the features along which time runs.
-        leaks_padding: Why the padding of one clip changes the vectors of another in the batch, `None` where it does not.
-            Such clips run apart.
+        leaks_padding: Why the padding of one clip changes another of the batch, `None` where it does not. Such clips
+            run apart.
         leaks_below: Samples from which on it does not; `None` if clips of every length are changed.
+        no_questions: Why no question can be put to the class through its chat template, `None` where one can.
         exceptions: What does not hold of this class and holds of the others.
         features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
             by itself. Its processor leaves the mask out for a single clip.
@@ -177,6 +178,7 @@ class Adapter:
     frames_axis: int = -1
     leaks_padding: str | None = None
     leaks_below: int | None = None
+    no_questions: str | None = None
     exceptions: tuple[str, ...] = ()
     features_sizes: str | None = None
     bands: str = "num_mel_bins"

@@ -105,7 +105,7 @@ def _through_template(
             f"{'beside' if samples is not None else 'without'} audio: {frame!r}"
         )
     rendered = _render(processor, adapter, text, samples is not None)
-    if rendered != frame.replace(_SLOT, text):
+    if frame.count(_SLOT) != 1 or rendered != frame.replace(_SLOT, text):
         raise ValueError(
             f"the chat template of {type(processor).__name__} rewrites its text: {text!r} became {rendered!r}"
         )

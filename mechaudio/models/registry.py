@@ -7,6 +7,7 @@ from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
 from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
 from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
 from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
+from mechaudio.models.adapters.qwen3_asr import QWEN3_ASR
 from mechaudio.models.adapters.qwen3_omni_moe import QWEN3_OMNI_MOE
 from mechaudio.models.adapters.vibevoice_asr import VIBEVOICE_ASR
 from mechaudio.models.adapters.voxtral import VOXTRAL
@@ -21,6 +22,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     GLM_ASR,
     PHI_4_MULTIMODAL,
     VIBEVOICE_ASR,
+    QWEN3_ASR,
 )
 
 ADDING_A_MODEL = "docs/adding_a_model.md"

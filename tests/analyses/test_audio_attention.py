@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mechaudio as ma
-from tests.families import FAMILIES, network, noise, processor
+from tests.families import ASKED, network, noise, processor
 
 QUESTIONS = [
     ma.AudioQuestion(
@@ -41,7 +41,7 @@ def opened():
     return get
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ASKED)
 def test_shares_are_sums_over_the_whole_pattern_and_make_one(opened, family):
     model, batch = opened(family)
     found = ma.analyses.audio_attention(model, batch)
@@ -63,12 +63,15 @@ def test_shares_are_sums_over_the_whole_pattern_and_make_one(opened, family):
         assert found.peak[question, layer, head] == pytest.approx((begin + end) / 2)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ASKED)
 def test_the_tower_ran_and_another_recording_gives_another_result(opened, family):
     model, batch = opened(family)
     first = ma.analyses.audio_attention(model, batch)
     assert model.exchange.tower_calls >= 1
-    others = [ma.AudioQuestion(**{**vars(q), "audio": ma.AudioClip(noise(q.clip().duration, seed=9), 16_000)}) for q in QUESTIONS]
+    others = [
+        ma.AudioQuestion(**{**vars(q), "audio": ma.AudioClip(noise(q.clip().duration, seed=9), 16_000)})
+        for q in QUESTIONS
+    ]
     second = ma.analyses.audio_attention(model, ma.prompt(model, others))
     assert not np.allclose(first.mass, second.mass, atol=1e-4)
     masses = [ma.analyses.attention_mass(model, ma.prompt(model, asked)).mass for asked in (QUESTIONS, others)]
@@ -76,7 +79,7 @@ def test_the_tower_ran_and_another_recording_gives_another_result(opened, family
     assert not np.allclose(*masses, atol=1e-4, equal_nan=True)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ASKED)
 def test_the_mass_of_every_query_is_that_of_the_whole_pattern(opened, family):
     model, batch = opened(family)
     found = ma.analyses.attention_mass(model, batch)

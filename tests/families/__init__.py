@@ -4,6 +4,7 @@ Each family is a file of facts (`tests.families.family` says which); what tests 
 """
 
 from tests.families.build import (
+    ASKED,
     FAMILIES,
     Opened,
     audio_token_id,
@@ -20,6 +21,7 @@ from tests.families.build import (
 from tests.families.family import WINDOW_SECONDS
 
 __all__ = [
+    "ASKED",
     "FAMILIES",
     "WINDOW_SECONDS",
     "Opened",

@@ -23,6 +23,7 @@ from tests.families.musicflamingo import MUSIC_FLAMINGO
 from tests.families.phi4_multimodal import PHI_4_MULTIMODAL
 from tests.families.qwen2_5_omni import QWEN2_5_OMNI
 from tests.families.qwen2_audio import QWEN2_AUDIO
+from tests.families.qwen3_asr import QWEN3_ASR
 from tests.families.qwen3_omni_moe import QWEN3_OMNI_MOE
 from tests.families.vibevoice_asr import VIBEVOICE_ASR
 from tests.families.voxtral import VOXTRAL
@@ -39,9 +40,12 @@ _FAMILIES: dict[str, Family] = {
         GLM_ASR,
         PHI_4_MULTIMODAL,
         VIBEVOICE_ASR,
+        QWEN3_ASR,
     )
 }
 FAMILIES = tuple(_FAMILIES)
+#: Those that questions can be written out for.
+ASKED = tuple(name for name, family in _FAMILIES.items() if family.takes_questions)
 
 
 def audio_token_id(family: str) -> int:

@@ -39,6 +39,7 @@ class Family:
         end: The token that ends an answer.
         rate: Samples a second that the processor expects.
         always: Inputs beside audio and text that make the network give the same numbers every time.
+        takes_questions: Whether questions can be written out for it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Family:
     end: str = "<|im_end|>"
     rate: int = 16_000
     always: Mapping[str, Any] = field(default_factory=dict)
+    takes_questions: bool = True
 
 
 def text_config(

@@ -7,6 +7,7 @@ from mechaudio.models.prompt import prompt
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.question import AudioQuestion
 from tests.families import (
+    ASKED,
     FAMILIES,
     Opened,
     audio_token_id,
@@ -82,6 +83,7 @@ def test_what_a_dict_cannot_tell_is_not_guessed(model, family):
             batch.positions(name)
 
 
+@pytest.mark.parametrize("family", ASKED)
 def test_the_inputs_of_a_prompt_read_back_have_the_same_audio(family):
     model = opened(family)
     made = prompt(model, [question(), question()])

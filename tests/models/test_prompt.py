@@ -9,9 +9,11 @@ from mechaudio.models import chat
 from mechaudio.models.adapter import TokenTiming
 from mechaudio.models.clips import token_clock
 from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import CONDITIONS, PromptFormat, prompt
 from mechaudio.question import AudioQuestion
 from tests.families import (
+    ASKED,
     FAMILIES,
     WINDOW_SECONDS,
     Opened,
@@ -26,7 +28,7 @@ from tests.families import (
 
 TEXT = "Which sound has the earliest onset?"
 ROLES = ("audio", "question", "choices", "caption", "template")
-TEMPLATED = tuple(family for family in FAMILIES if family != "voxtral")
+TEMPLATED = tuple(family for family in ASKED if family != "voxtral")
 #: Seconds of an audio token, where it is not 0.04; samples of the shortest clip, where it is not 321; samples that
 #: shorter clips are filled up to with silence.
 TOKEN_SECONDS = {
@@ -60,7 +62,7 @@ def words(model, batch, name, row=0):
     return tokenizer.decode(kept)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=ASKED)
 def model(request):
     return opened(request.param)
 
@@ -225,6 +227,29 @@ def test_rows_are_never_padded_with_the_audio_placeholder():
         prompt(model, [asked()])
 
 
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(ASKED)))
+def test_a_class_that_only_transcribes_says_so_and_what_to_do(family):
+    message = (
+        r"cannot be asked: its .*processor\.apply_transcription_request\(audio\).*ma\.run\(model, dict\(inputs\)\)"
+    )
+    with pytest.raises(TypeError, match=message):
+        prompt(opened(family), [asked()])
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.33, 1.0, 2.517, 3.99, 4.0, 4.1, 7.9, 9.3])
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(ASKED)))
+def test_the_inputs_of_a_transcribing_processor_are_a_batch_with_the_right_clock(family, seconds):
+    model = opened(family)
+    inputs = model.processor.apply_transcription_request(noise(seconds))
+    batch = as_batch(model, dict(inputs))
+    count = processors_count(family, round(16_000 * seconds))
+    assert len(batch.spans["audio"][0]) == batch.clock[0].n_tokens == count
+    end = batch.clock[0].seconds(count - 1)[1]
+    assert abs(end - max(seconds, FILLED_UP.get(family, 0) / 16_000)) <= TOKEN_SECONDS[family]
+    with torch.no_grad():
+        assert model.network(**batch.inputs).logits.isfinite().all()
+
+
 # Letters
 
 
@@ -357,7 +382,7 @@ def test_stereo_at_another_rate_is_heard_like_mono_at_the_models_own():
     assert difference.mean() < 0.05
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ASKED)
 def test_features_have_the_type_of_the_audio_tower(family):
     model = Opened(network(family, torch.bfloat16), processor(family))
     batch = prompt(model, [asked()])
@@ -469,6 +494,13 @@ def test_control_tokens_are_just_words_to_voxtral():
 def test_a_chat_template_that_rewrites_the_text_is_refused():
     model = opened("qwen2_audio")
     model.processor.chat_template = model.processor.chat_template.replace("item.text", "item.text | lower")
+    with pytest.raises(ValueError, match="the chat template of Qwen2AudioProcessor rewrites its text: 'Which sound"):
+        prompt(model, [asked()])
+
+
+def test_a_chat_template_that_leaves_the_text_out_is_refused():
+    model = opened("qwen2_audio")
+    model.processor.chat_template = model.processor.chat_template.replace("{{ item.text }}", "")
     with pytest.raises(ValueError, match="the chat template of Qwen2AudioProcessor rewrites its text: 'Which sound"):
         prompt(model, [asked()])
 
