@@ -95,7 +95,7 @@ def _row(adapter: Adapter) -> str:
     if timing.pads_to_window or timing.pads_to:
         least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:g} s"
         window += f", short clips padded into {least}"
-    longer = {"cut": "refused, or cut when allowed", "split": "split into windows"}[timing.long_clips]
+    longer = {"cut": "refused, or cut when allowed", "split": "split into windows", "refused": "refused"}[timing.long_clips]
     tower = {"batch": "`[clip, frame, d_model]`", "packed": "packed: all clips behind one another"}[
         adapter.encoder.layout
     ]
@@ -105,10 +105,7 @@ def _row(adapter: Adapter) -> str:
 def _exceptions(adapter: Adapter) -> tuple[str, ...]:
     said = adapter.exceptions
     if adapter.no_questions is not None:
-        said = (
-            f"it transcribes and takes no questions ({adapter.no_questions}): `ma.prompt` refuses, dicts work",
-            *said,
-        )
+        said = (f"`ma.prompt` takes no questions for it: {adapter.no_questions}", *said)
     if adapter.leaks_padding is None:
         return said
     shorter = ""

@@ -92,9 +92,9 @@ class TokenTiming:
     Attributes:
         samples: Length of a chunk in samples.
         tokens: Audio tokens made from one chunk.
-        window: Samples that one encoder window holds; longer clips are cut or split, as `long_clips` says.
-        long_clips: What the family's processor does past the window: `cut` (the rest is lost) or `split` (into
-            windows).
+        window: Samples that one encoder window holds.
+        long_clips: What becomes of clips past the window: the family's processor cuts them (`cut`, the rest is lost) or
+            splits them (`split`, into windows); or the network has no positions for them (`refused`).
         pads_to_window: Whether short clips are padded to a whole window *and* the padding becomes tokens.
         steps: `(kernel, stride, padding)` of everything between frames and tokens that changes their number.
         chunk: Frames that go through the steps on their own, `None` where a whole window does.
@@ -106,7 +106,7 @@ class TokenTiming:
     samples: int
     tokens: int
     window: int
-    long_clips: Literal["cut", "split"]
+    long_clips: Literal["cut", "split", "refused"]
     pads_to_window: bool = False
     steps: tuple[tuple[int, int, int], ...] = ((3, 2, 1), (2, 2, 0))
     chunk: int | None = None
@@ -149,8 +149,6 @@ class Adapter:
         leaks_padding: Why the padding of one clip changes another of the batch, `None` where it does not. Such clips
             run apart.
         leaks_below: Samples from which on it does not; `None` if clips of every length are changed.
-        no_questions: Why no question can be put to the class through its chat template, `None` where one can.
-        exceptions: What does not hold of this class and holds of the others.
         features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
             by itself. Its processor leaves the mask out for a single clip.
         bands: Attribute of the tower's config that says how many numbers a frame has.
@@ -160,7 +158,7 @@ class Adapter:
         sampling_rate: Samples a second that the processor expects.
         always: Inputs that every run gets unless the caller gives them otherwise.
         no_questions: Why questions cannot be written out for this class, and what to do instead; `None` where they can.
-        exceptions: What does not hold in this class that holds in the others, and why; one sentence each.
+        exceptions: What does not hold of this class and holds of the others, and why; one sentence each.
     """
 
     family: str
@@ -178,8 +176,6 @@ class Adapter:
     frames_axis: int = -1
     leaks_padding: str | None = None
     leaks_below: int | None = None
-    no_questions: str | None = None
-    exceptions: tuple[str, ...] = ()
     features_sizes: str | None = None
     bands: str = "num_mel_bins"
     audio_token: str = "audio_token_id"

@@ -18,7 +18,9 @@ from mechaudio.question import AudioQuestion
 
 
 def longest_clip(processor: Any, adapter: Adapter) -> int | None:
-    """Samples that the processor keeps of a clip, `None` where it keeps all."""
+    """Samples that the model hears of a clip, `None` where it hears all."""
+    if adapter.timing.long_clips == "refused":
+        return adapter.timing.window
     if adapter.timing.long_clips == "cut":
         return processor.feature_extractor.n_samples
     seconds = getattr(processor, "max_audio_len", None)

@@ -6,6 +6,7 @@ Conventions: a window is one entry of the features; a row owns the windows that 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,25 +53,34 @@ def padding_groups(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
     return list(groups.values())
 
 
+def without_excess(adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs without the frames behind the longest clip, in a class where those would change what is heard."""
+    if adapter.leaks_padding is None or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
+        return inputs
+    longest = int(inputs[adapter.features_mask].sum(-1).max())
+    axes = {adapter.features: adapter.frames_axis, adapter.features_mask: -1}
+    return {
+        name: value.narrow(axes[name], 0, longest).contiguous() if name in axes else value
+        for name, value in inputs.items()
+    }
+
+
 def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatch:
     """Some rows of a batch with their audio, filled up no further than to the longest clip among them."""
     owned = windows_of_rows(adapter, batch)
     windows = [window for row in rows for window in owned[row]]
     inputs = {}
+    audio = (adapter.features, adapter.features_mask, adapter.features_sizes)
     for name, value in batch.inputs.items():
         if not isinstance(value, Tensor):
             inputs[name] = value
             continue
-        chosen = torch.tensor(windows if name in (adapter.features, adapter.features_mask) else rows)
+        chosen = torch.tensor(windows if name in audio else rows)
         inputs[name] = value[chosen.to(value.device)]
-    if windows and adapter.leaks_padding is not None and adapter.encoder.layout == "batch":
-        longest = max(_frames(adapter, batch)[window] for window in windows)
-        for name, axis in ((adapter.features, adapter.frames_axis), (adapter.features_mask, -1)):
-            inputs[name] = inputs[name].narrow(axis, 0, longest).contiguous()
+    if windows:
+        inputs = without_excess(adapter, inputs)
     if not windows:
-        inputs = {
-            name: value for name, value in inputs.items() if name not in (adapter.features, adapter.features_mask)
-        }
+        inputs = {name: value for name, value in inputs.items() if name not in audio}
     return replace(
         batch,
         inputs=inputs,

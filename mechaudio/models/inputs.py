@@ -18,6 +18,7 @@ from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import audio_tower, token_clock, tokens_of_features
+from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
 
 
@@ -77,6 +78,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
     placeholder = audio_token_id(model.network.config, adapter)
     audio = (ids == placeholder) & real
     _refuse_miscounted(adapter, inputs, int(audio.sum()), placeholder)
+    inputs = without_excess(adapter, inputs)
     rows = range(ids.shape[0])
     return PromptBatch(
         inputs=inputs,

@@ -2,6 +2,7 @@
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
+from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
 from mechaudio.models.adapters.glmasr import GLM_ASR
 from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
 from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
@@ -23,6 +24,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     PHI_4_MULTIMODAL,
     VIBEVOICE_ASR,
     QWEN3_ASR,
+    FUN_ASR_NANO,
 )
 
 ADDING_A_MODEL = "docs/adding_a_model.md"

@@ -18,6 +18,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import adapter_for
 from tests.families.audioflamingo3 import AUDIO_FLAMINGO_3
 from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
+from tests.families.fun_asr_nano import FUN_ASR_NANO
 from tests.families.glmasr import GLM_ASR
 from tests.families.musicflamingo import MUSIC_FLAMINGO
 from tests.families.phi4_multimodal import PHI_4_MULTIMODAL
@@ -41,6 +42,7 @@ _FAMILIES: dict[str, Family] = {
         PHI_4_MULTIMODAL,
         VIBEVOICE_ASR,
         QWEN3_ASR,
+        FUN_ASR_NANO,
     )
 }
 FAMILIES = tuple(_FAMILIES)
@@ -122,9 +124,19 @@ def model_inputs(
     return {
         "input_ids": torch.stack([torch.cat([torch.full((width - len(row),), pad), row]) for row in rows]),
         "attention_mask": torch.stack([(torch.arange(width) >= width - len(row)).long() for row in rows]),
-        **{name: torch.cat([clip[name] for clip in clips]) for name in clips[0]},
+        **{name: _together([clip[name] for clip in clips]) for name in clips[0]},
         **facts.always,
     }
+
+
+def _together(clips: list[Tensor]) -> Tensor:
+    """Clips behind one another; shorter ones, where a family has such, filled up with zeros along their second axis."""
+    shape = list(clips[0].shape)
+    shape[:2] = [len(clips), max(clip.shape[1] for clip in clips)]
+    whole = clips[0].new_zeros(shape)
+    for row, clip in enumerate(clips):
+        whole[row, : clip.shape[1]] = clip[0]
+    return whole
 
 
 def noise(seconds: float, seed: int = 0, sample_rate: int = 16_000) -> np.ndarray:

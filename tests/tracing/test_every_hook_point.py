@@ -15,6 +15,18 @@ from tests.reference.plain_forward import plain_values
 #: Read as the fused kernel's neighbours compute them, so equal but for rounding.
 ROUNDED = ("scores", "pattern")
 
+#: Family and property -> why the property does not hold of it. Every other pair is tested.
+KNOWN_EXCEPTIONS = {
+    ("fun_asr_nano", "clips of different lengths in one forward pass"): (
+        "the projector's layers run without a mask, so plain transformers hears the padding of the shorter clip; that "
+        "ma.run does not is tested in test_leaking_padding"
+    ),
+    ("fun_asr_nano", "the tower's heads through the output projection are all that attention adds"): (
+        "a convolution over the values stands beside the heads"
+    ),
+    ("fun_asr_nano", "audio.final_norm exists"): "the tower's last norm stands inside its last layer",
+}
+
 pytestmark = pytest.mark.parametrize("family", FAMILIES)
 
 
@@ -31,7 +43,8 @@ def opened():
     def get(family, dtype=torch.float32):
         if (family, dtype) not in made:
             model = AudioLM(network(family, dtype=dtype), prove=False)
-            inputs = model_inputs(family)
+            unequal = (family, "clips of different lengths in one forward pass") not in KNOWN_EXCEPTIONS
+            inputs = model_inputs(family, seconds=(3.2, 1.6 if unequal else 3.2))
             inputs[model.adapter.features] = inputs[model.adapter.features].to(dtype)
             made[family, dtype] = (model, inputs)
         return made[family, dtype]
