@@ -95,7 +95,9 @@ def _row(adapter: Adapter) -> str:
     if timing.pads_to_window or timing.pads_to:
         least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:g} s"
         window += f", short clips padded into {least}"
-    longer = {"cut": "refused, or cut when allowed", "split": "split into windows", "refused": "refused"}[timing.long_clips]
+    longer = {"cut": "refused, or cut when allowed", "split": "split into windows", "refused": "refused"}[
+        timing.long_clips
+    ]
     tower = {"batch": "`[clip, frame, d_model]`", "packed": "packed: all clips behind one another"}[
         adapter.encoder.layout
     ]

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-
 #: What a stack may lack.
 PARTS = ("attention", "mid_norm", "mlp", "norm")
 

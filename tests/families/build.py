@@ -101,18 +101,19 @@ def n_audio_tokens(family: str, seconds: float) -> int:
 
 
 def model_inputs(
-    family: str, seconds: tuple[float, ...] = (3.2, 1.6), words: tuple[int, ...] = (9, 5), seed: int = 0
+    family: str, seconds: tuple[float, ...] | None = None, words: tuple[int, ...] = (9, 5), seed: int = 0
 ) -> dict[str, Tensor]:
     """A left-padded batch of model inputs, one clip and some random words per row, built without a processor.
 
     Args:
         family: One of `FAMILIES`.
-        seconds: Length of each row's clip, multiples of 0.04 up to the window.
+        seconds: Length of each row's clip, multiples of 0.04 up to the window; by default the family's own.
         words: Text tokens of each row: two before the audio, the rest behind it.
         seed: Of features and words.
     """
     facts = _FAMILIES[family]
     generator = torch.Generator().manual_seed(seed)
+    seconds = facts.clips if seconds is None else seconds
     rows = []
     for length, count in zip(seconds, words, strict=True):
         text = torch.randint(len(facts.control), facts.vocab_size, (count,), generator=generator)
@@ -131,6 +132,8 @@ def model_inputs(
 
 def _together(clips: list[Tensor]) -> Tensor:
     """Clips behind one another; shorter ones, where a family has such, filled up with zeros along their second axis."""
+    if clips[0].ndim == 1:
+        return torch.cat(clips)
     shape = list(clips[0].shape)
     shape[:2] = [len(clips), max(clip.shape[1] for clip in clips)]
     whole = clips[0].new_zeros(shape)

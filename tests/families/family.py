@@ -39,6 +39,7 @@ class Family:
         end: The token that ends an answer.
         rate: Samples a second that the processor expects.
         always: Inputs beside audio and text that make the network give the same numbers every time.
+        clips: Seconds of the clips in a batch; equal where plain transformers lets padding change what is heard.
         takes_questions: Whether questions can be written out for it.
     """
 
@@ -55,6 +56,7 @@ class Family:
     end: str = "<|im_end|>"
     rate: int = 16_000
     always: Mapping[str, Any] = field(default_factory=dict)
+    clips: tuple[float, ...] = (3.2, 1.6)
     takes_questions: bool = True
 
 

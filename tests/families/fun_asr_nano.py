@@ -1,12 +1,13 @@
 """Fun-ASR-Nano: seven mel frames stacked into one, every six frames."""
 
-from types import SimpleNamespace
+import importlib.util
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import torch
 import transformers
 from transformers import ProcessorMixin
-from transformers.models.fun_asr_nano import feature_extraction_fun_asr_nano as extraction
 
 from tests.families.family import D_MODEL, ENCODER_LAYERS, ENCODER_WIDTH, HEADS, SPREAD, Family, text_config
 from tests.families.words import byte_level_size, byte_level_tokenizer, ids_of
@@ -52,15 +53,22 @@ def _filterbank(waveform, num_mel_bins, frame_length, frame_shift, sample_freque
     return spectrum.unflatten(1, (num_mel_bins, 3)).sum(-1).clamp(min=1e-6).log()
 
 
+def _feature_extraction() -> ModuleType:
+    """transformers' own file: without torchaudio, importing it by name gives a stand-in that only complains."""
+    path = Path(transformers.__file__).parent / "models" / "fun_asr_nano" / "feature_extraction_fun_asr_nano.py"
+    spec = importlib.util.spec_from_file_location("transformers.models.fun_asr_nano.read_from_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.torchaudio = SimpleNamespace(compliance=SimpleNamespace(kaldi=SimpleNamespace(fbank=_filterbank)))
+    return module
+
+
 def _processor():
-    if not hasattr(extraction, "torchaudio"):
-        kaldi = SimpleNamespace(fbank=_filterbank)
-        extraction.torchaudio = SimpleNamespace(compliance=SimpleNamespace(kaldi=kaldi))
     tokenizer = byte_level_tokenizer(CONTROL, {"audio_token": "<|object_ref_start|>"})
     # transformers takes a stand-in for the class of the feature extractor where torchaudio is missing.
     with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
         return transformers.FunAsrNanoProcessor(
-            extraction.FunAsrNanoFeatureExtractor(), tokenizer, chat_template=TEMPLATE
+            _feature_extraction().FunAsrNanoFeatureExtractor(), tokenizer, chat_template=TEMPLATE
         )
 
 
@@ -86,5 +94,6 @@ FUN_ASR_NANO = Family(
     processor=_processor,
     tokens=_tokens,
     clip_features=_clip_features,
-    asks=False,
+    takes_questions=False,
+    clips=(3.2, 3.2),
 )

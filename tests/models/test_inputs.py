@@ -179,7 +179,7 @@ def test_features_without_their_mask_are_refused(family, mask):
 
 
 def test_fewer_placeholders_than_audio_tokens_are_refused(model, family):
-    inputs = model_inputs(family)
+    inputs = model_inputs(family, seconds=(3.2, 1.6))
     first = int((inputs["input_ids"][0] == audio_token_id(family)).nonzero()[0])
     inputs["input_ids"][0, first] = 60
     made = n_audio_tokens(family, 3.2) + n_audio_tokens(family, 1.6)

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 import mechaudio as ma
-from mechaudio.models.grouping import padding_groups
-from mechaudio.models.registry import ADAPTERS
+from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.models.inputs import as_batch
+from mechaudio.models.registry import ADAPTERS, adapter_for
 from mechaudio.tracing.audio_lm import AudioLM
-from tests.families import FAMILIES, network, noise, processor
+from tests.families import ASKED, FAMILIES, model_inputs, network, noise, processor
 
 LEAKING = [adapter.family for adapter in ADAPTERS if adapter.leaks_padding and adapter.family in FAMILIES]
 SECONDS = (0.5, 2.3, 0.5, 0.7)
@@ -28,32 +29,44 @@ def model(request):
     return AudioLM(network(request.param), processor(request.param), prove=False)
 
 
+def made(model, rows=(0, 1, 2, 3)):
+    """A batch of some of the rows: from questions, or from inputs where the class takes none."""
+    if model.adapter.family in ASKED:
+        return ma.prompt(model, [questions()[row] for row in rows])
+    whole = as_batch(model, model_inputs(model.adapter.family, seconds=SECONDS, words=(9, 5, 7, 6)))
+    if len(rows) == len(SECONDS):
+        return whole
+    part = part_of(model.adapter, whole, list(rows)).inputs
+    width = int(part["attention_mask"].sum(-1).max())
+    texts = {name: part[name][:, -width:] for name in ("input_ids", "attention_mask")}
+    return as_batch(model, {**part, **texts})
+
+
 @pytest.fixture(scope="module")
 def batch(model):
-    return ma.prompt(model, questions())
+    return made(model)
 
 
 def test_the_padding_does_leak(model, batch):
     with torch.no_grad():
         together = model.network(**batch.inputs).logits[0, -1]
-        alone = model.network(**ma.prompt(model, questions()[:1]).inputs).logits[0, -1]
+        alone = model.network(**made(model, [0]).inputs).logits[0, -1]
     assert (together - alone).abs().max() > 1e-3, "nothing leaks: this class needs no leaks_padding"
 
 
 def test_clips_that_leave_each_other_alone_run_together_without_a_word(model, batch):
     assert padding_groups(model.adapter, batch) == [[0, 2], [1], [3]]
-    same = ma.prompt(model, [questions()[0], questions()[2]])
+    same = made(model, [0, 2])
     assert padding_groups(model.adapter, same) == [[0, 1]]
     ma.run(model, same)
-    assert padding_groups(model.adapter, ma.prompt(model, questions()[:2], "silence")) == [[0], [1]]
 
 
 @pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
 def test_a_batched_run_is_what_the_rows_are_alone(model, batch):
     together = ma.run(model, batch, record=[*DECODER, *TOWER])
     packed, windows = model.adapter.encoder.layout == "packed", []
-    for row, question in enumerate(questions()):
-        single = ma.run(model, ma.prompt(model, [question]), record=[*DECODER, *TOWER])
+    for row in range(len(SECONDS)):
+        single = ma.run(model, made(model, [row]), record=[*DECODER, *TOWER])
         n = single.logits.shape[1]
         torch.testing.assert_close(single.logits[0], together.logits[row, -n:], atol=1e-4, rtol=1e-4)
         for layer in range(model.n_layers):
@@ -80,14 +93,15 @@ def test_a_batched_run_is_what_the_rows_are_alone(model, batch):
 
 
 @pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
-def test_answers_and_audio_attention_of_a_batch_are_those_of_its_questions_alone(model, batch):
-    answers = ma.answer(model, batch)
-    attention = ma.analyses.audio_attention(model, batch, queries="question")
+def test_analyses_of_a_batch_are_those_of_its_rows_alone(model, batch):
+    attention = ma.analyses.audio_attention(model, batch)
     mass = ma.analyses.attention_mass(model, batch)
-    for row, question in enumerate(questions()):
-        alone = ma.prompt(model, [question])
-        np.testing.assert_allclose(ma.answer(model, alone)[0].choice_logits, answers[row].choice_logits, atol=1e-4)
-        single = ma.analyses.audio_attention(model, alone, queries="question")
+    answers = ma.answer(model, batch) if batch.questions else ()
+    for row in range(len(SECONDS)):
+        alone = made(model, [row])
+        for answer in answers[row : row + 1]:
+            np.testing.assert_allclose(ma.answer(model, alone)[0].choice_logits, answer.choice_logits, atol=1e-4)
+        single = ma.analyses.audio_attention(model, alone)
         np.testing.assert_allclose(single.mass[0], attention.mass[row], atol=1e-5)
         heard = int(single.n_tokens[0])
         np.testing.assert_allclose(single.over_time[0], attention.over_time[row][..., :heard], atol=1e-5)
@@ -130,3 +144,31 @@ def test_an_edit_made_for_the_whole_batch_is_refused_where_rows_run_apart(model,
     whole = ma.run(model, batch, record=["resid_post"]).cache["resid_post", 0]
     with pytest.raises(ValueError, match=r"an edit of blocks\.0\.resid_post made \[4, .*Rows whose padding would leak"):
         ma.run(model, batch, interventions=[ma.Edit(ma.HookPoint("resid_post", layers=[0]), lambda _: whole)])
+
+
+def test_the_mask_of_fun_asrs_projector_arrives_once_an_attention_implementation_is_set_by_name():
+    plain = network("fun_asr_nano")
+    inputs = model_inputs("fun_asr_nano", seconds=(2.3, 0.5))
+    short = part_of(adapter_for(plain), as_batch(AudioLM(plain, prove=False), inputs), [1]).inputs
+    leaked = {}
+    for named in (False, True):
+        if named:
+            plain.set_attn_implementation("sdpa")
+        with torch.no_grad():
+            together, alone = plain(**inputs).logits[1, -1], plain(**short).logits[0, -1]
+        leaked[named] = float((together - alone).abs().max())
+    assert leaked[False] > 1e-2
+    assert leaked[True] < 1e-4
+
+
+def test_glm_asr_hears_each_clip_in_thirty_seconds_of_silence_whatever_is_in_the_batch():
+    model = AudioLM(network("glmasr"), processor("glmasr"), prove=False)
+    together = ma.run(model, ma.prompt(model, questions()), logits="last").logits
+    for row, question in enumerate(questions()):
+        alone = ma.run(model, ma.prompt(model, [question]), logits="last").logits
+        torch.testing.assert_close(alone[0], together[row], atol=1e-4, rtol=1e-4)
+    batch = ma.prompt(model, questions()[:1])
+    cut = {"input_features": batch.inputs["input_features"][..., :56].contiguous()}
+    mask = {"input_features_mask": batch.inputs["input_features_mask"][:, :56]}
+    less_silence = ma.run(model, {**batch.inputs, **cut, **mask}, logits="last").logits
+    assert (less_silence - together[0]).abs().max() > 1e-2

@@ -38,7 +38,7 @@ FUN_ASR_NANO = Adapter(
         "the tower's first layer takes wider vectors than the others and adds nothing to them: its resid_mid is its "
         "attn_out",
         "two of the tower's layers end in a norm: their resid_post is the norm of resid_mid plus mlp_out",
-        "the projector's layers take the mask once an attention implementation is set by name "
-        "(network.set_attn_implementation), and then no padding leaks; clips of different lengths run apart all the same",
+        "the projector's layers take the mask once an attention implementation is set by name, with "
+        "network.set_attn_implementation, and then no padding leaks; clips of different lengths run apart all the same",
     ),
 )

@@ -28,7 +28,7 @@ QWEN3_ASR = Adapter(
     projector_layout="packed",
     features_mask="input_features_mask",
     no_questions=(
-        "it was trained to transcribe and its chat template writes the clip alone into the user's turn. Make its inputs "
-        "with processor.apply_transcription_request(clips) and pass them on as a dict"
+        "it was trained to transcribe and its chat template writes the clip alone into the user's turn. Make its "
+        "inputs with processor.apply_transcription_request(clips) and pass them on as a dict"
     ),
 )
