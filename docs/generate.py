@@ -50,8 +50,8 @@ def hook_points_page() -> str:
         "(`audio.blocks.1.attn.hook_pattern`).",
         "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here. A "
         "tower that packs all clips",
-        "of a batch behind one another (Qwen2.5-Omni, Qwen3-Omni, Qwen3-ASR) is shown as a batch of one; its `pattern` is block-diagonal, one "
-        "block per window.",
+        "of a batch behind one another (Qwen2.5-Omni, Qwen3-Omni, Qwen3-ASR) is shown as a batch of one; its `pattern` "
+        "is block-diagonal, one block per window.",
         "",
         '`model.blocks[i].attn.at("last").pattern` and `HookPoint("pattern", queries="last")` give chosen query rows',
         "only, `[batch, head, row, key]`, and no `query x key` matrix is made. `mass` is measured inside the fused kernel",
