@@ -6,7 +6,7 @@ A hook that reads the wrong tensor, or a copy of the right one, can pass any tes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ def prove_hook_points(model: AudioLM) -> dict[str, float]:
 
 def last_logits(
     model: AudioLM,
-    inputs: dict[str, Tensor],
+    inputs: dict[str, Any],
     site: Site | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:

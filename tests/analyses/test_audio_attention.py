@@ -9,6 +9,8 @@ import torch
 import mechaudio as ma
 from tests.families import ASKED, network, noise, processor
 
+pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
+
 QUESTIONS = [
     ma.AudioQuestion(
         audio=ma.AudioClip(noise(3.0, seed=1), 16_000),

@@ -95,5 +95,6 @@ PHI_4_MULTIMODAL = Family(
     processor=_processor,
     tokens=_tokens,
     clip_features=_features,
+    clips=(3.2, 3.2),
     end="<|end|>",
 )

@@ -40,7 +40,7 @@ VIBEVOICE_ASR = Adapter(
     always={"sample": False},
     no_questions=(
         "it was trained to transcribe, its chat template has no turn for an answer. Make its inputs with "
-        "processor.apply_transcription_request(clips, prompt=texts) and pass them on as a dict"
+        "processor.apply_transcription_request(clips), with hints as prompt=, and pass them on as a dict"
     ),
     exceptions=(
         "the audio towers run without gradients, so none arrive at audio_blocks",
