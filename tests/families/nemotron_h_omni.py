@@ -11,7 +11,6 @@ from tests.families.family import (
     ENCODER_WIDTH,
     HEADS,
     SPREAD,
-    WINDOW_SECONDS,
     Family,
     text_config,
 )
@@ -87,11 +86,11 @@ def _tokens(samples):
 
 
 def _features(seconds, seed):
-    """A clip in the place of one of 4 s; the mask leaves out its last frame."""
-    frames = 100 * WINDOW_SECONDS + 1
-    values = torch.randn(1, frames, 128, generator=torch.Generator().manual_seed(seed))
-    mask = torch.arange(frames) < round(100 * seconds)
-    return {"input_features": values * mask[None, :, None], "input_features_mask": mask[None]}
+    """The mask leaves out the last frame, which is silent."""
+    frames = round(100 * seconds)
+    values = torch.randn(1, frames + 1, 128, generator=torch.Generator().manual_seed(seed))
+    mask = torch.arange(frames + 1)[None] < frames
+    return {"input_features": values * mask[..., None], "input_features_mask": mask}
 
 
 NEMOTRON_H_OMNI = Family(
