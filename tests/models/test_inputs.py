@@ -210,3 +210,25 @@ def test_a_row_of_padding_alone_is_refused(model):
 def test_a_mask_of_another_shape_is_refused(model):
     with pytest.raises(ValueError, match=r"'attention_mask' \(1, 2\) must have the shape of 'input_ids' \(1, 3\)"):
         as_batch(model, {"input_ids": torch.tensor([[50, 51, 52]]), "attention_mask": torch.ones(1, 2)})
+
+
+def test_a_single_clip_of_phi_4_comes_without_a_mask_and_several_do_not():
+    model = opened("phi4_multimodal")
+    text = "<|user|><|audio|>Which?<|end|><|assistant|>"
+    made = model.processor(text=[text], audio=[noise(1.0)], return_tensors="pt", sampling_rate=16_000)
+    assert "audio_attention_mask" not in made
+    assert len(as_batch(model, dict(made)).spans["audio"][0]) == 13
+    inputs = model_inputs("phi4_multimodal")
+    del inputs["audio_attention_mask"]
+    with pytest.raises(ValueError, match="'audio_input_features' came without 'audio_attention_mask'"):
+        as_batch(model, inputs)
+
+
+def test_sizes_that_contradict_the_features_are_refused():
+    model = Opened(network("phi4_multimodal"), None)
+    inputs = model_inputs("phi4_multimodal", seconds=(1.6,), words=(9,))
+    with pytest.raises(ValueError, match=r"'audio_embed_sizes' say \[19\], and .* make 20 audio tokens"):
+        as_batch(model, {**inputs, "audio_embed_sizes": inputs["audio_embed_sizes"] - 1})
+    del inputs["audio_embed_sizes"]
+    with pytest.raises(ValueError, match="'audio_embed_sizes' are missing"):
+        as_batch(model, inputs)
