@@ -20,8 +20,8 @@ PARTS = ("attention", "mid_norm", "mlp", "norm")
 class Stack:
     """A list of layers and the names of the parts inside each of them.
 
-    A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist, and
-    whoever asks for one is told the reason.
+    A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist,
+    and whoever asks for one is told the reason.
 
     Attributes:
         layers: Path of the list of layers.

@@ -164,7 +164,9 @@ def test_placeholders_without_features_are_refused(model, family):
     audio = (model.adapter.features, model.adapter.features_mask, model.adapter.features_sizes)
     inputs = {name: value for name, value in model_inputs(family).items() if name not in audio}
     count = int((inputs["input_ids"] == audio_token_id(family)).sum())
-    with pytest.raises(ValueError, match=f"the prompt has {count} audio placeholders but no '{model.adapter.features}'"):
+    with pytest.raises(
+        ValueError, match=f"the prompt has {count} audio placeholders but no '{model.adapter.features}'"
+    ):
         as_batch(model, inputs)
 
 

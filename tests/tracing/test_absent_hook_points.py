@@ -80,9 +80,7 @@ def test_every_layer_means_every_layer_that_has_it(model, inputs):
     for name in dict.fromkeys(name for name, layer, _ in absent_points(model) if layer is not None):
         part = "encoder" if name.startswith("audio.") else "decoder"
         have = [
-            layer
-            for layer, sites in enumerate(model.site_map.layers[part])
-            if name.removeprefix("audio.") in sites
+            layer for layer, sites in enumerate(model.site_map.layers[part]) if name.removeprefix("audio.") in sites
         ]
         if have:
             kept = run(model, inputs, record=[name]).cache

@@ -1,4 +1,4 @@
-"""Towers that add numbers to their scores instead of forbidding keys: read as transformers' own eager attention has it."""
+"""Towers that add numbers to their scores, read as transformers' own eager attention has them."""
 
 import copy
 

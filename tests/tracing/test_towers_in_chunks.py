@@ -1,4 +1,4 @@
-"""VibeVoice-ASR's towers hear a long clip chunk after chunk: hook points in them are read and edited over all chunks."""
+"""VibeVoice-ASR's towers hear a long clip chunk after chunk: hook points are read and edited over all chunks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Nemotron-H-Omni: Parakeet's conformer over 128 mel bands, a hybrid decoder of Mamba, attention, expert and MLP layers.
+"""Nemotron-H-Omni: Parakeet's conformer, a hybrid decoder of Mamba, attention, expert and MLP layers.
 
 A decoder layer has one part only, its mixer, which is of the kind that the checkpoint's config lists for the layer. A
 conformer layer is half a feed-forward, attention, a convolution, half a feed-forward and a norm; `resid_mid` is the
@@ -49,7 +49,9 @@ NEMOTRON_H_OMNI = Adapter(
         mlp="feed_forward2",
         norm=None,
         config="audio_config",
-        absent={"norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"},
+        absent={
+            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
+        },
     ),
     decoder_module="language_model",
     unembed="language_model.lm_head",

@@ -25,7 +25,9 @@ PHI_4_MULTIMODAL = Adapter(
         mlp="feed_forward_out",
         norm=None,
         config="audio_config",
-        absent={"norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"},
+        absent={
+            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
+        },
     ),
     decoder_module="model",
     merged="model.embed_tokens_extend",

@@ -22,7 +22,7 @@ VIBEVOICE_ASR = Adapter(
         in_chunks=True,
         absent={
             "attention": "its audio tower is made of convolutions and has no attention",
-            "mid_norm": "a stage of its audio tower is a row of convolutions, without attention and MLP to stand between",
+            "mid_norm": "a stage of its audio tower is a row of convolutions, with no attention before an MLP",
             "mlp": "a stage of its audio tower holds several feed-forwards and none of its own",
             "norm": "its audio tower ends in a convolution, without a norm",
         },
