@@ -48,10 +48,13 @@ def hook_points_page() -> str:
         "",
         "In the tower the names take the prefix `audio.` in `record=` (`audio.pattern`) and in strings "
         "(`audio.blocks.1.attn.hook_pattern`).",
+        "A class need not have them all: a Mamba layer has no attention, a tower of convolutions neither attention nor "
+        "`resid_mid`. Asking for",
+        "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
         "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here. A "
         "tower that packs all clips",
-        "of a batch behind one another (Qwen2.5-Omni) is shown as a batch of one; its `pattern` is block-diagonal, one "
-        "block per window.",
+        "of a batch behind one another (Qwen2.5-Omni, Qwen3-Omni, Qwen3-ASR) is shown as a batch of one; its `pattern` "
+        "is block-diagonal, one block per window.",
         "",
         '`model.blocks[i].attn.at("last").pattern` and `HookPoint("pattern", queries="last")` give chosen query rows',
         "only, `[batch, head, row, key]`, and no `query x key` matrix is made. `mass` is measured inside the fused",
@@ -81,20 +84,43 @@ def models_page() -> str:
         "|---|---|---|---|---|---|",
         *(_row(adapter) for adapter in ADAPTERS),
     ]
+    told = [(adapter, _exceptions(adapter)) for adapter in ADAPTERS if _exceptions(adapter)]
+    if told:
+        lines += ["", "## What does not hold of a class", ""]
+        lines += [f"- `{adapter.network_class}`: {said}." for adapter, exceptions in told for said in exceptions]
     return "\n".join(lines) + "\n"
 
 
 def _row(adapter: Adapter) -> str:
     timing = adapter.timing
     checkpoints = "<br>".join(f"`{name}`" for name in adapter.checkpoints)
-    window = f"{timing.window / adapter.sampling_rate:g} s" + (
-        ", short clips padded into it" if timing.pads_to_window else ""
-    )
-    longer = {"cut": "refused, or cut when allowed", "split": "split into windows"}[timing.long_clips]
+    window = f"{timing.window / adapter.sampling_rate:g} s"
+    if timing.pads_to_window or timing.pads_to:
+        least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:.3g} s"
+        window += f", short clips padded into {least}"
+    longer = {"cut": "refused, or cut when allowed", "split": "split into windows", "refused": "refused"}[
+        timing.long_clips
+    ]
     tower = {"batch": "`[clip, frame, d_model]`", "packed": "packed: all clips behind one another"}[
         adapter.encoder.layout
     ]
-    return f"| `{adapter.network_class}` | {checkpoints} | {timing.milliseconds:g} | {window} | {longer} | {tower} |"
+    return f"| `{adapter.network_class}` | {checkpoints} | {adapter.milliseconds:.4g} | {window} | {longer} | {tower} |"
+
+
+def _exceptions(adapter: Adapter) -> tuple[str, ...]:
+    said = adapter.exceptions
+    if adapter.no_questions is not None:
+        said = (f"`ma.prompt` takes no questions for it: {adapter.no_questions}", *said)
+    if adapter.leaks_padding is None:
+        return said
+    shorter = ""
+    if adapter.leaks_below is not None:
+        shorter = f" shorter than {adapter.leaks_below / adapter.sampling_rate:g} s"
+    apart = (
+        f"clips{shorter} of different lengths change one another in a batch ({adapter.leaks_padding}): `ma.run` and "
+        "every analysis run such rows apart, with one warning, and give what the rows give alone"
+    )
+    return (apart, *said)
 
 
 PAGES = {"hook_points.md": hook_points_page, "models.md": models_page}

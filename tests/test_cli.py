@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -29,7 +30,7 @@ def test_help_lists_the_verbs_and_loads_no_torch():
 def test_models_lists_every_class_with_its_checkpoints(capsys):
     assert main(["models"]) == 0
     told = capsys.readouterr().out
-    assert "Qwen2AudioForConditionalGeneration          40            30 s" in told
+    assert re.search(r"Qwen2AudioForConditionalGeneration +40 +30 s", told)
     assert "mistralai/Voxtral-Mini-3B-2507" in told
 
 

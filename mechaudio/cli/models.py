@@ -18,7 +18,7 @@ def run(_arguments: argparse.Namespace) -> int:
         for index, checkpoint in enumerate(adapter.checkpoints):
             facts = (
                 adapter.network_class,
-                f"{timing.milliseconds:g}",
+                f"{adapter.milliseconds:.4g}",
                 f"{timing.window / adapter.sampling_rate:g} s",
                 timing.long_clips,
                 adapter.encoder.layout,

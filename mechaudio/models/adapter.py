@@ -8,13 +8,20 @@ Conventions: paths are dotted, `None` says that the class has no such part; samp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: What a stack may lack.
+PARTS = ("attention", "mid_norm", "mlp", "norm")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A list of transformer layers and the names of the parts inside each of them.
+    """A list of layers and the names of the parts inside each of them.
+
+    A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist,
+    and whoever asks for one is told the reason.
 
     Attributes:
         layers: Path of the list of layers.
@@ -22,43 +29,102 @@ class Stack:
         mid_norm: The module inside a layer whose input is the residual stream between attention and MLP.
         mlp: The module inside a layer whose output is what the MLP adds to the residual stream.
         norm: Path of the norm after the last layer.
-        config: Attribute of the network's config that holds this stack's own config.
+        config: Attribute of the network's config that holds this stack's own config, `""` where it is the network's.
         layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie
             behind one another as `[position, d_model]` and attention is confined to windows.
+        channels_first: Whether the layers pass on `[batch, d_model, position]`.
+        in_chunks: Whether the layers hear a long clip chunk after chunk, each remembering the end of the last: recorded
+            chunks are put behind one another, an edit is applied to each.
+        absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
+        kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
+        kinds_in: Attribute of the stack's config that lists the kind of every layer.
     """
 
     layers: str
-    attention: str
-    mid_norm: str
-    mlp: str
-    norm: str
+    attention: str | None
+    mid_norm: str | None
+    mlp: str | None
+    norm: str | None
     config: str
     layout: Literal["batch", "packed"] = "batch"
+    channels_first: bool = False
+    in_chunks: bool = False
+    absent: Mapping[str, str] = field(default_factory=dict, hash=False)
+    kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
+    kinds_in: str = "layer_types"
+
+    def __post_init__(self) -> None:
+        """Refuse a missing part without a reason, and a reason for a part that is there."""
+        missing = {part for part in PARTS if getattr(self, part) is None}
+        if not self.kinds and missing != set(self.absent):
+            raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
+
+    def own_config(self, config: Any) -> Any:
+        """This stack's config inside a network's."""
+        return getattr(config, self.config) if self.config else config
+
+    def in_layer(self, config: Any, layer: int) -> Stack:
+        """The stack as it is in one layer.
+
+        Args:
+            config: The network's config.
+            layer: The layer, from 0.
+
+        Raises:
+            KeyError: The config names a kind of layer that the adapter does not know.
+        """
+        if not self.kinds:
+            return self
+        kind = getattr(self.own_config(config), self.kinds_in)[layer]
+        if kind not in self.kinds:
+            raise KeyError(f"{self.layers}.{layer} is of kind {kind!r}; the adapter knows {sorted(self.kinds)}")
+        return self.kinds[kind]
 
 
 @dataclass(frozen=True)
 class TokenTiming:
     """`tokens` audio tokens are made from every `samples` samples of the recording, evenly.
 
+    How many there are of a clip, the tower says: its convolutions and poolings make them from the frames of the feature
+    extractor.
+
     Attributes:
         samples: Length of a chunk in samples.
         tokens: Audio tokens made from one chunk.
-        window: Samples that one encoder window holds; longer clips are cut or split, as `long_clips` says.
-        long_clips: What the family's processor does past the window: `cut` (the rest is lost) or `split` (into
-            windows).
+        window: Samples that one encoder window holds.
+        long_clips: What becomes of clips past the window: the family's processor cuts them (`cut`, the rest is lost) or
+            splits them (`split`, into windows); or the network has no positions for them (`refused`).
         pads_to_window: Whether short clips are padded to a whole window *and* the padding becomes tokens.
+        steps: `(kernel, stride, padding)` of everything between frames and tokens that changes their number.
+        chunk: Frames that go through the steps on their own, `None` where a whole window does.
+        hop: Samples from one frame to the next.
+        shortest: Samples without which the processor fails; `None` where it takes any clip.
+        beyond_mask: Frames behind those of the mask that the tower hears and counts all the same.
+        pads_to: Samples to which the processor fills up shorter clips with silence that becomes tokens.
     """
 
     samples: int
     tokens: int
     window: int
-    long_clips: Literal["cut", "split"]
+    long_clips: Literal["cut", "split", "refused"]
     pads_to_window: bool = False
+    steps: tuple[tuple[int, int, int], ...] = ((3, 2, 1), (2, 2, 0))
+    chunk: int | None = None
+    hop: int = 160
+    shortest: int | None = None
+    pads_to: int = 0
+    beyond_mask: int = 0
 
-    @property
-    def milliseconds(self) -> float:
-        """Milliseconds of sound per audio token, at 16 kHz."""
-        return self.samples / self.tokens / 16.0
+    def tokens_of_frames(self, frames: int) -> int:
+        """Audio tokens made from so many frames of one window, as its mask counts them."""
+        frames += self.beyond_mask
+        whole, rest = divmod(frames, self.chunk or frames + 1)
+        return whole * self._through_steps(self.chunk or 0) + self._through_steps(rest)
+
+    def _through_steps(self, frames: int) -> int:
+        for kernel, stride, padding in self.steps:
+            frames = (frames + 2 * padding - kernel) // stride + 1 if frames > 0 else 0
+        return max(frames, 0)
 
 
 @dataclass(frozen=True)
@@ -72,6 +138,8 @@ class Adapter:
         decoder: The language model's stack.
         encoder: The audio tower's stack.
         decoder_module: Path of the language model: its `inputs_embeds` are the embeddings after the audio was put in.
+        merged: Where the language model puts the audio in by itself: path of the module inside it whose output are the
+            embeddings after the audio was put in.
         unembed: Path of the unembedding.
         projector: Path of the module whose output is one vector per audio token.
         projector_layout: Like a stack's: `batch` for `[clip, token, d_model]`, `packed` for all clips behind one
@@ -79,9 +147,20 @@ class Adapter:
         timing: How audio tokens fall in time.
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.
+        frames_axis: The axis of the features along which time runs.
+        leaks_padding: Why the padding of one clip changes another of the batch, `None` where it does not. Such clips
+            run apart.
+        leaks_below: Samples from which on it does not; `None` if clips of every length are changed.
+        features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
+            by itself. Its processor leaves the mask out for a single clip.
+        bands: Attribute of the tower's config that says how many numbers a frame has.
+        audio_token: Where a network's config keeps the id of the placeholder for one audio token, dotted.
         also_in: Model types of larger checkpoints that hold this network inside.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
+        always: Inputs that every run gets unless the caller gives them otherwise.
+        no_questions: Why questions cannot be written out for this class, and what to do instead; `None` where they can.
+        exceptions: What does not hold of this class and holds of the others, and why; one sentence each.
     """
 
     family: str
@@ -96,9 +175,24 @@ class Adapter:
     projector_layout: Literal["batch", "packed"] = "batch"
     features: str = "input_features"
     features_mask: str | None = "feature_attention_mask"
+    frames_axis: int = -1
+    leaks_padding: str | None = None
+    leaks_below: int | None = None
+    features_sizes: str | None = None
+    bands: str = "num_mel_bins"
+    audio_token: str = "audio_token_id"
     also_in: tuple[str, ...] = ()
     system: str | None = None
     sampling_rate: int = 16_000
+    merged: str | None = None
+    always: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    no_questions: str | None = None
+    exceptions: tuple[str, ...] = ()
+
+    @property
+    def milliseconds(self) -> float:
+        """Milliseconds of sound per audio token."""
+        return 1000 * self.timing.samples / self.timing.tokens / self.sampling_rate
 
 
 #: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.

@@ -43,7 +43,7 @@ class PromptBatch:
         tokenizer: Makes readable labels, `None` if there is none.
     """
 
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Any]
     spans: Mapping[str, tuple[tuple[int, ...], ...]]
     clock: tuple[TokenClock | None, ...]
     questions: tuple[AudioQuestion, ...]

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -97,9 +98,14 @@ def _through_template(
     tokenizer = processor.tokenizer
     _refuse_control_tokens(processor, text)
     frame = _render(processor, adapter, _SLOT, samples is not None)
-    before = frame.partition(_SLOT)[0]
+    before, found, _ = frame.partition(_SLOT)
+    if not found:
+        raise ValueError(
+            f"the chat template of {type(processor).__name__} writes no text "
+            f"{'beside' if samples is not None else 'without'} audio: {frame!r}"
+        )
     rendered = _render(processor, adapter, text, samples is not None)
-    if rendered != frame.replace(_SLOT, text):
+    if frame.count(_SLOT) != 1 or rendered != frame.replace(_SLOT, text):
         raise ValueError(
             f"the chat template of {type(processor).__name__} rewrites its text: {text!r} became {rendered!r}"
         )
@@ -114,28 +120,51 @@ def _through_template(
     ids = made["input_ids"][0].tolist()
     split = tokenizer(rendered, return_offsets_mapping=True)
     placeholder = tokenizer.convert_tokens_to_ids(processor.audio_token)
-    n_audio = ids.count(placeholder)
-    whole, offsets = [], []
-    for token, (start, stop) in zip(split["input_ids"], split["offset_mapping"], strict=True):
-        if token == placeholder:
-            whole += [placeholder] * n_audio
-            offsets += [None] * n_audio
-        else:
-            whole.append(token)
-            inside = max(start, len(before)) < min(stop, len(before) + len(text))
-            offsets.append((start - len(before), stop - len(before)) if inside else None)
-    if whole != ids:
+    grown = _grown_placeholder(split["input_ids"], ids, placeholder)
+    if grown is None:
         raise ValueError(
             f"{type(processor).__name__} makes other tokens than its own tokenizer for the same prompt: where each "
-            f"part of the text is cannot be told ({len(ids)} tokens against {len(whole)})"
+            f"part of the text is cannot be told ({len(ids)} tokens against {len(split['input_ids'])})"
         )
-    names = [name for name in (adapter.features, adapter.features_mask) if name is not None and samples is not None]
+    offsets: list[tuple[int, int] | None] = []
+    for token, (start, stop) in zip(split["input_ids"], split["offset_mapping"], strict=True):
+        if token == placeholder:
+            offsets += [None] * len(grown)
+        else:
+            inside = max(start, len(before)) < min(stop, len(before) + len(text))
+            offsets.append((start - len(before), stop - len(before)) if inside else None)
     return EncodedPrompt(
         ids=tuple(ids),
         offsets=tuple(offsets),
-        features={name: made[name] for name in names},
+        features={} if samples is None else _features(adapter, made),
         choice_ids=tuple(_first_new(tokenizer, rendered, split["input_ids"], letter) for letter in letters),
     )
+
+
+def _features(adapter: Adapter, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One clip's audio inputs among everything that a processor made, with a mask in any case."""
+    features = made[adapter.features]
+    inputs = {adapter.features: features}
+    if adapter.features_mask is not None and adapter.features_mask not in made:
+        inputs[adapter.features_mask] = torch.ones(features.shape[0], features.shape[adapter.frames_axis]).bool()
+    elif adapter.features_mask is not None:
+        inputs[adapter.features_mask] = made[adapter.features_mask]
+    if adapter.features_sizes is not None:
+        inputs[adapter.features_sizes] = made[adapter.features_sizes]
+    return inputs
+
+
+def _grown_placeholder(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:
+    """What the processor put in the placeholder's place: audio tokens, in some families between two control tokens.
+
+    `None` if the tokens around it are not the written ones.
+    """
+    if placeholder not in written:
+        return [] if written == ids else None
+    at = written.index(placeholder)
+    end = len(ids) - (len(written) - at - 1)
+    same = written[:at] == ids[:at] and written[at + 1 :] == ids[end:] and end >= at
+    return ids[at:end] if same else None
 
 
 def _render(processor: Any, adapter: Adapter, text: str, with_audio: bool) -> str:

@@ -5,10 +5,10 @@ Conventions: mono samples at the adapter's sampling rate; seconds in messages.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,34 +16,31 @@ from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter, TokenTiming
 from mechaudio.question import AudioQuestion
 
-#: Samples from one mel frame to the next, in every Whisper-like feature extractor.
-HOP = 160
-
 
 def longest_clip(processor: Any, adapter: Adapter) -> int | None:
-    """Samples that the processor keeps of a clip, `None` where it keeps all."""
+    """Samples that the model hears of a clip, `None` where it hears all."""
+    if adapter.timing.long_clips == "refused":
+        return adapter.timing.window
     if adapter.timing.long_clips == "cut":
         return processor.feature_extractor.n_samples
     seconds = getattr(processor, "max_audio_len", None)
     return None if seconds is None else int(seconds * adapter.sampling_rate)
 
 
-def tokens_of_features(
-    network: nn.Module, adapter: Adapter, features: Float[Tensor, "window mel frame"], mask: Tensor | None
-) -> int:
-    """Audio tokens that the network makes from features, by its own rule."""
-    if mask is None:
-        return features.shape[0] * (features.shape[-1] * HOP * adapter.timing.tokens // adapter.timing.samples)
-    return int(audio_tower(network, adapter)._get_feat_extract_output_lengths(mask.sum(-1).cpu().long())[1].sum())
+def tokens_of_features(adapter: Adapter, features: Tensor, mask: Tensor | None) -> int:
+    """Audio tokens that the tower makes from features, `[window, ...]`."""
+    heard = [features.shape[adapter.frames_axis]] * len(features) if mask is None else mask.sum(-1).tolist()
+    return sum(adapter.timing.tokens_of_frames(int(frames)) for frames in heard)
 
 
-def shortest_clip(network: nn.Module, adapter: Adapter) -> int:
+def shortest_clip(adapter: Adapter) -> int:
     """Samples that a clip must have to give one audio token."""
-    if adapter.timing.pads_to_window:
+    timing = adapter.timing
+    if timing.shortest is not None:
+        return timing.shortest
+    if timing.pads_to_window or timing.pads_to:
         return 1
-    lengths = audio_tower(network, adapter)._get_feat_extract_output_lengths
-    frames = torch.arange(1, 1000)
-    return (int(frames[lengths(frames)[1] >= 1][0]) - 1) * HOP + 1
+    return (next(frames for frames in count(1) if timing.tokens_of_frames(frames)) - 1) * timing.hop + 1
 
 
 def audio_tower(network: nn.Module, adapter: Adapter) -> nn.Module:
@@ -57,7 +54,8 @@ def samples_of(
     """A question's clip as the processor takes it, and the seconds of it that the model will not hear.
 
     Raises:
-        ValueError: The question has no audio; or the clip is longer than the model hears and `allow_cut` is off.
+        ValueError: The question has no audio; the clip is longer than the model hears and `allow_cut` is off; or it is
+            so short that the processor fails.
     """
     if question.audio is None:
         raise ValueError(
@@ -65,6 +63,8 @@ def samples_of(
             "a clip, or ask it so"
         )
     samples = question.clip().mono(adapter.sampling_rate)
+    if len(samples) < (adapter.timing.shortest or 0):
+        raise too_short(question, len(samples), adapter)
     kept = longest_clip(processor, adapter)
     if kept is None or len(samples) <= kept:
         return samples, 0.0
@@ -76,6 +76,15 @@ def samples_of(
             "Cut the clip yourself (AudioClip.cut), or pass allow_cut=True to drop the end"
         )
     return samples[:kept], lost
+
+
+def too_short(question: AudioQuestion, n_samples: int, adapter: Adapter) -> ValueError:
+    """What to tell who asks about a clip that gives no audio token."""
+    rate = adapter.sampling_rate
+    return ValueError(
+        f"question {question.id!r}: its clip of {n_samples / rate:.3f} s ({n_samples} samples) gives no audio token; "
+        f"{adapter.network_class} needs at least {shortest_clip(adapter) / rate:.3f} s"
+    )
 
 
 def token_clock(timing: TokenTiming, n_tokens: int, sampling_rate: int) -> TokenClock:

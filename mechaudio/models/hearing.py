@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -10,9 +11,9 @@ import torch
 from mechaudio.models.adapter import Adapter
 
 
-def audio_token_id(config: Any) -> int:
+def audio_token_id(config: Any, adapter: Adapter) -> int:
     """The id of the placeholder that stands for one audio token, from a network's config."""
-    return config.audio_token_id
+    return attrgetter(adapter.audio_token)(config)
 
 
 def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:
@@ -32,7 +33,8 @@ def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: A
         return
     if past_prompt(inputs):
         return
-    placeholders = int((ids == audio_token_id(config)).sum())
+    placeholder = audio_token_id(config, adapter)
+    placeholders = int((ids == placeholder).sum())
     if placeholders and features is None:
         raise ValueError(
             f"the prompt has {placeholders} audio placeholders but no {adapter.features!r}: {adapter.network_class} "
@@ -42,7 +44,7 @@ def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: A
         )
     if features is not None and not placeholders:
         raise ValueError(
-            f"{adapter.features!r} were given, but no audio placeholder (id {audio_token_id(config)}) is in input_ids: "
+            f"{adapter.features!r} were given, but no audio placeholder (id {placeholder}) is in input_ids: "
             f"the audio would "
             "be ignored. Put the placeholders in, or leave the features out"
         )

@@ -18,6 +18,7 @@ from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import audio_tower, token_clock, tokens_of_features
+from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
 
 
@@ -35,7 +36,8 @@ def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> di
     to the same numbers.
     """
     device, tower = input_device(network), audio_tower(network, adapter)
-    placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    every = {**adapter.always, **inputs}
+    placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in every.items()}
     features = placed.get(adapter.features)
     if isinstance(features, Tensor) and features.is_floating_point():
         placed[adapter.features] = features.to(tower.dtype)
@@ -73,8 +75,10 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
     inputs = place(model.network, adapter, batch)
     ids, real = _ids_and_mask(inputs)
     refuse_deaf_inputs(inputs, adapter=adapter, config=model.network.config)
-    audio = (ids == audio_token_id(model.network.config)) & real
-    _refuse_miscounted(model.network, adapter, inputs, int(audio.sum()))
+    placeholder = audio_token_id(model.network.config, adapter)
+    audio = (ids == placeholder) & real
+    _refuse_miscounted(adapter, inputs, int(audio.sum()), placeholder)
+    inputs = without_excess(adapter, inputs)
     rows = range(ids.shape[0])
     return PromptBatch(
         inputs=inputs,
@@ -89,7 +93,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
         choice_ids=(),
         family=adapter.family,
         cut=tuple(0.0 for _ in rows),
-        audio_token=audio_token_id(model.network.config),
+        audio_token=placeholder,
         tokenizer=getattr(model.processor, "tokenizer", None),
     )
 
@@ -127,21 +131,29 @@ def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batc
     return ids, real
 
 
-def _refuse_miscounted(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any], placeholders: int) -> None:
+def _refuse_miscounted(adapter: Adapter, inputs: Mapping[str, Any], placeholders: int, audio_token: int) -> None:
     """One placeholder per audio token: some classes take fewer without a word and drop the rest of the audio."""
     features = inputs.get(adapter.features)
     if features is None:
         return
     mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
-    if adapter.features_mask is not None and mask is None:
+    single = adapter.features_sizes is not None and len(features) == 1
+    if adapter.features_mask is not None and mask is None and not single:
         raise ValueError(
             f"{adapter.features!r} came without {adapter.features_mask!r}, which tells {adapter.network_class} how "
             "much of them is sound. Pass on everything that the processor gives (return_attention_mask=True)"
         )
-    made = tokens_of_features(network, adapter, features, mask)
+    made = tokens_of_features(adapter, features, mask)
     if made != placeholders:
         raise ValueError(
-            f"input_ids hold {placeholders} audio placeholders (id {audio_token_id(network.config)}), but "
+            f"input_ids hold {placeholders} audio placeholders (id {audio_token}), but "
             f"{adapter.features!r} {tuple(features.shape)} make {made} audio tokens: there must be one placeholder per "
             "token. Take both from one call of the processor"
+        )
+    sizes = None if adapter.features_sizes is None else inputs.get(adapter.features_sizes)
+    if adapter.features_sizes is not None and (sizes is None or int(sizes.sum()) != made):
+        told = "are missing" if sizes is None else f"say {sizes.tolist()}"
+        raise ValueError(
+            f"{adapter.features_sizes!r} {told}, and {adapter.features!r} {tuple(features.shape)} make {made} audio "
+            "tokens: pass on everything that the processor gives"
         )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.hearing import audio_token_id
 
 
-def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> dict[str, Tensor]:
+def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> dict[str, Any]:
     """Inputs for one prompt that holds a clip of noise: random features, audio placeholders, three text tokens.
 
     Args:
@@ -23,19 +24,25 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
         Keyword arguments of the network's forward, a batch of one, on the network's device.
     """
     config = network.config
-    tower = getattr(config, adapter.encoder.config)
+    tower = adapter.encoder.own_config(config)
     device = network.get_input_embeddings().weight.device
-    frames = round(100 * seconds)
-    window = frames if adapter.encoder.layout == "packed" else 2 * tower.max_source_positions
+    frames = round(seconds * adapter.sampling_rate / adapter.timing.hop)
+    positions = getattr(tower, "max_source_positions", None)
+    if adapter.encoder.layout == "batch" and positions is not None:
+        window = 2 * positions
+    else:
+        stride = math.prod(stride for _, stride, _ in adapter.timing.steps)
+        window = frames if adapter.encoder.layout == "packed" else -(-frames // stride) * stride
     frames = min(frames, window)
-    features = torch.randn(1, tower.num_mel_bins, window, generator=torch.Generator().manual_seed(0))
-    inputs: dict[str, Any] = {adapter.features: features}
+    features = torch.randn(1, getattr(tower, adapter.bands), window, generator=torch.Generator().manual_seed(0))
+    inputs: dict[str, Any] = {adapter.features: features if adapter.frames_axis == -1 else features.mT.contiguous()}
     if adapter.features_mask is not None:
         inputs[adapter.features_mask] = (torch.arange(window) < frames).long()[None]
-    heard = window if adapter.timing.pads_to_window else frames
-    n_tokens = heard * 160 * adapter.timing.tokens // adapter.timing.samples
-    audio = audio_token_id(config)
+    n_tokens = adapter.timing.tokens_of_frames(window if adapter.timing.pads_to_window else frames)
+    if adapter.features_sizes is not None:
+        inputs[adapter.features_sizes] = torch.tensor([n_tokens])
+    audio = audio_token_id(config, adapter)
     text = [token for token in range(1, 6) if token != audio][:4]
     inputs["input_ids"] = torch.tensor([[text[0], *[audio] * n_tokens, *text[1:]]])
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    return {name: value.to(device) for name, value in inputs.items()}
+    return {**adapter.always, **{name: value.to(device) for name, value in inputs.items()}}

@@ -18,7 +18,7 @@ from torch import Tensor
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, encode
-from mechaudio.models.clips import samples_of, shortest_clip, token_clock
+from mechaudio.models.clips import samples_of, token_clock, too_short
 from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import as_batch, place
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role, text_block
@@ -69,11 +69,13 @@ def prompt(
         ValueError: No question; an unknown condition; a question without the clip or the caption that the condition
             needs; a clip too long or too short for the model; a text that the tokenizer would read as control tokens; a
             prompt longer than the model's context.
-        TypeError: No processor, or something else than questions.
+        TypeError: No processor, something else than questions, or a class that takes none.
     """
     asked = _questions(questions)
     if condition not in CONDITIONS:
         raise ValueError(f"condition is one of {CONDITIONS}, got {condition!r}")
+    if model.adapter.no_questions is not None:
+        raise TypeError(f"{model.adapter.network_class} takes no questions: {model.adapter.no_questions}")
     if model.processor is None:
         raise TypeError(
             f"this {model.adapter.network_class} was opened without a processor, so questions cannot be written out. "
@@ -113,11 +115,7 @@ def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptF
     encoded = encode(model.processor, adapter, block.text, samples, question.letters)
     n_tokens = _heard(model, encoded)
     if n_tokens == 0:
-        least = shortest_clip(model.network, adapter) / adapter.sampling_rate
-        raise ValueError(
-            f"question {question.id!r}: its clip of {len(samples) / adapter.sampling_rate:.3f} s ({len(samples)} "
-            f"samples) gives no audio token; {adapter.network_class} needs at least {least:.3f} s"
-        )
+        raise too_short(question, len(samples), adapter)
     if condition == "silence":
         encoded = _silent(model, question, block, samples, n_tokens)
     return _Row(block, encoded, cut)
@@ -143,7 +141,7 @@ def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
 
 
 def _heard(model: Any, encoded: EncodedPrompt) -> int:
-    return encoded.ids.count(audio_token_id(model.network.config))
+    return encoded.ids.count(audio_token_id(model.network.config, model.adapter))
 
 
 def _silent(
@@ -165,8 +163,8 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
     adapter, network = model.adapter, model.network
     width = max(len(row.encoded.ids) for row in rows)
     _refuse_overlong(network, adapter, width)
-    audio_token = audio_token_id(network.config)
-    ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer))
+    audio_token = audio_token_id(network.config, adapter)
+    ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer, audio_token))
     mask = torch.zeros_like(ids)
     spans: dict[str, list[tuple[int, ...]]] = {}
     clocks = []
@@ -193,18 +191,19 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
     )
 
 
-def _padding_id(tokenizer: Any) -> int:
-    """What stands in masked positions. Any id would do but the audio placeholder, and none has both names missing."""
+def _padding_id(tokenizer: Any, audio_token: int) -> int:
+    """What stands in masked positions: any id would do but the audio placeholder, which networks count there too."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token is not None:
+        if token is not None and token != audio_token:
             return token
     raise ValueError(
-        f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end token: set tokenizer.pad_token"
+        f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end token (the audio placeholder does "
+        "not count): set tokenizer.pad_token"
     )
 
 
 def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:
-    longest = getattr(getattr(network.config, adapter.decoder.config), "max_position_embeddings", None)
+    longest = getattr(adapter.decoder.own_config(network.config), "max_position_embeddings", None)
     if longest is not None and width > longest:
         raise ValueError(
             f"the longest prompt has {width} tokens, {adapter.network_class} was built for {longest} positions: use "
@@ -213,16 +212,29 @@ def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:
 
 
 def _stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Every clip's windows behind one another.
+    """Every clip's windows behind one another, filled up with zeros to the longest.
 
-    Where the encoder takes packed clips of any length, the padding to the feature extractor's window (300 s) is cut off
-    down to the longest clip: masked frames never reach the encoder.
+    Where the encoder takes packed clips of any length, the padding to the feature extractor's window is cut off down to
+    the longest clip (to whole chunks, where the encoder wants those): masked frames never reach the encoder.
     """
     heard = [row for row in features if row]
     if not heard:
         return {}
-    stacked = {name: torch.cat([row[name] for row in heard]) for name in heard[0]}
+    width = max(row[adapter.features].shape[adapter.frames_axis] for row in heard)
     if adapter.encoder.layout == "packed" and adapter.features_mask is not None:
-        longest = int(stacked[adapter.features_mask].sum(-1).max())
-        stacked = {name: value[..., :longest].contiguous() for name, value in stacked.items()}
-    return stacked
+        longest = max(int(row[adapter.features_mask].sum(-1).max()) for row in heard)
+        chunk = adapter.timing.chunk or 1
+        width = min(width, -(-longest // chunk) * chunk)
+    axes = {adapter.features: adapter.frames_axis, adapter.features_mask: -1}
+    return {
+        name: torch.cat([_to_width(row[name], axes[name], width) if name in axes else row[name] for row in heard])
+        for name in heard[0]
+    }
+
+
+def _to_width(value: Tensor, axis: int, width: int) -> Tensor:
+    """Cut off or filled up with zeros along one axis."""
+    kept = value.narrow(axis, 0, min(width, value.shape[axis]))
+    missing = list(kept.shape)
+    missing[axis] = width - kept.shape[axis]
+    return torch.cat([kept, kept.new_zeros(missing)], dim=axis) if missing[axis] else kept.contiguous()

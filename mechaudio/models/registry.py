@@ -2,11 +2,32 @@
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
+from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
+from mechaudio.models.adapters.glmasr import GLM_ASR
+from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
+from mechaudio.models.adapters.nemotron_h_omni import NEMOTRON_H_OMNI
+from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
 from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
 from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
+from mechaudio.models.adapters.qwen3_asr import QWEN3_ASR
+from mechaudio.models.adapters.qwen3_omni_moe import QWEN3_OMNI_MOE
+from mechaudio.models.adapters.vibevoice_asr import VIBEVOICE_ASR
 from mechaudio.models.adapters.voxtral import VOXTRAL
 
-ADAPTERS: tuple[Adapter, ...] = (QWEN2_AUDIO, QWEN2_5_OMNI, AUDIO_FLAMINGO_3, VOXTRAL)
+ADAPTERS: tuple[Adapter, ...] = (
+    QWEN2_AUDIO,
+    QWEN2_5_OMNI,
+    QWEN3_OMNI_MOE,
+    AUDIO_FLAMINGO_3,
+    MUSIC_FLAMINGO,
+    VOXTRAL,
+    GLM_ASR,
+    PHI_4_MULTIMODAL,
+    VIBEVOICE_ASR,
+    QWEN3_ASR,
+    FUN_ASR_NANO,
+    NEMOTRON_H_OMNI,
+)
 
 ADDING_A_MODEL = "docs/adding_a_model.md"
 

@@ -12,7 +12,8 @@ are the masses;
 3. chosen query rows: the same call, and `rows x keys` scores beside it;
 4. `scores` or `pattern` whole: the `query x key` matrix, in this layer only.
 
-Reading leaves the output as it was, to the last bit: the fused output is kept for every row that nobody changed, and
+Reading leaves the output as it was, to the last bit (with `mass` up to rounding: a kernel may sum wider values in
+another order): the fused output is kept for every row that nobody changed, and
 only changed rows are computed from the edited weights. Masked keys keep weight zero whatever is done to their scores.
 """
 
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -148,24 +149,38 @@ class Call:
     def allowed(
         self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int
     ) -> Bool[Tensor, "batch #head row key"]:
-        """Which keys each of these query rows may see."""
+        """Which keys each of these query rows may see.
+
+        A mask of numbers is added to the scores (`bias`); it forbids a key where it is the smallest number of its type,
+        or minus infinity. Where it is that number for every key of a row, it takes all differences away and forbids
+        none: such a row sees all keys alike.
+        """
         keys = torch.arange(n_keys, device=rows.device)
         if self.windows is not None:
             edges = self.windows.to(rows.device)
             same = torch.bucketize(rows, edges, right=True)[..., None] == torch.bucketize(keys, edges, right=True)
             return same[:, None]
         if self.mask is not None:
-            if self.mask.dtype != torch.bool:
-                raise NotImplementedError(
-                    f"{type(self.module).__name__} was given an attention mask of {self.mask.dtype}; scores and "
-                    "patterns can be read under boolean masks only"
-                )
-            index = rows[:, None, :, None]
-            mask = self.mask.expand(rows.shape[0], *self.mask.shape[1:])
-            return mask.gather(2, index.expand(-1, mask.shape[1], -1, mask.shape[3]))
+            mask = self._mask_of(rows, n_keys)
+            if mask.dtype == torch.bool:
+                return mask
+            allowed = mask > torch.finfo(mask.dtype).min
+            return allowed | (~allowed.any(-1, keepdim=True) & mask.isfinite())
         if self.causal and n_queries > 1:
             return (keys <= rows[..., None])[:, None]
         return torch.ones_like(rows, dtype=torch.bool)[:, None, :, None].expand(-1, 1, -1, n_keys)
+
+    def bias(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Float[Tensor, "batch #head row key"] | None:
+        """What a mask of numbers adds to the scores of these query rows; `None` if there is no such mask."""
+        if self.mask is None or self.mask.dtype == torch.bool or self.windows is not None:
+            return None
+        return self._mask_of(rows, n_keys)
+
+    def _mask_of(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Shaped[Tensor, "batch #head row key"]:
+        """The mask that transformers gave, at these query rows."""
+        assert self.mask is not None
+        mask = self.mask.expand(rows.shape[0], *self.mask.shape[1:])[..., :n_keys]
+        return mask.gather(2, rows[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
 
 
 def _explicit(
@@ -190,12 +205,13 @@ def _explicit(
     )
     index = repeat(rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
     asked = query if whole else query.gather(2, index)
-    allowed = call.allowed(rows, key.shape[2], query.shape[2])
+    allowed, bias = call.allowed(rows, key.shape[2], query.shape[2]), call.bias(rows, key.shape[2])
     blind = ~allowed.any(-1, keepdim=True)  # padding, which may see nothing and so sees nothing
 
     def clean_scores() -> Float[Tensor, "batch head row key"]:
-        products = asked @ rearrange(keys, "batch head k d -> batch head d k")
-        return (products * call.scaling).masked_fill(~allowed, -torch.inf)
+        scores = asked @ rearrange(keys, "batch head k d -> batch head d k") * call.scaling
+        scores = scores if bias is None else scores + bias
+        return scores.masked_fill(~allowed, -torch.inf)
 
     def weigh(scores: Float[Tensor, "batch head row key"]) -> Float[Tensor, "batch head row key"]:
         weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)

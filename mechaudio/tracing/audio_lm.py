@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_inputs
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.registry import adapter_for
@@ -21,7 +23,7 @@ from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.order import explain
-from mechaudio.tracing.sites import HookPointError, Site, SiteMap, attention_location
+from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, attention_location
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
@@ -67,26 +69,27 @@ class AudioLM(NNsight):
         self.processor = processor
         self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
         decoder, encoder = adapter.decoder, adapter.encoder
-        self.site_map = SiteMap(
-            adapter, *(len(submodule(network, stack.layers, adapter)) for stack in (decoder, encoder))
-        )
-        self.blocks = self._open(decoder, self.site_map.layers["decoder"], "decoder")
-        self.audio_blocks = self._open(encoder, self.site_map.layers["encoder"], "audio tower")
-        for path in (adapter.decoder_module, adapter.unembed, adapter.projector, decoder.norm, encoder.norm):
-            submodule(network, path, adapter)
-        self._served = [*_attention_modules(network, decoder), *_attention_modules(network, encoder)]
+        stacks = [_by_layer(network, stack, adapter) for stack in (decoder, encoder)]
+        self.site_map = SiteMap(adapter, *stacks)
+        self.blocks = self._open(stacks[0], self.site_map.layers["decoder"], "decoder")
+        self.audio_blocks = self._open(stacks[1], self.site_map.layers["encoder"], "audio tower")
+        whole = (adapter.decoder_module, adapter.merged, adapter.unembed, adapter.projector, decoder.norm, encoder.norm)
+        for path in whole:
+            if path is not None:
+                submodule(network, path, adapter)
+        self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         if prove:
             from mechaudio.tracing.check import prove_hook_points  # it runs the model that is being opened here
 
             prove_hook_points(self)
 
-    def _open(self, stack: Stack, sites: list[dict[str, Site]], where: str) -> Blocks:
+    def _open(self, stacks: list[Stack], sites: list[Sites], where: str) -> Blocks:
         blocks = []
-        for layer, points in enumerate(sites):
-            inside = f"{stack.layers}.{layer}"
+        for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             for part in (stack.attention, stack.mid_norm, stack.mlp):
-                submodule(self._module, f"{inside}.{part}", self.adapter)
+                if part is not None:
+                    submodule(self._module, f"{stack.layers}.{layer}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points))
         return Blocks(blocks, where)
 
@@ -101,7 +104,7 @@ class AudioLM(NNsight):
         return self.interleaver
 
     @property
-    def sites(self) -> dict[str, Site]:
+    def sites(self) -> Sites:
         """The hook points that exist once in the model."""
         return self.site_map.once
 
@@ -113,17 +116,17 @@ class AudioLM(NNsight):
     @property
     def n_heads(self) -> int:
         """Attention heads in each layer of the decoder."""
-        return getattr(self._module.config, self.adapter.decoder.config).num_attention_heads
+        return self.adapter.decoder.own_config(self._module.config).num_attention_heads
 
     @property
     def n_key_value_heads(self) -> int:
         """Key-value heads in each layer of the decoder."""
-        return getattr(self._module.config, self.adapter.decoder.config).num_key_value_heads
+        return self.adapter.decoder.own_config(self._module.config).num_key_value_heads
 
     @property
     def d_model(self) -> int:
         """Width of the decoder's residual stream."""
-        return getattr(self._module.config, self.adapter.decoder.config).hidden_size
+        return self.adapter.decoder.own_config(self._module.config).hidden_size
 
     @property
     def device(self) -> torch.device:
@@ -190,11 +193,22 @@ def trace(
         HookOrderError: A hook point was asked for after the model had passed it; the message gives the right order.
     """
     prompts = as_batch(model, batch)
+    if len(padding_groups(model.adapter, prompts)) > 1:
+        warn_of_leaks(model.adapter, "trace them one by one, or use ma.run, if each is to be as it is alone")
     tracer = partial(BatchTracer, batch=prompts)
     if max_new_tokens is None:
         return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
     options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **options}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
+
+
+def warn_of_leaks(adapter: Adapter, advice: str) -> None:
+    """Say that the clips of this batch change one another, why, and what happens about it."""
+    warnings.warn(
+        f"this batch holds clips of different lengths, and in {adapter.network_class} the padding of one changes "
+        f"another: {adapter.leaks_padding}; {advice}",
+        stacklevel=3,
+    )
 
 
 def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
@@ -213,19 +227,24 @@ def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
         ) from None
 
 
-def _attention_modules(network: nn.Module, stack: Stack) -> list[tuple[nn.Module, str]]:
-    layers = range(len(network.get_submodule(stack.layers)))
+def _by_layer(network: nn.Module, stack: Stack, adapter: Adapter) -> list[Stack]:
+    """The stack as it is in each of its layers."""
+    return [stack.in_layer(network.config, layer) for layer in range(len(submodule(network, stack.layers, adapter)))]
+
+
+def _attention_modules(network: nn.Module, layers: list[Stack]) -> list[tuple[nn.Module, str]]:
     return [
         (network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}"), attention_location(stack, layer))
-        for layer in layers
+        for layer, stack in enumerate(layers)
+        if stack.attention is not None
     ]
 
 
 def _attention_configs(network: nn.Module, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:
     """Every config that a part of the stack reads its attention implementation from, and the name to put there."""
-    owner = network.get_submodule(
-        adapter.decoder_module if stack is adapter.decoder else stack.layers.rpartition(".")[0]
-    )
+    around = network.get_submodule(stack.layers.rpartition(".")[0])
+    owner = network.get_submodule(adapter.decoder_module) if stack is adapter.decoder else around
     name = PACKED if stack.layout == "packed" else BATCHED
-    configs = {id(module.config): module.config for module in owner.modules() if hasattr(module, "config")}
+    modules = [owner, around, *network.get_submodule(stack.layers).modules()]
+    configs = {id(module.config): module.config for module in modules if hasattr(module, "config")}
     return [(config, name) for config in configs.values()]

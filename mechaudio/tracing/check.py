@@ -6,7 +6,7 @@ A hook that reads the wrong tensor, or a copy of the right one, can pass any tes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ def reading_is_exact(model: AudioLM) -> bool:
 
 def last_logits(
     model: AudioLM,
-    inputs: dict[str, Tensor],
+    inputs: dict[str, Any],
     site: Site | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
@@ -99,9 +99,7 @@ def _overwrite(value: Tensor) -> Tensor:
 
 
 def _one_layer_each(model: AudioLM) -> list[Site]:
-    sites = [
-        *model.site_map.layers["encoder"][-1].values(),
-        *model.site_map.layers["decoder"][-1].values(),
-        *model.sites.values(),
-    ]
-    return [site for site in sites if site.name != _MEASURED]
+    """Every hook point once, in the last layer that has it: layers of a stack may differ."""
+    layers = model.site_map.layers
+    last = {site.name: site for part in ("encoder", "decoder") for sites in layers[part] for site in sites.values()}
+    return [site for site in (*last.values(), *model.sites.values()) if site.name != _MEASURED]

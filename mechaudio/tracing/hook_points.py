@@ -74,7 +74,7 @@ class HookPoint:
 
     Attributes:
         name: A short name (`"pattern"`, `"audio.resid_post"`) or a full address, which brings its own layer.
-        layers: Layers, negative ones counting from the last; `None` for every layer.
+        layers: Layers, negative ones counting from the last; `None` for every layer that has it.
         queries: For `scores` and `pattern`, keep these query rows only: a span's name or positions. Nothing of size
             query x key is made then.
         positions: For the other hook points, keep these positions only.

@@ -103,6 +103,9 @@ def register_keeps(
     def keeper(site: Site, rows: Tensor | None) -> Callable[[Any], None]:
         def keep(served: Any) -> None:
             value = site.take(served).detach()
+            if site.in_chunks:
+                cache_now().extend(site.name, site.layer, value.clone())
+                return
             cache_now().keep(site.name, site.layer, value.clone() if rows is None else _at(value, rows))
             missing.discard(site.location)
             if stop_after_last and not missing:
@@ -112,6 +115,8 @@ def register_keeps(
 
     for point, site in found:
         rows = None if point.positions is None else row_positions(batch, point.positions)
+        if site.in_chunks and rows is not None:
+            raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
             exchange.groups = torch.stack([batch.span_mask(span) for span in point.keys], dim=-1)
         exchange.keeps.setdefault(site.location, []).append(keeper(site, rows))
@@ -125,7 +130,14 @@ def register_edits(model: AudioLM, batch: PromptBatch, interventions: Iterable[I
         def apply(served: Any) -> Any:
             if exchange.step > 0 and not edit.every_step:
                 return served
-            return site.swap(served, edit.change(site.take(served)))
+            current = site.take(served)
+            changed = edit.change(current)
+            if changed.shape != current.shape:
+                raise ValueError(
+                    f"an edit of {site.address} made {list(changed.shape)} out of {list(current.shape)}: a hook point "
+                    "keeps its shape. (Rows whose padding would leak run apart, fewer at a time than the batch has.)"
+                )
+            return site.swap(served, changed)
 
         return apply
 

@@ -11,12 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.question import Answer, AudioQuestion
-from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.join import interventions_of_rows, join_caches, join_rows, points_of_rows
 from mechaudio.tracing.record import Intervention, hook_points, register_edits, register_keeps
 from mechaudio.tracing.sites import ROOT
 
@@ -87,6 +89,10 @@ def run(
     Returns:
         The logits and the cache.
 
+    Warns:
+        UserWarning: Padding leaks between clips in this class, so rows with clips of different lengths run apart, and
+            an intervention sees the rows of one such run at a time.
+
     Raises:
         KeyError: An unknown hook point or span.
         IndexError: A layer that the model does not have.
@@ -98,6 +104,36 @@ def run(
     if logits is None and not points:
         raise ValueError("nothing to compute: logits=None and no hook point to record")
     prompts = as_batch(model, batch)
+    groups = padding_groups(model.adapter, prompts)
+    if len(groups) == 1:
+        return _run(model, prompts, points, interventions, logits)
+    warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
+    changes = list(interventions)
+    parts = [
+        _run(
+            model,
+            part_of(model.adapter, prompts, rows),
+            points_of_rows(points, rows),
+            interventions_of_rows(changes, rows),
+            logits,
+        )
+        for rows in groups
+    ]
+    return Run(
+        None if logits is None else join_rows([part.logits for part in parts], groups),
+        join_caches([part.cache for part in parts], groups, model.adapter, prompts, Cache(model.site_map.depth)),
+        prompts,
+        sum(part.tower_calls for part in parts),
+    )
+
+
+def _run(
+    model: AudioLM,
+    prompts: PromptBatch,
+    points: Sequence[HookPoint],
+    interventions: Iterable[Intervention],
+    logits: str | None,
+) -> Run:
     cache = Cache(model.site_map.depth)
     exchange = model.exchange
     with torch.no_grad(), exchange.prepared(prompts):
@@ -172,6 +208,8 @@ def generate(
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     points = hook_points(record)
     prompts = as_batch(model, batch)
+    if len(padding_groups(model.adapter, prompts)) > 1:
+        warn_of_leaks(model.adapter, "generate them one by one if each is to be as it is alone")
     exchange, steps = model.exchange, [Cache(model.site_map.depth)]
 
     def cache_now() -> Cache:

@@ -7,15 +7,15 @@ gives what belongs in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from einops import rearrange
 from torch import Tensor
 
 from mechaudio.models.adapter import Adapter, Stack
-from mechaudio.tracing.hook_points import ATTENTION_POINTS, HookPoint, address
+from mechaudio.tracing.hook_points import ATTENTION_POINTS, MODEL_POINTS, HookPoint, address
 
 #: The name under which nnsight serves the network itself; every location starts with it.
 ROOT = "model"
@@ -23,6 +23,32 @@ ROOT = "model"
 
 class HookPointError(RuntimeError):
     """The network is not built as its adapter says."""
+
+
+class NoSuchHookPoint(LookupError):
+    """The class, or one of its layers, does not have this hook point."""
+
+
+class Sites(dict):
+    """Hook points by name; asking for one that does not exist says why.
+
+    Attributes:
+        absent: Full name of a hook point that does not exist here -> what to tell who asks for it.
+    """
+
+    def __init__(self, sites: Mapping[str, Site], absent: Mapping[str, str]):
+        super().__init__(sites)
+        self.absent = dict(absent)
+
+    def __missing__(self, point: str) -> NoReturn:
+        if point in self.absent:
+            raise NoSuchHookPoint(self.absent[point])
+        raise KeyError(point)
+
+    def only(self, points: Iterable[str]) -> Sites:
+        """Some of them, with what is told about the others."""
+        wanted = [point for point in points if point in self]
+        return Sites({point: self[point] for point in wanted}, self.absent)
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,7 @@ class Site:
         take: What is served there -> the tensor, in our axes.
         put: What is served there, and a tensor in our axes -> what to serve instead.
         in_place: Whether the tensor must be overwritten rather than replaced, because more than one branch reads it.
+        in_chunks: Whether it is served chunk after chunk of a long clip, in one forward pass.
     """
 
     name: str
@@ -44,6 +71,7 @@ class Site:
     take: Callable[[Any], Tensor]
     put: Callable[[Any, Tensor], Any]
     in_place: bool = False
+    in_chunks: bool = False
 
     @property
     def address(self) -> str:
@@ -117,13 +145,34 @@ def _packed(take: Callable[[Any], Tensor], put: Callable[[Any, Tensor], Any]) ->
     return (lambda served: take(served)[None]), (lambda served, value: put(served, value[0]))
 
 
+def _channels_first(take: Callable[[Any], Tensor], put: Callable[[Any, Tensor], Any]) -> tuple[Callable, Callable]:
+    """Convolutions pass on `[batch, d_model, position]`: a view with the axes in our order, and back."""
+    return (
+        lambda served: rearrange(take(served), "batch d_model position -> batch position d_model"),
+        lambda served, value: put(served, rearrange(value, "batch position d_model -> batch d_model position")),
+    )
+
+
 def attention_location(stack: Stack, layer: int) -> str:
     """The location under which the attention function serves the insides of one layer's attention."""
     return f"{ROOT}.{stack.layers}.{layer}.{stack.attention}.mechaudio"
 
 
-def layer_sites(stack: Stack, prefix: str, layer: int) -> dict[str, Site]:
-    """Every hook point inside one layer."""
+#: The part of a layer that a hook point lives in; the others live in the layer itself.
+_PART_OF = {"resid_mid": "mid_norm", "mlp_out": "mlp", "attn_out": "attention"} | dict.fromkeys(
+    ATTENTION_POINTS, "attention"
+)
+
+
+def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Sites:
+    """Every hook point inside one layer, and why the others do not exist.
+
+    Args:
+        stack: The stack as it is in this layer.
+        prefix: `"audio."` for the tower.
+        layer: The layer.
+        network_class: Name of the class, for what is told about hook points that do not exist.
+    """
     inside = f"{ROOT}.{stack.layers}.{layer}"
     places: dict[str, tuple[str, Callable, Callable]] = {
         "resid_pre": (f"{inside}.input", _argument, _with_argument),
@@ -136,7 +185,10 @@ def layer_sites(stack: Stack, prefix: str, layer: int) -> dict[str, Site]:
     for point, (location, take, put) in places.items():
         if stack.layout == "packed":
             take, put = _packed(take, put)
-        sites[point] = Site(prefix + point, layer, location, take, put, in_place=point == "resid_mid")
+        if stack.channels_first and point in ("resid_pre", "resid_post"):
+            take, put = _channels_first(take, put)
+        in_place = point == "resid_mid"
+        sites[point] = Site(prefix + point, layer, location, take, put, in_place=in_place, in_chunks=stack.in_chunks)
     base = attention_location(stack, layer)
     for point in ATTENTION_POINTS:
         if point == "mass" and prefix:
@@ -144,39 +196,59 @@ def layer_sites(stack: Stack, prefix: str, layer: int) -> dict[str, Site]:
         turned = point in ("q", "k", "v")
         take, put = (_heads_last, _with_heads_last) if turned else (_as_is, _instead)
         sites[point] = Site(prefix + point, layer, f"{base}.{point}", take, put)
-    return sites
+    absent = {
+        point: f"{address(prefix + point, layer)} does not exist in {network_class}: {stack.absent[part]}"
+        for point, part in _PART_OF.items()
+        if part in stack.absent
+    }
+    return Sites({point: site for point, site in sites.items() if point not in absent}, absent)
 
 
-def model_sites(adapter: Adapter) -> dict[str, Site]:
-    """The hook points that exist once."""
+def model_sites(adapter: Adapter) -> Sites:
+    """The hook points that exist once, and why the others do not."""
 
-    def clips(path: str, packed: bool) -> tuple[str, Callable, Callable]:
+    def clips(path: str | None, packed: bool) -> tuple[str, Callable, Callable]:
         take, put = _packed(_first, _with_first) if packed else (_first, _with_first)
         return f"{ROOT}.{path}.output", take, put
 
     places = {
         "audio.final_norm": clips(adapter.encoder.norm, adapter.encoder.layout == "packed"),
         "projector_out": clips(adapter.projector, adapter.projector_layout == "packed"),
-        "embed": (f"{ROOT}.{adapter.decoder_module}.input", _embeds, _with_embeds),
+        "embed": (
+            (f"{ROOT}.{adapter.decoder_module}.input", _embeds, _with_embeds)
+            if adapter.merged is None
+            else (f"{ROOT}.{adapter.merged}.output", _as_is, _instead)
+        ),
         "final_norm": (f"{ROOT}.{adapter.decoder.norm}.output", _first, _with_first),
         "logits": (f"{ROOT}.output", _logits, _with_logits),
     }
-    return {name: Site(name, None, *place) for name, place in places.items()}
+    absent = {
+        name: f"{address(name, None)} does not exist in {adapter.network_class}: {stack.absent['norm']}"
+        for name, stack in (("audio.final_norm", adapter.encoder), ("final_norm", adapter.decoder))
+        if "norm" in stack.absent
+    }
+    return Sites({name: Site(name, None, *place) for name, place in places.items() if name not in absent}, absent)
 
 
 class SiteMap:
-    """Every hook point of one network."""
+    """Every hook point of one network.
 
-    def __init__(self, adapter: Adapter, n_layers: int, n_audio_layers: int):
-        self.depth = {"decoder": n_layers, "encoder": n_audio_layers}
+    Attributes:
+        depth: Number of layers of the `decoder` and of the `encoder`.
+        layers: Per part and layer, its hook points.
+        once: The hook points that exist once in the model.
+    """
+
+    def __init__(self, adapter: Adapter, decoder: Sequence[Stack], encoder: Sequence[Stack]):
+        """Args: adapter: the facts about the class; decoder, encoder: the stack as it is in each layer."""
+        self.depth = {"decoder": len(decoder), "encoder": len(encoder)}
         self.layers = {
-            "decoder": [layer_sites(adapter.decoder, "", layer) for layer in range(n_layers)],
-            "encoder": [layer_sites(adapter.encoder, "audio.", layer) for layer in range(n_audio_layers)],
+            part: [layer_sites(stack, prefix, layer, adapter.network_class) for layer, stack in enumerate(stacks)]
+            for part, prefix, stacks in (("decoder", "", decoder), ("encoder", "audio.", encoder))
         }
         self.once = model_sites(adapter)
-        self.names = {site.location: site for site in self}
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Site]:
         """All sites, tower first."""
         for part in ("encoder", "decoder"):
             for layer in self.layers[part]:
@@ -184,12 +256,13 @@ class SiteMap:
         yield from self.once.values()
 
     def find(self, point: HookPoint) -> list[Site]:
-        """The sites that a hook point names.
+        """The sites that a hook point names: in the layers it gives, or else in every layer that has it.
 
         Raises:
             IndexError: A layer that the network does not have.
+            NoSuchHookPoint: It does not exist in this class, or not in a layer that was named.
         """
-        if point.name in self.once:
+        if point.name in MODEL_POINTS:
             return [self.once[point.name]]
         depth = self.depth[point.part]
         chosen = range(depth) if point.layers is None else point.layers
@@ -199,4 +272,7 @@ class SiteMap:
                 raise IndexError(
                     f"{point.name!r} was asked for in layer {layer}, but this {where} has layers 0 to {depth - 1}"
                 )
-        return [self.layers[point.part][layer % depth][point.point] for layer in chosen]
+        layers = [self.layers[point.part][layer % depth] for layer in chosen]
+        if point.layers is None and any(point.point in sites for sites in layers):
+            layers = [sites for sites in layers if point.point in sites]
+        return [sites[point.point] for sites in layers]

@@ -10,7 +10,7 @@ from torch import Tensor
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, ROW_POINTS, Rows
 from mechaudio.tracing.rows import request
-from mechaudio.tracing.sites import Site
+from mechaudio.tracing.sites import Sites
 
 
 class HookSite:
@@ -31,7 +31,7 @@ class HookSite:
 class View:
     """What a block, its attention and chosen rows have in common: the sites they show and where values come from."""
 
-    def __init__(self, exchange: Exchange, sites: dict[str, Site]):
+    def __init__(self, exchange: Exchange, sites: Sites):
         self.exchange = exchange
         self.sites = sites
 
@@ -64,9 +64,8 @@ class Attention(View):
             rows: A span's name (`"last"`, `"keyword"`, which must be equally long in every prompt) or positions in the
                 padded prompt, negative ones from its end.
         """
-        return AttentionRows(
-            self.exchange, {point: request(self.exchange, self.sites[point], rows) for point in ROW_POINTS}
-        )
+        chosen = {point: request(self.exchange, self.sites[point], rows) for point in ROW_POINTS}
+        return AttentionRows(self.exchange, Sites(chosen, {}))
 
 
 class Block(View):
@@ -78,9 +77,9 @@ class Block(View):
     mlp_out = HookSite("mlp_out")
     resid_post = HookSite("resid_post")
 
-    def __init__(self, exchange: Exchange, sites: dict[str, Site]):
-        super().__init__(exchange, {point: sites[point] for point in LAYER_POINTS if point not in ATTENTION_POINTS})
-        self.attn = Attention(exchange, {point: sites[point] for point in ATTENTION_POINTS if point in sites})
+    def __init__(self, exchange: Exchange, sites: Sites):
+        super().__init__(exchange, sites.only(point for point in LAYER_POINTS if point not in ATTENTION_POINTS))
+        self.attn = Attention(exchange, sites.only(ATTENTION_POINTS))
 
 
 class Blocks(Sequence):

@@ -23,13 +23,18 @@ def plain_values(network: nn.Module, adapter: Adapter, inputs: dict[str, Tensor]
     values: dict[str, Tensor] = {}
     for stack, prefix in ((adapter.encoder, "audio_blocks"), (adapter.decoder, "blocks")):
         _watch_stack(plain, stack, prefix, values)
-    _after(plain, adapter.encoder.norm, "audio_final_norm", values)
-    _after(plain, adapter.projector, "projector_out", values)
-    _after(plain, adapter.decoder.norm, "final_norm", values)
-    decoder = plain.get_submodule(adapter.decoder_module)
-    decoder.register_forward_pre_hook(
-        lambda _m, _a, kwargs: values.update(embed=kwargs["inputs_embeds"].clone()), with_kwargs=True
-    )
+    for path, name in (
+        (adapter.encoder.norm, "audio_final_norm"),
+        (adapter.projector, "projector_out"),
+        (adapter.merged, "embed"),
+        (adapter.decoder.norm, "final_norm"),
+    ):
+        if path is not None:
+            _after(plain, path, name, values)
+    if adapter.merged is None:
+        plain.get_submodule(adapter.decoder_module).register_forward_pre_hook(
+            lambda _m, _a, kwargs: values.update(embed=kwargs["inputs_embeds"].clone()), with_kwargs=True
+        )
     with torch.no_grad():
         values["logits"] = plain(**inputs, use_cache=False).logits
     return values
@@ -37,13 +42,17 @@ def plain_values(network: nn.Module, adapter: Adapter, inputs: dict[str, Tensor]
 
 def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, Tensor]) -> None:
     for layer in range(len(plain.get_submodule(stack.layers))):
-        where, inside = f"{prefix}.{layer}", f"{stack.layers}.{layer}"
-        _before(plain, inside, f"{where}.resid_pre", values)
-        _after(plain, f"{inside}.{stack.attention}", f"{where}.attn_out", values)
-        _before(plain, f"{inside}.{stack.mid_norm}", f"{where}.resid_mid", values)
-        _after(plain, f"{inside}.{stack.mlp}", f"{where}.mlp_out", values)
-        _after(plain, inside, f"{where}.resid_post", values)
-        _watch_attention(plain.get_submodule(f"{inside}.{stack.attention}"), f"{where}.attn", values)
+        where, inside, parts = f"{prefix}.{layer}", f"{stack.layers}.{layer}", stack.in_layer(plain.config, layer)
+        turned = stack.channels_first
+        _before(plain, inside, f"{where}.resid_pre", values, turned=turned)
+        _after(plain, inside, f"{where}.resid_post", values, turned=turned)
+        if parts.mid_norm is not None:
+            _before(plain, f"{inside}.{parts.mid_norm}", f"{where}.resid_mid", values)
+        if parts.mlp is not None:
+            _after(plain, f"{inside}.{parts.mlp}", f"{where}.mlp_out", values)
+        if parts.attention is not None:
+            _after(plain, f"{inside}.{parts.attention}", f"{where}.attn_out", values)
+            _watch_attention(plain.get_submodule(f"{inside}.{parts.attention}"), f"{where}.attn", values)
 
 
 def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -> None:
@@ -62,8 +71,11 @@ def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -
             and query.shape[2] > 1
         ):
             mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-        if mask is not None:
+        if mask is not None and mask.dtype == torch.bool:
             scores = scores.masked_fill(~mask, -torch.inf)
+        elif mask is not None:
+            forbidden = mask == torch.finfo(mask.dtype).min  # a row that may see nothing sees everything alike
+            scores = (scores + mask).masked_fill(forbidden & ~forbidden.all(-1, keepdim=True), -torch.inf)
         pattern = scores.softmax(-1, dtype=torch.float32).to(query.dtype).nan_to_num()
         new = {"q": query.transpose(1, 2), "k": key.transpose(1, 2), "v": value.transpose(1, 2), "z": out}
         pieces.append({**new, "scores": scores, "pattern": pattern})
@@ -98,20 +110,21 @@ def _block_diagonal(blocks: list[Tensor], filler: float) -> Tensor:
     return whole
 
 
-def _before(plain: nn.Module, path: str, name: str, values: dict[str, Tensor]) -> None:
+def _before(plain: nn.Module, path: str, name: str, values: dict[str, Tensor], *, turned: bool = False) -> None:
     def hook(_module: nn.Module, args: tuple, kwargs: dict) -> None:
-        values[name] = _batched(args[0] if args else kwargs["hidden_states"])
+        values[name] = _batched(args[0] if args else kwargs["hidden_states"], turned)
 
     plain.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True)
 
 
-def _after(plain: nn.Module, path: str, name: str, values: dict[str, Tensor]) -> None:
+def _after(plain: nn.Module, path: str, name: str, values: dict[str, Tensor], *, turned: bool = False) -> None:
     def hook(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
-        values[name] = _batched(output[0] if isinstance(output, tuple) else output)
+        values[name] = _batched(output[0] if isinstance(output, tuple) else output, turned)
 
     plain.get_submodule(path).register_forward_hook(hook)
 
 
-def _batched(value: Tensor) -> Tensor:
-    """Packed towers have no batch axis; seen from outside they are a batch of one."""
-    return (value if value.ndim == 3 else value[None]).clone()
+def _batched(value: Tensor, turned: bool = False) -> Tensor:
+    """Packed towers have no batch axis, seen from outside they are a batch of one; convolutions have channels first."""
+    whole = value if value.ndim == 3 else value[None]
+    return (whole.transpose(1, 2) if turned else whole).clone()

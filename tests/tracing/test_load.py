@@ -10,7 +10,10 @@ from safetensors.torch import load_file, save_file
 import mechaudio as ma
 from tests.families import FAMILIES, model_inputs, network, processor
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* holds no processor")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* holds no processor"),
+    pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths"),
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -23,7 +26,7 @@ def test_a_saved_network_and_processor_open_as_they_were(family, tmp_path):
     assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(net), inputs).logits)
 
 
-@pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3"])
+@pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3", "musicflamingo", "glmasr", "qwen3_asr"])
 def test_a_folder_with_a_processor_takes_questions(family, tmp_path):
     network(family).save_pretrained(tmp_path)
     processor(family).save_pretrained(tmp_path)
@@ -51,8 +54,15 @@ def test_a_device_map_is_passed_on(tmp_path):
     assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(network("qwen2_audio")), inputs).logits)
 
 
-def test_the_thinker_opens_out_of_a_whole_omni_checkpoint(tmp_path):
-    thinker = network("qwen2_5_omni_thinker")
+WHOLE = {
+    "qwen2_5_omni_thinker": ("qwen2_5_omni", "Qwen2_5OmniForConditionalGeneration"),
+    "qwen3_omni_moe_thinker": ("qwen3_omni_moe", "Qwen3OmniMoeForConditionalGeneration"),
+}
+
+
+@pytest.mark.parametrize("family", WHOLE)
+def test_the_thinker_opens_out_of_a_whole_omni_checkpoint(family, tmp_path):
+    thinker = network(family)
     thinker.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     save_file(
@@ -62,13 +72,13 @@ def test_the_thinker_opens_out_of_a_whole_omni_checkpoint(tmp_path):
     )
     inner = json.loads((tmp_path / "config.json").read_text())
     whole = {
-        "model_type": "qwen2_5_omni",
-        "architectures": ["Qwen2_5OmniForConditionalGeneration"],
+        "model_type": WHOLE[family][0],
+        "architectures": [WHOLE[family][1]],
         "thinker_config": inner,
     }
     (tmp_path / "config.json").write_text(json.dumps(whole))
     model = ma.load(tmp_path)
-    inputs = model_inputs("qwen2_5_omni_thinker")
+    inputs = model_inputs(family)
     assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(thinker), inputs).logits)
 
 

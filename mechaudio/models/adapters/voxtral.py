@@ -14,7 +14,14 @@ VOXTRAL = Adapter(
     decoder_module="model.language_model",
     unembed="lm_head",
     projector="model.multi_modal_projector",
-    timing=TokenTiming(samples=1280, tokens=1, window=480_000, long_clips="split", pads_to_window=True),
+    timing=TokenTiming(
+        samples=1280,
+        tokens=1,
+        window=480_000,
+        long_clips="split",
+        pads_to_window=True,
+        steps=((3, 2, 1), (4, 4, 0)),
+    ),
     projector_layout="packed",
     features_mask=None,
 )

@@ -1,0 +1,49 @@
+"""Phi-4-multimodal: conformer over 80 mel bands, eight frames in one token, Phi decoder that puts the audio in itself.
+
+A conformer layer is half a feed-forward, attention, a convolution, half a feed-forward and a norm. `resid_mid` is the
+residual stream before the second feed-forward, `mlp_out` what that one gives before it is halved.
+"""
+
+from mechaudio.models.adapter import Adapter, Stack, TokenTiming
+
+PHI_4_MULTIMODAL = Adapter(
+    family="phi4_multimodal",
+    network_class="Phi4MultimodalForCausalLM",
+    checkpoints=("microsoft/Phi-4-multimodal-instruct",),
+    decoder=Stack(
+        layers="model.layers",
+        attention="self_attn",
+        mid_norm="post_attention_layernorm",
+        mlp="mlp",
+        norm="model.norm",
+        config="",
+    ),
+    encoder=Stack(
+        layers="model.embed_tokens_extend.audio_embed.encoder.encoders",
+        attention="self_attn",
+        mid_norm="feed_forward_out",
+        mlp="feed_forward_out",
+        norm=None,
+        config="audio_config",
+        absent={
+            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
+        },
+    ),
+    decoder_module="model",
+    merged="model.embed_tokens_extend",
+    unembed="lm_head",
+    projector="model.embed_tokens_extend.audio_embed.down_proj_for_speech",
+    timing=TokenTiming(
+        samples=1280, tokens=1, window=640_000, long_clips="split", steps=((3, 2, 1),) * 3, shortest=400
+    ),
+    features="audio_input_features",
+    features_mask="audio_attention_mask",
+    frames_axis=1,
+    features_sizes="audio_embed_sizes",
+    bands="input_size",
+    audio_token="audio_config.audio_token_id",
+    leaks_padding="the tower's mask adds 1 to the scores of real frames and forbids none",
+    exceptions=(
+        "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
+    ),
+)

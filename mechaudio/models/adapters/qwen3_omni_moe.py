@@ -1,0 +1,38 @@
+"""Qwen3-Omni thinker: convolutions over seconds, attention over windows of eight, a mixture-of-experts decoder.
+
+13 tokens a second; all clips lie packed behind one another. `mlp_out` is what the chosen experts add together.
+"""
+
+from dataclasses import replace
+
+from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+
+QWEN3_OMNI_MOE = Adapter(
+    family="qwen3_omni_moe_thinker",
+    network_class="Qwen3OmniMoeThinkerForConditionalGeneration",
+    checkpoints=("Qwen/Qwen3-Omni-30B-A3B-Instruct", "Qwen/Qwen3-Omni-30B-A3B-Thinking"),
+    decoder=DECODER,
+    encoder=replace(WHISPER_ENCODER, norm="model.audio_tower.ln_post", layout="packed"),
+    decoder_module="model.language_model",
+    unembed="lm_head",
+    projector="model.audio_tower.proj2",
+    timing=TokenTiming(
+        samples=16_000,
+        tokens=13,
+        window=128_000,
+        long_clips="split",
+        steps=((3, 2, 1), (3, 2, 1), (3, 2, 1)),
+        chunk=100,
+        shortest=201,
+    ),
+    projector_layout="packed",
+    leaks_padding=(
+        "the convolutions see silence behind a clip of less than a second as soon as a longer clip is in the batch"
+    ),
+    leaks_below=16_000,
+    exceptions=(
+        "in half precision, numbers that differ by rounding alone (another batch, another device) can send a token to "
+        "other experts, and logits then differ by more than rounding; reading is bit-exact, as everywhere",
+    ),
+    also_in=("qwen3_omni_moe",),
+)

@@ -1,0 +1,50 @@
+"""VibeVoice-ASR: two towers of convolutions over the waveform at 24 kHz, added up by the projector, Qwen2.5 decoder.
+
+`audio_blocks` are the stages of the acoustic tower, each of which makes the sequence shorter and wider. The semantic
+tower is built alike and has no hook points of its own; nnsight reads it under `model.model.semantic_tokenizer_encoder`.
+"""
+
+from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
+
+VIBEVOICE_ASR = Adapter(
+    family="vibevoice_asr",
+    network_class="VibeVoiceAsrForConditionalGeneration",
+    checkpoints=("microsoft/VibeVoice-ASR-HF",),
+    decoder=DECODER,
+    encoder=Stack(
+        layers="model.acoustic_tokenizer_encoder.conv_layers",
+        attention=None,
+        mid_norm=None,
+        mlp=None,
+        norm=None,
+        config="acoustic_tokenizer_encoder_config",
+        channels_first=True,
+        in_chunks=True,
+        absent={
+            "attention": "its audio tower is made of convolutions and has no attention",
+            "mid_norm": "a stage of its audio tower is a row of convolutions, with no attention before an MLP",
+            "mlp": "a stage of its audio tower holds several feed-forwards and none of its own",
+            "norm": "its audio tower ends in a convolution, without a norm",
+        },
+    ),
+    decoder_module="model.language_model",
+    unembed="lm_head",
+    projector="model.multi_modal_projector",
+    timing=TokenTiming(
+        samples=3200, tokens=1, window=1_440_000, long_clips="split", steps=((1, 3200, 0),), hop=1, pads_to=3200
+    ),
+    features="input_values",
+    features_mask="padding_mask",
+    bands="channels",
+    sampling_rate=24_000,
+    always={"sample": False},
+    no_questions=(
+        "it was trained to transcribe, its chat template has no turn for an answer. Make its inputs with "
+        "processor.apply_transcription_request(clips), with hints as prompt=, and pass them on as a dict"
+    ),
+    exceptions=(
+        "the audio towers run without gradients, so none arrive at audio_blocks",
+        "noise is added to what the acoustic tower gives unless sample=False, which every run passes on",
+        "audio_blocks are the acoustic tower's stages; the semantic tower has no hook points",
+    ),
+)

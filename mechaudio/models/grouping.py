@@ -1,0 +1,108 @@
+"""Which rows of a batch may run together, where a tower lets the padding of one clip change another.
+
+Conventions: a window is one entry of the features; a row owns the windows that make its audio tokens, in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mechaudio.models.adapter import Adapter
+from mechaudio.models.batch import PromptBatch
+
+
+def windows_of_rows(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
+    """Per row, the indices of its windows in the features."""
+    counts = [adapter.timing.tokens_of_frames(frames) for frames in _frames(adapter, batch)]
+    owned, at = [], 0
+    for positions in batch.spans["audio"]:
+        first, made = at, 0
+        while made < len(positions) and at < len(counts):
+            made += counts[at]
+            at += 1
+        owned.append(list(range(first, at)))
+    return owned
+
+
+def padding_groups(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
+    """Rows that padding leaves alone when they run together; one group where all may.
+
+    Args:
+        adapter: The facts about the class: whether padding leaks, and into how short clips.
+        batch: The prompts.
+
+    Returns:
+        Rows of every group, in the order of their first row.
+    """
+    everyone = list(range(batch.n_rows))
+    if adapter.leaks_padding is None or adapter.features not in batch.inputs:
+        return [everyone]
+    frames = _frames(adapter, batch)
+    whole = None if adapter.leaks_below is None else adapter.leaks_below // adapter.timing.hop
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, windows in enumerate(windows_of_rows(adapter, batch)):
+        lengths = (frames[window] for window in windows)
+        key = tuple(length if whole is None else min(length, whole) for length in lengths)
+        if whole is not None and whole in key:
+            key = (whole,)
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def without_excess(adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs without the frames behind the longest clip, in a class where those would change what is heard."""
+    if adapter.leaks_padding is None or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
+        return inputs
+    longest = int(inputs[adapter.features_mask].sum(-1).max()) + adapter.timing.beyond_mask
+    longest = min(longest, inputs[adapter.features].shape[adapter.frames_axis])
+    axes = {adapter.features: adapter.frames_axis, adapter.features_mask: -1}
+    return {
+        name: value.narrow(axes[name], 0, longest).contiguous() if name in axes else value
+        for name, value in inputs.items()
+    }
+
+
+def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatch:
+    """Some rows of a batch with their audio, filled up no further than to the longest clip among them."""
+    owned = windows_of_rows(adapter, batch)
+    windows = [window for row in rows for window in owned[row]]
+    inputs = {}
+    audio = (adapter.features, adapter.features_mask, adapter.features_sizes)
+    for name, value in batch.inputs.items():
+        if not isinstance(value, Tensor):
+            inputs[name] = value
+            continue
+        chosen = torch.tensor(windows if name in audio else rows)
+        inputs[name] = value[chosen.to(value.device)]
+    if windows:
+        inputs = without_excess(adapter, inputs)
+    if not windows:
+        inputs = {name: value for name, value in inputs.items() if name not in audio}
+    return replace(
+        batch,
+        inputs=inputs,
+        spans={name: tuple(positions[row] for row in rows) for name, positions in batch.spans.items()},
+        clock=tuple(batch.clock[row] for row in rows),
+        questions=tuple(batch.questions[row] for row in rows) if batch.questions else (),
+        choice_ids=tuple(batch.choice_ids[row] for row in rows) if batch.choice_ids else (),
+        cut=tuple(batch.cut[row] for row in rows),
+    )
+
+
+def tokens_of_windows(adapter: Adapter, batch: PromptBatch) -> list[int]:
+    """Audio tokens of every window."""
+    return [adapter.timing.tokens_of_frames(frames) for frames in _frames(adapter, batch)]
+
+
+def _frames(adapter: Adapter, batch: PromptBatch) -> list[int]:
+    """Real frames of every window."""
+    features = batch.inputs.get(adapter.features)
+    if features is None:
+        return []
+    if adapter.features_mask is None:
+        return [features.shape[adapter.frames_axis]] * len(features)
+    return [int(count) for count in batch.inputs[adapter.features_mask].sum(-1).tolist()]

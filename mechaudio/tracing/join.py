@@ -1,0 +1,115 @@
+"""Putting the results of rows that ran apart back together, as if they had run in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mechaudio.models.adapter import Adapter
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.grouping import tokens_of_windows, windows_of_rows
+from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint, Rows
+from mechaudio.tracing.record import Edit, Intervention
+
+
+def join_rows(parts: Sequence[Tensor], groups: Sequence[Sequence[int]], filler: float = 0.0) -> Tensor:
+    """Rows of every group where they stood; other axes are filled up to the longest.
+
+    Args:
+        parts: Per group, `[row of the group, ...]`.
+        groups: Per group, which rows those are.
+        filler: What stands where a group was shorter.
+    """
+    shape = [max(part.shape[axis] for part in parts) for axis in range(1, parts[0].ndim)]
+    whole = parts[0].new_full((sum(len(rows) for rows in groups), *shape), filler)
+    for part, rows in zip(parts, groups, strict=True):
+        if len(part) != len(rows):
+            raise ValueError(
+                f"a tensor of {len(part)} entries cannot be put back for {len(rows)} rows: the tower cut their clips "
+                "into windows of its own. Run such clips one by one"
+            )
+        inside = tuple(slice(0, size) for size in part.shape[1:])
+        for index, row in enumerate(rows):
+            whole[(row, *inside)] = part[index]
+    return whole
+
+
+def join_caches(
+    caches: Sequence[Cache],
+    groups: Sequence[Sequence[int]],
+    adapter: Adapter,
+    batch: PromptBatch,
+    joined: Cache,
+) -> Cache:
+    """Every hook point of rows that ran apart, in one cache.
+
+    Args:
+        caches: What each group kept: all of them the same hook points.
+        groups: Per group, its rows.
+        adapter: The facts about the class.
+        batch: The whole batch.
+        joined: An empty cache to fill.
+    """
+    owned = windows_of_rows(adapter, batch)
+    windows = [[window for row in rows for window in owned[row]] for rows in groups]
+    for name, layer in caches[0]:
+        parts = [cache[name, layer] for cache in caches]
+        filler = -torch.inf if name.removeprefix("audio.") == "scores" else 0.0
+        if name == "projector_out":
+            packed = adapter.projector_layout == "packed"
+        else:
+            packed = name.startswith("audio.") and adapter.encoder.layout == "packed"
+        if packed:
+            value = _join_packed(parts, windows, tokens_of_windows(adapter, batch), name, filler)
+        elif name.startswith("audio.") or name == "projector_out":
+            value = join_rows(parts, windows, filler)
+        else:
+            value = join_rows(parts, groups, filler)
+        joined.keep(name, layer, value)
+    return joined
+
+
+def _join_packed(
+    parts: Sequence[Tensor], windows: Sequence[Sequence[int]], tokens: Sequence[int], name: str, filler: float
+) -> Tensor:
+    """Clips that lie behind one another, in the order of the whole batch; attention between groups there is none."""
+    starts = [sum(tokens[:window]) for window in range(len(tokens))]
+    square = name.removeprefix("audio.") in ROW_POINTS
+    shape = list(parts[0].shape)
+    for axis in (2, 3) if square else (1,):
+        shape[axis] = sum(tokens)
+    whole = parts[0].new_full(shape, filler)
+    for part, own in zip(parts, windows, strict=True):
+        places = [torch.arange(starts[window], starts[window] + tokens[window]) for window in own]
+        at = torch.cat(places).to(part.device)
+        if square:
+            whole[:, :, at[:, None], at] = part
+        else:
+            whole[:, at] = part
+    return whole
+
+
+def points_of_rows(points: Iterable[HookPoint], rows: Sequence[int]) -> list[HookPoint]:
+    """Hook points for some rows of a batch: positions that were given per prompt are those of these prompts."""
+    return [
+        replace(point, queries=_of_rows(point.queries, rows), positions=_of_rows(point.positions, rows))
+        for point in points
+    ]
+
+
+def interventions_of_rows(interventions: Iterable[Intervention], rows: Sequence[int]) -> list[Intervention]:
+    """Interventions for some rows of a batch."""
+    return [
+        replace(one, point=points_of_rows([one.point], rows)[0]) if isinstance(one, Edit) else one
+        for one in interventions
+    ]
+
+
+def _of_rows(positions: Rows | None, rows: Sequence[int]) -> Rows | None:
+    if positions is None or isinstance(positions, (str, int)) or not positions or isinstance(positions[0], int):
+        return positions
+    return [positions[row] for row in rows]
