@@ -205,7 +205,10 @@ def by_setting(model: TinyModel, n: int, seed: int) -> Iterator[str]:
     """Accuracy from the sound, and with silence, under other settings of the benchmark."""
     yield _head("setting", "audio", "silence")
     settings: list[tuple[str, dict[str, Any]]] = [
-        ("2 to 3 s, margin 0.5 s", {"duration": (2.0, 3.0), "margin": 0.5, "n_events": (2, 3), "n_choices": 2}),
+        (
+            "2 to 3 s, margin 0.5 s, 2 choices",
+            {"duration": (2.0, 3.0), "margin": 0.5, "n_events": (2, 3), "n_choices": 2},
+        ),
         ("3 to 5 s, margin 0.5 s", {"duration": (3.0, 5.0), "margin": 0.5}),
         ("5 to 8 s", {"duration": (5.0, 8.0)}),
         ("8 to 10 s", {"duration": (8.0, 10.0)}),
