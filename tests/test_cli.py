@@ -1,15 +1,20 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mechaudio
 from mechaudio.audio.clip import AudioClip
 from mechaudio.cli import main
 from mechaudio.tracing.load import load
+from mechaudio.tracing.sites import HookPointError
 
+WEIGHTS = Path(mechaudio.__file__).parent / "models" / "tiny" / "weights"
 ASK = ["--question", "Which sound has the earliest onset?", "--choices", "siren", "hum"]
 
 
@@ -100,12 +105,72 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work_is_done(capsys
     assert "cannot write to --out" in refused(capsys, "demo", "--out", tmp_path / "file")
 
 
+def test_a_file_given_for_the_folder_of_a_page_is_told_what_to_give(capsys, clip, tmp_path):
+    said = refused(capsys, "listen", clip, *ASK, "--out", clip)
+    assert f"cannot write to --out {clip}: it is a file, and a page goes into a folder. Give a folder" in said
+    assert not list(tmp_path.glob("*-page"))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A copy of the shipped model's files."""
+    return Path(shutil.copytree(WEIGHTS, tmp_path / "checkpoint"))
+
+
+def test_weights_that_were_cut_off_are_told_as_such(capsys, checkpoint):
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:20_000])
+    said = refused(capsys, "evaluate", "--model", checkpoint)
+    assert f"cannot open model '{checkpoint}': its weights cannot be read" in said
+    assert "Fetch or save it again" in said
+
+
+def test_a_folder_without_a_tokenizer_is_told_what_to_save_there(capsys, checkpoint):
+    (checkpoint / "tokenizer.json").unlink()
+    said = refused(capsys, "evaluate", "--model", checkpoint)
+    assert f"cannot ask model '{checkpoint}': the folder holds no tokenizer (none of tokenizer.json, " in said
+    assert ".save_pretrained(FOLDER)" in said
+
+
+@pytest.mark.parametrize("error", [HookPointError("no module at 'x.y'"), ImportError("needs mistral-common")])
+def test_what_keeps_a_model_from_being_opened_is_told_without_a_traceback(capsys, monkeypatch, error):
+    def load(*_words, **_options):
+        raise error
+
+    monkeypatch.setattr("mechaudio.tracing.load.load", load)
+    assert refused(capsys, "evaluate") == f"mechaudio evaluate: cannot open model 'tiny': {error}\n"
+    assert refused(capsys, "check", "tiny") == f"mechaudio check: cannot open model 'tiny': {error}\n"
+
+
+def test_weights_that_give_no_numbers_are_told_by_check(capsys, tmp_path):
+    net = load("tiny", prove=False).network
+    net.model.language_model.norm.weight.data.fill_(float("nan"))
+    net.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="holds no processor"):
+        assert main(["check", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "nothing can be proven about" in said
+    assert "not finite" in said
+
+
+def test_ctrl_c_stops_without_a_traceback(capsys, monkeypatch):
+    def load(*_words, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mechaudio.tracing.load.load", load)
+    assert main(["evaluate"]) == 130
+    assert capsys.readouterr().err == "\nmechaudio evaluate: stopped\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["evaluate", "--condition", "noise"], "invalid choice: 'noise'"),
         (["evaluate", "--data", "music"], "invalid choice: 'music'"),
         (["evaluate", "--n", "0"], "must be at least 1, got 0"),
+        (["evaluate", "--n", "many"], "must be a whole number, got 'many'"),
+        (["evaluate", "--seed", "-1"], "must be at least 0, got -1"),
+        (["demo", "--seed", "-1"], "must be at least 0, got -1"),
         (["listen", "clip.wav", "--question", "Which?"], "the following arguments are required: --choices"),
         (["sing"], "invalid choice: 'sing'"),
         ([], "the following arguments are required: COMMAND"),

@@ -1,6 +1,7 @@
 """The command line: one sub-command per verb, one file each. Parse, call one function, write the result.
 
-A user's mistake (a missing file, an unknown name, too few choices) ends in one message on stderr and exit code 2.
+A user's mistake (a missing file, an unknown name, too few choices) ends in one message on stderr and exit code 2;
+Ctrl-C ends in "stopped" and exit code 130.
 """
 
 import argparse
@@ -9,6 +10,9 @@ from collections.abc import Sequence
 
 from mechaudio.cli import check, demo, evaluate, listen, models
 from mechaudio.cli.mistakes import UserMistakeError
+
+#: What shells report of a command that Ctrl-C ended.
+STOPPED = 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its words; by default those of the command line.
 
     Returns:
-        The exit code: 0; 1 if `check` found a proof that fails; 2 for a user's mistake.
+        The exit code: 0; 1 if `check` found a proof that fails; 2 for a user's mistake; 130 if it was stopped by
+        Ctrl-C.
     """
     arguments = parser().parse_args(argv)
     try:
@@ -35,3 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserMistakeError as mistake:
         print(f"mechaudio {arguments.verb}: {mistake}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\nmechaudio {arguments.verb}: stopped", file=sys.stderr)
+        return STOPPED

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mechaudio.cli.mistakes import opened
+from mechaudio.cli.mistakes import opened, telling
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -16,9 +16,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Open a model without proof, then print each proof; the exit code is 1 if one fails."""
     from mechaudio.tracing.check import measure_hook_points, reading_is_exact
 
-    model = opened(arguments.model, prove=False)
+    model = opened(arguments.model, prove=False, ask=False)
     print(model)
-    moved = measure_hook_points(model)
+    with telling(f"nothing can be proven about {arguments.model!r}: "):
+        moved = measure_hook_points(model)
     width = max(map(len, moved))
     for address, change in moved.items():
         print(

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from mechaudio.cli.mistakes import at_least_one, opened, writable
+from mechaudio.cli.mistakes import at_least, opened, writable
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -18,8 +18,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="where the page goes (default: reports/demo)",
     )
-    verb.add_argument("--seed", type=int, default=0, help="which soundscapes (default: 0)")
-    verb.add_argument("--n", type=at_least_one, default=60, help="questions counted for the summary (default: 60)")
+    verb.add_argument("--seed", type=at_least(0), default=0, help="which soundscapes (default: 0)")
+    verb.add_argument("--n", type=at_least(1), default=60, help="questions counted for the summary (default: 60)")
     verb.set_defaults(run=run)
 
 

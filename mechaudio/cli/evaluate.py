@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from mechaudio.cli.mistakes import MISTAKES, UserMistakeError, at_least_one, opened, words
+from mechaudio.cli.mistakes import at_least, opened, telling
 
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluate import Evaluation
@@ -21,8 +21,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--model", default="tiny", metavar="NAME", help="tiny, a hub id or a local folder (default: tiny)"
     )
     verb.add_argument("--data", default="soundscapes", choices=DATA, help="which questions (default: soundscapes)")
-    verb.add_argument("--n", type=at_least_one, default=150, help="how many (default: 150)")
-    verb.add_argument("--seed", type=int, default=7, help="which questions (default: 7)")
+    verb.add_argument("--n", type=at_least(1), default=150, help="how many (default: 150)")
+    verb.add_argument("--seed", type=at_least(0), default=7, help="which questions (default: 7)")
     verb.add_argument(
         "--condition", default="audio", choices=CONDITIONS, help="what the model is given (default: audio)"
     )
@@ -37,10 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = opened(arguments.model)
     asked = questions(arguments.n, seed=arguments.seed)
-    try:
+    with telling():
         found = experiment(model, asked, arguments.condition, progress=True)
-    except MISTAKES as error:
-        raise UserMistakeError(words(error)) from error
     print(json.dumps(_numbers(arguments, found)) if arguments.json else _in_words(arguments, found))
     return 0
 

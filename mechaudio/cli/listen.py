@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mechaudio.cli.mistakes import MISTAKES, UserMistakeError, opened, words, writable
+from mechaudio.cli.mistakes import MISTAKES, UserMistakeError, opened, telling, words, writable
 
 if TYPE_CHECKING:
     from mechaudio.question import AudioQuestion
@@ -42,12 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.page import write_page
 
     model = opened(arguments.model)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
-            found = experiment(model, question, allow_cut=True)
-    except MISTAKES as error:
-        raise UserMistakeError(words(error)) from error
+    with telling(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
+        found = experiment(model, question, allow_cut=True)
     if found.cut:
         print(f"The model does not hear the last {found.cut:.1f} s of {arguments.clip}.", file=sys.stderr)
     if found.unreadable:

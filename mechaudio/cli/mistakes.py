@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,20 +13,66 @@ if TYPE_CHECKING:
 #: What the library raises where the user's input is at fault; anything else is our own mistake and shows its traceback.
 MISTAKES = (ValueError, TypeError, KeyError, OSError)
 
+#: Files that hold a tokenizer's vocabulary; a folder needs one of them.
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt", "spiece.model")
+
 
 class UserMistakeError(Exception):
     """Something that only the user can put right; the message says what and how."""
 
 
-def opened(name: str, *, prove: bool = True) -> "AudioLM":
-    """Open a model, or say why it cannot be opened."""
+def opened(name: str, *, prove: bool = True, ask: bool = True) -> "AudioLM":
+    """Open a model, or say why it cannot be opened.
+
+    Args:
+        name: `tiny`, a hub id or a local folder.
+        prove: whether to prove its hook points.
+        ask: whether it will be asked questions, for which it needs a tokenizer.
+
+    Raises:
+        UserMistakeError: it cannot be opened, or not be asked.
+    """
+    if ask:
+        _refuse_without_tokenizer(Path(name))
     from mechaudio.tracing.load import load
 
     _quiet()
-    try:
+    with telling(f"cannot open model {name!r}: "):
         return load(name, prove=prove)
-    except MISTAKES as error:
-        raise UserMistakeError(f"cannot open model {name!r}: {words(error)}") from error
+
+
+def _refuse_without_tokenizer(folder: Path) -> None:
+    """Say it before the weights are loaded: transformers makes an empty tokenizer of a folder that holds none."""
+    if (folder / "config.json").exists() and not any((folder / name).exists() for name in TOKENIZERS):
+        raise UserMistakeError(
+            f"cannot ask model {str(folder)!r}: the folder holds no tokenizer (none of {', '.join(TOKENIZERS)}), so "
+            "no question can be written out for it. Save the processor that belongs to it into the folder: "
+            "AutoProcessor.from_pretrained(HUB_ID).save_pretrained(FOLDER)"
+        )
+
+
+@contextmanager
+def telling(about: str = "") -> Iterator[None]:
+    """Tell what goes wrong with a model as a mistake: beside `MISTAKES` a missing package, weights or hook points.
+
+    Args:
+        about: What the message opens with.
+
+    Raises:
+        UserMistakeError: Something went wrong.
+    """
+    from safetensors import SafetensorError
+
+    from mechaudio.tracing.sites import HookPointError, NoSuchHookPoint
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise UserMistakeError(
+            f"{about}its weights cannot be read ({error}). Was the file cut off? Fetch or save it again"
+        ) from error
+    except (*MISTAKES, ImportError, HookPointError, NoSuchHookPoint) as error:
+        raise UserMistakeError(f"{about}{words(error)}") from error
 
 
 def _quiet() -> None:
@@ -38,6 +86,11 @@ def _quiet() -> None:
 
 def writable(folder: Path) -> None:
     """Make the folder that a page goes to, before the work is done that would be lost without it."""
+    if folder.is_file():
+        raise UserMistakeError(
+            f"cannot write to --out {folder}: it is a file, and a page goes into a folder. Give a folder, such as "
+            f"--out {folder.with_suffix('')}-page"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".mechaudio-can-write"
@@ -52,9 +105,16 @@ def words(error: BaseException) -> str:
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
-def at_least_one(text: str) -> int:
-    """A whole number from the command line, 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+def at_least(lowest: int) -> Callable[[str], int]:
+    """What reads a whole number from the command line, `lowest` or more."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from error
+        if value < lowest:
+            raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {value}")
+        return value
+
     return number
