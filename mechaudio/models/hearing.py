@@ -50,6 +50,15 @@ def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: A
         )
 
 
+def refuse_deaf_call(args: tuple, inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:
+    """Check a call of the network's forward, whose first positional argument is its `input_ids`.
+
+    Raises:
+        ValueError: As `refuse_deaf_inputs`.
+    """
+    refuse_deaf_inputs({"input_ids": args[0], **inputs} if args else inputs, adapter=adapter, config=config)
+
+
 def past_prompt(inputs: Mapping[str, Any]) -> bool:
     """Whether this is a later step of a generation, whose audio is in the key-value cache."""
     cache = inputs.get("past_key_values")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, repeat
@@ -103,14 +103,44 @@ def attention(
     if spot is None:
         return call.fused(query, key, value), None
     query, key, value = spot.give("q", query), spot.give("k", key), spot.give("v", value)
-    out = _with_mass(spot, call, query, key, value) if spot.wants("mass") else call.fused(query, key, value)
+    return serve_weights(spot, call, query, key, value), None
+
+
+def serve_weights(
+    spot: Spot,
+    call: Call,
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
+    value: Float[Tensor, "batch kv_head key d_head"],
+) -> Float[Tensor, "batch query head d_head"]:
+    """Attend, and serve what lies between queries, keys and values and the heads' outputs, which are served last."""
+    mixed = _with_mass(spot, call, query, key, value) if spot.wants("mass") else Mixed(call.fused(query, key, value))
+    whole = None
     if spot.wants("scores") or spot.wants("pattern"):
         rows = repeat(torch.arange(query.shape[2], device=query.device), "query -> batch query", batch=query.shape[0])
-        out = _explicit(spot, "", rows, call, query, key, value, out)
-    for request in list(spot.exchange.rows.get(spot.location, {}).values()):
-        if (rows := _rows_now(request, query)) is not None:
-            out = _explicit(spot, request.name, rows, call, query, key, value, out)
-    return spot.give("z", out), None
+        mixed, whole = _explicit(spot, "", rows, call, query, key, value, mixed)
+    served: set[str] = set()
+    while (request := _next_request(spot, served)) is not None:  # a block may ask for further rows while it is served
+        served.add(request.name)
+        if (rows := _rows_now(request, query, spot.exchange.step)) is not None:
+            mixed, _ = _explicit(spot, request.name, rows, call, query, key, value, mixed, whole)
+    if mixed.mass is not None:
+        spot.give("mass", mixed.mass)
+    return spot.give("z", mixed.out)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What attention makes of the values, and the masses of groups of keys where they are measured."""
+
+    out: Float[Tensor, "batch query head d_head"]
+    mass: Float[Tensor, "batch head query group"] | None = None
+    groups: Float[Tensor, "batch key group"] | None = None
+
+
+def _next_request(spot: Spot, served: set[str]) -> RowRequest | None:
+    requests = spot.exchange.rows.get(spot.location, {})
+    return next((request for name, request in requests.items() if name not in served), None)
 
 
 @dataclass(frozen=True)
@@ -191,20 +221,35 @@ def _explicit(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    out: Float[Tensor, "batch query head d_head"],
-) -> Float[Tensor, "batch query head d_head"]:
-    """Serve scores and pattern of these query rows, and put the rows that were changed into the output."""
+    mixed: Mixed,
+    whole: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Mixed, tuple[Tensor, Tensor] | None]:
+    """Serve scores and pattern of these query rows, and put the rows that were changed into the output.
+
+    Args:
+        spot: Where to serve them.
+        where: Name of the rows, `""` for all of them.
+        rows: Their positions.
+        call: What transformers said about this call.
+        query: Queries of all positions.
+        key: Keys.
+        value: Values.
+        mixed: The output so far.
+        whole: Scores and pattern of all rows, if those were served before: then these rows are the rows of those.
+
+    Returns:
+        The output, and the scores and pattern that were served.
+    """
     prefix = f"{where}." if where else ""
-    wants_scores, wants_pattern = spot.wants(f"{prefix}scores"), spot.wants(f"{prefix}pattern")
-    if not (wants_scores or wants_pattern):
-        return out
-    whole = rows.shape[1] == query.shape[2]
+    if not (spot.wants(f"{prefix}scores") or spot.wants(f"{prefix}pattern")):
+        return mixed, None
+    everything = not where
     groups = query.shape[1] // key.shape[1]
     keys, values = (
         repeat(x, "batch kv k d -> batch (kv group) k d", group=groups) if groups > 1 else x for x in (key, value)
     )
     index = repeat(rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
-    asked = query if whole else query.gather(2, index)
+    asked = query if everything else query.gather(2, index)
     allowed, bias = call.allowed(rows, key.shape[2], query.shape[2]), call.bias(rows, key.shape[2])
     blind = ~allowed.any(-1, keepdim=True)  # padding, which may see nothing and so sees nothing
 
@@ -217,26 +262,54 @@ def _explicit(
         weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
         return weights.masked_fill(blind, 0.0)
 
-    scores, edited = clean_scores(), False
-    if wants_scores:
+    def before() -> tuple[Tensor, Tensor]:
+        """Scores and pattern as the output has them so far."""
+        if whole is None:
+            scores = clean_scores()
+            return scores, weigh(scores)
+        here = repeat(rows, "batch row -> batch head row k", head=query.shape[1], k=key.shape[2])
+        return whole[0].gather(2, here), whole[1].gather(2, here)
+
+    scores, pattern = before()
+    edited = False
+    if spot.wants(f"{prefix}scores"):
         served, edited = _serve(spot, f"{prefix}scores", scores)
         scores = served.masked_fill(~allowed, -torch.inf) if edited else scores
-    pattern = weigh(scores)
+        pattern = weigh(scores) if edited else pattern
     if spot.wants(f"{prefix}pattern"):
         pattern, changed_here = _serve(spot, f"{prefix}pattern", pattern)
         edited = edited or changed_here
-    fused = out if whole else out.gather(1, rearrange(index, "batch head row d -> batch row head d"))
     if not edited and not (torch.is_grad_enabled() and pattern.requires_grad):
-        return out
+        return mixed, (scores, pattern)
+    changed = (pattern != before()[1]).any(-1) if edited else torch.zeros_like(pattern[..., 0], dtype=torch.bool)
+    return _put(mixed, index, everything, pattern, values, changed), (scores, pattern)
+
+
+def _put(
+    mixed: Mixed,
+    index: Int[Tensor, "batch head row d_head"],
+    everything: bool,
+    pattern: Float[Tensor, "batch head row key"],
+    values: Float[Tensor, "batch head key d_head"],
+    changed: Bool[Tensor, "batch head row"],
+) -> Mixed:
+    """The output with the changed rows computed from their pattern, and the others as they were."""
+    place = repeat(index[..., 0], "batch head row -> batch row head d", d=values.shape[-1])
     explicit = rearrange(pattern @ values, "batch head row d -> batch row head d")
+    so_far = mixed.out if everything else mixed.out.gather(1, place)
     # Gradients have to pass through the weights that were read; the numbers stay those of the fused call.
-    kept = fused.detach() + (explicit - explicit.detach()) if explicit.requires_grad else fused
-    if edited:
-        changed = (pattern != weigh(clean_scores())).any(-1)
-        kept = torch.where(rearrange(changed, "batch head row -> batch row head 1"), explicit, kept)
-    if whole:
-        return kept.contiguous()
-    return out.scatter(1, rearrange(index, "batch head row d -> batch row head d"), kept)
+    kept = so_far.detach() + (explicit - explicit.detach()) if explicit.requires_grad else so_far
+    rows = torch.where(rearrange(changed, "batch head row -> batch row head 1"), explicit, kept)
+    mass = mixed.mass
+    if mass is not None and mixed.groups is not None:
+        measured = torch.where(changed[..., None], pattern @ mixed.groups[:, None].to(pattern), _rows_of(mass, index))
+        mass = mass.scatter(2, repeat(index[..., 0], "b h row -> b h row g", g=mass.shape[-1]), measured)
+    out = rows.contiguous() if everything else mixed.out.scatter(1, place, rows)
+    return replace(mixed, out=out, mass=mass)
+
+
+def _rows_of(mass: Float[Tensor, "batch head query group"], index: Tensor) -> Float[Tensor, "batch head row group"]:
+    return mass.gather(2, repeat(index[..., 0], "batch head row -> batch head row group", group=mass.shape[-1]))
 
 
 def _serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:
@@ -250,32 +323,30 @@ def _serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:
     return served, served is not value or served._version != version
 
 
-def _rows_now(request: RowRequest, query: Tensor) -> Int[Tensor, "batch row"] | None:
+def _rows_now(request: RowRequest, query: Tensor, step: int) -> Int[Tensor, "batch row"] | None:
     """The requested rows among the queries of this call: those of the prompt, or the newest one while generating."""
     batch, n_queries = query.shape[0], query.shape[2]
-    if request.last:
-        return torch.full((batch, 1), n_queries - 1, device=query.device)
-    return request.rows.to(query.device) if int(request.rows.max()) < n_queries and n_queries > 1 else None
+    if step <= 0 and int(request.rows.max()) < n_queries:
+        return request.rows.to(query.device)
+    return torch.full((batch, 1), n_queries - 1, device=query.device) if request.last else None
 
 
-def _with_mass(
-    spot: Spot, call: Call, query: Tensor, key: Tensor, value: Tensor
-) -> Float[Tensor, "batch query head d_head"]:
+def _with_mass(spot: Spot, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Mixed:
     """Fused attention whose values carry an indicator column per group of keys: those output columns are the masses.
 
     Queries and keys get zero columns, which change no score; the ordinary columns come out as they would alone, but for
     the rounding of a kernel that may sum in another order at another head size (to the last bit, at most sizes).
     """
-    groups = spot.exchange.groups
-    assert groups is not None, "mass is wanted, so run() has set the groups of keys"
+    groups = spot.exchange.groups[spot.location]
     n_groups, d_head = groups.shape[-1], value.shape[-1]
     width = -(-n_groups // 8) * 8 if query.is_cuda else n_groups  # fused kernels on a GPU want head sizes in eights
-    grown = F.pad(groups.to(value), (0, width - n_groups, 0, key.shape[2] - groups.shape[1]))
+    # New tokens belong to no group. A sliding window holds the last keys only, a static cache has room for more.
+    length = max(groups.shape[1] + spot.exchange.step, key.shape[2])
+    grown = F.pad(groups.to(value), (0, width - n_groups, 0, length - groups.shape[1]))[:, length - key.shape[2] :]
     columns = repeat(grown, "batch key width -> batch kv key width", kv=value.shape[1])
     out = call.fused(F.pad(query, (0, width)), F.pad(key, (0, width)), torch.cat([value, columns], dim=-1))
     mass = rearrange(out[..., d_head : d_head + n_groups], "batch query head group -> batch head query group")
-    spot.give("mass", mass)
-    return out[..., :d_head].contiguous()
+    return Mixed(out[..., :d_head].contiguous(), mass, grown[..., :n_groups])
 
 
 AttentionInterface.register(BATCHED, attention)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.hearing import refuse_deaf_inputs
+from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.registry import adapter_for
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
@@ -63,7 +63,7 @@ class AudioLM(NNsight):
             HookPointError: A path does not resolve, or overwriting a hook point changes nothing.
         """
         adapter = adapter_for(network)
-        check = partial(refuse_deaf_inputs, adapter=adapter, config=network.config)
+        check = partial(refuse_deaf_call, adapter=adapter, config=network.config)
         super().__init__(network, interleaver=Exchange(adapter.decoder_module, adapter.projector, check))
         self.adapter = adapter
         self.processor = processor
@@ -182,7 +182,8 @@ def trace(
         model: The opened model.
         batch: Prompts, or a dict of the network's own inputs.
         max_new_tokens: Trace a greedy generation of this many tokens instead of one forward pass; go through its steps
-            with `for step in tracer.iter[:]`.
+            with `for step in tracer.iter[:n]`. Name the end: if a generation ends before the loop does, nnsight
+            warns and leaves out what follows the loop.
         **options: Passed on to the network's forward, or to its `generate`.
 
     Returns:

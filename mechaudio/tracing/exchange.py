@@ -42,14 +42,14 @@ class Exchange(Interleaver):
         edits: Location -> functions from what is served there to what shall be served, applied in turn.
         keeps: Location -> functions that are shown what is served there, after every edit.
         rows: Location of an attention module -> the query rows wanted there, by name.
-        groups: Groups of keys whose attention mass this run measures.
+        groups: Location of an attention module -> the groups of keys whose attention mass is measured there.
         batch: The prompts of the run under way, where the run was opened with some.
         step: Forward passes of the decoder so far in this run, minus one: 0 in the prompt, then one per new token.
         tower_calls: How often the audio tower's projector ran in this run.
         asked: The hook points that trace blocks asked for in this run, in their order.
     """
 
-    def __init__(self, decoder: str, projector: str, check: Callable[[Mapping[str, Any]], None]):
+    def __init__(self, decoder: str, projector: str, check: Callable[[tuple, Mapping[str, Any]], None]):
         super().__init__()
         self.decoder, self.projector, self.check = f"{ROOT}.{decoder}.input", f"{ROOT}.{projector}.output", check
         self.clear()
@@ -60,7 +60,7 @@ class Exchange(Interleaver):
         self.edits: dict[str, list[Callable[[Any], Any]]] = {}
         self.keeps: dict[str, list[Callable[[Any], None]]] = {}
         self.rows: dict[str, dict[str, RowRequest]] = {}
-        self.groups: Float[Tensor, "batch key group"] | None = None
+        self.groups: dict[str, Float[Tensor, "batch key group"]] = {}
         self.batch: Any = None
         self.asked: list[Site] = []
 
@@ -92,7 +92,7 @@ class Exchange(Interleaver):
     def handle(self, provider: str, value: Any) -> Any:
         """Pass a value through the library's edits, the users' blocks, and the library's keeps, in this order."""
         if provider == f"{ROOT}.input":
-            self.check(value[1])
+            self.check(*value)
         elif provider == self.decoder:
             self.step += 1
         elif provider == self.projector:

@@ -107,6 +107,11 @@ class HookPoint:
             )
         if self.positions is not None and self.point in (*ROW_POINTS, "mass"):
             raise ValueError(f"{name!r} has query rows, not positions: use queries=")
+        if self.part == "encoder" and (self.queries is not None or self.positions is not None):
+            raise ValueError(
+                f"queries= and positions= count positions of the prompt, and {name!r} has frames of the tower: record "
+                "it whole and take what you need of it"
+            )
         if name in MODEL_POINTS and self.layers is not None:
             raise ValueError(f"{name!r} exists once in the model, not per layer; leave layers= out")
 

@@ -42,7 +42,7 @@ def _message(location: str, exchange: Exchange) -> str:
         return f"{location!r} was asked for, but the model had already passed it, or does not compute it in this run"
     if not exchange.reached(location):
         return f"{site.address} was asked for, but this run never computed it{_why_not(site, exchange)}"
-    right = sorted(_distinct(exchange.asked), key=lambda asked: order_of(asked.name, asked.layer))
+    right = sorted(_distinct(exchange.asked), key=lambda asked: (*order_of(asked.name, asked.layer), asked.rows))
     return (
         f"{site.address} was asked for when the model had already passed it. Inside one trace block, ask in the order "
         f"of computation: "

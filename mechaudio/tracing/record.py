@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.rows import request, row_positions
+from mechaudio.tracing.row_plan import Part, RowPlan
 from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
@@ -59,15 +58,41 @@ def hook_points(record: Sequence[str | HookPoint]) -> list[HookPoint]:
 
     Raises:
         TypeError: Something else.
-        ValueError: The same hook point twice in one layer, which a cache could not tell apart.
     """
     if isinstance(record, (str, HookPoint)):
         raise TypeError(f"record= takes a list of hook points, got {record!r}; write [{record!r}]")
+    wrong = [point for point in record if not isinstance(point, (str, HookPoint))]
+    if wrong:
+        raise TypeError(f"record= takes names and HookPoints, got {wrong[0]!r}")
     return [point if isinstance(point, HookPoint) else HookPoint(point) for point in record]
 
 
+def edits_of(model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervention]) -> list[Edit]:
+    """Every change that the interventions make, in their order.
+
+    Raises:
+        TypeError: Something else than interventions.
+        ValueError: A change of what is measured only.
+    """
+    if isinstance(interventions, Intervention):
+        raise TypeError(f"interventions= takes a list, got {interventions!r}; write [...] around it")
+    edits = []
+    for intervention in interventions:
+        if not isinstance(intervention, Intervention):
+            raise TypeError(f"interventions= takes values such as ma.Edit(hook_point, function), got {intervention!r}")
+        edits += intervention.edits(model, batch)
+    for edit in edits:
+        if edit.point.point == "mass":
+            raise ValueError("mass is what attention did, not something it uses: edit scores or pattern instead")
+    return edits
+
+
 def sites_of(model: AudioLM, points: Sequence[HookPoint]) -> list[tuple[HookPoint, Site]]:
-    """Every site that the hook points name, each once."""
+    """Every site that the hook points name, each once.
+
+    Raises:
+        ValueError: The same hook point twice in one layer, which a cache could not tell apart.
+    """
     found = [(point, site) for point in points for site in model.site_map.find(point)]
     seen: set[str] = set()
     for point, site in found:
@@ -79,83 +104,78 @@ def sites_of(model: AudioLM, points: Sequence[HookPoint]) -> list[tuple[HookPoin
     return found
 
 
-def register_keeps(
+def register(
     model: AudioLM,
     batch: PromptBatch,
     points: Sequence[HookPoint],
+    interventions: Iterable[Intervention],
     cache_now: Callable[[], Cache],
     *,
     stop_after_last: bool = False,
 ) -> None:
-    """Have the exchange keep these hook points in the run to come.
+    """Have the exchange apply these interventions, in the order given, and keep these hook points after all of them.
 
     Args:
         model: The opened model.
         batch: The prompts.
         points: What to keep.
+        interventions: What to change.
         cache_now: Gives the cache to keep it in, at the time it is kept.
         stop_after_last: End the forward pass once everything is kept.
     """
     exchange = model.exchange
-    found = [(point, _placed(model, point, site)) for point, site in sites_of(model, points)]
-    missing = {site.location for _, site in found}
+    changes = [
+        (edit, site) for edit in edits_of(model, batch, interventions) for site in model.site_map.find(edit.point)
+    ]
+    kept = sites_of(model, points)
+    plan = RowPlan(exchange, batch, [*((edit.point, site) for edit, site in changes), *kept])
+    for edit, site in changes:
+        part = plan.part(edit.point, site)
+        exchange.edits.setdefault(part.site.location, []).append(_editor(model, edit, part))
+    parts = [plan.part(point, site) for point, site in kept]
+    missing = {part.site.location for part in parts}
 
-    def keeper(site: Site, rows: Tensor | None) -> Callable[[Any], None]:
+    def keeper(part: Part) -> Callable[[Any], None]:
         def keep(served: Any) -> None:
-            value = site.take(served).detach()
-            if site.in_chunks:
-                cache_now().extend(site.name, site.layer, value.clone())
+            value = part.take(part.site.take(served).detach(), exchange.step)
+            if value is None:
                 return
-            cache_now().keep(site.name, site.layer, value.clone() if rows is None else _at(value, rows))
-            missing.discard(site.location)
+            store = cache_now().extend if part.site.in_chunks else cache_now().keep
+            store(part.site.name, part.site.layer, value.clone() if part.rows is None else value)
+            if part.site.in_chunks:
+                return
+            missing.discard(part.site.location)
             if stop_after_last and not missing:
                 exchange.stop()
 
         return keep
 
-    for point, site in found:
-        rows = None if point.positions is None else row_positions(batch, point.positions)
-        if site.in_chunks and rows is not None:
+    for (point, site), part in zip(kept, parts, strict=True):
+        if site.in_chunks and part.rows is not None:
             raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
-            exchange.groups = torch.stack([batch.span_mask(span) for span in point.keys], dim=-1)
-        exchange.keeps.setdefault(site.location, []).append(keeper(site, rows))
+            groups = torch.stack([batch.span_mask(span) for span in point.keys], dim=-1)
+            exchange.groups[site.location.rsplit(".", 1)[0]] = groups
+        exchange.keeps.setdefault(part.site.location, []).append(keeper(part))
 
 
-def register_edits(model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervention]) -> None:
-    """Have the exchange apply these interventions in the run to come, in the order given."""
-    exchange = model.exchange
+def _editor(model: AudioLM, edit: Edit, part: Part) -> Callable[[Any], Any]:
+    exchange, site = model.exchange, part.site
 
-    def editor(site: Site, edit: Edit) -> Callable[[Any], Any]:
-        def apply(served: Any) -> Any:
-            if exchange.step > 0 and not edit.every_step:
-                return served
-            current = site.take(served)
-            changed = edit.change(current)
-            if changed.shape != current.shape:
-                raise ValueError(
-                    f"an edit of {site.address} made {list(changed.shape)} out of {list(current.shape)}: a hook point "
-                    "keeps its shape. (Rows whose padding would leak run apart, fewer at a time than the batch has.)"
-                )
-            return site.swap(served, changed)
+    def apply(served: Any) -> Any:
+        if exchange.step > 0 and not edit.every_step:
+            return served
+        whole = site.take(served)
+        current = part.take(whole, exchange.step)
+        if current is None:
+            return served
+        changed = edit.change(current)
+        if not isinstance(changed, Tensor) or changed.shape != current.shape:
+            made = list(changed.shape) if isinstance(changed, Tensor) else changed
+            raise ValueError(
+                f"an edit of {site.address} made {made} out of {list(current.shape)}: a hook point keeps its shape. "
+                "(Rows whose padding would leak run apart, fewer at a time than the batch has.)"
+            )
+        return site.swap(served, part.put(whole, changed, exchange.step))
 
-        return apply
-
-    for intervention in interventions:
-        for edit in intervention.edits(model, batch):
-            if edit.point.point == "mass":
-                raise ValueError("mass is what attention did, not something it uses: edit scores or pattern instead")
-            for site in model.site_map.find(edit.point):
-                placed = _placed(model, edit.point, site)
-                exchange.edits.setdefault(placed.location, []).append(editor(placed, edit))
-
-
-def _placed(model: AudioLM, point: HookPoint, site: Site) -> Site:
-    """The site, or the site at the rows that the hook point chooses."""
-    return site if point.queries is None else request(model.exchange, site, point.queries)
-
-
-def _at(value: Float[Tensor, "batch position *rest"], rows: Tensor) -> Float[Tensor, "batch row *rest"]:
-    """A copy of `value` at some positions of each row."""
-    index = rows.to(value.device).reshape(*rows.shape, *[1] * (value.ndim - 2)).expand(-1, -1, *value.shape[2:])
-    return value.gather(1, index)
+    return apply

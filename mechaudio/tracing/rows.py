@@ -67,9 +67,21 @@ def request(exchange: Exchange, site: Site, rows: Rows) -> Site:
     Returns:
         The site at these rows only.
     """
+    if site.name.startswith("audio."):
+        raise ValueError(
+            f"at() counts positions of the prompt, and {site.address} has frames of the tower: read it whole and take "
+            "the rows you need"
+        )
     positions = row_positions(exchange.batch, rows)
     last = bool((positions == exchange.batch.n_positions - 1).all()) and positions.shape[1] == 1
     name = "rows_last" if last else "rows_" + "_".join(str(position) for position in positions.flatten().tolist())
     base, point = site.location.rsplit(".", 1)
-    exchange.rows.setdefault(base, {})[name] = RowRequest(name, positions, last)
-    return replace(site, location=f"{base}.{name}.{point}")
+    requests = exchange.rows.setdefault(base, {})
+    for other in requests.values():
+        if other.name != name and bool((other.rows[:, :, None] == positions[:, None]).any()):
+            raise ValueError(
+                f"{site.address} was asked for at rows that overlap ({rows!r} and {other.name}): ask once, for all of "
+                "them"
+            )
+    requests[name] = RowRequest(name, positions, last)
+    return replace(site, location=f"{base}.{name}.{point}", rows=name)

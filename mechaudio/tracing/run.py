@@ -19,7 +19,7 @@ from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_rows, points_of_rows
-from mechaudio.tracing.record import Intervention, hook_points, register_edits, register_keeps
+from mechaudio.tracing.record import Intervention, hook_points, register
 from mechaudio.tracing.sites import ROOT
 
 Inputs = PromptBatch | Mapping[str, Tensor]
@@ -137,8 +137,7 @@ def _run(
     cache = Cache(model.site_map.depth)
     exchange = model.exchange
     with torch.no_grad(), exchange.prepared(prompts):
-        register_edits(model, prompts, interventions)
-        register_keeps(model, prompts, points, lambda: cache, stop_after_last=logits is None)
+        register(model, prompts, points, interventions, lambda: cache, stop_after_last=logits is None)
         if logits == "last":
             _unembed_last_only(model)
         out = model.interleave("__call__", **prompts.inputs, use_cache=False)
@@ -218,8 +217,7 @@ def generate(
         return steps[-1]
 
     with torch.no_grad(), exchange.prepared(prompts):
-        register_edits(model, prompts, interventions)
-        register_keeps(model, prompts, points, cache_now)
+        register(model, prompts, points, interventions, cache_now)
         out = model.interleave(
             model.network.generate,
             **prompts.inputs,

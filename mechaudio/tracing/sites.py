@@ -63,6 +63,7 @@ class Site:
         put: What is served there, and a tensor in our axes -> what to serve instead.
         in_place: Whether the tensor must be overwritten rather than replaced, because more than one branch reads it.
         in_chunks: Whether it is served chunk after chunk of a long clip, in one forward pass.
+        rows: In a trace block, the query rows that `at()` chose; whole scores and patterns are served before them.
     """
 
     name: str
@@ -72,11 +73,14 @@ class Site:
     put: Callable[[Any, Tensor], Any]
     in_place: bool = False
     in_chunks: bool = False
+    rows: str = ""
 
     @property
     def address(self) -> str:
         """The hook point as one would write it in a trace block."""
-        return address(self.name, self.layer)
+        written = address(self.name, self.layer)
+        block, _, point = written.rpartition(".")
+        return f"{block}.at({self.rows.removeprefix('rows_')}).{point}" if self.rows else written
 
     def swap(self, served: Any, value: Tensor) -> Any:
         """What to serve so that every later reader of this hook point sees `value`."""

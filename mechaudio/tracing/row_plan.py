@@ -1,0 +1,133 @@
+"""Which query rows each layer's attention serves in a run, so that edits and records of different rows agree.
+
+Rows that only one request names are served by themselves. Where several requests meet in one layer, they share: all
+rows, if one of them wants all; else the union of theirs. Each request then sees its part of what is shared, after
+everything that came before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
+from mechaudio.tracing.rows import row_positions
+from mechaudio.tracing.sites import Site
+
+if TYPE_CHECKING:
+    from mechaudio.models.batch import PromptBatch
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one request sees of a site.
+
+    Attributes:
+        site: Where it is served.
+        axis: The axis that rows or positions are counted along.
+        rows: Which of them, per prompt; `None` for all.
+        last: Whether they are the last position, which is also the newest one while generating.
+    """
+
+    site: Site
+    axis: int = 1
+    rows: Int[Tensor, "batch row"] | None = None
+    last: bool = False
+
+    def take(self, value: Tensor, step: int) -> Tensor | None:
+        """This part of what is served; `None` where a later step of a generation has none of it."""
+        rows = self._now(value, step)
+        if self.rows is None or rows is None:
+            return value if self.rows is None else None
+        return value.gather(self.axis, _index(value, rows, self.axis))
+
+    def put(self, value: Tensor, part: Tensor, step: int) -> Tensor:
+        """What is served, with this part of it replaced."""
+        rows = self._now(value, step)
+        if self.rows is None or rows is None:
+            return part
+        return value.scatter(self.axis, _index(value, rows, self.axis), part.to(value.dtype))
+
+    def _now(self, value: Tensor, step: int) -> Int[Tensor, "batch row"] | None:
+        """The rows as they are counted in what is served now: a later step of a generation has the newest one only."""
+        if self.rows is None:
+            return None
+        if step > 0 or int(self.rows.max()) >= value.shape[self.axis]:
+            return torch.zeros_like(self.rows[:, :1]).to(value.device) if self.last else None
+        return self.rows.to(value.device)
+
+
+class RowPlan:
+    """The rows of every layer, worked out from all requests of a run."""
+
+    def __init__(self, exchange: Exchange, batch: PromptBatch, wanted: Sequence[tuple[HookPoint, Site]]):
+        """Request the rows of every layer from the exchange.
+
+        Args:
+            exchange: The model's exchange.
+            batch: The prompts.
+            wanted: Every hook point that is edited or recorded, with its site.
+        """
+        self.batch = batch
+        self.shared: dict[str, Int[Tensor, "batch row"] | None] = {}
+        asked: dict[str, list[Tensor | None]] = {}
+        for point, site in wanted:
+            if point.point in ROW_POINTS:
+                rows = None if point.queries is None else row_positions(batch, point.queries)
+                asked.setdefault(_base(site), []).append(rows)
+        for base, requests in asked.items():
+            rows = [request for request in requests if request is not None]
+            self.shared[base] = union(rows, batch.n_positions) if len(rows) == len(requests) else None
+            if self.shared[base] is not None:
+                last = any(bool((request == batch.n_positions - 1).any()) for request in rows)
+                exchange.rows[base] = {"rows": RowRequest("rows", self.shared[base], last)}
+
+    def part(self, point: HookPoint, site: Site) -> Part:
+        """What a hook point sees of its site."""
+        chosen = point.positions if point.queries is None else point.queries
+        rows = None if chosen is None else row_positions(self.batch, chosen)
+        last = rows is not None and rows.shape[1] == 1 and bool((rows == self.batch.n_positions - 1).all())
+        if point.point not in ROW_POINTS:
+            return Part(site, 1, rows, last)
+        shared = self.shared[_base(site)]
+        if shared is None:
+            return Part(site, 2, rows, last)
+        served = replace(site, location=f"{_base(site)}.rows.{point.point}")
+        if rows is None or torch.equal(rows, shared):
+            return Part(served, 2, torch.arange(shared.shape[1]).expand_as(shared), last)
+        places = (shared[:, None, :] == rows[:, :, None]).int().argmax(-1)
+        return Part(served, 2, places, last)
+
+
+def union(requests: Sequence[Int[Tensor, "batch _"]], n_positions: int) -> Int[Tensor, "batch _"]:
+    """Every row that is asked for, once per prompt; filled up with other rows where a prompt has fewer.
+
+    A single request is kept as it is, in its order, if it names no row twice.
+    """
+    prompts = range(len(requests[0]))
+    distinct = [sorted({int(row) for request in requests for row in request[prompt]}) for prompt in prompts]
+    alike = all(torch.equal(request, requests[0]) for request in requests)
+    if alike and {len(rows) for rows in distinct} == {requests[0].shape[1]}:
+        return requests[0]
+    size = max(len(rows) for rows in distinct)
+    filled = [rows + [row for row in range(n_positions) if row not in rows][: size - len(rows)] for rows in distinct]
+    return torch.tensor([sorted(rows) for rows in filled])
+
+
+def _base(site: Site) -> str:
+    return site.location.rsplit(".", 1)[0]
+
+
+def _index(value: Tensor, rows: Int[Tensor, "batch row"], axis: int) -> Tensor:
+    """Rows as an index for `gather` and `scatter` along an axis."""
+    shape = [1] * value.ndim
+    shape[0], shape[axis] = rows.shape
+    size = list(value.shape)
+    size[axis] = rows.shape[1]
+    return rows.reshape(shape).expand(size)
