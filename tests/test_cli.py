@@ -8,6 +8,7 @@ import pytest
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.cli import main
+from mechaudio.tracing.load import load
 
 ASK = ["--question", "Which sound has the earliest onset?", "--choices", "siren", "hum"]
 
@@ -22,7 +23,7 @@ def clip(tmp_path):
 def test_help_lists_the_verbs_and_loads_no_torch():
     code = "import sys; from mechaudio.cli import parser; print(parser().format_help()); print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert all(verb in told for verb in ("demo", "listen", "models", "evaluate"))
+    assert all(verb in told for verb in ("demo", "listen", "models", "check", "evaluate"))
     assert told.endswith("False\n")
 
 
@@ -31,6 +32,24 @@ def test_models_lists_every_class_with_its_checkpoints(capsys):
     told = capsys.readouterr().out
     assert re.search(r"Qwen2AudioForConditionalGeneration +40 +30 s", told)
     assert "mistralai/Voxtral-Mini-3B-2507" in told
+
+
+def test_check_prints_every_proof(capsys):
+    assert main(["check", "tiny"]) == 0
+    told = capsys.readouterr().out
+    assert "ok   blocks.5.attn.pattern" in told
+    assert "leaves the logits as they were, to the last bit" in told
+    assert "FAIL" not in told
+
+
+def test_check_says_which_proof_fails(capsys, tmp_path):
+    net = load("tiny", prove=False).network
+    net.model.language_model.layers[-1].mlp.down_proj.weight.data.zero_()
+    net.model.language_model.layers[-1].self_attn.o_proj.weight.data.zero_()
+    net.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="holds no processor"):
+        assert main(["check", str(tmp_path)]) == 1
+    assert "FAIL blocks.5.attn.z" in capsys.readouterr().out
 
 
 def refused(capsys, *words):
@@ -101,7 +120,9 @@ def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsy
 
     out = tmp_path / "out"
     assert main(["listen", str(clip), *ASK, "--out", str(out)]) == 0
-    said = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    assert said.err == ""
+    said = said.out.splitlines()
     assert said[-1] == str(out / "index.html")
     assert len([line for line in said if line.startswith("→")]) == 1
     page = (out / "index.html").read_text(encoding="utf-8")
@@ -110,6 +131,20 @@ def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsy
     kept = Result.load(out / "results")
     assert kept.choices == ("siren", "hum")
     assert kept.probabilities.sum() == pytest.approx(1)
+
+
+def test_words_that_the_model_cannot_read_are_named(capsys, clip, tmp_path):
+    assert main(["listen", str(clip), "--question", "Which?", "--choices", "hum", "zebra", "--out", str(tmp_path)]) == 0
+    assert "tiny has no token for: zebra; the sounds that it knows are hum, whistle" in capsys.readouterr().err
+    assert "This model has no token for zebra" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_recording_longer_than_the_model_hears_is_cut_and_said_to_be(capsys, tmp_path):
+    path = tmp_path / "long.wav"
+    AudioClip(0.1 * np.random.default_rng(0).standard_normal(16_000 * 12).astype(np.float32), 16_000).save(path)
+    assert main(["listen", str(path), *ASK, "--out", str(tmp_path)]) == 0
+    assert f"The model does not hear the last 2.0 s of {path}." in capsys.readouterr().err
+    assert "so 2.0 s at the end of the file were left out" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 def test_demo_writes_a_page_with_a_question_of_each_task(capsys, tmp_path):

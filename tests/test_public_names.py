@@ -16,7 +16,8 @@ def test_every_public_name_is_there(name):
 
 def test_no_room_hides_a_public_function():
     importlib.import_module("mechaudio.cli")
-    program = "import mechaudio as ma, mechaudio.tracing.run, mechaudio.cli; print(callable(ma.trace), callable(ma.prompt))"
+    imports = "import mechaudio as ma, mechaudio.tracing.run, mechaudio.cli"
+    program = f"{imports}; print(callable(ma.trace), callable(ma.prompt))"
     fresh = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert fresh.stdout.split() == ["True", "True"]
 

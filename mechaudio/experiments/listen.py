@@ -3,6 +3,7 @@
 Conventions: sound is mono, 16 kHz, 16-bit whole numbers; times in seconds; probabilities are over the choices alone.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,8 @@ class Listening(Result):
         source: the file that the recording came from, None if it was made in memory.
         cut: seconds at the end of the recording that the model did not hear.
         task: the temporal task, None if the question names none.
+        unreadable: words of the question and its choices that the model's tokenizer has no token for: all of them look
+            the same to it.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Listening(Result):
     source: str | None = None
     cut: float = 0.0
     task: str | None = None
+    unreadable: tuple[str, ...] = ()
 
 
 def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> Listening:
@@ -99,7 +103,18 @@ def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> L
         source=clip.source,
         cut=cut,
         task=question.meta.get("task"),
+        unreadable=unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices])),
     )
+
+
+def unreadable_words(tokenizer: Any, text: str) -> tuple[str, ...]:
+    """The words of a text for which a tokenizer has only its token for the unknown, in order, each once.
+
+    Most tokenizers spell out whatever they do not know and have no such words; the shipped model's knows few words.
+    """
+    unknown = tokenizer.unk_token_id
+    words = dict.fromkeys(re.findall(r"\w+", text))
+    return tuple(word for word in words if unknown in tokenizer(word, add_special_tokens=False)["input_ids"])
 
 
 def _array(answered: Answer) -> Float[np.ndarray, " choice"]:

@@ -5,6 +5,7 @@ How a question is written out, and why so, is said in `mechaudio.models.spans`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,7 @@ def prompt(
             "batch"
         )
     rows = [_encode(model, question, condition, layout or PromptFormat(), allow_cut) for question in asked]
+    _warn_of_unknown_words(model.processor.tokenizer, rows)
     return _together(model, asked, condition, rows)
 
 
@@ -117,6 +119,25 @@ def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptF
     if condition == "silence":
         encoded = _silent(model, question, block, samples, n_tokens)
     return _Row(block, encoded, cut)
+
+
+def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
+    """Say which words the model will not read, where its vocabulary has none for them."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None:
+        return
+    words = {
+        row.block.text[span[0] : span[1]]
+        for row in rows
+        for token, span in zip(row.encoded.ids, row.encoded.offsets, strict=True)
+        if token == unknown and span is not None
+    }
+    if words:
+        warnings.warn(
+            f"the model has no token for {sorted(words)} and reads {tokenizer.unk_token!r} instead: it cannot tell "
+            "them apart from one another or from any other unknown word",
+            stacklevel=3,
+        )
 
 
 def _heard(model: Any, encoded: EncodedPrompt) -> int:

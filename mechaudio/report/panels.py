@@ -83,7 +83,7 @@ def time_panel(listening: Listening) -> Panel:
 def layers_panel(attention: AudioAttention) -> Panel:
     """Attention by role of token and layer."""
     bands = (
-        "Bands show how far the heads of a layer lie apart, from the least to the most attentive."
+        "Each dot is one head's share on the audio: heads of one layer can differ widely."
         if len(attention.ids) == 1
         else "Bands are 95 % intervals: asking as many other questions would move the lines about that much."
     )

@@ -23,7 +23,7 @@ from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.order import explain
-from mechaudio.tracing.sites import SiteMap, Sites, attention_location
+from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, attention_location
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
@@ -209,10 +209,6 @@ def warn_of_leaks(adapter: Adapter, advice: str) -> None:
         f"another: {adapter.leaks_padding}; {advice}",
         stacklevel=3,
     )
-
-
-class HookPointError(RuntimeError):
-    """The network is not built as its adapter says."""
 
 
 def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:

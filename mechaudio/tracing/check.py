@@ -11,51 +11,70 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mechaudio.models.inputs import place
 from mechaudio.models.probe import probe_inputs
-from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.sites import Site
+from mechaudio.tracing.sites import HookPointError, Site
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
-#: Read only, or not a tensor of its own.
-_NOT_EDITED = ("mass",)
+#: What attention did, not something it uses: it cannot be overwritten.
+_MEASURED = "mass"
 
 
-def prove_hook_points(model: AudioLM) -> dict[str, float]:
-    """Overwrite every hook point of one layer of each stack, one by one, and look at the last logits.
+def prove_hook_points(model: AudioLM) -> None:
+    """Overwrite hook points one by one and demand that the last logits move.
+
+    Args:
+        model: The opened model.
+
+    Raises:
+        HookPointError: Overwriting one changed nothing.
+    """
+    for address, moved in measure_hook_points(model).items():
+        if not moved > 0:
+            raise HookPointError(
+                f"overwriting {address} of this {type(model.network).__name__} does not move its logits, so it is not "
+                "what the name says. The adapter does not fit this network or this version of transformers; "
+                "AudioLM(..., prove=False) opens it all the same"
+            )
+
+
+def measure_hook_points(model: AudioLM) -> dict[str, float]:
+    """Overwrite every hook point of the last layer of each stack, one by one, on a second of noise.
 
     Args:
         model: The opened model.
 
     Returns:
-        Per hook point, the largest change of a logit.
+        Per hook point, the largest change of a logit at the last position.
 
     Raises:
-        HookPointError: Overwriting a hook point changed nothing.
+        HookPointError: The logits are not finite to begin with.
     """
-    from mechaudio.tracing.audio_lm import HookPointError  # audio_lm proves itself with this module
-
-    inputs = probe_inputs(model.network, model.adapter)
+    inputs = place(model.network, model.adapter, probe_inputs(model.network, model.adapter))
     clean = last_logits(model, inputs)
     if not clean.isfinite().all():
         raise HookPointError(
             f"this {type(model.network).__name__} gives logits that are not finite on a second of noise, so nothing "
-            f"can be proven about it. "
-            "Are all its weights loaded and initialised? AudioLM(..., prove=False) opens it all the same"
+            "can be proven about it. Are all its weights loaded and initialised? AudioLM(..., prove=False) opens it "
+            "all the same"
         )
     moved = {}
     for site in _one_layer_each(model):
         after = last_logits(model, inputs, site, _overwrite)
         moved[site.address] = float((after - clean).abs().max())
-        if not moved[site.address] > 0:
-            raise HookPointError(
-                f"overwriting {site.address} of this {type(model.network).__name__} does not move its logits, so it is "
-                f"not what the name "
-                "says. The adapter does not fit this network or this version of transformers; AudioLM(..., "
-                "prove=False) opens it all the same"
-            )
     return moved
+
+
+def reading_is_exact(model: AudioLM) -> bool:
+    """Whether reading every hook point of every layer leaves the logits as they were, to the last bit."""
+    inputs = place(model.network, model.adapter, probe_inputs(model.network, model.adapter))
+    clean = last_logits(model, inputs)
+    for site in model.site_map:
+        if site.name != _MEASURED:
+            model.exchange.keeps[site.location] = [lambda _served: None]
+    return torch.equal(last_logits(model, inputs), clean)
 
 
 def last_logits(
@@ -83,4 +102,4 @@ def _one_layer_each(model: AudioLM) -> list[Site]:
     """Every hook point once, in the last layer that has it: layers of a stack may differ."""
     layers = model.site_map.layers
     last = {site.name: site for part in ("encoder", "decoder") for sites in layers[part] for site in sites.values()}
-    return [site for site in (*last.values(), *model.sites.values()) if HookPoint(site.name).point not in _NOT_EDITED]
+    return [site for site in (*last.values(), *model.sites.values()) if site.name != _MEASURED]

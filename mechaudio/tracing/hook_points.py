@@ -145,7 +145,8 @@ def parse(name: str) -> tuple[str, int | None]:
     short = "final_norm" if short == "final_norm.final_norm" else short
     full = f"audio.{short}" if audio and short != "projector_out" else short
     per_layer = short in LAYER_POINTS
-    if (per_layer or full in MODEL_POINTS) and (layer is None or per_layer):
+    measured = short == "mass" and audio  # groups of keys are groups of prompt positions
+    if (per_layer or full in MODEL_POINTS) and (layer is None or per_layer) and not measured:
         return full, layer
     raise KeyError(
         f"no hook point {name!r}. Per layer there are {', '.join(LAYER_POINTS)} (prefix 'audio.' for the tower), once "

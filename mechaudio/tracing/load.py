@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -57,15 +59,29 @@ def load(
     hub = {"revision": revision, "trust_remote_code": False}
     adapter = _adapter(where, hub)
     network_class = getattr(transformers, adapter.network_class)
-    network = network_class.from_pretrained(
-        where, dtype=dtype, device_map=device_map, use_safetensors=True, **hub, **options
-    )
+    with _quiet(str(name) == "tiny"):
+        network = network_class.from_pretrained(
+            where, dtype=dtype, device_map=device_map, use_safetensors=True, **hub, **options
+        )
     if device is not None:
         network = network.to(device)
     model = AudioLM(network.eval(), _processor(where, hub), prove=prove)
     model.checkpoint = str(name)
     model.revision = getattr(network.config, "_commit_hash", None)
     return model
+
+
+@contextmanager
+def _quiet(small: bool) -> Iterator[None]:
+    """No progress bar while a small checkpoint loads."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    if small:
+        transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if small and shown:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def _adapter(where: str, hub: dict[str, Any]) -> Adapter:

@@ -21,6 +21,10 @@ from mechaudio.tracing.hook_points import ATTENTION_POINTS, MODEL_POINTS, HookPo
 ROOT = "model"
 
 
+class HookPointError(RuntimeError):
+    """The network is not built as its adapter says."""
+
+
 class NoSuchHookPoint(LookupError):
     """The class, or one of its layers, does not have this hook point."""
 
@@ -187,6 +191,8 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
         sites[point] = Site(prefix + point, layer, location, take, put, in_place=in_place, in_chunks=stack.in_chunks)
     base = attention_location(stack, layer)
     for point in ATTENTION_POINTS:
+        if point == "mass" and prefix:
+            continue  # its groups of keys are groups of prompt positions
         turned = point in ("q", "k", "v")
         take, put = (_heads_last, _with_heads_last) if turned else (_as_is, _instead)
         sites[point] = Site(prefix + point, layer, f"{base}.{point}", take, put)

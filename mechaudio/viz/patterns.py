@@ -16,7 +16,7 @@ from jaxtyping import Float
 from mechaudio.audio.clock import TokenClock
 from mechaudio.viz.theme import INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, plain, titled
 
-ROLES = ("audio", "question", "choices", "caption", "template")
+ROLES = ("audio", "question", "choices", "caption", "template", "text")
 LABEL_PIXELS = 12
 
 
@@ -146,7 +146,7 @@ def pattern(
         weights: attention of one head in one row of a batch; rows sum to one.
         tokens: the label of every key, as `PromptBatch.tokens` gives them.
         spans: positions by role in this row (`{name: rows[0] for name, rows in batch.spans.items()}`); without them
-            every token is drawn alike.
+            every token is drawn alike. Positions in no role are padding and left out.
         clock: when each audio token sounds (`batch.clock[0]`).
         queries: the position of each row of `weights`; needed where it holds only some (`at("last")`).
         audio_cells: most cells that the audio is drawn with; None for one per token.
@@ -166,9 +166,10 @@ def pattern(
             f"got {queries}"
         )
     spans = {} if spans is None else spans
-    columns = cells(tokens, spans, clock, range(n_keys), audio_cells)
+    known = {position for role in ROLES for position in spans.get(role, ())} or set(range(n_keys))
+    columns = cells(tokens, spans, clock, sorted(known), audio_cells)
     row_of = {position: row for row, position in enumerate(places)}
-    rows = cells(tokens, spans, clock, list(places), audio_cells)
+    rows = cells(tokens, spans, clock, [place for place in places if place in known], audio_cells)
     z = _pooled(weights, [[row_of[p] for p in row.positions] for row in rows], columns)
     future = np.array([[column.positions[0] > row.positions[-1] for column in columns] for row in rows])
     z = np.where(future & (z == 0), np.nan, z)

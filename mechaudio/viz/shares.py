@@ -1,6 +1,7 @@
 """How much of the attention goes to the audio, and to every other role of token, layer by layer."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -36,48 +37,70 @@ def bootstrap_interval(
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
 
 
-def _band(
-    mass: Float[np.ndarray, "question layer head"], confidence: float, seed: int
-) -> tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]]:
-    if len(mass) > 1:
-        return bootstrap_interval(mass.mean(axis=2), confidence=confidence, seed=seed)
-    return mass[0].min(axis=1), mass[0].max(axis=1)
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """One role's mean by layer in percent, and a band that `spread` names."""
+
+    role: str
+    mean: Float[np.ndarray, " layer"]
+    low: Float[np.ndarray, " layer"]
+    high: Float[np.ndarray, " layer"]
+    spread: str
 
 
-def _draw_role(
-    figure: go.Figure,
-    role: str,
-    mean: Float[np.ndarray, " layer"],
-    band: tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]],
-    band_is: str,
-) -> None:
-    """A line through the layers' means, in percent, and a band around it."""
-    low, high = band
-    layers = np.arange(len(mean))
-    colour = ROLE_COLOURS.get(role, CYCLE[-1])
+def _line(attention: AudioAttention, role: str, confidence: float, seed: int) -> _Line:
+    share = 100 * attention.share(role)
+    if len(share) > 1:
+        low, high = bootstrap_interval(share.mean(axis=2), confidence=confidence, seed=seed)
+        return _Line(role, share.mean(axis=(0, 2)), low, high, f"{100 * confidence:g} % interval over questions")
+    low, high = np.quantile(share[0], [0.25, 0.75], axis=1)
+    return _Line(role, share[0].mean(axis=1), low, high, "middle half of the heads")
+
+
+def _draw_line(figure: go.Figure, line: _Line) -> None:
+    figure.add_scatter(
+        x=np.arange(len(line.mean)),
+        y=line.mean,
+        mode="lines+markers",
+        name=line.role,
+        legendgroup=line.role,
+        line={"color": ROLE_COLOURS.get(line.role, CYCLE[-1]), "width": 2.5},
+        customdata=np.stack([line.low, line.high], axis=1),
+        hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {line.role}<br>"
+        f"{line.spread}: %{{customdata[0]:.1f}} to %{{customdata[1]:.1f}} %<extra></extra>",
+    )
+
+
+def _draw_band(figure: go.Figure, line: _Line) -> None:
+    layers = np.arange(len(line.mean))
     figure.add_scatter(
         x=np.concatenate([layers, layers[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
+        y=np.concatenate([line.high, line.low[::-1]]),
         fill="toself",
-        fillcolor=colour,
-        opacity=0.22 if role == "audio" else 0.1,
+        fillcolor=ROLE_COLOURS.get(line.role, CYCLE[-1]),
+        opacity=0.25,
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",
         showlegend=False,
-        legendgroup=role,
-        name=f"{role}: {band_is}",
+        legendgroup=line.role,
+        name=f"{line.role}: {line.spread}",
     )
+
+
+def _draw_heads(figure: go.Figure, role: str, share: Float[np.ndarray, "layer head"]) -> None:
+    """A dot per head: of one question, the heads are what can be seen to differ."""
+    layers, heads = np.indices(share.shape)
     figure.add_scatter(
-        x=layers,
-        y=mean,
-        mode="lines+markers",
-        name=role,
+        x=layers.ravel(),
+        y=100 * share.ravel(),
+        customdata=heads.ravel(),
+        mode="markers",
+        marker={"color": ROLE_COLOURS.get(role, CYCLE[-1]), "size": 6, "opacity": 0.4},
+        hovertemplate=f"layer %{{x}}, head %{{customdata}}: %{{y:.1f}} % on {role}<extra></extra>",
+        showlegend=False,
         legendgroup=role,
-        line={"color": colour, "width": 2.5},
-        customdata=np.stack([low, high], axis=1),
-        hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {role}<br>"
-        f"{band_is}: %{{customdata[0]:.1f}} to %{{customdata[1]:.1f}} %<extra></extra>",
+        name=f"{role}: each head",
     )
 
 
@@ -86,8 +109,8 @@ def audio_share_by_layer(
 ) -> go.Figure:
     """Share of attention per role of token by layer, mean over heads and questions.
 
-    The band is a bootstrap interval of the mean over questions. One question has none: there it spans from the head
-    that looks least to the head that looks most, and the figure says so.
+    Bands are bootstrap intervals of the mean over questions. One question has none: there dots show each head's share
+    on the first role, the hover gives the middle half of the heads, and the figure says so.
 
     Args:
         attention: what `analyses.audio_attention` measured.
@@ -96,25 +119,28 @@ def audio_share_by_layer(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: for a role that the result does not have.
+        ValueError: for a role that the result does not have, or for none.
     """
-    drawn = [role for index, role in enumerate(attention.roles) if attention.mass[..., index].any()]
-    for role in roles if roles is not None else ():
-        if role not in attention.roles:
-            raise ValueError(f"no role {role!r} in this result; it has {', '.join(attention.roles)}")
+    drawn = [role for role in attention.roles if attention.share(role).any()] if roles is None else list(roles)
+    unknown = [role for role in drawn if role not in attention.roles]
+    if unknown or not drawn:
+        raise ValueError(f"no role {', '.join(unknown) or 'given'}: this result has {', '.join(attention.roles)}")
     n, n_layers, n_heads, _ = attention.mass.shape
-    band_is = f"{100 * confidence:g} % interval over questions" if n > 1 else "least to most attentive head"
+    lines = [_line(attention, role, confidence, seed) for role in drawn]
     figure = go.Figure()
-    for role in drawn if roles is None else roles:
-        mass = 100 * attention.mass[..., attention.roles.index(role)]
-        _draw_role(figure, role, mass.mean(axis=(0, 2)), _band(mass, confidence, seed), band_is)
-    questions = f"n = {n} questions" if n > 1 else "n = 1 question"
-    band = f"band: {band_is}" + (" (bootstrap)" if n > 1 else "")
+    if n == 1:
+        _draw_heads(figure, drawn[0], attention.share(drawn[0])[0])
+    for line in lines:
+        if n > 1:
+            _draw_band(figure, line)
+        _draw_line(figure, line)
+    sample = f"n = {n} questions" if n > 1 else "n = 1 question"
+    spread = f"bands: {lines[0].spread} (bootstrap)" if n > 1 else f"dots: each head's share on {drawn[0]}"
     figure.update_layout(
         template=TEMPLATE,
         height=430,
         title=titled(
-            f"Where the {attention.queries} position looks, by layer ({questions})", f"mean of {n_heads} heads; {band}"
+            f"Where the {attention.queries} position looks, by layer ({sample})", f"mean of {n_heads} heads; {spread}"
         ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.25, n_layers - 0.75]},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},

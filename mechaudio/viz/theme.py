@@ -33,6 +33,7 @@ ROLE_COLOURS = {
     "caption": "#cc79a7",
     "keyword": "#e69f00",
     "template": "#8c8c8c",
+    "text": "#8c8c8c",
     "last": "#56b4e9",
 }
 

@@ -1,6 +1,7 @@
 """Shares of attention against loops over the whole pattern; and what is refused."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,10 +69,8 @@ def test_the_tower_ran_and_another_recording_gives_another_result(opened, family
     model, batch = opened(family)
     first = ma.analyses.audio_attention(model, batch)
     assert model.exchange.tower_calls >= 1
-    others = [
-        ma.AudioQuestion(**{**vars(q), "audio": ma.AudioClip(noise(q.clip().duration, seed=9), 16_000)})
-        for q in QUESTIONS
-    ]
+    clips = [ma.AudioClip(noise(question.clip().duration, seed=9), 16_000) for question in QUESTIONS]
+    others = [replace(question, audio=clip) for question, clip in zip(QUESTIONS, clips, strict=True)]
     second = ma.analyses.audio_attention(model, ma.prompt(model, others))
     assert not np.allclose(first.mass, second.mass, atol=1e-4)
     masses = [ma.analyses.attention_mass(model, ma.prompt(model, asked)).mass for asked in (QUESTIONS, others)]
@@ -136,7 +135,7 @@ def test_a_result_survives_the_disk(opened, tmp_path):
 
 def test_prompts_without_audio_have_no_audio_attention(opened):
     model, _ = opened("qwen2_audio")
-    told = [ma.AudioQuestion(**{**vars(question), "caption": "a dog barks"}) for question in QUESTIONS]
+    told = [replace(question, caption="a dog barks") for question in QUESTIONS]
     batch = ma.prompt(model, told, condition="caption")
     with pytest.raises(ValueError, match=r"rows \[0, 1\] of this batch hold no audio \(condition 'caption'\)"):
         ma.analyses.audio_attention(model, batch)

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import Event
-from mechaudio.experiments.listen import Listening, listen
+from mechaudio.experiments.listen import Listening, listen, unreadable_words
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 from mechaudio.tracing.audio_lm import AudioLM
@@ -68,3 +70,12 @@ def test_a_listening_survives_its_folder(model, tmp_path):
     assert np.array_equal(again.attention.over_time, found.attention.over_time)
     assert np.array_equal(again.waveform, found.waveform)
     assert again.choices == found.choices
+
+
+def test_words_without_a_token_are_found_and_spelling_tokenizers_have_none():
+    vocabulary = {"[UNK]": 0, "which": 1, "dog": 2}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
+    assert unreadable_words(tokenizer, "which zebra? dog zebra emu") == ("zebra", "emu")
+    assert unreadable_words(processor("qwen2_audio").tokenizer, "zebra") == ()

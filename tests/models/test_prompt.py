@@ -12,6 +12,7 @@ from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import CONDITIONS, PromptFormat, prompt
 from mechaudio.question import AudioQuestion
+from mechaudio.tracing.load import load
 from tests.families import (
     ASKED,
     FAMILIES,
@@ -553,3 +554,10 @@ def test_another_format_reaches_the_prompt(model):
     batch = prompt(model, [asked()], layout=layout)
     assert words(model, batch, "choices").strip() == "(A) dog\n(B) rain"
     assert "Answer with the letter." in words(model, batch, "template")
+
+
+def test_words_that_the_model_has_no_token_for_are_named():
+    model = load("tiny", prove=False)
+    question = AudioQuestion(audio=AudioClip(noise(2.0), 16_000), text=TEXT, choices=("hum", "dog", "violin"))
+    with pytest.warns(UserWarning, match=r"no token for \['dog', 'violin'\] and reads '<unk>' instead"):
+        prompt(model, [question])

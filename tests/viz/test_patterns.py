@@ -75,3 +75,11 @@ def test_rows_without_their_positions_are_refused():
 def test_labels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="one token label per key is needed: 3 keys, 2 labels"):
         pattern(causal(3), ["a", "b"])
+
+
+def test_padding_is_left_out():
+    weights = np.zeros((4, 4))
+    weights[2:, 2:] = causal(2)
+    (heat,) = pattern(weights, ["<pad>", "<pad>", "a", "b"], spans={"text": [2, 3]}).data
+    assert list(heat.x) == list(heat.y) == ["2: a", "3: b"]
+    np.testing.assert_allclose(np.nansum(heat.z, axis=1), 1)

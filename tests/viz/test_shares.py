@@ -27,14 +27,17 @@ def test_the_band_of_several_questions_is_their_bootstrap_interval():
     assert "95 % interval over questions" in figure.layout.title.subtitle.text
 
 
-def test_one_question_shows_the_spread_of_its_heads_and_says_so():
+def test_one_question_shows_each_head_as_a_dot_and_says_so():
     result = attention(n=1)
     figure = audio_share_by_layer(result)
+    dots = line(figure, "audio: each head")
+    for layer, head, share in zip(dots.x, dots.customdata, dots.y, strict=True):
+        assert share == pytest.approx(100 * result.mass[0, layer, head, 0])
+    assert len(dots.x) == 6
     band = line(figure, "audio").customdata
-    np.testing.assert_allclose(band[:, 0], 100 * result.mass[0, :, :, 0].min(axis=1))
-    np.testing.assert_allclose(band[:, 1], 100 * result.mass[0, :, :, 0].max(axis=1))
+    np.testing.assert_allclose(band[:, 0], 100 * np.quantile(result.mass[0, :, :, 0], 0.25, axis=1))
     assert "n = 1 question" in figure.layout.title.text
-    assert "least to most attentive head" in figure.layout.title.subtitle.text
+    assert "dots: each head's share on audio" in figure.layout.title.subtitle.text
 
 
 def test_only_the_roles_asked_for_are_drawn():
@@ -43,8 +46,10 @@ def test_only_the_roles_asked_for_are_drawn():
 
 
 def test_an_unknown_role_names_those_there_are():
-    with pytest.raises(ValueError, match="no role 'music' in this result; it has audio, question, choices, template"):
+    with pytest.raises(ValueError, match="no role music: this result has audio, question, choices, template"):
         audio_share_by_layer(attention(), roles=["music"])
+    with pytest.raises(ValueError, match="no role given: this result has audio"):
+        audio_share_by_layer(attention(), roles=[])
 
 
 def test_an_interval_is_seeded_and_holds_the_mean_and_narrows_with_n():

@@ -1,7 +1,7 @@
 """How the tiny model behaves: `python -m mechaudio.models.tiny.evaluate`.
 
-On a CPU, through the transformers library alone. Questions come from `mechaudio.data.soundscapes` with seeds that training never uses. Every share stands with its Wilson
-95 % interval and the number of questions. The output is Markdown, as in docs/tiny_model.md.
+On a CPU, through the transformers library alone. Questions come from `mechaudio.data.soundscapes` with seeds that
+training never uses. Every share stands with its Wilson 95 % interval. The output is Markdown, as in docs/tiny_model.md.
 """
 
 import argparse

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mechaudio.models.tiny.captions import half_seconds
 from mechaudio.models.tiny.scenes import MAX_EVENTS, Scenes, on_device
 
 MAX_OPTIONS = 6
@@ -34,11 +35,6 @@ def _merit(scenes: Scenes, task: Int[Tensor, " batch"]) -> Float[Tensor, "batch 
     """What the right answer has most of; absent events have least."""
     merits = torch.stack([-scenes.onset, scenes.offset, scenes.offset - scenes.onset], 1)
     return merits[torch.arange(len(task), device=task.device), task].masked_fill(~scenes.present, _NEVER)
-
-
-def half_seconds(time: Tensor) -> Tensor:
-    """The nearest half second, as captions give it, counted in half seconds."""
-    return (2 * time + 0.5).floor().long()
 
 
 def _told(scenes: Scenes) -> Scenes:

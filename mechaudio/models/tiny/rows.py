@@ -21,8 +21,9 @@ from torch.nn.functional import pad
 
 from mechaudio.data.temporal_phrases import EVERYDAY_PHRASES, KEYWORDS, PHRASES, TASKS
 from mechaudio.models.tiny import language
-from mechaudio.models.tiny.language import FIRST_CLASS, FIRST_LETTER, FIRST_TIME, PAD, TURN_END, VOCABULARY, ids
-from mechaudio.models.tiny.questions import MAX_OPTIONS, Choices, best_letter, draw_choices, half_seconds
+from mechaudio.models.tiny.captions import caption_tokens, time_token
+from mechaudio.models.tiny.language import FIRST_CLASS, FIRST_LETTER, PAD, TURN_END, VOCABULARY, ids
+from mechaudio.models.tiny.questions import MAX_OPTIONS, Choices, best_letter, draw_choices
 from mechaudio.models.tiny.scenes import MAX_EVENTS, Scenes, on_device
 
 IGNORED = -100
@@ -81,31 +82,8 @@ class Rows:
     """Per block: task, letter, clear (and told, the letter by the caption, where captions contradict)."""
 
 
-def time_token(time: Float[Tensor, "..."]) -> Int[Tensor, "..."]:
-    """The token of a time in seconds, to the half second."""
-    return FIRST_TIME + half_seconds(time).clamp(0, 2 * language.MAX_SECONDS)
-
-
 def _padded(token_ids: list[int], width: int) -> list[int]:
     return [PAD] * (width - len(token_ids)) + token_ids
-
-
-def caption_tokens(scenes: Scenes, generator: torch.Generator, *, complete: bool) -> Int[Tensor, "batch 36"]:
-    """Six tokens per event in onset order; unless `complete`, three captions in ten leave out some of the events."""
-    batch, device = scenes.onset.shape[0], scenes.onset.device
-    keep = scenes.present.clone()
-    if not complete:
-        careless = torch.rand(batch, 1, generator=generator, device=device) < 0.3
-        keep &= ~((torch.rand(batch, MAX_EVENTS, generator=generator, device=device) < 0.3) & careless)
-        keep[:, 0] = True
-    order = scenes.onset.masked_fill(~keep, 99.0).argsort(1)
-    keep = keep.gather(1, order)
-    more = pad(keep[:, 1:], (0, 1), value=False)
-    onset, offset = (time_token(time.gather(1, order)) for time in (scenes.onset, scenes.offset))
-    begin, until = (torch.full_like(order, VOCABULARY[word]) for word in ("from", "to"))
-    stop = torch.where(more, VOCABULARY[","], VOCABULARY["."])
-    words = [FIRST_CLASS + scenes.labels.gather(1, order), begin, onset, until, offset, stop]
-    return torch.stack(words, -1).masked_fill(~keep[..., None], PAD).flatten(1)
 
 
 class RowBuilder:

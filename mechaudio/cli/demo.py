@@ -1,0 +1,44 @@
+"""`mechaudio demo`: the main job on the shipped model."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from mechaudio.cli.mistakes import at_least_one, opened, writable
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """The verb and its options."""
+    verb = verbs.add_parser("demo", help="trace the shipped model on soundscapes and write a page about it")
+    verb.add_argument(
+        "--out",
+        type=Path,
+        default=Path("reports/demo"),
+        metavar="DIR",
+        help="where the page goes (default: reports/demo)",
+    )
+    verb.add_argument("--seed", type=int, default=0, help="which soundscapes (default: 0)")
+    verb.add_argument("--n", type=at_least_one, default=60, help="questions counted for the summary (default: 60)")
+    verb.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trace the shipped model on soundscapes made for it and write a page about it."""
+    from mechaudio.experiments.demo import demo as experiment
+    from mechaudio.report.page import write_page
+
+    writable(arguments.out)
+    print("Opening the shipped model and proving its hook points.", file=sys.stderr)
+    model = opened("tiny")
+    found = experiment(model, seed=arguments.seed, n=arguments.n, progress=True)
+    page = write_page(
+        found.listenings,
+        arguments.out / "index.html",
+        title="What a small audio model listens to",
+        command=shlex.join(["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n)]),
+        demo=found,
+    )
+    found.save(arguments.out / "results")
+    print(page)
+    return 0

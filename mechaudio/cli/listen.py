@@ -1,0 +1,92 @@
+"""`mechaudio listen`: the main job on anyone's recording."""
+
+import argparse
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mechaudio.cli.mistakes import MISTAKES, UserMistakeError, opened, words, writable
+
+if TYPE_CHECKING:
+    from mechaudio.question import AudioQuestion
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """The verb and its options."""
+    verb = verbs.add_parser("listen", help="ask a model about a recording and write a page about where it looked")
+    verb.add_argument("clip", metavar="CLIP", help="the recording: wav, flac, mp3 or ogg")
+    verb.add_argument("--question", required=True, metavar="TEXT", help="what to ask")
+    verb.add_argument("--choices", required=True, nargs="+", metavar="CHOICE", help="the options, two or more")
+    verb.add_argument("--answer", default=None, metavar="CHOICE", help="the right one of them, if known")
+    verb.add_argument(
+        "--model", default="tiny", metavar="NAME", help="tiny, a hub id or a local folder (default: tiny)"
+    )
+    verb.add_argument(
+        "--out",
+        type=Path,
+        default=Path("reports/listen"),
+        metavar="DIR",
+        help="where the page goes (default: reports/listen)",
+    )
+    verb.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask a model about a recording, trace where it looks and write a page about it."""
+    question = _question(arguments)
+    writable(arguments.out)
+    from mechaudio.audio.soundscape import CLASSES
+    from mechaudio.experiments.listen import listen as experiment
+    from mechaudio.report.page import write_page
+
+    model = opened(arguments.model)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
+            found = experiment(model, question, allow_cut=True)
+    except MISTAKES as error:
+        raise UserMistakeError(words(error)) from error
+    if found.cut:
+        print(f"The model does not hear the last {found.cut:.1f} s of {arguments.clip}.", file=sys.stderr)
+    if found.unreadable:
+        known = f"; the sounds that it knows are {', '.join(CLASSES)}" if arguments.model == "tiny" else ""
+        print(f"{arguments.model} has no token for: {', '.join(found.unreadable)}{known}.", file=sys.stderr)
+    page = write_page(
+        [found],
+        arguments.out / "index.html",
+        title=f"What {arguments.model} listens to in {Path(arguments.clip).name}",
+        command=_command(arguments),
+    )
+    found.save(arguments.out / "results")
+    for letter, choice, heard, deaf in zip(
+        found.letters, found.choices, found.probabilities, found.silence_probabilities, strict=True
+    ):
+        print(f"{'→' if choice == found.choice else ' '} {letter}  {heard:6.1%}  (with silence {deaf:6.1%})  {choice}")
+    print(page)
+    return 0
+
+
+def _question(arguments: argparse.Namespace) -> "AudioQuestion":
+    from mechaudio.audio.clip import AudioClip
+    from mechaudio.question import AudioQuestion
+
+    if len(arguments.choices) < 2:
+        raise UserMistakeError(f"--choices needs at least two options, got {arguments.choices}")
+    try:
+        return AudioQuestion(
+            audio=AudioClip.load(arguments.clip),
+            text=arguments.question,
+            choices=tuple(arguments.choices),
+            answer=arguments.answer,
+            id=Path(arguments.clip).name,
+        )
+    except MISTAKES as error:
+        raise UserMistakeError(words(error)) from error
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    words = ["mechaudio", "listen", arguments.clip, "--question", arguments.question, "--choices", *arguments.choices]
+    words += [] if arguments.answer is None else ["--answer", arguments.answer]
+    return shlex.join([*words, "--model", arguments.model])
