@@ -48,6 +48,9 @@ def hook_points_page() -> str:
         "",
         "In the tower the names take the prefix `audio.` in `record=` (`audio.pattern`) and in strings "
         "(`audio.blocks.1.attn.hook_pattern`).",
+        "A class need not have them all: a Mamba layer has no attention, a tower of convolutions neither attention nor "
+        "`resid_mid`. Asking for",
+        "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
         "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here. A "
         "tower that packs all clips",
         "of a batch behind one another (Qwen2.5-Omni, Qwen3-Omni, Qwen3-ASR) is shown as a batch of one; its `pattern` "
@@ -93,7 +96,7 @@ def _row(adapter: Adapter) -> str:
     checkpoints = "<br>".join(f"`{name}`" for name in adapter.checkpoints)
     window = f"{timing.window / adapter.sampling_rate:g} s"
     if timing.pads_to_window or timing.pads_to:
-        least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:g} s"
+        least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:.3g} s"
         window += f", short clips padded into {least}"
     longer = {"cut": "refused, or cut when allowed", "split": "split into windows", "refused": "refused"}[
         timing.long_clips

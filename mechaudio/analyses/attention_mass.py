@@ -9,6 +9,7 @@ fp32).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ class AttentionMass(Result):
     """Attention of every query on each role.
 
     Attributes:
-        mass: Share of each query's attention on each role; NaN at padding.
+        mass: Share of each query's attention on each role; NaN at padding and in layers without attention.
         roles: Names of the roles.
         query_role: Per question and position, the role of the query itself; `""` at padding.
         ids: Ids of the questions.
@@ -67,7 +68,7 @@ def attention_mass(model: AudioLM, batch: PromptBatch) -> AttentionMass:
     roles = roles_of(batch)
     out = run(model, batch, record=[HookPoint("mass", keys=roles)], logits="last")
     mass = rearrange(
-        out.cache.stack("mass").float().cpu().numpy(),
+        out.cache.stack("mass", missing=math.nan).float().cpu().numpy(),
         "layer question head query role -> question layer head query role",
     )
     names = np.full((batch.n_rows, batch.n_positions), "", dtype=object)

@@ -10,6 +10,7 @@ start of the clip; entropy in nats.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ class EventFocus:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AudioAttention(Result):
-    """Attention of chosen query rows, per question, layer and head.
+    """Attention of chosen query rows, per question, layer and head; NaN in layers without attention.
 
     Attributes:
         mass: Share of attention on each role of token; sums to 1 over roles.
@@ -153,7 +154,7 @@ def audio_attention(model: AudioLM, batch: PromptBatch, queries: str = "last") -
         )
     rows, weights = _query_rows(batch, queries)
     out = run(model, batch, record=[HookPoint("pattern", queries=rows)], logits="last")
-    pattern = out.cache.stack("pattern").float().cpu().numpy()  # [layer, question, head, row, key]
+    pattern = out.cache.stack("pattern", missing=math.nan).float().cpu().numpy()  # [layer, question, head, row, key]
     attention = np.einsum("lqhrk,qr->qlhk", pattern.astype(np.float64), weights)
     return _summarise(model, batch, attention, queries)
 
@@ -188,8 +189,9 @@ def _summarise(
     within = over_time / over_time.sum(-1, keepdims=True)
     entropy = -np.sum(within * np.log(np.where(within > 0, within, 1.0)), axis=-1)
     top = over_time.argmax(-1)
+    deaf = np.isnan(entropy)  # layers without attention
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
-    peak = np.take_along_axis(middles[:, None, None], top[..., None], axis=-1)[..., 0]
+    peak = np.where(deaf, np.nan, np.take_along_axis(middles[:, None, None], top[..., None], axis=-1)[..., 0])
     questions = batch.questions
     return AudioAttention(
         mass=mass, roles=roles, over_time=over_time, n_tokens=n_tokens, edges=edges,

@@ -20,8 +20,8 @@ PARTS = ("attention", "mid_norm", "mlp", "norm")
 class Stack:
     """A list of layers and the names of the parts inside each of them.
 
-    A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist, and
-    whoever asks for one is told the reason.
+    A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist,
+    and whoever asks for one is told the reason.
 
     Attributes:
         layers: Path of the list of layers.
@@ -99,6 +99,7 @@ class TokenTiming:
         chunk: Frames that go through the steps on their own, `None` where a whole window does.
         hop: Samples from one frame to the next.
         shortest: Samples without which the processor fails; `None` where it takes any clip.
+        beyond_mask: Frames behind those of the mask that the tower hears and counts all the same.
         pads_to: Samples to which the processor fills up shorter clips with silence that becomes tokens.
     """
 
@@ -112,9 +113,11 @@ class TokenTiming:
     hop: int = 160
     shortest: int | None = None
     pads_to: int = 0
+    beyond_mask: int = 0
 
     def tokens_of_frames(self, frames: int) -> int:
-        """Audio tokens made from so many frames of one window."""
+        """Audio tokens made from so many frames of one window, as its mask counts them."""
+        frames += self.beyond_mask
         whole, rest = divmod(frames, self.chunk or frames + 1)
         return whole * self._through_steps(self.chunk or 0) + self._through_steps(rest)
 

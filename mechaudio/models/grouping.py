@@ -57,7 +57,8 @@ def without_excess(adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
     """Inputs without the frames behind the longest clip, in a class where those would change what is heard."""
     if adapter.leaks_padding is None or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
         return inputs
-    longest = int(inputs[adapter.features_mask].sum(-1).max())
+    longest = int(inputs[adapter.features_mask].sum(-1).max()) + adapter.timing.beyond_mask
+    longest = min(longest, inputs[adapter.features].shape[adapter.frames_axis])
     axes = {adapter.features: adapter.frames_axis, adapter.features_mask: -1}
     return {
         name: value.narrow(axes[name], 0, longest).contiguous() if name in axes else value

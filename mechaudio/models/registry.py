@@ -5,6 +5,7 @@ from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
 from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
 from mechaudio.models.adapters.glmasr import GLM_ASR
 from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
+from mechaudio.models.adapters.nemotron_h_omni import NEMOTRON_H_OMNI
 from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
 from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
 from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
@@ -25,6 +26,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     VIBEVOICE_ASR,
     QWEN3_ASR,
     FUN_ASR_NANO,
+    NEMOTRON_H_OMNI,
 )
 
 ADDING_A_MODEL = "docs/adding_a_model.md"

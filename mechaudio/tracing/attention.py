@@ -12,7 +12,8 @@ are the masses;
 3. chosen query rows: the same call, and `rows x keys` scores beside it;
 4. `scores` or `pattern` whole: the `query x key` matrix, in this layer only.
 
-Reading leaves the output as it was, to the last bit: the fused output is kept for every row that nobody changed, and
+Reading leaves the output as it was, to the last bit (with `mass` up to rounding: a kernel may sum wider values in
+another order): the fused output is kept for every row that nobody changed, and
 only changed rows are computed from the edited weights. Masked keys keep weight zero whatever is done to their scores.
 """
 
@@ -150,7 +151,9 @@ class Call:
     ) -> Bool[Tensor, "batch #head row key"]:
         """Which keys each of these query rows may see.
 
-        A mask of numbers is added to the scores (`bias`); it forbids a key where it is the smallest number of its type.
+        A mask of numbers is added to the scores (`bias`); it forbids a key where it is the smallest number of its type,
+        or minus infinity. Where it is that number for every key of a row, it takes all differences away and forbids
+        none: such a row sees all keys alike.
         """
         keys = torch.arange(n_keys, device=rows.device)
         if self.windows is not None:
@@ -159,17 +162,19 @@ class Call:
             return same[:, None]
         if self.mask is not None:
             mask = self._mask_of(rows, n_keys)
-            return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
+            if mask.dtype == torch.bool:
+                return mask
+            allowed = mask > torch.finfo(mask.dtype).min
+            return allowed | (~allowed.any(-1, keepdim=True) & mask.isfinite())
         if self.causal and n_queries > 1:
             return (keys <= rows[..., None])[:, None]
         return torch.ones_like(rows, dtype=torch.bool)[:, None, :, None].expand(-1, 1, -1, n_keys)
 
     def bias(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Float[Tensor, "batch #head row key"] | None:
-        """What a mask of numbers adds to the scores of these query rows, 0 where it forbids; `None` if there is none."""
+        """What a mask of numbers adds to the scores of these query rows; `None` if there is no such mask."""
         if self.mask is None or self.mask.dtype == torch.bool or self.windows is not None:
             return None
-        mask = self._mask_of(rows, n_keys)
-        return mask.masked_fill(mask <= torch.finfo(mask.dtype).min, 0.0)
+        return self._mask_of(rows, n_keys)
 
     def _mask_of(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Shaped[Tensor, "batch #head row key"]:
         """The mask that transformers gave, at these query rows."""

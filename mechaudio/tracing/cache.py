@@ -61,8 +61,13 @@ class Cache(Mapping):
         """How many tensors there are."""
         return len(self._tensors)
 
-    def stack(self, name: str) -> Tensor:
+    def stack(self, name: str, missing: float | None = None) -> Tensor:
         """One hook point over all layers it was kept in, as `[layer, ...]`.
+
+        Args:
+            name: The hook point.
+            missing: What stands for a layer that it was not kept in, so that the first axis counts all layers; by
+                default such layers are left out.
 
         Raises:
             KeyError: It was not recorded.
@@ -72,7 +77,11 @@ class Cache(Mapping):
         layers = sorted(layer for kept, layer in self._tensors if kept == short and layer is not None)
         if not layers:
             return self[name][None]
-        return torch.stack([self._tensors[short, layer] for layer in layers])
+        if missing is None:
+            return torch.stack([self._tensors[short, layer] for layer in layers])
+        depth = self._depth["encoder" if short.startswith("audio.") else "decoder"]
+        nothing = torch.full_like(self._tensors[short, layers[0]], missing)
+        return torch.stack([self._tensors.get((short, layer), nothing) for layer in range(depth)])
 
     def __repr__(self) -> str:
         """What was kept, and how large it is."""

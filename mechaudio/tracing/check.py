@@ -6,7 +6,7 @@ A hook that reads the wrong tensor, or a copy of the right one, can pass any tes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ def reading_is_exact(model: AudioLM) -> bool:
 
 def last_logits(
     model: AudioLM,
-    inputs: dict[str, Tensor],
+    inputs: dict[str, Any],
     site: Site | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:

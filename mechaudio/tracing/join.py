@@ -27,6 +27,11 @@ def join_rows(parts: Sequence[Tensor], groups: Sequence[Sequence[int]], filler: 
     shape = [max(part.shape[axis] for part in parts) for axis in range(1, parts[0].ndim)]
     whole = parts[0].new_full((sum(len(rows) for rows in groups), *shape), filler)
     for part, rows in zip(parts, groups, strict=True):
+        if len(part) != len(rows):
+            raise ValueError(
+                f"a tensor of {len(part)} entries cannot be put back for {len(rows)} rows: the tower cut their clips "
+                "into windows of its own. Run such clips one by one"
+            )
         inside = tuple(slice(0, size) for size in part.shape[1:])
         for index, row in enumerate(rows):
             whole[(row, *inside)] = part[index]

@@ -21,6 +21,7 @@ from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
 from tests.families.fun_asr_nano import FUN_ASR_NANO
 from tests.families.glmasr import GLM_ASR
 from tests.families.musicflamingo import MUSIC_FLAMINGO
+from tests.families.nemotron_h_omni import NEMOTRON_H_OMNI
 from tests.families.phi4_multimodal import PHI_4_MULTIMODAL
 from tests.families.qwen2_5_omni import QWEN2_5_OMNI
 from tests.families.qwen2_audio import QWEN2_AUDIO
@@ -43,6 +44,7 @@ _FAMILIES: dict[str, Family] = {
         VIBEVOICE_ASR,
         QWEN3_ASR,
         FUN_ASR_NANO,
+        NEMOTRON_H_OMNI,
     )
 }
 FAMILIES = tuple(_FAMILIES)
@@ -65,16 +67,17 @@ def processors_count(family: str, samples: int) -> int:
     return _FAMILIES[family].tokens(samples)
 
 
-def network(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, layers: int = 3) -> nn.Module:
+def network(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, layers: int | None = None) -> nn.Module:
     """A small network of the family's real class, in evaluation mode.
 
     Args:
         family: One of `FAMILIES`.
         dtype: Type of the weights.
         seed: Of the weights; the same seed gives the same network.
-        layers: Decoder layers.
+        layers: Decoder layers, by default the family's own number.
     """
     facts = _FAMILIES[family]
+    layers = facts.layers if layers is None else layers
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         built = getattr(transformers, facts.network_class)(facts.config(layers))

@@ -37,6 +37,7 @@ class Family:
         clip_features: Seconds and seed -> random features of one clip, as the network takes them.
         pad: The padding token.
         end: The token that ends an answer.
+        layers: Decoder layers of the network.
         rate: Samples a second that the processor expects.
         always: Inputs beside audio and text that make the network give the same numbers every time.
         clips: Seconds of the clips in a batch; equal where plain transformers lets padding change what is heard.
@@ -54,6 +55,7 @@ class Family:
     clip_features: Callable[[float, int], dict[str, Tensor]]
     pad: str = "<|endoftext|>"
     end: str = "<|im_end|>"
+    layers: int = 3
     rate: int = 16_000
     always: Mapping[str, Any] = field(default_factory=dict)
     clips: tuple[float, ...] = (3.2, 1.6)

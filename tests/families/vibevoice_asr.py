@@ -81,6 +81,7 @@ VIBEVOICE_ASR = Family(
     processor=_processor,
     tokens=_tokens,
     clip_features=_features,
+    takes_questions=False,
     rate=RATE,
     always={"sample": False},
 )

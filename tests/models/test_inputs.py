@@ -31,6 +31,9 @@ MASKS = {
 FOURTH_TOKEN = {
     "voxtral": (0.24, 0.32),
     "glmasr": (0.24, 0.32),
+    "phi4_multimodal": (0.24, 0.32),
+    "nemotron_h_omni": (0.24, 0.32),
+    "vibevoice_asr": (0.4, 0.5333),
     "qwen3_omni_moe_thinker": (3 / 13, 4 / 13),
     "qwen3_asr": (3 / 13, 4 / 13),
     "fun_asr_nano": (0.18, 0.24),
@@ -62,7 +65,8 @@ def test_a_dict_of_inputs_becomes_a_batch_with_the_spans_that_ids_tell(model, fa
     assert batch.spans["last"] == ((batch.n_positions - 1,), (batch.n_positions - 1,))
     assert [clock.n_tokens for clock in batch.clock] == [long, short]
     assert (batch.questions, batch.choice_ids, batch.condition, batch.cut) == ((), (), None, (0.0, 0.0))
-    assert all(torch.equal(batch.inputs[name], inputs[name]) for name in inputs)
+    tensors = [name for name, value in inputs.items() if isinstance(value, torch.Tensor)]
+    assert all(torch.equal(batch.inputs[name], inputs[name]) for name in tensors)
 
 
 def test_audio_and_text_share_out_all_but_padding(model, family):
@@ -119,7 +123,7 @@ def test_without_a_tokenizer_text_reads_as_its_ids(model, family):
 def test_features_take_the_type_of_the_tower(family):
     model = Opened(network(family, torch.bfloat16), None)
     batch = as_batch(model, model_inputs(family))
-    assert batch.inputs["input_features"].dtype == torch.bfloat16
+    assert batch.inputs[model.adapter.features].dtype == torch.bfloat16
     with torch.no_grad():
         model.network(**batch.inputs)
 
@@ -157,16 +161,19 @@ def test_ids_without_a_batch_axis_are_refused(model):
 
 
 def test_placeholders_without_features_are_refused(model, family):
-    inputs = {name: value for name, value in model_inputs(family).items() if "feature" not in name}
+    audio = (model.adapter.features, model.adapter.features_mask, model.adapter.features_sizes)
+    inputs = {name: value for name, value in model_inputs(family).items() if name not in audio}
     count = int((inputs["input_ids"] == audio_token_id(family)).sum())
-    with pytest.raises(ValueError, match=f"the prompt has {count} audio placeholders but no 'input_features'"):
+    with pytest.raises(
+        ValueError, match=f"the prompt has {count} audio placeholders but no '{model.adapter.features}'"
+    ):
         as_batch(model, inputs)
 
 
 def test_features_without_placeholders_are_refused(model, family):
     inputs = model_inputs(family)
     ids = inputs["input_ids"].masked_fill(inputs["input_ids"] == audio_token_id(family), 60)
-    with pytest.raises(ValueError, match="'input_features' were given, but no audio placeholder"):
+    with pytest.raises(ValueError, match=f"'{model.adapter.features}' were given, but no audio placeholder"):
         as_batch(model, {**inputs, "input_ids": ids})
 
 
@@ -174,8 +181,9 @@ def test_features_without_placeholders_are_refused(model, family):
 def test_features_without_their_mask_are_refused(family, mask):
     inputs = model_inputs(family)
     del inputs[mask]
-    with pytest.raises(ValueError, match=f"'input_features' came without '{mask}', which tells"):
-        as_batch(Opened(network(family), None), inputs)
+    model = Opened(network(family), None)
+    with pytest.raises(ValueError, match=f"'{model.adapter.features}' came without '{mask}', which tells"):
+        as_batch(model, inputs)
 
 
 def test_fewer_placeholders_than_audio_tokens_are_refused(model, family):
@@ -204,3 +212,25 @@ def test_a_row_of_padding_alone_is_refused(model):
 def test_a_mask_of_another_shape_is_refused(model):
     with pytest.raises(ValueError, match=r"'attention_mask' \(1, 2\) must have the shape of 'input_ids' \(1, 3\)"):
         as_batch(model, {"input_ids": torch.tensor([[50, 51, 52]]), "attention_mask": torch.ones(1, 2)})
+
+
+def test_a_single_clip_of_phi_4_comes_without_a_mask_and_several_do_not():
+    model = opened("phi4_multimodal")
+    text = "<|user|><|audio|>Which?<|end|><|assistant|>"
+    made = model.processor(text=[text], audio=[noise(1.0)], return_tensors="pt", sampling_rate=16_000)
+    assert "audio_attention_mask" not in made
+    assert len(as_batch(model, dict(made)).spans["audio"][0]) == 13
+    inputs = model_inputs("phi4_multimodal")
+    del inputs["audio_attention_mask"]
+    with pytest.raises(ValueError, match="'audio_input_features' came without 'audio_attention_mask'"):
+        as_batch(model, inputs)
+
+
+def test_sizes_that_contradict_the_features_are_refused():
+    model = Opened(network("phi4_multimodal"), None)
+    inputs = model_inputs("phi4_multimodal", seconds=(1.6,), words=(9,))
+    with pytest.raises(ValueError, match=r"'audio_embed_sizes' say \[19\], and .* make 20 audio tokens"):
+        as_batch(model, {**inputs, "audio_embed_sizes": inputs["audio_embed_sizes"] - 1})
+    del inputs["audio_embed_sizes"]
+    with pytest.raises(ValueError, match="'audio_embed_sizes' are missing"):
+        as_batch(model, inputs)

@@ -74,7 +74,8 @@ def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -
         if mask is not None and mask.dtype == torch.bool:
             scores = scores.masked_fill(~mask, -torch.inf)
         elif mask is not None:
-            scores = (scores + mask).masked_fill(mask == torch.finfo(mask.dtype).min, -torch.inf)
+            forbidden = mask == torch.finfo(mask.dtype).min  # a row that may see nothing sees everything alike
+            scores = (scores + mask).masked_fill(forbidden & ~forbidden.all(-1, keepdim=True), -torch.inf)
         pattern = scores.softmax(-1, dtype=torch.float32).to(query.dtype).nan_to_num()
         new = {"q": query.transpose(1, 2), "k": key.transpose(1, 2), "v": value.transpose(1, 2), "z": out}
         pieces.append({**new, "scores": scores, "pattern": pattern})

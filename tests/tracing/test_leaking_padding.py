@@ -12,7 +12,7 @@ from mechaudio.tracing.audio_lm import AudioLM
 from tests.families import ASKED, FAMILIES, model_inputs, network, noise, processor
 
 LEAKING = [adapter.family for adapter in ADAPTERS if adapter.leaks_padding and adapter.family in FAMILIES]
-SECONDS = (0.5, 2.3, 0.5, 0.7)
+SECONDS = (0.56, 2.4, 0.56, 0.72)  # 56, 240, 56 and 72 frames: some towers leak where eight divides them
 DECODER = ["resid_post", "pattern", "z", "final_norm", "embed"]
 TOWER = ["audio.resid_post", "audio.pattern", "audio.k", "projector_out"]
 
@@ -70,11 +70,13 @@ def test_a_batched_run_is_what_the_rows_are_alone(model, batch):
         n = single.logits.shape[1]
         torch.testing.assert_close(single.logits[0], together.logits[row, -n:], atol=1e-4, rtol=1e-4)
         for layer in range(model.n_layers):
-            for point in ("resid_post", "z"):
+            attends = ("z", layer) in single.cache
+            for point in ("resid_post", "z") if attends else ("resid_post",):
                 ours = together.cache[point, layer][row, -n:]
                 torch.testing.assert_close(single.cache[point, layer][0], ours, atol=1e-4, rtol=1e-4)
-            ours = together.cache["pattern", layer][row, :, -n:, -n:]
-            torch.testing.assert_close(single.cache["pattern", layer][0], ours, atol=1e-5, rtol=1e-4)
+            if attends:
+                ours = together.cache["pattern", layer][row, :, -n:, -n:]
+                torch.testing.assert_close(single.cache["pattern", layer][0], ours, atol=1e-5, rtol=1e-4)
         for point in ("final_norm", "embed"):
             torch.testing.assert_close(single.cache[point][0], together.cache[point][row, -n:], atol=1e-4, rtol=1e-4)
         heard = single.cache["projector_out"].shape[1]

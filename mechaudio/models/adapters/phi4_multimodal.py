@@ -25,7 +25,9 @@ PHI_4_MULTIMODAL = Adapter(
         mlp="feed_forward_out",
         norm=None,
         config="audio_config",
-        absent={"norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"},
+        absent={
+            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
+        },
     ),
     decoder_module="model",
     merged="model.embed_tokens_extend",
@@ -40,9 +42,8 @@ PHI_4_MULTIMODAL = Adapter(
     features_sizes="audio_embed_sizes",
     bands="input_size",
     audio_token="audio_config.audio_token_id",
+    leaks_padding="the tower's mask adds 1 to the scores of real frames and forbids none",
     exceptions=(
-        "the tower's own mask adds 1 to the scores of real frames and forbids none, so a padded clip is heard "
-        "differently from the same clip alone",
         "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
     ),
 )

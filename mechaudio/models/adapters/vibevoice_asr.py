@@ -22,7 +22,7 @@ VIBEVOICE_ASR = Adapter(
         in_chunks=True,
         absent={
             "attention": "its audio tower is made of convolutions and has no attention",
-            "mid_norm": "a stage of its audio tower is a row of convolutions, without attention and MLP to stand between",
+            "mid_norm": "a stage of its audio tower is a row of convolutions, with no attention before an MLP",
             "mlp": "a stage of its audio tower holds several feed-forwards and none of its own",
             "norm": "its audio tower ends in a convolution, without a norm",
         },
@@ -40,7 +40,7 @@ VIBEVOICE_ASR = Adapter(
     always={"sample": False},
     no_questions=(
         "it was trained to transcribe, its chat template has no turn for an answer. Make its inputs with "
-        "processor.apply_transcription_request(clips, prompt=texts) and pass them on as a dict"
+        "processor.apply_transcription_request(clips), with hints as prompt=, and pass them on as a dict"
     ),
     exceptions=(
         "the audio towers run without gradients, so none arrive at audio_blocks",

@@ -1,0 +1,78 @@
+"""Nemotron-H-Omni: Parakeet's conformer, a hybrid decoder of Mamba, attention, expert and MLP layers.
+
+A decoder layer has one part only, its mixer, which is of the kind that the checkpoint's config lists for the layer. A
+conformer layer is half a feed-forward, attention, a convolution, half a feed-forward and a norm; `resid_mid` is the
+residual stream before the second feed-forward, `mlp_out` what that one gives before it is halved.
+"""
+
+from dataclasses import replace
+
+from mechaudio.models.adapter import Adapter, Stack, TokenTiming
+
+_BETWEEN = "a layer is one mixer, so there is no place between attention and MLP"
+_MAMBA = "the layer is a Mamba block, a recurrence without {part}; resid_post - resid_pre is what it adds"
+_MLP = "the layer's mixer is an MLP and not attention"
+
+_LAYERS = Stack(
+    layers="language_model.model.layers",
+    attention=None,
+    mid_norm=None,
+    mlp=None,
+    norm="language_model.model.norm_f",
+    config="text_config",
+    absent={
+        "attention": _MAMBA.format(part="attention"),
+        "mid_norm": "a Mamba block has no norm between attention and MLP: " + _BETWEEN,
+        "mlp": _MAMBA.format(part="an MLP"),
+    },
+)
+_ATTENTION = replace(
+    _LAYERS,
+    attention="mixer",
+    absent={"mid_norm": _BETWEEN, "mlp": "the layer's mixer is attention, and no MLP follows it"},
+)
+_EXPERTS = replace(_LAYERS, mlp="mixer", absent={"attention": _MLP, "mid_norm": _BETWEEN})
+
+NEMOTRON_H_OMNI = Adapter(
+    family="nemotron_h_omni",
+    network_class="NemotronH_Omni_Reasoning_V3",
+    checkpoints=("nvidia/Nemotron-3-Nano-Omni-30B-A3B-Reasoning-BF16",),
+    decoder=replace(
+        _LAYERS,
+        absent={},
+        kinds={"linear_attention": _LAYERS, "full_attention": _ATTENTION, "moe": _EXPERTS, "mlp": _EXPERTS},
+    ),
+    encoder=Stack(
+        layers="audio_tower.layers",
+        attention="self_attn",
+        mid_norm="norm_feed_forward2",
+        mlp="feed_forward2",
+        norm=None,
+        config="audio_config",
+        absent={
+            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
+        },
+    ),
+    decoder_module="language_model",
+    unembed="language_model.lm_head",
+    projector="embed_audio",
+    timing=TokenTiming(
+        samples=1280,
+        tokens=1,
+        window=64_000_000,
+        long_clips="split",
+        steps=((3, 2, 1),) * 3,
+        shortest=320,
+        beyond_mask=1,
+    ),
+    features_mask="input_features_mask",
+    frames_axis=1,
+    leaks_padding="where its frames divide by eight, a clip's last audio token lies outside the tower's mask",
+    exceptions=(
+        "decoder layers differ: attention is in some, an MLP or experts in others, the rest are Mamba blocks, and no "
+        "layer has a resid_mid",
+        "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
+        "in the tower, rows that may see nothing (padding, and the last token where frames divide by eight) attend to "
+        "all keys alike",
+    ),
+)

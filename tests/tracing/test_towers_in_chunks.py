@@ -1,0 +1,67 @@
+"""VibeVoice-ASR's towers hear a long clip chunk after chunk: hook points are read and edited over all chunks."""
+
+import pytest
+import torch
+
+from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.record import Edit
+from mechaudio.tracing.run import run
+from tests.families import WINDOW_SECONDS, network, noise, processor
+
+SECONDS = 2 * WINDOW_SECONDS + 1.0
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AudioLM(network("vibevoice_asr"), processor("vibevoice_asr"), prove=False)
+
+
+@pytest.fixture(scope="module")
+def inputs(model):
+    return dict(model.processor.apply_transcription_request(noise(SECONDS, sample_rate=24_000), prompt="a dog"))
+
+
+def test_chunks_are_put_behind_one_another(model, inputs):
+    cache = run(model, inputs, record=["audio.resid_pre", "audio.resid_post", "projector_out"]).cache
+    samples = inputs["input_values"].shape[-1]
+    assert samples == 3200 * 68  # 9 s are 67.5 tokens
+    assert cache["audio.resid_pre", 0].shape == (1, samples, 8)
+    assert cache["audio.resid_post", 0].shape == (1, samples // 40, 16)
+    assert cache["audio.resid_post", -1].shape == (1, 68, 32)
+    assert cache["projector_out"].shape[1] == 68
+
+
+def test_what_is_read_is_what_every_chunk_was_given(model, inputs):
+    pieces = []
+    layer = model.network.get_submodule(model.adapter.encoder.layers)[1]
+    handle = layer.register_forward_hook(lambda _module, _args, output: pieces.append(output.transpose(1, 2)))
+    with torch.no_grad():
+        plain = model.network(**inputs, sample=False, use_cache=False).logits
+    handle.remove()
+    assert [piece.shape[1] for piece in pieces] == [30, 30, 8]
+    out = run(model, inputs, record=[HookPoint("audio.resid_post", layers=[1])])
+    assert torch.equal(out.cache["audio.resid_post", 1], torch.cat(pieces, dim=1))
+    assert torch.equal(out.logits, plain)
+    alone = run(model, inputs, record=[HookPoint("audio.resid_post", layers=[1])], logits=None)
+    assert torch.equal(alone.cache["audio.resid_post", 1], torch.cat(pieces, dim=1))
+
+
+def test_an_edit_reaches_every_chunk(model, inputs):
+    silenced = Edit(HookPoint("audio.resid_post", layers=[1]), torch.zeros_like)
+    out = run(model, inputs, record=["audio.resid_post", "projector_out"], interventions=[silenced])
+    assert out.cache["audio.resid_post", 1].abs().max() == 0
+    clean = run(model, inputs, record=["projector_out"]).cache["projector_out"]
+    assert ((out.cache["projector_out"] - clean).abs().amax(-1) > 1e-4).all()
+
+
+def test_some_positions_of_a_hook_point_in_chunks_are_refused(model, inputs):
+    with pytest.raises(ValueError, match=r"audio_blocks\.1\.resid_post is heard chunk after chunk: record it whole"):
+        run(model, inputs, record=[HookPoint("audio.resid_post", layers=[1], positions=[0])])
+
+
+def test_no_noise_is_added_unless_asked_for(model, inputs):
+    first, second = (run(model, inputs).logits for _ in range(2))
+    assert torch.equal(first, second)
+    noisy = run(model, {**inputs, "sample": True}).logits
+    assert not torch.allclose(noisy, first, atol=1e-3)
