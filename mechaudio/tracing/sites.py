@@ -199,7 +199,7 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
     absent = {
         point: f"{address(prefix + point, layer)} does not exist in {network_class}: {stack.absent[part]}"
         for point, part in _PART_OF.items()
-        if part in stack.absent
+        if part in stack.absent and not (point == "mass" and prefix)
     }
     return Sites({point: site for point, site in sites.items() if point not in absent}, absent)
 
