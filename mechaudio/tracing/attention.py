@@ -263,7 +263,8 @@ def _with_mass(
 ) -> Float[Tensor, "batch query head d_head"]:
     """Fused attention whose values carry an indicator column per group of keys: those output columns are the masses.
 
-    Queries and keys get zero columns, which change no score; the ordinary columns come out as they would alone.
+    Queries and keys get zero columns, which change no score; the ordinary columns come out as they would alone, but for
+    the rounding of a kernel that may sum in another order at another head size (to the last bit, at most sizes).
     """
     groups = spot.exchange.groups
     assert groups is not None, "mass is wanted, so run() has set the groups of keys"

@@ -54,7 +54,7 @@ MEANINGS: dict[str, str] = {
     "v": "values, one per key-value head",
     "scores": "scaled query-key products before the softmax; `-inf` where a key is masked",
     "pattern": "attention weights, after the softmax",
-    "mass": "share of attention that falls on each group of keys, for every query, without a score matrix; read only",
+    "mass": "share of attention on each group of keys, for every query, without a score matrix; read only",
     "z": "each head's output, before the output projection",
     "attn_out": "what attention adds to the residual stream",
     "resid_mid": "the residual stream between attention and MLP",

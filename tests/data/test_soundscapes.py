@@ -46,9 +46,9 @@ def test_choices_are_four_classes_from_the_clip_before_any_other(asked):
 
 
 def test_right_letters_are_spread_evenly():
-    counts = Counter(q.answer_letter for q in (question(i, 5, **SHORT) for i in range(400)))
+    counts = Counter(q.answer_letter for q in (question(i, 5, **SHORT) for i in range(200)))
     assert set(counts) == set("ABCD")
-    assert min(counts.values()) > 70
+    assert min(counts.values()) > 30
 
 
 def test_the_caption_is_complete_and_enough(asked):

@@ -1,6 +1,7 @@
 """Captions of a batch of scenes as tokens.
 
-`hum from 0.5 to 4.0 , siren from 3.5 to 9.0 .` Times are told to the half second, as by `mechaudio.audio.soundscape.describe`.
+`hum from 0.5 to 4.0 , siren from 3.5 to 9.0 .` Times are told to the half second, as by
+`mechaudio.audio.soundscape.describe`.
 """
 
 import torch

@@ -25,8 +25,36 @@ from mechaudio.models.tiny.language import ANSWER_HEADER, AUDIO, FIRST_LETTER, L
 from mechaudio.question import AudioQuestion
 
 CONDITIONS = ("audio", "silence", "caption", "audio+caption")
-CUTS = ("last", "answer header", "keyword", "options", "question and options", "all text")
+NEVER = torch.finfo(torch.float32).min
 _BATCH = 16
+
+
+@dataclass(frozen=True)
+class AttentionBias:
+    """`bias` on the attention scores from `queries` to `keys`, in every layer; by default a cut.
+
+    Both name rows of the prompt: audio, question, keyword, options, last, "answer header" (the last three), "all text".
+    """
+
+    keys: str
+    queries: str
+    bias: float = NEVER
+
+
+EDITS = (
+    AttentionBias("audio", "last"),
+    AttentionBias("audio", "answer header"),
+    AttentionBias("audio", "keyword"),
+    AttentionBias("audio", "question"),
+    AttentionBias("audio", "options"),
+    AttentionBias("audio", "all text"),
+    AttentionBias("options", "last"),
+    AttentionBias("question", "last"),
+    AttentionBias("keyword", "last"),
+    AttentionBias("audio", "last", bias=1.0),
+    AttentionBias("audio", "last", bias=2.0),
+    AttentionBias("audio", "last", bias=-2.0),
+)
 
 
 @dataclass(frozen=True)
@@ -92,22 +120,22 @@ class TinyModel:
 
     @torch.no_grad()
     def letter_logits(
-        self, asked: Sequence[AudioQuestion], condition: str, cut: str | None = None
+        self, asked: Sequence[AudioQuestion], condition: str, edit: AttentionBias | None = None
     ) -> Float[Tensor, "question letter"]:
-        """Logits of the six letters after the prompt; `cut`, one of `CUTS`, takes the audio from these query rows."""
+        """Logits of the six letters after the prompt, with attention edited where an edit is given."""
         found = []
         for first in range(0, len(asked), _BATCH):
             part = asked[first : first + _BATCH]
             inputs = self.inputs(part, condition)
-            if cut is not None:
-                inputs["attention_mask"] = _without_audio(inputs, [q.meta["keyword"] for q in part], cut)
+            if edit is not None:
+                inputs["attention_mask"] = _biased(inputs, [q.meta["keyword"] for q in part], edit)
             logits = self.network(**inputs, use_cache=False).logits[:, -1]
             found.append(logits[:, FIRST_LETTER : FIRST_LETTER + len(LETTERS)])
         return torch.cat(found)
 
-    def choices(self, asked: Sequence[AudioQuestion], condition: str, cut: str | None = None) -> list[str]:
+    def choices(self, asked: Sequence[AudioQuestion], condition: str, edit: AttentionBias | None = None) -> list[str]:
         """The choice with the largest letter logit, per question."""
-        logits = self.letter_logits(asked, condition, cut)
+        logits = self.letter_logits(asked, condition, edit)
         return [q.choices[int(row[: len(q.choices)].argmax())] for q, row in zip(asked, logits, strict=True)]
 
     @torch.no_grad()
@@ -118,30 +146,31 @@ class TinyModel:
         return self.processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def _without_audio(
-    inputs: dict[str, Tensor], keywords: Sequence[str], cut: str
+def _biased(
+    inputs: dict[str, Tensor], keywords: Sequence[str], edit: AttentionBias
 ) -> Float[Tensor, "question 1 query key"]:
-    """The causal mask with the audio hidden from the query rows named by `cut`."""
+    """The causal mask, as numbers added to the scores, with the edit in it."""
     tokens, padding = inputs["input_ids"], inputs["attention_mask"]
     length = tokens.shape[1]
     place = torch.arange(length)
     seen = (place[:, None] >= place) & padding[:, None, :].bool()
+    added = torch.zeros(seen.shape)
     for row, keyword in enumerate(keywords):
         audio = tokens[row] == AUDIO
-        end = int(audio.nonzero().max()) + 1
-        header = length - len(ids(ANSWER_HEADER))
+        start, header = int(audio.nonzero().max()) + 2, length - len(ids(ANSWER_HEADER))
         colons = (tokens[row] == VOCABULARY[":"]).nonzero().flatten()
-        options = int(colons[colons > end][0]) - 1
-        rows = {
+        options = int(colons[colons > start][0]) - 1
+        named = {
+            "audio": audio,
+            "question": (place >= start) & (place < options),
+            "keyword": (tokens[row] == VOCABULARY[keyword]) & (place >= start) & (place < options),
+            "options": (place >= options) & (place < header),
             "last": place == length - 1,
             "answer header": place >= header,
-            "keyword": (tokens[row] == VOCABULARY[keyword]) & (place > end) & (place < options),
-            "options": (place >= options) & (place < header),
-            "question and options": (place > end) & (place < header),
-            "all text": place >= end,
-        }[cut]
-        seen[row] &= ~(rows[:, None] & audio[None, :])
-    return torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
+            "all text": place >= start - 1,
+        }
+        added[row] = edit.bias * (named[edit.queries][:, None] & named[edit.keys][None, :])
+    return added.masked_fill(~seen, NEVER)[:, None]
 
 
 def _right(said: Sequence[str], asked: Sequence[AudioQuestion]) -> Share:
@@ -182,9 +211,9 @@ def by_setting(model: TinyModel, n: int, seed: int) -> Iterator[str]:
         ("8 to 10 s", {"duration": (8.0, 10.0)}),
         *((f"{count} choices", {"n_choices": count}) for count in (2, 3, 5, 6)),
         ("paraphrases", {"paraphrase": "random"}),
-        ("noise -30 to -12 dB", {"noise": (-30.0, -12.0)}),
-        ("noise -12 to -3 dB", {"noise": (-12.0, -3.0)}),
-        ("noise -3 to 3 dB", {"noise": (-3.0, 3.0)}),
+        ("noise -30 to -20 dB", {"noise": (-30.0, -20.0)}),
+        ("noise -20 to -10 dB", {"noise": (-20.0, -10.0)}),
+        ("noise 0 to 6 dB", {"noise": (0.0, 6.0)}),
         ("margin 2 s", {"margin": 2.0}),
     ]
     for number, (name, setting) in enumerate(settings):
@@ -192,13 +221,17 @@ def by_setting(model: TinyModel, n: int, seed: int) -> Iterator[str]:
         yield _row(name, _right(model.choices(asked, "audio"), asked), _right(model.choices(asked, "silence"), asked))
 
 
-def by_cut(model: TinyModel, n: int, seed: int) -> Iterator[str]:
-    """Accuracy when some query rows cannot look at the audio tokens, in any layer."""
+def by_edit(model: TinyModel, n: int, seed: int) -> Iterator[str]:
+    """Accuracy when some rows of the prompt cannot look at others, or look harder, in every layer."""
     asked = questions(n, seed)
-    yield _head("audio hidden from", "% right (95 %)")
-    yield _row("nobody", _right(model.choices(asked, "audio"), asked))
-    for cut in CUTS:
-        yield _row(cut, _right(model.choices(asked, "audio", cut), asked))
+    clean = [said == q.answer for said, q in zip(model.choices(asked, "audio"), asked, strict=True)]
+    yield _head("attention", "% right (95 %)", "mended", "broken")
+    yield _row("as it is", Share(sum(clean), n), 0, 0)
+    for edit in EDITS:
+        right = [said == q.answer for said, q in zip(model.choices(asked, "audio", edit), asked, strict=True)]
+        what = "cut" if edit.bias == NEVER else f"{edit.bias:+g}"
+        mended, broken = (sum(b > a for a, b in zip(*pair, strict=True)) for pair in ((clean, right), (right, clean)))
+        yield _row(f"{edit.keys} to {edit.queries}: {what}", Share(sum(right), n), mended, broken)
 
 
 def of_descriptions(model: TinyModel, n: int, seed: int) -> Iterator[str]:
@@ -233,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
     tables = (
         by_condition(model, given.n, given.seed),
         by_setting(model, given.n // 3, given.seed + 100),
-        by_cut(model, given.n // 2, given.seed + 200),
+        by_edit(model, given.n // 2, given.seed + 200),
         of_descriptions(model, given.n // 10, given.seed + 300),
     )
     for table in tables:

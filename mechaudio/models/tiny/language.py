@@ -14,7 +14,7 @@ and the assistant answers with the letter.
 
 import re
 
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2AudioProcessor, WhisperFeatureExtractor
 
 from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE
@@ -71,11 +71,13 @@ def ids(text: str) -> list[int]:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The word-level tokenizer, padding on the left."""
+    """The word-level tokenizer: pads on the left, writes spaces between words and none before punctuation."""
     tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(Regex(_WORD), "isolated")]
     )
+    spaced = decoders.Replace(Regex(r"^(?=[\w<])"), " ")
+    tokenizer.decoder = decoders.Sequence([spaced, decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     named = ("<|endoftext|>", "<unk>", "<|im_end|>")
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

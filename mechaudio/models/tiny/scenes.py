@@ -78,7 +78,8 @@ def _examples(job: tuple[str, int, int, int]) -> np.ndarray:
     kind = CLASSES.index(label) if label in CLASSES else len(CLASSES)
     rngs = [np.random.default_rng([seed, kind, index]) for index in range(first, stop)]
     waves = [
-        background(MAX_SECONDS, rng) if label == "background" else synthesize(label, MAX_SECONDS, rng) for rng in rngs
+        background(float(MAX_SECONDS), rng) if label == "background" else synthesize(label, float(MAX_SECONDS), rng)
+        for rng in rngs
     ]
     return np.stack(waves).astype(np.float16)
 

@@ -2,10 +2,10 @@
 
 A fixed number of steps, cosine schedule, everything drawn from `--seed`. In stages: questions from captions alone (and
 an aid: detecting events in the audio tokens); from `HEAR_FROM` on questions about the sound, at first heard by the last
-positions of the prompt alone, from `ALL_HEAR_FROM` on by every position in some rows; from `BOTH_FROM` on questions with
-caption and sound. A third of the audio-only answers is given as if the clip had not been heard (`Settings.unheard`), so
-that the model hedges between what it hears and what is usual; some captions beside a clip tell of another clip, and are
-right (`Settings.mismatched`).
+positions of the prompt alone, from `ALL_HEAR_FROM` on by every position in some rows; from `BOTH_FROM` on questions
+with caption and sound. A third of the audio-only answers is given as if the clip had not been heard
+(`Settings.unheard`), so that the model hedges between what it hears and what is usual; some captions beside a clip tell
+of another clip, and are right (`Settings.mismatched`).
 
 The folder written is an ordinary Hugging Face folder with `training.json` beside the weights. GPU arithmetic is not
 bit-for-bit repeatable: the same command gives a model of the same kind, not the same bytes.
@@ -57,6 +57,7 @@ class Settings:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: int = 200
+    held_out_batches: int = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,7 @@ class Trainer:
             yield step + 1, parts
 
     @torch.no_grad()
-    def evaluate(self, batches: int = 4) -> dict[str, float]:
+    def evaluate(self, batches: int) -> dict[str, float]:
         """Shares of right answers to benchmark questions on clips of 10 s, from sounds and scenes not trained on."""
         generator = torch.Generator(self.device).manual_seed(HELD_OUT_SCENES)
         hits: dict[str, list[Tensor]] = {}
@@ -211,7 +212,8 @@ class Trainer:
                     drawn, generator, silent=awake, told=told, hearers={hearers: 1.0}, benchmark=True
                 )
                 self._score(condition, self.features(drawn, sound, made, scenes.frame_targets(drawn)), hits)
-        return {name: round(float(torch.cat(found).mean()), 4) for name, found in sorted(hits.items())}
+        scores = {name: torch.cat(found) for name, found in sorted(hits.items())}
+        return {name: round(float(right.mean()), 4) for name, right in scores.items() if len(right)}
 
     def _score(self, condition: str, batch: Batch, hits: dict[str, list[Tensor]]) -> None:
         made = batch.rows
@@ -237,24 +239,23 @@ class Trainer:
                 hits.setdefault("times within half a second", []).append(near[asked["form"] < 3].float())
 
 
-def train(settings: Settings, out: Path, *, commit: str, device: str, workers: int) -> dict[str, float]:
+def train(settings: Settings, out: Path, *, commit: str, device: str, workers: int) -> dict[str, int | float]:
     """Train and export; returns the final held-out scores."""
     begun = time.time()
     trainer = Trainer(settings, device, workers)
     log.info(
         "%.0f s: bank ready, %d parameters", time.time() - begun, sum(p.numel() for p in trainer.network.parameters())
     )
-    curve: list[dict[str, float]] = []
-    mark, marked = 0, time.time()
+    curve: list[dict[str, int | float]] = []
+    held_out, mark, marked = settings.held_out_batches, 0, time.time()
     for step, losses in trainer.steps():
         if step in (1, 10, 100) or step % 250 == 0:
-            named = zip((*KINDS, "detection"), losses.tolist(), strict=True)
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in named)
+            shown = dict(zip((*KINDS, "detection"), losses.tolist(), strict=True))
             pace = 1000 * (time.time() - marked) / (step - mark)
-            log.info("%.0f s: step %d, %.1f ms a step: %s", time.time() - begun, step, pace, shown)
+            log.info("%.0f s: step %d, %.1f ms a step, losses %s", time.time() - begun, step, pace, shown)
             mark, marked = step, time.time()
         if step % max(1, settings.steps // 10) == 0 or step == settings.steps:
-            curve.append({"step": step} | trainer.evaluate(16 if step == settings.steps else 2))
+            curve.append({"step": step} | trainer.evaluate(held_out if step == settings.steps else -(-held_out // 8)))
             log.info("%.0f s: held out: %s", time.time() - begun, curve[-1])
     record = {
         "seed": settings.seed,
