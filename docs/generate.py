@@ -94,13 +94,14 @@ def models_page() -> str:
 def _row(adapter: Adapter) -> str:
     timing = adapter.timing
     checkpoints = "<br>".join(f"`{name}`" for name in adapter.checkpoints)
-    window = f"{timing.window / adapter.sampling_rate:g} s"
+    window = "any length" if timing.window is None else f"{timing.window / adapter.sampling_rate:g} s"
     if timing.pads_to_window or timing.pads_to:
         least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:.3g} s"
         window += f", short clips padded into {least}"
     longer = {"cut": "refused, or cut when allowed", "split": "split into windows", "refused": "refused"}[
         timing.long_clips
     ]
+    longer = "-" if timing.window is None else longer
     tower = {"batch": "`[clip, frame, d_model]`", "packed": "packed: all clips behind one another"}[
         adapter.encoder.layout
     ]

@@ -19,7 +19,7 @@ def run(_arguments: argparse.Namespace) -> int:
             facts = (
                 adapter.network_class,
                 f"{adapter.milliseconds:.4g}",
-                f"{timing.window / adapter.sampling_rate:g} s",
+                "any" if timing.window is None else f"{timing.window / adapter.sampling_rate:g} s",
                 timing.long_clips,
                 adapter.encoder.layout,
             )

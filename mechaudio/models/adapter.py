@@ -91,7 +91,7 @@ class TokenTiming:
     Attributes:
         samples: Length of a chunk in samples.
         tokens: Audio tokens made from one chunk.
-        window: Samples that one encoder window holds.
+        window: Samples that one encoder window holds, `None` where clips of any length are heard whole.
         long_clips: What becomes of clips past the window: the family's processor cuts them (`cut`, the rest is lost) or
             splits them (`split`, into windows); or the network has no positions for them (`refused`).
         pads_to_window: Whether short clips are padded to a whole window *and* the padding becomes tokens.
@@ -105,7 +105,7 @@ class TokenTiming:
 
     samples: int
     tokens: int
-    window: int
+    window: int | None
     long_clips: Literal["cut", "split", "refused"]
     pads_to_window: bool = False
     steps: tuple[tuple[int, int, int], ...] = ((3, 2, 1), (2, 2, 0))

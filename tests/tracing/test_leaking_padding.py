@@ -12,7 +12,7 @@ from mechaudio.tracing.audio_lm import AudioLM
 from tests.families import ASKED, FAMILIES, model_inputs, network, noise, processor
 
 LEAKING = [adapter.family for adapter in ADAPTERS if adapter.leaks_padding and adapter.family in FAMILIES]
-SECONDS = (0.56, 2.4, 0.56, 0.72)  # 56, 240, 56 and 72 frames: some towers leak where eight divides them
+SECONDS = (0.56, 2.3, 0.56, 0.7)  # of 56 and 70 frames: some towers leak where eight divides them, some where not
 DECODER = ["resid_post", "pattern", "z", "final_norm", "embed"]
 TOWER = ["audio.resid_post", "audio.pattern", "audio.k", "projector_out"]
 
@@ -49,9 +49,9 @@ def batch(model):
 
 def test_the_padding_does_leak(model, batch):
     with torch.no_grad():
-        together = model.network(**batch.inputs).logits[0, -1]
-        alone = model.network(**made(model, [0]).inputs).logits[0, -1]
-    assert (together - alone).abs().max() > 1e-3, "nothing leaks: this class needs no leaks_padding"
+        together = model.network(**batch.inputs).logits[:, -1]
+        alone = torch.cat([model.network(**made(model, [row]).inputs).logits[:, -1] for row in (0, 3)])
+    assert (together[[0, 3]] - alone).abs().max() > 1e-3, "nothing leaks: this class needs no leaks_padding"
 
 
 def test_clips_that_leave_each_other_alone_run_together_without_a_word(model, batch):
