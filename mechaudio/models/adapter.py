@@ -9,7 +9,7 @@ Conventions: paths are dotted, `None` says that the class has no such part; samp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 #: What a stack may lack.
@@ -36,6 +36,11 @@ class Stack:
         in_chunks: Whether the layers hear a long clip chunk after chunk, each remembering the end of the last: recorded
             chunks are put behind one another, an edit is applied to each.
         absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
+        projection: Where attention is computed inside its own module, beside transformers' attention functions: path
+            inside that module of the output projection, whose input are the outputs of all heads. There `z` is read,
+            and `absent["weights"]` says why the other insides of attention do not exist.
+        heads: How many heads there are, where `projection` is given: attribute of the stack's config, and what it
+            says in a given network.
         kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
         kinds_in: Attribute of the stack's config that lists the kind of every layer.
     """
@@ -50,12 +55,15 @@ class Stack:
     channels_first: bool = False
     in_chunks: bool = False
     absent: Mapping[str, str] = field(default_factory=dict, hash=False)
+    projection: str | None = None
+    heads: str | int = "num_attention_heads"
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     kinds_in: str = "layer_types"
 
     def __post_init__(self) -> None:
         """Refuse a missing part without a reason, and a reason for a part that is there."""
         missing = {part for part in PARTS if getattr(self, part) is None}
+        missing |= set() if self.projection is None else {"weights"}
         if not self.kinds and missing != set(self.absent):
             raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
 
@@ -73,6 +81,8 @@ class Stack:
         Raises:
             KeyError: The config names a kind of layer that the adapter does not know.
         """
+        if self.projection is not None and isinstance(self.heads, str):
+            return replace(self, heads=getattr(self.own_config(config), self.heads))
         if not self.kinds:
             return self
         kind = getattr(self.own_config(config), self.kinds_in)[layer]
@@ -153,7 +163,7 @@ class Adapter:
         leaks_below: Samples from which on it does not; `None` if clips of every length are changed.
         features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
             by itself. Its processor leaves the mask out for a single clip.
-        bands: Attribute of the tower's config that says how many numbers a frame has.
+        bands: Attribute of the tower's config that says how many numbers a frame has, or how many it has always.
         audio_token: Where a network's config keeps the id of the placeholder for one audio token, dotted.
         also_in: Model types of larger checkpoints that hold this network inside.
         system: The system turn that the family's own examples open with, `None` for the template's default.
@@ -179,7 +189,7 @@ class Adapter:
     leaks_padding: str | None = None
     leaks_below: int | None = None
     features_sizes: str | None = None
-    bands: str = "num_mel_bins"
+    bands: str | int = "num_mel_bins"
     audio_token: str = "audio_token_id"
     also_in: tuple[str, ...] = ()
     system: str | None = None

@@ -22,7 +22,7 @@ def longest_clip(processor: Any, adapter: Adapter) -> int | None:
     if adapter.timing.long_clips == "refused":
         return adapter.timing.window
     if adapter.timing.long_clips == "cut":
-        return processor.feature_extractor.n_samples
+        return getattr(processor.feature_extractor, "n_samples", adapter.timing.window)
     seconds = getattr(processor, "max_audio_len", None)
     return None if seconds is None else int(seconds * adapter.sampling_rate)
 

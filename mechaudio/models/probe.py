@@ -34,10 +34,11 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
         stride = math.prod(stride for _, stride, _ in adapter.timing.steps)
         window = frames if adapter.encoder.layout == "packed" else -(-frames // stride) * stride
     frames = min(frames, window)
-    features = torch.randn(1, getattr(tower, adapter.bands), window, generator=torch.Generator().manual_seed(0))
+    bands = adapter.bands if isinstance(adapter.bands, int) else getattr(tower, adapter.bands)
+    features = torch.randn(1, bands, window, generator=torch.Generator().manual_seed(0))
     inputs: dict[str, Any] = {adapter.features: features if adapter.frames_axis == -1 else features.mT.contiguous()}
     if adapter.features_mask is not None:
-        inputs[adapter.features_mask] = (torch.arange(window) < frames).long()[None]
+        inputs[adapter.features_mask] = (torch.arange(window) < frames)[None]
     n_tokens = adapter.timing.tokens_of_frames(window if adapter.timing.pads_to_window else frames)
     if adapter.features_sizes is not None:
         inputs[adapter.features_sizes] = torch.tensor([n_tokens])

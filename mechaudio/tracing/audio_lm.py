@@ -87,7 +87,8 @@ class AudioLM(NNsight):
     def _open(self, stacks: list[Stack], sites: list[Sites], where: str) -> Blocks:
         blocks = []
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
-            for part in (stack.attention, stack.mid_norm, stack.mlp):
+            projection = stack.projection and f"{stack.attention}.{stack.projection}"
+            for part in (stack.attention, projection, stack.mid_norm, stack.mlp):
                 if part is not None:
                     submodule(self._module, f"{stack.layers}.{layer}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points))
@@ -237,12 +238,14 @@ def _attention_modules(network: nn.Module, layers: list[Stack]) -> list[tuple[nn
     return [
         (network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}"), attention_location(stack, layer))
         for layer, stack in enumerate(layers)
-        if stack.attention is not None
+        if stack.attention is not None and stack.projection is None
     ]
 
 
 def _attention_configs(network: nn.Module, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:
     """Every config that a part of the stack reads its attention implementation from, and the name to put there."""
+    if stack.projection is not None:
+        return []  # it takes no other implementation than its own
     around = network.get_submodule(stack.layers.rpartition(".")[0])
     owner = network.get_submodule(adapter.decoder_module) if stack is adapter.decoder else around
     name = PACKED if stack.layout == "packed" else BATCHED

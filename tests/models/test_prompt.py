@@ -42,8 +42,10 @@ TOKEN_SECONDS = {
     "glmasr": 0.08,
     "fun_asr_nano": 0.06,
 }
-SHORTEST = {"qwen3_omni_moe_thinker": 201, "glmasr": 961, "phi4_multimodal": 400, "nemotron_h_omni": 320}
+SHORTEST = {"qwen3_omni_moe_thinker": 201, "glmasr": 961, "phi4_multimodal": 400, "nemotron_h_omni": 320, "gemma4": 161}
 FILLED_UP = {"qwen3_asr": 8000}
+#: Samples that a clip is cut to, where the window of the processor does not shrink.
+WINDOW = {"gemma4": 480_000}
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -288,7 +290,8 @@ def test_a_letter_that_melts_into_the_prompt_is_refused():
 @pytest.mark.parametrize("seconds", [0.1, 0.33, 1.0, 2.517, 3.99, 4.0, 4.1, 7.9])
 def test_the_clock_has_one_tick_per_audio_token(model, seconds):
     samples = round(seconds * 16_000)
-    heard = min(samples, 64_000) if model.adapter.timing.long_clips == "cut" else samples
+    window = WINDOW.get(model.adapter.family, 64_000)
+    heard = min(samples, window) if model.adapter.timing.long_clips == "cut" else samples
     batch = prompt(model, [asked(audio=clip(seconds))], allow_cut=True)
     count = processors_count(model.adapter.family, heard)
     assert len(batch.spans["audio"][0]) == batch.clock[0].n_tokens == count
@@ -300,6 +303,16 @@ def test_the_clock_has_one_tick_per_audio_token(model, seconds):
         assert abs(end - max(heard, FILLED_UP.get(model.adapter.family, 0)) / 16_000) <= TOKEN_SECONDS.get(
             model.adapter.family, 0.04
         )
+
+
+@pytest.mark.parametrize(("family", "tokens"), [("gemma4", 750)])
+def test_a_clip_past_a_window_of_thirty_seconds_is_cut_there(family, tokens):
+    with pytest.raises(ValueError, match=r"its clip lasts 31.5 s .* hears 30.0 s: the last 1.5 s would be lost"):
+        prompt(opened(family), [asked(audio=clip(31.5))])
+    batch = prompt(opened(family), [asked(audio=clip(31.5))], allow_cut=True)
+    assert len(batch.spans["audio"][0]) == tokens == processors_count(family, round(31.5 * 16_000))
+    assert batch.cut == (1.5,)
+    assert batch.clock[0].seconds(tokens - 1)[1] == 30.0
 
 
 def test_a_token_hears_what_its_clock_says(model):

@@ -52,7 +52,20 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
             _after(plain, f"{inside}.{parts.mlp}", f"{where}.mlp_out", values)
         if parts.attention is not None:
             _after(plain, f"{inside}.{parts.attention}", f"{where}.attn_out", values)
-            _watch_attention(plain.get_submodule(f"{inside}.{parts.attention}"), f"{where}.attn", values)
+            if parts.projection is None:
+                _watch_attention(plain.get_submodule(f"{inside}.{parts.attention}"), f"{where}.attn", values)
+            else:
+                projection = plain.get_submodule(f"{inside}.{parts.attention}.{parts.projection}")
+                _watch_heads(projection, parts, where, values)
+
+
+def _watch_heads(projection: nn.Module, parts: Stack, where: str, values: dict[str, Tensor]) -> None:
+    """Attention that is computed inside its module: what the output projection receives."""
+
+    def hook(_module: nn.Module, args: tuple[Tensor]) -> None:
+        values[f"{where}.attn.z"] = args[0].unflatten(-1, (parts.heads, -1)).clone()
+
+    projection.register_forward_pre_hook(hook)
 
 
 def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -> None:

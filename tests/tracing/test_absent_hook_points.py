@@ -38,7 +38,7 @@ def absent_points(model):
             for point in sites.absent:
                 reasons = stack.in_layer(network_config, layer).absent
                 key = {"resid_mid": "mid_norm", "mlp_out": "mlp"}.get(point, "attention")
-                yield prefix + point, layer, reasons[key]
+                yield prefix + point, layer, reasons["weights" if key not in reasons else key]
     for name in model.sites.absent:
         stack = model.adapter.encoder if name.startswith("audio.") else model.adapter.decoder
         yield name, None, stack.absent["norm"]

@@ -209,7 +209,10 @@ def test_head_outputs_through_the_output_projection_sum_to_what_attention_adds(o
             points = [HookPoint(f"{prefix}{point}", layers=[layer]) for point in ("z", "attn_out")]
             z, added = run(model, inputs, record=points).cache.values()
             attention = model.network.get_submodule(f"{stack.layers}.{layer}.{inside.attention}")
-            project = attention.o_proj if hasattr(attention, "o_proj") else attention.out_proj
+            if inside.projection is not None:
+                project = attention.get_submodule(inside.projection)
+            else:
+                project = attention.o_proj if hasattr(attention, "o_proj") else attention.out_proj
             heads = project.weight.unflatten(1, (z.shape[2], z.shape[3]))
             summed = torch.einsum("bphd,mhd->bpm", z, heads) + (0 if project.bias is None else project.bias)
             if beside and part == "encoder":

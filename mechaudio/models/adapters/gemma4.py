@@ -1,0 +1,52 @@
+"""Gemma 4: conformer with local attention of its own making over 128 bands, Gemma decoder with per-layer inputs.
+
+In the decoder what attention and MLP give is normed before it is added to the residual stream: `attn_out` and `mlp_out`
+are what they give, before that norm. A conformer layer is half a feed-forward, attention, a convolution, half a
+feed-forward and a norm: `resid_mid` is the residual stream before the second feed-forward.
+"""
+
+from dataclasses import replace
+
+from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
+
+GEMMA_4 = Adapter(
+    family="gemma4",
+    network_class="Gemma4ForConditionalGeneration",
+    checkpoints=("google/gemma-4-E2B-it", "google/gemma-4-E4B-it"),
+    decoder=replace(DECODER, mid_norm="pre_feedforward_layernorm"),
+    encoder=Stack(
+        layers="model.audio_tower.layers",
+        attention="self_attn",
+        mid_norm="feed_forward2",
+        mlp="feed_forward2.ffw_layer_2",
+        norm=None,
+        config="audio_config",
+        projection="post.linear",
+        absent={
+            "weights": (
+                "its audio tower attends in blocks of a dozen frames, inside its own module and not through an "
+                "attention function; of the insides of its attention there is z"
+            ),
+            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed",
+        },
+    ),
+    decoder_module="model.language_model",
+    unembed="lm_head",
+    projector="model.embed_audio",
+    timing=TokenTiming(samples=640, tokens=1, window=480_000, long_clips="cut", steps=((3, 2, 1),) * 2, shortest=161),
+    features_mask="input_features_mask",
+    frames_axis=1,
+    bands=128,
+    exceptions=(
+        "in the decoder, attn_out and mlp_out are normed before they are added, resid_post has the layer's own input "
+        "added and is scaled at its end; in the tower, attn_out and mlp_out are normed too, and mlp_out is halved",
+        "heads are wider in layers with full attention than in those with a sliding window",
+        "layers that share keys and values have the k and v of an earlier layer; while a prompt is read for "
+        "generation, plain transformers computes them for its last position only, so there steps[0] of generate holds "
+        "one position (ma.run holds all)",
+        "layers with a sliding window forget: at the new tokens of a generation their keys are the last ones only, "
+        "as many as the window holds",
+        "where the decoder has experts, mlp_out is what the dense MLP beside them gives",
+        "logits are as the network returns them, after its softcap",
+    ),
+)
