@@ -41,6 +41,8 @@ class Stack:
             and `absent["weights"]` says why the other insides of attention do not exist.
         heads: How many heads there are, where `projection` is given: attribute of the stack's config, and what it
             says in a given network.
+        stream: Where layers pass on several residual streams, `[stream, batch, position, d_model]`: the one that
+            attention and MLP work on, which is shown.
         kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
         kinds_in: Attribute of the stack's config that lists the kind of every layer.
     """
@@ -57,6 +59,7 @@ class Stack:
     absent: Mapping[str, str] = field(default_factory=dict, hash=False)
     projection: str | None = None
     heads: str | int = "num_attention_heads"
+    stream: int | None = None
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     kinds_in: str = "layer_types"
 
@@ -110,6 +113,7 @@ class TokenTiming:
         hop: Samples from one frame to the next.
         shortest: Samples without which the processor fails; `None` where it takes any clip.
         beyond_mask: Frames behind those of the mask that the tower hears and counts all the same.
+        always: Audio tokens of every clip, `None` where longer clips make more.
         pads_to: Samples to which the processor fills up shorter clips with silence that becomes tokens.
     """
 
@@ -123,10 +127,13 @@ class TokenTiming:
     hop: int = 160
     shortest: int | None = None
     pads_to: int = 0
+    always: int | None = None
     beyond_mask: int = 0
 
     def tokens_of_frames(self, frames: int) -> int:
         """Audio tokens made from so many frames of one window, as its mask counts them."""
+        if self.always is not None:
+            return self.always
         frames += self.beyond_mask
         whole, rest = divmod(frames, self.chunk or frames + 1)
         return whole * self._through_steps(self.chunk or 0) + self._through_steps(rest)

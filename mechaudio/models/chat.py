@@ -118,6 +118,9 @@ def _through_template(
     audio = {} if samples is None else {"audio": [samples], "audio_kwargs": {"sampling_rate": adapter.sampling_rate}}
     made = processor(text=[rendered], return_tensors="pt", **audio)
     ids = made["input_ids"][0].tolist()
+    # Where a processor says what it writes for a clip, the line breaks around it may melt into the text's.
+    written = getattr(processor, "full_audio_sequence", processor.audio_token)
+    before, rendered = (part.replace(processor.audio_token, written) for part in (before, rendered))
     split = tokenizer(rendered, return_offsets_mapping=True)
     placeholder = tokenizer.convert_tokens_to_ids(processor.audio_token)
     grown = _grown_placeholder(split["input_ids"], ids, placeholder)

@@ -3,6 +3,7 @@
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
 from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
+from mechaudio.models.adapters.gemma3n import GEMMA_3N
 from mechaudio.models.adapters.gemma4 import GEMMA_4
 from mechaudio.models.adapters.glmasr import GLM_ASR
 from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
@@ -29,6 +30,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     FUN_ASR_NANO,
     NEMOTRON_H_OMNI,
     GEMMA_4,
+    GEMMA_3N,
 )
 
 ADDING_A_MODEL = "docs/adding_a_model.md"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -157,6 +158,16 @@ def _channels_first(take: Callable[[Any], Tensor], put: Callable[[Any, Tensor], 
     )
 
 
+def _of_stream(stream: int, take: Callable, put: Callable) -> tuple[Callable, Callable]:
+    """One of several residual streams that lie behind one another, as a view; the others stay as they are."""
+
+    def with_stream(served: Any, value: Tensor) -> Any:
+        streams = take(served)
+        return put(served, torch.cat([streams[:stream], value[None], streams[stream + 1 :]]))
+
+    return (lambda served: take(served)[stream]), with_stream
+
+
 def _heads_of_projection(heads: int) -> tuple[Callable, Callable]:
     """What an output projection receives: a position's heads behind one another, as a view with an axis for them."""
     return (
@@ -186,9 +197,10 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
         network_class: Name of the class, for what is told about hook points that do not exist.
     """
     inside = f"{ROOT}.{stack.layers}.{layer}"
+    adds = stack.attention if stack.projection is None else f"{stack.attention}.{stack.projection}"
     places: dict[str, tuple[str, Callable, Callable]] = {
         "resid_pre": (f"{inside}.input", _argument, _with_argument),
-        "attn_out": (f"{inside}.{stack.attention}.output", _first, _with_first),
+        "attn_out": (f"{inside}.{adds}.output", _first, _with_first),
         "resid_mid": (f"{inside}.{stack.mid_norm}.input", _argument, _with_argument),
         "mlp_out": (f"{inside}.{stack.mlp}.output", _first, _with_first),
         "resid_post": (f"{inside}.output", _first, _with_first),
@@ -199,6 +211,8 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
             take, put = _packed(take, put)
         if stack.channels_first and point in ("resid_pre", "resid_post"):
             take, put = _channels_first(take, put)
+        if stack.stream is not None and point in ("resid_pre", "resid_post"):
+            take, put = _of_stream(stack.stream, take, put)
         in_place = point == "resid_mid"
         sites[point] = Site(prefix + point, layer, location, take, put, in_place=in_place, in_chunks=stack.in_chunks)
     base = attention_location(stack, layer)
@@ -212,7 +226,7 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
     if stack.projection is not None:
         parts |= {point: "weights" for point in ATTENTION_POINTS if point != "z"}
         take, put = _heads_of_projection(int(stack.heads))
-        sites["z"] = Site(prefix + "z", layer, f"{inside}.{stack.attention}.{stack.projection}.input", take, put)
+        sites["z"] = Site(prefix + "z", layer, f"{inside}.{adds}.input", take, put)
     absent = {
         point: f"{address(prefix + point, layer)} does not exist in {network_class}: {stack.absent[part]}"
         for point, part in parts.items()

@@ -19,6 +19,7 @@ from mechaudio.models.registry import adapter_for
 from tests.families.audioflamingo3 import AUDIO_FLAMINGO_3
 from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
 from tests.families.fun_asr_nano import FUN_ASR_NANO
+from tests.families.gemma3n import GEMMA_3N
 from tests.families.gemma4 import GEMMA_4
 from tests.families.glmasr import GLM_ASR
 from tests.families.musicflamingo import MUSIC_FLAMINGO
@@ -47,6 +48,7 @@ _FAMILIES: dict[str, Family] = {
         FUN_ASR_NANO,
         NEMOTRON_H_OMNI,
         GEMMA_4,
+        GEMMA_3N,
     )
 }
 FAMILIES = tuple(_FAMILIES)
@@ -87,9 +89,7 @@ def network(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, laye
             for parameter in built.parameters():  # biases and norms start as constants: move them too
                 if parameter.ndim == 1:
                     parameter.add_(0.1 * torch.randn_like(parameter))
-            for name, scale in built.named_buffers():  # what Gemma's layers are scaled by, in place, at their end
-                if name.endswith("layer_scalar"):
-                    scale.fill_(0.8)
+            facts.train(built)
     adapter = adapter_for(built)
     depths = [len(built.get_submodule(stack.layers)) for stack in (adapter.decoder, adapter.encoder)]
     assert depths == [layers, ENCODER_LAYERS]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, ProcessorMixin, WhisperFeatureExtractor
 
 WINDOW_SECONDS = 4
@@ -38,6 +38,7 @@ class Family:
         pad: The padding token.
         end: The token that ends an answer.
         layers: Decoder layers of the network.
+        train: Gives weights that every new network has alike the values of trained ones, where it matters.
         rate: Samples a second that the processor expects.
         always: Inputs beside audio and text that make the network give the same numbers every time.
         clips: Seconds of the clips in a batch; equal where plain transformers lets padding change what is heard.
@@ -56,6 +57,7 @@ class Family:
     pad: str = "<|endoftext|>"
     end: str = "<|im_end|>"
     layers: int = 3
+    train: Callable[[nn.Module], None] = lambda _network: None
     rate: int = 16_000
     always: Mapping[str, Any] = field(default_factory=dict)
     clips: tuple[float, ...] = (3.2, 1.6)

@@ -97,6 +97,12 @@ def _features(seconds, seed):
     return {"input_features": values * real[..., None], "input_features_mask": real}
 
 
+def _train(network):
+    """Layers end in a scale, in place, that is one in every new network."""
+    for layer in network.model.language_model.layers:
+        layer.layer_scalar.fill_(0.8)
+
+
 GEMMA_4 = Family(
     name="gemma4",
     network_class="Gemma4ForConditionalGeneration",
@@ -109,4 +115,5 @@ GEMMA_4 = Family(
     clip_features=_features,
     pad="<pad>",
     end="<turn|>",
+    train=_train,
 )

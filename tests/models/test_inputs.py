@@ -37,6 +37,7 @@ FOURTH_TOKEN = {
     "qwen3_omni_moe_thinker": (3 / 13, 4 / 13),
     "qwen3_asr": (3 / 13, 4 / 13),
     "fun_asr_nano": (0.18, 0.24),
+    "gemma3n": (0.48, 0.64),
 }
 
 

@@ -51,10 +51,11 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
         if parts.mlp is not None:
             _after(plain, f"{inside}.{parts.mlp}", f"{where}.mlp_out", values)
         if parts.attention is not None:
-            _after(plain, f"{inside}.{parts.attention}", f"{where}.attn_out", values)
             if parts.projection is None:
+                _after(plain, f"{inside}.{parts.attention}", f"{where}.attn_out", values)
                 _watch_attention(plain.get_submodule(f"{inside}.{parts.attention}"), f"{where}.attn", values)
             else:
+                _after(plain, f"{inside}.{parts.attention}.{parts.projection}", f"{where}.attn_out", values)
                 projection = plain.get_submodule(f"{inside}.{parts.attention}.{parts.projection}")
                 _watch_heads(projection, parts, where, values)
 
@@ -138,6 +139,9 @@ def _after(plain: nn.Module, path: str, name: str, values: dict[str, Tensor], *,
 
 
 def _batched(value: Tensor, turned: bool = False) -> Tensor:
-    """Packed towers have no batch axis, seen from outside they are a batch of one; convolutions have channels first."""
-    whole = value if value.ndim == 3 else value[None]
+    """Packed towers have no batch axis, seen from outside they are a batch of one; convolutions have channels first.
+
+    Of several residual streams it is the first.
+    """
+    whole = {2: value[None], 3: value, 4: value[0]}[value.ndim]
     return (whole.transpose(1, 2) if turned else whole).clone()

@@ -12,7 +12,8 @@ from mechaudio.tracing.audio_lm import AudioLM
 from tests.families import ASKED, FAMILIES, model_inputs, network, noise, processor
 
 LEAKING = [adapter.family for adapter in ADAPTERS if adapter.leaks_padding and adapter.family in FAMILIES]
-SECONDS = (0.56, 2.3, 0.56, 0.7)  # of 56 and 70 frames: some towers leak where eight divides them, some where not
+#: Some towers leak where eight divides the frames (56), or where sixteen divides all but one (65).
+SECONDS = (0.56, 2.4, 0.56, 0.68)
 DECODER = ["resid_post", "pattern", "z", "final_norm", "embed"]
 TOWER = ["audio.resid_post", "audio.pattern", "audio.k", "projector_out"]
 
@@ -50,8 +51,8 @@ def batch(model):
 def test_the_padding_does_leak(model, batch):
     with torch.no_grad():
         together = model.network(**batch.inputs).logits[:, -1]
-        alone = torch.cat([model.network(**made(model, [row]).inputs).logits[:, -1] for row in (0, 3)])
-    assert (together[[0, 3]] - alone).abs().max() > 1e-3, "nothing leaks: this class needs no leaks_padding"
+        alone = torch.stack([model.network(**made(model, [row]).inputs).logits[0, -1] for row in range(len(SECONDS))])
+    assert (together - alone).abs().max() > 1e-3, "nothing leaks: this class needs no leaks_padding"
 
 
 def test_clips_that_leave_each_other_alone_run_together_without_a_word(model, batch):
@@ -63,10 +64,12 @@ def test_clips_that_leave_each_other_alone_run_together_without_a_word(model, ba
 
 @pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
 def test_a_batched_run_is_what_the_rows_are_alone(model, batch):
-    together = ma.run(model, batch, record=[*DECODER, *TOWER])
+    has = {site.name for site in model.site_map}
+    tower = [name for name in TOWER if name in has]
+    together = ma.run(model, batch, record=[*DECODER, *tower])
     packed, windows = model.adapter.encoder.layout == "packed", []
     for row in range(len(SECONDS)):
-        single = ma.run(model, made(model, [row]), record=[*DECODER, *TOWER])
+        single = ma.run(model, made(model, [row]), record=[*DECODER, *tower])
         n = single.logits.shape[1]
         torch.testing.assert_close(single.logits[0], together.logits[row, -n:], atol=1e-4, rtol=1e-4)
         for layer in range(model.n_layers):
@@ -83,13 +86,14 @@ def test_a_batched_run_is_what_the_rows_are_alone(model, batch):
         at = slice(sum(windows), sum(windows) + heard) if packed else slice(0, heard)
         clip = 0 if packed else row
         windows.append(heard)
-        for point in ("audio.resid_post", "audio.k"):
-            ours = together.cache[point, -1][clip, at]
+        for point in {"audio.resid_post", "audio.k"} & has:
+            ours = together.cache[point, -1][clip, at if packed else slice(0, single.cache[point, -1].shape[1])]
             torch.testing.assert_close(single.cache[point, -1][0], ours, atol=1e-4, rtol=1e-4)
         ours = together.cache["projector_out"][clip, at]
         torch.testing.assert_close(single.cache["projector_out"][0], ours, atol=1e-4, rtol=1e-4)
-        ours = together.cache["audio.pattern", -1][clip, :, at, at]
-        torch.testing.assert_close(single.cache["audio.pattern", -1][0], ours, atol=1e-5, rtol=1e-4)
+        if "audio.pattern" in has:
+            ours = together.cache["audio.pattern", -1][clip, :, at, at]
+            torch.testing.assert_close(single.cache["audio.pattern", -1][0], ours, atol=1e-5, rtol=1e-4)
     assert together.batch is batch
     assert together.tower_calls == 3
 

@@ -1,0 +1,68 @@
+"""Gemma 3n: conformer with local attention of its own making, 188 tokens for every clip, decoder with four streams.
+
+The decoder's layers pass on four residual streams (AltUp). Attention and MLP work on a prediction of the first one:
+`resid_pre` and `resid_post` are the first stream, `resid_mid` is that prediction after attention. What attention and
+MLP give is normed before it is added: `attn_out` and `mlp_out` are before that norm, in the tower too.
+"""
+
+from dataclasses import replace
+
+from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
+
+GEMMA_3N = Adapter(
+    family="gemma3n",
+    network_class="Gemma3nForConditionalGeneration",
+    checkpoints=("google/gemma-3n-E2B-it", "google/gemma-3n-E4B-it"),
+    decoder=replace(DECODER, mid_norm="pre_feedforward_layernorm", stream=0),
+    encoder=Stack(
+        layers="model.audio_tower.conformer",
+        attention="attention",
+        mid_norm="ffw_layer_end",
+        mlp="ffw_layer_end.ffw_layer_2",
+        norm=None,
+        config="audio_config",
+        projection="post",
+        heads="conf_num_attention_heads",
+        absent={
+            "weights": (
+                "its audio tower attends in blocks of a dozen frames, inside its own module and not through an "
+                "attention function; of the insides of its attention there is z"
+            ),
+            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed",
+        },
+    ),
+    decoder_module="model.language_model",
+    unembed="lm_head",
+    projector="model.embed_audio.soft_embedding_norm",
+    timing=TokenTiming(
+        samples=2560,
+        tokens=1,
+        window=480_000,
+        long_clips="cut",
+        pads_to_window=True,
+        steps=((3, 2, 1), (3, 2, 1), (1, 4, 0)),
+        shortest=513,
+        always=188,
+    ),
+    features_mask="input_features_mask",
+    frames_axis=1,
+    bands="input_feat_size",
+    leaks_padding=(
+        "the convolutions in front of its tower run without the mask of real frames, and a last token can hear them"
+    ),
+    exceptions=(
+        "every clip makes 188 audio tokens; those behind its end hold the same vector, that of padding",
+        "in the decoder, resid_pre and resid_post are the first of four residual streams, the one that attention and "
+        "MLP work on; resid_mid is the prediction of it after attention; attn_out and mlp_out are normed before they "
+        "are added, in the tower too, where mlp_out is then halved",
+        "projector_out is the normed vector in front of the projection, as wide as the tower, because the projection "
+        "also embeds text and padding; it has a row per token that the tower made and none for padding",
+        "layers that share keys and values have the k and v of an earlier layer",
+        "layers with a sliding window forget: at the new tokens of a generation their keys are the last ones only, "
+        "as many as the window holds",
+        "logits are as the network returns them, after its softcap",
+        "a gradient at resid_pre or resid_post, one of four streams, arrives once the value is put back: "
+        "model.blocks[3].resid_post = resid",
+        "gradients are not finite where a padding token's embedding is exactly zero, as in plain transformers",
+    ),
+)
