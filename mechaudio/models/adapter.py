@@ -33,6 +33,11 @@ class Stack:
         layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie
             behind one another as `[position, d_model]` and attention is confined to windows.
         channels_first: Whether the layers pass on `[batch, d_model, position]`.
+        insides: Who computes attention: the function that the config names (`registry`), as in most classes, or the
+            attention module itself, which calls `F.scaled_dot_product_attention` (`sdpa`), on blocks of its frames.
+        queries: With `sdpa`, the module inside attention whose output are the queries, also those that a position bias
+            is made from.
+        overwritten: Whether the network goes on to write into what a layer returned.
         in_chunks: Whether the layers hear a long clip chunk after chunk, each remembering the end of the last: recorded
             chunks are put behind one another, an edit is applied to each.
         absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
@@ -56,6 +61,9 @@ class Stack:
     layout: Literal["batch", "packed"] = "batch"
     channels_first: bool = False
     in_chunks: bool = False
+    insides: Literal["registry", "sdpa"] = "registry"
+    queries: str | None = None
+    overwritten: bool = False
     absent: Mapping[str, str] = field(default_factory=dict, hash=False)
     projection: str | None = None
     heads: str | int = "num_attention_heads"
@@ -164,6 +172,7 @@ class Adapter:
         timing: How audio tokens fall in time.
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.
+        mask_counts: What it counts: frames of the features, or the audio tokens that are made from them.
         frames_axis: The axis of the features along which time runs.
         leaks_padding: Why the padding of one clip changes another of the batch, `None` where it does not. Such clips
             run apart.
@@ -173,6 +182,7 @@ class Adapter:
         bands: Attribute of the tower's config that says how many numbers a frame has, or how many it has always.
         audio_token: Where a network's config keeps the id of the placeholder for one audio token, dotted.
         also_in: Model types of larger checkpoints that hold this network inside.
+        turns: How its chat template takes a turn: as a list of parts, or as text that opens with the audio placeholder.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
         always: Inputs that every run gets unless the caller gives them otherwise.
@@ -192,6 +202,7 @@ class Adapter:
     projector_layout: Literal["batch", "packed"] = "batch"
     features: str = "input_features"
     features_mask: str | None = "feature_attention_mask"
+    mask_counts: Literal["frames", "tokens"] = "frames"
     frames_axis: int = -1
     leaks_padding: str | None = None
     leaks_below: int | None = None
@@ -199,6 +210,7 @@ class Adapter:
     bands: str | int = "num_mel_bins"
     audio_token: str = "audio_token_id"
     also_in: tuple[str, ...] = ()
+    turns: Literal["parts", "text"] = "parts"
     system: str | None = None
     sampling_rate: int = 16_000
     merged: str | None = None

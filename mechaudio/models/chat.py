@@ -173,9 +173,13 @@ def _grown_placeholder(written: list[int], ids: list[int], placeholder: int) -> 
 def _render(processor: Any, adapter: Adapter, text: str, with_audio: bool) -> str:
     """The chat template around a text."""
     content = [{"type": "audio"}] if with_audio else []
-    turns = [{"role": "user", "content": [*content, {"type": "text", "text": text}]}]
+    turns: list[dict[str, Any]] = [{"role": "user", "content": [*content, {"type": "text", "text": text}]}]
     if adapter.system is not None:
         turns.insert(0, {"role": "system", "content": [{"type": "text", "text": adapter.system}]})
+    if adapter.turns == "text":
+        placeholder = processor.audio_token if with_audio else ""
+        turns[-1]["content"] = placeholder + text
+        turns[:-1] = [{"role": "system", "content": adapter.system}] if adapter.system is not None else []
     return processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
 

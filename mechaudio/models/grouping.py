@@ -5,6 +5,7 @@ Conventions: a window is one entry of the features; a row owns the windows that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -57,11 +58,12 @@ def without_excess(adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
     """Inputs without the frames behind the longest clip, in a class where those would change what is heard."""
     if adapter.leaks_padding is None or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
         return inputs
-    longest = int(inputs[adapter.features_mask].sum(-1).max()) + adapter.timing.beyond_mask
-    longest = min(longest, inputs[adapter.features].shape[adapter.frames_axis])
-    axes = {adapter.features: adapter.frames_axis, adapter.features_mask: -1}
+    width = inputs[adapter.features].shape[adapter.frames_axis]
+    longest = min(max(_frames_of(adapter, inputs)) + adapter.timing.beyond_mask, width)
+    masked = longest if adapter.mask_counts == "frames" else adapter.timing.tokens_of_frames(longest)
+    cuts = {adapter.features: (adapter.frames_axis, longest), adapter.features_mask: (-1, masked)}
     return {
-        name: value.narrow(axes[name], 0, longest).contiguous() if name in axes else value
+        name: value.narrow(cuts[name][0], 0, cuts[name][1]).contiguous() if name in cuts else value
         for name, value in inputs.items()
     }
 
@@ -100,9 +102,31 @@ def tokens_of_windows(adapter: Adapter, batch: PromptBatch) -> list[int]:
 
 def _frames(adapter: Adapter, batch: PromptBatch) -> list[int]:
     """Real frames of every window."""
-    features = batch.inputs.get(adapter.features)
+    return _frames_of(adapter, batch.inputs)
+
+
+def _frames_of(adapter: Adapter, inputs: Mapping[str, Any]) -> list[int]:
+    features = inputs.get(adapter.features)
     if features is None:
         return []
     if adapter.features_mask is None:
         return [features.shape[adapter.frames_axis]] * len(features)
-    return [int(count) for count in batch.inputs[adapter.features_mask].sum(-1).tolist()]
+    counts = [int(count) for count in inputs[adapter.features_mask].sum(-1).tolist()]
+    if adapter.mask_counts == "frames":
+        return counts
+    return [_frames_behind(adapter, window, tokens) for window, tokens in zip(features, counts, strict=True)]
+
+
+def _frames_behind(adapter: Adapter, features: Tensor, tokens: int) -> int:
+    """Frames of one window that so many tokens were made from: of as many as there may be, all but zeros at the end.
+
+    Frames of zeros are filling. Silence is not: its energy has a logarithm.
+    """
+    timing, axis = adapter.timing, adapter.frames_axis
+    most = max(
+        (frames for frames in range(features.shape[axis] + 1) if timing.tokens_of_frames(frames) == tokens),
+        default=features.shape[axis],
+    )
+    sounding = features.movedim(axis, 0).flatten(1).ne(0).any(-1).nonzero()
+    last = int(sounding[-1]) + 1 if len(sounding) else 0
+    return min(last, most) if timing.tokens_of_frames(min(last, most)) == tokens else most

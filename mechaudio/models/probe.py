@@ -37,9 +37,11 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
     bands = adapter.bands if isinstance(adapter.bands, int) else getattr(tower, adapter.bands)
     features = torch.randn(1, bands, window, generator=torch.Generator().manual_seed(0))
     inputs: dict[str, Any] = {adapter.features: features if adapter.frames_axis == -1 else features.mT.contiguous()}
-    if adapter.features_mask is not None:
-        inputs[adapter.features_mask] = (torch.arange(window) < frames)[None]
     n_tokens = adapter.timing.tokens_of_frames(window if adapter.timing.pads_to_window else frames)
+    if adapter.features_mask is not None and adapter.mask_counts == "tokens":
+        inputs[adapter.features_mask] = (torch.arange(adapter.timing.tokens_of_frames(window)) < n_tokens)[None]
+    elif adapter.features_mask is not None:
+        inputs[adapter.features_mask] = (torch.arange(window) < frames)[None]
     if adapter.features_sizes is not None:
         inputs[adapter.features_sizes] = torch.tensor([n_tokens])
     audio = audio_token_id(config, adapter)

@@ -225,9 +225,10 @@ def _stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> 
         longest = max(int(row[adapter.features_mask].sum(-1).max()) for row in heard)
         chunk = adapter.timing.chunk or 1
         width = min(width, -(-longest // chunk) * chunk)
-    axes = {adapter.features: adapter.frames_axis, adapter.features_mask: -1}
+    masked = width if adapter.mask_counts == "frames" else adapter.timing.tokens_of_frames(width)
+    widths = {adapter.features: (adapter.frames_axis, width), adapter.features_mask: (-1, masked)}
     return {
-        name: torch.cat([_to_width(row[name], axes[name], width) if name in axes else row[name] for row in heard])
+        name: torch.cat([_to_width(row[name], *widths[name]) if name in widths else row[name] for row in heard])
         for name in heard[0]
     }
 

@@ -6,6 +6,7 @@ from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
 from mechaudio.models.adapters.gemma3n import GEMMA_3N
 from mechaudio.models.adapters.gemma4 import GEMMA_4
 from mechaudio.models.adapters.glmasr import GLM_ASR
+from mechaudio.models.adapters.granite_speech import GRANITE_SPEECH, GRANITE_SPEECH_PLUS
 from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
 from mechaudio.models.adapters.nemotron_h_omni import NEMOTRON_H_OMNI
 from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
@@ -31,6 +32,8 @@ ADAPTERS: tuple[Adapter, ...] = (
     NEMOTRON_H_OMNI,
     GEMMA_4,
     GEMMA_3N,
+    GRANITE_SPEECH,
+    GRANITE_SPEECH_PLUS,
 )
 
 ADDING_A_MODEL = "docs/adding_a_model.md"

@@ -273,11 +273,11 @@ def _explicit(
     scores, pattern = before()
     edited = False
     if spot.wants(f"{prefix}scores"):
-        served, edited = _serve(spot, f"{prefix}scores", scores)
+        served, edited = serve(spot, f"{prefix}scores", scores)
         scores = served.masked_fill(~allowed, -torch.inf) if edited else scores
         pattern = weigh(scores) if edited else pattern
     if spot.wants(f"{prefix}pattern"):
-        pattern, changed_here = _serve(spot, f"{prefix}pattern", pattern)
+        pattern, changed_here = serve(spot, f"{prefix}pattern", pattern)
         edited = edited or changed_here
     if not edited and not (torch.is_grad_enabled() and pattern.requires_grad):
         return mixed, (scores, pattern)
@@ -312,7 +312,7 @@ def _rows_of(mass: Float[Tensor, "batch head query group"], index: Tensor) -> Fl
     return mass.gather(2, repeat(index[..., 0], "batch head row -> batch head row group", group=mass.shape[-1]))
 
 
-def _serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:
+def serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:
     """Serve a tensor; also whether it came back changed, in place or by another."""
     if value.is_inference():
         before = value.clone()

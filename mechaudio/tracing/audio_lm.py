@@ -23,7 +23,8 @@ from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.order import explain
-from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, attention_location
+from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
+from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
@@ -64,7 +65,9 @@ class AudioLM(NNsight):
         """
         adapter = adapter_for(network)
         check = partial(refuse_deaf_call, adapter=adapter, config=network.config)
-        super().__init__(network, interleaver=Exchange(adapter.decoder_module, adapter.projector, check))
+        with warnings.catch_warnings():  # a Q-Former has modules called `output`; hook points go by paths, not by that
+            warnings.filterwarnings("ignore", message="Module '.*' has a submodule named 'output'")
+            super().__init__(network, interleaver=Exchange(adapter.decoder_module, adapter.projector, check))
         self.adapter = adapter
         self.processor = processor
         self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
@@ -77,6 +80,13 @@ class AudioLM(NNsight):
         for path in whole:
             if path is not None:
                 submodule(network, path, adapter)
+        self._calls = [call for layers in stacks for call in _own_calls(network, layers, adapter)]
+        self.exchange.copied = frozenset(
+            f"{ROOT}.{stack.layers}.{layer}.output"
+            for layers in stacks
+            for layer, stack in enumerate(layers)
+            if stack.overwritten
+        )
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         if prove:
@@ -138,7 +148,7 @@ class AudioLM(NNsight):
         """Run the network with everything served, and leave nothing behind, whatever happens."""
         self.exchange.begin()
         try:
-            with serving(self.exchange, self._served, self._configs):
+            with serving(self.exchange, self._served, self._configs), serving_calls(self.exchange, self._calls):
                 return super().interleave(fn, *args, **kwargs)
         except OutOfOrderError as error:
             raise explain(error, self.exchange) from None
@@ -238,8 +248,30 @@ def _attention_modules(network: nn.Module, layers: list[Stack]) -> list[tuple[nn
     return [
         (network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}"), attention_location(stack, layer))
         for layer, stack in enumerate(layers)
-        if stack.attention is not None and stack.projection is None
+        if stack.attention is not None and stack.projection is None and stack.insides == "registry"
     ]
+
+
+def _own_calls(network: nn.Module, layers: list[Stack], adapter: Adapter) -> list[OwnCall]:
+    """The attention modules that call PyTorch's fused attention themselves.
+
+    Raises:
+        HookPointError: One of them does not.
+    """
+    found = []
+    for layer, stack in enumerate(layers):
+        if stack.insides != "sdpa":
+            continue
+        path = f"{stack.layers}.{layer}.{stack.attention}"
+        module, queries = network.get_submodule(path), submodule(network, f"{path}.{stack.queries}", adapter)
+        if not calls_sdpa(module):
+            raise HookPointError(
+                f"the adapter {adapter.family!r} expects {type(module).__name__}.forward to call "
+                "F.scaled_dot_product_attention, and it does not: is this transformers version newer than the adapter?"
+            )
+        heads = stack.own_config(network.config).num_attention_heads
+        found.append(OwnCall(module, queries, heads, attention_location(stack, layer)))
+    return found
 
 
 def _attention_configs(network: nn.Module, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:

@@ -46,12 +46,14 @@ class Exchange(Interleaver):
         batch: The prompts of the run under way, where the run was opened with some.
         step: Forward passes of the decoder so far in this run, minus one: 0 in the prompt, then one per new token.
         tower_calls: How often the audio tower's projector ran in this run.
+        copied: Locations whose value the network overwrites later: it goes on with a copy, so that what was read stays.
         asked: The hook points that trace blocks asked for in this run, in their order.
     """
 
     def __init__(self, decoder: str, projector: str, check: Callable[[tuple, Mapping[str, Any]], None]):
         super().__init__()
         self.decoder, self.projector, self.check = f"{ROOT}.{decoder}.input", f"{ROOT}.{projector}.output", check
+        self.copied: frozenset[str] = frozenset()
         self.clear()
         self.begin()
 
@@ -102,7 +104,7 @@ class Exchange(Interleaver):
         value = super().handle(provider, value)
         for keep in self.keeps.get(provider, ()):
             keep(value)
-        return value
+        return value.clone() if provider in self.copied else value
 
     def stop(self) -> None:
         """End the forward pass here: nothing further is wanted of it."""

@@ -22,6 +22,7 @@ from tests.families.fun_asr_nano import FUN_ASR_NANO
 from tests.families.gemma3n import GEMMA_3N
 from tests.families.gemma4 import GEMMA_4
 from tests.families.glmasr import GLM_ASR
+from tests.families.granite_speech import GRANITE_SPEECH, GRANITE_SPEECH_PLUS
 from tests.families.musicflamingo import MUSIC_FLAMINGO
 from tests.families.nemotron_h_omni import NEMOTRON_H_OMNI
 from tests.families.phi4_multimodal import PHI_4_MULTIMODAL
@@ -49,6 +50,8 @@ _FAMILIES: dict[str, Family] = {
         NEMOTRON_H_OMNI,
         GEMMA_4,
         GEMMA_3N,
+        GRANITE_SPEECH,
+        GRANITE_SPEECH_PLUS,
     )
 }
 FAMILIES = tuple(_FAMILIES)

@@ -10,6 +10,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -53,7 +54,9 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
         if parts.attention is not None:
             if parts.projection is None:
                 _after(plain, f"{inside}.{parts.attention}", f"{where}.attn_out", values)
-                _watch_attention(plain.get_submodule(f"{inside}.{parts.attention}"), f"{where}.attn", values)
+                module = plain.get_submodule(f"{inside}.{parts.attention}")
+                watch = _watch_calls_in_blocks if parts.insides == "sdpa" else _watch_attention
+                watch(module, f"{where}.attn", values)
             else:
                 _after(plain, f"{inside}.{parts.attention}.{parts.projection}", f"{where}.attn_out", values)
                 projection = plain.get_submodule(f"{inside}.{parts.attention}.{parts.projection}")
@@ -109,6 +112,36 @@ def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -
             values[f"{where}.{point}"] = _block_diagonal([piece[point] for piece in pieces], filler)
 
     module.register_forward_hook(gather)
+
+
+def _watch_calls_in_blocks(module: nn.Module, where: str, values: dict[str, Tensor]) -> None:
+    """Look at the module's own calls of fused attention on blocks of frames, and put the blocks together by loops."""
+    forward, fused = module.forward, functional.scaled_dot_product_attention
+
+    def watching(hidden_states: Tensor, **kwargs: Tensor) -> Tensor:
+        clips, frames = hidden_states.shape[:2]
+
+        def look(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor, scale: float) -> Tensor:
+            out = fused(query, key, value, attn_mask=attn_mask, scale=scale)
+            scores = query @ key.transpose(2, 3) * scale + attn_mask
+            pattern = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+            each = len(query) // clips
+            by_clip = [range(clip * each, (clip + 1) * each) for clip in range(clips)]
+            for point, part in (("q", query), ("k", key), ("v", value), ("z", out)):
+                whole = [torch.cat([part[block].transpose(0, 1) for block in blocks]) for blocks in by_clip]
+                values[f"{where}.{point}"] = torch.stack(whole)[:, :frames].clone()
+            for point, part, filler in (("scores", scores, -torch.inf), ("pattern", pattern, 0.0)):
+                whole = [_block_diagonal([part[block][None] for block in blocks], filler) for blocks in by_clip]
+                values[f"{where}.{point}"] = torch.cat(whole)[:, :, :frames, :frames]
+            return out
+
+        functional.scaled_dot_product_attention = look
+        try:
+            return forward(hidden_states, **kwargs)
+        finally:
+            functional.scaled_dot_product_attention = fused
+
+    module.forward = watching
 
 
 def _block_diagonal(blocks: list[Tensor], filler: float) -> Tensor:

@@ -1,0 +1,82 @@
+"""Granite Speech: conformer over stacked pairs of mel frames, a Q-Former with three queries in 0.3 s, Granite decoder.
+
+A conformer layer is half a feed-forward, attention within blocks of 4 s, a convolution, half a feed-forward and a norm.
+`resid_mid` is the residual stream before the second feed-forward, `mlp_out` what that one gives before it is halved.
+"""
+
+from dataclasses import replace
+
+from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
+
+_SHARED = (
+    "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them; the last window is "
+    "filled up, so the clock may run 0.3 s past the end of the clip",
+    "the mask that its processor makes counts tokens, not frames: in a dict of inputs, clips that differ by less than "
+    "0.3 s cannot be told apart if silence was put behind the shorter one, and run together; prompts from ma.prompt can",
+    "its processor needs torchaudio; without it the network takes dicts of its own inputs",
+    "the decoder multiplies embed by embedding_multiplier before the first layer, and attn_out and mlp_out by "
+    "residual_multiplier before they are added",
+    "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
+    "behind the middle layer of the tower, what it recognises is added to the stream: resid_pre of the next layer is "
+    "more than resid_post",
+    "its audio.scores hold the position bias, which is made from q: editing q moves both",
+)
+
+GRANITE_SPEECH = Adapter(
+    family="granite_speech",
+    network_class="GraniteSpeechForConditionalGeneration",
+    checkpoints=("ibm-granite/granite-speech-3.3-2b", "ibm-granite/granite-speech-3.3-8b"),
+    decoder=DECODER,
+    encoder=Stack(
+        layers="model.encoder.layers",
+        attention="attn",
+        mid_norm="ff2",
+        mlp="ff2",
+        norm=None,
+        config="encoder_config",
+        insides="sdpa",
+        queries="to_q",
+        overwritten=True,
+        absent={"norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"},
+    ),
+    decoder_module="model.language_model",
+    unembed="lm_head",
+    projector="model.projector",
+    # One frame or up to 15 make one window, and a window makes three tokens.
+    timing=TokenTiming(
+        samples=4800,
+        tokens=3,
+        window=64_000,
+        long_clips="split",
+        steps=((1, 15, 0), (1, 1, 1)),
+        chunk=15,
+        hop=320,
+        shortest=257,
+    ),
+    features_mask="input_features_mask",
+    mask_counts="tokens",
+    frames_axis=1,
+    leaks_padding="its tower and the projector know no mask",
+    turns="text",
+    system=(
+        "Knowledge Cutoff Date: April 2024.\nToday's Date: April 9, 2025.\nYou are Granite, developed by IBM. You are a "
+        "helpful AI assistant"
+    ),
+    exceptions=(
+        *_SHARED,
+        "its checkpoints come with an adapter of low rank for audio, which transformers puts in only where peft is "
+        "installed",
+    ),
+)
+
+GRANITE_SPEECH_PLUS = replace(
+    GRANITE_SPEECH,
+    family="granite_speech_plus",
+    network_class="GraniteSpeechPlusForConditionalGeneration",
+    checkpoints=("ibm-granite/granite-speech-4.1-2b-plus",),
+    system=None,
+    exceptions=(
+        *_SHARED,
+        "the projector hears some of the tower's layers beside the last, as the checkpoint's cat_hidden_layers says",
+    ),
+)

@@ -1,0 +1,220 @@
+"""Attention modules that call PyTorch's fused attention themselves: the insides of those calls, served like any others.
+
+They are in none of transformers' tables. While a trace of ours runs, the name `F` in the file that such a module comes
+from leads to PyTorch's functions with one exception, `scaled_dot_product_attention`, which serves the call that one of
+our modules is about to make and passes on every other. Afterwards the name is what it was.
+
+Conventions: these modules attend within blocks of frames, `[clip * block, head, frame, d_head]`, the last block of a
+clip filled up. Seen from outside a clip is whole, `[clip, head, frame, d_head]` without the filling, and its pattern
+`[clip, head, query, key]` has the blocks on its diagonal. Queries are served where they are made, because the position
+bias is made from them too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mechaudio.tracing.attention import Call, Spot, serve, serve_weights
+from mechaudio.tracing.exchange import Exchange
+
+
+@dataclass(frozen=True, eq=False)
+class OwnCall:
+    """One attention module that calls fused attention itself.
+
+    Attributes:
+        module: The module.
+        queries: The module inside it that makes the queries, `[clip, frame, head * d_head]`.
+        heads: How many heads there are.
+        location: Where its insides are served.
+    """
+
+    module: nn.Module
+    queries: nn.Module
+    heads: int
+    location: str
+
+
+@dataclass
+class Pending:
+    """A forward pass of such a module that has begun and not called yet: how many clips there are, and how long."""
+
+    module: nn.Module
+    spot: Spot
+    clips: int
+    frames: int
+
+
+def calls_sdpa(module: nn.Module) -> bool:
+    """Whether the module's class calls `F.scaled_dot_product_attention`, by the names in its forward."""
+    forward = inspect.unwrap(type(module).forward)
+    return "scaled_dot_product_attention" in forward.__code__.co_names and (
+        forward.__globals__.get("F") is functional or isinstance(forward.__globals__.get("F"), _Functions)
+    )
+
+
+@contextmanager
+def serving_calls(exchange: Exchange, calls: Sequence[OwnCall]) -> Iterator[None]:
+    """Let these modules serve the insides of their calls, and leave everything as it was afterwards."""
+    with ExitStack() as stack:
+        namespaces: dict[int, _Functions] = {}
+        for call in calls:
+            names = inspect.unwrap(type(call.module).forward).__globals__
+            if id(names) not in namespaces:
+                namespaces[id(names)] = _Functions(names["F"])
+                stack.callback(names.__setitem__, "F", names["F"])
+                names["F"] = namespaces[id(names)]
+            spot = Spot(exchange, call.location)
+            for handle in namespaces[id(names)].watch(call, spot):
+                stack.callback(handle.remove)
+        yield
+
+
+class _Functions:
+    """`torch.nn.functional`, but that fused attention is served where one of our modules calls it."""
+
+    def __init__(self, functions: Any):
+        self._functions = functions
+        self._pending: Pending | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._functions, name)
+
+    def watch(self, call: OwnCall, spot: Spot) -> tuple[Any, Any]:
+        """Note when the module begins, and serve its queries when they are made."""
+
+        def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            self._pending = Pending(module, spot, hidden.shape[0], hidden.shape[1])
+
+        def serve_queries(_module: nn.Module, _args: tuple[Any, ...], made: Tensor) -> Tensor | None:
+            frames = self._pending.frames if self._pending is not None else made.shape[1]
+            whole = rearrange(made[:, :frames], "clip frame (head d) -> clip head frame d", head=call.heads)
+            query, changed = _serve_part(spot, "q", whole)
+            if not changed:
+                return None
+            flat = rearrange(query, "clip head frame d -> clip frame (head d)")
+            return torch.cat([flat, made[:, frames:]], dim=1)
+
+        return (
+            call.module.register_forward_pre_hook(begin, with_kwargs=True),
+            call.queries.register_forward_hook(serve_queries),
+        )
+
+    def scaled_dot_product_attention(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        """Fused attention, with its insides served if the call is a watched module's."""
+        pending, self._pending = self._pending, None
+        fused = self._functions.scaled_dot_product_attention
+        if pending is None:
+            return fused(query, key, value, attn_mask=attn_mask, **options)
+        blocks = (query, key, value)
+        whole = [_unblocked(part, pending.clips)[:, :, : pending.frames] for part in blocks]
+        keys, changed_keys = _serve_part(pending.spot, "k", whole[1])
+        values, changed_values = _serve_part(pending.spot, "v", whole[2])
+        served = (whole[0], keys, values)
+        scale = options.get("scale")
+        scaling = query.shape[-1] ** -0.5 if scale is None else scale
+        call = BlockCall(
+            module=pending.module,
+            mask=attn_mask,
+            windows=None,
+            dropout=options.get("dropout_p", 0.0),
+            scaling=scaling,
+            causal=False,
+            kwargs={**options, "scale": scaling},
+            function=fused,
+            clips=pending.clips,
+            blocks=blocks,
+            unchanged=tuple(
+                None if changed else part
+                for part, changed in zip(served, (False, changed_keys, changed_values), strict=True)
+            ),
+        )
+        out = serve_weights(pending.spot, call, *served)
+        return call.blocked(rearrange(out, "clip frame head d -> clip head frame d"))
+
+
+def _serve_part(
+    spot: Spot, point: str, value: Float[Tensor, "clip head frame d_head"]
+) -> tuple[Float[Tensor, "clip head frame d_head"], bool]:
+    """Serve queries, keys or values; also whether the network has to go on with what came back.
+
+    It has to where they were changed, and where gradients are to arrive at what was read.
+    """
+    asked = spot.wants(point)
+    served, changed = serve(spot, point, value)
+    return served, changed or (asked and torch.is_grad_enabled() and served.requires_grad)
+
+
+def _unblocked(part: Tensor, clips: int) -> Float[Tensor, "clip head frame d_head"]:
+    return rearrange(part, "(clip block) head frame d -> clip head (block frame) d", clip=clips)
+
+
+@dataclass(frozen=True)
+class BlockCall(Call):
+    """A call of attention within blocks, as if it were one over whole clips.
+
+    Attributes:
+        function: PyTorch's fused attention.
+        clips: How many clips there are.
+        blocks: Queries, keys and values as the network made them, `[clip * block, head, frame, d_head]`.
+        unchanged: The same as they were served, whole clips; `None` for those that came back changed.
+    """
+
+    function: Callable[..., Tensor]
+    clips: int
+    blocks: tuple[Tensor, Tensor, Tensor]
+    unchanged: tuple[Tensor | None, ...]
+
+    @property
+    def size(self) -> int:
+        """Frames of a block."""
+        return self.blocks[0].shape[2]
+
+    def blocked(self, whole: Float[Tensor, "clip head frame d"]) -> Float[Tensor, "block head frame_of_block d"]:
+        """Whole clips cut into blocks, the last one filled up with zeros."""
+        missing = -whole.shape[2] % self.size
+        filled = functional.pad(whole, (0, 0, 0, missing)) if missing else whole
+        return rearrange(filled, "clip head (block frame) d -> (clip block) head frame d", frame=self.size)
+
+    def fused(self, query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "clip frame head d_value"]:
+        """PyTorch's fused attention on the blocks: on the network's own, wherever nobody changed them."""
+        parts = [
+            own if given is unchanged else self.blocked(given)
+            for given, own, unchanged in zip((query, key, value), self.blocks, self.unchanged, strict=True)
+        ]
+        out = _unblocked(self.function(*parts, attn_mask=self.mask, **self.kwargs), self.clips)
+        return rearrange(out[:, :, : query.shape[2]], "clip head frame d -> clip frame head d")
+
+    def allowed(
+        self,
+        rows: Int[Tensor, "batch row"],
+        n_keys: int,
+        n_queries: int,  # noqa: ARG002 - a block sees itself, whatever its row
+    ) -> Bool[Tensor, "batch #head row key"]:
+        """Every frame may see the frames of its block."""
+        keys = torch.arange(n_keys, device=rows.device)
+        return (rows[..., None] // self.size == keys // self.size)[:, None]
+
+    def bias(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Float[Tensor, "batch head row key"] | None:
+        """What is added to the scores of these query rows: the positions' part, 0 outside the row's block."""
+        if self.mask is None:
+            return None
+        bias = self.mask.unflatten(0, (self.clips, -1))
+        clip = torch.arange(self.clips, device=rows.device)[:, None]
+        inside = rearrange(bias[clip, rows // self.size, :, rows % self.size], "clip row head key -> clip head row key")
+        keys = (rows // self.size * self.size)[..., None] + torch.arange(self.size, device=rows.device)
+        whole = inside.new_zeros(*inside.shape[:3], bias.shape[1] * self.size)
+        return whole.scatter(3, keys[:, None].expand_as(inside), inside)[..., :n_keys]
