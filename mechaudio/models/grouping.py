@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Num
 from torch import Tensor
 
-from mechaudio.models.adapter import Adapter
+from mechaudio.models.adapter import Adapter, TokenTiming
 from mechaudio.models.batch import PromptBatch
 
 
@@ -114,19 +115,16 @@ def _frames_of(adapter: Adapter, inputs: Mapping[str, Any]) -> list[int]:
     counts = [int(count) for count in inputs[adapter.features_mask].sum(-1).tolist()]
     if adapter.mask_counts == "frames":
         return counts
-    return [_frames_behind(adapter, window, tokens) for window, tokens in zip(features, counts, strict=True)]
+    along = features.movedim(adapter.frames_axis, 1).flatten(2)
+    return [_frames_behind(adapter.timing, window, tokens) for window, tokens in zip(along, counts, strict=True)]
 
 
-def _frames_behind(adapter: Adapter, features: Tensor, tokens: int) -> int:
+def _frames_behind(timing: TokenTiming, features: Num[Tensor, "frame band"], tokens: int) -> int:
     """Frames of one window that so many tokens were made from: of as many as there may be, all but zeros at the end.
 
     Frames of zeros are filling. Silence is not: its energy has a logarithm.
     """
-    timing, axis = adapter.timing, adapter.frames_axis
-    most = max(
-        (frames for frames in range(features.shape[axis] + 1) if timing.tokens_of_frames(frames) == tokens),
-        default=features.shape[axis],
-    )
-    sounding = features.movedim(axis, 0).flatten(1).ne(0).any(-1).nonzero()
+    possible = [frames for frames in range(len(features) + 1) if timing.tokens_of_frames(frames) == tokens]
+    sounding = features.ne(0).any(-1).nonzero()
     last = int(sounding[-1]) + 1 if len(sounding) else 0
-    return min(last, most) if timing.tokens_of_frames(min(last, most)) == tokens else most
+    return min(max(last, possible[0]), possible[-1]) if possible else len(features)

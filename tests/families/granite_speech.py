@@ -26,7 +26,7 @@ ENCODER = {
     "output_dim": 10,
     "context_size": 64,
     "max_pos_emb": 80,
-    "initializer_range": SPREAD,
+    "initializer_range": 2 * SPREAD,
 }
 
 
@@ -45,7 +45,7 @@ def _parts(layers, heard):
         "intermediate_size": 2 * ENCODER_WIDTH,
         "encoder_hidden_size": heard * ENCODER_WIDTH,
         "cross_attention_frequency": 1,
-        "initializer_range": SPREAD,
+        "initializer_range": 3 * SPREAD,
     }
     return {
         "text_config": {"model_type": "granite", **text},

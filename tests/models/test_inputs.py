@@ -38,6 +38,8 @@ FOURTH_TOKEN = {
     "qwen3_asr": (3 / 13, 4 / 13),
     "fun_asr_nano": (0.18, 0.24),
     "gemma3n": (0.48, 0.64),
+    "granite_speech": (0.3, 0.4),
+    "granite_speech_plus": (0.3, 0.4),
 }
 
 

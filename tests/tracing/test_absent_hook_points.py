@@ -12,6 +12,8 @@ from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import NoSuchHookPoint
 from tests.families import FAMILIES, model_inputs, network
 
+pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
+
 #: Families that lack a part in one of their stacks, in all layers or in some.
 LACKING = [
     adapter.family
