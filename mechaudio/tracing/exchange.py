@@ -15,7 +15,7 @@ from typing import Any
 from greenlet import getcurrent
 from jaxtyping import Float, Int
 from nnsight.intervention.interleaver import EarlyStopException, Interleaver, Mediator
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
 
 from mechaudio.tracing.sites import ROOT, Site
 
@@ -117,7 +117,11 @@ class Exchange(Interleaver):
     def read(self, site: Site) -> Tensor:
         """From inside a trace block: wait for the hook point and give its tensor."""
         self._inside(site)
-        return site.take(Mediator.value(site.location))
+        served = Mediator.value(site.location)
+        value = site.take(served)
+        if isinstance(served, Tensor) and value is not served and is_grad_enabled() and value.requires_grad:
+            Mediator.swap(site.location, site.put(served, value))  # gradients come to a view only if it is passed on
+        return value
 
     def write(self, site: Site, value: Tensor) -> None:
         """From inside a trace block: wait for the hook point and put `value` in its place."""

@@ -118,5 +118,6 @@ def _processor(where: str, hub: dict[str, Any]) -> Any:
         raise ImportError(
             f"the processor of {where!r} needs a package that is not installed: {error}. `pip install "
             f"'mechaudio[omni]'` brings what "
-            "Qwen2.5-Omni's needs, `pip install 'mechaudio[voxtral]'` what Voxtral's does"
+            "Qwen2.5-Omni's needs, `pip install 'mechaudio[voxtral]'` what Voxtral's does, `pip install torchaudio` "
+            "what Granite Speech's and Fun-ASR's do. Without it, AudioLM(network) takes dicts of the network's inputs"
         ) from error

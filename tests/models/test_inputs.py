@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mechaudio.audio.clip import AudioClip
+from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.prompt import prompt
 from mechaudio.models.registry import ADAPTERS
@@ -98,6 +99,16 @@ def test_the_inputs_of_a_prompt_read_back_have_the_same_audio(family):
     assert again.spans["audio"] == made.spans["audio"]
     assert again.clock[0].n_tokens == made.clock[0].n_tokens
     assert as_batch(model, made) is made
+
+
+def test_granite_clips_that_make_equally_many_tokens_are_told_apart_by_their_frames():
+    """Its mask counts tokens, nine of which are made from 31 to 45 frames; what fills up a clip is zeros."""
+    model = Opened(network("granite_speech"), None)
+    batch = as_batch(model, model_inputs("granite_speech", seconds=(0.8, 0.9, 0.9), words=(5, 5, 5)))
+    assert batch.inputs["input_features_mask"].sum(-1).tolist() == [9, 9, 9]
+    assert padding_groups(model.adapter, batch) == [[0], [1, 2]]
+    parts = [part_of(model.adapter, batch, rows).inputs["input_features"].shape for rows in ([0], [1, 2])]
+    assert parts == [(1, 40, 160), (2, 45, 160)]
 
 
 def test_text_alone_is_a_batch_without_audio(model, family):

@@ -50,6 +50,8 @@ SHORTEST = {
     "nemotron_h_omni": 320,
     "gemma4": 161,
     "gemma3n": 513,
+    "granite_speech": 257,
+    "granite_speech_plus": 257,
 }
 FILLED_UP = {"qwen3_asr": 8000}
 #: Samples that a clip is cut to, where the window of the processor does not shrink.

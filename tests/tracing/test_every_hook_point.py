@@ -298,6 +298,7 @@ def test_gradients_arrive_at_residuals_patterns_chosen_rows_and_embeddings(opene
         resid = model.blocks[first].resid_post
         if put_back:
             model.blocks[first].resid_post = resid
+        q = model.blocks[second].attn.q
         pattern = model.blocks[second].attn.pattern
         z = model.blocks[second].attn.z
         rows = model.blocks[third].attn.at("last").pattern
@@ -306,9 +307,10 @@ def test_gradients_arrive_at_residuals_patterns_chosen_rows_and_embeddings(opene
             of_rows = rows.grad.save()
             of_z = z.grad.save()
             of_pattern = pattern.grad.save()
+            of_q = q.grad.save()
             of_resid = resid.grad.save()
             of_embed = embed.grad.save()
-    for gradient in (of_rows, of_z, of_pattern, of_resid, of_embed):
+    for gradient in (of_rows, of_z, of_pattern, of_q, of_resid, of_embed):
         assert gradient.isfinite().all()
         assert gradient.abs().max() > 0
     model.network.zero_grad()

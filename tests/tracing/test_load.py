@@ -6,6 +6,9 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from transformers.models.granite_speech import feature_extraction_granite_speech
+from transformers.utils import import_utils
+from transformers.utils.import_utils import requires_backends
 
 import mechaudio as ma
 from tests.families import FAMILIES, model_inputs, network, processor
@@ -37,6 +40,15 @@ def test_a_folder_without_a_processor_says_what_that_means(tmp_path):
     network("qwen2_audio").save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="holds no processor .* takes dicts of its own inputs"):
         assert ma.load(tmp_path).processor is None
+
+
+def test_a_granite_processor_without_torchaudio_says_what_is_missing(tmp_path, monkeypatch):
+    network("granite_speech").save_pretrained(tmp_path)
+    processor("granite_speech").save_pretrained(tmp_path)
+    monkeypatch.setattr(feature_extraction_granite_speech, "requires_backends", requires_backends)  # no stand-in
+    monkeypatch.setitem(import_utils.BACKENDS_MAPPING, "torchaudio", (lambda: False, "{0} requires torchaudio"))
+    with pytest.raises(ImportError, match=r"torchaudio.*pip install torchaudio.*AudioLM\(network\) takes dicts"):
+        ma.load(tmp_path)
 
 
 def test_dtype_and_device_are_passed_on(tmp_path):

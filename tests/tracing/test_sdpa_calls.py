@@ -190,6 +190,8 @@ def test_another_network_of_the_class_is_left_alone_inside_a_trace(model, inputs
 
 def test_a_class_that_no_longer_calls_fused_attention_is_refused(monkeypatch):
     net = network("granite_speech")
-    monkeypatch.setattr(type(attention(AudioLM(net, prove=False))), "forward", lambda self, hidden_states: hidden_states)
+    monkeypatch.setattr(
+        type(attention(AudioLM(net, prove=False))), "forward", lambda self, hidden_states: hidden_states
+    )
     with pytest.raises(HookPointError, match=r"expects GraniteSpeechConformerAttention\.forward to call F\.scaled_dot"):
         AudioLM(net, prove=False)

@@ -55,11 +55,6 @@ def test_an_edit_reaches_every_chunk(model, inputs):
     assert ((out.cache["projector_out"] - clean).abs().amax(-1) > 1e-4).all()
 
 
-def test_some_positions_of_a_hook_point_in_chunks_are_refused(model, inputs):
-    with pytest.raises(ValueError, match=r"audio_blocks\.1\.resid_post is heard chunk after chunk: record it whole"):
-        run(model, inputs, record=[HookPoint("audio.resid_post", layers=[1], positions=[0])])
-
-
 def test_no_noise_is_added_unless_asked_for(model, inputs):
     first, second = (run(model, inputs).logits for _ in range(2))
     assert torch.equal(first, second)

@@ -9,10 +9,11 @@ from dataclasses import replace
 from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
 
 _SHARED = (
-    "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them; the last window is "
-    "filled up, so the clock may run 0.3 s past the end of the clip",
+    "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them; the last window "
+    "is filled up, so the clock may run 0.3 s past the end of the clip",
     "the mask that its processor makes counts tokens, not frames: in a dict of inputs, clips that differ by less than "
-    "0.3 s cannot be told apart if silence was put behind the shorter one, and run together; prompts from ma.prompt can",
+    "0.3 s cannot be told apart if silence was put behind the shorter one, and run together; prompts that ma.prompt "
+    "made can",
     "its processor needs torchaudio; without it the network takes dicts of its own inputs",
     "the decoder multiplies embed by embedding_multiplier before the first layer, and attn_out and mlp_out by "
     "residual_multiplier before they are added",
@@ -37,7 +38,9 @@ GRANITE_SPEECH = Adapter(
         insides="sdpa",
         queries="to_q",
         overwritten=True,
-        absent={"norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"},
+        absent={
+            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
+        },
     ),
     decoder_module="model.language_model",
     unembed="lm_head",
@@ -59,8 +62,8 @@ GRANITE_SPEECH = Adapter(
     leaks_padding="its tower and the projector know no mask",
     turns="text",
     system=(
-        "Knowledge Cutoff Date: April 2024.\nToday's Date: April 9, 2025.\nYou are Granite, developed by IBM. You are a "
-        "helpful AI assistant"
+        "Knowledge Cutoff Date: April 2024.\nToday's Date: April 9, 2025.\nYou are Granite, developed by IBM. You are "
+        "a helpful AI assistant"
     ),
     exceptions=(
         *_SHARED,
