@@ -123,6 +123,7 @@ def _family(name, network_class, config):
         clip_features=_features,
         pad="<|end_of_text|>",
         end="<|end_of_text|>",
+        clips=(3.2, 3.2),
     )
 
 
