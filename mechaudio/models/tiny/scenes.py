@@ -101,7 +101,7 @@ def make_bank(size: int, seed: int, workers: int = 1) -> Bank:
 
 
 @functools.cache
-def on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+def on_device(values: tuple[int | float, ...], device: torch.device) -> Tensor:
     """A constant, sent to the device once: sending it at each step would make the device wait."""
     return torch.tensor(values, device=device)
 
