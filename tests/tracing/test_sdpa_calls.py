@@ -101,15 +101,6 @@ def test_a_changed_pattern_makes_the_outputs_of_a_plain_hook(model, inputs):
     torch.testing.assert_close(edited(model, inputs, "audio.z", lambda _: z), plain, atol=1e-4, rtol=1e-4)
 
 
-def test_chosen_rows_are_rows_of_the_whole(model, inputs):
-    whole = run(model, inputs, record=["audio.pattern", "audio.scores"]).cache
-    rows = [3, 30]
-    points = [HookPoint("audio.pattern", queries=rows), HookPoint("audio.scores", queries=rows, layers=[0])]
-    chosen = run(model, inputs, record=points).cache
-    torch.testing.assert_close(chosen["audio.pattern", 1], whole["audio.pattern", 1][:, :, rows])
-    torch.testing.assert_close(chosen["audio.scores", 0], whole["audio.scores", 0][:, :, rows])
-
-
 def test_gradients_arrive_at_everything_inside(model, inputs):
     with trace(model, inputs):
         attn = model.audio_blocks[0].attn
