@@ -207,6 +207,8 @@ def test_rows_of_a_batch_are_what_they_are_alone(model):
 def test_the_inputs_are_the_ones_the_processor_itself_makes():
     for family in TEMPLATED:
         model = opened(family)
+        if model.adapter.turns != "parts":
+            continue  # written below as parts
         batch = prompt(model, [asked()])
         text = model.processor.apply_chat_template(
             [
