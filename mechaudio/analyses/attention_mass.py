@@ -10,14 +10,16 @@ fp32).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import roles_of
+from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
@@ -55,16 +57,17 @@ class AttentionMass(Result):
         return np.stack(flows)
 
 
-def attention_mass(model: AudioLM, batch: PromptBatch) -> AttentionMass:
+def attention_mass(model: AudioLM, batch: PromptBatch | Mapping[str, Any]) -> AttentionMass:
     """Measure, for every query of every prompt, the share of attention on each role of token.
 
     Args:
         model: The opened model.
-        batch: Prompts.
+        batch: Prompts, or a dict of the network's own inputs.
 
     Returns:
         The shares of all queries, layers and heads.
     """
+    batch = as_batch(model, batch)
     roles = roles_of(batch)
     out = run(model, batch, record=[HookPoint("mass", keys=roles)], logits="last")
     mass = rearrange(

@@ -11,13 +11,15 @@ start of the clip; entropy in nats.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from mechaudio.audio.events import Event
+from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
@@ -58,8 +60,8 @@ class AudioAttention(Result):
         n_tokens: Audio tokens of each question.
         edges: Seconds at which audio tokens begin and end; NaN past the last.
         duration: Seconds of sound in the clip. Tokens past it hear padding.
-        entropy: Of the distribution within the audio, in nats.
-        peak: Middle of the most attended audio token, in seconds.
+        entropy: Of the distribution over the tokens that hear the clip, not the padding behind it, in nats.
+        peak: Middle of the most attended one of these tokens, in seconds.
         events: Labelled events of each clip.
         ids: Ids of the questions.
         texts: Their texts.
@@ -104,21 +106,25 @@ class AudioAttention(Result):
         return self.over_time[question, :, :, :n] @ shares
 
     def inside_events(self) -> EventFocus:
-        """How much of the audio attention falls inside each labelled event, against what chance gives."""
+        """How much of the audio attention falls inside each labelled event, against what chance gives.
+
+        Both count the sound alone: tokens that hear padding behind the clip are left out, and a token that an event
+        enters or leaves is divided in proportion.
+        """
         question, label, inside, chance = [], [], [], []
         for index, events in enumerate(self.events):
             n = int(self.n_tokens[index])
             edges = self.edges[index, : n + 1]
-            middles = (edges[1:] + edges[:-1]) / 2
-            heard = middles < self.duration[index]
+            tokens = self.over_time[index, :, :, :n]
+            heard = _overlap(edges, 0.0, self.duration[index])
+            audio = tokens @ (heard / np.diff(edges))
             for event in events:
-                within = (middles >= event.onset) & (middles < event.offset)
-                audio = self.over_time[index, :, :, :n].sum(-1)
-                part = self.over_time[index][:, :, :n][:, :, within].sum(-1)
+                within = _overlap(edges, event.onset, min(event.offset, self.duration[index]))
+                part = tokens @ (within / np.diff(edges))
                 question.append(index)
                 label.append(event.label)
                 inside.append(np.divide(part, audio, out=np.full_like(part, np.nan), where=audio > 0))
-                chance.append((within & heard).sum() / max(heard.sum(), 1))
+                chance.append(within.sum() / heard.sum() if heard.sum() > 0 else np.nan)
         layers_heads = self.entropy.shape[1:]
         return EventFocus(
             question=np.array(question, dtype=np.int64),
@@ -128,12 +134,12 @@ class AudioAttention(Result):
         )
 
 
-def audio_attention(model: AudioLM, batch: PromptBatch, queries: str = "last") -> AudioAttention:
+def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], queries: str = "last") -> AudioAttention:
     """Measure where the attention of some query rows goes.
 
     Args:
         model: The opened model.
-        batch: Prompts with audio.
+        batch: Prompts with audio, or a dict of the network's own inputs.
         queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a
             span are averaged.
 
@@ -146,6 +152,10 @@ def audio_attention(model: AudioLM, batch: PromptBatch, queries: str = "last") -
     """
     if queries == "all":
         raise ValueError("every query at once is a job of its own: ma.analyses.attention_mass(model, batch)")
+    batch = as_batch(model, batch)
+    crowded = [row for row, clock in enumerate(batch.clock) if batch.spans["audio"][row] and clock is None]
+    if crowded:
+        raise ValueError(f"rows {crowded} of this batch hold several clips each: measure one clip per row")
     silent = [row for row, positions in enumerate(batch.spans["audio"]) if not positions]
     if silent:
         raise ValueError(
@@ -157,6 +167,11 @@ def audio_attention(model: AudioLM, batch: PromptBatch, queries: str = "last") -
     pattern = out.cache.stack("pattern", missing=math.nan).float().cpu().numpy()  # [layer, question, head, row, key]
     attention = np.einsum("lqhrk,qr->qlhk", pattern.astype(np.float64), weights)
     return _summarise(model, batch, attention, queries)
+
+
+def _overlap(edges: Float[np.ndarray, " edge"], onset: float, offset: float) -> Float[np.ndarray, " token"]:
+    """Seconds that each token shares with an interval."""
+    return np.clip(np.minimum(edges[1:], offset) - np.maximum(edges[:-1], onset), 0.0, None)
 
 
 def _query_rows(batch: PromptBatch, span: str) -> tuple[tuple[tuple[int, ...], ...], Float[np.ndarray, "question row"]]:
@@ -186,16 +201,24 @@ def _summarise(
     for row, positions in enumerate(batch.spans["audio"]):
         over_time[row, :, :, : len(positions)] = attention[row][:, :, list(positions)]
         edges[row, : len(positions) + 1] = batch.clock[row].edges_seconds
-    within = over_time / over_time.sum(-1, keepdims=True)
-    entropy = -np.sum(within * np.log(np.where(within > 0, within, 1.0)), axis=-1)
-    top = over_time.argmax(-1)
-    deaf = np.isnan(entropy)  # layers without attention
-    middles = (edges[:, 1:] + edges[:, :-1]) / 2
-    peak = np.where(deaf, np.nan, np.take_along_axis(middles[:, None, None], top[..., None], axis=-1)[..., 0])
     questions = batch.questions
+    duration = np.array(
+        [question.clip().duration - cut for question, cut in zip(questions, batch.cut, strict=True)]
+        if questions
+        else np.nanmax(edges, axis=1)
+    )
+    middles = (edges[:, 1:] + edges[:, :-1]) / 2
+    sounding = (middles < duration[:, None])[:, None, None]
+    heard = np.where(sounding | ~sounding.any(-1, keepdims=True), over_time, 0.0)
+    total = heard.sum(-1, keepdims=True)
+    within = np.divide(heard, total, out=np.full_like(heard, np.nan), where=total > 0)
+    entropy = -np.sum(within * np.log(np.where(within > 0, within, 1.0)), axis=-1)
+    top = heard.argmax(-1)
+    deaf = np.isnan(entropy)  # layers without attention
+    peak = np.where(deaf, np.nan, np.take_along_axis(middles[:, None, None], top[..., None], axis=-1)[..., 0])
     return AudioAttention(
         mass=mass, roles=roles, over_time=over_time, n_tokens=n_tokens, edges=edges,
-        duration=np.array([question.clip().duration for question in questions] or np.nanmax(edges, axis=1)),
+        duration=duration,
         entropy=entropy, peak=peak,
         events=tuple(tuple(question.events) for question in questions) or tuple(() for _ in n_tokens),
         ids=tuple(question.id for question in questions) or tuple(str(row) for row in range(len(n_tokens))),

@@ -80,6 +80,16 @@ def encode(
             f"{type(tokenizer).__name__} does not say which characters its tokens hold: spans need a fast tokenizer "
             "(transformers' PreTrainedTokenizerFast) or Mistral's own"
         )
+    unknown = [
+        letter
+        for letter, choice_id in zip(letters, encoded.choice_ids, strict=True)
+        if choice_id == tokenizer.unk_token_id and choice_id is not None
+    ]
+    if unknown:
+        raise ValueError(
+            f"the tokenizer has no token for the letters {', '.join(unknown)} of the choices: the model cannot answer "
+            f"with them. Ask with {len(letters) - len(unknown)} choices at most"
+        )
     seen: dict[int, str] = {}
     for letter, choice_id in zip(letters, encoded.choice_ids, strict=True):
         if choice_id in seen:

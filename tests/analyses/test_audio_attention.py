@@ -64,6 +64,12 @@ def test_shares_are_sums_over_the_whole_pattern_and_make_one(opened, family):
         heard = [row[position].item() for position in batch.spans["audio"][question]]
         assert found.over_time[question, layer, head, : len(heard)] == pytest.approx(heard, abs=1e-5)
         assert found.over_time[question, layer, head, len(heard) :].sum() == 0
+        middles = [sum(batch.clock[question].seconds(token)) / 2 for token in range(len(heard))]
+        ends = found.duration[question]
+        heard = [w if middle < ends else 0.0 for w, middle in zip(heard, middles, strict=True)]
+        if sum(heard) == 0:  # a sliding window, or padding alone
+            assert math.isnan(found.entropy[question, layer, head])
+            continue
         shares = [weight / sum(heard) for weight in heard]
         entropy = -sum(share * math.log(share) for share in shares if share > 0)
         assert found.entropy[question, layer, head] == pytest.approx(entropy, abs=1e-4)
@@ -159,3 +165,24 @@ def test_unknown_and_empty_query_spans_and_every_query_are_refused(opened):
         ma.analyses.audio_attention(model, batch, queries="all")
     with pytest.raises(KeyError, match="no role 'keyword'"):
         ma.analyses.audio_attention(model, batch).share("keyword")
+
+
+@pytest.mark.parametrize("family", ["qwen2_audio", "voxtral"])
+def test_evenly_spread_attention_is_at_chance_whether_or_not_padding_becomes_tokens(opened, family):
+    model, batch = opened(family)
+    found = ma.analyses.audio_attention(model, batch)
+    real = np.arange(found.over_time.shape[-1]) < found.n_tokens[:, None]
+    even = replace(found, over_time=np.broadcast_to(0.01 * real[:, None, None], found.over_time.shape).copy())
+    focus = even.inside_events()
+    np.testing.assert_allclose(focus.inside[:, 0, 0], focus.chance, atol=1e-6)
+    np.testing.assert_allclose(focus.chance, [1.0 / 3.0, 0.5 / 3.0], atol=1e-6)
+
+
+def test_a_plain_dict_of_inputs_is_measured_too(opened):
+    model, batch = opened("qwen2_audio")
+    found = ma.analyses.audio_attention(model, batch.inputs)
+    assert found.roles == ("audio", "text")
+    np.testing.assert_allclose(
+        found.share("audio"), ma.analyses.audio_attention(model, batch).share("audio"), atol=1e-6
+    )
+    assert ma.analyses.attention_mass(model, batch.inputs).roles == ("audio", "text")
