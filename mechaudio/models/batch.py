@@ -38,7 +38,11 @@ class PromptBatch:
         condition: What the model is given, `None` for a dict of inputs.
         choice_ids: Per row, the token id of each choice's letter as the tokenizer writes it behind this very prompt.
         family: Family of the model that the batch was made for.
+        made_for: That model: its checkpoint, or its class.
+        vocabulary: Number of token ids of that model.
         cut: Per row, seconds at the end of the clip that the model does not hear.
+        durations: Per row, seconds of sound that the model was given, without what was cut off or filled up; `None`
+            where that is not known: in a row without audio, and in a dict of inputs.
         audio_token: Id of the placeholder for an audio token.
         tokenizer: Makes readable labels, `None` if there is none.
     """
@@ -50,7 +54,10 @@ class PromptBatch:
     condition: str | None
     choice_ids: tuple[tuple[int, ...], ...]
     family: str
+    made_for: str
+    vocabulary: int
     cut: tuple[float, ...]
+    durations: tuple[float | None, ...]
     audio_token: int
     tokenizer: Any = field(default=None, repr=False)
 

@@ -93,6 +93,7 @@ def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatc
         questions=tuple(batch.questions[row] for row in rows) if batch.questions else (),
         choice_ids=tuple(batch.choice_ids[row] for row in rows) if batch.choice_ids else (),
         cut=tuple(batch.cut[row] for row in rows),
+        durations=tuple(batch.durations[row] for row in rows),
     )
 
 

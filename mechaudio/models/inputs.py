@@ -56,16 +56,13 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
 
     Raises:
         TypeError: It is neither.
-        ValueError: It was made for another family; or the inputs lack ids, are padded on the right, hold placeholders
-            without features or the reverse, or not one placeholder per audio token.
+        ValueError: It was made for another family, or for a network of this family with other token ids; or the inputs
+            lack ids, are padded on the right, hold placeholders without features or the reverse, or not one placeholder
+            per audio token.
     """
     adapter: Adapter = model.adapter
     if isinstance(batch, PromptBatch):
-        if batch.family != adapter.family:
-            raise ValueError(
-                f"this batch was made for {batch.family!r}, the model is a {adapter.family!r}: token ids and features "
-                "of one mean nothing to the other. Make a batch for it: ma.prompt(model, questions)"
-            )
+        _refuse_foreign(model, batch)
         return batch
     if not isinstance(batch, Mapping):
         raise TypeError(
@@ -92,10 +89,53 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
         condition=None,
         choice_ids=(),
         family=adapter.family,
+        made_for=name_of(model),
+        vocabulary=vocabulary_of(model.network, adapter),
         cut=tuple(0.0 for _ in rows),
+        durations=tuple(None for _ in rows),
         audio_token=placeholder,
         tokenizer=getattr(model.processor, "tokenizer", None),
     )
+
+
+def name_of(model: Any) -> str:
+    """What messages call a model: its checkpoint, or its class where it has none."""
+    return getattr(model, "checkpoint", None) or type(model.network).__name__
+
+
+def vocabulary_of(network: nn.Module, adapter: Adapter) -> int:
+    """Number of token ids that a network knows."""
+    return adapter.decoder.own_config(network.config).vocab_size
+
+
+def _refuse_foreign(model: Any, batch: PromptBatch) -> None:
+    """A batch is for every model that reads the same token ids: the same network opened twice, or its fine-tuned kin.
+
+    Raises:
+        ValueError: Another family, placeholder, number of token ids or vocabulary.
+    """
+    adapter: Adapter = model.adapter
+    advice = "Make a batch for it: ma.prompt(model, questions)"
+    if batch.family != adapter.family:
+        raise ValueError(
+            f"this batch was made for {batch.family!r}, the model is a {adapter.family!r}: token ids and features of "
+            f"one mean nothing to the other. {advice}"
+        )
+    placeholder, vocabulary = audio_token_id(model.network.config, adapter), vocabulary_of(model.network, adapter)
+    if (batch.audio_token, batch.vocabulary) != (placeholder, vocabulary):
+        raise ValueError(
+            f"this batch was made for {batch.made_for!r} ({batch.vocabulary} token ids, audio placeholder "
+            f"{batch.audio_token}), the model is {name_of(model)!r} ({vocabulary} token ids, audio placeholder "
+            f"{placeholder}): token ids of one mean nothing to the other. {advice}"
+        )
+    own = getattr(model.processor, "tokenizer", None)
+    if own is None or batch.tokenizer is None or own is batch.tokenizer:
+        return
+    if own.get_vocab() != batch.tokenizer.get_vocab():
+        raise ValueError(
+            f"this batch was made for {batch.made_for!r} with another vocabulary than the processor of "
+            f"{name_of(model)!r} has: token ids of one mean nothing to the other. {advice}"
+        )
 
 
 def _where(mask: Bool[Tensor, " position"]) -> tuple[int, ...]:

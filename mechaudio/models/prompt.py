@@ -20,7 +20,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, encode
 from mechaudio.models.clips import samples_of, token_clock, too_short
 from mechaudio.models.hearing import audio_token_id
-from mechaudio.models.inputs import as_batch, place
+from mechaudio.models.inputs import as_batch, name_of, place, vocabulary_of
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role, text_block
 from mechaudio.question import AudioQuestion
 
@@ -35,6 +35,7 @@ class _Row:
     block: TextBlock
     encoded: EncodedPrompt
     cut: float
+    duration: float | None
 
 
 def prompt(
@@ -110,7 +111,7 @@ def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptF
         )
     block = text_block(question, question.caption if "caption" in condition else None, layout)
     if condition == "caption":
-        return _Row(block, encode(model.processor, adapter, block.text, None, question.letters), 0.0)
+        return _Row(block, encode(model.processor, adapter, block.text, None, question.letters), 0.0, None)
     samples, cut = samples_of(question, model.processor, adapter, allow_cut=allow_cut)
     encoded = encode(model.processor, adapter, block.text, samples, question.letters)
     n_tokens = _heard(model, encoded)
@@ -118,7 +119,7 @@ def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptF
         raise too_short(question, len(samples), adapter)
     if condition == "silence":
         encoded = _silent(model, question, block, samples, n_tokens)
-    return _Row(block, encoded, cut)
+    return _Row(block, encoded, cut, len(samples) / adapter.sampling_rate)
 
 
 def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
@@ -185,7 +186,10 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
         condition=condition,
         choice_ids=tuple(row.encoded.choice_ids for row in rows),
         family=adapter.family,
+        made_for=name_of(model),
+        vocabulary=vocabulary_of(network, adapter),
         cut=tuple(row.cut for row in rows),
+        durations=tuple(row.duration for row in rows),
         audio_token=audio_token,
         tokenizer=model.processor.tokenizer,
     )

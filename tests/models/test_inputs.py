@@ -7,6 +7,7 @@ from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.prompt import prompt
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.question import AudioQuestion
+from mechaudio.tracing.load import load
 from tests.families import (
     ASKED,
     FAMILIES,
@@ -153,6 +154,45 @@ def test_a_batch_made_for_another_model_names_both():
     batch = prompt(opened("qwen2_audio"), [question()])
     with pytest.raises(ValueError, match="this batch was made for 'qwen2_audio', the model is a 'voxtral'"):
         as_batch(Opened(network("voxtral"), None), batch)
+
+
+def test_a_batch_made_for_a_network_of_the_family_with_other_token_ids_names_both():
+    tiny = load("tiny")
+    other = opened(tiny.adapter.family)
+    ours, theirs = (model.network.get_input_embeddings().num_embeddings for model in (tiny, other))
+    batch = as_batch(tiny, {"input_ids": torch.tensor([[50, 51, 52]])})
+    name, placeholder = tiny.adapter.network_class, audio_token_id(tiny.adapter.family)
+    message = (
+        rf"made for 'tiny' \({ours} token ids, audio placeholder {batch.audio_token}\), the model is '{name}' "
+        rf"\({theirs} token ids, audio placeholder {placeholder}\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        as_batch(other, batch)
+    with pytest.raises(ValueError, match="the model is 'tiny'"):
+        as_batch(tiny, as_batch(other, model_inputs(tiny.adapter.family)))
+
+
+def test_as_many_token_ids_in_another_order_are_another_vocabulary():
+    batch = prompt(opened("qwen2_audio"), [question()])
+    other = opened("qwen2_audio")
+    swapped = dict(other.processor.tokenizer.get_vocab())
+    first, second = sorted(swapped, key=swapped.get)[-2:]
+    swapped[first], swapped[second] = swapped[second], swapped[first]
+    other.processor.tokenizer.get_vocab = lambda: swapped
+    with pytest.raises(ValueError, match="made for 'Qwen2AudioForConditionalGeneration' with another vocabulary than"):
+        as_batch(other, batch)
+
+
+@pytest.mark.parametrize("family", ASKED)
+def test_a_batch_serves_the_same_network_opened_again_and_others_with_its_vocabulary(family):
+    model = opened(family)
+    batch = prompt(model, [question()])
+    for other in (Opened(model.network, model.processor), Opened(model.network, None), opened(family)):
+        assert as_batch(other, batch) is batch
+
+
+def test_how_much_sound_a_dict_holds_is_not_known(model, family):
+    assert as_batch(model, model_inputs(family)).durations == (None, None)
 
 
 def test_something_else_than_a_batch_is_refused(model):

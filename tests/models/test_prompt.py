@@ -392,6 +392,17 @@ def test_a_cut_clip_is_its_beginning():
     whole = prompt(model, [asked(audio=AudioClip(noise(6.0)[:64_000], 16_000))])
     assert all(torch.equal(cut.inputs[name], whole.inputs[name]) for name in whole.inputs)
     assert cut.cut == (2.0,)
+    assert cut.durations == (4.0,)
+
+
+def test_a_batch_says_how_much_sound_each_row_was_given_without_padding():
+    model = opened("voxtral")
+    questions = [asked(audio=clip(1.5)), asked(audio=clip(0.75), caption="a dog barks")]
+    batch = prompt(model, questions)
+    assert batch.durations == (1.5, 0.75)
+    assert batch.clock[1].edges_seconds[-1] > 0.8, "the padding becomes tokens"
+    assert part_of(model.adapter, batch, [1]).durations == (0.75,)
+    assert prompt(model, questions[1:], condition="caption").durations == (None,)
 
 
 @pytest.mark.parametrize("family", [family for family in TEMPLATED if family not in FILLED_UP])
