@@ -7,10 +7,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.sounds import CLASSES
 from mechaudio.data.soundscapes import questions
+from mechaudio.models.prompt import prompt
 from mechaudio.models.tiny import WEIGHTS, architecture, evaluate, language, rows, scenes, train
 from mechaudio.models.tiny.language import PAD, TURN_END, VOCABULARY
 from mechaudio.models.tiny.questions import best_letter, draw_choices
+from mechaudio.question import AudioQuestion
+from mechaudio.tracing.load import load
 
 N = 36
 EXPECTED_LOGITS = [
@@ -232,3 +237,11 @@ def test_wilson_intervals_are_those_of_the_textbook(hits, n, low, high):
 def test_a_share_of_nothing_has_no_interval():
     with pytest.raises(ValueError, match="need 0 <= hits <= n and n >= 1, got hits=0, n=0"):
         evaluate.wilson(0, 0)
+
+
+def test_choices_whose_letter_it_has_no_token_for_are_refused():
+    model = load("tiny", prove=False)
+    seven = tuple(CLASSES[:7])
+    clip = AudioClip(np.full(16_000, 0.01, dtype=np.float32), 16_000)
+    with pytest.raises(ValueError, match=r"no token for the letters G of the choices.* Ask with 6 choices at most"):
+        prompt(model, [AudioQuestion(audio=clip, text="Which sound event has the earliest onset?", choices=seven)])
