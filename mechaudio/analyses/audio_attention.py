@@ -59,7 +59,8 @@ class AudioAttention(Result):
         over_time: Attention on each audio token; 0 past a question's last one.
         n_tokens: Audio tokens of each question.
         edges: Seconds at which audio tokens begin and end; NaN past the last.
-        duration: Seconds of sound in the clip. Tokens past it hear padding.
+        duration: Seconds of sound that the model was given; for a dict of inputs, the end of its audio tokens. Tokens
+            past it hear padding.
         entropy: Of the distribution over the tokens that hear the clip, not the padding behind it, in nats.
         peak: Middle of the most attended one of these tokens, in seconds.
         events: Labelled events of each clip.
@@ -203,9 +204,10 @@ def _summarise(
         edges[row, : len(positions) + 1] = batch.clock[row].edges_seconds
     questions = batch.questions
     duration = np.array(
-        [question.clip().duration - cut for question, cut in zip(questions, batch.cut, strict=True)]
-        if questions
-        else np.nanmax(edges, axis=1)
+        [
+            clock.edges_seconds[-1] if given is None else given
+            for given, clock in zip(batch.durations, batch.clock, strict=True)
+        ]
     )
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     sounding = (middles < duration[:, None])[:, None, None]

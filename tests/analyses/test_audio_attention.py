@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import mechaudio as ma
@@ -176,6 +177,26 @@ def test_evenly_spread_attention_is_at_chance_whether_or_not_padding_becomes_tok
     focus = even.inside_events()
     np.testing.assert_allclose(focus.inside[:, 0, 0], focus.chance, atol=1e-6)
     np.testing.assert_allclose(focus.chance, [1.0 / 3.0, 0.5 / 3.0], atol=1e-6)
+
+
+def test_durations_are_of_the_sound_that_was_given_even_if_the_recording_is_gone(opened, tmp_path):
+    model, _ = opened("qwen2_audio")
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, noise(6.0), 16_000)
+    batch = ma.prompt(model, [replace(QUESTIONS[1], audio=path)], allow_cut=True)
+    path.unlink()
+    assert ma.analyses.audio_attention(model, batch).duration.tolist() == [4.0]
+    assert ma.analyses.audio_attention(model, batch.inputs).duration.tolist() == [100 * 0.04]
+
+
+def test_rows_with_several_clips_have_shares_but_no_common_time(opened):
+    model, batch = opened("qwen2_audio")
+    rows = [batch.inputs["input_ids"][row][batch.inputs["attention_mask"][row].bool()] for row in range(2)]
+    ids = torch.cat(rows)[None]
+    both = {**batch.inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with pytest.raises(ValueError, match=r"rows \[0\] of this batch hold several clips each"):
+        ma.analyses.audio_attention(model, both)
+    np.testing.assert_allclose(ma.analyses.attention_mass(model, both).mass.sum(-1), 1, atol=1e-5)
 
 
 def test_a_plain_dict_of_inputs_is_measured_too(opened):
