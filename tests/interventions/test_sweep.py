@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mechaudio as ma
-from mechaudio.interventions.sweep import SHARED
+from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.toy.planted import PLANTED

@@ -1,0 +1,99 @@
+"""Which variants run together on which prompts, so that they fit into memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mechaudio.models.batch import PromptBatch
+from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.clean_run import CleanRun
+from mechaudio.tracing.record import Edit, Intervention, edits_of
+from mechaudio.tracing.shared_prefix import why_not_shared
+from mechaudio.tracing.variants import Variant
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some variants on prompts that run together.
+
+    Attributes:
+        rows: Which of all prompts.
+        variants: Which of all variants.
+        alone: Why these run one by one, `None` if they may share.
+        clean: The clean run of the prompts, where it is there already.
+    """
+
+    rows: list[int]
+    variants: list[int]
+    alone: str | None = None
+    clean: CleanRun | None = None
+
+
+def jobs_of(
+    model: AudioLM,
+    batch: PromptBatch,
+    variants: Sequence[Sequence[Intervention]],
+    group: list[int],
+    budget: float,
+) -> Iterator[Job]:
+    """All variants on prompts that may run together: on a part of these at a time, where memory is short."""
+    every = list(range(len(variants)))
+    if (why := why_not_shared(model)) is not None:
+        yield Job(group, every, why)
+        return
+    parts = list(_fitting(model, batch, group, budget))
+    mixing = [] if len(parts) == 1 else [index for index in every if _may_mix_prompts(model, batch, variants[index])]
+    if mixing:
+        yield Job(group, mixing, "a function is given all prompts at once, which do not fit into memory= together")
+    if len(mixing) < len(every):
+        yield from (Job(rows, [index for index in every if index not in mixing]) for rows in parts)
+
+
+def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention]) -> bool:
+    """Whether what becomes of a prompt may depend on the others."""
+    return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
+
+
+def chunks_of(
+    model: AudioLM, batch: PromptBatch, variants: Sequence[Variant], budget: float
+) -> Iterator[list[Variant]]:
+    """Variants that run together: alike in how many rows they need, as many as memory allows, early joiners first."""
+    alike: dict[int, list[Variant]] = defaultdict(list)
+    for variant in variants:
+        alike[(batch.n_positions - variant.start - 1).bit_length()].append(variant)
+    for together in alike.values():
+        n_rows = batch.n_positions - min(variant.start for variant in together)
+        n = max(1, int(budget / 2 / _bytes_per_variant(model, batch, n_rows)))
+        ordered = sorted(together, key=lambda variant: variant.layer)
+        for start in range(0, len(ordered), n):
+            yield ordered[start : start + n]
+
+
+def _bytes_per_variant(model: AudioLM, batch: PromptBatch, n_rows: int) -> int:
+    """About how much a variant takes at its widest: scores three times over, what an MLP makes of a row, logits."""
+    item = model.network.dtype.itemsize
+    config = model.adapter.decoder.own_config(model.network.config)
+    wide = 8 * model.d_model + 3 * getattr(config, "intermediate_size", 4 * model.d_model)
+    scores = model.n_heads * batch.n_positions * (2 * item + 2 * 4)
+    return batch.n_rows * (n_rows * (scores + wide * item) + batch.vocabulary * (item + 4))
+
+
+def _fitting(model: AudioLM, batch: PromptBatch, rows: list[int], budget: float) -> Iterator[list[int]]:
+    """Prompts whose keys and values fit into half of the memory together, where they are kept."""
+    config = model.adapter.decoder.own_config(model.network.config)
+    d_head = getattr(config, "head_dim", None) or model.d_model // model.n_heads
+    per_position = 2 * model.n_layers * model.n_key_value_heads * d_head + 4 * model.d_model
+    n = max(1, int(budget / 2 / (batch.n_positions * per_position * model.network.dtype.itemsize)))
+    for start in range(0, len(rows), n):
+        yield rows[start : start + n]
+
+
+def memory_of(model: AudioLM) -> float:
+    """Bytes that may be used beside the weights, where the user says nothing."""
+    if model.device.type == "cuda":
+        return torch.cuda.mem_get_info(model.device)[0] / 2
+    return 2e9

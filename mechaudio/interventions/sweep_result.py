@@ -1,0 +1,144 @@
+"""What a sweep gives: logits under every variant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mechaudio.models.batch import PromptBatch
+from mechaudio.results import as_numpy
+from mechaudio.tracing.record import Intervention
+
+if TYPE_CHECKING:
+    import xarray
+
+SHARED = "shared prefix"
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """The logits of every variant, at the last position.
+
+    Attributes:
+        logits: `[variant, question, choice]` of the choices' letters, `nan` where a question has fewer choices; of
+            plain inputs `[variant, row, vocab]`. Of choices they are on the CPU in float32 or wider, of plain inputs
+            as the network made them.
+        clean: The same without any intervention, `[question, choice]` or `[row, vocab]`.
+        variants: The interventions.
+        ways: Per variant, `shared prefix`, or `one by one` and why.
+        mass_before: Per variant and question, the share of attention on the keys that the variant acts on, in the mean
+            over the layers, heads and query rows that it acts in (of the last row, if it acts in all); `nan` for one
+            that does not change attention scores.
+        mass_after: The same with the variant.
+        batch: The prompts.
+        axes: The parameters of a grid and their values; empty for a list of variants.
+    """
+
+    logits: Float[Tensor, "variant question choice"]
+    clean: Float[Tensor, "question choice"]
+    variants: tuple[tuple[Intervention, ...], ...]
+    ways: tuple[str, ...]
+    mass_before: Float[Tensor, "variant question"]
+    mass_after: Float[Tensor, "variant question"]
+    batch: PromptBatch
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def correct(self) -> Bool[Tensor, "variant question"]:
+        """Whether each variant's likeliest choice is the right one.
+
+        Raises:
+            ValueError: The sweep was made from plain inputs, or a question has no known answer.
+        """
+        return self._is_right(self.logits)
+
+    @property
+    def clean_correct(self) -> Bool[Tensor, " question"]:
+        """Whether the likeliest choice is the right one without any intervention."""
+        return self._is_right(self.clean[None])[0]
+
+    @property
+    def margin(self) -> Float[Tensor, "variant question"]:
+        """Logit of the right choice minus that of the best wrong one."""
+        return self._margin(self.logits)
+
+    @property
+    def clean_margin(self) -> Float[Tensor, " question"]:
+        """The same without any intervention."""
+        return self._margin(self.clean[None])[0]
+
+    def _margin(self, logits: Float[Tensor, "variant question choice"]) -> Float[Tensor, "variant question"]:
+        right = self._right().expand(len(logits), -1, -1)
+        best = logits.masked_fill(right | logits.isnan(), -torch.inf).amax(-1)
+        return logits.masked_fill(~right, -torch.inf).amax(-1) - best
+
+    def _is_right(self, logits: Float[Tensor, "variant question choice"]) -> Bool[Tensor, "variant question"]:
+        chosen = logits.nan_to_num(-torch.inf).argmax(-1)
+        return self._right().expand(len(logits), -1, -1).gather(-1, chosen[..., None])[..., 0]
+
+    def _right(self) -> Bool[Tensor, "1 question choice"]:
+        """Which choices are right: a choice may stand there twice."""
+        unknown = [question.id for question in self.batch.questions if question.answer is None]
+        if not self.batch.questions or unknown:
+            which = f"question {unknown[0]!r} has no known answer" if unknown else "these are plain inputs"
+            raise ValueError(f"{which}, so there is no right choice; use .logits")
+        marks = torch.zeros(1, *self.clean.shape, dtype=torch.bool)
+        for row, question in enumerate(self.batch.questions):
+            for column, choice in enumerate(question.choices):
+                marks[0, row, column] = choice == question.answer
+        return marks
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Everything as a labelled dataset, with an axis for every parameter of a grid.
+
+        Its variables are `logits`, `clean`, `mass_before` and `mass_after`; from questions with known answers also
+        `correct`, `clean_correct`, `margin` and `clean_margin`. `sweep.to_xarray().correct.mean("question")` is the
+        accuracy of every variant, and `ma.viz.sweep_map` draws it.
+        """
+        import xarray
+
+        rows = "question" if self.batch.questions else "row"
+        last = "choice" if self.batch.questions else "token"
+        names = tuple(self.axes) or ("variant",)
+        shape = tuple(len(values) for values in self.axes.values()) or (len(self.variants),)
+        coords: dict[str, Any] = {name: [_label(value) for value in values] for name, values in self.axes.items()}
+        if not self.axes:
+            coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
+        if self.batch.questions:
+            coords["question"] = [question.id for question in self.batch.questions]
+            coords["choice"] = [chr(ord("A") + column) for column in range(self.clean.shape[-1])]
+
+        def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
+            return (*names, *dims), as_numpy(values).reshape(*shape, *values.shape[1:])
+
+        found = {
+            "logits": per_variant(self.logits, rows, last),
+            "clean": ((rows, last), as_numpy(self.clean)),
+            "mass_before": per_variant(self.mass_before, rows),
+            "mass_after": per_variant(self.mass_after, rows),
+        }
+        if self.batch.questions and all(question.answer is not None for question in self.batch.questions):
+            found["correct"] = per_variant(self.correct, rows)
+            found["clean_correct"] = ((rows,), self.clean_correct.numpy())
+            found["margin"] = per_variant(self.margin, rows)
+            found["clean_margin"] = ((rows,), self.clean_margin.numpy())
+        return xarray.Dataset(found, coords)
+
+    def __repr__(self) -> str:
+        """The size, and how many variants shared what comes before them."""
+        axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
+        shared = self.ways.count(SHARED)
+        size = axes or f"{len(self.variants)} variants"
+        alone = len(self.variants) - shared
+        return f"<Sweep of {size} on {len(self.clean)} prompts: {shared} with a shared prefix, {alone} one by one>"
+
+
+def _label(value: Any) -> Any:
+    """A value of a grid as a coordinate."""
+    return value if isinstance(value, (int, float, str, np.number)) else str(value)
