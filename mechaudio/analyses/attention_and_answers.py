@@ -55,6 +55,26 @@ class AttentionAndAnswers(Result):
     ids: tuple[str, ...]
     condition: str
 
+    @staticmethod
+    def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
+        """Those of several groups of questions, one behind another.
+
+        Raises:
+            ValueError: Nothing, or parts of different conditions.
+        """
+        conditions = {part.condition for part in parts}
+        if len(conditions) != 1:
+            raise ValueError(f"parts of one condition can be put together, got {sorted(conditions)}")
+        first, n = parts[0], sum(len(part.ids) for part in parts)
+        return replace(
+            first,
+            audio_attention=np.concatenate([part.audio_attention for part in parts]),
+            correct=np.concatenate([part.correct for part in parts]),
+            choices=tuple(choice for part in parts for choice in part.choices),
+            ids=tuple(name for part in parts for name in part.ids),
+            provenance=replace(first.provenance, settings=dict(first.provenance.settings) | {"n": n}),
+        )
+
     def part(self, chosen: Sequence[int] | np.ndarray) -> AttentionAndAnswers:
         """Some of the questions: their places, or a mask over all of them."""
         places = np.arange(len(self.ids))[np.asarray(chosen)]
