@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
@@ -118,9 +119,9 @@ def attention_and_answers(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
     measured = Measured(condition)
-    for asked in in_batches(questions, batch_size, what=condition, progress=progress):
+    make = partial(prompt, model, condition=condition)
+    for asked, batch in prepared_batches(questions, batch_size, make, what=condition, progress=progress):
         refuse_unknown(asked)
-        batch = prompt(model, asked, condition=condition)
         out = run(model, batch, record=[ATTENTION], logits="last")
         measured.add(batch, out.cache, out.logits[:, -1])
     return measured.joined(model)

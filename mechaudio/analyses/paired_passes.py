@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mechaudio.analyses.attention_and_answers import ATTENTION, AttentionAndAnswers, Measured, refuse_unknown
@@ -18,13 +19,14 @@ from mechaudio.analyses.steering_directions import (
     difference,
     heard_and_silent,
 )
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
+    from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -50,8 +52,15 @@ class Pairs:
         """Begin with none."""
         self._heard, self._silent, self._found = Measured("audio"), Measured("silence"), Differences()
 
-    def ask(self, model: AudioLM, asked: Sequence[AudioQuestion]) -> tuple[CleanRun, SteeringDirections]:
+    def ask(
+        self, model: AudioLM, asked: Sequence[AudioQuestion], batches: tuple[PromptBatch, PromptBatch]
+    ) -> tuple[CleanRun, SteeringDirections]:
         """Ask some questions with their clips and with silence.
+
+        Args:
+            model: The opened model.
+            asked: The questions.
+            batches: Their prompts, as `heard_and_silent` makes them.
 
         Returns:
             The run with the clips, which variants can continue from, and the directions of these questions.
@@ -60,7 +69,6 @@ class Pairs:
             ValueError: As `paired_passes`.
         """
         refuse_unknown(asked)
-        batches = heard_and_silent(model, asked)
         heard = clean_run(model, batches[0], record=[ATTENTION, *POINTS])
         silent = run(model, batches[1], record=[ATTENTION, *POINTS], logits="last")
         self._heard.add(heard.batch, heard.cache, heard.logits)
@@ -111,9 +119,9 @@ def paired_passes(
     Raises:
         ValueError: As `attention_and_answers` and `steering_directions`.
     """
-    pairs = Pairs()
-    for asked in in_batches(questions, batch_size, what="audio and silence", progress=progress):
-        heard, _ = pairs.ask(model, asked)
+    pairs, make = Pairs(), partial(heard_and_silent, model)
+    for asked, batches in prepared_batches(questions, batch_size, make, what="audio and silence", progress=progress):
+        heard, _ = pairs.ask(model, asked, batches)
         if kept is not None:
             kept.keep(heard)
     return pairs.joined(model)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.analyses.specialist_heads import Head
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.metrics.multiple_choice import match_ids
@@ -229,8 +230,9 @@ def steering_directions(
             silence makes another prompt.
     """
     found = Differences()
-    for asked in in_batches(questions, batch_size, what="audio and silence", progress=progress):
-        caches = [run(model, batch, record=POINTS, logits=None).cache for batch in heard_and_silent(model, asked)]
+    make = partial(heard_and_silent, model)
+    for asked, batches in prepared_batches(questions, batch_size, make, what="audio and silence", progress=progress):
+        caches = [run(model, batch, record=POINTS, logits=None).cache for batch in batches]
         found.add(difference(model, *caches), asked)
     return found.joined(model)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
 from mechaudio.analyses.paired_passes import PairedPasses, Pairs
-from mechaudio.analyses.steering_directions import SteeringDirections
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
+from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
 from mechaudio.models.prompt import prompt
@@ -105,13 +105,16 @@ def steering_sweep(
     names: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
     ids, found, pairs = [], [], Pairs()
-    for asked in in_batches(questions, batch_size, what="steering", progress=progress):
-        own = [question.id for question in asked]
+
+    def make(asked: Sequence[AudioQuestion]) -> Any:
         if directions is None:
-            batch, here = pairs.ask(model, asked)
-        else:
-            batch, here = kept and kept.take(asked), directions.of(own)
-        batch = prompt(model, asked) if batch is None else batch
+            return heard_and_silent(model, asked)
+        continued = None if kept is None else kept.take(asked)
+        return prompt(model, asked) if continued is None else continued
+
+    for asked, made in prepared_batches(questions, batch_size, make, what="steering", progress=progress):
+        own = [question.id for question in asked]
+        batch, here = pairs.ask(model, asked, made) if directions is None else (made, directions.of(own))
         wanted = dict(variants(here))
         if ids and tuple(wanted) != names:
             raise ValueError(f"variants= gave {list(names)} for the first questions, then {list(wanted)}")
