@@ -190,12 +190,13 @@ class SteeringDirections(Result):
         unknown = [layer for layer in weights if not 0 <= layer <= last]
         if unknown:
             raise ValueError(f"there is no layer {unknown[0]}: these directions are of layers 0 to {last}")
-        direction = np.zeros(self.final_norm.shape)
-        for layer, weight in weights.items():
-            own = self.final_norm if norm == "post" and layer == last else self.residual[:, layer]
-            direction += weight * own
+        share = np.zeros(last + 1, dtype=np.float32)
+        share[list(weights)] = list(weights.values())
+        behind = share[last] if norm == "post" else np.float32(0)
+        share[last] -= behind
+        direction = share @ self.residual + behind * self.final_norm
         place = {"layers": [last]} if norm == "pre" else {"hook_point": "final_norm"}
-        return Steer(direction.astype(np.float32), strength, per="question", **place)
+        return Steer(direction, strength, per="question", **place)
 
     def _at(self, places: Sequence[int]) -> SteeringDirections:
         return replace(
