@@ -22,3 +22,11 @@ def greedy(network: nn.Module) -> dict[str, Any]:
     settings = getattr(network, "generation_config", None)
     switched_off = {name: off for name, off in _PLAIN.items() if getattr(settings, name, None) is not None}
     return {"do_sample": False, "num_beams": 1, **switched_off}
+
+
+def end_tokens(network: nn.Module) -> list[int]:
+    """Ids of the tokens that end an answer."""
+    ends = network.generation_config.eos_token_id
+    if ends is None:
+        return []
+    return [ends] if isinstance(ends, int) else list(ends)

@@ -22,6 +22,8 @@ from mechaudio.tracing.suffixes import Past, Suffixes
 from mechaudio.tracing.unembedding import unembed
 
 if TYPE_CHECKING:
+    from transformers import Cache
+
     from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.attention import Call
     from mechaudio.tracing.audio_lm import AudioLM
@@ -108,8 +110,12 @@ class Ride:
                 exchange.instead[location] = partial(self._attend, location)
                 exchange.edits[f"{ROOT}.{stack.path(layer)}.input"] = [partial(self._join, layer)]
             exchange.edits[f"{ROOT}.{stack.norm}.input"] = [self._only_last]
-            logits = model.interleave("__call__", **self.batch.inputs, use_cache=False).logits
+            logits = self._logits()
         return logits[:, 0], logits[:, 1:]
+
+    def _logits(self) -> Float[Tensor, "batch row vocab"]:
+        """Run the prompts: logits of what the final norm is given."""
+        return self.model.interleave("__call__", **self.batch.inputs, use_cache=False).logits
 
     def _begin(self, served: Any) -> Any:
         if self.chunks is not None:
@@ -173,13 +179,16 @@ def why_not_shared(model: AudioLM) -> str | None:
     return None
 
 
-def run_alone(model: AudioLM, prefix: Prefix, suffixes: Suffixes) -> Float[Tensor, "batch variant vocab"]:
+def run_alone(
+    model: AudioLM, prefix: Prefix, suffixes: Suffixes, past: Cache | None = None
+) -> Float[Tensor, "batch variant vocab"]:
     """Send the rows of variants through the layers on their own, after the clean run.
 
     Args:
         model: The opened model.
         prefix: What the clean run left behind.
         suffixes: The variants, of at most as many rows.
+        past: An empty cache that takes the keys and values of these rows, if they are needed later.
 
     Returns:
         Logits at the last position.
@@ -194,7 +203,8 @@ def run_alone(model: AudioLM, prefix: Prefix, suffixes: Suffixes) -> Float[Tenso
             clean = prefix.resid[layer][:, -rows:].repeat(1, suffixes.joining(layer), 1)
             hidden = clean if hidden is None else torch.cat([hidden.to(clean.device), clean], dim=1)
             if suffixes.joined and layer < len(layers):
-                out = layers[layer](hidden, **positions.only(prefix.kwargs[layer], suffixes.joined))
+                kwargs = positions.only(prefix.kwargs[layer], suffixes.joined)
+                out = layers[layer](hidden, **(kwargs if past is None else kwargs | {"past_key_values": past}))
                 hidden = out[0] if isinstance(out, tuple) else out
         return unembed(model, model.network.get_submodule(stack.norm)(hidden[:, rows - 1 :: rows]))
 
