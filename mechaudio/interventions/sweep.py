@@ -11,14 +11,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mechaudio.interventions.grid import Grid
-from mechaudio.interventions.jobs import Job, chunks_of, jobs_of, memory_of
+from mechaudio.interventions.jobs import Job, chunks_of, jobs_of, lists_of, memory_of
 from mechaudio.interventions.sweep_result import SHARED, Sweep
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.clean_run import CleanRun
-from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, run
 from mechaudio.tracing.shared_prefix import Ride, run_alone
@@ -65,13 +64,9 @@ def sweep(
         TypeError: Something else than interventions.
         ValueError: No variants, or an intervention that does not fit these prompts.
     """
-    if callable(getattr(variants, "edits", None)):
-        raise TypeError(f"variants= takes a grid or a list, got {variants!r}; write [...] around it")
+    lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
     prompts = as_batch(model, batch) if clean is None else clean.batch
-    lists = tuple(tuple(one) if isinstance(one, Sequence) else (one,) for one in variants)
-    if not lists:
-        raise ValueError("there is nothing to sweep: variants= is empty")
     budget = memory_of(model) if memory is None else float(memory)
     found = _Found(len(lists), prompts)
     if clean is not None and clean.prefix is not None:
@@ -85,12 +80,7 @@ def sweep(
         total=sum(len(job.variants) for job in jobs), desc="sweep", unit=" variants", disable=not progress
     ) as bar:
         for job in jobs:
-            all_rows = job.rows == list(range(prompts.n_rows))
-            part = prompts if all_rows else part_of(model.adapter, prompts, job.rows)
-            own = {
-                index: list(lists[index]) if all_rows else interventions_of_rows(lists[index], job.rows)
-                for index in job.variants
-            }
+            part, own = job.of(model, prompts, lists)
             _sweep_rows(model, part, job, own, budget, found, bar)
     return Sweep(
         logits=found.logits,

@@ -63,8 +63,7 @@ class PromptEnd:
     Attributes:
         logits: Next-token logits at the last position.
         clean: Keys and values of the clean prompts.
-        own: Those of the variant's own rows, which are the last ones of its prompts; the same as `clean` where it has
-            none.
+        own: Those of the variant's own rows, which are the last ones of its prompts.
         layer: The first layer in which it has rows of its own.
         rows: Where these are in `own`.
     """
@@ -77,17 +76,12 @@ class PromptEnd:
 
     def keys_and_values(self, layer: int, n_positions: int) -> list[Tensor]:
         """Those of one layer, of all positions."""
-        clean, own = self.clean.layers[layer], self.own.layers[layer]
+        clean = self.clean.layers[layer]
         if layer < self.layer:
             return [part[:, :, :n_positions] for part in (clean.keys, clean.values)]
-        kept = n_positions - (self.rows.stop - self.rows.start)
+        own, kept = self.own.layers[layer], n_positions - (self.rows.stop - self.rows.start)
         pairs = ((clean.keys, own.keys), (clean.values, own.values))
         return [torch.cat([before[:, :, :kept], behind[:, :, self.rows]], dim=2) for before, behind in pairs]
-
-
-def clean_end(ride: FirstPass, logits: Float[Tensor, "batch vocab"]) -> PromptEnd:
-    """What prompts left behind without interventions."""
-    return PromptEnd(logits, ride.past, ride.past, ride.model.n_layers, slice(0, 0))
 
 
 def variant_ends(

@@ -30,3 +30,9 @@ def end_tokens(network: nn.Module) -> list[int]:
     if ends is None:
         return []
     return [ends] if isinstance(ends, int) else list(ends)
+
+
+def padding_token(network: nn.Module) -> int:
+    """Id of the token behind the end of an answer, as `generate` chooses it; 0 where answers have no end."""
+    padding = network.generation_config.pad_token_id
+    return [*end_tokens(network), 0][0] if padding is None else padding

@@ -252,7 +252,14 @@ def generate(
         )
     sequences = out if isinstance(out, Tensor) else out.sequences
     new = sequences[:, prompts.n_positions :]
-    tokenizer = getattr(model.processor, "tokenizer", None)
-    texts = () if tokenizer is None else tuple(tokenizer.decode(row, skip_special_tokens=True) for row in new.tolist())
     effects = _effects(changed, (prompts.n_rows, model.n_heads))
-    return Generation(new, texts, tuple(steps) if points else (), prompts, exchange.tower_calls, effects)
+    kept = tuple(steps) if points else ()
+    return Generation(new, texts_of(model, new), kept, prompts, exchange.tower_calls, effects)
+
+
+def texts_of(model: AudioLM, tokens: Int[Tensor, "batch new_token"]) -> tuple[str, ...]:
+    """New tokens as text, `()` without a processor."""
+    tokenizer = getattr(model.processor, "tokenizer", None)
+    if tokenizer is None:
+        return ()
+    return tuple(tokenizer.decode(row, skip_special_tokens=True) for row in tokens.tolist())

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mechaudio.tracing.attention import Call, Spot, serve_all
 from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.hook_points import ATTENTION_POINTS
 from mechaudio.tracing.record import Intervention, register
 from mechaudio.tracing.sites import Site
 
@@ -67,7 +68,9 @@ class _Asked:
 
 
 def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Sequence[Intervention]]) -> None:
-    """Have the exchange apply every list of interventions to its own rows, in the decoder's layers and final norm.
+    """Have the exchange apply every list of interventions to its own rows, from the decoder's embeddings on.
+
+    What is changed in the audio tower is left out: it does not run behind prompts that ran before.
 
     Args:
         model: The opened model.
@@ -79,15 +82,15 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
     for one in lists:
         register(model, batch, (), one, _nothing_is_kept)
         asked.append(_Asked.taken_from(exchange))
-    sites = {site.location: site for site in model.site_map}
-    inside = {sites_of["z"].location.rpartition(".")[0] for sites_of in model.site_map.layers["decoder"]}
-    for attention in inside:
+    layers = model.site_map.layers["decoder"]
+    sites = {site.location: site for found in (*layers, model.sites) for site in found.values()}
+    for attention in {found["z"].location.rpartition(".")[0] for found in layers}:
         if members := [(place, one) for place, one in enumerate(asked) if one.inside(attention)]:
             exchange.instead[attention] = partial(_attend, exchange, attention, members, n_rows)
     changes: dict[str, list[tuple[int, list[Change]]]] = defaultdict(list)
     for place, one in enumerate(asked):
         for location, made in one.edits.items():
-            if not any(location.startswith(f"{attention}.") for attention in inside):
+            if location in sites and sites[location].name not in ATTENTION_POINTS:
                 changes[location].append((place, made))
     for location, members in changes.items():
         exchange.edits[location] = [partial(_change, sites[location], members, n_rows)]

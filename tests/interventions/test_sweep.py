@@ -393,7 +393,7 @@ def test_a_bar_is_drawn_on_stderr_and_can_be_left_out(toy, capsys):
 
 def test_nothing_to_sweep_and_what_is_no_intervention_are_refused(toy):
     batch = toy_batch(toy, 1)
-    with pytest.raises(ValueError, match="there is nothing to sweep: variants= is empty"):
+    with pytest.raises(ValueError, match="there is nothing to run: variants= is empty"):
         ma.sweep(toy, batch, [], progress=False)
     with unchecked_types(), pytest.raises(TypeError, match="intervention"):
         ma.sweep(toy, batch, [2.0], progress=False)

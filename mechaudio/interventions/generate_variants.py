@@ -1,0 +1,248 @@
+"""What a model writes under many variants, with the prompt run once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+from transformers import DynamicCache
+
+from mechaudio.interventions.grid import Grid
+from mechaudio.interventions.jobs import Job, bytes_per_position, chunks_of, jobs_of, lists_of, memory_of
+from mechaudio.interventions.sweep_result import SHARED
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.grouping import padding_groups
+from mechaudio.models.inputs import as_batch
+from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
+from mechaudio.tracing.continuing import FirstPass, continued, variant_ends, why_not_continued
+from mechaudio.tracing.decoding import padding_token
+from mechaudio.tracing.join import join_rows
+from mechaudio.tracing.record import Intervention
+from mechaudio.tracing.run import Inputs, generate, texts_of
+from mechaudio.tracing.shared_prefix import run_alone
+from mechaudio.tracing.suffixes import Suffixes
+from mechaudio.tracing.variants import Variant, take_apart
+
+Tokens = Int[Tensor, "row new_token"]
+
+
+@dataclass(frozen=True, eq=False)
+class Generations:
+    """What greedy generation gave under every variant.
+
+    Attributes:
+        tokens: Per variant the ids of the new tokens, padded with the padding id after a row's end.
+        texts: Per variant the new tokens as text, one per prompt; `()` each without a processor.
+        clean_tokens: The same without any intervention.
+        clean_texts: The same without any intervention.
+        variants: The interventions.
+        ways: Per variant, `shared prefix`, or `one by one` and why.
+        tower_calls: How often the audio tower ran, for all of them.
+        batch: The prompts.
+        axes: The parameters of a grid and their values; empty for a list of variants.
+    """
+
+    tokens: tuple[Tokens, ...]
+    texts: tuple[tuple[str, ...], ...]
+    clean_tokens: Tokens
+    clean_texts: tuple[str, ...]
+    variants: tuple[tuple[Intervention, ...], ...]
+    ways: tuple[str, ...]
+    tower_calls: int
+    batch: PromptBatch
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The size, and how many variants shared what comes before them."""
+        shared = self.ways.count(SHARED)
+        return (
+            f"<Generations of {len(self.variants)} variants on {self.batch.n_rows} prompts: {shared} with a shared "
+            f"prefix, {len(self.variants) - shared} one by one>"
+        )
+
+
+def generate_variants(
+    model: AudioLM,
+    batch: Inputs,
+    variants: Sequence[Intervention | Sequence[Intervention]],
+    max_new_tokens: int = 32,
+    *,
+    memory: int | float | None = None,
+    progress: bool = True,
+) -> Generations:
+    """Generate greedily under every variant, and give the tokens that `ma.generate` gives one by one.
+
+    The prompts run once. Variants whose edits all lie in the decoder's layers run from their first edited position and
+    layer on, as in `ma.sweep`; their new tokens then continue from the keys and values of the prompts, as many variants
+    at a time as memory allows. Interventions act at every new token as they do in `ma.generate`. The others run one by
+    one; `Generations.ways` says which and why.
+
+    ```python
+    steered = [ma.Steer(direction, strength, layers=[12]) for strength in (2, 4, 8)]
+    written = ma.generate_variants(model, batch, steered, max_new_tokens=64)
+    written.clean_texts[0], [texts[0] for texts in written.texts]
+    ```
+
+    Tokens differ from those of `ma.generate` only where the two likeliest are closer than rounding, which differs
+    where products of matrices have other sizes.
+
+    Args:
+        model: The opened model.
+        batch: Prompts, or a dict of the network's own inputs.
+        variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
+        max_new_tokens: How many tokens at most.
+        memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
+            a CPU. More prompts and variants at a time fit into more.
+        progress: Draw a progress bar on stderr.
+
+    Returns:
+        The new tokens and their text.
+
+    Warns:
+        UserWarning: Padding leaks between clips in this class, so prompts with clips of different lengths run apart.
+
+    Raises:
+        TypeError: Something else than interventions.
+        ValueError: No variants, no new token at all, or an intervention that does not fit these prompts.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    lists, prompts = ((), *lists_of(variants)), as_batch(model, batch)
+    budget = memory_of(model) if memory is None else float(memory)
+    groups = padding_groups(model.adapter, prompts)
+    if len(groups) > 1:
+        warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
+    jobs = [job for group in groups for job in _jobs(model, prompts, lists, group, budget)]
+    made: list[list[tuple[list[int], _Written]]] = [[] for _ in lists]
+    with tqdm(
+        total=sum(len(job.variants) for job in jobs), desc="generate", unit=" variants", disable=not progress
+    ) as bar:
+        for job in jobs:
+            part, own = job.of(model, prompts, lists)
+            for index, written in _written(model, part, own, job.alone, max_new_tokens, budget):
+                made[index].append((job.rows, written))
+                bar.update(1)
+    filler = padding_token(model.network)
+    tokens = [join_rows([one.tokens for _, one in parts], [rows for rows, _ in parts], filler) for parts in made]
+    texts = [texts_of(model, one) for one in tokens]
+    return Generations(
+        tokens=tuple(tokens[1:]),
+        texts=tuple(texts[1:]),
+        clean_tokens=tokens[0],
+        clean_texts=texts[0],
+        variants=lists[1:],
+        ways=tuple(parts[0][1].way for parts in made[1:]),
+        tower_calls=sum(one.tower_calls for parts in made for _, one in parts),
+        batch=prompts,
+        axes=variants.axes if isinstance(variants, Grid) else {},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """What one variant gave on some prompts.
+
+    Attributes:
+        tokens: The new tokens.
+        tower_calls: How often the audio tower ran for it.
+        way: How it was computed.
+    """
+
+    tokens: Tokens
+    tower_calls: int = 0
+    way: str = SHARED
+
+
+def _jobs(
+    model: AudioLM, batch: PromptBatch, variants: Sequence[Sequence[Intervention]], group: list[int], budget: float
+) -> Iterator[Job]:
+    """All variants on prompts that may run together.
+
+    A quarter of the memory is for the keys and values of the prompts, a quarter for those of the variants that go
+    through the layers, with all that they make on the way, a quarter for the same of variants that rode along before,
+    and a quarter for what new tokens continue from.
+    """
+    if (why := why_not_continued(model)) is not None:
+        yield Job(group, list(range(len(variants))), why)
+    else:
+        yield from jobs_of(model, batch, variants, group, budget / 2)
+
+
+def _written(
+    model: AudioLM,
+    batch: PromptBatch,
+    variants: Mapping[int, Sequence[Intervention]],
+    alone: str | None,
+    max_new_tokens: int,
+    budget: float,
+) -> Iterator[tuple[int, _Written]]:
+    """What variants give on some prompts, by their places among all.
+
+    Args:
+        model: The opened model.
+        batch: The prompts.
+        variants: The interventions, by place.
+        alone: Why they run one by one; None if they may share.
+        max_new_tokens: How many tokens at most.
+        budget: Bytes that may be used.
+    """
+    taken: dict[int, Variant | str] = {}
+
+    def prepare() -> list[Suffixes]:
+        known: dict[Hashable, Any] = {}
+        taken.update((index, take_apart(model, batch, index, one, known)) for index, one in variants.items())
+        shared = [variant for variant in taken.values() if isinstance(variant, Variant)]
+        chunks = enumerate(chunks_of(model, batch, shared, budget / 2, keeps=True))
+        return [Suffixes(batch, chunk, model.network.dtype, riding=turn == 0) for turn, chunk in chunks]
+
+    if alone is None:
+        ride = FirstPass(model, batch, prepare)
+        _, riding = ride.run()
+        calls = model.exchange.tower_calls
+        per_variant = batch.n_rows * (batch.n_positions + max_new_tokens) * bytes_per_position(model)
+        at_once = max(1, int(budget / 4 / per_variant))
+        for chunk in ride.chunks:
+            for index, tokens in _of_chunk(ride, chunk, riding, variants, max_new_tokens, at_once):
+                yield index, _Written(tokens, calls)
+                calls = 0
+    else:
+        taken = dict.fromkeys(variants, alone)
+    for index, why in taken.items():
+        if not isinstance(why, Variant):
+            out = generate(model, batch, max_new_tokens, variants[index])
+            yield index, _Written(out.tokens, out.tower_calls, f"one by one: {why}")
+
+
+def _of_chunk(
+    ride: FirstPass,
+    chunk: Suffixes,
+    riding: Float[Tensor, "batch variant vocab"],
+    variants: Mapping[int, Sequence[Intervention]],
+    max_new_tokens: int,
+    at_once: int,
+) -> Iterator[tuple[int, Tokens]]:
+    """The new tokens of every variant of a chunk, whose keys and values are gone afterwards.
+
+    Args:
+        ride: The first pass.
+        chunk: The variants.
+        riding: Logits of those that rode along.
+        variants: The interventions, by place.
+        max_new_tokens: How many tokens at most.
+        at_once: How many variants go on together.
+    """
+    past, logits = ride.past, riding
+    if not chunk.riding:
+        past = DynamicCache()
+        logits = run_alone(ride.model, ride.prefix, chunk, past)
+    ends, indices = variant_ends(ride, chunk, past, logits), [variant.index for variant in chunk.variants]
+    for start in range(0, len(ends), at_once):
+        here = slice(start, start + at_once)
+        changes = [variants[index] for index in indices[here]]
+        yield from zip(
+            indices[here], continued(ride.model, ride.batch, ends[here], changes, max_new_tokens), strict=True
+        )
