@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
-from mechaudio.tracing.continuing import FirstPass, continued, variant_ends, why_not_continued
+from mechaudio.tracing.continuing import FirstPass, PromptEnd, continued, variant_ends, why_not_continued
 from mechaudio.tracing.decoding import padding_token
 from mechaudio.tracing.join import join_rows
 from mechaudio.tracing.record import Intervention
@@ -27,7 +27,8 @@ from mechaudio.tracing.shared_prefix import run_alone
 from mechaudio.tracing.suffixes import Suffixes
 from mechaudio.tracing.variants import Variant, take_apart
 
-Tokens = Int[Tensor, "row new_token"]
+#: Ids of new tokens, `[row, new token]`; every variant writes as many as it does.
+Tokens = Int[Tensor, "row _"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Generations:
     """What greedy generation gave under every variant.
 
     Attributes:
-        tokens: Per variant the ids of the new tokens, padded with the padding id after a row's end.
+        tokens: Per variant the ids of the new tokens, `[row, new token]`, padded with the padding id after a row's end.
         texts: Per variant the new tokens as text, one per prompt; `()` each without a processor.
         clean_tokens: The same without any intervention.
         clean_texts: The same without any intervention.
@@ -117,44 +118,47 @@ def generate_variants(
     if len(groups) > 1:
         warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     jobs = [job for group in groups for job in _jobs(model, prompts, lists, group, budget)]
-    made: list[list[tuple[list[int], _Written]]] = [[] for _ in lists]
-    with tqdm(
-        total=sum(len(job.variants) for job in jobs), desc="generate", unit=" variants", disable=not progress
-    ) as bar:
+    total = sum(len(job.variants) for job in jobs)
+    with tqdm(total=total, desc="generate", unit=" variants", disable=not progress) as bar:
+        found = _Found(len(lists), bar)
         for job in jobs:
             part, own = job.of(model, prompts, lists)
-            for index, written in _written(model, part, own, job.alone, max_new_tokens, budget):
-                made[index].append((job.rows, written))
-                bar.update(1)
+            _generate_rows(model, part, job, own, max_new_tokens, budget, found)
     filler = padding_token(model.network)
-    tokens = [join_rows([one.tokens for _, one in parts], [rows for rows, _ in parts], filler) for parts in made]
-    texts = [texts_of(model, one) for one in tokens]
+    tokens = [join_rows([ids for _, ids in parts], [rows for rows, _ in parts], filler) for parts in found.parts]
+    texts = [texts_of(model, ids) for ids in tokens]
     return Generations(
         tokens=tuple(tokens[1:]),
         texts=tuple(texts[1:]),
         clean_tokens=tokens[0],
         clean_texts=texts[0],
         variants=lists[1:],
-        ways=tuple(parts[0][1].way for parts in made[1:]),
-        tower_calls=sum(one.tower_calls for parts in made for _, one in parts),
+        ways=tuple(found.ways[1:]),
+        tower_calls=found.tower_calls,
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Written:
-    """What one variant gave on some prompts.
+class _Found:
+    """What the variants gave on every prompt, filled in bit by bit.
 
     Attributes:
-        tokens: The new tokens.
-        tower_calls: How often the audio tower ran for it.
-        way: How it was computed.
+        parts: Per variant, prompts and their new tokens.
+        ways: Per variant, how it was computed.
+        tower_calls: How often the audio tower ran.
     """
 
-    tokens: Tokens
-    tower_calls: int = 0
-    way: str = SHARED
+    def __init__(self, n_variants: int, bar: tqdm):
+        """Args: n_variants: how many there are; bar: shows how many are done."""
+        self.parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in range(n_variants)]
+        self.ways, self.tower_calls, self.bar = [SHARED] * n_variants, 0, bar
+
+    def put(self, variants: Iterable[int], rows: list[int], tokens: Iterable[Tokens]) -> None:
+        """The new tokens of some prompts under some variants."""
+        for index, ids in zip(variants, tokens, strict=True):
+            self.parts[index].append((rows, ids))
+            self.bar.update(1)
 
 
 def _jobs(
@@ -162,9 +166,8 @@ def _jobs(
 ) -> Iterator[Job]:
     """All variants on prompts that may run together.
 
-    A quarter of the memory is for the keys and values of the prompts, a quarter for those of the variants that go
-    through the layers, with all that they make on the way, a quarter for the same of variants that rode along before,
-    and a quarter for what new tokens continue from.
+    A quarter of the memory is for the keys and values of the prompts, a quarter for variants that go through the
+    layers, a quarter for the keys and values of those that did, and a quarter for what new tokens continue from.
     """
     if (why := why_not_continued(model)) is not None:
         yield Job(group, list(range(len(variants))), why)
@@ -172,24 +175,16 @@ def _jobs(
         yield from jobs_of(model, batch, variants, group, budget / 2)
 
 
-def _written(
+def _generate_rows(
     model: AudioLM,
     batch: PromptBatch,
+    job: Job,
     variants: Mapping[int, Sequence[Intervention]],
-    alone: str | None,
     max_new_tokens: int,
     budget: float,
-) -> Iterator[tuple[int, _Written]]:
-    """What variants give on some prompts, by their places among all.
-
-    Args:
-        model: The opened model.
-        batch: The prompts.
-        variants: The interventions, by place.
-        alone: Why they run one by one; None if they may share.
-        max_new_tokens: How many tokens at most.
-        budget: Bytes that may be used.
-    """
+    found: _Found,
+) -> None:
+    """The variants of a job, by their places among all, on its prompts."""
     taken: dict[int, Variant | str] = {}
 
     def prepare() -> list[Suffixes]:
@@ -199,50 +194,49 @@ def _written(
         chunks = enumerate(chunks_of(model, batch, shared, budget / 2, keeps=True))
         return [Suffixes(batch, chunk, model.network.dtype, riding=turn == 0) for turn, chunk in chunks]
 
-    if alone is None:
-        ride = FirstPass(model, batch, prepare)
-        _, riding = ride.run()
-        calls = model.exchange.tower_calls
+    def go_on(ends: Sequence[tuple[int, PromptEnd]]) -> None:
         per_variant = batch.n_rows * (batch.n_positions + max_new_tokens) * bytes_per_position(model)
         at_once = max(1, int(budget / 4 / per_variant))
+        for start in range(0, len(ends), at_once):
+            some = dict(ends[start : start + at_once])
+            changes = [variants[index] for index in some]
+            found.put(some, job.rows, continued(model, batch, list(some.values()), changes, max_new_tokens))
+
+    if job.alone is None:
+        ride = FirstPass(model, batch, prepare)
+        _, riding = ride.run()
+        found.tower_calls += model.exchange.tower_calls
+        ends, held = [], 0
         for chunk in ride.chunks:
-            for index, tokens in _of_chunk(ride, chunk, riding, variants, max_new_tokens, at_once):
-                yield index, _Written(tokens, calls)
-                calls = 0
+            needed = len(chunk.variants) * batch.n_rows * chunk.n_rows * bytes_per_position(model)
+            if ends and held + needed > budget / 4:
+                go_on(ends)
+                ends, held = [], 0  # with them go their keys and values
+            ends += _ends(ride, chunk, riding)
+            held += needed
+        go_on(ends)
     else:
-        taken = dict.fromkeys(variants, alone)
+        taken = dict.fromkeys(variants, job.alone)
     for index, why in taken.items():
         if not isinstance(why, Variant):
             out = generate(model, batch, max_new_tokens, variants[index])
-            yield index, _Written(out.tokens, out.tower_calls, f"one by one: {why}")
+            found.put([index], job.rows, [out.tokens])
+            found.ways[index] = f"one by one: {why}"
+            found.tower_calls += out.tower_calls
 
 
-def _of_chunk(
-    ride: FirstPass,
-    chunk: Suffixes,
-    riding: Float[Tensor, "batch variant vocab"],
-    variants: Mapping[int, Sequence[Intervention]],
-    max_new_tokens: int,
-    at_once: int,
-) -> Iterator[tuple[int, Tokens]]:
-    """The new tokens of every variant of a chunk, whose keys and values are gone afterwards.
+def _ends(
+    ride: FirstPass, chunk: Suffixes, riding: Float[Tensor, "batch variant vocab"]
+) -> list[tuple[int, PromptEnd]]:
+    """What prompts left behind under the variants of a chunk, by their places among all.
 
     Args:
         ride: The first pass.
-        chunk: The variants.
-        riding: Logits of those that rode along.
-        variants: The interventions, by place.
-        max_new_tokens: How many tokens at most.
-        at_once: How many variants go on together.
+        chunk: The variants; those that did not ride along go through the layers here.
+        riding: Logits of those that did.
     """
     past, logits = ride.past, riding
     if not chunk.riding:
         past = DynamicCache()
         logits = run_alone(ride.model, ride.prefix, chunk, past)
-    ends, indices = variant_ends(ride, chunk, past, logits), [variant.index for variant in chunk.variants]
-    for start in range(0, len(ends), at_once):
-        here = slice(start, start + at_once)
-        changes = [variants[index] for index in indices[here]]
-        yield from zip(
-            indices[here], continued(ride.model, ride.batch, ends[here], changes, max_new_tokens), strict=True
-        )
+    return list(zip((one.index for one in chunk.variants), variant_ends(ride, chunk, past, logits), strict=True))

@@ -175,7 +175,7 @@ def _repeated(model: AudioLM, batch: PromptBatch, times: int) -> dict[str, Any]:
     return repeated
 
 
-def _to_the_end(tokens: Int[Tensor, "row new_token"], ends: Sequence[int]) -> Int[Tensor, "row new_token"]:
+def _to_the_end(tokens: Int[Tensor, "row new_token"], ends: Sequence[int]) -> Int[Tensor, "row kept"]:
     """New tokens of some rows up to where the last of them ends."""
     ended = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
     longest = int((ended.cumsum(1) - ended.int() == 0).sum(1).max())
