@@ -124,7 +124,7 @@ class _Found:
 def _sweep_rows(
     model: AudioLM,
     batch: PromptBatch,
-    job: _Job,
+    job: Job,
     variants: Mapping[int, Sequence[Intervention]],
     budget: float,
     found: _Found,

@@ -77,6 +77,9 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
         batch: The prompts, once.
         lists: The lists, in the order of their rows.
     """
+    if len(lists) == 1:
+        register(model, batch, (), lists[0], _nothing_is_kept)
+        return
     exchange, n_rows = model.exchange, batch.n_rows
     asked = []
     for one in lists:
