@@ -194,8 +194,6 @@ def _sweep_rows(
     found.put_clean(rows, of_choices(clean))
     for index, why in taken.items():
         if isinstance(why, Variant):
-            if why.unshared is not None:
-                found.ways[index] = f"{SHARED}, {why.unshared}"
             continue
         out = run(model, batch, interventions=variants[index], logits="last")
         found.put([index], rows, of_choices(out.logits[:, -1:]))

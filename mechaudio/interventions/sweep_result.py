@@ -31,7 +31,7 @@ class Sweep:
             as the network made them.
         clean: The same without any intervention, `[question, choice]` or `[row, vocab]`.
         variants: The interventions.
-        ways: Per variant, `shared prefix` (and what of it is not shared after all), or `one by one` and why.
+        ways: Per variant, `shared prefix`, or `one by one` and why.
         mass_before: Per variant and question, the share of attention on the keys that the variant acts on, in the mean
             over the layers, heads and query rows that it acts in (of the last row, if it acts in all); `nan` for one
             that does not change attention scores.
@@ -133,7 +133,7 @@ class Sweep:
     def __repr__(self) -> str:
         """The size, and how many variants shared what comes before them."""
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
-        shared = sum(way.startswith(SHARED) for way in self.ways)
+        shared = self.ways.count(SHARED)
         size = axes or f"{len(self.variants)} variants"
         alone = len(self.variants) - shared
         return f"<Sweep of {size} on {len(self.clean)} prompts: {shared} with a shared prefix, {alone} one by one>"

@@ -18,7 +18,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from mechaudio.tracing.hook_points import LAYER_POINTS
 from mechaudio.tracing.record import Edit, register
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.tracing.variants import NOTHING_LEFT, Variant, extent
@@ -47,11 +46,22 @@ class _Calls:
     outputs: list[Any] = field(default_factory=list)
     repeatable: bool = True
 
-    def over_by(self, moment: int) -> bool:
-        """Whether all of them had ended by a moment."""
-        return bool(self.starts) and len(self.ends) == len(self.starts) and self.ends[-1] <= moment
+    def over_by(self, moments: Sequence[int], in_chunks: bool) -> bool:
+        """Whether all of them had ended by the first of some moments.
+
+        Args:
+            moments: When something was there, call after call.
+            in_chunks: Whether a network hears chunk after chunk, and no part remembers more than what it gave itself:
+                then each of as many calls has to have ended by the moment in its chunk.
+        """
+        if not moments or not self.starts or len(self.ends) < len(self.starts):
+            return False
+        if in_chunks and len(self.ends) == len(moments):
+            return all(end <= moment for end, moment in zip(self.ends, moments, strict=True))
+        return self.ends[-1] <= moments[0]
 
 
+#: What a module's output may be made of to be given again.
 _REPEATABLE = (Tensor, int, float, str, type(None))
 
 
@@ -60,7 +70,6 @@ class Front:
 
     Attributes:
         clean: The residual stream in front of the decoder's first layer.
-        chunked: Whether the tower's layers ran more than once, and so are computed again.
     """
 
     def __init__(self, model: AudioLM, batch: PromptBatch, variants: Sequence[Variant]):
@@ -84,8 +93,7 @@ class Front:
                 model.exchange.edits[f"{ROOT}.{path}.input"] = [_beginning(calls, moment)]
                 model.exchange.keeps[f"{ROOT}.{path}.output"] = [_ending(calls, moment)]
             self.clean = self._as_far_as_decoder()
-        self.chunked = any(len(self._calls[path].starts) > 1 for path in towers)
-        needed = {path for variant in variants for path in self._given(self._first(variant.front))}
+        needed = {path for variant in variants for path in self._given(variant.front)}
         for path, calls in self._calls.items():
             if path not in needed:
                 calls.outputs.clear()
@@ -100,7 +108,7 @@ class Front:
         """The residual stream in front of the decoder's first layer, with these edits before it."""
         exchange = self.model.exchange
         with torch.no_grad(), exchange.prepared(self.batch):
-            for path in self._given(self._first(edits)):
+            for path in self._given(edits):
                 exchange.edits[f"{ROOT}.{path}.skip"] = [_giving(self._calls[path].outputs)]
             register(self.model, self.batch, (), edits, lambda: None)
             return self._as_far_as_decoder()
@@ -116,17 +124,13 @@ class Front:
         changed = (embeds != self.clean).any(-1).any(0).nonzero().flatten().tolist()
         start, layer = extent(variant.changes, self.batch, self.model.site_map.depth["decoder"])
         if changed:
-            variant = replace(variant, embeds=embeds[:, changed[0] :].clone(), unshared=self._unshared(variant))
+            variant = replace(variant, embeds=embeds[:, changed[0] :].clone())
             start, layer = min(start, changed[0]), 0
         if start == layer == 0:
             return NOTHING_LEFT
         if start < self.batch.n_positions - prefix.n_rows:
             return "it changes positions in front of those that it edits"
         return replace(variant, start=start, layer=layer)
-
-    def _unshared(self, variant: Variant) -> str | None:
-        in_layers = any(edit.point.point in LAYER_POINTS for edit in variant.front)
-        return "but for the tower, whose layers hear a clip chunk after chunk" if self.chunked and in_layers else None
 
     def _as_far_as_decoder(self) -> Embeds:
         site, kept = self.model.site_map.layers["decoder"][0]["resid_pre"], []
@@ -139,23 +143,31 @@ class Front:
         self.model.interleave("__call__", **self.batch.inputs, use_cache=False)
         return kept[0]
 
-    def _first(self, edits: Sequence[Edit]) -> int:
-        """When the first value that is edited was there; -1 where none was, as in prompts without sound."""
+    def _given(self, edits: Sequence[Edit]) -> list[str]:
+        """The modules that these edits leave as they are and that are given again, each with all that is inside it."""
         sites = [site for edit in edits for site in self.model.site_map.find(edit.point)]
-        return min((moment for site in sites if (moment := self._moment(site)) is not None), default=-1)
+        first = min((moments for site in sites if (moments := self._moments(site))), default=[])
+        encoder = self.model.adapter.encoder
+        untouched: tuple[str, ...] = ()
+        if encoder.beside is not None:  # of two towers side by side, one hears nothing of the other
+            towers = [f"{layers.rpartition('.')[0]}." for layers in (encoder.layers, encoder.beside)]
+            untouched = tuple(one for one in towers if not any(one in site.location for site in sites))
+        left = {
+            path
+            for path, calls in self._calls.items()
+            if calls.starts and calls.repeatable
+            if calls.over_by(first, encoder.in_chunks) or path.startswith(untouched)
+        }
+        return [path for path in left if left.isdisjoint(_around(path))]
 
-    def _moment(self, site: Site) -> int | None:
+    def _moments(self, site: Site) -> list[int]:
+        """When its value was there, call after call; never, in prompts without sound."""
         path, _, what = site.location.removeprefix(f"{ROOT}.").rpartition(".")
         if what == "output" and path in self._calls:
-            return next(iter(self._calls[path].ends), None)
+            return self._calls[path].ends
         while path not in self._calls:
             path = path.rpartition(".")[0]
-        return next(iter(self._calls[path].starts), None)
-
-    def _given(self, moment: int) -> list[str]:
-        """The modules that were through by then and are given again, each with all that is inside it."""
-        over = {path for path, calls in self._calls.items() if calls.repeatable and calls.over_by(moment)}
-        return [path for path in over if over.isdisjoint(_around(path))]
+        return self._calls[path].starts
 
 
 def _around(path: str) -> list[str]:

@@ -113,7 +113,7 @@ class Suffixes:
         new, self.joined = joined - self.joined, joined
         return new
 
-    def entering(self, layer: int, clean: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch row d_model"]:
+    def entering(self, layer: int, clean: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch rows d_model"]:
         """The rows of the variants that join before a layer, given those of the clean run; after it, they have joined."""
         before, clean = self.joined, clean[:, -self.n_rows :]
         joining = self.variants[before : before + self.joining(layer)]

@@ -74,7 +74,6 @@ class Variant:
         layer: The first layer that it changes something in; the number of layers for the final norm.
         front: What it changes before the decoder's layers, in the order given.
         embeds: The last rows in front of the first layer, where that has been worked out and changes them.
-        unshared: What of its way to the decoder is computed though it does not change it; `None` if nothing is.
     """
 
     index: int
@@ -83,7 +82,6 @@ class Variant:
     layer: int
     front: tuple[Edit, ...] = ()
     embeds: Float[Tensor, "batch row d_model"] | None = None
-    unshared: str | None = None
 
     def entering(self, clean: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch row d_model"]:
         """Its rows in front of its first layer, given those of the clean run."""
