@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from mechaudio.tracing.record import Edit, register
 from mechaudio.tracing.sites import ROOT, Site
-from mechaudio.tracing.variants import NOTHING_LEFT, Variant, extent
+from mechaudio.tracing.variants import Variant, extent
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
@@ -127,7 +127,7 @@ class Front:
             variant = replace(variant, embeds=embeds[:, changed[0] :].clone())
             start, layer = min(start, changed[0]), 0
         if start == layer == 0:
-            return NOTHING_LEFT
+            return "it changes the first position, and begins before the layers, so nothing is left of the clean run"
         if start < self.batch.n_positions - prefix.n_rows:
             return "it changes positions in front of those that it edits"
         return replace(variant, start=start, layer=layer)

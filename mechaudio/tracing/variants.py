@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 
-#: Why nothing can be shared with the clean run.
-NOTHING_LEFT = "it changes the first position in the first layer, so nothing is left of the clean run"
-
-
 @dataclass(frozen=True)
 class Change:
     """One edit of a variant, at one site.
@@ -144,7 +140,9 @@ def take_apart(
     start, layer = extent(changes, batch, model.site_map.depth["decoder"])
     if front:
         return Variant(index, tuple(changes), min([start, *starts]), 0, tuple(front))
-    return NOTHING_LEFT if start == layer == 0 else Variant(index, tuple(changes), start, layer)
+    if start == layer == 0:
+        return "it changes the first position in the first layer, so nothing is left of the clean run"
+    return Variant(index, tuple(changes), start, layer)
 
 
 def extent(changes: Sequence[Change], batch: PromptBatch, depth: int) -> tuple[int, int]:
