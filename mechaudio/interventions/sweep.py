@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from mechaudio.interventions.fronts import behind_fronts
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.jobs import Job, chunks_of, jobs_of, lists_of, memory_of
 from mechaudio.interventions.sweep_result import SHARED, Sweep
@@ -143,10 +144,16 @@ def _sweep_rows(
             taken.update(
                 (index, _BEFORE) for index, one in taken.items() if isinstance(one, Variant) and one.start < kept
             )
-        shared = [variant for variant in taken.values() if isinstance(variant, Variant)]
+        shared = [one for one in taken.values() if isinstance(one, Variant) and not one.front]
         chunks = enumerate(chunks_of(model, batch, shared, budget))
         together = job.clean is None
         return [Suffixes(batch, chunk, model.network.dtype, riding=together and turn == 0) for turn, chunk in chunks]
+
+    def with_front() -> list[Variant]:
+        return [one for one in taken.values() if isinstance(one, Variant) and one.front]
+
+    def rows_later() -> int:
+        return batch.n_positions - min((one.start for one in with_front()), default=batch.n_positions)
 
     def put(chunk: Suffixes, logits: Float[Tensor, "batch variant vocab"]) -> None:
         indices = [variant.index for variant in chunk.variants]
@@ -156,18 +163,24 @@ def _sweep_rows(
             found.mass[:, indices, row] = shares[:, column]
         bar.update(len(indices))
 
-    if job.clean is not None:
-        clean = job.clean.logits
-        for chunk in prepare():
-            put(chunk, run_alone(model, job.clean.prefix, chunk))
-    elif job.alone is None:
-        ride = Ride(model, batch, prepare)
-        clean, riding = ride.run()
-        for chunk in ride.chunks:
-            put(chunk, riding if chunk.riding else run_alone(model, ride.prefix, chunk))
-    else:
+    if job.alone is not None:
         clean = run(model, batch, logits="last").logits[:, -1]
         taken = dict.fromkeys(variants, job.alone)
+    else:
+        if job.clean is None:
+            ride = Ride(model, batch, prepare, rows_later)
+            clean, riding = ride.run()
+            prefix, chunks = ride.prefix, ride.chunks
+        else:
+            clean, prefix, chunks = job.clean.logits, job.clean.prefix, prepare()
+        for chunk in chunks:
+            put(chunk, riding if chunk.riding else run_alone(model, prefix, chunk))
+        for made in behind_fronts(model, batch, with_front(), prefix, budget / 4):
+            taken.update(made)
+            here = [one for one in made.values() if isinstance(one, Variant)]
+            for together in chunks_of(model, batch, here, budget / 2):
+                chunk = Suffixes(batch, together, model.network.dtype, riding=False)
+                put(chunk, run_alone(model, prefix, chunk))
     found.put_clean(rows, of_choices(clean))
     for index, why in taken.items():
         if isinstance(why, Variant):

@@ -88,15 +88,23 @@ class Ride:
     chunks: Sequence[Suffixes] | None = None
     prefix: Prefix
 
-    def __init__(self, model: AudioLM, batch: PromptBatch, prepare: Callable[[], Sequence[Suffixes]]):
+    def __init__(
+        self,
+        model: AudioLM,
+        batch: PromptBatch,
+        prepare: Callable[[], Sequence[Suffixes]],
+        rows_later: Callable[[], int] = lambda: 0,
+    ):
         """Set out.
 
         Args:
             model: The opened model.
             batch: The prompts.
             prepare: Gives the variants. It is called once the audio tower is under way, so that a GPU need not wait.
+            rows_later: Gives how many rows variants have at most that are made when the run is through; called after it.
         """
         self.model, self.batch, self.prepare, self.n = model, batch, prepare, batch.n_positions
+        self.rows_later = rows_later
 
     def run(self) -> tuple[Float[Tensor, "batch vocab"], Float[Tensor, "batch variant vocab"]]:
         """Logits at the last position, of the clean run and of the variants that ride along."""
@@ -122,8 +130,9 @@ class Ride:
             return served
         self.chunks = self.prepare()
         self.riders = self.chunks[0] if self.chunks else Suffixes(self.batch, (), self.model.network.dtype, riding=True)
-        n_rows = max((chunk.n_rows for chunk in self.chunks), default=1)
-        self.prefix = Prefix(self.batch, n_rows, keeps=len(self.chunks) > 1)
+        later = self.rows_later()
+        n_rows = max([1, later, *(chunk.n_rows for chunk in self.chunks)])
+        self.prefix = Prefix(self.batch, n_rows, keeps=later > 0 or len(self.chunks) > 1)
         self.positions = _Positions(self.riders.n_rows, len(self.riders.variants))
         _end_with_last_rows(self.model, n_rows if self.prefix.keeps else 1)
         for location, change in self.riders.edits.items():
@@ -200,8 +209,8 @@ def run_alone(
     def through_the_layers() -> Float[Tensor, "batch variant vocab"]:
         hidden = None
         for layer in range(len(layers) + 1):
-            clean = prefix.resid[layer][:, -rows:].repeat(1, suffixes.joining(layer), 1)
-            hidden = clean if hidden is None else torch.cat([hidden.to(clean.device), clean], dim=1)
+            joining = suffixes.entering(layer, prefix.resid[layer])
+            hidden = joining if hidden is None else torch.cat([hidden.to(joining.device), joining], dim=1)
             if suffixes.joined and layer < len(layers):
                 kwargs = positions.only(prefix.kwargs[layer], suffixes.joined)
                 out = layers[layer](hidden, **(kwargs if past is None else kwargs | {"past_key_values": past}))

@@ -113,6 +113,14 @@ class Suffixes:
         new, self.joined = joined - self.joined, joined
         return new
 
+    def entering(self, layer: int, clean: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch rows d_model"]:
+        """The rows of the variants that join before a layer, given those of the clean run; after it, they have joined."""
+        before, clean = self.joined, clean[:, -self.n_rows :]
+        joining = self.variants[before : before + self.joining(layer)]
+        if all(variant.embeds is None for variant in joining):
+            return clean.repeat(1, len(joining), 1)
+        return torch.cat([variant.entering(clean) for variant in joining], dim=1)
+
     def _index(self, place: int, change: Change) -> Any:
         """Where a variant's positions are among all rows: slices, if they are the same in every prompt."""
         if change.site.name == "final_norm":  # only the last row of each variant gets there
