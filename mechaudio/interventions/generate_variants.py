@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -12,8 +13,9 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from mechaudio.interventions.grid import Grid
-from mechaudio.interventions.jobs import Job, bytes_per_position, chunks_of, jobs_of, lists_of, memory_of
+from mechaudio.interventions.jobs import Job, bytes_per_position, jobs_of, lists_of, memory_of
 from mechaudio.interventions.sweep_result import SHARED
+from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
@@ -25,7 +27,6 @@ from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, generate, texts_of
 from mechaudio.tracing.shared_prefix import run_alone
 from mechaudio.tracing.suffixes import Suffixes
-from mechaudio.tracing.variants import Variant, take_apart
 
 #: Ids of new tokens, `[row, new token]`; every variant writes as many as it does.
 Tokens = Int[Tensor, "row _"]
@@ -42,7 +43,6 @@ class Generations:
         clean_texts: The same without any intervention.
         variants: The interventions.
         ways: Per variant, `shared prefix`, or `one by one` and why.
-        tower_calls: How often the audio tower ran, for all of them.
         batch: The prompts.
         axes: The parameters of a grid and their values; empty for a list of variants.
     """
@@ -53,7 +53,6 @@ class Generations:
     clean_texts: tuple[str, ...]
     variants: tuple[tuple[Intervention, ...], ...]
     ways: tuple[str, ...]
-    tower_calls: int
     batch: PromptBatch
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
@@ -134,7 +133,6 @@ def generate_variants(
         clean_texts=texts[0],
         variants=lists[1:],
         ways=tuple(found.ways[1:]),
-        tower_calls=found.tower_calls,
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
     )
@@ -146,13 +144,12 @@ class _Found:
     Attributes:
         parts: Per variant, prompts and their new tokens.
         ways: Per variant, how it was computed.
-        tower_calls: How often the audio tower ran.
     """
 
     def __init__(self, n_variants: int, bar: tqdm):
         """Args: n_variants: how many there are; bar: shows how many are done."""
         self.parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in range(n_variants)]
-        self.ways, self.tower_calls, self.bar = [SHARED] * n_variants, 0, bar
+        self.ways, self.bar = [SHARED] * n_variants, bar
 
     def put(self, variants: Iterable[int], rows: list[int], tokens: Iterable[Tokens]) -> None:
         """The new tokens of some prompts under some variants."""
@@ -185,14 +182,6 @@ def _generate_rows(
     found: _Found,
 ) -> None:
     """The variants of a job, by their places among all, on its prompts."""
-    taken: dict[int, Variant | str] = {}
-
-    def prepare() -> list[Suffixes]:
-        known: dict[Hashable, Any] = {}
-        taken.update((index, take_apart(model, batch, index, one, known)) for index, one in variants.items())
-        shared = [variant for variant in taken.values() if isinstance(variant, Variant)]
-        chunks = enumerate(chunks_of(model, batch, shared, budget / 2, keeps=True))
-        return [Suffixes(batch, chunk, model.network.dtype, riding=turn == 0) for turn, chunk in chunks]
 
     def go_on(ends: Sequence[tuple[int, PromptEnd]]) -> None:
         per_variant = batch.n_rows * (batch.n_positions + max_new_tokens) * bytes_per_position(model)
@@ -202,12 +191,14 @@ def _generate_rows(
             changes = [variants[index] for index in some]
             found.put(some, job.rows, continued(model, batch, list(some.values()), changes, max_new_tokens))
 
-    if job.alone is None:
-        ride = FirstPass(model, batch, prepare)
+    if job.alone is not None:
+        alone = dict.fromkeys(variants, job.alone)
+    else:
+        apart = TakenApart(model, batch, variants, budget / 2, keeps=True)
+        ride = FirstPass(model, batch, apart.chunks, apart.rows_later)
         _, riding = ride.run()
-        found.tower_calls += model.exchange.tower_calls
         ends, held = [], 0
-        for chunk in ride.chunks:
+        for chunk in chain(ride.chunks, apart.chunks_behind_fronts(ride.prefix)):
             needed = len(chunk.variants) * batch.n_rows * chunk.n_rows * bytes_per_position(model)
             if ends and held + needed > budget / 4:
                 go_on(ends)
@@ -215,14 +206,10 @@ def _generate_rows(
             ends += _ends(ride, chunk, riding)
             held += needed
         go_on(ends)
-    else:
-        taken = dict.fromkeys(variants, job.alone)
-    for index, why in taken.items():
-        if not isinstance(why, Variant):
-            out = generate(model, batch, max_new_tokens, variants[index])
-            found.put([index], job.rows, [out.tokens])
-            found.ways[index] = f"one by one: {why}"
-            found.tower_calls += out.tower_calls
+        alone = apart.alone()
+    for index, why in alone.items():
+        found.put([index], job.rows, [generate(model, batch, max_new_tokens, variants[index]).tokens])
+        found.ways[index] = f"one by one: {why}"
 
 
 def _ends(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mechaudio.interventions.fronts import behind_fronts
 from mechaudio.interventions.grid import Grid
-from mechaudio.interventions.jobs import Job, chunks_of, jobs_of, lists_of, memory_of
+from mechaudio.interventions.jobs import Job, jobs_of, lists_of, memory_of
 from mechaudio.interventions.sweep_result import SHARED, Sweep
+from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
@@ -23,9 +23,6 @@ from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, run
 from mechaudio.tracing.shared_prefix import Ride, run_alone
 from mechaudio.tracing.suffixes import Suffixes
-from mechaudio.tracing.variants import Variant, take_apart
-
-_BEFORE = "it changes more than the last position, and a clean run keeps that one only"
 
 
 def sweep(
@@ -133,27 +130,7 @@ def _sweep_rows(
 ) -> None:
     """The variants of a job, by their places among all, on its prompts."""
     rows = job.rows
-    taken: dict[int, Variant | str] = {}
     of_choices = _choices(batch, found.n_choices, model.device)
-
-    def prepare() -> list[Suffixes]:
-        known: dict[Hashable, Any] = {}
-        taken.update((index, take_apart(model, batch, index, one, known)) for index, one in variants.items())
-        if job.clean is not None:
-            kept = batch.n_positions - job.clean.prefix.n_rows
-            taken.update(
-                (index, _BEFORE) for index, one in taken.items() if isinstance(one, Variant) and one.start < kept
-            )
-        shared = [one for one in taken.values() if isinstance(one, Variant) and not one.front]
-        chunks = enumerate(chunks_of(model, batch, shared, budget))
-        together = job.clean is None
-        return [Suffixes(batch, chunk, model.network.dtype, riding=together and turn == 0) for turn, chunk in chunks]
-
-    def with_front() -> list[Variant]:
-        return [one for one in taken.values() if isinstance(one, Variant) and one.front]
-
-    def rows_later() -> int:
-        return batch.n_positions - min((one.start for one in with_front()), default=batch.n_positions)
 
     def put(chunk: Suffixes, logits: Float[Tensor, "batch variant vocab"]) -> None:
         indices = [variant.index for variant in chunk.variants]
@@ -165,26 +142,22 @@ def _sweep_rows(
 
     if job.alone is not None:
         clean = run(model, batch, logits="last").logits[:, -1]
-        taken = dict.fromkeys(variants, job.alone)
+        alone = dict.fromkeys(variants, job.alone)
     else:
+        apart = TakenApart(model, batch, variants, budget, clean=job.clean and job.clean.prefix)
         if job.clean is None:
-            ride = Ride(model, batch, prepare, rows_later)
+            ride = Ride(model, batch, apart.chunks, apart.rows_later)
             clean, riding = ride.run()
             prefix, chunks = ride.prefix, ride.chunks
         else:
-            clean, prefix, chunks = job.clean.logits, job.clean.prefix, prepare()
+            clean, prefix, chunks = job.clean.logits, job.clean.prefix, apart.chunks()
         for chunk in chunks:
             put(chunk, riding if chunk.riding else run_alone(model, prefix, chunk))
-        for made in behind_fronts(model, batch, with_front(), prefix, budget / 4):
-            taken.update(made)
-            here = [one for one in made.values() if isinstance(one, Variant)]
-            for together in chunks_of(model, batch, here, budget / 2):
-                chunk = Suffixes(batch, together, model.network.dtype, riding=False)
-                put(chunk, run_alone(model, prefix, chunk))
+        for chunk in apart.chunks_behind_fronts(prefix):
+            put(chunk, run_alone(model, prefix, chunk))
+        alone = apart.alone()
     found.put_clean(rows, of_choices(clean))
-    for index, why in taken.items():
-        if isinstance(why, Variant):
-            continue
+    for index, why in alone.items():
         out = run(model, batch, interventions=variants[index], logits="last")
         found.put([index], rows, of_choices(out.logits[:, -1:]))
         found.ways[index] = f"one by one: {why}"

@@ -39,9 +39,15 @@ class FirstPass(Ride):
             as `generate` keeps them.
     """
 
-    def __init__(self, model: AudioLM, batch: PromptBatch, prepare: Callable[[], Sequence[Suffixes]]):
+    def __init__(
+        self,
+        model: AudioLM,
+        batch: PromptBatch,
+        prepare: Callable[[], Sequence[Suffixes]],
+        rows_later: Callable[[], int] = lambda: 0,
+    ):
         """Set out: the arguments are those of a ride."""
-        super().__init__(model, batch, prepare)
+        super().__init__(model, batch, prepare, rows_later)
         self.past = DynamicCache()
 
     def _logits(self) -> Float[Tensor, "batch row vocab"]:

@@ -1,6 +1,5 @@
 """Written answers of many variants: token for token what every variant writes alone, whichever way it was computed."""
 
-import functools
 from dataclasses import replace
 
 import pytest
@@ -11,6 +10,7 @@ from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.join import interventions_of_rows
 from tests.families import FAMILIES, model_inputs, network, unchecked_types
 
@@ -37,7 +37,7 @@ def having(model, point):
 
 
 def variants_of(model, inputs):
-    """Variants of every kind, alone and combined; the last two cannot share anything."""
+    """Variants of every kind, alone and combined; the last one cannot share anything."""
     first, *_, last = having(model, "pattern")
     behind = "mlp_out" if having(model, "mlp_out") else "attn_out"
     middle = "resid_mid" if having(model, "resid_mid") else "resid_post"
@@ -97,16 +97,11 @@ def test_variants_write_what_they_write_one_by_one(opened, family):
     assert same(found.tokens, expected)
     assert torch.equal(found.clean_tokens, expected[0])
     assert len({str(tokens.tolist()) for tokens in expected}) > 12
-    alone = len(variants) + 1 if family in ALONE else 2
-    calls = ma.run(model, inputs, logits="last").tower_calls
-    assert found.tower_calls == calls * (
-        alone if family in ALONE else 3
-    )  # once for all that share, once for each other
     if family in ALONE:
         assert all(ALONE[family] in way for way in found.ways)
     else:
-        assert set(found.ways[:-2]) == {SHARED}
-        assert [way.startswith("one by one: ") for way in found.ways[-2:]] == [True, True]
+        assert set(found.ways[:-1]) == {SHARED}
+        assert found.ways[-1] == "one by one: logits lies outside the layers"
 
 
 @pytest.mark.parametrize("memory", [1, 3e5])
@@ -118,36 +113,29 @@ def test_little_memory_takes_longer_and_gives_the_same(opened, family, memory):
     in_pieces = ma.generate_variants(model, inputs, variants, N, memory=memory, progress=False)
     assert same(in_pieces.tokens, whole.tokens)
     assert torch.equal(in_pieces.clean_tokens, whole.clean_tokens)
-    assert in_pieces.tower_calls > whole.tower_calls
 
 
-def test_prompts_go_through_the_tower_and_the_decoder_once(monkeypatch):
-    net = network("qwen2_audio")
-    passed = []
-
-    def counting(module):
-        forward = type(module).forward
-
-        @functools.wraps(forward)
-        def counted(*args, **kwargs):
-            passed.append((type(module).__name__, (args[1] if len(args) > 1 else kwargs["inputs_embeds"]).shape[1]))
-            return forward(*args, **kwargs)
-
-        monkeypatch.setattr(type(module), "forward", counted)
-
-    counting(net.model.audio_tower)
-    counting(net.model.language_model)
-    model, inputs = AudioLM(net, prove=False), model_inputs("qwen2_audio")
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ALONE])
+def test_prompts_go_through_the_tower_and_the_decoder_once(opened, family, monkeypatch):
+    model, inputs = opened(family)
     variants = variants_of(model, inputs)[:6]
-    passed.clear()
+    calls = ma.run(model, inputs, logits="last").tower_calls
+    passed, handle = [], Exchange.handle
+
+    def counting(exchange, provider, value):
+        if provider == exchange.projector:
+            passed.append("tower")
+        if provider == exchange.decoder:
+            given = value[1].get("inputs_embeds")
+            passed.append((value[1]["input_ids"] if given is None else given).shape[:2])
+        return handle(exchange, provider, value)
+
+    monkeypatch.setattr(Exchange, "handle", counting)
     found = ma.generate_variants(model, inputs, variants, N, progress=False)
-    n_positions = inputs["input_ids"].shape[1]
-    prompts = [(name, n) for name, n in passed if name == "Qwen2AudioEncoder" or n > 1]
-    assert [name for name, _ in prompts] == ["Qwen2AudioEncoder", "Qwen2Model"]
-    assert prompts[1][1] == n_positions
-    assert passed[len(prompts) :] == [("Qwen2Model", 1)] * (N - 1)  # new tokens of all variants together
-    assert found.tower_calls == 1
     assert set(found.ways) == {SHARED}
+    assert passed.count("tower") == calls
+    steps = [what for what in passed if what != "tower"]
+    assert steps == [inputs["input_ids"].shape, *[(2 * 7, 1)] * (N - 1)]  # new tokens of all variants and the clean run
 
 
 def test_the_layers_with_a_sliding_window_forget_as_they_do_one_by_one():
