@@ -128,7 +128,7 @@ class Ride:
         n_rows = max([1, later, *(chunk.n_rows for chunk in self.chunks)])
         self.prefix = Prefix(self.batch, n_rows, keeps=later > 0 or len(self.chunks) > 1)
         self.positions = _Positions(self.riders.n_rows, len(self.riders.variants))
-        _end_with_last_rows(self.model, n_rows if self.prefix.keeps else 1)
+        _end_with_rows(self.model, slice(self.n - (n_rows if self.prefix.keeps else 1), None))
         for location, change in self.riders.edits.items():
             self.model.exchange.edits.setdefault(location, []).append(change)
         return served
@@ -211,24 +211,29 @@ def run_alone(model: AudioLM, prefix: Prefix, suffixes: Suffixes) -> Float[Tenso
         return lambda _call, *parts: suffixes.attend(location, prefix.past[location], *parts)
 
     with torch.no_grad(), model.exchange.prepared(prefix.batch):
-        model.exchange.edits.update({location: [change] for location, change in suffixes.edits.items()})
+        if not suffixes.changes_in(len(layers) - 1, ("mlp_out", "resid_post")):
+            _end_with_rows(model, slice(rows - 1, None, rows))
+        for location, change in suffixes.edits.items():
+            model.exchange.edits.setdefault(location, []).append(change)
         model.exchange.instead.update({location: attend(location) for location in prefix.past})
         return model.interleave(through_the_layers)
 
 
-def _end_with_last_rows(model: AudioLM, n_rows: int) -> None:
-    """Compute the MLP of the last layer for the last rows of the prompts only: nobody asks for the others."""
+def _end_with_rows(model: AudioLM, wanted: slice) -> None:
+    """Compute the MLP of the last layer for some rows only: nobody asks for the others."""
     stack, site = model.adapter.decoder, model.site_map.layers["decoder"][-1]["mlp_out"]
-    first = model.exchange.batch.n_positions - n_rows
+    shape = []
 
     def cut(served: Any) -> Any:
         args, kwargs = served
-        return (args[0][:, first:].contiguous(), *args[1:]), kwargs
+        shape[:] = args[0].shape
+        return (args[0][:, wanted].contiguous(), *args[1:]), kwargs
 
     def fill(served: Any) -> Any:
-        last = site.take(served)
-        nothing = last.new_zeros(last.shape[0], first, last.shape[2])
-        return site.put(served, torch.cat([nothing, last], dim=1))
+        some = site.take(served)
+        whole = some.new_zeros(*shape[:2], some.shape[2])
+        whole[:, wanted] = some
+        return site.put(served, whole)
 
     model.exchange.edits[f"{ROOT}.{stack.path(model.n_layers - 1)}.{stack.mlp}.input"] = [cut]
     model.exchange.edits[site.location] = [fill]
