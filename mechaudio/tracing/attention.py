@@ -106,7 +106,7 @@ def attention(
         return call.fused(query, key, value), None
     query, key, value = spot.give("q", query), spot.give("k", key), spot.give("v", value)
     if spot.location in spot.exchange.calls:
-        spot.exchange.calls[spot.location](call, query, key)
+        spot.exchange.calls[spot.location](call, query, key, value)
     if spot.location in spot.exchange.instead:
         return spot.give("z", spot.exchange.instead[spot.location](call, query, key, value)), None
     return serve_weights(spot, call, query, key, value), None

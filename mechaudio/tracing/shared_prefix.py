@@ -55,6 +55,11 @@ class Prefix:
     past: dict[str, Past] = field(default_factory=dict)
     _masks: dict[int, tuple[Tensor | None, Tensor]] = field(default_factory=dict)
 
+    @property
+    def n_bytes(self) -> int:
+        """How much memory the keys and values take."""
+        return sum(part.untyped_storage().nbytes() for past in self.past.values() for part in (past.keys, past.values))
+
     def keep_layer(self, last: Float[Tensor, "batch row d_model"], kwargs: Mapping[str, Any]) -> None:
         """Keep what the next layer is called with, at the last rows."""
         self.resid.append(last.clone())
@@ -111,9 +116,7 @@ class Ride:
         with torch.no_grad(), exchange.prepared(self.batch):
             for location in (f"{model.adapter.projector}.output", f"{model.adapter.decoder_module}.input"):
                 exchange.edits[f"{ROOT}.{location}"] = [self._begin]  # prompts without sound have no tower
-            for layer, sites in enumerate(model.site_map.layers["decoder"]):
-                location = sites["z"].location.rpartition(".")[0]
-                exchange.instead[location] = partial(self._attend, location)
+            for layer in range(model.n_layers):
                 exchange.edits[f"{ROOT}.{stack.path(layer)}.input"] = [partial(self._join, layer)]
             exchange.edits[f"{ROOT}.{stack.norm}.input"] = [self._only_last]
             logits = model.interleave("__call__", **self.batch.inputs, use_cache=False).logits
@@ -131,7 +134,16 @@ class Ride:
         _end_with_rows(self.model, slice(self.n - (n_rows if self.prefix.keeps else 1), None))
         for location, change in self.riders.edits.items():
             self.model.exchange.edits.setdefault(location, []).append(change)
+        for sites in self.model.site_map.layers["decoder"]:
+            location = sites["z"].location.rpartition(".")[0]
+            if self.riders.variants:
+                self.model.exchange.instead[location] = partial(self._attend, location)
+            elif self.prefix.keeps:  # attention is the network's own
+                self.model.exchange.calls[location] = partial(self._keep_call, location)
         return served
+
+    def _keep_call(self, location: str, call: Call, _query: Tensor, key: Tensor, value: Tensor) -> None:
+        self.prefix.rows_attend_to(location, call, key, value)
 
     def _join(self, layer: int, served: Any) -> Any:
         args, kwargs = served
