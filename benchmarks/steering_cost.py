@@ -5,9 +5,8 @@
 
 All are measured in turn in one process, on the same questions. A plain forward is that of transformers with fused
 attention, its prompts made beforehand, and then once more with the making of its prompts, which the study does too. The
-naive way is two passes with hooks that keep what
-directions are made of, and then for every variant a pass with a plain hook that adds its direction. The weights are
-random, so what the study finds means nothing.
+naive way is two passes with hooks that keep what directions are made of, and then for every variant a pass with a plain
+hook that adds its direction. The weights are random, so what the study finds means nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +27,10 @@ import mechaudio as ma
 from mechaudio.analyses import paired_passes, score_heads, steering_sweep
 from mechaudio.experiments.steering_arms import Aim, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_study import steering_study
+from mechaudio.interventions.jobs import memory_of
 from mechaudio.models.tiny.architecture import build_config
 from mechaudio.models.tiny.language import build_feature_extractor, build_processor
+from mechaudio.tracing.clean_run import KeptRuns
 
 LARGE_TEXT = {
     "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -129,10 +130,15 @@ def main() -> None:
                 found += plain(model, [batch])
         return torch.cat(found)
 
-    def swept(directions: Any) -> Any:
+    def swept(directions: Any, kept: Any = None) -> Any:
+        made = partial(aim.interventions, arms)
         return steering_sweep(
-            model, questions, directions, lambda own: aim.interventions(arms, own, others.of(own.ids)), batch_size=size
+            model, questions, directions, lambda own: made(own, others.of(own.ids)), kept=kept, batch_size=size
         )
+
+    def choosing() -> None:
+        kept = KeptRuns(memory_of(model))
+        swept(paired_passes(model, questions, kept=kept, batch_size=size).directions, kept)
 
     turns = iter(range(10**6))
     ways = {
@@ -140,7 +146,7 @@ def main() -> None:
         "plain forward, prompts made included": lambda: plain(model, [ma.prompt(model, own) for own in parts]),
         "the whole study, prompts made included": lambda: steering_study(model, questions, settings, batch_size=size),
         "  its pair of passes": lambda: paired_passes(model, questions, batch_size=size),
-        "  the half that chooses: all variants, directions known": lambda: swept(passes.directions),
+        "  the half that chooses: both passes, then all variants": choosing,
         "  the half that reports: both passes and all variants": lambda: swept(None),
         "one variant alone, plain hooks": lambda: alone(next(turns) % len(some)),
     }

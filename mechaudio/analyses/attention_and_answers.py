@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
@@ -54,6 +55,26 @@ class AttentionAndAnswers(Result):
     choices: tuple[str, ...]
     ids: tuple[str, ...]
     condition: str
+
+    @staticmethod
+    def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
+        """Those of several groups of questions, one behind another.
+
+        Raises:
+            ValueError: Nothing, or parts of different conditions.
+        """
+        conditions = {part.condition for part in parts}
+        if len(conditions) != 1:
+            raise ValueError(f"parts of one condition can be put together, got {sorted(conditions)}")
+        first, n = parts[0], sum(len(part.ids) for part in parts)
+        return replace(
+            first,
+            audio_attention=np.concatenate([part.audio_attention for part in parts]),
+            correct=np.concatenate([part.correct for part in parts]),
+            choices=tuple(choice for part in parts for choice in part.choices),
+            ids=tuple(name for part in parts for name in part.ids),
+            provenance=replace(first.provenance, settings=dict(first.provenance.settings) | {"n": n}),
+        )
 
     def part(self, chosen: Sequence[int] | np.ndarray) -> AttentionAndAnswers:
         """Some of the questions: their places, or a mask over all of them."""
@@ -98,9 +119,9 @@ def attention_and_answers(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
     measured = Measured(condition)
-    for asked in in_batches(questions, batch_size, what=condition, progress=progress):
+    make = partial(prompt, model, condition=condition)
+    for asked, batch in prepared_batches(questions, batch_size, make, what=condition, progress=progress):
         refuse_unknown(asked)
-        batch = prompt(model, asked, condition=condition)
         out = run(model, batch, record=[ATTENTION], logits="last")
         measured.add(batch, out.cache, out.logits[:, -1])
     return measured.joined(model)

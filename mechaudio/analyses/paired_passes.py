@@ -6,8 +6,9 @@ is what heads are chosen from, scored on and steered with; nothing of it needs a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mechaudio.analyses.attention_and_answers import ATTENTION, AttentionAndAnswers, Measured, refuse_unknown
@@ -18,12 +19,14 @@ from mechaudio.analyses.steering_directions import (
     difference,
     heard_and_silent,
 )
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
+from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
+    from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -42,8 +45,61 @@ class PairedPasses(Result):
     directions: SteeringDirections
 
 
+class Pairs:
+    """Paired passes, batch by batch."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._heard, self._silent, self._found = Measured("audio"), Measured("silence"), Differences()
+
+    def ask(
+        self, model: AudioLM, asked: Sequence[AudioQuestion], batches: tuple[PromptBatch, PromptBatch]
+    ) -> tuple[CleanRun, SteeringDirections]:
+        """Ask some questions with their clips and with silence.
+
+        Args:
+            model: The opened model.
+            asked: The questions.
+            batches: Their prompts, as `heard_and_silent` makes them.
+
+        Returns:
+            The run with the clips, which variants can continue from, and the directions of these questions.
+
+        Raises:
+            ValueError: As `paired_passes`.
+        """
+        refuse_unknown(asked)
+        heard = clean_run(model, batches[0], record=[ATTENTION, *POINTS])
+        silent = run(model, batches[1], record=[ATTENTION, *POINTS], logits="last")
+        self._heard.add(heard.batch, heard.cache, heard.logits)
+        self._silent.add(silent.batch, silent.cache, silent.logits[:, -1])
+        own, found = Differences(), difference(model, heard.cache, silent.cache)
+        for differences in (own, self._found):
+            differences.add(found, asked)
+        return heard, own.joined(model)
+
+    def joined(self, model: AudioLM) -> PairedPasses:
+        """All of them.
+
+        Raises:
+            ValueError: For ids that are blank or come twice.
+        """
+        directions = self._found.joined(model)
+        return PairedPasses(
+            heard=self._heard.joined(model),
+            silent=self._silent.joined(model),
+            directions=directions,
+            provenance=directions.provenance,
+        )
+
+
 def paired_passes(
-    model: AudioLM, questions: Iterable[AudioQuestion], *, batch_size: int = 8, progress: bool = False
+    model: AudioLM,
+    questions: Iterable[AudioQuestion],
+    *,
+    kept: KeptRuns | None = None,
+    batch_size: int = 8,
+    progress: bool = False,
 ) -> PairedPasses:
     """Ask every question twice, with its clip and with silence, and keep what heads and directions are made of.
 
@@ -56,24 +112,16 @@ def paired_passes(
     Args:
         model: The opened model.
         questions: Any number of them, each with its right answer and an id of its own.
+        kept: Takes the runs with the clips, as far as there is room, so that `steering_sweep` can continue from them.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr.
 
     Raises:
         ValueError: As `attention_and_answers` and `steering_directions`.
     """
-    heard, silent, found = Measured("audio"), Measured("silence"), Differences()
-    for asked in in_batches(questions, batch_size, what="audio and silence", progress=progress):
-        refuse_unknown(asked)
-        batches = heard_and_silent(model, asked)
-        runs = [run(model, batch, record=[ATTENTION, *POINTS], logits="last") for batch in batches]
-        for measured, batch, out in zip((heard, silent), batches, runs, strict=True):
-            measured.add(batch, out.cache, out.logits[:, -1])
-        found.add(difference(model, runs[0].cache, runs[1].cache), asked)
-    directions = found.joined(model)
-    return PairedPasses(
-        heard=heard.joined(model),
-        silent=silent.joined(model),
-        directions=directions,
-        provenance=directions.provenance,
-    )
+    pairs, make = Pairs(), partial(heard_and_silent, model)
+    for asked, batches in prepared_batches(questions, batch_size, make, what="audio and silence", progress=progress):
+        heard, _ = pairs.ask(model, asked, batches)
+        if kept is not None:
+            kept.keep(heard)
+    return pairs.joined(model)

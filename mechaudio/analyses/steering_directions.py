@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.analyses.specialist_heads import Head
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.metrics.multiple_choice import match_ids
@@ -189,12 +190,13 @@ class SteeringDirections(Result):
         unknown = [layer for layer in weights if not 0 <= layer <= last]
         if unknown:
             raise ValueError(f"there is no layer {unknown[0]}: these directions are of layers 0 to {last}")
-        direction = np.zeros(self.final_norm.shape)
-        for layer, weight in weights.items():
-            own = self.final_norm if norm == "post" and layer == last else self.residual[:, layer]
-            direction += weight * own
+        share = np.zeros(last + 1, dtype=np.float32)
+        share[list(weights)] = list(weights.values())
+        behind = share[last] if norm == "post" else np.float32(0)
+        share[last] -= behind
+        direction = share @ self.residual + behind * self.final_norm
         place = {"layers": [last]} if norm == "pre" else {"hook_point": "final_norm"}
-        return Steer(direction.astype(np.float32), strength, per="question", **place)
+        return Steer(direction, strength, per="question", **place)
 
     def _at(self, places: Sequence[int]) -> SteeringDirections:
         return replace(
@@ -229,8 +231,9 @@ def steering_directions(
             silence makes another prompt.
     """
     found = Differences()
-    for asked in in_batches(questions, batch_size, what="audio and silence", progress=progress):
-        caches = [run(model, batch, record=POINTS, logits=None).cache for batch in heard_and_silent(model, asked)]
+    make = partial(heard_and_silent, model)
+    for asked, batches in prepared_batches(questions, batch_size, make, what="audio and silence", progress=progress):
+        caches = [run(model, batch, record=POINTS, logits=None).cache for batch in batches]
         found.add(difference(model, *caches), asked)
     return found.joined(model)
 

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from mechaudio.analyses.steering_directions import (
-    POINTS,
-    Differences,
-    SteeringDirections,
-    difference,
-    heard_and_silent,
-)
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.paired_passes import PairedPasses, Pairs
+from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
+from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
-from mechaudio.tracing.clean_run import CleanRun, clean_run
+from mechaudio.tracing.clean_run import KeptRuns
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -42,6 +36,7 @@ class SteeringSweep(Result):
         margin: Logit of the right choice minus that of the best wrong one, with each variant.
         ways: Per variant, `shared prefix`, or `one by one` and why, as it was in the first batch.
         ids: Ids of the questions.
+        passes: What each question's two passes gave, where directions were measured on the way.
     """
 
     names: tuple[str, ...]
@@ -50,6 +45,7 @@ class SteeringSweep(Result):
     margin: Float[np.ndarray, "variant question"]
     ways: tuple[str, ...]
     ids: tuple[str, ...]
+    passes: PairedPasses | None = None
 
     @property
     def best(self) -> str:
@@ -77,6 +73,7 @@ def steering_sweep(
     directions: SteeringDirections | None,
     variants: Callable[[SteeringDirections], Mapping[str, Intervention]],
     *,
+    kept: KeptRuns | None = None,
     batch_size: int = 8,
     progress: bool = False,
 ) -> SteeringSweep:
@@ -96,7 +93,9 @@ def steering_sweep(
             that the variants continue from: two forward passes per question and a little, instead of three.
         variants: Given the directions of some of the questions, the interventions on these, by name; the same names
             every time.
-        batch_size: Questions per forward pass.
+        kept: Runs with the clips that `paired_passes` kept, of batches of the same questions: the variants continue
+            from these, each of which is let go of then. Prompts of other batches run again.
+        batch_size: Questions per forward pass; as in `paired_passes`, if runs were kept there.
         progress: Draw a progress bar on stderr.
 
     Raises:
@@ -105,10 +104,17 @@ def steering_sweep(
     """
     names: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
-    ids, found = [], []
-    for asked in in_batches(questions, batch_size, what="steering", progress=progress):
+    ids, found, pairs = [], [], Pairs()
+
+    def make(asked: Sequence[AudioQuestion]) -> Any:
+        if directions is None:
+            return heard_and_silent(model, asked)
+        continued = None if kept is None else kept.take(asked)
+        return prompt(model, asked) if continued is None else continued
+
+    for asked, made in prepared_batches(questions, batch_size, make, what="steering", progress=progress):
         own = [question.id for question in asked]
-        batch, here = _continued(model, asked) if directions is None else (prompt(model, asked), directions.of(own))
+        batch, here = pairs.ask(model, asked, made) if directions is None else (made, directions.of(own))
         wanted = dict(variants(here))
         if ids and tuple(wanted) != names:
             raise ValueError(f"variants= gave {list(names)} for the first questions, then {list(wanted)}")
@@ -123,14 +129,6 @@ def steering_sweep(
         margin=margin,
         ways=ways,
         ids=tuple(ids),
+        passes=pairs.joined(model) if directions is None else None,
         provenance=Provenance.collect(model, settings={"n": len(ids)}),
     )
-
-
-def _continued(model: AudioLM, asked: Sequence[AudioQuestion]) -> tuple[CleanRun, SteeringDirections]:
-    """A clean run of some questions that a sweep can continue from, and their directions."""
-    heard, silent = heard_and_silent(model, asked)
-    clean = clean_run(model, heard, record=POINTS)
-    found = Differences()
-    found.add(difference(model, clean.cache, run(model, silent, record=POINTS, logits=None).cache), asked)
-    return clean, found.joined(model)

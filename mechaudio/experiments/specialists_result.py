@@ -100,27 +100,36 @@ class SpecialistsStudy(Result):
 
     Attributes:
         settings: what was varied; of its `ks` those that there are heads for.
-        heard: answers and audio attention with the recording, of all questions.
-        silent: with silence, of the same questions in the same order.
         groups: which task, skill and so on each question is of.
         chance: of each question, the share of choices that are right.
-        scores: of the heads, from the half that chooses.
         listening: the listening score on the other half, by number of heads.
-        steering: every way of steering on both halves.
+        steering: answers with the recording and with silence, scores of the heads, and every way of steering.
         failures: questions that could not be asked.
         n_cut: recordings that are longer than the model hears, of which the beginning was asked about.
     """
 
     settings: SpecialistsSettings
-    heard: AttentionAndAnswers
-    silent: AttentionAndAnswers
     groups: Groups
     chance: Float[np.ndarray, " question"]
-    scores: HeadScores
     listening: Mapping[int, ListeningScore]
     steering: SteeringStudy
     failures: tuple[Failure, ...] = ()
     n_cut: int = 0
+
+    @property
+    def heard(self) -> AttentionAndAnswers:
+        """Answers and audio attention with the recording, of all questions."""
+        return self.steering.heard
+
+    @property
+    def silent(self) -> AttentionAndAnswers:
+        """The same with silence."""
+        return self.steering.silent
+
+    @property
+    def scores(self) -> HeadScores:
+        """Of the heads, from the half that chooses."""
+        return self.steering.scores
 
     @property
     def k(self) -> int:

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from mechaudio.analyses.listening_score import listening_score
-from mechaudio.analyses.paired_passes import paired_passes
 from mechaudio.experiments.askable import Askable
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.specialists_result import SpecialistsSettings, SpecialistsStudy, steering_settings
@@ -69,16 +68,12 @@ def specialists_study(
     """
     settings = settings or SpecialistsSettings()
     asked = Askable(model, questions, progress=progress)
-    passes = paired_passes(model, asked, batch_size=batch_size, progress=progress)
-    heard, silent = passes.heard, passes.silent
-    calibration, held_out = heard.split(settings.share, settings.seed)
+    steering = steering_study(model, asked, steering_settings(settings), batch_size=batch_size, progress=progress)
+    calibration, held_out = steering.heard.split(settings.share, settings.seed)
     assert not set(calibration.ids) & set(held_out.ids), "a question is on both sides of the split"
-    steering = steering_study(
-        model, asked, steering_settings(settings), passes=passes, batch_size=batch_size, progress=progress
-    )
     scores, most = steering.scores, int(steering.scores.varies.sum())
     settings = replace(settings, ks=tuple(k for k in settings.ks if k <= most))
-    held_out_silent = silent.split(settings.share, settings.seed)[1]
+    held_out_silent = steering.silent.split(settings.share, settings.seed)[1]
     listening = {
         k: listening_score(
             scores,
@@ -92,13 +87,10 @@ def specialists_study(
         for k in sorted({*settings.ks, *(k for k in _CURVE if k <= most)})
     }
     study = SpecialistsStudy(
-        provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(heard.ids)}),
+        provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(steering.ids)}),
         settings=settings,
-        heard=heard,
-        silent=silent,
         groups=groups_of(asked.metas),
         chance=np.array(asked.chance),
-        scores=scores,
         listening=listening,
         steering=steering,
         failures=asked.failures,

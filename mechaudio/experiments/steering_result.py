@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm
@@ -67,6 +68,8 @@ class SteeringStudy(Result):
     """What the study found.
 
     Attributes:
+        heard: Answers and audio attention with the recording, without steering, of all questions.
+        silent: With silence.
         scores: Of the heads, on the half that chooses.
         arms: The ways of steering.
         correct: Whether each answer is right.
@@ -78,6 +81,8 @@ class SteeringStudy(Result):
         settings: What was varied.
     """
 
+    heard: AttentionAndAnswers
+    silent: AttentionAndAnswers
     scores: HeadScores
     arms: tuple[SteeringArm, ...]
     correct: Bool[np.ndarray, "arm question"]

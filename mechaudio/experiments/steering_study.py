@@ -11,8 +11,9 @@ After "Audio-specialist heads" (arXiv 2603.06854), with a protocol that never ch
    control.
 4. On the other half, what was chosen is held against no steering and against its controls.
 
-On the half that chooses, a question costs three passes, for its heads are known only after all have run; on the other
-two, the variants continuing from the pass with the clip (`benchmarks/steering_cost.py` measures both).
+A question costs two passes: all variants continue from the pass with its clip. On the half that chooses, heads are
+known only after all questions have run, so what that pass left behind is kept in memory; a question whose keys and
+values do not fit in costs a third pass (`benchmarks/steering_cost.py` measures both).
 
 Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
 """
@@ -26,16 +27,18 @@ from typing import Any
 
 import numpy as np
 
-from mechaudio.analyses.attention_and_answers import in_calibration
-from mechaudio.analyses.paired_passes import PairedPasses, paired_passes
+from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, in_calibration
+from mechaudio.analyses.paired_passes import paired_passes
 from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringChoice, SteeringStudy
+from mechaudio.interventions.jobs import memory_of
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
+from mechaudio.tracing.clean_run import KeptRuns
 
 __all__ = ["AgainstControl", "SteeringArm", "SteeringChoice", "SteeringSettings", "SteeringStudy", "steering_study"]
 
@@ -45,7 +48,7 @@ def steering_study(
     questions: Sequence[AudioQuestion],
     settings: SteeringSettings | None = None,
     *,
-    passes: PairedPasses | None = None,
+    memory: int | float | None = None,
     out: str | Path | None = None,
     batch_size: int = 8,
     progress: bool = False,
@@ -63,16 +66,15 @@ def steering_study(
         model: An `AudioLM`.
         questions: With recordings, known answers and ids of their own; `meta["task"]` names the task.
         settings: What is varied.
-        passes: Of all these questions, in their order, if they were run already; by default they are run here, and
-            those of the half that reports are the ones that the variants continue from.
+        memory: Bytes that keys and values of the half that chooses may take; by default half of what is free on a GPU,
+            and two billion on a CPU. Questions that do not fit in run once more.
         out: A folder for the result.
         batch_size: Questions per forward pass.
         progress: Draw progress bars on stderr.
 
     Raises:
         ValueError: Fewer than three questions that choose or one that reports, answers that are all right or all wrong
-            on the half that chooses, a K that is larger than the number of heads (if all are), passes of other
-            questions, and as `paired_passes`.
+            on the half that chooses, a K that is larger than the number of heads (if all are), and as `paired_passes`.
 
     Warns:
         UserWarning: As `score_heads`.
@@ -86,18 +88,9 @@ def steering_study(
             f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs three that "
             "choose and one that reports at least"
         )
-    if passes is None:
-        chosen_on = paired_passes(model, _these(questions, choosing), batch_size=batch_size, progress=progress)
-        heard, known, reported = chosen_on.heard, chosen_on.directions, None
-    else:
-        if passes.heard.ids != tuple(ids):
-            raise ValueError(
-                f"passes= are of {len(passes.heard.ids)} questions that are not these {len(ids)} in this order: give "
-                "paired_passes(model, questions), or leave them out"
-            )
-        heard = passes.heard.part(choosing)
-        known, reported = (passes.directions.of([ids[place] for place in half]) for half in (choosing, reporting))
-    scores = score_heads(heard, seed=settings.seed)
+    kept = KeptRuns(memory_of(model) if memory is None else float(memory))
+    passes = paired_passes(model, _these(questions, choosing), kept=kept, batch_size=batch_size, progress=progress)
+    scores = score_heads(passes.heard, seed=settings.seed)
     n_varying = int(scores.varies.sum())
     ks = [k for k in settings.ks if k <= n_varying]
     if not ks:
@@ -106,7 +99,7 @@ def steering_study(
             "choose smaller ones"
         )
     aim, arms = Aim(scores, settings), steering_arms(settings, ks, range(model.n_layers))
-    shuffled = known.shuffled(settings.seed)
+    shuffled = passes.directions.shuffled(settings.seed)
 
     def swept(
         places: Sequence[int],
@@ -118,16 +111,23 @@ def steering_study(
             _these(questions, places),
             directions,
             lambda own: aim.interventions(arms, own, others(own.ids)),
+            kept=kept,
             batch_size=batch_size,
             progress=progress,
         )
 
     halves = (
-        swept(choosing, known, shuffled.of),
-        swept(reporting, reported, lambda own: _of_another(known, own, settings.seed)),
+        swept(choosing, passes.directions, shuffled.of),
+        swept(reporting, None, lambda own: _of_another(passes.directions, own, settings.seed)),
     )
     order = np.argsort([*choosing, *reporting])
+    heard, silent = (
+        AttentionAndAnswers.concatenated([getattr(one, name) for one in (passes, halves[1].passes)]).part(order)
+        for name in ("heard", "silent")
+    )
     study = SteeringStudy(
+        heard=heard,
+        silent=silent,
         scores=scores,
         arms=arms,
         correct=np.concatenate([half.correct for half in halves], axis=1)[:, order],

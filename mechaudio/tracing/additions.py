@@ -79,22 +79,28 @@ class Additions:
             key = (vectors.data_ptr(), vectors.shape, vectors.stride(), n)
             if key not in parts:
                 first[key], n_vectors = n_vectors, n_vectors + n
-                parts[key] = vectors.reshape(-1, n, vectors.shape[-1]).expand(n_prompts, -1, -1).to(device)
+                parts[key] = vectors.reshape(-1, n, vectors.shape[-1]).expand(n_prompts, -1, -1)
             which += range(first[key], first[key] + n)
             at += [row] * n
         strengths = [change.strength for change in changes for _ in change.heads or (0,)]
-        self._vectors = torch.cat(list(parts.values()), dim=1)
-        self._which, self._rows = torch.tensor(which), torch.tensor(at)
         self._strengths = torch.tensor(strengths, dtype=torch.float64)
+        together = device if any(part.device.type != "cpu" for part in parts.values()) else torch.device("cpu")
+        self._vectors = _moved(torch.cat([part.to(together) for part in parts.values()], dim=1), device)
+        self._which, self._rows = _moved(torch.tensor(which), device), _moved(torch.tensor(at), device)
 
     def add_to(self, value: Tensor) -> None:
         """Add all of them, in place."""
         exact = torch.promote_types(value.dtype, torch.float32)  # a strength is not to be rounded before it is used
-        which, rows = self._which.to(value.device), self._rows.to(value.device)
-        own = self._vectors.to(value).index_select(1, which).to(exact)
-        added = (own * self._strengths.to(value.device, exact)[:, None]).to(value.dtype)
+        vectors, which, rows = (_moved(one, value.device) for one in (self._vectors, self._which, self._rows))
+        own = vectors.to(value.dtype).index_select(1, which).to(exact)
+        added = (own * _moved(self._strengths.to(exact), value.device)[:, None]).to(value.dtype)
         if self.changes[0].heads is None:
             value[:, rows] += added
             return
         heads = [head for change in self.changes for head in change.heads_of(value)]
-        value[:, rows, torch.tensor(heads).to(value.device)] += added
+        value[:, rows, _moved(torch.tensor(heads), value.device)] += added
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; one that goes to a GPU does not wait for what the GPU has to do yet."""
+    return values.to(device, non_blocking=device.type == "cuda")

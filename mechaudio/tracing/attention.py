@@ -117,7 +117,7 @@ def serve_all(
     """Attend, and serve everything on the way: queries, keys and values first, the heads' outputs last."""
     query, key, value = spot.give("q", query), spot.give("k", key), spot.give("v", value)
     if spot.location in spot.exchange.calls:
-        spot.exchange.calls[spot.location](call, query, key)
+        spot.exchange.calls[spot.location](call, query, key, value)
     if spot.location in spot.exchange.instead:
         return spot.give("z", spot.exchange.instead[spot.location](call, query, key, value))
     return serve_weights(spot, call, query, key, value)

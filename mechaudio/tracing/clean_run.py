@@ -17,6 +17,7 @@ from torch import Tensor
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
+from mechaudio.question import AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS, HookPoint
@@ -44,6 +45,36 @@ class CleanRun:
     prefix: Prefix | None
     why: str | None = None
 
+    @property
+    def n_bytes(self) -> int:
+        """How much memory the keys and values take."""
+        return 0 if self.prefix is None else self.prefix.n_bytes
+
+
+class KeptRuns:
+    """Clean runs that wait for variants that nobody knows yet, as many as fit into some memory."""
+
+    def __init__(self, memory: float):
+        """Args: memory: bytes that keys and values of all of them may take."""
+        self.free = memory
+        self._runs: dict[tuple[str, ...], CleanRun] = {}
+
+    def keep(self, run: CleanRun) -> None:
+        """Keep a run, if it can be continued and there is room for it."""
+        if run.prefix is not None and run.n_bytes <= self.free:
+            self._runs[_ids(run.batch.questions)] = run
+            self.free -= run.n_bytes
+
+    def take(self, questions: Sequence[AudioQuestion]) -> CleanRun | None:
+        """The run of just these questions, which is then no longer kept; None if it is not."""
+        run = self._runs.pop(_ids(questions), None)
+        self.free += 0 if run is None else run.n_bytes
+        return run
+
+
+def _ids(questions: Sequence[AudioQuestion]) -> tuple[str, ...]:
+    return tuple(question.id for question in questions)
+
 
 def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] = ()) -> CleanRun:
     """Run prompts so that `ma.sweep(model, clean, variants)` can continue from their last position.
@@ -58,21 +89,18 @@ def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] =
     Args:
         model: The opened model.
         batch: Prompts, or a dict of the network's own inputs.
-        record: Hook points to keep, at the last position: of the decoder's layers but scores and patterns, and
-            `final_norm`.
+        record: Hook points to keep, at the last position: those of the decoder's layers, and `final_norm`.
 
     Raises:
         ValueError: Another hook point, or other positions.
     """
     points = hook_points(record)
     for point in points:
-        kept = point.point == "final_norm" or (point.point in LAYER_POINTS and point.point not in ROW_POINTS)
-        if point.part != "decoder" or not kept:
-            raise ValueError(
-                f"a clean run keeps the decoder's final_norm and its layers' points, no scores or patterns; got {point}"
-            )
-        if point.positions != "last":
-            raise ValueError(f'a clean run keeps hook points at positions="last", got {point}')
+        if point.part != "decoder" or point.point not in (*LAYER_POINTS, "final_norm"):
+            raise ValueError(f"a clean run keeps the decoder's final_norm and its layers' points, got {point}")
+        axis = "queries" if point.point in ROW_POINTS else "positions"
+        if getattr(point, axis) != "last":
+            raise ValueError(f'a clean run keeps this hook point at {axis}="last", got {point}')
     prompts = as_batch(model, batch)
     why = why_not_shared(model)
     if why is None and len(padding_groups(model.adapter, prompts)) > 1:

@@ -50,7 +50,7 @@ class Exchange(Interleaver):
             their order, and who is told what each did: the way taken, and the last row's scores before and after.
         instead: Location of an attention module -> what computes attention there, of the call that transformers makes,
             queries, keys and values.
-        calls: Location of an attention module -> who is shown that call, and the queries and keys after every edit.
+        calls: Location of an attention module -> who is shown that call, and queries, keys and values after every edit.
         batch: The prompts of the run under way, where the run was opened with some.
         step: Forward passes of the decoder so far in this run, minus one: 0 in the prompt, then one per new token.
         tower_calls: How often the audio tower's projector ran in this run.

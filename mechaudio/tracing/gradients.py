@@ -212,7 +212,7 @@ def _keep_calls(model: AudioLM, sites: Sequence[Site], kept: dict[int, Attended]
                 "cannot be computed again with other queries or keys"
             )
 
-        def keep(call: Call, query: Tensor, key: Tensor, layer: int = site.layer) -> None:
+        def keep(call: Call, query: Tensor, key: Tensor, _value: Tensor, layer: int = site.layer) -> None:
             kept[layer] = Attended(call, query.detach(), key.detach())
 
         model.exchange.calls[site.location.rpartition(".")[0]] = keep

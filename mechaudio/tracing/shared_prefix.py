@@ -57,6 +57,11 @@ class Prefix:
     past: dict[str, Past] = field(default_factory=dict)
     _masks: dict[int, tuple[Tensor | None, Tensor]] = field(default_factory=dict)
 
+    @property
+    def n_bytes(self) -> int:
+        """How much memory the keys and values take."""
+        return sum(part.untyped_storage().nbytes() for past in self.past.values() for part in (past.keys, past.values))
+
     def keep_layer(self, last: Float[Tensor, "batch row d_model"], kwargs: Mapping[str, Any]) -> None:
         """Keep what the next layer is called with, at the last rows."""
         self.resid.append(last.clone())
@@ -113,9 +118,7 @@ class Ride:
         with torch.no_grad(), exchange.prepared(self.batch):
             for location in (f"{model.adapter.projector}.output", f"{model.adapter.decoder_module}.input"):
                 exchange.edits[f"{ROOT}.{location}"] = [self._begin]  # prompts without sound have no tower
-            for layer, sites in enumerate(model.site_map.layers["decoder"]):
-                location = sites["z"].location.rpartition(".")[0]
-                exchange.instead[location] = partial(self._attend, location)
+            for layer in range(model.n_layers):
                 exchange.edits[f"{ROOT}.{stack.path(layer)}.input"] = [partial(self._join, layer)]
             exchange.edits[f"{ROOT}.{stack.norm}.input"] = [self._only_last]
             logits = self._logits()
@@ -134,10 +137,19 @@ class Ride:
         n_rows = max([1, later, *(chunk.n_rows for chunk in self.chunks)])
         self.prefix = Prefix(self.batch, n_rows, keeps=later > 0 or len(self.chunks) > 1)
         self.positions = _Positions(self.riders.n_rows, len(self.riders.variants))
-        _end_with_last_rows(self.model, n_rows if self.prefix.keeps else 1)
+        _end_with_rows(self.model, slice(self.n - (n_rows if self.prefix.keeps else 1), None))
         for location, change in self.riders.edits.items():
             self.model.exchange.edits.setdefault(location, []).append(change)
+        for sites in self.model.site_map.layers["decoder"]:
+            location = sites["z"].location.rpartition(".")[0]
+            if self.riders.variants:
+                self.model.exchange.instead[location] = partial(self._attend, location)
+            elif self.prefix.keeps:  # attention is the network's own
+                self.model.exchange.calls[location] = partial(self._keep_call, location)
         return served
+
+    def _keep_call(self, location: str, call: Call, _query: Tensor, key: Tensor, value: Tensor) -> None:
+        self.prefix.rows_attend_to(location, call, key, value)
 
     def _join(self, layer: int, served: Any) -> Any:
         args, kwargs = served
@@ -221,24 +233,29 @@ def run_alone(
         return lambda _call, *parts: suffixes.attend(location, prefix.past[location], *parts)
 
     with torch.no_grad(), model.exchange.prepared(prefix.batch):
-        model.exchange.edits.update({location: [change] for location, change in suffixes.edits.items()})
+        if not suffixes.changes_in(len(layers) - 1, ("mlp_out", "resid_post")):
+            _end_with_rows(model, slice(rows - 1, None, rows))
+        for location, change in suffixes.edits.items():
+            model.exchange.edits.setdefault(location, []).append(change)
         model.exchange.instead.update({location: attend(location) for location in prefix.past})
         return model.interleave(through_the_layers)
 
 
-def _end_with_last_rows(model: AudioLM, n_rows: int) -> None:
-    """Compute the MLP of the last layer for the last rows of the prompts only: nobody asks for the others."""
+def _end_with_rows(model: AudioLM, wanted: slice) -> None:
+    """Compute the MLP of the last layer for some rows only: nobody asks for the others."""
     stack, site = model.adapter.decoder, model.site_map.layers["decoder"][-1]["mlp_out"]
-    first = model.exchange.batch.n_positions - n_rows
+    shape = []
 
     def cut(served: Any) -> Any:
         args, kwargs = served
-        return (args[0][:, first:].contiguous(), *args[1:]), kwargs
+        shape[:] = args[0].shape
+        return (args[0][:, wanted].contiguous(), *args[1:]), kwargs
 
     def fill(served: Any) -> Any:
-        last = site.take(served)
-        nothing = last.new_zeros(last.shape[0], first, last.shape[2])
-        return site.put(served, torch.cat([nothing, last], dim=1))
+        some = site.take(served)
+        whole = some.new_zeros(*shape[:2], some.shape[2])
+        whole[:, wanted] = some
+        return site.put(served, whole)
 
     model.exchange.edits[f"{ROOT}.{stack.path(model.n_layers - 1)}.{stack.mlp}.input"] = [cut]
     model.exchange.edits[site.location] = [fill]

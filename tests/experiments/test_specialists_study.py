@@ -7,7 +7,6 @@ import pytest
 
 import mechaudio as ma
 from mechaudio.analyses import attention_and_answers, in_calibration, listening_score, score_heads
-from mechaudio.analyses.paired_passes import paired_passes
 from mechaudio.data import mmar, mmau
 from mechaudio.data.toy_questions import questions as toy_questions
 from mechaudio.experiments.specialists_study import (
@@ -75,14 +74,10 @@ def test_questions_are_on_one_side_by_their_ids_and_every_step_keeps_to_the_side
     np.testing.assert_allclose(study.score.random_auc, again.random_auc)
 
 
-def test_steering_continues_from_the_passes_and_is_as_by_itself(toy, asked, study):
+def test_steering_is_the_study_of_its_own(toy, asked, study):
     alone = steering_study(toy, asked, steering_settings(SMALL), batch_size=20)
     assert alone.arms == study.steering.arms
     np.testing.assert_array_equal(study.steering.correct, alone.correct)
-    np.testing.assert_allclose(study.steering.margin, alone.margin, rtol=1e-4, atol=1e-4)
-    passes = paired_passes(toy, asked[:6], batch_size=6)
-    with pytest.raises(ValueError, match="passes= are of 6 questions that are not these 70 in this order"):
-        steering_study(toy, asked, steering_settings(SMALL), passes=passes)
 
 
 def test_groups_are_those_of_the_questions(asked, study):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mechaudio as ma
-from mechaudio.analyses import in_calibration, steering_directions
+from mechaudio.analyses import attention_and_answers, in_calibration, steering_directions
 from mechaudio.data.toy_questions import questions
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_study import SteeringStudy, steering_study
@@ -35,6 +35,33 @@ def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, s
     assert study.ids == tuple(ids)
     np.testing.assert_array_equal(study.chooses, in_calibration(ids, 0.5, 1))
     assert set(study.scores.measured.ids) == {own for own, chooses in zip(ids, study.chooses, strict=True) if chooses}
+
+
+def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not_fit(toy, asked, study, monkeypatch):
+    rows, forward = [], toy.network.forward
+
+    def counted(*args, **kwargs):
+        rows.append(len(kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(toy.network, "forward", counted)
+    again = steering_study(toy, asked, SETTINGS, batch_size=20)
+    assert sum(rows) == 2 * len(asked)
+    rows.clear()
+    forgetful = steering_study(toy, asked, SETTINGS, batch_size=20, memory=0)
+    assert sum(rows) == 2 * len(asked) + study.chooses.sum()
+    for found in (again, forgetful):
+        np.testing.assert_array_equal(found.correct, study.correct)
+        np.testing.assert_allclose(found.margin, study.margin, rtol=1e-4, atol=1e-4)
+
+
+def test_answers_with_and_without_sound_are_those_of_all_questions_in_their_order(toy, asked, study):
+    for condition, found in (("audio", study.heard), ("silence", study.silent)):
+        alone = attention_and_answers(toy, asked, condition, batch_size=20)
+        assert (found.condition, found.ids, found.choices) == (condition, alone.ids, alone.choices)
+        np.testing.assert_allclose(found.audio_attention, alone.audio_attention, atol=1e-6)
+        assert found.provenance.settings["n"] == len(asked)
+    np.testing.assert_array_equal(study.heard.correct, study.clean_correct)
 
 
 def test_arms_are_every_kind_control_place_and_strength_with_as_many_heads_as_there_are(toy, study):

@@ -123,7 +123,11 @@ def test_clips_of_one_length_are_patched_from_one_another(opened):
         clean, other = (model_inputs(family, seconds=(1.6, 1.6), seed=seed) for seed in (0, 10))
         other = {**other, "input_ids": clean["input_ids"]}
         points = [
-            *((f"audio.{point}", layer) for layer in range(len(model.audio_blocks)) for point in ("resid_pre", "resid_post")),
+            *(
+                (f"audio.{point}", layer)
+                for layer in range(len(model.audio_blocks))
+                for point in ("resid_pre", "resid_post")
+            ),
             ("projector_out", None),
         ]
         names = list(dict.fromkeys(name for name, _ in points))
@@ -150,7 +154,11 @@ def test_attention_is_measured_behind_a_changed_tower(opened):
 
 def test_prompts_without_sound_stay_as_they_are(toy):
     batch = ma.prompt(toy, ma.data.toy_questions.questions(2, seed=0), condition="caption")
-    variants = [[edited("audio.resid_post", 0)], [edited("projector_out"), ma.ScaleAttention(1.0, layers=[1], keys="caption")], []]
+    variants = [
+        [edited("audio.resid_post", 0)],
+        [edited("projector_out"), ma.ScaleAttention(1.0, layers=[1], keys="caption")],
+        [],
+    ]
     found = ma.sweep(toy, batch, variants, progress=False)
     torch.testing.assert_close(found.logits, found.clean.expand(3, -1, -1), atol=1e-4, rtol=1e-5)
 
@@ -177,11 +185,16 @@ def test_behind_a_clean_run_only_the_last_position_may_change(toy):
     assert set(expected.ways) == {SHARED}
 
 
-@pytest.mark.parametrize("hook_point", ["audio.resid_post", "audio.z", "audio.pattern"])
-@pytest.mark.parametrize("over", ["second", "head"])
-def test_maps_of_the_tower_are_those_of_single_runs(toy, hook_point, over):
-    if over == "head" and hook_point == "audio.resid_post":
-        pytest.skip("no heads")
+@pytest.mark.parametrize(
+    ("over", "hook_point"),
+    [
+        ("second", "audio.resid_post"),
+        ("second", "audio.pattern"),
+        ("head", "audio.z"),
+        ("head", "audio.scores"),
+    ],
+)
+def test_maps_of_the_tower_are_those_of_single_runs(toy, over, hook_point):
     questions = ma.data.toy_questions.questions(3, seed=0)
     settings = {"over": ("layer", over), "hook_point": hook_point}
     found = ma.analyses.activation_patching(toy, questions, **settings)

@@ -259,17 +259,13 @@ def test_variants_that_leave_scores_alone_have_no_share_of_attention(toy):
 
 
 ALONE_BECAUSE = {
-    "in the encoder": (
-        lambda model: ma.Edit(ma.HookPoint("audio.resid_post", layers=[0]), lambda resid: 1.5 * resid),
-        "audio.resid_post comes before the decoder",
-    ),
     "logits": (
         lambda model: ma.Edit(ma.HookPoint("logits"), lambda logits: 2 * logits),
         "logits lies outside the layers",
     ),
     "embeddings": (
-        lambda model: ma.Edit(ma.HookPoint("projector_out"), lambda vectors: 1.5 * vectors),
-        "projector_out",
+        lambda model: ma.Edit(ma.HookPoint("embed"), lambda vectors: 1.5 * vectors),
+        "it changes the first position, and begins before the layers",
     ),
     "everything": (
         lambda model: ma.Steer(torch.ones(model.d_model), layers=[0], positions=None),

@@ -5,9 +5,12 @@ import torch
 
 import mechaudio as ma
 from mechaudio.data.toy_questions import questions
-from mechaudio.tracing.clean_run import clean_run
+from mechaudio.tracing.clean_run import KeptRuns, clean_run
 
-POINTS = [ma.HookPoint(point, positions="last") for point in ("z", "resid_post", "final_norm")]
+POINTS = [
+    *(ma.HookPoint(point, positions="last") for point in ("z", "resid_post", "final_norm")),
+    *(ma.HookPoint(point, queries="last") for point in ("scores", "pattern")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,8 @@ def test_where_nothing_can_be_shared_it_says_why_and_gives_the_same(toy, batch):
 @pytest.mark.parametrize(
     ("point", "message"),
     [
-        (ma.HookPoint("pattern", queries="last"), "no scores or patterns"),
+        (ma.HookPoint("pattern"), 'at queries="last"'),
+        (ma.HookPoint("audio.resid_post"), "a clean run keeps the decoder's final_norm"),
         (ma.HookPoint("embed"), "a clean run keeps the decoder's final_norm"),
         (ma.HookPoint("resid_post"), 'at positions="last"'),
     ],
@@ -80,3 +84,24 @@ def test_where_nothing_can_be_shared_it_says_why_and_gives_the_same(toy, batch):
 def test_other_hook_points_are_refused(toy, batch, point, message):
     with pytest.raises(ValueError, match=message):
         clean_run(toy, batch, [point])
+
+
+def test_runs_are_kept_as_far_as_there_is_room_and_given_away_once(toy, batch):
+    runs = [clean_run(toy, ma.prompt(toy, questions(2, seed=seed))) for seed in (3, 4)]
+    kept = KeptRuns(1.5 * runs[0].n_bytes)
+    for one in runs:
+        kept.keep(one)
+    assert kept.free == 0.5 * runs[0].n_bytes
+    assert kept.take(batch.questions) is None
+    assert kept.take(runs[1].batch.questions) is None
+    assert kept.take(runs[0].batch.questions) is runs[0]
+    assert kept.take(runs[0].batch.questions) is None
+    kept.keep(runs[1])
+    assert kept.take(runs[1].batch.questions) is runs[1]
+
+
+def test_what_a_run_leaves_behind_is_all_keys_and_values(toy, batch):
+    item = toy.network.dtype.itemsize
+    d_head = toy.d_model // toy.n_heads
+    expected = 2 * toy.n_layers * batch.n_rows * batch.n_positions * toy.n_key_value_heads * d_head * item
+    assert clean_run(toy, batch).n_bytes == expected

@@ -52,7 +52,9 @@ class Counted:
         self.model, self.calls = model, [0] * len(layers_of(model))
 
     def __enter__(self):
-        inside = [next(part for part in layer.modules() if not list(part.children())) for layer in layers_of(self.model)]
+        inside = [
+            next(part for part in layer.modules() if not list(part.children())) for layer in layers_of(self.model)
+        ]
         self.handles = [
             part.register_forward_hook(lambda *_, layer=layer: self.count(layer)) for layer, part in enumerate(inside)
         ]
