@@ -76,10 +76,10 @@ def generate_variants(
 ) -> Generations:
     """Generate greedily under every variant, and give the tokens that `ma.generate` gives one by one.
 
-    The prompts run once. Variants whose edits all lie in the decoder's layers run from their first edited position and
-    layer on, as in `ma.sweep`; their new tokens then continue from the keys and values of the prompts, as many variants
-    at a time as memory allows. Interventions act at every new token as they do in `ma.generate`. The others run one by
-    one; `Generations.ways` says which and why.
+    The prompts run once. Variants run from their first edited position and layer on, as in `ma.sweep`; their new tokens
+    then continue from the keys and values of the prompts, as many variants together as memory allows. Interventions act
+    at every new token as they do in `ma.generate`. Variants that can share nothing run one by one; `Generations.ways`
+    says which and why.
 
     ```python
     steered = [ma.Steer(direction, strength, layers=[12]) for strength in (2, 4, 8)]

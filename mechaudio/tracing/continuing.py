@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from mechaudio.tracing.decoding import end_tokens, greedy
+from mechaudio.tracing.decoding import end_tokens, greedy, new_tokens
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.shared_prefix import Ride
 from mechaudio.tracing.side_by_side import register_side_by_side
@@ -148,14 +148,14 @@ def continued(
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, interventions)
         exchange.edits[f"{ROOT}.input"], exchange.edits[f"{ROOT}.skip"] = [keep_cache], [hand_over]
-        sequences = model.interleave(
+        out = model.interleave(
             model.network.generate,
             **_repeated(model, batch, len(ends)),
             max_new_tokens=max_new_tokens,
             **greedy(model.network),
         )
-    new = sequences[:, batch.n_positions :]
-    return [_to_the_end(part, end_tokens(model.network)) for part in new.split(batch.n_rows)]
+    each = new_tokens(out, batch.n_positions).split(batch.n_rows)
+    return [_to_the_end(tokens, end_tokens(model.network)) for tokens in each]
 
 
 def why_not_continued(model: AudioLM) -> str | None:
