@@ -39,7 +39,10 @@ DECODER_MAPS = {
     "layers x heads, last position": {"over": ("layer", "head"), "hook_point": "z", "positions": "last"},
     "layers x seconds": {"over": ("layer", "second"), "hook_point": "resid_pre"},
 }
-TOWER_MAPS = {"tower layers x seconds": {"over": ("layer", "second"), "hook_point": "audio.resid_post"}}
+TOWER_MAPS = {
+    "tower layers x heads": {"over": ("layer", "head"), "hook_point": "audio.z"},
+    "tower layers x seconds": {"over": ("layer", "second"), "hook_point": "audio.resid_post"},
+}
 
 
 def pair(model: ma.AudioLM, net: Qwen2AudioForConditionalGeneration) -> tuple[PromptBatch, PromptBatch]:
@@ -59,36 +62,44 @@ def with_nnsight(
 ) -> tuple[Callable[[], None], int]:
     """A function that runs some patches, a trace each, and how many these are."""
     tower, decoder = traced.model.audio_tower, traced.model.language_model
-    layers, heads = len(decoder.layers), decoder.layers[0].self_attn.config.num_attention_heads
-    given = {}
+    in_tower = hook_point.startswith("audio.")
+    layers = tower.layers if in_tower else decoder.layers
+    given = []
     with traced.trace(**clean.inputs, use_cache=False):
-        for index, layer in enumerate(tower.layers):
-            given["audio.resid_post", index] = layer.output.clone().save()
-        for index, layer in enumerate(decoder.layers):
-            given["resid_pre", index] = layer.input.clone().save()
-            given["z", index] = layer.self_attn.o_proj.input.clone().save()
-    d_head = given["z", 0].shape[-1] // heads
+        for layer in layers:
+            if hook_point == "audio.z":
+                given.append(layer.self_attn.out_proj.input.clone().save())
+            elif hook_point == "z":
+                given.append(layer.self_attn.o_proj.input.clone().save())
+            elif hook_point == "resid_pre":
+                given.append(layer.input.clone().save())
+            else:
+                given.append(layer.output.clone().save())
     rows = list(corrupted.spans["audio"][0])
-    in_tower = hook_point == "audio.resid_post"
-    if hook_point == "z":
+    if hook_point.endswith("z"):
+        config = traced.config.audio_config if in_tower else traced.config.text_config
+        heads = config.num_attention_heads
+        d_head = given[0].shape[-1] // heads
         places = [slice(head * d_head, (head + 1) * d_head) for head in range(heads)]
     elif in_tower:  # 50 frames a second, two of which make an audio token
         places = [slice(50 * second, 50 * (second + 1)) for second in range(len(rows) // 25)]
     else:
         places = [rows[25 * second : 25 * (second + 1)] for second in range(len(rows) // 25)]
-    every = [(layer, place) for layer in range(len(tower.layers) if in_tower else layers) for place in places]
+    every = [(layer, place) for layer in range(len(layers)) for place in places]
     chosen = every[:: max(1, len(every) // some)]
 
     def run() -> None:
         for layer, place in chosen:
-            value = given[hook_point, layer]
+            value = given[layer]
             with traced.trace(**corrupted.inputs, use_cache=False):
-                if hook_point == "z":
-                    decoder.layers[layer].self_attn.o_proj.input[..., place] = value[..., place]
-                elif in_tower:
-                    tower.layers[layer].output[:, place] = value[:, place]
+                if hook_point == "audio.z":
+                    layers[layer].self_attn.out_proj.input[..., place] = value[..., place]
+                elif hook_point == "z":
+                    layers[layer].self_attn.o_proj.input[..., place] = value[..., place]
+                elif hook_point == "resid_pre":
+                    layers[layer].input[:, place] = value[:, place]
                 else:
-                    decoder.layers[layer].input[:, place] = value[:, place]
+                    layers[layer].output[:, place] = value[:, place]
                 traced.lm_head.output[:, -1].save()
 
     return run, len(chosen)

@@ -35,9 +35,11 @@ def sweep(
 ) -> Sweep:
     """Run every variant on every prompt, and give the logits that running them one by one would give.
 
-    The prompts run once. Variants whose edits all lie in the decoder's layers are then computed from their first edited
-    position and layer on, all together, over the keys and values of the clean run. The others run one by one, and so do
-    all of them in a network with forward hooks of somebody else's; `Sweep.ways` says which and why.
+    The prompts run once. Variants are then computed from their first edited position and layer on, all together, over
+    the keys and values of the clean run. Those with edits in the audio tower or in the embeddings start at their first
+    edited part, and share the decoder from the first position that this changes. Edits of logits, or of the first
+    position in the first layer, run one by one, and so does everything in a network with forward hooks of somebody
+    else's; `Sweep.ways` says what and why.
 
     ```python
     found = ma.sweep(model, batch, ma.grid(ma.ScaleAttention, layers=range(32), factor=[0.5, 2.0]))

@@ -106,7 +106,8 @@ class Ride:
             model: The opened model.
             batch: The prompts.
             prepare: Gives the variants. It is called once the audio tower is under way, so that a GPU need not wait.
-            rows_later: Gives how many rows variants have at most that are made when the run is through; called after it.
+            rows_later: Gives how many rows variants have at most that are made when the run is through. It is called
+                after `prepare`.
         """
         self.model, self.batch, self.prepare, self.n = model, batch, prepare, batch.n_positions
         self.rows_later = rows_later

@@ -114,7 +114,7 @@ class Suffixes:
         return new
 
     def entering(self, layer: int, clean: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch rows d_model"]:
-        """The rows of the variants that join before a layer, given those of the clean run; after it, they have joined."""
+        """The rows of the variants that join before a layer, given the clean run's; after it, they have joined."""
         before, clean = self.joined, clean[:, -self.n_rows :]
         joining = self.variants[before : before + self.joining(layer)]
         if all(variant.embeds is None for variant in joining):

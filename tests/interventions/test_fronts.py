@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import mechaudio as ma
 from mechaudio.interventions.sweep_result import SHARED
@@ -201,3 +202,21 @@ def test_maps_of_the_tower_are_those_of_single_runs(toy, over, hook_point):
     expected = ma.analyses.activation_patching(toy, questions, one_by_one=True, **settings)
     assert found.ways == (SHARED,)
     torch.testing.assert_close(torch.tensor(found.logits), torch.tensor(expected.logits), atol=1e-4, rtol=1e-5)
+
+
+def test_the_last_layers_mlp_is_computed_for_last_rows_unless_others_are_asked_for(toy):
+    batch = ma.prompt(toy, ma.data.toy_questions.questions(2, seed=0))
+    inside = toy.network.get_submodule(toy.adapter.decoder.path(toy.n_layers - 1)).mlp.gate_proj
+    rows = []
+    handle = register_module_forward_pre_hook(
+        lambda module, args: rows.append(args[0].shape[1]) if module is inside else None
+    )
+    tower = [[edited("audio.resid_post", layer)] for layer in range(2)]
+    mixing = edited("resid_post", toy.n_layers - 1, lambda resid: resid.flip(1), positions=[-2, -1])
+    try:
+        ma.sweep(toy, batch, tower, progress=False)
+        ma.sweep(toy, batch, [[*one, mixing] for one in tower], progress=False)
+    finally:
+        handle.remove()
+    changed = batch.n_positions - min(positions[0] for positions in batch.spans["audio"])
+    assert rows == [changed, 2, changed, 2 * changed]
