@@ -44,6 +44,7 @@ def specialists_study(
     settings: SpecialistsSettings | None = None,
     *,
     batch_size: int = 8,
+    memory: int | float | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> SpecialistsStudy:
@@ -59,6 +60,7 @@ def specialists_study(
         questions: With recordings, known answers and an id each. What cannot be asked is listed in `failures`.
         settings: What is varied.
         batch_size: Questions per forward pass.
+        memory: Bytes that keys and values of the half that chooses may take, as in `steering_study`.
         out: A folder to write the result to.
         progress: Draw progress bars on stderr.
 
@@ -68,7 +70,9 @@ def specialists_study(
     """
     settings = settings or SpecialistsSettings()
     asked = Askable(model, questions, progress=progress)
-    steering = steering_study(model, asked, steering_settings(settings), batch_size=batch_size, progress=progress)
+    steering = steering_study(
+        model, asked, steering_settings(settings), memory=memory, batch_size=batch_size, progress=progress
+    )
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
     assert not set(calibration.ids) & set(held_out.ids), "a question is on both sides of the split"
     scores, most = steering.scores, int(steering.scores.varies.sum())
