@@ -220,3 +220,28 @@ def test_the_last_layers_mlp_is_computed_for_last_rows_unless_others_are_asked_f
         handle.remove()
     changed = batch.n_positions - min(positions[0] for positions in batch.spans["audio"])
     assert rows == [changed, 2, changed, 2 * changed]
+
+
+def test_embeddings_may_be_edited_a_prompt_at_a_time(opened):
+    model, inputs = opened("qwen2_audio")
+    variants = [[edited("embed", positions="audio")], [edited("embed", positions=[-2]), edited("projector_out")]]
+    found = ma.sweep(model, inputs, variants, memory=1, progress=False)
+    assert ["all prompts at once" in way for way in found.ways] == [False, True]
+    expected = one_by_one(model, inputs, variants)
+    assert (found.logits - expected).abs().amax() < 1e-5 * expected.abs().amax()
+
+
+def test_a_hook_of_somebody_elses_in_the_tower_acts_as_in_single_runs(opened):
+    model, inputs = opened("qwen2_audio")
+    variants = [[edited(f"audio.{point}", 1)] for point in ("resid_pre", "resid_post")] + [[edited("projector_out")]]
+    before = one_by_one(model, inputs, variants)
+    layer = model.network.get_submodule(model.adapter.encoder.path(0))
+    handle = layer.register_forward_hook(lambda _layer, _args, out: 1.5 * out)
+    try:
+        found = ma.sweep(model, inputs, variants, progress=False)
+        expected = one_by_one(model, inputs, variants)
+    finally:
+        handle.remove()
+    assert set(found.ways) == {SHARED}
+    assert (before - expected).abs().max() > 0.1
+    assert (found.logits - expected).abs().amax() < 1e-5 * expected.abs().amax()
