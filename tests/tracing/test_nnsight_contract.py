@@ -61,16 +61,6 @@ def test_a_module_input_is_served_as_args_and_kwargs(wrapped):
     assert kwargs == {}
 
 
-def test_a_module_whose_skip_is_answered_does_not_run(wrapped):
-    class Answering(Watching):
-        def handle(self, provider, value):
-            return torch.zeros(1, 2) if provider == "model.skip" else super().handle(provider, value)
-
-    wrapped = NNsight(wrapped._module, interleaver=Answering())
-    assert torch.equal(wrapped.interleave("__call__", torch.ones(1, 2)), torch.zeros(1, 2))
-    assert wrapped.interleaver.passed == ["model.input", "model.output", "result"]
-
-
 def test_a_location_that_a_block_waits_for_is_parked(wrapped):
     seen = []
 
