@@ -13,7 +13,7 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from mechaudio.interventions.grid import Grid
-from mechaudio.interventions.jobs import Job, bytes_per_position, jobs_of, lists_of, memory_of
+from mechaudio.interventions.jobs import Job, jobs_of, lists_of
 from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
@@ -23,6 +23,7 @@ from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.continuing import FirstPass, PromptEnd, continued, variant_ends, why_not_continued
 from mechaudio.tracing.decoding import padding_token
 from mechaudio.tracing.join import join_rows
+from mechaudio.tracing.memory import bytes_per_position, memory_of
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, generate, texts_of
 from mechaudio.tracing.shared_prefix import run_alone
@@ -112,7 +113,7 @@ def generate_variants(
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     lists, prompts = ((), *lists_of(variants)), as_batch(model, batch)
-    budget = memory_of(model) if memory is None else float(memory)
+    budget = memory_of(model, memory)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) > 1:
         warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")

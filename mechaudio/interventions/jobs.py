@@ -6,13 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import part_of
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.clean_run import CleanRun
 from mechaudio.tracing.join import interventions_of_rows
+from mechaudio.tracing.memory import bytes_per_position, widest_bytes
 from mechaudio.tracing.record import Edit, Intervention, edits_of
 from mechaudio.tracing.shared_prefix import why_not_shared
 from mechaudio.tracing.variants import Variant
@@ -111,10 +110,8 @@ def chunks_of(
 def _bytes_per_variant(model: AudioLM, batch: PromptBatch, n_rows: int) -> int:
     """About how much a variant takes at its widest: scores three times over, what an MLP makes of a row, logits."""
     item = model.network.dtype.itemsize
-    config = model.adapter.decoder.own_config(model.network.config)
-    wide = 8 * model.d_model + 3 * getattr(config, "intermediate_size", 4 * model.d_model)
     scores = model.n_heads * batch.n_positions * (2 * item + 2 * 4)
-    return batch.n_rows * (n_rows * (scores + wide * item) + batch.vocabulary * (item + 4))
+    return batch.n_rows * (n_rows * (scores + widest_bytes(model)) + batch.vocabulary * (item + 4))
 
 
 def _fitting(model: AudioLM, batch: PromptBatch, rows: list[int], budget: float) -> Iterator[list[int]]:
@@ -123,17 +120,3 @@ def _fitting(model: AudioLM, batch: PromptBatch, rows: list[int], budget: float)
     n = max(1, int(budget / 2 / (batch.n_positions * per_position)))
     for start in range(0, len(rows), n):
         yield rows[start : start + n]
-
-
-def bytes_per_position(model: AudioLM) -> int:
-    """What the keys and values of one position take in all layers of the decoder."""
-    config = model.adapter.decoder.own_config(model.network.config)
-    d_head = getattr(config, "head_dim", None) or model.d_model // model.n_heads
-    return 2 * model.n_layers * model.n_key_value_heads * d_head * model.network.dtype.itemsize
-
-
-def memory_of(model: AudioLM) -> float:
-    """Bytes that may be used beside the weights, where the user says nothing."""
-    if model.device.type == "cuda":
-        return torch.cuda.mem_get_info(model.device)[0] / 2
-    return 2e9

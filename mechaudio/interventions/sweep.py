@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mechaudio.interventions.grid import Grid
-from mechaudio.interventions.jobs import Job, jobs_of, lists_of, memory_of
+from mechaudio.interventions.jobs import Job, jobs_of, lists_of
 from mechaudio.interventions.sweep_result import SHARED, Sweep
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
@@ -19,6 +19,7 @@ from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.clean_run import CleanRun
+from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, run
 from mechaudio.tracing.shared_prefix import Ride, run_alone
@@ -67,7 +68,7 @@ def sweep(
     lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
     prompts = as_batch(model, batch) if clean is None else clean.batch
-    budget = memory_of(model) if memory is None else float(memory)
+    budget = memory_of(model, memory)
     found = _Found(len(lists), prompts)
     if clean is not None and clean.prefix is not None:
         jobs = [Job(list(range(prompts.n_rows)), list(range(len(lists))), clean=clean)]
