@@ -13,10 +13,13 @@ from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import TEMPLATE, label_axis, plain, titled, two_sided
-from mechaudio.viz.variants import Variants, excludes_zero, in_rows
+from mechaudio.viz.variants import Variants, excludes_zero, in_rows, labelled
 
 if TYPE_CHECKING:
     import xarray
+
+    from mechaudio.experiments.evaluation import Comparison
+    from mechaudio.interventions.sweep_result import Sweep
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ def _of_answers(variants: Variants, confidence: float) -> _Cells:
 
 def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
     margins, clean = in_rows(sweep, "margin").astype(np.float64), sweep.clean_margin.values.astype(np.float64)
+    unknown = np.flatnonzero(~np.isfinite([*margins, clean]).all(0))
+    if len(unknown):
+        raise ValueError(
+            f"the margin of {len(unknown)} of {len(clean)} questions is not a number, as where no answer is known; the "
+            f"first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
+            "data.isel(question=np.isfinite(data.clean_margin))"
+        )
     low, high = bootstrap_mean(margins.T, confidence=confidence, seed=seed)
     differences = (margins - clean).T
     ends = zip(differences.mean(0), *bootstrap_mean(differences, confidence=confidence, seed=seed), strict=True)
@@ -86,7 +96,7 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
 
 
 def sweep_map(
-    sweep: xarray.Dataset,
+    sweep: xarray.Dataset | Sweep | Comparison,
     title: str | None = None,
     *,
     value: Literal["correct", "margin"] = "correct",
@@ -107,7 +117,8 @@ def sweep_map(
     ```
 
     Args:
-        sweep: `Sweep.to_xarray()` of a grid with two axes. The first one goes up, the second across.
+        sweep: A `Sweep` or a `Comparison` of a grid with two axes, or its `to_xarray()`. The first axis goes up, the
+            second across.
         title: What was swept; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         value: `"correct"`, or `"margin"`, the logit of the right choice minus that of the best wrong one.
         confidence: Of the intervals: Wilson's of a share, Bonett and Price's of its difference from the baseline, and
@@ -115,11 +126,13 @@ def sweep_map(
         seed: Of the bootstrap.
 
     Raises:
-        TypeError: Something else than a dataset.
-        ValueError: More or fewer than two axes, no known answers, an unknown value, or margins of a single question.
+        TypeError: Something else.
+        ValueError: More or fewer than two axes, no known answers, an unknown value, margins where there are no logits,
+            of a single question, or of one without a known answer.
     """
     if value not in ("correct", "margin"):
         raise ValueError(f"value= is 'correct' or 'margin', got {value!r}")
+    sweep = labelled(sweep)
     variants = Variants.of(sweep)
     if len(variants.axes) != 2:
         raise ValueError(
