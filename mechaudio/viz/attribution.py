@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, plain, titled, whiskers
 
 By = Literal["part", "head", "role", "second"]
 MOST_HEADS = 16
@@ -85,9 +85,7 @@ def _bars(
     spread = None
     if n > 1:
         low, high = bootstrap_mean(values)
-        spread = {
-            "type": "data", "array": high - mean, "arrayminus": mean - low, "color": INK, "thickness": 1.2, "width": 3
-        }  # fmt: skip
+        spread = whiskers(mean, low, high, color=INK, thickness=1.2)
     figure = go.Figure(
         go.Bar(
             x=list(names),

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, VEIL, titled
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, VEIL, titled, whiskers
 
 
 def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
@@ -65,16 +65,13 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
             name=name,
             line={"color": colour, "width": 2, "dash": dash},
             marker={"size": 7},
-            error_y={
-                "type": "data", "symmetric": False, "array": upper - value, "arrayminus": value - lower,
-                "color": colour, "thickness": 1, "width": 3,
-            },
+            error_y=whiskers(value, lower, upper, color=colour),
             customdata=np.stack([ks, lower, upper, [score.p_random for score in found]], axis=-1),
             hovertemplate=f"%{{customdata[0]}} {name}: AUC %{{y:.3f}}<br>{share:g} % interval "
             "%{customdata[1]:.3f} to %{customdata[2]:.3f}"
             + ("<br>random sets that do as well: %{customdata[3]:.1%}" if name == "specialists" else "")
             + "<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_hline(y=0.5, line={"color": INK, "dash": "dot", "width": 1})
     figure.update_layout(
         template=TEMPLATE,

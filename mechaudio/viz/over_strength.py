@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.multiple_choice import accuracy
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, VEIL, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, VEIL, plain, titled, whiskers
 
 _COLOURS = CYCLE[:6]
 _GREYS = ("#8c8c8c", "#b8860b", "#767c84", "#a0846c")
@@ -107,14 +107,11 @@ def _line(
         showlegend=column == 1,
         line={"color": colour, "width": 2, "dash": dash},
         marker={"color": colour, "size": 7, "symbol": symbol},
-        error_y={
-            "type": "data", "symmetric": False, "array": 100 * (high - share), "arrayminus": 100 * (share - low),
-            "color": colour, "thickness": 1, "width": 2,
-        },
+        error_y=whiskers(100 * share, 100 * low, 100 * high, color=colour, width=2),
         customdata=np.stack([line.strengths, 100 * low, 100 * high], axis=-1),
         hovertemplate=f"{plain(line.name)}, %{{customdata[0]:g}}: %{{y:.1f}} % right<br>"
         f"95 % interval %{{customdata[1]:.1f}} to %{{customdata[2]:.1f}} %, n = {half.sum()}<extra></extra>",
-    )  # fmt: skip
+    )
     if line.chosen is not None:
         figure.add_scatter(
             row=1,

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS, EffectMap
 from mechaudio.viz.grid import WRITTEN_IN
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, VEIL, label_axis, plain, titled, two_sided
+from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, VEIL, label_axis, plain, titled, two_sided, whiskers
 
 #: What an axis is called where its name alone does not say it.
 AXIS_TITLES = {
@@ -243,14 +243,13 @@ def _line(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:
             showlegend=False,
             name="interval",
         )
-    bars = {"array": drawn.high - drawn.mean, "arrayminus": drawn.mean - drawn.low, "color": INK, "thickness": 1.5}
     figure.add_scatter(
         x=x,
         y=drawn.mean,
         mode="lines+markers" if ordered else "markers",
         line={"color": CYCLE[0], "width": 2},
         marker={"size": 7 if ordered else 10, "color": CYCLE[0]},
-        error_y=None if ordered else bars,
+        error_y=None if ordered else whiskers(drawn.mean, drawn.low, drawn.high, color=INK, thickness=1.5),
         customdata=drawn.hover,
         hovertemplate="%{customdata}<extra></extra>",
         showlegend=False,

@@ -22,7 +22,7 @@ def temporal_accuracies(study: TemporalStudy) -> go.Figure:
             y=share,
             name=condition,
             marker={"color": _CONDITIONS[condition]},
-            error_y=whiskers(share, low, high) | {"color": INK, "thickness": 1.5},
+            error_y=whiskers(share, low, high, color=INK, thickness=1.5),
             customdata=[(score.right, score.n, *ends) for score, *ends in zip(scores.values(), low, high, strict=True)],
             hovertemplate=f"{condition}, %{{x}}: %{{y:.1f}} % right, %{{customdata[0]}} of %{{customdata[1]}}<br>"
             "95 % interval %{customdata[2]:.1f} to %{customdata[3]:.1f} %<extra></extra>",

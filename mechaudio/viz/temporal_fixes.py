@@ -94,7 +94,7 @@ def _rates(
         legendgroup=queries,
         showlegend=first,
         line={"color": CYCLE[place % len(CYCLE)], "width": 2},
-        error_y=whiskers(share, low, high) | {"width": 2},
+        error_y=whiskers(share, low, high, width=2),
         customdata=[
             f"{tested.arm}<br>{what} rate {rate}<br>p = {tested.p_holm:.2g} (Holm)"
             for tested, rate in zip(drawn, rates, strict=True)

@@ -85,16 +85,17 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def whiskers(value: Ends, low: Ends, high: Ends) -> dict[str, object]:
-    """Error bars from `low` to `high`, as plotly takes them: as distances from the value."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": high - value,
-        "arrayminus": value - low,
-        "thickness": 1,
-        "width": 3,
-    }
+def whiskers(value: Ends, low: Ends, high: Ends, **look: object) -> dict[str, object]:
+    """Error bars from `low` to `high`, as plotly takes them: as distances from the value.
+
+    Args:
+        value: Where the bars begin.
+        low: Their lower ends.
+        high: Their upper ends.
+        **look: Of plotly's error bars, such as `color`, `thickness` (of the line) and `width` (of the ends).
+    """
+    ends = {"array": high - value, "arrayminus": value - low}
+    return {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 3, **look}
 
 
 def plain(text: object, longest: int | None = None) -> str:
