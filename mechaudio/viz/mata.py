@@ -9,9 +9,7 @@ from plotly.subplots import make_subplots
 from mechaudio.experiments.mata_arms import MataArm, Mode
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.experiments.mata_scores import MataScores
-from mechaudio.viz.theme import CYCLE, DIVERGING, INK, TEMPLATE, layer_ticks, titled
-
-_LEGEND = {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0}
+from mechaudio.viz.theme import CYCLE, DIVERGING, INK, LEGEND_BELOW, TEMPLATE, layer_ticks, titled
 
 
 def mata_attention(scores: MataScores) -> go.Figure:
@@ -58,7 +56,7 @@ def mata_attention(scores: MataScores) -> go.Figure:
             "last position, in the mean over heads; multiplying lowers a score that is below zero; on the right "
             f"alpha = {scores.alpha:g} in that layer alone",
         ),
-        legend=_LEGEND,
+        legend=LEGEND_BELOW,
         margin={"t": 116, "b": 96},
     )
     return figure
@@ -136,7 +134,7 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
             f"Change of right answers by range of layers ({mode}, alpha = {study.alpha:g})",
             "in points, against no intervention; the best of many on the left looks better than it is",
         ),
-        legend=_LEGEND | {"itemsizing": "constant"},
+        legend=LEGEND_BELOW | {"itemsizing": "constant"},
         margin={"t": 116, "b": 104},
     )
     return figure

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS, EffectMap
 from mechaudio.viz.grid import WRITTEN_IN
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, VEIL, label_axis, plain, titled, two_sided, whiskers
+from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, band, label_axis, plain, titled, two_sided, whiskers
 
 #: What an axis is called where its name alone does not say it.
 AXIS_TITLES = {
@@ -233,16 +233,7 @@ def _line(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:
             x=1, y=level, xref="paper", text=words, showarrow=False, xanchor="right", yanchor="bottom", name="level"
         )
     if ordered and not np.isnan(drawn.low).all():
-        figure.add_scatter(
-            x=[*x, *x[::-1]],
-            y=[*drawn.high, *drawn.low[::-1]],
-            fill="toself",
-            fillcolor=VEIL,
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-            name="interval",
-        )
+        band(figure, x, drawn.low, drawn.high, name="interval")
     figure.add_scatter(
         x=x,
         y=drawn.mean,

@@ -2,11 +2,10 @@
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float, Int
 
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.viz.theme import LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, layer_ticks, titled
+from mechaudio.viz.theme import LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
 
 _TEXT = ("question", "choices", "caption")
 
@@ -27,10 +26,11 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
         lines[f"text ({' + '.join(text)})"] = np.sum([shares[role] for role in text], axis=0)
     lines |= {role: share for role, share in shares.items() if share.any()}
     figure, n = go.Figure(), len(study.attention)
+    colours = {name: ROLE_COLOURS["question" if name.startswith("text (") else name] for name in lines}
+    for name, share in lines.items() if n > 1 else ():
+        ends = bootstrap_mean(share, confidence=confidence, seed=seed)
+        band(figure, measured, *ends, colour=colours[name], legendgroup=name, name=f"{name}: interval")
     for name, share in lines.items():
-        colour = ROLE_COLOURS["question" if name.startswith("text (") else name]
-        if n > 1:
-            _band(figure, measured, bootstrap_mean(share, confidence=confidence, seed=seed), name, colour)
         whole = name == "audio" or name.startswith("text (")
         figure.add_scatter(
             x=measured,
@@ -38,7 +38,7 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
             mode="lines+markers",
             name=name,
             legendgroup=name,
-            line={"color": colour, "width": 3.5 if whole else 1.5, "dash": "solid" if whole else "dot"},
+            line={"color": colours[name], "width": 3.5 if whole else 1.5, "dash": "solid" if whole else "dot"},
             marker={"size": 8 if whole else 5},
             hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {name}<extra></extra>",
         )
@@ -57,26 +57,3 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
         margin={"b": 96},
     )
     return figure
-
-
-def _band(
-    figure: go.Figure,
-    layers: Int[np.ndarray, " layer"],
-    ends: tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]],
-    name: str,
-    colour: str,
-) -> None:
-    low, high = ends
-    figure.add_scatter(
-        x=np.concatenate([layers, layers[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        fill="toself",
-        fillcolor=colour,
-        opacity=0.2,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=name,
-        name=f"{name}: interval",
-    )

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from plotly.colors import sample_colorscale
 
 Ends = Float[np.ndarray, " point"]
+Places = Num[np.ndarray, " point"]
 
 INK = "#767c84"
 FAINT = "rgba(128,134,140,0.25)"
@@ -96,6 +97,43 @@ def whiskers(value: Ends, low: Ends, high: Ends, **look: object) -> dict[str, ob
     """
     ends = {"array": high - value, "arrayminus": value - low}
     return {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 3, **look}
+
+
+def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | None = None, **look: object) -> None:
+    """A filled band from `low` to `high`, to be added before the lines that are to lie upon it.
+
+    Args:
+        figure: Changed in place.
+        x: Where along the horizontal axis.
+        low: Its lower edge.
+        high: Its upper edge.
+        colour: Of the line that it belongs to, which shines through; grey by default.
+        **look: Of plotly's scatter, such as `name` and `legendgroup`.
+    """
+    fill = {"fillcolor": VEIL} if colour is None else {"fillcolor": colour, "opacity": 0.2}
+    figure.add_scatter(
+        x=np.concatenate([x, x[::-1]]),
+        y=np.concatenate([high, low[::-1]]),
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        hoverinfo="skip",
+        **{**fill, "showlegend": False, **look},
+    )
+
+
+def level(figure: go.Figure, value: float, low: float, high: float, **where: object) -> None:
+    """What everything else is compared with: a dashed line across the figure, and its interval as a band.
+
+    Args:
+        figure: Changed in place.
+        value: Where the line is.
+        low: Lower edge of the band.
+        high: Its upper edge.
+        **where: `row` and `col`, in a figure of several plots.
+    """
+    figure.add_hrect(low, high, fillcolor=VEIL, line_width=0, opacity=0.5, layer="below", **where)
+    figure.add_hline(value, line={"color": INK, "width": 1.5, "dash": "dash"}, **where)
 
 
 def plain(text: object, longest: int | None = None) -> str:
