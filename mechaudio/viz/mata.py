@@ -106,7 +106,7 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
             xgap=1,
             ygap=1,
             showscale=column == 1,
-            colorbar={"title": {"text": "points"}, "thickness": 12, "outlinewidth": 0},
+            colorbar={"title": {"text": "points"}},
             hoverongaps=False,
             hovertemplate="layers %{y} to %{x}: %{z:+.1f} points<extra></extra>",
         )

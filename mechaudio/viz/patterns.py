@@ -196,8 +196,6 @@ def _figure(
             hovertemplate="from %{y}<br>to %{x}<br>%{z:.4f} of the query's attention<extra></extra>",
             colorbar={
                 "title": {"text": "share"},
-                "thickness": 12,
-                "outlinewidth": 0,
                 "nticks": 5,
                 "x": 1.03,
                 "len": max(height, 130),

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float, Num
-from plotly.colors import sample_colorscale
+from jaxtyping import Bool, Float, Num
+from plotly.colors import convert_colors_to_same_type, sample_colorscale
 
 Ends = Float[np.ndarray, " point"]
 Places = Num[np.ndarray, " point"]
@@ -21,6 +21,10 @@ INK = "#767c84"
 FAINT = "rgba(128,134,140,0.25)"
 VEIL = "rgba(128,134,140,0.35)"
 CLEAR = "rgba(0,0,0,0)"
+
+DARK, LIGHT = "#14181c", "#ffffff"
+#: The luminance of which `DARK` and `LIGHT` have the same contrast: that of white, 1, and of `DARK`, 0.0089, by WCAG 2.
+_HALFWAY = (1.05 * 0.0589) ** 0.5 - 0.05
 
 SEQUENTIAL = "Viridis"
 DIVERGING = "RdBu_r"
@@ -82,8 +86,15 @@ TEMPLATE = go.layout.Template(
         "legend": {"bgcolor": CLEAR, "font": {"color": INK}},
         "margin": {"l": 64, "r": 24, "t": 76, "b": 52},
         "modebar": {"bgcolor": CLEAR, "color": INK, "activecolor": "#d55e00"},
-    }
+    },
+    data={"heatmap": [go.Heatmap(colorbar={"thickness": 12, "outlinewidth": 0})]},
 )
+
+
+def _luminance(rgb: Float[np.ndarray, "*place 3"]) -> Float[np.ndarray, "*place"]:
+    """Relative luminance of sRGB colours, from 0 to 1 (WCAG 2)."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
 
 
 def whiskers(value: Ends, low: Ends, high: Ends, **look: object) -> dict[str, object]:
@@ -136,6 +147,67 @@ def level(figure: go.Figure, value: float, low: float, high: float, **where: obj
     figure.add_hline(value, line={"color": INK, "width": 1.5, "dash": "dash"}, **where)
 
 
+def number(value: float, decimals: int, sign: str = "") -> str:
+    """A rounded number, never minus zero; with `sign="+"` one above zero has its sign, too."""
+    return f"{round(float(value), decimals) + 0.0:{sign}.{decimals}f}"
+
+
+def write_cells(figure: go.Figure, texts: Sequence[str]) -> None:
+    """Write into the cells of the heatmap that a figure was given last; cells without a value stay empty.
+
+    Each cell gets light or dark letters, whichever have the higher contrast with its colour (by WCAG 2's formula).
+
+    Args:
+        figure: Changed in place.
+        texts: In the order of a nested loop over rows and columns.
+    """
+    cells = figure.data[-1]
+    ends, colours = zip(*cells.colorscale, strict=True)
+    scale = np.array(convert_colors_to_same_type(list(colours), "tuple")[0])
+    values = np.asarray(cells.z, dtype=np.float64)
+    places = (values - cells.zmin) / (cells.zmax - cells.zmin)
+    light = _luminance(np.stack([np.interp(places, ends, channel) for channel in scale.T], axis=-1))
+    for (row, column), text in zip(np.ndindex(values.shape), texts, strict=True):
+        if np.isnan(values[row, column]):
+            continue
+        figure.add_annotation(
+            x=cells.x[column],
+            y=cells.y[row],
+            xref=cells.xaxis or "x",
+            yref=cells.yaxis or "y",
+            text=text,
+            showarrow=False,
+            name="number",
+            font={"size": 11, "color": DARK if light[row, column] > _HALFWAY else LIGHT},
+        )
+
+
+def mark_cells(
+    figure: go.Figure, marked: Bool[np.ndarray, "row column"], name: str, *, downwards: bool = False
+) -> None:
+    """A dot in the upper right corner of some cells of a heatmap whose rows and columns are at 0, 1, 2 ...
+
+    Args:
+        figure: Changed in place.
+        marked: Which cells.
+        name: What the dots say.
+        downwards: Whether the first row is the uppermost.
+    """
+    rows, columns = np.nonzero(marked)
+    figure.add_scatter(
+        x=columns + 0.4,
+        y=rows + (-0.32 if downwards else 0.32),
+        xaxis=figure.data[-1].xaxis,
+        yaxis=figure.data[-1].yaxis,
+        mode="markers",
+        marker={"size": 5 if marked.shape[1] <= 64 else 3, "color": DARK, "line": {"width": 1, "color": LIGHT}},
+        cliponaxis=False,
+        hoverinfo="skip",
+        showlegend=False,
+        name=name,
+    )
+
+
 def plain(text: object, longest: int | None = None) -> str:
     """Text from outside as plotly must be given it to show it letter by letter.
 
@@ -149,16 +221,6 @@ def plain(text: object, longest: int | None = None) -> str:
     if longest is not None and len(words) > longest:
         words = words[: longest - 1].rstrip() + "…"
     return html.escape(words, quote=False)
-
-
-def seconds_ticks(duration: float, at_most: int = 10) -> tuple[list[float], list[str]]:
-    """Round times from 0 to `duration` seconds, at most `at_most` steps apart, with their labels."""
-    step = next(
-        (s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600) if duration <= s * at_most),
-        math.ceil(duration / at_most / 600) * 600,
-    )
-    times = [round(i * step, 6) for i in range(int(duration / step + 1e-9) + 1)]
-    return times, [f"{time:g} s" for time in times]
 
 
 def layer_ticks(layers: Sequence[int], at_most: int = 17) -> list[int]:
