@@ -5,9 +5,8 @@ import plotly.graph_objects as go
 
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.models.spans import TEXT_ROLES
 from mechaudio.viz.theme import LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
-
-_TEXT = ("question", "choices", "caption")
 
 
 def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: int = 0) -> go.Figure:
@@ -20,7 +19,7 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
     """
     measured = np.flatnonzero(np.isfinite(study.attention).all((0, 2)))
     shares = {role: 100 * study.attention[:, measured, place] for place, role in enumerate(study.roles)}
-    text = [role for role in _TEXT if role in shares]
+    text = [role for role in TEXT_ROLES if role in shares]
     lines = {"audio": shares.pop("audio")}
     if len(text) > 1:
         lines[f"text ({' + '.join(text)})"] = np.sum([shares[role] for role in text], axis=0)
@@ -49,11 +48,12 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
         height=440,
         title=titled(
             f"Where the last position looks, by layer ({sample})",
-            f"mean over heads{bands}; dotted: the roles of text one by one, and the template",
+            f"mean over heads{bands}<br>text: {' + '.join(text)}, without the template; dotted: these one by one, and "
+            "the template (controls on text keys count it as text, too)",
         ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(study.attention.shape[1]))},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
-        margin={"b": 96},
+        margin={"t": 96, "b": 96},
     )
     return figure
