@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, titled, whiskers
 
 _TITLES = {
     "present": "event present", "onset": "onset", "offset": "offset", "order": "order, from the mean",
@@ -62,8 +62,8 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
             "95 % bootstrap intervals over clips; chance is 0.5",
         ),
         height=440,
-        margin={"t": 120, "b": 70},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.16, "yanchor": "bottom"},
+        margin={"t": 104, "b": 96},
+        legend=LEGEND_BELOW,
     )
     figure.update_annotations(font={"size": 13, "color": INK})
     return figure

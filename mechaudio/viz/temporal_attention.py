@@ -42,14 +42,18 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
             hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {name}<extra></extra>",
         )
     sample = f"n = {n} questions" if n > 1 else "n = 1 question"
+    whole_text = (
+        f"text: {' + '.join(text)}, without the template, which the control on text keys counts as text; "
+        if len(text) > 1
+        else ""
+    )
     bands = f"; bands: {100 * confidence:g} % intervals over questions (bootstrap)" if n > 1 else ""
     figure.update_layout(
         template=TEMPLATE,
         height=440,
         title=titled(
             f"Where the last position looks, by layer ({sample})",
-            f"mean over heads{bands}<br>text: {' + '.join(text)}, without the template; dotted: these one by one, and "
-            "the template (controls on text keys count it as text, too)",
+            f"mean over heads{bands}<br>{whole_text}dotted: role by role",
         ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(study.attention.shape[1]))},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},

@@ -110,6 +110,17 @@ def whiskers(value: Ends, low: Ends, high: Ends, **look: object) -> dict[str, ob
     return {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 3, **look}
 
 
+def faded(colour: str, share: float) -> str:
+    """A colour such as `#d55e00`, of which this share covers what is behind it."""
+    return f"rgba{(*(int(colour[start : start + 2], 16) for start in (1, 3, 5)), share)}"
+
+
+def pale(colours: str | Sequence[str]) -> dict[str, object]:
+    """The look of bars, outlined and pale inside, in which error bars are seen; in one colour, or in one for each."""
+    inside = faded(colours, 0.3) if isinstance(colours, str) else [faded(colour, 0.3) for colour in colours]
+    return {"color": inside, "line": {"color": colours, "width": 1.5}}
+
+
 def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | None = None, **look: object) -> None:
     """A filled band from `low` to `high`, to be added before the lines that are to lie upon it.
 

@@ -14,6 +14,7 @@ from mechaudio.viz.theme import (
     level,
     mark_cells,
     number,
+    pale,
     two_sided,
     whiskers,
     write_cells,
@@ -41,6 +42,12 @@ def test_whiskers_reach_from_low_to_high_and_look_as_told():
     assert list(bars["array"]) == [2.0, 0.5]
     assert list(bars["arrayminus"]) == [0.5, 1.0]
     assert (bars["color"], bars["width"], bars["thickness"]) == ("red", 0, 1)
+
+
+def test_pale_bars_keep_their_colour_as_an_outline():
+    one, two = pale("#d55e00"), pale(["#d55e00", "#0072b2"])
+    assert (one["color"], one["line"]["color"]) == ("rgba(213, 94, 0, 0.3)", "#d55e00")
+    assert (two["color"][1], two["line"]["color"][1]) == ("rgba(0, 114, 178, 0.3)", "#0072b2")
 
 
 def test_a_band_goes_out_along_its_upper_edge_and_back_along_its_lower_one():
