@@ -91,12 +91,6 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def _luminance(rgb: Float[np.ndarray, "*place 3"]) -> Float[np.ndarray, "*place"]:
-    """Relative luminance of sRGB colours, from 0 to 1 (WCAG 2)."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return linear @ np.array([0.2126, 0.7152, 0.0722])
-
-
 def whiskers(value: Ends, low: Ends, high: Ends, **look: object) -> dict[str, object]:
     """Error bars from `low` to `high`, as plotly takes them: as distances from the value.
 
@@ -179,7 +173,7 @@ def write_cells(figure: go.Figure, texts: Sequence[str]) -> None:
     places = (values - cells.zmin) / (cells.zmax - cells.zmin)
     light = _luminance(np.stack([np.interp(places, ends, channel) for channel in scale.T], axis=-1))
     for (row, column), text in zip(np.ndindex(values.shape), texts, strict=True):
-        if np.isnan(values[row, column]):
+        if not np.isfinite(values[row, column]):
             continue
         figure.add_annotation(
             x=cells.x[column],
@@ -191,6 +185,12 @@ def write_cells(figure: go.Figure, texts: Sequence[str]) -> None:
             name="number",
             font={"size": 11, "color": DARK if light[row, column] > _HALFWAY else LIGHT},
         )
+
+
+def _luminance(rgb: Float[np.ndarray, "*place 3"]) -> Float[np.ndarray, "*place"]:
+    """Relative luminance of sRGB colours, from 0 to 1 (WCAG 2)."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
 
 
 def mark_cells(
