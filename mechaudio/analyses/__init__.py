@@ -11,8 +11,8 @@ from mechaudio.analyses.listening_score import ListeningCheck, ListeningScore, l
 from mechaudio.analyses.paired_passes import PairedPasses, paired_passes
 from mechaudio.analyses.patching.activation_patching import PatchingMap, activation_patching
 from mechaudio.analyses.patching.attribution_patching import AttributionMap, attribution_patching, check_top
-from mechaudio.analyses.patching.contrast import Contrast, contrast, contrasts
 from mechaudio.analyses.patching.effect_map import EffectMap, agreement
+from mechaudio.analyses.patching.pairs import Contrast, contrast, contrasts
 from mechaudio.analyses.patching.path_patching import path_patches, path_patching
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes, ProbeAnswers, encoder_probes
 from mechaudio.analyses.specialist_heads import HeadScores, score_heads, specialist_heads

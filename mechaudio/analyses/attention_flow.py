@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechaudio.analyses.patching.contrast import chosen, value
+from mechaudio.analyses.patching.scale import chosen, value
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice

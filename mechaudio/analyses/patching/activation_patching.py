@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechaudio.analyses.patching.contrast import METRICS, Contrast, Metric, chosen, contrasts, value, with_choices
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
+from mechaudio.analyses.patching.pairs import Contrast, contrasts
 from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces, choice_logits, join_labels
+from mechaudio.analyses.patching.scale import METRICS, Metric, chosen, value, with_choices
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where

@@ -35,12 +35,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from mechaudio.analyses.patching.contrast import METRICS, Contrast, Metric, contrasts, value
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
 from mechaudio.analyses.patching.estimates import METHODS, Estimate, Method
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
+from mechaudio.analyses.patching.pairs import Contrast, contrasts
 from mechaudio.analyses.patching.patched_places import PatchedPlaces, choice_logits, join_labels
+from mechaudio.analyses.patching.scale import METRICS, Metric, value
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechaudio.analyses.patching.contrast import ROUNDING, Metric, Scale
+from mechaudio.analyses.patching.scale import ROUNDING, Metric, Scale
 from mechaudio.results import Result
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from einops import rearrange, reduce
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mechaudio.analyses.patching.contrast import Contrast, Metric, value
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
+from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.analyses.patching.patched_places import PatchedPlaces, choice_logits
+from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.interventions.patch import HEAD_AXIS
 from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.cache import Key
@@ -268,7 +269,7 @@ def differentiable(
     right: Bool[np.ndarray, "pair choice"],
     wrong: Int[np.ndarray, " pair"],
 ) -> Float[Tensor, " pair"]:
-    """`contrast.value` as a function with a gradient, of the logits of the whole vocabulary.
+    """`scale.value` as a function with a gradient, of the logits of the whole vocabulary.
 
     Raises:
         ValueError: A metric that has no gradient.

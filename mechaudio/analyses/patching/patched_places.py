@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.analyses.audio_attention import ROLES
-from mechaudio.analyses.patching.contrast import Contrast
 from mechaudio.analyses.patching.effect_map import Direction
+from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.analyses.patching.places import ALONG, EVENTS, Places, frame_windows, places
 from mechaudio.interventions.patch import HEAD_AXIS, Patch
 from mechaudio.interventions.selecting import numbers

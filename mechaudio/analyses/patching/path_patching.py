@@ -33,8 +33,9 @@ from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.components import RECEIVERS, SENDERS, Component, Given, kv_head
 from mechaudio.analyses.patching.components import receiver as checked_receiver
 from mechaudio.analyses.patching.components import sender as checked_sender
-from mechaudio.analyses.patching.contrast import METRICS, contrasts, value, with_choices
+from mechaudio.analyses.patching.pairs import contrasts
 from mechaudio.analyses.patching.patched_places import choice_logits
+from mechaudio.analyses.patching.scale import METRICS, value, with_choices
 from mechaudio.interventions.patch import Patch
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
@@ -88,7 +89,7 @@ def path_patching(
         at: Positions of the sender: spans (`"last"`, `"audio[1.0:2.0]"`) or numbers, `None` for all; a list of spans
             measures one after the other. The logits are read at the last position, so nothing else gets there directly.
         direction: `noising` puts the sender's corrupted value into the clean run; `denoising` the other way round.
-        metric: As in `contrast.METRICS`.
+        metric: As in `scale.METRICS`.
         mlps: `frozen` keeps the MLPs between sender and receiver; `recomputed` lets them answer to the change, as Wang
             et al. do: then a path is everything that goes through no other attention.
         batch_size: Pairs at a time.

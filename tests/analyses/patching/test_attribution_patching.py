@@ -9,9 +9,10 @@ import torch
 
 import mechaudio as ma
 from mechaudio.analyses import activation_patching, agreement, attribution_patching, check_top
-from mechaudio.analyses.patching.contrast import METRICS, contrast, value
 from mechaudio.analyses.patching.estimates import METHODS, differentiable
+from mechaudio.analyses.patching.pairs import contrast
 from mechaudio.analyses.patching.patched_places import choice_logits
+from mechaudio.analyses.patching.scale import METRICS, value
 from mechaudio.data.toy_questions import questions
 from mechaudio.models.toy.planted import PLANTED
 from tests.families import ASKED, network, noise, processor, unchecked_types
