@@ -36,12 +36,14 @@ import numpy as np
 import torch
 
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
-from mechaudio.analyses.patching.estimates import METHODS, Estimate, Method
+from mechaudio.analyses.patching.estimates import METHODS, Estimator, Method
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
-from mechaudio.analyses.patching.pairs import Contrast, contrasts
-from mechaudio.analyses.patching.patched_places import PatchedPlaces, choice_logits, join_labels
+from mechaudio.analyses.patching.joined import join_labels, spread
+from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
+from mechaudio.analyses.patching.patched_places import PatchedPlaces, choice_logits
 from mechaudio.analyses.patching.scale import METRICS, Metric, value
+from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
@@ -61,15 +63,11 @@ class AttributionMap(EffectMap):
         method: How they were estimated.
         steps: Gradients on the way from base to source, for the methods that take several.
         positions: The positions that were patched, `None` for all.
-        heads: Heads that were patched together, `None` for all.
-        window: Length of a window of seconds.
     """
 
     method: Method
     steps: int | None
     positions: Any
-    heads: tuple[int, ...] | None
-    window: float
 
     @property
     def passes(self) -> str:
@@ -149,17 +147,17 @@ def attribution_patching(
     _check(wanted.name, metric, method, steps)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
     parts = [
-        Estimate(wanted, pair, metric, method, steps).part()
+        Estimator(wanted, pair, metric, method, steps).part()
         for pair in contrasts(
             model, clean, corrupted, batch_size=batch_size, what="attributing", progress=progress and not alone
         )
     ]
     labels = join_labels([part.labels for part in parts], wanted.along)
     shape = tuple(len(axis) for axis in wanted.axes(labels).values())
-    together = tuple(wanted.heads_given) if wanted.heads == [None] and wanted.heads_given is not None else None
+    values = np.concatenate([spread(part.values, part.labels, labels) for part in parts], axis=-1)
     return AttributionMap(
         axes=wanted.axes(labels),
-        values=np.concatenate([part.spread(labels) for part in parts], axis=-1).reshape(*shape, -1),
+        values=values.reshape(*shape, -1),
         clean=np.concatenate([part.clean for part in parts]),
         corrupted=np.concatenate([part.corrupted for part in parts]),
         metric=metric,
@@ -169,7 +167,7 @@ def attribution_patching(
         method=method,
         steps=steps if method in ("integrated", "eap-ig") else None,
         positions=wanted.positions,
-        heads=together,
+        heads=wanted.together,
         window=float(window),
         provenance=Provenance.collect(model, settings={"over": tuple(over), "method": method, "window": float(window)}),
     )
@@ -180,14 +178,12 @@ def _axes(model: AudioLM, over: Sequence[str], hook_point: str | None, *rest: An
 
 
 def _check(name: str, metric: str, method: str, steps: int) -> None:
-    if metric not in METRICS:
-        raise ValueError(f"metric= is one of {', '.join(METRICS)}, got {metric!r}")
+    check_choice("metric", metric, METRICS)
     if metric == "answer":
         raise ValueError(
             "metric='answer' jumps from 0 to 1 and has no gradient: take 'logit_difference', 'margin' or 'probability'"
         )
-    if method not in METHODS:
-        raise ValueError(f"method= is one of {', '.join(METHODS)}, got {method!r}")
+    check_choice("method", method, METHODS)
     if method == "qk-fix" and name.removeprefix("audio.") not in ("q", "k"):
         raise ValueError(
             f"'qk-fix' computes the softmax again with patched queries or keys, and {name!r} is neither: name 'q' or "
@@ -251,6 +247,8 @@ def check_top(
         direction=estimated.direction,
         hook_point=estimated.hook_point,
         ids=ids,
+        heads=estimated.heads,
+        window=estimated.window,
         provenance=Provenance.collect(model, settings={"checked": len(chosen), "method": estimated.method}),
     )
 
@@ -259,8 +257,8 @@ def _patched(
     wanted: PatchedPlaces | FeatureAxes, pair: Contrast, chosen: Sequence[dict[str, Any]], metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
     """The metric with each chosen place patched `[place, pair]`, in the clean and corrupted runs, and ids."""
-    model, denoising = wanted.model, wanted.direction == "denoising"
-    source, base = (pair.clean, pair.corrupted) if denoising else (pair.corrupted, pair.clean)
+    model = wanted.model
+    source, base = pair.sides(wanted.direction)
     if isinstance(wanted, FeatureAxes):
         there = choice_logits(source, run(model, source, logits="last").logits[:, -1])
         here = choice_logits(base, run(model, base, logits="last").logits[:, -1])
@@ -278,7 +276,7 @@ def _patched(
         here = swept.clean.numpy()
         logits, has = np.full((len(keys), *here.shape), np.nan), np.zeros((len(keys), pair.clean.n_rows), dtype=bool)
         logits[known], has[known] = swept.logits.numpy(), [own.has for own in patches]
-    clean, corrupted = (there, here) if denoising else (here, there)
+    clean, corrupted = turned(wanted.direction, there, here)
     wrong = pair.wrong(corrupted)
     measured = [value(metric, one, pair.right, wrong, clean) for one in (logits, clean, corrupted)]
     return np.where(has, measured[0], np.nan), measured[1], measured[2], pair.ids

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.metrics.multiple_choice import right_choices
 from mechaudio.models.adapter import Adapter
@@ -27,6 +28,8 @@ from mechaudio.question import AudioQuestion
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
+
+Side = TypeVar("Side")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,10 @@ class Contrast:
 
     clean: PromptBatch
     corrupted: PromptBatch
+
+    def sides(self, direction: Direction) -> tuple[PromptBatch, PromptBatch]:
+        """The prompts that activations are taken from, and those that they are put into."""
+        return turned(direction, self.clean, self.corrupted)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -71,6 +78,11 @@ class Contrast:
         theirs = _right(self.corrupted)
         other = theirs.any(-1) & ~(theirs & self.right).any(-1)
         return np.where(other, theirs.argmax(-1), wrong)
+
+
+def turned(direction: Direction, clean: Side, corrupted: Side) -> tuple[Side, Side]:
+    """Clean and corrupted as source and base; or, given source and base, as clean and corrupted."""
+    return (clean, corrupted) if direction == "denoising" else (corrupted, clean)
 
 
 def contrast(

@@ -27,15 +27,16 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.components import RECEIVERS, SENDERS, Component, Given, kv_head
 from mechaudio.analyses.patching.components import receiver as checked_receiver
 from mechaudio.analyses.patching.components import sender as checked_sender
-from mechaudio.analyses.patching.pairs import contrasts
+from mechaudio.analyses.patching.effect_map import DIRECTIONS
+from mechaudio.analyses.patching.joined import PatchedPairs, joined
+from mechaudio.analyses.patching.pairs import contrasts, turned
 from mechaudio.analyses.patching.patched_places import choice_logits
-from mechaudio.analyses.patching.scale import METRICS, value, with_choices
+from mechaudio.analyses.patching.scale import METRICS
 from mechaudio.interventions.patch import Patch
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
@@ -106,7 +107,7 @@ def path_patching(
         KeyError: A span that the prompts do not have.
         NoSuchHookPoint: A component that the class does not have, or a layer on the way that cannot be frozen.
     """
-    check_choice("direction", direction, ("noising", "denoising"))
+    check_choice("direction", direction, DIRECTIONS)
     check_choice("mlps", mlps, ("frozen", "recomputed"))
     check_choice("metric", metric, METRICS)
     to = checked_receiver(model, receiver)
@@ -115,49 +116,26 @@ def path_patching(
     spans = list(at) if several else [at]
     if several:
         axes = {**({} if axes == {"sender": (str(senders[0]),)} else axes), "span": tuple(spans)}
-    known = [one for one in senders if one is not None]
+    there = [index for index, one in enumerate(senders) if one is not None]
+    known = [senders[index] for index in there]
     parts = []
     for pair in contrasts(model, clean, corrupted, batch_size=batch_size, what="path patching", progress=progress):
         for span in spans:
             _check_span(pair.clean, span, to)
-        base, source = (pair.clean, pair.corrupted) if direction == "noising" else (pair.corrupted, pair.clean)
+        source, base = pair.sides(direction)
         paths = _Paths.between(model, base, source, known, to, mlps)
         variants = [paths.interventions(one, span) for one, span in product(known, spans)]
         swept = sweep(model, base, variants, progress=False)
-        ends = [
-            choice_logits(one.batch, one.logits[:, -1])
-            for one in (paths.runs if direction == "noising" else paths.runs[::-1])
-        ]
-        parts.append(_Part(swept.logits.double().numpy(), *ends, pair.right, pair.wrong(ends[1]), pair.ids, swept.ways))
-    n_choices = max(part.clean.shape[-1] for part in parts)
-    found = np.concatenate([with_choices(part.logits, n_choices) for part in parts], axis=1)
-    ends = [
-        np.concatenate([with_choices(getattr(part, side), n_choices) for part in parts])
-        for side in ("clean", "corrupted")
-    ]
-    right = np.concatenate([with_choices(part.right, n_choices) for part in parts])
-    wrong = np.concatenate([part.wrong for part in parts])
-    logits = np.full((len(senders), len(spans), *found.shape[1:]), np.nan)
-    values = np.full(logits.shape[:-1], np.nan)
-    there = [index for index, one in enumerate(senders) if one is not None]
-    logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
-    values[there] = value(metric, logits[there], right, wrong, ends[0])
-    shape = tuple(len(labels) for labels in axes.values())
+        found = swept.logits.double().numpy()
+        logits = np.full((len(senders), len(spans), *found.shape[1:]), np.nan)
+        logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
+        ours, theirs = (choice_logits(one.batch, one.logits[:, -1]) for one in paths.runs)
+        clean, corrupted = turned(direction, theirs, ours)
+        parts.append(PatchedPairs(logits, clean, corrupted, pair.right, pair.wrong(corrupted), pair.ids, swept.ways))
     return PatchingMap(
-        axes=axes,
-        values=values.reshape(*shape, *values.shape[2:]),
-        clean=value(metric, ends[0], right, wrong, ends[0]),
-        corrupted=value(metric, ends[1], right, wrong, ends[0]),
-        logits=logits.reshape(*shape, *logits.shape[2:]),
-        clean_logits=ends[0],
-        corrupted_logits=ends[1],
-        right=right,
-        wrong=wrong,
-        ways=tuple(dict.fromkeys(way for part in parts for way in part.ways)),
-        metric=metric,
+        **joined(parts, metric, axes),
         direction=direction,
         hook_point=f"{sender if isinstance(sender, str) else 'paths'} to {to}",
-        ids=tuple(name for part in parts for name in part.ids),
         provenance=Provenance.collect(
             model,
             settings={
@@ -204,19 +182,6 @@ def path_patches(
     assert one is not None
     _check_span(base, at, to)
     return _Paths.between(model, base, source, [one], to, mlps).interventions(one, at)
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """What was found on some pairs."""
-
-    logits: Float[np.ndarray, "variant pair choice"]
-    clean: Float[np.ndarray, "pair choice"]
-    corrupted: Float[np.ndarray, "pair choice"]
-    right: Bool[np.ndarray, "pair choice"]
-    wrong: Int[np.ndarray, " pair"]
-    ids: tuple[str, ...]
-    ways: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)

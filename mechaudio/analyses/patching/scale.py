@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 
+from mechaudio.interventions.selecting import check_choice
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import percentile_interval
 from mechaudio.metrics.multiple_choice import margin
@@ -51,6 +52,7 @@ def value(
     Raises:
         ValueError: An unknown metric.
     """
+    check_choice("metric", metric, METRICS)
     logits = logits.astype(np.float64)
     if metric == "logit_difference":
         of_wrong = np.take_along_axis(logits, np.broadcast_to(wrong[:, None], (*logits.shape[:-1], 1)), -1)[..., 0]
@@ -60,9 +62,7 @@ def value(
     if metric == "probability":
         likelihood = np.nan_to_num(np.exp(logits - np.nanmax(logits, -1, keepdims=True)))
         return np.where(right, likelihood, 0.0).sum(-1) / likelihood.sum(-1)
-    if metric == "answer":
-        return (chosen(logits) == chosen(clean)).astype(np.float64)
-    raise ValueError(f"metric= is one of {', '.join(METRICS)}, got {metric!r}")
+    return (chosen(logits) == chosen(clean)).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +177,3 @@ def _interval(
 def chosen(logits: Float[np.ndarray, "*variant choice"]) -> Int[np.ndarray, "*variant"]:
     """The likeliest choice of every run; NaN is a choice that a question does not have."""
     return np.where(np.isnan(logits), -np.inf, logits).argmax(-1)
-
-
-def with_choices(values: Shaped[np.ndarray, "*axis choice"], n: int) -> Shaped[np.ndarray, "*axis n"]:
-    """Numbers of choices, or marks, filled up to so many choices with NaN, or with `False`."""
-    nothing = False if values.dtype == bool else np.nan
-    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, n - values.shape[-1])], constant_values=nothing)

@@ -325,7 +325,7 @@ def test_a_map_is_saved_and_read_back(tmp_path, toy, asked):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"method": "gradients"}, "method= is one of gradient, integrated"),
+        ({"method": "gradients"}, "method= is one of 'gradient', 'integrated'"),
         ({"metric": "answer"}, "has no gradient: take 'logit_difference'"),
         ({"metric": "loss"}, "metric= is one of"),
         ({"method": "qk-fix"}, "'resid_pre' is neither: name 'q' or 'k'"),

@@ -220,7 +220,7 @@ def test_a_layer_that_cannot_be_kept_and_a_component_that_is_not_there_are_refus
         ({"receiver": ("q", 1, 0), "at": "voice"}, KeyError, "no span 'voice' in this batch"),
         ({"receiver": "logits", "sender": []}, ValueError, "sender= is an empty list"),
         ({"receiver": "logits", "sender": [("mlp", 1), ("mlp", 1)]}, ValueError, "names a component twice"),
-        ({"receiver": "logits", "direction": "sideways"}, ValueError, "direction= is one of 'noising', 'denoising'"),
+        ({"receiver": "logits", "direction": "sideways"}, ValueError, "direction= is one of 'denoising', 'noising'"),
         ({"receiver": "logits", "metric": "loss"}, ValueError, "metric= is one of"),
         ({"receiver": "logits", "batch_size": 0}, ValueError, "batch_size must be at least 1"),
     ],
