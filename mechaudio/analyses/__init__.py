@@ -10,10 +10,12 @@ from mechaudio.analyses.lenses.tuned_lens import TunedLens, tuned_lens
 from mechaudio.analyses.listening_score import ListeningCheck, ListeningScore, listening_score
 from mechaudio.analyses.paired_passes import PairedPasses, paired_passes
 from mechaudio.analyses.patching.activation_patching import PatchingMap, activation_patching
-from mechaudio.analyses.patching.attribution_patching import AttributionMap, attribution_patching, check_top
+from mechaudio.analyses.patching.attribution_patching import AttributionMap, attribution_patching
+from mechaudio.analyses.patching.check_top import check_top
 from mechaudio.analyses.patching.effect_map import EffectMap, agreement
 from mechaudio.analyses.patching.pairs import Contrast, contrast, contrasts
-from mechaudio.analyses.patching.path_patching import path_patches, path_patching
+from mechaudio.analyses.patching.path_patching import path_patching
+from mechaudio.analyses.patching.paths import path_patches
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes, ProbeAnswers, encoder_probes
 from mechaudio.analyses.specialist_heads import HeadScores, score_heads, specialist_heads
 from mechaudio.analyses.steering_directions import SteeringDirections, layer_weights, steering_directions
