@@ -195,7 +195,7 @@ def test_pairs_without_a_difference_are_named_and_counted(toy, asked):
         ({"over": ("layer", "role"), "hook_point": "audio.z"}, "frames of the audio tower"),
         ({"over": ("layer",), "hook_point": "mass"}, "patch pattern or z"),
         ({"over": ("second",), "hook_point": "logits"}, "cannot be patched at places"),
-        ({"direction": "both"}, "'denoising' or 'noising', got 'both'"),
+        ({"direction": "both"}, "direction= is one of 'denoising', 'noising'; got 'both'"),
         ({"metric": "loss"}, "metric= is one of"),
     ],
 )
