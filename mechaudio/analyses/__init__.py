@@ -1,9 +1,10 @@
 """Questions one can ask of a model, one per file: an opened model and prompts in, a `Result` out."""
 
-from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attention_and_answers, in_calibration
+from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attention_and_answers
 from mechaudio.analyses.attention_flow import AttentionFlow, attention_flow
 from mechaudio.analyses.attention_mass import AttentionMass, attention_mass
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
+from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution, direct_logit_attribution
 from mechaudio.analyses.lenses.logit_lens import LogitLens, logit_lens
 from mechaudio.analyses.lenses.tuned_lens import TunedLens, tuned_lens

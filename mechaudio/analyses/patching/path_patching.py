@@ -58,7 +58,7 @@ def path_patching(
     direction: Literal["noising", "denoising"] = "noising",
     metric: str = "logit_difference",
     mlps: Literal["frozen", "recomputed"] = "frozen",
-    batch_size: int = 16,
+    batch_size: int = 8,
     progress: bool = False,
 ) -> PatchingMap:
     """Measure the effect that goes from a sender to a receiver over the residual stream, and on from there.

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechaudio.analyses.attention_and_answers import in_calibration
+from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.probes.audio_states import audio_states, places_of
 from mechaudio.analyses.probes.clip_states import ClipStates
 from mechaudio.analyses.probes.frame_tasks import FRAME_TASKS
