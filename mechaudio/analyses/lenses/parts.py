@@ -14,8 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechaudio.analyses.audio_attention import roles_of
+from mechaudio.metrics.multiple_choice import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 from mechaudio.tracing.unembedding import divisor, frozen_norm, norm_of, softcap, unembed
@@ -103,21 +105,19 @@ def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "
 def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list[tuple[int, int]]:
     if not batch.questions:
         raise ValueError("a dict of inputs has no choices: say between=, the token to count for and the one against")
-    chosen = []
-    for question, ids, row in zip(batch.questions, batch.choice_ids, logits, strict=True):
+    asked = batch.questions
+    right = right_choices([question.choices for question in asked], [question.answer for question in asked])
+    for question, own in zip(asked, right, strict=True):
         if question.answer is None:
             raise ValueError(
                 f"question {question.id!r} has no known answer, so there is no right choice to count for: give "
                 "answer=, or say between= which tokens to compare"
             )
-        sides: tuple[list[int], list[int]] = [], []  # wrong and right letters; a question may have its answer twice
-        for choice, token in zip(question.choices, ids, strict=True):
-            sides[choice == question.answer].append(token)
-        if not sides[0]:
+        if own.sum() == len(question.choices):
             raise ValueError(f"all choices of question {question.id!r} are right: say between= which tokens to compare")
-        wrong, right = (side[int(row[side].argmax())] for side in sides)
-        chosen.append((right, wrong))
-    return chosen
+    found = choice_logits(batch, logits)
+    best = (np.where(side & ~np.isnan(found), found, -np.inf).argmax(-1) for side in (right, ~right))
+    return [(ids[one], ids[other]) for ids, one, other in zip(batch.choice_ids, *best, strict=True)]
 
 
 def _linear(model: AudioLM, path: str, what: str) -> nn.Linear:

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
 from mechaudio.analyses.patching.joined import PatchedPairs, join_labels, joined, measured
 from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
-from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces, choice_logits
+from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric, chosen
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
@@ -31,6 +31,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
 

@@ -13,12 +13,13 @@ from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.feature_axes import FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
 from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
-from mechaudio.analyses.patching.patched_places import PatchedPlaces, choice_logits
+from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:

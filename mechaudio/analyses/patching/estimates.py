@@ -15,11 +15,12 @@ from torch import Tensor
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
 from mechaudio.analyses.patching.pairs import Contrast, turned
-from mechaudio.analyses.patching.patched_places import PatchedPlaces, choice_logits
+from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.interventions.patch import HEAD_AXIS
 from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.cache import Key
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.gradients import Graph, Layer, graph
 from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
 from mechaudio.tracing.record import Edit

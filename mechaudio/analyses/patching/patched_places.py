@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
@@ -24,7 +22,7 @@ from mechaudio.models.selection import Positions, Where, heads_among, select
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint
 from mechaudio.tracing.record import Edit, Intervention
-from mechaudio.tracing.run import answers_in, run
+from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import NoSuchHookPoint
 from mechaudio.tracing.tower_frames import tower_frames
 
@@ -254,12 +252,3 @@ def _frames_patch(name: str, values: Tensor, chosen: Tensor, together: tuple[int
         return Edit(HookPoint(name, layers=[layer]), lambda current: torch.where(mask, values.to(current), current))
 
     return make
-
-
-def choice_logits(batch: PromptBatch, logits: Float[Tensor, "pair vocab"]) -> Float[np.ndarray, "pair choice"]:
-    """Logits of the choices' letters; NaN where a question has fewer choices."""
-    own = [answer.choice_logits for answer in answers_in(batch, logits)]
-    wide = np.full((len(own), max(map(len, own))), np.nan)
-    for row, values in enumerate(own):
-        wide[row, : len(values)] = values
-    return wide

@@ -33,7 +33,6 @@ from mechaudio.analyses.patching.components import receiver as checked_receiver
 from mechaudio.analyses.patching.effect_map import DIRECTIONS
 from mechaudio.analyses.patching.joined import PatchedPairs, joined
 from mechaudio.analyses.patching.pairs import contrasts, turned
-from mechaudio.analyses.patching.patched_places import choice_logits
 from mechaudio.analyses.patching.paths import Paths, check_span, senders_before
 from mechaudio.analyses.patching.scale import METRICS
 from mechaudio.interventions.selecting import check_choice
@@ -42,6 +41,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
+from mechaudio.tracing.choice_logits import choice_logits
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM

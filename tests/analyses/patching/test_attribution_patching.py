@@ -11,9 +11,9 @@ import mechaudio as ma
 from mechaudio.analyses import activation_patching, agreement, attribution_patching
 from mechaudio.analyses.patching.estimates import METHODS
 from mechaudio.analyses.patching.pairs import contrast
-from mechaudio.analyses.patching.patched_places import choice_logits
 from mechaudio.data.toy_questions import questions
 from mechaudio.models.toy.planted import PLANTED
+from mechaudio.tracing.choice_logits import choice_logits
 from tests.families import ASKED, network, noise, processor, unchecked_types
 
 HEARS = PLANTED.listening
