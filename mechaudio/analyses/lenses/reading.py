@@ -136,7 +136,7 @@ def _places(batch: PromptBatch, positions: Int[np.ndarray, "question position"])
     }
 
 
-def joined(parts: list[np.ndarray], fill: float | int) -> np.ndarray:
+def concatenated(parts: list[np.ndarray], fill: float | int) -> np.ndarray:
     """Behind one another along the first axis, filled up to the longest along the others."""
     shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int) if parts[0].ndim > 1 else []
     return np.concatenate(

@@ -124,8 +124,8 @@ def path_patching(
         logits = np.full((len(senders), len(spans), *found.shape[1:]), np.nan)
         logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
         ours, theirs = (choice_logits(one.batch, one.logits[:, -1]) for one in paths.runs)
-        clean, corrupted = turned(direction, theirs, ours)
-        parts.append(PatchedPairs(logits, clean, corrupted, pair.right, pair.wrong(corrupted), pair.ids, swept.ways))
+        ends = turned(direction, theirs, ours)
+        parts.append(PatchedPairs(logits, *ends, pair.right, pair.wrong(ends[1]), pair.ids, swept.ways))
     return PatchingMap(
         **joined(parts, metric, axes),
         direction=direction,
