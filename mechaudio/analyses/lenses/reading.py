@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Logits that are held at once, of one depth and of the last.
 AT_ONCE = 2**24
+#: What `read` gives as arrays.
 ARRAYS = (
     "positions", "onset", "offset", "top_ids", "top_probability", "choice_logits", "choice_probability", "choice_rank",
     "right", "token_logits", "token_probability", "token_rank", "entropy", "kl",
