@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mechaudio as ma
-from mechaudio.analyses import EffectMap, activation_patching, agreement
+from mechaudio.analyses import EffectMap, activation_patching, agreement, attribution_patching
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.models.toy.planted import PLANTED
 from mechaudio.results import Result
@@ -111,6 +111,19 @@ def test_positions_outside_the_place_are_left_alone(toy, asked):
     np.testing.assert_allclose(found.mean(), 0.0, atol=1e-4)
     last = activation_patching(toy, asked, over=("layer", "head"), positions="last")
     assert last.mean()[PLANTED.listening] == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("measure", [activation_patching, attribution_patching])
+def test_positions_that_select_nothing_are_refused_with_what_there_is(toy, asked, measure):
+    with pytest.raises(ValueError, match=r"'audio\[20:30\]' names no position of question '.+', whose prompt has .*4\.00 s"):
+        measure(toy, asked[:2], over=("layer", "head"), positions="audio[20:30]")
+
+
+def test_positions_that_one_prompt_lacks_are_refused_where_prompts_are_not_divided():
+    model = ma.load("tiny")
+    asked = [ma.data.soundscapes.questions(1, seed=seed, duration=seconds)[0] for seed, seconds in ((0, 5.0), (1, 3.0))]
+    with pytest.raises(ValueError, match=f"no position of question '{asked[1].id}', whose prompt has .*3.00 s of sound"):
+        activation_patching(model, asked, over=("layer", "head"), positions="audio[4:5]")
 
 
 def test_every_metric_is_read_off_the_same_runs(toy, asked):
