@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
-from mechaudio.metrics.multiple_choice import right_choices
+from mechaudio.metrics.multiple_choice import first_places, right_choices
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of, windows_of_rows
@@ -57,6 +57,11 @@ class Contrast:
     def right(self) -> Bool[np.ndarray, "pair choice"]:
         """Which choices are right for the clean prompt; two, where a question has the answer twice."""
         return _right(self.clean)
+
+    @property
+    def texts(self) -> Int[np.ndarray, "pair choice"]:
+        """The place at which each choice's text first stands: a question may have one twice."""
+        return first_places([question.choices for question in self.clean.questions])
 
     @property
     def first(self) -> Int[np.ndarray, " pair"]:

@@ -115,14 +115,18 @@ def test_positions_outside_the_place_are_left_alone(toy, asked):
 
 @pytest.mark.parametrize("measure", [activation_patching, attribution_patching])
 def test_positions_that_select_nothing_are_refused_with_what_there_is(toy, asked, measure):
-    with pytest.raises(ValueError, match=r"'audio\[20:30\]' names no position of question '.+', whose prompt has .*4\.00 s"):
+    with pytest.raises(
+        ValueError, match=r"'audio\[20:30\]' names no position of question '.+', whose prompt has .*4\.00 s"
+    ):
         measure(toy, asked[:2], over=("layer", "head"), positions="audio[20:30]")
 
 
 def test_positions_that_one_prompt_lacks_are_refused_where_prompts_are_not_divided():
     model = ma.load("tiny")
     asked = [ma.data.soundscapes.questions(1, seed=seed, duration=seconds)[0] for seed, seconds in ((0, 5.0), (1, 3.0))]
-    with pytest.raises(ValueError, match=f"no position of question '{asked[1].id}', whose prompt has .*3.00 s of sound"):
+    with pytest.raises(
+        ValueError, match=f"no position of question '{asked[1].id}', whose prompt has .*3.00 s of sound"
+    ):
         activation_patching(model, asked, over=("layer", "head"), positions="audio[4:5]")
 
 
@@ -134,6 +138,22 @@ def test_every_metric_is_read_off_the_same_runs(toy, asked):
         np.testing.assert_allclose(other.values, direct.values, atol=1e-5)
         assert other.mean()[PLANTED.listening] == pytest.approx(1.0, abs=1e-4)
     assert found.by("answer").undefined == tuple(q.id for q in asked if q.answer_letter == "A")  # silence says A too
+
+
+def test_an_answer_whose_text_stands_twice_is_one_answer(toy, asked):
+    found = activation_patching(toy, asked[:2], over=("layer",), metric="answer")
+    assert found.texts.tolist() == [list(range(len(question.choices))) for question in asked[:2]]
+    shape = found.logits.shape
+    first, second = (np.eye(shape[-1])[place] for place in (0, 1))
+    moved = replace(
+        found, direction="noising", clean_logits=np.tile(first, (2, 1)), logits=np.broadcast_to(second, shape)
+    )
+    np.testing.assert_array_equal(moved.flips, 1.0)
+    twice = replace(moved, texts=np.array([[0, 0, *range(2, shape[-1])], [*range(shape[-1])]]))
+    np.testing.assert_array_equal(twice.flips, 0.5)
+    np.testing.assert_array_equal(twice.by("answer").values, np.broadcast_to([1.0, 0.0], shape[:-1]))
+    repeated = [replace(question, choices=(question.answer, question.answer, "?")) for question in asked[:2]]
+    assert activation_patching(toy, repeated, over=("layer",), layers=0).texts.tolist() == [[0, 0, 2]] * 2
 
 
 def test_batches_and_places_that_some_pairs_lack_are_put_together():
