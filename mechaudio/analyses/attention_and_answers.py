@@ -21,6 +21,8 @@ from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.metrics import checked
+from mechaudio.metrics.multiple_choice import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
@@ -168,3 +170,14 @@ class Measured:
             condition=self.condition,
             provenance=Provenance.collect(model, settings={"condition": self.condition, "n": len(self._answers)}),
         )
+
+
+def refuse_all_right(questions: Sequence[AudioQuestion]) -> None:
+    """Refuse questions whose choices are all right, as no choice is left to hold the right one against.
+
+    Raises:
+        ValueError: For the first of them.
+    """
+    choices = [question.choices for question in questions]
+    right = right_choices(choices, [question.answer for question in questions])
+    checked.some_wrong([question.id for question in questions], list(map(len, choices)), right)

@@ -141,6 +141,20 @@ def unique(name: str, ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(ids)
 
 
+def some_wrong(ids: Sequence[str], n_choices: Sequence[int], right: Bool[np.ndarray, "question choice"]) -> None:
+    """Refuse a question whose choices are all right: there is none to hold the right one against.
+
+    Raises:
+        ValueError: for the first of them.
+    """
+    for name, n, own in zip(ids, n_choices, right, strict=True):
+        if own.sum() == n:
+            raise ValueError(
+                f"all {n} choices of question {name!r} are right, so there is no wrong one to hold the right one "
+                "against: give other choices, or leave the question out"
+            )
+
+
 def _some(things: Iterable[Any]) -> str:
     """The first three things, and that there are more."""
     shown = [str(thing) if isinstance(thing, np.generic) else repr(thing) for thing in things]

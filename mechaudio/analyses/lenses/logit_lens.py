@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from mechaudio.analyses.lenses.reading import ARRAYS, joined, read
 from mechaudio.analyses.lenses.residual_stream import Asked, batches_of, depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
+from mechaudio.metrics import checked
 from mechaudio.metrics.multiple_choice import margin
 from mechaudio.models.selection import Where
 from mechaudio.models.tokens import token_id, token_text
@@ -127,12 +128,13 @@ class LogitLens(Result):
         """Logit of the right choice minus that of the best wrong one; of two right ones, of the better.
 
         Raises:
-            ValueError: The right choice of a question is not known.
+            ValueError: The right choice of a question is not known, or all its choices are right.
         """
         self.of_right("logits")
         is_right = np.zeros((len(self.letters), 1, 1, self.choice_logits.shape[-1]), dtype=bool)
         for row, letters in enumerate(self.right_letters):
             is_right[row, ..., [self.letters[row].index(letter) for letter in letters]] = True
+        checked.some_wrong(self.ids, [len(own) for own in self.letters], is_right[:, 0, 0])
         return margin(self.choice_logits, is_right)
 
 

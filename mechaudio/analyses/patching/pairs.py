@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.analyses.attention_and_answers import refuse_all_right
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.metrics.multiple_choice import first_places, right_choices
@@ -108,9 +109,9 @@ def contrast(
         corrupted: The same for the other side, pair by pair; or `silence`, in place of the clean questions' clips.
 
     Raises:
-        ValueError: Another number of prompts, other choices, a clean question without a known answer, prompts that
-            differ in length or in what stands where (clips of unequal length make unequally many audio tokens), or
-            no pair in which anything differs.
+        ValueError: Another number of prompts, other choices, a clean question without a known answer or without a wrong
+            choice, prompts that differ in length or in what stands where (clips of unequal length make unequally many
+            audio tokens), or no pair in which anything differs.
         TypeError: Plain inputs instead of questions.
     """
     if isinstance(corrupted, str) and corrupted != "silence":
@@ -211,6 +212,7 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
                     f"the clean prompt and at {_places(other)} in the corrupted one. A value can only be put where "
                     "the same thing stands: use the same text, or one of as many tokens"
                 )
+    refuse_all_right(clean.questions)
     if len(_same(adapter, clean, corrupted)) == clean.n_rows:
         raise ValueError(
             f"nothing differs between clean and corrupted in any of {clean.n_rows} pairs: give other clips or captions"

@@ -33,6 +33,14 @@ def test_at_the_last_depth_and_the_last_position_the_choices_logits_are_the_answ
     np.testing.assert_array_equal(seen.kl[:, -1], 0)
 
 
+def test_a_question_without_a_wrong_choice_is_read_and_has_no_margin(tiny, batch):
+    (same,) = (replace(question, choices=(question.answer,) * 2) for question in batch.questions[:1])
+    seen = logit_lens(tiny, [same])
+    assert seen.right.tolist() == [0]
+    with pytest.raises(ValueError, match=f"all 2 choices of question '{same.id}' are right"):
+        _ = seen.margin
+
+
 def test_every_depth_is_final_norm_and_unembedding_of_its_residual_stream(tiny, batch):
     seen = logit_lens(tiny, batch, positions="audio[1:1.5]+last", tokens=["silence"])
     out = ma.run(tiny, batch, record=["resid_pre", "resid_post"])

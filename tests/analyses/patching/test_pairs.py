@@ -47,6 +47,8 @@ def test_what_cannot_be_compared_is_refused(toy):
         contrast(toy, asked, [replace(asked[0], choices=asked[0].choices[::-1]), asked[1]])
     with pytest.raises(ValueError, match="'toy-0-0' has no known answer"):
         contrast(toy, [replace(asked[0], answer=None)])
+    with pytest.raises(ValueError, match="all 2 choices of question 'toy-0-0' are right"):
+        contrast(toy, [replace(asked[0], choices=(asked[0].answer,) * 2)])
     with pytest.raises(ValueError, match="silence takes the place of the clips of condition 'audio', got 'caption'"):
         contrast(toy, ma.prompt(toy, asked, condition="caption"))
     with unchecked_types(), pytest.raises(ValueError, match="or 'silence', got 'noise'"):
