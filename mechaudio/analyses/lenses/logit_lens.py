@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechaudio.analyses.lenses.reading import ARRAYS, joined, read
+from mechaudio.analyses.lenses.reading import ARRAYS, concatenated, read
 from mechaudio.analyses.lenses.residual_stream import Asked, batches_of, depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.metrics import checked
@@ -190,7 +190,7 @@ def logit_lens(
         for batch in batches_of(model, asked, condition, batch_size=batch_size, what="logit lens", progress=progress)
     ]
     joined = {
-        field: joined([part[field] for part in parts], -1 if parts[0][field].dtype.kind == "i" else np.nan)
+        field: concatenated([part[field] for part in parts], -1 if parts[0][field].dtype.kind == "i" else np.nan)
         for field in ARRAYS
     }
     shown = {*joined["top_ids"].flatten().tolist(), *wanted} - {-1}

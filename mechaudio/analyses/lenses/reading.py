@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Logits that are held at once, of one depth and of the last.
 AT_ONCE = 2**24
+#: What `read` gives as arrays.
 ARRAYS = (
     "positions", "onset", "offset", "top_ids", "top_probability", "choice_logits", "choice_probability", "choice_rank",
     "right", "token_logits", "token_probability", "token_rank", "entropy", "kl",
@@ -136,7 +137,7 @@ def _places(batch: PromptBatch, positions: Int[np.ndarray, "question position"])
     }
 
 
-def joined(parts: list[np.ndarray], fill: float | int) -> np.ndarray:
+def concatenated(parts: list[np.ndarray], fill: float | int) -> np.ndarray:
     """Behind one another along the first axis, filled up to the longest along the others."""
     shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int) if parts[0].ndim > 1 else []
     return np.concatenate(

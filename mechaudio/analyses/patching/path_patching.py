@@ -124,9 +124,9 @@ def path_patching(
         logits = np.full((len(senders), len(spans), *found.shape[1:]), np.nan)
         logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
         ours, theirs = (choice_logits(one.batch, one.logits[:, -1]) for one in paths.runs)
-        clean, corrupted = turned(direction, theirs, ours)
-        asked = pair.right, pair.texts, pair.wrong(corrupted), pair.ids
-        parts.append(PatchedPairs(logits, clean, corrupted, *asked, swept.ways))
+        ends = turned(direction, theirs, ours)
+        asked = pair.right, pair.texts, pair.wrong(ends[1]), pair.ids
+        parts.append(PatchedPairs(logits, *ends, *asked, swept.ways))
     return PatchingMap(
         **joined(parts, metric, axes),
         direction=direction,
