@@ -44,6 +44,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
         band = {"fillcolor": VEIL, "line_width": 0, "opacity": 0.5, "layer": "below"}
         figure.add_hrect(100 * clean.low, 100 * clean.high, row=1, col=column, **band)
         figure.add_hline(100 * clean.value, row=1, col=column, line={"color": INK, "width": 1.5, "dash": "dash"})
+    dotted = "; dotted: controls" if any(line.control for line in found.lines) else ""
     figure.update_xaxes(
         tickvals=list(places.values()),
         ticktext=[f"{strength:g}" for strength in every],
@@ -58,7 +59,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
         height=500,
         title=titled(
             title or f"Right answers over {plain(found.unit)}",
-            "dashed, with 95 % band: no intervention; bars: 95 % intervals; dotted: controls<br>"
+            f"dashed, with 95 % band: no intervention; bars: 95 % intervals{dotted}<br>"
             "ring: the best on the half that chooses, and what it does on the other",
         ),
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
