@@ -80,7 +80,8 @@ class AttentionAndAnswers(Result):
 
     def part(self, chosen: Sequence[int] | np.ndarray) -> AttentionAndAnswers:
         """Some of the questions: their places, or a mask over all of them."""
-        places = np.arange(len(self.ids))[np.asarray(chosen)]
+        wanted = np.asarray(chosen)
+        places = np.arange(len(self.ids))[wanted if wanted.size else wanted.astype(np.int64)]
         return replace(
             self,
             audio_attention=self.audio_attention[places],

@@ -106,6 +106,17 @@ def probabilities(name: str, values: Any) -> Float[np.ndarray, "*test"]:
     return found
 
 
+def whole(name: str, given: Any) -> int:
+    """One whole number.
+
+    Raises:
+        TypeError: for anything else, True and False among it.
+    """
+    if isinstance(given, (bool, np.bool_)) or not isinstance(given, (int, np.integer)):
+        raise TypeError(f"{name} is a whole number, such as 5, got {given!r}")
+    return int(given)
+
+
 def level(confidence: float) -> float:
     """A confidence strictly between 0 and 1.
 

@@ -177,9 +177,10 @@ def logit_lens(
     Raises:
         ValueError: `top` below one, text that is not one token, a lens of another model, or a prompt without such a
             position.
+        TypeError: A `top` that is not whole.
         NotImplementedError: The decoder has several residual streams.
     """
-    if top < 1:
+    if checked.whole("top", top) < 1:
         raise ValueError(f"top is how many tokens to keep, at least 1, got {top}")
     wanted = [token_id(model, token) for token in tokens]
     if lens is not None:

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.attention_and_answers import refuse_all_right
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
+from mechaudio.metrics import checked
 from mechaudio.metrics.multiple_choice import first_places, right_choices
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
@@ -159,7 +160,9 @@ def contrasts(
         for asked in in_batches(clean, batch_size, what=what, progress=progress):
             yield from _apart(model, contrast(model, asked, corrupted))
     else:
-        pairs = list(zip(clean, corrupted, strict=True))
+        sides = list(clean), list(corrupted)
+        checked.same_length(clean=sides[0], corrupted=sides[1])
+        pairs = list(zip(*sides, strict=True))
         for some in in_batches(pairs, batch_size, what=what, progress=progress):
             yield from _apart(model, contrast(model, *zip(*some, strict=True)))
 

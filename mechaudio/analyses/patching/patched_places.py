@@ -16,7 +16,7 @@ from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
 from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.analyses.patching.places import ALONG, Places, frame_windows, places
 from mechaudio.interventions.patch import HEAD_AXIS, Patch
-from mechaudio.interventions.selecting import check_choice, numbers
+from mechaudio.interventions.selecting import check_choice, check_number, numbers
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Positions, Where, heads_among, select
 from mechaudio.tracing.cache import Cache
@@ -71,7 +71,12 @@ class PatchedPlaces:
         positions: Where | None,
         window: float | int,
     ):
-        self.model, self.direction, self.positions, self.window = model, direction, positions, window
+        self.model, self.direction, self.positions, self.window = (
+            model,
+            direction,
+            positions,
+            check_number("window", window),
+        )
         check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)
         unknown = [axis for axis in self.over if axis not in _AXES]

@@ -9,7 +9,7 @@ from mechaudio.analyses import logit_lens
 from mechaudio.analyses.lenses import reading
 from mechaudio.data.toy_questions import VOICES, ask, sung
 from mechaudio.models.toy import arithmetic
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, model_inputs, network, unchecked_types
 
 SEVERAL_STREAMS = ("gemma3n",)
 
@@ -60,6 +60,11 @@ def test_every_depth_is_final_norm_and_unembedding_of_its_residual_stream(tiny, 
             np.testing.assert_allclose(seen.token_logits[row, depth, :, 0], at[:, seen.token_ids[0]], atol=2e-5)
             ranks = (at > at[:, [batch.choice_ids[row][1]]]).sum(-1)
             assert seen.choice_rank[row, depth, :, 1].tolist() == ranks.tolist()
+
+
+def test_how_many_tokens_to_keep_is_a_whole_number(tiny, batch):
+    with unchecked_types(), pytest.raises(TypeError, match=r"top is a whole number, such as 5, got 2\.5"):
+        logit_lens(tiny, batch, top=2.5)
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in SEVERAL_STREAMS])

@@ -237,6 +237,12 @@ def test_maps_that_cannot_be_are_refused(toy, asked, settings, message):
         activation_patching(toy, asked, **settings)
 
 
+def test_the_length_of_windows_is_one_number(toy, asked):
+    for over in (("layer", "second"), ("layer", "head")):
+        with unchecked_types(), pytest.raises(TypeError, match=r"window= is one number, got '1'$"):
+            activation_patching(toy, asked, over=over, window="1")
+
+
 def test_heads_and_hook_points_that_do_not_exist_are_refused(toy, asked):
     with pytest.raises(IndexError, match="no head 9"):
         activation_patching(toy, asked, over=("layer", "head"), heads=[9])
