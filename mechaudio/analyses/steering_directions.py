@@ -129,6 +129,7 @@ class SteeringDirections(Result):
 
         Raises:
             ValueError: No heads, a head twice, a layer that there is not, or an unknown norm.
+            TypeError: A layer or head that is not a whole number.
         """
         return self._steer(layer_weights(heads), strength, norm)
 
@@ -149,6 +150,7 @@ class SteeringDirections(Result):
 
         Raises:
             ValueError: No heads, a head twice, one that there is not, heads of unequal width, or an unknown share.
+            TypeError: A layer or head that is not a whole number.
         """
         weights = layer_weights(heads)
         if share not in ("sum", "heads", "layer"):

@@ -71,12 +71,8 @@ class PatchedPlaces:
         positions: Where | None,
         window: float | int,
     ):
-        self.model, self.direction, self.positions, self.window = (
-            model,
-            direction,
-            positions,
-            check_number("window", window),
-        )
+        self.model, self.direction, self.positions = model, direction, positions
+        self.window = check_number("window", window)
         check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)
         unknown = [axis for axis in self.over if axis not in _AXES]
