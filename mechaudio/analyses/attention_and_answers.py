@@ -22,6 +22,8 @@ from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.metrics import checked
+from mechaudio.metrics.multiple_choice import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
@@ -81,7 +83,8 @@ class AttentionAndAnswers(Result):
 
     def part(self, chosen: Sequence[int] | np.ndarray) -> AttentionAndAnswers:
         """Some of the questions: their places, or a mask over all of them."""
-        places = np.arange(len(self.ids))[np.asarray(chosen)]
+        wanted = np.asarray(chosen)
+        places = np.arange(len(self.ids))[wanted if wanted.size else wanted.astype(np.int64)]
         return replace(
             self,
             audio_attention=self.audio_attention[places],
@@ -173,3 +176,14 @@ class Measured:
             precision=torch.finfo(model.network.dtype).eps,
             provenance=Provenance.collect(model, settings={"condition": self.condition, "n": len(self._answers)}),
         )
+
+
+def refuse_all_right(questions: Sequence[AudioQuestion]) -> None:
+    """Refuse questions whose choices are all right, as no choice is left to hold the right one against.
+
+    Raises:
+        ValueError: For the first of them.
+    """
+    choices = [question.choices for question in questions]
+    right = right_choices(choices, [question.answer for question in questions])
+    checked.some_wrong([question.id for question in questions], list(map(len, choices)), right)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechaudio.analyses.attention_and_answers import refuse_unknown
+from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
 from mechaudio.analyses.patching.scale import chosen, value
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.interventions.knock_out import KnockOutAttention
@@ -199,8 +199,8 @@ def attention_flow(
         The right answer's probability, margin and being right, per edge, window and question.
 
     Raises:
-        ValueError: No edge, no question, a question without a known answer, a window of no layer, or a prompt without
-            any position of a role.
+        ValueError: No edge, no question, a question without a known answer or without a wrong choice, a window of no
+            layer, or a prompt without any position of a role.
         KeyError: A role that the prompts do not have.
         IndexError: A layer that the model does not have.
     """
@@ -216,6 +216,7 @@ def attention_flow(
     ids: list[str] = []
     for some in in_batches(questions, batch_size, what="attention flow", progress=progress):
         refuse_unknown(some)
+        refuse_all_right(some)
         batch = prompt(model, some, condition=condition)
         _check_roles(batch, edges)
         swept = sweep(model, batch, [[] if cut is None else [cut] for cut in cuts], progress=False)

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attention_and_answers
+from mechaudio.metrics import checked
 from mechaudio.metrics.association import TopKStability, bootstrap_point_biserial, point_biserial, top_k_stability
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
@@ -80,6 +81,7 @@ class HeadScores(Result):
 
         Raises:
             ValueError: Fewer heads vary than are asked for, or an unknown ranking.
+            TypeError: A number of heads that is not whole.
         """
         places, strength = self._ranked(self.r[self.varies], k, ranking)
         return tuple(tuple(map(int, places[index])) for index in np.argsort(-strength, kind="stable")[:k])
@@ -89,9 +91,12 @@ class HeadScores(Result):
 
         Raises:
             ValueError: There are fewer heads.
+            TypeError: A number of heads that is not whole.
         """
         places = np.argwhere(np.isfinite(self.r))
-        _refuse_unless(1 <= k <= len(places), f"k is a number of heads from 1 to {len(places)}, got {k}")
+        _refuse_unless(
+            1 <= checked.whole("k", k) <= len(places), f"k is a number of heads from 1 to {len(places)}, got {k}"
+        )
         drawn = np.random.default_rng(seed).choice(len(places), k, replace=False)
         return tuple(tuple(map(int, places[index])) for index in drawn)
 
@@ -102,6 +107,7 @@ class HeadScores(Result):
 
         Raises:
             ValueError: As `top`.
+            TypeError: As `top`.
         """
         places, strength = self._ranked(self.r[self.varies], k, ranking)
         again = bootstrap_point_biserial(
@@ -127,7 +133,7 @@ class HeadScores(Result):
             ranking in ("magnitude", "signed"), f"ranking= is 'magnitude', by |r|, or 'signed', by r; got {ranking!r}"
         )
         _refuse_unless(
-            1 <= k <= len(r),
+            1 <= checked.whole("k", k) <= len(r),
             f"k is a number of heads from 1 to {len(r)}, got {k}: only {len(r)} of {self.r.size} heads vary in how "
             "much they attend to the audio",
         )
@@ -182,6 +188,7 @@ def score_heads(
 
 
 def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, seed: int) -> HeadScores:
+    checked.outcomes("correct", measured.correct)
     attending = np.isfinite(measured.audio_attention).all(axis=0)
     _refuse_unless(attending.any(), "no layer of this model has attention, so no head can attend to the audio")
     attention = measured.audio_attention[:, attending].astype(np.float64)

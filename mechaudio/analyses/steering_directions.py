@@ -28,9 +28,10 @@ from torch import Tensor
 
 from mechaudio.analyses.specialist_heads import Head
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.interventions.selecting import numbers
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
-from mechaudio.metrics.multiple_choice import match_ids
+from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt, silenced
 from mechaudio.question import AudioQuestion
@@ -59,8 +60,10 @@ def layer_weights(heads: Sequence[Head]) -> dict[int, float]:
 
     Raises:
         ValueError: No heads, or one that is named twice.
+        TypeError: A layer or head that is not a whole number.
     """
-    if not heads or len(set(heads)) < len(heads):
+    pairs = [numbers("heads", pair) for pair in heads]
+    if not pairs or len(set(pairs)) < len(pairs) or any(pair is None or len(pair) != 2 for pair in pairs):
         raise ValueError(f"heads= lists (layer, head) pairs, at least one and each once; got {list(heads)}")
     counts = Counter(layer for layer, _ in heads)
     return {layer: counts[layer] / len(heads) for layer in sorted(counts)}
@@ -126,12 +129,13 @@ class SteeringDirections(Result):
 
         Raises:
             ValueError: No heads, a head twice, a layer that there is not, or an unknown norm.
+            TypeError: A layer or head that is not a whole number.
         """
         return self._steer(layer_weights(heads), strength, norm)
 
     def single_layer(self, layer: int, strength: float = 1.0, *, norm: Norm = "pre") -> Steer:
         """Steer the last layer's output along one layer's direction; arguments and errors as `layer_guided`."""
-        return self._steer({layer: 1.0}, strength, norm)
+        return self._steer({checked.whole("layer", layer): 1.0}, strength, norm)
 
     def head_level(
         self, heads: Sequence[Head], strength: float = 1.0, *, share: Literal["sum", "heads", "layer"] = "sum"
@@ -146,6 +150,7 @@ class SteeringDirections(Result):
 
         Raises:
             ValueError: No heads, a head twice, one that there is not, or an unknown share.
+            TypeError: A layer or head that is not a whole number.
         """
         weights = layer_weights(heads)
         if share not in ("sum", "heads", "layer"):
@@ -295,7 +300,7 @@ class Differences:
             raise ValueError(
                 "directions are found again by the questions' ids, and some have none: set AudioQuestion(id=...)"
             )
-        match_ids(self._ids, self._ids)  # refuses an id that comes twice
+        checked.unique("questions", self._ids)
         return SteeringDirections(
             residual=torch.cat([part.residual for part in self._parts]).numpy(),
             final_norm=torch.cat([part.final_norm for part in self._parts]).numpy(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from mechaudio.interventions.scale import ScaleAttention
-from mechaudio.interventions.selecting import AttentionIntervention, Layers, check_choice
+from mechaudio.interventions.selecting import AttentionIntervention, Layers, check_choice, check_number
 from mechaudio.interventions.upweight import UpweightAttention
 
 
@@ -29,9 +29,11 @@ def mata(
         A `ScaleAttention` or an `UpweightAttention`.
 
     Raises:
-        ValueError: An unknown mode.
+        TypeError: An alpha that is not one number.
+        ValueError: An alpha that is not finite, or an unknown mode.
     """
     check_choice("mode", mode, ("multiplicative", "additive", "pai"))
+    alpha = check_number("alpha", alpha)
     if mode == "multiplicative":
         return ScaleAttention(1 + alpha, layers=layers)
     return UpweightAttention(alpha, mode="constant" if mode == "additive" else "pai", layers=layers)

@@ -157,7 +157,9 @@ def check_number(name: str, given: object) -> float:
         ValueError: It is not finite.
     """
     if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}= is one number, got {given!r}; for several, make a grid: ma.grid(..., {name}=[...])")
+        several = isinstance(given, Iterable) and not isinstance(given, str)
+        advice = f"; for several, make a grid: ma.grid(..., {name}=[...])" if several else ""
+        raise TypeError(f"{name}= is one number, got {given!r}{advice}")
     if not np.isfinite(given):
         raise ValueError(f"{name}= must be finite, got {given!r}")
     return float(given)

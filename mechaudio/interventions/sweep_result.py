@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mechaudio.metrics import checked
 from mechaudio.metrics.multiple_choice import margin, right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.results import as_numpy
@@ -66,7 +67,11 @@ class Sweep:
 
     @property
     def margin(self) -> Float[Tensor, "variant question"]:
-        """Logit of the right choice minus that of the best wrong one."""
+        """Logit of the right choice minus that of the best wrong one.
+
+        Raises:
+            ValueError: As `correct`, or all choices of a question are right.
+        """
         return self._margin(self.logits)
 
     @property
@@ -75,7 +80,9 @@ class Sweep:
         return self._margin(self.clean[None])[0]
 
     def _margin(self, logits: Float[Tensor, "variant question choice"]) -> Float[Tensor, "variant question"]:
-        return torch.from_numpy(margin(logits.numpy(), self._right().numpy()))
+        right, asked = self._right().numpy(), self.batch.questions
+        checked.some_wrong([one.id for one in asked], [len(one.choices) for one in asked], right)
+        return torch.from_numpy(margin(logits.numpy(), right))
 
     def _is_right(self, logits: Float[Tensor, "variant question choice"]) -> Bool[Tensor, "variant question"]:
         chosen = logits.nan_to_num(-torch.inf).argmax(-1)
@@ -98,6 +105,9 @@ class Sweep:
         Its variables are `logits`, `clean`, `mass_before` and `mass_after`; from questions with known answers also
         `correct`, `clean_correct`, `margin` and `clean_margin`. `sweep.to_xarray().correct.mean("question")` is the
         accuracy of every variant, and `ma.viz.sweep_map` draws it.
+
+        Raises:
+            ValueError: All choices of a question are right.
         """
         import xarray
 

@@ -226,14 +226,14 @@ def top_k_stability(scores: Values, resampled: Values, k: int, *, confidence: fl
 
     Raises:
         ValueError: for shapes that do not match, NaN, or a `k` outside 1 to the number of columns.
-        TypeError: for anything but numbers.
+        TypeError: for anything but numbers, or a `k` that is not whole.
     """
     whole, each = checked.numbers("scores", scores), checked.numbers("resampled", resampled)
     if each.shape[1:] != whole.shape or not len(each):
         raise ValueError(
             f"resampled needs the columns of scores {list(whole.shape)} behind its first axis, got {list(each.shape)}"
         )
-    if not 1 <= k <= whole.size:
+    if not 1 <= checked.whole("k", k) <= whole.size:
         raise ValueError(f"k is a number of columns from 1 to {whole.size}, got {k}")
     chosen = _highest(whole.reshape(1, -1), k)[0]
     found = np.zeros((len(each), whole.size), dtype=bool)

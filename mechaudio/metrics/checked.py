@@ -106,6 +106,17 @@ def probabilities(name: str, values: Any) -> Float[np.ndarray, "*test"]:
     return found
 
 
+def whole(name: str, given: Any) -> int:
+    """One whole number.
+
+    Raises:
+        TypeError: for anything else, True and False among it.
+    """
+    if isinstance(given, (bool, np.bool_)) or not isinstance(given, (int, np.integer)):
+        raise TypeError(f"{name} is a whole number, such as 5, got {given!r}")
+    return int(given)
+
+
 def level(confidence: float) -> float:
     """A confidence strictly between 0 and 1.
 
@@ -139,6 +150,20 @@ def unique(name: str, ids: Sequence[str]) -> tuple[str, ...]:
             f"{name} holds {_some(repeated)} more than once, so answers cannot be told apart by id: make ids unique"
         )
     return tuple(ids)
+
+
+def some_wrong(ids: Sequence[str], n_choices: Sequence[int], right: Bool[np.ndarray, "question choice"]) -> None:
+    """Refuse a question whose choices are all right: there is none to hold the right one against.
+
+    Raises:
+        ValueError: for the first of them.
+    """
+    for name, n, own in zip(ids, n_choices, right, strict=True):
+        if own.sum() == n:
+            raise ValueError(
+                f"all {n} choices of question {name!r} are right, so there is no wrong one to hold the right one "
+                "against: give other choices, or leave the question out"
+            )
 
 
 def _some(things: Iterable[Any]) -> str:

@@ -233,6 +233,21 @@ def right_choices(
     return right
 
 
+def first_places(choices: Sequence[Sequence[str]]) -> Int[np.ndarray, "question choice"]:
+    """The place at which each choice's text first stands: equal places are equal texts.
+
+    Args:
+        choices: of each question.
+
+    Returns:
+        Rows as long as the most choices of a question; 0 where one has fewer.
+    """
+    places = np.zeros((len(choices), max(map(len, choices), default=0)), dtype=np.int64)
+    for row, own in enumerate(choices):
+        places[row, : len(own)] = [own.index(choice) for choice in own]
+    return places
+
+
 def margin(
     logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
 ) -> Float[np.ndarray, "*#place"]:

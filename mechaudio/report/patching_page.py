@@ -29,10 +29,17 @@ _LEAD = {
         "the answer away was needed for it."
     ),
 }
+#: By direction, and by whether the place moves the answer towards the run that is patched in.
+_VERBS = {
+    ("denoising", True): "brings the answer back most",
+    ("denoising", False): "moves the answer most, and away from the clean one",
+    ("noising", True): "takes the answer away most",
+    ("noising", False): "moves the answer most, and away from the corrupted one",
+}
 _HOW = {
     "map": (
-        "0 is what the corrupted run does and 1 what the clean one does; white is no effect. A number is the mean over "
-        "pairs. Among many places some intervals exclude no effect by chance."
+        "0 is what the corrupted run does and 1 what the clean one does; {nothing} is no effect. A number is the mean "
+        "over pairs. Among many places some intervals exclude no effect by chance."
     ),
     "sound": (
         "The pair with the largest difference of clean and corrupted, on its own scale. On top is the sound, below it "
@@ -65,9 +72,10 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
         "that same right answer."
     ]
     if found.undefined:
+        left = len(found.undefined)
         told.append(
-            f"{len(found.undefined)} pairs are left out: in {found.metric.replace('_', ' ')} their clean and corrupted "
-            "runs agree, and there is nothing to explain."
+            f"{left} pair{'s are' if left > 1 else ' is'} left out: in {found.metric.replace('_', ' ')} clean and "
+            "corrupted run agree, and there is nothing to explain."
         )
     ((place, mean),) = found.top(1)
     if abs(mean - found.no_effect) <= ROUNDING:
@@ -76,10 +84,11 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
         f"{axis} {label:g}" if isinstance(label, float) else f"{axis} {label}" for axis, label in place.items()
     )
     at = tuple(labels.index(place[axis]) for axis, labels in found.axes.items())
-    verb = "brings the answer back most" if found.direction == "denoising" else "takes the answer away most"
-    sentence = f"Patching {found.hook_point} in {where} {verb}: to {100 * mean:.1f} %"
+    towards = (mean > found.no_effect) == (found.direction == "denoising")
+    sentence = f"Patching {found.hook_point} in {where} {_VERBS[found.direction, towards]}: to {100 * mean:.1f} %"
+    way = f"of the way from corrupted to clean{_beyond(mean)}."
     if found.scale.defined.sum() < 2:
-        return (*told, f"{sentence} of the way from corrupted to clean.")
+        return (*told, f"{sentence} {way}")
     low, high = found.interval()
     if np.isnan(low[at]):
         why = (
@@ -87,11 +96,8 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
             if found.counted[at] < 2
             else "in some of the samples drawn anew the corrupted runs do as well as the clean ones"
         )
-        return (*told, f"{sentence} of the way from corrupted to clean. It has no interval: {why}.")
-    told.append(
-        f"{sentence} [{100 * low[at]:.1f}, {100 * high[at]:.1f}] of the way from corrupted to clean. As the "
-        f"largest of {int((~np.isnan(found.mean())).sum())} places it is likely overstated."
-    )
+        return (*told, f"{sentence} {way} It has no interval: {why}.")
+    told.append(f"{sentence} [{100 * low[at]:.1f}, {100 * high[at]:.1f}] {way}{_of_how_many(found)}")
     if found.scale.defined.sum() < FEWEST_PAIRS:
         told.append(f"To say of a place that it does anything takes {FEWEST_PAIRS} pairs or more.")
         return tuple(told)
@@ -121,7 +127,11 @@ def write_patching_page(
     Raises:
         OSError: The file cannot be written.
     """
-    panels = [panel(name, figure, _HOW[name]) for name, figure in patching_figures(found, questions).items()]
+    nothing = "white" if len(found.axes) == 2 else f"{found.no_effect:g}"
+    panels = [
+        panel(name, figure, _HOW[name].format(nothing=nothing))
+        for name, figure in patching_figures(found, questions).items()
+    ]
     return write_study_page(
         path,
         title=title,
@@ -131,6 +141,23 @@ def write_patching_page(
         steps=[Step("What each place does", patching_tables(found), tuple(panels))],
         provenance=found.provenance,
     )
+
+
+def _beyond(mean: float) -> str:
+    """Whether a mean lies beyond one of the two runs, as far as it is written out."""
+    written = round(100 * mean, 1)
+    return ", beyond the clean run" if written > 100 else ", beyond the corrupted run" if written < 0 else ""
+
+
+def _of_how_many(found: PatchingMap) -> str:
+    """What being the largest effect of several says of it."""
+    effects = np.abs(found.mean() - found.no_effect)
+    effects = effects[~np.isnan(effects)]
+    if len(effects) == 1:
+        return ""
+    if np.ptp(effects) <= ROUNDING:
+        return f" All {len(effects)} places have an effect of this size."
+    return f" As the largest of {len(effects)} places it is likely overstated."
 
 
 def _right(found: PatchingMap, logits: np.ndarray) -> int:

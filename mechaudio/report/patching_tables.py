@@ -42,8 +42,8 @@ def patching_tables(found: PatchingMap) -> tuple[Table, ...]:
     note = (
         f"Patching {found.hook_point}, {found.direction}, {found.metric.replace('_', ' ')}: 0 % is the corrupted run "
         f"and 100 % the clean one, so that {100 * found.no_effect:.0f} % is no effect. Intervals are percentile "
-        "bootstrap over pairs, of each place alone. Another answer: the share of all pairs whose answer the patch "
-        "changes."
+        "bootstrap over pairs, of each place alone. Another answer: of all pairs that have the place, the share "
+        "whose answer the patch changes."
     )
     top = [rows[place] for place in largest[:TOP]]
     return (

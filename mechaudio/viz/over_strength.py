@@ -42,6 +42,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
             _line(figure, column, x, line, half, *looks[place], seed)
         clean = accuracy(found.clean_correct[half])
         level(figure, 100 * clean.value, 100 * clean.low, 100 * clean.high, row=1, col=column)
+    dotted = "; dotted: controls" if any(line.control for line in found.lines) else ""
     figure.update_xaxes(
         tickvals=list(places.values()),
         ticktext=[f"{strength:g}" for strength in every],
@@ -56,7 +57,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
         height=500,
         title=titled(
             title or f"Right answers over {plain(found.unit)}",
-            "dashed, with 95 % band: no intervention; bars: 95 % intervals; dotted: controls<br>"
+            f"dashed, with 95 % band: no intervention; bars: 95 % intervals{dotted}<br>"
             "ring: the best on the half that chooses, and what it does on the other",
         ),
         legend=LEGEND_BELOW,

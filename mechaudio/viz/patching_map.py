@@ -151,7 +151,7 @@ def _drawn(found: EffectMap, tokens: Sequence[str] | None, confidence: float, re
             lines[1] += f", {100 * confidence:g} % interval {low[place]:.3f} to {high[place]:.3f}"
         lines.append(f"n = {counted[place]} pairs")
         if flips is not None:
-            lines.append(f"another answer in {100 * flips[place]:.0f} % of all pairs")
+            lines.append(f"another answer in {100 * flips[place]:.0f} % of all pairs with this place")
         hover.append("<br>".join(lines))
     return _Drawn(mean, low, high, names, tuple(hover))
 
@@ -172,7 +172,7 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     pairs += f" ({none} more without a difference of clean and corrupted, left out)" if none else ""
     lines = [f"{DIRECTIONS[found.direction]}; {metric_name(found)}; {plain(found.hook_point)}; {pairs}"]
     if np.isnan(drawn.low).all():
-        return f"{lines[0]}<br>no intervals: they take two pairs"
+        return f"{lines[0]}<br>no intervals: {_why_none(found)}"
     if n < FEWEST_PAIRS:
         return f"{lines[0]}<br>intervals are in the hover; of fewer than {FEWEST_PAIRS} pairs they exclude nothing"
     counted, marked = int((~np.isnan(drawn.low)).sum()), int(found.excludes_no_effect(drawn.low, drawn.high).sum())
@@ -181,6 +181,15 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     told = f"excludes no effect ({found.no_effect:g}): {marked} of {counted}"
     lines.append(f"dots: {interval} {told}" if kind == "dots" else f"{kind}: {interval}; {told}")
     return "<br>".join(lines)
+
+
+def _why_none(found: EffectMap) -> str:
+    """Why no place has an interval."""
+    if found.scale.defined.sum() < 2:
+        return "they take two pairs"
+    if found.counted.max() < 2:
+        return "they take two pairs with the same place"
+    return "clean and corrupted may not differ in the mean"
 
 
 def _heatmap(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:

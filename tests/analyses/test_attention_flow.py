@@ -1,5 +1,7 @@
 """Attention knock-out over windows of layers: the toy's planted way, and the same by ordinary runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -136,6 +138,12 @@ def test_questions_need_answers_and_measures_their_names(toy, flow):
         attention_flow(toy, [question], progress=False)
     with unchecked_types(), pytest.raises(ValueError, match="measure= is one of 'probability', 'margin', 'accuracy'"):
         flow.mean("loss")
+
+
+def test_a_question_without_a_wrong_choice_has_no_margin_and_is_refused(toy, asked):
+    same = replace(asked[1], choices=(asked[1].answer,) * 3)
+    with pytest.raises(ValueError, match=f"all 3 choices of question '{same.id}' are right"):
+        attention_flow(toy, [asked[0], same], [("audio", "last")], window="all")
 
 
 def test_layers_without_attention_have_nothing_to_cut():

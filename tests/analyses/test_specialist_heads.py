@@ -92,6 +92,17 @@ def test_a_model_without_attention_has_no_heads_to_score():
         score_heads(measured(np.full((5, 2, 2), np.nan), [True, False, True, False, True]))
 
 
+def test_no_questions_and_numbers_of_heads_that_are_not_whole_are_refused():
+    found = measured(*noise(20))
+    with pytest.raises(ValueError, match="correct is empty: there is nothing to count without a question"):
+        score_heads(found.part([]))
+    scores = score_heads(found, resamples=20)
+    for ask in (scores.top, scores.random, scores.stability):
+        for k in (1.5, True, "2"):
+            with unchecked_types(), pytest.raises(TypeError, match=f"k is a whole number, such as 5, got {k!r}"):
+                ask(k)
+
+
 @pytest.mark.filterwarnings(f"ignore:.*{STILL}")
 def test_with_shuffled_labels_five_percent_of_the_tests_are_below_five_percent(heard):
     """Of the toy's listening head over 400 shuffles, and of 1024 independent heads."""

@@ -248,7 +248,14 @@ def test_what_cannot_be_steered_is_refused(model, directions):
         directions.head_level(HEADS, share="mean")
     with pytest.raises(ValueError, match="some have none"):
         steering_directions(model, [replace(QUESTIONS[0], id="")])
-    with pytest.raises(ValueError, match="more than once"):
+    for heads in ([(1.0, 0)], [(1, "0")]):
+        with unchecked_types(), pytest.raises(TypeError, match=r"heads= takes whole numbers, such as .*; got "):
+            directions.layer_guided(heads)
+    with unchecked_types(), pytest.raises(ValueError, match=r"heads= lists \(layer, head\) pairs"):
+        layer_weights([(1, 0, 2)])
+    with unchecked_types(), pytest.raises(TypeError, match=r"layer is a whole number, such as 5, got 1\.0"):
+        directions.single_layer(1.0)
+    with pytest.raises(ValueError, match=r"questions holds .* more than once"):
         steering_directions(model, [QUESTIONS[0], QUESTIONS[0]])
 
 

@@ -70,6 +70,7 @@ def test_a_map_without_any_effect_is_told_as_one(tmp_path, capsys):
     [
         (("--over", "second,role"), "at most one of position, role, second, event"),
         (("--over", "head"), "over= has to name 'layer'"),
+        (("--over", "layer,head", "--positions", "audio[20:30]"), "names no position of question 'toy-3-0'"),
         (("--hook-point", "audio.z", "--over", "layer,role"), "has frames of the audio tower"),
         (("--data", "mmau", "--corrupted", "events"), "--corrupted events makes a clip anew"),
     ],

@@ -16,6 +16,13 @@ def test_each_reading_is_one_intervention_of_the_last_token_in_the_papers_layers
     assert (ma.mata().queries, ma.mata().keys, ma.mata().phase) == ("last", "audio", "all")
     with unchecked_types(), pytest.raises(ValueError, match="mode= is one of 'multiplicative', 'additive', 'pai'"):
         ma.mata(mode="minus")
+    with pytest.raises(ValueError, match="alpha= must be finite, got nan"):
+        ma.mata(float("nan"))
+    with (
+        unchecked_types(),
+        pytest.raises(TypeError, match=r"alpha= is one number, got \[0.1\]; for several, make a grid"),
+    ):
+        ma.mata([0.1])
 
 
 @pytest.mark.parametrize("mode", ["multiplicative", "additive", "pai"])

@@ -211,6 +211,14 @@ def test_a_right_choice_that_stands_twice_is_right_both_times(toy):
     assert torch.equal(found.clean_correct, found.correct[0])
 
 
+def test_a_question_without_a_wrong_choice_has_answers_and_no_margin(toy):
+    (asked,) = ma.data.toy_questions.questions(1, seed=0)
+    swept = ma.sweep(toy, ma.prompt(toy, [replace(asked, choices=(asked.answer,) * 2)]), [[]], progress=False)
+    assert swept.correct.all()
+    with pytest.raises(ValueError, match=f"all 2 choices of question '{asked.id}' are right"):
+        _ = swept.margin
+
+
 def test_plain_inputs_give_logits_over_the_vocabulary_and_no_right_answers(opened):
     model, inputs = opened("qwen2_audio")
     found = ma.sweep(model, inputs, ma.grid(ma.ScaleAttention, factor=[0.5, 2.0]), progress=False)

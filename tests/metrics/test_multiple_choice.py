@@ -18,6 +18,7 @@ from mechaudio.metrics import (
     random_fix_rate,
     right_choices,
 )
+from mechaudio.metrics.multiple_choice import first_places
 
 #: 10 questions: 4 wrong, of which 1 is fixed; 6 right, of which 2 are broken.
 BEFORE = [False] * 4 + [True] * 6
@@ -192,6 +193,10 @@ def test_groups_of_another_number_are_refused():
 def test_choices_with_the_answers_text_are_right_and_a_shorter_question_has_none_behind_its_own():
     right = right_choices([("dog", "rain", "dog"), ("car", "cat"), ("a", "b", "c")], ["dog", "cat", None])
     assert right.tolist() == [[True, False, True], [False, True, False], [False, False, False]]
+
+
+def test_a_text_that_stands_twice_has_one_place():
+    assert first_places([("dog", "dog", "cat", "cat"), ("a", "b")]).tolist() == [[0, 0, 2, 2], [0, 1, 0, 0]]
 
 
 def test_answers_of_other_questions_are_refused():

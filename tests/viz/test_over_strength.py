@@ -33,6 +33,11 @@ def test_the_left_panel_is_of_the_questions_that_choose_and_the_right_one_of_the
     ]
 
 
+def test_controls_are_explained_where_there_are_any(figure):
+    assert "; dotted: controls" in figure.layout.title.subtitle.text
+    assert "dotted" not in accuracy_over_strength(OverStrength((HELPS,), CLEAN, CHOOSES)).layout.title.subtitle.text
+
+
 def test_a_mean_over_draws_has_bootstrap_intervals(figure):
     left, _ = lines(figure, "random heads")
     low, high = bootstrap_mean(DRAWS.correct[:, CHOOSES].T)

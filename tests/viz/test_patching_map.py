@@ -83,6 +83,17 @@ def test_one_pair_has_no_interval_and_no_dots():
     assert figure.layout.title.subtitle.text.endswith("n = 1 pair<br>no intervals: they take two pairs")
 
 
+def test_why_no_place_has_an_interval_is_told():
+    turned = np.arange(12) % 2 == 0  # in every other pair the corrupted run is the one that does well
+    ends = np.where(turned, 0.0, 1.1), np.where(turned, 1.0, 0.0)
+    told = patching_map(effect_map(values(), *ends, axes=HEADS)).layout.title.subtitle.text
+    assert told.endswith("n = 12 pairs<br>no intervals: clean and corrupted may not differ in the mean")
+    apart = np.full((2, 2), np.nan)
+    apart[[0, 1], [0, 1]] = 0.5  # each pair has a place of its own
+    told = patching_map(effect_map(apart)).layout.title.subtitle.text
+    assert told.endswith("n = 2 pairs<br>no intervals: they take two pairs with the same place")
+
+
 def test_few_pairs_have_intervals_in_the_hover_and_no_dots():
     figure = patching_map(effect_map(values(n=5), axes=HEADS))
     assert not len(figure.data[1].x)
@@ -137,4 +148,6 @@ def test_a_measured_map_of_the_toy_shows_the_planted_head_and_how_many_answers_c
     found = ma.analyses.activation_patching(toy, questions, over=("layer", "head"), positions="last")
     cells = patching_map(found).data[0]
     assert np.unravel_index(np.argmax(cells.z), cells.z.shape) == (1, 2)
-    assert cells.customdata[1, 2].endswith(f"another answer in {100 * found.flips[1, 2]:.0f} % of all pairs")
+    assert cells.customdata[1, 2].endswith(
+        f"another answer in {100 * found.flips[1, 2]:.0f} % of all pairs with this place"
+    )

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from mechaudio.analyses.lenses.reading import ARRAYS, concatenated, read
 from mechaudio.analyses.lenses.residual_stream import Asked, batches_of, depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
+from mechaudio.metrics import checked
 from mechaudio.metrics.multiple_choice import margin
 from mechaudio.models.selection import Where
 from mechaudio.models.tokens import token_id, token_text
@@ -127,12 +128,13 @@ class LogitLens(Result):
         """Logit of the right choice minus that of the best wrong one; of two right ones, of the better.
 
         Raises:
-            ValueError: The right choice of a question is not known.
+            ValueError: The right choice of a question is not known, or all its choices are right.
         """
         self.of_right("logits")
         is_right = np.zeros((len(self.letters), 1, 1, self.choice_logits.shape[-1]), dtype=bool)
         for row, letters in enumerate(self.right_letters):
             is_right[row, ..., [self.letters[row].index(letter) for letter in letters]] = True
+        checked.some_wrong(self.ids, [len(own) for own in self.letters], is_right[:, 0, 0])
         return margin(self.choice_logits, is_right)
 
 
@@ -156,10 +158,11 @@ def logit_lens(
     seen.says(depth=3, position=0), seen.onset[0, 0]
     ```
 
-    At the last depth and `positions="last"` the logits of the choices are those of `ma.answer` bit for bit. With more
-    positions the unembedding multiplies larger matrices, whose sums some libraries round differently: then they agree
-    to rounding. Of the vocabulary only the top, the choices and `tokens` are kept, and never more than one depth's
-    logits (and the last's) are held, of a few positions at a time.
+    At the last depth and `positions="last"` the logits of the choices are those of `ma.answer` bit for bit, where the
+    unembedding multiplies as many rows as there. With more positions, or in a class that runs clips of unequal length
+    in groups (whose rows are read out together here), it multiplies larger matrices, whose sums some libraries round
+    differently: then they agree to rounding. Of the vocabulary only the top, the choices and `tokens` are kept, and
+    never more than one depth's logits (and the last's) are held, of a few positions at a time.
 
     Args:
         model: The opened model.
@@ -175,9 +178,10 @@ def logit_lens(
     Raises:
         ValueError: `top` below one, text that is not one token, a lens of another model, or a prompt without such a
             position.
+        TypeError: A `top` that is not whole.
         NotImplementedError: The decoder has several residual streams.
     """
-    if top < 1:
+    if checked.whole("top", top) < 1:
         raise ValueError(f"top is how many tokens to keep, at least 1, got {top}")
     wanted = [token_id(model, token) for token in tokens]
     if lens is not None:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
+from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.models.selection import Where
@@ -120,14 +121,17 @@ def tuned_lens(
         progress: Draw a progress bar on stderr.
 
     Raises:
-        ValueError: A number below one, questions without ids, or none on one side of the split.
+        ValueError: A number below one, a share outside 0 to 1, questions without ids, or none on one side of the split.
+        TypeError: A number that is not whole.
         NotImplementedError: The decoder has several residual streams.
     """
     for name, number in (("steps", steps), ("batch_size", batch_size), ("rows", rows)):
-        if number < 1:
+        if checked.whole(name, number) < 1:
             raise ValueError(f"{name} is at least 1, got {number}")
     if not 0 < learning_rate < np.inf:
         raise ValueError(f"learning_rate is above 0, such as 1e-3, got {learning_rate}")
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out is a share of the questions between 0 and 1, such as 0.2, got {held_out}")
     asked = list(questions)
     drawn = in_calibration([question.id for question in asked], 1 - held_out, seed)
     train, test = ([one for one, own in zip(asked, drawn, strict=True) if own == side] for side in (True, False))

@@ -50,6 +50,8 @@ class PatchingMap(EffectMap):
         right: Which choices are right for the clean prompt.
         wrong: The wrong choice that the logit difference is taken against.
         ways: How the places were computed (`Sweep.ways`), each way once.
+        texts: The place at which each choice's text first stands, as a question may have one twice; `None` if each
+            choice has a text of its own.
     """
 
     logits: Float[np.ndarray, "*axis pair choice"]
@@ -58,6 +60,7 @@ class PatchingMap(EffectMap):
     right: Bool[np.ndarray, "pair choice"]
     wrong: Int[np.ndarray, " pair"]
     ways: tuple[str, ...]
+    texts: Int[np.ndarray, "pair choice"] | None = None
 
     def by(self, metric: Metric) -> PatchingMap:
         """The same runs, measured otherwise: `logit_difference`, `margin`, `probability` or `answer`.
@@ -66,14 +69,14 @@ class PatchingMap(EffectMap):
             ValueError: An unknown metric.
         """
         runs = self.logits, self.clean_logits, self.corrupted_logits
-        return replace(self, metric=metric, **measured(metric, *runs, self.right, self.wrong))
+        return replace(self, metric=metric, **measured(metric, *runs, self.right, self.wrong, self.texts))
 
     @property
     def flips(self) -> Float[np.ndarray, "*axis"]:
-        """Share of the pairs whose answer is another than without the patch."""
+        """Share of the pairs with this place whose answer has another text than without the patch."""
         base = self.corrupted_logits if self.direction == "denoising" else self.clean_logits
         there = ~np.isnan(self.logits).all(-1)
-        flipped = (chosen(self.logits) != chosen(base)) & there
+        flipped = (chosen(self.logits, self.texts) != chosen(base, self.texts)) & there
         with np.errstate(invalid="ignore"):
             return flipped.sum(-1) / there.sum(-1)
 
@@ -122,7 +125,8 @@ def activation_patching(
         layers: Layers of the map; all that have the hook point by default.
         heads: Heads of the map; if it does not go over heads, those that are patched together. Of `k` and `v`,
             key-value heads.
-        positions: Patch these positions only (query rows of `pattern`): spans, seconds of sound, positions.
+        positions: Patch these positions only (query rows of `pattern`): spans, seconds of sound, positions. Every
+            prompt needs some, unless `over` divides it.
         window: Length of a window of seconds.
         batch_size: Pairs at a time.
         memory: Bytes that a sweep may use beside the weights.
@@ -190,7 +194,8 @@ def _patched(
     found = found.reshape(len(wanted.layers), len(wanted.heads), len(placed), *found.shape[1:]).copy()
     for index, has in enumerate(placed.values()):
         found[:, :, index, ~np.array(has)] = np.nan
-    return PatchedPairs(found, clean, corrupted, pair.right, pair.wrong(corrupted), pair.ids, ways, tuple(placed))
+    asked = pair.right, pair.texts, pair.wrong(corrupted), pair.ids
+    return PatchedPairs(found, clean, corrupted, *asked, ways, tuple(placed))
 
 
 def _each(

@@ -123,7 +123,8 @@ def attribution_patching(
         layers: Layers of the map; all that have the hook point by default.
         heads: Heads of the map; if it does not go over heads, those that are patched together. Of `k` and `v`,
             key-value heads.
-        positions: Patch these positions only (query rows of `pattern`): spans, seconds of sound, positions.
+        positions: Patch these positions only (query rows of `pattern`): spans, seconds of sound, positions. Every
+            prompt needs some, unless `over` divides it.
         window: Length of a window of seconds.
         batch_size: Pairs at a time.
         progress: Draw a progress bar on stderr.

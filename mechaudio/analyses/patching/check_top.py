@@ -16,6 +16,7 @@ from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.interventions.sweep import sweep
+from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
@@ -53,8 +54,9 @@ def check_top(
 
     Raises:
         ValueError: Other pairs than those of the map, or no place to check.
+        TypeError: A number of places that is not whole.
     """
-    if n < 1:
+    if checked.whole("n", n) < 1:
         raise ValueError(f"n= is how many places are patched, at least 1; got {n}")
     have = estimated.axes
     rest = (estimated.direction, have.get("layer"), have.get("head", estimated.heads), estimated.positions)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.patching.scale import ROUNDING, Metric, Scale
+from mechaudio.metrics import checked
 from mechaudio.results import Result
 
 if TYPE_CHECKING:
@@ -112,7 +113,14 @@ class EffectMap(Result):
         return apart & (self.counted >= FEWEST_PAIRS)
 
     def top(self, n: int = 10) -> list[tuple[dict[str, Any], float]]:
-        """The places with the largest mean effect, either way: their labels, and the mean on the map's scale."""
+        """The places with the largest mean effect, either way: their labels, and the mean on the map's scale.
+
+        Raises:
+            TypeError: A number of places that is not whole.
+            ValueError: One below 1, or clean and corrupted runs that agree in all pairs.
+        """
+        if checked.whole("n", n) < 1:
+            raise ValueError(f"n is how many places to name, at least 1; got {n}")
         mean = self.mean()
         effect = np.abs(mean - self.no_effect)
         order = np.argsort(-np.where(np.isnan(effect), -np.inf, effect), axis=None, kind="stable")

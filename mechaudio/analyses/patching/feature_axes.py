@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
-from mechaudio.interventions.selecting import check_choice
+from mechaudio.interventions.selecting import check_choice, check_number
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import windows_of_rows
 from mechaudio.models.selection import Where
@@ -44,7 +44,7 @@ class FeatureAxes:
         positions: Where | None,
         window: float | int,
     ):
-        self.model, self.direction, self.window = model, direction, window
+        self.model, self.direction, self.window = model, direction, check_number("window", window)
         check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)
         if not self.over or set(self.over) - set(_AXES) or len(set(self.over)) < len(self.over):

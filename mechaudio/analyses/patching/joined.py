@@ -27,6 +27,7 @@ class PatchedPairs:
         clean: In the clean runs.
         corrupted: In the corrupted runs.
         right: `Contrast.right`.
+        texts: `Contrast.texts`.
         wrong: `Contrast.wrong`.
         ids: `Contrast.ids`.
         ways: How the places were computed.
@@ -37,6 +38,7 @@ class PatchedPairs:
     clean: Float[np.ndarray, "pair choice"]
     corrupted: Float[np.ndarray, "pair choice"]
     right: Bool[np.ndarray, "pair choice"]
+    texts: Int[np.ndarray, "pair choice"]
     wrong: Int[np.ndarray, " pair"]
     ids: tuple[str, ...]
     ways: tuple[str, ...]
@@ -58,19 +60,20 @@ def joined(
     placed = [with_choices(spread(part.logits, part.labels, labels), n_choices) for part in parts]
     logits = np.concatenate(placed, axis=-2)
     logits = logits.reshape(*map(len, axes.values()), *logits.shape[-2:])
-    clean, corrupted, right = (
+    clean, corrupted, right, texts = (
         np.concatenate([with_choices(getattr(part, name), n_choices) for part in parts])
-        for name in ("clean", "corrupted", "right")
+        for name in ("clean", "corrupted", "right", "texts")
     )
     wrong = np.concatenate([part.wrong for part in parts])
     return {
-        **measured(metric, logits, clean, corrupted, right, wrong),
+        **measured(metric, logits, clean, corrupted, right, wrong, texts),
         "axes": axes,
         "metric": metric,
         "logits": logits,
         "clean_logits": clean,
         "corrupted_logits": corrupted,
         "right": right,
+        "texts": texts,
         "wrong": wrong,
         "ways": tuple(dict.fromkeys(way for part in parts for way in part.ways)),
         "ids": tuple(name for part in parts for name in part.ids),
@@ -84,20 +87,21 @@ def measured(
     corrupted: Float[np.ndarray, "pair choice"],
     right: Bool[np.ndarray, "pair choice"],
     wrong: Int[np.ndarray, " pair"],
+    texts: Int[np.ndarray, "pair choice"] | None,
 ) -> dict[str, np.ndarray]:
     """The metric with every place patched, and in the clean and the corrupted runs, as fields of a map."""
     nowhere = np.isnan(logits).all(-1)
-    found = value(metric, np.where(nowhere[..., None], 0.0, logits), right, wrong, clean)
+    found = value(metric, np.where(nowhere[..., None], 0.0, logits), right, wrong, clean, texts)
     return {
         "values": np.where(nowhere, np.nan, found),
-        "clean": value(metric, clean, right, wrong, clean),
-        "corrupted": value(metric, corrupted, right, wrong, clean),
+        "clean": value(metric, clean, right, wrong, clean, texts),
+        "corrupted": value(metric, corrupted, right, wrong, clean, texts),
     }
 
 
 def with_choices(values: Shaped[np.ndarray, "*axis choice"], n: int) -> Shaped[np.ndarray, "*axis n"]:
-    """Numbers of choices, or marks, filled up to so many choices with NaN, or with `False`."""
-    nothing = False if values.dtype == bool else np.nan
+    """Numbers of choices filled up to so many choices with NaN, marks with `False`, and places with 0."""
+    nothing = np.nan if values.dtype.kind == "f" else 0
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, n - values.shape[-1])], constant_values=nothing)
 
 

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.analyses.attention_and_answers import refuse_all_right
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
-from mechaudio.metrics.multiple_choice import right_choices
+from mechaudio.metrics import checked
+from mechaudio.metrics.multiple_choice import first_places, right_choices
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of, windows_of_rows
@@ -57,6 +59,11 @@ class Contrast:
     def right(self) -> Bool[np.ndarray, "pair choice"]:
         """Which choices are right for the clean prompt; two, where a question has the answer twice."""
         return _right(self.clean)
+
+    @property
+    def texts(self) -> Int[np.ndarray, "pair choice"]:
+        """The place at which each choice's text first stands: a question may have one twice."""
+        return first_places([question.choices for question in self.clean.questions])
 
     @property
     def first(self) -> Int[np.ndarray, " pair"]:
@@ -103,9 +110,9 @@ def contrast(
         corrupted: The same for the other side, pair by pair; or `silence`, in place of the clean questions' clips.
 
     Raises:
-        ValueError: Another number of prompts, other choices, a clean question without a known answer, prompts that
-            differ in length or in what stands where (clips of unequal length make unequally many audio tokens), or
-            no pair in which anything differs.
+        ValueError: Another number of prompts, other choices, a clean question without a known answer or without a wrong
+            choice, prompts that differ in length or in what stands where (clips of unequal length make unequally many
+            audio tokens), or no pair in which anything differs.
         TypeError: Plain inputs instead of questions.
     """
     if isinstance(corrupted, str) and corrupted != "silence":
@@ -153,7 +160,9 @@ def contrasts(
         for asked in in_batches(clean, batch_size, what=what, progress=progress):
             yield from _apart(model, contrast(model, asked, corrupted))
     else:
-        pairs = list(zip(clean, corrupted, strict=True))
+        sides = list(clean), list(corrupted)
+        checked.same_length(clean=sides[0], corrupted=sides[1])
+        pairs = list(zip(*sides, strict=True))
         for some in in_batches(pairs, batch_size, what=what, progress=progress):
             yield from _apart(model, contrast(model, *zip(*some, strict=True)))
 
@@ -206,6 +215,7 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
                     f"the clean prompt and at {_places(other)} in the corrupted one. A value can only be put where "
                     "the same thing stands: use the same text, or one of as many tokens"
                 )
+    refuse_all_right(clean.questions)
     if len(_same(adapter, clean, corrupted)) == clean.n_rows:
         raise ValueError(
             f"nothing differs between clean and corrupted in any of {clean.n_rows} pairs: give other clips or captions"

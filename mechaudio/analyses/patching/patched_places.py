@@ -16,7 +16,7 @@ from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
 from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.analyses.patching.places import ALONG, Places, frame_windows, places
 from mechaudio.interventions.patch import HEAD_AXIS, Patch
-from mechaudio.interventions.selecting import check_choice, numbers
+from mechaudio.interventions.selecting import check_choice, check_number, numbers
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Positions, Where, heads_among, select
 from mechaudio.tracing.cache import Cache
@@ -71,7 +71,8 @@ class PatchedPlaces:
         positions: Where | None,
         window: float | int,
     ):
-        self.model, self.direction, self.positions, self.window = model, direction, positions, window
+        self.model, self.direction, self.positions = model, direction, positions
+        self.window = check_number("window", window)
         check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)
         unknown = [axis for axis in self.over if axis not in _AXES]
@@ -207,18 +208,32 @@ class PatchedPlaces:
         """The positions of every place of the decoder, in each pair.
 
         Raises:
-            ValueError: No place is left of the positions asked for.
+            ValueError: No place is left of the positions asked for, or a prompt of a map that does not divide them has
+                none of them.
         """
         if self.positions is not None:
             within = select(pair.clean, self.positions)
         else:
             within = tuple(tuple(range(first, pair.clean.n_positions)) for first in pair.first.tolist())
         if self.along is None:
+            self._check_within(pair.clean, within)
             return {"": within}
         found = places(pair.clean, self.along, self.window, within)
         if not found:
             raise ValueError(f"no {self.along} has any of the positions {self.positions!r}")
         return found
+
+    def _check_within(self, batch: PromptBatch, within: Positions) -> None:
+        """Refuse a prompt in which there would be nothing to patch."""
+        for row, own in enumerate(within):
+            if not own:
+                length = batch.durations[row]
+                heard = "" if length is None else f" and {length:.2f} s of sound"
+                spans = ", ".join(name for name, positions in batch.spans.items() if positions[row])
+                raise ValueError(
+                    f"positions={self.positions!r} names no position of question {batch.questions[row].id!r}, whose "
+                    f"prompt has the spans {spans}{heard}: choose positions that every prompt has"
+                )
 
     def _in_tower(self, pair: Contrast, cache: Cache) -> dict[int | None, dict[Any, Patches]]:
         return {layer: dict(self._frames(pair.clean, cache[self.name, layer])) for layer in self.layers}

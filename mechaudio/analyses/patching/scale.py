@@ -24,7 +24,7 @@ from mechaudio.metrics.multiple_choice import margin
 #: `logit_difference`, of the right choice and one wrong choice, the same in every run (`Contrast.wrong`);
 #: `margin`, of the right choice and the best wrong one of that very run;
 #: `probability` of the right choice among the choices;
-#: `answer`, 1 where the likeliest choice is the clean run's, else 0.
+#: `answer`, 1 where the likeliest choice has the text of the clean run's, else 0.
 Metric = Literal["logit_difference", "margin", "probability", "answer"]
 METRICS: tuple[str, ...] = get_args(Metric)
 #: Smaller differences between clean and corrupted, in parts of the larger of the two, are rounding.
@@ -39,6 +39,7 @@ def value(
     right: Bool[np.ndarray, "pair choice"],
     wrong: Int[np.ndarray, " pair"],
     clean: Float[np.ndarray, "pair choice"],
+    texts: Int[np.ndarray, "pair choice"] | None = None,
 ) -> Float[np.ndarray, "*variant pair"]:
     """One number of every run.
 
@@ -48,6 +49,7 @@ def value(
         right: `Contrast.right`.
         wrong: `Contrast.wrong`.
         clean: Logits of the clean runs.
+        texts: `Contrast.texts`; by default each choice has a text of its own.
 
     Raises:
         ValueError: An unknown metric.
@@ -62,7 +64,7 @@ def value(
     if metric == "probability":
         likelihood = np.nan_to_num(np.exp(logits - np.nanmax(logits, -1, keepdims=True)))
         return np.where(right, likelihood, 0.0).sum(-1) / likelihood.sum(-1)
-    return (chosen(logits) == chosen(clean)).astype(np.float64)
+    return (chosen(logits, texts) == chosen(clean, texts)).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +176,16 @@ def _interval(
     return low, high
 
 
-def chosen(logits: Float[np.ndarray, "*variant choice"]) -> Int[np.ndarray, "*variant"]:
-    """The likeliest choice of every run; NaN is a choice that a question does not have."""
-    return np.where(np.isnan(logits), -np.inf, logits).argmax(-1)
+def chosen(
+    logits: Float[np.ndarray, "*variant choice"], texts: Int[np.ndarray, "*#variant choice"] | None = None
+) -> Int[np.ndarray, "*variant"]:
+    """The likeliest choice of every run, or with `texts` the first that has its text.
+
+    Args:
+        logits: Of the choices; NaN is a choice that a question does not have.
+        texts: `Contrast.texts`.
+    """
+    found = np.where(np.isnan(logits), -np.inf, logits).argmax(-1)
+    if texts is None:
+        return found
+    return np.take_along_axis(np.broadcast_to(texts, logits.shape), found[..., None], -1)[..., 0]

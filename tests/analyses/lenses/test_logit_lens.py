@@ -9,7 +9,7 @@ from mechaudio.analyses import logit_lens
 from mechaudio.analyses.lenses import reading
 from mechaudio.data.toy_questions import VOICES, ask, sung
 from mechaudio.models.toy import arithmetic
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, model_inputs, network, unchecked_types
 
 SEVERAL_STREAMS = ("gemma3n",)
 
@@ -33,6 +33,14 @@ def test_at_the_last_depth_and_the_last_position_the_choices_logits_are_the_answ
     np.testing.assert_array_equal(seen.kl[:, -1], 0)
 
 
+def test_a_question_without_a_wrong_choice_is_read_and_has_no_margin(tiny, batch):
+    (same,) = (replace(question, choices=(question.answer,) * 2) for question in batch.questions[:1])
+    seen = logit_lens(tiny, [same])
+    assert seen.right.tolist() == [0]
+    with pytest.raises(ValueError, match=f"all 2 choices of question '{same.id}' are right"):
+        _ = seen.margin
+
+
 def test_every_depth_is_final_norm_and_unembedding_of_its_residual_stream(tiny, batch):
     seen = logit_lens(tiny, batch, positions="audio[1:1.5]+last", tokens=["silence"])
     out = ma.run(tiny, batch, record=["resid_pre", "resid_post"])
@@ -52,6 +60,11 @@ def test_every_depth_is_final_norm_and_unembedding_of_its_residual_stream(tiny, 
             np.testing.assert_allclose(seen.token_logits[row, depth, :, 0], at[:, seen.token_ids[0]], atol=2e-5)
             ranks = (at > at[:, [batch.choice_ids[row][1]]]).sum(-1)
             assert seen.choice_rank[row, depth, :, 1].tolist() == ranks.tolist()
+
+
+def test_how_many_tokens_to_keep_is_a_whole_number(tiny, batch):
+    with unchecked_types(), pytest.raises(TypeError, match=r"top is a whole number, such as 5, got 2\.5"):
+        logit_lens(tiny, batch, top=2.5)
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in SEVERAL_STREAMS])

@@ -7,6 +7,7 @@ import torch
 import mechaudio as ma
 from mechaudio.analyses import logit_lens, tuned_lens
 from mechaudio.data.toy_questions import questions as toy_questions
+from tests.families import unchecked_types
 
 HOW = {"steps": 40, "batch_size": 4, "rows": 64, "positions": "audio+last", "progress": False}
 
@@ -98,12 +99,18 @@ def test_a_lens_of_another_model_is_refused(lens):
     [
         ({"steps": 0}, "steps is at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate is above 0"),
-        ({"held_out": 1.5}, "share is a number between 0 and 1"),
+        ({"held_out": 1.5}, "held_out is a share of the questions between 0 and 1, such as 0.2, got 1.5"),
+        ({"held_out": 0.0}, "held_out is .* got 0.0$"),
     ],
 )
 def test_settings_that_make_no_sense_say_why(tiny, questions, how, told):
     with pytest.raises(ValueError, match=told):
         tuned_lens(tiny, questions, progress=False, **how)
+
+
+def test_numbers_that_are_not_whole_are_refused(tiny, questions):
+    with unchecked_types(), pytest.raises(TypeError, match=r"rows is a whole number, such as 5, got 2\.5"):
+        tuned_lens(tiny, questions, rows=2.5, progress=False)
 
 
 def test_too_few_questions_are_refused(tiny, questions):

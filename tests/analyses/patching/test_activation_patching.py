@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mechaudio as ma
-from mechaudio.analyses import EffectMap, activation_patching, agreement
+from mechaudio.analyses import EffectMap, activation_patching, agreement, attribution_patching
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.models.toy.planted import PLANTED
 from mechaudio.results import Result
@@ -113,6 +113,23 @@ def test_positions_outside_the_place_are_left_alone(toy, asked):
     assert last.mean()[PLANTED.listening] == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.parametrize("measure", [activation_patching, attribution_patching])
+def test_positions_that_select_nothing_are_refused_with_what_there_is(toy, asked, measure):
+    with pytest.raises(
+        ValueError, match=r"'audio\[20:30\]' names no position of question '.+', whose prompt has .*4\.00 s"
+    ):
+        measure(toy, asked[:2], over=("layer", "head"), positions="audio[20:30]")
+
+
+def test_positions_that_one_prompt_lacks_are_refused_where_prompts_are_not_divided():
+    model = ma.load("tiny")
+    asked = [ma.data.soundscapes.questions(1, seed=seed, duration=seconds)[0] for seed, seconds in ((0, 5.0), (1, 3.0))]
+    with pytest.raises(
+        ValueError, match=f"no position of question '{asked[1].id}', whose prompt has .*3.00 s of sound"
+    ):
+        activation_patching(model, asked, over=("layer", "head"), positions="audio[4:5]")
+
+
 def test_every_metric_is_read_off_the_same_runs(toy, asked):
     found = activation_patching(toy, asked, over=("layer", "head"), positions="last")
     for metric in ("margin", "probability", "answer"):
@@ -121,6 +138,22 @@ def test_every_metric_is_read_off_the_same_runs(toy, asked):
         np.testing.assert_allclose(other.values, direct.values, atol=1e-5)
         assert other.mean()[PLANTED.listening] == pytest.approx(1.0, abs=1e-4)
     assert found.by("answer").undefined == tuple(q.id for q in asked if q.answer_letter == "A")  # silence says A too
+
+
+def test_an_answer_whose_text_stands_twice_is_one_answer(toy, asked):
+    found = activation_patching(toy, asked[:2], over=("layer",), metric="answer")
+    assert found.texts.tolist() == [list(range(len(question.choices))) for question in asked[:2]]
+    shape = found.logits.shape
+    first, second = (np.eye(shape[-1])[place] for place in (0, 1))
+    moved = replace(
+        found, direction="noising", clean_logits=np.tile(first, (2, 1)), logits=np.broadcast_to(second, shape)
+    )
+    np.testing.assert_array_equal(moved.flips, 1.0)
+    twice = replace(moved, texts=np.array([[0, 0, *range(2, shape[-1])], [*range(shape[-1])]]))
+    np.testing.assert_array_equal(twice.flips, 0.5)
+    np.testing.assert_array_equal(twice.by("answer").values, np.broadcast_to([1.0, 0.0], shape[:-1]))
+    repeated = [replace(question, choices=(question.answer, question.answer, "?")) for question in asked[:2]]
+    assert activation_patching(toy, repeated, over=("layer",), layers=0).texts.tolist() == [[0, 0, 2]] * 2
 
 
 def test_batches_and_places_that_some_pairs_lack_are_put_together():
@@ -202,6 +235,12 @@ def test_pairs_without_a_difference_are_named_and_counted(toy, asked):
 def test_maps_that_cannot_be_are_refused(toy, asked, settings, message):
     with unchecked_types(), pytest.raises(ValueError, match=message):
         activation_patching(toy, asked, **settings)
+
+
+def test_the_length_of_windows_is_one_number(toy, asked):
+    for over in (("layer", "second"), ("layer", "head")):
+        with unchecked_types(), pytest.raises(TypeError, match=r"window= is one number, got '1'$"):
+            activation_patching(toy, asked, over=over, window="1")
 
 
 def test_heads_and_hook_points_that_do_not_exist_are_refused(toy, asked):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.analyses.maps import effect_map
+from tests.families import unchecked_types
 
 
 def test_a_place_that_some_prompts_lack_is_measured_on_the_others():
@@ -43,3 +44,12 @@ def test_fewer_than_six_pairs_exclude_nothing_and_neither_does_rounding():
     assert found.excludes_no_effect(*found.interval()).tolist() == [True, False, False]
     noised = effect_map(values, direction="noising")
     assert noised.excludes_no_effect(*noised.interval()).tolist() == [True, True, False]
+
+
+def test_how_many_places_to_name_is_a_whole_number_from_1_on():
+    found = effect_map([[1.0, 0.5], [0.0, 0.1]])
+    for n in (2.5, True):
+        with unchecked_types(), pytest.raises(TypeError, match=f"n is a whole number, such as 5, got {n}"):
+            found.top(n)
+    with pytest.raises(ValueError, match="n is how many places to name, at least 1; got -1"):
+        found.top(-1)

@@ -14,6 +14,7 @@ FIRST = PatchedPairs(
     clean=np.array([[4.0, 0.0]]),
     corrupted=np.array([[0.0, 1.0]]),
     right=np.array([[True, False]]),
+    texts=np.array([[0, 1]]),
     wrong=np.array([1]),
     ids=("one",),
     ways=("shared prefix", "shared prefix"),
@@ -25,6 +26,7 @@ SECOND = replace(
     clean=np.array([[0.0, 0.0, 2.0]]),
     corrupted=np.array([[1.0, 0.0, 0.0]]),
     right=np.array([[False, False, True]]),
+    texts=np.array([[0, 0, 2]]),
     wrong=np.array([0]),
     ids=("two",),
     ways=("one by one: as asked",),
@@ -49,9 +51,19 @@ def test_places_that_are_not_told_apart_stay_in_their_order():
     np.testing.assert_array_equal(found["values"], [[[2, 2], [-2, -2]]])
 
 
+def test_the_same_text_in_another_place_is_the_same_answer():
+    found = joined([SECOND], "answer", {"layer": (0,)})
+    np.testing.assert_array_equal(found["values"], [[1.0]])
+    twice = replace(SECOND, logits=np.array([[[[[0.0, 1.0, -1.0]]]]]), clean=np.array([[1.0, 0.0, -2.0]]))
+    np.testing.assert_array_equal(joined([twice], "answer", {"layer": (0,)})["values"], [[1.0]])
+    other = replace(twice, texts=np.array([[0, 1, 2]]))
+    np.testing.assert_array_equal(joined([other], "answer", {"layer": (0,)})["values"], [[0.0]])
+
+
 def test_marks_are_filled_up_with_false_and_numbers_with_nan():
     np.testing.assert_array_equal(with_choices(np.array([[1.0]]), 3), [[1, NAN, NAN]])
     assert with_choices(np.array([[True]]), 2).tolist() == [[True, False]]
+    assert with_choices(np.array([[0, 0]]), 3).tolist() == [[0, 0, 0]]
 
 
 def test_numbers_stand_at_their_places_labels():

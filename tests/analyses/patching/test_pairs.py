@@ -47,6 +47,8 @@ def test_what_cannot_be_compared_is_refused(toy):
         contrast(toy, asked, [replace(asked[0], choices=asked[0].choices[::-1]), asked[1]])
     with pytest.raises(ValueError, match="'toy-0-0' has no known answer"):
         contrast(toy, [replace(asked[0], answer=None)])
+    with pytest.raises(ValueError, match="all 2 choices of question 'toy-0-0' are right"):
+        contrast(toy, [replace(asked[0], choices=(asked[0].answer,) * 2)])
     with pytest.raises(ValueError, match="silence takes the place of the clips of condition 'audio', got 'caption'"):
         contrast(toy, ma.prompt(toy, asked, condition="caption"))
     with unchecked_types(), pytest.raises(ValueError, match="or 'silence', got 'noise'"):
@@ -70,7 +72,7 @@ def test_pairs_stream_in_batches_and_both_sides_must_go_on(toy):
     asked, other = questions(5, seed=0), questions(5, seed=0, level=(-40.0, -40.0))
     assert [len(pairs.ids) for pairs in contrasts(toy, asked, other, batch_size=2)] == [2, 2, 1]
     assert [len(pairs.ids) for pairs in contrasts(toy, iter(asked), batch_size=3)] == [3, 2]
-    with pytest.raises(ValueError, match="argument 2 is shorter"):
+    with pytest.raises(ValueError, match="clean has 5, corrupted has 3: give both"):
         list(contrasts(toy, asked, other[:3]))
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         list(contrasts(toy, asked, batch_size=0))
