@@ -73,9 +73,14 @@ def test_the_page_on_sweeps_prints_what_it_says(told):
         "docs/flow.md",
         "docs/patching.md",
         "docs/attribution_patching.md",
+        "docs/your_own_direction.md",
+        "docs/keeping_results.md",
+        "docs/steering.md",
+        "docs/mata.md",
+        "docs/large_models.md",
     ],
 )
-def test_a_page_about_the_toy_prints_what_it_says(told, page):
+def test_a_page_prints_what_it_says(told, page):
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     printed = PRINTED.findall(text)
     assert len(printed) == len(PYTHON.findall(text))
