@@ -96,8 +96,8 @@ def models_page() -> str:
         "Names and shapes of hook",
         "points are the same for all of them.",
         "",
-        "| class | checkpoints | ms per audio token | encoder window | longer clips | audio tower |",
-        "|---|---|---|---|---|---|",
+        "| class, checkpoints | ms per audio token | encoder window | longer clips | audio tower |",
+        "|---|---|---|---|---|",
         *(_row(adapter) for adapter in ADAPTERS),
     ]
     lines += ["", "## What does not hold of a class"]
@@ -109,7 +109,7 @@ def models_page() -> str:
 
 def _row(adapter: Adapter) -> str:
     timing = adapter.timing
-    checkpoints = "<br>".join(f"`{name}`" for name in adapter.checkpoints)
+    names = "<br>".join([f"**`{adapter.network_class}`**", *(f"`{name}`" for name in adapter.checkpoints)])
     window = "any length" if timing.window is None else f"{timing.window / adapter.sampling_rate:g} s"
     if timing.pads_to_window or timing.pads_to:
         least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:.3g} s"
@@ -119,7 +119,7 @@ def _row(adapter: Adapter) -> str:
     ]
     longer = "-" if timing.window is None else longer
     milliseconds = f"{adapter.milliseconds:.4g}"
-    return f"| `{adapter.network_class}` | {checkpoints} | {milliseconds} | {window} | {longer} | {adapter.access} |"
+    return f"| {names} | {milliseconds} | {window} | {longer} | {adapter.access} |"
 
 
 ABOUT_VERBS = {
@@ -149,14 +149,15 @@ ABOUT_VERBS = {
 EXAMPLES = {
     "demo": ("mechaudio demo",),
     "listen": (
-        'mechaudio listen clip.wav --question "Which sound has the earliest onset?" --choices dog car rain '
-        "--model Qwen/Qwen2-Audio-7B-Instruct",
+        'mechaudio listen clip.wav --question "Which sound has the earliest onset?" --choices dog car rain',
+        'mechaudio listen clip.wav --question "Is there a dog?" --choices yes no --model Qwen/Qwen2-Audio-7B-Instruct',
     ),
     "models": ("mechaudio models",),
     "check": ("mechaudio check tiny", "mechaudio check runs/my-finetuned-qwen"),
     "evaluate": (
         "mechaudio evaluate --condition silence --n 50",
-        "mechaudio evaluate --data mmau:mmau-test-mini.json --audio recordings/ --scale 0.5 2 --out runs/mmau",
+        "mechaudio evaluate --data mmau:mmau-test-mini.json --audio recordings/ --out runs/mmau",
+        "mechaudio evaluate --scale 0.5 2 --layers 3 4 --queries keyword+last",
     ),
     "temporal": ("mechaudio temporal --n 300",),
     "specialists": ("mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",),
