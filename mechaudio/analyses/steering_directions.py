@@ -189,7 +189,9 @@ class SteeringDirections(Result):
                 for own in self.ids
             ]
         )
-        drawn[given == 0] = 0  # a head may be narrower than the widest
+        if isinstance(intervention, SteerHeads):
+            for place, (layer, _) in enumerate(intervention.heads):
+                drawn[:, place, self.z[layer].shape[-1] :] = 0  # a head may be narrower than the widest
         size, drawn_size = (np.linalg.norm(one, axis=-1, keepdims=True) for one in (given, drawn))
         lengths = np.divide(size, drawn_size, out=np.zeros_like(drawn_size), where=drawn_size > 0)
         return replace(intervention, **{name: (drawn * lengths).astype(np.float32)})

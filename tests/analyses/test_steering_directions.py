@@ -211,15 +211,21 @@ def test_random_directions_have_the_same_lengths_and_no_common_direction(directi
         some.random_direction(steer)
 
 
-def test_random_directions_point_everywhere_alike():
+@pytest.mark.parametrize("given", [(1, 1, 1), (3**0.5, 0, 0)])
+@pytest.mark.parametrize("kind", ["single_layer", "head_level"])
+def test_random_directions_point_everywhere_alike_where_the_given_one_is_zero_too(given, kind):
+    same = np.broadcast_to(np.array(given, dtype=np.float32), (2000, 3))
     made = SteeringDirections(
-        residual=np.ones((2000, 1, 3), dtype=np.float32),
-        final_norm=np.ones((2000, 3), dtype=np.float32),
-        z={0: np.ones((2000, 1, 3), dtype=np.float32)},
+        residual=same[:, None],
+        final_norm=same,
+        z={0: same[:, None]},
         ids=tuple(map(str, range(2000))),
         provenance=Provenance(),
     )
-    drawn = made.random_direction(made.single_layer(0)).direction
+    if kind == "single_layer":
+        drawn = made.random_direction(made.single_layer(0)).direction
+    else:
+        drawn = made.random_direction(made.head_level([(0, 0)])).directions[:, 0]
     np.testing.assert_allclose(drawn.mean(0), 0, atol=4 / np.sqrt(2000))  # each axis has a variance of 1
     np.testing.assert_allclose(np.cov(drawn.T), np.eye(3), atol=0.15)
 
