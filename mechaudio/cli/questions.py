@@ -34,6 +34,9 @@ class Source:
     where: str = ""
 
     def __str__(self) -> str:
+        """As `--data` takes it."""
+        if self.name == "temporal":
+            return self.where
         return f"{self.name}:{self.where}" if self.where else self.name
 
 
