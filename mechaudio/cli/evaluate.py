@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.cli.mistakes import UserMistakeError, at_least, opened, telling
+from mechaudio.cli.mistakes import UserMistakeError, at_least, in_options, opened, telling
 from mechaudio.cli.questions import MADE, add_source, questions
 from mechaudio.question import CONDITIONS
 
@@ -152,7 +152,8 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         lines.append(f"{clean.unparsed.count} answers name no choice, or several: wrong")
     if clean.failures:
         first = clean.failures[0]
-        lines.append(f"{len(clean.failures)} could not be asked; the first is {first.id!r}: {first.error}")
+        why = in_options(first.error, arguments)
+        lines.append(f"{len(clean.failures)} could not be asked; the first is {first.id!r}: {why}")
     if found is not clean and clean.scored.any():
         for place, variant in enumerate(found.variants):
             lines += ["", " + ".join(map(repr, variant)), str(found.change(place))]

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             title=f"MATA in {arguments.model}, asked about {arguments.data}",
             command=_command(arguments),
         )
-    tell_left_out(study.compared.clean.failures)
+    tell_left_out(arguments, study.compared.clean.failures)
     print(*mata_findings(study), page, sep="\n")
     return 0
 

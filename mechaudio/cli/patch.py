@@ -23,7 +23,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         type=_axes,
         default=("layer", "second"),
         metavar="AXES",
-        help=f"one axis or two of the map, of {', '.join(AXES)} (default: layer,second)",
+        help=f"axes of the map: layer, alone or with one of {', '.join(AXES[1:])}; a --hook-point that exists once in "
+        "the model, such as embed, takes no layer (default: layer,second)",
     )
     verb.add_argument(
         "--corrupted",

@@ -110,6 +110,9 @@ def questions(data: Source, n: int | None, seed: int, audio: Path | None) -> Seq
         from mechaudio.temporal.benchmark import load
 
         return load(data.where)[:n]
+    from datasets import disable_progress_bars
+
+    disable_progress_bars()
     given = {} if audio is None else {"audio": audio}
     corpus = import_module(f"mechaudio.data.{data.name}").load(*([data.where] if data.where else []), **given)
     for kind, many in corpus.problem_counts().items():

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             title=f"Who listens in {arguments.model}, asked about {arguments.data}",
             command=command(arguments, "--k", *map(str, arguments.k), "--split-seed", str(arguments.split_seed)),
         )
-    tell_left_out(study.failures)
+    tell_left_out(arguments, study.failures)
     if study.n_cut:
         print(f"{study.n_cut} recordings are longer than the model hears: it heard the beginnings", file=sys.stderr)
     print(*specialists_findings(study), page, sep="\n")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mechaudio.cli.mistakes import at_least
+from mechaudio.cli.mistakes import at_least, in_options
 from mechaudio.cli.questions import MADE
 
 if TYPE_CHECKING:
@@ -54,11 +54,12 @@ def write(folder: Path, tables: Sequence["Table"], figures: Mapping[str, "go.Fig
         print(f"Figures are HTML only, PNG is left out: {no_png}.", file=sys.stderr)
 
 
-def tell_left_out(failures: Sequence["Failure"]) -> None:
+def tell_left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> None:
     """Say on stderr how many questions could not be asked, and what kept the first of them from it."""
     if failures:
         first = failures[0]
-        print(f"{len(failures)} could not be asked; the first is {first.id!r}: {first.error}", file=sys.stderr)
+        why = in_options(first.error, arguments)
+        print(f"{len(failures)} could not be asked; the first is {first.id!r}: {why}", file=sys.stderr)
 
 
 def command(arguments: argparse.Namespace, *more: str, seeded: bool = False) -> str:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             title=f"What {arguments.model} hears of time in {arguments.data}",
             command=_command(arguments),
         )
-    tell_left_out(study.compared.clean.failures)
+    tell_left_out(arguments, study.compared.clean.failures)
     print(*temporal_findings(study), page, sep="\n")
     return 0
 

@@ -1,6 +1,9 @@
 import json
 
+import datasets
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
@@ -96,6 +99,31 @@ def test_recordings_that_break_off_are_counted(capsys, mmau):
     not_asked = json.loads(told(capsys, *words, "--json"))["not_asked"]
     assert [(one["index"], one["id"]) for one in not_asked] == [(1, "m1")]
     assert "question 'm1': ValueError: " in refused(capsys, *words, "--strict")
+
+
+def test_long_recordings_are_told_the_option_that_cuts_them(capsys, mmau):
+    AudioClip(noise(11.0, 1), 16_000).save(mmau.parent / "sounds" / "1.wav")
+    words = ["--data", f"mmau:{mmau}"]
+    assert "Cut the clip yourself (AudioClip.cut), or pass --allow-cut to drop the end" in told(capsys, *words)
+    assert "without --strict it is listed instead" in refused(capsys, *words, "--strict")
+    assert json.loads(told(capsys, *words, "--allow-cut", "--json"))["not_asked"] == []
+
+
+@pytest.fixture
+def bars():
+    datasets.enable_progress_bars()
+    yield
+    datasets.enable_progress_bars()
+
+
+@pytest.mark.usefixtures("bars")
+def test_a_corpus_of_parquet_files_is_read_without_bars(capsys, mmau, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", mmau.parent / "cache")
+    rows = [row | {"audio_id": f"{mmau.parent}/sounds/0.wav"} for row in json.loads(mmau.read_text())]
+    table = mmau.with_suffix(".parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    assert len(questions(Source("mmau", str(table)), None, 7, None)) == 3
+    assert capsys.readouterr().err == ""
 
 
 def test_the_folder_of_a_temporal_benchmark_is_asked(capsys, tmp_path):

@@ -73,4 +73,4 @@ def test_figures_draw_what_was_measured(study):
 def test_a_mistake_is_told_in_one_message(tmp_path, capsys):
     words = ["mata", "--model", "toy", "--data", "toy", "--n", "12", "--mapping", "numbered", "--out", str(tmp_path)]
     assert main(words) == 2
-    assert "use mapping='proportional'" in capsys.readouterr().err
+    assert "none of which is 10 to 20: use --mapping proportional" in capsys.readouterr().err

@@ -69,7 +69,9 @@ def test_a_map_without_any_effect_is_told_as_one(tmp_path, capsys):
     ("words", "message"),
     [
         (("--over", "second,role"), "at most one of position, role, second, event"),
-        (("--over", "head"), "over= has to name 'layer'"),
+        (("--over", "head"), "'z' exists in every layer: --over has to name 'layer'"),
+        (("--over", "layer,role", "--hook-point", "embed"), "leave 'layer' out of --over"),
+        (("--window", "0"), "--window is the length of a window in seconds, above 0"),
         (("--hook-point", "audio.z", "--over", "layer,role"), "has frames of the audio tower"),
         (("--data", "mmau", "--corrupted", "events"), "--corrupted events makes a clip anew"),
     ],
@@ -79,6 +81,11 @@ def test_a_mistake_is_told_in_one_message(words, message, tmp_path, capsys):
     told = capsys.readouterr().err
     assert message in told
     assert "Traceback" not in told
+
+
+def test_a_hook_point_that_exists_once_makes_a_map_without_layers(tmp_path):
+    assert patch("--over", "role", "--hook-point", "embed", "--out", str(tmp_path)) == 0
+    assert tuple(PatchingMap.load(tmp_path / "results").axes) == ("role",)
 
 
 @pytest.mark.parametrize("over", ["layer,head,second", "layer,speaker"])
