@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mechaudio.cli.mistakes import UserMistakeError, at_least, in_options, opened, telling
 from mechaudio.cli.questions import MADE, add_source, questions
+from mechaudio.cli.studies import with_source
 from mechaudio.question import CONDITIONS
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
             strict=arguments.strict,
             progress=True,
         )
+    if arguments.out is not None:
+        with_source(found, arguments).save(arguments.out)
     print(json.dumps(_numbers(arguments, found)) if arguments.json else _in_words(arguments, found))
     return 0
 

@@ -133,7 +133,7 @@ def in_options(message: str, arguments: argparse.Namespace) -> str:
         message = message.replace(", or pass allow_cut=True to drop the end", "")
     names = "|".join(map(re.escape, options))
     value = r"\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[\w.-]*\w"
-    return re.sub(rf"\w+\([^()]*\)|(?<![\w./-])(?P<name>{names})=(?P<value>{value})?", _option, message)
+    return re.sub(rf"\w+\((?:[^()]|\([^()]*\))*\)|(?<![\w./-])(?P<name>{names})=(?P<value>{value})?", _option, message)
 
 
 def _option(found: re.Match[str]) -> str:

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from mechaudio.cli.mistakes import UserMistakeError, opened, telling, writable
 from mechaudio.cli.questions import MADE, add_source, questions
-from mechaudio.cli.studies import add_out, command, write
+from mechaudio.cli.studies import add_out, command, with_source, write
 
 N = 24
 OTHERS = ("events", "clip")
@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
             window=arguments.window,
             progress=True,
         )
+        found = with_source(found, arguments)
         found.save(arguments.out / "results")
         write(arguments.out, patching_tables(found), patching_figures(found, asked))
         page = write_patching_page(

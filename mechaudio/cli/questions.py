@@ -71,9 +71,7 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
     verb.add_argument("--audio", type=Path, metavar="DIR", help="the folder of a corpus's recordings")
     usual = f"{N_MADE} of those that are made, or all" if n is None else n
     verb.add_argument("--n", type=at_least(fewest), default=n, help=f"how many, the first ones (default: {usual})")
-    verb.add_argument(
-        "--seed", type=at_least(0), default=7, help="of what is drawn, questions that are made among it (default: 7)"
-    )
+    verb.add_argument("--seed", type=at_least(0), default=7, help="of questions that are made (default: 7)")
 
 
 class _Made(Sequence[AudioQuestion]):

@@ -5,7 +5,7 @@ import sys
 
 from mechaudio.cli.mistakes import at_least, opened, telling, writable
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, write
+from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, with_source, write
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -43,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
             questions(arguments.data, arguments.n, arguments.seed, arguments.audio),
             SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed),
             batch_size=arguments.batch_size,
-            out=arguments.out / "results",
             progress=True,
         )
+        study = with_source(study, arguments)
+        study.save(arguments.out / "results")
         write(arguments.out, (*specialists_tables(study), *specialists_published()), specialists_figures(study))
         page = write_specialists_page(
             study,

@@ -7,8 +7,9 @@ from pyarrow import parquet
 
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
-from mechaudio.cli import main
+from mechaudio.cli import evaluate, main
 from mechaudio.cli.questions import Source, questions, source
+from mechaudio.experiments.asking import SCORINGS
 from mechaudio.experiments.evaluate import Comparison
 from tests.families import noise
 
@@ -52,7 +53,8 @@ def test_answers_are_written_as_they_come_and_the_same_command_takes_the_run_up(
     assert log.read_bytes() == b"".join(lines)
     found = json.loads(first)
     kept = Comparison.load(tmp_path)
-    assert kept.provenance.seed == 3
+    assert kept.provenance.seed == kept.provenance.settings["data_seed"] == 3
+    assert kept.provenance.settings["data"] == "toy"
     assert [variant["interventions"] for variant in found["variants"]] == [
         [repr(one) for one in variant] for variant in kept.variants
     ]
@@ -170,6 +172,10 @@ def test_data_that_there_is_not_ends_in_the_names_that_there_are(capsys, text):
     with pytest.raises(SystemExit):
         main(["evaluate", "--data", text])
     assert f"invalid choice: {text!r} (choose from soundscapes, toy; mmau, " in capsys.readouterr().err
+
+
+def test_the_command_knows_the_scorings_that_there_are():
+    assert evaluate.SCORINGS == SCORINGS
 
 
 def test_data_is_read_as_written():

@@ -19,6 +19,7 @@ GIVEN = argparse.Namespace(out=None, mapping="proportional", layers=None, querie
         ("or pass allow_cut=True to drop the end", "or pass --allow-cut to drop the end"),
         ("without strict=True it is listed", "without --strict it is listed"),
         ("ScaleAttention(2.0, queries='last') changes no row", "ScaleAttention(2.0, queries='last') changes no row"),
+        ("got Patch('z', layers=(0, 1), out=(2))", "got Patch('z', layers=(0, 1), out=(2))"),
         ("no file '/data/out=3/x.wav' or out=x", "no file '/data/out=3/x.wav' or --out x"),
         ("give heads=", "give heads="),
     ],

@@ -30,6 +30,7 @@ def folder(tmp_path_factory):
 
 def test_the_tables_hold_what_the_result_says(folder):
     found = PatchingMap.load(folder / "results")
+    assert (found.provenance.settings["data"], found.provenance.settings["data_seed"]) == ("toy", 3)
     assert tuple(found.axes) == ("layer", "second")
     told = json.loads((folder / "tables" / "all_places.json").read_text(encoding="utf-8"))["rows"]
     assert [row["on the scale"] for row in told] == pytest.approx(found.mean().ravel())
