@@ -16,16 +16,18 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser("temporal", help="study whether a model hears what sounds first, last or longest")
     add_source(verb, fewest=2)
     verb.add_argument(
-        "--factors",
         "--scale",
+        "--factors",
+        dest="factors",
         type=float,
         nargs="+",
         metavar="F",
         help="strengths of scaling (default: 0.2 0.5 0.8 1.2 1.5 2)",
     )
     verb.add_argument(
-        "--biases",
         "--upweight",
+        "--biases",
+        dest="biases",
         type=float,
         nargs="+",
         metavar="B",
