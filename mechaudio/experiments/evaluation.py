@@ -200,6 +200,32 @@ class Comparison(Result):
         """Whether each choice is the right one; False where the answer is not known."""
         return np.stack([self[variant].correct for variant in range(len(self))])
 
+    @property
+    def margin(self) -> Float[np.ndarray, "variant question"]:
+        """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
+
+        A logit that is not finite makes a margin NaN, too.
+
+        Raises:
+            ValueError: if answers were generated, so that there are no logits.
+        """
+        return self._margin(self.logits)
+
+    @property
+    def clean_margin(self) -> Float[np.ndarray, " question"]:
+        """The same without any intervention."""
+        return self._margin(None if self.clean.logits is None else self.clean.logits[None])[0]
+
+    def _margin(self, logits: Float[np.ndarray, "variant question choice"] | None) -> np.ndarray:
+        if logits is None:
+            raise ValueError("a margin is one of logits, and these answers were generated: use scoring='letter_logit'")
+        there, right = (np.zeros(logits.shape[1:], dtype=bool) for _ in range(2))
+        for row, (options, answer) in enumerate(zip(self.clean.options, self.clean.answers, strict=True)):
+            there[row, : len(options)] = True
+            right[row, : len(options)] = [option == answer for option in options]
+        best_right, best_wrong = (np.where(which, logits, -np.inf).max(-1) for which in (right, there & ~right))
+        return np.subtract(best_right, best_wrong, where=self.clean.scored, out=np.full_like(best_right, np.nan))
+
     def change(self, variant: int) -> AnswerChange:
         """Accuracy before and after, net change, fix rate, break rate, and McNemar's test of one variant.
 
@@ -222,9 +248,11 @@ class Comparison(Result):
         return random_fix_rate(self.clean.correct[known], counts[:, 0], n_right=counts[:, 1])
 
     def to_xarray(self) -> "xarray.Dataset":
-        """`correct` and, where they were read, `logits` as labelled arrays, with an axis per parameter of a grid.
+        """Everything as a labelled dataset, with an axis for every parameter of a grid.
 
-        `comparison.to_xarray().correct.mean("question")` is the accuracy of every variant.
+        Its variables are `correct` and `clean_correct`; where logits were read also `logits`, `margin` and
+        `clean_margin`. `comparison.to_xarray().correct.mean("question")` is the accuracy of every variant, if all
+        answers are known, and `ma.viz.sweep_map` draws it.
         """
         import xarray
 
@@ -240,10 +268,9 @@ class Comparison(Result):
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
         if self.logits is not None:
-            held["logits"] = (
-                (*names, "question", "choice"),
-                self.logits.reshape(*shape, *self.logits.shape[1:]),
-            )
+            held["logits"] = ((*names, "question", "choice"), self.logits.reshape(*shape, *self.logits.shape[1:]))
+            held["margin"] = ((*names, "question"), self.margin.reshape(*shape, -1))
+            held["clean_margin"] = ("question", self.clean_margin)
         return xarray.Dataset(held, coords)
 
     def __repr__(self) -> str:

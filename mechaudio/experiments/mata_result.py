@@ -18,7 +18,7 @@ from mechaudio.experiments.groups import GroupChange, changes_by_group
 from mechaudio.experiments.mata_arms import MODES, MataArm
 from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
-from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
+from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, margin, right_choices
 from mechaudio.metrics.significance import benjamini_hochberg, holm
 from mechaudio.results import Result
 
@@ -184,12 +184,7 @@ class MataStudy(Result):
         """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known."""
         clean, logits = self.compared.clean, self.compared.logits
         assert logits is not None
-        right = np.zeros(logits.shape[1:], dtype=bool)
-        for row, (options, answer) in enumerate(zip(clean.options, clean.answers, strict=True)):
-            right[row, : len(options)] = [option == answer for option in options]
-        there = np.nan_to_num(logits, nan=-np.inf)
-        best = [np.where(which, there, -np.inf).max(-1) for which in (right, ~right)]
-        return np.where(clean.scored, np.subtract(*best, where=clean.scored, out=np.full_like(best[0], np.nan)), np.nan)
+        return margin(logits, right_choices(clean.options, clean.answers))
 
     def _row(self, arm: MataArm) -> Bool[np.ndarray, " question"]:
         return self.compared.correct[self._place(arm)]

@@ -9,17 +9,19 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, plain, titled
-from mechaudio.viz.variants import Variants, in_rows
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, faded, plain, titled, whiskers
+from mechaudio.viz.variants import Variants, in_rows, labelled
 
 if TYPE_CHECKING:
     import xarray
+
+    from mechaudio.interventions.sweep_result import Sweep
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "triangle-down", "star")
 
 
 def mass_against_accuracy(
-    sweeps: xarray.Dataset | Mapping[str, xarray.Dataset],
+    sweeps: xarray.Dataset | Sweep | Mapping[str, xarray.Dataset | Sweep],
     title: str | None = None,
     *,
     confidence: float = 0.95,
@@ -39,17 +41,18 @@ def mass_against_accuracy(
     ```
 
     Args:
-        sweeps: `Sweep.to_xarray()`, or several by name, of the same questions.
+        sweeps: A `Sweep` or its `to_xarray()`, or several by name, of the same questions.
         title: Plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         confidence: Of the intervals: Bonett and Price's of shares of right answers, bootstrap of attention.
         seed: Of the bootstrap.
 
     Raises:
-        TypeError: Something else than datasets.
-        ValueError: No known answers, no variant that acts on attention scores, fewer than two questions, or sweeps of
-            different questions.
+        TypeError: Something else.
+        ValueError: No known answers, no attention masses (as in a `Comparison`), no variant that acts on attention
+            scores, fewer than two questions, or sweeps of different questions.
     """
-    named = {"": sweeps} if hasattr(sweeps, "data_vars") or not isinstance(sweeps, Mapping) else dict(sweeps)
+    several = isinstance(sweeps, Mapping) and not hasattr(sweeps, "data_vars")
+    named = {name: labelled(sweep) for name, sweep in (sweeps if several else {"": sweeps}).items()}
     taken = {name: Variants.of(sweep) for name, sweep in named.items()}
     _same_questions(named)
     figure, left_out = go.Figure(), 0
@@ -119,19 +122,15 @@ def _draw(
         f"{under:+.1f} to {over:+.1f}"
         for one, here, left, right, there, under, over in zip(names, x, low, high, y, bottom, top, strict=True)
     ]
-    bars = {"thickness": 1, "width": 0, "color": f"rgba{(*_rgb(colour), 0.3)}"}
+    bars = {"width": 0, "color": faded(colour, 0.5)}
     figure.add_scatter(
         x=x,
         y=y,
         mode="markers",
         name=plain(name),
         marker={"color": colour, "size": 8, "symbol": SYMBOLS[index % len(SYMBOLS)], "opacity": 0.9},
-        error_x={"type": "data", "symmetric": False, "array": high - x, "arrayminus": x - low, **bars},
-        error_y={"type": "data", "symmetric": False, "array": top - y, "arrayminus": y - bottom, **bars},
+        error_x=whiskers(x, low, high, **bars),
+        error_y=whiskers(y, bottom, top, **bars),
         customdata=hover,
         hovertemplate="%{customdata}<extra></extra>",
     )
-
-
-def _rgb(colour: str) -> tuple[int, ...]:
-    return tuple(int(colour[start : start + 2], 16) for start in (1, 3, 5))

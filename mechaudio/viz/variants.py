@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,6 +14,12 @@ from mechaudio.metrics.significance import paired_difference
 
 if TYPE_CHECKING:
     import xarray
+
+_FROM = {
+    "margin": "margins come from the letters' logits of questions with known answers, not from written answers",
+    "mass_before": "attention masses are measured by ma.sweep, not by ma.evaluate",
+    "mass_after": "attention masses are measured by ma.sweep, not by ma.evaluate",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +40,7 @@ class Variants:
 
     @classmethod
     def of(cls, sweep: xarray.Dataset) -> Variants:
-        """Take a dataset of `Sweep.to_xarray()` apart.
+        """Take a dataset of `Sweep.to_xarray()` or `Comparison.to_xarray()` apart.
 
         Raises:
             TypeError: Something else.
@@ -78,10 +84,23 @@ class Variants:
         return [paired_difference(self.clean_correct, answers, confidence=confidence) for answers in self.correct]
 
 
+def labelled(sweep: Any) -> Any:
+    """A `Sweep` or `Comparison` as a labelled dataset; a dataset as it is."""
+    return sweep.to_xarray() if hasattr(sweep, "to_xarray") else sweep
+
+
 def in_rows(
     sweep: xarray.Dataset, name: str
 ) -> Float[np.ndarray, "variant question"] | Bool[np.ndarray, "variant question"]:
-    """One variable of a dataset with all its axes but the questions in one, in the order of a nested loop."""
+    """One variable of a dataset with all its axes but the questions in one, in the order of a nested loop.
+
+    Raises:
+        ValueError: The dataset does not hold it, or not of every question.
+    """
+    if name not in sweep or "question" not in sweep[name].dims:
+        held = ", ".join(map(str, sweep.data_vars))
+        why = f": {_FROM[name]}" if name in _FROM else ""
+        raise ValueError(f"this figure needs `{name}` of every question, and the dataset holds {held}{why}")
     values = sweep[name].transpose(..., "question").values
     return values.reshape(-1, values.shape[-1])
 

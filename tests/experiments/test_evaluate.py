@@ -125,6 +125,38 @@ def test_variants_are_answered_as_one_by_one_and_compared_with_the_clean_model(m
     assert labelled.correct.dims == ("layers", "factor", "question")
     assert labelled.correct.sel(layers=1, factor=30.0).values.tolist() == found.correct[3].tolist()
     assert labelled.clean_correct.values.tolist() == clean.correct.tolist()
+    swept = ma.sweep(model, prompt(model, asked), variants, progress=False).to_xarray()
+    for name in ("margin", "clean_margin"):
+        assert labelled[name].dims == swept[name].dims
+        np.testing.assert_allclose(labelled[name], swept[name], rtol=1e-4, atol=1e-4)
+    drawn = ma.viz.sweep_map(found, value="margin")
+    np.testing.assert_allclose(drawn.data[0].z, labelled.margin.mean("question"))
+
+
+def test_margins_are_known_where_the_answer_is_and_every_logit():
+    held = {"provenance": Result.kinds["Provenance"](), "condition": "audio", "tasks": ("",) * 4}
+    logits = np.array([[1.0, 4.0, 2.0], [3.0, 1.0, np.nan], [0.0, 1.0, 2.0], [5.0, np.nan, 1.0]])
+    clean = Evaluation(
+        **held,
+        ids=("a", "b", "c", "d"),
+        options=(("dog", "car", "dog"), ("dog", "car"), ("dog", "car", "hum"), ("dog", "car", "hum")),
+        answers=("dog", "car", None, "dog"),
+        chosen=np.array([1, 0, 2, 0]),
+        logits=logits,
+    )
+    found = Comparison(
+        provenance=clean.provenance,
+        clean=clean,
+        variants=((ma.ScaleAttention(2.0),),),
+        chosen=clean.chosen[None],
+        logits=2 * logits[None],
+    )
+    np.testing.assert_equal(found.clean_margin, [2.0 - 4.0, 1.0 - 3.0, np.nan, np.nan])
+    np.testing.assert_equal(found.margin, 2 * found.clean_margin[None])
+    written = replace(found, logits=None, clean=replace(clean, logits=None))
+    assert "margin" not in written.to_xarray()
+    with pytest.raises(ValueError, match="these answers were generated: use scoring='letter_logit'"):
+        _ = written.margin
 
 
 def test_the_random_fix_rate_knows_of_repeated_answers():

@@ -76,3 +76,9 @@ def test_sweeps_of_different_questions_and_of_none_are_refused():
         mass_against_accuracy(dataset(n=1))
     with pytest.raises(TypeError, match=r"drawn from sweep.to_xarray\(\), got list"):
         mass_against_accuracy([1])
+
+
+def test_answers_without_attention_masses_are_refused_in_words():
+    answers_alone = dataset().drop_vars(["mass_before", "mass_after"])
+    with pytest.raises(ValueError, match=r"needs `mass_after` of every question.*measured by ma.sweep"):
+        mass_against_accuracy(answers_alone)

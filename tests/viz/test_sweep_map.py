@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from plotly.colors import sample_colorscale, unlabel_rgb
@@ -118,3 +120,18 @@ def test_what_is_no_map_is_refused_with_what_to_do():
         sweep_map(dataset(n=0))
     with pytest.raises(TypeError, match=r"drawn from sweep.to_xarray\(\), got ndarray"):
         sweep_map(np.ones((2, 2)))
+
+
+def test_margins_that_are_not_there_are_refused_in_words():
+    with pytest.raises(ValueError, match=r"needs `margin` of every question.*holds correct.*not from written answers"):
+        sweep_map(dataset().drop_vars(["margin", "clean_margin"]), value="margin")
+    unknown = dataset()
+    unknown.clean_margin[3] = np.nan
+    with pytest.raises(ValueError, match=r"the margin of 1 of 40 questions is not a number.*the first is 'q3'"):
+        sweep_map(unknown, value="margin")
+    assert sweep_map(unknown.isel(question=np.isfinite(unknown.clean_margin)), value="margin").data
+
+
+def test_a_sweep_is_drawn_as_its_dataset_is():
+    data = dataset()
+    assert sweep_map(SimpleNamespace(to_xarray=lambda: data)).to_json() == sweep_map(data).to_json()
