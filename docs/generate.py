@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: `docs/hook_points.md`, `docs/models.md` and `docs/command_line.md`.
+"""Write the pages that are made from the code: hook points, models, the command line and the public names.
 
 python docs/generate.py            # write them
 python docs/generate.py --check    # say whether they are up to date; exit status 1 if not
@@ -11,6 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import mechaudio
 from mechaudio.cli import parser
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS
@@ -120,6 +121,24 @@ def _row(adapter: Adapter) -> str:
     longer = "-" if timing.window is None else longer
     milliseconds = f"{adapter.milliseconds:.4g}"
     return f"| {names} | {milliseconds} | {window} | {longer} | {adapter.access} |"
+
+
+def names_page() -> str:
+    """The public names, room by room."""
+    lines = [
+        "# Public names",
+        "",
+        "What `import mechaudio as ma` reaches; anything else may move. The page is made from the code (`python "
+        "docs/generate.py`).",
+        "",
+        "| name | module |",
+        "|---|---|",
+        *(f"| `ma.{name}` | `{mechaudio._HOME[name]}` |" for name in sorted(mechaudio._HOME, key=str.lower)),
+    ]
+    for room in mechaudio._ROOMS:
+        names = ", ".join(f"`{name}`" for name in getattr(mechaudio, room).__all__)
+        lines += ["", f"## `ma.{room}`", "", names]
+    return "\n".join(lines) + "\n"
 
 
 ABOUT_VERBS = {
@@ -234,7 +253,12 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-PAGES = {"hook_points.md": hook_points_page, "models.md": models_page, "command_line.md": command_line_page}
+PAGES = {
+    "hook_points.md": hook_points_page,
+    "models.md": models_page,
+    "command_line.md": command_line_page,
+    "reference/names.md": names_page,
+}
 
 
 def main() -> int:
