@@ -26,13 +26,13 @@ from mechaudio.analyses.attention_and_answers import in_calibration
 from mechaudio.experiments.evaluate import Comparison, evaluate
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.mata_arms import MataArm, MataSettings, known_ranges, mata_arms, placed
-from mechaudio.experiments.mata_result import MataChoice, MataStudy, MataTested
+from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.experiments.mata_scores import mata_scores
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.hook_points import HookPoint
 
-__all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "MataTested", "mata_study"]
+__all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "mata_study"]
 
 
 def mata_study(

@@ -17,10 +17,11 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import Norm
+from mechaudio.experiments.choosing import Choice
 from mechaudio.experiments.evaluation import Failure
 from mechaudio.experiments.groups import GroupChange, Groups, changes_by_group, members
-from mechaudio.experiments.steering_arms import SteeringSettings
-from mechaudio.experiments.steering_result import SteeringChoice, SteeringStudy
+from mechaudio.experiments.steering_arms import SteeringArm, SteeringSettings
+from mechaudio.experiments.steering_result import SteeringStudy
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.results import Result, keep
 
@@ -176,7 +177,7 @@ class SpecialistsStudy(Result):
             told.append(GroupAuc(by, name, int(among.sum()), auc))
         return tuple(told)
 
-    def steered(self, choice: SteeringChoice) -> tuple[GroupChange, ...]:
+    def steered(self, choice: Choice[SteeringArm]) -> tuple[GroupChange, ...]:
         """Step 4: what a way of steering does to all questions that report, and by group."""
         held_out, steering = ~self.chooses, self.steering
         groups = {by: tuple(compress(named, held_out)) for by, named in self.groups.items()}

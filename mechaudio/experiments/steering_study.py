@@ -33,14 +33,14 @@ from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
-from mechaudio.experiments.steering_result import AgainstControl, SteeringChoice, SteeringStudy
+from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.interventions.jobs import memory_of
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
 from mechaudio.tracing.clean_run import KeptRuns
 
-__all__ = ["AgainstControl", "SteeringArm", "SteeringChoice", "SteeringSettings", "SteeringStudy", "steering_study"]
+__all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy", "steering_study"]
 
 
 def steering_study(

@@ -16,7 +16,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from scipy.stats import binom
 
 from mechaudio.metrics import checked
@@ -168,6 +168,27 @@ def answer_change(before: Values, after: Values, *, confidence: float = 0.95) ->
         break_rate=break_rate(before, after, confidence=confidence) if before.any() else None,
         test=mcnemar(before, after),
     )
+
+
+def best_row(
+    correct: Bool[np.ndarray, "variant question"], margin: Float[np.ndarray, "variant question"] | None = None
+) -> int:
+    """The row with most right answers; of equally many, of the largest mean margin; of equal ones, the first.
+
+    A variant that is chosen so is to be judged on other questions.
+
+    Args:
+        correct: whether each answer is right.
+        margin: logit of the right choice minus that of the best wrong one; a mean that is NaN is below all others.
+
+    Raises:
+        ValueError: for no rows, or no questions.
+    """
+    if not np.size(correct):
+        raise ValueError(f"the best is chosen among variants by answers, got an array of shape {np.shape(correct)}")
+    lead = np.zeros(len(correct)) if margin is None else np.nan_to_num(margin.mean(1), nan=-np.inf)
+    order = list(zip(correct.sum(1), lead, strict=True))
+    return order.index(max(order))
 
 
 def random_fix_rate(

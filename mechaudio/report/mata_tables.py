@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.mata_arms import MataArm
-from mechaudio.experiments.mata_result import MataStudy, MataTested
+from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.report.changes import CHANGED, changed
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -173,7 +174,7 @@ def _written(study: MataStudy) -> Table:
     )
 
 
-def _listed(name: str, title: str, note: str, tested: Sequence[MataTested]) -> Table:
+def _listed(name: str, title: str, note: str, tested: Sequence[Tested[MataArm]]) -> Table:
     told = (
         f"{note} All questions. Interval: of the change, at 95 %; p: McNemar's test, corrected by Holm over "
         f"the {len(tested)} rows."

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.evaluation import Score
-from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy, Tested
+from mechaudio.experiments.temporal_arms import Arm
+from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
 from mechaudio.report.wording import SIGNIFICANT, p_value, percent, points
 
 
@@ -56,7 +58,7 @@ def _attention(study: TemporalStudy) -> str:
     )
 
 
-def _changed(what: str, arms: Sequence[Tested]) -> str:
+def _changed(what: str, arms: Sequence[Tested[Arm]]) -> str:
     sure = [tested for tested in arms if tested.p_holm < SIGNIFICANT]
     better = sum(tested.change.change.value > 0 for tested in sure)
     return (

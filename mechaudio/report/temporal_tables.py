@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mechaudio.experiments.temporal_result import TemporalStudy, Tested
+from mechaudio.experiments.choosing import Tested
+from mechaudio.experiments.temporal_arms import Arm
+from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.changes import changed
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -151,7 +153,7 @@ def _attention(study: TemporalStudy) -> Table:
     )
 
 
-def _changes(name: str, title: str, arms: Sequence[Tested], null: str, varied: Collection[str]) -> Table:
+def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, varied: Collection[str]) -> Table:
     """A row per arm.
 
     Args:

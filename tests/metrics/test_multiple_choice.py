@@ -16,6 +16,7 @@ from mechaudio.metrics import (
     match_ids,
     random_fix_rate,
 )
+from mechaudio.metrics.multiple_choice import best_row
 
 #: 10 questions: 4 wrong, of which 1 is fixed; 6 right, of which 2 are broken.
 BEFORE = [False] * 4 + [True] * 6
@@ -185,3 +186,12 @@ def test_what_is_neither_right_nor_wrong_is_refused(correct, error, message):
 def test_groups_of_another_number_are_refused():
     with pytest.raises(ValueError, match="correct has 2, groups has 1"):
         accuracy_by_group([True, False], ["onset"])
+
+
+def test_the_best_row_has_most_right_answers_and_of_equal_ones_the_largest_margin():
+    correct = np.array([[True, False], [False, True], [False, False]])
+    assert best_row(correct) == 0
+    assert best_row(correct, np.array([[1.0, -1.0], [2.0, -1.0], [9.0, 9.0]])) == 1
+    assert best_row(correct, np.array([[1.0, -1.0], [np.nan, 5.0], [9.0, 9.0]])) == 0
+    with pytest.raises(ValueError, match=r"chosen among variants by answers, got an array of shape \(0, 2\)"):
+        best_row(correct[:0])
