@@ -29,6 +29,7 @@ from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.multiple_choice import right_choices
 from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
@@ -245,9 +246,8 @@ def _measured(
     attention: Float[np.ndarray, "variant question"],
 ) -> tuple[np.ndarray, ...]:
     """Probability, margin, being right and the attention that was cut, then the first three without a cut."""
-    right = np.zeros(clean.shape, dtype=bool)
-    for row, question in enumerate(batch.questions):
-        right[row, : len(question.choices)] = [choice == question.answer for choice in question.choices]
+    asked = batch.questions
+    right = right_choices([question.choices for question in asked], [question.answer for question in asked])
     unused = np.zeros(len(right), dtype=np.int64)
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]

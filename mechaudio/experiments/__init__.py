@@ -1,7 +1,7 @@
 """Whole studies: an opened model and questions in, a kept `Result` out."""
 
 from mechaudio.experiments.choosing import Choice, Tested
-from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, Score, evaluate
+from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, evaluate
 from mechaudio.experiments.mata_arms import MataArm, MataSettings
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.experiments.mata_study import mata_study
@@ -27,7 +27,6 @@ __all__ = [
     "MataSettings",
     "MataStudy",
     "PairedComparison",
-    "Score",
     "SpecialistsSettings",
     "SpecialistsStudy",
     "SteeringArm",

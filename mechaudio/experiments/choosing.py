@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.experiments.evaluation import Comparison
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
 from mechaudio.metrics.significance import benjamini_hochberg, holm
 
@@ -77,6 +78,13 @@ class Halves(Generic[ArmT]):
     chooses: Bool[np.ndarray, " question"]
     reports: Bool[np.ndarray, " question"]
     margin: Float[np.ndarray, "arm question"] | None = None
+
+    @classmethod
+    def of(cls, arms: Sequence[ArmT], compared: Comparison, chooses: Bool[np.ndarray, " question"]) -> Halves[ArmT]:
+        """The halves of a comparison whose variants are the arms; questions without a known answer are in neither."""
+        clean = compared.clean
+        margin = None if compared.logits is None else compared.margin
+        return cls(arms, compared.correct, clean.correct, chooses & clean.scored, ~chooses & clean.scored, margin)
 
     @cached_property
     def _places(self) -> dict[ArmT, int]:

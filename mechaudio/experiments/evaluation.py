@@ -13,7 +13,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.metrics.estimates import Proportion
-from mechaudio.metrics.multiple_choice import AnswerChange, RandomFixRate, accuracy, answer_change, random_fix_rate
+from mechaudio.metrics.multiple_choice import (
+    AnswerChange,
+    RandomFixRate,
+    accuracy,
+    accuracy_by_group,
+    answer_change,
+    margin,
+    random_fix_rate,
+    right_choices,
+)
 from mechaudio.metrics.significance import proportion
 from mechaudio.metrics.string_match import string_match
 from mechaudio.results import Result, keep
@@ -23,23 +32,6 @@ if TYPE_CHECKING:
 
 UNPARSED = -1
 """Stands for the choice where there is none: a text that names none or several, or logits that are not finite."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """A share of right answers with its interval."""
-
-    n: int
-    right: int
-    accuracy: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, correct: Bool[np.ndarray, " question"]) -> "Score":
-        """The score of at least one answer."""
-        share = accuracy(correct)
-        return cls(share.n, share.count, share.value, share.low, share.high)
 
 
 @dataclass(frozen=True)
@@ -112,8 +104,17 @@ class Evaluation(Result):
         return np.array([answer is not None for answer in self.answers], dtype=bool)
 
     @property
-    def overall(self) -> Score:
-        """The score over all questions whose answer is known.
+    def margin(self) -> Float[np.ndarray, " question"]:
+        """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
+
+        Raises:
+            ValueError: if answers were generated, so that there are no logits.
+        """
+        return _margin(self.logits, self)
+
+    @property
+    def overall(self) -> Proportion:
+        """The share of right answers over all questions whose answer is known.
 
         Raises:
             ValueError: if there is none.
@@ -123,13 +124,13 @@ class Evaluation(Result):
                 f"none of the {len(self.ids)} questions has a known answer, so there is no score; .choices says what "
                 "the model chose"
             )
-        return Score.of(self.correct[self.scored])
+        return accuracy(self.correct[self.scored])
 
-    def by_task(self) -> dict[str, Score]:
-        """The score of each task that is named, in the order in which the tasks first come."""
+    def by_task(self) -> dict[str, Proportion]:
+        """The share of right answers of each task that is named, in the order in which the tasks first come."""
         tasks = np.array(self.tasks)
-        members = {task: self.scored & (tasks == task) for task in dict.fromkeys(self.tasks) if task}
-        return {task: Score.of(self.correct[which]) for task, which in members.items() if which.any()}
+        named = self.scored & (tasks != "")
+        return accuracy_by_group(self.correct[named], tasks[named]) if named.any() else {}
 
     @property
     def unparsed(self) -> Proportion:
@@ -137,8 +138,8 @@ class Evaluation(Result):
         return proportion(int((self.chosen == UNPARSED).sum()), len(self.chosen))
 
     @property
-    def string_match(self) -> Score | None:
-        """The score by the words of generated texts, MMAU's rule (`mechaudio.metrics.string_match`).
+    def string_match(self) -> Proportion | None:
+        """The share of right answers by the words of generated texts, MMAU's rule (`mechaudio.metrics.string_match`).
 
         Right answers without a word, such as `+`, cannot be compared so and are left out. None where no text was
         generated, or no question is left.
@@ -149,10 +150,10 @@ class Evaluation(Result):
             for text, options, answer in asked
             if answer is not None and any(character.isalnum() or character == "_" for character in answer)
         ]
-        return Score.of(np.array(matched)) if matched else None
+        return accuracy(matched) if matched else None
 
     def __repr__(self) -> str:
-        score = f"accuracy {self.overall.accuracy:.3f}, " if self.scored.any() else ""
+        score = f"accuracy {self.overall.value:.3f}, " if self.scored.any() else ""
         return (
             f"<Evaluation of {len(self.ids)} questions, condition {self.condition!r}: {score}"
             f"{len(self.failures)} not asked, interventions {list(self.interventions)}>"
@@ -204,27 +205,10 @@ class Comparison(Result):
     def margin(self) -> Float[np.ndarray, "variant question"]:
         """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
 
-        A logit that is not finite makes a margin NaN, too.
-
         Raises:
             ValueError: if answers were generated, so that there are no logits.
         """
-        return self._margin(self.logits)
-
-    @property
-    def clean_margin(self) -> Float[np.ndarray, " question"]:
-        """The same without any intervention."""
-        return self._margin(None if self.clean.logits is None else self.clean.logits[None])[0]
-
-    def _margin(self, logits: Float[np.ndarray, "variant question choice"] | None) -> np.ndarray:
-        if logits is None:
-            raise ValueError("a margin is one of logits, and these answers were generated: use scoring='letter_logit'")
-        there, right = (np.zeros(logits.shape[1:], dtype=bool) for _ in range(2))
-        for row, (options, answer) in enumerate(zip(self.clean.options, self.clean.answers, strict=True)):
-            there[row, : len(options)] = True
-            right[row, : len(options)] = [option == answer for option in options]
-        best_right, best_wrong = (np.where(which, logits, -np.inf).max(-1) for which in (right, there & ~right))
-        return np.subtract(best_right, best_wrong, where=self.clean.scored, out=np.full_like(best_right, np.nan))
+        return _margin(self.logits, self.clean)
 
     def change(self, variant: int) -> AnswerChange:
         """Accuracy before and after, net change, fix rate, break rate, and McNemar's test of one variant.
@@ -270,8 +254,14 @@ class Comparison(Result):
         if self.logits is not None:
             held["logits"] = ((*names, "question", "choice"), self.logits.reshape(*shape, *self.logits.shape[1:]))
             held["margin"] = ((*names, "question"), self.margin.reshape(*shape, -1))
-            held["clean_margin"] = ("question", self.clean_margin)
+            held["clean_margin"] = ("question", self.clean.margin)
         return xarray.Dataset(held, coords)
 
     def __repr__(self) -> str:
         return f"<Comparison of {len(self)} variants with {self.clean!r}>"
+
+
+def _margin(logits: Float[np.ndarray, "*variant question choice"] | None, asked: Evaluation) -> np.ndarray:
+    if logits is None:
+        raise ValueError("a margin is one of logits, and these answers were generated: use scoring='letter_logit'")
+    return margin(logits, right_choices(asked.options, asked.answers))

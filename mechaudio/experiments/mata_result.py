@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from mechaudio.experiments.choosing import Choice, Halves, Tested, tested
 from mechaudio.experiments.evaluation import Comparison
@@ -151,22 +151,8 @@ class MataStudy(Result):
         return tuple(sorted({self.alpha, *self.settings["alphas"]}))
 
     @cached_property
-    def _margin(self) -> Float[np.ndarray, "arm question"]:
-        """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known."""
-        clean, logits = self.compared.clean, self.compared.logits
-        assert logits is not None
-        right = np.zeros(logits.shape[1:], dtype=bool)
-        for row, (options, answer) in enumerate(zip(clean.options, clean.answers, strict=True)):
-            right[row, : len(options)] = [option == answer for option in options]
-        there = np.nan_to_num(logits, nan=-np.inf)
-        best = [np.where(which, there, -np.inf).max(-1) for which in (right, ~right)]
-        return np.where(clean.scored, np.subtract(*best, where=clean.scored, out=np.full_like(best[0], np.nan)), np.nan)
-
-    @cached_property
     def _halves(self) -> Halves[MataArm]:
-        compared, clean = self.compared, self.compared.clean
-        choosing, reporting = self.chooses & clean.scored, ~self.chooses & clean.scored
-        return Halves(self.arms, compared.correct, clean.correct, choosing, reporting, self._margin)
+        return Halves.of(self.arms, self.compared, self.chooses)
 
     def best_of(self, arms: Sequence[MataArm]) -> MataArm:
         """The one with most right answers on the half that chooses; of equal ones, of the largest mean margin."""
@@ -176,7 +162,7 @@ class MataStudy(Result):
         """The study in words."""
         clean = self.compared.clean.overall
         lines = [
-            f"{clean.n} questions, {clean.accuracy:.1%} [{clean.low:.1%}, {clean.high:.1%}] right without MATA; the "
+            f"{clean.n} questions, {clean.value:.1%} [{clean.low:.1%}, {clean.high:.1%}] right without MATA; the "
             f"published layers are {self.published[0]} to {self.published[1]} here"
         ]
         for one in self.readings:

@@ -154,10 +154,7 @@ class TemporalStudy(Result):
 
     @cached_property
     def _halves(self) -> Halves[Arm]:
-        compared, clean = self.compared, self.compared.clean
-        margin = None if compared.logits is None else compared.margin
-        choosing, reporting = self.chooses & clean.scored, ~self.chooses & clean.scored
-        return Halves(self.arms, compared.correct, clean.correct, choosing, reporting, margin)
+        return Halves.of(self.arms, self.compared, self.chooses)
 
     def _chosen(self, arms: Sequence[Arm]) -> Choice[Arm]:
         return self._halves.choice(self._halves.best(arms))
@@ -169,7 +166,7 @@ class TemporalStudy(Result):
             for task, score in {**found.by_task(), "all": found.overall}.items():
                 interval = f"[{score.low:.1%}, {score.high:.1%}]"
                 lines.append(
-                    f"  {condition:14s} {task.replace('_', ' '):17s} {score.accuracy:6.1%} {interval} n={score.n}"
+                    f"  {condition:14s} {task.replace('_', ' '):17s} {score.value:6.1%} {interval} n={score.n}"
                 )
         lines += ["", "attention of the last position, in the mean over heads and questions"]
         lines.append("  layer " + " ".join(f"{role:>9s}" for role in self.roles))

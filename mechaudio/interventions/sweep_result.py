@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mechaudio.metrics.multiple_choice import margin, right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.results import as_numpy
 from mechaudio.tracing.record import Intervention
@@ -74,25 +75,22 @@ class Sweep:
         return self._margin(self.clean[None])[0]
 
     def _margin(self, logits: Float[Tensor, "variant question choice"]) -> Float[Tensor, "variant question"]:
-        right = self._right().expand(len(logits), -1, -1)
-        best = logits.masked_fill(right | logits.isnan(), -torch.inf).amax(-1)
-        return logits.masked_fill(~right, -torch.inf).amax(-1) - best
+        return torch.from_numpy(margin(logits.numpy(), self._right().numpy()))
 
     def _is_right(self, logits: Float[Tensor, "variant question choice"]) -> Bool[Tensor, "variant question"]:
         chosen = logits.nan_to_num(-torch.inf).argmax(-1)
         return self._right().expand(len(logits), -1, -1).gather(-1, chosen[..., None])[..., 0]
 
-    def _right(self) -> Bool[Tensor, "1 question choice"]:
+    def _right(self) -> Bool[Tensor, "question choice"]:
         """Which choices are right: a choice may stand there twice."""
         unknown = [question.id for question in self.batch.questions if question.answer is None]
         if not self.batch.questions or unknown:
             which = f"question {unknown[0]!r} has no known answer" if unknown else "these are plain inputs"
             raise ValueError(f"{which}, so there is no right choice; use .logits")
-        marks = torch.zeros(1, *self.clean.shape, dtype=torch.bool)
-        for row, question in enumerate(self.batch.questions):
-            for column, choice in enumerate(question.choices):
-                marks[0, row, column] = choice == question.answer
-        return marks
+        asked = self.batch.questions
+        return torch.from_numpy(
+            right_choices([question.choices for question in asked], [question.answer for question in asked])
+        )
 
     def to_xarray(self) -> xarray.Dataset:
         """Everything as a labelled dataset, with an axis for every parameter of a grid.

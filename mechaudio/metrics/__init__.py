@@ -19,8 +19,10 @@ from mechaudio.metrics.multiple_choice import (
     answer_change,
     break_rate,
     fix_rate,
+    margin,
     match_ids,
     random_fix_rate,
+    right_choices,
 )
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.metrics.significance import (
@@ -57,6 +59,7 @@ __all__ = [
     "break_rate",
     "fix_rate",
     "holm",
+    "margin",
     "match_ids",
     "mcnemar",
     "paired_difference",
@@ -65,6 +68,7 @@ __all__ = [
     "point_biserial_power",
     "proportion",
     "random_fix_rate",
+    "right_choices",
     "roc_auc",
     "score_generated",
     "sign_flip_test",

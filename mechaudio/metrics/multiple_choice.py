@@ -1,7 +1,8 @@
 """How many multiple-choice answers are right, and what an intervention did to them.
 
 Conventions: `correct`, `before` and `after` hold right (True) or wrong (False), one per question, `before` and `after`
-for the same questions in the same order; rates are from 0 to 1 with Wilson's 95 % interval.
+for the same questions in the same order; rates are from 0 to 1 with Wilson's 95 % interval. Logits are those of the
+choices, NaN where a question has fewer choices than another.
 
 Fix rate: wrong answers made right, among the wrong. Break rate: right answers made wrong, among the right. A fix rate
 alone says little, since answering at random fixes wrong answers too: one in n with n choices, one in n - 1 if the
@@ -229,6 +230,46 @@ def random_fix_rate(
         uniform=among(choices, "Poisson binomial, any choice"),
         another=among(choices - 1, "Poisson binomial, another choice"),
     )
+
+
+def right_choices(
+    choices: Sequence[Sequence[str]], answers: Sequence[str | None]
+) -> Bool[np.ndarray, "question choice"]:
+    """Which choices are right: those whose text is the answer, two where a question has it twice.
+
+    Args:
+        choices: of each question.
+        answers: of each question; None where it is not known, and then no choice is right.
+
+    Returns:
+        Rows as long as the most choices of a question.
+
+    Raises:
+        ValueError: for lengths that differ.
+    """
+    checked.same_length(choices=choices, answers=answers)
+    right = np.zeros((len(choices), max(map(len, choices), default=0)), dtype=bool)
+    for row, (own, answer) in enumerate(zip(choices, answers, strict=True)):
+        right[row, : len(own)] = [choice == answer for choice in own]
+    return right
+
+
+def margin(
+    logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
+) -> Float[np.ndarray, "*#place"]:
+    """Logit of the right choice minus that of the best wrong one; of two right ones, of the better.
+
+    Args:
+        logits: of the choices, NaN for one that is not there.
+        right: as `right_choices`; any axes in front are matched as numpy matches them.
+
+    Returns:
+        In the logits' precision; NaN where no choice is right, or none is there; infinite where none is wrong.
+    """
+    there = ~np.isnan(logits)
+    of_right, of_wrong = (np.where(side & there, logits, -np.inf).max(-1) for side in (right, ~right))
+    nothing = np.full_like(of_right, np.nan)
+    return np.subtract(of_right, of_wrong, out=nothing, where=right.any(-1) & there.any(-1))
 
 
 def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " question"]:

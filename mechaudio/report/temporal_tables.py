@@ -121,7 +121,7 @@ def _null(study: TemporalStudy) -> str:
 
 def _accuracies(study: TemporalStudy) -> Table:
     rows = tuple(
-        (condition, task.replace("_", " "), score.n, score.right, score.accuracy, score.low, score.high)
+        (condition, task.replace("_", " "), score.n, score.count, score.value, score.low, score.high)
         for condition, found in study.conditions.items()
         for task, score in {**found.by_task(), "all": found.overall}.items()
     )

@@ -46,7 +46,7 @@ def test_every_condition_is_as_evaluated_alone(toy, asked, study):
     assert tuple(study.conditions) == ("audio", "caption", "audio+caption", "silence")
     for condition, found in study.conditions.items():
         assert found.choices == evaluate(toy, asked, condition).choices
-    assert study.conditions["silence"].overall.right < study.conditions["audio"].overall.right
+    assert study.conditions["silence"].overall.count < study.conditions["audio"].overall.count
 
 
 def test_the_arms_are_every_way_of_changing_and_its_controls(toy, study):

@@ -23,6 +23,7 @@ from torch import Tensor
 from mechaudio.analyses.audio_attention import roles_of
 from mechaudio.analyses.lenses.residual_stream import Asked, ResidualStream, batches_of, depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
+from mechaudio.metrics.multiple_choice import margin
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
 from mechaudio.models.tokens import token_id, token_text
@@ -139,12 +140,7 @@ class LogitLens(Result):
         is_right = np.zeros((len(self.letters), 1, 1, self.choice_logits.shape[-1]), dtype=bool)
         for row, letters in enumerate(self.right_letters):
             is_right[row, ..., [self.letters[row].index(letter) for letter in letters]] = True
-        right, wrong = (
-            np.where(side & ~np.isnan(self.choice_logits), self.choice_logits, -np.inf).max(-1)
-            for side in (is_right, ~is_right)
-        )
-        there = ~np.isnan(self.choice_logits).all(-1)
-        return np.subtract(right, wrong, out=np.full(right.shape, np.nan), where=there)
+        return margin(self.choice_logits, is_right)
 
 
 def logit_lens(

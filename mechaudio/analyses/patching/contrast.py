@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import percentile_interval
+from mechaudio.metrics.multiple_choice import margin, right_choices
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of, windows_of_rows
@@ -63,7 +64,7 @@ class Contrast:
     @property
     def right(self) -> Bool[np.ndarray, "pair choice"]:
         """Which choices are right for the clean prompt; two, where a question has the answer twice."""
-        return _marks(self.clean, [question.answer for question in self.clean.questions])
+        return _right(self.clean)
 
     @property
     def first(self) -> Int[np.ndarray, " pair"]:
@@ -82,7 +83,7 @@ class Contrast:
             corrupted: Logits of the choices in the corrupted runs.
         """
         wrong = np.where(self.right | np.isnan(corrupted), -np.inf, corrupted).argmax(-1)
-        theirs = _marks(self.corrupted, [question.answer for question in self.corrupted.questions])
+        theirs = _right(self.corrupted)
         other = theirs.any(-1) & ~(theirs & self.right).any(-1)
         return np.where(other, theirs.argmax(-1), wrong)
 
@@ -189,13 +190,11 @@ def value(
         ValueError: An unknown metric.
     """
     logits = logits.astype(np.float64)
-    of_right = np.where(right, logits, -np.inf).max(-1)
     if metric == "logit_difference":
-        return (
-            of_right - np.take_along_axis(logits, np.broadcast_to(wrong[:, None], (*logits.shape[:-1], 1)), -1)[..., 0]
-        )
+        of_wrong = np.take_along_axis(logits, np.broadcast_to(wrong[:, None], (*logits.shape[:-1], 1)), -1)[..., 0]
+        return np.where(right, logits, -np.inf).max(-1) - of_wrong
     if metric == "margin":
-        return of_right - np.where(right | np.isnan(logits), -np.inf, logits).max(-1)
+        return margin(logits, right)
     if metric == "probability":
         likelihood = np.nan_to_num(np.exp(logits - np.nanmax(logits, -1, keepdims=True)))
         return np.where(right, likelihood, 0.0).sum(-1) / likelihood.sum(-1)
@@ -324,11 +323,10 @@ def with_choices(values: Shaped[np.ndarray, "*axis choice"], n: int) -> Shaped[n
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, n - values.shape[-1])], constant_values=nothing)
 
 
-def _marks(batch: PromptBatch, answers: Sequence[str | None]) -> Bool[np.ndarray, "pair choice"]:
-    marks = np.zeros((batch.n_rows, max(len(question.choices) for question in batch.questions)), dtype=bool)
-    for row, (question, answer) in enumerate(zip(batch.questions, answers, strict=True)):
-        marks[row, : len(question.choices)] = [choice == answer for choice in question.choices]
-    return marks
+def _right(batch: PromptBatch) -> Bool[np.ndarray, "pair choice"]:
+    return right_choices(
+        [question.choices for question in batch.questions], [question.answer for question in batch.questions]
+    )
 
 
 def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -> None:
