@@ -1,7 +1,7 @@
 """What settings do to answers, tested among others; and the best of them on one half of the questions, on the other.
 
 The best of many looks better than it is where it was chosen, so questions that choose report nothing. Best is the
-setting with most right answers; of equally many, that of the largest mean margin where margins are known; of equal
+setting with most right answers; of equally many, that of the largest mean margin where margins are given; of equal
 ones, the first.
 
 Conventions: an arm is one setting, a frozen value; arms are rows and questions columns.
@@ -69,7 +69,7 @@ class Halves(Generic[ArmT]):
         clean_correct: Whether each answer is right without any of them.
         chooses: Which questions choose.
         reports: Which questions report; what is in neither half, as without a known answer, is not counted.
-        margin: Logit of the right choice minus that of the best wrong one; None where it is not known.
+        margin: Logit of the right choice minus that of the best wrong one; None where it decides nothing.
     """
 
     arms: Sequence[ArmT]
@@ -80,10 +80,24 @@ class Halves(Generic[ArmT]):
     margin: Float[np.ndarray, "arm question"] | None = None
 
     @classmethod
-    def of(cls, arms: Sequence[ArmT], compared: Comparison, chooses: Bool[np.ndarray, " question"]) -> Halves[ArmT]:
-        """The halves of a comparison whose variants are the arms; questions without a known answer are in neither."""
+    def of(
+        cls,
+        arms: Sequence[ArmT],
+        compared: Comparison,
+        chooses: Bool[np.ndarray, " question"],
+        *,
+        by_margin: bool = True,
+    ) -> Halves[ArmT]:
+        """The halves of a comparison; questions without a known answer are in neither.
+
+        Args:
+            arms: What the variants of the comparison are.
+            compared: The answers.
+            chooses: Which questions choose.
+            by_margin: Whether margins, where there are logits, decide between equally many right answers.
+        """
         clean = compared.clean
-        margin = None if compared.logits is None else compared.margin
+        margin = compared.margin if by_margin and compared.logits is not None else None
         return cls(arms, compared.correct, clean.correct, chooses & clean.scored, ~chooses & clean.scored, margin)
 
     @cached_property

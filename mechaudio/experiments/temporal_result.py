@@ -41,6 +41,9 @@ class PairedComparison:
 class TemporalStudy(Result):
     """What the study found.
 
+    Best is the arm with most right answers on the half that chooses; of equally many, the first in the order of the
+    settings, and of layers the lowest.
+
     Attributes:
         conditions: the answers in each condition.
         roles: of tokens.
@@ -154,7 +157,7 @@ class TemporalStudy(Result):
 
     @cached_property
     def _halves(self) -> Halves[Arm]:
-        return Halves.of(self.arms, self.compared, self.chooses)
+        return Halves.of(self.arms, self.compared, self.chooses, by_margin=False)
 
     def _chosen(self, arms: Sequence[Arm]) -> Choice[Arm]:
         return self._halves.choice(self._halves.best(arms))
