@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -16,7 +15,7 @@ from jaxtyping import Bool
 from mechaudio.experiments.choosing import Choice, Halves, Tested, tested
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.experiments.groups import GroupChange, changes_by_group
-from mechaudio.experiments.mata_arms import MODES, MataArm
+from mechaudio.experiments.mata_arms import MODES, MataArm, MataSettings
 from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
@@ -68,12 +67,12 @@ class MataStudy(Result):
     groups: Mapping[str, tuple[tuple[str, ...], ...]]
     published: tuple[int, int]
     ranges: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
-    settings: Mapping[str, Any]
+    settings: MataSettings
 
     @property
     def alpha(self) -> float:
         """The published strength."""
-        return float(self.settings["alpha"])
+        return self.settings.alpha
 
     @cached_property
     def readings(self) -> tuple[Tested[MataArm], ...]:
@@ -148,7 +147,7 @@ class MataStudy(Result):
 
     @property
     def _alphas(self) -> tuple[float, ...]:
-        return tuple(sorted({self.alpha, *self.settings["alphas"]}))
+        return tuple(sorted({self.alpha, *self.settings.alphas}))
 
     @cached_property
     def _halves(self) -> Halves[MataArm]:

@@ -101,7 +101,7 @@ def mata_study(
             (span, placed(span, layers, model.n_layers, settings.mapping))
             for span in known_ranges(settings, layers, model.n_layers)
         ),
-        settings=asdict(settings),
+        settings=settings,
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(heard)}),
     )
     if settings.generate:

@@ -5,10 +5,9 @@ Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,7 +16,7 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.experiments.choosing import Choice, Halves, corrected
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
-from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm
+from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
@@ -75,7 +74,7 @@ class SteeringStudy(Result):
     chooses: Bool[np.ndarray, " question"]
     ids: tuple[str, ...]
     tasks: tuple[str, ...]
-    settings: Mapping[str, Any]
+    settings: SteeringSettings
 
     @cached_property
     def choices(self) -> tuple[Choice[SteeringArm], ...]:
@@ -171,7 +170,7 @@ class SteeringStudy(Result):
         if len(rows) == 1:
             return paired_difference(rows[0], steered)
         gains = steered - np.mean(rows, axis=0)
-        low, high = bootstrap_mean(gains, seed=int(self.settings["seed"])) if len(gains) > 1 else (np.nan, np.nan)
+        low, high = bootstrap_mean(gains, seed=self.settings.seed) if len(gains) > 1 else (np.nan, np.nan)
         return Estimate(float(gains.mean()), float(low), float(high), len(gains), 0.95, "bootstrap, percentile")
 
     def __str__(self) -> str:

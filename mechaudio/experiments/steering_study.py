@@ -136,7 +136,7 @@ def steering_study(
         chooses=chooses,
         ids=tuple(ids),
         tasks=tuple(str(question.meta.get("task", "")) for question in questions),
-        settings=asdict(settings),
+        settings=settings,
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(ids)}),
     )
     if out is not None:

@@ -55,6 +55,9 @@ class TemporalSettings:
             raise ValueError(f"n_attention must be at least 1, got {self.n_attention}")
 
 
+keep(TemporalSettings)
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way of changing attention.

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.experiments.choosing import Choice, Halves, Tested
 from mechaudio.experiments.evaluation import Comparison, Evaluation
-from mechaudio.experiments.temporal_arms import Arm
+from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.significance import McNemar, holm, mcnemar, paired_difference
 from mechaudio.results import Result
@@ -51,6 +51,7 @@ class TemporalStudy(Result):
         compared: the answers with the recording, without a change and under every arm.
         arms: what the variants of `compared` are.
         chooses: which questions choose in step 5; the others report.
+        settings: what was varied.
     """
 
     conditions: Mapping[str, Evaluation]
@@ -59,6 +60,7 @@ class TemporalStudy(Result):
     compared: Comparison
     arms: tuple[Arm, ...]
     chooses: Bool[np.ndarray, " question"]
+    settings: TemporalSettings
 
     @property
     def chance(self) -> float:

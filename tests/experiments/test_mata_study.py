@@ -150,6 +150,7 @@ def test_a_study_is_kept_and_taken_up(toy, asked, study, tmp_path):
     mata_study(toy, asked, SETTINGS, out=tmp_path)
     again = MataStudy.load(tmp_path)
     assert str(again) == str(study)
+    assert again.settings == SETTINGS
     assert str(mata_study(toy, asked, SETTINGS, out=tmp_path)) == str(study)
 
 

@@ -148,6 +148,7 @@ def test_it_is_kept_and_taken_up(toy, asked, study, tmp_path, monkeypatch):
         assert str(other) == str(kept)
         assert other.compared.logits.tobytes() == kept.compared.logits.tobytes()
     assert back.arms == study.arms
+    assert back.settings == SMALL
     assert back.provenance.settings["factors"] == (0.2, 3.0)
     with pytest.raises(ValueError, match="is of another run: seed was 4 and is 5"):
         temporal_study(toy, asked, replace(SMALL, seed=5), out=tmp_path)
