@@ -39,9 +39,9 @@ class Failure:
     """A question that could not be asked.
 
     Attributes:
-        index: its place among the questions, from 0.
-        id: of the question.
-        error: what went wrong, such as a recording that is missing or damaged.
+        index: Its place among the questions, from 0.
+        id: Of the question.
+        error: What went wrong, such as a recording that is missing or damaged.
     """
 
     index: int
@@ -60,17 +60,17 @@ class Evaluation(Result):
     scored.
 
     Attributes:
-        condition: what the model was given: `audio`, `caption`, `audio+caption`, `silence`.
-        ids: of the questions.
-        tasks: of the questions; an empty text where a question names none.
-        options: the choices of each question.
-        answers: the right choice of each, None where it is not known.
-        chosen: which choice the model chose, `[question]`; -1 where that cannot be read.
-        logits: of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where the
+        condition: What the model was given: `audio`, `caption`, `audio+caption`, `silence`.
+        ids: Of the questions.
+        tasks: Of the questions; an empty text where a question names none.
+        options: The choices of each question.
+        answers: The right choice of each, None where it is not known.
+        chosen: Which choice the model chose, `[question]`; -1 where that cannot be read.
+        logits: Of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where the
             answer was generated.
-        texts: what the model wrote, where the answer was generated.
-        interventions: what was changed while it answered.
-        failures: questions that could not be asked.
+        texts: What the model wrote, where the answer was generated.
+        interventions: What was changed while it answered.
+        failures: Questions that could not be asked.
         scoring: `letter_logit` or `generate`.
     """
 
@@ -108,7 +108,7 @@ class Evaluation(Result):
         """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
 
         Raises:
-            ValueError: if answers were generated, so that there are no logits.
+            ValueError: If answers were generated, so that there are no logits.
         """
         return _margin(self.logits, self)
 
@@ -117,7 +117,7 @@ class Evaluation(Result):
         """The share of right answers over all questions whose answer is known.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: If there is none.
         """
         if not self.scored.any():
             raise ValueError(
@@ -167,12 +167,12 @@ class Comparison(Result):
     `comparison[3]` is the `Evaluation` of variant 3, `comparison.change(3)` what it did to the answers.
 
     Attributes:
-        clean: the answers without interventions.
-        variants: the interventions of each variant.
-        chosen: which choice the model chose, `[variant, question]`; -1 where that cannot be read.
-        logits: of each choice's letter, `[variant, question, choice]`; None where answers were generated.
-        texts: per variant what the model wrote, where answers were generated.
-        axes: the parameters of a grid and their values; empty for a list of variants.
+        clean: The answers without interventions.
+        variants: The interventions of each variant.
+        chosen: Which choice the model chose, `[variant, question]`; -1 where that cannot be read.
+        logits: Of each choice's letter, `[variant, question, choice]`; None where answers were generated.
+        texts: Per variant what the model wrote, where answers were generated.
+        axes: The parameters of a grid and their values; empty for a list of variants.
     """
 
     clean: Evaluation
@@ -206,7 +206,7 @@ class Comparison(Result):
         """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
 
         Raises:
-            ValueError: if answers were generated, so that there are no logits.
+            ValueError: If answers were generated, so that there are no logits.
         """
         return _margin(self.logits, self.clean)
 
@@ -214,7 +214,7 @@ class Comparison(Result):
         """Accuracy before and after, net change, fix rate, break rate, and McNemar's test of one variant.
 
         Raises:
-            ValueError: if no question has a known answer.
+            ValueError: If no question has a known answer.
         """
         known = self.clean.scored
         return answer_change(self.clean.correct[known], self.correct[variant][known])
@@ -224,7 +224,7 @@ class Comparison(Result):
         """The fix rate of one who answers at random, to hold the fix rates against.
 
         Raises:
-            ValueError: if no answer is wrong without interventions.
+            ValueError: If no answer is wrong without interventions.
         """
         known = self.clean.scored
         rows = zip(self.clean.options, self.clean.answers, strict=True)

@@ -25,10 +25,10 @@ class PairedComparison:
     """Two ways of answering the same questions compared.
 
     Attributes:
-        n: questions that were answered both ways.
-        change: share right in the second minus share right in the first.
+        n: Questions that were answered both ways.
+        change: Share right in the second minus share right in the first.
         test: McNemar's; `fixed` is wrong in the first and right in the second.
-        p_holm: its p value after Holm's correction, over the contrasts of its step.
+        p_holm: Its p value after Holm's correction, over the contrasts of its step.
     """
 
     n: int
@@ -45,13 +45,13 @@ class TemporalStudy(Result):
     settings, and of layers the lowest.
 
     Attributes:
-        conditions: the answers in each condition.
-        roles: of tokens.
-        attention: of the last position on each role, in the mean over heads; NaN in layers without attention.
-        compared: the answers with the recording, without a change and under every arm.
-        arms: what the variants of `compared` are.
-        chooses: which questions choose in step 5; the others report.
-        settings: what was varied.
+        conditions: The answers in each condition.
+        roles: Of tokens.
+        attention: Of the last position on each role, in the mean over heads; NaN in layers without attention.
+        compared: The answers with the recording, without a change and under every arm.
+        arms: What the variants of `compared` are.
+        chooses: Which questions choose in step 5; the others report.
+        settings: What was varied.
     """
 
     conditions: Mapping[str, Evaluation]

@@ -157,11 +157,11 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
     """A row per arm.
 
     Args:
-        name: of the files.
-        title: of the table.
-        arms: the rows.
-        null: what answers at random would do.
-        varied: which of kind, queries, control and layer the rows differ in; the others are in JSON and CSV alone.
+        name: Of the files.
+        title: Of the table.
+        arms: The rows.
+        null: What answers at random would do.
+        varied: Which of kind, queries, control and layer the rows differ in; the others are in JSON and CSV alone.
     """
     columns = (
         *(Column(name, shown=name in varied) for name in ("kind", "queries", "control", "layer")),
