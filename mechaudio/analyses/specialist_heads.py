@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attention_and_answers
 from mechaudio.metrics.association import TopKStability, bootstrap_point_biserial, point_biserial, top_k_stability
 from mechaudio.question import AudioQuestion
-from mechaudio.results import Provenance, Result
+from mechaudio.results import Result
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -201,9 +201,7 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
         measured=measured,
         confidence=float(confidence),
         resamples=resamples,
-        provenance=replace(
-            Provenance.collect(seed=seed, settings=settings), checkpoint=origin.checkpoint, revision=origin.revision
-        ),
+        provenance=origin.derived(seed, settings),
     )
 
 

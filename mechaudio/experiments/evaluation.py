@@ -227,9 +227,9 @@ class Comparison(Result):
             ValueError: If no answer is wrong without interventions.
         """
         known = self.clean.scored
-        rows = zip(self.clean.options, self.clean.answers, strict=True)
-        counts = np.array([(len(options), options.count(answer)) for options, answer in rows])[known]
-        return random_fix_rate(self.clean.correct[known], counts[:, 0], n_right=counts[:, 1])
+        n_choices = np.array([len(options) for options in self.clean.options])
+        n_right = right_choices(self.clean.options, self.clean.answers).sum(1)
+        return random_fix_rate(self.clean.correct[known], n_choices[known], n_right=n_right[known])
 
     def to_xarray(self) -> "xarray.Dataset":
         """Everything as a labelled dataset, with an axis for every parameter of a grid.

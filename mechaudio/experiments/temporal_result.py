@@ -16,6 +16,7 @@ from mechaudio.experiments.choosing import Choice, Halves, Tested
 from mechaudio.experiments.evaluation import Comparison, Evaluation
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
 from mechaudio.metrics.estimates import Estimate
+from mechaudio.metrics.multiple_choice import chance
 from mechaudio.metrics.significance import McNemar, holm, mcnemar, paired_difference
 from mechaudio.results import Result
 
@@ -66,8 +67,7 @@ class TemporalStudy(Result):
     def chance(self) -> float:
         """The share of right answers of one who guesses."""
         clean = self.compared.clean
-        rows = zip(clean.options, clean.answers, clean.scored, strict=True)
-        return float(np.mean([options.count(answer) / len(options) for options, answer, scored in rows if scored]))
+        return float(chance(clean.options, clean.answers)[clean.scored].mean())
 
     @cached_property
     def against_audio(self) -> Mapping[str, PairedComparison]:

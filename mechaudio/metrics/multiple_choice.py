@@ -254,6 +254,19 @@ def right_choices(
     return right
 
 
+def chance(choices: Sequence[Sequence[str]], answers: Sequence[str | None]) -> Float[np.ndarray, " question"]:
+    """The share of choices that are right: how likely one who guesses is to be right.
+
+    Args:
+        choices: of each question.
+        answers: of each question; None where it is not known, and then the share is 0.
+
+    Raises:
+        ValueError: for lengths that differ.
+    """
+    return right_choices(choices, answers).sum(-1) / np.array([len(own) for own in choices])
+
+
 def margin(
     logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
 ) -> Float[np.ndarray, "*#place"]:

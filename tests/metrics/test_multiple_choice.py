@@ -18,7 +18,7 @@ from mechaudio.metrics import (
     random_fix_rate,
     right_choices,
 )
-from mechaudio.metrics.multiple_choice import best_row
+from mechaudio.metrics.multiple_choice import best_row, chance
 
 #: 10 questions: 4 wrong, of which 1 is fixed; 6 right, of which 2 are broken.
 BEFORE = [False] * 4 + [True] * 6
@@ -234,3 +234,8 @@ def test_a_margin_above_zero_means_that_the_highest_logit_is_a_right_choices(row
         wrong = [logit for logit, is_right in zip(row, own, strict=True) if not is_right]
         best = max(logit for logit, is_right in zip(row, own, strict=True) if is_right)
         assert (found > 0) == all(best > logit for logit in wrong)
+
+
+def test_chance_is_the_share_of_choices_that_are_right():
+    found = chance([("dog", "rain", "dog", "car"), ("car", "cat"), ("a", "b", "c")], ["dog", "cat", None])
+    assert found.tolist() == [0.5, 0.5, 0.0]
