@@ -38,6 +38,7 @@ docs: $(VENV)/.installed-docs $(EXECUTED) ## Build the documentation into site, 
 bench: $(VENV)/.installed-dev ## Measure speed and memory against what users would use instead
 	$(BIN)/python benchmarks/trace_overhead.py
 	$(BIN)/python benchmarks/sweep_cost.py
+	$(BIN)/python benchmarks/generation_cost.py
 	$(BIN)/python benchmarks/patching_cost.py
 	$(BIN)/python benchmarks/attribution_cost.py
 	$(BIN)/python benchmarks/steering_cost.py

@@ -27,10 +27,10 @@ import mechaudio as ma
 from mechaudio.analyses import paired_passes, score_heads, steering_sweep
 from mechaudio.experiments.steering_arms import Aim, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_study import steering_study
-from mechaudio.interventions.jobs import memory_of
 from mechaudio.models.tiny.architecture import build_config
 from mechaudio.models.tiny.language import build_feature_extractor, build_processor
 from mechaudio.tracing.clean_run import KeptRuns
+from mechaudio.tracing.memory import memory_of
 
 LARGE_TEXT = {
     "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,

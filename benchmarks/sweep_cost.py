@@ -14,6 +14,7 @@ import argparse
 import copy
 import json
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 import nnsight
@@ -26,11 +27,14 @@ from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 import mechaudio as ma
 
 AUDIO_TOKEN = 7
+TOWER = {"encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 64, "d_model": 64}
 FACTORS = (0.2, 0.5, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0)
 
 
-def network(large: bool, layers: int = 8, dtype: torch.dtype = torch.bfloat16) -> Qwen2AudioForConditionalGeneration:
-    """Qwen2-Audio with random weights: its real size, or hidden 512."""
+def network(
+    large: bool, layers: int = 8, dtype: torch.dtype = torch.bfloat16, tower: Mapping[str, int] = TOWER
+) -> Qwen2AudioForConditionalGeneration:
+    """Qwen2-Audio with random weights: its real size, or hidden 512 behind a small tower."""
     torch.manual_seed(0)
     if large:
         text = {"model_type": "qwen2", "hidden_size": 4096, "intermediate_size": 11008, "vocab_size": 156032}
@@ -40,10 +44,7 @@ def network(large: bool, layers: int = 8, dtype: torch.dtype = torch.bfloat16) -
             built = Qwen2AudioForConditionalGeneration(config)
             torch.set_default_dtype(torch.float32)
     else:
-        audio = {
-            "model_type": "qwen2_audio_encoder", "num_mel_bins": 16, "encoder_layers": 1, "encoder_attention_heads": 4,
-            "encoder_ffn_dim": 64, "d_model": 64, "max_source_positions": 1500,
-        }  # fmt: skip
+        audio = {"model_type": "qwen2_audio_encoder", "num_mel_bins": 16, "max_source_positions": 1500, **tower}
         text = {
             "model_type": "qwen2", "hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": layers,
             "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 4000, "max_position_embeddings": 4096,

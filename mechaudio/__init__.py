@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mechaudio.audio.clip import AudioClip
     from mechaudio.audio.events import AnnotatedClip, Event
     from mechaudio.experiments.evaluate import evaluate
+    from mechaudio.interventions.generate_variants import generate_variants
     from mechaudio.interventions.grid import grid
     from mechaudio.interventions.knock_out import KnockOutAttention
     from mechaudio.interventions.mata import mata
@@ -58,6 +59,7 @@ _HOME = {
     "answer": "mechaudio.tracing.run",
     "evaluate": "mechaudio.experiments.evaluate",
     "generate": "mechaudio.tracing.run",
+    "generate_variants": "mechaudio.interventions.generate_variants",
     "grid": "mechaudio.interventions.grid",
     "load": "mechaudio.tracing.load",
     "mata": "mechaudio.interventions.mata",

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -48,6 +49,7 @@ class AttentionAndAnswers(Result):
         choices: Text of the choice that each question was answered with.
         ids: Ids of the questions.
         condition: What the model was given.
+        precision: Relative spacing of the numbers that attention was computed in, such as 2^-7 for bfloat16.
     """
 
     audio_attention: Float[np.ndarray, "question layer head"]
@@ -55,6 +57,7 @@ class AttentionAndAnswers(Result):
     choices: tuple[str, ...]
     ids: tuple[str, ...]
     condition: str
+    precision: float = float(np.finfo(np.float32).eps)
 
     @staticmethod
     def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
@@ -155,7 +158,8 @@ class Measured:
             cache.stack("pattern", missing=math.nan), "layer question head 1 key -> question layer head key"
         )
         audio = rearrange(batch.span_mask("audio"), "question key -> question 1 1 key").to(rows.device)
-        self._attention.append((rows.float() * audio).sum(-1).cpu().numpy())
+        rows = rows.float()  # of rounded weights, whose sum is 1 only up to their rounding
+        self._attention.append(((rows * audio).sum(-1) / rows.sum(-1)).cpu().numpy())
         self._answers += answers_in(batch, logits)
 
     def joined(self, model: AudioLM) -> AttentionAndAnswers:
@@ -166,6 +170,7 @@ class Measured:
             choices=tuple(answer.choice for answer in self._answers),
             ids=tuple(answer.question_id for answer in self._answers),
             condition=self.condition,
+            precision=torch.finfo(model.network.dtype).eps,
             provenance=Provenance.collect(model, settings={"condition": self.condition, "n": len(self._answers)}),
         )
 

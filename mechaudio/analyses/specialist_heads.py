@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 Head = tuple[int, int]
 Ranking = Literal["magnitude", "signed"]
 
-#: A head whose audio attention has a standard deviation below this share of its mean varies by float32 rounding alone.
+#: A head whose audio attention has a standard deviation below this share of its mean varies by rounding alone: in
+#: float32, where sums come in another order; in half precision, where weights are rounded to a quarter of its spacing.
 _ROUNDING = np.finfo(np.float32).eps ** 0.75
 
 
@@ -41,7 +42,8 @@ class HeadScores(Result):
         r: Point-biserial correlation; 0 for a head that does not vary, NaN in a layer without attention.
         p: Its p value; 1 for a head that does not vary.
         q: P values adjusted by Benjamini and Hochberg over all heads that vary.
-        low: Lower end of the percentile bootstrap interval of r.
+        low: Lower end of the percentile bootstrap interval of r, which is too narrow for few questions
+            (`ma.metrics.bootstrap_point_biserial`).
         high: Upper end.
         constant: Heads that give the audio the same share in every question.
         measured: What it was computed from.
@@ -183,7 +185,7 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
     attending = np.isfinite(measured.audio_attention).all(axis=0)
     _refuse_unless(attending.any(), "no layer of this model has attention, so no head can attend to the audio")
     attention = measured.audio_attention[:, attending].astype(np.float64)
-    still = attention.std(axis=0) <= _ROUNDING * attention.mean(axis=0)
+    still = attention.std(axis=0) <= max(_ROUNDING, measured.precision / 4) * attention.mean(axis=0)
     attention[:, still] = 0.0
     constant = _grid(attending, still, False)
     if still.any():

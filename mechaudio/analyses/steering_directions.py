@@ -145,7 +145,7 @@ class SteeringDirections(Result):
                 number of them in the same layer.
 
         Raises:
-            ValueError: No heads, a head twice, one that there is not, heads of unequal width, or an unknown share.
+            ValueError: No heads, a head twice, one that there is not, or an unknown share.
         """
         weights = layer_weights(heads)
         if share not in ("sum", "heads", "layer"):
@@ -157,7 +157,11 @@ class SteeringDirections(Result):
             layer: {"sum": 1.0, "heads": len(heads), "layer": weight * len(heads)}[share]
             for layer, weight in weights.items()
         }
-        directions = np.stack([self.z[layer][:, head] / np.float32(divisors[layer]) for layer, head in heads], axis=1)
+        widest = max(self.z[layer].shape[-1] for layer in weights)
+        directions = np.zeros((len(self.ids), len(heads), widest), dtype=np.float32)
+        for place, (layer, head) in enumerate(heads):
+            own = self.z[layer][:, head]
+            directions[:, place, : own.shape[-1]] = own / np.float32(divisors[layer])
         return SteerHeads(directions, heads=tuple(heads), strength=strength, per_question=True)
 
     def random_direction(self, intervention: Kind, seed: int = 0) -> Kind:
@@ -180,7 +184,9 @@ class SteeringDirections(Result):
                 for own in self.ids
             ]
         )
-        lengths = np.linalg.norm(given, axis=-1, keepdims=True) / np.linalg.norm(drawn, axis=-1, keepdims=True)
+        drawn[given == 0] = 0  # a head may be narrower than the widest
+        size, drawn_size = (np.linalg.norm(one, axis=-1, keepdims=True) for one in (given, drawn))
+        lengths = np.divide(size, drawn_size, out=np.zeros_like(drawn_size), where=drawn_size > 0)
         return replace(intervention, **{name: (drawn * lengths).astype(np.float32)})
 
     def _steer(self, weights: Mapping[int, float], strength: float, norm: Norm) -> Steer:

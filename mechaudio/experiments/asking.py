@@ -1,6 +1,6 @@
 """Asking the questions of one batch, under every variant: prompts, answers, and who could not be asked.
 
-Letter logits of all variants come from one sweep, which runs the prompt once; texts are generated variant by variant.
+The prompt runs once for all variants: letter logits come from one sweep, texts continue from what it left behind.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from mechaudio.experiments.batches import Placed, length_of
 from mechaudio.experiments.run_log import Row, digest
+from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
@@ -89,7 +90,7 @@ def ask(model: Any, asking: Asking, together: Sequence[Placed], variants: Varian
     if batch is None:
         return failed
     if asking.scoring == "generate":
-        texts = [_texts(model, batch, asking.max_new_tokens, variant) for variant in variants]
+        texts = _texts(model, batch, variants, asking.max_new_tokens)
         found = zip(opened, zip(*texts, strict=True), strict=True)
         return failed + [replace(_row(placed), texts=said) for placed, said in found]
     found = zip(opened, _letter_logits(model, batch, variants), strict=True)
@@ -142,13 +143,16 @@ def _finite(logits: Iterable[float]) -> Logits:
     return tuple(logit if math.isfinite(logit) else None for logit in logits)
 
 
-def _texts(model: Any, batch: PromptBatch, max_new_tokens: int, variant: Sequence[Intervention]) -> list[str]:
-    """What the model writes to each question; those whose padding would change one another, apart."""
+def _texts(model: Any, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:
+    """Per variant, what the model writes to each question."""
+    if len(variants) > 1:
+        written = generate_variants(model, batch, variants[1:], max_new_tokens, progress=False)
+        return [written.clean_texts, *written.texts]
     texts = [""] * batch.n_rows
     groups = padding_groups(model.adapter, batch)
     for rows in groups:
         part = batch if len(groups) == 1 else part_of(model.adapter, batch, rows)
-        own = interventions_of_rows(variant, rows) if len(groups) > 1 else variant
+        own = interventions_of_rows(variants[0], rows) if len(groups) > 1 else variants[0]
         for row, text in zip(rows, generate(model, part, max_new_tokens, own).texts, strict=True):
             texts[row] = text
-    return texts
+    return [texts]

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import torch
-
 from mechaudio.audio.stored import duration_of
 from mechaudio.models.clips import longest_clip
 from mechaudio.question import AudioQuestion
+from mechaudio.tracing.memory import bytes_per_position, memory_of, widest_bytes
 
 WINDOW = 128
 """Questions that are sorted together; no more than two windows are held at a time."""
@@ -28,7 +27,6 @@ MOST_POSITIONS = {"cuda": 16_384, "cpu": 4_096}
 
 _CHARACTERS_PER_TOKEN = 3
 _TEMPLATE = 40
-_CPU_BYTES = 2e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +92,6 @@ def length_of(model: Any, question: AudioQuestion, condition: str) -> int:
 
 
 def positions_that_fit(model: Any) -> int:
-    """Positions of a batch whose keys, values and widest activations fit into half of the free memory."""
-    config = model.adapter.decoder.own_config(model.network.config)
-    d_head = getattr(config, "head_dim", None) or model.d_model // model.n_heads
-    width = 2 * model.n_layers * model.n_key_value_heads * d_head + 16 * model.d_model
-    width += 3 * getattr(config, "intermediate_size", 4 * model.d_model)
-    on_gpu = model.device.type == "cuda"
-    free = torch.cuda.mem_get_info(model.device)[0] / 2 if on_gpu else _CPU_BYTES
-    fitting = int(free / (width * model.network.dtype.itemsize))
-    return max(1, min(fitting, MOST_POSITIONS["cuda" if on_gpu else "cpu"]))
+    """Positions of a batch whose keys, values and widest activations fit into the memory that may be used."""
+    fitting = int(memory_of(model) / (bytes_per_position(model) + widest_bytes(model)))
+    return max(1, min(fitting, MOST_POSITIONS["cuda" if model.device.type == "cuda" else "cpu"]))

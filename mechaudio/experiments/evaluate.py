@@ -88,7 +88,7 @@ def evaluate(
         interventions: What to change while it answers. Places are named by spans: rows of one batch have no meaning
             in another.
         variants: Several interventions, or lists of them, or a grid, to compare with the clean model on the same
-            questions. With `letter_logit` they share the prompt's forward pass (`ma.sweep`).
+            questions. They share the prompt's forward pass (`ma.sweep`, `ma.generate_variants`).
         scoring: `letter_logit`: the choice whose letter has the highest logit at the last prompt position. `generate`:
             greedy generation; the text is read for a letter or a choice (`ma.metrics.parse_choice`), and scored by
             MMAU's words too (`Evaluation.string_match`).

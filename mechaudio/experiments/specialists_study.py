@@ -66,7 +66,7 @@ def specialists_study(
 
     Raises:
         ValueError: No question can be asked, ids are blank or come twice, too few answers of either half are right or
-            wrong, or fewer heads vary than the smallest of `ks`.
+            wrong (what was found by then is saved to `out`/steering), or fewer heads vary than the smallest of `ks`.
     """
     settings = settings or SpecialistsSettings()
     asked = Askable(model, questions, progress=progress)
@@ -78,18 +78,23 @@ def specialists_study(
     scores, most = steering.scores, int(steering.scores.varies.sum())
     settings = replace(settings, ks=tuple(k for k in settings.ks if k <= most))
     held_out_silent = steering.silent.split(settings.share, settings.seed)[1]
-    listening = {
-        k: listening_score(
-            scores,
-            held_out,
-            k=k,
-            ranking=settings.ranking,
-            silent=held_out_silent,
-            draws=settings.draws,
-            seed=settings.seed,
-        )
-        for k in sorted({*settings.ks, *(k for k in _CURVE if k <= most)})
-    }
+    try:
+        listening = {
+            k: listening_score(
+                scores,
+                held_out,
+                k=k,
+                ranking=settings.ranking,
+                silent=held_out_silent,
+                draws=settings.draws,
+                seed=settings.seed,
+            )
+            for k in sorted({*settings.ks, *(k for k in _CURVE if k <= most)})
+        }
+    except ValueError as error:
+        if out is None:
+            raise
+        raise ValueError(f"{error}; answers and steering are kept in {steering.save(Path(out, 'steering'))}") from error
     study = SpecialistsStudy(
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(steering.ids)}),
         settings=settings,

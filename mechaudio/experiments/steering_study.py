@@ -34,11 +34,11 @@ from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
-from mechaudio.interventions.jobs import memory_of
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
 from mechaudio.tracing.clean_run import KeptRuns
+from mechaudio.tracing.memory import memory_of
 
 __all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy", "steering_study"]
 
@@ -88,7 +88,7 @@ def steering_study(
             f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs three that "
             "choose and one that reports at least"
         )
-    kept = KeptRuns(memory_of(model) if memory is None else float(memory))
+    kept = KeptRuns(memory_of(model, memory))
     passes = paired_passes(model, _these(questions, choosing), kept=kept, batch_size=batch_size, progress=progress)
     scores = score_heads(passes.heard, seed=settings.seed)
     n_varying = int(scores.varies.sum())

@@ -6,14 +6,30 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.grouping import part_of
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.clean_run import CleanRun
+from mechaudio.tracing.join import interventions_of_rows
+from mechaudio.tracing.memory import bytes_per_position, widest_bytes
 from mechaudio.tracing.record import Edit, Intervention, edits_of
 from mechaudio.tracing.shared_prefix import why_not_shared
 from mechaudio.tracing.variants import Variant
+
+
+def lists_of(variants: Sequence[Intervention | Sequence[Intervention]]) -> tuple[tuple[Intervention, ...], ...]:
+    """Variants as lists of interventions.
+
+    Raises:
+        TypeError: A single intervention.
+        ValueError: No variants.
+    """
+    if callable(getattr(variants, "edits", None)):
+        raise TypeError(f"variants= takes a grid or a list, got {variants!r}; write [...] around it")
+    lists = tuple(tuple(one) if isinstance(one, Sequence) else (one,) for one in variants)
+    if not lists:
+        raise ValueError("there is nothing to run: variants= is empty")
+    return lists
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,15 @@ class Job:
     variants: list[int]
     alone: str | None = None
     clean: CleanRun | None = None
+
+    def of(
+        self, model: AudioLM, batch: PromptBatch, variants: Sequence[Sequence[Intervention]]
+    ) -> tuple[PromptBatch, dict[int, list[Intervention]]]:
+        """Its prompts, and its variants as they are for these, by their places among all."""
+        if self.rows == list(range(batch.n_rows)):
+            return batch, {index: list(variants[index]) for index in self.variants}
+        own = {index: interventions_of_rows(variants[index], self.rows) for index in self.variants}
+        return part_of(model.adapter, batch, self.rows), own
 
 
 def jobs_of(
@@ -59,15 +84,24 @@ def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence
 
 
 def chunks_of(
-    model: AudioLM, batch: PromptBatch, variants: Sequence[Variant], budget: float
+    model: AudioLM, batch: PromptBatch, variants: Sequence[Variant], budget: float, *, keeps: bool = False
 ) -> Iterator[list[Variant]]:
-    """Variants that run together: alike in how many rows they need, as many as memory allows, early joiners first."""
+    """Variants that run together: alike in how many rows they need, as many as memory allows, early joiners first.
+
+    Args:
+        model: The opened model.
+        batch: The prompts.
+        variants: The variants.
+        budget: Bytes, of which half are for them.
+        keeps: Whether their keys and values are kept.
+    """
     alike: dict[int, list[Variant]] = defaultdict(list)
     for variant in variants:
         alike[(batch.n_positions - variant.start - 1).bit_length()].append(variant)
     for together in alike.values():
         n_rows = batch.n_positions - min(variant.start for variant in together)
-        n = max(1, int(budget / 2 / _bytes_per_variant(model, batch, n_rows)))
+        kept = batch.n_rows * n_rows * bytes_per_position(model) if keeps else 0
+        n = max(1, int(budget / 2 / (_bytes_per_variant(model, batch, n_rows) + kept)))
         ordered = sorted(together, key=lambda variant: variant.layer)
         for start in range(0, len(ordered), n):
             yield ordered[start : start + n]
@@ -76,24 +110,13 @@ def chunks_of(
 def _bytes_per_variant(model: AudioLM, batch: PromptBatch, n_rows: int) -> int:
     """About how much a variant takes at its widest: scores three times over, what an MLP makes of a row, logits."""
     item = model.network.dtype.itemsize
-    config = model.adapter.decoder.own_config(model.network.config)
-    wide = 8 * model.d_model + 3 * getattr(config, "intermediate_size", 4 * model.d_model)
     scores = model.n_heads * batch.n_positions * (2 * item + 2 * 4)
-    return batch.n_rows * (n_rows * (scores + wide * item) + batch.vocabulary * (item + 4))
+    return batch.n_rows * (n_rows * (scores + widest_bytes(model)) + batch.vocabulary * (item + 4))
 
 
 def _fitting(model: AudioLM, batch: PromptBatch, rows: list[int], budget: float) -> Iterator[list[int]]:
     """Prompts whose keys and values fit into half of the memory together, where they are kept."""
-    config = model.adapter.decoder.own_config(model.network.config)
-    d_head = getattr(config, "head_dim", None) or model.d_model // model.n_heads
-    per_position = 2 * model.n_layers * model.n_key_value_heads * d_head + 4 * model.d_model
-    n = max(1, int(budget / 2 / (batch.n_positions * per_position * model.network.dtype.itemsize)))
+    per_position = bytes_per_position(model) + 4 * model.d_model * model.network.dtype.itemsize
+    n = max(1, int(budget / 2 / (batch.n_positions * per_position)))
     for start in range(0, len(rows), n):
         yield rows[start : start + n]
-
-
-def memory_of(model: AudioLM) -> float:
-    """Bytes that may be used beside the weights, where the user says nothing."""
-    if model.device.type == "cuda":
-        return torch.cuda.mem_get_info(model.device)[0] / 2
-    return 2e9

@@ -32,7 +32,8 @@ class SteerHeads(Value):
     ```
 
     Attributes:
-        directions: `[head, d_head]`, in the order of `heads`; with `per_question` `[batch, head, d_head]`.
+        directions: `[head, d_head]`, in the order of `heads`; with `per_question` `[batch, head, d_head]`. Where layers
+            have heads of other widths (Gemma 4), as wide as the widest, with zeros beyond a head's own.
         heads: The heads, each as (layer, head).
         strength: What directions are multiplied with.
         per_question: Whether every prompt of the batch has directions of its own.

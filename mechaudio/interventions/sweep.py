@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,21 +11,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mechaudio.interventions.grid import Grid
-from mechaudio.interventions.jobs import Job, chunks_of, jobs_of, memory_of
+from mechaudio.interventions.jobs import Job, jobs_of, lists_of
 from mechaudio.interventions.sweep_result import SHARED, Sweep
+from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.clean_run import CleanRun
-from mechaudio.tracing.join import interventions_of_rows
+from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, run
 from mechaudio.tracing.shared_prefix import Ride, run_alone
 from mechaudio.tracing.suffixes import Suffixes
-from mechaudio.tracing.variants import Variant, take_apart
-
-_BEFORE = "it changes more than the last position, and a clean run keeps that one only"
 
 
 def sweep(
@@ -38,9 +36,11 @@ def sweep(
 ) -> Sweep:
     """Run every variant on every prompt, and give the logits that running them one by one would give.
 
-    The prompts run once. Variants whose edits all lie in the decoder's layers are then computed from their first edited
-    position and layer on, all together, over the keys and values of the clean run. The others run one by one, and so do
-    all of them in a network with forward hooks of somebody else's; `Sweep.ways` says which and why.
+    The prompts run once. Variants are then computed from their first edited position and layer on, all together, over
+    the keys and values of the clean run. Those with edits in the audio tower or in the embeddings start at their first
+    edited part, and share the decoder from the first position that this changes. Edits of logits, or of the first
+    position in the first layer, run one by one, and so does everything in a network with forward hooks of somebody
+    else's; `Sweep.ways` says what and why.
 
     ```python
     found = ma.sweep(model, batch, ma.grid(ma.ScaleAttention, layers=range(32), factor=[0.5, 2.0]))
@@ -65,14 +65,10 @@ def sweep(
         TypeError: Something else than interventions.
         ValueError: No variants, or an intervention that does not fit these prompts.
     """
-    if callable(getattr(variants, "edits", None)):
-        raise TypeError(f"variants= takes a grid or a list, got {variants!r}; write [...] around it")
+    lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
     prompts = as_batch(model, batch) if clean is None else clean.batch
-    lists = tuple(tuple(one) if isinstance(one, Sequence) else (one,) for one in variants)
-    if not lists:
-        raise ValueError("there is nothing to sweep: variants= is empty")
-    budget = memory_of(model) if memory is None else float(memory)
+    budget = memory_of(model, memory)
     found = _Found(len(lists), prompts)
     if clean is not None and clean.prefix is not None:
         jobs = [Job(list(range(prompts.n_rows)), list(range(len(lists))), clean=clean)]
@@ -85,12 +81,7 @@ def sweep(
         total=sum(len(job.variants) for job in jobs), desc="sweep", unit=" variants", disable=not progress
     ) as bar:
         for job in jobs:
-            all_rows = job.rows == list(range(prompts.n_rows))
-            part = prompts if all_rows else part_of(model.adapter, prompts, job.rows)
-            own = {
-                index: list(lists[index]) if all_rows else interventions_of_rows(lists[index], job.rows)
-                for index in job.variants
-            }
+            part, own = job.of(model, prompts, lists)
             _sweep_rows(model, part, job, own, budget, found, bar)
     return Sweep(
         logits=found.logits,
@@ -134,7 +125,7 @@ class _Found:
 def _sweep_rows(
     model: AudioLM,
     batch: PromptBatch,
-    job: _Job,
+    job: Job,
     variants: Mapping[int, Sequence[Intervention]],
     budget: float,
     found: _Found,
@@ -142,21 +133,7 @@ def _sweep_rows(
 ) -> None:
     """The variants of a job, by their places among all, on its prompts."""
     rows = job.rows
-    taken: dict[int, Variant | str] = {}
     of_choices = _choices(batch, found.n_choices, model.device)
-
-    def prepare() -> list[Suffixes]:
-        known: dict[Hashable, Any] = {}
-        taken.update((index, take_apart(model, batch, index, one, known)) for index, one in variants.items())
-        if job.clean is not None:
-            kept = batch.n_positions - job.clean.prefix.n_rows
-            taken.update(
-                (index, _BEFORE) for index, one in taken.items() if isinstance(one, Variant) and one.start < kept
-            )
-        shared = [variant for variant in taken.values() if isinstance(variant, Variant)]
-        chunks = enumerate(chunks_of(model, batch, shared, budget))
-        together = job.clean is None
-        return [Suffixes(batch, chunk, model.network.dtype, riding=together and turn == 0) for turn, chunk in chunks]
 
     def put(chunk: Suffixes, logits: Float[Tensor, "batch variant vocab"]) -> None:
         indices = [variant.index for variant in chunk.variants]
@@ -166,22 +143,24 @@ def _sweep_rows(
             found.mass[:, indices, row] = shares[:, column]
         bar.update(len(indices))
 
-    if job.clean is not None:
-        clean = job.clean.logits
-        for chunk in prepare():
-            put(chunk, run_alone(model, job.clean.prefix, chunk))
-    elif job.alone is None:
-        ride = Ride(model, batch, prepare)
-        clean, riding = ride.run()
-        for chunk in ride.chunks:
-            put(chunk, riding if chunk.riding else run_alone(model, ride.prefix, chunk))
-    else:
+    if job.alone is not None:
         clean = run(model, batch, logits="last").logits[:, -1]
-        taken = dict.fromkeys(variants, job.alone)
+        alone = dict.fromkeys(variants, job.alone)
+    else:
+        apart = TakenApart(model, batch, variants, budget, clean=job.clean and job.clean.prefix)
+        if job.clean is None:
+            ride = Ride(model, batch, apart.chunks, apart.rows_later)
+            clean, riding = ride.run()
+            prefix, chunks = ride.prefix, ride.chunks
+        else:
+            clean, prefix, chunks = job.clean.logits, job.clean.prefix, apart.chunks()
+        for chunk in chunks:
+            put(chunk, riding if chunk.riding else run_alone(model, prefix, chunk))
+        for chunk in apart.chunks_behind_fronts(prefix):
+            put(chunk, run_alone(model, prefix, chunk))
+        alone = apart.alone()
     found.put_clean(rows, of_choices(clean))
-    for index, why in taken.items():
-        if isinstance(why, Variant):
-            continue
+    for index, why in alone.items():
         out = run(model, batch, interventions=variants[index], logits="last")
         found.put([index], rows, of_choices(out.logits[:, -1:]))
         found.ways[index] = f"one by one: {why}"

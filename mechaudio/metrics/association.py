@@ -178,6 +178,9 @@ def bootstrap_point_biserial(
     Resamples without a right or without a wrong answer are drawn anew. A column that is constant in a resample has r 0
     there.
 
+    From few questions percentile intervals are too narrow. Of normal values that have no correlation, those at 95 %
+    were seen to hold 0 in 93 % of 4,000 samples of 40 questions, 78 % of samples of 8 and 34 % of samples of 3.
+
     Args:
         values: `[question, ...]`, finite.
         correct: right or wrong, `[question]`.

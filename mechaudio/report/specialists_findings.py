@@ -9,6 +9,9 @@ from mechaudio.experiments.steering_result import AgainstControl
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.wording import SIGNIFICANT, p_value, percent, points
 
+_FEW = 30
+"""Fewer questions make percentile intervals of a correlation markedly too narrow."""
+
 _STEERING = {
     "layer-guided": "Layer-guided steering",
     "single layer": "Steering from a single layer",
@@ -48,6 +51,8 @@ def _heads(study: SpecialistsStudy) -> list[str]:
         f"{scores.r[first]:+.2f} [{scores.low[first]:+.2f}, {scores.high[first]:+.2f}], mean attention to audio "
         f"{100 * scores.mean[first]:.1f} %."
     ]
+    if n < _FEW:
+        told.append(f"From as few as {n} questions the interval of r is too narrow.")
     if study.k < many:
         found = scores.stability(study.k, ranking=ranking)
         told.append(

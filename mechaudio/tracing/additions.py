@@ -18,7 +18,7 @@ class Add:
 
     Attributes:
         vectors: `[d]` or one per prompt, `[batch, 1, d]`, for a value `[batch, position, d]`; with heads
-            `[head, d_head]` or `[batch, 1, head, d_head]`.
+            `[head, d_head]` or `[batch, 1, head, d_head]`. Vectors for heads may be wider, if all that is over is zero.
         strength: What they are multiplied with.
         heads: Heads that they are added to, in their order; None for a value without an axis of heads.
     """
@@ -34,12 +34,11 @@ class Add:
             IndexError: A head that there is not.
             ValueError: Vectors of another width.
         """
-        added = self.strength * self.vectors.to(value)
         if self.heads is None:
-            return value + added
+            return value + self.strength * self.vectors.to(value)
         heads = self.heads_of(value)
         changed = value.clone()
-        changed[:, :, heads] += added
+        changed[:, :, heads] += self.strength * self.vectors[..., : value.shape[-1]].to(value)
         return changed
 
     def heads_of(self, value: Float[Tensor, "batch position head d_head"]) -> list[int]:
@@ -49,9 +48,10 @@ class Add:
             IndexError: A head that there is not.
             ValueError: Vectors of another width, or a head that is named twice.
         """
-        if self.vectors.shape[-1] != value.shape[-1]:
+        width = value.shape[-1]
+        if self.vectors.shape[-1] < width or self.vectors[..., width:].any():
             raise ValueError(
-                f"the directions have {self.vectors.shape[-1]} numbers, and heads of this model give {value.shape[-1]}"
+                f"the directions have {self.vectors.shape[-1]} numbers, and heads of this layer give {width}"
             )
         return heads_among(self.heads or (), value.shape[2])
 
@@ -98,7 +98,7 @@ class Additions:
             value[:, rows] += added
             return
         heads = [head for change in self.changes for head in change.heads_of(value)]
-        value[:, rows, _moved(torch.tensor(heads), value.device)] += added
+        value[:, rows, _moved(torch.tensor(heads), value.device)] += added[..., : value.shape[-1]]
 
 
 def _moved(values: Tensor, device: torch.device) -> Tensor:

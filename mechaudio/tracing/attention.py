@@ -104,12 +104,23 @@ def attention(
     spot = _SERVED.get(module)
     if spot is None:
         return call.fused(query, key, value), None
+    return serve_all(spot, call, query, key, value), None
+
+
+def serve_all(
+    spot: Spot,
+    call: Call,
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
+    value: Float[Tensor, "batch kv_head key d_head"],
+) -> Float[Tensor, "batch query head d_head"]:
+    """Attend, and serve everything on the way: queries, keys and values first, the heads' outputs last."""
     query, key, value = spot.give("q", query), spot.give("k", key), spot.give("v", value)
     if spot.location in spot.exchange.calls:
         spot.exchange.calls[spot.location](call, query, key, value)
     if spot.location in spot.exchange.instead:
-        return spot.give("z", spot.exchange.instead[spot.location](call, query, key, value)), None
-    return serve_weights(spot, call, query, key, value), None
+        return spot.give("z", spot.exchange.instead[spot.location](call, query, key, value))
+    return serve_weights(spot, call, query, key, value)
 
 
 def serve_weights(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 #: Generation settings that would change which token is the likeliest, or draw it, and what switches them off.
 _PLAIN = {
@@ -22,3 +23,23 @@ def greedy(network: nn.Module) -> dict[str, Any]:
     settings = getattr(network, "generation_config", None)
     switched_off = {name: off for name, off in _PLAIN.items() if getattr(settings, name, None) is not None}
     return {"do_sample": False, "num_beams": 1, **switched_off}
+
+
+def new_tokens(generated: Any, n_positions: int) -> Int[Tensor, "batch new_token"]:
+    """The tokens that `generate` put behind prompts of so many positions, out of what it returned."""
+    sequences = generated if isinstance(generated, Tensor) else generated.sequences
+    return sequences[:, n_positions:]
+
+
+def end_tokens(network: nn.Module) -> list[int]:
+    """Ids of the tokens that end an answer."""
+    ends = network.generation_config.eos_token_id
+    if ends is None:
+        return []
+    return [ends] if isinstance(ends, int) else list(ends)
+
+
+def padding_token(network: nn.Module) -> int:
+    """Id of the token behind the end of an answer, as `generate` chooses it; 0 where answers have no end."""
+    padding = network.generation_config.pad_token_id
+    return [*end_tokens(network), 0][0] if padding is None else padding

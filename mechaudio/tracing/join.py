@@ -17,7 +17,7 @@ from mechaudio.tracing.hook_points import ROW_POINTS
 from mechaudio.tracing.record import Intervention
 
 
-def join_rows(parts: Sequence[Tensor], groups: Sequence[Sequence[int]], filler: float = 0.0) -> Tensor:
+def join_rows(parts: Sequence[Tensor], groups: Sequence[Sequence[int]], filler: float | int = 0.0) -> Tensor:
     """Rows of every group where they stood; other axes are filled up to the longest.
 
     Args:

@@ -16,7 +16,7 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
-from mechaudio.tracing.decoding import greedy
+from mechaudio.tracing.decoding import greedy, new_tokens
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
@@ -250,9 +250,15 @@ def generate(
             max_new_tokens=max_new_tokens,
             **{**greedy(model.network), **options},
         )
-    sequences = out if isinstance(out, Tensor) else out.sequences
-    new = sequences[:, prompts.n_positions :]
-    tokenizer = getattr(model.processor, "tokenizer", None)
-    texts = () if tokenizer is None else tuple(tokenizer.decode(row, skip_special_tokens=True) for row in new.tolist())
+    new = new_tokens(out, prompts.n_positions)
     effects = _effects(changed, (prompts.n_rows, model.n_heads))
-    return Generation(new, texts, tuple(steps) if points else (), prompts, exchange.tower_calls, effects)
+    kept = tuple(steps) if points else ()
+    return Generation(new, texts_of(model, new), kept, prompts, exchange.tower_calls, effects)
+
+
+def texts_of(model: AudioLM, tokens: Int[Tensor, "batch new_token"]) -> tuple[str, ...]:
+    """New tokens as text, `()` without a processor."""
+    tokenizer = getattr(model.processor, "tokenizer", None)
+    if tokenizer is None:
+        return ()
+    return tuple(tokenizer.decode(row, skip_special_tokens=True) for row in tokens.tolist())

@@ -22,6 +22,8 @@ from mechaudio.tracing.suffixes import Past, Suffixes
 from mechaudio.tracing.unembedding import unembed
 
 if TYPE_CHECKING:
+    from transformers import Cache
+
     from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.attention import Call
     from mechaudio.tracing.audio_lm import AudioLM
@@ -91,15 +93,24 @@ class Ride:
     chunks: Sequence[Suffixes] | None = None
     prefix: Prefix
 
-    def __init__(self, model: AudioLM, batch: PromptBatch, prepare: Callable[[], Sequence[Suffixes]]):
+    def __init__(
+        self,
+        model: AudioLM,
+        batch: PromptBatch,
+        prepare: Callable[[], Sequence[Suffixes]],
+        rows_later: Callable[[], int] = lambda: 0,
+    ):
         """Set out.
 
         Args:
             model: The opened model.
             batch: The prompts.
             prepare: Gives the variants. It is called once the audio tower is under way, so that a GPU need not wait.
+            rows_later: Gives how many rows variants have at most that are made when the run is through. It is called
+                after `prepare`.
         """
         self.model, self.batch, self.prepare, self.n = model, batch, prepare, batch.n_positions
+        self.rows_later = rows_later
 
     def run(self) -> tuple[Float[Tensor, "batch vocab"], Float[Tensor, "batch variant vocab"]]:
         """Logits at the last position, of the clean run and of the variants that ride along."""
@@ -111,18 +122,23 @@ class Ride:
             for layer in range(model.n_layers):
                 exchange.edits[f"{ROOT}.{stack.path(layer)}.input"] = [partial(self._join, layer)]
             exchange.edits[f"{ROOT}.{stack.norm}.input"] = [self._only_last]
-            logits = model.interleave("__call__", **self.batch.inputs, use_cache=False).logits
+            logits = self._logits()
         return logits[:, 0], logits[:, 1:]
+
+    def _logits(self) -> Float[Tensor, "batch row vocab"]:
+        """Run the prompts: logits of what the final norm is given."""
+        return self.model.interleave("__call__", **self.batch.inputs, use_cache=False).logits
 
     def _begin(self, served: Any) -> Any:
         if self.chunks is not None:
             return served
         self.chunks = self.prepare()
         self.riders = self.chunks[0] if self.chunks else Suffixes(self.batch, (), self.model.network.dtype, riding=True)
-        n_rows = max((chunk.n_rows for chunk in self.chunks), default=1)
-        self.prefix = Prefix(self.batch, n_rows, keeps=len(self.chunks) > 1)
+        later = self.rows_later()
+        n_rows = max([1, later, *(chunk.n_rows for chunk in self.chunks)])
+        self.prefix = Prefix(self.batch, n_rows, keeps=later > 0 or len(self.chunks) > 1)
         self.positions = _Positions(self.riders.n_rows, len(self.riders.variants))
-        _end_with_last_rows(self.model, n_rows if self.prefix.keeps else 1)
+        _end_with_rows(self.model, slice(self.n - (n_rows if self.prefix.keeps else 1), None))
         for location, change in self.riders.edits.items():
             self.model.exchange.edits.setdefault(location, []).append(change)
         for sites in self.model.site_map.layers["decoder"]:
@@ -185,13 +201,16 @@ def why_not_shared(model: AudioLM) -> str | None:
     return None
 
 
-def run_alone(model: AudioLM, prefix: Prefix, suffixes: Suffixes) -> Float[Tensor, "batch variant vocab"]:
+def run_alone(
+    model: AudioLM, prefix: Prefix, suffixes: Suffixes, past: Cache | None = None
+) -> Float[Tensor, "batch variant vocab"]:
     """Send the rows of variants through the layers on their own, after the clean run.
 
     Args:
         model: The opened model.
         prefix: What the clean run left behind.
         suffixes: The variants, of at most as many rows.
+        past: An empty cache that takes the keys and values of these rows, if they are needed later.
 
     Returns:
         Logits at the last position.
@@ -203,10 +222,11 @@ def run_alone(model: AudioLM, prefix: Prefix, suffixes: Suffixes) -> Float[Tenso
     def through_the_layers() -> Float[Tensor, "batch variant vocab"]:
         hidden = None
         for layer in range(len(layers) + 1):
-            clean = prefix.resid[layer][:, -rows:].repeat(1, suffixes.joining(layer), 1)
-            hidden = clean if hidden is None else torch.cat([hidden.to(clean.device), clean], dim=1)
+            joining = suffixes.entering(layer, prefix.resid[layer])
+            hidden = joining if hidden is None else torch.cat([hidden.to(joining.device), joining], dim=1)
             if suffixes.joined and layer < len(layers):
-                out = layers[layer](hidden, **positions.only(prefix.kwargs[layer], suffixes.joined))
+                kwargs = positions.only(prefix.kwargs[layer], suffixes.joined)
+                out = layers[layer](hidden, **(kwargs if past is None else kwargs | {"past_key_values": past}))
                 hidden = out[0] if isinstance(out, tuple) else out
         return unembed(model, model.network.get_submodule(stack.norm)(hidden[:, rows - 1 :: rows]))
 
@@ -214,24 +234,29 @@ def run_alone(model: AudioLM, prefix: Prefix, suffixes: Suffixes) -> Float[Tenso
         return lambda _call, *parts: suffixes.attend(location, prefix.past[location], *parts)
 
     with torch.no_grad(), model.exchange.prepared(prefix.batch):
-        model.exchange.edits.update({location: [change] for location, change in suffixes.edits.items()})
+        if not suffixes.changes_in(len(layers) - 1, ("mlp_out", "resid_post")):
+            _end_with_rows(model, slice(rows - 1, None, rows))
+        for location, change in suffixes.edits.items():
+            model.exchange.edits.setdefault(location, []).append(change)
         model.exchange.instead.update({location: attend(location) for location in prefix.past})
         return model.interleave(through_the_layers)
 
 
-def _end_with_last_rows(model: AudioLM, n_rows: int) -> None:
-    """Compute the MLP of the last layer for the last rows of the prompts only: nobody asks for the others."""
+def _end_with_rows(model: AudioLM, wanted: slice) -> None:
+    """Compute the MLP of the last layer for some rows only: nobody asks for the others."""
     stack, site = model.adapter.decoder, model.site_map.layers["decoder"][-1]["mlp_out"]
-    first = model.exchange.batch.n_positions - n_rows
+    shape = []
 
     def cut(served: Any) -> Any:
         args, kwargs = served
-        return (args[0][:, first:].contiguous(), *args[1:]), kwargs
+        shape[:] = args[0].shape
+        return (args[0][:, wanted].contiguous(), *args[1:]), kwargs
 
     def fill(served: Any) -> Any:
-        last = site.take(served)
-        nothing = last.new_zeros(last.shape[0], first, last.shape[2])
-        return site.put(served, torch.cat([nothing, last], dim=1))
+        some = site.take(served)
+        whole = some.new_zeros(*shape[:2], some.shape[2])
+        whole[:, wanted] = some
+        return site.put(served, whole)
 
     model.exchange.edits[f"{ROOT}.{stack.path(model.n_layers - 1)}.{stack.mlp}.input"] = [cut]
     model.exchange.edits[site.location] = [fill]

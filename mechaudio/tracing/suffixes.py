@@ -11,7 +11,7 @@ Conventions: the rows of all variants that have joined lie behind one another, `
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,22 @@ class Suffixes:
         joined = sum(variant.layer <= layer for variant in self.variants)
         new, self.joined = joined - self.joined, joined
         return new
+
+    def entering(self, layer: int, clean: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch rows d_model"]:
+        """The rows of the variants that join before a layer, given the clean run's; after it, they have joined."""
+        before, clean = self.joined, clean[:, -self.n_rows :]
+        joining = self.variants[before : before + self.joining(layer)]
+        if all(variant.embeds is None for variant in joining):
+            return clean.repeat(1, len(joining), 1)
+        return torch.cat([variant.entering(clean) for variant in joining], dim=1)
+
+    def changes_in(self, layer: int, points: Collection[str]) -> bool:
+        """Whether any variant changes one of these hook points of a layer."""
+        return any(
+            change.site.layer == layer and change.site.name in points
+            for variant in self.variants
+            for change in variant.changes
+        )
 
     def _index(self, place: int, change: Change) -> Any:
         """Where a variant's positions are among all rows: slices, if they are the same in every prompt."""

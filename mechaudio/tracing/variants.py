@@ -6,6 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.models.selection import Positions
@@ -57,21 +59,32 @@ class Change:
         return changed.to(part)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variant:
     """A list of interventions, taken apart.
 
     Attributes:
         index: Its place among all variants.
-        changes: What it changes, in the order given.
+        changes: What it changes in the decoder, in the order given.
         start: The first position that it changes in any prompt.
         layer: The first layer that it changes something in; the number of layers for the final norm.
+        front: What it changes before the decoder's layers, in the order given.
+        embeds: The last rows in front of the first layer, where that has been worked out and changes them.
     """
 
     index: int
     changes: tuple[Change, ...]
     start: int
     layer: int
+    front: tuple[Edit, ...] = ()
+    embeds: Float[Tensor, "batch row d_model"] | None = None
+
+    def entering(self, clean: Float[Tensor, "batch row d_model"]) -> Float[Tensor, "batch row d_model"]:
+        """Its rows in front of its first layer, given those of the clean run."""
+        if self.embeds is None:
+            return clean
+        own = self.embeds.to(clean.device)
+        return torch.cat([clean[:, : clean.shape[1] - own.shape[1]], own], dim=1)
 
 
 def take_apart(
@@ -86,13 +99,18 @@ def take_apart(
         interventions: Its interventions.
         known: What was worked out for other variants of these prompts.
     """
-    changes, depth = [], model.site_map.depth["decoder"]
+    changes, front, starts = [], [], []
     everywhere = [list(range(batch.n_positions))] * batch.n_rows
     for edit, *_ in edits_of(model, batch, interventions):
         point = edit.point
-        if point.part == "encoder":
+        if point.part == "encoder" and isinstance(edit, ScoreEdit):
             return f"{point.name} comes before the decoder"
-        if point.point not in (*LAYER_POINTS, "final_norm"):
+        if point.part == "encoder":
+            model.site_map.find(point)
+            front.append(edit)
+            starts += [row[0] for row in batch.spans["audio"] if row]
+            continue
+        if point.point not in (*LAYER_POINTS, "embed", "final_norm"):
             return f"{point.name} lies outside the layers"
         where = point.queries if point.point in ROW_POINTS else point.positions
         idle = isinstance(edit, ScoreEdit) and edit.formula.is_noop
@@ -111,15 +129,33 @@ def take_apart(
             if key not in known:
                 known[key] = row_positions(batch, where, fill=edit.by_position).tolist()
             rows = known[key]
+        if point.point == "embed":
+            front.append(edit)
+            starts += [min(row) for row in rows]
+            continue
         if point.point == "final_norm" and any(list(row) != [batch.n_positions - 1] for row in rows):
             return "final_norm is changed before the last position"
         sites = model.site_map.find(point)
         changes += [] if idle else [Change(site, edit, rows, bound) for site in sites]
-    start = min((min(row) for change in changes for row in change.rows), default=batch.n_positions - 1)
-    layer = min((depth if change.site.layer is None else change.site.layer for change in changes), default=depth)
+    start, layer = extent(changes, batch, model.site_map.depth["decoder"])
+    if front:
+        return Variant(index, tuple(changes), min([start, *starts]), 0, tuple(front))
     if start == layer == 0:
         return "it changes the first position in the first layer, so nothing is left of the clean run"
     return Variant(index, tuple(changes), start, layer)
+
+
+def extent(changes: Sequence[Change], batch: PromptBatch, depth: int) -> tuple[int, int]:
+    """The first position that changes touch, and the first layer.
+
+    Args:
+        changes: The changes; where there are none, the last position and the final norm.
+        batch: The prompts.
+        depth: Number of the decoder's layers.
+    """
+    start = min((min(row) for change in changes for row in change.rows), default=batch.n_positions - 1)
+    layer = min((depth if change.site.layer is None else change.site.layer for change in changes), default=depth)
+    return start, layer
 
 
 def where_of(edit: ScoreEdit) -> tuple[Hashable, ...]:

@@ -1,5 +1,7 @@
 """Head scores against scipy and loops, on the toy's planted head, under shuffled labels, and with known power."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binom, false_discovery_control, nct, pointbiserialr, t
@@ -152,3 +154,15 @@ def test_scores_survive_the_disk_and_rank_the_same(tmp_path):
     np.testing.assert_array_equal(loaded.r, scores.r)
     assert loaded.top(3) == scores.top(3)
     assert str(loaded.stability(3)) == str(scores.stability(3))
+
+
+def test_a_head_that_varies_by_the_rounding_of_half_precision_is_constant():
+    rng = np.random.default_rng(0)
+    attention = np.full((40, 1, 2), 0.3, dtype=np.float32)
+    attention[:, 0, 0] *= 1 + 2**-10 * rng.standard_normal(40).astype(np.float32)
+    attention[:, 0, 1] *= 1 + 0.1 * rng.standard_normal(40).astype(np.float32)
+    exact = measured(attention, rng.random(40) < 0.5)
+    assert not score_heads(exact).constant.any()
+    with pytest.warns(UserWarning, match=r"\(0, 0\)"):
+        rounded = score_heads(replace(exact, precision=2**-7))
+    assert rounded.constant.tolist() == [[True, False]]

@@ -256,3 +256,31 @@ def test_directions_survive_the_disk(directions, tmp_path):
     loaded = ma.Result.load(directions.save(tmp_path / "directions"))
     assert loaded.layer_guided(HEADS) == directions.layer_guided(HEADS)
     assert loaded.head_level(HEADS) == directions.head_level(HEADS)
+
+
+def test_heads_of_unequal_width_are_steered_together_each_along_its_own_direction():
+    model = ma.AudioLM(network("gemma4"), processor("gemma4"), prove=False)
+    directions = steering_directions(model, QUESTIONS)
+    widths = {layer: own.shape[-1] for layer, own in directions.z.items()}
+    wide, narrow = (
+        next(layer for layer, own in widths.items() if own == size) for size in sorted(set(widths.values()))[::-1]
+    )
+    heads = [(wide, 1), (narrow, 0)]
+    together = directions.head_level(heads, STRENGTH)
+    batch, points = ma.prompt(model, QUESTIONS), [ma.HookPoint("z", positions="last")]
+    first, clean = (
+        ma.run(model, batch, record=points, interventions=own).cache["z", min(wide, narrow)] for own in ([together], [])
+    )
+    layer, head = min(heads)
+    added = STRENGTH * torch.from_numpy(directions.z[layer][:, head])
+    torch.testing.assert_close((first - clean)[:, 0, head], added, atol=1e-5, rtol=1e-4)
+    apart = [directions.head_level([one], STRENGTH) for one in heads]
+    both, one_by_one = (ma.run(model, batch, interventions=own, logits="last").logits for own in ([together], apart))
+    torch.testing.assert_close(both, one_by_one)
+    drawn = directions.random_direction(together)
+    np.testing.assert_allclose(
+        np.linalg.norm(drawn.directions, axis=-1), np.linalg.norm(together.directions, axis=-1), rtol=1e-5
+    )
+    assert not drawn.directions[:, 1, widths[narrow] :].any()
+    swept = ma.sweep(model, batch, [together, drawn], progress=False)
+    torch.testing.assert_close(swept.logits[0], ma.sweep(model, batch, [apart], progress=False).logits[0])

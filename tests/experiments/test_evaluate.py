@@ -307,3 +307,12 @@ def test_one_intervention_without_a_list_is_refused(model, name):
     unchecked = inspect.unwrap(evaluate)  # users run it without the checks of types that tests have
     with pytest.raises(TypeError, match=rf"{name}= takes a list, got ScaleAttention"):
         unchecked(model, questions(1), **{name: ma.ScaleAttention(2.0)})
+
+
+@pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
+@pytest.mark.parametrize("family", ["gemma3n", "gemma4", "nemotron_h_omni"])
+def test_networks_whose_layers_differ_in_width_are_evaluated(family):
+    model = AudioLM(network(family), processor(family), prove=False)
+    found = evaluate(model, questions(3))
+    alone = [answer(model, prompt(model, [one]))[0].choice for one in questions(3)]
+    assert list(found.choices) == alone

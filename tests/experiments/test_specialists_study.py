@@ -1,6 +1,7 @@
 """The study of who listens: on the toy, whose truth is planted, and on files of the shapes of MMAU and MMAR."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mechaudio.experiments.specialists_study import (
     specialists_study,
     steering_settings,
 )
-from mechaudio.experiments.steering_study import steering_study
+from mechaudio.experiments.steering_study import SteeringStudy, steering_study
 from mechaudio.metrics import answer_change, roc_auc
 from mechaudio.models.toy.planted import PLANTED
 from mechaudio.report import specialists_findings, specialists_tables
@@ -237,3 +238,15 @@ def test_mmar_runs_through_it_with_tables_by_modality_and_layer(guessing, mmar_f
         ("category", "Semantic Layer"): 8, ("category", "Signal Layer"): 16,
     }  # fmt: skip
     assert not study.failures
+
+
+def test_what_was_found_is_kept_where_the_listening_score_cannot_be_judged(toy, asked, monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise ValueError("an AUC needs at least 2 right and 2 wrong answers")
+
+    monkeypatch.setattr(import_module("mechaudio.experiments.specialists_study"), "listening_score", refuse)
+    with pytest.raises(ValueError, match=r"wrong answers; answers and steering are kept in .*steering"):
+        specialists_study(toy, asked, SMALL, batch_size=20, out=tmp_path)
+    assert SteeringStudy.load(tmp_path / "steering").ids == tuple(one.id for one in asked)
+    with pytest.raises(ValueError, match=r"2 wrong answers$"):
+        specialists_study(toy, asked, SMALL, batch_size=20)

@@ -259,17 +259,13 @@ def test_variants_that_leave_scores_alone_have_no_share_of_attention(toy):
 
 
 ALONE_BECAUSE = {
-    "in the encoder": (
-        lambda model: ma.Edit(ma.HookPoint("audio.resid_post", layers=[0]), lambda resid: 1.5 * resid),
-        "audio.resid_post comes before the decoder",
-    ),
     "logits": (
         lambda model: ma.Edit(ma.HookPoint("logits"), lambda logits: 2 * logits),
         "logits lies outside the layers",
     ),
     "embeddings": (
-        lambda model: ma.Edit(ma.HookPoint("projector_out"), lambda vectors: 1.5 * vectors),
-        "projector_out",
+        lambda model: ma.Edit(ma.HookPoint("embed"), lambda vectors: 1.5 * vectors),
+        "it changes the first position, and begins before the layers",
     ),
     "everything": (
         lambda model: ma.Steer(torch.ones(model.d_model), layers=[0], positions=None),
@@ -393,7 +389,7 @@ def test_a_bar_is_drawn_on_stderr_and_can_be_left_out(toy, capsys):
 
 def test_nothing_to_sweep_and_what_is_no_intervention_are_refused(toy):
     batch = toy_batch(toy, 1)
-    with pytest.raises(ValueError, match="there is nothing to sweep: variants= is empty"):
+    with pytest.raises(ValueError, match="there is nothing to run: variants= is empty"):
         ma.sweep(toy, batch, [], progress=False)
     with unchecked_types(), pytest.raises(TypeError, match="intervention"):
         ma.sweep(toy, batch, [2.0], progress=False)

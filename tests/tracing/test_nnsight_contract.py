@@ -101,6 +101,20 @@ def test_occurrences_are_counted_for_the_life_of_the_tree(wrapped):
         assert wrapped.interleaver.counts["model.0.output"] == count
 
 
+def test_what_is_handed_back_at_the_skip_of_a_module_takes_the_place_of_computing_it():
+    class Skipping(Watching):
+        def handle(self, provider, value):
+            return torch.full((1, 2), 7.0) if provider == "model.0.skip" else super().handle(provider, value)
+
+    class Uncomputed(torch.nn.Module):
+        def forward(self, _value):
+            raise AssertionError("it was computed")
+
+    again = NNsight(torch.nn.Sequential(Uncomputed(), torch.nn.Identity()), interleaver=Skipping())
+    assert torch.equal(again.interleave("__call__", torch.ones(1, 2)), torch.full((1, 2), 7.0))
+    assert "model.0.output" in again.interleaver.passed
+
+
 def test_a_tracer_class_of_our_own_runs_the_block(wrapped):
     class Ours(InterleavingTracer):
         ran = False

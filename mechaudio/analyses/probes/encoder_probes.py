@@ -208,9 +208,9 @@ def encoder_probes(
     asked = (_question(clip) for clip in clips)
     for batch_questions in in_batches(asked, batch_size, what="clips", progress=progress):  # type: ignore[arg-type]
         batch = prompt(model, batch_questions)
-        answered = all(question.answer is not None for question in batch_questions)
-        rows, out = audio_states(model, batch, wanted, logits=answered)
-        answers = answers_in(batch, out.logits[:, -1]) if answered else [None] * batch.n_rows
+        any_answer = any(question.answer is not None for question in batch_questions)
+        rows, out = audio_states(model, batch, wanted, logits=any_answer)
+        answers = answers_in(batch, out.logits[:, -1]) if any_answer else [None] * batch.n_rows
         for row, question in enumerate(batch_questions):
             key = _sound(question)
             train = bool(in_calibration([key], 1 - held_out, seed)[0])
@@ -221,7 +221,7 @@ def encoder_probes(
                 events=tuple(question.events),
                 key=key,
                 name=question.id or key,
-                question=question if answered else None,
+                question=None if question.answer is None else question,
                 correct=bool(answers[row] is not None and answers[row].correct),
             )
             (training if train else testing).append(states.drawn(tokens_per_clip, seed) if train else states)

@@ -1,0 +1,188 @@
+"""New tokens behind prompts that ran before: a generation whose first pass is done.
+
+The prompts run once, with the rows of variants behind them (`shared_prefix`), as the first pass of the network's own
+`generate`: positions are counted and masks are made as it does. What a variant leaves behind, keys and values and the
+logits at the last position, is then handed to `generate` in place of that pass, and it goes on from there. Several
+variants go on together, each in rows of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import Cache, DynamicCache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from mechaudio.tracing.decoding import end_tokens, greedy, new_tokens
+from mechaudio.tracing.record import Intervention
+from mechaudio.tracing.shared_prefix import Ride
+from mechaudio.tracing.side_by_side import register_side_by_side
+from mechaudio.tracing.sites import ROOT
+from mechaudio.tracing.suffixes import Suffixes
+from mechaudio.tracing.unembedding import unembed
+
+if TYPE_CHECKING:
+    from mechaudio.models.batch import PromptBatch
+    from mechaudio.tracing.audio_lm import AudioLM
+
+
+class FirstPass(Ride):
+    """The first pass of a generation from some prompts, with the rows of variants behind it.
+
+    Attributes:
+        past: Keys and values of the prompts and behind them of the variants that rode along, before any edit of them,
+            as `generate` keeps them.
+    """
+
+    def __init__(
+        self,
+        model: AudioLM,
+        batch: PromptBatch,
+        prepare: Callable[[], Sequence[Suffixes]],
+        rows_later: Callable[[], int] = lambda: 0,
+    ):
+        """Set out: the arguments are those of a ride."""
+        super().__init__(model, batch, prepare, rows_later)
+        self.past = DynamicCache()
+
+    def _logits(self) -> Float[Tensor, "batch row vocab"]:
+        """Run the prompts; the token that `generate` would choose is left to `continued`."""
+        model, normed = self.model, list[Tensor]()
+        model.exchange.keeps[f"{ROOT}.{model.adapter.decoder.norm}.output"] = [normed.append]
+        model.interleave(model.network.generate, **self.batch.inputs, max_new_tokens=1, **greedy(model.network))
+        return unembed(model, normed[0])
+
+    def _join(self, layer: int, served: Any) -> Any:
+        args, kwargs = super()._join(layer, served)
+        return args, kwargs | {"past_key_values": self.past}
+
+
+@dataclass(frozen=True, eq=False)
+class PromptEnd:
+    """What prompts left behind under one variant.
+
+    Attributes:
+        logits: Next-token logits at the last position.
+        clean: Keys and values of the clean prompts.
+        own: Those of the variant's own rows, which are the last ones of its prompts.
+        layer: The first layer in which it has rows of its own.
+        rows: Where these are in `own`.
+    """
+
+    logits: Float[Tensor, "batch vocab"]
+    clean: Cache
+    own: Cache
+    layer: int
+    rows: slice
+
+    def keys_and_values(self, layer: int, n_positions: int) -> list[Tensor]:
+        """Those of one layer, of all positions."""
+        clean = self.clean.layers[layer]
+        if layer < self.layer:
+            return [part[:, :, :n_positions] for part in (clean.keys, clean.values)]
+        own, kept = self.own.layers[layer], n_positions - (self.rows.stop - self.rows.start)
+        pairs = ((clean.keys, own.keys), (clean.values, own.values))
+        return [torch.cat([before[:, :, :kept], behind[:, :, self.rows]], dim=2) for before, behind in pairs]
+
+
+def variant_ends(
+    ride: FirstPass, chunk: Suffixes, past: Cache, logits: Float[Tensor, "batch variant vocab"]
+) -> list[PromptEnd]:
+    """What prompts left behind under every variant of a chunk.
+
+    Args:
+        ride: The first pass.
+        chunk: The variants.
+        past: Keys and values of their rows: those of the ride, or of their own where they ran later.
+        logits: What they gave.
+    """
+    before = ride.n if chunk.riding else 0
+    starts = [before + place * chunk.n_rows for place in range(len(chunk.variants))]
+    return [
+        PromptEnd(logits[:, place], ride.past, past, variant.layer, slice(start, start + chunk.n_rows))
+        for place, (variant, start) in enumerate(zip(chunk.variants, starts, strict=True))
+    ]
+
+
+def continued(
+    model: AudioLM,
+    batch: PromptBatch,
+    ends: Sequence[PromptEnd],
+    interventions: Sequence[Sequence[Intervention]],
+    max_new_tokens: int,
+) -> list[Int[Tensor, "batch new_token"]]:
+    """Generate from where prompts ended, all together, with the interventions of each at every new token.
+
+    Args:
+        model: The opened model.
+        batch: The prompts.
+        ends: What they left behind, under every variant.
+        interventions: What each of these changes.
+        max_new_tokens: How many tokens at most.
+
+    Returns:
+        The new tokens of each, as a generation on its own gives them.
+    """
+    exchange, given = model.exchange, list[Cache]()
+
+    def keep_cache(served: Any) -> Any:
+        if exchange.step < 0:
+            given.append(served[1]["past_key_values"])
+        return served
+
+    def hand_over(served: Any) -> Any:
+        if exchange.step >= 0:
+            return served
+        exchange.step = 0
+        for layer in range(model.n_layers):
+            parts = zip(*(end.keys_and_values(layer, batch.n_positions) for end in ends), strict=True)
+            given[0].update(*(torch.cat(part) for part in parts), layer)
+        logits = torch.cat([end.logits for end in ends])
+        return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=given[0])
+
+    with torch.no_grad(), exchange.prepared(batch):
+        register_side_by_side(model, batch, interventions)
+        exchange.edits[f"{ROOT}.input"], exchange.edits[f"{ROOT}.skip"] = [keep_cache], [hand_over]
+        out = model.interleave(
+            model.network.generate,
+            **_repeated(model, batch, len(ends)),
+            max_new_tokens=max_new_tokens,
+            **greedy(model.network),
+        )
+    each = new_tokens(out, batch.n_positions).split(batch.n_rows)
+    return [_to_the_end(tokens, end_tokens(model.network)) for tokens in each]
+
+
+def why_not_continued(model: AudioLM) -> str | None:
+    """Why the network's `generate` cannot go on from where prompts ended; `None` where it can."""
+    settings = model.network.generation_config
+    if settings.use_cache is False:
+        return "the network's generation settings keep no keys and values: use_cache is False"
+    if settings.prefill_chunk_size is not None:
+        return "the network's generation settings cut prompts into chunks: prefill_chunk_size is set"
+    return None
+
+
+def _repeated(model: AudioLM, batch: PromptBatch, times: int) -> dict[str, Any]:
+    """Inputs of so many copies of the prompts behind one another; of the sound the shape alone, as nobody hears it."""
+    repeated = {
+        name: value.repeat(times, *[1] * (value.ndim - 1)) if isinstance(value, Tensor) else value
+        for name, value in batch.inputs.items()
+        if name != model.adapter.features
+    }
+    features = batch.inputs.get(model.adapter.features)
+    if features is not None:
+        repeated[model.adapter.features] = features.new_zeros(()).expand(times * len(features), *features.shape[1:])
+    return repeated
+
+
+def _to_the_end(tokens: Int[Tensor, "row new_token"], ends: Sequence[int]) -> Int[Tensor, "row kept"]:
+    """New tokens of some rows up to where the last of them ends."""
+    ended = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
+    longest = int((ended.cumsum(1) - ended.int() == 0).sum(1).max())
+    return tokens[:, :longest]

@@ -1,0 +1,203 @@
+"""What comes before the decoder's layers, computed again only as far as a variant changes it.
+
+The prompts run once as far as the decoder. What every part in front of it gave is kept: the layers of the audio tower,
+and the parts around them. A variant then starts at its first edit: each part that was through by that moment gives what
+it gave, without being computed, and the run ends where the decoder begins. A patch of the tower's last layer costs no
+layer of the tower, and one of `projector_out` or `embed` none of it at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from mechaudio.tracing.record import Edit, register
+from mechaudio.tracing.sites import ROOT, Site
+from mechaudio.tracing.variants import Variant, extent
+
+if TYPE_CHECKING:
+    from mechaudio.models.batch import PromptBatch
+    from mechaudio.tracing.audio_lm import AudioLM
+    from mechaudio.tracing.shared_prefix import Prefix
+
+Embeds = Float[Tensor, "batch position d_model"]
+
+
+@dataclass(eq=False)
+class _Calls:
+    """The calls of one module in the clean run.
+
+    Attributes:
+        starts: When each began, counted in events.
+        ends: When each ended.
+        outputs: What each gave.
+        repeatable: Whether that can be given again: what remembers, such as a cache, cannot.
+    """
+
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
+    repeatable: bool = True
+
+    def over_by(self, moments: Sequence[int], in_chunks: bool) -> bool:
+        """Whether all of them had ended by the first of some moments.
+
+        Args:
+            moments: When something was there, call after call.
+            in_chunks: Whether a network hears chunk after chunk, and no part remembers more than what it gave itself:
+                then each of as many calls has to have ended by the moment in its chunk.
+        """
+        if not moments or not self.starts or len(self.ends) < len(self.starts):
+            return False
+        if in_chunks and len(self.ends) == len(moments):
+            return all(end <= moment for end, moment in zip(self.ends, moments, strict=True))
+        return self.ends[-1] <= moments[0]
+
+
+#: What a module's output may be made of to be given again.
+_REPEATABLE = (Tensor, int, float, str, type(None))
+
+
+class Front:
+    """The run of some prompts as far as the decoder, and as some variants change it.
+
+    Attributes:
+        clean: The residual stream in front of the decoder's first layer.
+    """
+
+    def __init__(self, model: AudioLM, batch: PromptBatch, variants: Sequence[Variant]):
+        """Run the prompts, and keep what these variants need.
+
+        Args:
+            model: The opened model.
+            batch: The prompts.
+            variants: The variants, with what they change in front of the decoder.
+        """
+        self.model, self.batch = model, batch
+        layers = [sites["resid_post"].location for sites in model.site_map.layers["encoder"]]
+        towers = [location.removeprefix(f"{ROOT}.").removesuffix(".output") for location in layers]
+        whole = (*towers, model.adapter.projector, model.adapter.decoder.layers)
+        inside = tuple(f"{path}." for path in whole)
+        paths = [path for path, _ in model.network.named_modules() if path and not path.startswith(inside)]
+        self._calls = {path: _Calls() for path in paths}
+        moment = count()
+        with torch.no_grad(), model.exchange.prepared(batch):
+            for path, calls in self._calls.items():
+                model.exchange.edits[f"{ROOT}.{path}.input"] = [_beginning(calls, moment)]
+                model.exchange.keeps[f"{ROOT}.{path}.output"] = [_ending(calls, moment)]
+            self.clean = self._as_far_as_decoder()
+        needed = {path for variant in variants for path in self._given(variant.front)}
+        for path, calls in self._calls.items():
+            if path not in needed:
+                calls.outputs.clear()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all that is kept."""
+        kept = pytree.tree_leaves([calls.outputs for calls in self._calls.values()])
+        return sum(leaf.nbytes for leaf in kept if isinstance(leaf, Tensor))
+
+    def embeds(self, edits: Sequence[Edit]) -> Embeds:
+        """The residual stream in front of the decoder's first layer, with these edits before it."""
+        exchange = self.model.exchange
+        with torch.no_grad(), exchange.prepared(self.batch):
+            for path in self._given(edits):
+                exchange.edits[f"{ROOT}.{path}.skip"] = [_giving(self._calls[path].outputs)]
+            register(self.model, self.batch, (), edits, lambda: None)
+            return self._as_far_as_decoder()
+
+    def followed(self, variant: Variant, prefix: Prefix) -> Variant | str:
+        """A variant as its rows in the decoder, or why it has to run on its own after all.
+
+        Args:
+            variant: The variant.
+            prefix: What the clean run left behind.
+        """
+        embeds = self.embeds(variant.front)
+        changed = (embeds != self.clean).any(-1).any(0).nonzero().flatten().tolist()
+        start, layer = extent(variant.changes, self.batch, self.model.site_map.depth["decoder"])
+        if changed:
+            variant = replace(variant, embeds=embeds[:, changed[0] :].clone())
+            start, layer = min(start, changed[0]), 0
+        if start == layer == 0:
+            return "it changes the first position, and begins before the layers, so nothing is left of the clean run"
+        if start < self.batch.n_positions - prefix.n_rows:
+            return "it changes positions in front of those that it edits"
+        return replace(variant, start=start, layer=layer)
+
+    def _as_far_as_decoder(self) -> Embeds:
+        site, kept = self.model.site_map.layers["decoder"][0]["resid_pre"], []
+
+        def keep(served: Any) -> None:
+            kept.append(site.take(served))
+            self.model.exchange.stop()
+
+        self.model.exchange.keeps[site.location] = [keep]
+        self.model.interleave("__call__", **self.batch.inputs, use_cache=False)
+        return kept[0]
+
+    def _given(self, edits: Sequence[Edit]) -> list[str]:
+        """The modules that these edits leave as they are and that are given again, each with all that is inside it."""
+        sites = [site for edit in edits for site in self.model.site_map.find(edit.point)]
+        first = min((moments for site in sites if (moments := self._moments(site))), default=[])
+        encoder = self.model.adapter.encoder
+        untouched: tuple[str, ...] = ()
+        if encoder.beside is not None:  # of two towers side by side, one hears nothing of the other
+            towers = [f"{layers.rpartition('.')[0]}." for layers in (encoder.layers, encoder.beside)]
+            untouched = tuple(one for one in towers if not any(one in site.location for site in sites))
+        left = {
+            path
+            for path, calls in self._calls.items()
+            if calls.starts and calls.repeatable
+            if calls.over_by(first, encoder.in_chunks) or path.startswith(untouched)
+        }
+        return [path for path in left if left.isdisjoint(_around(path))]
+
+    def _moments(self, site: Site) -> list[int]:
+        """When its value was there, call after call; never, in prompts without sound."""
+        path, _, what = site.location.removeprefix(f"{ROOT}.").rpartition(".")
+        if what == "output" and path in self._calls:
+            return self._calls[path].ends
+        while path not in self._calls:
+            path = path.rpartition(".")[0]
+        return self._calls[path].starts
+
+
+def _around(path: str) -> list[str]:
+    """The modules that a module lies in."""
+    parts = path.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _beginning(calls: _Calls, moment: count) -> Callable[[Any], Any]:
+    def begin(served: Any) -> Any:
+        calls.starts.append(next(moment))
+        return served
+
+    return begin
+
+
+def _ending(calls: _Calls, moment: count) -> Callable[[Any], None]:
+    def end(served: Any) -> None:
+        calls.ends.append(next(moment))
+        calls.outputs.append(_copy(served))
+        calls.repeatable &= all(isinstance(leaf, _REPEATABLE) for leaf in pytree.tree_leaves(served))
+
+    return end
+
+
+def _giving(outputs: Sequence[Any]) -> Callable[[Any], Any]:
+    """Gives what a module gave, call after call; copies, as the network may write into them."""
+    turns = iter(outputs)
+    return lambda _computed: _copy(next(turns))
+
+
+def _copy(value: Any) -> Any:
+    return pytree.tree_map_only(Tensor, torch.clone, value)

@@ -1,0 +1,45 @@
+"""How much memory there is, and about how much a position takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
+
+def memory_of(model: AudioLM, given: int | float | None = None) -> float:
+    """Bytes that may be used beside the weights: those that the user gives, or half of what is free.
+
+    Raises:
+        ValueError: Fewer than none.
+    """
+    if given is not None:
+        if not given >= 0:
+            raise ValueError(f"memory= is a number of bytes, such as 2e9, got {given}")
+        return float(given)
+    if model.device.type == "cuda":
+        return torch.cuda.mem_get_info(model.device)[0] / 2
+    return 2e9
+
+
+def bytes_per_position(model: AudioLM) -> int:
+    """About what the keys and values of one position take in all layers of the decoder."""
+    d_head = _width(model, "head_dim", model.d_model // model.n_heads)
+    return 2 * model.n_layers * model.n_key_value_heads * d_head * model.network.dtype.itemsize
+
+
+def widest_bytes(model: AudioLM) -> int:
+    """About what one position takes where a layer is widest, in its MLP."""
+    wide = 8 * model.d_model + 3 * _width(model, "intermediate_size", 4 * model.d_model)
+    return wide * model.network.dtype.itemsize
+
+
+def _width(model: AudioLM, name: str, otherwise: int) -> int:
+    """What the decoder's config says; of a list of all layers the largest."""
+    given: Any = model.adapter.decoder.own_config(model.network.config).to_dict().get(name)
+    if isinstance(given, (list, tuple)):
+        return max(given)
+    return given or otherwise
