@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: `docs/hook_points.md` and `docs/models.md`.
+"""Write the pages that are made from the code: `hook_points.md`, `models.md` and `reference/names.md`.
 
 python docs/generate.py            # write them
 python docs/generate.py --check    # say whether they are up to date; exit status 1 if not
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import mechaudio
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
@@ -119,7 +120,25 @@ def _row(adapter: Adapter) -> str:
     return f"| `{adapter.network_class}` | {checkpoints} | {milliseconds} | {window} | {longer} | {adapter.access} |"
 
 
-PAGES = {"hook_points.md": hook_points_page, "models.md": models_page}
+def names_page() -> str:
+    """The public names, room by room."""
+    lines = [
+        "# Public names",
+        "",
+        "What `import mechaudio as ma` reaches; anything else may move. The page is made from the code (`python "
+        "docs/generate.py`).",
+        "",
+        "| name | module |",
+        "|---|---|",
+        *(f"| `ma.{name}` | `{mechaudio._HOME[name]}` |" for name in sorted(mechaudio._HOME, key=str.lower)),
+    ]
+    for room in mechaudio._ROOMS:
+        names = ", ".join(f"`{name}`" for name in getattr(mechaudio, room).__all__)
+        lines += ["", f"## `ma.{room}`", "", names]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"hook_points.md": hook_points_page, "models.md": models_page, "reference/names.md": names_page}
 
 
 def main() -> int:

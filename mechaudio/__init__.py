@@ -15,7 +15,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mechaudio import analyses, audio, data, experiments, interventions, metrics, report, temporal, viz
+    from mechaudio import (
+        analyses,
+        audio,
+        data,
+        experiments,
+        interventions,
+        metrics,
+        models,
+        report,
+        temporal,
+        tracing,
+        viz,
+    )
     from mechaudio.audio.clip import AudioClip
     from mechaudio.audio.events import AnnotatedClip, Event
     from mechaudio.experiments.evaluate import evaluate
@@ -30,6 +42,7 @@ if TYPE_CHECKING:
     from mechaudio.interventions.sweep import sweep
     from mechaudio.interventions.upweight import UpweightAttention
     from mechaudio.models.prompt import prompt
+    from mechaudio.models.spans import PromptFormat
     from mechaudio.question import Answer, AudioQuestion
     from mechaudio.results import Result
     from mechaudio.tracing.audio_lm import AudioLM, trace
@@ -37,6 +50,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.load import load
     from mechaudio.tracing.record import Edit
     from mechaudio.tracing.run import answer, generate, run
+    from mechaudio.tracing.sites import NoSuchHookPoint
 
 __version__ = "0.1.0"
 
@@ -50,7 +64,9 @@ _HOME = {
     "Event": "mechaudio.audio.events",
     "HookPoint": "mechaudio.tracing.hook_points",
     "KnockOutAttention": "mechaudio.interventions.knock_out",
+    "NoSuchHookPoint": "mechaudio.tracing.sites",
     "Patch": "mechaudio.interventions.patch",
+    "PromptFormat": "mechaudio.models.spans",
     "Result": "mechaudio.results",
     "ScaleAttention": "mechaudio.interventions.scale",
     "Steer": "mechaudio.interventions.steer",
@@ -68,7 +84,19 @@ _HOME = {
     "sweep": "mechaudio.interventions.sweep",
     "trace": "mechaudio.tracing.audio_lm",
 }
-_ROOMS = ("analyses", "audio", "data", "experiments", "interventions", "metrics", "report", "temporal", "viz")
+_ROOMS = (
+    "analyses",
+    "audio",
+    "data",
+    "experiments",
+    "interventions",
+    "metrics",
+    "models",
+    "report",
+    "temporal",
+    "tracing",
+    "viz",
+)
 
 __all__ = ["__version__", *_HOME, *_ROOMS]
 

@@ -279,12 +279,12 @@ def _write_arrays(place: Path, arrays: Mapping[str, np.ndarray]) -> str:
                     np.lib.format.write_array(entry, array, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    return _digest(place)
+    return digest_of_file(place)
 
 
 def _read_arrays(folder: Path, digest: str) -> dict[str, np.ndarray]:
     for place in (folder / ARRAYS_NAME, _waiting(folder, digest)):
-        if place.is_file() and _digest(place) == digest:
+        if place.is_file() and digest_of_file(place) == digest:
             with np.load(place, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
     raise ValueError(
@@ -292,7 +292,8 @@ def _read_arrays(folder: Path, digest: str) -> dict[str, np.ndarray]:
     )
 
 
-def _digest(place: Path) -> str:
+def digest_of_file(place: Path) -> str:
+    """SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with place.open("rb") as file:
         while block := file.read(1 << 20):

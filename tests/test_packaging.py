@@ -10,6 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mechaudio.models.registry import ADDING_A_MODEL
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -55,6 +57,11 @@ def test_importing_the_package_imports_nothing_heavy():
     program = f"import mechaudio, sys; print([name for name in {HEAVY} if name in sys.modules])"
     fresh = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert fresh.stdout.strip() == "[]"
+
+
+def test_errors_name_a_page_of_the_published_documentation():
+    page = ADDING_A_MODEL.removeprefix(PYPROJECT["project"]["urls"]["Documentation"])
+    assert (REPOSITORY / "docs" / page.rstrip("/")).with_suffix(".md").is_file()
 
 
 def test_the_command_is_installed_and_leads_to_the_command_line():

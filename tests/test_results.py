@@ -315,7 +315,7 @@ def test_pickles_are_not_opened(tmp_path):
     toy(np.zeros(3)).save(tmp_path)
     with zipfile.ZipFile(tmp_path / "arrays.npz", "w") as archive, archive.open("value.npy", "w") as entry:
         np.lib.format.write_array(entry, np.array([{"any": "object"}]), allow_pickle=True)
-    alter(tmp_path, arrays_sha256=results._digest(tmp_path / "arrays.npz"))
+    alter(tmp_path, arrays_sha256=results.digest_of_file(tmp_path / "arrays.npz"))
     with pytest.raises(ValueError, match="allow_pickle=False"):
         Result.load(tmp_path)
 

@@ -135,6 +135,14 @@ class AudioClip:
             )
         soundfile.write(path, self.waveform.T, self.sample_rate, subtype=SAVED_SUBTYPES[suffix])
 
+    def to_wav(self) -> bytes:
+        """A WAV file of 32-bit floats: the very samples, and no time stamp, which libsndfile puts into such files."""
+        from scipy.io import wavfile
+
+        file = io.BytesIO()
+        wavfile.write(file, self.sample_rate, self.waveform.T)
+        return file.getvalue()
+
     def __repr__(self) -> str:
         channels = {1: "mono", 2: "stereo"}.get(self.n_channels, f"{self.n_channels} channels")
         source = "" if self.source is None else f", {Path(self.source).name!r}"

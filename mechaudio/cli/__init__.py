@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from mechaudio.cli import check, demo, evaluate, listen, mata, models, patch, specialists, temporal
-from mechaudio.cli.mistakes import UserMistakeError, warnings_as_messages
+from mechaudio.cli.mistakes import UserMistakeError, in_options, warnings_as_messages
 
 #: What shells report of a command that Ctrl-C ended.
 STOPPED = 130
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings_as_messages():
             return arguments.run(arguments)
     except UserMistakeError as mistake:
-        print(f"mechaudio {arguments.verb}: {mistake}", file=sys.stderr)
+        print(f"mechaudio {arguments.verb}: {in_options(str(mistake), arguments)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nmechaudio {arguments.verb}: stopped", file=sys.stderr)

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.cli.mistakes import UserMistakeError, at_least, opened, telling
+from mechaudio.cli.mistakes import UserMistakeError, at_least, in_options, opened, telling
 from mechaudio.cli.questions import MADE, add_source, questions
+from mechaudio.cli.studies import with_source
 from mechaudio.question import CONDITIONS
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
             strict=arguments.strict,
             progress=True,
         )
+    if arguments.out is not None:
+        with_source(found, arguments).save(arguments.out)
     print(json.dumps(_numbers(arguments, found)) if arguments.json else _in_words(arguments, found))
     return 0
 
@@ -157,7 +160,8 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         lines.append(f"{clean.unparsed.count} answers name no choice, or several: wrong")
     if clean.failures:
         first = clean.failures[0]
-        lines.append(f"{len(clean.failures)} could not be asked; the first is {first.id!r}: {first.error}")
+        why = in_options(first.error, arguments)
+        lines.append(f"{len(clean.failures)} could not be asked; the first is {first.id!r}: {why}")
     if found is not clean and clean.scored.any():
         for place, variant in enumerate(found.variants):
             lines += ["", " + ".join(map(repr, variant)), str(found.change(place))]

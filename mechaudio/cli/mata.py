@@ -4,7 +4,7 @@ import argparse
 
 from mechaudio.cli.mistakes import at_least, opened, telling, writable
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, write
+from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, with_source, write
 
 MAPPINGS = ("proportional", "numbered")
 
@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     with telling():
         asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
         study = mata_study(model, asked, settings, out=arguments.out / "results", progress=True)
+        study = with_source(study, arguments)
+        study.save(arguments.out / "results")
         write(arguments.out, (*mata_tables(study), *mata_published()), mata_figures(study))
         page = write_mata_page(
             study,
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             title=f"MATA in {arguments.model}, asked about {arguments.data}",
             command=_command(arguments),
         )
-    tell_left_out(study.compared.clean.failures)
+    tell_left_out(arguments, study.compared.clean.failures)
     print(*mata_findings(study), page, sep="\n")
     return 0
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -115,6 +116,33 @@ def writable(folder: Path) -> None:
 def words(error: BaseException) -> str:
     """An error's message; a KeyError's `str` is its message in quotes."""
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def in_options(message: str, arguments: argparse.Namespace) -> str:
+    """A message of the library in the words of the command line.
+
+    Options are named as the library's arguments are: `out=` is `--out`, `mapping='numbered'` is `--mapping numbered`,
+    `allow_cut=True` is `--allow-cut`. What a verb has no option for is not advised.
+
+    Args:
+        message: of an error.
+        arguments: of the verb.
+    """
+    options = vars(arguments)
+    if "allow_cut" not in options:
+        message = message.replace(", or pass allow_cut=True to drop the end", "")
+    names = "|".join(map(re.escape, options))
+    value = r"\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[\w.-]*\w"
+    return re.sub(rf"\w+\((?:[^()]|\([^()]*\))*\)|(?<![\w./-])(?P<name>{names})=(?P<value>{value})?", _option, message)
+
+
+def _option(found: re.Match[str]) -> str:
+    """One argument as an option; a call, such as `AudioClip(...)`, stays as it is."""
+    if found["name"] is None:
+        return found[0]
+    option = f"--{found['name'].replace('_', '-')}"
+    value = re.sub(r"[\[\],'\"]", "", found["value"] or "")
+    return option if value in ("", "True") else f"{option} {value}"
 
 
 def at_least(lowest: int) -> Callable[[str], int]:

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from mechaudio.cli.mistakes import UserMistakeError, opened, telling, writable
 from mechaudio.cli.questions import MADE, add_source, questions
-from mechaudio.cli.studies import add_out, command, write
+from mechaudio.cli.studies import add_out, command, with_source, write
 
 N = 24
 OTHERS = ("events", "clip")
@@ -23,7 +23,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         type=_axes,
         default=("layer", "second"),
         metavar="AXES",
-        help=f"one axis or two of the map, of {', '.join(AXES)} (default: layer,second)",
+        help=f"axes of the map: layer, alone or with one of {', '.join(AXES[1:])}; a --hook-point that exists once in "
+        "the model, such as embed, takes no layer (default: layer,second)",
     )
     verb.add_argument(
         "--corrupted",
@@ -80,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
             window=arguments.window,
             progress=True,
         )
+        found = with_source(found, arguments)
         found.save(arguments.out / "results")
         write(arguments.out, patching_tables(found), patching_figures(found, asked))
         page = write_patching_page(

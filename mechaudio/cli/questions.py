@@ -34,6 +34,9 @@ class Source:
     where: str = ""
 
     def __str__(self) -> str:
+        """As `--data` takes it."""
+        if self.name == "temporal":
+            return self.where
         return f"{self.name}:{self.where}" if self.where else self.name
 
 
@@ -68,9 +71,7 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
     verb.add_argument("--audio", type=Path, metavar="DIR", help="the folder of a corpus's recordings")
     usual = f"{N_MADE} of those that are made, or all" if n is None else n
     verb.add_argument("--n", type=at_least(fewest), default=n, help=f"how many, the first ones (default: {usual})")
-    verb.add_argument(
-        "--seed", type=at_least(0), default=7, help="of what is drawn, questions that are made among it (default: 7)"
-    )
+    verb.add_argument("--seed", type=at_least(0), default=7, help="of questions that are made (default: 7)")
 
 
 class _Made(Sequence[AudioQuestion]):
@@ -107,6 +108,9 @@ def questions(data: Source, n: int | None, seed: int, audio: Path | None) -> Seq
         from mechaudio.temporal.benchmark import load
 
         return load(data.where)[:n]
+    from datasets import disable_progress_bars
+
+    disable_progress_bars()
     given = {} if audio is None else {"audio": audio}
     corpus = import_module(f"mechaudio.data.{data.name}").load(*([data.where] if data.where else []), **given)
     for kind, many in corpus.problem_counts().items():

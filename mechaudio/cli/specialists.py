@@ -5,7 +5,7 @@ import sys
 
 from mechaudio.cli.mistakes import at_least, opened, telling, writable
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, write
+from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, with_source, write
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -43,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
             questions(arguments.data, arguments.n, arguments.seed, arguments.audio),
             SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed),
             batch_size=arguments.batch_size,
-            out=arguments.out / "results",
             progress=True,
         )
+        study = with_source(study, arguments)
+        study.save(arguments.out / "results")
         write(arguments.out, (*specialists_tables(study), *specialists_published()), specialists_figures(study))
         page = write_specialists_page(
             study,
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             title=f"Who listens in {arguments.model}, asked about {arguments.data}",
             command=command(arguments, "--k", *map(str, arguments.k), "--split-seed", str(arguments.split_seed)),
         )
-    tell_left_out(study.failures)
+    tell_left_out(arguments, study.failures)
     if study.n_cut:
         print(f"{study.n_cut} recordings are longer than the model hears: it heard the beginnings", file=sys.stderr)
     print(*specialists_findings(study), page, sep="\n")

@@ -4,10 +4,11 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from mechaudio.cli.mistakes import at_least
+from mechaudio.cli.mistakes import at_least, in_options
 from mechaudio.cli.questions import MADE
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from mechaudio.experiments.evaluation import Failure
     from mechaudio.report.tables import Table
+
+Kept = TypeVar("Kept")
 
 
 def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) -> None:
@@ -36,11 +39,32 @@ def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) 
     )
 
 
-def add_split_seed(verb: argparse.ArgumentParser) -> None:
-    """The option that says which half of the questions chooses."""
+def add_split_seed(
+    verb: argparse.ArgumentParser, *, default: int | None = 0, of: str = "the split into halves"
+) -> None:
+    """The option that says which half of the questions chooses.
+
+    Args:
+        verb: a sub-command.
+        default: the seed, `None` to take that of `--seed`.
+        of: what is drawn with it.
+    """
+    usual = "that of --seed" if default is None else default
     verb.add_argument(
-        "--split-seed", type=at_least(0), default=0, metavar="SEED", help="of the split into halves (default: 0)"
+        "--split-seed", type=at_least(0), default=default, metavar="SEED", help=f"of {of} (default: {usual})"
     )
+
+
+def with_source(found: Kept, arguments: argparse.Namespace) -> Kept:
+    """The result with its questions among its settings: `data`, and `data_seed` of those that are made.
+
+    Args:
+        found: a kept result.
+        arguments: of a verb with the options of `add_source`.
+    """
+    made = {"data_seed": arguments.seed} if arguments.data.name in MADE else {}
+    settings = {**found.provenance.settings, "data": str(arguments.data), **made}
+    return replace(found, provenance=replace(found.provenance, settings=settings))
 
 
 def write(folder: Path, tables: Sequence["Table"], figures: Mapping[str, "go.Figure"]) -> None:
@@ -54,23 +78,23 @@ def write(folder: Path, tables: Sequence["Table"], figures: Mapping[str, "go.Fig
         print(f"Figures are HTML only, PNG is left out: {no_png}.", file=sys.stderr)
 
 
-def tell_left_out(failures: Sequence["Failure"]) -> None:
+def tell_left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> None:
     """Say on stderr how many questions could not be asked, and what kept the first of them from it."""
     if failures:
         first = failures[0]
-        print(f"{len(failures)} could not be asked; the first is {first.id!r}: {first.error}", file=sys.stderr)
+        why = in_options(first.error, arguments)
+        print(f"{len(failures)} could not be asked; the first is {first.id!r}: {why}", file=sys.stderr)
 
 
-def command(arguments: argparse.Namespace, *more: str, seeded: bool = False) -> str:
+def command(arguments: argparse.Namespace, *more: str) -> str:
     """The command line that makes a study again.
 
     Args:
         arguments: of a verb with the options of `add_source`.
         *more: words of its own options.
-        seeded: whether `--seed` says more than which questions are made.
     """
     words = ["mechaudio", arguments.verb, "--model", arguments.model, "--data", str(arguments.data)]
     words += [] if arguments.audio is None else ["--audio", str(arguments.audio)]
     words += [] if arguments.n is None else ["--n", str(arguments.n)]
-    words += ["--seed", str(arguments.seed)] if seeded or arguments.data.name in MADE else []
+    words += ["--seed", str(arguments.seed)] if arguments.data.name in MADE else []
     return shlex.join([*words, *more])

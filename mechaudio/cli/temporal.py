@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mechaudio.cli.mistakes import opened, telling, writable
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, command, tell_left_out, write
+from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, with_source, write
 
 if TYPE_CHECKING:
     from mechaudio.experiments.temporal_arms import TemporalSettings
@@ -16,14 +16,27 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser("temporal", help="study whether a model hears what sounds first, last or longest")
     add_source(verb, fewest=2)
     verb.add_argument(
-        "--factors", type=float, nargs="+", metavar="F", help="strengths of scaling (default: 0.2 0.5 0.8 1.2 1.5 2)"
+        "--scale",
+        "--factors",
+        dest="factors",
+        type=float,
+        nargs="+",
+        metavar="F",
+        help="strengths of scaling (default: 0.2 0.5 0.8 1.2 1.5 2)",
     )
     verb.add_argument(
-        "--biases", type=float, nargs="+", metavar="B", help="strengths of upweighting (default: 0.5 1 2 4)"
+        "--upweight",
+        "--biases",
+        dest="biases",
+        type=float,
+        nargs="+",
+        metavar="B",
+        help="strengths of upweighting (default: 0.5 1 2 4)",
     )
     verb.add_argument(
         "--queries", nargs="+", metavar="ROWS", help="query rows to change (default: last keyword keyword+last)"
     )
+    add_split_seed(verb, default=None, of="the split into halves and of tokens of text that are drawn")
     add_out(verb, "temporal", resumes=True)
     verb.set_defaults(run=run)
 
@@ -40,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     with telling():
         asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
         study = temporal_study(model, asked, _settings(arguments), out=arguments.out / "results", progress=True)
+        study = with_source(study, arguments)
+        study.save(arguments.out / "results")
         write(arguments.out, (*temporal_tables(study), *temporal_published()), temporal_figures(study))
         page = write_temporal_page(
             study,
@@ -47,16 +62,20 @@ def run(arguments: argparse.Namespace) -> int:
             title=f"What {arguments.model} hears of time in {arguments.data}",
             command=_command(arguments),
         )
-    tell_left_out(study.compared.clean.failures)
+    tell_left_out(arguments, study.compared.clean.failures)
     print(*temporal_findings(study), page, sep="\n")
     return 0
+
+
+def _split_seed(arguments: argparse.Namespace) -> int:
+    return arguments.seed if arguments.split_seed is None else arguments.split_seed
 
 
 def _settings(arguments: argparse.Namespace) -> "TemporalSettings":
     from mechaudio.experiments.temporal_arms import TemporalSettings
 
     given = {name: tuple(getattr(arguments, name) or ()) for name in ("factors", "biases", "queries")}
-    return TemporalSettings(seed=arguments.seed, **{name: values for name, values in given.items() if values})
+    return TemporalSettings(seed=_split_seed(arguments), **{name: values for name, values in given.items() if values})
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -64,4 +83,4 @@ def _command(arguments: argparse.Namespace) -> str:
     for name in ("factors", "biases", "queries"):
         given = getattr(arguments, name)
         words += [f"--{name}", *map(str, given)] if given else []
-    return command(arguments, *words, seeded=True)
+    return command(arguments, *words, "--split-seed", str(_split_seed(arguments)))

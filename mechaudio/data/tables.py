@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,9 +192,9 @@ def _parquet_table(path: Path, split: str | None) -> Table:
 
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     if split is not None and path.is_dir():
-        files = [file for file in files if split in file.stem or split in file.parent.name]
+        files = [file for file in files if _is_of(split, file)]
     if not files:
-        which = "" if split is None else f" of the split {split!r}"
+        which = "" if split is None else f" of the split {split!r}, such as '{split}-00000-of-00001.parquet',"
         raise FileNotFoundError(f"there are no parquet files{which} in {str(path)!r}: give the file itself")
     if sum(map(_n_rows, files)):
         dataset = Dataset.from_parquet([str(file) for file in files])
@@ -201,6 +202,11 @@ def _parquet_table(path: Path, split: str | None) -> Table:
         dataset = Dataset(parquet.read_table(files[0]))  # from_parquet refuses what has no rows
     table = _dataset_table(dataset, str(path))
     return Table(table.name, table.columns, table.rows, path if path.is_dir() else path.parent, table.version)
+
+
+def _is_of(split: str, file: Path) -> bool:
+    """By the hub's names: `test.parquet`, `test-00000-of-00001.parquet`, `test/0000.parquet`; not `test-mini`."""
+    return bool(re.fullmatch(rf"{re.escape(split)}(-\d.*)?", file.stem)) or file.parent.name == split
 
 
 def _n_rows(file: Path) -> int:

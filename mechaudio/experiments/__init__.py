@@ -1,10 +1,14 @@
 """Whole studies: an opened model and questions in, a kept `Result` out."""
 
 from mechaudio.experiments.choosing import Choice, Tested
+from mechaudio.experiments.demo import Demo, demo
 from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, evaluate
+from mechaudio.experiments.listen import Listening, listen
 from mechaudio.experiments.mata_arms import MataArm, MataSettings
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
+from mechaudio.experiments.mata_scores import MataScores, mata_scores
 from mechaudio.experiments.mata_study import mata_study
+from mechaudio.experiments.over_strength import OverStrength
 from mechaudio.experiments.specialists_result import GroupAuc, SpecialistsSettings, SpecialistsStudy
 from mechaudio.experiments.specialists_study import specialists_study
 from mechaudio.experiments.steering_arms import SteeringArm, SteeringSettings
@@ -19,13 +23,17 @@ __all__ = [
     "Arm",
     "Choice",
     "Comparison",
+    "Demo",
     "Evaluation",
     "Failure",
     "GroupAuc",
+    "Listening",
     "MataArm",
     "MataChoice",
+    "MataScores",
     "MataSettings",
     "MataStudy",
+    "OverStrength",
     "PairedComparison",
     "SpecialistsSettings",
     "SpecialistsStudy",
@@ -35,7 +43,10 @@ __all__ = [
     "TemporalSettings",
     "TemporalStudy",
     "Tested",
+    "demo",
     "evaluate",
+    "listen",
+    "mata_scores",
     "mata_study",
     "specialists_study",
     "steering_study",

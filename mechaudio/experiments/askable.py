@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import soundfile
 from tqdm import tqdm
 
+from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip
 from mechaudio.experiments.evaluation import Failure
 from mechaudio.metrics.multiple_choice import chance
@@ -86,9 +85,6 @@ class Askable(Sequence[AudioQuestion]):
         """What the model hears of a recording, cut when it is read."""
 
         def read() -> bytes:
-            file = io.BytesIO()
-            samples = question.clip().mono(self._rate)[: self._longest]
-            soundfile.write(file, samples, self._rate, format="WAV", subtype="FLOAT")
-            return file.getvalue()
+            return AudioClip(question.clip().mono(self._rate)[: self._longest], self._rate).to_wav()
 
         return StoredClip(read, f"the beginning of the recording of question {question.id!r}")

@@ -55,7 +55,8 @@ def mata_study(
         questions: With recordings and known answers and ids of their own. Of recordings that are longer than the model
             hears, the beginning is asked about.
         settings: What is varied.
-        out: A folder to write to, from which a study that was stopped is taken up; the result goes there too.
+        out: A folder to write to, from which a study that was stopped is taken up; the result goes there too. With
+            another seed the letters are taken from there all the same: the split is made afterwards.
         progress: Draw progress bars on stderr.
 
     Raises:
@@ -72,7 +73,6 @@ def mata_study(
             given,
             variants=[arm.intervention(layers) for arm in chosen],
             out=None if out is None else Path(out) / name,
-            seed=settings.seed,
             allow_cut=True,
             progress=progress,
             **options,
@@ -109,7 +109,9 @@ def mata_study(
             dict.fromkeys([tested.arm for tested in study.readings] + [choice.arm for choice in study.choices])
         )
         reporting = [questions[place] for place, own in zip(heard, chooses, strict=True) if not own]
-        texts = asked("written", reporting, written, scoring="generate", max_new_tokens=settings.max_new_tokens)
+        texts = asked(
+            f"written-{settings.seed}", reporting, written, scoring="generate", max_new_tokens=settings.max_new_tokens
+        )
         study = replace(study, generated=texts, written_arms=written)
     if out is not None:
         study.save(out)

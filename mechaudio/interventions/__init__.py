@@ -1,4 +1,27 @@
 """Interventions: frozen values that say what to change in a forward pass, and whole sweeps of them.
 
-They compose, in lists, wherever `interventions=` is taken. There is one file per kind.
+They compose, in lists, wherever `interventions=` is taken. There is one file per kind. `ma.grid`, `ma.mata` and
+`ma.sweep` are the functions of this room.
 """
+
+from mechaudio.interventions.grid import Grid
+from mechaudio.interventions.knock_out import KnockOutAttention
+from mechaudio.interventions.patch import Patch
+from mechaudio.interventions.scale import ScaleAttention
+from mechaudio.interventions.selecting import AttentionIntervention
+from mechaudio.interventions.steer import Steer
+from mechaudio.interventions.steer_heads import SteerHeads
+from mechaudio.interventions.sweep_result import Sweep
+from mechaudio.interventions.upweight import UpweightAttention
+
+__all__ = [
+    "AttentionIntervention",
+    "Grid",
+    "KnockOutAttention",
+    "Patch",
+    "ScaleAttention",
+    "Steer",
+    "SteerHeads",
+    "Sweep",
+    "UpweightAttention",
+]

@@ -1,1 +1,18 @@
 """What each audio LLM class is made of, and how to ask it a question."""
+
+from mechaudio.models.adapter import Adapter, Stack, TokenTiming
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.inputs import as_batch
+from mechaudio.models.registry import ADAPTERS, adapter_for
+from mechaudio.models.spans import PromptFormat
+
+__all__ = [
+    "ADAPTERS",
+    "Adapter",
+    "PromptBatch",
+    "PromptFormat",
+    "Stack",
+    "TokenTiming",
+    "adapter_for",
+    "as_batch",
+]

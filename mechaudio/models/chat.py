@@ -13,18 +13,17 @@ to the text.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechaudio.audio.clip import AudioClip
 from mechaudio.models.adapter import Adapter
 
 #: Stands for the text while the chat template is rendered around it; private-use characters, so that nobody's text
@@ -222,7 +221,8 @@ def _through_mistral(
     tokenizer = processor.tokenizer
     content: list[dict[str, str]] = [{"type": "text", "text": text}]
     if samples is not None:
-        content.insert(0, {"type": "audio", "base64": _wav(samples, adapter.sampling_rate)})
+        sound = AudioClip(samples, adapter.sampling_rate).to_wav()
+        content.insert(0, {"type": "audio", "base64": base64.b64encode(sound).decode("ascii")})
     made = processor.apply_chat_template([[{"role": "user", "content": content}]])
     ids = made["input_ids"][0].tolist()
     pieces = tokenizer.tokenizer.instruct_tokenizer.tokenizer
@@ -251,10 +251,3 @@ def _first_answered(tokenizer: Any, letter: str) -> int:
     )[0]
     assert answered[: len(asked)] == asked, "a control token keeps prompt and answer apart"
     return answered[len(asked)]
-
-
-def _wav(samples: np.ndarray, rate: int) -> str:
-    """A clip as base64 of a file of 32-bit floats, so that not a bit is lost."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
-    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -38,7 +38,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     GRANITE_SPEECH_PLUS,
 )
 
-ADDING_A_MODEL = "docs/adding_a_model.md"
+ADDING_A_MODEL = "https://mechaudio.github.io/mechaudio/adding_a_model/"
 
 
 def adapter_for(network: object) -> Adapter:

@@ -4,7 +4,6 @@ Conventions: a folder holds `questions.parquet`, one row per question with the b
 `manifest.json`, how it was built; and `README.md`, the card. The same clips, seed and settings give the same bytes.
 """
 
-import hashlib
 import json
 import os
 import tempfile
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 from mechaudio.data.corpus import Problems
 from mechaudio.data.tables import read_json, read_table
 from mechaudio.question import AudioQuestion
+from mechaudio.results import digest_of_file
 from mechaudio.temporal.card import card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
@@ -141,7 +141,7 @@ class Benchmark(Sequence[AudioQuestion]):
             with parquet.ParquetWriter(draft, schema) as writer:
                 for start in range(0, len(self), _ROWS_AT_ONCE):
                     writer.write_table(arrow_table(self[start : start + _ROWS_AT_ONCE], embed=embed))
-            manifest = self.manifest() | {"questions_sha256": _digest(draft)}
+            manifest = self.manifest() | {"questions_sha256": digest_of_file(draft)}
             Path(drafts, MANIFEST).write_text(_json(manifest), encoding="utf-8")
             Path(drafts, CARD).write_text(self.card(), encoding="utf-8")
             for name in (QUESTIONS, MANIFEST, CARD):
@@ -201,7 +201,7 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
     folder, problems = Path(source).expanduser(), Problems(strict=True)
     if (folder / MANIFEST).is_file():
         manifest = read_json(folder / MANIFEST)
-        if _digest(folder / QUESTIONS) != manifest.get("questions_sha256"):
+        if digest_of_file(folder / QUESTIONS) != manifest.get("questions_sha256"):
             raise ValueError(f"{QUESTIONS} in {os.fspath(source)!r} is damaged, or of another build than {MANIFEST}")
         table = read_table(folder / QUESTIONS, problems)
     elif folder.exists():
@@ -229,11 +229,3 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

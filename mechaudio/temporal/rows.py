@@ -1,6 +1,5 @@
 """Questions as rows of a table and back: what a saved benchmark holds."""
 
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import Event
 from mechaudio.audio.stored import StoredClip
 from mechaudio.data.tables import Table
@@ -80,16 +78,7 @@ def _stored(question: AudioQuestion, embed: bool) -> dict[str, Any]:
         return {"bytes": audio.read(), "path": name}
     if audio is None:
         raise ValueError(f"question {question.id!r} has no recording to be put in")
-    return {"bytes": _wav(audio), "path": f"{name}.wav"}
-
-
-def _wav(clip: AudioClip) -> bytes:
-    """A wav file of 32-bit floats: the very samples, and no time stamp, which libsndfile puts into such files."""
-    from scipy.io import wavfile
-
-    file = io.BytesIO()
-    wavfile.write(file, clip.sample_rate, clip.waveform.T)
-    return file.getvalue()
+    return {"bytes": audio.to_wav(), "path": f"{name}.wav"}
 
 
 def questions_of(table: Table) -> tuple[AudioQuestion, ...]:

@@ -1,1 +1,31 @@
-"""Reading and editing one forward pass. The only room that touches nnsight."""
+"""Reading and editing one forward pass. The only room that touches nnsight.
+
+Its functions are `ma.load`, `ma.trace`, `ma.run`, `ma.answer` and `ma.generate`.
+"""
+
+from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.clean_run import CleanRun, KeptRuns
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.order import HookOrderError
+from mechaudio.tracing.record import Edit, Intervention
+from mechaudio.tracing.run import Generation, Run
+from mechaudio.tracing.sites import HookPointError, NoSuchHookPoint
+from mechaudio.tracing.window_map import WindowMap, window_map
+
+__all__ = [
+    "AudioLM",
+    "Cache",
+    "CleanRun",
+    "Edit",
+    "Generation",
+    "HookOrderError",
+    "HookPoint",
+    "HookPointError",
+    "Intervention",
+    "KeptRuns",
+    "NoSuchHookPoint",
+    "Run",
+    "WindowMap",
+    "window_map",
+]

@@ -134,6 +134,17 @@ def test_a_saved_clip_comes_back_to_within_16_bits(tmp_path, suffix):
     assert soundfile.info(tmp_path / f"out.{suffix}").subtype == "PCM_16"
 
 
+def test_the_bytes_of_a_wav_file_hold_the_very_samples_and_no_time():
+    wave = np.random.default_rng(0).normal(0, 2, (2, 1000)).astype(np.float32)
+    sound = AudioClip(wave, 16_000).to_wav()
+    samples, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
+    np.testing.assert_array_equal(samples.T, wave)
+    assert rate == 16_000
+    assert b"PEAK" not in sound
+    mono = soundfile.read(io.BytesIO(AudioClip(wave[0], 16_000).to_wav()), dtype="float32")[0]
+    np.testing.assert_array_equal(mono, wave[0])
+
+
 def test_a_clip_is_saved_as_wav_or_flac_only(tmp_path):
     with pytest.raises(ValueError, match=r"as \.wav or \.flac, got the path '.*out\.mp3'"):
         AudioClip([0.5], 16_000).save(tmp_path / "out.mp3")

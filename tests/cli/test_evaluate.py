@@ -1,11 +1,15 @@
 import json
 
+import datasets
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
-from mechaudio.cli import main
+from mechaudio.cli import evaluate, main
 from mechaudio.cli.questions import Source, questions, source
+from mechaudio.experiments.asking import SCORINGS
 from mechaudio.experiments.evaluate import Comparison
 from tests.families import noise
 
@@ -49,7 +53,8 @@ def test_answers_are_written_as_they_come_and_the_same_command_takes_the_run_up(
     assert log.read_bytes() == b"".join(lines)
     found = json.loads(first)
     kept = Comparison.load(tmp_path)
-    assert kept.provenance.seed == 3
+    assert kept.provenance.seed == kept.provenance.settings["data_seed"] == 3
+    assert kept.provenance.settings["data"] == "toy"
     assert [variant["interventions"] for variant in found["variants"]] == [
         [repr(one) for one in variant] for variant in kept.variants
     ]
@@ -98,6 +103,31 @@ def test_recordings_that_break_off_are_counted(capsys, mmau):
     assert "question 'm1': ValueError: " in refused(capsys, *words, "--strict")
 
 
+def test_long_recordings_are_told_the_option_that_cuts_them(capsys, mmau):
+    AudioClip(noise(11.0, 1), 16_000).save(mmau.parent / "sounds" / "1.wav")
+    words = ["--data", f"mmau:{mmau}"]
+    assert "Cut the clip yourself (AudioClip.cut), or pass --allow-cut to drop the end" in told(capsys, *words)
+    assert "without --strict it is listed instead" in refused(capsys, *words, "--strict")
+    assert json.loads(told(capsys, *words, "--allow-cut", "--json"))["not_asked"] == []
+
+
+@pytest.fixture
+def bars():
+    datasets.enable_progress_bars()
+    yield
+    datasets.enable_progress_bars()
+
+
+@pytest.mark.usefixtures("bars")
+def test_a_corpus_of_parquet_files_is_read_without_bars(capsys, mmau, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", mmau.parent / "cache")
+    rows = [row | {"audio_id": f"{mmau.parent}/sounds/0.wav"} for row in json.loads(mmau.read_text())]
+    table = mmau.with_suffix(".parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    assert len(questions(Source("mmau", str(table)), None, 7, None)) == 3
+    assert capsys.readouterr().err == ""
+
+
 def test_the_folder_of_a_temporal_benchmark_is_asked(capsys, tmp_path):
     benchmark = ma.temporal.build(ma.data.soundscapes.clips(4, 21), seed=2)
     folder = benchmark.save(tmp_path / "benchmark")
@@ -142,6 +172,10 @@ def test_data_that_there_is_not_ends_in_the_names_that_there_are(capsys, text):
     with pytest.raises(SystemExit):
         main(["evaluate", "--data", text])
     assert f"invalid choice: {text!r} (choose from soundscapes, toy; mmau, " in capsys.readouterr().err
+
+
+def test_the_command_knows_the_scorings_that_there_are():
+    assert evaluate.SCORINGS == SCORINGS
 
 
 def test_data_is_read_as_written():

@@ -1,11 +1,14 @@
 """`mechaudio mata`: results, tables, figures and a page, of one study."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from mechaudio.cli import main
+from mechaudio.cli.mata import MAPPINGS
+from mechaudio.experiments.mata_arms import Mapping
 from mechaudio.experiments.mata_study import MataStudy
 from mechaudio.report import figures
 from mechaudio.viz import mata_attention, mata_layers
@@ -44,6 +47,11 @@ def test_the_tables_hold_what_the_result_says(folder, study):
         assert {place.suffix for place in (folder / "tables").glob(f"{name}.*")} == {".json", ".csv", ".md", ".tex"}
 
 
+def test_the_study_keeps_its_questions_beside_the_seed_of_the_split(study):
+    assert (study.provenance.settings["data"], study.provenance.settings["data_seed"]) == ("toy", 3)
+    assert study.provenance.seed == 0
+
+
 def test_the_page_is_whole_and_tells_the_papers_numbers_from_ours(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "mechaudio mata --model toy --data toy --n 12 --seed 3 --mapping proportional" in page
@@ -70,7 +78,11 @@ def test_figures_draw_what_was_measured(study):
     assert right.z[list(right.y).index(str(first))][list(right.x).index(str(last))] == pytest.approx(100 * held)
 
 
+def test_the_command_knows_the_mappings_that_the_study_has():
+    assert get_args(Mapping) == MAPPINGS
+
+
 def test_a_mistake_is_told_in_one_message(tmp_path, capsys):
     words = ["mata", "--model", "toy", "--data", "toy", "--n", "12", "--mapping", "numbered", "--out", str(tmp_path)]
     assert main(words) == 2
-    assert "use mapping='proportional'" in capsys.readouterr().err
+    assert "none of which is 10 to 20: use --mapping proportional" in capsys.readouterr().err

@@ -30,6 +30,7 @@ def folder(tmp_path_factory):
 
 def test_the_tables_hold_what_the_result_says(folder):
     found = PatchingMap.load(folder / "results")
+    assert (found.provenance.settings["data"], found.provenance.settings["data_seed"]) == ("toy", 3)
     assert tuple(found.axes) == ("layer", "second")
     told = json.loads((folder / "tables" / "all_places.json").read_text(encoding="utf-8"))["rows"]
     assert [row["on the scale"] for row in told] == pytest.approx(found.mean().ravel())
@@ -69,7 +70,9 @@ def test_a_map_without_any_effect_is_told_as_one(tmp_path, capsys):
     ("words", "message"),
     [
         (("--over", "second,role"), "at most one of position, role, second, event"),
-        (("--over", "head"), "over= has to name 'layer'"),
+        (("--over", "head"), "'z' exists in every layer: --over has to name 'layer'"),
+        (("--over", "layer,role", "--hook-point", "embed"), "leave 'layer' out of --over"),
+        (("--window", "0"), "--window is the length of a window in seconds, above 0"),
         (("--hook-point", "audio.z", "--over", "layer,role"), "has frames of the audio tower"),
         (("--data", "mmau", "--corrupted", "events"), "--corrupted events makes a clip anew"),
     ],
@@ -79,6 +82,11 @@ def test_a_mistake_is_told_in_one_message(words, message, tmp_path, capsys):
     told = capsys.readouterr().err
     assert message in told
     assert "Traceback" not in told
+
+
+def test_a_hook_point_that_exists_once_makes_a_map_without_layers(tmp_path):
+    assert patch("--over", "role", "--hook-point", "embed", "--out", str(tmp_path)) == 0
+    assert tuple(PatchingMap.load(tmp_path / "results").axes) == ("role",)
 
 
 @pytest.mark.parametrize("over", ["layer,head,second", "layer,speaker"])

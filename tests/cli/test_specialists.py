@@ -23,6 +23,8 @@ def folder(tmp_path_factory):
 
 def test_the_tables_hold_what_the_result_says(folder):
     study = SpecialistsStudy.load(folder / "results")
+    assert (study.provenance.settings["data"], study.provenance.settings["data_seed"]) == ("toy", 3)
+    assert study.provenance.seed == 0
     for table in specialists_tables(study):
         written = (folder / "tables" / f"{table.name}.json").read_text(encoding="utf-8")
         assert written == table.to_json()

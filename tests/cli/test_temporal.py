@@ -40,8 +40,8 @@ def test_the_figures_are_html_where_there_is_no_browser(folder):
 def test_the_page_is_whole_and_tells_the_papers_numbers_from_ours(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert (
-        "mechaudio temporal --model tiny --data soundscapes --n 6 --seed 3 --factors 0.5 --biases 2.0 --queries last"
-        in page
+        "mechaudio temporal --model tiny --data soundscapes --n 6 --seed 3 --factors 0.5 --biases 2.0 --queries last "
+        "--split-seed 3" in page
     )
     assert 'src="http' not in page
     assert "the paper's" in page.lower() or "the paper&#39;s" in page.lower()
@@ -63,8 +63,23 @@ def test_what_is_varied_is_said_on_the_command_line_and_stands_in_the_command():
     words = ["temporal", "--n", "4", "--factors", "0.5", "2", "--biases", "-1", "--queries", "last", "--seed", "3"]
     arguments = parser().parse_args(words)
     assert temporal._settings(arguments) == TemporalSettings((-1.0,), (0.5, 2.0), ("last",), seed=3)
-    assert temporal._command(arguments).endswith("--n 4 --seed 3 --factors 0.5 2.0 --biases -1.0 --queries last")
+    assert temporal._command(arguments).endswith(
+        "--n 4 --seed 3 --factors 0.5 2.0 --biases -1.0 --queries last --split-seed 3"
+    )
     assert temporal._settings(parser().parse_args(["temporal"])) == TemporalSettings(seed=7)
+
+
+def test_strengths_go_by_the_names_that_they_have_in_evaluate_too():
+    as_in_evaluate = parser().parse_args(["temporal", "--scale", "0.5", "2", "--upweight", "-1"])
+    assert as_in_evaluate == parser().parse_args(["temporal", "--factors", "0.5", "2", "--biases", "-1"])
+
+
+def test_the_split_has_a_seed_of_its_own_or_that_of_the_questions():
+    arguments = parser().parse_args(["temporal", "--seed", "3", "--split-seed", "5"])
+    assert temporal._settings(arguments) == TemporalSettings(seed=5)
+    assert temporal._command(arguments).endswith("--seed 3 --split-seed 5")
+    implied, told = ["temporal", "--seed", "7"], ["temporal", "--seed", "7", "--split-seed", "7"]
+    assert temporal._settings(parser().parse_args(implied)) == temporal._settings(parser().parse_args(told))
 
 
 def test_the_help_tells_the_strengths_that_are_taken(capsys):
@@ -79,6 +94,7 @@ def test_the_help_tells_the_strengths_that_are_taken(capsys):
 def test_the_study_says_its_seed_and_settings(folder):
     provenance = TemporalStudy.load(folder / "results").provenance
     assert provenance.seed == provenance.settings["seed"] == 3
+    assert (provenance.settings["data"], provenance.settings["data_seed"]) == ("soundscapes", 3)
 
 
 def test_strengths_that_change_nothing_are_a_mistake(capsys, tmp_path):

@@ -117,8 +117,18 @@ def test_parquet_files_are_read_alone_and_in_folders(sounds, tmp_path):
     assert len(read(tmp_path / "data", split="train")[1]) == 1
     table, rows, _ = read(tmp_path / "data")
     assert (len(rows), table.folder) == (4, tmp_path / "data")
-    with pytest.raises(FileNotFoundError, match="no parquet files of the split 'dev' in"):
+    with pytest.raises(FileNotFoundError, match=r"no parquet files of the split 'dev', such as 'dev-.*', in"):
         read(tmp_path / "data", split="dev")
+
+
+@pytest.mark.parametrize("name", ["test.parquet", "test-00000-of-00001.parquet", "default/test/0000.parquet"])
+def test_a_split_takes_no_files_of_one_whose_name_holds_its_own(sounds, tmp_path, name):
+    others = ["test_mini-00000-of-00001.parquet", "test-mini-0.parquet", "latest.parquet", "mini_test/0.parquet"]
+    for row, place in enumerate([name, *others]):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(sounds.data.table.slice(min(row, 2), 1), tmp_path / place)
+    assert [row["id"] for row in read(tmp_path, split="test")[1]] == ["a"]
+    assert [row["id"] for row in read(tmp_path, split="test_mini")[1]] == ["b"]
 
 
 def test_a_split_is_chosen_or_asked_for(sounds):
