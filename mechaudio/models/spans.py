@@ -30,6 +30,9 @@ from mechaudio.question import AudioQuestion
 #: Roles of which every token of a prompt has exactly one.
 ROLES = ("audio", "question", "choices", "caption", "template")
 
+#: Those whose words are a question's own, and not the chat template's.
+TEXT_ROLES = ("question", "choices", "caption")
+
 #: Where a question names its time relation itself; `meta["keyword"]` overrides it.
 TEMPORAL_WORDS = ("earliest", "latest", "longest", "shortest", "briefest", "first", "last", "before", "after")
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.effect_map import agreement as measured
 from mechaudio.viz.patching_map import DIRECTIONS
-from mechaudio.viz.theme import CYCLE, INK, SEQUENTIAL, TEMPLATE, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, SEQUENTIAL, TEMPLATE, layer_ticks, plain, titled
 
 
 def agreement(
@@ -45,10 +45,15 @@ def agreement(
     figure.add_scatter(
         x=ends, y=ends, mode="lines", line={"color": INK, "dash": "dash", "width": 1}, hoverinfo="skip", name="equal"
     )
-    marker: dict[str, object] = {"size": 8, "color": CYCLE[0], "line": {"width": 0.5, "color": INK}}
+    marker: dict[str, object] = {"size": 8, "color": CYCLE[0], "line": {"width": 1, "color": INK}}
     if "layer" in exact.axes:
         layers = np.array(exact.axes["layer"])[at[:, list(exact.axes).index("layer")]]
-        bar = {"title": {"text": "layer"}, "thickness": 12, "outlinewidth": 0, "tickformat": "d", "nticks": 7}
+        bar = {
+            "title": {"text": "layer"},
+            "thickness": 12,
+            "outlinewidth": 0,
+            "tickvals": layer_ticks(sorted(set(layers.tolist())), 7),
+        }
         marker |= {"color": layers, "colorscale": SEQUENTIAL, "colorbar": bar}
     figure.add_scatter(
         x=across,

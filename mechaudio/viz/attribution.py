@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, pale, plain, titled, whiskers
 
 By = Literal["part", "head", "role", "second"]
 MOST_HEADS = 16
@@ -85,14 +85,12 @@ def _bars(
     spread = None
     if n > 1:
         low, high = bootstrap_mean(values)
-        spread = {
-            "type": "data", "array": high - mean, "arrayminus": mean - low, "color": INK, "thickness": 1.2, "width": 3
-        }  # fmt: skip
+        spread = whiskers(mean, low, high, color=INK, thickness=1.2)
     figure = go.Figure(
         go.Bar(
             x=list(names),
             y=mean,
-            marker={"color": list(colours)},
+            marker=pale(colours),
             error_y=spread,
             hovertemplate="%{x}<br>%{y:.3f} logits<extra></extra>",
             showlegend=False,
@@ -101,7 +99,7 @@ def _bars(
     if by == "part":
         for kind in ("attention", "MLP", "mixer"):
             if _KINDS[kind] in colours:
-                figure.add_bar(x=[None], y=[None], name=kind, marker={"color": _KINDS[kind]})
+                figure.add_bar(x=[None], y=[None], name=kind, marker=pale(_KINDS[kind]))
     one = n == 1
     at = 0 if question is None else question
     pair = f"{written.towards[at]!r} minus {written.away[at]!r}" if one else "right minus best wrong choice"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from mechaudio.audio.events import Event
-from mechaudio.viz.theme import CYCLE, plain
+from mechaudio.viz.theme import CYCLE, LIGHT, faded, plain
 
 PLOT_WIDTH = 640
 LETTER_WIDTH = 7.5
@@ -45,7 +45,7 @@ def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, trac
         events: at least one; equal labels get equal colours.
         span: seconds across the picture.
         track: the y axis of the bars, one unit per lane, as `"y2"`.
-        across: the y axis over which onsets and offsets are drawn as lines, as `"y"`.
+        across: the y axis over which onsets and offsets are drawn as lines that show on light and dark, as `"y"`.
     """
     colours = {label: CYCLE[i % len(CYCLE)] for i, label in enumerate(dict.fromkeys(event.label for event in events))}
     placed = lanes(events, span)
@@ -61,7 +61,7 @@ def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, trac
             y=[lane],
             width=0.82,
             yaxis=track,
-            marker={"color": colours[event.label], "opacity": 0.38, "line": {"width": 0}},
+            marker={"color": faded(colours[event.label], 0.2), "line": {"width": 1, "color": colours[event.label]}},
             showlegend=False,
             name=plain(event.label),
             text=[
@@ -83,13 +83,14 @@ def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, trac
             name="event",
         )
         for time in (event.onset, event.offset):
-            figure.add_shape(
-                type="line",
-                x0=time,
-                x1=time,
-                y0=0,
-                y1=1,
-                xref="x",
-                yref=f"{across} domain",
-                line={"color": colours[event.label], "width": 1.5, "dash": "dot"},
-            )
+            for line in ({"color": faded(LIGHT, 0.6)}, {"color": colours[event.label], "dash": "dot"}):
+                figure.add_shape(
+                    type="line",
+                    x0=time,
+                    x1=time,
+                    y0=0,
+                    y1=1,
+                    xref="x",
+                    yref=f"{across} domain",
+                    line={"width": 1.5, **line},
+                )

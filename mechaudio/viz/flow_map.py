@@ -10,7 +10,19 @@ from plotly.subplots import make_subplots
 from mechaudio.analyses.attention_flow import MEASURES, AttentionFlow, edge_name
 from mechaudio.metrics.significance import paired_difference
 from mechaudio.viz.grid import WRITTEN_IN
-from mechaudio.viz.theme import CYCLE, DIVERGING, FAINT, ROLE_COLOURS, TEMPLATE, layer_ticks, plain, titled
+from mechaudio.viz.theme import (
+    CYCLE,
+    DIVERGING,
+    FAINT,
+    ROLE_COLOURS,
+    TEMPLATE,
+    layer_ticks,
+    mark_cells,
+    number,
+    plain,
+    titled,
+    write_cells,
+)
 
 _UNITS = {"probability": "probability", "margin": "logits", "accuracy": "points"}
 _WHAT = {
@@ -202,11 +214,6 @@ def _cut_off(attention: Float[np.ndarray, " question"]) -> str:
     return "no attention in these layers" if np.isnan(share) else f"attention cut off: {100 * share:.0f} %"
 
 
-def _rounded(number: float, decimals: int) -> float:
-    """Rounded, and never minus zero."""
-    return round(float(number), decimals) + 0.0
-
-
 def _draw_cells(
     figure: go.Figure,
     flow: AttentionFlow,
@@ -244,8 +251,6 @@ def _draw_cells(
         hovertemplate="%{customdata}<extra></extra>",
         colorbar={
             "title": {"text": unit},
-            "thickness": 12,
-            "outlinewidth": 0,
             "nticks": 5,
             "y": 0.0,
             "yanchor": "bottom",
@@ -254,31 +259,14 @@ def _draw_cells(
         row=2,
         col=1,
     )
-    rows, columns = np.nonzero(sure)
-    figure.add_scatter(
-        x=columns + 0.42,
-        y=rows - 0.32,
-        mode="markers",
-        marker={"size": 5, "color": "#14181c", "line": {"width": 1, "color": "#ffffff"}},
-        hoverinfo="skip",
-        name="interval excludes 0",
-        row=2,
-        col=1,
-    )
     if _written(mean):
-        for (row, column), number in np.ndenumerate(mean):
-            first, last = (f"{_rounded(end[row, column], decimals):.{decimals}f}" for end in (low, high))
-            figure.add_annotation(
-                x=column,
-                y=row,
-                text=f"{_rounded(number, decimals):+.{decimals}f}<br>"
-                f"<span style='font-size:9px'>{first} to {last}</span>",
-                showarrow=False,
-                name="number",
-                font={"size": 11, "color": "#ffffff" if abs(number) > 0.6 * reach else "#14181c"},
-                row=2,
-                col=1,
-            )
+        texts = [
+            f"{number(value, decimals, '+')}<br><span style='font-size:9px'>"
+            f"{number(first, decimals)} to {number(last, decimals)}</span>"
+            for value, first, last in zip(mean.flat, low.flat, high.flat, strict=True)
+        ]
+        write_cells(figure, texts)
+    mark_cells(figure, sure, "interval excludes 0", downwards=True)
     figure.update_yaxes(
         row=2,
         col=1,

@@ -4,27 +4,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from mechaudio.viz.theme import DIVERGING, SEQUENTIAL, TEMPLATE, layer_ticks, titled
+from mechaudio.viz.theme import DIVERGING, SEQUENTIAL, TEMPLATE, layer_ticks, number, titled, write_cells
 
 WRITTEN_IN = 64
 """Cells of the largest grid that has its numbers written in."""
-
-
-def _write_numbers(
-    figure: go.Figure, values: Float[np.ndarray, "layer head"], low: float, high: float, decimals: int
-) -> None:
-    """The numbers in their cells, light on dark colours and dark on light ones."""
-    for layer, head in zip(*np.nonzero(np.isfinite(values)), strict=True):
-        place = (values[layer, head] - low) / (high - low)
-        dark = abs(place - 0.5) > 0.3 if low < 0 else place < 0.6
-        figure.add_annotation(
-            x=head,
-            y=layer,
-            text=f"{values[layer, head]:.{decimals}f}",
-            showarrow=False,
-            name="number",
-            font={"size": 11, "color": "#ffffff" if dark else "#14181c"},
-        )
 
 
 def _axis(name: str, n: int) -> dict[str, object]:
@@ -75,11 +58,11 @@ def layer_head_grid(
             zmin=low,
             zmax=reach,
             hovertemplate=f"layer %{{y}}, head %{{x}}<br>%{{z:.{decimals}f}} {unit}<extra></extra>",
-            colorbar={"title": {"text": unit}, "thickness": 12, "outlinewidth": 0, "nticks": 5},
+            colorbar={"title": {"text": unit}, "nticks": 5},
         )
     )
     if values.size <= WRITTEN_IN:
-        _write_numbers(figure, values, low, reach, decimals)
+        write_cells(figure, [number(value, decimals) for value in values.flat])
     figure.update_layout(
         template=TEMPLATE,
         title=titled(title, note),

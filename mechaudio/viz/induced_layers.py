@@ -10,7 +10,7 @@ from scipy.stats import hypergeom
 
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import layer_weights
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, layer_ticks, titled
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, VEIL, layer_ticks, titled
 
 
 def induced_layers(
@@ -64,7 +64,7 @@ def induced_layers(
             y=high - low,
             base=low,
             width=0.9 * width,
-            marker={"color": "rgba(128,134,140,0.35)"},
+            marker={"color": VEIL},
             name="random heads",
             legendgroup="random",
             legendrank=2000,
@@ -94,7 +94,7 @@ def induced_layers(
         ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.5, n_layers - 0.5]},
         yaxis={"title": {"text": "share of the specialists (%)"}, "rangemode": "tozero"},
-        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        legend=LEGEND_BELOW,
         margin={"t": 96, "b": 92},
     )
     figure.update_xaxes(zeroline=False)

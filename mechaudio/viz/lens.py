@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.lenses.logit_lens import LogitLens
-from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, plain, titled
+from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, plain, titled, write_cells
 
 WRITTEN = 24
 """Positions of the widest table that has its tokens written in."""
@@ -28,8 +28,8 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
     n, depths = len(labels), len(lens.depths)
     probability = lens.top_probability[question, :, :n, 0]
     words = [
-        [plain(lens.vocabulary[int(token)].strip() or "␣", max(3, 120 // n)) for token in row]
-        for row in lens.top_ids[question, :, :n, 0]
+        plain(lens.vocabulary[int(token)].strip() or "␣", max(3, 120 // n))
+        for token in lens.top_ids[question, :, :n, 0].flat
     ]
     figure = go.Figure(
         go.Heatmap(
@@ -43,19 +43,11 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
             zmax=1,
             xgap=int(n <= WRITTEN),
             ygap=1,
-            colorbar={"title": {"text": "probability"}, "thickness": 12, "outlinewidth": 0, "nticks": 5},
+            colorbar={"title": {"text": "probability"}, "nticks": 5},
         )
     )
     if n <= WRITTEN:
-        for depth in range(depths):
-            for place in range(n):
-                figure.add_annotation(
-                    x=place,
-                    y=depth,
-                    text=words[depth][place],
-                    showarrow=False,
-                    font={"size": 11, "color": "#ffffff" if probability[depth, place] < 0.6 else "#14181c"},
-                )
+        write_cells(figure, words)
     ticks = range(0, n, max(1, -(-n // WRITTEN)))
     figure.update_layout(
         template=TEMPLATE,

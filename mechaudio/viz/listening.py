@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, titled
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, titled, whiskers
 
 
 def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
@@ -42,12 +42,9 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
             mode="markers",
             name=name,
             marker={"color": colour, "size": 12, "symbol": "diamond"},
-            error_x={
-                "type": "data", "symmetric": False, "array": [upper - value], "arrayminus": [value - lower],
-                "color": colour, "thickness": 2.5, "width": 7,
-            },
+            error_x=whiskers(*np.array([[value], [lower], [upper]]), color=colour, thickness=2.5, width=7),
             hovertemplate=f"{name}: AUC {value:.3f} ({share:g} % interval {lower:.3f} to {upper:.3f})<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
     k = len(score.heads)
     figure.update_layout(

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, VEIL, titled
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, titled, whiskers
 
 
 def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
@@ -32,16 +32,8 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
     low, middle, high = np.transpose([np.quantile(score.random_auc, [tail, 0.5, 1 - tail]) for score in found])
     share, places = 100 * first.confidence, np.arange(len(ks))
     figure = go.Figure()
-    figure.add_scatter(
-        x=np.concatenate([places, places[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        fill="toself",
-        fillcolor=VEIL,
-        line={"width": 0},
-        mode="lines",
-        name=f"random heads, {share:g} % of {len(first.random_auc)} sets",
-        hoverinfo="skip",
-    )
+    name = f"random heads, {share:g} % of {len(first.random_auc)} sets"
+    band(figure, places, low, high, name=name, showlegend=True)
     figure.add_scatter(
         x=places,
         y=middle,
@@ -65,16 +57,13 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
             name=name,
             line={"color": colour, "width": 2, "dash": dash},
             marker={"size": 7},
-            error_y={
-                "type": "data", "symmetric": False, "array": upper - value, "arrayminus": value - lower,
-                "color": colour, "thickness": 1, "width": 3,
-            },
+            error_y=whiskers(value, lower, upper, color=colour),
             customdata=np.stack([ks, lower, upper, [score.p_random for score in found]], axis=-1),
             hovertemplate=f"%{{customdata[0]}} {name}: AUC %{{y:.3f}}<br>{share:g} % interval "
             "%{customdata[1]:.3f} to %{customdata[2]:.3f}"
             + ("<br>random sets that do as well: %{customdata[3]:.1%}" if name == "specialists" else "")
             + "<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_hline(y=0.5, line={"color": INK, "dash": "dot", "width": 1})
     figure.update_layout(
         template=TEMPLATE,
@@ -93,7 +82,7 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
             "zeroline": False,
         },
         yaxis={"title": {"text": "area under the ROC curve"}},
-        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        legend=LEGEND_BELOW,
         margin={"t": 100, "b": 96},
     )
     return figure

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, faded, plain, titled, whiskers
 from mechaudio.viz.variants import Variants, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -121,19 +121,15 @@ def _draw(
         f"{under:+.1f} to {over:+.1f}"
         for one, here, left, right, there, under, over in zip(names, x, low, high, y, bottom, top, strict=True)
     ]
-    bars = {"thickness": 1, "width": 0, "color": f"rgba{(*_rgb(colour), 0.3)}"}
+    bars = {"width": 0, "color": faded(colour, 0.5)}
     figure.add_scatter(
         x=x,
         y=y,
         mode="markers",
         name=plain(name),
         marker={"color": colour, "size": 8, "symbol": SYMBOLS[index % len(SYMBOLS)], "opacity": 0.9},
-        error_x={"type": "data", "symmetric": False, "array": high - x, "arrayminus": x - low, **bars},
-        error_y={"type": "data", "symmetric": False, "array": top - y, "arrayminus": y - bottom, **bars},
+        error_x=whiskers(x, low, high, **bars),
+        error_y=whiskers(y, bottom, top, **bars),
         customdata=hover,
         hovertemplate="%{customdata}<extra></extra>",
     )
-
-
-def _rgb(colour: str) -> tuple[int, ...]:
-    return tuple(int(colour[start : start + 2], 16) for start in (1, 3, 5))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -9,9 +11,21 @@ from plotly.subplots import make_subplots
 from mechaudio.experiments.mata_arms import MataArm, Mode
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.experiments.mata_scores import MataScores
-from mechaudio.viz.theme import CYCLE, DIVERGING, INK, TEMPLATE, layer_ticks, titled
+from mechaudio.viz.theme import (
+    CYCLE,
+    DIVERGING,
+    INK,
+    LEGEND_BELOW,
+    LIGHT,
+    TEMPLATE,
+    layer_ticks,
+    number,
+    titled,
+    write_cells,
+)
 
-_LEGEND = {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0}
+#: Colours and widths: a grey ring is seen on light cells, a light one beneath it on dark cells.
+_RINGS = ((LIGHT, 5), (INK, 2.5))
 
 
 def mata_attention(scores: MataScores) -> go.Figure:
@@ -58,7 +72,7 @@ def mata_attention(scores: MataScores) -> go.Figure:
             "last position, in the mean over heads; multiplying lowers a score that is below zero; on the right "
             f"alpha = {scores.alpha:g} in that layer alone",
         ),
-        legend=_LEGEND,
+        legend=LEGEND_BELOW,
         margin={"t": 116, "b": 96},
     )
     return figure
@@ -84,6 +98,7 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     firsts, lasts = (sorted({getattr(arm, end) for arm in arms}) for end in ("first", "last"))
     headings = [f"the half that {name} (n = {half.sum()})" for name, half in halves.items()]
     figure = make_subplots(1, 2, subplot_titles=headings, shared_yaxes=True, horizontal_spacing=0.04)
+    figure.update_annotations(font={"size": 13, "color": INK})
     maps = []
     for half in halves.values():
         changes = np.full((len(firsts), len(lasts)), np.nan)
@@ -104,15 +119,16 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
             zmin=-most,
             zmax=most,
             colorscale=DIVERGING,
-            texttemplate="%{z:+.1f}" if len(firsts) * len(lasts) <= 100 else None,
             xgap=1,
             ygap=1,
             showscale=column == 1,
-            colorbar={"title": {"text": "points"}, "thickness": 12, "outlinewidth": 0},
+            colorbar={"title": {"text": "points"}},
             hoverongaps=False,
             hovertemplate="layers %{y} to %{x}: %{z:+.1f} points<extra></extra>",
         )
-        for name, arm, symbol in marks:
+        if changes.size <= 100:
+            write_cells(figure, [number(change, 1, "+") for change in changes.flat])
+        for (colour, width), (name, arm, symbol) in itertools.product(_RINGS, marks):
             figure.add_scatter(
                 row=1,
                 col=column,
@@ -120,15 +136,15 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
                 y=[str(arm.first)],
                 mode="markers",
                 name="the published range" if name == "published" else "the best on the half that chooses",
-                marker={"symbol": symbol, "size": 34, "color": INK, "line": {"width": 2.5}},
-                showlegend=column == 1,
+                marker={"symbol": symbol, "size": 36, "color": colour, "line": {"width": width}},
+                legendgroup=name,
+                showlegend=column == 1 and colour == INK,
                 hoverinfo="skip",
             )
     figure.update_xaxes(title={"text": "last layer"}, showgrid=False, type="category")
     figure.update_xaxes(categoryorder="array", categoryarray=[str(last) for last in lasts])
     figure.update_yaxes(showgrid=False, type="category", categoryorder="array", categoryarray=[str(f) for f in firsts])
     figure.update_yaxes(title={"text": "first layer"}, col=1)
-    figure.update_annotations(font={"size": 13, "color": INK})
     figure.update_layout(
         template=TEMPLATE,
         height=460,
@@ -136,7 +152,7 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
             f"Change of right answers by range of layers ({mode}, alpha = {study.alpha:g})",
             "in points, against no intervention; the best of many on the left looks better than it is",
         ),
-        legend=_LEGEND | {"itemsizing": "constant"},
+        legend=LEGEND_BELOW | {"itemsizing": "constant"},
         margin={"t": 116, "b": 104},
     )
     return figure

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.multiple_choice import accuracy
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, VEIL, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, level, plain, titled, whiskers
 
 _COLOURS = CYCLE[:6]
 _GREYS = ("#8c8c8c", "#b8860b", "#767c84", "#a0846c")
@@ -41,9 +41,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
             x = np.array([places[strength] for strength in line.strengths]) + aside
             _line(figure, column, x, line, half, *looks[place], seed)
         clean = accuracy(found.clean_correct[half])
-        band = {"fillcolor": VEIL, "line_width": 0, "opacity": 0.5, "layer": "below"}
-        figure.add_hrect(100 * clean.low, 100 * clean.high, row=1, col=column, **band)
-        figure.add_hline(100 * clean.value, row=1, col=column, line={"color": INK, "width": 1.5, "dash": "dash"})
+        level(figure, 100 * clean.value, 100 * clean.low, 100 * clean.high, row=1, col=column)
     figure.update_xaxes(
         tickvals=list(places.values()),
         ticktext=[f"{strength:g}" for strength in every],
@@ -61,7 +59,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
             "dashed, with 95 % band: no intervention; bars: 95 % intervals; dotted: controls<br>"
             "ring: the best on the half that chooses, and what it does on the other",
         ),
-        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        legend=LEGEND_BELOW,
         margin={"t": 128, "b": 120},
     )
     return figure
@@ -107,14 +105,11 @@ def _line(
         showlegend=column == 1,
         line={"color": colour, "width": 2, "dash": dash},
         marker={"color": colour, "size": 7, "symbol": symbol},
-        error_y={
-            "type": "data", "symmetric": False, "array": 100 * (high - share), "arrayminus": 100 * (share - low),
-            "color": colour, "thickness": 1, "width": 2,
-        },
+        error_y=whiskers(100 * share, 100 * low, 100 * high, color=colour, width=2),
         customdata=np.stack([line.strengths, 100 * low, 100 * high], axis=-1),
         hovertemplate=f"{plain(line.name)}, %{{customdata[0]:g}}: %{{y:.1f}} % right<br>"
         f"95 % interval %{{customdata[1]:.1f}} to %{{customdata[2]:.1f}} %, n = {half.sum()}<extra></extra>",
-    )  # fmt: skip
+    )
     if line.chosen is not None:
         figure.add_scatter(
             row=1,

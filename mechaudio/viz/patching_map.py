@@ -12,7 +12,20 @@ from jaxtyping import Float
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS, EffectMap
 from mechaudio.viz.grid import WRITTEN_IN
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, VEIL, label_axis, plain, titled, two_sided
+from mechaudio.viz.theme import (
+    CYCLE,
+    INK,
+    TEMPLATE,
+    band,
+    label_axis,
+    mark_cells,
+    number,
+    plain,
+    titled,
+    two_sided,
+    whiskers,
+    write_cells,
+)
 
 #: What an axis is called where its name alone does not say it.
 AXIS_TITLES = {
@@ -116,8 +129,6 @@ def scale_bar(low: float, high: float) -> dict[str, object]:
     ticks = [tick for tick in words if low - 1e-9 <= tick <= high + 1e-9]
     ends = [end for end in (low, high) if all(abs(end - tick) > 0.2 * (high - low) for tick in ticks)]
     return {
-        "thickness": 12,
-        "outlinewidth": 0,
         "tickvals": [*ticks, *ends],
         "ticktext": [*(words[tick] for tick in ticks), *(f"{end:.2f}" for end in ends)],
     }
@@ -189,39 +200,15 @@ def _heatmap(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:
         colorbar=scale_bar(colours["zmin"], colours["zmax"]),
         name="effect",
     )
-    at_row, at_column = np.nonzero(found.excludes_no_effect(drawn.low, drawn.high))
-    figure.add_scatter(
-        x=at_column + 0.4,
-        y=at_row + 0.32,
-        mode="markers",
-        marker={"size": 5 if len(columns) <= 64 else 3, "color": "#14181c", "line": {"width": 1, "color": "#ffffff"}},
-        hoverinfo="skip",
-        showlegend=False,
-        name="interval excludes no effect",
-    )
     if drawn.mean.size <= WRITTEN_IN:
-        _write(figure, drawn.mean, found.no_effect)
+        write_cells(figure, [number(value, 2) for value in drawn.mean.flat])
+    mark_cells(figure, found.excludes_no_effect(drawn.low, drawn.high), "interval excludes no effect")
     labelled = 40 if across == "position" else 17
     figure.update_layout(
         height=max(300, min(190 + 28 * len(rows), 720)),
         xaxis=label_axis(axis_title(found, across), columns, labelled),
         yaxis=label_axis(axis_title(found, up), rows),
     )
-
-
-def _write(figure: go.Figure, mean: Float[np.ndarray, "row column"], no_effect: float) -> None:
-    """The numbers in their cells, light on dark colours and dark on light ones."""
-    reach = float(np.nanmax(np.abs(mean - no_effect))) or 1.0
-    for row, column in zip(*np.nonzero(~np.isnan(mean)), strict=True):
-        value = mean[row, column]
-        figure.add_annotation(
-            x=column,
-            y=row,
-            text=f"{value if abs(value) >= 0.005 else 0:.2f}",
-            showarrow=False,
-            name="number",
-            font={"size": 11, "color": "#ffffff" if abs(value - no_effect) > 0.6 * reach else "#14181c"},
-        )
 
 
 def _line(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:
@@ -233,24 +220,14 @@ def _line(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:
             x=1, y=level, xref="paper", text=words, showarrow=False, xanchor="right", yanchor="bottom", name="level"
         )
     if ordered and not np.isnan(drawn.low).all():
-        figure.add_scatter(
-            x=[*x, *x[::-1]],
-            y=[*drawn.high, *drawn.low[::-1]],
-            fill="toself",
-            fillcolor=VEIL,
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-            name="interval",
-        )
-    bars = {"array": drawn.high - drawn.mean, "arrayminus": drawn.mean - drawn.low, "color": INK, "thickness": 1.5}
+        band(figure, x, drawn.low, drawn.high, name="interval")
     figure.add_scatter(
         x=x,
         y=drawn.mean,
         mode="lines+markers" if ordered else "markers",
         line={"color": CYCLE[0], "width": 2},
         marker={"size": 7 if ordered else 10, "color": CYCLE[0]},
-        error_y=None if ordered else bars,
+        error_y=None if ordered else whiskers(drawn.mean, drawn.low, drawn.high, color=INK, thickness=1.5),
         customdata=drawn.hover,
         hovertemplate="%{customdata}<extra></extra>",
         showlegend=False,

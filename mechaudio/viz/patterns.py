@@ -14,9 +14,11 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.audio.clock import TokenClock
+from mechaudio.models.spans import ROLES
 from mechaudio.viz.theme import INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, plain, titled
 
-ROLES = ("audio", "question", "choices", "caption", "template", "text")
+#: Of which a position is drawn in the first that it is in; `text` is all that is no audio, where nothing more is known.
+_ROLES = (*ROLES, "text")
 LABEL_PIXELS = 12
 
 
@@ -46,7 +48,7 @@ def cells(
         positions: which positions to draw, in order.
         audio_cells: most cells for the audio; None for one per token.
     """
-    role_of = {position: role for role in reversed(ROLES) for position in spans.get(role, ())}
+    role_of = {position: role for role in reversed(_ROLES) for position in spans.get(role, ())}
     audio = {position: index for index, position in enumerate(spans.get("audio", ()))}
     per_cell = 1 if audio_cells is None else max(1, -(-len(audio) // audio_cells))
     made: list[Cell] = []
@@ -166,7 +168,7 @@ def pattern(
             f"got {queries}"
         )
     spans = {} if spans is None else spans
-    known = {position for role in ROLES for position in spans.get(role, ())} or set(range(n_keys))
+    known = {position for role in _ROLES for position in spans.get(role, ())} or set(range(n_keys))
     columns = cells(tokens, spans, clock, sorted(known), audio_cells)
     row_of = {position: row for row, position in enumerate(places)}
     rows = cells(tokens, spans, clock, [place for place in places if place in known], audio_cells)
@@ -196,8 +198,6 @@ def _figure(
             hovertemplate="from %{y}<br>to %{x}<br>%{z:.4f} of the query's attention<extra></extra>",
             colorbar={
                 "title": {"text": "share"},
-                "thickness": 12,
-                "outlinewidth": 0,
                 "nticks": 5,
                 "x": 1.03,
                 "len": max(height, 130),

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, titled
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, titled, whiskers
 
 _TITLES = {
     "present": "event present", "onset": "onset", "offset": "offset", "order": "order, from the mean",
@@ -34,19 +34,11 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
     for column, task in enumerate(tasks, start=1):
         for kind, (name, colour, dash) in _KINDS.items():
             found = [probes.estimate(task, place, of=kind) for place in probes.places]
-            mean = np.array([one.value for one in found])
+            mean, low, high = np.array([(one.value, one.low, one.high) for one in found]).T
             figure.add_scatter(
                 x=short,
                 y=mean,
-                error_y={
-                    "type": "data",
-                    "array": [one.high - one.value for one in found],
-                    "arrayminus": [one.value - one.low for one in found],
-                    "color": colour,
-                    "thickness": 1,
-                    "width": 2,
-                    "visible": kind != "baseline",
-                },
+                error_y=whiskers(mean, low, high, color=colour, width=2, visible=kind != "baseline"),
                 name=name,
                 legendgroup=kind,
                 showlegend=column == 1,
@@ -70,8 +62,8 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
             "95 % bootstrap intervals over clips; chance is 0.5",
         ),
         height=440,
-        margin={"t": 120, "b": 70},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.16, "yanchor": "bottom"},
+        margin={"t": 104, "b": 96},
+        legend=LEGEND_BELOW,
     )
     figure.update_annotations(font={"size": 13, "color": INK})
     return figure

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, layer_ticks, titled
+from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +47,12 @@ def _draw_line(figure: go.Figure, line: _Line) -> None:
 
 
 def _draw_band(figure: go.Figure, line: _Line) -> None:
-    layers = np.arange(len(line.mean))
-    figure.add_scatter(
-        x=np.concatenate([layers, layers[::-1]]),
-        y=np.concatenate([line.high, line.low[::-1]]),
-        fill="toself",
-        fillcolor=ROLE_COLOURS.get(line.role, CYCLE[-1]),
-        opacity=0.25,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
+    band(
+        figure,
+        np.arange(len(line.mean)),
+        line.low,
+        line.high,
+        colour=ROLE_COLOURS.get(line.role, CYCLE[-1]),
         legendgroup=line.role,
         name=f"{line.role}: {line.spread}",
     )
@@ -105,9 +100,10 @@ def audio_share_by_layer(
     figure = go.Figure()
     if n == 1:
         _draw_heads(figure, drawn[0], attention.share(drawn[0])[0])
-    for line in lines:
-        if n > 1:
+    else:
+        for line in lines:
             _draw_band(figure, line)
+    for line in lines:
         _draw_line(figure, line)
     sample = f"n = {n} questions" if n > 1 else "n = 1 question"
     spread = f"bands: {lines[0].spread} (bootstrap)" if n > 1 else f"dots: each head's share on {drawn[0]}"

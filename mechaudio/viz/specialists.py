@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.viz.grid import WRITTEN_IN, layer_head_grid
+from mechaudio.viz.theme import DARK, LIGHT
 
 
 def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
@@ -49,7 +50,8 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
         y=layers + aside,
         mode="markers",
         name=f"q < {level:g}",
-        marker={"size": 7 if aside else 5, "color": "#ffffff", "line": {"color": "#14181c", "width": 1}},
+        marker={"size": 7 if aside else 5, "color": LIGHT, "line": {"color": DARK, "width": 1}},
+        cliponaxis=False,
         hoverinfo="skip",
         showlegend=False,
     )

@@ -14,7 +14,7 @@ from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.viz.grid import WRITTEN_IN
-from mechaudio.viz.theme import TEMPLATE, label_axis, plain, titled, two_sided
+from mechaudio.viz.theme import TEMPLATE, label_axis, mark_cells, number, plain, titled, two_sided, write_cells
 from mechaudio.viz.variants import Variants, excludes_zero, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -144,7 +144,6 @@ def sweep_map(
     cells = _of_answers(variants, confidence) if value == "correct" else _of_margins(sweep, confidence, seed)
     (up, rows), (across, columns) = variants.axes.items()
     shape = len(rows), len(columns)
-    reach = float(np.abs(np.subtract(cells.values, cells.baseline)).max()) or 1.0
     figure = go.Figure(
         go.Heatmap(
             z=np.reshape(cells.values, shape),
@@ -157,10 +156,10 @@ def sweep_map(
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
-    _mark(figure, cells, shape)
     if len(cells.values) <= WRITTEN_IN:
-        _write(figure, cells, reach, shape)
-    marked = sum(map(excludes_zero, cells.changes))
+        write_cells(figure, [number(value, cells.decimals) for value in cells.values])
+    marked = np.reshape([excludes_zero(one) for one in cells.changes], shape)
+    mark_cells(figure, marked, "interval excludes 0")
     baseline = f"{cells.baseline:.{max(1, cells.decimals)}f} {cells.unit}"
     figure.update_layout(
         template=TEMPLATE,
@@ -168,7 +167,7 @@ def sweep_map(
             title or f"{cells.what} by {plain(up)} and {plain(across)}",
             f"n = {variants.n} questions; baseline, without intervention: {baseline}"
             f"<br>dots: {100 * confidence:g} % interval of the change ({cells.interval}), of each cell alone, excludes "
-            f"0: {marked} of {len(cells.changes)}",
+            f"0: {marked.sum()} of {len(cells.changes)}",
         ),
         height=max(300, min(190 + 28 * len(rows), 720)),
         xaxis=label_axis(across, columns),
@@ -191,34 +190,6 @@ def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
     ]
 
 
-def _mark(figure: go.Figure, cells: _Cells, shape: tuple[int, int]) -> None:
-    marked = np.reshape([excludes_zero(one) for one in cells.changes], shape)
-    rows, columns = np.nonzero(marked)
-    figure.add_scatter(
-        x=columns + 0.4,
-        y=rows + 0.32,
-        mode="markers",
-        marker={"size": 5, "color": "#14181c", "line": {"width": 1, "color": "#ffffff"}},
-        hoverinfo="skip",
-        showlegend=False,
-        name="interval excludes 0",
-    )
-
-
-def _write(figure: go.Figure, cells: _Cells, reach: float, shape: tuple[int, int]) -> None:
-    """The numbers in their cells, light on dark colours and dark on light ones."""
-    for (row, column), value in np.ndenumerate(np.reshape(cells.values, shape)):
-        strong = abs(value - cells.baseline) > 0.6 * reach
-        figure.add_annotation(
-            x=column,
-            y=row,
-            text=f"{value:.{cells.decimals}f}",
-            showarrow=False,
-            name="number",
-            font={"size": 11, "color": "#ffffff" if strong else "#14181c"},
-        )
-
-
 def _colours(cells: _Cells) -> dict[str, object]:
     """Of the two-sided colours those that are needed: the bar ends where the values do."""
     colours = two_sided(min(cells.values), max(cells.values), cells.baseline)
@@ -231,8 +202,6 @@ def _colours(cells: _Cells) -> dict[str, object]:
         **colours,
         "colorbar": {
             "title": {"text": cells.unit},
-            "thickness": 12,
-            "outlinewidth": 0,
             "tickvals": ticks,
             "ticktext": words,
         },

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.viz.theme import INK, LEGEND_BELOW, TEMPLATE, plain, titled, whiskers
+from mechaudio.viz.theme import INK, LEGEND_BELOW, TEMPLATE, pale, plain, titled, whiskers
 
 _CONDITIONS = {"audio": "#d55e00", "caption": "#cc79a7", "audio+caption": "#0072b2", "silence": "#b9bec4"}
 
@@ -21,8 +21,8 @@ def temporal_accuracies(study: TemporalStudy) -> go.Figure:
             x=[plain(task.replace("_", " ") or "no task named") for task in scores],
             y=share,
             name=condition,
-            marker={"color": _CONDITIONS[condition]},
-            error_y=whiskers(share, low, high) | {"color": INK, "thickness": 1.5},
+            marker=pale(_CONDITIONS[condition]),
+            error_y=whiskers(share, low, high, color=INK, thickness=1.5),
             customdata=[(score.count, score.n, *ends) for score, *ends in zip(scores.values(), low, high, strict=True)],
             hovertemplate=f"{condition}, %{{x}}: %{{y:.1f}} % right, %{{customdata[0]}} of %{{customdata[1]}}<br>"
             "95 % interval %{customdata[2]:.1f} to %{customdata[3]:.1f} %<extra></extra>",

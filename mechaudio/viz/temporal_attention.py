@@ -2,13 +2,11 @@
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float, Int
 
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.viz.theme import LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, layer_ticks, titled
-
-_TEXT = ("question", "choices", "caption")
+from mechaudio.models.spans import TEXT_ROLES
+from mechaudio.viz.theme import LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
 
 
 def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: int = 0) -> go.Figure:
@@ -21,16 +19,17 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
     """
     measured = np.flatnonzero(np.isfinite(study.attention).all((0, 2)))
     shares = {role: 100 * study.attention[:, measured, place] for place, role in enumerate(study.roles)}
-    text = [role for role in _TEXT if role in shares]
+    text = [role for role in TEXT_ROLES if role in shares]
     lines = {"audio": shares.pop("audio")}
     if len(text) > 1:
         lines[f"text ({' + '.join(text)})"] = np.sum([shares[role] for role in text], axis=0)
     lines |= {role: share for role, share in shares.items() if share.any()}
     figure, n = go.Figure(), len(study.attention)
+    colours = {name: ROLE_COLOURS["question" if name.startswith("text (") else name] for name in lines}
+    for name, share in lines.items() if n > 1 else ():
+        ends = bootstrap_mean(share, confidence=confidence, seed=seed)
+        band(figure, measured, *ends, colour=colours[name], legendgroup=name, name=f"{name}: interval")
     for name, share in lines.items():
-        colour = ROLE_COLOURS["question" if name.startswith("text (") else name]
-        if n > 1:
-            _band(figure, measured, bootstrap_mean(share, confidence=confidence, seed=seed), name, colour)
         whole = name == "audio" or name.startswith("text (")
         figure.add_scatter(
             x=measured,
@@ -38,45 +37,27 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
             mode="lines+markers",
             name=name,
             legendgroup=name,
-            line={"color": colour, "width": 3.5 if whole else 1.5, "dash": "solid" if whole else "dot"},
+            line={"color": colours[name], "width": 3.5 if whole else 1.5, "dash": "solid" if whole else "dot"},
             marker={"size": 8 if whole else 5},
             hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {name}<extra></extra>",
         )
     sample = f"n = {n} questions" if n > 1 else "n = 1 question"
+    whole_text = (
+        f"text: {' + '.join(text)}, without the template, which the control on text keys counts as text; "
+        if len(text) > 1
+        else ""
+    )
     bands = f"; bands: {100 * confidence:g} % intervals over questions (bootstrap)" if n > 1 else ""
     figure.update_layout(
         template=TEMPLATE,
         height=440,
         title=titled(
             f"Where the last position looks, by layer ({sample})",
-            f"mean over heads{bands}; dotted: the roles of text one by one, and the template",
+            f"mean over heads{bands}<br>{whole_text}dotted: role by role",
         ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(study.attention.shape[1]))},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
-        margin={"b": 96},
+        margin={"t": 96, "b": 96},
     )
     return figure
-
-
-def _band(
-    figure: go.Figure,
-    layers: Int[np.ndarray, " layer"],
-    ends: tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]],
-    name: str,
-    colour: str,
-) -> None:
-    low, high = ends
-    figure.add_scatter(
-        x=np.concatenate([layers, layers[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        fill="toself",
-        fillcolor=colour,
-        opacity=0.2,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=name,
-        name=f"{name}: interval",
-    )

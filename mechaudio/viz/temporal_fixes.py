@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm, Control
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, VEIL, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, level, plain, titled, whiskers
 
 
 def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
@@ -46,8 +46,7 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
             figure.add_vline(1, line={"color": INK, "width": 1, "dash": "dot"}, col=column)
     null = study.compared.random_fix_rate.uniform
     for column in range(1, len(kinds) + 1):
-        figure.add_hrect(100 * null.low, 100 * null.high, row=1, col=column, fillcolor=VEIL, line_width=0, opacity=0.5)
-        figure.add_hline(100 * null.value, row=1, col=column, line={"color": INK, "width": 1.5, "dash": "dash"})
+        level(figure, 100 * null.value, 100 * null.low, 100 * null.high, row=1, col=column)
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text="fixed, of the wrong (%)", row=1, col=1)
     figure.update_yaxes(title_text="broken, of the right (%)", row=2, col=1)
@@ -95,7 +94,7 @@ def _rates(
         legendgroup=queries,
         showlegend=first,
         line={"color": CYCLE[place % len(CYCLE)], "width": 2},
-        error_y=whiskers(share, low, high) | {"width": 2},
+        error_y=whiskers(share, low, high, width=2),
         customdata=[
             f"{tested.arm}<br>{what} rate {rate}<br>p = {tested.p_holm:.2g} (Holm)"
             for tested, rate in zip(drawn, rates, strict=True)

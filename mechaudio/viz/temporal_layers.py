@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.viz.theme import INK, LEGEND_BELOW, TEMPLATE, VEIL, layer_ticks, plain, titled
+from mechaudio.viz.theme import INK, LEGEND_BELOW, TEMPLATE, layer_ticks, level, plain, titled
 
 _BELOW, _ABOVE = ("#1b62b0", "#2c8fd1", "#56b4e9", "#9ecae1"), ("#e6a86c", "#e69f00", "#d55e00", "#b03a06")
 _SPREAD = 0.5
@@ -27,8 +27,7 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
     figure, aside = go.Figure(), n_layers + 0.5
     step = _SPREAD / max(1, len(factors) - 1)
     baseline = study.targeted[0].change.before
-    figure.add_hrect(100 * baseline.low, 100 * baseline.high, fillcolor=VEIL, line_width=0, opacity=0.4, layer="below")
-    figure.add_hline(100 * baseline.value, line={"color": INK, "width": 1.5, "dash": "dash"})
+    level(figure, 100 * baseline.value, 100 * baseline.low, 100 * baseline.high)
     for place, (factor, colour) in enumerate(zip(factors, _factor_colours(factors), strict=True)):
         one = [tested for tested in study.targeted if tested.arm.strength == factor]
         _layer_line(figure, [tested.arm.layer for tested in one], one, factor, colour, lines=True)

@@ -11,15 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
-from plotly.colors import sample_colorscale
+from jaxtyping import Bool, Float, Num
+from plotly.colors import convert_colors_to_same_type, sample_colorscale
 
 Ends = Float[np.ndarray, " point"]
+Places = Num[np.ndarray, " point"]
 
 INK = "#767c84"
 FAINT = "rgba(128,134,140,0.25)"
 VEIL = "rgba(128,134,140,0.35)"
 CLEAR = "rgba(0,0,0,0)"
+
+DARK, LIGHT = "#14181c", "#ffffff"
+#: The luminance of which `DARK` and `LIGHT` have the same contrast: that of white, 1, and of `DARK`, 0.0089, by WCAG 2.
+_HALFWAY = (1.05 * 0.0589) ** 0.5 - 0.05
 
 SEQUENTIAL = "Viridis"
 DIVERGING = "RdBu_r"
@@ -81,20 +86,137 @@ TEMPLATE = go.layout.Template(
         "legend": {"bgcolor": CLEAR, "font": {"color": INK}},
         "margin": {"l": 64, "r": 24, "t": 76, "b": 52},
         "modebar": {"bgcolor": CLEAR, "color": INK, "activecolor": "#d55e00"},
-    }
+    },
+    data={"heatmap": [go.Heatmap(colorbar={"thickness": 12, "outlinewidth": 0})]},
 )
 
 
-def whiskers(value: Ends, low: Ends, high: Ends) -> dict[str, object]:
-    """Error bars from `low` to `high`, as plotly takes them: as distances from the value."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": high - value,
-        "arrayminus": value - low,
-        "thickness": 1,
-        "width": 3,
-    }
+def whiskers(value: Ends, low: Ends, high: Ends, **look: object) -> dict[str, object]:
+    """Error bars from `low` to `high`, as plotly takes them: as distances from the value.
+
+    Args:
+        value: Where the bars begin.
+        low: Their lower ends.
+        high: Their upper ends.
+        **look: Of plotly's error bars, such as `color`, `thickness` (of the line) and `width` (of the ends).
+    """
+    ends = {"array": high - value, "arrayminus": value - low}
+    return {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 3, **look}
+
+
+def faded(colour: str, share: float) -> str:
+    """A colour such as `#d55e00`, of which this share covers what is behind it."""
+    return f"rgba{(*(int(colour[start : start + 2], 16) for start in (1, 3, 5)), share)}"
+
+
+def pale(colours: str | Sequence[str]) -> dict[str, object]:
+    """The look of bars, outlined and pale inside, in which error bars are seen; in one colour, or in one for each."""
+    inside = faded(colours, 0.3) if isinstance(colours, str) else [faded(colour, 0.3) for colour in colours]
+    return {"color": inside, "line": {"color": colours, "width": 1.5}}
+
+
+def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | None = None, **look: object) -> None:
+    """A filled band from `low` to `high`, to be added before the lines that are to lie upon it.
+
+    Args:
+        figure: Changed in place.
+        x: Where along the horizontal axis.
+        low: Its lower edge.
+        high: Its upper edge.
+        colour: Of the line that it belongs to, which shines through; grey by default.
+        **look: Of plotly's scatter, such as `name` and `legendgroup`.
+    """
+    fill = {"fillcolor": VEIL} if colour is None else {"fillcolor": colour, "opacity": 0.2}
+    figure.add_scatter(
+        x=np.concatenate([x, x[::-1]]),
+        y=np.concatenate([high, low[::-1]]),
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        hoverinfo="skip",
+        **{**fill, "showlegend": False, **look},
+    )
+
+
+def level(figure: go.Figure, value: float, low: float, high: float, **where: object) -> None:
+    """What everything else is compared with: a dashed line across the figure, and its interval as a band.
+
+    Args:
+        figure: Changed in place.
+        value: Where the line is.
+        low: Lower edge of the band.
+        high: Its upper edge.
+        **where: `row` and `col`, in a figure of several plots.
+    """
+    figure.add_hrect(low, high, fillcolor=VEIL, line_width=0, opacity=0.5, layer="below", **where)
+    figure.add_hline(value, line={"color": INK, "width": 1.5, "dash": "dash"}, **where)
+
+
+def number(value: float, decimals: int, sign: str = "") -> str:
+    """A rounded number, never minus zero; with `sign="+"` one above zero has its sign, too."""
+    return f"{round(float(value), decimals) + 0.0:{sign}.{decimals}f}"
+
+
+def write_cells(figure: go.Figure, texts: Sequence[str]) -> None:
+    """Write into the cells of the heatmap that a figure was given last; cells without a value stay empty.
+
+    Each cell gets light or dark letters, whichever have the higher contrast with its colour (by WCAG 2's formula).
+
+    Args:
+        figure: Changed in place.
+        texts: In the order of a nested loop over rows and columns.
+    """
+    cells = figure.data[-1]
+    ends, colours = zip(*cells.colorscale, strict=True)
+    scale = np.array(convert_colors_to_same_type(list(colours), "tuple")[0])
+    values = np.asarray(cells.z, dtype=np.float64)
+    places = (values - cells.zmin) / (cells.zmax - cells.zmin)
+    light = _luminance(np.stack([np.interp(places, ends, channel) for channel in scale.T], axis=-1))
+    for (row, column), text in zip(np.ndindex(values.shape), texts, strict=True):
+        if not np.isfinite(values[row, column]):
+            continue
+        figure.add_annotation(
+            x=cells.x[column],
+            y=cells.y[row],
+            xref=cells.xaxis or "x",
+            yref=cells.yaxis or "y",
+            text=text,
+            showarrow=False,
+            name="number",
+            font={"size": 11, "color": DARK if light[row, column] > _HALFWAY else LIGHT},
+        )
+
+
+def _luminance(rgb: Float[np.ndarray, "*place 3"]) -> Float[np.ndarray, "*place"]:
+    """Relative luminance of sRGB colours, from 0 to 1 (WCAG 2)."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
+
+
+def mark_cells(
+    figure: go.Figure, marked: Bool[np.ndarray, "row column"], name: str, *, downwards: bool = False
+) -> None:
+    """A dot in the upper right corner of some cells of a heatmap whose rows and columns are at 0, 1, 2 ...
+
+    Args:
+        figure: Changed in place.
+        marked: Which cells.
+        name: What the dots say.
+        downwards: Whether the first row is the uppermost.
+    """
+    rows, columns = np.nonzero(marked)
+    figure.add_scatter(
+        x=columns + 0.4,
+        y=rows + (-0.32 if downwards else 0.32),
+        xaxis=figure.data[-1].xaxis,
+        yaxis=figure.data[-1].yaxis,
+        mode="markers",
+        marker={"size": 5 if marked.shape[1] <= 64 else 3, "color": DARK, "line": {"width": 1, "color": LIGHT}},
+        cliponaxis=False,
+        hoverinfo="skip",
+        showlegend=False,
+        name=name,
+    )
 
 
 def plain(text: object, longest: int | None = None) -> str:
@@ -110,16 +232,6 @@ def plain(text: object, longest: int | None = None) -> str:
     if longest is not None and len(words) > longest:
         words = words[: longest - 1].rstrip() + "…"
     return html.escape(words, quote=False)
-
-
-def seconds_ticks(duration: float, at_most: int = 10) -> tuple[list[float], list[str]]:
-    """Round times from 0 to `duration` seconds, at most `at_most` steps apart, with their labels."""
-    step = next(
-        (s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600) if duration <= s * at_most),
-        math.ceil(duration / at_most / 600) * 600,
-    )
-    times = [round(i * step, 6) for i in range(int(duration / step + 1e-9) + 1)]
-    return times, [f"{time:g} s" for time in times]
 
 
 def layer_ticks(layers: Sequence[int], at_most: int = 17) -> list[int]:

@@ -77,12 +77,10 @@ def _draw_attention(figure: go.Figure, window: Window, pixels: int) -> None:
         "%{customdata:.3f} % of attention (%{z:.2f} % per second)<extra></extra>",
         colorbar={
             "title": {"text": "% per<br>second"},
-            "thickness": 12,
             "len": pixels,
             "lenmode": "pixels",
             "y": 0,
             "yanchor": "bottom",
-            "outlinewidth": 0,
             "nticks": 5,
         },
     )

@@ -23,6 +23,7 @@ def test_every_place_is_a_point_exact_across_and_estimated_up():
     np.testing.assert_array_equal(points.y, estimated.mean().ravel())
     assert points.customdata[4] == "layer 2, head 1"
     assert list(points.marker.color) == [0, 0, 0, 2, 2, 2]
+    assert list(points.marker.colorbar.tickvals) == [0, 2]
     assert list(equal.x) == list(equal.y)
 
 

@@ -50,3 +50,8 @@ def test_an_unknown_role_names_those_there_are():
         audio_share_by_layer(attention(), roles=["music"])
     with pytest.raises(ValueError, match="no role given: this result has audio"):
         audio_share_by_layer(attention(), roles=[])
+
+
+def test_bands_lie_beneath_all_lines():
+    figure = audio_share_by_layer(attention(n=5))
+    assert [trace.fill for trace in figure.data] == ["toself"] * 4 + [None] * 4

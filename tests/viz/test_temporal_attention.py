@@ -18,6 +18,8 @@ def test_audio_stands_against_text_as_a_whole_and_in_parts():
     shares = 100 * found.attention.mean(0)
     np.testing.assert_allclose(drawn["audio"].y, shares[:, ROLES.index("audio")])
     np.testing.assert_allclose(drawn["text (question + choices)"].y, shares[:, 1] + shares[:, 2])
+    note = temporal_attention(found).layout.title.subtitle.text
+    assert "text: question + choices, without the template" in note
     assert "(n = 3 questions)" in temporal_attention(found).layout.title.text
 
 
