@@ -20,12 +20,12 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Provenance, Result
-from mechaudio.temporal.draws import digest
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import answers_in, run
@@ -173,25 +173,3 @@ class Measured:
             precision=torch.finfo(model.network.dtype).eps,
             provenance=Provenance.collect(model, settings={"condition": self.condition, "n": len(self._answers)}),
         )
-
-
-def in_calibration(ids: Sequence[str], share: float = 0.5, seed: int = 0) -> Bool[np.ndarray, " question"]:
-    """Which questions to choose heads on; the others are left for testing the choice.
-
-    Each id is drawn by a hash of itself and the seed, so a question stays on its side whatever else is asked, and so do
-    two questions of one id. The share is met in expectation, not exactly.
-
-    Args:
-        ids: Ids of the questions, or whatever must not be on both sides, such as the names of their clips.
-        share: Share of the ids that are drawn, between 0 and 1.
-        seed: Which draw.
-
-    Raises:
-        ValueError: For a share that is not between 0 and 1, or a blank id.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"share is a number between 0 and 1, such as 0.5, got {share}")
-    blank = [place for place, name in enumerate(ids) if not name]
-    if blank:
-        raise ValueError(f"questions {blank[:3]} have no id, so they cannot be split by it: set AudioQuestion(id=...)")
-    return np.array([digest("calibration", seed, name) < share * 2**64 for name in ids], dtype=bool)

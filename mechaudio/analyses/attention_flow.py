@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechaudio.analyses.patching.contrast import chosen, value
+from mechaudio.analyses.attention_and_answers import refuse_unknown
+from mechaudio.analyses.patching.scale import chosen, value
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice
@@ -171,7 +172,7 @@ def attention_flow(
     window: int | Literal["all"] | None = None,
     layers: Iterable[int] | None = None,
     condition: str = "audio",
-    batch_size: int = 16,
+    batch_size: int = 8,
     progress: bool = False,
 ) -> AttentionFlow:
     """Cut each edge in each window of layers, and see what becomes of the right answer.
@@ -214,7 +215,7 @@ def attention_flow(
     found: list[tuple[np.ndarray, ...]] = []
     ids: list[str] = []
     for some in in_batches(questions, batch_size, what="attention flow", progress=progress):
-        _refuse_unknown(some)
+        refuse_unknown(some)
         batch = prompt(model, some, condition=condition)
         _check_roles(batch, edges)
         swept = sweep(model, batch, [[] if cut is None else [cut] for cut in cuts], progress=False)
@@ -289,12 +290,6 @@ def _windows(
     return centres, tuple(
         tuple(range(max(0, centre - size // 2), min(n, centre + (size + 1) // 2))) for centre in centres
     )
-
-
-def _refuse_unknown(questions: Sequence[AudioQuestion]) -> None:
-    for question in questions:
-        if question.answer is None:
-            raise ValueError(f"question {question.id!r} has no known answer, so there is no right choice to follow")
 
 
 def _check_roles(batch: PromptBatch, edges: Sequence[Edge]) -> None:

@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, in_calibration
+from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
+from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.paired_passes import paired_passes
 from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections

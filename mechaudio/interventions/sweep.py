@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
+from mechaudio.tracing.choice_logits import choices_reader
 from mechaudio.tracing.clean_run import CleanRun
 from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.record import Intervention
@@ -133,7 +134,7 @@ def _sweep_rows(
 ) -> None:
     """The variants of a job, by their places among all, on its prompts."""
     rows = job.rows
-    of_choices = _choices(batch, found.n_choices, model.device)
+    of_choices = choices_reader(batch, found.n_choices, model.device)
 
     def put(chunk: Suffixes, logits: Float[Tensor, "batch variant vocab"]) -> None:
         indices = [variant.index for variant in chunk.variants]
@@ -182,22 +183,3 @@ def _shares(effects: Sequence[Any]) -> Float[Tensor, "2 question"]:
         for both in [(one.mass_before, one.mass_after)]
     ]
     return torch.cat(per_layer, dim=1).mean(1)
-
-
-def _choices(batch: PromptBatch, size: int, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Gives of logits over the vocabulary those of each question's choices; all of them, where there are no questions.
-
-    What it needs is on the device before the model runs, so that nothing waits for a GPU before all is under way.
-    """
-    ids = torch.tensor([[*own, *[0] * (size - len(own))] for own in batch.choice_ids]).to(device)
-    given = torch.tensor([[column < len(own) for column in range(size)] for own in batch.choice_ids]).to(device)
-
-    def of_choices(logits: Float[Tensor, "batch *variant vocab"]) -> Tensor:
-        if not size:
-            return logits
-        shape = (len(ids), *[1] * (logits.ndim - 2), size)
-        chosen = logits.gather(-1, ids.view(shape).to(logits.device).expand(*logits.shape[:-1], size)).cpu()
-        exact = chosen.float() if chosen.dtype.itemsize < 4 else chosen
-        return exact.masked_fill(~given.view(shape).cpu(), torch.nan)
-
-    return of_choices

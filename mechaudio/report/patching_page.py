@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
-from mechaudio.analyses.patching.contrast import ROUNDING
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS
+from mechaudio.analyses.patching.scale import ROUNDING
 from mechaudio.question import AudioQuestion
 from mechaudio.report.panels import panel
 from mechaudio.report.patching_tables import patching_tables

@@ -130,8 +130,7 @@ def _windows(
 ) -> tuple[Float[np.ndarray, " edge"], Float[np.ndarray, "layer window"]]:
     """Edges of all windows up to the last one, and the effect in them; NaN in those that the map lacks."""
     begins = np.array(found.axes["second"], dtype=np.float64)
-    width = getattr(found, "window", found.provenance.settings.get("window"))
-    width = float(width if width is not None else np.diff(begins).min(initial=begins[-1] or 1.0))
+    width = found.window or float(np.diff(begins).min(initial=begins[-1] or 1.0))
     at = np.round(begins / width).astype(int)
     wide = np.full((len(effect), at[-1] + 1), np.nan)
     wide[:, at] = effect

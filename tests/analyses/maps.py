@@ -6,7 +6,7 @@ from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.results import Provenance
 
 
-def effect_map(values, clean=None, corrupted=None, axes=None, window=None, **fields):
+def effect_map(values, clean=None, corrupted=None, axes=None, **fields):
     """A map of one axis, `role`, unless `axes` says otherwise; the clean runs have 1 and the corrupted ones 0."""
     values = np.asarray(values, float)
     n = values.shape[-1]
@@ -18,6 +18,6 @@ def effect_map(values, clean=None, corrupted=None, axes=None, window=None, **fie
         clean=np.ones(n) if clean is None else np.asarray(clean, float),
         corrupted=np.zeros(n) if corrupted is None else np.asarray(corrupted, float),
         ids=tuple(f"q{pair}" for pair in range(n)),
-        provenance=Provenance(checkpoint="tiny", settings={} if window is None else {"window": window}),
+        provenance=Provenance(checkpoint="tiny"),
         **{**named, **fields},
     )

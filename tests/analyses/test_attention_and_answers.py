@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mechaudio as ma
-from mechaudio.analyses import attention_and_answers, in_calibration
+from mechaudio.analyses import attention_and_answers
 from mechaudio.data.toy_questions import questions
 from tests.analyses.measured import measured, noise
 from tests.families import network, processor
@@ -114,18 +114,6 @@ def test_a_split_shares_no_question_and_depends_on_ids_alone():
     place = found.ids.index(again.ids[0])
     np.testing.assert_array_equal(again.audio_attention[0], found.audio_attention[place])
     assert set(found.split(share=0.25, seed=4)[0].ids) != set(calibration.ids)
-
-
-def test_ids_of_clips_keep_what_is_asked_about_one_clip_together():
-    drawn = in_calibration(["dogs.wav", "rain.wav"] * 20)
-    assert len(set(drawn[::2])) == len(set(drawn[1::2])) == 1
-
-
-def test_a_split_that_means_nothing_is_refused():
-    with pytest.raises(ValueError, match="share is a number between 0 and 1"):
-        in_calibration(["a"], share=1.0)
-    with pytest.raises(ValueError, match=r"questions \[1\] have no id"):
-        in_calibration(["a", ""])
 
 
 def test_parts_of_one_condition_are_put_together_and_others_refused():

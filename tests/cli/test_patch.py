@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from mechaudio.analyses.patching.activation_patching import Axis, PatchingMap
-from mechaudio.analyses.patching.contrast import Metric
+from mechaudio.analyses.patching.scale import Metric
 from mechaudio.cli import main
 from mechaudio.cli.patch import AXES, METRICS
 from mechaudio.report import figures

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mechaudio.analyses.attention_and_answers import in_calibration
+from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
@@ -92,7 +92,7 @@ def tuned_lens(
     held_out: float = 0.2,
     seed: int = 0,
     condition: str = "audio",
-    progress: bool = True,
+    progress: bool = False,
 ) -> TunedLens:
     """Train a translator for every depth, all at once, on the residual streams of questions.
 

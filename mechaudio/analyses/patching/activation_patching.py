@@ -15,19 +15,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechaudio.analyses.patching.contrast import METRICS, Contrast, Metric, chosen, contrasts, value, with_choices
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
-from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces, choice_logits, join_labels
+from mechaudio.analyses.patching.joined import PatchedPairs, join_labels, joined, measured
+from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
+from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces
+from mechaudio.analyses.patching.scale import METRICS, Metric, chosen
+from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
 
@@ -62,7 +66,7 @@ class PatchingMap(EffectMap):
             ValueError: An unknown metric.
         """
         runs = self.logits, self.clean_logits, self.corrupted_logits
-        return replace(self, metric=metric, **_measured(metric, *runs, self.right, self.wrong))
+        return replace(self, metric=metric, **measured(metric, *runs, self.right, self.wrong))
 
     @property
     def flips(self) -> Float[np.ndarray, "*axis"]:
@@ -136,8 +140,7 @@ def activation_patching(
         NoSuchHookPoint: A hook point that this family has in none of these layers.
     """
     wanted = PatchedPlaces(model, over, hook_point, direction, layers, heads, positions, window)
-    if metric not in METRICS:
-        raise ValueError(f"metric= is one of {', '.join(METRICS)}, got {metric!r}")
+    check_choice("metric", metric, METRICS)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
     parts = [
         _patched(wanted, pair, memory, one_by_one, progress and alone)
@@ -146,28 +149,12 @@ def activation_patching(
         )
     ]
     labels = join_labels([part.labels for part in parts], wanted.along)
-    n_choices = max(part.clean.shape[1] for part in parts)
-    logits = np.concatenate([part.spread(labels, n_choices) for part in parts], axis=-2)
-    shape = tuple(len(axis) for axis in wanted.axes(labels).values())
-    clean_logits, corrupted_logits, right = (
-        np.concatenate([with_choices(getattr(part, name), n_choices) for part in parts])
-        for name in ("clean", "corrupted", "right")
-    )
-    logits = logits.reshape(*shape, *logits.shape[-2:])
-    wrong = np.concatenate([part.wrong for part in parts])
     return PatchingMap(
-        axes=wanted.axes(labels),
-        **_measured(metric, logits, clean_logits, corrupted_logits, right, wrong),
-        logits=logits,
-        clean_logits=clean_logits,
-        corrupted_logits=corrupted_logits,
-        right=right,
-        wrong=wrong,
-        ways=tuple(dict.fromkeys(way for part in parts for way in part.ways)),
-        metric=metric,
+        **joined(parts, metric, wanted.axes(labels), labels),
         direction=direction,
         hook_point=wanted.name,
-        ids=tuple(name for part in parts for name in part.ids),
+        heads=wanted.together,
+        window=float(window),
         provenance=Provenance.collect(
             model,
             settings={
@@ -180,51 +167,11 @@ def activation_patching(
     )
 
 
-def _measured(
-    metric: Metric,
-    logits: Float[np.ndarray, "*axis pair choice"],
-    clean: Float[np.ndarray, "pair choice"],
-    corrupted: Float[np.ndarray, "pair choice"],
-    right: Bool[np.ndarray, "pair choice"],
-    wrong: Int[np.ndarray, " pair"],
-) -> dict[str, np.ndarray]:
-    """The metric with every place patched, and in the clean and the corrupted runs, as fields of a map."""
-    nowhere = np.isnan(logits).all(-1)
-    found = value(metric, np.where(nowhere[..., None], 0.0, logits), right, wrong, clean)
-    return {
-        "values": np.where(nowhere, np.nan, found),
-        "clean": value(metric, clean, right, wrong, clean),
-        "corrupted": value(metric, corrupted, right, wrong, clean),
-    }
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Part:
-    """What was found on some pairs: logits `[layer, head, place, pair, choice]` and the labels of places."""
-
-    logits: Float[np.ndarray, "layer head place pair choice"]
-    labels: tuple[Any, ...]
-    clean: Float[np.ndarray, "pair choice"]
-    corrupted: Float[np.ndarray, "pair choice"]
-    right: Bool[np.ndarray, "pair choice"]
-    wrong: Int[np.ndarray, " pair"]
-    ids: tuple[str, ...]
-    ways: tuple[str, ...]
-
-    def spread(self, labels: Sequence[Any], n_choices: int) -> Float[np.ndarray, "layer head place pair choice"]:
-        """The same with the places of all pairs."""
-        n_layers, n_heads, _, n_pairs, own = self.logits.shape
-        wide = np.full((n_layers, n_heads, len(labels), n_pairs, n_choices), np.nan)
-        wide[:, :, [labels.index(label) for label in self.labels], :, :own] = self.logits
-        return wide
-
-
 def _patched(
     wanted: PatchedPlaces, pair: Contrast, memory: int | float | None, one_by_one: bool, progress: bool
-) -> _Part:
+) -> PatchedPairs:
     """Patch every place of some pairs."""
-    denoising = wanted.direction == "denoising"
-    source, base = (pair.clean, pair.corrupted) if denoising else (pair.corrupted, pair.clean)
+    source, base = pair.sides(wanted.direction)
     given = run(wanted.model, source, record=[wanted.point], logits="last")
     wanted.count_heads(given.cache)
     by_layer = wanted.patches(pair, given.cache, base)
@@ -239,11 +186,11 @@ def _patched(
         swept = sweep(wanted.model, base, variants, memory=memory, progress=progress)
         unchanged, found, ways = swept.clean.numpy(), swept.logits.numpy(), tuple(dict.fromkeys(swept.ways))
     other = choice_logits(source, given.logits[:, -1])
-    clean, corrupted = (other, unchanged) if denoising else (unchanged, other)
+    clean, corrupted = turned(wanted.direction, other, unchanged)
     found = found.reshape(len(wanted.layers), len(wanted.heads), len(placed), *found.shape[1:]).copy()
     for index, has in enumerate(placed.values()):
         found[:, :, index, ~np.array(has)] = np.nan
-    return _Part(found, tuple(placed), clean, corrupted, pair.right, pair.wrong(corrupted), pair.ids, ways)
+    return PatchedPairs(found, clean, corrupted, pair.right, pair.wrong(corrupted), pair.ids, ways, tuple(placed))
 
 
 def _each(

@@ -33,20 +33,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
-from mechaudio.analyses.patching.contrast import METRICS, Contrast, Metric, contrasts, value
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
-from mechaudio.analyses.patching.estimates import METHODS, Estimate, Method
-from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
-from mechaudio.analyses.patching.grounds import ground
-from mechaudio.analyses.patching.patched_places import PatchedPlaces, choice_logits, join_labels
-from mechaudio.interventions.sweep import sweep
+from mechaudio.analyses.patching.estimates import METHODS, Estimator, Method
+from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes
+from mechaudio.analyses.patching.joined import join_labels, spread
+from mechaudio.analyses.patching.pairs import contrasts
+from mechaudio.analyses.patching.patched_places import PatchedPlaces
+from mechaudio.analyses.patching.scale import METRICS, Metric
+from mechaudio.interventions.selecting import check_choice
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
-from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -60,15 +59,11 @@ class AttributionMap(EffectMap):
         method: How they were estimated.
         steps: Gradients on the way from base to source, for the methods that take several.
         positions: The positions that were patched, `None` for all.
-        heads: Heads that were patched together, `None` for all.
-        window: Length of a window of seconds.
     """
 
     method: Method
     steps: int | None
     positions: Any
-    heads: tuple[int, ...] | None
-    window: float
 
     @property
     def passes(self) -> str:
@@ -144,21 +139,21 @@ def attribution_patching(
         IndexError: A layer or head that there is not.
         NoSuchHookPoint: A hook point that this family has in none of these layers.
     """
-    wanted = _axes(model, over, hook_point, direction, layers, heads, positions, window)
+    wanted = axes_of(model, over, hook_point, direction, layers, heads, positions, window)
     _check(wanted.name, metric, method, steps)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
     parts = [
-        Estimate(wanted, pair, metric, method, steps).part()
+        Estimator(wanted, pair, metric, method, steps).part()
         for pair in contrasts(
             model, clean, corrupted, batch_size=batch_size, what="attributing", progress=progress and not alone
         )
     ]
     labels = join_labels([part.labels for part in parts], wanted.along)
     shape = tuple(len(axis) for axis in wanted.axes(labels).values())
-    together = tuple(wanted.heads_given) if wanted.heads == [None] and wanted.heads_given is not None else None
+    values = np.concatenate([spread(part.values, part.labels, labels) for part in parts], axis=-1)
     return AttributionMap(
         axes=wanted.axes(labels),
-        values=np.concatenate([part.spread(labels) for part in parts], axis=-1).reshape(*shape, -1),
+        values=values.reshape(*shape, -1),
         clean=np.concatenate([part.clean for part in parts]),
         corrupted=np.concatenate([part.corrupted for part in parts]),
         metric=metric,
@@ -168,25 +163,24 @@ def attribution_patching(
         method=method,
         steps=steps if method in ("integrated", "eap-ig") else None,
         positions=wanted.positions,
-        heads=together,
+        heads=wanted.together,
         window=float(window),
         provenance=Provenance.collect(model, settings={"over": tuple(over), "method": method, "window": float(window)}),
     )
 
 
-def _axes(model: AudioLM, over: Sequence[str], hook_point: str | None, *rest: Any) -> PatchedPlaces | FeatureAxes:
+def axes_of(model: AudioLM, over: Sequence[str], hook_point: str | None, *rest: Any) -> PatchedPlaces | FeatureAxes:
+    """What is to be patched, at a hook point or of the features."""
     return FeatureAxes(model, over, *rest) if hook_point == FEATURES else PatchedPlaces(model, over, hook_point, *rest)
 
 
 def _check(name: str, metric: str, method: str, steps: int) -> None:
-    if metric not in METRICS:
-        raise ValueError(f"metric= is one of {', '.join(METRICS)}, got {metric!r}")
+    check_choice("metric", metric, METRICS)
     if metric == "answer":
         raise ValueError(
             "metric='answer' jumps from 0 to 1 and has no gradient: take 'logit_difference', 'margin' or 'probability'"
         )
-    if method not in METHODS:
-        raise ValueError(f"method= is one of {', '.join(METHODS)}, got {method!r}")
+    check_choice("method", method, METHODS)
     if method == "qk-fix" and name.removeprefix("audio.") not in ("q", "k"):
         raise ValueError(
             f"'qk-fix' computes the softmax again with patched queries or keys, and {name!r} is neither: name 'q' or "
@@ -194,112 +188,3 @@ def _check(name: str, metric: str, method: str, steps: int) -> None:
         )
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps= is how many gradients are taken on the way, a whole number from 1 on; got {steps}")
-
-
-def check_top(
-    model: AudioLM,
-    estimated: AttributionMap,
-    clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
-    *,
-    n: int = 10,
-    batch_size: int = 8,
-    progress: bool = False,
-) -> EffectMap:
-    """Patch the places with the largest estimated effects, one by one: what an estimate is worth (arXiv 2403.00745).
-
-    Args:
-        model: The model that the estimates are of.
-        estimated: The map.
-        clean: The questions or prompts that it was made from.
-        corrupted: The same.
-        n: How many places.
-        batch_size: Pairs at a time.
-        progress: Draw a progress bar on stderr.
-
-    Returns:
-        A map with the axes of the estimated one: the exact effects at these places, NaN everywhere else.
-        `ma.analyses.agreement(estimated, exact)` compares the two where both are known.
-
-    Raises:
-        ValueError: Other pairs than those of the map, or no place to check.
-    """
-    if n < 1:
-        raise ValueError(f"n= is how many places are patched, at least 1; got {n}")
-    have = estimated.axes
-    rest = (estimated.direction, have.get("layer"), have.get("head", estimated.heads), estimated.positions)
-    wanted = _axes(model, tuple(have), estimated.hook_point, *rest, estimated.window)
-    chosen = [labels for labels, _ in estimated.top(n)]
-    found = [
-        _patched(wanted, pair, chosen, estimated.metric)
-        for pair in contrasts(model, clean, corrupted, batch_size=batch_size, what="checking", progress=progress)
-    ]
-    ids = tuple(name for _, _, _, own in found for name in own)
-    if ids != estimated.ids:
-        raise ValueError(f"the estimates are of other pairs: {estimated.ids[:3]} and so on, and these are {ids[:3]}")
-    values = np.full(estimated.values.shape, np.nan)
-    exact = np.concatenate([own for own, *_ in found], axis=-1)
-    for labels, own in zip(chosen, exact, strict=True):
-        values[tuple(have[name].index(label) for name, label in labels.items())] = own
-    return EffectMap(
-        axes=have,
-        values=values,
-        clean=np.concatenate([own for _, own, *_ in found]),
-        corrupted=np.concatenate([own for _, _, own, _ in found]),
-        metric=estimated.metric,
-        direction=estimated.direction,
-        hook_point=estimated.hook_point,
-        ids=ids,
-        provenance=Provenance.collect(model, settings={"checked": len(chosen), "method": estimated.method}),
-    )
-
-
-def _patched(
-    wanted: PatchedPlaces | FeatureAxes, pair: Contrast, chosen: Sequence[dict[str, Any]], metric: Metric
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The metric with each chosen place patched `[place, pair]`, in the clean and corrupted runs, and ids."""
-    model, denoising = wanted.model, wanted.direction == "denoising"
-    source, base = (pair.clean, pair.corrupted) if denoising else (pair.corrupted, pair.clean)
-    if isinstance(wanted, FeatureAxes):
-        there = choice_logits(source, run(model, source, logits="last").logits[:, -1])
-        here = choice_logits(base, run(model, base, logits="last").logits[:, -1])
-        logits, has = _with_patched_features(wanted, pair, source, base, chosen)
-    else:
-        given = run(model, source, record=[wanted.point], logits="last")
-        there = choice_logits(source, given.logits[:, -1])
-        wanted.count_heads(given.cache)
-        by_layer = wanted.patches(pair, given.cache, base)
-        keys = [(labels.get("layer"), labels.get("head"), labels.get(wanted.along or "", "")) for labels in chosen]
-        known = [index for index, (layer, _, label) in enumerate(keys) if label in by_layer[layer]]
-        patches = [by_layer[keys[index][0]][keys[index][2]] for index in known]
-        variants = [own.make(*keys[index][:2]) for own, index in zip(patches, known, strict=True)]
-        swept = sweep(model, base, variants, progress=False)
-        here = swept.clean.numpy()
-        logits, has = np.full((len(keys), *here.shape), np.nan), np.zeros((len(keys), pair.clean.n_rows), dtype=bool)
-        logits[known], has[known] = swept.logits.numpy(), [own.has for own in patches]
-    clean, corrupted = (there, here) if denoising else (here, there)
-    wrong = pair.wrong(corrupted)
-    measured = [value(metric, one, pair.right, wrong, clean) for one in (logits, clean, corrupted)]
-    return np.where(has, measured[0], np.nan), measured[1], measured[2], pair.ids
-
-
-def _with_patched_features(
-    wanted: FeatureAxes, pair: Contrast, source: PromptBatch, base: PromptBatch, chosen: Sequence[dict[str, Any]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choice logits with each chosen part of the features from the source, and which pairs have that part."""
-    model, axis = wanted.model, wanted.model.adapter.frames_axis
-    theirs = features_of(model, source, base)
-    ours = base.inputs[model.adapter.features]
-    along = theirs.movedim(axis, 1).flatten(2)
-    where = ground(wanted, pair, tuple(along.shape[:2]))
-    logits, has = [], []
-    for labels in chosen:
-        frames = where.places.get(labels.get("second", ""), np.zeros(along.shape[:2], dtype=bool))
-        part = torch.from_numpy(frames)[..., None].expand(along.shape).clone()
-        if "band" in labels:
-            part[..., np.arange(along.shape[2]) != labels["band"]] = False
-        part = part.view(theirs.movedim(axis, 1).shape).movedim(1, axis).to(theirs.device)
-        out = run(model, with_features(model, base, torch.where(part, theirs, ours)), logits="last")
-        logits.append(choice_logits(base, out.logits[:, -1]))
-        has.append([(frames & (where.row == own)).any() for own in range(pair.clean.n_rows)])
-    return np.stack(logits), np.array(has)

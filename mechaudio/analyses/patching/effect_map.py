@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechaudio.analyses.patching.contrast import ROUNDING, Metric, Scale
+from mechaudio.analyses.patching.scale import ROUNDING, Metric, Scale
 from mechaudio.results import Result
 
 if TYPE_CHECKING:
     import xarray
 
 Direction = Literal["denoising", "noising"]
+DIRECTIONS: tuple[str, ...] = get_args(Direction)
 #: Of five pairs all lie on one side by chance in 1 of 16 cases, of six in 1 of 32, which is rarer than 1 in 20.
 FEWEST_PAIRS = 6
 
@@ -38,6 +39,8 @@ class EffectMap(Result):
         direction: What is put into what.
         hook_point: Where.
         ids: Ids of the clean questions.
+        heads: Heads that were changed together, `None` for all of them and where the map goes over heads.
+        window: Length of a window of seconds, where the map goes over seconds.
     """
 
     axes: Mapping[str, tuple[Any, ...]]
@@ -48,6 +51,8 @@ class EffectMap(Result):
     direction: Direction
     hook_point: str
     ids: tuple[str, ...]
+    heads: tuple[int, ...] | None = None
+    window: float | None = None
 
     @property
     def scale(self) -> Scale:

@@ -12,13 +12,15 @@ from einops import rearrange, reduce
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mechaudio.analyses.patching.contrast import Contrast, Metric, value
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
-from mechaudio.analyses.patching.patched_places import PatchedPlaces, choice_logits
+from mechaudio.analyses.patching.pairs import Contrast, turned
+from mechaudio.analyses.patching.patched_places import PatchedPlaces
+from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.interventions.patch import HEAD_AXIS
 from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.cache import Key
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.gradients import Graph, Layer, graph
 from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
 from mechaudio.tracing.record import Edit
@@ -32,7 +34,7 @@ Estimates = Float[np.ndarray, "layer head place pair"]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class EstimatedPairs:
     """What was estimated on some pairs."""
 
     values: Estimates
@@ -41,29 +43,21 @@ class Part:
     corrupted: Float[np.ndarray, " pair"]
     ids: tuple[str, ...]
 
-    def spread(self, labels: Sequence[Any]) -> Estimates:
-        """The same with the places of all pairs."""
-        n_layers, n_heads, _, n_pairs = self.values.shape
-        wide = np.full((n_layers, n_heads, len(labels), n_pairs), np.nan)
-        wide[:, :, [labels.index(label) for label in self.labels]] = self.values
-        return wide
 
-
-class Estimate:
+class Estimator:
     """The estimates of some pairs, by one method."""
 
     def __init__(self, wanted: PatchedPlaces | FeatureAxes, pair: Contrast, metric: Metric, method: Method, steps: int):
         self.wanted, self.pair, self.metric, self.method, self.steps = wanted, pair, metric, method, steps
         self.model, self.n_pairs = wanted.model, pair.clean.n_rows
-        sides = (pair.clean, pair.corrupted)
-        self.source, self.base = sides if wanted.direction == "denoising" else sides[::-1]
+        self.source, self.base = pair.sides(wanted.direction)
         self.from_features = wanted.name == FEATURES
         self.keys: list[Place] = [FEATURES] if self.from_features else [(wanted.name, layer) for layer in wanted.layers]
         self.points = [] if self.from_features else [wanted.point]
         self.wrong: Int[np.ndarray, " pair"] | None = None
         self.unchanged: Float[np.ndarray, "pair choice"] | None = None
 
-    def part(self) -> Part:
+    def part(self) -> EstimatedPairs:
         """Run the pairs and estimate every place."""
         given = run(self.model, self.source, record=self.points, logits="last")
         self.theirs = choice_logits(self.source, given.logits[:, -1])
@@ -86,13 +80,12 @@ class Estimate:
         }[self.method]()
         there = np.stack([self.grounds[place].there(self.n_pairs) for place in self.keys])[:, None]
         assert self.unchanged is not None
-        ours, theirs = self.unchanged, self.theirs
-        clean, corrupted = (theirs, ours) if self.wanted.direction == "denoising" else (ours, theirs)
+        clean, corrupted = turned(self.wanted.direction, self.theirs, self.unchanged)
         clean_value, corrupted_value = (
             value(self.metric, logits, self.pair.right, self.wrong, clean) for logits in (clean, corrupted)
         )
         unpatched = corrupted_value if self.wanted.direction == "denoising" else clean_value
-        return Part(
+        return EstimatedPairs(
             np.where(there, unpatched + change, np.nan),
             tuple(self.grounds[self.keys[0]].places),
             clean_value,
@@ -268,7 +261,7 @@ def differentiable(
     right: Bool[np.ndarray, "pair choice"],
     wrong: Int[np.ndarray, " pair"],
 ) -> Float[Tensor, " pair"]:
-    """`contrast.value` as a function with a gradient, of the logits of the whole vocabulary.
+    """`scale.value` as a function with a gradient, of the logits of the whole vocabulary.
 
     Raises:
         ValueError: A metric that has no gradient.

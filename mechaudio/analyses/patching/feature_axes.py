@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechaudio.analyses.patching.effect_map import Direction
+from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
+from mechaudio.interventions.selecting import check_choice
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import windows_of_rows
 from mechaudio.models.selection import Where
@@ -30,7 +31,8 @@ _AXES = ("second", "band")
 class FeatureAxes:
     """What is to be patched of the features; as the axes of a hook point's map, with bands in the place of heads."""
 
-    name, layers, in_tower, heads_given, positions = FEATURES, (None,), True, None, None
+    name, layers, in_tower, positions = FEATURES, (None,), True, None
+    heads_given = together = None
 
     def __init__(
         self,
@@ -43,8 +45,7 @@ class FeatureAxes:
         window: float | int,
     ):
         self.model, self.direction, self.window = model, direction, window
-        if direction not in ("denoising", "noising"):
-            raise ValueError(f"direction= is 'denoising' or 'noising', got {direction!r}")
+        check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)
         if not self.over or set(self.over) - set(_AXES) or len(set(self.over)) < len(self.over):
             raise ValueError(f"a map of 'features' goes over 'second', 'band' or both, got {over!r}")

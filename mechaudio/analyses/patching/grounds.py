@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechaudio.analyses.patching.contrast import Contrast
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, feature_frames
+from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.places import frame_windows
 from mechaudio.tracing.tower_frames import tower_frames

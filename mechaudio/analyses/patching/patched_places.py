@@ -9,23 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from mechaudio.analyses.audio_attention import ROLES
-from mechaudio.analyses.patching.contrast import Contrast
-from mechaudio.analyses.patching.effect_map import Direction
-from mechaudio.analyses.patching.places import ALONG, EVENTS, Places, frame_windows, places
+from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
+from mechaudio.analyses.patching.pairs import Contrast
+from mechaudio.analyses.patching.places import ALONG, Places, frame_windows, places
 from mechaudio.interventions.patch import HEAD_AXIS, Patch
-from mechaudio.interventions.selecting import numbers
+from mechaudio.interventions.selecting import check_choice, numbers
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Positions, Where, heads_among, select
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint
 from mechaudio.tracing.record import Edit, Intervention
-from mechaudio.tracing.run import answers_in, run
+from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import NoSuchHookPoint
 from mechaudio.tracing.tower_frames import tower_frames
 
@@ -75,8 +72,7 @@ class PatchedPlaces:
         window: float | int,
     ):
         self.model, self.direction, self.positions, self.window = model, direction, positions, window
-        if direction not in ("denoising", "noising"):
-            raise ValueError(f"direction= is 'denoising' or 'noising', got {direction!r}")
+        check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)
         unknown = [axis for axis in self.over if axis not in _AXES]
         divided = [axis for axis in self.over if axis in ALONG]
@@ -127,6 +123,11 @@ class PatchedPlaces:
         """The axes of the map, in the order asked for."""
         have = {"layer": tuple(self.layers), "head": tuple(self.heads), self.along: tuple(labels)}
         return {name: have[name] for name in ("layer", "head", *ALONG) if name in self.over}
+
+    @property
+    def together(self) -> tuple[int, ...] | None:
+        """Heads that are patched together; `None` for all of them, and for a map that goes over heads."""
+        return self.heads_given if self.heads == [None] else None
 
     @property
     def point(self) -> HookPoint:
@@ -251,28 +252,3 @@ def _frames_patch(name: str, values: Tensor, chosen: Tensor, together: tuple[int
         return Edit(HookPoint(name, layers=[layer]), lambda current: torch.where(mask, values.to(current), current))
 
     return make
-
-
-def choice_logits(batch: PromptBatch, logits: Float[Tensor, "pair vocab"]) -> Float[np.ndarray, "pair choice"]:
-    """Logits of the choices' letters; NaN where a question has fewer choices."""
-    own = [answer.choice_logits for answer in answers_in(batch, logits)]
-    wide = np.full((len(own), max(map(len, own))), np.nan)
-    for row, values in enumerate(own):
-        wide[row, : len(values)] = values
-    return wide
-
-
-def join_labels(parts: Sequence[Sequence[Any]], along: str | None) -> list[Any]:
-    """The labels of all parts together, in the order of the axis.
-
-    Raises:
-        ValueError: Positions of prompts of unequal length.
-    """
-    found = list(dict.fromkeys(label for part in parts for label in part))
-    if along == "position" and any(part[-1] != parts[0][-1] for part in parts):
-        raise ValueError(
-            "the prompts of different batches have different lengths, so that one position is not the same thing in "
-            "all of them: go over roles or seconds"
-        )
-    order = {"role": (*ROLES, "last"), "event": EVENTS}.get(along)
-    return sorted(found) if order is None else [label for label in order if label in found]

@@ -28,9 +28,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechaudio.analyses.attention_and_answers import in_calibration
+from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.probes.audio_states import audio_states, places_of
-from mechaudio.analyses.probes.probe_tasks import FRAME_TASKS, TASKS, ClipStates, PlaceProbes, fit_place
+from mechaudio.analyses.probes.clip_states import ClipStates
+from mechaudio.analyses.probes.frame_tasks import FRAME_TASKS
+from mechaudio.analyses.probes.probe_tasks import TASKS, PlaceProbes, fit_place
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.metrics.bootstrap import bootstrap_mean

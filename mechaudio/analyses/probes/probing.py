@@ -66,6 +66,11 @@ def _ridge(penalty: float | Float[np.ndarray, " target"]) -> Pipeline:
     return make_pipeline(StandardScaler(), Ridge(penalty, solver="cholesky"))
 
 
+def groups_of(keys: Sequence[str], sizes: Sequence[int]) -> np.ndarray:
+    """A number for each row: the same for all rows of one recording."""
+    return np.repeat(np.unique(keys, return_inverse=True)[1], sizes)
+
+
 def area_under_roc(scores: Float[np.ndarray, " row"], labels: Float[np.ndarray, " row"]) -> float:
     """The probability that a row labelled 1 scores above one labelled 0, ties counting half; NaN without both."""
     ones = int(labels.sum())

@@ -1,4 +1,3 @@
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +6,7 @@ import torch
 
 import mechaudio as ma
 from mechaudio.analyses import logit_lens
+from mechaudio.analyses.lenses import reading
 from mechaudio.data.toy_questions import VOICES, ask, sung
 from mechaudio.models.toy import arithmetic
 from tests.families import FAMILIES, model_inputs, network
@@ -130,7 +130,7 @@ def test_shorter_rows_are_filled_up_and_hold_what_they_hold_alone(tiny):
 
 def test_positions_in_small_turns_give_the_same(tiny, batch, monkeypatch):
     whole = logit_lens(tiny, batch, positions="question+last")
-    monkeypatch.setattr(sys.modules[logit_lens.__module__], "AT_ONCE", 1)
+    monkeypatch.setattr(reading, "AT_ONCE", 1)
     turns = logit_lens(tiny, batch, positions="question+last")
     np.testing.assert_allclose(turns.choice_logits, whole.choice_logits, atol=1e-5)
     np.testing.assert_array_equal(turns.positions, whole.positions)

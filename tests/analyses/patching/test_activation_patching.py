@@ -162,12 +162,13 @@ def test_heads_that_are_not_an_axis_are_patched_together(toy, asked):
     with_it = activation_patching(toy, asked, over=("layer",), hook_point="z", heads=[head, 3], layers=layer)
     without = activation_patching(toy, asked, over=("layer",), hook_point="z", heads=[0, 1, 3], layers=layer)
     assert (with_it.mean()[0], without.mean()[0]) == pytest.approx((1.0, 0.0), abs=1e-4)
+    assert (with_it.heads, without.heads) == ((head, 3), (0, 1, 3))
 
 
 def test_a_map_is_saved_loaded_and_labelled(toy, asked, tmp_path):
     found = activation_patching(toy, asked, over=("layer", "event"))
     again = Result.load(found.save(tmp_path))
-    assert again.axes == found.axes
+    assert (again.axes, again.heads, again.window) == (found.axes, None, 1.0)
     assert np.array_equal(again.logits, found.logits)
     data = again.to_xarray()
     assert data["mean"].dims == ("layer", "event")
@@ -194,7 +195,7 @@ def test_pairs_without_a_difference_are_named_and_counted(toy, asked):
         ({"over": ("layer", "role"), "hook_point": "audio.z"}, "frames of the audio tower"),
         ({"over": ("layer",), "hook_point": "mass"}, "patch pattern or z"),
         ({"over": ("second",), "hook_point": "logits"}, "cannot be patched at places"),
-        ({"direction": "both"}, "'denoising' or 'noising', got 'both'"),
+        ({"direction": "both"}, "direction= is one of 'denoising', 'noising'; got 'both'"),
         ({"metric": "loss"}, "metric= is one of"),
     ],
 )

@@ -2,21 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from sklearn.linear_model import Ridge
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV, GroupKFold
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 import mechaudio as ma
 from mechaudio.analyses import encoder_probes
-from mechaudio.analyses.probes.audio_states import audio_states, places_of
-from mechaudio.analyses.probes.probing import PENALTIES, area_under_roc, fit_probe, longest_run, random_label
 from mechaudio.data.toy_questions import questions
-from mechaudio.models.inputs import as_batch
-from mechaudio.models.toy.features import DECODER
-from tests.families import model_inputs, n_audio_tokens, network, unchecked_types
+from tests.families import unchecked_types
 
 PLACES = ("audio.blocks.1.resid_post", "embed")
 
@@ -91,70 +81,6 @@ def test_what_is_saved_is_loaded(probes, tmp_path):
     loaded = ma.Result.load(probes.save(tmp_path / "probes"))
     np.testing.assert_array_equal(loaded.score, probes.score)
     assert loaded.estimate("present") == probes.estimate("present")
-
-
-def test_states_are_those_of_the_tokens(toy, asked):
-    batch = ma.prompt(toy, asked[:2])
-    (first, _), out = audio_states(toy, batch, ["audio.blocks.1.resid_post", "embed", "blocks.0.resid_post"])
-    again = ma.run(toy, batch, record=["audio.resid_post", "projector_out", "resid_post"])
-    torch.testing.assert_close(first["embed"], again.cache["projector_out"][0])
-    frames = again.cache["audio.resid_post", 1][0]
-    torch.testing.assert_close(first["audio.blocks.1.resid_post"], (frames[0::2] + frames[1::2])[:100] / 2)
-    audio = list(batch.spans["audio"][0])
-    torch.testing.assert_close(first["blocks.0.resid_post"], again.cache["resid_post", 0][0, audio])
-    assert first["embed"][:, DECODER["carrier"]].min() > 0
-    assert out.logits is None
-
-
-@pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "gemma4"])
-def test_towers_of_several_kinds_give_one_vector_per_token(family):
-    model = ma.AudioLM(network(family), prove=False)
-    batch = as_batch(model, model_inputs(family, (3.2, 3.2)))
-    rows, _ = audio_states(model, batch, places_of(model))
-    for row in rows:
-        assert {len(states) for states in row.values()} == {n_audio_tokens(family, 3.2)}
-
-
-def test_the_probe_is_scikit_learns_grid_search_over_penalties_with_whole_groups():
-    rng = np.random.default_rng(0)
-    states, groups = rng.normal(size=(120, 6)), np.repeat(np.arange(24), 5)
-    targets = np.stack([states @ rng.normal(size=6) + 3 * rng.normal(size=120) for _ in range(2)], axis=1)
-    search = GridSearchCV(
-        Pipeline([("standardise", StandardScaler()), ("ridge", Ridge())]),
-        {"ridge__alpha": PENALTIES},
-        cv=GroupKFold(4),
-        scoring="neg_mean_squared_error",
-    ).fit(states, targets, groups=groups)
-    probe = fit_probe(states, targets, groups)
-    assert probe.penalty == search.best_params_["ridge__alpha"]
-    np.testing.assert_allclose(probe(states), search.predict(states), atol=1e-8)
-
-
-def test_the_area_is_scikit_learns():
-    rng = np.random.default_rng(0)
-    scores, labels = rng.integers(5, size=50).astype(float), rng.integers(2, size=50).astype(float)
-    assert area_under_roc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
-    assert np.isnan(area_under_roc(scores, np.ones(50)))
-
-
-@pytest.mark.parametrize(
-    ("scores", "run"),
-    [
-        ([-1, 2, -1, 3, -5, 1], (1, 4)),
-        ([-1, -2], None),
-        ([1], (0, 1)),
-        ([3, -4, 2, 2], (2, 4)),
-        ([2, 0, -3, 1], (0, 1)),
-    ],
-)
-def test_the_stretch_with_the_largest_sum(scores, run):
-    assert longest_run(np.array(scores, dtype=float)) == run
-
-
-def test_a_type_has_the_same_control_label_wherever_it_occurs_and_labels_have_the_wanted_rate():
-    labels = [random_label(3, 0.3, "present", "dog", f"type {number}") for number in range(2000)]
-    assert labels[:50] == [random_label(3, 0.3, "present", "dog", f"type {number}") for number in range(50)]
-    assert np.mean(labels) == pytest.approx(0.3, abs=0.04)
 
 
 def test_what_cannot_be_probed_says_why(toy, asked, probes):

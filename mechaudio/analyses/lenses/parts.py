@@ -1,0 +1,222 @@
+"""The parts of one batch's difference of two logits; `direct_logit_attribution` says how they are found.
+
+Conventions: logits, in double precision; NaN where a layer has no such part; all at the last position.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from einops import einsum, rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mechaudio.analyses.audio_attention import roles_of
+from mechaudio.metrics.multiple_choice import right_choices
+from mechaudio.models.batch import PromptBatch
+from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.choice_logits import choice_logits
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.run import run
+from mechaudio.tracing.unembedding import divisor, frozen_norm, norm_of, softcap, unembed
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
+
+@torch.no_grad()
+def attribute(
+    model: AudioLM, batch: PromptBatch, pair: tuple[int, int] | None
+) -> tuple[dict[str, np.ndarray], list[tuple[int, int]]]:
+    """Run one batch, and divide each prompt's difference of two logits.
+
+    Args:
+        model: The opened model.
+        batch: Prompts.
+        pair: Ids of the token to count for and the one to count against; by default the letters of the right choice
+            and of the wrong one with the highest logit.
+
+    Returns:
+        The fields of a `DirectLogitAttribution` that are arrays, roles as in `roles_of(batch)`; and each prompt's pair.
+    """
+    cache, logits = _measure(model, batch)
+    last = cache["final_norm"][:, -1]
+    chosen = _right_and_best_wrong(batch, logits) if pair is None else [pair] * batch.n_rows
+    towards, away = torch.tensor(chosen, device=logits.device).T
+    rows = torch.arange(batch.n_rows, device=logits.device)
+    uncapped = logits
+    if softcap(model) is not None:
+        uncapped = unembed(model, last, capped=False)
+    unembedding = _linear(model, model.adapter.unembed, "the unembedding")
+    stream = [cache["resid_pre", 0][:, -1], *(cache["resid_post", layer][:, -1] for layer in range(model.n_layers))]
+    stream = [state.double().to(last.device) for state in stream]
+    frozen = torch.stack(
+        [
+            frozen_norm(norm_of(model), own, normed)
+            for own, normed in zip(cache["resid_post", -1][:, -1].to(last.device), last, strict=True)
+        ]
+    )
+    weight = unembedding.weight.to(last.device)
+    direction = (
+        frozen * (weight[towards.to(weight.device)].double() - weight[away.to(weight.device)].double()) / divisor(model)
+    )
+    constant = torch.zeros(batch.n_rows, dtype=torch.float64)
+    if unembedding.bias is not None:
+        constant = (unembedding.bias[towards].double() - unembedding.bias[away].double()) / divisor(model)
+    scales = [_scale(model, layer) for layer in range(model.n_layers)]
+    roles = torch.stack([batch.span_mask(role) for role in roles_of(batch)], dim=-1).double().to(last.device)
+    layers = []
+    for layer in range(model.n_layers):
+        after = float(np.prod(scales[layer:]))
+        layers.append(
+            _layer(model, cache, layer, stream, after * direction, scales[layer])
+            | _heads(model, batch, cache, layer, after * direction, roles)
+        )
+    found = {name: torch.stack([own[name].cpu() for own in layers], dim=1).numpy() for name in layers[0]}
+    embed = ((stream[0] * direction).sum(-1) * float(np.prod(scales))).cpu().numpy()
+    constant = constant.cpu().numpy()
+    added = sum(np.nansum(found[name], axis=1) for name in ("attention", "mlp", "mixer"))
+    parts = {
+        "embed": embed,
+        "constant": constant,
+        "explained": embed + added + constant,
+        "logit_difference": (uncapped[rows, towards].double() - uncapped[rows, away].double()).cpu().numpy(),
+        "capped_difference": (logits[rows, towards].double() - logits[rows, away].double()).cpu().numpy(),
+        **_clock(batch, found["over_time"].shape[-1]),
+    }
+    return found | parts, chosen
+
+
+def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "batch vocab"]]:
+    sites = model.site_map.layers["decoder"]
+    points = [HookPoint("resid_pre", layers=[0], positions="last"), HookPoint("resid_post", positions="last")]
+    points.append(HookPoint("final_norm", positions="last"))
+    if any("resid_mid" in own for own in sites):
+        points.append(HookPoint("resid_mid", positions="last"))
+    if any("z" in own for own in sites):
+        points += [HookPoint(name, positions="last") for name in ("z", "attn_out")]
+        points += [HookPoint("v"), HookPoint("pattern", queries="last")]
+    out = run(model, batch, record=points, logits="last")
+    return out.cache, out.logits[:, -1]
+
+
+def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list[tuple[int, int]]:
+    if not batch.questions:
+        raise ValueError("a dict of inputs has no choices: say between=, the token to count for and the one against")
+    asked = batch.questions
+    right = right_choices([question.choices for question in asked], [question.answer for question in asked])
+    for question, own in zip(asked, right, strict=True):
+        if question.answer is None:
+            raise ValueError(
+                f"question {question.id!r} has no known answer, so there is no right choice to count for: give "
+                "answer=, or say between= which tokens to compare"
+            )
+        if own.sum() == len(question.choices):
+            raise ValueError(f"all choices of question {question.id!r} are right: say between= which tokens to compare")
+    found = choice_logits(batch, logits)
+    best = (np.where(side & ~np.isnan(found), found, -np.inf).argmax(-1) for side in (right, ~right))
+    return [(ids[one], ids[other]) for ids, one, other in zip(batch.choice_ids, *best, strict=True)]
+
+
+def _linear(model: AudioLM, path: str, what: str) -> nn.Linear:
+    module = model.network.get_submodule(path)
+    if not isinstance(module, nn.Linear) or module.weight.is_meta or not module.weight.is_floating_point():
+        raise TypeError(
+            f"{what} ({path}) has to be a linear layer whose weights are in memory, and is a {type(module).__name__}: "
+            "load the network unquantised and without offloading"
+        )
+    return module
+
+
+def _scale(model: AudioLM, layer: int) -> float:
+    """What the whole residual stream is multiplied by at the end of a layer."""
+    stack = model.adapter.decoder.in_layer(model.network.config, layer)
+    if stack.scaled_by is None:
+        return 1.0
+    return float(getattr(model.network.get_submodule(stack.path(layer)), stack.scaled_by))
+
+
+def _layer(
+    model: AudioLM,
+    cache: Cache,
+    layer: int,
+    stream: list[Float[Tensor, "batch d_model"]],
+    direction: Float[Tensor, "batch d_model"],
+    scale: float,
+) -> dict[str, Float[Tensor, " batch"]]:
+    """What a layer's attention and MLP added, in the direction that counts behind the layer."""
+    sites = model.site_map.layers["decoder"][layer]
+    missing = torch.full((direction.shape[0],), torch.nan, dtype=torch.float64)
+    added = {"attention": missing, "mlp": missing, "mixer": missing}
+    before, after = stream[layer], stream[layer + 1] / scale
+    if "resid_mid" in sites:
+        middle = cache["resid_mid", layer][:, -1].double().to(before.device)
+        added["attention"] = ((middle - before) * direction).sum(-1)
+        added["mlp"] = ((after - middle) * direction).sum(-1)
+        return added
+    part = "attention" if "attn_out" in sites else "mlp" if "mlp_out" in sites else "mixer"
+    return added | {part: ((after - before) * direction).sum(-1)}
+
+
+def _heads(
+    model: AudioLM,
+    batch: PromptBatch,
+    cache: Cache,
+    layer: int,
+    direction: Float[Tensor, "batch d_model"],
+    roles: Float[Tensor, "batch key role"],
+) -> dict[str, Tensor]:
+    """What each head wrote, whole, by role of its keys and by audio token."""
+    longest = max(len(own) for own in batch.spans["audio"])
+    n_rows, n_heads = batch.n_rows, model.n_heads
+    if "z" not in model.site_map.layers["decoder"][layer]:
+        sizes = {"heads": (), "by_role": (roles.shape[-1],), "over_time": (longest,)}
+        empty = {name: torch.full((n_rows, n_heads, *own), torch.nan).double() for name, own in sizes.items()}
+        return empty | {"attention_bias": torch.full((n_rows,), torch.nan).double()}
+    stack = model.adapter.decoder.in_layer(model.network.config, layer)
+    projection = _linear(model, f"{stack.path(layer)}.{stack.attention}.{stack.output}", "the output projection")
+    direction = direction * _added(model, layer, cache["attn_out", layer][:, -1]).to(direction.device)
+    weight = projection.weight.double().to(direction.device)
+    seen = rearrange(direction @ weight, "batch (head d) -> batch head d", head=n_heads)  # the direction as z sees it
+    z = cache["z", layer][:, -1].double().to(direction.device)
+    values = cache["v", layer].double().to(direction.device)
+    group = n_heads // values.shape[2]
+    values = repeat(values, "batch key kv d -> batch key (kv group) d", group=group)
+    pattern = cache["pattern", layer][:, :, -1].double().to(direction.device)
+    by_key = pattern * einsum(values, seen, "batch key head d, batch head d -> batch head key")
+    over_time = torch.zeros(n_rows, n_heads, longest, dtype=torch.float64)
+    for row, positions in enumerate(batch.spans["audio"]):
+        over_time[row, :, : len(positions)] = by_key[row][:, list(positions)].cpu()
+    bias = torch.zeros(n_rows, dtype=torch.float64)
+    if projection.bias is not None:
+        bias = direction @ projection.bias.double().to(direction.device)
+    return {
+        "heads": (z * seen).sum(-1),
+        "by_role": einsum(by_key, roles, "batch head key, batch key role -> batch head role"),
+        "over_time": over_time,
+        "attention_bias": bias,
+    }
+
+
+def _added(model: AudioLM, layer: int, attn_out: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch d_model"]:
+    """What each number of `attn_out` is multiplied by before it is added to the residual stream."""
+    stack = model.adapter.decoder.in_layer(model.network.config, layer)
+    factor = torch.ones_like(attn_out, dtype=torch.float64)
+    if stack.attention_norm is not None:
+        norm = model.network.get_submodule(f"{stack.path(layer)}.{stack.attention_norm}")
+        factor = torch.stack([frozen_norm(norm, row, norm(row)) for row in attn_out])
+    if stack.added_times is not None:
+        factor = factor * getattr(stack.own_config(model.network.config), stack.added_times)
+    return factor
+
+
+def _clock(batch: PromptBatch, longest: int) -> dict[str, np.ndarray]:
+    n_tokens = np.zeros(batch.n_rows, dtype=np.int64)
+    edges = np.full((batch.n_rows, longest + 1), np.nan)
+    for row, clock in enumerate(batch.clock):
+        if clock is not None:
+            n_tokens[row] = len(batch.spans["audio"][row])
+            edges[row, : n_tokens[row] + 1] = clock.edges_seconds
+    return {"n_tokens": n_tokens, "edges": edges}

@@ -1,0 +1,137 @@
+"""What an estimate is worth: the places with the largest estimated effects are patched, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from mechaudio.analyses.patching.attribution_patching import AttributionMap, axes_of
+from mechaudio.analyses.patching.effect_map import EffectMap
+from mechaudio.analyses.patching.feature_axes import FeatureAxes, features_of, with_features
+from mechaudio.analyses.patching.grounds import ground
+from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
+from mechaudio.analyses.patching.patched_places import PatchedPlaces
+from mechaudio.analyses.patching.scale import Metric, value
+from mechaudio.interventions.sweep import sweep
+from mechaudio.models.batch import PromptBatch
+from mechaudio.question import AudioQuestion
+from mechaudio.results import Provenance
+from mechaudio.tracing.choice_logits import choice_logits
+from mechaudio.tracing.run import run
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
+
+def check_top(
+    model: AudioLM,
+    estimated: AttributionMap,
+    clean: PromptBatch | Iterable[AudioQuestion],
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
+    *,
+    n: int = 10,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> EffectMap:
+    """Patch the places with the largest estimated effects, one by one: what an estimate is worth (arXiv 2403.00745).
+
+    Args:
+        model: The model that the estimates are of.
+        estimated: The map.
+        clean: The questions or prompts that it was made from.
+        corrupted: The same.
+        n: How many places.
+        batch_size: Pairs at a time.
+        progress: Draw a progress bar on stderr.
+
+    Returns:
+        A map with the axes of the estimated one: the exact effects at these places, NaN everywhere else.
+        `ma.analyses.agreement(estimated, exact)` compares the two where both are known.
+
+    Raises:
+        ValueError: Other pairs than those of the map, or no place to check.
+    """
+    if n < 1:
+        raise ValueError(f"n= is how many places are patched, at least 1; got {n}")
+    have = estimated.axes
+    rest = (estimated.direction, have.get("layer"), have.get("head", estimated.heads), estimated.positions)
+    wanted = axes_of(model, tuple(have), estimated.hook_point, *rest, estimated.window)
+    chosen = [labels for labels, _ in estimated.top(n)]
+    found = [
+        _patched(wanted, pair, chosen, estimated.metric)
+        for pair in contrasts(model, clean, corrupted, batch_size=batch_size, what="checking", progress=progress)
+    ]
+    ids = tuple(name for _, _, _, own in found for name in own)
+    if ids != estimated.ids:
+        raise ValueError(f"the estimates are of other pairs: {estimated.ids[:3]} and so on, and these are {ids[:3]}")
+    values = np.full(estimated.values.shape, np.nan)
+    exact = np.concatenate([own for own, *_ in found], axis=-1)
+    for labels, own in zip(chosen, exact, strict=True):
+        values[tuple(have[name].index(label) for name, label in labels.items())] = own
+    return EffectMap(
+        axes=have,
+        values=values,
+        clean=np.concatenate([own for _, own, *_ in found]),
+        corrupted=np.concatenate([own for _, _, own, _ in found]),
+        metric=estimated.metric,
+        direction=estimated.direction,
+        hook_point=estimated.hook_point,
+        ids=ids,
+        heads=estimated.heads,
+        window=estimated.window,
+        provenance=Provenance.collect(model, settings={"checked": len(chosen), "method": estimated.method}),
+    )
+
+
+def _patched(
+    wanted: PatchedPlaces | FeatureAxes, pair: Contrast, chosen: Sequence[dict[str, Any]], metric: Metric
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The metric with each chosen place patched `[place, pair]`, in the clean and corrupted runs, and ids."""
+    model = wanted.model
+    source, base = pair.sides(wanted.direction)
+    if isinstance(wanted, FeatureAxes):
+        there = choice_logits(source, run(model, source, logits="last").logits[:, -1])
+        here = choice_logits(base, run(model, base, logits="last").logits[:, -1])
+        logits, has = _with_patched_features(wanted, pair, source, base, chosen)
+    else:
+        given = run(model, source, record=[wanted.point], logits="last")
+        there = choice_logits(source, given.logits[:, -1])
+        wanted.count_heads(given.cache)
+        by_layer = wanted.patches(pair, given.cache, base)
+        keys = [(labels.get("layer"), labels.get("head"), labels.get(wanted.along or "", "")) for labels in chosen]
+        known = [index for index, (layer, _, label) in enumerate(keys) if label in by_layer[layer]]
+        patches = [by_layer[keys[index][0]][keys[index][2]] for index in known]
+        variants = [own.make(*keys[index][:2]) for own, index in zip(patches, known, strict=True)]
+        swept = sweep(model, base, variants, progress=False)
+        here = swept.clean.numpy()
+        logits, has = np.full((len(keys), *here.shape), np.nan), np.zeros((len(keys), pair.clean.n_rows), dtype=bool)
+        logits[known], has[known] = swept.logits.numpy(), [own.has for own in patches]
+    clean, corrupted = turned(wanted.direction, there, here)
+    wrong = pair.wrong(corrupted)
+    measured = [value(metric, one, pair.right, wrong, clean) for one in (logits, clean, corrupted)]
+    return np.where(has, measured[0], np.nan), measured[1], measured[2], pair.ids
+
+
+def _with_patched_features(
+    wanted: FeatureAxes, pair: Contrast, source: PromptBatch, base: PromptBatch, chosen: Sequence[dict[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choice logits with each chosen part of the features from the source, and which pairs have that part."""
+    model, axis = wanted.model, wanted.model.adapter.frames_axis
+    theirs = features_of(model, source, base)
+    ours = base.inputs[model.adapter.features]
+    along = theirs.movedim(axis, 1).flatten(2)
+    where = ground(wanted, pair, tuple(along.shape[:2]))
+    logits, has = [], []
+    for labels in chosen:
+        frames = where.places.get(labels.get("second", ""), np.zeros(along.shape[:2], dtype=bool))
+        part = torch.from_numpy(frames)[..., None].expand(along.shape).clone()
+        if "band" in labels:
+            part[..., np.arange(along.shape[2]) != labels["band"]] = False
+        part = part.view(theirs.movedim(axis, 1).shape).movedim(1, axis).to(theirs.device)
+        out = run(model, with_features(model, base, torch.where(part, theirs, ours)), logits="last")
+        logits.append(choice_logits(base, out.logits[:, -1]))
+        has.append([(frames & (where.row == own)).any() for own in range(pair.clean.n_rows)])
+    return np.stack(logits), np.array(has)

@@ -1,0 +1,128 @@
+"""What patching found on the pairs of several batches, put together into one map.
+
+Batches differ in how many choices their questions have, and in which places their prompts have: what one of them lacks
+is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from mechaudio.analyses.audio_attention import ROLES
+from mechaudio.analyses.patching.places import EVENTS
+from mechaudio.analyses.patching.scale import Metric, value
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PatchedPairs:
+    """The answers of some pairs with every place patched, and without a patch.
+
+    Attributes:
+        logits: Of the choices, with each place patched; NaN where there is no such place.
+        clean: In the clean runs.
+        corrupted: In the corrupted runs.
+        right: `Contrast.right`.
+        wrong: `Contrast.wrong`.
+        ids: `Contrast.ids`.
+        ways: How the places were computed.
+        labels: Of the third axis of places, if this batch may lack some of them.
+    """
+
+    logits: Float[np.ndarray, "*place pair choice"]
+    clean: Float[np.ndarray, "pair choice"]
+    corrupted: Float[np.ndarray, "pair choice"]
+    right: Bool[np.ndarray, "pair choice"]
+    wrong: Int[np.ndarray, " pair"]
+    ids: tuple[str, ...]
+    ways: tuple[str, ...]
+    labels: tuple[Any, ...] = ()
+
+
+def joined(
+    parts: Sequence[PatchedPairs], metric: Metric, axes: dict[str, tuple[Any, ...]], labels: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """The fields of a `PatchingMap` that the runs of all pairs give.
+
+    Args:
+        parts: Of each batch.
+        metric: What is read off the answers.
+        axes: Of the map; as many places as the parts have, in their order.
+        labels: Of the third axis of places, of all parts together.
+    """
+    n_choices = max(part.clean.shape[-1] for part in parts)
+    placed = [with_choices(spread(part.logits, part.labels, labels), n_choices) for part in parts]
+    logits = np.concatenate(placed, axis=-2)
+    logits = logits.reshape(*map(len, axes.values()), *logits.shape[-2:])
+    clean, corrupted, right = (
+        np.concatenate([with_choices(getattr(part, name), n_choices) for part in parts])
+        for name in ("clean", "corrupted", "right")
+    )
+    wrong = np.concatenate([part.wrong for part in parts])
+    return {
+        **measured(metric, logits, clean, corrupted, right, wrong),
+        "axes": axes,
+        "metric": metric,
+        "logits": logits,
+        "clean_logits": clean,
+        "corrupted_logits": corrupted,
+        "right": right,
+        "wrong": wrong,
+        "ways": tuple(dict.fromkeys(way for part in parts for way in part.ways)),
+        "ids": tuple(name for part in parts for name in part.ids),
+    }
+
+
+def measured(
+    metric: Metric,
+    logits: Float[np.ndarray, "*axis pair choice"],
+    clean: Float[np.ndarray, "pair choice"],
+    corrupted: Float[np.ndarray, "pair choice"],
+    right: Bool[np.ndarray, "pair choice"],
+    wrong: Int[np.ndarray, " pair"],
+) -> dict[str, np.ndarray]:
+    """The metric with every place patched, and in the clean and the corrupted runs, as fields of a map."""
+    nowhere = np.isnan(logits).all(-1)
+    found = value(metric, np.where(nowhere[..., None], 0.0, logits), right, wrong, clean)
+    return {
+        "values": np.where(nowhere, np.nan, found),
+        "clean": value(metric, clean, right, wrong, clean),
+        "corrupted": value(metric, corrupted, right, wrong, clean),
+    }
+
+
+def with_choices(values: Shaped[np.ndarray, "*axis choice"], n: int) -> Shaped[np.ndarray, "*axis n"]:
+    """Numbers of choices, or marks, filled up to so many choices with NaN, or with `False`."""
+    nothing = False if values.dtype == bool else np.nan
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, n - values.shape[-1])], constant_values=nothing)
+
+
+def spread(
+    values: Float[np.ndarray, "layer head own *pair"], own: Sequence[Any], labels: Sequence[Any]
+) -> Float[np.ndarray, "layer head place *pair"]:
+    """Numbers of one batch's places among the places of all batches; as they are, if these are not told apart."""
+    if not labels:
+        return values
+    wide = np.full((*values.shape[:2], len(labels), *values.shape[3:]), np.nan)
+    wide[:, :, [labels.index(label) for label in own]] = values
+    return wide
+
+
+def join_labels(parts: Sequence[Sequence[Any]], along: str | None) -> list[Any]:
+    """The labels of all parts together, in the order of the axis.
+
+    Raises:
+        ValueError: Positions of prompts of unequal length.
+    """
+    found = list(dict.fromkeys(label for part in parts for label in part))
+    if along == "position" and any(part[-1] != parts[0][-1] for part in parts):
+        raise ValueError(
+            "the prompts of different batches have different lengths, so that one position is not the same thing in "
+            "all of them: go over roles or seconds"
+        )
+    order = {"role": (*ROLES, "last"), "event": EVENTS}.get(along)
+    return sorted(found) if order is None else [label for label in order if label in found]

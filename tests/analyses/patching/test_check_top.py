@@ -1,0 +1,63 @@
+"""The places with the largest estimates, patched."""
+
+import numpy as np
+import pytest
+
+import mechaudio as ma
+from mechaudio.analyses import activation_patching, agreement, attribution_patching, check_top
+from mechaudio.data.toy_questions import questions
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return ma.load("toy")
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return list(questions(6, seed=0))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ma.load("tiny")
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return list(ma.data.soundscapes.questions(4, seed=3, duration=4.0))
+
+
+def test_the_largest_places_are_checked_by_patching_them(tiny, scenes):
+    settings = {"over": ("layer", "second"), "hook_point": "resid_mid"}
+    estimated = attribution_patching(tiny, scenes, **settings)
+    exact = activation_patching(tiny, scenes, **settings)
+    checked = check_top(tiny, estimated, scenes, n=5)
+    known = ~np.isnan(checked.mean())
+    assert known.sum() == 5
+    assert {tuple(labels.values()) for labels, _ in estimated.top(5)} == {
+        tuple(labels.values()) for labels, _ in checked.top(5)
+    }
+    np.testing.assert_allclose(checked.values[known], exact.values[known], atol=1e-4)
+    assert agreement(estimated, checked)["places"] == 5
+
+
+@pytest.mark.parametrize(("hook_point", "over"), [("audio.z", ("layer", "head")), ("features", ("second", "band"))])
+def test_places_in_the_tower_and_in_the_features_are_checked_too(tiny, scenes, hook_point, over):
+    estimated = attribution_patching(tiny, scenes, over=over, hook_point=hook_point)
+    checked = check_top(tiny, estimated, scenes, n=3)
+    assert (~np.isnan(checked.mean())).sum() == 3
+    np.testing.assert_allclose(checked.clean, estimated.clean, atol=1e-5)
+    np.testing.assert_allclose(checked.corrupted, estimated.corrupted, atol=1e-5)
+    if hook_point == "audio.z":
+        exact = activation_patching(tiny, scenes, over=over, hook_point=hook_point)
+        known = ~np.isnan(checked.values)
+        np.testing.assert_allclose(checked.values[known], exact.values[known], atol=1e-4)
+
+
+def test_other_pairs_than_those_of_the_map_are_not_checked(toy, asked):
+    found = attribution_patching(toy, asked[:2], over=("layer", "head"))
+    with pytest.raises(ValueError, match="the estimates are of other pairs"):
+        check_top(toy, found, asked[2:4])
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        check_top(toy, found, asked[:2], n=0)
