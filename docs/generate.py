@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: `hook_points.md`, `models.md` and `reference/names.md`.
+"""Write the pages that are made from the code: hook points, models, the command line and the public names.
 
 python docs/generate.py            # write them
 python docs/generate.py --check    # say whether they are up to date; exit status 1 if not
@@ -6,10 +6,13 @@ python docs/generate.py --check    # say whether they are up to date; exit statu
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import sys
 from pathlib import Path
 
 import mechaudio
+from mechaudio.cli import parser
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
@@ -94,8 +97,8 @@ def models_page() -> str:
         "Names and shapes of hook",
         "points are the same for all of them.",
         "",
-        "| class | checkpoints | ms per audio token | encoder window | longer clips | audio tower |",
-        "|---|---|---|---|---|---|",
+        "| class, checkpoints | ms per audio token | encoder window | longer clips | audio tower |",
+        "|---|---|---|---|---|",
         *(_row(adapter) for adapter in ADAPTERS),
     ]
     lines += ["", "## What does not hold of a class"]
@@ -107,7 +110,7 @@ def models_page() -> str:
 
 def _row(adapter: Adapter) -> str:
     timing = adapter.timing
-    checkpoints = "<br>".join(f"`{name}`" for name in adapter.checkpoints)
+    names = "<br>".join([f"**`{adapter.network_class}`**", *(f"`{name}`" for name in adapter.checkpoints)])
     window = "any length" if timing.window is None else f"{timing.window / adapter.sampling_rate:g} s"
     if timing.pads_to_window or timing.pads_to:
         least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:.3g} s"
@@ -117,7 +120,7 @@ def _row(adapter: Adapter) -> str:
     ]
     longer = "-" if timing.window is None else longer
     milliseconds = f"{adapter.milliseconds:.4g}"
-    return f"| `{adapter.network_class}` | {checkpoints} | {milliseconds} | {window} | {longer} | {adapter.access} |"
+    return f"| {names} | {milliseconds} | {window} | {longer} | {adapter.access} |"
 
 
 def names_page() -> str:
@@ -138,7 +141,124 @@ def names_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"hook_points.md": hook_points_page, "models.md": models_page, "reference/names.md": names_page}
+ABOUT_VERBS = {
+    "demo": (
+        "The page shows what the model answers with the sound and with silence, and where it looks. `make demo` does "
+        "the same from a clone without an environment."
+    ),
+    "listen": (
+        "The page shows the recording, how likely each choice is with it and with silence of the same length, and "
+        "where the last position looks: over the seconds of sound, by layer and head. A recording that is longer than "
+        "the model hears is cut, and a message says by how much."
+    ),
+    "models": "It is the table of [Models](models.md).",
+    "check": (
+        "It overwrites every hook point and prints by how much the logits move, then reads them all and compares the "
+        "logits to the last bit: a line per proof, `ok` or `FAIL`. Use it after an upgrade of transformers, and on a "
+        "checkpoint that you trained."
+    ),
+    "evaluate": "Explained in [Evaluating](evaluating.md).",
+    "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
+    "specialists": "The study of [who listens](who_listens.md), with [steering](steering.md).",
+    "mata": "The study of [MATA](mata.md).",
+    "patch": "A map of [activation patching](patching.md).",
+}
+"""What is said of a verb beside its options."""
+
+EXAMPLES = {
+    "demo": ("mechaudio demo",),
+    "listen": (
+        'mechaudio listen clip.wav --question "Which sound has the earliest onset?" --choices dog car rain',
+        'mechaudio listen clip.wav --question "Is there a dog?" --choices yes no --model Qwen/Qwen2-Audio-7B-Instruct',
+    ),
+    "models": ("mechaudio models",),
+    "check": ("mechaudio check tiny", "mechaudio check runs/my-finetuned-qwen"),
+    "evaluate": (
+        "mechaudio evaluate --condition silence --n 50",
+        "mechaudio evaluate --data mmau:mmau-test-mini.json --audio recordings/ --out runs/mmau",
+        "mechaudio evaluate --scale 0.5 2 --layers 3 4 --queries keyword+last",
+    ),
+    "temporal": ("mechaudio temporal --n 300",),
+    "specialists": ("mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",),
+    "mata": ("mechaudio mata --no-generate --n 300",),
+    "patch": ("mechaudio patch --over layer,head --corrupted events",),
+}
+"""Command lines of every verb; the parser has to take them."""
+
+
+def command_line_page() -> str:
+    """Every sub-command with its options, from the parser."""
+    lines = [
+        "# The command line",
+        "",
+        "`pip install -e .` in a clone puts `mechaudio` on the path; after `make demo` it is `.venv/bin/mechaudio`. "
+        "The page is made from",
+        "the parser (`python docs/generate.py`), and `mechaudio COMMAND --help` prints the same options.",
+        "",
+        "| command | does |",
+        "|---|---|",
+    ]
+    (verbs,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    told = {pseudo.dest: pseudo.help for pseudo in verbs._get_subactions()}
+    lines += [f"| [`{name}`](#{name}) | {_sentence(told[name])} |" for name in verbs.choices]
+    lines += [
+        "",
+        "Results go to stdout, everything else to stderr. The exit code is 0; 1 if `check` finds a proof that fails; 2 "
+        "for a mistake",
+        "of the user's, which is told in one message; 130 after Ctrl-C. The studies (`temporal`, `specialists`, `mata` "
+        "and `patch`)",
+        "leave a folder: `index.html`, `tables/`, `figures/`, and `results/`, which "
+        "[`ma.Result.load`](keeping_results.md) reads.",
+    ]
+    options = {name: _options(verb) for name, verb in verbs.choices.items()}
+    asking = [rows for rows in options.values() if "`--data NAME`" in rows]
+    shared = {flag: said for flag, said in asking[0].items() if all(rows.get(flag) == said for rows in asking)}
+    for name, rows in options.items():
+        for example in EXAMPLES[name]:
+            parser().parse_args(shlex.split(example)[1:])
+        lines += ["", f"## {name}", "", f"{_sentence(told[name])} {ABOUT_VERBS[name]}"]
+        lines += ["", "```bash", *EXAMPLES[name], "```"]
+        own = {flag: said for flag, said in rows.items() if flag not in shared or rows not in asking}
+        lines += _table("option", own) if own else []
+        lines += ["", f"Also {', '.join(shared)}: [below](#which-model-which-questions)."] if rows in asking else []
+    lines += ["", "## Which model, which questions", "", "The commands that ask many questions share these options."]
+    return "\n".join([*lines, *_table("option", shared)]) + "\n"
+
+
+def _table(what: str, rows: dict[str, str]) -> list[str]:
+    return ["", f"| {what} | |", "|---|---|", *(f"| {flag} | {said} |" for flag, said in rows.items())]
+
+
+def _options(verb: argparse.ArgumentParser) -> dict[str, str]:
+    """Every option and what is said of it, as cells."""
+    told = [action for action in verb._actions if not isinstance(action, argparse._HelpAction)]
+    return {_flag(action): _cell((action.help or "") % vars(action)) for action in told}
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _flag(action: argparse.Action) -> str:
+    """An option and what it takes, such as `--n N`; what has no name is its value alone."""
+    value = action.metavar or (action.dest.upper() if action.option_strings else action.dest)
+    if action.choices and not action.metavar:
+        value = "{" + ",".join(map(str, action.choices)) + "}"
+    value = "" if action.nargs == 0 else f"{value} ..." if action.nargs == "+" else value
+    words = [*action.option_strings[-1:], *([value] if value else [])]
+    return _cell(f"`{' '.join(words)}`") + (", required" if action.required and action.option_strings else "")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+PAGES = {
+    "hook_points.md": hook_points_page,
+    "models.md": models_page,
+    "command_line.md": command_line_page,
+    "reference/names.md": names_page,
+}
 
 
 def main() -> int:

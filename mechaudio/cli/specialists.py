@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             questions(arguments.data, arguments.n, arguments.seed, arguments.audio),
             SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed),
             batch_size=arguments.batch_size,
+            out=arguments.out / "results",
             progress=True,
         )
         study = with_source(study, arguments)

@@ -1,9 +1,10 @@
 """Interventions: frozen values that say what to change in a forward pass, and whole sweeps of them.
 
-They compose, in lists, wherever `interventions=` is taken. There is one file per kind. `ma.grid`, `ma.mata` and
-`ma.sweep` are the functions of this room.
+They compose, in lists, wherever `interventions=` is taken. There is one file per kind. `ma.grid`, `ma.mata`,
+`ma.sweep` and `ma.generate_variants` are the functions of this room.
 """
 
+from mechaudio.interventions.generate_variants import Generations
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.patch import Patch
@@ -16,6 +17,7 @@ from mechaudio.interventions.upweight import UpweightAttention
 
 __all__ = [
     "AttentionIntervention",
+    "Generations",
     "Grid",
     "KnockOutAttention",
     "Patch",
