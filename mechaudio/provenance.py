@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import import_module, metadata
 from types import MappingProxyType
@@ -56,6 +56,17 @@ class Provenance:
             settings=settings or {},
             versions={"python": platform.python_version()} | {name: known for name, known in versions.items() if known},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+
+    def derived(self, seed: int | None = None, settings: Mapping[str, Any] | None = None) -> "Provenance":
+        """The provenance of what is computed now from numbers of this one: its checkpoint, all else as `collect`.
+
+        Args:
+            seed: of whatever is drawn.
+            settings: the arguments that matter; lists and ranges become tuples.
+        """
+        return replace(
+            Provenance.collect(seed=seed, settings=settings), checkpoint=self.checkpoint, revision=self.revision
         )
 
 

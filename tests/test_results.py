@@ -142,6 +142,13 @@ def test_provenance_says_the_model_the_seed_the_settings_and_the_versions():
     assert Provenance.collect().checkpoint is None
 
 
+def test_what_is_computed_from_kept_numbers_says_their_checkpoint_and_its_own_seed_and_settings():
+    origin = replace(Provenance.collect(seed=3, settings={"n": 5}), checkpoint="tiny", revision="abc", created="before")
+    made = origin.derived(seed=4, settings={"k": 2})
+    assert (made.checkpoint, made.revision, made.seed, made.settings) == ("tiny", "abc", 4, {"k": 2})
+    assert made.created != "before"
+
+
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     monkeypatch.setattr("mechaudio.provenance.PACKAGES", ("numpy", "no-such-package"))
     assert set(Provenance.collect().versions) == {"python", "numpy"}

@@ -11,7 +11,7 @@ Conventions: areas under the ROC curve, 0.5 for a score that tells nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
 from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.roc import RocAuc, roc_auc
-from mechaudio.results import Provenance, Result
+from mechaudio.results import Result
 
 Weighting = Literal["r", "sign", "equal"]
 
@@ -247,9 +247,7 @@ def listening_score(
         random_auc=_areas(np.stack([score_of(scores.random(k, seed=int(one))) for one in sets]), measured.correct),
         n_calibration=len(scores.measured.ids),
         confidence=float(confidence),
-        provenance=replace(
-            Provenance.collect(seed=seed, settings=settings), checkpoint=origin.checkpoint, revision=origin.revision
-        ),
+        provenance=origin.derived(seed, settings),
     )
 
 

@@ -22,7 +22,7 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attent
 from mechaudio.metrics import checked
 from mechaudio.metrics.association import TopKStability, bootstrap_point_biserial, point_biserial, top_k_stability
 from mechaudio.question import AudioQuestion
-from mechaudio.results import Provenance, Result
+from mechaudio.results import Result
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -210,9 +210,7 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
         measured=measured,
         confidence=float(confidence),
         resamples=resamples,
-        provenance=replace(
-            Provenance.collect(seed=seed, settings=settings), checkpoint=origin.checkpoint, revision=origin.revision
-        ),
+        provenance=origin.derived(seed, settings),
     )
 
 

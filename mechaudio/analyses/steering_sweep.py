@@ -14,7 +14,7 @@ from mechaudio.analyses.paired_passes import PairedPasses, Pairs
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
 from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.interventions.sweep import sweep
-from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
+from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
@@ -53,8 +53,7 @@ class SteeringSweep(Result):
 
         A variant chosen here is to be judged on other questions.
         """
-        order = zip(self.correct.sum(axis=1), self.margin.mean(axis=1), strict=True)
-        return self.names[max(enumerate(order), key=lambda one: one[1])[0]]
+        return self.names[best_row(self.correct, self.margin)]
 
     def change(self, name: str) -> AnswerChange:
         """What a variant did to the answers: accuracies, fix and break rate, McNemar's test.

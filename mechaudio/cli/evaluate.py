@@ -14,6 +14,7 @@ from mechaudio.question import CONDITIONS
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Comparison, Evaluation
     from mechaudio.interventions.selecting import AttentionIntervention
+    from mechaudio.metrics.estimates import Proportion
 
 SCORINGS = ("letter_logit", "generate")
 
@@ -118,22 +119,26 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
         "condition": clean.condition,
         "scoring": clean.scoring,
         "n": 0 if overall is None else overall.n,
-        "right": None if overall is None else overall.right,
-        "accuracy": None if overall is None else overall.accuracy,
+        "right": None if overall is None else overall.count,
+        "accuracy": None if overall is None else overall.value,
         "interval": None if overall is None else [overall.low, overall.high],
-        "tasks": {task: asdict(score) for task, score in clean.by_task().items()},
+        "tasks": {task: _score(score) for task, score in clean.by_task().items()},
         "answered": len(clean.ids),
         "unparsed": clean.unparsed.count,
         "not_asked": [asdict(failure) for failure in clean.failures],
     }
     if clean.string_match is not None:
-        told["string_match"] = asdict(clean.string_match)
+        told["string_match"] = _score(clean.string_match)
     if found is not clean:
         told["variants"] = [
             {"interventions": [repr(one) for one in variant]} | (found.change(place).as_dict() if overall else {})
             for place, variant in enumerate(found.variants)
         ]
     return told
+
+
+def _score(share: "Proportion") -> dict[str, int | float]:
+    return {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
 
 
 def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -> str:
@@ -147,8 +152,8 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
     if clean.string_match is not None:
         scores["by MMAU's words"] = clean.string_match
     for name, score in scores.items():
-        told = f"{score.right:4d} of {score.n:4d} right"
-        lines.append(f"{name.replace('_', ' '):18s}{told}  {score.accuracy:6.1%}  [{score.low:.1%}, {score.high:.1%}]")
+        told = f"{score.count:4d} of {score.n:4d} right"
+        lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  [{score.low:.1%}, {score.high:.1%}]")
     if not clean.scored.all():
         lines.append(f"{int((~clean.scored).sum())} answered without a known answer, not scored")
     if clean.unparsed.count:

@@ -1,20 +1,21 @@
 """Whole studies: an opened model and questions in, a kept `Result` out."""
 
+from mechaudio.experiments.choosing import Choice, Tested
 from mechaudio.experiments.demo import Demo, demo
-from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, Score, evaluate
+from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, evaluate
 from mechaudio.experiments.listen import Listening, listen
 from mechaudio.experiments.mata_arms import MataArm, MataSettings
-from mechaudio.experiments.mata_result import MataChoice, MataStudy, MataTested
+from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.experiments.mata_scores import MataScores, mata_scores
 from mechaudio.experiments.mata_study import mata_study
 from mechaudio.experiments.over_strength import OverStrength
 from mechaudio.experiments.specialists_result import GroupAuc, SpecialistsSettings, SpecialistsStudy
 from mechaudio.experiments.specialists_study import specialists_study
 from mechaudio.experiments.steering_arms import SteeringArm, SteeringSettings
-from mechaudio.experiments.steering_result import AgainstControl, SteeringChoice, SteeringStudy
+from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.experiments.steering_study import steering_study
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
-from mechaudio.experiments.temporal_result import Choice, PairedComparison, TemporalStudy, Tested
+from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
 from mechaudio.experiments.temporal_study import temporal_study
 
 __all__ = [
@@ -32,14 +33,11 @@ __all__ = [
     "MataScores",
     "MataSettings",
     "MataStudy",
-    "MataTested",
     "OverStrength",
     "PairedComparison",
-    "Score",
     "SpecialistsSettings",
     "SpecialistsStudy",
     "SteeringArm",
-    "SteeringChoice",
     "SteeringSettings",
     "SteeringStudy",
     "TemporalSettings",

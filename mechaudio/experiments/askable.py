@@ -12,6 +12,7 @@ from tqdm import tqdm
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip
 from mechaudio.experiments.evaluation import Failure
+from mechaudio.metrics.multiple_choice import chance
 from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
@@ -51,7 +52,7 @@ class Askable(Sequence[AudioQuestion]):
                 continue
             self._places.append(place)
             self.metas.append(dict(question.meta))
-            self.chance.append(len(question.answer_letters) / len(question.choices))
+            self.chance.append(float(chance([question.choices], [question.answer])[0]))
         self.failures = tuple(failures)
 
     @property

@@ -37,14 +37,14 @@ class Asking:
     """How questions are asked.
 
     Attributes:
-        condition: what the model is given.
+        condition: What the model is given.
         scoring: `letter_logit`, or `generate` for greedy generation.
-        max_new_tokens: of a generated answer.
-        layout: how questions are written out.
-        allow_cut: take the beginning of recordings that are longer than the model hears.
+        max_new_tokens: Of a generated answer.
+        layout: How questions are written out.
+        allow_cut: Take the beginning of recordings that are longer than the model hears.
 
     Raises:
-        ValueError: for a condition or scoring that there is not, or fewer than one new token.
+        ValueError: For a condition or scoring that there is not, or fewer than one new token.
     """
 
     condition: str = "audio"
@@ -71,10 +71,10 @@ def ask(model: Any, asking: Asking, together: Sequence[Placed], variants: Varian
     """Ask some questions together, under every variant.
 
     Args:
-        model: an `AudioLM`.
-        asking: how.
-        together: the questions.
-        variants: the interventions of each variant; of several, the first is the clean run, with none.
+        model: An `AudioLM`.
+        asking: How.
+        together: The questions.
+        variants: The interventions of each variant; of several, the first is the clean run, with none.
 
     Returns:
         One row per question.

@@ -34,9 +34,9 @@ class Placed:
     """A question and its place in the stream.
 
     Attributes:
-        index: from 0.
-        question: the question.
-        length: about how many positions its prompt has.
+        index: From 0.
+        question: The question.
+        length: About how many positions its prompt has.
     """
 
     index: int
@@ -48,7 +48,7 @@ def windows(questions: Iterable[AudioQuestion], size: int = WINDOW) -> Iterator[
     """The stream in pieces of `size`, each taken from it when it is asked for.
 
     Raises:
-        TypeError: for something else than a question.
+        TypeError: For something else than a question.
     """
     numbered = enumerate(questions)
     while window := list(islice(numbered, size)):
@@ -74,8 +74,8 @@ def length_of(model: Any, question: AudioQuestion, condition: str) -> int:
     """About how many positions a question's prompt has, from the header of its recording.
 
     Raises:
-        FileNotFoundError: if the recording is not there.
-        ValueError: if it is no sound.
+        FileNotFoundError: If the recording is not there.
+        ValueError: If it is no sound.
     """
     adapter = model.adapter
     letters = len(question.text) + sum(len(choice) + 4 for choice in question.choices)

@@ -17,10 +17,10 @@ class Demo(Result):
     """What the demonstration found.
 
     Attributes:
-        listenings: one question per task, looked at closely.
-        attention: where the last position looked, over other questions.
-        heard: right and wrong answers to those with the recording.
-        deaf: the same with silence.
+        listenings: One question per task, looked at closely.
+        attention: Where the last position looked, over other questions.
+        heard: Right and wrong answers to those with the recording.
+        deaf: The same with silence.
     """
 
     listenings: tuple[Listening, ...]
@@ -33,13 +33,13 @@ def demo(model: Any, seed: int = 0, n: int = 60, *, progress: bool = False) -> D
     """Ask one question per task closely, and `n` others to count and to average over.
 
     Args:
-        model: an `AudioLM` that takes soundscapes, as `load("tiny")` does.
-        seed: of the soundscapes; those looked at closely come from `seed`, those counted from the seed after it.
-        n: how many are counted.
-        progress: draw progress bars on stderr.
+        model: An `AudioLM` that takes soundscapes, as `load("tiny")` does.
+        seed: Of the soundscapes; those looked at closely come from `seed`, those counted from the seed after it.
+        n: How many are counted.
+        progress: Draw progress bars on stderr.
 
     Raises:
-        ValueError: for fewer than one question to count.
+        ValueError: For fewer than one question to count.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")

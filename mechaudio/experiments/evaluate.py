@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
 from mechaudio.experiments.batches import Placed, batches, positions_that_fit, windows
 from mechaudio.experiments.collected import collected
-from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure, Score
+from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row, RunLog
 from mechaudio.interventions.grid import Grid
 from mechaudio.models.prompt import PromptFormat
@@ -27,7 +27,7 @@ from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, digest_of
 from mechaudio.tracing.record import Intervention
 
-__all__ = ["Comparison", "Evaluation", "Failure", "Score", "evaluate"]
+__all__ = ["Comparison", "Evaluation", "Failure", "evaluate"]
 
 
 @overload
@@ -74,7 +74,7 @@ def evaluate(
 
     ```python
     heard = ma.evaluate(model, questions, condition="audio", out="runs/audio")
-    heard.overall.accuracy, heard.by_task()
+    heard.overall.value, heard.by_task()
 
     scaled = ma.grid(ma.ScaleAttention, layers=range(6), factor=[0.5, 2.0])
     found = ma.evaluate(model, questions, variants=scaled)

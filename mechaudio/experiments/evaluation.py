@@ -13,7 +13,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.metrics.estimates import Proportion
-from mechaudio.metrics.multiple_choice import AnswerChange, RandomFixRate, accuracy, answer_change, random_fix_rate
+from mechaudio.metrics.multiple_choice import (
+    AnswerChange,
+    RandomFixRate,
+    accuracy,
+    accuracy_by_group,
+    answer_change,
+    margin,
+    random_fix_rate,
+    right_choices,
+)
 from mechaudio.metrics.significance import proportion
 from mechaudio.metrics.string_match import string_match
 from mechaudio.results import Result, keep
@@ -26,30 +35,13 @@ UNPARSED = -1
 
 
 @dataclass(frozen=True)
-class Score:
-    """A share of right answers with its interval."""
-
-    n: int
-    right: int
-    accuracy: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, correct: Bool[np.ndarray, " question"]) -> "Score":
-        """The score of at least one answer."""
-        share = accuracy(correct)
-        return cls(share.n, share.count, share.value, share.low, share.high)
-
-
-@dataclass(frozen=True)
 class Failure:
     """A question that could not be asked.
 
     Attributes:
-        index: its place among the questions, from 0.
-        id: of the question.
-        error: what went wrong, such as a recording that is missing or damaged.
+        index: Its place among the questions, from 0.
+        id: Of the question.
+        error: What went wrong, such as a recording that is missing or damaged.
     """
 
     index: int
@@ -68,17 +60,17 @@ class Evaluation(Result):
     scored.
 
     Attributes:
-        condition: what the model was given: `audio`, `caption`, `audio+caption`, `silence`.
-        ids: of the questions.
-        tasks: of the questions; an empty text where a question names none.
-        options: the choices of each question.
-        answers: the right choice of each, None where it is not known.
-        chosen: which choice the model chose, `[question]`; -1 where that cannot be read.
-        logits: of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where the
+        condition: What the model was given: `audio`, `caption`, `audio+caption`, `silence`.
+        ids: Of the questions.
+        tasks: Of the questions; an empty text where a question names none.
+        options: The choices of each question.
+        answers: The right choice of each, None where it is not known.
+        chosen: Which choice the model chose, `[question]`; -1 where that cannot be read.
+        logits: Of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where the
             answer was generated.
-        texts: what the model wrote, where the answer was generated.
-        interventions: what was changed while it answered.
-        failures: questions that could not be asked.
+        texts: What the model wrote, where the answer was generated.
+        interventions: What was changed while it answered.
+        failures: Questions that could not be asked.
         scoring: `letter_logit` or `generate`.
     """
 
@@ -112,24 +104,33 @@ class Evaluation(Result):
         return np.array([answer is not None for answer in self.answers], dtype=bool)
 
     @property
-    def overall(self) -> Score:
-        """The score over all questions whose answer is known.
+    def margin(self) -> Float[np.ndarray, " question"]:
+        """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: If answers were generated, so that there are no logits.
+        """
+        return _margin(self.logits, self)
+
+    @property
+    def overall(self) -> Proportion:
+        """The share of right answers over all questions whose answer is known.
+
+        Raises:
+            ValueError: If there is none.
         """
         if not self.scored.any():
             raise ValueError(
                 f"none of the {len(self.ids)} questions has a known answer, so there is no score; .choices says what "
                 "the model chose"
             )
-        return Score.of(self.correct[self.scored])
+        return accuracy(self.correct[self.scored])
 
-    def by_task(self) -> dict[str, Score]:
-        """The score of each task that is named, in the order in which the tasks first come."""
+    def by_task(self) -> dict[str, Proportion]:
+        """The share of right answers of each task that is named, in the order in which the tasks first come."""
         tasks = np.array(self.tasks)
-        members = {task: self.scored & (tasks == task) for task in dict.fromkeys(self.tasks) if task}
-        return {task: Score.of(self.correct[which]) for task, which in members.items() if which.any()}
+        named = self.scored & (tasks != "")
+        return accuracy_by_group(self.correct[named], tasks[named]) if named.any() else {}
 
     @property
     def unparsed(self) -> Proportion:
@@ -137,8 +138,8 @@ class Evaluation(Result):
         return proportion(int((self.chosen == UNPARSED).sum()), len(self.chosen))
 
     @property
-    def string_match(self) -> Score | None:
-        """The score by the words of generated texts, MMAU's rule (`mechaudio.metrics.string_match`).
+    def string_match(self) -> Proportion | None:
+        """The share of right answers by the words of generated texts, MMAU's rule (`mechaudio.metrics.string_match`).
 
         Right answers without a word, such as `+`, cannot be compared so and are left out. None where no text was
         generated, or no question is left.
@@ -149,10 +150,10 @@ class Evaluation(Result):
             for text, options, answer in asked
             if answer is not None and any(character.isalnum() or character == "_" for character in answer)
         ]
-        return Score.of(np.array(matched)) if matched else None
+        return accuracy(matched) if matched else None
 
     def __repr__(self) -> str:
-        score = f"accuracy {self.overall.accuracy:.3f}, " if self.scored.any() else ""
+        score = f"accuracy {self.overall.value:.3f}, " if self.scored.any() else ""
         return (
             f"<Evaluation of {len(self.ids)} questions, condition {self.condition!r}: {score}"
             f"{len(self.failures)} not asked, interventions {list(self.interventions)}>"
@@ -166,12 +167,12 @@ class Comparison(Result):
     `comparison[3]` is the `Evaluation` of variant 3, `comparison.change(3)` what it did to the answers.
 
     Attributes:
-        clean: the answers without interventions.
-        variants: the interventions of each variant.
-        chosen: which choice the model chose, `[variant, question]`; -1 where that cannot be read.
-        logits: of each choice's letter, `[variant, question, choice]`; None where answers were generated.
-        texts: per variant what the model wrote, where answers were generated.
-        axes: the parameters of a grid and their values; empty for a list of variants.
+        clean: The answers without interventions.
+        variants: The interventions of each variant.
+        chosen: Which choice the model chose, `[variant, question]`; -1 where that cannot be read.
+        logits: Of each choice's letter, `[variant, question, choice]`; None where answers were generated.
+        texts: Per variant what the model wrote, where answers were generated.
+        axes: The parameters of a grid and their values; empty for a list of variants.
     """
 
     clean: Evaluation
@@ -204,33 +205,16 @@ class Comparison(Result):
     def margin(self) -> Float[np.ndarray, "variant question"]:
         """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
 
-        A logit that is not finite makes a margin NaN, too.
-
         Raises:
-            ValueError: if answers were generated, so that there are no logits.
+            ValueError: If answers were generated, so that there are no logits.
         """
-        return self._margin(self.logits)
-
-    @property
-    def clean_margin(self) -> Float[np.ndarray, " question"]:
-        """The same without any intervention."""
-        return self._margin(None if self.clean.logits is None else self.clean.logits[None])[0]
-
-    def _margin(self, logits: Float[np.ndarray, "variant question choice"] | None) -> np.ndarray:
-        if logits is None:
-            raise ValueError("a margin is one of logits, and these answers were generated: use scoring='letter_logit'")
-        there, right = (np.zeros(logits.shape[1:], dtype=bool) for _ in range(2))
-        for row, (options, answer) in enumerate(zip(self.clean.options, self.clean.answers, strict=True)):
-            there[row, : len(options)] = True
-            right[row, : len(options)] = [option == answer for option in options]
-        best_right, best_wrong = (np.where(which, logits, -np.inf).max(-1) for which in (right, there & ~right))
-        return np.subtract(best_right, best_wrong, where=self.clean.scored, out=np.full_like(best_right, np.nan))
+        return _margin(self.logits, self.clean)
 
     def change(self, variant: int) -> AnswerChange:
         """Accuracy before and after, net change, fix rate, break rate, and McNemar's test of one variant.
 
         Raises:
-            ValueError: if no question has a known answer.
+            ValueError: If no question has a known answer.
         """
         known = self.clean.scored
         return answer_change(self.clean.correct[known], self.correct[variant][known])
@@ -240,12 +224,12 @@ class Comparison(Result):
         """The fix rate of one who answers at random, to hold the fix rates against.
 
         Raises:
-            ValueError: if no answer is wrong without interventions.
+            ValueError: If no answer is wrong without interventions.
         """
         known = self.clean.scored
-        rows = zip(self.clean.options, self.clean.answers, strict=True)
-        counts = np.array([(len(options), options.count(answer)) for options, answer in rows])[known]
-        return random_fix_rate(self.clean.correct[known], counts[:, 0], n_right=counts[:, 1])
+        n_choices = np.array([len(options) for options in self.clean.options])
+        n_right = right_choices(self.clean.options, self.clean.answers).sum(1)
+        return random_fix_rate(self.clean.correct[known], n_choices[known], n_right=n_right[known])
 
     def to_xarray(self) -> "xarray.Dataset":
         """Everything as a labelled dataset, with an axis for every parameter of a grid.
@@ -270,8 +254,14 @@ class Comparison(Result):
         if self.logits is not None:
             held["logits"] = ((*names, "question", "choice"), self.logits.reshape(*shape, *self.logits.shape[1:]))
             held["margin"] = ((*names, "question"), self.margin.reshape(*shape, -1))
-            held["clean_margin"] = ("question", self.clean_margin)
+            held["clean_margin"] = ("question", self.clean.margin)
         return xarray.Dataset(held, coords)
 
     def __repr__(self) -> str:
         return f"<Comparison of {len(self)} variants with {self.clean!r}>"
+
+
+def _margin(logits: Float[np.ndarray, "*variant question choice"] | None, asked: Evaluation) -> np.ndarray:
+    if logits is None:
+        raise ValueError("a margin is one of logits, and these answers were generated: use scoring='letter_logit'")
+    return margin(logits, right_choices(asked.options, asked.answers))

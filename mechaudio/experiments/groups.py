@@ -31,10 +31,10 @@ class GroupChange:
     """What became of the answers of one group.
 
     Attributes:
-        by: the grouping, `all` for the row of all questions.
-        name: of the group.
-        change: accuracies, fixes, breaks and McNemar's test.
-        p_holm: the test's p value after Holm's correction over the groups of this grouping.
+        by: The grouping, `all` for the row of all questions.
+        name: Of the group.
+        change: Accuracies, fixes, breaks and McNemar's test.
+        p_holm: The test's p value after Holm's correction over the groups of this grouping.
     """
 
     by: str
@@ -66,9 +66,9 @@ def changes_by_group(
     """Right or wrong before and after: of all questions, then of each group.
 
     Args:
-        groups: of the same questions in the same order.
-        before: right or wrong.
-        after: right or wrong.
+        groups: Of the same questions in the same order.
+        before: Right or wrong.
+        after: Right or wrong.
     """
     whole = answer_change(before, after)
     rows = [(by, name, answer_change(before[own], after[own])) for by, name, own in members(groups) if own.any()]

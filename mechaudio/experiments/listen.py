@@ -24,24 +24,24 @@ class Listening(Result):
     """What a model answered with a recording and without, and where its last position looked in it.
 
     Attributes:
-        id: of the question.
-        text: the question.
-        letters: of the choices.
-        choices: the options.
-        answer: the right choice, None where it is not known.
-        choice: what the model chose with the recording.
-        silence_choice: what it chose with zeros of the same length.
-        correct: whether `choice` is right, None where that is not known.
-        probabilities: of each choice with the recording.
-        silence_probabilities: of each choice with silence.
-        attention: from the last position, with the recording.
-        silence_attention: the same with silence: attention on "audio" that does not depend on what is heard.
-        waveform: the recording, as much of it as the model heard.
-        sample_rate: of `waveform`.
-        source: the file that the recording came from, None if it was made in memory.
-        cut: seconds at the end of the recording that the model did not hear.
-        task: the temporal task, None if the question names none.
-        unreadable: words of the question and its choices that the model's tokenizer has no token for: all of them look
+        id: Of the question.
+        text: The question.
+        letters: Of the choices.
+        choices: The options.
+        answer: The right choice, None where it is not known.
+        choice: What the model chose with the recording.
+        silence_choice: What it chose with zeros of the same length.
+        correct: Whether `choice` is right, None where that is not known.
+        probabilities: Of each choice with the recording.
+        silence_probabilities: Of each choice with silence.
+        attention: From the last position, with the recording.
+        silence_attention: The same with silence: attention on "audio" that does not depend on what is heard.
+        waveform: The recording, as much of it as the model heard.
+        sample_rate: Of `waveform`.
+        source: The file that the recording came from, None if it was made in memory.
+        cut: Seconds at the end of the recording that the model did not hear.
+        task: The temporal task, None if the question names none.
+        unreadable: Words of the question and its choices that the model's tokenizer has no token for: all of them look
             the same to it.
     """
 
@@ -69,13 +69,13 @@ def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> L
     """Ask a question with its recording and with silence, and trace the attention of the last position.
 
     Args:
-        model: an `AudioLM`.
-        question: with a recording; its events are kept where it has any.
-        allow_cut: take the beginning of a recording that is longer than the model hears; `Listening.cut` says what was
+        model: An `AudioLM`.
+        question: With a recording; its events are kept where it has any.
+        allow_cut: Take the beginning of a recording that is longer than the model hears; `Listening.cut` says what was
             lost.
 
     Raises:
-        ValueError: where the question cannot be asked: no recording, or one that cannot be read, or one that is longer
+        ValueError: Where the question cannot be asked: no recording, or one that cannot be read, or one that is longer
             than the model hears.
     """
     clip = question.clip()

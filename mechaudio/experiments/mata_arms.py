@@ -70,6 +70,9 @@ class MataSettings:
             raise ValueError(f"n_measured must be at least 1, got {self.n_measured}")
 
 
+keep(MataSettings)
+
+
 @dataclass(frozen=True)
 class MataArm:
     """One setting of MATA.

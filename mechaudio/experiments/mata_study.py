@@ -26,13 +26,13 @@ from mechaudio.analyses.halves import in_calibration
 from mechaudio.experiments.evaluate import Comparison, evaluate
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.mata_arms import MataArm, MataSettings, known_ranges, mata_arms, placed
-from mechaudio.experiments.mata_result import MataChoice, MataStudy, MataTested
+from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.experiments.mata_scores import mata_scores
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.hook_points import HookPoint
 
-__all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "MataTested", "mata_study"]
+__all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "mata_study"]
 
 
 def mata_study(
@@ -101,7 +101,7 @@ def mata_study(
             (span, placed(span, layers, model.n_layers, settings.mapping))
             for span in known_ranges(settings, layers, model.n_layers)
         ),
-        settings=asdict(settings),
+        settings=settings,
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(heard)}),
     )
     if settings.generate:

@@ -33,15 +33,15 @@ class Row:
     """What became of one question.
 
     Attributes:
-        index: its place in the stream, from 0.
-        id: of the question.
-        question: digest of what it asks.
-        task: of the question.
-        options: its choices.
-        answer: the right one, None where it is not known.
-        logits: per variant those of the choices' letters, None for one that is not finite.
-        texts: per variant what the model wrote.
-        error: why it could not be asked, blank if it was.
+        index: Its place in the stream, from 0.
+        id: Of the question.
+        question: Digest of what it asks.
+        task: Of the question.
+        options: Its choices.
+        answer: The right one, None where it is not known.
+        logits: Per variant those of the choices' letters, None for one that is not finite.
+        texts: Per variant what the model wrote.
+        error: Why it could not be asked, blank if it was.
     """
 
     index: int
@@ -60,12 +60,12 @@ class RunLog:
 
     Args:
         folder: None to keep nothing.
-        header: what is run, in words of JSON; `header["run"]` has to be the same when the run is taken up again,
+        header: What is run, in words of JSON; `header["run"]` has to be the same when the run is taken up again,
             anything else is taken from the file.
 
     Raises:
-        ValueError: if the folder holds a run of something else, or a damaged one, or is written to by another process.
-        NotADirectoryError: if there is a file in the folder's place.
+        ValueError: If the folder holds a run of something else, or a damaged one, or is written to by another process.
+        NotADirectoryError: If there is a file in the folder's place.
     """
 
     def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any]):
@@ -121,7 +121,7 @@ class RunLog:
         """Refuse a question that is another one than was asked in its place.
 
         Raises:
-            ValueError: it is; the message says which.
+            ValueError: It is; the message says which.
         """
         row = self.rows[index]
         if row.question != digest(question):

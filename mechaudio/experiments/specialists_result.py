@@ -17,10 +17,11 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import Norm
+from mechaudio.experiments.choosing import Choice
 from mechaudio.experiments.evaluation import Failure
 from mechaudio.experiments.groups import GroupChange, Groups, changes_by_group, members
-from mechaudio.experiments.steering_arms import SteeringSettings
-from mechaudio.experiments.steering_result import SteeringChoice, SteeringStudy
+from mechaudio.experiments.steering_arms import SteeringArm, SteeringSettings
+from mechaudio.experiments.steering_result import SteeringStudy
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.results import Result, keep
 
@@ -30,18 +31,18 @@ class SpecialistsSettings:
     """What is varied.
 
     Attributes:
-        ks: numbers of heads, as far as there are so many; the first one is reported in detail. The paper compares 10,
+        ks: Numbers of heads, as far as there are so many; the first one is reported in detail. The paper compares 10,
             20 and 30.
-        ranking: heads by the size of their correlation, or by its sign too.
-        share: of the questions that heads are chosen on.
-        draws: sets of random heads that the listening score is held against.
-        strengths: of steering; the paper does not tell its own.
-        norms: where layer-guided steering adds: before the final norm, behind it, or either.
-        steering_draws: sets of random heads that steering is held against.
-        seed: of the split, the draws and the bootstrap.
+        ranking: Heads by the size of their correlation, or by its sign too.
+        share: Of the questions that heads are chosen on.
+        draws: Sets of random heads that the listening score is held against.
+        strengths: Of steering; the paper does not tell its own.
+        norms: Where layer-guided steering adds: before the final norm, behind it, or either.
+        steering_draws: Sets of random heads that steering is held against.
+        seed: Of the split, the draws and the bootstrap.
 
     Raises:
-        ValueError: for no K or one below one, no draws, and as `SteeringSettings`.
+        ValueError: For no K or one below one, no draws, and as `SteeringSettings`.
     """
 
     ks: tuple[int, ...] = (20, 10, 30)
@@ -82,10 +83,10 @@ class GroupAuc:
     """How well the listening score tells right from wrong in one group.
 
     Attributes:
-        by: the grouping.
-        name: of the group.
-        n: questions.
-        auc: the area; None where fewer than two answers are right or wrong.
+        by: The grouping.
+        name: Of the group.
+        n: Questions.
+        auc: The area; None where fewer than two answers are right or wrong.
     """
 
     by: str
@@ -99,13 +100,13 @@ class SpecialistsStudy(Result):
     """What the study found.
 
     Attributes:
-        settings: what was varied; of its `ks` those that there are heads for.
-        groups: which task, skill and so on each question is of.
-        chance: of each question, the share of choices that are right.
-        listening: the listening score on the other half, by number of heads.
-        steering: answers with the recording and with silence, scores of the heads, and every way of steering.
-        failures: questions that could not be asked.
-        n_cut: recordings that are longer than the model hears, of which the beginning was asked about.
+        settings: What was varied; of its `ks` those that there are heads for.
+        groups: Which task, skill and so on each question is of.
+        chance: Of each question, the share of choices that are right.
+        listening: The listening score on the other half, by number of heads.
+        steering: Answers with the recording and with silence, scores of the heads, and every way of steering.
+        failures: Questions that could not be asked.
+        n_cut: Recordings that are longer than the model hears, of which the beginning was asked about.
     """
 
     settings: SpecialistsSettings
@@ -176,7 +177,7 @@ class SpecialistsStudy(Result):
             told.append(GroupAuc(by, name, int(among.sum()), auc))
         return tuple(told)
 
-    def steered(self, choice: SteeringChoice) -> tuple[GroupChange, ...]:
+    def steered(self, choice: Choice[SteeringArm]) -> tuple[GroupChange, ...]:
         """Step 4: what a way of steering does to all questions that report, and by group."""
         held_out, steering = ~self.chooses, self.steering
         groups = {by: tuple(compress(named, held_out)) for by, named in self.groups.items()}

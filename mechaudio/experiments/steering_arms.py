@@ -64,6 +64,9 @@ class SteeringSettings:
             raise ValueError(f"share is the part of the questions that choose, between 0 and 1, got {self.share}")
 
 
+keep(SteeringSettings)
+
+
 @dataclass(frozen=True)
 class SteeringArm:
     """One way of steering.

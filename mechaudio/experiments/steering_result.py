@@ -5,40 +5,23 @@ Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import HeadScores
+from mechaudio.experiments.choosing import Choice, Halves, corrected
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
-from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm
+from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
 from mechaudio.metrics.significance import holm, paired_difference, sign_flip_test
 from mechaudio.results import Result
-
-
-@dataclass(frozen=True)
-class SteeringChoice:
-    """A way of steering that was chosen on one half of the questions, and what it does on the other.
-
-    Attributes:
-        arm: The one with most right answers on the half that chooses; of equal ones, that of the largest mean margin.
-        chosen_on: What it does there: better than it is, for it was chosen for it.
-        held_out: What it does on the other half.
-        p_holm: McNemar's p value there, after Holm's correction over all kinds; None for a control.
-    """
-
-    arm: SteeringArm
-    chosen_on: AnswerChange
-    held_out: AnswerChange
-    p_holm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,20 +74,15 @@ class SteeringStudy(Result):
     chooses: Bool[np.ndarray, " question"]
     ids: tuple[str, ...]
     tasks: tuple[str, ...]
-    settings: Mapping[str, Any]
+    settings: SteeringSettings
 
     @cached_property
-    def choices(self) -> tuple[SteeringChoice, ...]:
+    def choices(self) -> tuple[Choice[SteeringArm], ...]:
         """What was chosen of every kind, its controls left out."""
-        found = [self._chosen(kind, "", 0) for kind in CONTROLS]
-        corrected = holm([choice.held_out.test.p for choice in found])
-        return tuple(
-            SteeringChoice(choice.arm, choice.chosen_on, choice.held_out, float(p))
-            for choice, p in zip(found, corrected, strict=True)
-        )
+        return corrected([self._chosen(kind, "", 0) for kind in CONTROLS])
 
     @cached_property
-    def controls(self) -> tuple[SteeringChoice, ...]:
+    def controls(self) -> tuple[Choice[SteeringArm], ...]:
         """What was chosen of every control, and of every draw of it."""
         return tuple(
             self._chosen(kind, control, draw)
@@ -120,14 +98,14 @@ class SteeringStudy(Result):
         found = [
             self._against(kind, control, of) for kind, control, of in [*pairs, ("layer-guided", "", "single layer")]
         ]
-        corrected = holm([one.p for one in found]).tolist()
-        return tuple(replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True))
+        p_values = holm([one.p for one in found]).tolist()
+        return tuple(replace(one, p_holm=p) for one, p in zip(found, p_values, strict=True))
 
     @property
-    def by_k(self) -> tuple[SteeringChoice, ...]:
+    def by_k(self) -> tuple[Choice[SteeringArm], ...]:
         """What was chosen with each number of heads, of specialists and of every draw of random heads."""
         return tuple(
-            self._best([place for place in self._places(kind, control, draw) if self.arms[place].k == k])
+            self._best([arm for arm in self._arms(kind, control, draw) if arm.k == k])
             for kind in ("layer-guided", "head by head")
             for control in ("", "random heads")
             for k in dict.fromkeys(arm.k for arm in self.arms if arm.k is not None)
@@ -141,7 +119,7 @@ class SteeringStudy(Result):
         for kind, controls in CONTROLS.items():
             for control in ("", *controls):
                 chosen = [self._chosen(kind, control, draw).arm for draw in self._draws(kind, control)]
-                rows = np.mean([self.correct[self._same_setting(arm)] for arm in chosen], axis=0)
+                rows = np.mean([self._halves.rows(self._same_setting(arm)) for arm in chosen], axis=0)
                 one = len(chosen) == 1
                 strengths = tuple(sorted({arm.strength for arm in self.arms}))
                 name = f"{chosen[0].name}, {chosen[0].where}" if one else f"{chosen[0].name} (mean of {len(chosen)})"
@@ -155,45 +133,35 @@ class SteeringStudy(Result):
         Raises:
             ValueError: It is none of the study's.
         """
-        row, tasks = self.correct[self._place(arm)], np.array(self.tasks)
+        row, tasks = self._halves.row(arm), np.array(self.tasks)
         members = {task: ~self.chooses & (tasks == task) for task in dict.fromkeys(self.tasks) if task}
         return {task: answer_change(self.clean_correct[own], row[own]) for task, own in members.items() if own.any()}
 
     def _draws(self, kind: str, control: str) -> list[int]:
         return sorted({arm.draw for arm in self.arms if (arm.kind, arm.control) == (kind, control)})
 
-    def _places(self, kind: str, control: str, draw: int) -> list[int]:
-        wanted = kind, control, draw
-        return [place for place, arm in enumerate(self.arms) if (arm.kind, arm.control, arm.draw) == wanted]
+    def _arms(self, kind: str, control: str, draw: int) -> list[SteeringArm]:
+        return [arm for arm in self.arms if (arm.kind, arm.control, arm.draw) == (kind, control, draw)]
 
-    def _place(self, arm: SteeringArm) -> int:
-        if arm not in self.arms:
-            raise ValueError(f"the study has no arm {arm}")
-        return self.arms.index(arm)
+    def _same_setting(self, arm: SteeringArm) -> list[SteeringArm]:
+        """The arms that differ in strength alone, weakest first."""
+        same = [other for other in self.arms if other.setting == arm.setting]
+        return sorted(same, key=lambda other: other.strength)
 
-    def _same_setting(self, arm: SteeringArm) -> list[int]:
-        """Places of the arms that differ in strength alone, weakest first."""
-        same = [place for place, other in enumerate(self.arms) if other.setting == arm.setting]
-        return sorted(same, key=lambda place: self.arms[place].strength)
+    def _chosen(self, kind: str, control: str, draw: int) -> Choice[SteeringArm]:
+        return self._best(self._arms(kind, control, draw))
 
-    def _chosen(self, kind: str, control: str, draw: int) -> SteeringChoice:
-        return self._best(self._places(kind, control, draw))
+    def _best(self, arms: Sequence[SteeringArm]) -> Choice[SteeringArm]:
+        return self._halves.choice(self._halves.best(arms))
 
-    def _best(self, places: Sequence[int]) -> SteeringChoice:
-        own = self.correct[places][:, self.chooses].sum(1), self.margin[places][:, self.chooses].mean(1)
-        best = places[int(np.lexsort((-np.arange(len(places)), own[1], own[0]))[-1])]
-        halves = [
-            answer_change(self.clean_correct[half], self.correct[best][half]) for half in (self.chooses, ~self.chooses)
-        ]
-        return SteeringChoice(self.arms[best], *halves)
+    @cached_property
+    def _halves(self) -> Halves[SteeringArm]:
+        return Halves(self.arms, self.correct, self.clean_correct, self.chooses, ~self.chooses, self.margin)
 
     def _against(self, kind: str, control: str, of: str) -> AgainstControl:
         """A kind beside a control of `of`."""
-        held = ~self.chooses
-        steered = self.correct[self._place(self._chosen(kind, "", 0).arm)][held]
-        rows = [
-            self.correct[self._place(self._chosen(of, control, draw).arm)][held] for draw in self._draws(of, control)
-        ]
+        choices = [self._chosen(kind, "", 0), *(self._chosen(of, control, draw) for draw in self._draws(of, control))]
+        steered, *rows = (self._halves.row(choice.arm)[~self.chooses] for choice in choices)
         p = sign_flip_test(len(rows) * steered.astype(int) - np.sum(rows, axis=0))
         accuracies = tuple(float(row.mean()) for row in rows)
         return AgainstControl(kind, control or "best single layer", accuracies, self._gain(steered, rows), p, p)
@@ -202,7 +170,7 @@ class SteeringStudy(Result):
         if len(rows) == 1:
             return paired_difference(rows[0], steered)
         gains = steered - np.mean(rows, axis=0)
-        low, high = bootstrap_mean(gains, seed=int(self.settings["seed"])) if len(gains) > 1 else (np.nan, np.nan)
+        low, high = bootstrap_mean(gains, seed=self.settings.seed) if len(gains) > 1 else (np.nan, np.nan)
         return Estimate(float(gains.mean()), float(low), float(high), len(gains), 0.95, "bootstrap, percentile")
 
     def __str__(self) -> str:

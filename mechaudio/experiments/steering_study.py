@@ -34,14 +34,14 @@ from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
-from mechaudio.experiments.steering_result import AgainstControl, SteeringChoice, SteeringStudy
+from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
 from mechaudio.tracing.clean_run import KeptRuns
 from mechaudio.tracing.memory import memory_of
 
-__all__ = ["AgainstControl", "SteeringArm", "SteeringChoice", "SteeringSettings", "SteeringStudy", "steering_study"]
+__all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy", "steering_study"]
 
 
 def steering_study(
@@ -137,7 +137,7 @@ def steering_study(
         chooses=chooses,
         ids=tuple(ids),
         tasks=tuple(str(question.meta.get("task", "")) for question in questions),
-        settings=asdict(settings),
+        settings=settings,
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(ids)}),
     )
     if out is not None:

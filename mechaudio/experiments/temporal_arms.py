@@ -21,16 +21,16 @@ class TemporalSettings:
     """What is varied.
 
     Attributes:
-        biases: strengths of upweighting. The paper does not tell its own.
-        factors: strengths of scaling; 2.0 and 0.2 are the paper's best for two models.
-        queries: query rows that are changed in step 4.
-        targeted: query rows that are changed in step 5.
-        conditions: of steps 1 and 2; `audio` among them. Those with a caption are left out where a question has none.
-        n_attention: questions that attention is averaged over.
-        seed: of the halves, and of the keys of text that are drawn.
+        biases: Strengths of upweighting. The paper does not tell its own.
+        factors: Strengths of scaling; 2.0 and 0.2 are the paper's best for two models.
+        queries: Query rows that are changed in step 4.
+        targeted: Query rows that are changed in step 5.
+        conditions: Of steps 1 and 2; `audio` among them. Those with a caption are left out where a question has none.
+        n_attention: Questions that attention is averaged over.
+        seed: Of the halves, and of the keys of text that are drawn.
 
     Raises:
-        ValueError: for no strengths or rows, a factor of one or a bias of zero (which change nothing), an unknown
+        ValueError: For no strengths or rows, a factor of one or a bias of zero (which change nothing), an unknown
             condition, or conditions without `audio`.
     """
 
@@ -55,16 +55,19 @@ class TemporalSettings:
             raise ValueError(f"n_attention must be at least 1, got {self.n_attention}")
 
 
+keep(TemporalSettings)
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way of changing attention.
 
     Attributes:
         kind: `upweighting` or `scaling`.
-        strength: the bias or the factor.
-        queries: the query rows that are changed.
-        control: blank, or which control it is: `mass_preserving`, `mass_matched`, `centred`, `text keys`.
-        layer: the one layer that is changed, None for all.
+        strength: The bias or the factor.
+        queries: The query rows that are changed.
+        control: Blank, or which control it is: `mass_preserving`, `mass_matched`, `centred`, `text keys`.
+        layer: The one layer that is changed, None for all.
     """
 
     kind: Kind
@@ -77,7 +80,7 @@ class Arm:
         """What it does.
 
         Args:
-            seed: of the keys of text that are drawn.
+            seed: Of the keys of text that are drawn.
         """
         where = {"queries": self.queries, "layers": self.layer}
         if self.kind == "upweighting":
@@ -101,8 +104,8 @@ def arms_of(settings: TemporalSettings, layers: Sequence[int]) -> tuple[Arm, ...
     """The arms that change all layers, their controls, and those that change one.
 
     Args:
-        settings: strengths and query rows.
-        layers: that have attention.
+        settings: Strengths and query rows.
+        layers: That have attention.
     """
     uniform = [
         Arm(kind, strength, queries, control)

@@ -12,44 +12,13 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.experiments.choosing import Choice, Halves, Tested
 from mechaudio.experiments.evaluation import Comparison, Evaluation
-from mechaudio.experiments.temporal_arms import Arm
+from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
 from mechaudio.metrics.estimates import Estimate
-from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
-from mechaudio.metrics.significance import McNemar, benjamini_hochberg, holm, mcnemar, paired_difference
+from mechaudio.metrics.multiple_choice import chance
+from mechaudio.metrics.significance import McNemar, holm, mcnemar, paired_difference
 from mechaudio.results import Result
-
-
-@dataclass(frozen=True)
-class Tested:
-    """What an arm did, and how sure that is among all arms that it is listed with.
-
-    Attributes:
-        arm: the arm.
-        change: fix rate, break rate, net change and McNemar's test.
-        p_holm: the test's p value after Holm's correction, over these arms.
-        p_bh: after Benjamini and Hochberg's, which bounds the share of false discoveries.
-    """
-
-    arm: Arm
-    change: AnswerChange
-    p_holm: float
-    p_bh: float
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An arm that was chosen on one half of the questions, and what it does on the other.
-
-    Attributes:
-        arm: the one of the highest accuracy on the half that chooses, the first of several.
-        chosen_on: what it does there: better than it is, for it was chosen for it.
-        held_out: what it does on the other half.
-    """
-
-    arm: Arm
-    chosen_on: AnswerChange
-    held_out: AnswerChange
 
 
 @dataclass(frozen=True)
@@ -57,10 +26,10 @@ class PairedComparison:
     """Two ways of answering the same questions compared.
 
     Attributes:
-        n: questions that were answered both ways.
-        change: share right in the second minus share right in the first.
+        n: Questions that were answered both ways.
+        change: Share right in the second minus share right in the first.
         test: McNemar's; `fixed` is wrong in the first and right in the second.
-        p_holm: its p value after Holm's correction, over the contrasts of its step.
+        p_holm: Its p value after Holm's correction, over the contrasts of its step.
     """
 
     n: int
@@ -73,13 +42,17 @@ class PairedComparison:
 class TemporalStudy(Result):
     """What the study found.
 
+    Best is the arm with most right answers on the half that chooses; of equally many, the first in the order of the
+    settings, and of layers the lowest.
+
     Attributes:
-        conditions: the answers in each condition.
-        roles: of tokens.
-        attention: of the last position on each role, in the mean over heads; NaN in layers without attention.
-        compared: the answers with the recording, without a change and under every arm.
-        arms: what the variants of `compared` are.
-        chooses: which questions choose in step 5; the others report.
+        conditions: The answers in each condition.
+        roles: Of tokens.
+        attention: Of the last position on each role, in the mean over heads; NaN in layers without attention.
+        compared: The answers with the recording, without a change and under every arm.
+        arms: What the variants of `compared` are.
+        chooses: Which questions choose in step 5; the others report.
+        settings: What was varied.
     """
 
     conditions: Mapping[str, Evaluation]
@@ -88,13 +61,13 @@ class TemporalStudy(Result):
     compared: Comparison
     arms: tuple[Arm, ...]
     chooses: Bool[np.ndarray, " question"]
+    settings: TemporalSettings
 
     @property
     def chance(self) -> float:
         """The share of right answers of one who guesses."""
         clean = self.compared.clean
-        rows = zip(clean.options, clean.answers, clean.scored, strict=True)
-        return float(np.mean([options.count(answer) / len(options) for options, answer, scored in rows if scored]))
+        return float(chance(clean.options, clean.answers)[clean.scored].mean())
 
     @cached_property
     def against_audio(self) -> Mapping[str, PairedComparison]:
@@ -109,38 +82,38 @@ class TemporalStudy(Result):
         return _contrasts({condition: pair for condition, pair in pairs.items() if len(pair[0])})
 
     @cached_property
-    def uniform(self) -> tuple[Tested, ...]:
+    def uniform(self) -> tuple[Tested[Arm], ...]:
         """Step 4: the arms that change all layers."""
-        return self._tested([place for place, arm in enumerate(self.arms) if arm.layer is None and not arm.control])
+        return self._halves.tested([arm for arm in self.arms if arm.layer is None and not arm.control])
 
     @cached_property
-    def controls(self) -> tuple[Tested, ...]:
+    def controls(self) -> tuple[Tested[Arm], ...]:
         """Step 4: their controls."""
-        return self._tested([place for place, arm in enumerate(self.arms) if arm.control])
+        return self._halves.tested([arm for arm in self.arms if arm.control])
 
     @cached_property
-    def targeted(self) -> tuple[Tested, ...]:
+    def targeted(self) -> tuple[Tested[Arm], ...]:
         """Step 5: the arms that change one layer."""
-        return self._tested(self._of_layers)
+        return self._halves.tested(self._of_layers)
 
     @cached_property
-    def best_layer(self) -> Choice:
+    def best_layer(self) -> Choice[Arm]:
         """The best layer and factor of one half, on the other."""
         return self._chosen(self._of_layers)
 
     @cached_property
-    def best_uniform(self) -> Choice:
+    def best_uniform(self) -> Choice[Arm]:
         """The best factor for all layers of one half, on the other; at the query rows of `best_layer`."""
         rows = self.best_layer.arm.queries
-        return self._chosen([place for place in self._of_all_layers("scaling") if self.arms[place].queries == rows])
+        return self._chosen([arm for arm in self._of_all_layers("scaling") if arm.queries == rows])
 
     @cached_property
-    def best_scaling(self) -> Choice:
+    def best_scaling(self) -> Choice[Arm]:
         """The best factor and query rows for all layers of one half, on the other."""
         return self._chosen(self._of_all_layers("scaling"))
 
     @cached_property
-    def best_upweighting(self) -> Choice:
+    def best_upweighting(self) -> Choice[Arm]:
         """The best bias and query rows for all layers of one half, on the other."""
         return self._chosen(self._of_all_layers("upweighting"))
 
@@ -162,7 +135,7 @@ class TemporalStudy(Result):
         }
         return _contrasts(
             {
-                name: [self.compared.correct[self.arms.index(choice.arm)][self._held_out] for choice in pair]
+                name: [self._halves.row(choice.arm)[self._halves.reports] for choice in pair]
                 for name, pair in pairs.items()
             }
         )
@@ -173,35 +146,23 @@ class TemporalStudy(Result):
 
         The mean over all layers: what choosing the layer has to be better than.
         """
-        factor = self.best_layer.arm.strength
-        places = [place for place in self._of_layers if self.arms[place].strength == factor]
-        held = self._held_out
-        return float(self.compared.correct[places][:, held].mean() - self.compared.clean.correct[held].mean())
+        factor, halves = self.best_layer.arm.strength, self._halves
+        rows = halves.rows([arm for arm in self._of_layers if arm.strength == factor])
+        return float(rows[:, halves.reports].mean() - halves.clean_correct[halves.reports].mean())
 
     @property
-    def _of_layers(self) -> list[int]:
-        return [place for place, arm in enumerate(self.arms) if arm.layer is not None]
+    def _of_layers(self) -> list[Arm]:
+        return [arm for arm in self.arms if arm.layer is not None]
 
-    def _of_all_layers(self, kind: str) -> list[int]:
-        arms = enumerate(self.arms)
-        return [place for place, arm in arms if arm.kind == kind and arm.layer is None and not arm.control]
+    def _of_all_layers(self, kind: str) -> list[Arm]:
+        return [arm for arm in self.arms if arm.kind == kind and arm.layer is None and not arm.control]
 
-    @property
-    def _held_out(self) -> Bool[np.ndarray, " question"]:
-        return ~self.chooses & self.compared.clean.scored
+    @cached_property
+    def _halves(self) -> Halves[Arm]:
+        return Halves.of(self.arms, self.compared, self.chooses, by_margin=False)
 
-    def _tested(self, places: Sequence[int]) -> tuple[Tested, ...]:
-        changes = [self.compared.change(place) for place in places]
-        p_values = [change.test.p for change in changes]
-        found = zip(places, changes, holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
-        return tuple(Tested(self.arms[place], change, p_holm, p_bh) for place, change, p_holm, p_bh in found)
-
-    def _chosen(self, places: Sequence[int]) -> Choice:
-        choosing = self.chooses & self.compared.clean.scored
-        best = places[int(self.compared.correct[places][:, choosing].mean(1).argmax())]
-        clean, changed = self.compared.clean.correct, self.compared.correct[best]
-        halves = [answer_change(clean[half], changed[half]) for half in (choosing, self._held_out)]
-        return Choice(self.arms[best], *halves)
+    def _chosen(self, arms: Sequence[Arm]) -> Choice[Arm]:
+        return self._halves.choice(self._halves.best(arms))
 
     def __str__(self) -> str:
         """The study in words, step by step."""
@@ -210,7 +171,7 @@ class TemporalStudy(Result):
             for task, score in {**found.by_task(), "all": found.overall}.items():
                 interval = f"[{score.low:.1%}, {score.high:.1%}]"
                 lines.append(
-                    f"  {condition:14s} {task.replace('_', ' '):17s} {score.accuracy:6.1%} {interval} n={score.n}"
+                    f"  {condition:14s} {task.replace('_', ' '):17s} {score.value:6.1%} {interval} n={score.n}"
                 )
         lines += ["", "attention of the last position, in the mean over heads and questions"]
         lines.append("  layer " + " ".join(f"{role:>9s}" for role in self.roles))

@@ -92,6 +92,7 @@ def temporal_study(
         compared=compared,
         arms=arms,
         chooses=_half(compared.clean, settings.seed),
+        settings=settings,
     )
     if out is not None:
         study.save(out)

@@ -171,6 +171,27 @@ def answer_change(before: Values, after: Values, *, confidence: float = 0.95) ->
     )
 
 
+def best_row(
+    correct: Bool[np.ndarray, "variant question"], margin: Float[np.ndarray, "variant question"] | None = None
+) -> int:
+    """The row with most right answers; of equally many, of the largest mean margin; of equal ones, the first.
+
+    A variant that is chosen so is to be judged on other questions.
+
+    Args:
+        correct: whether each answer is right.
+        margin: logit of the right choice minus that of the best wrong one; a mean that is NaN is below all others.
+
+    Raises:
+        ValueError: for no rows, or no questions.
+    """
+    if not np.size(correct):
+        raise ValueError(f"the best is chosen among variants by answers, got an array of shape {np.shape(correct)}")
+    lead = np.zeros(len(correct)) if margin is None else np.nan_to_num(margin.mean(1), nan=-np.inf)
+    order = list(zip(correct.sum(1), lead, strict=True))
+    return order.index(max(order))
+
+
 def random_fix_rate(
     before: Values, n_choices: Values | int, *, n_right: Values | int = 1, confidence: float = 0.95
 ) -> RandomFixRate:
@@ -246,6 +267,19 @@ def first_places(choices: Sequence[Sequence[str]]) -> Int[np.ndarray, "question 
     for row, own in enumerate(choices):
         places[row, : len(own)] = [own.index(choice) for choice in own]
     return places
+
+
+def chance(choices: Sequence[Sequence[str]], answers: Sequence[str | None]) -> Float[np.ndarray, " question"]:
+    """The share of choices that are right: how likely one who guesses is to be right.
+
+    Args:
+        choices: of each question.
+        answers: of each question; None where it is not known, and then the share is 0.
+
+    Raises:
+        ValueError: for lengths that differ.
+    """
+    return right_choices(choices, answers).sum(-1) / np.array([len(own) for own in choices])
 
 
 def margin(

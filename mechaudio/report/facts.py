@@ -23,13 +23,13 @@ class Moment:
     """One known event and the share of the audio attention that fell inside it.
 
     Attributes:
-        label: of the event.
-        onset: seconds.
-        offset: seconds.
-        inside: share of the audio attention, mean over layers and heads.
-        chance: the share that evenly spread attention would give.
-        most: the largest share of any head.
-        where: that head, as `layer 3, head 1`.
+        label: Of the event.
+        onset: Seconds.
+        offset: Seconds.
+        inside: Share of the audio attention, mean over layers and heads.
+        chance: The share that evenly spread attention would give.
+        most: The largest share of any head.
+        where: That head, as `layer 3, head 1`.
     """
 
     label: str

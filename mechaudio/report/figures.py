@@ -28,14 +28,14 @@ def write_figures(figures: Mapping[str, go.Figure], folder: str | os.PathLike) -
     """Write each figure as `NAME.html`, with one `plotly.min.js` for all of them, and as `NAME.png`.
 
     Args:
-        figures: by name.
-        folder: is made.
+        figures: By name.
+        folder: Is made.
 
     Returns:
         Why there are no PNG files; None where there are.
 
     Raises:
-        OSError: where a file cannot be written.
+        OSError: Where a file cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ def mata_findings(study: MataStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     clean = study.compared.clean.overall
     told = [
-        f"Without MATA {percent(clean.accuracy, clean.low, clean.high)} of {clean.n} answers are right.",
+        f"Without MATA {percent(clean)} of {clean.n} answers are right.",
         _attention(study),
         _readings(study),
     ]
@@ -66,7 +66,7 @@ def _written(study: MataStudy) -> list[str]:
         return []
     clean, first = study.generated.clean, study.written[0]
     return [
-        f"In written answers ({100 * clean.overall.accuracy:.1f} % right without MATA, "
+        f"In written answers ({100 * clean.overall.value:.1f} % right without MATA, "
         f"{100 * clean.unparsed.value:.1f} % unreadable) the published setting changes the share of right ones by "
         f"{points(first.change.change)} ({p_value(first.p_holm)}, Holm)."
     ]

@@ -57,16 +57,16 @@ def write_mata_page(study: MataStudy, path: str | os.PathLike, *, title: str, co
     """Write one HTML file that holds everything it shows and asks nothing of any server.
 
     Args:
-        study: what `mata_study` found.
-        path: of the file; its folder is made.
-        title: of the page.
-        command: how to make it again.
+        study: What `mata_study` found.
+        path: Of the file; its folder is made.
+        title: Of the page.
+        command: How to make it again.
 
     Returns:
         The path.
 
     Raises:
-        OSError: where the file cannot be written.
+        OSError: Where the file cannot be written.
     """
     return write_study_page(
         path,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.mata_arms import MataArm
-from mechaudio.experiments.mata_result import MataStudy, MataTested
-from mechaudio.report.changes import CHANGED, changed
+from mechaudio.experiments.mata_result import MataStudy
+from mechaudio.report.changes import CHANGED, changed, group_rows
 from mechaudio.report.tables import Cell, Column, Table
 
 PAPER = "MATA (arXiv 2509.18816, Interspeech 2026)"
@@ -141,11 +142,7 @@ def _choices(study: MataStudy) -> Table:
 def _groups(study: MataStudy) -> Table:
     asked = {"published, all questions": study.by_group(study.readings[0].arm)}
     asked |= {f"{one.name}, half that reports": study.by_group(one.arm, held_out=True) for one in study.choices[1:]}
-    rows = [
-        (name, row.by.replace("_", " "), row.name.replace("_", " "), *changed(row.change, row.p_holm))
-        for name, found in asked.items()
-        for row in found
-    ]
+    rows = [(name, *row) for name, found in asked.items() for row in group_rows(found)]
     return Table(
         "groups",
         "By group of questions",
@@ -173,7 +170,7 @@ def _written(study: MataStudy) -> Table:
     )
 
 
-def _listed(name: str, title: str, note: str, tested: Sequence[MataTested]) -> Table:
+def _listed(name: str, title: str, note: str, tested: Sequence[Tested[MataArm]]) -> Table:
     told = (
         f"{note} All questions. Interval: of the change, at 95 %; p: McNemar's test, corrected by Holm over "
         f"the {len(tested)} rows."

@@ -18,13 +18,13 @@ class Section:
     """What the page says about one question.
 
     Attributes:
-        listening: the question and its answers.
-        panels: its figures.
-        moments: its known events.
-        sound: the recording as a `data:` address.
-        file: the name of the recording's file, None if it was made in memory.
-        audio_share: the share of attention on the audio, mean over layers and heads.
-        silent_share: the same with silence.
+        listening: The question and its answers.
+        panels: Its figures.
+        moments: Its known events.
+        sound: The recording as a `data:` address.
+        file: The name of the recording's file, None if it was made in memory.
+        audio_share: The share of attention on the audio, mean over layers and heads.
+        silent_share: The same with silence.
     """
 
     listening: Listening
@@ -59,18 +59,18 @@ def write_page(
     The file appears whole or not at all.
 
     Args:
-        listenings: one or more questions, each shown in a tab of its own.
-        path: of the file; its folder is made.
-        title: of the page.
-        command: how to make it again.
-        demo: many more questions to the same model, for the summary.
+        listenings: One or more questions, each shown in a tab of its own.
+        path: Of the file; its folder is made.
+        title: Of the page.
+        command: How to make it again.
+        demo: Many more questions to the same model, for the summary.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: without any listening.
-        OSError: where the file cannot be written.
+        ValueError: Without any listening.
+        OSError: Where the file cannot be written.
     """
     if not listenings:
         raise ValueError("a page needs at least one listening, got none")

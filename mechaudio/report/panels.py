@@ -22,11 +22,11 @@ class Panel:
     """A figure as it stands on a page.
 
     Attributes:
-        kind: which figure it is, and its class on the page: a `timeline` moves with the sound.
-        heading: the figure's title, as plain text.
-        note: what it rests on (sample size, bands), as plain text; may be empty.
-        how: how to read it.
-        figure: plotly's JSON, safe inside a `<script>` element.
+        kind: Which figure it is, and its class on the page: a `timeline` moves with the sound.
+        heading: The figure's title, as plain text.
+        note: What it rests on (sample size, bands), as plain text; may be empty.
+        how: How to read it.
+        figure: Plotly's JSON, safe inside a `<script>` element.
     """
 
     kind: str

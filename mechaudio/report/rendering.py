@@ -24,15 +24,15 @@ def write_html(template: str, path: str | os.PathLike, **context: Any) -> Path:
     """Fill in a template and write it; the file appears whole or not at all.
 
     Args:
-        template: the name of a file in `templates`.
-        path: of the file; its folder is made.
-        **context: what the template shows, beside its scripts, style and policy.
+        template: The name of a file in `templates`.
+        path: Of the file; its folder is made.
+        **context: What the template shows, beside its scripts, style and policy.
 
     Returns:
         The path.
 
     Raises:
-        OSError: where the file cannot be written.
+        OSError: Where the file cannot be written.
     """
     page_script = Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8"))
     plotly = plotly_script()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import AgainstControl
-from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.wording import SIGNIFICANT, p_value, percent, points
 
@@ -35,8 +34,8 @@ def _hearing(study: SpecialistsStudy) -> str:
     change = study.hearing[0].change
     differs = "differs" if change.test.p < SIGNIFICANT else "does not differ significantly"
     return (
-        f"With the recording {_share(change.after)} of {change.n} answers are right, with silence in its place "
-        f"{_share(change.before)}, which {differs} ({p_value(change.test.p)}, McNemar). Guessing would get "
+        f"With the recording {percent(change.after)} of {change.n} answers are right, with silence in its place "
+        f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, McNemar). Guessing would get "
         f"{100 * study.chance.mean():.1f} %."
     )
 
@@ -143,7 +142,3 @@ def _higher(area: RocAuc | None) -> str:
 
 def _area(area: RocAuc) -> str:
     return f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}], {p_value(area.p)}"
-
-
-def _share(share: Proportion) -> str:
-    return percent(share.value, share.low, share.high)

@@ -66,16 +66,16 @@ def write_specialists_page(study: SpecialistsStudy, path: str | os.PathLike, *, 
     """Write one HTML file that holds everything it shows and asks nothing of any server.
 
     Args:
-        study: what `specialists_study` found.
-        path: of the file; its folder is made.
-        title: of the page.
-        command: how to make it again.
+        study: What `specialists_study` found.
+        path: Of the file; its folder is made.
+        title: Of the page.
+        command: How to make it again.
 
     Returns:
         The path.
 
     Raises:
-        OSError: where the file cannot be written.
+        OSError: Where the file cannot be written.
     """
     return write_study_page(
         path,

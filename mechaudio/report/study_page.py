@@ -19,10 +19,10 @@ class Step:
     """A part of the page: figures, and tables below them.
 
     Attributes:
-        heading: of the part.
-        tables: shown as they are, those with more rows than `folded` behind a fold.
-        panels: its figures.
-        folded: rows.
+        heading: Of the part.
+        tables: Shown as they are, those with more rows than `folded` behind a fold.
+        panels: Its figures.
+        folded: Rows.
     """
 
     heading: str
@@ -40,11 +40,11 @@ def arranged(
     """Tables and figures arranged into parts.
 
     Args:
-        parts: of each its heading, and the names of its tables and of its figures; those that there are not are left
+        parts: Of each its heading, and the names of its tables and of its figures; those that there are not are left
             out, and so is a part of which there is nothing.
-        tables: of the study.
-        figures: of the study by name.
-        how: to read each of them.
+        tables: Of the study.
+        figures: Of the study by name.
+        how: To read each of them.
     """
     named = {table.name: table for table in tables}
     drawn = {name: panel(name, figure, how[name]) for name, figure in figures.items()}
@@ -76,22 +76,22 @@ def write_study_page(
     The file appears whole or not at all.
 
     Args:
-        path: of the file; its folder is made.
-        title: of the page.
-        command: how to make it again.
-        lead: what was studied, in a sentence or two under the title.
-        findings: sentences; intervals in brackets are of 95 %.
-        steps: of the study, in order.
-        provenance: of its result.
-        paper: whose numbers stand in `published`.
-        published: tables of what the paper reports, kept apart from what was computed.
+        path: Of the file; its folder is made.
+        title: Of the page.
+        command: How to make it again.
+        lead: What was studied, in a sentence or two under the title.
+        findings: Sentences; intervals in brackets are of 95 %.
+        steps: Of the study, in order.
+        provenance: Of its result.
+        paper: Whose numbers stand in `published`.
+        published: Tables of what the paper reports, kept apart from what was computed.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: without any step, or with published numbers of no named paper.
-        OSError: where the file cannot be written.
+        ValueError: Without any step, or with published numbers of no named paper.
+        OSError: Where the file cannot be written.
     """
     if not steps:
         raise ValueError("the page of a study needs at least one step, got none")

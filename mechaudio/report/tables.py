@@ -37,10 +37,10 @@ class Column:
     """One column.
 
     Attributes:
-        name: its heading, and its key in JSON.
+        name: Its heading, and its key in JSON.
         kind: `share` and `change` are shown in percent, `score` with three decimals, `p` with two digits, `count` and
             `number` as they are; `interval` is a pair of changes, held in JSON and CSV as `NAME low` and `NAME high`.
-        shown: whether it is part of what people read, or of JSON and CSV alone.
+        shown: Whether it is part of what people read, or of JSON and CSV alone.
     """
 
     name: str
@@ -81,14 +81,14 @@ class Table:
     """Rows under columns.
 
     Attributes:
-        name: of its files.
-        title: what it shows.
-        note: what its numbers rest on.
-        columns: from left to right.
-        rows: one cell per column each.
+        name: Of its files.
+        title: What it shows.
+        note: What its numbers rest on.
+        columns: From left to right.
+        rows: One cell per column each.
 
     Raises:
-        ValueError: for a row with more or fewer cells than there are columns, or two columns of one name.
+        ValueError: For a row with more or fewer cells than there are columns, or two columns of one name.
     """
 
     name: str
@@ -179,7 +179,7 @@ def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
         The folder, which is made.
 
     Raises:
-        OSError: where a file cannot be written.
+        OSError: Where a file cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

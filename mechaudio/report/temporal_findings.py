@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mechaudio.experiments.evaluation import Score
-from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy, Tested
+from mechaudio.experiments.choosing import Tested
+from mechaudio.experiments.temporal_arms import Arm
+from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
 from mechaudio.report.wording import SIGNIFICANT, p_value, percent, points
 
 
@@ -26,7 +27,7 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
 
 def _conditions(study: TemporalStudy) -> list[str]:
     heard = study.conditions["audio"]
-    told = [f"With the recording {_share(heard.overall)} of {heard.overall.n} answers are right."]
+    told = [f"With the recording {percent(heard.overall)} of {heard.overall.n} answers are right."]
     for name, words in (
         ("silence", "With silence in its place"),
         ("caption", "With a caption instead"),
@@ -37,11 +38,11 @@ def _conditions(study: TemporalStudy) -> list[str]:
             continue
         contrast = study.against_audio.get(name)
         if contrast is None:
-            told.append(f"{words} {_share(found.overall)} are right; no question was answered both ways.")
+            told.append(f"{words} {percent(found.overall)} are right; no question was answered both ways.")
             continue
         differs = "differs" if contrast.p_holm < SIGNIFICANT else "does not differ significantly"
         told.append(
-            f"{words} {_share(found.overall)} are right, which {differs} from the recording "
+            f"{words} {percent(found.overall)} are right, which {differs} from the recording "
             f"({p_value(contrast.p_holm)}, McNemar, Holm)."
         )
     return told
@@ -56,7 +57,7 @@ def _attention(study: TemporalStudy) -> str:
     )
 
 
-def _changed(what: str, arms: Sequence[Tested]) -> str:
+def _changed(what: str, arms: Sequence[Tested[Arm]]) -> str:
     sure = [tested for tested in arms if tested.p_holm < SIGNIFICANT]
     better = sum(tested.change.change.value > 0 for tested in sure)
     return (
@@ -112,7 +113,3 @@ def _verdict(second: str, first: str, contrast: PairedComparison) -> str:
         return f"The two do not differ significantly ({rests})."
     better = second if contrast.test.fixed > contrast.test.broken else first
     return f"The two differ: {better} is better ({rests})."
-
-
-def _share(score: Score) -> str:
-    return percent(score.accuracy, score.low, score.high)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mechaudio.experiments.temporal_result import TemporalStudy, Tested
+from mechaudio.experiments.choosing import Tested
+from mechaudio.experiments.temporal_arms import Arm
+from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.changes import changed
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -119,7 +121,7 @@ def _null(study: TemporalStudy) -> str:
 
 def _accuracies(study: TemporalStudy) -> Table:
     rows = tuple(
-        (condition, task.replace("_", " "), score.n, score.right, score.accuracy, score.low, score.high)
+        (condition, task.replace("_", " "), score.n, score.count, score.value, score.low, score.high)
         for condition, found in study.conditions.items()
         for task, score in {**found.by_task(), "all": found.overall}.items()
     )
@@ -151,15 +153,15 @@ def _attention(study: TemporalStudy) -> Table:
     )
 
 
-def _changes(name: str, title: str, arms: Sequence[Tested], null: str, varied: Collection[str]) -> Table:
+def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, varied: Collection[str]) -> Table:
     """A row per arm.
 
     Args:
-        name: of the files.
-        title: of the table.
-        arms: the rows.
-        null: what answers at random would do.
-        varied: which of kind, queries, control and layer the rows differ in; the others are in JSON and CSV alone.
+        name: Of the files.
+        title: Of the table.
+        arms: The rows.
+        null: What answers at random would do.
+        varied: Which of kind, queries, control and layer the rows differ in; the others are in JSON and CSV alone.
     """
     columns = (
         *(Column(name, shown=name in varied) for name in ("kind", "queries", "control", "layer")),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from mechaudio.metrics.estimates import Estimate
+from mechaudio.metrics.estimates import Estimate, Proportion
 
 SIGNIFICANT = 0.05
 """Findings call a difference significant where its p value, corrected as they say, is below."""
 
 
-def percent(value: float, low: float, high: float) -> str:
+def percent(share: Proportion) -> str:
     """A share with its interval."""
-    return f"{100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
 def points(change: Estimate) -> str:

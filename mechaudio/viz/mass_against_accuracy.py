@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, faded, plain, titled, whiskers
 from mechaudio.viz.variants import Variants, in_rows, labelled
 
 if TYPE_CHECKING:
     import xarray
-
-    from mechaudio.interventions.sweep_result import Sweep
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "triangle-down", "star")
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import plotly.graph_objects as go
 
+from mechaudio.experiments.evaluation import Comparison
+from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.viz.grid import WRITTEN_IN
@@ -17,9 +19,6 @@ from mechaudio.viz.variants import Variants, excludes_zero, in_rows, labelled
 
 if TYPE_CHECKING:
     import xarray
-
-    from mechaudio.experiments.evaluation import Comparison
-    from mechaudio.interventions.sweep_result import Sweep
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def temporal_accuracies(study: TemporalStudy) -> go.Figure:
     for condition, found in study.conditions.items():
         scores = {**found.by_task(), "all tasks": found.overall}
         share, low, high = (
-            100 * np.array([getattr(score, end) for score in scores.values()]) for end in ("accuracy", "low", "high")
+            100 * np.array([getattr(score, end) for score in scores.values()]) for end in ("value", "low", "high")
         )
         figure.add_bar(
             x=[plain(task.replace("_", " ") or "no task named") for task in scores],
@@ -23,7 +23,7 @@ def temporal_accuracies(study: TemporalStudy) -> go.Figure:
             name=condition,
             marker=pale(_CONDITIONS[condition]),
             error_y=whiskers(share, low, high, color=INK, thickness=1.5),
-            customdata=[(score.right, score.n, *ends) for score, *ends in zip(scores.values(), low, high, strict=True)],
+            customdata=[(score.count, score.n, *ends) for score, *ends in zip(scores.values(), low, high, strict=True)],
             hovertemplate=f"{condition}, %{{x}}: %{{y:.1f}} % right, %{{customdata[0]}} of %{{customdata[1]}}<br>"
             "95 % interval %{customdata[2]:.1f} to %{customdata[3]:.1f} %<extra></extra>",
         )

@@ -6,8 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechaudio.experiments.temporal_arms import Control
-from mechaudio.experiments.temporal_result import TemporalStudy, Tested
+from mechaudio.experiments.choosing import Tested
+from mechaudio.experiments.temporal_arms import Arm, Control
+from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, level, plain, titled, whiskers
 
 
@@ -69,7 +70,7 @@ def _rates(
     figure: go.Figure,
     row: int,
     column: int,
-    drawn: Sequence[Tested],
+    drawn: Sequence[Tested[Arm]],
     what: str,
     queries: str,
     place: int,

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from mechaudio.experiments.temporal_result import TemporalStudy, Tested
+from mechaudio.experiments.choosing import Tested
+from mechaudio.experiments.temporal_arms import Arm
+from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.viz.theme import INK, LEGEND_BELOW, TEMPLATE, layer_ticks, level, plain, titled
 
 _BELOW, _ABOVE = ("#1b62b0", "#2c8fd1", "#56b4e9", "#9ecae1"), ("#e6a86c", "#e69f00", "#d55e00", "#b03a06")
@@ -74,7 +76,7 @@ def _factor_colours(factors: Sequence[float]) -> list[str]:
 
 
 def _layer_line(
-    figure: go.Figure, x: Sequence[int | float], arms: Sequence[Tested], factor: float, colour: str, *, lines: bool
+    figure: go.Figure, x: Sequence[int | float], arms: Sequence[Tested[Arm]], factor: float, colour: str, *, lines: bool
 ) -> None:
     figure.add_scatter(
         x=x,

@@ -60,9 +60,9 @@ def test_answers_are_written_as_they_come_and_the_same_command_takes_the_run_up(
     ]
     assert kept.variants[0] == (ma.ScaleAttention(0.0, layers=[0, 1]),)
     assert kept.variants[2] == (ma.UpweightAttention(-3.0, layers=[0, 1]),)
-    assert found["accuracy"] == kept.clean.overall.accuracy
+    assert found["accuracy"] == kept.clean.overall.value
     assert [variant["after"]["value"] for variant in found["variants"]] == [
-        kept[place].overall.accuracy for place in range(3)
+        kept[place].overall.value for place in range(3)
     ]
     assert "settings.condition was 'audio' and is 'silence'" in refused(capsys, *words, "--condition", "silence")
 

@@ -24,7 +24,7 @@ def test_the_tables_hold_what_the_result_says(folder):
     study = TemporalStudy.load(folder / "results")
     told = json.loads((folder / "tables" / "accuracies.json").read_text(encoding="utf-8"))
     shown = {row["condition"]: row["accuracy"] for row in told["rows"] if row["task"] == "all"}
-    assert shown == {condition: found.overall.accuracy for condition, found in study.conditions.items()}
+    assert shown == {condition: found.overall.value for condition, found in study.conditions.items()}
     changes = json.loads((folder / "tables" / "all_layers.json").read_text(encoding="utf-8"))
     assert len(changes["rows"]) == len(study.uniform)
     for name in ("accuracies", "all_layers", "attention", "controls"):

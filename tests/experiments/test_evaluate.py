@@ -9,7 +9,7 @@ import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments import asking
 from mechaudio.experiments.batches import windows
-from mechaudio.experiments.evaluate import Comparison, Evaluation, Score, evaluate
+from mechaudio.experiments.evaluate import Comparison, Evaluation, evaluate
 from mechaudio.metrics import answer_change, score_generated
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
@@ -54,12 +54,6 @@ def asked_of(monkeypatch):
     return seen
 
 
-def test_a_score_is_a_share_with_wilsons_interval():
-    score = Score.of(np.array([True] * 8 + [False] * 2))
-    assert (score.n, score.right, score.accuracy) == (10, 8, 0.8)
-    assert (score.low, score.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
-
-
 def test_batches_change_nothing_and_every_question_is_counted_once(model, asked_of):
     asked = questions(5)
     one_by_one, together = evaluate(model, asked, positions=1), evaluate(model, asked, positions=200)
@@ -69,7 +63,7 @@ def test_batches_change_nothing_and_every_question_is_counted_once(model, asked_
     assert together.ids == ("0", "1", "2", "3", "4")
     assert together.overall.n == 5
     assert {task: score.n for task, score in together.by_task().items()} == {"first": 3, "last": 2}
-    assert together.overall.right == sum(choice == "dog" for choice in together.choices)
+    assert together.overall.count == sum(choice == "dog" for choice in together.choices)
 
 
 def test_answers_are_those_of_answer_and_stand_in_the_order_of_the_questions(model):
@@ -133,15 +127,15 @@ def test_variants_are_answered_as_one_by_one_and_compared_with_the_clean_model(m
     np.testing.assert_allclose(drawn.data[0].z, labelled.margin.mean("question"))
 
 
-def test_margins_are_known_where_the_answer_is_and_every_logit():
-    held = {"provenance": Result.kinds["Provenance"](), "condition": "audio", "tasks": ("",) * 4}
-    logits = np.array([[1.0, 4.0, 2.0], [3.0, 1.0, np.nan], [0.0, 1.0, 2.0], [5.0, np.nan, 1.0]])
+def test_margins_are_known_where_the_answer_is():
+    held = {"provenance": Result.kinds["Provenance"](), "condition": "audio", "tasks": ("",) * 3}
+    logits = np.array([[1.0, 4.0, 2.0], [3.0, 1.0, np.nan], [0.0, 1.0, 2.0]])
     clean = Evaluation(
         **held,
-        ids=("a", "b", "c", "d"),
-        options=(("dog", "car", "dog"), ("dog", "car"), ("dog", "car", "hum"), ("dog", "car", "hum")),
-        answers=("dog", "car", None, "dog"),
-        chosen=np.array([1, 0, 2, 0]),
+        ids=("a", "b", "c"),
+        options=(("dog", "car", "dog"), ("dog", "car"), ("dog", "car", "hum")),
+        answers=("dog", "car", None),
+        chosen=np.array([1, 0, 2]),
         logits=logits,
     )
     found = Comparison(
@@ -151,8 +145,8 @@ def test_margins_are_known_where_the_answer_is_and_every_logit():
         chosen=clean.chosen[None],
         logits=2 * logits[None],
     )
-    np.testing.assert_equal(found.clean_margin, [2.0 - 4.0, 1.0 - 3.0, np.nan, np.nan])
-    np.testing.assert_equal(found.margin, 2 * found.clean_margin[None])
+    np.testing.assert_equal(found.clean.margin, [2.0 - 4.0, 1.0 - 3.0, np.nan])
+    np.testing.assert_equal(found.margin, [2 * found.clean.margin])
     written = replace(found, logits=None, clean=replace(clean, logits=None))
     assert "margin" not in written.to_xarray()
     with pytest.raises(ValueError, match="these answers were generated: use scoring='letter_logit'"):
@@ -200,7 +194,7 @@ def test_texts_are_scored_by_letter_and_by_mmaus_words():
     found = Evaluation(
         provenance=Result.kinds["Provenance"](),
         condition="audio",
-        ids=("a", "b", "c", "d"),
+        ids=("a", "b", "c"),
         tasks=("",) * 4,
         options=(("big dog", "car"), ("big dog", "car"), ("+", "car"), ("dog", "car")),
         answers=("big dog", "big dog", "+", None),
@@ -209,8 +203,8 @@ def test_texts_are_scored_by_letter_and_by_mmaus_words():
         scoring="generate",
     )
     assert found.choices == ("big dog", None, "+", "dog")
-    assert (found.overall.n, found.overall.right) == (3, 2)
-    assert (found.string_match.n, found.string_match.right) == (2, 1)
+    assert (found.overall.n, found.overall.count) == (3, 2)
+    assert (found.string_match.n, found.string_match.count) == (2, 1)
     assert (found.unparsed.count, found.unparsed.n) == (1, 4)
 
 

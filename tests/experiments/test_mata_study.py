@@ -150,6 +150,7 @@ def test_a_study_is_kept_and_taken_up(toy, asked, study, tmp_path):
     mata_study(toy, asked, SETTINGS, out=tmp_path)
     again = MataStudy.load(tmp_path)
     assert str(again) == str(study)
+    assert again.settings == SETTINGS
     assert str(mata_study(toy, asked, SETTINGS, out=tmp_path)) == str(study)
 
 
@@ -161,7 +162,7 @@ def test_another_split_takes_up_the_same_letters(toy, asked, study, tmp_path):
     assert (tmp_path / "letters" / "answers.jsonl").read_bytes() == letters
     assert str(found) == str(mata_study(toy, asked, other)) != str(study)
     assert found.compared.provenance.seed is None
-    assert (found.provenance.seed, found.settings["seed"]) == (other.seed, other.seed)
+    assert (found.provenance.seed, found.settings.seed) == (other.seed, other.seed)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_every_condition_is_as_evaluated_alone(toy, asked, study):
     assert tuple(study.conditions) == ("audio", "caption", "audio+caption", "silence")
     for condition, found in study.conditions.items():
         assert found.choices == evaluate(toy, asked, condition).choices
-    assert study.conditions["silence"].overall.right < study.conditions["audio"].overall.right
+    assert study.conditions["silence"].overall.count < study.conditions["audio"].overall.count
 
 
 def test_the_arms_are_every_way_of_changing_and_its_controls(toy, study):
@@ -148,6 +148,7 @@ def test_it_is_kept_and_taken_up(toy, asked, study, tmp_path, monkeypatch):
         assert str(other) == str(kept)
         assert other.compared.logits.tobytes() == kept.compared.logits.tobytes()
     assert back.arms == study.arms
+    assert back.settings == SMALL
     assert back.provenance.settings["factors"] == (0.2, 3.0)
     with pytest.raises(ValueError, match="is of another run: seed was 4 and is 5"):
         temporal_study(toy, asked, replace(SMALL, seed=5), out=tmp_path)

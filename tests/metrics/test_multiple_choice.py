@@ -18,7 +18,7 @@ from mechaudio.metrics import (
     random_fix_rate,
     right_choices,
 )
-from mechaudio.metrics.multiple_choice import first_places
+from mechaudio.metrics.multiple_choice import best_row, chance, first_places
 
 #: 10 questions: 4 wrong, of which 1 is fixed; 6 right, of which 2 are broken.
 BEFORE = [False] * 4 + [True] * 6
@@ -190,6 +190,15 @@ def test_groups_of_another_number_are_refused():
         accuracy_by_group([True, False], ["onset"])
 
 
+def test_the_best_row_has_most_right_answers_and_of_equal_ones_the_largest_margin():
+    correct = np.array([[True, False], [False, True], [False, False]])
+    assert best_row(correct) == 0
+    assert best_row(correct, np.array([[1.0, -1.0], [2.0, -1.0], [9.0, 9.0]])) == 1
+    assert best_row(correct, np.array([[1.0, -1.0], [np.nan, 5.0], [9.0, 9.0]])) == 0
+    with pytest.raises(ValueError, match=r"chosen among variants by answers, got an array of shape \(0, 2\)"):
+        best_row(correct[:0])
+
+
 def test_choices_with_the_answers_text_are_right_and_a_shorter_question_has_none_behind_its_own():
     right = right_choices([("dog", "rain", "dog"), ("car", "cat"), ("a", "b", "c")], ["dog", "cat", None])
     assert right.tolist() == [[True, False, True], [False, True, False], [False, False, False]]
@@ -229,3 +238,8 @@ def test_a_margin_above_zero_means_that_the_highest_logit_is_a_right_choices(row
         wrong = [logit for logit, is_right in zip(row, own, strict=True) if not is_right]
         best = max(logit for logit, is_right in zip(row, own, strict=True) if is_right)
         assert (found > 0) == all(best > logit for logit in wrong)
+
+
+def test_chance_is_the_share_of_choices_that_are_right():
+    found = chance([("dog", "rain", "dog", "car"), ("car", "cat"), ("a", "b", "c")], ["dog", "cat", None])
+    assert found.tolist() == [0.5, 0.5, 0.0]

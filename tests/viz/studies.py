@@ -42,4 +42,5 @@ def study(seed=0, right=5):
         ),
         arms=arms,
         chooses=np.arange(N) % 4 < 2,
+        settings=SETTINGS,
     )

@@ -12,7 +12,7 @@ def test_a_bar_per_condition_and_task_with_its_interval():
     heard = figure.data[0]
     assert heard.x == ("earliest onset", "latest offset", "all tasks")
     score = found.conditions["audio"].overall
-    assert heard.y[-1] == 100 * score.accuracy == 62.5
+    assert heard.y[-1] == 100 * score.value == 62.5
     assert heard.y[-1] + heard.error_y.array[-1] == pytest.approx(100 * score.high)
     assert heard.y[-1] - heard.error_y.arrayminus[-1] == pytest.approx(100 * score.low)
 

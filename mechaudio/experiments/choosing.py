@@ -1,0 +1,157 @@
+"""What settings do to answers, tested among others; and the best of them on one half of the questions, on the other.
+
+The best of many looks better than it is where it was chosen, so questions that choose report nothing. Best is the
+setting with most right answers; of equally many, that of the largest mean margin where margins are given; of equal
+ones, the first.
+
+Conventions: an arm is one setting, a frozen value; arms are rows and questions columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mechaudio.experiments.evaluation import Comparison
+from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
+from mechaudio.metrics.significance import benjamini_hochberg, holm
+
+ArmT = TypeVar("ArmT")
+
+
+@dataclass(frozen=True)
+class Tested(Generic[ArmT]):
+    """What an arm did to the answers, and how sure that is among all arms that it is listed with.
+
+    Attributes:
+        arm: The setting.
+        change: Accuracies, fix and break rates, McNemar's test.
+        p_holm: The test's p value after Holm's correction, over these arms.
+        p_bh: After Benjamini and Hochberg's, which bounds the share of false discoveries.
+    """
+
+    arm: ArmT
+    change: AnswerChange
+    p_holm: float
+    p_bh: float
+
+
+@dataclass(frozen=True)
+class Choice(Generic[ArmT]):
+    """An arm on the questions that chose it, and on the others.
+
+    Attributes:
+        arm: The setting.
+        chosen_on: What it does on the half that chooses: better than it is, for it was chosen for it.
+        held_out: What it does on the other half.
+        p_holm: McNemar's p value there after Holm's correction, over what it is chosen beside; None where choices are
+            not tested together.
+    """
+
+    arm: ArmT
+    chosen_on: AnswerChange
+    held_out: AnswerChange
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Halves(Generic[ArmT]):
+    """Answers under every arm, to questions that choose and to questions that report.
+
+    Attributes:
+        arms: The settings, each once.
+        correct: Whether each answer is right.
+        clean_correct: Whether each answer is right without any of them.
+        chooses: Which questions choose.
+        reports: Which questions report; what is in neither half, as without a known answer, is not counted.
+        margin: Logit of the right choice minus that of the best wrong one; None where it decides nothing.
+    """
+
+    arms: Sequence[ArmT]
+    correct: Bool[np.ndarray, "arm question"]
+    clean_correct: Bool[np.ndarray, " question"]
+    chooses: Bool[np.ndarray, " question"]
+    reports: Bool[np.ndarray, " question"]
+    margin: Float[np.ndarray, "arm question"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        arms: Sequence[ArmT],
+        compared: Comparison,
+        chooses: Bool[np.ndarray, " question"],
+        *,
+        by_margin: bool = True,
+    ) -> Halves[ArmT]:
+        """The halves of a comparison; questions without a known answer are in neither.
+
+        Args:
+            arms: What the variants of the comparison are.
+            compared: The answers.
+            chooses: Which questions choose.
+            by_margin: Whether margins, where there are logits, decide between equally many right answers.
+        """
+        clean = compared.clean
+        margin = compared.margin if by_margin and compared.logits is not None else None
+        return cls(arms, compared.correct, clean.correct, chooses & clean.scored, ~chooses & clean.scored, margin)
+
+    @cached_property
+    def _places(self) -> dict[ArmT, int]:
+        return {arm: place for place, arm in enumerate(self.arms)}
+
+    def rows(self, arms: Sequence[ArmT]) -> Bool[np.ndarray, "arm question"]:
+        """Whether each answer is right under some of the arms.
+
+        Raises:
+            ValueError: One of them is none of these.
+        """
+        return self.correct[self._rows(arms)]
+
+    def row(self, arm: ArmT) -> Bool[np.ndarray, " question"]:
+        """Whether each answer is right under one arm.
+
+        Raises:
+            ValueError: It is none of these.
+        """
+        return self.rows([arm])[0]
+
+    def tested(self, arms: Sequence[ArmT]) -> tuple[Tested[ArmT], ...]:
+        """What arms do to the questions of both halves, p values corrected over these arms."""
+        known = self.chooses | self.reports
+        return tested(arms, [answer_change(self.clean_correct[known], row[known]) for row in self.rows(arms)])
+
+    def best(self, arms: Sequence[ArmT]) -> ArmT:
+        """The best of some arms on the half that chooses."""
+        own = np.ix_(self._rows(arms), self.chooses)
+        return arms[best_row(self.correct[own], None if self.margin is None else self.margin[own])]
+
+    def choice(self, arm: ArmT) -> Choice[ArmT]:
+        """What an arm does on either half."""
+        row = self.row(arm)
+        return Choice(
+            arm, *(answer_change(self.clean_correct[half], row[half]) for half in (self.chooses, self.reports))
+        )
+
+    def _rows(self, arms: Sequence[ArmT]) -> list[int]:
+        unknown = [arm for arm in arms if arm not in self._places]
+        if unknown:
+            raise ValueError(f"the study has no arm {unknown[0]}: its {len(self.arms)} arms are in .arms")
+        return [self._places[arm] for arm in arms]
+
+
+def tested(arms: Sequence[ArmT], changes: Sequence[AnswerChange]) -> tuple[Tested[ArmT], ...]:
+    """What each arm did to the answers, p values corrected over all of them."""
+    p_values = [change.test.p for change in changes]
+    found = zip(arms, changes, holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
+    return tuple(Tested(*one) for one in found)
+
+
+def corrected(choices: Sequence[Choice[ArmT]]) -> tuple[Choice[ArmT], ...]:
+    """The choices with their p values on the half that reports, corrected over all of them."""
+    p_values = holm([choice.held_out.test.p for choice in choices]).tolist()
+    return tuple(replace(choice, p_holm=p) for choice, p in zip(choices, p_values, strict=True))
