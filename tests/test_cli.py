@@ -272,3 +272,11 @@ def test_the_toy_is_asked_its_own_questions(capsys):
     assert main(["evaluate", "--model", "toy", "--data", "toy", "--n", "6", "--seed", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["data"], told["n"], told["right"]) == ("toy", 6, right)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "mechaudio.cli", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 141

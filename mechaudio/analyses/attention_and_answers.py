@@ -23,7 +23,7 @@ from torch import Tensor
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.metrics import checked
-from mechaudio.metrics.multiple_choice import right_choices
+from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion

@@ -30,7 +30,7 @@ from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.metrics.multiple_choice import right_choices
+from mechaudio.metrics.choices import right_choices
 from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt

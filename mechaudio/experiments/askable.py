@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip
 from mechaudio.experiments.evaluation import Failure
-from mechaudio.metrics.multiple_choice import chance
+from mechaudio.metrics.choices import chance
 from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion

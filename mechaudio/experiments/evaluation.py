@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.metrics.choices import margin, right_choices
 from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import (
     AnswerChange,
@@ -19,9 +20,7 @@ from mechaudio.metrics.multiple_choice import (
     accuracy,
     accuracy_by_group,
     answer_change,
-    margin,
     random_fix_rate,
-    right_choices,
 )
 from mechaudio.metrics.significance import proportion
 from mechaudio.metrics.string_match import string_match

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from mechaudio.experiments.choosing import Choice, Halves, Tested
 from mechaudio.experiments.evaluation import Comparison, Evaluation
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
+from mechaudio.metrics.choices import chance
 from mechaudio.metrics.estimates import Estimate
-from mechaudio.metrics.multiple_choice import chance
 from mechaudio.metrics.significance import McNemar, holm, mcnemar, paired_difference
 from mechaudio.results import Result
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechaudio.metrics import checked
-from mechaudio.metrics.multiple_choice import margin, right_choices
+from mechaudio.metrics.choices import margin, right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.results import as_numpy
 from mechaudio.tracing.record import Intervention

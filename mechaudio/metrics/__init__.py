@@ -10,6 +10,7 @@ from mechaudio.metrics.association import (
     top_k_stability,
 )
 from mechaudio.metrics.bootstrap import bootstrap, bootstrap_mean
+from mechaudio.metrics.choices import margin, right_choices
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import (
     AnswerChange,
@@ -19,10 +20,8 @@ from mechaudio.metrics.multiple_choice import (
     answer_change,
     break_rate,
     fix_rate,
-    margin,
     match_ids,
     random_fix_rate,
-    right_choices,
 )
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.metrics.significance import (

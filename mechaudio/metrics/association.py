@@ -73,7 +73,7 @@ class ResampledPointBiserial:
 
     low: Float[np.ndarray, "*column"]
     high: Float[np.ndarray, "*column"]
-    resampled: Float[np.ndarray, "resample *column"]
+    resampled: Float[np.ndarray, " resample *column"]
     n: int
     confidence: float
 

@@ -107,7 +107,7 @@ def bootstrap_mean(
 
 
 def percentile_interval(
-    resampled: Float[np.ndarray, "resample *column"], confidence: float
+    resampled: Float[np.ndarray, " resample *column"], confidence: float
 ) -> tuple[Float[np.ndarray, "*column"], Float[np.ndarray, "*column"]]:
     """The middle `confidence` of resampled values, per column."""
     tail = (1 - checked.level(confidence)) / 2

@@ -64,7 +64,7 @@ def same_length(**named: Sequence[Any] | np.ndarray) -> None:
         )
 
 
-def numbers(name: str, values: Any) -> Float[np.ndarray, "sample *column"]:
+def numbers(name: str, values: Any) -> Float[np.ndarray, " sample *column"]:
     """Finite numbers in double precision, one row per sample.
 
     Raises:

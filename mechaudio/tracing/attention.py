@@ -26,13 +26,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange, RowRequest
 from mechaudio.tracing.score_edit import Fused, keys_now
 
@@ -183,83 +183,6 @@ class Mixed:
 def _next_request(spot: Spot, served: set[str]) -> RowRequest | None:
     requests = spot.exchange.rows.get(spot.location, {})
     return next((request for name, request in requests.items() if name not in served), None)
-
-
-@dataclass(frozen=True)
-class Call:
-    """What transformers said about one call of attention, besides queries, keys and values."""
-
-    module: nn.Module
-    mask: Tensor | None
-    windows: Int[Tensor, " window_edge"] | None
-    dropout: float
-    scaling: float
-    causal: bool
-    kwargs: dict[str, object]
-
-    def fused(self, query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "batch query head d_value"]:
-        """PyTorch's fused attention; in packed stacks window by window, as the network itself does it."""
-        if self.windows is None:
-            return self._fused(query, key, value)
-        lengths = self.windows.diff().tolist()
-        pieces = zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
-        return torch.cat([self._fused(*piece) for piece in pieces], dim=1)
-
-    def _fused(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return sdpa_attention_forward(
-            self.module,
-            query,
-            key,
-            value,
-            self.mask,
-            dropout=self.dropout,
-            scaling=self.scaling,
-            is_causal=self.causal,
-            **self.kwargs,
-        )[0]
-
-    def allowed(
-        self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int
-    ) -> Bool[Tensor, "batch #head row key"]:
-        """Which keys each of these query rows may see.
-
-        A mask of numbers is added to the scores (`bias`); it forbids a key where it is the smallest number of its type,
-        or minus infinity. Where it is that number for every key of a row, it takes all differences away and forbids
-        none: such a row sees all keys alike.
-        """
-        keys = torch.arange(n_keys, device=rows.device)
-        if self.windows is not None:
-            edges = self.windows.to(rows.device)
-            same = torch.bucketize(rows, edges, right=True)[..., None] == torch.bucketize(keys, edges, right=True)
-            return same[:, None]
-        if self.mask is not None:
-            mask = self._mask_of(rows, n_keys)
-            if mask.dtype == torch.bool:
-                return mask
-            allowed = mask > torch.finfo(mask.dtype).min
-            return allowed | (~allowed.any(-1, keepdim=True) & mask.isfinite())
-        if self.causal and n_queries > 1:
-            return (keys <= rows[..., None])[:, None]
-        return torch.ones_like(rows, dtype=torch.bool)[:, None, :, None].expand(-1, 1, -1, n_keys)
-
-    def without(self, blocked: Bool[Tensor, "batch #head 1 key"], n_queries: int, n_keys: int) -> Call:
-        """The same call with some keys masked for every query."""
-        if self.mask is not None and self.mask.dtype != torch.bool:
-            return replace(self, mask=self.mask[..., :n_keys].masked_fill(blocked, -torch.inf))
-        rows = repeat(torch.arange(n_queries, device=blocked.device), "query -> batch query", batch=blocked.shape[0])
-        return replace(self, mask=self.allowed(rows, n_keys, n_queries) & ~blocked)
-
-    def bias(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Float[Tensor, "batch #head row key"] | None:
-        """What a mask of numbers adds to the scores of these query rows; `None` if there is no such mask."""
-        if self.mask is None or self.mask.dtype == torch.bool or self.windows is not None:
-            return None
-        return self._mask_of(rows, n_keys)
-
-    def _mask_of(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Shaped[Tensor, "batch #head row key"]:
-        """The mask that transformers gave, at these query rows."""
-        assert self.mask is not None
-        mask = self.mask.expand(rows.shape[0], *self.mask.shape[1:])[..., :n_keys]
-        return mask.gather(2, rows[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
 
 
 def _explicit(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.tracing.attention import Call
+from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.cache import Cache, Key
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit, Intervention, register, sites_of

@@ -159,7 +159,7 @@ class Fused:
 
     query: Float[Tensor, "batch head query d"]
     key: Float[Tensor, "batch kv_head key d"]
-    blocked: Bool[Tensor, "batch #head 1 key"] | None = None
+    blocked: Bool[Tensor, " batch #head 1 key"] | None = None
 
     def then(self, bound: BoundScoreEdit, scaling: float, step: int) -> tuple[Fused, Way]:
         """With one more edit carried out, and the way that was taken."""
@@ -181,7 +181,7 @@ class Fused:
         grown = torch.cat([self.query, query], dim=-1), torch.cat([self.key, key], dim=-1)
         return replace(self, query=grown[0], key=grown[1]), "extra columns"
 
-    def scores(self, allowed: Bool[Tensor, "batch #head 1 key"], scaling: float) -> Float[Tensor, "batch head 1 key"]:
+    def scores(self, allowed: Bool[Tensor, " batch #head 1 key"], scaling: float) -> Float[Tensor, "batch head 1 key"]:
         """Scores of the last query row."""
         last = rearrange(
             self.query[:, :, -1:], "batch (kv group) row d -> batch kv (group row) d", kv=self.key.shape[1]

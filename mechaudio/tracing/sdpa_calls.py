@@ -24,7 +24,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mechaudio.tracing.attention import Call, Spot, serve, serve_weights
+from mechaudio.tracing.attention import Spot, serve, serve_weights
+from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange
 
 
@@ -203,7 +204,7 @@ class BlockCall(Call):
         rows: Int[Tensor, "batch row"],
         n_keys: int,
         n_queries: int,  # noqa: ARG002 - a block sees itself, whatever its row
-    ) -> Bool[Tensor, "batch #head row key"]:
+    ) -> Bool[Tensor, " batch #head row key"]:
         """Every frame may see the frames of its block."""
         keys = torch.arange(n_keys, device=rows.device)
         return (rows[..., None] // self.size == keys // self.size)[:, None]

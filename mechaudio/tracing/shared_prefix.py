@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import Cache
 
     from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.attention import Call
+    from mechaudio.tracing.attention_call import Call
     from mechaudio.tracing.audio_lm import AudioLM
 
 #: Where transformers' own forward hooks come from, which only note hidden states.

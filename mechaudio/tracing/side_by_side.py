@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from torch import Tensor
 
-from mechaudio.tracing.attention import Call, Spot, serve_all
+from mechaudio.tracing.attention import Spot, serve_all
+from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange, RowRequest
 from mechaudio.tracing.hook_points import ATTENTION_POINTS
 from mechaudio.tracing.record import Intervention, register

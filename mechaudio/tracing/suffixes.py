@@ -11,31 +11,27 @@ Conventions: the rows of all variants that have joined lie behind one another, `
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from mechaudio.tracing.additions import Add, Additions
-from mechaudio.tracing.formulas import Block, Formula, apply_to_chosen
 from mechaudio.tracing.hook_points import ROW_POINTS
 from mechaudio.tracing.sites import Site
-from mechaudio.tracing.variants import Change, Variant, where_of
+from mechaudio.tracing.variant_scores import ByFunction, Rows, Strengths, group_of
+from mechaudio.tracing.variants import Change, Variant
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
 
 Apply = Callable[[Any], Any]
-#: Changes of scores or patterns that are made together, each with the place of its variant.
-Members = Sequence[tuple[int, Change]]
 #: So many rows of a variant are worth keys and values of its own, which a fused kernel takes.
 _MANY = 32
-#: Scores or patterns of the rows of all variants.
-Rows = Float[Tensor, "batch head variant row key"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +47,7 @@ class Past:
 
     keys: Float[Tensor, "batch kv_head key d_head"]
     values: Float[Tensor, "batch kv_head key d_head"]
-    mask: Float[Tensor, "batch #head row key"]
+    mask: Float[Tensor, " batch #head row key"]
     scaling: float
 
 
@@ -97,9 +93,9 @@ class Suffixes:
                 else:
                     by_site.setdefault(location, (change.site, []))[1].append((self._index(place, change), change))
         known: dict[Hashable, tuple[Tensor, Tensor]] = {}
-        strengths = _Strengths(groups, dtype, self.mass.device)
+        strengths = Strengths(groups, dtype, self.mass.device)
         self._groups = {
-            location: [_group(self, alike[key], strengths, known) for key in sorted(alike, key=lambda key: key[0])]
+            location: [group_of(self, alike[key], strengths, known) for key in sorted(alike, key=lambda key: key[0])]
             for location, alike in groups.items()
         }
         self.edits = {
@@ -200,7 +196,7 @@ class Suffixes:
         groups = self._groups.get(f"{location}.scores", ())
         for group in groups:
             group.change(scores, self)
-        if any(isinstance(group, _ByFunction) for group in groups):
+        if any(isinstance(group, ByFunction) for group in groups):
             scores = scores.masked_fill(mask.isneginf(), -torch.inf)
         pattern = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
         if self.n_rows > 1 or any(group.may_blind for group in groups):  # padding, or rows that see no key any more
@@ -209,111 +205,6 @@ class Suffixes:
         for group in self._groups.get(f"{location}.pattern", ()):
             group.change(pattern, self)
         return pattern
-
-
-@dataclass(frozen=True, eq=False)
-class _ByFormula:
-    """A formula for scores that several variants follow, each with a strength of its own.
-
-    Attributes:
-        places: Places of the variants.
-        index: The same as an index.
-        formula: What to do, with all strengths.
-        chosen: In which rows and heads, which keys.
-        share: The same as weights that sum to one over rows and heads, to take the mean of attention with.
-    """
-
-    places: list[int]
-    index: Any
-    formula: Formula
-    chosen: Bool[Tensor, "batch head 1 row key"]
-    share: Float[Tensor, "batch head 1 row key"]
-
-    @property
-    def may_blind(self) -> bool:
-        """Whether a row may see no key any more."""
-        return isinstance(self.formula, Block)
-
-    def change(self, scores: Rows, suffixes: Suffixes) -> None:
-        """Change the scores of these variants in place, and note what that did to attention."""
-        formula, chosen, share = self.formula, self.chosen, self.share
-        if scores.device != chosen.device:
-            chosen, share = chosen.to(scores.device), share.to(scores.device)
-            formula = replace(formula, strength=formula.strength.to(scores.device))
-        before = scores[:, :, self.index]
-        after = apply_to_chosen(formula, before, chosen)
-        weights = torch.stack([before, after]).softmax(-1, dtype=torch.float32)
-        weights = weights.nan_to_num(0.0) if suffixes.n_rows > 1 or self.may_blind else weights
-        suffixes.mass[:, :, self.index] += (weights * share).sum((2, 4, 5)).to(suffixes.mass.device)
-        for place in self.places:
-            suffixes.measured[place] += 1
-        scores[:, :, self.index] = after
-
-
-@dataclass(frozen=True, eq=False)
-class _ByFunction:
-    """A function of the user for scores or patterns of one variant.
-
-    Attributes:
-        made: The change.
-        place: Place of the variant.
-        rows: Per prompt, its rows.
-    """
-
-    made: Change
-    place: int
-    rows: Tensor
-
-    may_blind = True
-
-    def change(self, values: Rows, _suffixes: Suffixes) -> None:
-        """Change the values of this variant in place."""
-        here = torch.arange(len(self.rows))[:, None]
-        by_row = values[:, :, self.place].transpose(1, 2)
-        part = by_row[here, self.rows].transpose(1, 2)
-        by_row[here, self.rows] = self.made.on(part).transpose(1, 2)
-
-
-def _group(
-    suffixes: Suffixes,
-    members: Members,
-    strengths: _Strengths,
-    known: dict[Hashable, tuple[Tensor, Tensor]],
-) -> _ByFormula | _ByFunction:
-    """What variants change alike in one place, and where."""
-    places, change = [place for place, _ in members], members[0][1]
-    n_positions, bound = suffixes.batch.n_positions, change.bound
-    first = n_positions - suffixes.n_rows
-    if bound is None:
-        return _ByFunction(change, places[0], torch.tensor(change.rows) - first)
-    where = where_of(bound.edit)
-    if where not in known:
-        active = bound.active([range(first, n_positions)] * suffixes.batch.n_rows, n_positions)
-        rows = active[:, None, None, :, None] & bound.heads[:, None, None, None]
-        chosen = rows & bound.chosen[:, None, None, None]
-        if bound.rows is None:  # attention is measured at the last row then
-            rows = rows & (torch.arange(suffixes.n_rows, device=rows.device) == suffixes.n_rows - 1)[:, None]
-        known[where] = chosen, (chosen & rows) / rows.sum((1, 2, 3, 4), keepdim=True)
-    index = slice(places[0], places[-1] + 1) if len(places) == places[-1] + 1 - places[0] else torch.tensor(places)
-    formula = replace(bound.edit.formula, strength=strengths.of(members)[:, None, None])
-    return _ByFormula(places, index, formula, *known[where])
-
-
-class _Strengths:
-    """The strengths of all formulas, brought to a GPU together and without waiting for it."""
-
-    def __init__(self, groups: Mapping[str, Mapping[Hashable, Members]], dtype: torch.dtype, device: torch.device):
-        """Args: groups: what is changed alike, by location; dtype: of the network; device: where they are needed."""
-        members = [one for alike in groups.values() for group in alike.values() for one in group if one[1].bound]
-        exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
-        numbers = torch.tensor([one.bound.edit.formula.strength for _, one in members], dtype=exact)
-        self._numbers = numbers.to(device, non_blocking=True)
-        self._first = {id(one): index for index, (_, one) in enumerate(members)}
-
-    def of(self, members: Members) -> Float[Tensor, " variant"]:
-        """Those of changes that are made together."""
-        first = self._first[id(members[0][1])]
-        return self._numbers[first : first + len(members)]
 
 
 def _changer(site: Site, changes: Sequence[tuple[Any, Change]], n_prompts: int, device: torch.device) -> Apply:

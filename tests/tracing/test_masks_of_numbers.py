@@ -8,7 +8,7 @@ from transformers import AttentionInterface
 from transformers.models.parakeet.modeling_parakeet import eager_attention_forward
 from transformers.models.phi4_multimodal.modeling_phi4_multimodal import simple_eager_attention_forward
 
-from mechaudio.tracing.attention import Call
+from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit

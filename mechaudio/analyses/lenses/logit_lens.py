@@ -22,7 +22,7 @@ from mechaudio.analyses.lenses.reading import ARRAYS, concatenated, read
 from mechaudio.analyses.lenses.residual_stream import Asked, batches_of, depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.metrics import checked
-from mechaudio.metrics.multiple_choice import margin
+from mechaudio.metrics.choices import margin
 from mechaudio.models.selection import Where
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechaudio.analyses.audio_attention import roles_of
-from mechaudio.metrics.multiple_choice import right_choices
+from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.choice_logits import choice_logits

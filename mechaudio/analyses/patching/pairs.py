@@ -21,7 +21,7 @@ from mechaudio.analyses.attention_and_answers import refuse_all_right
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.metrics import checked
-from mechaudio.metrics.multiple_choice import first_places, right_choices
+from mechaudio.metrics.choices import first_places, right_choices
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of, windows_of_rows

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import percentile_interval
-from mechaudio.metrics.multiple_choice import margin
+from mechaudio.metrics.choices import margin
 
 #: What is read off the logits of the choices:
 #: `logit_difference`, of the right choice and one wrong choice, the same in every run (`Contrast.wrong`);
