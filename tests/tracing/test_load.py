@@ -135,7 +135,7 @@ def test_a_name_that_leads_nowhere_says_what_can_be_given(tmp_path, monkeypatch)
 
 def test_a_class_without_an_adapter_is_refused_with_the_list(tmp_path):
     transformers.Qwen2Config(hidden_size=8).save_pretrained(tmp_path)
-    with pytest.raises(TypeError, match=r"holds a 'qwen2'; mechaudio opens: qwen2_audio .*docs/adding_a_model\.md"):
+    with pytest.raises(TypeError, match=r"holds a 'qwen2'; mechaudio opens: qwen2_audio .*adding_a_model/ shows"):
         ma.load(tmp_path)
 
 

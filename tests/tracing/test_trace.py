@@ -305,7 +305,8 @@ def test_inference_mode_works_too(model, inputs):
 
 def test_a_network_without_an_adapter_is_refused_with_the_list():
     with pytest.raises(
-        TypeError, match=r"no adapter for Linear.*Qwen2AudioForConditionalGeneration.*docs/adding_a_model\.md"
+        TypeError,
+        match=r"no adapter for Linear.*Qwen2AudioForConditionalGeneration.*adding_a_model/ shows how to write one",
     ):
         AudioLM(torch.nn.Linear(2, 2))
 
