@@ -111,7 +111,8 @@ def attention_and_answers(
 
     Args:
         model: The opened model.
-        questions: Any number of them, each with its right answer; an iterator is read as it is needed.
+        questions: Any number of them, each with its right answer; an iterator is read as it is needed. Clips are read
+            by another thread, a batch ahead.
         condition: `audio`, `audio+caption` or `silence`, which gives as many audio tokens as the clip.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr.

@@ -111,7 +111,8 @@ def paired_passes(
 
     Args:
         model: The opened model.
-        questions: Any number of them, each with its right answer and an id of its own.
+        questions: Any number of them, each with its right answer and an id of its own. Clips are read
+            by another thread, a batch ahead.
         kept: Takes the runs with the clips, as far as there is room, so that `steering_sweep` can continue from them.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr.

@@ -235,7 +235,8 @@ def steering_directions(
 
     Args:
         model: The opened model.
-        questions: Any number of them, each with an id of its own.
+        questions: Any number of them, each with an id of its own. Clips are read
+            by another thread, a batch ahead.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr.
 

@@ -87,7 +87,8 @@ def steering_sweep(
 
     Args:
         model: The opened model.
-        questions: Each with its right answer, and directions of its own.
+        questions: Each with its right answer, and directions of its own. Clips are read
+            by another thread, a batch ahead.
         directions: Of all these questions; None to measure them on the way, where the run with the clip is the one
             that the variants continue from: two forward passes per question and a little, instead of three.
         variants: Given the directions of some of the questions, the interventions on these, by name; the same names

@@ -23,7 +23,7 @@ from mechaudio.tracing.clean_run import CleanRun
 from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, run
-from mechaudio.tracing.shared_prefix import Ride, run_alone
+from mechaudio.tracing.shared_prefix import Ride, run_alone, why_not_shared
 from mechaudio.tracing.suffixes import Suffixes
 
 
@@ -64,14 +64,16 @@ def sweep(
 
     Raises:
         TypeError: Something else than interventions.
-        ValueError: No variants, or an intervention that does not fit these prompts.
+        ValueError: No variants, an intervention that does not fit these prompts, or a clean run of another model.
     """
     lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
     prompts = as_batch(model, batch) if clean is None else clean.batch
     budget = memory_of(model, memory)
     found = _Found(len(lists), prompts)
-    if clean is not None and clean.prefix is not None:
+    if clean is not None and clean.model is not model:
+        raise ValueError("the clean run is of another model: make it with this one, clean_run(model, batch)")
+    if clean is not None and clean.prefix is not None and why_not_shared(model) is None:
         jobs = [Job(list(range(prompts.n_rows)), list(range(len(lists))), clean=clean)]
     else:
         groups = padding_groups(model.adapter, prompts)

@@ -86,7 +86,8 @@ class Sweep:
 
     def _is_right(self, logits: Float[Tensor, "variant question choice"]) -> Bool[Tensor, "variant question"]:
         chosen = logits.nan_to_num(-torch.inf).argmax(-1)
-        return self._right().expand(len(logits), -1, -1).gather(-1, chosen[..., None])[..., 0]
+        right = self._right().expand(len(logits), -1, -1).gather(-1, chosen[..., None])[..., 0]
+        return right & ~logits.isnan().all(-1)  # numbers that overflowed choose nothing
 
     def _right(self) -> Bool[Tensor, "question choice"]:
         """Which choices are right: a choice may stand there twice."""

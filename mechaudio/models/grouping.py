@@ -79,7 +79,7 @@ def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatc
         if not isinstance(value, Tensor):
             inputs[name] = value
             continue
-        chosen = torch.tensor(windows if name in audio else rows)
+        chosen = torch.tensor(windows if name in audio else rows, dtype=torch.long)
         inputs[name] = value[chosen.to(value.device)]
     if windows:
         inputs = without_excess(adapter, inputs)

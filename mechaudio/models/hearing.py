@@ -62,4 +62,4 @@ def refuse_deaf_call(args: tuple, inputs: Mapping[str, Any], *, adapter: Adapter
 def past_prompt(inputs: Mapping[str, Any]) -> bool:
     """Whether this is a later step of a generation, whose audio is in the key-value cache."""
     cache = inputs.get("past_key_values")
-    return cache is not None and cache.get_seq_length() > 0
+    return cache is not None and bool(cache.get_seq_length() > 0)  # a static cache counts in a tensor

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from mechaudio.models.selection import heads_among
 
@@ -85,7 +86,9 @@ class Additions:
         strengths = [change.strength for change in changes for _ in change.heads or (0,)]
         self._strengths = torch.tensor(strengths, dtype=torch.float64)
         together = device if any(part.device.type != "cpu" for part in parts.values()) else torch.device("cpu")
-        self._vectors = _moved(torch.cat([part.to(together) for part in parts.values()], dim=1), device)
+        widest = max(part.shape[-1] for part in parts.values())
+        padded = [F.pad(part.to(together), (0, widest - part.shape[-1])) for part in parts.values()]
+        self._vectors = _moved(torch.cat(padded, dim=1), device)
         self._which, self._rows = _moved(torch.tensor(which), device), _moved(torch.tensor(at), device)
 
     def add_to(self, value: Tensor) -> None:

@@ -7,7 +7,7 @@ keys and values that it left behind, and the prompts do not run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,7 @@ class CleanRun:
     """What a run without interventions gave, and what it left behind.
 
     Attributes:
+        model: The model.
         batch: The prompts.
         logits: Next-token logits at the last position.
         cache: The hook points that were recorded.
@@ -39,6 +40,7 @@ class CleanRun:
         why: Why not; None where they can.
     """
 
+    model: AudioLM
     batch: PromptBatch
     logits: Float[Tensor, "batch vocab"]
     cache: Cache
@@ -57,23 +59,24 @@ class KeptRuns:
     def __init__(self, memory: float):
         """Args: memory: bytes that keys and values of all of them may take."""
         self.free = memory
-        self._runs: dict[tuple[str, ...], CleanRun] = {}
+        self._runs: dict[tuple[Hashable, ...], CleanRun] = {}
 
     def keep(self, run: CleanRun) -> None:
         """Keep a run, if it can be continued and there is room for it."""
         if run.prefix is not None and run.n_bytes <= self.free:
-            self._runs[_ids(run.batch.questions)] = run
+            self.take(run.batch.questions)
+            self._runs[_asked(run.batch.questions)] = run
             self.free -= run.n_bytes
 
     def take(self, questions: Sequence[AudioQuestion]) -> CleanRun | None:
         """The run of just these questions, which is then no longer kept; None if it is not."""
-        run = self._runs.pop(_ids(questions), None)
+        run = self._runs.pop(_asked(questions), None)
         self.free += 0 if run is None else run.n_bytes
         return run
 
 
-def _ids(questions: Sequence[AudioQuestion]) -> tuple[str, ...]:
-    return tuple(question.id for question in questions)
+def _asked(questions: Sequence[AudioQuestion]) -> tuple[Hashable, ...]:
+    return tuple((question.id, question.text, question.choices) for question in questions)
 
 
 def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] = ()) -> CleanRun:
@@ -107,7 +110,7 @@ def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] =
         why = "padding leaks between clips of different lengths in this class, so prompts run in groups"
     if why is not None:
         out = run(model, prompts, record=points, logits="last")
-        return CleanRun(prompts, out.logits[:, -1], out.cache, None, why)
+        return CleanRun(model, prompts, out.logits[:, -1], out.cache, None, why)
     cache = Cache(model.site_map.depth)
 
     def prepare() -> list[Suffixes]:
@@ -121,4 +124,4 @@ def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] =
         if any(point.point == "final_norm" for point in points):  # it sees last rows alone, and counts no positions
             norm = model.network.get_submodule(model.adapter.decoder.norm)
             cache.keep("final_norm", None, norm(ride.prefix.resid[-1]))
-    return CleanRun(prompts, logits, cache, ride.prefix)
+    return CleanRun(model, prompts, logits, cache, ride.prefix)

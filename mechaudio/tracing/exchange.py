@@ -89,13 +89,18 @@ class Exchange(Interleaver):
         """While open, edits and keeps may be registered for one run on these prompts; afterwards they are gone.
 
         Raises:
-            RuntimeError: It is opened inside a trace block of the same model.
+            RuntimeError: It is opened inside a trace block of the same model, or while the model runs.
         """
         block = getattr(getcurrent(), "mediator", None)
         if block is not None and block().interleaver is self:
             raise RuntimeError(
                 "a model cannot run again inside its own trace block, which is a part of a run: call ma.run, "
                 "ma.answer, ma.generate and ma.sweep before or after the block"
+            )
+        if self.interleaving:
+            raise RuntimeError(
+                "the model cannot run while it runs already: what an intervention's edits() needs from a run of its "
+                "own has to be there before, so make it first and hand it to the intervention"
             )
         self.clear()
         self.batch = batch

@@ -37,7 +37,9 @@ class Edit:
         change: The tensor there (whole, or its chosen rows) -> what it shall be; a new tensor, the old one is left
             alone.
         every_step: While generating, whether to change it at every new token too, or in the prompt only. Where rows
-            are chosen, a new token is changed if the last position is among them, and is then given alone.
+            are chosen, a new token is changed if the last position is among them, and is then given alone. Keys and
+            values are kept for later tokens as they were before any edit: `k` and `v` are changed for the token that is
+            being computed.
         by_position: Whether what becomes of a position of a prompt depends on nothing but that position. Then prompts
             may have unequally many chosen rows (the function is given the last one of a prompt several times), and
             `ma.sweep` may give the function some of the prompts only.
@@ -124,6 +126,18 @@ def sites_of(model: AudioLM, points: Sequence[HookPoint]) -> list[tuple[HookPoin
     return found
 
 
+def sites_to_change(model: AudioLM, point: HookPoint) -> list[Site]:
+    """Every site that a hook point names.
+
+    Raises:
+        ValueError: A layer that is named twice.
+    """
+    sites = model.site_map.find(point)
+    if len({site.location for site in sites}) < len(sites):
+        raise ValueError(f"layers={list(point.layers)} names a layer twice, and would change it twice")
+    return sites
+
+
 def register(
     model: AudioLM,
     batch: PromptBatch,
@@ -154,9 +168,7 @@ def register(
     appliers: list[Callable[[RowPlan], None]] = []
     by_rows: set[str] = set()  # attention modules some of whose scores or patterns are edited explicitly
     for edit, number, _ in changes:
-        sites = model.site_map.find(edit.point)
-        if len({site.location for site in sites}) < len(sites):
-            raise ValueError(f"layers={list(edit.point.layers)} names a layer twice, and would change it twice")
+        sites = sites_to_change(model, edit.point)
         bound = None if isinstance(edit, Edit) else BoundScoreEdit.of(edit, batch, model.n_heads)
         for site in sites:
             base = site.location.rpartition(".")[0]

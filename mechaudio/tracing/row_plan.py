@@ -36,12 +36,14 @@ class Part:
         axis: The axis that rows or positions are counted along.
         rows: Which of them, per prompt; `None` for all.
         newest: Per prompt, whether the last position is among them: then the newest one is, while generating.
+        n_positions: Of the prompts.
     """
 
     site: Site
     axis: int = 1
     rows: Int[Tensor, "batch row"] | None = None
     newest: Bool[Tensor, " batch"] | None = None
+    n_positions: int = 1
 
     def take(self, value: Tensor, step: int) -> Tensor | None:
         """This part of what is served; `None` where a later step of a generation has none of it."""
@@ -49,7 +51,7 @@ class Part:
             return value
         if not self._later(value, step):
             return value.gather(self.axis, _index(value, self.rows.to(value.device, non_blocking=True), self.axis))
-        return value.narrow(self.axis, 0, 1) if bool(self.newest.any()) else None
+        return value.narrow(self.axis, self._newest_place(value, step), 1) if bool(self.newest.any()) else None
 
     def put(self, value: Tensor, part: Tensor, step: int) -> Tensor:
         """What is served, with this part of it replaced."""
@@ -59,7 +61,13 @@ class Part:
             index = _index(value, self.rows.to(value.device, non_blocking=True), self.axis)
             return value.scatter(self.axis, index, part.to(value.dtype))
         here = self.newest.to(value.device).view(-1, *[1] * (value.ndim - 1))
-        return torch.where(here, part.to(value.dtype), value)
+        place = self._newest_place(value, step)
+        before, now, behind = value.split([place, 1, value.shape[self.axis] - place - 1], dim=self.axis)
+        return torch.cat([before, torch.where(here, part.to(value.dtype), now), behind], dim=self.axis)
+
+    def _newest_place(self, value: Tensor, step: int) -> int:
+        """Where the newest position is: keys and values are served with all that is cached, empty places behind too."""
+        return min(value.shape[self.axis], self.n_positions + step) - 1
 
     def _later(self, value: Tensor, step: int) -> bool:
         """Whether only the newest position is served: at a later step, or where nothing else is computed."""
@@ -103,7 +111,7 @@ class RowPlan:
         rows = None if chosen is None else row_positions(self.batch, chosen, fill=fill)
         newest = None if rows is None else (rows == self.batch.n_positions - 1).any(-1)
         if point.point not in ROW_POINTS:
-            return Part(site, 1, rows, newest)
+            return Part(site, 1, rows, newest, self.batch.n_positions)
         shared = self.shared[_base(site)]
         if shared is None:
             return Part(site, 2, rows, newest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -186,7 +187,13 @@ def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list
 
 
 def _answer(question: AudioQuestion, logits: Float[Tensor, " choice"]) -> Answer:
-    best = int(logits.argmax())
+    best, overflowed = int(logits.nan_to_num(-torch.inf).argmax()), bool(logits.isnan().all())
+    if overflowed:
+        warnings.warn(
+            f"question {question.id!r}: the logits of all choices are NaN, which is no answer and counts as wrong; "
+            "float16 overflows like that: open the network in bfloat16 or float32",
+            stacklevel=3,
+        )
     choice = question.choices[best]
     return Answer(
         question_id=question.id,
@@ -195,7 +202,7 @@ def _answer(question: AudioQuestion, logits: Float[Tensor, " choice"]) -> Answer
         letter=question.letters[best],
         choice_logits=tuple(logits.tolist()),
         probabilities=tuple(logits.double().softmax(-1).tolist()),
-        correct=None if question.answer is None else choice == question.answer,
+        correct=None if question.answer is None else choice == question.answer and not overflowed,
     )
 
 

@@ -81,7 +81,7 @@ class Suffixes:
         self.n_rows = batch.n_positions - min((variant.start for variant in variants), default=batch.n_positions - 1)
         self.joined, self.measured = 0, [0] * len(variants)
         self.mass = torch.zeros(2, batch.n_rows, len(variants), device=batch.inputs["input_ids"].device)
-        by_site: dict[str, tuple[Site, list[tuple[Any, Change]]]] = {}
+        by_site: dict[str, tuple[Site, list[tuple[int, Any, Change]]]] = {}
         groups: dict[str, dict[Hashable, list[tuple[int, Change]]]] = defaultdict(lambda: defaultdict(list))
         for place, variant in enumerate(variants):
             turns: dict[str, int] = defaultdict(int)
@@ -91,7 +91,8 @@ class Suffixes:
                     turns[location] += 1
                     groups[location][(turns[location], *change.alike(place))].append((place, change))
                 else:
-                    by_site.setdefault(location, (change.site, []))[1].append((self._index(place, change), change))
+                    made = place, self._index(place, change), change
+                    by_site.setdefault(location, (change.site, []))[1].append(made)
         known: dict[Hashable, tuple[Tensor, Tensor]] = {}
         strengths = Strengths(groups, dtype, self.mass.device)
         self._groups = {
@@ -207,19 +208,22 @@ class Suffixes:
         return pattern
 
 
-def _changer(site: Site, changes: Sequence[tuple[Any, Change]], n_prompts: int, device: torch.device) -> Apply:
-    """What makes all changes at one site: vectors that are added to a row each, all together; others one by one."""
-    per_variant = Counter(id(index) if not _one_row(index) else index[1].start for index, _ in changes)
-    together = [
-        (index[1].start, change.edit.change)
-        for index, change in changes
-        if _one_row(index) and isinstance(change.edit.change, Add) and per_variant[index[1].start] == 1
-    ]
+def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: int, device: torch.device) -> Apply:
+    """What makes all changes at one site, each with the place of its variant and its rows.
+
+    Vectors that are added to one row by variants that change nothing else there are added all together; others act one
+    by one, in the order given.
+    """
+    per_variant = Counter(place for place, _, _ in changes)
+    together = {
+        place: (index[1].start, change.edit.change)
+        for place, index, change in changes
+        if _one_row(index) and isinstance(change.edit.change, Add) and per_variant[place] == 1
+    }
     if len(together) < 2:
-        together = []
-    rows = {row for row, _ in together}
-    others = [(index, change) for index, change in changes if not (_one_row(index) and index[1].start in rows)]
-    additions = Additions(*zip(*together, strict=True), n_prompts, device) if together else None
+        together = {}
+    others = [(index, change) for place, index, change in changes if place not in together]
+    additions = Additions(*zip(*together.values(), strict=True), n_prompts, device) if together else None
 
     def apply(served: Any) -> Any:
         whole = site.take(served).clone()

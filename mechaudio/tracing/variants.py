@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mechaudio.models.selection import Positions
 from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS
-from mechaudio.tracing.record import Edit, Intervention, edits_of
+from mechaudio.tracing.record import Edit, Intervention, edits_of, sites_to_change
 from mechaudio.tracing.rows import row_positions
 from mechaudio.tracing.score_edit import BoundScoreEdit, ScoreEdit
 from mechaudio.tracing.sites import Site
@@ -106,7 +106,7 @@ def take_apart(
         if point.part == "encoder" and isinstance(edit, ScoreEdit):
             return f"{point.name} comes before the decoder"
         if point.part == "encoder":
-            model.site_map.find(point)
+            sites_to_change(model, point)
             front.append(edit)
             starts += [row[0] for row in batch.spans["audio"] if row]
             continue
@@ -135,7 +135,7 @@ def take_apart(
             continue
         if point.point == "final_norm" and any(list(row) != [batch.n_positions - 1] for row in rows):
             return "final_norm is changed before the last position"
-        sites = model.site_map.find(point)
+        sites = sites_to_change(model, point)
         changes += [] if idle else [Change(site, edit, rows, bound) for site in sites]
     start, layer = extent(changes, batch, model.site_map.depth["decoder"])
     if front:

@@ -525,3 +525,70 @@ def test_networks_in_double_precision_stay_there():
     variants = [[ma.ScaleAttention(2.0, layers=[1])], [ma.KnockOutAttention(layers=[1, 2], queries=[-2, -1])]]
     swept = ma.sweep(model, inputs, variants, progress=False).logits
     torch.testing.assert_close(swept, one_by_one(model, inputs, variants), rtol=1e-10, atol=1e-10)
+
+
+def test_changes_of_one_site_act_in_the_order_given_whether_or_not_they_name_the_same_rows(opened):
+    model, inputs = opened("qwen2_audio")
+    direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(1))
+    negated = ma.Edit(ma.HookPoint("resid_post", layers=[0], positions=[-3, -2, -1]), torch.neg, by_position=True)
+    steered = [ma.Steer(direction, strength, layers=[0]) for strength in (1.0, 3.0)]
+    out = ma.Steer(direction, mode="project_out", layers=[0], positions=[-2, -1])
+    variants = [*([negated, one] for one in steered), *([one, negated] for one in steered), [out, steered[0]], steered]
+    found = ma.sweep(model, inputs, variants, progress=False)
+    assert found.ways == (SHARED,) * len(variants)
+    for variant, logits in zip(variants, found.logits, strict=True):
+        alone = ma.run(model, inputs, interventions=variant, logits="last").logits[:, -1]
+        torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_heads_along_directions_of_unequal_width_are_added_together(opened):
+    model, inputs = opened("qwen2_audio")
+    own = torch.randn(1, model.d_model // model.n_heads, generator=torch.Generator().manual_seed(1))
+    wide = torch.nn.functional.pad(own, (0, 8))
+    variants = [[ma.SteerHeads(directions, heads=[(1, head)])] for head, directions in enumerate((own, wide))]
+    found = ma.sweep(model, inputs, variants, progress=False)
+    for variant, logits in zip(variants, found.logits, strict=True):
+        alone = ma.run(model, inputs, interventions=variant, logits="last").logits[:, -1]
+        torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_layer_that_is_named_twice_is_refused_as_in_a_run(opened):
+    model, inputs = opened("qwen2_audio")
+    twice = ma.Edit(ma.HookPoint("resid_post", layers=[model.n_layers - 1, -1], positions="last"), torch.neg)
+    for call in (lambda: ma.run(model, inputs, interventions=[twice]), lambda: ma.sweep(model, inputs, [twice])):
+        with pytest.raises(ValueError, match="names a layer twice"):
+            call()
+
+
+def test_an_intervention_that_runs_the_model_while_it_runs_is_told_so(opened):
+    model, inputs = opened("qwen2_audio")
+
+    class Looking:
+        def edits(self, model, batch):
+            return ma.Patch("z", ma.run(model, batch, record=["z"]).cache["z", 0], layer=0).edits(model, batch)
+
+    with pytest.raises(RuntimeError, match="the model cannot run while it runs already"):
+        ma.sweep(model, inputs, [Looking()], progress=False)
+    ma.sweep(model, inputs, [[]], progress=False)
+
+
+def test_prompts_without_sound_are_swept_in_parts_beside_those_with_it(opened):
+    model, inputs = opened("qwen2_audio")
+    spoken = {name: value[:1] for name, value in inputs.items()}
+    ids = spoken["input_ids"].clone()
+    token = model.network.config.audio_token_id
+    other = int(ids[ids != token].max())
+    mixed = spoken | {
+        "input_ids": torch.cat([spoken["input_ids"], ids.masked_fill(ids == token, other)]),
+        "attention_mask": spoken["attention_mask"].repeat(2, 1),
+    }
+    variants = [ma.ScaleAttention(2.0, layers=[1], keys=[0, 1]), []]
+    whole, parts = (ma.sweep(model, mixed, variants, memory=memory, progress=False) for memory in (None, 1))
+    torch.testing.assert_close(parts.logits, whole.logits, atol=1e-5, rtol=1e-5)
+
+
+def test_logits_that_overflowed_choose_nothing(opened):
+    toy = ma.load("toy", prove=False)
+    asked = ma.data.toy_questions.questions(3, seed=0)
+    found = ma.sweep(toy, ma.prompt(toy, asked), [[]], progress=False)
+    assert not replace(found, logits=torch.full_like(found.logits, torch.nan)).correct.any()

@@ -1,5 +1,7 @@
 """A clean run that sweeps continue from: nothing of it differs from a run and a sweep of the same prompts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -105,3 +107,28 @@ def test_what_a_run_leaves_behind_is_all_keys_and_values(toy, batch):
     d_head = toy.d_model // toy.n_heads
     expected = 2 * toy.n_layers * batch.n_rows * batch.n_positions * toy.n_key_value_heads * d_head * item
     assert clean_run(toy, batch).n_bytes == expected
+
+
+def test_the_same_questions_are_kept_once_and_other_questions_of_their_ids_are_others(toy, batch):
+    run, kept = clean_run(toy, batch), KeptRuns(1e9)
+    for _ in range(2):
+        kept.keep(run)
+    assert kept.free == 1e9 - run.n_bytes
+    others = [replace(question, text="Which sound has the latest offset?") for question in batch.questions]
+    assert kept.take(others) is None
+    assert kept.take(batch.questions) is run
+    assert kept.free == 1e9
+
+
+def test_a_clean_run_of_another_model_is_refused_and_one_of_a_changed_network_is_run_afresh(toy, batch):
+    clean = clean_run(toy, batch)
+    with pytest.raises(ValueError, match="the clean run is of another model"):
+        ma.sweep(ma.load("toy", prove=False), clean, variants(toy)[:1], progress=False)
+    usual = ma.sweep(toy, batch, variants(toy)[:1], progress=False)
+    hook = toy.network.model.language_model.register_forward_hook(lambda *_: None)
+    try:
+        found = ma.sweep(toy, clean, variants(toy)[:1], progress=False)
+    finally:
+        hook.remove()
+    assert "a forward hook that is not ours" in found.ways[0]
+    torch.testing.assert_close(found.logits, usual.logits)
