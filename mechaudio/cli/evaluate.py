@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.cli.mistakes import UserMistakeError, at_least, in_options, opened, telling
+from mechaudio.cli.mistakes import UserMistakeError, at_least, opened, telling
 from mechaudio.cli.questions import MADE, add_source, questions
-from mechaudio.cli.studies import with_source
+from mechaudio.cli.studies import left_out, with_source
 from mechaudio.question import CONDITIONS
 
 if TYPE_CHECKING:
@@ -159,9 +159,7 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
     if clean.unparsed.count:
         lines.append(f"{clean.unparsed.count} answers name no choice, or several: wrong")
     if clean.failures:
-        first = clean.failures[0]
-        why = in_options(first.error, arguments)
-        lines.append(f"{len(clean.failures)} could not be asked; the first is {first.id!r}: {why}")
+        lines.append(left_out(arguments, clean.failures))
     if found is not clean and clean.scored.any():
         for place, variant in enumerate(found.variants):
             lines += ["", " + ".join(map(repr, variant)), str(found.change(place))]

@@ -81,9 +81,13 @@ def write(folder: Path, tables: Sequence["Table"], figures: Mapping[str, "go.Fig
 def tell_left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> None:
     """Say on stderr how many questions could not be asked, and what kept the first of them from it."""
     if failures:
-        first = failures[0]
-        why = in_options(first.error, arguments)
-        print(f"{len(failures)} could not be asked; the first is {first.id!r}: {why}", file=sys.stderr)
+        print(left_out(arguments, failures), file=sys.stderr)
+
+
+def left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> str:
+    """How many questions could not be asked, and what kept the first of them from it."""
+    why = in_options(failures[0].error, arguments)
+    return f"{len(failures)} could not be asked; the first is {failures[0].id!r}: {why}"
 
 
 def command(arguments: argparse.Namespace, *more: str) -> str:
