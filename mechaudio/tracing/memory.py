@@ -39,7 +39,7 @@ def widest_bytes(model: AudioLM) -> int:
 
 def _width(model: AudioLM, name: str, otherwise: int) -> int:
     """What the decoder's config says; of a list of all layers the largest."""
-    given: Any = model.adapter.decoder.own_config(model.network.config).to_dict().get(name)
+    given: Any = vars(model.adapter.decoder.own_config(model.network.config)).get(name)
     if isinstance(given, (list, tuple)):
         return max(given)
     return given or otherwise
