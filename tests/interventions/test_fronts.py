@@ -1,5 +1,7 @@
 """Variants that change something before the decoder share the rest, and give what they give one by one."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -9,21 +11,12 @@ from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.clean_run import clean_run
 from tests.families import FAMILIES, model_inputs, network
-
-#: Families whose variants run one by one.
-ALONE = ("nemotron_h_omni", "gemma3n", "gemma4")
+from tests.interventions.kinds import ALONE
 
 
 @pytest.fixture(scope="module")
 def opened():
-    made = {}
-
-    def get(family):
-        if family not in made:
-            made[family] = AudioLM(network(family), prove=False), model_inputs(family)
-        return made[family]
-
-    return get
+    return cache(lambda family: (AudioLM(network(family), prove=False), model_inputs(family)))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Written answers of many variants: token for token what every variant writes alone, whichever way it was computed."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -13,27 +14,14 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.join import interventions_of_rows
 from tests.families import FAMILIES, model_inputs, network, unchecked_types
+from tests.interventions.kinds import ALONE, having
 
-#: Families whose variants run one by one, and a word of the reason.
-ALONE = {"nemotron_h_omni": "Mamba", "gemma3n": "position", "gemma4": "position"}
 N = 4
 
 
 @pytest.fixture(scope="module")
 def opened():
-    made = {}
-
-    def get(family):
-        if family not in made:
-            made[family] = AudioLM(network(family), prove=False), model_inputs(family)
-        return made[family]
-
-    return get
-
-
-def having(model, point):
-    """The layers that have a hook point."""
-    return [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if point in sites]
+    return cache(lambda family: (AudioLM(network(family), prove=False), model_inputs(family)))
 
 
 def variants_of(model, inputs):

@@ -1,6 +1,7 @@
 """Sweeps: every variant is what it is alone, whichever way it was computed."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,26 +16,12 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.formulas import Shift
 from mechaudio.tracing.score_edit import ScoreEdit
 from tests.families import FAMILIES, model_inputs, network, unchecked_types
-
-#: Families whose variants run one by one, and a word of the reason.
-ALONE = {"nemotron_h_omni": "Mamba", "gemma3n": "position", "gemma4": "position"}
+from tests.interventions.kinds import ALONE, having
 
 
 @pytest.fixture(scope="module")
 def opened():
-    made = {}
-
-    def get(family):
-        if family not in made:
-            made[family] = AudioLM(network(family), prove=False), model_inputs(family)
-        return made[family]
-
-    return get
-
-
-def having(model, point):
-    """The layers that have a hook point."""
-    return [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if point in sites]
+    return cache(lambda family: (AudioLM(network(family), prove=False), model_inputs(family)))
 
 
 def attending(model):

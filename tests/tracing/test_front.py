@@ -1,5 +1,7 @@
 """What comes before the decoder is computed only as far as a variant changes it."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -14,14 +16,7 @@ from tests.families import FAMILIES, model_inputs, network, noise, processor
 
 @pytest.fixture(scope="module")
 def opened():
-    made = {}
-
-    def get(family):
-        if family not in made:
-            made[family] = AudioLM(network(family), prove=False), model_inputs(family)
-        return made[family]
-
-    return get
+    return cache(lambda family: (AudioLM(network(family), prove=False), model_inputs(family)))
 
 
 @pytest.fixture

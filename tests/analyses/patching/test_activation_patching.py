@@ -20,11 +20,6 @@ LOUD = {"level": (-8.0, 0.0)}
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy")
-
-
-@pytest.fixture(scope="module")
 def asked():
     return questions(6, seed=0, **LOUD)
 

@@ -20,26 +20,6 @@ HEARS = PLANTED.listening
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy")
-
-
-@pytest.fixture(scope="module")
-def asked():
-    return list(questions(6, seed=0))
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny")
-
-
-@pytest.fixture(scope="module")
-def scenes():
-    return list(ma.data.soundscapes.questions(4, seed=3, duration=4.0))
-
-
-@pytest.fixture(scope="module")
 def exact_in_toy(toy, asked):
     """What patching measures in the toy, whatever it is compared with."""
     return cache(lambda **settings: activation_patching(toy, asked, **settings))

@@ -3,29 +3,7 @@
 import numpy as np
 import pytest
 
-import mechaudio as ma
 from mechaudio.analyses import activation_patching, agreement, attribution_patching, check_top
-from mechaudio.data.toy_questions import questions
-
-
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy")
-
-
-@pytest.fixture(scope="module")
-def asked():
-    return list(questions(6, seed=0))
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny")
-
-
-@pytest.fixture(scope="module")
-def scenes():
-    return list(ma.data.soundscapes.questions(4, seed=3, duration=4.0))
 
 
 def test_the_largest_places_are_checked_by_patching_them(tiny, scenes):

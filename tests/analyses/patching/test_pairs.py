@@ -13,11 +13,6 @@ from tests.families import unchecked_types
 questions = ma.data.toy_questions.questions
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy")
-
-
 def test_a_clip_is_paired_with_silence_of_its_length(toy):
     asked = questions(3, seed=0)
     pairs = contrast(toy, asked)

@@ -14,11 +14,6 @@ EVIDENCE = ("mlp", PLANTED.collecting[0])
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy")
-
-
-@pytest.fixture(scope="module")
 def asked():
     clean = toy_questions.questions(6, seed=0, level=(0.0, 0.0))
     return clean, toy_questions.counterparts(clean)

@@ -10,11 +10,6 @@ from tests.families import unchecked_types
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy")
-
-
-@pytest.fixture(scope="module")
 def batch(toy):
     return ma.prompt(toy, ma.data.toy_questions.questions(3, seed=0))
 
