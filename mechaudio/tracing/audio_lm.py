@@ -27,6 +27,7 @@ from mechaudio.tracing.local_attention import LocalAttention, attends_locally, s
 from mechaudio.tracing.order import explain
 from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
 from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
+from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
@@ -155,6 +156,7 @@ class AudioLM(NNsight):
                 serving(self.exchange, self._served, self._configs),
                 serving_calls(self.exchange, self._calls),
                 serving_windows(self.exchange, self._local),
+                without_noise(self.network, self.adapter),
             ):
                 return super().interleave(fn, *args, **kwargs)
         except OutOfOrderError as error:
