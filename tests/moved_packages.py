@@ -1,5 +1,6 @@
-"""Say which installed packages differ from constraints.txt: `python tests/moved_packages.py`, after a failure without it."""
+"""Say which installed packages are not those of constraints.txt: `python tests/moved_packages.py`, after a failure."""
 
+import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -31,4 +32,4 @@ if __name__ == "__main__":
     ours = {"mechaudio", "pip", "setuptools", "uv"}
     installed = {canonicalize_name(one.name): one.version for one in distributions()}
     changes = moved(pins(constraints), {name: version for name, version in installed.items() if name not in ours})
-    print("Packages that differ from constraints.txt:", *changes or ["none"], sep="\n  ")
+    sys.stdout.write("\n  ".join(["Packages that are not those of constraints.txt:", *(changes or ["none"])]) + "\n")
