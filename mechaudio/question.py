@@ -28,8 +28,9 @@ class AudioQuestion:
         audio: an `AudioClip`, or the path or the `StoredClip` that it is read from when `clip()` is called; None for a
             question that is asked by caption alone.
         text: the question, without the choices.
-        choices: 2 to 26 texts, any iterable of them; kept as a tuple. Two may be the same text.
-        answer: the text of the right choice, None where it is not known.
+        choices: 2 to 26 texts, any iterable of them; kept as a tuple. Two may be the same text. An open question has
+            none, `()`, and is answered in the model's own words.
+        answer: the text of the right choice, or any text where there are no choices; None where it is not known.
         caption: the recording in words.
         events: what sounds when; kept as a tuple.
         id: a name for results and errors.
@@ -38,14 +39,15 @@ class AudioQuestion:
 
     Raises:
         TypeError: for a field of another type.
-        ValueError: for a blank text, too few or too many choices, a blank choice, or an answer that is not a choice.
+        ValueError: for a blank text, one choice or too many, a blank choice or answer, or an answer that is none of the
+            choices.
     """
 
     __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
 
     audio: AudioClip | StoredClip | str | os.PathLike | None
     text: str
-    choices: tuple[str, ...]
+    choices: tuple[str, ...] = ()
     answer: str | None = None
     caption: str | None = None
     events: tuple[Event, ...] = ()
@@ -65,7 +67,9 @@ class AudioQuestion:
         if not isinstance(self.meta, Mapping):
             raise TypeError(f"meta of {owner} is a mapping, got {self.meta!r}")
         object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
-        if self.answer is not None and self.answer not in self.choices:
+        if self.answer is not None and self.is_open:
+            _check_text("answer", self.answer, owner)
+        elif self.answer is not None and self.answer not in self.choices:
             raise ValueError(self._answer_advice(owner))
 
     def _answer_advice(self, owner: str) -> str:
@@ -76,18 +80,23 @@ class AudioQuestion:
         return f"{wrong}: give one of them, or None if the answer is not known"
 
     @property
+    def is_open(self) -> bool:
+        """True for a question without choices, which is answered in the model's own words."""
+        return not self.choices
+
+    @property
     def letters(self) -> tuple[str, ...]:
         """The letters of the choices: A, B, C ..."""
         return tuple(ascii_uppercase[: len(self.choices)])
 
     @property
     def answer_letter(self) -> str | None:
-        """The first letter of `answer_letters`, None where the answer is not known."""
-        return self.answer_letters[0] if self.answer is not None else None
+        """The first letter of `answer_letters`, None where the answer is not known or no choice."""
+        return next(iter(self.answer_letters), None)
 
     @property
     def answer_letters(self) -> tuple[str, ...]:
-        """The letters of all choices whose text is the answer; empty where it is not known."""
+        """The letters of all choices whose text is the answer; empty where it is not known or no choice."""
         return tuple(letter for letter, choice in zip(self.letters, self.choices, strict=True) if choice == self.answer)
 
     def clip(self) -> AudioClip:
@@ -102,7 +111,7 @@ class AudioQuestion:
 
     def __repr__(self) -> str:
         audio = self.audio if isinstance(self.audio, AudioClip) else repr(self.audio)
-        known = [f"audio={audio}", f"choices={self.choices}"]
+        known = [f"audio={audio}"] + ([] if self.is_open else [f"choices={self.choices}"])
         known += [f"{name}={getattr(self, name)!r}" for name in ("answer", "caption", "id") if getattr(self, name)]
         known += [f"{len(self.events)} events"] if self.events else []
         return f"AudioQuestion({self.text!r}, {', '.join(known)})"
@@ -131,6 +140,24 @@ class Answer:
     correct: bool | None
 
 
+def refuse_open(questions: Iterable[AudioQuestion], call: str, instead: str) -> None:
+    """Raise for the first open question among those that need choices.
+
+    Args:
+        questions: the questions.
+        call: what needs choices, as a user writes it.
+        instead: what to do with an open question.
+
+    Raises:
+        ValueError: for an open question.
+    """
+    for question in questions:
+        if question.is_open:
+            raise ValueError(
+                f"{call} needs choices, and question {question.id!r} ({question.text!r}) is open: {instead}"
+            )
+
+
 def _check_text(name: str, text: Any, owner: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"{name} of {owner} is text, got {text!r}")
@@ -156,9 +183,10 @@ def _checked_choices(choices: Any, owner: str) -> tuple[str, ...]:
     if isinstance(choices, (str, bytes, Mapping)) or not isinstance(choices, Iterable):
         raise TypeError(f"choices of {owner} are a tuple of texts, got {choices!r}: write choices=('dog', 'car')")
     kept = tuple(choices)
-    if not FEWEST_CHOICES <= len(kept) <= MOST_CHOICES:
+    if kept and not FEWEST_CHOICES <= len(kept) <= MOST_CHOICES:
         raise ValueError(
-            f"{owner} needs {FEWEST_CHOICES} to {MOST_CHOICES} choices, one per letter, got {len(kept)}: {kept}"
+            f"{owner} needs {FEWEST_CHOICES} to {MOST_CHOICES} choices, one per letter, or none for an open question; "
+            f"got {len(kept)}: {kept}"
         )
     for index, choice in enumerate(kept):
         _check_text(f"choices[{index}]", choice, owner)

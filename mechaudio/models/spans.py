@@ -11,7 +11,7 @@ The audio comes first because all supported families were trained that way. The 
 never moves between conditions, so that conditions differ in what is given and in nothing else. The letter stands before
 its option at the start of a line: the answer, too, starts a line, and there a letter is one token, the same one that
 `choice_ids` looks up. `A: dog` is what the shipped model was trained on; `PromptFormat` writes others, and an accuracy
-is comparable only within one format.
+is comparable only within one format. An open question, which has no choices, ends with its own text.
 
 Spans. Roles are given out by character offsets of the pieces from which the text was put together. Nothing is ever
 searched for, so that a caption with the words of the question stays a caption.
@@ -110,9 +110,10 @@ def text_block(question: AudioQuestion, caption: str | None, layout: PromptForma
     if keyword is not None:
         parts.append(Part("keyword", len(text) + keyword[0], len(text) + keyword[1]))
     write(question.text, "question")
-    letters = zip(question.letters, question.choices, strict=True)
-    write("\n")
-    write("\n".join(_choice_line(layout, letter, choice) for letter, choice in letters), "choices")
+    if question.choices:
+        letters = zip(question.letters, question.choices, strict=True)
+        write("\n")
+        write("\n".join(_choice_line(layout, letter, choice) for letter, choice in letters), "choices")
     if layout.closing:
         write("\n" + layout.closing)
     return TextBlock(text, tuple(parts))

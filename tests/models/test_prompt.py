@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models import chat
 from mechaudio.models.adapter import TokenTiming
@@ -645,3 +646,16 @@ def test_words_that_the_model_has_no_token_for_are_named():
     question = AudioQuestion(audio=AudioClip(noise(2.0), 16_000), text=TEXT, choices=("hum", "dog", "violin"))
     with pytest.warns(UserWarning, match=r"no token for \['dog', 'violin'\] and reads '<unk>' instead"):
         prompt(model, [question])
+
+
+def test_an_open_question_ends_with_its_own_text_and_is_not_answered_by_letter():
+    model, (closed,) = ma.load("tiny"), ma.data.soundscapes.questions(1, seed=11)
+    question = ma.AudioQuestion(audio=closed.audio, text="What do you hear?", id="q1")
+    batch = ma.prompt(model, [question, closed])
+    read = ["".join(batch.tokens(0)[position] for position in batch.spans[role][0]) for role in ("question", "choices")]
+    assert read == ["Whatdoyouhear?", ""]
+    assert [len(ids) for ids in batch.choice_ids] == [0, 4]
+    with pytest.raises(ValueError, match=r"ma.answer needs choices, and question 'q1' .* is open: ma.generate writes"):
+        ma.answer(model, batch)
+    alone = ma.prompt(model, [question])
+    assert ma.generate(model, batch, max_new_tokens=4).texts[0] == ma.generate(model, alone, max_new_tokens=4).texts[0]
