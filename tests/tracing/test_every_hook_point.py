@@ -38,9 +38,6 @@ KNOWN_EXCEPTIONS = {
         "the projector's layers run without a mask, so plain transformers hears the padding of the shorter clip; that "
         "ma.run does not is tested in test_leaking_padding"
     ),
-    ("vibevoice_asr", "the mass of every query leaves the logits to the last bit"): (
-        "the fused kernel may sum in another order at the larger head size; so it does at this one's prompt length"
-    ),
     ("granite_speech", "clips of different lengths in one forward pass"): (
         "neither tower nor projector knows a mask, so plain transformers hears the padding of the shorter clip; that "
         "ma.run does not is tested in test_leaking_padding"
@@ -127,11 +124,7 @@ def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opene
         plain = model.network(**inputs, use_cache=False).logits
     assert torch.equal(run(model, inputs, record=everything(model)).logits, plain)
     assert torch.equal(run(model, inputs, record=[HookPoint("pattern", queries="last")]).logits, plain)
-    with_mass = run(model, inputs, record=[HookPoint("mass")]).logits
-    if (family, "the mass of every query leaves the logits to the last bit") in KNOWN_EXCEPTIONS:
-        torch.testing.assert_close(with_mass, plain, atol=1e-5, rtol=1e-5)
-    else:
-        assert torch.equal(with_mass, plain)
+    assert torch.equal(run(model, inputs, record=[HookPoint("mass")]).logits, plain)
     first, second, *_ = attending(model)
     with torch.no_grad(), trace(model, inputs):
         for layer in attending(model, "encoder"):
