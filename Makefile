@@ -20,13 +20,15 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 	@echo "The page is reports/demo/index.html: open it in a browser."
 
 test: $(VENV)/.installed-dev ## Run the tests
-	$(BIN)/python -m pytest
+	@echo "About 6 minutes on 2 cores; every core runs its share."
+	@command -v chromium >/dev/null || echo "Nine tests look at pages in a browser, and skip without: apt-get install chromium"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then run the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(MAKE) test
 
 notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, into docs/notebooks
 	@echo "Executed without an error, into docs/notebooks: $(notdir $(EXECUTED))"
