@@ -7,7 +7,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
 SOURCES := $(shell find mechaudio -name '*.py')
 
-.PHONY: help demo test check notebooks docs bench train-tiny clean
+.PHONY: help demo test check kernels dist notebooks docs bench train-tiny clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -29,6 +29,29 @@ check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then r
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as older processors, and on two threads
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BITS)
+	MECHAUDIO_TEST_THREADS=2 $(BITS)
+
+BITS = $(BIN)/python -m pytest -q --numprocesses auto -k "bit or only_from_where" tests/tracing tests/interventions tests/analyses
+
+dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, and try both where this clone is out of sight
+	rm -rf dist build/wheel build/mechaudio-*
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --no-deps dist/*.whl
+	@# Borrow what the wheel needs; that environment's link to this clone is a .pth file, which is not followed from here.
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo build/wheel/lib/python*/site-packages)/borrowed.pth
+	build/wheel/bin/python -m pip check
+	cd build/wheel && bin/python -c 'import sys, mechaudio as ma; assert ma.__file__.startswith(sys.prefix), ma.__file__'
+	cd build/wheel && bin/mechaudio demo && test -s reports/demo/index.html
+	tar -xzf dist/*.tar.gz -C build
+	git ls-files | grep -v '^\.' | sed "s|^|$$(echo build/mechaudio-*)/|" | xargs ls > /dev/null
+	cd build/mechaudio-* && ../wheel/bin/python -m pytest -q --numprocesses auto $(QUICK)
+
+QUICK = tests/test_packaging.py tests/test_public_names.py tests/test_question.py tests/test_results.py tests/audio tests/metrics tests/models/test_toy.py tests/tracing/test_trace.py
 
 notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, into docs/notebooks
 	@echo "Executed without an error, into docs/notebooks: $(notdir $(EXECUTED))"
