@@ -40,11 +40,11 @@ dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, a
 	rm -rf dist build/wheel build/mechaudio-*
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/python -m venv build/wheel
-	build/wheel/bin/python -m pip install --quiet --no-deps dist/*.whl
+	$(BIN)/python -m venv --without-pip build/wheel
+	$(BIN)/python -m pip --python build/wheel/bin/python install --quiet --no-deps dist/*.whl
 	@# Borrow what the wheel needs; that environment's link to this clone is a .pth file, which is not followed from here.
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo build/wheel/lib/python*/site-packages)/borrowed.pth
-	build/wheel/bin/python -m pip check
+	$(BIN)/python -m pip --python build/wheel/bin/python check
 	cd build/wheel && bin/python -c 'import sys, mechaudio as ma; assert ma.__file__.startswith(sys.prefix), ma.__file__'
 	cd build/wheel && bin/mechaudio demo && test -s reports/demo/index.html
 	tar -xzf dist/*.tar.gz -C build
