@@ -313,7 +313,9 @@ def _mass(
     score.
     """
     groups = spot.exchange.groups[spot.location]
-    now = torch.stack([keys_now(group, spot.exchange.step, key.shape[2]) for group in groups.unbind(-1)], dim=-1).to(key)
+    now = torch.stack([keys_now(group, spot.exchange.step, key.shape[2]) for group in groups.unbind(-1)], dim=-1).to(
+        key
+    )
     n_groups, d_head = now.shape[-1], query.shape[-1]
     width = max(_fused_width(n_groups, query), d_head)
     columns = repeat(F.pad(now, (0, width - n_groups)), "batch key width -> batch kv key width", kv=key.shape[1])

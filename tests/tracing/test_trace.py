@@ -1,6 +1,5 @@
 """Trace blocks: what they may ask, what they are told when they ask wrongly, and that they leave nothing behind."""
 
-import copy
 import gc
 import weakref
 
