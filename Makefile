@@ -7,7 +7,12 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
 SOURCES := $(shell find mechaudio -name '*.py')
 
-.PHONY: help demo test check kernels dist notebooks docs bench train-tiny clean
+# A short way through every class, and through what else other packages carry: nnsight, xarray, pandas, plotly, datasets.
+SHORT_WAY := tests/test_every_class.py tests/tracing/test_nnsight_contract.py tests/test_results.py \
+	tests/viz/test_sweep_map.py tests/data/test_tables.py tests/temporal/test_benchmark.py
+short_way = $(1)/bin/python -m pytest $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
+
+.PHONY: help demo test check kernels dist newest oldest notebooks docs bench train-tiny clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -53,6 +58,17 @@ dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, a
 
 QUICK = tests/test_packaging.py tests/test_public_names.py tests/test_question.py tests/test_results.py tests/audio tests/metrics tests/models/test_toy.py tests/tracing/test_trace.py
 
+newest: | .venv-newest/bin/pip ## Run the tests of every class with the newest packages that pyproject.toml admits
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(call short_way,.venv-newest)
+
+oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that pyproject.toml admits, and the pinned torch
+	grep '^torch==' constraints.txt >.venv-oldest/torch.txt
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct \
+		--constraint .venv-oldest/torch.txt --editable '.[dev]'
+	$(call short_way,.venv-oldest)
+
 notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, into docs/notebooks
 	@echo "Executed without an error, into docs/notebooks: $(notdir $(EXECUTED))"
 
@@ -71,7 +87,7 @@ bench: $(VENV)/.installed-dev ## Measure speed and memory against what users wou
 train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into build/tiny: minutes on a GPU
 	$(BIN)/python -m mechaudio.models.tiny.train --out build/tiny
 
-clean: ## Remove everything that was made, except .venv
+clean: ## Remove everything that was made, except environments
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache
 	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -86,7 +102,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
 
-$(BIN)/pip:
+$(VENV)/bin/pip .venv-newest/bin/pip .venv-oldest/bin/pip: %/bin/pip:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 10); \
 	old and sys.exit("mechaudio needs Python 3.10 or newer, and $(PYTHON) is %d.%d. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*

@@ -5,7 +5,7 @@
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+from mechaudio.models.adapter import DECODER, THINKER_UP_TO_5_20, WHISPER_ENCODER, Adapter, TokenTiming
 
 #: Its tower and how sound becomes tokens there; Qwen3-ASR has the same.
 ENCODER = replace(WHISPER_ENCODER, norm="model.audio_tower.ln_post", layout="packed")
@@ -33,4 +33,5 @@ QWEN3_OMNI_MOE = Adapter(
         "an edited one goes elsewhere the others' matrices have other shapes",
     ),
     also_in=("qwen3_omni_moe",),
+    older_paths=THINKER_UP_TO_5_20,
 )
