@@ -35,6 +35,7 @@ from transformers.masking_utils import sdpa_mask
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange, RowRequest
 from mechaudio.tracing.score_edit import Fused, keys_now
+from mechaudio.tracing.turns import MUTEX
 
 #: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the
 #: name says `flash`.
@@ -71,18 +72,41 @@ def serving(
         modules: Attention modules and their locations.
         configs: Config objects that the modules read their attention implementation from, and the name to put there.
     """
-    before = [(config, config._attn_implementation_internal) for config, _ in configs]
-    try:
+    with switched(configs):
+        try:
+            for module, location in modules:
+                _SERVED[module] = Spot(exchange, location)
+            yield
+        finally:
+            for module, _ in modules:
+                _SERVED.pop(module, None)
+
+
+#: Config, by its id -> what it said before the first of those who switched it, and how many there are.
+_BEFORE: dict[int, tuple[str | None, int]] = {}
+
+
+@contextmanager
+def switched(configs: Sequence[tuple[object, str]]) -> Iterator[None]:
+    """Let configs name another attention implementation; the last to leave puts back what the first one found.
+
+    Two networks may share a config and run in two threads, in any order.
+    """
+    with MUTEX:
         for config, name in configs:
+            before, n_runs = _BEFORE.get(id(config), (config._attn_implementation_internal, 0))
+            _BEFORE[id(config)] = before, n_runs + 1
             config._attn_implementation_internal = name
-        for module, location in modules:
-            _SERVED[module] = Spot(exchange, location)
+    try:
         yield
     finally:
-        for module, _ in modules:
-            _SERVED.pop(module, None)
-        for config, name in before:
-            config._attn_implementation_internal = name
+        with MUTEX:
+            for config, _ in configs:
+                before, n_runs = _BEFORE.pop(id(config))
+                if n_runs > 1:
+                    _BEFORE[id(config)] = before, n_runs - 1
+                else:
+                    config._attn_implementation_internal = before
 
 
 def attention(

@@ -7,7 +7,8 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor, nn
 
-#: Generation settings that would change which token is the likeliest, or draw it, and what switches them off.
+#: Generation settings that would change which token is the likeliest, draw it, or make several continuations of a
+#: prompt; and what switches them off.
 _PLAIN = {
     "temperature": None,
     "top_p": None,
@@ -15,6 +16,11 @@ _PLAIN = {
     "min_p": None,
     "typical_p": None,
     "repetition_penalty": 1.0,
+    "penalty_alpha": None,
+    "dola_layers": None,
+    "guidance_scale": None,
+    "prompt_lookup_num_tokens": None,
+    "num_return_sequences": 1,
 }
 
 
