@@ -56,6 +56,17 @@ class Spot:
         """Whether this run reads or edits the hook point here."""
         return self.exchange.wanted(f"{self.location}.{point}")
 
+    def written(self, call: Call, query: Tensor, key: Tensor, value: Tensor) -> tuple[Call, Tensor, Tensor, Tensor]:
+        """The call without the empty places of a static cache, which come behind all that was written so far."""
+        exchange = self.exchange
+        if exchange.batch is None or not self.location.startswith(exchange.decoder.removesuffix("input")):
+            return call, query, key, value
+        n_keys = max(exchange.batch.n_positions + exchange.step, query.shape[2])
+        if key.shape[2] <= n_keys:
+            return call, query, key, value
+        mask = None if call.mask is None else call.mask[..., :n_keys]
+        return replace(call, mask=mask), query, key[:, :, :n_keys], value[:, :, :n_keys]
+
     def give(self, point: str, value: Tensor) -> Tensor:
         """Serve the value; what comes back goes on through the network."""
         return self.exchange.handle(f"{self.location}.{point}", value)
@@ -128,7 +139,7 @@ def attention(
     spot = _SERVED.get(module)
     if spot is None:
         return call.fused(query, key, value), None
-    return serve_all(spot, call, query, key, value), None
+    return serve_all(spot, *spot.written(call, query, key, value)), None
 
 
 def serve_all(

@@ -162,7 +162,9 @@ def folder_of(where: str, hub: dict[str, Any]) -> Path:
     if folder.is_dir():
         return folder
     here = {name: value for name, value in hub.items() if name in ("cache_dir", "revision", "subfolder")}
-    config = cached_file(where, "config.json", _raise_exceptions_for_missing_entries=False, local_files_only=True, **here)
+    config = cached_file(
+        where, "config.json", _raise_exceptions_for_missing_entries=False, local_files_only=True, **here
+    )
     return folder if config is None else Path(config).parent
 
 

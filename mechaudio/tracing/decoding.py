@@ -7,8 +7,8 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor, nn
 
-#: Generation settings that would change which token is the likeliest, draw it, or make several continuations of a
-#: prompt; and what switches them off.
+#: Generation settings that would change which token is the likeliest, draw it, make several continuations of a prompt,
+#: cut it into parts or compile the network, so that edits would not reach it; and what switches them off.
 _PLAIN = {
     "temperature": None,
     "top_p": None,
@@ -20,7 +20,8 @@ _PLAIN = {
     "dola_layers": None,
     "guidance_scale": None,
     "prompt_lookup_num_tokens": None,
-    "num_return_sequences": 1,
+    "prefill_chunk_size": None,
+    "disable_compile": True,
 }
 
 

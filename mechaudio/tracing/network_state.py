@@ -86,7 +86,9 @@ class NetworkState:
             if hasattr(module.__dict__[STATE].original, "_torchdynamo_orig_callable") or hasattr(
                 getattr(module.__dict__[STATE].original, "__wrapped__", None), "_torchdynamo_orig_callable"
             ):
-                raise ValueError(f"the forward of {where} is compiled: edits would not reach it. Open the network before")
+                raise ValueError(
+                    f"the forward of {where} is compiled: edits would not reach it. Open the network before"
+                )
             for name, parameter in module.named_parameters(recurse=False):
                 if isinstance(parameter, DTensor):
                     raise ValueError(
@@ -107,7 +109,9 @@ class NetworkState:
                 "the batch): call model.network.eval()"
             )
         if module._modules != parts:
-            changed = [name for name in {**parts, **module._modules} if module._modules.get(name) is not parts.get(name)]
+            changed = [
+                name for name in {**parts, **module._modules} if module._modules.get(name) is not parts.get(name)
+            ]
             return (
                 f"{', '.join(changed)} of {where} was put in, replaced or taken out after the network was opened, and "
                 "edits would not reach it: open it again, AudioLM(model.network, model.processor)"

@@ -19,7 +19,6 @@ _GENERATING = (
     "begin_suppress_tokens",
     "cache_config",
     "cache_implementation",
-    "disable_compile",
     "eos_token_id",
     "exponential_decay_length_penalty",
     "forced_bos_token_id",
@@ -100,7 +99,9 @@ def refuse_generating(call: str, options: Mapping[str, Any], *, returning: bool 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords of `generate` without those that ask for what is done in any case, such as `do_sample=False`."""
-    return {name: value for name, value in options.items() if name not in (*_DRAWN, "num_beams", "num_return_sequences")}
+    return {
+        name: value for name, value in options.items() if name not in (*_DRAWN, "num_beams", "num_return_sequences")
+    }
 
 
 def refuse_forward(call: str, network: nn.Module, options: Mapping[str, Any], given: Iterable[str]) -> None:
