@@ -1,8 +1,8 @@
 """The lines of a run's log: written with checksums, and read with nothing taken on trust.
 
 Conventions: a line is one JSON object; its checksum is of itself and of the line before it, and so of all of them. It
-tells of damage and of changes by hand, not of a forger who makes all checksums anew: what a line says is checked against
-the question too, when it is asked.
+tells of damage and of changes by hand, not of a forger who makes all checksums anew: what a line says is checked
+against the question too, when it is asked.
 """
 
 from __future__ import annotations

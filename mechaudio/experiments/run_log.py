@@ -114,19 +114,17 @@ class RunLog:
             ValueError: It is; the message says which.
         """
         row = self.rows[index]
-        known = (row.id, row.options, row.answer, row.task)
-        if known != (question.id, question.choices, question.answer, task_of(question)) and row.question == digest(
-            question
-        ):
-            raise ValueError(
-                f"question {index} ({row.id!r}) is kept with other choices, another answer or task than it has: "
-                f"{row.options}, {row.answer!r}, {row.task!r}. The log was changed by hand: give another out="
-            )
         if row.question != digest(question):
             which = f"{question.id!r} for {row.id!r}" if question.id != row.id else f"{row.id!r}, with another content"
             raise ValueError(
                 f"question {index} is not the one that this run asked before ({which}): take it up with the same "
                 "questions in the same order, or give another out="
+            )
+        kept = (row.id, row.options, row.answer, row.task)
+        if kept != (question.id, question.choices, question.answer, task_of(question)):
+            raise ValueError(
+                f"question {index} ({row.id!r}) is kept with another id, other choices, another answer or task than it "
+                f"has: {kept}. The log was changed by hand: give another out="
             )
 
     def add(self, rows: Sequence[Row]) -> None:

@@ -170,7 +170,7 @@ class AudioLM(NNsight):
         if not self.exchange.taken:  # nobody prepared this run: it is nnsight's own call
             with self.exchange.turn():
                 return self.interleave(fn, *args, **kwargs)
-        self._state.refuse_unfit()
+        self.refuse_unfit()
         self.exchange.begin()
         try:
             with (
@@ -184,6 +184,20 @@ class AudioLM(NNsight):
             raise explain(error, self.exchange) from None
         finally:
             self.exchange.clear()
+
+    def refuse_unfit(self) -> None:
+        """Refuse a network that is in a state in which numbers would not be its own, as every run does.
+
+        Raises:
+            ValueError: It is in training mode, a part of it is compiled or was replaced after it was opened, or a hook
+                of others is registered for all modules at once; or edits were left on the model with `model.edit`.
+        """
+        self._state.refuse_unfit()
+        if self._edits and not self.exchange.mediators:  # a trace block shows them
+            raise ValueError(
+                "edits were left on this model with model.edit(), and would act unseen in every run: take them off, "
+                "model.clear_edits(), or give them as interventions="
+            )
 
     @property
     def foreign_hooks(self) -> list[str]:

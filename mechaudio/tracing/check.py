@@ -70,7 +70,7 @@ def measure_hook_points(model: AudioLM) -> dict[str, float]:
 
 
 def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:
-    """Two equal calls give numbers as close as rounding: sums on a GPU have no order, kernels on a CPU choose by place."""
+    """Demand that two equal calls give the same numbers, up to rounding: kernels may sum in any order."""
     rounding = max(64 * torch.finfo(torch.float32).eps, 2 * torch.finfo(model.network.dtype).eps)
     if (first - second).abs().max() > rounding * first.abs().max():
         raise HookPointError(

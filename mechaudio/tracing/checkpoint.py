@@ -6,6 +6,7 @@ with a random layer looks like one that does not listen, so here both are errors
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import warnings
@@ -31,6 +32,8 @@ _WRAPPERS = {
     "base_model.model.": "network.merge_and_unload()",
     "_fsdp_wrapped_module.": "network.module",
 }
+#: Types of safetensors that no weight has unless it is quantised.
+_SHORT_TYPES = ("I4", "U4", "I8", "U8", "F4", "F6", "F8", "I16", "U16")
 _SHOWN = 3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -76,7 +79,9 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
                 f"{where!r} cannot be opened as a {adapter.network_class}, with this config.json, these weights and "
                 f"these options. transformers says: {told}"
             ) from error
-    refuse_unaccounted(network, adapter, info, weights_of(folder_of(where, hub), where))
+    folder = folder_of(where, hub)
+    refuse_unaccounted(network, adapter, info, weights_of(folder, where))
+    _refuse_quantised(network, folder)
     if hasattr(network, "peft_config") and report:  # then the info is about the adapter's tensors alone
         raise ValueError(f"{where!r} lacks tensors of the network that its adapter is for:\n{report[0]}")
     return network
@@ -122,6 +127,37 @@ def refuse_unaccounted(network: nn.Module, adapter: Adapter, info: dict[str, Any
             f"are left out: {_some(unexpected)}",
             stacklevel=4,
         )
+
+
+def _refuse_quantised(network: nn.Module, folder: Path) -> None:
+    """Quantised numbers are read as what they stand for, or not at all."""
+    if getattr(network, "hf_quantizer", None) is not None:
+        return
+    if getattr(network.config, "quantization_config", None) is not None:
+        raise ValueError(
+            f"the config.json in {str(folder)!r} says that its weights are quantised "
+            f"({_method(network.config.quantization_config)!r}), in a way that this transformers does not know: "
+            "upgrade it, or install what it needs"
+        )
+    for file in sorted(folder.glob("*.safetensors")):
+        stored = {name: about["dtype"] for name, about in _header(file).items() if name != "__metadata__"}
+        short = [
+            f"{name} as {dtype}" for name, dtype in stored.items() if dtype in _SHORT_TYPES or dtype[:2] in ("F8", "F4")
+        ]
+        if short:
+            raise ValueError(
+                f"{str(file)!r} holds quantised numbers ({_some(short)}), and its config.json has no "
+                "quantization_config that says what they stand for: they would be read as plain numbers"
+            )
+
+
+def _method(quantisation: Any) -> Any:
+    return quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation.quant_method
+
+
+def _header(file: Path) -> dict[str, Any]:
+    with file.open("rb") as opened:
+        return json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
 
 
 def _inside(network: nn.Module, adapter: Adapter, name: str) -> bool:
@@ -194,13 +230,13 @@ def _without_safetensors(where: str, folder: Path, error: OSError) -> str:
         return f"the weights of {where!r} cannot be read: {error}"
     if other:
         return (
-            f"{str(folder)!r} holds no safetensors, only {_some(other)}, which is not read: unpickling can run code. Load "
-            "it yourself where you trust it, network = Class.from_pretrained(folder), and open AudioLM(network, "
-            "processor), or save it again: network.save_pretrained(folder)"
+            f"{str(folder)!r} holds no safetensors, only {_some(other)}, which is not read: unpickling can run "
+            "code. Load it yourself where you trust it, network = Class.from_pretrained(folder), and open "
+            "AudioLM(network, processor), or save it again: network.save_pretrained(folder)"
         )
     return (
-        f"{str(folder)!r} holds a config.json and no weights: no *.safetensors. Fetch the checkpoint whole, or save the "
-        "network into it with save_pretrained"
+        f"{str(folder)!r} holds a config.json and no weights: no *.safetensors. Fetch the checkpoint whole, or save "
+        "the network into it with save_pretrained"
     )
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 #: Generation settings that would change which token is the likeliest, draw it, make several continuations of a prompt,
-#: cut it into parts or compile the network, so that edits would not reach it; and what switches them off.
+#: cut it into parts, run it anew for every token (without the edits of the prompt) or compile the network (without
+#: any); and what switches them off.
 _PLAIN = {
     "temperature": None,
     "top_p": None,
@@ -22,6 +23,7 @@ _PLAIN = {
     "prompt_lookup_num_tokens": None,
     "prefill_chunk_size": None,
     "disable_compile": True,
+    "use_cache": True,
 }
 
 

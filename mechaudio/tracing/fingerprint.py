@@ -1,8 +1,8 @@
 """What tells a network from every other one: all of its numbers, its settings, the hooks on it and its processor.
 
 Every byte of every parameter and buffer goes into the digests, so that a single changed number is another network.
-Nothing is kept from one call to the next: PyTorch's version counters do not see what is written through `.data`, which is
-how most weights are edited.
+Nothing is kept from one call to the next: PyTorch's version counters do not see what is written through `.data`, which
+is how most weights are edited.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _ORIGINS = (
 )
 #: Rotary embeddings of these kinds compute their buffers anew for every length of prompt.
 _COMPUTED_ANEW = ("dynamic", "longrope")
+#: Attributes of modules that say where things are, or change as a network runs.
+_NOT_COMPUTED_WITH = ("training", "max_seq_len_cached", "name_or_path", "hf_device_map", "gradient_checkpointing")
 _SHORT = 16
 
 
@@ -47,7 +49,11 @@ def fingerprint(model: AudioLM) -> dict[str, Any]:
         In words of JSON: per part of the network (a layer, an embedding) a digest of its parameters, buffers and plain
         attributes; the settings of its config and of its generation; the forward hooks of others; and a digest of its
         processor.
+
+    Raises:
+        ValueError: The network is in a state in which nothing can be run.
     """
+    model.refuse_unfit()
     network = model.network
     generation = getattr(network, "generation_config", None)
     return {
@@ -109,7 +115,7 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Plain numbers and names that a module computes with, such as a scaling; an adapter's among them."""
     for name, value in sorted(vars(module).items()):
         private = name.startswith("_") and name not in ("_active_adapter", "_disable_adapters")
-        if private or name in ("training", "max_seq_len_cached"):
+        if private or name in _NOT_COMPUTED_WITH:
             continue
         values = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
         if all(isinstance(one, (bool, int, float, str, type(None))) for one in values):

@@ -15,12 +15,12 @@ import transformers
 from transformers.utils import find_adapter_config_file, is_peft_available
 
 from mechaudio.models.adapter import Adapter
+from mechaudio.models.keywords import refuse_unknown
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL
 from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.checkpoint import read_network
-from mechaudio.tracing.options import refuse_unknown
 
 #: Files of which a folder that holds a processor has at least one.
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
@@ -218,8 +218,8 @@ def _adapter_alone(folder: Path) -> str:
     except (ValueError, KeyError, TypeError):
         base = "BASE"
     return (
-        f"{str(folder)!r} holds an adapter of peft ({_ADAPTER_CONFIG}), not a network. Put it into its network and open "
-        f"that: network = PeftModel.from_pretrained(Class.from_pretrained({base!r}), {str(folder)!r})"
+        f"{str(folder)!r} holds an adapter of peft ({_ADAPTER_CONFIG}), not a network. Put it into its network and "
+        f"open that: network = PeftModel.from_pretrained(Class.from_pretrained({base!r}), {str(folder)!r})"
         ".merge_and_unload().eval(); AudioLM(network, processor)"
     )
 
@@ -231,9 +231,9 @@ def _refuse_lost_adapter(where: str, hub: dict[str, Any]) -> None:
     given = {name: value for name, value in hub.items() if name != "trust_remote_code"}
     if find_adapter_config_file(where, **given) is not None:
         raise ImportError(
-            f"{where!r} holds an adapter of peft beside its weights ({_ADAPTER_CONFIG}), which transformers would leave "
-            "out without a word: `pip install peft`. For the network without it, load the network yourself and open "
-            "AudioLM(network, processor)"
+            f"{where!r} holds an adapter of peft beside its weights ({_ADAPTER_CONFIG}), which transformers would "
+            "leave out without a word: `pip install peft`. For the network without it, load the network yourself and "
+            "open AudioLM(network, processor)"
         )
 
 

@@ -1,7 +1,7 @@
 """States of a network in which the same call twice gives two answers, or edits land elsewhere; and hooks of others.
 
-A run is refused in those that it cannot be right in: training mode, compiled or wrapped parts, parts that were put in or
-replaced after the network was opened, weights that are not there, hooks for all modules at once. Forward hooks of
+A run is refused in those that it cannot be right in: training mode, compiled or wrapped parts, parts that were put in
+or replaced after the network was opened, weights that are not there, hooks for all modules at once. Forward hooks of
 others on single modules are honoured: a hook point shows what the module gives *after* them, which is what goes on
 through the network, and edits come behind them.
 """
@@ -60,8 +60,8 @@ class NetworkState:
                 if not _is_ours(hook):
                     raise ValueError(
                         f"a hook is registered for all modules at once ({_called(hook)}, in torch.nn.modules.module."
-                        f"{name}): hook points cannot show what it changes. Remove it (handle.remove()), or register it "
-                        "on the modules that it is for"
+                        f"{name}): hook points cannot show what it changes. Remove it (handle.remove()), or register "
+                        "it on the modules that it is for"
                     )
         for path, module, parts in self._parts:
             if module.training or module._modules != parts or module._compiled_call_impl is not None:
@@ -80,8 +80,8 @@ class NetworkState:
             where = path or self._kind
             if (wrapper := wrapped_in(module)) is not None:
                 raise ValueError(
-                    f"{where} of this {self._kind} is wrapped in a {type(module).__name__}: edits would land beside what "
-                    f"it computes. Put the part itself in its place: {WRAPPERS[wrapper]}"
+                    f"{where} of this {self._kind} is wrapped in a {type(module).__name__}: edits would land beside "
+                    f"what it computes. Put the part itself in its place: {WRAPPERS[wrapper]}"
                 )
             if hasattr(module.__dict__[STATE].original, "_torchdynamo_orig_callable") or hasattr(
                 getattr(module.__dict__[STATE].original, "__wrapped__", None), "_torchdynamo_orig_callable"
@@ -92,13 +92,13 @@ class NetworkState:
             for name, parameter in module.named_parameters(recurse=False):
                 if isinstance(parameter, DTensor):
                     raise ValueError(
-                        f"{where}.{name} is spread over processes (DTensor): heads and widths are those of a part. Load "
-                        "the network whole, or over the GPUs of one process with device_map='auto'"
+                        f"{where}.{name} is spread over processes (DTensor): heads and widths are those of a part. "
+                        "Load the network whole, or over the GPUs of one process with device_map='auto'"
                     )
                 if parameter.is_meta and "_hf_hook" not in module.__dict__:
                     raise ValueError(
-                        f"{where}.{name} has no numbers (it is on the meta device): load the weights before the network "
-                        "is opened"
+                        f"{where}.{name} has no numbers (it is on the meta device): load the weights before the "
+                        "network is opened"
                     )
 
     def _why(self, path: str, module: nn.Module, parts: dict[str, nn.Module | None]) -> str:
@@ -122,8 +122,8 @@ class NetworkState:
                 "(module._compiled_call_impl = None undoes module.compile())"
             )
         return (
-            f"the forward of {where} was replaced after the network was opened, and nothing of it is seen any more: put "
-            "it back, or replace it before the network is opened"
+            f"the forward of {where} was replaced after the network was opened, and nothing of it is seen any more: "
+            "put it back, or replace it before the network is opened"
         )
 
     @contextmanager

@@ -6,12 +6,12 @@ without a word.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
+
+from mechaudio.models.keywords import inputs_of, refuse_unknown
 
 #: Keywords of `generate` under which a prompt still has one continuation, made of the likeliest tokens.
 _GENERATING = (
@@ -38,7 +38,6 @@ _GENERATING = (
     "streamer",
     "suppress_tokens",
     "tokenizer",
-    "use_cache",
 )
 #: What a traced generation can return beside the tokens.
 _RETURNING = ("output_logits", "output_scores", "return_dict_in_generate")
@@ -53,21 +52,13 @@ _INSTEAD = {
     "past_key_values": "positions are counted from the beginning of a prompt: give the whole prompt",
     "prefill_chunk_size": "hook points are of whole prompts",
 }
+#: The same for generation alone.
+_NOT_GENERATING = {
+    "use_cache": "without a cache the prompt would run anew for every token, and edits of it would be lost"
+}
+#: Keywords that ask for what is done in any case.
+_AS_USUAL = (("num_beams", 1), ("num_return_sequences", 1), ("use_cache", True))
 _DRAWN = ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff")
-
-
-def refuse_unknown(call: str, option: str, known: Iterable[str]) -> None:
-    """Refuse a keyword that is none of those that are known.
-
-    Raises:
-        TypeError: It is not; the message has the nearest one that is.
-    """
-    known = sorted(set(known))
-    if option in known:
-        return
-    near = get_close_matches(option, known, n=1)
-    advice = f"did you mean {near[0]}=?" if near else f"it takes {', '.join(f'{name}=' for name in known)}"
-    raise TypeError(f"{call} knows no option {option}=: {advice}")
 
 
 def refuse_generating(call: str, options: Mapping[str, Any], *, returning: bool = False) -> None:
@@ -90,18 +81,18 @@ def refuse_generating(call: str, options: Mapping[str, Any], *, returning: bool 
                 f"{option}={value!r}: {call} takes the likeliest token, so that the same prompt gives the same text; "
                 "leave it out"
             )
-        if option in ("num_beams", "num_return_sequences") and value == 1:
+        if (option, value) in _AS_USUAL:
             continue
-        if option in _INSTEAD:
-            raise ValueError(f"{option}={value!r}: {_INSTEAD[option]}; leave it out")
+        instead = _INSTEAD | _NOT_GENERATING
+        if option in instead:
+            raise ValueError(f"{option}={value!r}: {instead[option]}; leave it out")
         refuse_unknown(call, option, ("max_new_tokens", *_GENERATING, *(_RETURNING if returning else ())))
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords of `generate` without those that ask for what is done in any case, such as `do_sample=False`."""
-    return {
-        name: value for name, value in options.items() if name not in (*_DRAWN, "num_beams", "num_return_sequences")
-    }
+    usual = {name for name, value in options.items() if name in _DRAWN or (name, value) in _AS_USUAL}
+    return {name: value for name, value in options.items() if name not in usual}
 
 
 def refuse_forward(call: str, network: nn.Module, options: Mapping[str, Any], given: Iterable[str]) -> None:
@@ -122,11 +113,4 @@ def refuse_forward(call: str, network: nn.Module, options: Mapping[str, Any], gi
             raise TypeError(f"{call} takes {option!r} from the prompts: put it into the dict of inputs")
         if option in _INSTEAD:
             raise ValueError(f"{option}={value!r}: {_INSTEAD[option]}; leave it out")
-        refuse_unknown(call, option, ("max_new_tokens", *_FORWARD, *inputs_of(network)) if option else ())
-
-
-def inputs_of(network: nn.Module) -> tuple[str, ...]:
-    """The inputs that a class's forward pass names."""
-    parameters = inspect.signature(type(network).forward).parameters.values()
-    named = [one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
-    return tuple(name for name in named if name != "self")
+        refuse_unknown(call, option, ("max_new_tokens", *_FORWARD, *inputs_of(network)))

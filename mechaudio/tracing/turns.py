@@ -23,9 +23,9 @@ MUTEX = threading.RLock()
 _TAKEN: WeakKeyDictionary[nn.Module, Turn] = WeakKeyDictionary()
 
 OTHER_THREAD = (
-    "this network is running in another thread, and one network does one run at a time: edits of two would mix. Wait for "
-    "that thread, or load the network once per thread; prompts that are to run together go into one batch, variants into "
-    "ma.sweep"
+    "this network is running in another thread, and one network does one run at a time: edits of two would mix. Wait "
+    "for that thread, or load the network once per thread; prompts that are to run together go into one batch, "
+    "variants into ma.sweep"
 )
 
 
