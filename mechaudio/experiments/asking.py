@@ -104,7 +104,8 @@ def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tupl
         try:
             found[placed] = tried(placed)
         except UNASKABLE as error:
-            failed.append(replace(_row(placed), error=f"{type(error).__name__}: {error}"))
+            unsized = digest(placed.question, sized=False)
+            failed.append(replace(_row(placed), question=unsized, error=f"{type(error).__name__}: {error}"))
     return found, failed
 
 

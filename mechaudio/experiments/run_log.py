@@ -114,7 +114,7 @@ class RunLog:
             ValueError: It is; the message says which.
         """
         row = self.rows[index]
-        if row.question != digest(question):
+        if row.question != digest(question, sized=not row.error):
             which = f"{question.id!r} for {row.id!r}" if question.id != row.id else f"{row.id!r}, with another content"
             raise ValueError(
                 f"question {index} is not the one that this run asked before ({which}): take it up with the same "
@@ -155,19 +155,31 @@ class RunLog:
         self.close()
 
 
-def digest(question: AudioQuestion) -> str:
-    """What tells a question from others: what it asks, its name, task and keyword, and its recording.
+def digest(question: AudioQuestion, *, sized: bool = True) -> str:
+    """Tell a question from others: by what it asks, its name, task and keyword, and its recordings.
 
-    Nothing is read for it: a recording is known by its samples if it is in memory, else by the name of its file.
+    Nothing is decoded for it: a recording is known by its samples if it is in memory, else by the name of its file and,
+    where the file is there, its size.
+
+    Args:
+        question: The question.
+        sized: Whether the size counts; it does not for a question that could not be asked, whose file may be mended.
     """
     audio = question.audio
-    if isinstance(audio, AudioClip):
-        sound = f"{audio.sample_rate} {hashlib.sha256(audio.waveform.tobytes()).hexdigest()}"
-    else:
-        sound = Path(audio.source if isinstance(audio, StoredClip) else audio or "").name
-    asked = [question.id, question.text, question.choices, question.answer, question.caption, sound]
+    recordings = audio if isinstance(audio, tuple) else (audio,)
+    asked = [question.id, question.text, question.choices, question.answer, question.caption]
+    asked.append([_sound(one, sized) for one in recordings])
     asked += [str(question.meta.get(name, "")) for name in ("task", "keyword")]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+
+def _sound(audio: Any, sized: bool) -> str:
+    if isinstance(audio, AudioClip):
+        return f"{audio.sample_rate} {hashlib.sha256(audio.waveform.tobytes()).hexdigest()}"
+    if isinstance(audio, StoredClip):
+        return Path(audio.source).name
+    file = Path(audio or "")
+    return f"{file.name} {file.stat().st_size}" if sized and file.is_file() else file.name
 
 
 def task_of(question: AudioQuestion) -> str:

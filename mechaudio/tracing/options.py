@@ -45,6 +45,7 @@ _RETURNING = ("output_logits", "output_scores", "return_dict_in_generate")
 _FORWARD = ("output_hidden_states", "return_dict")
 #: Keywords that would do something else than they say here, and what to do instead.
 _INSTEAD = {
+    "cache": "positions are counted from the beginning of a prompt: give the whole prompt",
     "max_length": "give max_new_tokens=",
     "num_beams": "a prompt has one continuation here, so that rows of the batch are prompts at every step",
     "num_return_sequences": "a prompt has one continuation here, so that rows of the batch are prompts at every step",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -272,3 +273,12 @@ def test_positions_of_a_batch_that_were_changed_in_the_file_are_refused(toy, que
     change(log, 1, resign=False, positions=1)
     with pytest.raises(ValueError, match="damaged at line 1: it, or the line before it, is not as it was written"):
         ma.evaluate(toy, questions, out=log.parent)
+
+
+def test_a_recording_that_was_replaced_by_another_of_its_name_is_refused(toy, questions, tmp_path):
+    questions[0].clip().save(tmp_path / "clip.wav")
+    asked = [replace(questions[0], audio=tmp_path / "clip.wav")]
+    ma.evaluate(toy, asked, out=tmp_path / "out")
+    ma.AudioClip(0.5 * questions[0].clip().waveform[:-160], 16_000).save(tmp_path / "clip.wav")
+    with pytest.raises(ValueError, match="question 0 is not the one that this run asked .* with another content"):
+        ma.evaluate(toy, asked, out=tmp_path / "out")
