@@ -22,7 +22,7 @@ from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.tracing.turns import OTHER_THREAD, has_turn, turn_of
 
-_ROOT_INPUT = f"{ROOT}.input"
+_ROOT_INPUT, _ROOT_OUTPUT = f"{ROOT}.input", f"{ROOT}.output"
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ class Exchange(Interleaver):
         """Start counting: a run begins."""
         self.step = -1
         self.tower_calls = 0
+        self._inside = False
         self.counts_before = dict(self.counts)
 
     @property
@@ -168,10 +169,18 @@ class Exchange(Interleaver):
         if provider in self.keeps:
             for keep in self.keeps[provider]:
                 keep(value)
+        if provider == _ROOT_OUTPUT:
+            self._inside = False
         return value.clone() if provider in self.copied else value
 
     def _count(self, provider: str, value: Any) -> None:
         if provider == _ROOT_INPUT:
+            if self._inside:
+                raise RuntimeError(
+                    "the network was called inside its own run, by an edit, a hook or a trace block, and edits of the "
+                    "run would act on that call: call it before or after"
+                )
+            self._inside = True
             self.check(*value)
         elif provider == self.decoder:
             self.step += 1

@@ -280,5 +280,5 @@ def test_a_recording_that_was_replaced_by_another_of_its_name_is_refused(toy, qu
     asked = [replace(questions[0], audio=tmp_path / "clip.wav")]
     ma.evaluate(toy, asked, out=tmp_path / "out")
     ma.AudioClip(0.5 * questions[0].clip().waveform[:-160], 16_000).save(tmp_path / "clip.wav")
-    with pytest.raises(ValueError, match="question 0 is not the one that this run asked .* with another content"):
+    with pytest.raises(ValueError, match=r"question 0 is not the one that this run asked .* with another content"):
         ma.evaluate(toy, asked, out=tmp_path / "out")

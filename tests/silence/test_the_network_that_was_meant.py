@@ -529,6 +529,18 @@ def test_a_network_opened_twice_does_not_run_inside_its_own_run(net, inputs):
         ma.run(model, inputs, interventions=[inner])
 
 
+def test_a_plain_call_inside_a_run_is_refused(net, inputs):
+    model = ma.AudioLM(net, prove=False)
+
+    def change(resid):
+        net(**inputs)
+        return resid
+
+    with pytest.raises(RuntimeError, match="the network was called inside its own run, by an edit"):
+        ma.run(model, inputs, interventions=[ma.Edit(ma.HookPoint("resid_post", layers=[1]), change)])
+    assert ma.run(model, inputs).logits.isfinite().all()
+
+
 @pytest.mark.parametrize("family", ["qwen2_audio", "granite_speech", "gemma3n", "qwen2_5_omni_thinker"])
 @pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
 def test_two_networks_of_one_class_run_in_two_threads_even_with_one_config(family):
