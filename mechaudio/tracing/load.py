@@ -103,6 +103,8 @@ def load(
         return _toy(dtype, device, prove, revision=revision, device_map=device_map, **hub, **passed)
     where = str(files("mechaudio.models.tiny") / "weights") if str(name) == "tiny" else str(name)
     dtype = torch.float32 if str(name) == "tiny" and dtype == "auto" else dtype
+    if revision is not None and Path(where).is_dir():
+        raise ValueError(f"revision={revision!r} is of the hub, and {str(name)!r} is a folder: leave it out")
     hub |= {"revision": revision, "trust_remote_code": False}
     adapter = _adapter(where, hub)
     _refuse_lost_adapter(where, hub)
@@ -214,7 +216,7 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
 
 def _adapter_alone(folder: Path) -> str:
     try:
-        base = json.loads((folder / _ADAPTER_CONFIG).read_text())["base_model_name_or_path"]
+        base = json.loads((folder / _ADAPTER_CONFIG).read_text())["base_model_name_or_path"] or "BASE"
     except (ValueError, KeyError, TypeError):
         base = "BASE"
     return (

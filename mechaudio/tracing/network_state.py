@@ -29,6 +29,18 @@ WRAPPERS = {
 }
 #: Who registers hooks that belong to a network as it runs, and leave values as they are or where they belong.
 _OURS = ("transformers", "accelerate", "torch", "mechaudio", "nnsight", "peft")
+#: PyTorch's modules that give something else in training mode.
+_IN_TRAINING = (
+    nn.modules.dropout._DropoutNd,
+    nn.modules.batchnorm._NormBase,
+    nn.RReLU,
+    nn.RNNBase,
+    nn.MultiheadAttention,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
+#: What modules call the projection that mixes what their heads give; the heads' z is shown before it.
+_MIXING = ("o_proj", "out_proj", "to_out", "post")
 _GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks")
 
 
@@ -47,6 +59,7 @@ class NetworkState:
 
     def __init__(self, network: nn.Module):
         self._parts = [(name, module, dict(module._modules)) for name, module in network.named_modules()]
+        self._mixing = [(name, module) for name, module, _ in self._parts if name.rpartition(".")[2] in _MIXING]
         self._kind = type(network).__name__
 
     def refuse_unfit(self) -> None:
@@ -63,8 +76,20 @@ class NetworkState:
                         f"{name}): hook points cannot show what it changes. Remove it (handle.remove()), or register "
                         "it on the modules that it is for"
                     )
+        for path, module in self._mixing:
+            for hook in module._forward_pre_hooks.values():
+                if not _is_ours(hook):
+                    raise ValueError(
+                        f"a hook in front of {path} ({_called(hook)}) may change the heads' z behind the hook point z: "
+                        "remove it (handle.remove()), or give it as an intervention, ma.Edit(ma.HookPoint('z', ...), "
+                        "change)"
+                    )
         for path, module, parts in self._parts:
-            if module.training or module._modules != parts or module._compiled_call_impl is not None:
+            if (
+                (module.training and _draws(path, module))
+                or module._modules != parts
+                or module._compiled_call_impl is not None
+            ):
                 raise ValueError(self._why(path, module, parts))
             forward = module.__dict__.get("forward")
             if type(forward) is not Controller and type(module.__dict__.get("_old_forward")) is not Controller:
@@ -103,7 +128,7 @@ class NetworkState:
 
     def _why(self, path: str, module: nn.Module, parts: dict[str, nn.Module | None]) -> str:
         where = f"{path} ({type(module).__name__})" if path else f"this {self._kind}"
-        if module.training:
+        if module.training and _draws(path, module):
             return (
                 f"{where} is in training mode, in which the same call twice gives two answers (dropout, statistics of "
                 "the batch): call model.network.eval()"
@@ -166,7 +191,16 @@ def _hooks_inside(module: nn.Module) -> Iterator[None]:
         module._forward_hooks = OrderedDict(pair for pair in registered.items() if pair[0] not in theirs)
         yield
     finally:
-        state.body, module._forward_hooks = body, registered
+        module._forward_hooks = registered
+        if state.body is with_hooks:  # a trace block may have put in one that shows its source
+            state.body = body
+
+
+def _draws(path: str, module: nn.Module) -> bool:
+    """Whether training mode may change what a module gives: of PyTorch's own some may, of others any."""
+    if not path or not type(module).__module__.startswith("torch."):
+        return True
+    return isinstance(module, _IN_TRAINING) and getattr(module, "p", 1) > 0
 
 
 def _is_ours(hook: Callable[..., Any]) -> bool:

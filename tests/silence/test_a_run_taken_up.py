@@ -258,15 +258,20 @@ def test_lines_that_change_places_or_are_taken_out_are_refused(toy, questions, l
         ({"more": 1}, "damaged at line 1: it has the fields"),
     ],
 )
-def test_a_first_line_of_other_fields_or_kinds_is_refused_in_python_and_on_the_command_line(
-    toy, questions, log, parts, told, capsys
-):
+def test_a_first_line_of_other_fields_or_kinds_is_refused(toy, questions, log, parts, told):
     change(log, 1, **parts)
     with pytest.raises(ValueError, match=told):
         ma.evaluate(toy, questions, out=log.parent)
-    command = ["evaluate", "--model", "toy", "--data", "toy", "--n", "3", "--seed", "3", "--out", str(log.parent)]
+
+
+def test_on_the_command_line_a_damaged_log_is_a_mistake_and_no_traceback(tmp_path, capsys):
+    command = ["evaluate", "--model", "toy", "--data", "toy", "--n", "3", "--out", str(tmp_path)]
+    assert main(command) == 0
+    change(tmp_path / LOG_NAME, 3, logits=None)
     assert main(command) == 2
-    assert "Traceback" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "damaged at line 3: logits is None" in told
+    assert "Traceback" not in told
 
 
 def test_positions_of_a_batch_that_were_changed_in_the_file_are_refused(toy, questions, log):

@@ -231,6 +231,7 @@ def test_where_to_read_from_holds_for_config_weights_and_processor_alike(folder)
         ({"dtype": "bf16"}, ValueError, "dtype='bf16' is no type for weights"),
         ({"dtype": torch.float32, "torch_dtype": torch.float16}, ValueError, "two names of one thing"),
         ({"device": "banana"}, ValueError, "device='banana' cannot be used here"),
+        ({"revision": "main"}, ValueError, "is a folder|not revision"),
     ],
 )
 def test_other_keywords_of_load_are_refused(options, error, told):
@@ -328,7 +329,9 @@ def test_an_adapter_is_read_as_it_stands_and_refused_where_it_draws_random_numbe
         ma.AudioLM(adapted(network("qwen2_audio"), 0.5))
     trained = adapted(network("qwen2_audio"), 0.0)
     trained.get_submodule("model.language_model.layers.1.self_attn.q_proj.lora_A").train()
-    with pytest.raises(ValueError, match=r"q_proj.lora_A .* is in training mode"):
+    assert torch.equal(ma.run(ma.AudioLM(trained), inputs).logits, expected)  # a linear layer does as always
+    trained.get_submodule("model.language_model.layers.1.self_attn.q_proj").add_module("drop", nn.Dropout(0.1))
+    with pytest.raises(ValueError, match=r"q_proj.drop \(Dropout\) is in training mode"):
         ma.AudioLM(trained)
 
 
@@ -396,6 +399,18 @@ def test_a_hook_point_shows_what_goes_on_behind_a_hook_of_somebody_elses(net, in
     assert handle.id in layer._forward_hooks
     handle.remove()
     torch.testing.assert_close(edited, ma.run(model, inputs).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_hook_that_may_change_z_behind_its_hook_point_is_refused(net, inputs):
+    model = ma.AudioLM(net, prove=False)
+    projection = net.get_submodule("model.language_model.layers.1.self_attn.o_proj")
+    handle = projection.register_forward_pre_hook(lambda _module, args: (2 * args[0],))
+    with pytest.raises(
+        ValueError, match=r"a hook in front of .*layers.1.self_attn.o_proj .* ma.Edit\(ma.HookPoint\('z'"
+    ):
+        ma.run(model, inputs)
+    handle.remove()
+    assert ma.run(model, inputs).logits.isfinite().all()
 
 
 def test_hooks_for_all_modules_at_once_are_refused(net, inputs):
