@@ -149,17 +149,17 @@ class Answer:
     Attributes:
         question_id: `id` of the question.
         choices: the texts of the choices.
-        choice: the text that the model chose.
-        letter: its letter.
+        choice: the text that the model chose; None where it has no answer, because a logit of a choice is NaN.
+        letter: its letter, None likewise.
         choice_logits: of each choice's letter.
         probabilities: softmax over the choices alone; they sum to 1.
-        correct: whether the chosen text is the answer, None where that is not known.
+        correct: whether the chosen text is the answer, False without a choice; None where the answer is not known.
     """
 
     question_id: str
     choices: tuple[str, ...]
-    choice: str
-    letter: str
+    choice: str | None
+    letter: str | None
     choice_logits: tuple[float, ...]
     probabilities: tuple[float, ...]
     correct: bool | None

@@ -164,7 +164,7 @@ class Measured:
         audio = rearrange(batch.span_mask("audio"), "question key -> question 1 1 key").to(rows.device)
         rows = rows.float()  # of rounded weights, whose sum is 1 only up to their rounding
         self._attention.append(((rows * audio).sum(-1) / rows.sum(-1)).cpu().numpy())
-        self._answers += answers_in(batch, logits)
+        self._answers += answers_in(batch, logits, required=True)
 
     def joined(self, model: AudioLM) -> AttentionAndAnswers:
         """All of them."""

@@ -24,13 +24,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
-from mechaudio.analyses.patching.scale import chosen, value
+from mechaudio.analyses.patching.scale import value
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.metrics.choices import right_choices
+from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices
 from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
@@ -250,10 +250,11 @@ def _measured(
     """Probability, margin, being right and the attention that was cut, then the first three without a cut."""
     asked = batch.questions
     right = right_choices([question.choices for question in asked], [question.answer for question in asked])
-    unused = np.zeros(len(right), dtype=np.int64)
+    unused, n_choices = np.zeros(len(right), dtype=np.int64), [len(question.choices) for question in asked]
+    refuse_nan([question.id for question in asked], clean, n_choices, "the run without a cut")
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
-    measures.append(np.take_along_axis(np.broadcast_to(right, every.shape), chosen(every)[..., None], -1)[..., 0])
+    measures.append(are_right(likeliest(every, n_choices), right))
     return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechaudio.metrics.choices import margin, right_choices
+from mechaudio.metrics.choices import NO_ANSWER, margin, right_choices
 from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import (
     AnswerChange,
@@ -28,9 +28,6 @@ from mechaudio.results import Result, keep
 
 if TYPE_CHECKING:
     import xarray
-
-UNPARSED = -1
-"""Stands for the choice where there is none: a text that names none or several, or logits that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,8 @@ class Evaluation(Result):
         tasks: Of the questions; an empty text where a question names none.
         options: The choices of each question.
         answers: The right choice of each, None where it is not known.
-        chosen: Which choice the model chose, `[question]`; -1 where that cannot be read.
+        chosen: Which choice the model chose, `[question]`; -1 where there is none: a text that names none or several,
+            or logits that are NaN or overflow.
         logits: Of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where the
             answer was generated.
         texts: What the model wrote, where the answer was generated.
@@ -89,7 +87,7 @@ class Evaluation(Result):
     def choices(self) -> tuple[str | None, ...]:
         """What the model chose, None where that cannot be read."""
         pairs = zip(self.options, self.chosen.tolist(), strict=True)
-        return tuple(None if place == UNPARSED else options[place] for options, place in pairs)
+        return tuple(None if place == NO_ANSWER else options[place] for options, place in pairs)
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, " question"]:
@@ -134,7 +132,7 @@ class Evaluation(Result):
     @property
     def unparsed(self) -> Proportion:
         """The share of answers that name no choice, or several; they are wrong."""
-        return proportion(int((self.chosen == UNPARSED).sum()), len(self.chosen))
+        return proportion(int((self.chosen == NO_ANSWER).sum()), len(self.chosen))
 
     @property
     def string_match(self) -> Proportion | None:

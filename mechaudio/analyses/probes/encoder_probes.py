@@ -212,7 +212,7 @@ def encoder_probes(
         batch = prompt(model, batch_questions)
         any_answer = any(question.answer is not None for question in batch_questions)
         rows, out = audio_states(model, batch, wanted, logits=any_answer)
-        answers = answers_in(batch, out.logits[:, -1]) if any_answer else [None] * batch.n_rows
+        answers = answers_in(batch, out.logits[:, -1], required=True) if any_answer else [None] * batch.n_rows
         for row, question in enumerate(batch_questions):
             key = _sound(question)
             train = bool(in_calibration([key], 1 - held_out, seed)[0])
