@@ -1,4 +1,5 @@
 import gc
+import os
 
 import beartype.door  # noqa: F401 - before nnsight, which gives every object a method that this import trips over
 
@@ -14,7 +15,7 @@ import torch
 import transformers.modeling_utils  # noqa: F401
 from hypothesis import settings
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
 settings.register_profile("mechaudio", deadline=None, derandomize=True, database=None)  # the same examples everywhere
 settings.load_profile("mechaudio")
 

@@ -27,6 +27,8 @@ from mechaudio.tracing.local_attention import LocalAttention, attends_locally, s
 from mechaudio.tracing.order import explain
 from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
 from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
+from mechaudio.tracing.tested_versions import warn_of_untested_versions
+from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
@@ -64,7 +66,11 @@ class AudioLM(NNsight):
         Raises:
             TypeError: The class has no adapter.
             HookPointError: A path does not resolve, or overwriting a hook point changes nothing.
+
+        Warns:
+            UserWarning: Once per process, that the installed transformers or nnsight was not tested.
         """
+        warn_of_untested_versions()
         adapter = adapter_for(network)
         check = partial(refuse_deaf_call, adapter=adapter, config=network.config)
         with warnings.catch_warnings():  # a Q-Former has modules called `output`; hook points go by paths, not by that
@@ -155,6 +161,7 @@ class AudioLM(NNsight):
                 serving(self.exchange, self._served, self._configs),
                 serving_calls(self.exchange, self._calls),
                 serving_windows(self.exchange, self._local),
+                without_noise(self.network, self.adapter),
             ):
                 return super().interleave(fn, *args, **kwargs)
         except OutOfOrderError as error:

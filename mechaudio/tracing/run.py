@@ -14,7 +14,7 @@ from torch import Tensor
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
-from mechaudio.question import Answer, AudioQuestion
+from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.decoding import greedy, new_tokens
@@ -170,13 +170,14 @@ def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] 
         One answer per question, with the logits of all choices.
 
     Raises:
-        ValueError: The batch was made from plain inputs: no questions, no choices.
+        ValueError: The batch was made from plain inputs: no questions, no choices; or a question is open.
     """
     if not getattr(batch, "questions", ()):
         raise ValueError(
             "ma.answer needs prompts made from questions: ma.prompt(model, questions). For plain inputs, ma.run gives "
             "logits"
         )
+    refuse_open(batch.questions, "ma.answer", "ma.generate writes its answer")
     return answers_in(batch, run(model, batch, interventions=interventions, logits="last").logits[:, -1])
 
 
