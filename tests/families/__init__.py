@@ -6,6 +6,7 @@ Each family is a file of facts (`tests.families.family` says which); what tests 
 from tests.families.build import (
     ASKED,
     FAMILIES,
+    THINNED,
     Opened,
     audio_token_id,
     clip_features,
@@ -24,6 +25,7 @@ from tests.families.family import WINDOW_SECONDS
 __all__ = [
     "ASKED",
     "FAMILIES",
+    "THINNED",
     "WINDOW_SECONDS",
     "Opened",
     "audio_token_id",

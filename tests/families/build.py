@@ -9,6 +9,7 @@ from typing import Any
 
 import jaxtyping
 import numpy as np
+import pytest
 import torch
 import transformers
 from torch import Tensor, nn
@@ -57,6 +58,20 @@ _FAMILIES: dict[str, Family] = {
     )
 }
 FAMILIES = tuple(_FAMILIES)
+#: Families whose towers, projectors and decoders differ in kind from one another.
+_KINDS = (
+    "qwen2_audio",
+    "qwen2_5_omni_thinker",
+    "qwen3_omni_moe_thinker",
+    "phi4_multimodal",
+    "vibevoice_asr",
+    "nemotron_h_omni",
+    "gemma3n",
+    "granite_speech",
+)
+#: As `FAMILIES`, for tests that take seconds each: `make test` runs one of every kind, `make check` all.
+THINNED = tuple(name if name in _KINDS else pytest.param(name, marks=pytest.mark.whole) for name in FAMILIES)
+assert set(_KINDS) <= set(FAMILIES)
 #: Those that questions can be written out for.
 ASKED = tuple(name for name, family in _FAMILIES.items() if family.takes_questions)
 

@@ -10,7 +10,7 @@ import mechaudio as ma
 from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.clean_run import clean_run
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, THINNED, model_inputs, network
 from tests.interventions.kinds import ALONE
 
 
@@ -74,7 +74,7 @@ def one_by_one(model, inputs, variants):
     return torch.stack([ma.run(model, inputs, interventions=one, logits="last").logits[:, -1] for one in variants])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", THINNED)
 def test_edits_before_the_decoder_give_what_they_give_one_by_one(opened, family):
     model, inputs = opened(family)
     check(model, inputs, None, shared=family not in ALONE)

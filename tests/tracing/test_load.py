@@ -12,7 +12,7 @@ from transformers.utils.import_utils import requires_backends
 
 import mechaudio as ma
 from mechaudio.models.registry import adapter_for
-from tests.families import FAMILIES, model_inputs, network, processor
+from tests.families import THINNED, model_inputs, network, processor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* holds no processor"),
@@ -32,7 +32,7 @@ def assert_the_same_network(opened, net, inputs):
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", THINNED)
 def test_a_saved_network_and_processor_open_as_they_were(family, tmp_path):
     net = network(family)
     net.save_pretrained(tmp_path)
@@ -90,7 +90,7 @@ def device_map(net, offloaded, path=""):
     return placed
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", THINNED)
 def test_an_offloaded_network_answers_as_it_does_in_memory(family, tmp_path):
     net = network(family)
     net.save_pretrained(tmp_path)
