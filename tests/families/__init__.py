@@ -6,7 +6,6 @@ Each family is a file of facts (`tests.families.family` says which); what tests 
 from tests.families.build import (
     ASKED,
     FAMILIES,
-    THINNED,
     Opened,
     audio_token_id,
     clip_features,
@@ -18,6 +17,7 @@ from tests.families.build import (
     opened,
     processor,
     processors_count,
+    thinned,
     unchecked_types,
 )
 from tests.families.family import WINDOW_SECONDS
@@ -25,7 +25,6 @@ from tests.families.family import WINDOW_SECONDS
 __all__ = [
     "ASKED",
     "FAMILIES",
-    "THINNED",
     "WINDOW_SECONDS",
     "Opened",
     "audio_token_id",
@@ -38,5 +37,6 @@ __all__ = [
     "opened",
     "processor",
     "processors_count",
+    "thinned",
     "unchecked_types",
 ]
