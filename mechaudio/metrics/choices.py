@@ -89,7 +89,8 @@ def likeliest(
     unclear = np.isnan(there).any(-1)
     there = np.where(np.isnan(there), -np.inf, there)
     highest = there.max(-1, keepdims=True)
-    unclear |= np.isinf(highest[..., 0]) & ((there == highest) & own).sum(-1) != 1
+    several = ((there == highest) & own).sum(-1) > 1
+    unclear |= np.isneginf(highest[..., 0]) | (np.isposinf(highest[..., 0]) & several)
     return np.where(unclear, NO_ANSWER, there.argmax(-1))
 
 
@@ -160,7 +161,8 @@ def best_wrong(
         right: as `right_choices`; at least one choice of each question is wrong.
     """
     lowest = np.finfo(np.float64).min
-    return np.where(right, -np.inf, np.nan_to_num(logits, nan=lowest, neginf=lowest)).argmax(-1)
+    there = np.nan_to_num(logits.astype(np.float64), nan=lowest, neginf=lowest)
+    return np.where(right, -np.inf, there).argmax(-1)
 
 
 def margin(

@@ -57,7 +57,7 @@ def value(
     """
     check_choice("metric", metric, METRICS)
     n_choices = (~np.isnan(clean)).sum(-1)  # clean runs have no NaN of their own: `Contrast.wrong` refuses them
-    lacking = np.isnan(np.where(np.arange(logits.shape[-1]) < n_choices[:, None], logits, 0.0)).any(-1)
+    lacking = likeliest(logits, n_choices) == NO_ANSWER
     logits = np.where(lacking[..., None], 0.0, logits.astype(np.float64))
     if metric == "answer":
         same = chosen(logits, n_choices, texts) == chosen(clean, n_choices, texts)
