@@ -1,8 +1,9 @@
 """Reading sound files whole, or not at all: a truncated download must not pass for a shorter recording.
 
-wav and flac are read by libsndfile, exactly; all else, and the rare kinds of these two, by FFmpeg
-(`mechaudio.audio.media`). libsndfile reads what is there of a truncated wav without a word, so the length is checked
-against what the file itself promises: the size of the data chunk, the number of frames of a flac.
+wav, flac and ogg are read by libsndfile, which knows how long they are; all else, and rare kinds of these, by FFmpeg
+(`mechaudio.audio.media`). libsndfile reads what is there of a truncated file without a word, so the length is checked
+against what the file itself promises: the size of the data chunk (wav), the last page (ogg), the number of frames. It
+ends with the first of several streams that follow one another; those are read by FFmpeg as well.
 """
 
 import io
@@ -16,12 +17,12 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from mechaudio.audio.media import decode_media, media_duration
+from mechaudio.audio.media import decode_media, media_duration, ogg_is_ended
 
-EXACT = (b"RIFF", b"RIFX", b"RF64", b"fLaC")
+HEADS = {b"RIFF": None, b"RIFX": None, b"RF64": None, b"fLaC": b"fLaC\0\0\0\x22", b"OggS": b"OggS\0\x02"}
+"""What files begin with that libsndfile reads, and what a stream begins with where several can follow one another."""
 UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a flac stream that does not say how long it is lies above this
 UNKNOWN_BYTES = 0x7FFFF000  # programs that write a wav into a pipe put this or more where the size should be
-FLAC_HEAD = b"fLaC\0\0\0\x22"
 CHUNK = re.compile(rb"[\x20-\x7e]{4}")
 REMEDY = "it is truncated or damaged: copy or download it again, or convert what is left to wav"
 
@@ -76,7 +77,7 @@ def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
     if sound is None:
         return decode_media(file, name)
     with sound:
-        rate, promised, is_wav = sound.samplerate, sound.frames, sound.format != "FLAC"
+        rate, promised, kind = sound.samplerate, sound.frames, sound.format
         try:
             samples = sound.read(dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
@@ -86,7 +87,9 @@ def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
         raise ValueError(
             f"{name} promises {promised / rate:.2f} s of sound, and {len(samples) / rate:.2f} s can be read; {REMEDY}"
         )
-    if is_wav:
+    if kind == "OGG" and not ogg_is_ended(file):
+        raise ValueError(f"{name} has no last page, its sound breaks off after {len(samples) / rate:.2f} s; {REMEDY}")
+    if kind not in ("FLAC", "OGG"):
         _check_wav(file, name, len(samples) / rate)
     if not len(samples):
         raise ValueError(f"{name} holds no samples: 0 seconds of sound at {rate} Hz")
@@ -111,34 +114,27 @@ def promised_duration(file: BufferedIOBase, name: str) -> float:
 
 
 def _exact(file: BufferedIOBase, name: str) -> soundfile.SoundFile | None:
-    """A wav or flac whose length libsndfile knows; None for anything else."""
+    """A wav, flac or ogg whose length libsndfile knows; None for anything else."""
     head = file.read(4)
     file.seek(0)
     if not head:
         raise ValueError(f"{name} is empty, 0 bytes: copy or download it again")
-    if head not in EXACT:
+    if head not in HEADS:
         return None
+    stream = HEADS[head]
+    if stream is not None and file.read().count(stream) > 1:
+        return None
+    file.seek(0)
     if str(getattr(file, "name", "")).lower().endswith(".raw"):
         file = io.BytesIO(file.read())  # soundfile goes by the name, and would take it for samples without a header
     try:
         sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError:
         return None
-    is_plain = sound.frames <= UNKNOWN_FRAMES and not sound.subtype.startswith("MPEG")
-    if is_plain and not (sound.format == "FLAC" and _is_followed(file)):
+    if sound.frames <= UNKNOWN_FRAMES and not sound.subtype.startswith("MPEG"):
         return sound
     sound.close()
-    file.seek(0)
     return None
-
-
-def _is_followed(file: BufferedIOBase) -> bool:
-    """Whether a second flac stands behind the first one, which libsndfile would end with."""
-    position = file.tell()
-    file.seek(0)
-    followed = FLAC_HEAD in file.read()[4:]
-    file.seek(position)
-    return followed
 
 
 def _check_wav(file: BufferedIOBase, name: str, seconds: float) -> None:

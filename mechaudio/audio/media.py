@@ -58,7 +58,7 @@ def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
     slack = 0 if kind in EXACT else 2 * frame if "matroska" in kind else frame
     seconds = _summed(decoded.times) if kind == "mp3" else (samples.shape[1] + slack) / decoded.rate
     lost = f"promises {promised:.2f} s of sound" if promised is not None and seconds < promised else ""
-    if kind == "ogg" and not lost and not _ogg_is_ended(file):
+    if kind == "ogg" and not lost and not ogg_is_ended(file):
         lost = "has no last page"
     if decoded.broken or lost:
         raise ValueError(
@@ -66,7 +66,7 @@ def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
             f"{decoded.broken}: it is truncated or damaged; copy or download it again, or convert what is left to wav"
         )
     if not samples.shape[1]:
-        raise ValueError(f"{name} holds no samples: 0 seconds of sound")
+        raise ValueError(f"{name} holds no samples, 0 seconds of sound: the file is damaged, or not audio")
     if "mp4" in kind and promised is not None and samples.shape[1] - frame <= promised * decoded.rate:
         samples = samples[:, : round(promised * decoded.rate)]  # the last frame is filled up with silence
     return (samples[0] if len(samples) == 1 else samples), decoded.rate
@@ -164,8 +164,10 @@ def _decoded(container: "InputContainer", name: str) -> _Decoded:
 
 
 def _time(packet: Any) -> tuple[float, float]:
-    base = packet.time_base
-    return float((packet.pts or 0) * base), float((packet.duration or 0) * base)
+    duration = packet.duration or 0  # that of an ogg's last packet may be negative, and wraps
+    return float((packet.pts or 0) * packet.time_base), float(
+        duration * packet.time_base
+    ) if duration < 1 << 31 else 0.0
 
 
 def _summed(times: Sequence[tuple[float, float]]) -> float:
@@ -229,7 +231,7 @@ def _ogg_seconds(times: Sequence[tuple[float, float]]) -> float:
     return total + (0.0 if first is None else last - first)
 
 
-def _ogg_is_ended(file: BufferedIOBase) -> bool:
+def ogg_is_ended(file: BufferedIOBase) -> bool:
     """Whether the last page says that it is the last, and is there to its end."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - OGG_TAIL))
