@@ -31,8 +31,8 @@ class AudioQuestion:
             `StoredClip` is read when `clip()` is called. A list of them, kept as a tuple, for several recordings in the
             order in which they are heard; None for a question that is asked by caption alone.
         text: the question, without the choices.
-        choices: 2 to 26 texts of one line each, any iterable of them; kept as a tuple. Two may be the same text. An open
-            question has none, `()`, and is answered in the model's own words.
+        choices: 2 to 26 texts of one line each, any iterable of them; kept as a tuple. Two may be the same text. An
+            open question has none, `()`, and is answered in the model's own words.
         answer: the text of the right choice, or any text where there are no choices; None where it is not known.
         caption: the recording in words.
         events: what sounds when, in a question about one recording; kept as a tuple.

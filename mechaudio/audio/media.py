@@ -7,6 +7,7 @@ end is the end of the file.
 Conventions: samples are float32 with full scale at 1.0; durations in seconds.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -171,7 +172,7 @@ def _time(packet: Any) -> tuple[float, float]:
 
 
 def _summed(times: Sequence[tuple[float, float]]) -> float:
-    return sum(duration for _, duration in times)
+    return math.fsum(duration for _, duration in times)
 
 
 def _declared(container: "InputContainer") -> float | None:

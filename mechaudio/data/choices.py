@@ -69,7 +69,7 @@ def read_choices(value: Any) -> Choices:
     kept = [place for place, text in enumerate(bare) if text]
     n_broken = sum(len(bare[place].splitlines()) > 1 for place in kept)
     repairs = (
-        [f"{len(bare) - len(kept)} of the {len(bare)} choices blank, and left out"] if len(kept) < len(bare) else []
+        [f"{len(bare) - len(kept)} of the {len(bare)} choices are blank, and left out"] if len(kept) < len(bare) else []
     )
     repairs += [f"a line break in {n_broken} of the choices became a space"] if n_broken else []
     return Choices(
