@@ -1,9 +1,9 @@
 """Choices and answers of a benchmark's rows, in the shapes in which people write them, as texts.
 
 Choices come as a list of texts or numbers, as the text of a list or one to a line, as `{"A": "dog", "B": "cat"}`,
-`{"text": [...], "label": [...]}` or a list of `{"text", "label"}`, with or without `(A)` or `1.` before each, and filled
-up with blanks. An answer is a text, a number, or the letter alone, with or without brackets. What could be read in two
-ways is refused.
+`{"text": [...], "label": [...]}` or a list of `{"text", "label"}`, with or without `(A)` or `1.` before each, and
+filled up with blanks. An answer is a text, a number, or the letter alone, with or without brackets. What could be read
+in two ways is refused.
 """
 
 import ast
