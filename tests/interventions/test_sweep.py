@@ -361,16 +361,6 @@ def test_prompts_whose_padding_leaks_are_swept_in_groups(opened, family):
     assert (found.logits - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_a_network_in_training_mode_runs_one_by_one(opened):
-    model, inputs = opened("qwen2_audio")
-    model.network.train()
-    try:
-        found = ma.sweep(model, inputs, [ma.ScaleAttention(2.0, layers=[0])], progress=False)
-    finally:
-        model.network.eval()
-    assert found.ways == ("one by one: the network is in training mode: call its eval() first",)
-
-
 def test_a_bar_is_drawn_on_stderr_and_can_be_left_out(toy, capsys):
     batch = toy_batch(toy, 2)
     ma.sweep(toy, batch, mixed(toy))
