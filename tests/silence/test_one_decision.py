@@ -2,13 +2,14 @@
 
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.experiments.log_lines import Row
+from mechaudio.experiments.run_log import RunLog
 from mechaudio.metrics.choices import NO_ANSWER, are_right, best_wrong, likeliest, refuse_nan
 
 INF, NAN = math.inf, math.nan
@@ -113,18 +114,13 @@ def test_an_evaluation_says_how_many_answers_are_nan_beside_every_accuracy(model
     assert json.loads(json.dumps(evaluated.overall.as_dict()))["unanswered"] == 8
 
 
-def test_a_run_that_is_taken_up_keeps_what_was_not_finite(model, questions, tmp_path):
-    ids = list(ma.prompt(model, questions).choice_ids[0])
-    variants = [spoiling(ids[:1], -INF), spoiling(ids[1:2], INF), spoiling(ids[2:3], NAN)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        first = ma.evaluate(model, questions, variants=variants, out=tmp_path)
-        again = ma.evaluate(model, questions, variants=variants, out=tmp_path)
-    np.testing.assert_array_equal(first.logits, again.logits)
-    assert np.isneginf(first.logits[0, :, 0]).all()
-    assert np.isposinf(first.logits[1, :, 1]).all()
-    assert (first.chosen[1] == 1).all()
-    assert (first.chosen[2] == NO_ANSWER).all()
+def test_a_run_that_is_taken_up_keeps_what_was_not_finite(tmp_path):
+    row = Row(0, "q0", "digest", "", ("a", "b", "c"), "a", logits=((NAN, INF, -INF), (0.5, 1.0, 2.0)))
+    with RunLog(tmp_path, {"run": {}}) as log:
+        log.add([row])
+    with RunLog(tmp_path, {"run": {}}) as log:
+        np.testing.assert_array_equal(log.rows[0].logits, row.logits)
+    assert '[[null, "inf", "-inf"], [0.5, 1.0, 2.0]]' in (tmp_path / "answers.jsonl").read_text(encoding="utf-8")
 
 
 def test_nothing_is_measured_against_a_run_whose_logits_are_nan(model, questions):
@@ -147,7 +143,7 @@ def test_nothing_is_measured_against_a_run_whose_logits_are_nan(model, questions
 
 @pytest.mark.parametrize("hook_point", ["resid_post", "attn_out", "mlp_out"])
 def test_zero_stays_zero_when_a_direction_is_projected_out(model, hook_point):
-    questions = ma.data.soundscapes.questions(12, seed=5, duration=(2, 6), margin=0.5)
+    questions = ma.data.soundscapes.questions(12, seed=5, duration=(2.0, 6.0), margin=0.5)
     direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     steer = ma.Steer(
         direction, 1.0, mode="project_out", keep_norm=True, layers=[2], positions=None, hook_point=hook_point
