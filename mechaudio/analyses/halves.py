@@ -1,32 +1,110 @@
-"""Which questions choose and which report: what is chosen on some is tested on others."""
+"""Which questions choose and which report: what is chosen on some clips is tested on others.
+
+Every split of the package is made here: by a hash of the clip that a question is about. Two questions of one clip are on
+the same side, whatever their ids, and a clip stays on its side whatever else is asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 
+from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.stored import StoredClip
+from mechaudio.question import AudioQuestion, Recording
 from mechaudio.temporal.draws import digest
 
 
-def in_calibration(ids: Sequence[str], share: float = 0.5, seed: int = 0) -> Bool[np.ndarray, " question"]:
-    """Which questions to choose heads on; the others are left for testing the choice.
+def in_calibration(clips: Sequence[str], share: float = 0.5, seed: int = 0) -> Bool[np.ndarray, " question"]:
+    """Draw the questions to choose on; the others are left for testing the choice.
 
-    Each id is drawn by a hash of itself and the seed, so a question stays on its side whatever else is asked, and so do
-    two questions of one id. The share is met in expectation, not exactly.
+    Each name is drawn by a hash of itself and the seed, so a clip stays on its side whatever else is asked, and so do
+    two questions of one clip. The share is met in expectation, not exactly.
 
     Args:
-        ids: Ids of the questions, or whatever must not be on both sides, such as the names of their clips.
-        share: Share of the ids that are drawn, between 0 and 1.
+        clips: Name of each question's clip (`clips_of`), or of whatever must not be on both sides.
+        share: Share of the clips that are drawn, between 0 and 1.
         seed: Which draw.
 
     Raises:
-        ValueError: For a share that is not between 0 and 1, or a blank id.
+        ValueError: For a share that is not between 0 and 1, or a blank name.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is a number between 0 and 1, such as 0.5, got {share}")
-    blank = [place for place, name in enumerate(ids) if not name]
+    blank = [place for place, name in enumerate(clips) if not name]
     if blank:
-        raise ValueError(f"questions {blank[:3]} have no id, so they cannot be split by it: set AudioQuestion(id=...)")
-    return np.array([digest("calibration", seed, name) < share * 2**64 for name in ids], dtype=bool)
+        raise ValueError(f"questions {blank[:3]} have no id or clip, so they cannot be split: set AudioQuestion(id=...)")
+    return np.array([digest("calibration", seed, name) < share * 2**64 for name in clips], dtype=bool)
+
+
+def clips_of(questions: Iterable[AudioQuestion]) -> tuple[str, ...]:
+    """Name the clip that each question is about: the same name for questions that must not be on both sides.
+
+    Questions are about one clip if they have the same `meta["clip"]`, or recordings of the same content: copies of a
+    file count as one. Questions about several recordings join these. A name depends on the other questions only where
+    they join clips that were apart.
+
+    Args:
+        questions: Any number; recordings are read as bytes, not decoded.
+    """
+    return clip_names([clip_keys(question) for question in questions])
+
+
+def clip_keys(question: AudioQuestion) -> tuple[str, ...]:
+    """Name everything by which a question shares a clip with another, `meta["clip"]` first."""
+    named = [f"clip {question.meta['clip']}"] if question.meta.get("clip") not in (None, "") else []
+    audio = question.audio if isinstance(question.audio, tuple) else (question.audio,)
+    keys = (*named, *(_content(recording) for recording in audio if recording is not None))
+    if keys:
+        return keys
+    return (f"caption {question.caption}",) if question.caption else (f"question {question.id or question.text}",)
+
+
+def clip_names(keys: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Name the clip of each question by the first key of all those that are joined by sharing one."""
+    above: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while above.setdefault(key, key) != key:
+            above[key] = key = above[above[key]]
+        return key
+
+    for own in keys:
+        for key in own[1:]:
+            first, second = sorted((root(own[0]), root(key)))  # "clip ..." sorts before "sound ..."
+            above[second] = first
+    return tuple(root(own[0]) for own in keys)
+
+
+def _content(recording: Recording) -> str:
+    """A digest of a recording; of one that cannot be read, which is told when it is asked about, its name."""
+    if isinstance(recording, AudioClip):
+        parts: Iterator[bytes] = iter((str(recording.sample_rate).encode(), np.ascontiguousarray(recording.waveform)))
+        return _digest(parts)
+    try:
+        if isinstance(recording, StoredClip):
+            return _digest(iter((recording.read(),)))
+        path = Path(recording).expanduser().resolve()
+        state = path.stat()
+        return _of_file(str(path), state.st_mtime_ns, state.st_size)
+    except (OSError, ValueError):
+        return f"sound {recording.source if isinstance(recording, StoredClip) else os.fspath(recording)}"
+
+
+@lru_cache(maxsize=65536)
+def _of_file(path: str, modified: int, size: int) -> str:  # noqa: ARG001  (what is cached is of this state of the file)
+    with Path(path).open("rb") as file:
+        return _digest(iter(lambda: file.read(1 << 20), b""))
+
+
+def _digest(parts: Iterable[bytes | np.ndarray]) -> str:
+    content = blake2b(digest_size=12)
+    for part in parts:
+        content.update(part)
+    return f"sound {content.hexdigest()}"
