@@ -1,6 +1,6 @@
 """Do intervals and tests hold their level where several questions share a clip?
 
-On many data sets in which nothing is to be found, how often a 95 % interval misses the truth and how often p < .05: with
+On many data sets with nothing to be found, how often a 95 % interval misses the truth, and how often p < .05: with
 1, 2 and 3 questions a clip, and as it would be if they counted as independent. Questions of one clip have answers and
 scores that are alike: their correlation within a clip is `ALIKE`.
 
@@ -14,8 +14,15 @@ from collections import defaultdict
 
 import numpy as np
 
-from mechaudio.metrics import accuracy, benjamini_hochberg, bootstrap_point_biserial, mcnemar, paired_difference
-from mechaudio.metrics import point_biserial, roc_auc
+from mechaudio.metrics import (
+    accuracy,
+    benjamini_hochberg,
+    bootstrap_point_biserial,
+    mcnemar,
+    paired_difference,
+    point_biserial,
+    roc_auc,
+)
 
 ALIKE = 0.5
 N_HEADS = 24

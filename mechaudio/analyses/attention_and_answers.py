@@ -20,8 +20,9 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mechaudio.analyses.halves import clip_keys, clip_names, in_calibration
+from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch

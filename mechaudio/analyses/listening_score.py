@@ -21,8 +21,8 @@ from scipy.stats import rankdata
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
-from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.clips import Clips
+from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.results import Result
 
@@ -134,10 +134,7 @@ class ListeningScore(Result):
             )
         values, kinds, every = getattr(self, of), self._kinds(strata), np.ones_like(self.correct)
         return ListeningCheck(
-            *(
-                self._area(values, self.changed, kinds, among)
-                for among in (every, self.correct, ~self.correct)
-            )
+            *(self._area(values, self.changed, kinds, among) for among in (every, self.correct, ~self.correct))
         )
 
     def _kinds(self, strata: Sequence[str] | None) -> np.ndarray:

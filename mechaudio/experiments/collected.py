@@ -17,7 +17,11 @@ from mechaudio.tracing.record import Intervention
 
 
 def collected(
-    provenance: Provenance, asking: Asking, variants: Variants, rows: Sequence[Row], axes: Mapping[str, Sequence[Any]],
+    provenance: Provenance,
+    asking: Asking,
+    variants: Variants,
+    rows: Sequence[Row],
+    axes: Mapping[str, Sequence[Any]],
     clips: Mapping[int, str],
 ) -> Evaluation | Comparison:
     """The answers under the one list of interventions, or under the first and, compared with it, the others."""

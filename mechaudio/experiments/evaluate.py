@@ -16,7 +16,7 @@ from typing import Any, overload
 import torch
 from tqdm import tqdm
 
-from mechaudio.analyses.halves import clip_keys, clip_names
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
 from mechaudio.experiments.batches import Placed, batches, positions_that_fit, windows
 from mechaudio.experiments.collected import collected

@@ -241,7 +241,14 @@ class Comparison(Result):
         Raises:
             ValueError: If no answer is wrong without interventions.
         """
-        known = self.clean.scored
+        return self.random_fix_rate_among(self.clean.scored)
+
+    def random_fix_rate_among(self, known: Bool[np.ndarray, " question"]) -> RandomFixRate:
+        """The same for some of the questions with known answers.
+
+        Raises:
+            ValueError: If none of their answers is wrong without interventions.
+        """
         n_choices = np.array([len(options) for options in self.clean.options])
         n_right = right_choices(self.clean.options, self.clean.answers).sum(1)
         return random_fix_rate(self.clean.correct[known], n_choices[known], n_right=n_right[known])
@@ -264,6 +271,8 @@ class Comparison(Result):
         if not self.axes:
             coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
         coords["question"] = list(self.clean.ids)
+        if self.clean.clips:
+            coords["clip"] = ("question", list(self.clean.clips))  # type: ignore[assignment]
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
         if self.logits is not None:

@@ -35,7 +35,9 @@ def clip_numbers(clips: Clips | None, n: int) -> Int[np.ndarray, " question"]:
         raise ValueError(f"clips= names the clip of each of the {n} questions, got {len(clips)} names")
     names = [str(name) for name in clips]
     if "" in names:
-        raise ValueError(f"clips[{names.index('')}] is blank: name the clip, so that it is known which questions share it")
+        raise ValueError(
+            f"clips[{names.index('')}] is blank: name the clip, so that it is known which questions share it"
+        )
     return np.unique(names, return_inverse=True)[1].astype(np.int64).reshape(n)
 
 

@@ -125,14 +125,10 @@ def accuracy_by_group(
     found, names = checked.outcomes("correct", correct), [str(group) for group in groups]
     checked.same_length(correct=found, groups=names)
     members = {name: np.array(names) == name for name in dict.fromkeys(names)}
-    return {
-        name: share(found[own], clips=_those(clips, own), confidence=confidence) for name, own in members.items()
-    }
+    return {name: share(found[own], clips=_those(clips, own), confidence=confidence) for name, own in members.items()}
 
 
-def fix_rate(
-    before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
-) -> Proportion:
+def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """Wrong answers made right, among the wrong.
 
     Raises:
@@ -145,9 +141,7 @@ def fix_rate(
     return share(after[~before], clips=_those(clips, ~before), confidence=confidence)
 
 
-def break_rate(
-    before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
-) -> Proportion:
+def break_rate(before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """Right answers made wrong, among the right.
 
     Raises:
