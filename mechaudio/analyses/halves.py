@@ -1,7 +1,7 @@
 """Which questions choose and which report: what is chosen on some clips is tested on others.
 
-Every split of the package is made here: by a hash of the clip that a question is about. Two questions of one clip are on
-the same side, whatever their ids, and a clip stays on its side whatever else is asked.
+Every split of the package is made here: by a hash of the clip that a question is about. Two questions of one clip are
+on the same side, whatever their ids, and a clip stays on its side whatever else is asked.
 """
 
 from __future__ import annotations

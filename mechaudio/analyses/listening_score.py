@@ -199,8 +199,8 @@ def listening_score(
         seed: Of the random sets.
 
     Raises:
-        ValueError: Questions or clips that the heads were chosen on, questions without ids, fewer than two right or two wrong
-            answers, fewer heads than `k`, another number of heads, or `silent` answers to other questions.
+        ValueError: Questions or clips that the heads were chosen on, questions without ids, fewer than two right or two
+            wrong answers, fewer heads than `k`, another number of heads, or `silent` answers to other questions.
     """
     _refuse_shared(scores.measured, measured)
     if measured.audio_attention.shape[1:] != scores.r.shape:
@@ -266,8 +266,8 @@ def _refuse_shared(calibration: AttentionAndAnswers, held_out: AttentionAndAnswe
         )
     if clips:
         raise ValueError(
-            f"the heads were chosen on other questions about {len(clips)} of these clips ({', '.join(clips[:3])}), which "
-            "would flatter the score: split by clip, calibration, held_out = measured.split()"
+            f"the heads were chosen on other questions about {len(clips)} of these clips ({', '.join(clips[:3])}), "
+            "which would flatter the score: split by clip, calibration, held_out = measured.split()"
         )
 
 

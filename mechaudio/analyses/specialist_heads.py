@@ -5,8 +5,8 @@ the share of the last prompt position's attention that falls on audio tokens, an
 heads of largest correlation are the specialists. A correlation names heads to look at; that they matter takes an
 intervention to show.
 
-Conventions: heads are `(layer, head)`, from 0; p values are two-sided; NaN marks layers without attention. Questions of one
-clip are a cluster: p values and intervals count clips (`ma.metrics.point_biserial`).
+Conventions: heads are `(layer, head)`, from 0; p values are two-sided; NaN marks layers without attention. Questions of
+one clip are a cluster: p values and intervals count clips (`ma.metrics.point_biserial`).
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class HeadScores(Result):
         places, strength = self._ranked(self.r[self.varies], k, ranking)
         if tied := tied_at(strength, k):
             warnings.warn(
-                f"{tied} heads have the same correlation at place {k}: which of them are among the {k} was drawn by lot",
+                f"{tied} heads have the same correlation at place {k}: which of them are among the {k} was drawn by "
+                "lot",
                 stacklevel=2,
             )
         return tuple(tuple(map(int, places[index])) for index in highest(strength[None], k, self._seed)[0])

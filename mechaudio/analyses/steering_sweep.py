@@ -51,8 +51,7 @@ class SteeringSweep(Result):
 
     @property
     def best(self) -> str:
-        """The variant with most right answers; of equal ones, the one with the largest mean margin, then by
-        lot.
+        """The variant with most right answers; of equal ones, that of the largest mean margin, then one by lot.
 
         A variant chosen here is to be judged on other questions.
         """

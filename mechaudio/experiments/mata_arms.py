@@ -40,8 +40,8 @@ class MataSettings:
         seed: Of the halves.
 
     Raises:
-        ValueError: For no strengths, a value that comes twice, one of zero (which changes nothing), a range that ends before it begins, an
-            unknown mapping, or a share that is not between 0 and 1.
+        ValueError: For no strengths, a value that comes twice, one of zero (which changes nothing), a range that ends
+            before it begins, an unknown mapping, or a share that is not between 0 and 1.
     """
 
     alpha: float = 0.1

@@ -164,7 +164,7 @@ class MataStudy(Result):
         return Halves.of(self.arms, self.compared, self.chooses, seed=self.settings.seed)
 
     def best_of(self, arms: Sequence[MataArm]) -> MataArm:
-        """The one with most right answers on the half that chooses; of equal ones, of the largest mean margin; then by lot."""
+        """The one with most right answers on the half that chooses, then of the largest mean margin, then by lot."""
         return self._halves.best(arms)
 
     def __str__(self) -> str:

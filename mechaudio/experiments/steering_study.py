@@ -84,7 +84,8 @@ def steering_study(
     ids = [question.id for question in questions]
     if not all(ids):
         raise ValueError(
-            f"questions {[place for place, name in enumerate(ids) if not name][:3]} have no id: set AudioQuestion(id=...)"
+            f"questions {[place for place, name in enumerate(ids) if not name][:3]} have no id: set "
+            "AudioQuestion(id=...)"
         )
     clips = clips_of(questions)
     chooses = in_calibration(clips, settings.share, settings.seed)

@@ -31,8 +31,8 @@ class TemporalSettings:
         seed: Of the halves, and of the keys of text that are drawn.
 
     Raises:
-        ValueError: For no strengths or rows, a value that comes twice, a factor of one or a bias of zero (which change nothing), an unknown
-            condition, or conditions without `audio`.
+        ValueError: For no strengths or rows, a value that comes twice, a factor of one or a bias of zero (which change
+            nothing), an unknown condition, or conditions without `audio`.
     """
 
     biases: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)

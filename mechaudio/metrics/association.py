@@ -59,7 +59,8 @@ class PointBiserial:
     def __str__(self) -> str:
         strongest = np.unravel_index(np.abs(self.r).argmax(), self.r.shape)
         told = (
-            f"point-biserial r of {self.r.size} columns {list(self.r.shape)}, {counted(self.n, self.n_clips)} ({self.n_right} right): "
+            f"point-biserial r of {self.r.size} columns {list(self.r.shape)}, {counted(self.n, self.n_clips)} "
+            f"({self.n_right} right): "
             f"strongest {self.r[strongest]:+.3f} at {tuple(map(int, strongest))}, p = {self.p[strongest]:.3g}, "
             f"q = {self.q[strongest]:.3g}"
         )

@@ -2,9 +2,9 @@
 
 Conventions: samples are drawn anew with replacement; `seed` says which draws, and the same seed gives the same
 interval; intervals are percentile intervals unless said otherwise. Samples are taken to be independent: where questions
-share a clip, `clips=` names it, and clips are drawn with all their questions (the cluster bootstrap). Intervals of means
-and correlations reach to the percentiles that Student's t asks for (Hesterberg's expanded percentiles, 2015): plain ones
-are too narrow for few samples.
+share a clip, `clips=` names it, and clips are drawn with all their questions (the cluster bootstrap). Intervals of
+means and correlations reach to the percentiles that Student's t asks for (Hesterberg's expanded percentiles, 2015):
+plain ones are too narrow for few samples.
 """
 
 from __future__ import annotations

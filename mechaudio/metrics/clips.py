@@ -1,9 +1,9 @@
 """Questions about one clip as one sample: how much less they tell than as many questions about different clips.
 
-Conventions: `clips` names the clip of each question; without it every question counts as one of a clip of its own. Counts
-are divided by their design effect (Rao and Scott, Biometrics 48:577, 1992), which is 1, exactly, where every clip has
-one question: all formulas are then those for independent questions. The same questions given twice have an effect of 2,
-and count once.
+Conventions: `clips` names the clip of each question; without it every question counts as one of a clip of its own.
+Counts are divided by their design effect (Rao and Scott, Biometrics 48:577, 1992), which is 1, exactly, where every
+clip has one question: all formulas are then those for independent questions. The same questions given twice have an
+effect of 2, and count once.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def summed(values: np.ndarray, numbers: Int[np.ndarray, " question"]) -> np.ndar
 
 
 def design_effect(
-    deviations: Float[np.ndarray, "question *column"], numbers: Int[np.ndarray, " question"]
+    deviations: Float[np.ndarray, " question *column"], numbers: Int[np.ndarray, " question"]
 ) -> Float[np.ndarray, "*column"]:
     """How many times larger the variance of a mean is than if questions were independent; at least 1.
 

@@ -2,8 +2,8 @@
 
 Conventions: `correct`, `before` and `after` hold right (True) or wrong (False), one per question, `before` and `after`
 for the same questions in the same order; rates are from 0 to 1 with Wilson's 95 % interval. `clips`
-names the clip of each question, whose questions intervals and tests take as a cluster (`mechaudio.metrics.clips`). Logits are those of the
-choices, NaN where a question has fewer choices than another.
+names the clip of each question, whose questions intervals and tests take as a cluster (`mechaudio.metrics.clips`).
+Logits are those of the choices, NaN where a question has fewer choices than another.
 
 Fix rate: wrong answers made right, among the wrong. Break rate: right answers made wrong, among the right. A fix rate
 alone says little, since answering at random fixes wrong answers too: one in n with n choices, one in n - 1 if the

@@ -20,7 +20,7 @@ from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips, quantile
 
 #: Right and wrong answers of one stratum, and the places of both among all questions.
-_Stratum = tuple[Int[np.ndarray, " right"], Int[np.ndarray, " wrong"]]
+_Stratum = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def roc_auc(
     The interval holds the areas that lie within so many of their own standard errors of the one seen (Newcombe,
     Statistics in Medicine 25:559, 2006, method 5). At 0.5 that is the standard error of the Mann-Whitney test, so the
     interval does not contradict its p value, and it has a width where every right answer scores above every wrong one.
-    Where clips share questions, numbers of answers are divided by the design effect, the variance of DeLong's components
-    summed over clips (Obuchowski, Biometrics 53:567, 1997) over that of the components one by one.
+    Where clips share questions, numbers of answers are divided by the design effect, the variance of DeLong's
+    components summed over clips (Obuchowski, Biometrics 53:567, 1997) over that of the components one by one.
 
     Args:
         scores: `[question]`, finite.

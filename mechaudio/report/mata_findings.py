@@ -60,7 +60,8 @@ def _choice(choice: MataChoice) -> str:
         return f"{told}."
     assert choice.p_against is not None
     return (
-        f"{told}; {100 * choice.chosen_on.change.value:+.1f} points on the half that chose it{by_lot(choice)}. Against the published "
+        f"{told}; {100 * choice.chosen_on.change.value:+.1f} points on the half that chose it{by_lot(choice)}. "
+        f"Against the published "
         f"setting: {points(choice.against_published.change)} ({p_value(choice.p_against)}, Holm)."
     )
 

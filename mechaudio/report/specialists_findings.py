@@ -40,8 +40,10 @@ def _hearing(study: SpecialistsStudy) -> str:
     change = study.hearing[0].change
     differs = "differs" if change.test.p < SIGNIFICANT else "does not differ significantly"
     return (
-        f"With the recording {percent(change.after)} of {of_clips(change.n, change.test.n_clips, 'answers')} are right, with silence in its place "
-        f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, {named(change.test)}). Guessing would get "
+        f"With the recording {percent(change.after)} of {of_clips(change.n, change.test.n_clips, 'answers')} are "
+        f"right, with silence in its place "
+        f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, {named(change.test)}). Guessing would "
+        f"get "
         f"{100 * study.chance.mean():.1f} %."
     )
 
@@ -52,7 +54,8 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     clips = len(set(scores.measured.clips)) or n
     sure = scores.varies & (scores.q < SIGNIFICANT)
     told = [
-        f"Of {many} heads whose attention to audio varies, {sure.sum()} go with right answers at a false discovery rate "
+        f"Of {many} heads whose attention to audio varies, {sure.sum()} go with right answers at a false discovery "
+        f"rate "
         f"of {100 * SIGNIFICANT:g} % ({of_clips(n, clips)}). {_strongest(scores, sure, ranking)}"
     ]
     if clips < FEWEST:

@@ -145,7 +145,8 @@ def _listening(study: SpecialistsStudy) -> Table:
         "listening",
         "How well the listening score tells right from wrong, by number of heads",
         f"On the {len(study.score.ids)} questions that the heads were not chosen on. AUC: area under the ROC curve, "
-        "with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip as a cluster; unweighted: of the same heads' "
+        "with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip as a "
+        "cluster; unweighted: of the same heads' "
         f"audio attention summed; random: {study.settings.draws} sets of as many heads drawn at random, with the "
         "interval that holds 95 % of them; p random: share of these that do as well. No p value is corrected for the "
         "number of rows.",

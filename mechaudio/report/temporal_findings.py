@@ -28,7 +28,8 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
 def _conditions(study: TemporalStudy) -> list[str]:
     heard = study.conditions["audio"]
     told = [
-        f"With the recording {percent(heard.overall)} of {of_clips(heard.overall.n, heard.overall.n_clips, 'answers')} are right."
+        f"With the recording {percent(heard.overall)} of "
+        f"{of_clips(heard.overall.n, heard.overall.n_clips, 'answers')} are right."
     ]
     for name, words in (
         ("silence", "With silence in its place"),
@@ -81,7 +82,8 @@ def _fixes(study: TemporalStudy) -> list[str]:
         breaks = "" if broken is None else f", and breaks {100 * broken.value:.1f} % of the right ones"
         told.append(
             f"The {kind} that fixes most wrong answers on one half ({best.arm}{by_lot(best)}) fixes "
-            f"{100 * fixed.value:.1f} % of those of the other{breaks}. That rate is {beyond} what answers at random fix "
+            f"{100 * fixed.value:.1f} % of those of the other{breaks}. That rate is {beyond} what answers at random "
+            f"fix "
             f"({100 * null.low:.1f} to {100 * null.high:.1f} %)."
         )
     return told
@@ -91,7 +93,8 @@ def _scaling_or_upweighting(study: TemporalStudy) -> str:
     scaling, upweighting = study.best_scaling, study.best_upweighting
     verdict = _verdict("scaling", "upweighting", study.scaling_against_upweighting)
     return (
-        f"Chosen on one half of the questions, the best scaling of all layers ({scaling.arm}{by_lot(scaling)}) changes the share of "
+        f"Chosen on one half of the questions, the best scaling of all layers ({scaling.arm}{by_lot(scaling)}) "
+        f"changes the share of "
         f"right answers of the other half by {points(scaling.held_out.change)}, the best upweighting "
         f"({upweighting.arm}{by_lot(upweighting)}) by {points(upweighting.held_out.change)}. {verdict}"
     )
@@ -102,9 +105,11 @@ def _layers(study: TemporalStudy) -> list[str]:
     return [
         f"Chosen on one half, the best single layer is that of {layer.arm}. On the other half it changes the share of "
         f"right answers by {points(layer.held_out.change)}, on the half that chose it by "
-        f"{100 * layer.chosen_on.change.value:+.1f} points{by_lot(layer)}; a layer drawn at random, with the same factor, by "
+        f"{100 * layer.chosen_on.change.value:+.1f} points{by_lot(layer)}; a layer drawn at random, with the same "
+        f"factor, by "
         f"{100 * study.random_layer:+.1f} points.",
-        f"The best factor for all layers at once ({uniform.arm}{by_lot(uniform)}) changes it by {points(uniform.held_out.change)}. "
+        f"The best factor for all layers at once ({uniform.arm}{by_lot(uniform)}) changes it by "
+        f"{points(uniform.held_out.change)}. "
         f"{_verdict('one layer', 'all layers', study.layer_against_uniform)}",
     ]
 
