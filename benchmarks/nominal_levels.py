@@ -76,12 +76,21 @@ def missed(data: dict[str, np.ndarray], *, by_clip: bool, resamples: int = 400) 
 
 
 def levels(
-    n_sets: int, n_clips: int, per_clip: int, *, by_clip: bool = True, alike: float = ALIKE, seed: int = 0
+    n_sets: int,
+    n_clips: int,
+    per_clip: int,
+    *,
+    by_clip: bool = True,
+    alike: float = ALIKE,
+    seed: int = 0,
+    resamples: int = 400,
 ) -> dict[str, float]:
     """The share of null data sets of which each says that there is something."""
     rng, counts = np.random.default_rng([seed, n_clips, per_clip]), defaultdict(float)
     for _ in range(n_sets):
-        for name, wrong in missed(data_set(rng, n_clips, per_clip, alike), by_clip=by_clip).items():
+        for name, wrong in missed(
+            data_set(rng, n_clips, per_clip, alike), by_clip=by_clip, resamples=resamples
+        ).items():
             counts[name] += wrong / n_sets
     return dict(counts)
 

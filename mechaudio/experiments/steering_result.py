@@ -197,7 +197,9 @@ class SteeringStudy(Result):
         k = len(set(clips)) if clips else len(gains)
         low, high = bootstrap_mean(gains, clips=clips, seed=self.settings.seed) if k > 1 else (np.nan, np.nan)
         method = "bootstrap over clips, expanded percentile"
-        return Estimate(float(gains.mean()), float(low), float(high), len(gains), 0.95, method, k)
+        return Estimate(
+            float(gains.mean()), float(low), float(high), len(gains), 0.95, method, k if k < len(gains) else None
+        )
 
     def __str__(self) -> str:
         """The study in words."""

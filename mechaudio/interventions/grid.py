@@ -90,7 +90,7 @@ def _same(one: Any, other: Any) -> bool:
     if one is other:
         return True
     listed = [isinstance(value, (str, int, float, bool, tuple, list, range, np.generic)) for value in (one, other)]
-    return all(listed) and type(one) is type(other) and one == other
+    return all(listed) and type(one) is type(other) and bool(one == other)
 
 
 def _is_axis(name: str, values: Any) -> bool:

@@ -20,7 +20,7 @@ from scipy.stats import nct, pearsonr, t
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
 from mechaudio.metrics.checked import Values
-from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips
+from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips, shared
 from mechaudio.metrics.significance import benjamini_hochberg
 
 #: A column whose spread is below this share of its mean varies by rounding alone.
@@ -45,7 +45,7 @@ class PointBiserial:
         constant: columns that do not vary, which have no correlation.
         n: samples.
         n_right: right answers among them.
-        n_clips: clips that they are about; None where that was not said.
+        n_clips: clips that they are about; None where each is about a clip of its own.
     """
 
     r: Float[np.ndarray, "*column"]
@@ -81,7 +81,7 @@ class ResampledPointBiserial:
         resampled: r of each resample; what `top_k_stability` takes.
         n: samples.
         confidence: of the intervals.
-        n_clips: clips that they are about; None where that was not said.
+        n_clips: clips that they are about; None where each is about a clip of its own.
     """
 
     low: Float[np.ndarray, "*column"]
@@ -164,7 +164,7 @@ def point_biserial(values: Values, correct: Values, *, clips: Clips | None = Non
         q[~constant] = benjamini_hochberg(p[~constant])
     return PointBiserial(
         *(part.reshape(shape) for part in (r, p, q, constant)),
-        n=len(correct), n_right=int(correct.sum()), n_clips=None if clips is None else k,
+        n=len(correct), n_right=int(correct.sum()), n_clips=shared(numbers),
     )  # fmt: skip
 
 
@@ -251,10 +251,10 @@ def bootstrap_point_biserial(
     varies = variance > 1e-12  # in units of the whole sample's variance
     r = np.divide(covariance, spread, out=np.zeros_like(covariance), where=varies).clip(-1.0, 1.0)
     resampled = r.reshape(resamples, *shape)
-    low, high = percentile_interval(resampled, confidence, k) if k >= FEWEST else np.full((2, *shape), np.nan)
+    low, high = percentile_interval(resampled, confidence, k) if k >= FEWEST else [np.full(shape, np.nan)] * 2
     return ResampledPointBiserial(
         low, high, resampled=resampled, n=len(correct), confidence=float(confidence),
-        n_clips=None if clips is None else k,
+        n_clips=shared(numbers),
     )  # fmt: skip
 
 

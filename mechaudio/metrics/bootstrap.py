@@ -21,7 +21,7 @@ from scipy.stats import bootstrap as scipy_bootstrap
 
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
-from mechaudio.metrics.clips import Clips, clip_numbers, n_clips
+from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared
 from mechaudio.metrics.estimates import Estimate
 
 
@@ -104,7 +104,7 @@ def _of_clips(
     if not (math.isfinite(value) and np.isfinite(values).all()):
         raise ValueError(f"the statistic is undefined on {int((~np.isfinite(values)).sum())} of {resamples} resamples")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), n, level, "bootstrap over clips, percentile", k)
+    return Estimate(value, float(low), float(high), n, level, "bootstrap over clips, percentile", shared(numbers))
 
 
 def bootstrap_mean(

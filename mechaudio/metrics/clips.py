@@ -46,6 +46,12 @@ def n_clips(numbers: Int[np.ndarray, " question"]) -> int:
     return len(np.unique(numbers))
 
 
+def shared(numbers: Int[np.ndarray, " question"]) -> int | None:
+    """Count the clips where some share questions; None where every question is about a clip of its own."""
+    k = n_clips(numbers)
+    return k if k < len(numbers) else None
+
+
 def summed(values: np.ndarray, numbers: Int[np.ndarray, " question"]) -> np.ndarray:
     """Add up values, `[question, ...]`, over the questions of each clip: `[clip, ...]`."""
     places = np.unique(numbers, return_inverse=True)[1]
@@ -70,7 +76,8 @@ def design_effect(
     apart = (deviations**2).sum(axis=0)
     together = (summed(deviations, numbers) ** 2).sum(axis=0)
     alike = (sizes**2).sum() / len(numbers)
-    return np.maximum(1.0, np.divide(together, apart, out=np.full(apart.shape, alike), where=apart > 1e-12))
+    alone = np.full(np.shape(apart), alike)
+    return np.asarray(np.maximum(1.0, np.divide(together, apart, out=alone, where=apart > 1e-12)))
 
 
 def quantile(confidence: float, numbers: Int[np.ndarray, " question"]) -> float:
@@ -85,6 +92,6 @@ def quantile(confidence: float, numbers: Int[np.ndarray, " question"]) -> float:
 
 def counted(n: int, clips: int | None) -> str:
     """Say how many questions there are, and of how many clips where that is fewer."""
-    if clips is None or clips == n:
+    if clips is None:
         return f"n = {n}"
     return f"n = {n} questions of {clips} {'clip' if clips == 1 else 'clips'}"

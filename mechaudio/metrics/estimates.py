@@ -23,7 +23,7 @@ class Estimate:
         n: samples that it rests on.
         confidence: of the interval, 0.95 for a 95 % interval.
         method: how the interval was made.
-        n_clips: clips that the samples are about, which the interval takes as clusters; None where that was not said.
+        n_clips: clips that the samples are about, which the interval takes as clusters; None where each is about a clip of its own.
     """
 
     value: float
@@ -58,7 +58,7 @@ class Proportion:
         low: lower end of the interval of the share.
         high: upper end.
         confidence: of the interval.
-        n_clips: clips that they are about; None where that was not said.
+        n_clips: clips that they are about; None where each is about a clip of its own.
     """
 
     count: int
@@ -75,8 +75,7 @@ class Proportion:
 
     def __str__(self) -> str:
         interval = f"{100 * self.confidence:g} % interval {100 * self.low:.1f} to {100 * self.high:.1f} %"
-        shared = self.n_clips not in (None, self.n)
-        of = f" questions of {self.n_clips} {'clip' if self.n_clips == 1 else 'clips'}" if shared else ""
+        of = "" if self.n_clips is None else f" questions of {self.n_clips} {'clip' if self.n_clips == 1 else 'clips'}"
         return f"{100 * self.value:.1f} % ({interval}; {self.count} of {self.n}{of})"
 
     def as_dict(self) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips, quantile
 
+#: At 0 and 1 themselves there is no variance, so that they always lie within none of it.
+_EDGE = 1e-9
+
 #: Right and wrong answers of one stratum, and the places of both among all questions.
 _Stratum = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 
@@ -36,7 +39,7 @@ class RocAuc:
         n_right: right answers that were compared.
         n_wrong: wrong answers that were compared.
         confidence: of the interval.
-        n_clips: clips that the answers are about; None where that was not said.
+        n_clips: clips that the answers are about; None where each is about a clip of its own.
     """
 
     value: float
@@ -50,7 +53,7 @@ class RocAuc:
 
     def __str__(self) -> str:
         n = self.n_right + self.n_wrong
-        of = "" if self.n_clips in (None, n) else f"; {counted(n, self.n_clips)}"
+        of = "" if self.n_clips is None else f"; {counted(n, self.n_clips)}"
         return (
             f"AUC {self.value:.3f} ({100 * self.confidence:g} % interval {self.low:.3f} to {self.high:.3f}, "
             f"p = {self.p:.3g}, {self.n_right} right, {self.n_wrong} wrong{of})"
@@ -119,7 +122,7 @@ def roc_auc(
     else:
         p = _normal_p(values, compared, 1.0, None)
     n_right, n_wrong = (sum(counts) for counts in zip(*sizes, strict=True))
-    return RocAuc(float(area), low, high, p, n_right, n_wrong, confidence, None if clips is None else k)
+    return RocAuc(float(area), low, high, p, n_right, n_wrong, confidence, k if k < len(own) else None)
 
 
 def _strata(
@@ -179,8 +182,8 @@ def _newcombe(area: float, sizes: Sequence[tuple[float, float]], z: float) -> tu
     def beyond(true: float) -> float:
         return (area - true) ** 2 - z**2 * variance(true)
 
-    low = 0.0 if area <= 0 else float(brentq(beyond, 0.0, area))
-    return low, 1.0 if area >= 1 else float(brentq(beyond, area, 1.0))
+    low = 0.0 if area <= 0 else float(brentq(beyond, 0.0, min(area, 1 - _EDGE)))
+    return low, 1.0 if area >= 1 else float(brentq(beyond, max(area, _EDGE), 1.0))
 
 
 def _normal_p(

@@ -10,7 +10,7 @@ question per clip the formulas are those for independent questions.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
 
@@ -23,7 +23,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
-from mechaudio.metrics.clips import Clips, clip_numbers, design_effect, n_clips, quantile, summed
+from mechaudio.metrics.clips import Clips, clip_numbers, design_effect, quantile, shared, summed
 from mechaudio.metrics.estimates import Estimate, Proportion
 
 
@@ -40,7 +40,7 @@ class McNemar:
         p: McNemar's exact conditional test; never too small, and conservative. Where clips share questions, the exact
             test of signs over clips, each with its fixed answers less its broken ones.
         p_mid: its mid-p version, closer to its nominal level (Fagerland, Lydersen and Laake 2013).
-        n_clips: clips that the questions are about; None where that was not said.
+        n_clips: clips that the questions are about; None where each is about a clip of its own.
     """
 
     n: int
@@ -51,9 +51,8 @@ class McNemar:
     n_clips: int | None = None
 
     def __str__(self) -> str:
-        shared = self.n_clips not in (None, self.n)
-        told = f"{self.n} questions of {self.n_clips} clips" if shared else str(self.n)
-        test = "exact test of signs over clips" if shared else "McNemar exact"
+        told = str(self.n) if self.n_clips is None else f"{self.n} questions of {self.n_clips} clips"
+        test = "McNemar exact" if self.n_clips is None else "exact test of signs over clips"
         return f"{self.fixed} fixed, {self.broken} broken of {told}: {test} p = {self.p:.3g}, mid-p = {self.p_mid:.3g}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -101,9 +100,9 @@ def share(correct: Values, *, clips: Clips | None = None, confidence: float = 0.
     """
     right = checked.outcomes("correct", correct)
     numbers, n, count = clip_numbers(clips, len(right)), len(right), int(right.sum())
-    k = n_clips(numbers)
-    if k == n:
-        return replace(proportion(count, n, confidence=confidence), n_clips=None if clips is None else k)
+    k = shared(numbers)
+    if k is None:
+        return proportion(count, n, confidence=confidence)
     effect = float(design_effect(right - right.mean(), numbers))
     alpha = 2 * float(norm.sf(quantile(confidence, numbers)))
     low, high = proportion_confint(count / effect, n / effect, alpha=alpha, method="wilson")
@@ -129,13 +128,13 @@ def mcnemar(before: Values, after: Values, *, clips: Clips | None = None) -> McN
     before, after = checked.paired_outcomes(before, after)
     fixed, broken = int((~before & after).sum()), int((before & ~after).sum())
     numbers = clip_numbers(clips, len(before))
-    k = None if clips is None else n_clips(numbers)
-    if k not in (None, len(before)):
+    k = shared(numbers)
+    if k is not None:
         p, seen = _sign_flips(summed(after.astype(np.int64) - before, numbers))
         return McNemar(len(before), fixed, broken, p, p - seen / 2, k)
     p = float(exact_mcnemar([[0, fixed], [broken, 0]], exact=True).pvalue)
     seen = float(binom.pmf(min(fixed, broken), fixed + broken, 0.5)) if fixed + broken else 0.0  # no change: p is 1
-    return McNemar(len(before), fixed, broken, p, p - (seen if fixed != broken else seen / 2), k)
+    return McNemar(len(before), fixed, broken, p, p - (seen if fixed != broken else seen / 2))
 
 
 def sign_flip_test(differences: Values, *, clips: Clips | None = None) -> float:
@@ -203,8 +202,8 @@ def paired_difference(
     p_fixed, p_broken = ((count / effect + 1) / (n / effect + 2) for count in (fixed, broken))
     centre = p_fixed - p_broken
     half = quantile(confidence, numbers) * sqrt((p_fixed + p_broken - centre**2) / (n / effect + 2))
-    k = None if clips is None else n_clips(numbers)
-    method = "Bonett-Price" if k in (None, n) else "Bonett-Price, clips as clusters (Rao-Scott)"
+    k = shared(numbers)
+    method = "Bonett-Price" if k is None else "Bonett-Price, clips as clusters (Rao-Scott)"
     ends = max(-1.0, centre - half), min(1.0, centre + half)
     return Estimate((fixed - broken) / n, *ends, n, float(confidence), method, k)
 

@@ -11,6 +11,7 @@ from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import AgainstControl
 from mechaudio.metrics.association import FEWEST
+from mechaudio.metrics.clips import counted
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.metrics.significance import holm
 from mechaudio.report.wording import SIGNIFICANT, by_lot, named, of_clips, p_value, percent, points
@@ -56,7 +57,7 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     told = [
         f"Of {many} heads whose attention to audio varies, {sure.sum()} go with right answers at a false discovery "
         f"rate "
-        f"of {100 * SIGNIFICANT:g} % ({of_clips(n, clips)}). {_strongest(scores, sure, ranking)}"
+        f"of {100 * SIGNIFICANT:g} % ({counted(n, clips if clips < n else None)}). {_strongest(scores, sure, ranking)}"
     ]
     if clips < FEWEST:
         told.append(f"{clips} clips are too few for an interval of r: {FEWEST} are needed.")

@@ -9,6 +9,7 @@ import numpy as np
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
+from mechaudio.metrics.clips import counted
 from mechaudio.report.wording import SIGNIFICANT, by_lot, named, of_clips, p_value, percent, points
 
 
@@ -72,7 +73,8 @@ def _changed(what: str, arms: Sequence[Tested[Arm]]) -> str:
 def _fixes(study: TemporalStudy) -> list[str]:
     null = study.random_fix_rate
     if null is None:
-        return ["On one of the halves no answer was wrong without a change, so none could be fixed."]
+        where = "" if study.compared.clean.correct[study.compared.clean.scored].all() else "On one of the halves "
+        return [f"{where}{'n' if where else 'N'}o answer was wrong without a change, so none could be fixed."]
     told = []
     for kind in ("upweighting", "scaling"):
         best = study.best_fixing(kind)
@@ -115,7 +117,7 @@ def _layers(study: TemporalStudy) -> list[str]:
 
 
 def _verdict(second: str, first: str, contrast: PairedComparison) -> str:
-    n = of_clips(contrast.n, contrast.test.n_clips)
+    n = counted(contrast.n, contrast.test.n_clips)
     rests = f"{n}, {p_value(contrast.p_holm)}, {named(contrast.test)}, Holm"
     if contrast.p_holm >= SIGNIFICANT:
         return f"The two do not differ significantly ({rests})."

@@ -36,6 +36,7 @@ from mechaudio.analyses.probes.probe_tasks import TASKS, PlaceProbes, fit_place
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.clips import clip_numbers, shared
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.models.prompt import prompt
@@ -138,7 +139,7 @@ class EncoderProbes(Result):
             len(values),
             0.95,
             "bootstrap over clips",
-            len(set(keys.tolist())),
+            shared(clip_numbers(keys, len(keys))),
         )
 
     def answers(self, place: str | int = -1) -> ProbeAnswers:
