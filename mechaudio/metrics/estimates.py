@@ -23,7 +23,8 @@ class Estimate:
         n: samples that it rests on.
         confidence: of the interval, 0.95 for a 95 % interval.
         method: how the interval was made.
-        n_clips: clips that the samples are about, which the interval takes as clusters; None where each is about a clip of its own.
+        n_clips: clips that the samples are about, which the interval takes as clusters; None where each is about a clip
+            of its own.
     """
 
     value: float
