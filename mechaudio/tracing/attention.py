@@ -35,6 +35,7 @@ from transformers.masking_utils import sdpa_mask
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange, RowRequest
 from mechaudio.tracing.score_edit import Fused, keys_now
+from mechaudio.tracing.turns import MUTEX
 
 #: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the
 #: name says `flash`.
@@ -55,6 +56,17 @@ class Spot:
         """Whether this run reads or edits the hook point here."""
         return self.exchange.wanted(f"{self.location}.{point}")
 
+    def written(self, call: Call, query: Tensor, key: Tensor, value: Tensor) -> tuple[Call, Tensor, Tensor, Tensor]:
+        """The call without the empty places of a static cache, which come behind all that was written so far."""
+        exchange = self.exchange
+        if exchange.batch is None or not self.location.startswith(exchange.decoder.removesuffix("input")):
+            return call, query, key, value
+        n_keys = max(exchange.batch.n_positions + exchange.step, query.shape[2])
+        if key.shape[2] <= n_keys:
+            return call, query, key, value
+        mask = None if call.mask is None else call.mask[..., :n_keys]
+        return replace(call, mask=mask), query, key[:, :, :n_keys], value[:, :, :n_keys]
+
     def give(self, point: str, value: Tensor) -> Tensor:
         """Serve the value; what comes back goes on through the network."""
         return self.exchange.handle(f"{self.location}.{point}", value)
@@ -71,18 +83,41 @@ def serving(
         modules: Attention modules and their locations.
         configs: Config objects that the modules read their attention implementation from, and the name to put there.
     """
-    before = [(config, config._attn_implementation_internal) for config, _ in configs]
-    try:
+    with switched(configs):
+        try:
+            for module, location in modules:
+                _SERVED[module] = Spot(exchange, location)
+            yield
+        finally:
+            for module, _ in modules:
+                _SERVED.pop(module, None)
+
+
+#: Config, by its id -> what it said before the first of those who switched it, and how many there are.
+_BEFORE: dict[int, tuple[str | None, int]] = {}
+
+
+@contextmanager
+def switched(configs: Sequence[tuple[object, str]]) -> Iterator[None]:
+    """Let configs name another attention implementation; the last to leave puts back what the first one found.
+
+    Two networks may share a config and run in two threads, in any order.
+    """
+    with MUTEX:
         for config, name in configs:
+            before, n_runs = _BEFORE.get(id(config), (config._attn_implementation_internal, 0))
+            _BEFORE[id(config)] = before, n_runs + 1
             config._attn_implementation_internal = name
-        for module, location in modules:
-            _SERVED[module] = Spot(exchange, location)
+    try:
         yield
     finally:
-        for module, _ in modules:
-            _SERVED.pop(module, None)
-        for config, name in before:
-            config._attn_implementation_internal = name
+        with MUTEX:
+            for config, _ in configs:
+                before, n_runs = _BEFORE.pop(id(config))
+                if n_runs > 1:
+                    _BEFORE[id(config)] = before, n_runs - 1
+                else:
+                    config._attn_implementation_internal = before
 
 
 def attention(
@@ -104,7 +139,7 @@ def attention(
     spot = _SERVED.get(module)
     if spot is None:
         return call.fused(query, key, value), None
-    return serve_all(spot, call, query, key, value), None
+    return serve_all(spot, *spot.written(call, query, key, value)), None
 
 
 def serve_all(
