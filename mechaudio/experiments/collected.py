@@ -18,7 +18,12 @@ from mechaudio.tracing.record import Intervention
 
 
 def collected(
-    provenance: Provenance, asking: Asking, variants: Variants, rows: Sequence[Row], axes: Mapping[str, Sequence[Any]]
+    provenance: Provenance,
+    asking: Asking,
+    variants: Variants,
+    rows: Sequence[Row],
+    axes: Mapping[str, Sequence[Any]],
+    clips: Mapping[int, str],
 ) -> Evaluation | Comparison:
     """The answers under the one list of interventions, or under the first and, compared with it, the others."""
     asked = [row for row in rows if not row.error]
@@ -43,6 +48,7 @@ def collected(
         interventions=kept[0],
         failures=tuple(Failure(row.index, row.id, row.error) for row in rows if row.error),
         scoring=asking.scoring,
+        clips=tuple(clips[row.index] for row in asked),
     )
     if len(kept) == 1:
         return first

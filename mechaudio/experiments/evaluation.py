@@ -1,12 +1,14 @@
 """What comes of asking many questions: each answer, right or wrong, and the scores.
 
-Conventions: accuracies are shares from 0 to 1; intervals are Wilson's at 95 %; an answer is the *text* of a choice, so
-that of two choices of the same text either is right.
+Conventions: accuracies are shares from 0 to 1; intervals are Wilson's at 95 %, for
+clips as clusters where several questions are about one (`mechaudio.metrics.clips`); an answer is the *text* of a
+choice, so that of two choices of the same text either is right.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from mechaudio.metrics.multiple_choice import (
     answer_change,
     random_fix_rate,
 )
-from mechaudio.metrics.significance import proportion
+from mechaudio.metrics.significance import share
 from mechaudio.metrics.string_match import string_match
 from mechaudio.results import Result, keep
 
@@ -69,6 +71,8 @@ class Evaluation(Result):
         interventions: What was changed while it answered.
         failures: Questions that could not be asked.
         scoring: `letter_logit` or `generate`.
+        clips: Name of the clip of each question (`ma.analyses.clips_of`), whose questions intervals and tests take as a
+            cluster; without them, each is about a clip of its own.
     """
 
     condition: str
@@ -82,6 +86,7 @@ class Evaluation(Result):
     interventions: tuple[Any, ...] = ()
     failures: tuple[Failure, ...] = ()
     scoring: str = "letter_logit"
+    clips: tuple[str, ...] = ()
 
     @cached_property
     def choices(self) -> tuple[str | None, ...]:
@@ -121,18 +126,20 @@ class Evaluation(Result):
                 f"none of the {len(self.ids)} questions has a known answer, so there is no score; .choices says what "
                 "the model chose"
             )
-        return accuracy(self.correct[self.scored])
+        return accuracy(self.correct[self.scored], clips=self.clips_among(self.scored))
 
     def by_task(self) -> dict[str, Proportion]:
         """The share of right answers of each task that is named, in the order in which the tasks first come."""
         tasks = np.array(self.tasks)
         named = self.scored & (tasks != "")
-        return accuracy_by_group(self.correct[named], tasks[named]) if named.any() else {}
+        if not named.any():
+            return {}
+        return accuracy_by_group(self.correct[named], tasks[named], clips=self.clips_among(named))
 
     @property
     def unparsed(self) -> Proportion:
         """The share of answers that name no choice, or several; they are wrong."""
-        return proportion(int((self.chosen == NO_ANSWER).sum()), len(self.chosen))
+        return share(self.chosen == NO_ANSWER, clips=self.clips or None)
 
     @property
     def string_match(self) -> Proportion | None:
@@ -141,13 +148,21 @@ class Evaluation(Result):
         Right answers without a word, such as `+`, cannot be compared so and are left out. None where no text was
         generated, or no question is left.
         """
-        asked = zip(self.texts, self.options, self.answers, strict=False)  # no texts: nothing to compare
+        clips = self.clips or tuple(map(str, range(len(self.ids))))
+        asked = zip(self.texts, self.options, self.answers, clips, strict=False)  # no texts: nothing to compare
         matched = [
-            string_match(text, answer, options)
-            for text, options, answer in asked
+            (string_match(text, answer, options), clip)
+            for text, options, answer, clip in asked
             if answer is not None and any(character.isalnum() or character == "_" for character in answer)
         ]
-        return accuracy(matched) if matched else None
+        if not matched:
+            return None
+        right, named = zip(*matched, strict=True)
+        return accuracy(right, clips=named if self.clips else None)
+
+    def clips_among(self, questions: Bool[np.ndarray, " question"]) -> tuple[str, ...] | None:
+        """The clips of some of the questions, for `clips=` of the scores; None where they are not known."""
+        return tuple(compress(self.clips, questions.tolist())) if self.clips else None
 
     def __repr__(self) -> str:
         score = f"accuracy {self.overall.value:.3f}, " if self.scored.any() else ""
@@ -214,7 +229,8 @@ class Comparison(Result):
             ValueError: If no question has a known answer.
         """
         known = self.clean.scored
-        return answer_change(self.clean.correct[known], self.correct[variant][known])
+        clips = self.clean.clips_among(known)
+        return answer_change(self.clean.correct[known], self.correct[variant][known], clips=clips)
 
     @property
     def random_fix_rate(self) -> RandomFixRate:
@@ -223,7 +239,14 @@ class Comparison(Result):
         Raises:
             ValueError: If no answer is wrong without interventions.
         """
-        known = self.clean.scored
+        return self.random_fix_rate_among(self.clean.scored)
+
+    def random_fix_rate_among(self, known: Bool[np.ndarray, " question"]) -> RandomFixRate:
+        """The same for some of the questions with known answers.
+
+        Raises:
+            ValueError: If none of their answers is wrong without interventions.
+        """
         n_choices = np.array([len(options) for options in self.clean.options])
         n_right = right_choices(self.clean.options, self.clean.answers).sum(1)
         return random_fix_rate(self.clean.correct[known], n_choices[known], n_right=n_right[known])
@@ -246,6 +269,8 @@ class Comparison(Result):
         if not self.axes:
             coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
         coords["question"] = list(self.clean.ids)
+        if self.clean.clips:
+            coords["clip"] = ("question", list(self.clean.clips))  # type: ignore[assignment]
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
         if self.logits is not None:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mechaudio.data.clip_names import clips_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
@@ -131,6 +132,7 @@ class Sweep:
             coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
         if self.batch.questions:
             coords["question"] = [question.id for question in self.batch.questions]
+            coords["clip"] = ("question", list(clips_of(self.batch.questions)))
             coords["choice"] = [chr(ord("A") + column) for column in range(self.clean.shape[-1])]
 
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mechaudio.experiments.choosing import Choice
 from mechaudio.metrics.estimates import Estimate, Proportion
+from mechaudio.metrics.significance import McNemar
 
 SIGNIFICANT = 0.05
 """Findings call a difference significant where its p value, corrected as they say, is below."""
@@ -21,3 +23,18 @@ def points(change: Estimate) -> str:
 def p_value(p: float) -> str:
     """A p value; of a very small one only that it is."""
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def of_clips(n: int, clips: int | None, what: str = "questions") -> str:
+    """How many questions, or answers, and of how many clips where that is fewer."""
+    return f"{n} {what}" if clips is None else f"{n} {what} of {clips} clips"
+
+
+def named(test: McNemar) -> str:
+    """Which test a p value is of."""
+    return "McNemar" if test.n_clips is None else "test of signs over clips"
+
+
+def by_lot(choice: Choice) -> str:
+    """That what was chosen was drawn by lot, where it was."""
+    return f", drawn by lot from {choice.tied} that did equally well there" if choice.tied else ""
