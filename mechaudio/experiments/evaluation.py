@@ -20,7 +20,6 @@ from mechaudio.metrics.multiple_choice import (
     AnswerChange,
     RandomFixRate,
     accuracy,
-    accuracy_by_group,
     answer_change,
     random_fix_rate,
 )
@@ -126,7 +125,7 @@ class Evaluation(Result):
                 f"none of the {len(self.ids)} questions has a known answer, so there is no score; .choices says what "
                 "the model chose"
             )
-        return accuracy(self.correct[self.scored], clips=self.clips_among(self.scored))
+        return self._accuracy(self.scored)
 
     def by_task(self) -> dict[str, Proportion]:
         """The share of right answers of each task that is named, in the order in which the tasks first come."""
@@ -134,7 +133,16 @@ class Evaluation(Result):
         named = self.scored & (tasks != "")
         if not named.any():
             return {}
-        return accuracy_by_group(self.correct[named], tasks[named], clips=self.clips_among(named))
+        return {task: self._accuracy(named & (tasks == task)) for task in dict.fromkeys(tasks[named].tolist())}
+
+    @cached_property
+    def unanswered(self) -> Bool[np.ndarray, " question"]:
+        """Questions without an answer, because logits of their choices are NaN or overflow; they count as not right."""
+        return (self.chosen == NO_ANSWER) & (self.logits is not None)
+
+    def _accuracy(self, which: Bool[np.ndarray, " question"]) -> Proportion:
+        share_of = accuracy(self.correct[which], clips=self.clips_among(which))
+        return replace(share_of, unanswered=int(self.unanswered[which].sum()))
 
     @property
     def unparsed(self) -> Proportion:
@@ -166,6 +174,7 @@ class Evaluation(Result):
 
     def __repr__(self) -> str:
         score = f"accuracy {self.overall.value:.3f}, " if self.scored.any() else ""
+        score += f"{self.unanswered.sum()} without an answer (NaN), " if self.unanswered.any() else ""
         return (
             f"<Evaluation of {len(self.ids)} questions, condition {self.condition!r}: {score}"
             f"{len(self.failures)} not asked, interventions {list(self.interventions)}>"
@@ -230,7 +239,13 @@ class Comparison(Result):
         """
         known = self.clean.scored
         clips = self.clean.clips_among(known)
-        return answer_change(self.clean.correct[known], self.correct[variant][known], clips=clips)
+        change = answer_change(self.clean.correct[known], self.correct[variant][known], clips=clips)
+        before, after = (int(one.unanswered[known].sum()) for one in (self.clean, self[variant]))
+        return replace(
+            change,
+            before=replace(change.before, unanswered=before),
+            after=replace(change.after, unanswered=after),
+        )
 
     @property
     def random_fix_rate(self) -> RandomFixRate:

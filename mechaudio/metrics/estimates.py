@@ -60,6 +60,7 @@ class Proportion:
         high: upper end.
         confidence: of the interval.
         n_clips: clips that they are about; None where each is about a clip of its own.
+        unanswered: how many of them have no answer, because logits were NaN; they are among `n` and not in `count`.
     """
 
     count: int
@@ -68,6 +69,7 @@ class Proportion:
     high: float
     confidence: float
     n_clips: int | None = None
+    unanswered: int = 0
 
     @property
     def value(self) -> float:
@@ -77,7 +79,8 @@ class Proportion:
     def __str__(self) -> str:
         interval = f"{100 * self.confidence:g} % interval {100 * self.low:.1f} to {100 * self.high:.1f} %"
         of = "" if self.n_clips is None else f" questions of {self.n_clips} {'clip' if self.n_clips == 1 else 'clips'}"
-        return f"{100 * self.value:.1f} % ({interval}; {self.count} of {self.n}{of})"
+        nan = f"; {self.unanswered} without an answer: NaN" if self.unanswered else ""
+        return f"{100 * self.value:.1f} % ({interval}; {self.count} of {self.n}{of}{nan})"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields and the share by name, for JSON."""

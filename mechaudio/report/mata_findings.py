@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
-from mechaudio.report.wording import SIGNIFICANT, by_lot, of_clips, p_value, percent, points
+from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, of_clips, p_value, percent, points
 
 
 def mata_findings(study: MataStudy) -> tuple[str, ...]:
@@ -11,6 +11,7 @@ def mata_findings(study: MataStudy) -> tuple[str, ...]:
     clean = study.compared.clean.overall
     told = [
         f"Without MATA {percent(clean)} of {of_clips(clean.n, clean.n_clips, 'answers')} are right.",
+        *lacking(study.compared),
         _attention(study),
         _readings(study),
     ]

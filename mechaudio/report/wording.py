@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mechaudio.experiments.choosing import Choice
+from mechaudio.experiments.evaluation import Comparison
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.significance import McNemar
 
@@ -11,8 +12,22 @@ SIGNIFICANT = 0.05
 
 
 def percent(share: Proportion) -> str:
-    """A share with its interval."""
-    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+    """A share with its interval, and how many have no answer, if any."""
+    nan = f" ({share.unanswered} of {share.n} have no answer: NaN)" if share.unanswered else ""
+    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]{nan}"
+
+
+def lacking(compared: Comparison) -> tuple[str, ...]:
+    """That some answers of a comparison are missing; nothing where all are there."""
+    counts = [int(compared[variant].unanswered.sum()) for variant in range(len(compared))]
+    missing = sum(counts) + int(compared.clean.unanswered.sum())
+    if not missing:
+        return ()
+    variants = f"{sum(map(bool, counts))} of {len(counts)} variants"
+    return (
+        f"{missing} answers are missing, because logits of their choices are NaN or overflow ({variants}, and "
+        f"{compared.clean.unanswered.sum()} without a change); all of them count as not right.",
+    )
 
 
 def points(change: Estimate) -> str:

@@ -11,6 +11,7 @@ import mechaudio as ma
 from mechaudio.experiments.log_lines import Row
 from mechaudio.experiments.run_log import RunLog
 from mechaudio.metrics.choices import NO_ANSWER, are_right, best_wrong, likeliest, refuse_nan
+from mechaudio.report.wording import lacking, percent
 
 INF, NAN = math.inf, math.nan
 
@@ -108,8 +109,15 @@ def test_an_evaluation_says_how_many_answers_are_nan_beside_every_accuracy(model
     assert evaluated.choices == (None,) * 8
     assert np.isnan(evaluated.logits[:, :2]).all()
     assert evaluated.overall.unanswered == 8
-    assert "0 of 8; 8 without an answer" in str(evaluated.overall)
+    assert "0 of 8 questions of" in str(evaluated.overall) or "0 of 8; 8 without" in str(evaluated.overall)
+    assert "8 without an answer" in str(evaluated.overall)
     assert "8 without an answer" in repr(evaluated)
+    with pytest.warns(UserWarning, match="8 of 8 questions"):
+        compared = ma.evaluate(model, questions, variants=[[], [overflow]])
+    assert (compared.change(1).before.unanswered, compared.change(1).after.unanswered) == (0, 8)
+    (sentence,) = lacking(compared)
+    assert sentence.startswith("8 answers are missing, because logits of their choices are NaN or overflow (1 of 2")
+    assert percent(compared[1].overall).endswith("(8 of 8 have no answer: NaN)")
     assert all(score.unanswered for score in evaluated.by_task().values())
     assert json.loads(json.dumps(evaluated.overall.as_dict()))["unanswered"] == 8
 
