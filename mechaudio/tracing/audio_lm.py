@@ -29,6 +29,8 @@ from mechaudio.tracing.options import plain_options, refuse_forward, refuse_gene
 from mechaudio.tracing.order import explain
 from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
 from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
+from mechaudio.tracing.tested_versions import warn_of_untested_versions
+from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
@@ -69,7 +71,11 @@ class AudioLM(NNsight):
                 gives two answers.
             ValueError: It is in training mode, or a part of it is compiled, wrapped, spread over processes or without
                 weights.
+
+        Warns:
+            UserWarning: Once per process, that the installed transformers or nnsight was not tested.
         """
+        warn_of_untested_versions()
         if (wrapper := wrapped_in(network)) is not None:
             raise TypeError(
                 f"this network is wrapped in a {type(network).__name__}, and edits would land beside what it computes: "
@@ -178,6 +184,7 @@ class AudioLM(NNsight):
                 serving(self.exchange, self._served, self._configs),
                 serving_calls(self.exchange, self._calls),
                 serving_windows(self.exchange, self._local),
+                without_noise(self.network, self.adapter),
             ):
                 return super().interleave(fn, *args, **kwargs)
         except OutOfOrderError as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 from mechaudio.models.inputs import place
 from mechaudio.models.probe import probe_inputs
 from mechaudio.tracing.sites import HookPointError, Site
+from mechaudio.tracing.tower_noise import without_noise
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -86,7 +87,7 @@ def reading_is_exact(model: AudioLM) -> bool:
     A network that was set to another attention than PyTorch's fused one differs by rounding.
     """
     inputs = place(model.network, model.adapter, probe_inputs(model.network, model.adapter))
-    with torch.no_grad():
+    with torch.no_grad(), without_noise(model.network, model.adapter):
         clean = model.network(**inputs, use_cache=False).logits[:, -1].float()
     with torch.no_grad(), model.exchange.prepared(None):
         for site in model.site_map:
