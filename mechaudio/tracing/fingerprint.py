@@ -56,8 +56,8 @@ def fingerprint(model: AudioLM) -> dict[str, Any]:
     model.refuse_unfit()
     if hooks := model.foreign_hooks:
         raise ValueError(
-            f"a run that is kept cannot say what {len(hooks)} forward hooks on the network do ({hooks[0]}): remove them "
-            "(handle.remove()), give what they do as interventions, or leave out= away"
+            f"a run that is kept cannot say what {len(hooks)} forward hooks on the network do ({hooks[0]}): remove "
+            "them (handle.remove()), give what they do as interventions, or leave out= away"
         )
     network = model.network
     generation = getattr(network, "generation_config", None)
