@@ -534,6 +534,7 @@ def test_whatever_comes_from_another_thread_during_a_run_is_refused_at_once(net,
         told, logits = while_it_runs(model, inputs, partial(answers_of, call, clean))
         assert told == "refused"
         assert torch.equal(logits, clean)
+    assert torch.equal(traced(), clean)
     assert [config._attn_implementation_internal for config, _ in model._configs] == ["sdpa", "sdpa"]
 
 
