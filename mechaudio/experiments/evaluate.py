@@ -109,8 +109,9 @@ def evaluate(
 
     Raises:
         ValueError: No questions, or none that can be asked; `interventions` beside `variants`; an unknown condition or
-            scoring; an `out` that holds another run, which the message compares; with `strict`, a question that cannot
-            be asked.
+            scoring; an `out` that holds another run, which the message compares, or a damaged one; with `out`, forward
+            hooks of others on the network; a network in training mode, or otherwise not fit to run; with `strict`, a
+            question that cannot be asked.
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
     """
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
