@@ -63,12 +63,12 @@ def test_the_page_on_sweeps_prints_what_it_says(told):
     [
         "docs/index.md",
         "docs/toy.md",
-        "docs/who_listens.md",
-        "docs/lenses.md",
+        pytest.param("docs/who_listens.md", marks=pytest.mark.whole),
+        pytest.param("docs/lenses.md", marks=pytest.mark.whole),
         "docs/probes.md",
         "docs/flow.md",
         "docs/patching.md",
-        "docs/attribution_patching.md",
+        pytest.param("docs/attribution_patching.md", marks=pytest.mark.whole),
         "docs/your_own_direction.md",
         "docs/keeping_results.md",
         "docs/steering.md",
@@ -151,6 +151,7 @@ def test_the_interventions_of_the_guide_do_what_it_says(told):
     assert all(line.endswith("rows") for line in said[3:])
 
 
+@pytest.mark.whole
 def test_the_examples_of_evaluating_run_and_a_run_that_is_taken_up_is_the_same(told):
     said = told("docs/evaluating.md")
     right, asked, deaf = map(int, re.fullmatch(r"(\d+) of (\d+) right, with silence (\d+)", said[0]).groups())
@@ -160,6 +161,7 @@ def test_the_examples_of_evaluating_run_and_a_run_that_is_taken_up_is_the_same(t
     assert re.fullmatch(r"[A-D] means \w+ and 0 cannot be read", said[place - 1])
 
 
+@pytest.mark.whole
 def test_the_temporal_benchmark_is_built_and_studied(told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = told("docs/temporal_benchmark.md")

@@ -22,7 +22,7 @@ IDS, SIZE = ids_of(CONTROL), byte_level_size(CONTROL)
 RATE, HOP = 24_000, 3200
 TOWER = {
     "model_type": "vibevoice_acoustic_tokenizer_encoder",
-    "num_filters": 8,
+    "num_filters": 2,
     "downsampling_ratios": [40, 80],
     "depths": [1, 1, 1],
     "hidden_size": 16,
