@@ -1,5 +1,7 @@
 """The examples of the pages run as they are pasted: every python block of a page, in order, in one file."""
 
+import ast
+import importlib
 import math
 import re
 import runpy
@@ -9,6 +11,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
+import mechaudio as ma
 from mechaudio.data.toy_questions import ask, sung
 from mechaudio.models.toy import arithmetic, decoder, planted, tower
 
@@ -56,6 +59,17 @@ def test_the_examples_of_the_concepts_run(told):
 def test_the_page_on_sweeps_prints_what_it_says(told):
     printed = PRINTED.findall((REPOSITORY / "docs/sweeps.md").read_text(encoding="utf-8"))
     assert told("docs/sweeps.md") == "".join(printed).splitlines()
+
+
+@pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
+    """Of pages whose run is left to `make check` too."""
+    for block in PYTHON.findall(page.read_text(encoding="utf-8")):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("mechaudio"):
+                assert all(hasattr(importlib.import_module(node.module), name.name) for name in node.names)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ma":
+                assert hasattr(ma, node.attr), node.attr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from mechaudio.report import patching_findings, patching_tables, write_patching_
 
 
 def test_where_the_scale_may_be_zero_no_interval_is_told_and_the_reason_is():
-    found = activation_patching(ma.load("toy", prove=False), list(questions(6, seed=0)), over=("layer", "head"), layers=[1])
+    found = activation_patching(
+        ma.load("toy", prove=False), list(questions(6, seed=0)), over=("layer", "head"), layers=[1]
+    )
     assert " [" in patching_findings(found)[-2]
     turned = np.arange(6) % 2 == 0  # in every other pair the corrupted run is the one that does well
     clean, corrupted = np.where(turned, 0.0, 1.1), np.where(turned, 1.0, 0.0)

@@ -61,7 +61,6 @@ def family(request):
     return request.param
 
 
-
 def attending(model, part="decoder"):
     """The layers that have attention."""
     return [layer for layer, sites in enumerate(model.site_map.layers[part]) if "pattern" in sites]

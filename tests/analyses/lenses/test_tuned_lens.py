@@ -9,7 +9,7 @@ from mechaudio.analyses import logit_lens, tuned_lens
 from mechaudio.data.toy_questions import questions as toy_questions
 from tests.families import unchecked_types
 
-HOW = {"steps": 40, "batch_size": 4, "rows": 64, "positions": "audio+last", "progress": False}
+HOW = {"steps": 20, "batch_size": 4, "rows": 64, "positions": "audio+last", "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_lens_of_another_model_is_refused(lens):
     [
         ({"steps": 0}, "steps is at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate is above 0"),
-        ({"held_out": 1.5}, "held_out is a share of the questions between 0 and 1, such as 0.2, got 1.5"),
+        ({"held_out": 1.5}, "held_out is a share of the clips between 0 and 1, such as 0.2, got 1.5"),
         ({"held_out": 0.0}, "held_out is .* got 0.0$"),
     ],
 )
