@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
@@ -99,6 +100,7 @@ class AttentionAndAnswers(Result):
         return self.part(drawn), self.part(~drawn)
 
 
+@checks_arguments
 def attention_and_answers(
     model: AudioLM,
     questions: Iterable[AudioQuestion],

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.temporal.draws import digest
 
 
+@checks_arguments
 def in_calibration(ids: Sequence[str], share: float = 0.5, seed: int = 0) -> Bool[np.ndarray, " question"]:
     """Which questions to choose heads on; the others are left for testing the choice.
 

@@ -21,6 +21,7 @@ from scipy.stats import rankdata
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.results import Result
@@ -161,6 +162,7 @@ def _area_or_none(
     return roc_auc(values, positive, strata=kinds, **interval) if enough else None
 
 
+@checks_arguments
 def listening_score(
     scores: HeadScores,
     measured: AttentionAndAnswers,

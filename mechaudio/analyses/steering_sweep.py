@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from mechaudio.analyses.paired_passes import PairedPasses, Pairs
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
 from mechaudio.models.prompt import prompt
@@ -66,6 +67,7 @@ class SteeringSweep(Result):
         return answer_change(self.clean_correct, self.correct[self.names.index(name)])
 
 
+@checks_arguments
 def steering_sweep(
     model: AudioLM,
     questions: Iterable[AudioQuestion],

@@ -16,6 +16,7 @@ from typing import Any, overload
 import torch
 from tqdm import tqdm
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
 from mechaudio.experiments.batches import Placed, batches, positions_that_fit, windows
 from mechaudio.experiments.collected import collected
@@ -53,6 +54,7 @@ def evaluate(
 ) -> Comparison: ...
 
 
+@checks_arguments
 def evaluate(
     model: Any,
     questions: Iterable[AudioQuestion],

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mechaudio.arguments import once_each
+
 #: Parameters that take positions: a list of numbers is one value of them.
 _PLACES = ("queries", "keys", "positions")
 
@@ -76,6 +78,7 @@ def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
     for name, values in axes.items():
         if not values:
             raise ValueError(f"{name}= has no values")
+        once_each(f"{name}=", values)
     held = {name: value for name, value in parameters.items() if name not in axes}
     points = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     return Grid(axes, [kind(**held, **point) for point in points])

@@ -27,9 +27,13 @@ def right_choices(
         Rows as long as the most choices of a question.
 
     Raises:
-        ValueError: for lengths that differ.
+        ValueError: for lengths that differ, or an answer that is none of the choices.
     """
     checked.same_length(choices=choices, answers=answers)
+    strange = [row for row, answer in enumerate(answers) if answer is not None and answer not in choices[row]]
+    if strange:
+        row = strange[0]
+        raise ValueError(f"answers[{row}] is {answers[row]!r}, which is none of its choices {tuple(choices[row])!r}")
     right = np.zeros((len(choices), max(map(len, choices), default=0)), dtype=bool)
     for row, (own, answer) in enumerate(zip(choices, answers, strict=True)):
         right[row, : len(own)] = [choice == answer for choice in own]

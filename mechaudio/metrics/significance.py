@@ -19,6 +19,7 @@ from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.estimates import Estimate, Proportion
@@ -55,6 +56,7 @@ class McNemar:
         return asdict(self)
 
 
+@checks_arguments
 def wilson_interval(count: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927).
 
@@ -75,6 +77,7 @@ def wilson_interval(count: int, n: int, *, confidence: float = 0.95) -> tuple[fl
     return (0.0 if count == 0 else float(low)), (1.0 if count == n else float(high))  # the ends are exact there
 
 
+@checks_arguments
 def proportion(count: int, n: int, *, confidence: float = 0.95) -> Proportion:
     """A share with Wilson's interval; arguments and errors as `wilson_interval`."""
     low, high = wilson_interval(count, n, confidence=confidence)

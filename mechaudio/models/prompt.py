@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, encode
@@ -34,6 +35,7 @@ class _Row:
     duration: float | None
 
 
+@checks_arguments
 def prompt(
     model: Any,
     questions: Iterable[AudioQuestion],

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH = 1000
 _MARGIN = 20
@@ -24,6 +26,7 @@ def browser() -> str | None:
     return next((found for found in map(shutil.which, BROWSERS) if found), None)
 
 
+@checks_arguments
 def write_figures(figures: Mapping[str, go.Figure], folder: str | os.PathLike) -> str | None:
     """Write each figure as `NAME.html`, with one `plotly.min.js` for all of them, and as `NAME.png`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import AgainstControl
 from mechaudio.metrics.roc import RocAuc
@@ -25,6 +26,7 @@ _CONTROLS = {
 }
 
 
+@checks_arguments
 def specialists_findings(study: SpecialistsStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     return (_hearing(study), *_heads(study), *_listening(study), *_checks(study), *_steering(study))

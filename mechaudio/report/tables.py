@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mechaudio.arguments import checks_arguments
+
 Cell = str | int | float | tuple[float, float] | None
 
 _UNITS = {"share": " (%)", "change": " (points)", "interval": " (95 %)"}
@@ -172,6 +174,7 @@ class Table:
         )
 
 
+@checks_arguments
 def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
     """Write every table four times: `NAME.json`, `NAME.csv`, `NAME.md`, `NAME.tex`.
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
 from mechaudio.report.wording import SIGNIFICANT, p_value, percent, points
 
 
+@checks_arguments
 def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     return (

@@ -14,6 +14,7 @@ What the paper leaves open is in `Settings`. Everything drawn depends on seed, t
 
 from collections.abc import Callable, Iterable, Sequence
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.corpus import Corpus
 from mechaudio.data.temporal_phrases import TASKS
@@ -32,6 +33,7 @@ ALL_TASKS = {task.name: task for task in (EARLIEST_ONSET, LATEST_OFFSET, LONGEST
 MICROSECONDS = 1_000_000  # times are compared in whole ones: 2.3 - 1.3 is less than 1.0 in floating point
 
 
+@checks_arguments
 def build(
     clips: Iterable[AnnotatedClip],
     tasks: Sequence[str] = TASKS,
@@ -114,6 +116,7 @@ def _question(
         return "no clear answer"
     rivals = others if settings.margin_scope == "clip" else clear
     limit = settings.paraphrase
+    similarity = _told(similarity)
     if limit is not None and any(similarity(best.text, sound.text) >= limit for sound in rivals):
         return "possible paraphrase"
 
@@ -147,6 +150,18 @@ def _question(
         id=f"{task.name}-{clip.id}",
         meta=meta,
     )
+
+
+def _told(similarity: Callable[[str, str], float]) -> Callable[[str, str], float]:
+    """The similarity, refused where it is no number from 0 to 1."""
+
+    def told(one: str, other: str) -> float:
+        value = similarity(one, other)
+        if not 0 <= value <= 1:
+            raise ValueError(f"similarity= is a number from 0 to 1, and of {one!r} and {other!r} it says {value!r}")
+        return value
+
+    return told
 
 
 def _tasks(names: Sequence[str]) -> list[Task]:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
@@ -70,6 +71,7 @@ class Generation:
     effects: tuple[Effects, ...] = ()
 
 
+@checks_arguments
 def run(
     model: AudioLM,
     batch: Inputs,
@@ -158,6 +160,7 @@ def _effects(changed: Iterable[tuple[Intervention, list[Effect]]], size: tuple[i
     return tuple(Effects.of(intervention, did, size) for intervention, did in changed)
 
 
+@checks_arguments
 def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] = ()) -> list[Answer]:
     """The choice that gets the highest logit at the last prompt position, for every question.
 
@@ -207,6 +210,7 @@ def _answer(question: AudioQuestion, logits: Float[Tensor, " choice"]) -> Answer
     )
 
 
+@checks_arguments
 def generate(
     model: AudioLM,
     batch: Inputs,

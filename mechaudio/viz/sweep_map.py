@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
@@ -94,6 +95,7 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
     )
 
 
+@checks_arguments
 def sweep_map(
     sweep: xarray.Dataset | Sweep | Comparison,
     title: str | None = None,
