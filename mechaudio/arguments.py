@@ -117,7 +117,7 @@ def check(what: str, name: str, value: Any, kind: Any, annotation: Any) -> None:
     if not fits(value, kind):
         if any(number != number for number in _numbers_in(value)):
             raise ValueError(f"{what} takes numbers; got {shown(value)}, and NaN is none")
-        choices = [choice for part in _parts(kind) if get_origin(part) is Literal for choice in get_args(part)]
+        choices = [choice for part in parts_of(kind) if get_origin(part) is Literal for choice in get_args(part)]
         if any(type(value) is type(choice) for choice in choices):
             raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}")
         raise TypeError(
@@ -199,14 +199,14 @@ def _described(value: Any) -> str:
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
-def _parts(kind: Any) -> tuple[Any, ...]:
+def parts_of(kind: Any) -> tuple[Any, ...]:
     """The alternatives of a union, or the kind alone."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def _advice(value: Any, kind: Any, annotation: Any) -> str:
     """The way out of the commonest slips."""
-    for part in _parts(kind):
+    for part in parts_of(kind):
         origin, args = get_origin(part), get_args(part)
         if not isinstance(origin, type) or not issubclass(origin, Iterable) or issubclass(origin, Mapping):
             continue
@@ -231,6 +231,14 @@ def _written(annotation: Any) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     text = re.sub(r"(?<![\w.])(?:[a-z_]+\.)+(?=[A-Za-z])", "", text.replace('"', ""))
     return text.replace("Literal", "one of ").replace("| None", "or None")
+
+
+def kind_of(cls: type, name: str) -> Any:
+    """The annotation of a field, `Any` where it names what cannot be found, as in a class made inside a function."""
+    try:
+        return _kind(cls, name)
+    except (NameError, OSError, TypeError):
+        return Any
 
 
 @cache

@@ -17,6 +17,8 @@ from mechaudio.audio.stored import StoredClip, opened
 
 #: What a model can be given: the clip; its caption instead; both; zeros of the clip's length.
 CONDITIONS = ("audio", "caption", "audio+caption", "silence")
+#: Sound, or where it is read from.
+Recording = AudioClip | StoredClip | str | os.PathLike
 FEWEST_CHOICES, MOST_CHOICES = 2, len(ascii_uppercase)
 
 
@@ -25,27 +27,28 @@ class AudioQuestion:
     """A recording, a text, the choices, and what is known beside.
 
     Attributes:
-        audio: an `AudioClip`, or the path or the `StoredClip` that it is read from when `clip()` is called; None for a
-            question that is asked by caption alone.
+        audio: an `AudioClip`, or the path or the `StoredClip` that it is read from when `clip()` is called; a list of
+            them, kept as a tuple, for several recordings in the order in which they are heard; None for a question that
+            is asked by caption alone.
         text: the question, without the choices.
         choices: 2 to 26 texts, any iterable of them; kept as a tuple. Two may be the same text. An open question has
             none, `()`, and is answered in the model's own words.
         answer: the text of the right choice, or any text where there are no choices; None where it is not known.
         caption: the recording in words.
-        events: what sounds when; kept as a tuple.
+        events: what sounds when, in a question about one recording; kept as a tuple.
         id: a name for results and errors.
         meta: anything else; read-only. `meta["task"]` names the temporal task, `meta["keyword"]` the word of the text
             that says what is compared.
 
     Raises:
         TypeError: for a field of another type.
-        ValueError: for a blank text, one choice or too many, a blank choice or answer, or an answer that is none of the
-            choices.
+        ValueError: for a blank text, an empty list of recordings, events beside several recordings, one choice or too
+            many, a blank choice or answer, or an answer that is none of the choices.
     """
 
     __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
 
-    audio: AudioClip | StoredClip | str | os.PathLike | None
+    audio: Recording | tuple[Recording, ...] | None
     text: str
     choices: tuple[str, ...] = ()
     answer: str | None = None
@@ -61,9 +64,13 @@ class AudioQuestion:
             _check_text("caption", self.caption, owner)
         if not isinstance(self.id, str):
             raise TypeError(f"id of a question is text, got {self.id!r}")
-        _check_audio(self.audio, owner)
+        object.__setattr__(self, "audio", _checked_audio(self.audio, owner))
         object.__setattr__(self, "choices", _checked_choices(self.choices, owner))
         object.__setattr__(self, "events", checked_events(self.events, owner))
+        if self.events and isinstance(self.audio, tuple):
+            raise ValueError(
+                f"events of {owner} have no recording of their own: it has {len(self.audio)}; leave them out"
+            )
         if not isinstance(self.meta, Mapping):
             raise TypeError(f"meta of {owner} is a mapping, got {self.meta!r}")
         object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
@@ -103,14 +110,32 @@ class AudioQuestion:
         """The recording, read from where it is kept.
 
         Raises:
-            ValueError: if the question has no recording, and all that `AudioClip.load` raises.
+            ValueError: if the question has no recording or several, and all that `AudioClip.load` raises.
         """
         if self.audio is None:
             raise ValueError(f"question {self.id!r} has no recording: give audio=, or ask it by caption alone")
+        if isinstance(self.audio, tuple):
+            raise ValueError(f"question {self.id!r} has {len(self.audio)} recordings: clips() reads them all")
         return opened(self.audio)
 
+    @property
+    def recordings(self) -> tuple[Recording, ...]:
+        """The recordings in the order in which they are heard, as they are kept: none, one or several."""
+        if self.audio is None:
+            return ()
+        return self.audio if isinstance(self.audio, tuple) else (self.audio,)
+
+    def clips(self) -> tuple[AudioClip, ...]:
+        """All recordings, read from where they are kept.
+
+        Raises:
+            ValueError: all that `AudioClip.load` raises.
+        """
+        return tuple(opened(recording) for recording in self.recordings)
+
     def __repr__(self) -> str:
-        audio = self.audio if isinstance(self.audio, AudioClip) else repr(self.audio)
+        shown = ", ".join(str(audio) if isinstance(audio, AudioClip) else repr(audio) for audio in self.recordings)
+        audio = f"[{shown}]" if isinstance(self.audio, tuple) else shown or None
         known = [f"audio={audio}"] + ([] if self.is_open else [f"choices={self.choices}"])
         known += [f"{name}={getattr(self, name)!r}" for name in ("answer", "caption", "id") if getattr(self, name)]
         known += [f"{len(self.events)} events"] if self.events else []
@@ -165,12 +190,26 @@ def _check_text(name: str, text: Any, owner: str) -> None:
         raise ValueError(f"{name} of {owner} is blank, {text!r}: say something, or leave out what may be left out")
 
 
-def _check_audio(audio: Any, owner: str) -> None:
-    if audio is None or isinstance(audio, (AudioClip, StoredClip, os.PathLike)):
+def _checked_audio(audio: Any, owner: str) -> Recording | tuple[Recording, ...] | None:
+    """A recording as it is, and a list of several as a tuple."""
+    if isinstance(audio, (list, tuple)):
+        recordings = tuple(audio)
+        if not recordings:
+            raise ValueError(f"audio of {owner} is an empty list: name its recordings, or give None for no recording")
+        for recording in recordings:
+            _check_recording(recording, owner)
+        return recordings if len(recordings) > 1 else recordings[0]
+    if audio is not None:
+        _check_recording(audio, owner)
+    return audio
+
+
+def _check_recording(audio: Any, owner: str) -> None:
+    if isinstance(audio, (AudioClip, StoredClip, os.PathLike)):
         return
     if not isinstance(audio, str):
         raise TypeError(
-            f"audio of {owner} is a path or an AudioClip, got a {type(audio).__name__}: "
+            f"audio of {owner} is a path or an AudioClip, or a list of them; got a {type(audio).__name__}: "
             "for samples write AudioClip(waveform, sample_rate)"
         )
     if not audio.strip():

@@ -111,7 +111,8 @@ def test_texts_of_another_kind_are_refused(field, words):
 
 def test_samples_in_the_place_of_a_recording_are_refused_with_the_remedy():
     with pytest.raises(
-        TypeError, match=r"is a path or an AudioClip, got a ndarray: .*write AudioClip\(waveform, sample_rate\)"
+        TypeError,
+        match=r"a list of them; got a ndarray: .*write AudioClip\(waveform, sample_rate\)",
     ):
         question(audio=np.zeros(16_000))
     with pytest.raises(ValueError, match=r"is a blank path, '': give the path of a file, or None"):

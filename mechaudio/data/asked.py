@@ -17,7 +17,7 @@ from mechaudio.data.corpus import Problems
 from mechaudio.data.recordings import Recordings
 from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES, AudioQuestion
 
-LETTERED = re.compile(r"^\s*(?:\(([A-Z])\)|([A-Z])[).:])\s*(\S.*?)\s*$", re.DOTALL)
+LETTERED = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[).:])\s*(\S.*)", re.DOTALL)
 ALONE = re.compile(r"^\s*\(?([A-Z])[).:]?\s*$")
 WITHHELD = ("", "none", "null", "n/a", "hidden", "withheld")
 
@@ -112,7 +112,7 @@ def without_letters(choices: Sequence[str]) -> tuple[str, ...]:
     found = [LETTERED.match(choice) for choice in choices]
     letters = [match[1] or match[2] if match else "" for match in found]
     if letters == list(ascii_uppercase[: len(choices)]):
-        return tuple(match.group(3) for match in found if match is not None)
+        return tuple(match.group(3).rstrip() for match in found if match is not None)
     return tuple(choice.strip() for choice in choices)
 
 

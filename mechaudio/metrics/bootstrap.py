@@ -86,7 +86,7 @@ def bootstrap_mean(
     """A percentile bootstrap interval of the mean over samples, for every column at once.
 
     Args:
-        values: `[sample, ...]`, at least two samples; a column that is NaN throughout has an interval of NaN.
+        values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN.
         confidence: the share of resampled means inside the interval.
         resamples: how many times samples are drawn anew.
         seed: which draws; all columns share them.
@@ -95,17 +95,14 @@ def bootstrap_mean(
         Lower and upper ends, shaped as one sample.
 
     Raises:
-        ValueError: for fewer than two samples, a column with NaN in some samples, no resamples, or a confidence outside 0 to 1.
+        ValueError: for fewer than two samples, NaN in a single column, no resamples, or a confidence outside 0 to 1.
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
     _at_least_two(n)
     checked.resampling(resamples)
-    missing = np.isnan(values)
-    if (missing.any(axis=0) & ~missing.all(axis=0)).any():
-        raise ValueError(
-            f"values holds NaN in {missing.any(axis=tuple(range(1, values.ndim))).sum()} of {n} samples: leave these out"
-        )
+    if values.ndim == 1:
+        values = checked.numbers("values", values)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n
     low, high = percentile_interval(weights @ values.reshape(n, -1), confidence)
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])

@@ -215,6 +215,7 @@ class Adapter:
         no_shared_prefix: Why variants of a prompt cannot share what comes before their first edit; `None` where the
             layers look back only through keys and values, and take nothing else that depends on the position but
             rotary embeddings.
+        one_clip: Why a prompt holds one clip at most; `None` where it may hold several.
         no_questions: Why questions cannot be written out for this class, and what to do instead; `None` where they can.
         exceptions: What does not hold of this class and holds of the others, and why; one sentence each.
     """
@@ -248,6 +249,7 @@ class Adapter:
     logits_divided_by: str | None = None
     logits_softcapped_at: str | None = None
     no_shared_prefix: str | None = None
+    one_clip: str | None = None
     no_questions: str | None = None
     exceptions: tuple[str, ...] = ()
 
@@ -280,6 +282,8 @@ class Adapter:
             )
         if self.encoder.layout == "packed":
             said = (*said, "a gradient does not arrive at the tower's resid_mid, of which a view is shown")
+        if self.one_clip is not None:
+            said = (*said, f"a prompt holds one clip at most: {self.one_clip}")
         if self.no_questions is not None:
             said = (f"`ma.prompt` takes no questions for it: {self.no_questions}", *said)
         return said

@@ -89,11 +89,11 @@ def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatc
         batch,
         inputs=inputs,
         spans={name: tuple(positions[row] for row in rows) for name, positions in batch.spans.items()},
-        clock=tuple(batch.clock[row] for row in rows),
+        clocks=tuple(batch.clocks[row] for row in rows),
         questions=tuple(batch.questions[row] for row in rows) if batch.questions else (),
         choice_ids=tuple(batch.choice_ids[row] for row in rows) if batch.choice_ids else (),
         cut=tuple(batch.cut[row] for row in rows),
-        durations=tuple(batch.durations[row] for row in rows),
+        given=tuple(batch.given[row] for row in rows),
     )
 
 

@@ -87,7 +87,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
             "text": tuple(_where(real[row] & ~audio[row]) for row in rows),
             "last": tuple((ids.shape[1] - 1,) for _ in rows),
         },
-        clock=tuple(_clock(adapter, inputs, _where(audio[row])) for row in rows),
+        clocks=tuple(_clocks(adapter, inputs, _where(audio[row])) for row in rows),
         questions=(),
         condition=None,
         choice_ids=(),
@@ -95,7 +95,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
         made_for=name_of(model),
         vocabulary=vocabulary_of(model.network, adapter),
         cut=tuple(0.0 for _ in rows),
-        durations=tuple(None for _ in rows),
+        given=tuple(() for _ in rows),
         audio_token=placeholder,
         tokenizer=getattr(model.processor, "tokenizer", None),
     )
@@ -173,16 +173,16 @@ def _where(mask: Bool[Tensor, " position"]) -> tuple[int, ...]:
     return tuple(mask.nonzero()[:, 0].tolist())
 
 
-def _clock(adapter: Adapter, inputs: Mapping[str, Any], positions: tuple[int, ...]) -> TokenClock | None:
-    """A row's clock, `None` without audio or with several clips: other tokens stand between their audio tokens.
+def _clocks(adapter: Adapter, inputs: Mapping[str, Any], positions: tuple[int, ...]) -> tuple[TokenClock, ...]:
+    """A row's clock, none without audio or with several clips: other tokens stand between their audio tokens.
 
     Where a processor writes the time between the tokens of one clip, the input with a row per clip tells them apart.
     """
     apart = any(after != before + 1 for before, after in pairwise(positions))
     one_each = len(inputs.get(adapter.marks_time, ())) == len(inputs["input_ids"])
     if not positions or (apart and not one_each):
-        return None
-    return token_clock(adapter.timing, len(positions), adapter.sampling_rate)
+        return ()
+    return (token_clock(adapter.timing, len(positions), adapter.sampling_rate),)
 
 
 def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batch position"]]:

@@ -8,6 +8,7 @@ blank or a dash.
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
@@ -17,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, shown
 
 Cell = str | int | float | tuple[float, float] | None
 
 _UNITS = {"share": " (%)", "change": " (points)", "interval": " (95 %)"}
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "|`*[]!"})
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -90,7 +92,8 @@ class Table:
         rows: One cell per column each.
 
     Raises:
-        ValueError: For a row with more or fewer cells than there are columns, or two columns of one name.
+        ValueError: For a name that cannot be a file's, a row with more or fewer cells than there are columns, or two
+            columns of one name.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     def __post_init__(self):
+        as_file_name(self.name)
         names = [column.name for column in self.columns]
         if len(set(names)) < len(names):
             raise ValueError(f"table {self.name!r} has two columns of one name: {', '.join(names)}")
@@ -145,9 +149,9 @@ class Table:
     def to_markdown(self) -> str:
         """A heading, a pipe table and the note."""
         lines = [[column.heading for column in self.shown_columns], *self.shown]
-        head, *body = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+        head, *body = ["| " + " | ".join(markdown(cell) for cell in line) + " |" for line in lines]
         rule = "|" + "|".join("---" if column.kind == "text" else "---:" for column in self.shown_columns) + "|"
-        return "\n".join([f"## {self.title}", "", head, rule, *body, "", self.note, ""])
+        return "\n".join([f"## {markdown(self.title)}", "", head, rule, *body, "", markdown(self.note), ""])
 
     def to_latex(self) -> str:
         """A `table` with booktabs' rules."""
@@ -175,6 +179,22 @@ class Table:
 
 
 @checks_arguments
+def as_file_name(name: str) -> str:
+    """A name that stays in its folder.
+
+    Raises:
+        ValueError: It would climb out of it, or name another.
+    """
+    if not name.strip(". ") or any(sign in name for sign in "/\\\0") or len(name.encode()) > 200:
+        raise ValueError(f"{shown(name)} cannot name a file: give a short name without slashes, such as 'accuracies'")
+    return name
+
+
+def markdown(text: str) -> str:
+    """A text that Markdown shows as it is: no HTML, links, pictures or code of somebody else's, in one line."""
+    return " ".join(html.escape(text, quote=False).replace("\\", "\\\\").translate(_MARKDOWN).split())
+
+
 def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
     """Write every table four times: `NAME.json`, `NAME.csv`, `NAME.md`, `NAME.tex`.
 

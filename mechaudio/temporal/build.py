@@ -179,12 +179,8 @@ def _name_of(similarity: Callable[[str, str], float]) -> str:
 
 
 def _checked(clips: Iterable[AnnotatedClip]) -> tuple[AnnotatedClip, ...]:
-    if isinstance(clips, AnnotatedClip):
-        raise TypeError("clips is a list of AnnotatedClip; put the one clip into a list: [clip]")
     kept, seen = tuple(clips), set()
     for index, clip in enumerate(kept):
-        if not isinstance(clip, AnnotatedClip):
-            raise TypeError(f"clips[{index}] is a {type(clip).__name__}; a benchmark is built from AnnotatedClip")
         if not clip.id or clip.id in seen:
             what = "has no id" if not clip.id else f"has the id {clip.id!r}, and so has another"
             raise ValueError(f"clips[{index}] {what}: draws are keyed on ids, so give each clip its own, id=FILENAME")

@@ -31,7 +31,7 @@ def card(benchmark: "Benchmark") -> str:
     parts = [
         "# Temporal questions",
         f"{len(benchmark)} multiple-choice questions about {benchmark.n_clips} annotated clips"
-        f"{f' of {benchmark.corpus}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look at Failure "
+        f"{f' of {benchmark.corpus}'.replace('<', '&lt;') if benchmark.corpus else ''}, built by mechaudio after *A Closer Look at Failure "
         f"Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is {chance}.",
         _table(("task", "questions", "clips without one"), _task_rows(benchmark)),
         "## What was dropped, and why",
@@ -75,5 +75,7 @@ def _counts(counter: Counter) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("<", "&lt;") for cell in row) + " |" for row in rows
+    ]
     return "\n".join(lines)
