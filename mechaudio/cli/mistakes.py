@@ -71,7 +71,7 @@ def is_mistake(error: BaseException) -> bool:
     The library refuses by a `raise` of its own. What Python or another package raises inside it (`'NoneType' object is
     not iterable`) is our mistake, whatever its class, and so is a broken `assert`.
     """
-    if isinstance(error, (OSError, ImportError)):
+    if isinstance(error, (OSError, ImportError)) or type(error).__module__.startswith("mechaudio."):
         return True
     if not isinstance(error, Exception) or isinstance(error, (AssertionError, NotImplementedError)):
         return False

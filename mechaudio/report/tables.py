@@ -8,11 +8,11 @@ blank or a dash.
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from mechaudio.arguments import checks_arguments, shown
 Cell = str | int | float | tuple[float, float] | None
 
 _UNITS = {"share": " (%)", "change": " (points)", "interval": " (95 %)"}
-_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "|`*[]!"})
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|`*[]!"})
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -31,6 +31,8 @@ _LATEX = str.maketrans(
         "^": r"\textasciicircum{}",
         "–": "--",
         "<": "$<$",
+        ">": "$>$",
+        "|": r"\textbar{}",
     }
     | {character: f"\\{character}" for character in "&%$#_{}"}
 )
@@ -157,14 +159,14 @@ class Table:
         """A `table` with booktabs' rules."""
         layout = "".join("l" if column.kind == "text" else "r" for column in self.shown_columns)
         lines = [[column.heading for column in self.shown_columns], *self.shown]
-        head, *body = [" & ".join(cell.translate(_LATEX) for cell in line) + r" \\" for line in lines]
+        head, *body = [" & ".join(latex(cell) for cell in line) + r" \\" for line in lines]
         return "\n".join(
             [
                 "% needs \\usepackage{booktabs}",
                 r"\begin{table}",
                 r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-                rf"\caption{{{self.title.translate(_LATEX)}. {self.note.translate(_LATEX)}}}",
-                rf"\label{{tab:{self.name}}}",
+                rf"\caption{{{latex(self.title)}. {latex(self.note)}}}",
+                rf"\label{{tab:{re.sub(r'[^A-Za-z0-9:._-]', '-', self.name)}}}",
                 rf"\begin{{tabular}}{{{layout}}}",
                 r"\toprule",
                 head,
@@ -192,7 +194,12 @@ def as_file_name(name: str) -> str:
 
 def markdown(text: str) -> str:
     """A text that Markdown shows as it is: no HTML, links, pictures or code of somebody else's, in one line."""
-    return " ".join(html.escape(text, quote=False).replace("\\", "\\\\").translate(_MARKDOWN).split())
+    return " ".join(re.sub(r"<(?=[^\s\d=])", "&lt;", text.translate(_MARKDOWN)).split())
+
+
+def latex(text: str) -> str:
+    """A text that LaTeX shows as it is, in one line."""
+    return " ".join(text.translate(_LATEX).split())
 
 
 def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:

@@ -82,9 +82,9 @@ def _stored(question: AudioQuestion, embed: bool, within: Path | None) -> dict[s
         path = Path(audio).expanduser()
         if within is not None and not path.resolve().is_relative_to(within.resolve()):
             raise ValueError(
-                f"the recording of {question.id!r}, {os.fspath(audio)!r}, lies outside {os.fspath(within)!r}, which the "
-                "benchmark was loaded from: a file that somebody else named is not put in. Copy it into that folder if "
-                "it is meant, or save with embed=False"
+                f"the recording of {question.id!r}, {os.fspath(audio)!r}, lies outside {os.fspath(within)!r}, which "
+                "the benchmark was loaded from: a file that somebody else named is not put in. Copy it there if it is "
+                "meant, or save with embed=False"
             )
         clip = StoredClip(partial(whole_file, path), os.fspath(audio))
         duration_of(clip)  # only sound is put in
