@@ -241,21 +241,36 @@ def kind_of(cls: type, name: str) -> Any:
         return Any
 
 
-@cache
+_KINDS: dict[tuple[Any, str], Any] = {}
+
+
 def _kind(owner: Any, name: str) -> Any:
     """The annotation of an argument or a field; names that only type checkers import are imported now."""
-    annotation = _annotations(owner).get(name, Any)
-    while isinstance(annotation, str):  # twice where quotes stand in a module of postponed annotations
-        annotation = eval(annotation, {}, _Names(owner.__module__))
-    return annotation
+    if (owner, name) in _KINDS:
+        return _KINDS[owner, name]
+    kind, module = _annotation(owner, name)
+    names = _Names(module)
+    while isinstance(kind, str):  # twice where quotes stand in a module of postponed annotations
+        kind = eval(kind, {}, names)
+    if not names.absent:
+        _KINDS[owner, name] = kind
+    return kind
 
 
-def _annotations(owner: Any) -> dict[str, Any]:
-    if not inspect.isclass(owner):
-        return dict(inspect.unwrap(owner).__annotations__)
-    return {
-        name: kind for base in reversed(owner.__mro__) for name, kind in vars(base).get("__annotations__", {}).items()
-    }
+def _annotation(owner: Any, name: str) -> tuple[Any, str]:
+    """The annotation as it is written, and the module whose names it uses: a base class's, for a field of it."""
+    for home in owner.__mro__ if inspect.isclass(owner) else (inspect.unwrap(owner),):
+        written = inspect.get_annotations(home)
+        if name in written:
+            return written[name], home.__module__
+    return Any, owner.__module__
+
+
+class _Absent:
+    """A package that is not imported, of whose classes nothing can be."""
+
+    def __getattr__(self, name: str) -> type:
+        return type(name, (), {})
 
 
 class _Names(dict):
@@ -264,12 +279,16 @@ class _Names(dict):
     def __init__(self, module: str):
         super().__init__(vars(sys.modules[module]))
         self._module = module
+        self.absent = False
 
     def __missing__(self, name: str) -> Any:
         home = _type_checking_imports(self._module).get(name)
         if home is None:
             raise KeyError(name)
         module, attribute = home
+        if module.split(".")[0] not in sys.modules:  # then nothing that was given can be of it: it is not imported here
+            self.absent = True
+            return type(name, (), {}) if attribute else _Absent()
         return getattr(import_module(module), attribute) if attribute else import_module(module)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import nct, pearsonr, t
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import percentile_interval
 from mechaudio.metrics.checked import Values
@@ -145,6 +146,7 @@ def point_biserial(values: Values, correct: Values) -> PointBiserial:
     )
 
 
+@checks_arguments
 def point_biserial_power(r: float, n: int, *, level: float = 0.05) -> float:
     """How likely the test of one correlation finds an effect of known size: its power.
 
@@ -170,6 +172,7 @@ def point_biserial_power(r: float, n: int, *, level: float = 0.05) -> float:
     return float(nct.sf(critical, n - 2, shift) + nct.cdf(-critical, n - 2, shift))
 
 
+@checks_arguments
 def bootstrap_point_biserial(
     values: Values, correct: Values, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> ResampledPointBiserial:
@@ -212,6 +215,7 @@ def bootstrap_point_biserial(
     )
 
 
+@checks_arguments
 def top_k_stability(scores: Values, resampled: Values, k: int, *, confidence: float = 0.95) -> TopKStability:
     """Whether the K highest scores of a sample are the K highest of its resamples.
 

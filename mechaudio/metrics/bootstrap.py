@@ -17,6 +17,7 @@ from jaxtyping import Float
 from scipy.stats import DegenerateDataWarning
 from scipy.stats import bootstrap as scipy_bootstrap
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.estimates import Estimate
@@ -80,6 +81,7 @@ def bootstrap(
     return Estimate(value, float(low), float(high), n, float(confidence), f"bootstrap, {method}")
 
 
+@checks_arguments
 def bootstrap_mean(
     values: Values, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[Float[np.ndarray, "*column"], Float[np.ndarray, "*column"]]:

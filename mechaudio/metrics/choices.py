@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 
 
+@checks_arguments
 def right_choices(
     choices: Sequence[Sequence[str]], answers: Sequence[str | None]
 ) -> Bool[np.ndarray, "question choice"]:
@@ -68,6 +70,7 @@ def chance(choices: Sequence[Sequence[str]], answers: Sequence[str | None]) -> F
     return right_choices(choices, answers).sum(-1) / np.array([len(own) for own in choices])
 
 
+@checks_arguments
 def margin(
     logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
 ) -> Float[np.ndarray, "*#place"]:

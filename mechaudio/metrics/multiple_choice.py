@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binom
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.estimates import Estimate, Proportion
@@ -101,6 +102,7 @@ def accuracy(correct: Values, *, confidence: float = 0.95) -> Proportion:
     return proportion(int(found.sum()), len(found), confidence=confidence)
 
 
+@checks_arguments
 def accuracy_by_group(
     correct: Values, groups: Sequence[str] | np.ndarray, *, confidence: float = 0.95
 ) -> dict[str, Proportion]:
@@ -192,6 +194,7 @@ def best_row(
     return order.index(max(order))
 
 
+@checks_arguments
 def random_fix_rate(
     before: Values, n_choices: Values | int, *, n_right: Values | int = 1, confidence: float = 0.95
 ) -> RandomFixRate:
@@ -232,6 +235,7 @@ def random_fix_rate(
     )
 
 
+@checks_arguments
 def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " question"]:
     """Where the questions of one evaluation stand in another: `after_correct[match_ids(before_ids, after_ids)]`.
 

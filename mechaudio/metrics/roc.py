@@ -14,6 +14,7 @@ from jaxtyping import Float
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import mannwhitneyu, norm, rankdata
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 
@@ -51,6 +52,7 @@ class RocAuc:
         return asdict(self)
 
 
+@checks_arguments
 def roc_auc(
     scores: Values,
     correct: Values,

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from string import ascii_uppercase
 from typing import Any, Literal
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.significance import proportion
@@ -74,6 +75,7 @@ class GeneratedScore:
         }
 
 
+@checks_arguments
 def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     r"""MMAU's rule: every word of the answer is there, and no word that only other choices have.
 
@@ -101,6 +103,7 @@ def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     return needed <= said and not said & others
 
 
+@checks_arguments
 def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     """Which choice a generated text names.
 
@@ -144,6 +147,7 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     )
 
 
+@checks_arguments
 def score_generated(
     texts: Sequence[str], choices: Sequence[Sequence[str]], answers: Sequence[str], *, confidence: float = 0.95
 ) -> GeneratedScore:

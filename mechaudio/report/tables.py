@@ -180,7 +180,6 @@ class Table:
         )
 
 
-@checks_arguments
 def as_file_name(name: str) -> str:
     """A name that stays in its folder.
 
@@ -202,6 +201,7 @@ def latex(text: str) -> str:
     return " ".join(text.translate(_LATEX).split())
 
 
+@checks_arguments
 def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
     """Write every table four times: `NAME.json`, `NAME.csv`, `NAME.md`, `NAME.tex`.
 

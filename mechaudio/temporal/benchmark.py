@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from mechaudio.arguments import fits, shown
+from mechaudio.arguments import checks_arguments, fits, shown
 from mechaudio.data.corpus import Problems
 from mechaudio.data.tables import read_json, read_table
 from mechaudio.data.temporal_phrases import TASKS
@@ -197,6 +197,7 @@ class Benchmark(Sequence[AudioQuestion]):
         return repo_id
 
 
+@checks_arguments
 def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark:
     """A benchmark that was saved or pushed.
 

@@ -32,7 +32,8 @@ def card(benchmark: "Benchmark") -> str:
         "# Temporal questions",
         f"{len(benchmark)} multiple-choice questions about {benchmark.n_clips} annotated clips"
         f"{f' of {_plain(benchmark.corpus)}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look at "
-        f"Failure Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is {chance}.",
+        "Failure Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is "
+        f"{chance}.",
         _table(("task", "questions", "clips without one"), _task_rows(benchmark)),
         "## What was dropped, and why",
         _table(("task", "reason", "clips"), _dropped_rows(benchmark)),

@@ -86,7 +86,7 @@ class HookPoint:
     """
 
     name: str
-    layers: Sequence[int] | None = None
+    layers: int | Sequence[int] | None = None
     queries: Rows | None = None
     positions: Rows | None = None
     keys: Sequence[str] = ("audio",)
