@@ -80,13 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
+    asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments.model)
     beyond = [layer for layer in arguments.layers or () if not -model.n_layers <= layer < model.n_layers]
     if beyond:
         raise UserMistakeError(f"--layers {beyond[0]}: {arguments.model} has layers 0 to {model.n_layers - 1}")
     found = experiment(
         model,
-        questions(arguments.data, arguments.n, arguments.seed, arguments.audio),
+        asked,
         arguments.condition,
         variants=_variants(arguments) or None,
         scoring=arguments.scoring,

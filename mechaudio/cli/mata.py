@@ -42,7 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.mata_page import mata_figures, write_mata_page
     from mechaudio.report.mata_tables import mata_published, mata_tables
 
-    model = opened(arguments.model)
     settings = MataSettings(
         mapping=arguments.mapping,
         generate=not arguments.no_generate,
@@ -50,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.split_seed,
     )
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
+    model = opened(arguments.model)
     study = mata_study(model, asked, settings, out=arguments.out / "results", progress=True)
     study = with_source(study, arguments)
     keep(study, arguments)

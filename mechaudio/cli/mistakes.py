@@ -71,7 +71,7 @@ def is_mistake(error: BaseException) -> bool:
     The library refuses by a `raise` of its own. What Python or another package raises inside it (`'NoneType' object is
     not iterable`) is our mistake, whatever its class, and so is a broken `assert`.
     """
-    if isinstance(error, (OSError, ImportError)) or type(error).__module__.startswith("mechaudio."):
+    if isinstance(error, OSError) or type(error).__module__.startswith("mechaudio."):
         return True
     if not isinstance(error, Exception) or isinstance(error, (AssertionError, NotImplementedError)):
         return False
@@ -106,7 +106,7 @@ def telling(about: str = "") -> Iterator[None]:
             f"{about}its weights cannot be read ({error}). Was the file cut off? Fetch or save it again"
         ) from error
     except Exception as error:
-        if is_mistake(error):
+        if is_mistake(error) or isinstance(error, ImportError):  # a package that the checkpoint needs
             raise UserMistakeError(f"{about}{words(error)}") from error
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if _is_ours(frame.f_code.co_filename):

@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.patching_page import patching_figures, patching_findings, write_patching_page
     from mechaudio.report.patching_tables import patching_tables
 
-    model = opened(arguments.model)
     asked = list(questions(arguments.data, arguments.n, arguments.seed, arguments.audio))
+    model = opened(arguments.model)
     found = activation_patching(
         model,
         asked,

@@ -37,11 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.specialists_page import specialists_figures, write_specialists_page
     from mechaudio.report.specialists_tables import specialists_published, specialists_tables
 
+    settings = SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed)
+    asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments.model)
     study = specialists_study(
         model,
-        questions(arguments.data, arguments.n, arguments.seed, arguments.audio),
-        SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed),
+        asked,
+        settings,
         batch_size=arguments.batch_size,
         out=arguments.out / "results",
         progress=True,

@@ -56,9 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.temporal_page import temporal_figures, write_temporal_page
     from mechaudio.report.temporal_tables import temporal_published, temporal_tables
 
-    model = opened(arguments.model)
+    settings = _settings(arguments)
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
-    study = temporal_study(model, asked, _settings(arguments), out=arguments.out / "results", progress=True)
+    model = opened(arguments.model)
+    study = temporal_study(model, asked, settings, out=arguments.out / "results", progress=True)
     study = with_source(study, arguments)
     keep(study, arguments)
     write(arguments.out, (*temporal_tables(study), *temporal_published()), temporal_figures(study))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from mechaudio.arguments import check_fields
 from mechaudio.interventions.selecting import Layers, Phase, Value, check_choice, check_number, numbers, where
 from mechaudio.models.selection import Where, of_rows
+from mechaudio.results import as_numpy
 from mechaudio.tracing.additions import Add
 from mechaudio.tracing.hook_points import MODEL_POINTS, HookPoint
 from mechaudio.tracing.record import Edit

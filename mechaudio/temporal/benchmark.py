@@ -263,6 +263,8 @@ def _check(manifest: Any, place: Path) -> None:
         raise ValueError(
             f"{os.fspath(place)!r} has format {manifest['schema']}, and {SCHEMA} is known: upgrade mechaudio"
         )
+    if manifest.get("schema", 1) != SCHEMA:
+        raise ValueError(f"{os.fspath(place)!r} is damaged: its format is {shown(manifest['schema'])}")
     for name, kind in _KINDS.items():
         if not fits(manifest.get(name), kind) or (name == "dropped" and any(len(one) != 3 for one in manifest[name])):
             raise ValueError(
