@@ -157,7 +157,7 @@ def fits(value: Any, kind: Any) -> bool:
     if kind in (int, float):
         whole = isinstance(value, (int, np.integer))
         number = whole or (kind is float and isinstance(value, (float, np.floating)))
-        return number and not isinstance(value, (bool, np.bool_)) and value == value
+        return number and not isinstance(value, (bool, np.bool_)) and bool(value == value)
     if origin is None:
         return _is_a(value, kind)
     if origin is type:

@@ -197,7 +197,5 @@ def files(folder: Path) -> Iterator[list[str]]:
 def every(folder: Path) -> Iterator[tuple[str, list[str]]]:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for words in (*options(folder), *listening(folder), *files(folder)):
-        yield (
-            " ".join(word if len(word) < 60 else f"{word[:20]}..." for word in words).replace(str(folder), "DIR"),
-            words,
-        )
+        short = (word.replace(str(folder), "DIR") for word in words)
+        yield " ".join(word if len(word) < 60 else f"{word[:20]}..." for word in short), words

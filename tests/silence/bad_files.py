@@ -180,7 +180,7 @@ def corpora(folder: Path) -> Iterator[tuple[str, Case]]:
         table = folder / "corpus" / "events.tsv"
 
         def case(name: str = name, table: Path = table) -> Any:
-            write_table(table, "filename\tonset\toffset\tevent_label".replace("\t", ","), (name, 0, 1, "dog"))
+            write_table(table, "file,onset,offset,label", (name, 0, 1, "dog"))
             return ma.data.annotations.load(table, audio=audio)
 
         yield f"annotations.load({name})", case
