@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from mechaudio.experiments.batches import Placed, length_of
-from mechaudio.experiments.run_log import Row, digest
+from mechaudio.experiments.run_log import Row, digest, task_of
 from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
@@ -104,14 +104,14 @@ def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tupl
         try:
             found[placed] = tried(placed)
         except UNASKABLE as error:
-            failed.append(replace(_row(placed), error=f"{type(error).__name__}: {error}"))
+            unsized = digest(placed.question, sized=False)
+            failed.append(replace(_row(placed), question=unsized, error=f"{type(error).__name__}: {error}"))
     return found, failed
 
 
 def _row(placed: Placed) -> Row:
     question = placed.question
-    task = str(question.meta.get("task", ""))
-    return Row(placed.index, question.id, digest(question), task, question.choices, question.answer)
+    return Row(placed.index, question.id, digest(question), task_of(question), question.choices, question.answer)
 
 
 def _opened(asking: Asking, question: AudioQuestion) -> AudioQuestion:

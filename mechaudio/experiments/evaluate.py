@@ -7,13 +7,11 @@ is taken up where it was.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
 
-import torch
 from tqdm import tqdm
 
 from mechaudio.arguments import checks_arguments
@@ -26,6 +24,7 @@ from mechaudio.interventions.grid import Grid
 from mechaudio.models.prompt import PromptFormat
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, digest_of
+from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.tracing.record import Intervention
 
 __all__ = ["Comparison", "Evaluation", "Failure", "evaluate"]
@@ -123,7 +122,7 @@ def evaluate(
     provenance = Provenance.collect(model, seed=seed, settings=told)
     header = {} if out is None else _header(model, provenance, lists)
     plan = {"positions": positions or positions_that_fit(model)}
-    with RunLog(out, {"run": header, "created": provenance.created, **plan}) as log:
+    with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
         if positions not in (None, log.header["positions"]):
             raise ValueError(
                 f"the run in {str(out)!r} has batches of {log.header['positions']} positions, got {positions=}: leave "
@@ -228,17 +227,6 @@ def _header(model: Any, provenance: Provenance, variants: Variants) -> dict[str,
         "checkpoint": provenance.checkpoint,
         "revision": provenance.revision,
         "network": type(model.network).__name__,
-        "weights": _weights(model.network),
+        **fingerprint(model),
         "versions": dict(provenance.versions),
     }
-
-
-def _weights(network: torch.nn.Module) -> str:
-    """A digest of names, shapes, types and a few numbers of every weight: tells networks of one name apart."""
-    found = hashlib.sha256()
-    for name, weight in network.state_dict().items():
-        found.update(f"{name} {list(weight.shape)} {weight.dtype}".encode())
-        if not weight.is_meta:
-            few = weight.detach().flatten()[:: max(1, weight.numel() // 16)]
-            found.update(few.double().cpu().numpy().tobytes())
-    return found.hexdigest()[:16]

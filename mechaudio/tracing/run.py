@@ -22,6 +22,7 @@ from mechaudio.tracing.decoding import greedy, new_tokens
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
+from mechaudio.tracing.options import plain_options, refuse_generating
 from mechaudio.tracing.record import Intervention, hook_points, register
 from mechaudio.tracing.unembedding import unembed_last_only
 
@@ -227,22 +228,21 @@ def generate(
         max_new_tokens: How many tokens at most.
         interventions: What to change. `queries="last"` is the newest token's row at every step.
         record: Hook points to keep at every step.
-        **options: Passed on to the network's `generate`.
+        **options: Passed on to the network's `generate`: whatever leaves a prompt one continuation, made of the
+            likeliest tokens, such as `eos_token_id`, `min_new_tokens`, `repetition_penalty`, `logits_processor`,
+            `stopping_criteria` and `cache_implementation`.
 
     Returns:
         The new tokens, their text, and what was kept.
 
     Raises:
-        ValueError: No new token at all, or several beams or continuations of a prompt.
+        ValueError: No new token at all; tokens that would be drawn, several beams or continuations of a prompt, or
+            prompts cut into parts.
+        TypeError: An option that is not known.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    for name in ("num_beams", "num_return_sequences"):
-        if options.get(name, 1) != 1:
-            raise ValueError(
-                f"{name}={options[name]}: a prompt has one continuation here, so that rows of the batch are prompts at "
-                "every step; leave it out"
-            )
+    refuse_generating("ma.generate", options)
     points = hook_points(record)
     prompts = as_batch(model, batch)
     if len(padding_groups(model.adapter, prompts)) > 1:
@@ -260,12 +260,13 @@ def generate(
             model.network.generate,
             **prompts.inputs,
             max_new_tokens=max_new_tokens,
-            **{**greedy(model.network), **options},
+            **{**greedy(model.network), **plain_options(options)},
         )
+        tower_calls = exchange.tower_calls
     new = new_tokens(out, prompts.n_positions)
     effects = _effects(changed, (prompts.n_rows, model.n_heads))
     kept = tuple(steps) if points else ()
-    return Generation(new, texts_of(model, new), kept, prompts, exchange.tower_calls, effects)
+    return Generation(new, texts_of(model, new), kept, prompts, tower_calls, effects)
 
 
 def texts_of(model: AudioLM, tokens: Int[Tensor, "batch new_token"]) -> tuple[str, ...]:

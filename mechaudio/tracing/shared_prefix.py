@@ -185,12 +185,9 @@ class Ride:
 def why_not_shared(model: AudioLM) -> str | None:
     """Why variants cannot share what comes before their first edit; `None` where they can.
 
-    A hook of the user's would meet rows that are not there when a variant runs alone, and what is dropped in training
-    is another in every run.
+    A hook of the user's would meet rows that are not there when a variant runs alone.
     """
     adapter = model.adapter
-    if model.network.training:
-        return "the network is in training mode: call its eval() first"
     if adapter.no_shared_prefix is not None:
         return f"{adapter.network_class}: {adapter.no_shared_prefix}"
     decoder = f"{adapter.decoder_module}."

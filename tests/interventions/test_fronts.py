@@ -10,7 +10,7 @@ import mechaudio as ma
 from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.clean_run import clean_run
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, model_inputs, network, thinned
 from tests.interventions.kinds import ALONE
 
 
@@ -74,14 +74,14 @@ def one_by_one(model, inputs, variants):
     return torch.stack([ma.run(model, inputs, interventions=one, logits="last").logits[:, -1] for one in variants])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_edits_before_the_decoder_give_what_they_give_one_by_one(opened, family):
     model, inputs = opened(family)
     check(model, inputs, None, shared=family not in ALONE)
     check(model, inputs, 1, shared=False)  # a prompt at a time, and the tower's functions are given all of them
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ALONE])
+@pytest.mark.parametrize("family", thinned(name for name in FAMILIES if name not in ALONE))
 def test_a_single_prompt_and_a_variant_at_a_time_give_it_too(opened, family):
     model, _ = opened(family)
     check(model, model_inputs(family, seconds=(3.2,), words=(9,)), 1, shared=True)

@@ -281,7 +281,7 @@ def differentiable(
     raise ValueError(f"metric {metric!r} has no gradient")
 
 
-def _difference(source: Tensor, base: Tensor) -> Float[Tensor, ...]:
+def _difference(source: Tensor, base: Tensor) -> Float[Tensor, "..."]:
     """Source minus base in single precision; nothing where they are equal, masked scores included."""
     return torch.where(source == base, 0.0, source.float() - base.float())
 
