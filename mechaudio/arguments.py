@@ -77,32 +77,35 @@ def checks_arguments(function: Function) -> Function:
             parameter = signature.parameters[name]
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
                 continue
-            check(f"{name}= of {function.__name__}", name, value, _kind(function, name), parameter.annotation)
+            check(name, value, _kind(function, name), parameter.annotation)
         return function(*args, **kwargs)
 
     return run  # type: ignore[return-value]
 
 
-def check_fields(value: Any) -> None:
+def check_fields(value: Any, of: type | None = None) -> None:
     """Check the fields of a dataclass as `checks_arguments` does arguments.
+
+    Args:
+        value: A dataclass.
+        of: The base whose fields are checked, where those that a subclass adds are checked there.
 
     Raises:
         TypeError: A field of another kind.
         ValueError: NaN or infinity, or a number below the lowest.
     """
     cls = type(value)
-    for field in fields(value):
+    for field in fields(of or cls):
         held = getattr(value, field.name)
-        check(f"{field.name}= of {cls.__name__}", field.name, held, _kind(cls, field.name), field.type)
+        check(field.name, held, _kind(cls, field.name), field.type)
         if any(isinstance(number, float) and np.isinf(number) for number in _numbers_in(held)):
-            raise ValueError(f"{field.name}= of {cls.__name__} takes finite numbers; got {shown(held)}")
+            raise ValueError(f"{field.name}= takes finite numbers; got {shown(held)}")
 
 
-def check(what: str, name: str, value: Any, kind: Any, annotation: Any) -> None:
+def check(name: str, value: Any, kind: Any, annotation: Any) -> None:
     """Refuse a value that is not of a kind, NaN, or below `LOWEST`.
 
     Args:
-        what: How messages call the argument.
         name: Of the argument.
         value: What was given.
         kind: Its annotation, evaluated.
@@ -112,20 +115,27 @@ def check(what: str, name: str, value: Any, kind: Any, annotation: Any) -> None:
         TypeError: It is of another kind.
         ValueError: It is NaN, not among the choices, or below the lowest.
     """
+    what = f"{name}="
     if name == "model" and kind is Any and not hasattr(value, "network"):
         raise TypeError(f"{what} is an AudioLM, which ma.load gives; got {_described(value)}")
     if not fits(value, kind):
         if any(number != number for number in _numbers_in(value)):
-            raise ValueError(f"{what} takes numbers; got {shown(value)}, and NaN is none")
-        choices = [choice for part in parts_of(kind) if get_origin(part) is Literal for choice in get_args(part)]
-        if any(type(value) is type(choice) for choice in choices):
+            raise ValueError(f"{what} takes finite numbers; got {shown(value)}")
+        choices, given = _choices(kind), value if isinstance(value, (tuple, list)) else [value]
+        if choices and all(type(part) in map(type, choices) for part in given):
             raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}")
-        raise TypeError(
-            f"{what} takes {_written(annotation)}; got {_described(value)}{_advice(value, kind, annotation)}"
-        )
+        advice = _advice(value, kind, annotation)
+        raise TypeError(f"{what} takes {_written(annotation)}; got {_described(value)}{advice}")
     lowest = LOWEST.get(name)
     if lowest is not None and any(number < lowest for number in _numbers_in(value)):
         raise ValueError(f"{what} must be at least {lowest}, got {shown(value)}")
+
+
+def _choices(kind: Any) -> list[Any]:
+    """The values that an annotation lists, of itself or of what a sequence holds."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [choice for part in get_args(kind) for choice in _choices(part)]
 
 
 def once_each(name: str, values: Iterable[Any]) -> None:
@@ -164,7 +174,7 @@ def fits(value: Any, kind: Any) -> bool:
         return isinstance(value, type)
     if not isinstance(origin, type):
         return True
-    if getattr(value, "shape", ()) and issubclass(origin, Iterable) and origin is not tuple:
+    if getattr(value, "ndim", 0) and issubclass(origin, Iterable) and origin is not tuple:
         return all(fits(part, args[0]) for part in value) if value.ndim == 1 else True  # an array is a sequence too
     if not isinstance(value, origin):
         return False

@@ -93,7 +93,7 @@ class AttentionIntervention(Value):
             keys=where(self.keys),
         )
         check_choice("phase", self.phase, ("prefill", "all"))
-        check_fields(self)
+        check_fields(self, AttentionIntervention)
 
     @property
     def formula(self) -> Formula:
