@@ -181,7 +181,8 @@ def fits(value: Any, kind: Any) -> bool:
     if origin is tuple and args and args[-1] is not Ellipsis:
         return len(value) == len(args) and all(map(fits, value, args))
     if issubclass(origin, Mapping):
-        return all(fits(key, args[0]) and fits(part, args[1]) for key, part in value.items())
+        tensors = getattr(args[1], "__module__", "").startswith("torch")  # a network says itself what it does not know
+        return all(fits(key, args[0]) and (tensors or fits(part, args[1])) for key, part in value.items())
     if args and isinstance(value, (tuple, list, str, range, Mapping)):  # what can be gone through twice
         return all(fits(part, args[0]) for part in value)
     return True
