@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.choices import NO_ANSWER, likeliest, refuse_nan, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.decoding import greedy, new_tokens
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
@@ -185,29 +186,42 @@ def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] 
     return answers_in(batch, run(model, batch, interventions=interventions, logits="last").logits[:, -1])
 
 
-def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list[Answer]:
-    """The answers that logits at the last prompt position give to the questions of a batch."""
-    rows = zip(batch.questions, batch.choice_ids, logits.float().cpu(), strict=True)
-    return [_answer(question, row[list(ids)]) for question, ids, row in rows]
+def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, required: bool = False) -> list[Answer]:
+    """The answers that logits at the last prompt position give to the questions of a batch.
+
+    Args:
+        batch: The prompts.
+        logits: Of the whole vocabulary.
+        required: Raise for a question without an answer, whose logits are NaN.
+
+    Warns:
+        UserWarning: Questions have no answer.
+
+    Raises:
+        ValueError: A question has no answer, where one is required.
+    """
+    rows, n_choices = choice_logits(batch, logits.float()), [len(question.choices) for question in batch.questions]
+    ids = [question.id for question in batch.questions]
+    if required:
+        refuse_nan(ids, rows, n_choices, "this run")
+    chosen = likeliest(rows, n_choices)
+    warn_of_unanswered(ids, chosen, stacklevel=4)
+    return [
+        _answer(question, tuple(row[: len(question.choices)].tolist()), None if place == NO_ANSWER else place)
+        for question, row, place in zip(batch.questions, rows, chosen.tolist(), strict=True)
+    ]
 
 
-def _answer(question: AudioQuestion, logits: Float[Tensor, " choice"]) -> Answer:
-    best, overflowed = int(logits.nan_to_num(-torch.inf).argmax()), bool(logits.isnan().all())
-    if overflowed:
-        warnings.warn(
-            f"question {question.id!r}: the logits of all choices are NaN, which is no answer and counts as wrong; "
-            "float16 overflows like that: open the network in bfloat16 or float32",
-            stacklevel=3,
-        )
-    choice = question.choices[best]
+def _answer(question: AudioQuestion, logits: tuple[float, ...], place: int | None) -> Answer:
+    choice = None if place is None else question.choices[place]
     return Answer(
         question_id=question.id,
         choices=question.choices,
         choice=choice,
-        letter=question.letters[best],
-        choice_logits=tuple(logits.tolist()),
-        probabilities=tuple(logits.double().softmax(-1).tolist()),
-        correct=None if question.answer is None else choice == question.answer and not overflowed,
+        letter=None if place is None else question.letters[place],
+        choice_logits=logits,
+        probabilities=tuple(torch.tensor(logits, dtype=torch.float64).softmax(-1).tolist()),
+        correct=None if question.answer is None else choice == question.answer,
     )
 
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 import torch
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn import functional
 
 import mechaudio as ma
 from mechaudio.interventions.sweep_result import SHARED
@@ -197,20 +197,20 @@ def test_maps_of_the_tower_are_those_of_single_runs(toy, over, hook_point):
     torch.testing.assert_close(torch.tensor(found.logits), torch.tensor(expected.logits), atol=1e-4, rtol=1e-5)
 
 
-def test_the_last_layers_mlp_is_computed_for_last_rows_unless_others_are_asked_for(toy):
+def test_the_last_layers_mlp_is_computed_for_last_rows_unless_others_are_asked_for(toy, monkeypatch):
     batch = ma.prompt(toy, ma.data.toy_questions.questions(2, seed=0))
     inside = toy.network.get_submodule(toy.adapter.decoder.path(toy.n_layers - 1)).mlp.gate_proj
-    rows = []
-    handle = register_module_forward_pre_hook(
-        lambda module, args: rows.append(args[0].shape[1]) if module is inside else None
-    )
+    rows, linear = [], functional.linear
+
+    def counted(hidden, weight, bias=None):
+        rows.extend([hidden.shape[1]] if weight is inside.weight else [])
+        return linear(hidden, weight, bias)
+
+    monkeypatch.setattr(functional, "linear", counted)
     tower = [[edited("audio.resid_post", layer)] for layer in range(2)]
     mixing = edited("resid_post", toy.n_layers - 1, lambda resid: resid.flip(1), positions=[-2, -1])
-    try:
-        ma.sweep(toy, batch, tower, progress=False)
-        ma.sweep(toy, batch, [[*one, mixing] for one in tower], progress=False)
-    finally:
-        handle.remove()
+    ma.sweep(toy, batch, tower, progress=False)
+    ma.sweep(toy, batch, [[*one, mixing] for one in tower], progress=False)
     changed = batch.n_positions - min(positions[0] for positions in batch.spans["audio"])
     assert rows == [changed, 2, changed, 2 * changed]
 

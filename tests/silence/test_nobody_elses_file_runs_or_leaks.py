@@ -16,7 +16,7 @@ import pytest
 
 import mechaudio as ma
 from mechaudio.cli.mistakes import in_options, writable
-from mechaudio.data import asked, toy_questions
+from mechaudio.data import choices, toy_questions
 from mechaudio.models.selection import _STRETCH
 from mechaudio.report import Table, write_figures, write_tables
 from mechaudio.report.rendering import _write
@@ -169,9 +169,12 @@ def test_no_message_takes_quadratic_time(text):
 @pytest.mark.parametrize(
     ("pattern", "text"),
     [
-        (asked.LETTERED, "A. " + " " * 100_000 + "x" + " " * 100_000 + "\x00"),
-        (asked.LETTERED, " " * 100_000),
-        (asked.ALONE, " " * 100_000 + "A" + " " * 100_000 + "x"),
+        *(
+            (pattern, start + " " * 100_000 + "x" + " " * 100_000 + "\x00")
+            for pattern in choices.MARKED
+            for start in ("(A)", "1.")
+        ),
+        (choices.LABEL, "option" + " " * 100_000 + "x" * 100_000),
         (_STRETCH, "audio[" + " " * 100_000 + "x"),
         (_STRETCH, "audio[" + "1." * 50_000 + "x"),
     ],
