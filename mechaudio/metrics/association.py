@@ -133,6 +133,7 @@ class TopKStability:
         return _as_lists(self)
 
 
+@checks_arguments
 def point_biserial(values: Values, correct: Values, *, clips: Clips | None = None) -> PointBiserial:
     """Correlate every column with right answers, as `scipy.stats.pointbiserialr` does one by one.
 

@@ -88,7 +88,6 @@ def bootstrap(
     return Estimate(value, float(low), float(high), n, float(confidence), f"bootstrap, {method}")
 
 
-@checks_arguments
 def _of_clips(
     statistic: Callable[..., float], samples: Sequence[Float[np.ndarray, " sample"]], clips: Clips, paired: bool,
     confidence: float, resamples: int, seed: int, method: str,
@@ -109,6 +108,7 @@ def _of_clips(
     return Estimate(value, float(low), float(high), n, level, "bootstrap over clips, percentile", shared(numbers))
 
 
+@checks_arguments
 def bootstrap_mean(
     values: Values, *, clips: Clips | None = None, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[Float[np.ndarray, "*column"], Float[np.ndarray, "*column"]]:

@@ -80,7 +80,6 @@ def chance(choices: Sequence[Sequence[str]], answers: Sequence[str | None]) -> F
     return right_choices(choices, answers).sum(-1) / np.array([len(own) for own in choices])
 
 
-@checks_arguments
 def likeliest(
     logits: Float[np.ndarray, "*place choice"], n_choices: Int[np.ndarray, "*#place"] | Sequence[int] | int
 ) -> Int[np.ndarray, "*place"]:
@@ -172,6 +171,7 @@ def best_wrong(
     return np.where(right, -np.inf, there).argmax(-1)
 
 
+@checks_arguments
 def margin(
     logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
 ) -> Float[np.ndarray, "*#place"]:

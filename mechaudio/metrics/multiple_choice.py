@@ -89,6 +89,7 @@ class RandomFixRate:
         return {"uniform": self.uniform.as_dict(), "another": self.another.as_dict()}
 
 
+@checks_arguments
 def accuracy(correct: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """The share of right answers.
 
@@ -130,6 +131,7 @@ def accuracy_by_group(
     return {name: share(found[own], clips=_those(clips, own), confidence=confidence) for name, own in members.items()}
 
 
+@checks_arguments
 def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """Wrong answers made right, among the wrong.
 
@@ -143,6 +145,7 @@ def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confi
     return share(after[~before], clips=_those(clips, ~before), confidence=confidence)
 
 
+@checks_arguments
 def break_rate(before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """Right answers made wrong, among the right.
 
@@ -156,6 +159,7 @@ def break_rate(before: Values, after: Values, *, clips: Clips | None = None, con
     return share(~after[before], clips=_those(clips, before), confidence=confidence)
 
 
+@checks_arguments
 def answer_change(
     before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
 ) -> AnswerChange:

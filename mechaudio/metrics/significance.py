@@ -113,6 +113,7 @@ def share(correct: Values, *, clips: Clips | None = None, confidence: float = 0.
     return Proportion(count, n, *ends, float(confidence), k)
 
 
+@checks_arguments
 def mcnemar(before: Values, after: Values, *, clips: Clips | None = None) -> McNemar:
     """McNemar's test of two sets of answers to the same questions.
 
@@ -179,6 +180,7 @@ def _sign_flips(differences: Int[np.ndarray, " clip"]) -> tuple[float, float]:
     return min(1.0, float(chances[sums >= total].sum())), float(chances[sums == total].sum())
 
 
+@checks_arguments
 def paired_difference(
     before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
 ) -> Estimate:
