@@ -77,7 +77,7 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
             f"first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
             "data.isel(question=np.isfinite(data.clean_margin))"
         )
-    clips = sweep.clip.values if "clip" in sweep.coords else None
+    clips = sweep["clip"].values if "clip" in sweep.coords else None
     low, high = bootstrap_mean(margins.T, clips=clips, confidence=confidence, seed=seed)
     differences = (margins - clean).T
     ends = zip(
