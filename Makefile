@@ -5,9 +5,15 @@ BIN := $(VENV)/bin
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
+PARALLEL := --numprocesses auto --dist worksteal
 SOURCES := $(shell find mechaudio -name '*.py')
 
-.PHONY: help demo test check notebooks docs bench train-tiny clean
+# A short way through every class, and through what else other packages carry: nnsight, xarray, pandas, plotly, datasets.
+SHORT_WAY := tests/test_every_class.py tests/tracing/test_nnsight_contract.py tests/test_results.py \
+	tests/viz/test_sweep_map.py tests/data/test_tables.py tests/temporal/test_benchmark.py
+short_way = $(1)/bin/python -m pytest $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
+
+.PHONY: help demo test check kernels dist newest oldest notebooks docs bench train-tiny clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -19,14 +25,51 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 	@test -s reports/demo/index.html
 	@echo "The page is reports/demo/index.html: open it in a browser."
 
-test: $(VENV)/.installed-dev ## Run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
+	@echo "About 8 minutes on 2 cores; every core runs its share."
+	@command -v chromium >/dev/null || echo "Nine tests look at pages in a browser, and skip without: apt-get install chromium"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not whole"
 
-check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then run the tests
+check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then run all tests
+	@echo "About 12 minutes on 2 cores."
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as older processors, and on two threads
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BITS)
+	MECHAUDIO_TEST_THREADS=2 $(BITS)
+
+BITS = $(BIN)/python -m pytest -q --numprocesses auto -k "bit or only_from_where" tests/tracing tests/interventions tests/analyses
+
+dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, and try both where this clone is out of sight
+	rm -rf dist build/wheel build/mechaudio-*
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m venv --without-pip build/wheel
+	$(BIN)/python -m pip --python build/wheel/bin/python install --quiet --no-deps dist/*.whl
+	@# Borrow what the wheel needs; that environment's link to this clone is a .pth file, which is not followed from here.
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo build/wheel/lib/python*/site-packages)/borrowed.pth
+	$(BIN)/python -m pip --python build/wheel/bin/python check
+	cd build/wheel && bin/python -c 'import sys, mechaudio as ma; assert ma.__file__.startswith(sys.prefix), ma.__file__'
+	cd build/wheel && bin/mechaudio demo && test -s reports/demo/index.html
+	tar -xzf dist/*.tar.gz -C build
+	git ls-files | grep -v '^\.' | sed "s|^|$$(echo build/mechaudio-*)/|" | xargs ls > /dev/null
+	cd build/mechaudio-* && ../wheel/bin/python -m pytest -q --numprocesses auto $(QUICK)
+
+QUICK = tests/test_packaging.py tests/test_public_names.py tests/test_question.py tests/test_results.py tests/audio tests/metrics tests/models/test_toy.py tests/tracing/test_trace.py
+
+newest: | .venv-newest/bin/pip ## Run the tests of every class with the newest packages that pyproject.toml admits
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(call short_way,.venv-newest)
+
+oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that pyproject.toml admits, and the pinned torch
+	grep '^torch==' constraints.txt >.venv-oldest/torch.txt
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct \
+		--constraint .venv-oldest/torch.txt --editable '.[dev]'
+	$(call short_way,.venv-oldest)
 
 notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, into docs/notebooks
 	@echo "Executed without an error, into docs/notebooks: $(notdir $(EXECUTED))"
@@ -46,7 +89,7 @@ bench: $(VENV)/.installed-dev ## Measure speed and memory against what users wou
 train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into build/tiny: minutes on a GPU
 	$(BIN)/python -m mechaudio.models.tiny.train --out build/tiny
 
-clean: ## Remove everything that was made, except .venv
+clean: ## Remove everything that was made, except environments
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache
 	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -61,7 +104,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
 
-$(BIN)/pip:
+$(VENV)/bin/pip .venv-newest/bin/pip .venv-oldest/bin/pip: %/bin/pip:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 10); \
 	old and sys.exit("mechaudio needs Python 3.10 or newer, and $(PYTHON) is %d.%d. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*

@@ -153,7 +153,8 @@ ABOUT_VERBS = {
     ),
     "models": "It is the table of [Models](models.md).",
     "check": (
-        "It overwrites every hook point and prints by how much the logits move, then reads them all and compares the "
+        "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point and "
+        "prints by how much the logits move, then reads them all and compares the "
         "logits to the last bit: a line per proof, `ok` or `FAIL`. Use it after an upgrade of transformers, and on a "
         "checkpoint that you trained."
     ),

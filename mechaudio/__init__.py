@@ -11,7 +11,9 @@ out = ma.run(model, batch, record=[ma.HookPoint("pattern", queries="last")])
 Everything is imported when it is first used: `import mechaudio` itself loads nothing heavy.
 """
 
+import copyreg
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -99,6 +101,15 @@ _ROOMS = (
 )
 
 __all__ = ["__version__", *_HOME, *_ROOMS]
+
+
+def _read_only(mapping: dict) -> MappingProxyType:
+    return MappingProxyType(mapping)
+
+
+# Questions and results keep read-only mappings, which Python cannot pickle by itself: so they can be copied, and go to
+# the workers of a DataLoader, of multiprocessing and of joblib.
+copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 
 def __getattr__(name: str) -> Any:

@@ -11,12 +11,14 @@ from string import ascii_uppercase
 from types import MappingProxyType
 from typing import Any
 
-from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.events import Event, checked_events
-from mechaudio.audio.stored import StoredClip, opened
+from mechaudio.audio.stored import StoredClip, opened, recording_of
 
 #: What a model can be given: the clip; its caption instead; both; zeros of the clip's length.
 CONDITIONS = ("audio", "caption", "audio+caption", "silence")
+#: Sound, or where it is read from.
+Recording = AudioClip | StoredClip | str | os.PathLike
 FEWEST_CHOICES, MOST_CHOICES = 2, len(ascii_uppercase)
 
 
@@ -25,27 +27,30 @@ class AudioQuestion:
     """A recording, a text, the choices, and what is known beside.
 
     Attributes:
-        audio: an `AudioClip`, or the path or the `StoredClip` that it is read from when `clip()` is called; None for a
-            question that is asked by caption alone.
+        audio: the recording in any form that `AudioClip.load` takes, such as `(samples, rate)`; a path or a
+            `StoredClip` is read when `clip()` is called. A list of them, kept as a tuple, for several recordings in the
+            order in which they are heard; None for a question that is asked by caption alone.
         text: the question, without the choices.
-        choices: 2 to 26 texts, any iterable of them; kept as a tuple. Two may be the same text.
-        answer: the text of the right choice, None where it is not known.
+        choices: 2 to 26 texts of one line each, any iterable of them; kept as a tuple. Two may be the same text. An
+            open question has none, `()`, and is answered in the model's own words.
+        answer: the text of the right choice, or any text where there are no choices; None where it is not known.
         caption: the recording in words.
-        events: what sounds when; kept as a tuple.
+        events: what sounds when, in a question about one recording; kept as a tuple.
         id: a name for results and errors.
         meta: anything else; read-only. `meta["task"]` names the temporal task, `meta["keyword"]` the word of the text
             that says what is compared.
 
     Raises:
         TypeError: for a field of another type.
-        ValueError: for a blank text, too few or too many choices, a blank choice, or an answer that is not a choice.
+        ValueError: for a blank text, an empty list of recordings, events beside several recordings, one choice or too
+            many, a blank choice or answer, a choice with a line break, or an answer that is none of the choices.
     """
 
     __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
 
-    audio: AudioClip | StoredClip | str | os.PathLike | None
+    audio: Recording | tuple[Recording, ...] | None
     text: str
-    choices: tuple[str, ...]
+    choices: tuple[str, ...] = ()
     answer: str | None = None
     caption: str | None = None
     events: tuple[Event, ...] = ()
@@ -59,13 +64,19 @@ class AudioQuestion:
             _check_text("caption", self.caption, owner)
         if not isinstance(self.id, str):
             raise TypeError(f"id of a question is text, got {self.id!r}")
-        _check_audio(self.audio, owner)
+        object.__setattr__(self, "audio", _checked_audio(self.audio, owner))
         object.__setattr__(self, "choices", _checked_choices(self.choices, owner))
         object.__setattr__(self, "events", checked_events(self.events, owner))
+        if self.events and isinstance(self.audio, tuple):
+            raise ValueError(
+                f"events of {owner} have no recording of their own: it has {len(self.audio)}; leave them out"
+            )
         if not isinstance(self.meta, Mapping):
             raise TypeError(f"meta of {owner} is a mapping, got {self.meta!r}")
         object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
-        if self.answer is not None and self.answer not in self.choices:
+        if self.answer is not None and self.is_open:
+            _check_text("answer", self.answer, owner)
+        elif self.answer is not None and self.answer not in self.choices:
             raise ValueError(self._answer_advice(owner))
 
     def _answer_advice(self, owner: str) -> str:
@@ -76,33 +87,56 @@ class AudioQuestion:
         return f"{wrong}: give one of them, or None if the answer is not known"
 
     @property
+    def is_open(self) -> bool:
+        """True for a question without choices, which is answered in the model's own words."""
+        return not self.choices
+
+    @property
     def letters(self) -> tuple[str, ...]:
         """The letters of the choices: A, B, C ..."""
         return tuple(ascii_uppercase[: len(self.choices)])
 
     @property
     def answer_letter(self) -> str | None:
-        """The first letter of `answer_letters`, None where the answer is not known."""
-        return self.answer_letters[0] if self.answer is not None else None
+        """The first letter of `answer_letters`, None where the answer is not known or no choice."""
+        return next(iter(self.answer_letters), None)
 
     @property
     def answer_letters(self) -> tuple[str, ...]:
-        """The letters of all choices whose text is the answer; empty where it is not known."""
+        """The letters of all choices whose text is the answer; empty where it is not known or no choice."""
         return tuple(letter for letter, choice in zip(self.letters, self.choices, strict=True) if choice == self.answer)
 
     def clip(self) -> AudioClip:
         """The recording, read from where it is kept.
 
         Raises:
-            ValueError: if the question has no recording, and all that `AudioClip.load` raises.
+            ValueError: if the question has no recording or several, and all that `AudioClip.load` raises.
         """
         if self.audio is None:
             raise ValueError(f"question {self.id!r} has no recording: give audio=, or ask it by caption alone")
+        if isinstance(self.audio, tuple):
+            raise ValueError(f"question {self.id!r} has {len(self.audio)} recordings: clips() reads them all")
         return opened(self.audio)
 
+    @property
+    def recordings(self) -> tuple[Recording, ...]:
+        """The recordings in the order in which they are heard, as they are kept: none, one or several."""
+        if self.audio is None:
+            return ()
+        return self.audio if isinstance(self.audio, tuple) else (self.audio,)
+
+    def clips(self) -> tuple[AudioClip, ...]:
+        """All recordings, read from where they are kept.
+
+        Raises:
+            ValueError: all that `AudioClip.load` raises.
+        """
+        return tuple(opened(recording) for recording in self.recordings)
+
     def __repr__(self) -> str:
-        audio = self.audio if isinstance(self.audio, AudioClip) else repr(self.audio)
-        known = [f"audio={audio}", f"choices={self.choices}"]
+        shown = ", ".join(str(audio) if isinstance(audio, AudioClip) else repr(audio) for audio in self.recordings)
+        audio = f"[{shown}]" if isinstance(self.audio, tuple) else shown or None
+        known = [f"audio={audio}"] + ([] if self.is_open else [f"choices={self.choices}"])
         known += [f"{name}={getattr(self, name)!r}" for name in ("answer", "caption", "id") if getattr(self, name)]
         known += [f"{len(self.events)} events"] if self.events else []
         return f"AudioQuestion({self.text!r}, {', '.join(known)})"
@@ -115,20 +149,38 @@ class Answer:
     Attributes:
         question_id: `id` of the question.
         choices: the texts of the choices.
-        choice: the text that the model chose.
-        letter: its letter.
+        choice: the text that the model chose; None where it has no answer, because a logit of a choice is NaN.
+        letter: its letter, None likewise.
         choice_logits: of each choice's letter.
         probabilities: softmax over the choices alone; they sum to 1.
-        correct: whether the chosen text is the answer, None where that is not known.
+        correct: whether the chosen text is the answer, False without a choice; None where the answer is not known.
     """
 
     question_id: str
     choices: tuple[str, ...]
-    choice: str
-    letter: str
+    choice: str | None
+    letter: str | None
     choice_logits: tuple[float, ...]
     probabilities: tuple[float, ...]
     correct: bool | None
+
+
+def refuse_open(questions: Iterable[AudioQuestion], call: str, instead: str) -> None:
+    """Raise for the first open question among those that need choices.
+
+    Args:
+        questions: the questions.
+        call: what needs choices, as a user writes it.
+        instead: what to do with an open question.
+
+    Raises:
+        ValueError: for an open question.
+    """
+    for question in questions:
+        if question.is_open:
+            raise ValueError(
+                f"{call} needs choices, and question {question.id!r} ({question.text!r}) is open: {instead}"
+            )
 
 
 def _check_text(name: str, text: Any, owner: str) -> None:
@@ -138,28 +190,29 @@ def _check_text(name: str, text: Any, owner: str) -> None:
         raise ValueError(f"{name} of {owner} is blank, {text!r}: say something, or leave out what may be left out")
 
 
-def _check_audio(audio: Any, owner: str) -> None:
-    if audio is None or isinstance(audio, (AudioClip, StoredClip, os.PathLike)):
-        return
-    if not isinstance(audio, str):
-        raise TypeError(
-            f"audio of {owner} is a path or an AudioClip, got a {type(audio).__name__}: "
-            "for samples write AudioClip(waveform, sample_rate)"
-        )
-    if not audio.strip():
-        raise ValueError(
-            f"audio of {owner} is a blank path, {audio!r}: give the path of a file, or None for no recording"
-        )
+def _checked_audio(audio: Any, owner: str) -> Recording | tuple[Recording, ...] | None:
+    """A recording as it is kept, and a list of several as a tuple."""
+    if isinstance(audio, (list, tuple)) and not is_samples_and_rate(audio):
+        if not audio:
+            raise ValueError(f"audio of {owner} is an empty list: name its recordings, or give None for no recording")
+        recordings = tuple(recording_of(recording, owner) for recording in audio)
+        return recordings if len(recordings) > 1 else recordings[0]
+    return None if audio is None else recording_of(audio, owner)
 
 
 def _checked_choices(choices: Any, owner: str) -> tuple[str, ...]:
     if isinstance(choices, (str, bytes, Mapping)) or not isinstance(choices, Iterable):
         raise TypeError(f"choices of {owner} are a tuple of texts, got {choices!r}: write choices=('dog', 'car')")
     kept = tuple(choices)
-    if not FEWEST_CHOICES <= len(kept) <= MOST_CHOICES:
+    if kept and not FEWEST_CHOICES <= len(kept) <= MOST_CHOICES:
         raise ValueError(
-            f"{owner} needs {FEWEST_CHOICES} to {MOST_CHOICES} choices, one per letter, got {len(kept)}: {kept}"
+            f"{owner} needs {FEWEST_CHOICES} to {MOST_CHOICES} choices, one per letter, or none for an open question; "
+            f"got {len(kept)}: {kept}"
         )
     for index, choice in enumerate(kept):
         _check_text(f"choices[{index}]", choice, owner)
+        if choice.splitlines() != [choice]:
+            raise ValueError(
+                f"choices[{index}] of {owner} has a line break, {choice!r}, and would read as two: write it in one line"
+            )
     return kept

@@ -1,7 +1,29 @@
+import gc
+import os
+
 import beartype.door  # noqa: F401 - before nnsight, which gives every object a method that this import trips over
+
+# Those not used here come in before mechaudio does: what its modules import, while the tests check their types, is
+# compiled anew in every process.
+import datasets  # noqa: F401
+import joblib
+import nnsight  # noqa: F401
+import pytest
+import scipy.stats  # noqa: F401
+import sklearn.linear_model  # noqa: F401
 import torch
+import transformers.modeling_utils  # noqa: F401
 from hypothesis import settings
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
 settings.register_profile("mechaudio", deadline=None, derandomize=True, database=None)  # the same examples everywhere
 settings.load_profile("mechaudio")
+
+
+def pytest_collection_finish():
+    gc.freeze()  # the millions of objects of what was imported, which every full collection would go through
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    return min(8, joblib.cpu_count())  # the cores that this process may use; each worker takes about a gigabyte

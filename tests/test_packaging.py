@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from mechaudio.models.registry import ADDING_A_MODEL
+from mechaudio.tracing.tested_versions import TESTED
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -117,6 +119,15 @@ def test_every_dependency_is_pinned_once_within_its_range(python):
         assert len(versions) == 1, f"{name} needs one pin for Python {python} in constraints.txt, it has {versions}"
         assert versions[0].startswith("=="), f"constraints.txt says {name}{versions[0]}, not an exact version"
         assert requirement.specifier.contains(versions[0].removeprefix("=="), prereleases=True)
+
+
+def test_the_tested_versions_are_those_that_get_installed():
+    ranges = {
+        canonicalize_name(requirement.name): requirement.specifier for requirement in requirements_of_every_extra()
+    }
+    assert {package: ranges[package] for package in TESTED} == {
+        package: SpecifierSet(tested) for package, tested in TESTED.items()
+    }
 
 
 def test_no_tracked_file_names_a_place_on_the_machine_it_was_written_on():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 #: Roles of tokens, in the order of figures and tables; together they cover a prompt, each position once.
-ROLES = ("audio", "caption", "question", "choices", "template", "text")
+ROLES = ("audio", "caption", "history", "question", "choices", "template", "text")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,7 +161,10 @@ def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], quer
     batch = as_batch(model, batch)
     crowded = [row for row, clock in enumerate(batch.clock) if batch.spans["audio"][row] and clock is None]
     if crowded:
-        raise ValueError(f"rows {crowded} of this batch hold several clips each: measure one clip per row")
+        raise ValueError(
+            f"rows {crowded} of this batch hold several clips each, which have no common time: measure one clip per "
+            "row, or the share of each with ma.HookPoint('mass', keys=('audio.0', 'audio.1'))"
+        )
     silent = [row for row, positions in enumerate(batch.spans["audio"]) if not positions]
     if silent:
         raise ValueError(

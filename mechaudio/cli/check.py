@@ -18,6 +18,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = opened(arguments.model, prove=False, ask=False)
     print(model)
+    if model.checkpoint != "toy":  # the others were refused if they were not
+        print(f"ok   weights: all {len(model.network.state_dict())} tensors accounted for")
     with telling(f"nothing can be proven about {arguments.model!r}: "):
         moved = measure_hook_points(model)
     width = max(map(len, moved))

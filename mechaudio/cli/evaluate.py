@@ -124,7 +124,8 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
         "interval": None if overall is None else [overall.low, overall.high],
         "tasks": {task: _score(score) for task, score in clean.by_task().items()},
         "answered": len(clean.ids),
-        "unparsed": clean.unparsed.count,
+        "unparsed": clean.unparsed.count - int(clean.unanswered.sum()),
+        "nan": int(clean.unanswered.sum()),
         "not_asked": [asdict(failure) for failure in clean.failures],
     }
     if clean.string_match is not None:
@@ -138,7 +139,8 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
 
 
 def _score(share: "Proportion") -> dict[str, int | float]:
-    return {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
+    told = {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
+    return told | ({"nan": share.unanswered} if share.unanswered else {})
 
 
 def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -> str:
@@ -153,11 +155,13 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         scores["by MMAU's words"] = clean.string_match
     for name, score in scores.items():
         told = f"{score.count:4d} of {score.n:4d} right"
-        lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  [{score.low:.1%}, {score.high:.1%}]")
+        nan = f"  {score.unanswered} of them without an answer: NaN" if score.unanswered else ""
+        interval = f"[{score.low:.1%}, {score.high:.1%}]"
+        lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  {interval}{nan}")
     if not clean.scored.all():
         lines.append(f"{int((~clean.scored).sum())} answered without a known answer, not scored")
-    if clean.unparsed.count:
-        lines.append(f"{clean.unparsed.count} answers name no choice, or several: wrong")
+    if unparsed := clean.unparsed.count - int(clean.unanswered.sum()):
+        lines.append(f"{unparsed} answers name no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))
     if found is not clean and clean.scored.any():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
     verb = verbs.add_parser("listen", help="ask a model about a recording and write a page about where it looked")
-    verb.add_argument("clip", metavar="CLIP", help="the recording: wav, flac, mp3 or ogg")
+    verb.add_argument("clip", metavar="CLIP", help="the recording: wav, flac, mp3, ogg, m4a, webm ...")
     verb.add_argument("--question", required=True, metavar="TEXT", help="what to ask")
     verb.add_argument("--choices", required=True, nargs="+", metavar="CHOICE", help="the options, two or more")
     verb.add_argument("--answer", default=None, metavar="CHOICE", help="the right one of them, if known")

@@ -1,20 +1,42 @@
 """Where the recordings of a corpus are, and whether they can be read.
 
 Conventions: a recording is found by the path that its corpus gives it, below the corpus's folder, or else by its file
-name, or by that name without the suffix, anywhere below the folder; durations in seconds.
+name, or by that name without the suffix, anywhere below the folder. Capitals, the two ways of writing an accent and the
+slashes of Windows make no difference where no file has the very name. Durations in seconds.
 """
 
 import os
-from collections import defaultdict
+import unicodedata
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from mechaudio.audio.stored import StoredClip, duration_of, opened
+from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.stored import StoredClip, duration_of, opened, recording_of
 from mechaudio.data.corpus import Problems
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
+SUFFIXES = (
+    *(
+        ".wav",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".m4a",
+        ".aac",
+        ".mp4",
+        ".3gp",
+        ".webm",
+        ".weba",
+        ".mka",
+        ".mkv",
+    ),
+    *(".mov", ".aif", ".aiff", ".caf", ".amr"),
+)
 CHECKS = ("header", "whole", "none")
 
 Item = TypeVar("Item")
@@ -51,13 +73,13 @@ class Recordings:
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
-        """File name, and file name without suffix -> the files that have it."""
-        found: dict[str, list[Path]] = defaultdict(list)
+        """Path, file name, and file name without suffix, as `_folded` -> the files that have it."""
+        files: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self.folder.rglob("*")) if self._searched else ():
             if path.suffix.lower() in SUFFIXES:
-                found[path.name].append(path)
-                found[path.stem].append(path)
-        return found
+                for name in {path.relative_to(self.folder).as_posix(), path.name, path.stem}:
+                    files[_folded(name)].append(path)
+        return files
 
     def find(self, item: str, *names: str) -> tuple[Path, float | None] | None:
         """The first recording there is under one of the names, and its length where the check tells it.
@@ -86,19 +108,34 @@ class Recordings:
     def _places(self, names: Sequence[str]) -> list[Path]:
         """The files that a recording may be: one by its path, or else all by the first name that any file has."""
         for name in names:
-            if (self.folder / name).is_file():
+            if _is_file(self.folder / name):
                 return [self.folder / name]
-        return next((found for name in names if (found := self._by_name.get(PurePosixPath(name).name))), [])
+        for name in names:
+            path = name.replace("\\", "/")
+            found = self._by_name.get(_folded(path)) or self._by_name.get(_folded(PurePosixPath(path).name))
+            if found:
+                last = PurePosixPath(path).name
+                return [place for place in found if last in (place.name, place.stem)] or found
+        return []
 
-    def measured(self, item: str, audio: Path | StoredClip) -> tuple[Path | StoredClip, float | None] | None:
-        """A recording and its length where the check tells it; None if it cannot be read, which is listed."""
+    def measured(self, item: str, audio: Any) -> tuple[AudioClip | Path | StoredClip, float | None] | None:
+        """A recording and its length where the check tells it; None if it cannot be read, which is listed.
+
+        What is warned of while it is read is listed, and the recording kept.
+        """
         try:
-            if self.check == "header":
-                return audio, duration_of(audio)
-            return audio, opened(audio).duration if self.check == "whole" else None
-        except (ValueError, OSError) as error:
-            self.problems.add("unreadable recording", item, str(error), error)
+            with warnings.catch_warnings(record=True) as doubts:
+                warnings.simplefilter("always")
+                recording = recording_of(audio, item)
+                duration = duration_of(recording) if self.check == "header" else None
+                if self.check == "whole":
+                    duration = len((clip := opened(recording)).mono()) / clip.sample_rate
+        except (TypeError, ValueError, OSError) as error:
+            self.problems.add("unreadable recording", item, f"{error}; left out", error)
             return None
+        for doubt in doubts:
+            self.problems.add("doubtful recording", item, f"{doubt.message}; kept")
+        return recording, duration
 
     @property
     def all_missing(self) -> bool:
@@ -132,6 +169,7 @@ def with_recordings(
     n_before = len(problems)
     items = read(recordings)
     if not recordings.all_missing:
+        _list_twins(items, problems)
         return tuple(items)
     told = (
         f"none of the {len(recordings.wanted)} recordings is below {os.fspath(recordings.folder)!r} (the first is "
@@ -141,7 +179,28 @@ def with_recordings(
         raise FileNotFoundError(f"{told}: give the folder that holds them, at any depth")
     del problems.found[n_before:]
     problems.add("no recordings", "the corpus", f"{told}: all is kept, but no sound can be read; give audio=FOLDER")
-    return tuple(read(Recordings(usual, "none", problems)))
+    items = read(Recordings(usual, "none", problems))
+    _list_twins(items, problems)
+    return tuple(items)
+
+
+def _list_twins(items: Sequence[Any], problems: Problems) -> None:
+    for name, count in Counter(item.id for item in items).items():
+        if count > 1:
+            problems.add("duplicate id", name, f"{count} rows have this id; all of them are kept")
+
+
+def _folded(name: str) -> str:
+    """A name without what differs between systems: capitals, and whether an accent is a character of its own."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def first_folder(candidates: Sequence[Path]) -> Path:

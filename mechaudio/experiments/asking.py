@@ -5,28 +5,28 @@ The prompt runs once for all variants: letter logits come from one sweep, texts 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from mechaudio.experiments.batches import Placed, length_of
-from mechaudio.experiments.run_log import Row, digest
+from mechaudio.experiments.run_log import Row, digest, task_of
 from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, prompt
 from mechaudio.question import CONDITIONS, AudioQuestion
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import answer, generate
+from mechaudio.tracing.run import generate, run
 
 SCORINGS = ("letter_logit", "generate")
 UNASKABLE = (ValueError, OSError)
 """What a recording that is missing, damaged, too long or too short raises, or a question that lacks something."""
 
 Variants = Sequence[Sequence[Intervention]]
-Logits = tuple[float | None, ...]
+Logits = tuple[float, ...]
 Found = TypeVar("Found")
 
 
@@ -102,14 +102,14 @@ def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tupl
         try:
             found[placed] = tried(placed)
         except UNASKABLE as error:
-            failed.append(replace(_row(placed), error=f"{type(error).__name__}: {error}"))
+            unsized = digest(placed.question, sized=False)
+            failed.append(replace(_row(placed), question=unsized, error=f"{type(error).__name__}: {error}"))
     return found, failed
 
 
 def _row(placed: Placed) -> Row:
     question = placed.question
-    task = str(question.meta.get("task", ""))
-    return Row(placed.index, question.id, digest(question), task, question.choices, question.answer)
+    return Row(placed.index, question.id, digest(question), task_of(question), question.choices, question.answer)
 
 
 def _opened(asking: Asking, question: AudioQuestion) -> AudioQuestion:
@@ -128,17 +128,14 @@ def _prompts(model: Any, asking: Asking, questions: Sequence[AudioQuestion]) -> 
 def _letter_logits(model: Any, batch: PromptBatch, variants: Variants) -> Iterator[tuple[Logits, ...]]:
     """Per question and variant, the logits of the choices' letters."""
     if len(variants) == 1:
-        for answered in answer(model, batch, interventions=variants[0]):
-            yield (_finite(answered.choice_logits),)
+        logits = run(model, batch, interventions=variants[0], logits="last").logits[:, -1]
+        for row, question in zip(choice_logits(batch, logits.float()).tolist(), batch.questions, strict=True):
+            yield (tuple(row[: len(question.choices)]),)
         return
     swept = sweep(model, batch, variants[1:], progress=False)
     found = [swept.clean.tolist(), *swept.logits.tolist()]
     for row, question in enumerate(batch.questions):
-        yield tuple(_finite(logits[row][: len(question.choices)]) for logits in found)
-
-
-def _finite(logits: Iterable[float]) -> Logits:
-    return tuple(logit if math.isfinite(logit) else None for logit in logits)
+        yield tuple(tuple(logits[row][: len(question.choices)]) for logits in found)
 
 
 def _texts(model: Any, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:

@@ -7,15 +7,14 @@ is taken up where it was.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
 
-import torch
 from tqdm import tqdm
 
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
 from mechaudio.experiments.batches import Placed, batches, positions_that_fit, windows
 from mechaudio.experiments.collected import collected
@@ -25,6 +24,7 @@ from mechaudio.interventions.grid import Grid
 from mechaudio.models.prompt import PromptFormat
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, digest_of
+from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.tracing.record import Intervention
 
 __all__ = ["Comparison", "Evaluation", "Failure", "evaluate"]
@@ -109,8 +109,9 @@ def evaluate(
 
     Raises:
         ValueError: No questions, or none that can be asked; `interventions` beside `variants`; an unknown condition or
-            scoring; an `out` that holds another run, which the message compares; with `strict`, a question that cannot
-            be asked.
+            scoring; an `out` that holds another run, which the message compares, or a damaged one; with `out`, forward
+            hooks of others on the network; a network in training mode, or otherwise not fit to run; with `strict`, a
+            question that cannot be asked.
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
     """
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
@@ -121,16 +122,17 @@ def evaluate(
     provenance = Provenance.collect(model, seed=seed, settings=told)
     header = {} if out is None else _header(model, provenance, lists)
     plan = {"positions": positions or positions_that_fit(model)}
-    with RunLog(out, {"run": header, "created": provenance.created, **plan}) as log:
+    with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
         if positions not in (None, log.header["positions"]):
             raise ValueError(
                 f"the run in {str(out)!r} has batches of {log.header['positions']} positions, got {positions=}: leave "
                 "it out, or give another out="
             )
-        _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
+        keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
         provenance = replace(provenance, created=log.header["created"], settings=told | {"n": len(log.rows)})
     axes = variants.axes if isinstance(variants, Grid) else {}
-    found = collected(provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes)
+    clips = dict(enumerate(clip_names(keys)))
+    found = collected(provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips)
     if out is not None:
         found.save(out)
     return found
@@ -163,13 +165,14 @@ def _ask_all(
     *,
     strict: bool,
     progress: bool,
-) -> None:
-    """Ask what the log does not have yet, and what failed before."""
-    earlier, again, n = log.failed, list[Placed](), 0
+) -> list[tuple[str, ...]]:
+    """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
+    earlier, again, n, keys = log.failed, list[Placed](), 0, list[tuple[str, ...]]()
     total = len(questions) if isinstance(questions, Sized) else None
     with tqdm(total=total, desc=asking.condition, unit=" questions", disable=not progress) as bar:
         for window in windows(questions):
             n += len(window)
+            keys += [clip_keys(placed.question) for placed in window]
             new = [placed for placed in window if placed.index not in log.rows]
             for placed in window:
                 if placed.index in log.rows:
@@ -188,6 +191,7 @@ def _ask_all(
     if len(log.failed) == len(log.rows):
         first = log.rows[min(log.rows)]
         raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")
+    return keys
 
 
 def _ask_window(
@@ -226,17 +230,6 @@ def _header(model: Any, provenance: Provenance, variants: Variants) -> dict[str,
         "checkpoint": provenance.checkpoint,
         "revision": provenance.revision,
         "network": type(model.network).__name__,
-        "weights": _weights(model.network),
+        **fingerprint(model),
         "versions": dict(provenance.versions),
     }
-
-
-def _weights(network: torch.nn.Module) -> str:
-    """A digest of names, shapes, types and a few numbers of every weight: tells networks of one name apart."""
-    found = hashlib.sha256()
-    for name, weight in network.state_dict().items():
-        found.update(f"{name} {list(weight.shape)} {weight.dtype}".encode())
-        if not weight.is_meta:
-            few = weight.detach().flatten()[:: max(1, weight.numel() // 16)]
-            found.update(few.double().cpu().numpy().tobytes())
-    return found.hexdigest()[:16]

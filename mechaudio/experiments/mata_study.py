@@ -79,12 +79,12 @@ def mata_study(
         )
 
     compared = asked("letters", questions, arms)
-    chooses = in_calibration(compared.clean.ids, settings.share, settings.seed)
+    chooses = in_calibration(compared.clean.clips or compared.clean.ids, settings.share, settings.seed)
     known = compared.clean.scored
     if not (chooses & known).any() or not (~chooses & known).any():
         raise ValueError(
             f"of {known.sum()} questions with a known answer {(chooses & known).sum()} choose and "
-            f"{(~chooses & known).sum()} report: the study needs some of both; ask more questions"
+            f"{(~chooses & known).sum()} report: the study needs some of both; ask questions about more clips"
         )
     failed = {failure.index for failure in compared.clean.failures}
     heard = [place for place in range(len(questions)) if place not in failed]

@@ -3,7 +3,8 @@
 `answers.jsonl` begins with a line that says what is run: settings, model, versions. Then comes one line per question,
 with its answers under every variant, or with the error that kept it from being asked. The lines of a batch are written
 together and forced to the disk. Each says how many lines its batch has, so that a batch that was cut short, between
-lines or within one, is recognised when the run is taken up again: it is cut off the file and asked anew.
+lines or within one, is recognised when the run is taken up again: it is cut off the file and asked anew. Each also
+carries a checksum of itself and of all lines before it; a line that was changed, moved or taken out is refused.
 
 Conventions: a question is known by its place in the stream, and by a digest of what it asks.
 """
@@ -15,44 +16,27 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip
+from mechaudio.experiments.log_lines import (
+    SCHEMA,
+    Row,
+    as_line,
+    damaged,
+    parsed,
+    read_header,
+    read_line,
+    short,
+    signed,
+    signed_row,
+)
 from mechaudio.question import AudioQuestion
 
-SCHEMA = 1
 LOG_NAME = "answers.jsonl"
-_MOST_SAID = 200
-
-
-@dataclass(frozen=True)
-class Row:
-    """What became of one question.
-
-    Attributes:
-        index: Its place in the stream, from 0.
-        id: Of the question.
-        question: Digest of what it asks.
-        task: Of the question.
-        options: Its choices.
-        answer: The right one, None where it is not known.
-        logits: Per variant those of the choices' letters, None for one that is not finite.
-        texts: Per variant what the model wrote.
-        error: Why it could not be asked, blank if it was.
-    """
-
-    index: int
-    id: str
-    question: str
-    task: str
-    options: tuple[str, ...]
-    answer: str | None
-    logits: tuple[tuple[float | None, ...], ...] = ()
-    texts: tuple[str, ...] = ()
-    error: str = ""
+_NAMED = 3
 
 
 class RunLog:
@@ -62,16 +46,18 @@ class RunLog:
         folder: None to keep nothing.
         header: What is run, in words of JSON; `header["run"]` has to be the same when the run is taken up again,
             anything else is taken from the file.
+        n_variants: How many lists of interventions each question is asked under; None if that is not known.
 
     Raises:
         ValueError: If the folder holds a run of something else, or a damaged one, or is written to by another process.
         NotADirectoryError: If there is a file in the folder's place.
     """
 
-    def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any]):
+    def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any], n_variants: int | None = None):
         self.header: dict[str, Any] = {"schema": SCHEMA, **header}
         self.rows: dict[int, Row] = {}
-        self._n_batches = 0
+        self._n_batches, self._n_variants = 0, n_variants
+        self._before = ""  # the checksum of the last line
         self._file: BinaryIO | None = None
         if folder is None:
             return
@@ -93,22 +79,26 @@ class RunLog:
         """Read what is there, and cut off what was not finished."""
         assert self._file is not None
         whole = self._file.read().split(b"\n")[:-1]  # behind the last end of a line: nothing, or a line that broke off
-        known = _header(place, whole[0] if whole else b"")
+        known, checksum = read_header(place, whole[0] if whole else b"", self.header)
         _refuse_others(place, known["run"], self.header["run"])
-        self.header = known
+        self.header, self._before = known, checksum
         end, kept, batch = len(whole[0]) + 1, len(whole[0]) + 1, list[Row]()
         for number, line in enumerate(whole[1:], start=2):
             end += len(line) + 1
-            if number == len(whole) and _json(line) is None:
+            if number == len(whole) and parsed(line) is None:
                 break  # the last line, broken
-            row, which, size = _row(place, number, line)
-            if which != self._n_batches or len(batch) >= size:
-                raise ValueError(f"{str(place)!r} is damaged at line {number}: a line of batch {which} is out of place")
+            found = read_line(place, number, line, checksum, self._n_variants)
+            row, checksum = found.row, found.checksum
+            if found.batch != self._n_batches or len(batch) >= found.size:
+                raise ValueError(damaged(place, number, f"a line of batch {found.batch} is out of place"))
+            before = [*batch, *([self.rows[row.index]] if row.index in self.rows else [])]
+            if any(row.index == other.index and not other.error for other in before):
+                raise ValueError(damaged(place, number, f"question {row.index} was answered in an earlier line"))
             batch.append(row)
-            if len(batch) == size:
+            if len(batch) == found.size:
                 self.rows |= {row.index: row for row in batch}
                 self._n_batches += 1
-                kept, batch = end, []
+                kept, batch, self._before = end, [], checksum
         self._file.truncate(kept)
         self._file.seek(kept)
 
@@ -124,22 +114,32 @@ class RunLog:
             ValueError: It is; the message says which.
         """
         row = self.rows[index]
-        if row.question != digest(question):
+        if row.question != digest(question, sized=not row.error):
             which = f"{question.id!r} for {row.id!r}" if question.id != row.id else f"{row.id!r}, with another content"
             raise ValueError(
                 f"question {index} is not the one that this run asked before ({which}): take it up with the same "
                 "questions in the same order, or give another out="
+            )
+        kept = (row.id, row.options, row.answer, row.task)
+        if kept != (question.id, question.choices, question.answer, task_of(question)):
+            raise ValueError(
+                f"question {index} ({row.id!r}) is kept with another id, other choices, another answer or task than it "
+                f"has: {kept}. The log was changed by hand: give another out="
             )
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep the rows of one batch, all or none of them."""
         if not rows:
             return
-        place = {"batch": self._n_batches, "of": len(rows)}
         if self._file is not None:
-            self._file.write("".join(_line(asdict(row) | place) for row in rows).encode("utf-8", "surrogatepass"))
+            lines, checksum = [], self._before
+            for row in rows:
+                line, checksum = signed_row(row, self._n_batches, len(rows), checksum)
+                lines.append(line)
+            self._file.write("".join(lines).encode("utf-8", "surrogatepass"))
             self._file.flush()
             os.fsync(self._file.fileno())
+            self._before = checksum
         self.rows |= {row.index: row for row in rows}
         self._n_batches += 1
 
@@ -155,23 +155,36 @@ class RunLog:
         self.close()
 
 
-def digest(question: AudioQuestion) -> str:
-    """What tells a question from others: what it asks, its name, task and keyword, and its recording.
+def digest(question: AudioQuestion, *, sized: bool = True) -> str:
+    """Tell a question from others: by what it asks, its name, task and keyword, and its recordings.
 
-    Nothing is read for it: a recording is known by its samples if it is in memory, else by the name of its file.
+    Nothing is decoded for it: a recording is known by its samples if it is in memory, else by the name of its file and,
+    where the file is there, its size.
+
+    Args:
+        question: The question.
+        sized: Whether the size counts; it does not for a question that could not be asked, whose file may be mended.
     """
     audio = question.audio
-    if isinstance(audio, AudioClip):
-        sound = f"{audio.sample_rate} {hashlib.sha256(audio.waveform.tobytes()).hexdigest()}"
-    else:
-        sound = Path(audio.source if isinstance(audio, StoredClip) else audio or "").name
-    asked = [question.id, question.text, question.choices, question.answer, question.caption, sound]
+    recordings = audio if isinstance(audio, tuple) else (audio,)
+    asked = [question.id, question.text, question.choices, question.answer, question.caption]
+    asked.append([_sound(one, sized) for one in recordings])
     asked += [str(question.meta.get(name, "")) for name in ("task", "keyword")]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
-def _line(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+def _sound(audio: Any, sized: bool) -> str:
+    if isinstance(audio, AudioClip):
+        return f"{audio.sample_rate} {hashlib.sha256(audio.waveform.tobytes()).hexdigest()}"
+    if isinstance(audio, StoredClip):
+        return Path(audio.source).name
+    file = Path(audio or "")
+    return f"{file.name} {file.stat().st_size}" if sized and file.is_file() else file.name
+
+
+def task_of(question: AudioQuestion) -> str:
+    """The task of a question, blank where it has none."""
+    return str(question.meta.get("task", ""))
 
 
 def _begin(place: Path, header: Mapping[str, Any]) -> None:
@@ -179,7 +192,7 @@ def _begin(place: Path, header: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".beginning-") as drafts:
         draft = Path(drafts, LOG_NAME)
         with draft.open("wb") as file:
-            file.write(_line(header).encode("utf-8", "surrogatepass"))
+            file.write(signed(header, "")[0].encode("utf-8", "surrogatepass"))
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, place)
@@ -197,28 +210,27 @@ def _claim(file: BinaryIO, place: Path) -> None:
         raise ValueError(f"another process is writing to {str(place)!r}: wait for it, or give another out=") from error
 
 
-def _header(place: Path, line: bytes) -> dict[str, Any]:
-    header = _json(line)
-    if not isinstance(header, dict) or not isinstance(header.get("schema"), int) or "run" not in header:
-        raise ValueError(f"{str(place)!r} does not begin as a run of mechaudio does: give another out=")
-    if header["schema"] > SCHEMA:
-        raise ValueError(f"{str(place)!r} has format {header['schema']}, and {SCHEMA} is known: upgrade mechaudio")
-    return header
-
-
 def _refuse_others(place: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    before, now = _flat(there), _flat(json.loads(_line(given)))
+    before, now = _flat(there), _flat(json.loads(as_line(given)))
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if "interventions" in differing:
         differing.remove("interventions_sha256")  # what they read like says more
     if differing:
-        told = "; ".join(f"{name} was {_short(before.get(name))} and is {_short(now.get(name))}" for name in differing)
-        raise ValueError(f"{str(place)!r} is of another run: {told}. Take it up as it was, or give another out=")
+        parts = [name.removeprefix("weights.") for name in differing if name.startswith("weights.")]
+        told = [
+            f"{name} was {short(before.get(name))} and is {short(now.get(name))}"
+            for name in differing
+            if not name.startswith("weights.")
+        ]
+        if parts:
+            told.append(f"weights differ in {len(parts)} parts of the network ({_some(parts)})")
+        raise ValueError(
+            f"{str(place)!r} is of another run: {'; '.join(told)}. Take it up as it was, or give another out="
+        )
 
 
-def _short(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]} ..."
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -226,21 +238,3 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for name, part in value.items():
         found |= _flat(part, f"{before}{name}.") if isinstance(part, Mapping) else {f"{before}{name}": part}
     return found
-
-
-def _row(place: Path, number: int, line: bytes) -> tuple[Row, int, int]:
-    """A row, the number of its batch and the size of that."""
-    value = _json(line)
-    if not isinstance(value, dict) or set(value) != {field.name for field in fields(Row)} | {"batch", "of"}:
-        raise ValueError(f"{str(place)!r} is damaged at line {number}: it is not the line of a question")
-    which, size = value.pop("batch"), value.pop("of")
-    value |= {name: tuple(value[name]) for name in ("options", "texts")}
-    return Row(**value | {"logits": tuple(map(tuple, value["logits"]))}), which, size
-
-
-def _json(line: bytes) -> Any:
-    """What a line says; None where it is not JSON."""
-    try:
-        return json.loads(line.decode("utf-8", "surrogatepass"))
-    except ValueError:
-        return None

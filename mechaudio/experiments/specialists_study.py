@@ -12,7 +12,7 @@ After "Audio-specialist heads" (arXiv 2603.06854), in four steps:
    reports.
 
 Conventions: heads are `(layer, head)`, from 0; shares and rates are from 0 to 1; a question is on one side of the split
-by a hash of its id.
+by a hash of its clip.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def specialists_study(
         model, asked, steering_settings(settings), memory=memory, batch_size=batch_size, progress=progress
     )
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
-    assert not set(calibration.ids) & set(held_out.ids), "a question is on both sides of the split"
+    assert not set(calibration.clips) & set(held_out.clips), "a clip is on both sides of the split"
     scores, most = steering.scores, int(steering.scores.varies.sum())
     settings = replace(settings, ks=tuple(k for k in settings.ks if k <= most))
     held_out_silent = steering.silent.split(settings.share, settings.seed)[1]

@@ -34,7 +34,7 @@ class SteeringSettings:
         norms: Where layer-guided steering adds: before the final norm, behind it, or either.
         ranking: Of heads, as in `HeadScores.top`.
         draws: Sets of random heads.
-        share: Of the questions that choose; the others report.
+        share: Of the clips whose questions choose; those of the others report.
         seed: Of the halves and the controls.
 
     Raises:

@@ -108,15 +108,15 @@ class Steer(Value):
             return Add(direction, self.strength)
 
         def change(resid: Float[Tensor, "batch position d_model"]) -> Float[Tensor, "batch position d_model"]:
-            along = direction.to(resid)
             if self.mode == "add":
-                moved = resid + self.strength * along
+                moved = resid + self.strength * direction.to(resid)
             else:
-                share = (resid * along).sum(-1, keepdim=True) / (along * along).sum(-1, keepdim=True)
-                moved = resid - self.strength * share * along
+                unit = (direction.float() / direction.float().norm(dim=-1, keepdim=True)).to(resid)
+                moved = resid - self.strength * (resid * unit).sum(-1, keepdim=True) * unit
             if not self.keep_norm:
                 return moved
-            return moved * (resid.norm(dim=-1, keepdim=True) / moved.norm(dim=-1, keepdim=True))
+            before, after = (part.norm(dim=-1, keepdim=True) for part in (resid, moved))
+            return moved * torch.where(after > 0, before / after, 0.0)  # zero stays zero: padding, rows that see no key
 
         return change
 

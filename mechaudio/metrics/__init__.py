@@ -1,5 +1,6 @@
 """Scores: numbers about answers, each with how sure it is. numpy, scipy and statsmodels; no network is opened here."""
 
+from mechaudio.metrics import captions
 from mechaudio.metrics.association import (
     PointBiserial,
     ResampledPointBiserial,
@@ -56,6 +57,7 @@ __all__ = [
     "bootstrap_mean",
     "bootstrap_point_biserial",
     "break_rate",
+    "captions",
     "fix_rate",
     "holm",
     "margin",

@@ -18,8 +18,9 @@ from string import ascii_uppercase
 from typing import Any, Literal
 
 from mechaudio.metrics import checked
+from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.estimates import Proportion
-from mechaudio.metrics.significance import proportion
+from mechaudio.metrics.significance import share
 
 _WORD = re.compile(r"\b\w+\b")
 _MARKUP = re.compile(r"[*_`\"“”{}$]|\\boxed|\\text")
@@ -145,7 +146,12 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
 
 
 def score_generated(
-    texts: Sequence[str], choices: Sequence[Sequence[str]], answers: Sequence[str], *, confidence: float = 0.95
+    texts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    answers: Sequence[str],
+    *,
+    clips: Clips | None = None,
+    confidence: float = 0.95,
 ) -> GeneratedScore:
     """Read generated texts and count; one that cannot be read is wrong, and is reported.
 
@@ -153,6 +159,7 @@ def score_generated(
         texts: what the model wrote, one per question.
         choices: the choices of each question.
         answers: the text of the right choice of each.
+        clips: the name of each question's clip; by default each is of its own.
         confidence: of the intervals.
 
     Raises:
@@ -167,10 +174,10 @@ def score_generated(
     correct = tuple(found.choice == answer for found, answer in zip(parsed, answers, strict=True))
     if not parsed:
         raise ValueError("texts is empty: there is nothing to score without a text")
-    unparsed = sum(found.choice is None for found in parsed)
+    unparsed = tuple(found.choice is None for found in parsed)
     return GeneratedScore(
-        proportion(sum(correct), len(correct), confidence=confidence),
-        proportion(unparsed, len(parsed), confidence=confidence),
+        share(correct, clips=clips, confidence=confidence),
+        share(unparsed, clips=clips, confidence=confidence),
         parsed,
         correct,
     )

@@ -9,7 +9,7 @@ Conventions: paths are dotted, `None` says that the class has no such part; samp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 #: What a stack may lack.
@@ -208,6 +208,8 @@ class Adapter:
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
         always: Inputs that every run gets unless the caller gives them otherwise.
+        noise: Attribute of the network's config, dotted, that holds the scale of the noise which its tower adds unless
+            an input of `always` leaves it out; `None` where it adds none.
         logits_divided_by: Attribute of the network's config, dotted, that logits are divided by; `None` where the
             unembedding's output is the logits.
         logits_softcapped_at: Attribute of the network's config, dotted, that holds the cap *c* of logits, which are
@@ -215,8 +217,10 @@ class Adapter:
         no_shared_prefix: Why variants of a prompt cannot share what comes before their first edit; `None` where the
             layers look back only through keys and values, and take nothing else that depends on the position but
             rotary embeddings.
+        one_clip: Why a prompt holds one clip at most; `None` where it may hold several.
         no_questions: Why questions cannot be written out for this class, and what to do instead; `None` where they can.
         exceptions: What does not hold of this class and holds of the others, and why; one sentence each.
+        older_paths: Where modules were in older versions of transformers: the first part of a path -> that part then.
     """
 
     family: str
@@ -245,11 +249,35 @@ class Adapter:
     sampling_rate: int = 16_000
     merged: str | None = None
     always: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    noise: str | None = None
     logits_divided_by: str | None = None
     logits_softcapped_at: str | None = None
     no_shared_prefix: str | None = None
+    one_clip: str | None = None
     no_questions: str | None = None
     exceptions: tuple[str, ...] = ()
+    older_paths: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def with_older_paths(self) -> Adapter:
+        """Return the facts about the class as older versions of transformers build it."""
+
+        def older(path: str) -> str:
+            for part, then in self.older_paths.items():
+                if path == part or path.startswith(f"{part}."):
+                    return then + path.removeprefix(part)
+            return path
+
+        def older_stack(stack: Stack) -> Stack:
+            return replace(stack, layers=older(stack.layers), norm=stack.norm and older(stack.norm))
+
+        return replace(
+            self,
+            decoder=older_stack(self.decoder),
+            encoder=older_stack(self.encoder),
+            decoder_module=older(self.decoder_module),
+            unembed=older(self.unembed),
+            projector=older(self.projector),
+        )
 
     @property
     def milliseconds(self) -> float:
@@ -274,12 +302,14 @@ class Adapter:
         if self.leaks_padding is not None:
             shorter = "" if self.leaks_below is None else f" shorter than {self.leaks_below / self.sampling_rate:g} s"
             said = (
-                f"clips{shorter} of different lengths change one another in a batch ({self.leaks_padding}): `ma.run` "
+                f"clips{shorter} of different lengths change one another in a batch ({self.leaks_padding}): `ma.run`, `ma.generate` "
                 "and every analysis run such rows apart, with one warning, and give what the rows give alone",
                 *said,
             )
         if self.encoder.layout == "packed":
             said = (*said, "a gradient does not arrive at the tower's resid_mid, of which a view is shown")
+        if self.one_clip is not None:
+            said = (*said, f"a prompt holds one clip at most: {self.one_clip}")
         if self.no_questions is not None:
             said = (f"`ma.prompt` takes no questions for it: {self.no_questions}", *said)
         return said
@@ -302,3 +332,5 @@ WHISPER_ENCODER = Stack(
     norm="model.audio_tower.layer_norm",
     config="audio_config",
 )
+#: Up to transformers 5.20, the thinkers of Qwen-Omni hold decoder and tower side by side, without a model around them.
+THINKER_UP_TO_5_20 = {"model.language_model": "model", "model.audio_tower": "audio_tower"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -21,7 +21,9 @@ from mechaudio.question import AudioQuestion
 class _Spans(dict):
     """Positions by name; asking for a name that is not there says which are."""
 
-    def __missing__(self, name: str) -> NoReturn:
+    def __missing__(self, name: str) -> tuple[tuple[int, ...], ...]:
+        if name == "audio.0" and name.removesuffix(".0") in self:  # the only clip of each row
+            return self["audio"]
         raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}")
 
 
@@ -34,23 +36,27 @@ class PromptBatch:
         spans: Name to, per row, the positions in the padded row (none where the row has no such thing). From questions:
             the roles `audio`, `question`, `choices`, `caption` and `template`, which share out every position but
             padding; `keyword`, inside the question; and `last`. From a dict of inputs: `audio`, `text` and `last`.
-        clock: Per row, when each audio token is; `None` for a row without audio, or with several clips.
+            Beside several clips in a row, `audio.0`, `audio.1` ... are the tokens of each; in conversations, `turn.0`
+            ... are the texts and sounds of each turn, `system`, `user` and `assistant` those of all turns of a speaker,
+            and `history` the texts before the last turn.
+        clocks: Per row, for each of its clips, when each of its audio tokens is; empty without audio, and in a dict of
+            inputs with several clips, which does not say where one ends.
         questions: What is asked in each row; empty for a dict of inputs.
         condition: What the model is given, `None` for a dict of inputs.
         choice_ids: Per row, the token id of each choice's letter as the tokenizer writes it behind this very prompt.
         family: Family of the model that the batch was made for.
         made_for: That model: its checkpoint, or its class.
         vocabulary: Number of token ids of that model.
-        cut: Per row, seconds at the end of the clip that the model does not hear.
-        durations: Per row, seconds of sound that the model was given, without what was cut off or filled up; `None`
-            where that is not known: in a row without audio, and in a dict of inputs.
+        cut: Per row, seconds at the end of its clips that the model does not hear.
+        given: Per row, seconds of each clip that the model was given, without what was cut off or filled up; empty in a
+            row without audio, and in a dict of inputs.
         audio_token: Id of the placeholder for an audio token.
         tokenizer: Makes readable labels, `None` if there is none.
     """
 
     inputs: dict[str, Any]
     spans: Mapping[str, tuple[tuple[int, ...], ...]]
-    clock: tuple[TokenClock | None, ...]
+    clocks: tuple[tuple[TokenClock, ...], ...]
     questions: tuple[AudioQuestion, ...]
     condition: str | None
     choice_ids: tuple[tuple[int, ...], ...]
@@ -58,12 +64,22 @@ class PromptBatch:
     made_for: str
     vocabulary: int
     cut: tuple[float, ...]
-    durations: tuple[float | None, ...]
+    given: tuple[tuple[float, ...], ...]
     audio_token: int
     tokenizer: Any = field(default=None, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "spans", _Spans(self.spans))
+
+    @property
+    def clock(self) -> tuple[TokenClock | None, ...]:
+        """Per row, when each audio token is; `None` for a row without audio, or with several clips (`clocks`)."""
+        return tuple(clocks[0] if len(clocks) == 1 else None for clocks in self.clocks)
+
+    @property
+    def durations(self) -> tuple[float | None, ...]:
+        """Per row, seconds of its only clip that the model was given; `None` where there is none, or not known."""
+        return tuple(seconds[0] if len(seconds) == 1 else None for seconds in self.given)
 
     @property
     def n_rows(self) -> int:
@@ -95,13 +111,13 @@ class PromptBatch:
         """
         ids = self.inputs["input_ids"][row].tolist()
         real = self.inputs.get("attention_mask", torch.ones_like(self.inputs["input_ids"]))[row].bool().tolist()
-        clock, heard, labels = self.clock[row], 0, []
+        times = iter([clock.seconds(i)[0] for clock in self.clocks[row] for i in range(clock.n_tokens)])
+        labels = []
         for token, is_real in zip(ids, real, strict=True):
             if not is_real:
                 labels.append("<pad>")
             elif token == self.audio_token:
-                labels.append("♪" if clock is None else f"♪ {clock.seconds(heard)[0]:.2f} s")
-                heard += 1
+                labels.append(f"♪ {next(times):.2f} s" if self.clocks[row] else "♪")
             elif self.tokenizer is None:
                 labels.append(str(token))
             else:

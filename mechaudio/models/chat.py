@@ -25,10 +25,27 @@ from torch import Tensor
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models.adapter import Adapter
+from mechaudio.models.spans import TextBlock
+from mechaudio.models.turns import Turn, recordings, texts
 
-#: Stands for the text while the chat template is rendered around it; private-use characters, so that nobody's text
-#: holds it.
-_SLOT = "\ue000text\ue001"
+#: Stands for a text while the chat template is rendered around it; private-use characters, so that nobody's text holds
+#: it.
+_SLOT = "\ue000text {}\ue001"
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """One clip as a processor writes it.
+
+    Attributes:
+        tokens: The ids in its place: audio tokens, in some families between control tokens.
+        n_tokens: How many of them are audio tokens.
+        features: The adapter's audio inputs, `[window, ...]`.
+    """
+
+    tokens: tuple[int, ...]
+    n_tokens: int
+    features: dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,43 +54,42 @@ class EncodedPrompt:
 
     Attributes:
         ids: Token ids, one placeholder per audio token.
-        offsets: Per token, which characters of the question's text it holds; `None` where it holds none.
-        features: The adapter's audio inputs, `[window, ...]`; empty without audio.
+        offsets: Per token, which characters of the turns' texts, behind one another, it holds; `None` where it holds
+            none.
+        sounds: Its clips, in order.
         choice_ids: The token id of each letter behind this prompt.
     """
 
     ids: tuple[int, ...]
     offsets: tuple[tuple[int, int] | None, ...]
-    features: dict[str, Tensor]
+    sounds: tuple[Sound, ...]
     choice_ids: tuple[int, ...]
 
 
-def encode(
-    processor: Any,
-    adapter: Adapter,
-    text: str,
-    samples: Float[np.ndarray, " samples"] | None,
-    letters: Sequence[str],
-) -> EncodedPrompt:
-    """Encode one user turn, up to where the model answers.
+def encode(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str] = ()) -> EncodedPrompt:
+    """Encode turns, up to where the model answers.
 
     Args:
         processor: The family's processor.
         adapter: The facts about the family.
-        text: The text of the turn.
-        samples: The clip at the adapter's rate, `None` for a turn without audio.
+        turns: Texts, and the samples of clips at the adapter's rate.
         letters: Letters of the choices.
 
     Raises:
-        ValueError: The text holds a control token; the chat template changes the text or has no place for audio; a
-            letter melts into the end of the prompt, or two letters begin with the same token.
+        ValueError: A text holds a control token; the chat template changes a text or has no place for it or for audio;
+            several clips in a class that takes one; a letter melts into the end of the prompt, or two letters begin
+            with the same token.
         TypeError: The tokenizer says neither characters nor bytes of its tokens.
     """
     tokenizer = processor.tokenizer
+    if len(recordings(turns)) > 1 and adapter.one_clip is not None:
+        raise ValueError(
+            f"{adapter.network_class} takes one clip a prompt, got {len(recordings(turns))}: {adapter.one_clip}"
+        )
     if getattr(tokenizer, "is_fast", False):
-        encoded = _through_template(processor, adapter, text, samples, letters)
+        encoded = _through_template(processor, adapter, turns, letters)
     elif hasattr(tokenizer, "tokenizer") and hasattr(tokenizer.tokenizer, "instruct_tokenizer"):
-        encoded = _through_mistral(processor, adapter, text, samples, letters)
+        encoded = _through_mistral(processor, adapter, turns, letters)
     else:
         raise TypeError(
             f"{type(tokenizer).__name__} does not say which characters its tokens hold: spans need a fast tokenizer "
@@ -101,56 +117,103 @@ def encode(
     return encoded
 
 
-def _through_template(
-    processor: Any, adapter: Adapter, text: str, samples: np.ndarray | None, letters: Sequence[str]
-) -> EncodedPrompt:
-    tokenizer = processor.tokenizer
-    _refuse_control_tokens(processor, text)
-    frame = _render(processor, adapter, _SLOT, samples is not None)
-    before, found, _ = frame.partition(_SLOT)
-    if not found:
+def encode_alone(processor: Any, adapter: Adapter, samples: Float[np.ndarray, " samples"]) -> Sound:
+    """One clip as the processor writes it in a prompt of its own."""
+    return encode(processor, adapter, (Turn("user", (samples, TextBlock("?", ()))),)).sounds[0]
+
+
+def _through_template(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str]) -> EncodedPrompt:
+    tokenizer, clips = processor.tokenizer, recordings(turns)
+    words = [block.text for block in texts(turns)]
+    for text in words:
+        _refuse_control_tokens(processor, text)
+    between = _between_texts(processor, adapter, turns)
+    rendered = _render(processor, adapter, turns, words)
+    if rendered != _interleaved(between, words):
         raise ValueError(
-            f"the chat template of {type(processor).__name__} writes no text "
-            f"{'beside' if samples is not None else 'without'} audio: {frame!r}"
-        )
-    rendered = _render(processor, adapter, text, samples is not None)
-    if frame.count(_SLOT) != 1 or rendered != frame.replace(_SLOT, text):
-        raise ValueError(
-            f"the chat template of {type(processor).__name__} rewrites its text: {text!r} became {rendered!r}"
+            f"the chat template of {type(processor).__name__} rewrites its text: {' '.join(map(repr, words))} became "
+            f"{rendered!r}"
         )
     placeholders = rendered.count(processor.audio_token)
-    if placeholders != (samples is not None):
+    if placeholders != len(clips):
         raise ValueError(
             f"the chat template of {type(processor).__name__} wrote {placeholders} audio placeholders "
-            f"({processor.audio_token!r}) for {int(samples is not None)} clips"
+            f"({processor.audio_token!r}) for {len(clips)} clips"
         )
-    audio = {} if samples is None else {"audio": [samples], "audio_kwargs": {"sampling_rate": adapter.sampling_rate}}
-    made = processor(text=[rendered], return_tensors="pt", **audio)
-    ids = made["input_ids"][0].tolist()
     # Where a processor says what it writes for a clip, the line breaks around it may melt into the text's.
     written = getattr(processor, "full_audio_sequence", processor.audio_token)
-    before, rendered = (part.replace(processor.audio_token, written) for part in (before, rendered))
-    split = tokenizer(rendered, return_offsets_mapping=True)
+    between = [part.replace(processor.audio_token, written) for part in between]
+    split = tokenizer(_interleaved(between, words), return_offsets_mapping=True)
     placeholder = tokenizer.convert_tokens_to_ids(processor.audio_token)
-    grown = _grown_placeholder(split["input_ids"], ids, placeholder)
+    if len(clips) > 1:
+        sounds = [encode_alone(processor, adapter, clip) for clip in clips]
+    else:
+        sounds = _as_written(processor, adapter, rendered, clips, split["input_ids"], placeholder)
+    ids, offsets, inside = list[int](), list[tuple[int, int] | None](), _InTexts(between, words)
+    # Some processors write a single placeholder for a clip and grow it later, others every audio token at once.
+    each = written.count(processor.audio_token)
+    stands_for = iter([tokens for sound in sounds for tokens in (sound.tokens, *[()] * (each - 1))])
+    for token, span in zip(split["input_ids"], split["offset_mapping"], strict=True):
+        grown = next(stands_for) if token == placeholder else (token,)
+        ids += grown
+        offsets += [None] * len(grown) if token == placeholder else [inside(*span)]
+    choice_ids = tuple(_first_new(tokenizer, _interleaved(between, words), split["input_ids"], x) for x in letters)
+    return EncodedPrompt(tuple(ids), tuple(offsets), tuple(sounds), choice_ids)
+
+
+def _as_written(
+    processor: Any, adapter: Adapter, rendered: str, clips: Sequence[np.ndarray], split: list[int], placeholder: int
+) -> list[Sound]:
+    """The clip of a prompt that has one at most, as the processor writes it there."""
+    audio = {"audio": clips, "audio_kwargs": {"sampling_rate": adapter.sampling_rate}} if clips else {}
+    made = processor(text=[rendered], return_tensors="pt", **audio)
+    ids = made["input_ids"][0].tolist()
+    grown = _grown(split, ids, placeholder)
     if grown is None:
         raise ValueError(
             f"{type(processor).__name__} makes other tokens than its own tokenizer for the same prompt: where each "
-            f"part of the text is cannot be told ({len(ids)} tokens against {len(split['input_ids'])})"
+            f"part of the text is cannot be told ({len(ids)} tokens against {len(split)})"
         )
-    offsets: list[tuple[int, int] | None] = []
-    for token, (start, stop) in zip(split["input_ids"], split["offset_mapping"], strict=True):
-        if token == placeholder:
-            offsets += [None] * len(grown)
-        else:
-            inside = max(start, len(before)) < min(stop, len(before) + len(text))
-            offsets.append((start - len(before), stop - len(before)) if inside else None)
-    return EncodedPrompt(
-        ids=tuple(ids),
-        offsets=tuple(offsets),
-        features={} if samples is None else _features(adapter, made),
-        choice_ids=tuple(_first_new(tokenizer, rendered, split["input_ids"], letter) for letter in letters),
-    )
+    return [Sound(tuple(grown), grown.count(placeholder), _features(adapter, made))] if clips else []
+
+
+def _between_texts(processor: Any, adapter: Adapter, turns: Sequence[Turn]) -> list[str]:
+    """What the chat template writes before the first text, between the texts, and behind the last."""
+    slots = [_SLOT.format(number) for number in range(len(texts(turns)))]
+    frame = rest = _render(processor, adapter, turns, slots)
+    between = []
+    for slot in slots:
+        before, slotted, rest = rest.partition(slot)
+        if not slotted:
+            raise ValueError(
+                f"the chat template of {type(processor).__name__} writes no text "
+                f"{'beside' if recordings(turns) else 'without'} audio, or not that of every turn: {frame!r}"
+            )
+        between.append(before)
+    return [*between, rest]
+
+
+def _interleaved(between: Sequence[str], words: Sequence[str]) -> str:
+    return "".join(part for pair in zip(between, [*words, ""], strict=True) for part in pair)
+
+
+class _InTexts:
+    """Characters of a rendered prompt -> characters of its texts, put behind one another."""
+
+    def __init__(self, between: Sequence[str], words: Sequence[str]):
+        self.places = list[tuple[int, int, int]]()
+        rendered = joined = 0
+        for before, text in zip(between, words, strict=False):
+            rendered += len(before)
+            self.places.append((rendered, rendered + len(text), joined))
+            rendered, joined = rendered + len(text), joined + len(text)
+
+    def __call__(self, start: int, stop: int) -> tuple[int, int] | None:
+        """The characters of a text that a token holds, `None` where it holds none."""
+        for first, end, base in self.places:
+            if max(start, first) < min(stop, end):
+                return base + max(start, first) - first, base + min(stop, end) - first
+        return None
 
 
 def _features(adapter: Adapter, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -166,30 +229,39 @@ def _features(adapter: Adapter, made: Mapping[str, Tensor]) -> dict[str, Tensor]
     return inputs
 
 
-def _grown_placeholder(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:
-    """What the processor put in the placeholder's place: audio tokens, in some families between two control tokens.
+def _grown(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:
+    """What the processor put in the placeholders' place: audio tokens, in some families between two control tokens.
 
     `None` if the tokens around it are not the written ones.
     """
     if placeholder not in written:
         return [] if written == ids else None
-    at = written.index(placeholder)
-    end = len(ids) - (len(written) - at - 1)
-    same = written[:at] == ids[:at] and written[at + 1 :] == ids[end:] and end >= at
+    at, behind = written.index(placeholder), written[::-1].index(placeholder)
+    end = len(ids) - behind
+    same = written[:at] == ids[:at] and written[len(written) - behind :] == ids[end:] and end >= at
     return ids[at:end] if same else None
 
 
-def _render(processor: Any, adapter: Adapter, text: str, with_audio: bool) -> str:
-    """The chat template around a text."""
-    content = [{"type": "audio"}] if with_audio else []
-    turns: list[dict[str, Any]] = [{"role": "user", "content": [*content, {"type": "text", "text": text}]}]
-    if adapter.system is not None:
-        turns.insert(0, {"role": "system", "content": [{"type": "text", "text": adapter.system}]})
-    if adapter.turns == "text":
-        placeholder = processor.audio_token if with_audio else ""
-        turns[-1]["content"] = placeholder + text
-        turns[:-1] = [{"role": "system", "content": adapter.system}] if adapter.system is not None else []
-    return processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+def _render(processor: Any, adapter: Adapter, turns: Sequence[Turn], words: Sequence[str]) -> str:
+    """The chat template around texts."""
+    following = iter(words)
+    as_text = adapter.turns == "text"
+    written: list[dict[str, Any]] = []
+    if adapter.system is not None and all(turn.speaker != "system" for turn in turns):
+        written.append(_message("system", [{"type": "text", "text": adapter.system}], processor, as_text))
+    for turn in turns:
+        parts = [
+            {"type": "text", "text": next(following)} if isinstance(part, TextBlock) else {"type": "audio"}
+            for part in turn.parts
+        ]
+        written.append(_message(turn.speaker, parts, processor, as_text))
+    return processor.apply_chat_template(written, tokenize=False, add_generation_prompt=True)
+
+
+def _message(speaker: str, parts: list[dict[str, str]], processor: Any, as_text: bool) -> dict[str, Any]:
+    """One turn as a chat template takes it: as a list of parts, or as text with placeholders."""
+    content = "".join(part.get("text", processor.audio_token) for part in parts) if as_text else parts
+    return {"role": speaker, "content": content}
 
 
 def _refuse_control_tokens(processor: Any, text: str) -> None:
@@ -215,19 +287,13 @@ def _first_new(tokenizer: Any, rendered: str, ids: list[int], letter: str) -> in
     return longer[len(ids)]
 
 
-def _through_mistral(
-    processor: Any, adapter: Adapter, text: str, samples: np.ndarray | None, letters: Sequence[str]
-) -> EncodedPrompt:
-    tokenizer = processor.tokenizer
-    content: list[dict[str, str]] = [{"type": "text", "text": text}]
-    if samples is not None:
-        sound = AudioClip(samples, adapter.sampling_rate).to_wav()
-        content.insert(0, {"type": "audio", "base64": base64.b64encode(sound).decode("ascii")})
-    made = processor.apply_chat_template([[{"role": "user", "content": content}]])
+def _through_mistral(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str]) -> EncodedPrompt:
+    tokenizer, clips = processor.tokenizer, recordings(turns)
+    made = processor.apply_chat_template([[_mistral_message(turn, adapter) for turn in turns]])
     ids = made["input_ids"][0].tolist()
     pieces = tokenizer.tokenizer.instruct_tokenizer.tokenizer
     held = [b"" if pieces.is_special(token) else pieces.id_to_byte_piece(token) for token in ids]
-    written = b"".join(held)
+    written, text = b"".join(held), "".join(block.text for block in texts(turns))
     if written != text.encode():
         raise ValueError(
             f"the chat format of {type(processor).__name__} rewrites its text: {text!r} became {written!r}"
@@ -238,8 +304,25 @@ def _through_mistral(
         (character[end - len(piece)], character[end - 1] + 1) if piece else None
         for piece, end in zip(held, ends, strict=True)
     )
-    features = {} if samples is None else {adapter.features: made[adapter.features]}
-    return EncodedPrompt(tuple(ids), offsets, features, tuple(_first_answered(tokenizer, letter) for letter in letters))
+    if len(clips) > 1:
+        sounds = [encode_alone(processor, adapter, clip) for clip in clips]
+    else:
+        heard = tuple(token for token in ids if token == processor.audio_token_id)
+        sounds = [Sound(heard, len(heard), {adapter.features: made[adapter.features]}) for _ in clips]
+    choice_ids = tuple(_first_answered(tokenizer, letter) for letter in letters)
+    return EncodedPrompt(tuple(ids), offsets, tuple(sounds), choice_ids)
+
+
+def _mistral_message(turn: Turn, adapter: Adapter) -> dict[str, Any]:
+    """One turn in Mistral's chat format, which takes clips as files."""
+    content: list[dict[str, str]] = []
+    for part in turn.parts:
+        if isinstance(part, TextBlock):
+            content.append({"type": "text", "text": part.text})
+        else:
+            sound = base64.b64encode(AudioClip(part, adapter.sampling_rate).to_wav()).decode("ascii")
+            content.append({"type": "audio", "base64": sound})
+    return {"role": turn.speaker, "content": content}
 
 
 def _first_answered(tokenizer: Any, letter: str) -> int:

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter, TokenTiming
-from mechaudio.question import AudioQuestion
 
 
 def longest_clip(processor: Any, adapter: Adapter) -> int | None:
@@ -58,40 +58,42 @@ def bands_of(network: nn.Module, adapter: Adapter) -> int:
 
 
 def samples_of(
-    question: AudioQuestion, processor: Any, adapter: Adapter, *, allow_cut: bool
+    clip: AudioClip, owner: str, processor: Any, adapter: Adapter, *, allow_cut: bool
 ) -> tuple[Float[np.ndarray, " samples"], float]:
-    """A question's clip as the processor takes it, and the seconds of it that the model will not hear.
+    """A clip as the processor takes it, and the seconds of it that the model will not hear.
+
+    Args:
+        clip: The clip.
+        owner: What messages call the question that it belongs to.
+        processor: The family's processor.
+        adapter: The facts about the family.
+        allow_cut: Take the beginning of a clip that is longer than the model hears.
 
     Raises:
-        ValueError: The question has no audio; the clip is longer than the model hears and `allow_cut` is off; or it is
-            so short that the processor fails.
+        ValueError: The clip is longer than the model hears and `allow_cut` is off; or it is so short that the processor
+            fails.
     """
-    if question.audio is None:
-        raise ValueError(
-            f"question {question.id!r} has no audio: a prompt without audio is condition='caption'. Give the question "
-            "a clip, or ask it so"
-        )
-    samples = question.clip().mono(adapter.sampling_rate)
+    samples = clip.mono(adapter.sampling_rate)
     if len(samples) < (adapter.timing.shortest or 0):
-        raise too_short(question, len(samples), adapter)
+        raise too_short(owner, len(samples), adapter)
     kept = longest_clip(processor, adapter)
     if kept is None or len(samples) <= kept:
         return samples, 0.0
     lost = (len(samples) - kept) / adapter.sampling_rate
     if not allow_cut:
         raise ValueError(
-            f"question {question.id!r}: its clip lasts {len(samples) / adapter.sampling_rate:.1f} s and "
+            f"{owner}: its clip lasts {len(samples) / adapter.sampling_rate:.1f} s and "
             f"{adapter.network_class} hears {kept / adapter.sampling_rate:.1f} s: the last {lost:.1f} s would be lost. "
             "Cut the clip yourself (AudioClip.cut), or pass allow_cut=True to drop the end"
         )
     return samples[:kept], lost
 
 
-def too_short(question: AudioQuestion, n_samples: int, adapter: Adapter) -> ValueError:
+def too_short(owner: str, n_samples: int, adapter: Adapter) -> ValueError:
     """What to tell who asks about a clip that gives no audio token."""
     rate = adapter.sampling_rate
     return ValueError(
-        f"question {question.id!r}: its clip of {n_samples / rate:.3f} s ({n_samples} samples) gives no audio token; "
+        f"{owner}: its clip of {n_samples / rate:.3f} s ({n_samples} samples) gives no audio token; "
         f"{adapter.network_class} needs at least {shortest_clip(adapter) / rate:.3f} s"
     )
 

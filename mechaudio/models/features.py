@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,30 +12,16 @@ import torch
 from torch import Tensor
 
 from mechaudio.models.adapter import Adapter
-from mechaudio.models.chat import encode
-from mechaudio.models.hearing import audio_token_id
+from mechaudio.models.chat import Sound, encode_alone
 
 #: How many lengths of silence are kept for each processor.
 _KEPT = 4
 
 
-@dataclass(frozen=True, eq=False)
-class Silence:
-    """What a processor makes of zeros.
-
-    Attributes:
-        features: The adapter's audio inputs, `[window, ...]`.
-        n_tokens: How many audio tokens they give.
-    """
-
-    features: dict[str, Tensor]
-    n_tokens: int
+_known: WeakKeyDictionary[Any, OrderedDict[int, Sound]] = WeakKeyDictionary()
 
 
-_known: WeakKeyDictionary[Any, OrderedDict[int, Silence]] = WeakKeyDictionary()
-
-
-def silence(model: Any, n_samples: int) -> Silence:
+def silence(model: Any, n_samples: int) -> Sound:
     """What the model's processor makes of so many zeros; it is asked once for a length.
 
     Args:
@@ -46,9 +31,7 @@ def silence(model: Any, n_samples: int) -> Silence:
     kept = _known.setdefault(model.processor, OrderedDict())
     if n_samples not in kept:
         zeros = np.zeros(n_samples, dtype=np.float32)
-        encoded = encode(model.processor, model.adapter, "?", zeros, ())
-        n_tokens = encoded.ids.count(audio_token_id(model.network.config, model.adapter))
-        kept[n_samples] = Silence(encoded.features, n_tokens)
+        kept[n_samples] = encode_alone(model.processor, model.adapter, zeros)
         if len(kept) > _KEPT:
             kept.popitem(last=False)
     kept.move_to_end(n_samples)

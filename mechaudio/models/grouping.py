@@ -5,6 +5,7 @@ Conventions: a window is one entry of the features; a row owns the windows that 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -89,11 +90,11 @@ def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatc
         batch,
         inputs=inputs,
         spans={name: tuple(positions[row] for row in rows) for name, positions in batch.spans.items()},
-        clock=tuple(batch.clock[row] for row in rows),
+        clocks=tuple(batch.clocks[row] for row in rows),
         questions=tuple(batch.questions[row] for row in rows) if batch.questions else (),
         choice_ids=tuple(batch.choice_ids[row] for row in rows) if batch.choice_ids else (),
         cut=tuple(batch.cut[row] for row in rows),
-        durations=tuple(batch.durations[row] for row in rows),
+        given=tuple(batch.given[row] for row in rows),
     )
 
 
@@ -125,7 +126,11 @@ def _frames_behind(timing: TokenTiming, features: Num[Tensor, "frame band"], tok
 
     Frames of zeros are filling. Silence is not: its energy has a logarithm.
     """
-    possible = [frames for frames in range(len(features) + 1) if timing.tokens_of_frames(frames) == tokens]
+    frames = range(len(features) + 1)  # more of them never make fewer tokens
+    fewest = bisect_left(frames, tokens, key=timing.tokens_of_frames)
+    most = bisect_right(frames, tokens, key=timing.tokens_of_frames) - 1
+    if most < fewest:
+        return len(features)
     sounding = features.ne(0).any(-1).nonzero()
     last = int(sounding[-1]) + 1 if len(sounding) else 0
-    return min(max(last, possible[0]), possible[-1]) if possible else len(features)
+    return min(max(last, fewest), most)

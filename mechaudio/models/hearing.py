@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mechaudio.models.adapter import Adapter
+from mechaudio.models.key_value_cache import cache_name
 
 
 def audio_token_id(config: Any, adapter: Adapter) -> int:
@@ -61,5 +62,5 @@ def refuse_deaf_call(args: tuple, inputs: Mapping[str, Any], *, adapter: Adapter
 
 def past_prompt(inputs: Mapping[str, Any]) -> bool:
     """Whether this is a later step of a generation, whose audio is in the key-value cache."""
-    cache = inputs.get("past_key_values")
-    return cache is not None and bool(cache.get_seq_length() > 0)  # a static cache counts in a tensor
+    name = cache_name(inputs)
+    return name is not None and bool(inputs[name].get_seq_length() > 0)  # a static cache counts in a tensor

@@ -20,6 +20,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import audio_tower, bands_of, token_clock, tokens_of_features
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
+from mechaudio.models.keywords import inputs_of, refuse_unknown
 
 
 def input_device(network: nn.Module) -> torch.device:
@@ -55,7 +56,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
         Prompts whose `inputs` are on the network's device.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: It is neither, or holds an input that the network does not know.
         ValueError: It was made for another family, or for a network of this family with other token ids or other bands
             of sound; or the inputs lack ids, are padded on the right, hold placeholders without features or the
             reverse, or not one placeholder per audio token; or a clip is longer than the network has positions for.
@@ -70,8 +71,10 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
             f"a batch is what ma.prompt gives or a dict of the network's inputs, got {type(batch).__name__}. For "
             "questions: ma.prompt(model, questions)"
         )
+    _refuse_unknown(model, batch)
     inputs = place(model.network, adapter, batch)
     ids, real = _ids_and_mask(inputs)
+    _refuse_unmarked_padding(model, inputs)
     refuse_deaf_inputs(inputs, adapter=adapter, config=model.network.config)
     _refuse_other_bands(model, inputs)
     _refuse_overlong(adapter, inputs)
@@ -87,7 +90,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
             "text": tuple(_where(real[row] & ~audio[row]) for row in rows),
             "last": tuple((ids.shape[1] - 1,) for _ in rows),
         },
-        clock=tuple(_clock(adapter, inputs, _where(audio[row])) for row in rows),
+        clocks=tuple(_clocks(adapter, inputs, _where(audio[row])) for row in rows),
         questions=(),
         condition=None,
         choice_ids=(),
@@ -95,7 +98,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
         made_for=name_of(model),
         vocabulary=vocabulary_of(model.network, adapter),
         cut=tuple(0.0 for _ in rows),
-        durations=tuple(None for _ in rows),
+        given=tuple(() for _ in rows),
         audio_token=placeholder,
         tokenizer=getattr(model.processor, "tokenizer", None),
     )
@@ -109,6 +112,27 @@ def name_of(model: Any) -> str:
 def vocabulary_of(network: nn.Module, adapter: Adapter) -> int:
     """Number of token ids that a network knows."""
     return adapter.decoder.own_config(network.config).vocab_size
+
+
+def _refuse_unknown(model: Any, inputs: Mapping[str, Any]) -> None:
+    """Every input has a name that the network's forward pass knows: another would be dropped without a word."""
+    made = getattr(model.processor, "model_input_names", None) or ()
+    known = (*inputs_of(model.network), *model.adapter.always, *made)
+    for name in inputs:
+        refuse_unknown(f"the forward pass of {type(model.network).__name__}", name, known, kind="input")
+
+
+def _refuse_unmarked_padding(model: Any, inputs: Mapping[str, Any]) -> None:
+    """Without a mask, padding is read as text."""
+    ids, padding = inputs["input_ids"], getattr(model.network.generation_config, "pad_token_id", None)
+    if inputs.get("attention_mask") is not None or len(ids) < 2 or padding is None:
+        return
+    padded = (ids[:, 0] == padding).nonzero().flatten().tolist()
+    if padded and len(padded) < len(ids):
+        raise ValueError(
+            f"row {padded[0]} begins with the padding token ({padding}), and there is no 'attention_mask': padding "
+            "would be read as text. Pass on everything that the processor gives"
+        )
 
 
 def _refuse_foreign(model: Any, batch: PromptBatch) -> None:
@@ -173,16 +197,16 @@ def _where(mask: Bool[Tensor, " position"]) -> tuple[int, ...]:
     return tuple(mask.nonzero()[:, 0].tolist())
 
 
-def _clock(adapter: Adapter, inputs: Mapping[str, Any], positions: tuple[int, ...]) -> TokenClock | None:
-    """A row's clock, `None` without audio or with several clips: other tokens stand between their audio tokens.
+def _clocks(adapter: Adapter, inputs: Mapping[str, Any], positions: tuple[int, ...]) -> tuple[TokenClock, ...]:
+    """A row's clock, none without audio or with several clips: other tokens stand between their audio tokens.
 
     Where a processor writes the time between the tokens of one clip, the input with a row per clip tells them apart.
     """
     apart = any(after != before + 1 for before, after in pairwise(positions))
     one_each = len(inputs.get(adapter.marks_time, ())) == len(inputs["input_ids"])
     if not positions or (apart and not one_each):
-        return None
-    return token_clock(adapter.timing, len(positions), adapter.sampling_rate)
+        return ()
+    return (token_clock(adapter.timing, len(positions), adapter.sampling_rate),)
 
 
 def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batch position"]]:

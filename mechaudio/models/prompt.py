@@ -6,13 +6,15 @@ How a question is written out, and why so, is said in `mechaudio.models.spans`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mechaudio.audio.stored import opened
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, encode
@@ -20,39 +22,50 @@ from mechaudio.models.clips import samples_of, token_clock, too_short
 from mechaudio.models.features import silence, stack_features
 from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import as_batch, name_of, place, vocabulary_of
-from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role, text_block
+from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
+from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings
 from mechaudio.question import CONDITIONS, AudioQuestion
 
 __all__ = ["PromptBatch", "PromptFormat", "as_batch", "prompt", "silenced"]
 
 
+#: A conversation in transformers' chat format.
+Conversation = Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True, eq=False)
 class _Row:
+    turns: tuple[Turn, ...]
     block: TextBlock
     encoded: EncodedPrompt
     cut: float
-    duration: float | None
+    seconds: tuple[float, ...]
 
 
 def prompt(
     model: Any,
-    questions: Iterable[AudioQuestion],
+    questions: Iterable[AudioQuestion | Conversation],
     condition: str = "audio",
     *,
     layout: PromptFormat | None = None,
     allow_cut: bool = False,
 ) -> PromptBatch:
-    """Write questions out for a model.
+    """Write questions, or whole conversations, out for a model.
 
     ```python
     batch = ma.prompt(model, [question], condition="audio")
     batch.spans["audio"][0]          # positions of row 0
     batch.clock[0].seconds(3)        # (onset, offset) of audio token 3
+
+    sound = {"type": "audio", "audio": "clip.wav"}
+    chat = ma.prompt(model, [[{"role": "user", "content": [sound, {"type": "text", "text": "What is this?"}]}]])
     ```
 
     Args:
         model: An opened model with a processor.
-        questions: At least one.
+        questions: At least one: questions, or conversations in transformers' chat format (turns of system, user and
+            assistant, audio anywhere), whose last turn the model answers. A question with several clips is heard in
+            their order.
         condition: `audio`; `caption` (no audio at all); `audio+caption`; `silence` (zeros of the same length, as many
             audio tokens).
         layout: How caption and choices are written; by default as in `PromptFormat()`.
@@ -64,13 +77,14 @@ def prompt(
 
     Raises:
         ValueError: No question; an unknown condition; a question without the clip or the caption that the condition
-            needs; a clip too long or too short for the model; a text that the tokenizer would read as control tokens; a
-            prompt longer than the model's context.
+            needs; several clips in a class that takes one; a conversation whose last turn is not the user's; a clip too
+            long or too short for the model; a text that the tokenizer would read as control tokens; a prompt longer
+            than the model's context.
         TypeError: No processor, something else than questions, or a class that takes none.
     """
-    asked = _questions(questions)
     if condition not in CONDITIONS:
         raise ValueError(f"condition is one of {CONDITIONS}, got {condition!r}")
+    asked = _asked(questions, condition, layout or PromptFormat())
     if model.adapter.no_questions is not None:
         raise TypeError(f"{model.adapter.network_class} takes no questions: {model.adapter.no_questions}")
     if model.processor is None:
@@ -79,43 +93,59 @@ def prompt(
             "Open it with one, AudioLM(network, processor), or pass a dict of the network's own inputs instead of a "
             "batch"
         )
-    rows = [_encode(model, question, condition, layout or PromptFormat(), allow_cut) for question in asked]
+    rows = [_encode(model, question, turns, condition, allow_cut) for question, turns in asked]
     _warn_of_unknown_words(model.processor.tokenizer, rows)
-    return _together(model, asked, condition, rows)
+    return _together(model, tuple(question for question, _ in asked), condition, rows)
 
 
-def _questions(questions: Iterable[AudioQuestion]) -> tuple[AudioQuestion, ...]:
+def _asked(
+    questions: Iterable[AudioQuestion | Conversation], condition: str, layout: PromptFormat
+) -> list[tuple[AudioQuestion, tuple[Turn, ...]]]:
+    """Questions and what is written for each; a conversation stands for the question that it ends with."""
     if isinstance(questions, AudioQuestion):
         raise TypeError("questions is a list of AudioQuestion; put the one question into a list: [question]")
-    asked = tuple(questions)
-    if not asked:
+    rows = list(questions)
+    if not rows:
         raise ValueError("no question: questions is an empty list, and a batch has at least one row")
-    for question in asked:
-        if not isinstance(question, AudioQuestion):
-            raise TypeError(
-                f"questions is a list of AudioQuestion, but holds a {type(question).__name__}: {question!r}"
-            )
+    if isinstance(rows[0], Mapping):
+        raise TypeError("questions is a list of conversations; put the one conversation into a list: [messages]")
+    asked = []
+    for row in rows:
+        if isinstance(row, AudioQuestion):
+            asked.append((row, of_question(row, condition, layout)))
+        elif isinstance(row, Sequence) and not isinstance(row, (str, bytes)):
+            turns = of_messages(row)
+            asked.append((question_of(turns), turns))
+            if "caption" in condition:
+                raise ValueError(f"a conversation has no caption, which condition={condition!r} needs")
+        else:
+            raise TypeError(f"questions is a list of AudioQuestion, but holds a {type(row).__name__}: {row!r}")
     return asked
 
 
-def _encode(model: Any, question: AudioQuestion, condition: str, layout: PromptFormat, allow_cut: bool) -> _Row:
+def _encode(model: Any, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool) -> _Row:
     adapter: Adapter = model.adapter
-    if "caption" in condition and question.caption is None:
+    owner = f"question {question.id!r}"
+    kept = [opened(recording) for recording in recordings(turns)]
+    if not kept and condition != "caption" and question.recordings == () and len(turns) == 1:
         raise ValueError(
-            f"question {question.id!r} has no caption, which condition={condition!r} needs: set "
-            "AudioQuestion(caption=...)"
+            f"{owner} has no audio: a prompt without audio is condition='caption'. Give the question a clip, or ask it "
+            "so"
         )
-    block = text_block(question, question.caption if "caption" in condition else None, layout)
-    if condition == "caption":
-        return _Row(block, encode(model.processor, adapter, block.text, None, question.letters), 0.0, None)
-    samples, cut = samples_of(question, model.processor, adapter, allow_cut=allow_cut)
-    encoded = encode(model.processor, adapter, block.text, samples, question.letters)
-    n_tokens = _heard(model, encoded)
-    if n_tokens == 0:
-        raise too_short(question, len(samples), adapter)
+    heard = [samples_of(clip, owner, model.processor, adapter, allow_cut=allow_cut) for clip in kept]
+    clips = iter([samples for samples, _ in heard])
+    encoded = encode(model.processor, adapter, [turn.with_clips(clips) for turn in turns], question.letters)
+    for sound, (samples, _) in zip(encoded.sounds, heard, strict=True):
+        if sound.n_tokens == 0:
+            raise too_short(owner, len(samples), adapter)
     if condition == "silence":
-        encoded = replace(encoded, features=_silent(model, question, len(samples), n_tokens))
-    return _Row(block, encoded, cut, len(samples) / adapter.sampling_rate)
+        silent = [
+            replace(sound, features=_silent(model, owner, len(samples), sound.n_tokens))
+            for sound, (samples, _) in zip(encoded.sounds, heard, strict=True)
+        ]
+        encoded = replace(encoded, sounds=tuple(silent))
+    seconds = tuple(len(samples) / adapter.sampling_rate for samples, _ in heard)
+    return _Row(turns, joined(turns), encoded, sum((lost for _, lost in heard), 0.0), seconds)
 
 
 def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
@@ -137,10 +167,6 @@ def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
         )
 
 
-def _heard(model: Any, encoded: EncodedPrompt) -> int:
-    return encoded.ids.count(audio_token_id(model.network.config, model.adapter))
-
-
 def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     """The same prompts with zeros of the same lengths in the place of their clips, which are not read again.
 
@@ -156,23 +182,24 @@ def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     if batch.condition != "audio":
         raise ValueError(f"silence takes the place of the clips of condition 'audio', got {batch.condition!r}")
     features = [
-        _silent(model, question, round(seconds * model.adapter.sampling_rate), len(tokens))
-        for question, seconds, tokens in zip(batch.questions, batch.durations, batch.spans["audio"], strict=True)
+        _silent(model, f"question {question.id!r}", round(length * model.adapter.sampling_rate), clock.n_tokens)
+        for question, given, clocks in zip(batch.questions, batch.given, batch.clocks, strict=True)
+        for length, clock in zip(given, clocks, strict=True)
     ]
     placed = place(model.network, model.adapter, stack_features(model.adapter, features))
     return replace(batch, inputs=batch.inputs | placed, condition="silence")
 
 
-def _silent(model: Any, question: AudioQuestion, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
+def _silent(model: Any, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
     """Features of zeros in a clip's place. That as many tokens come out is counted, not assumed."""
-    found = silence(model, n_samples)
-    if found.n_tokens != n_tokens:
+    silent = silence(model, n_samples)
+    if silent.n_tokens != n_tokens:
         raise ValueError(
-            f"question {question.id!r}: the clip gives {n_tokens} audio tokens, silence of the same length "
-            f"{found.n_tokens}: the processor of {model.adapter.network_class} makes tokens by content, and "
+            f"{owner}: the clip gives {n_tokens} audio tokens, silence of the same length "
+            f"{silent.n_tokens}: the processor of {model.adapter.network_class} makes tokens by content, and "
             "positions could not be compared"
         )
-    return found.features
+    return silent.features
 
 
 def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]) -> PromptBatch:
@@ -183,21 +210,23 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
     audio_token = audio_token_id(network.config, adapter)
     ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer, audio_token))
     mask = torch.zeros_like(ids)
-    spans: dict[str, list[tuple[int, ...]]] = {}
-    clocks = []
+    spans: list[dict[str, tuple[int, ...]]] = []
     for index, row in enumerate(rows):
         start = width - len(row.encoded.ids)
         ids[index, start:] = torch.tensor(row.encoded.ids)
         mask[index, start:] = 1
-        audio = [token == audio_token for token in row.encoded.ids]
-        for name, positions in positions_by_role(row.encoded.offsets, row.block.parts, audio).items():
-            spans.setdefault(name, []).append(tuple(start + position for position in positions))
-        clocks.append(token_clock(adapter.timing, sum(audio), adapter.sampling_rate) if any(audio) else None)
-    features = stack_features(adapter, [row.encoded.features for row in rows])
+        spans.append(
+            {name: tuple(start + place for place in places) for name, places in _spans(row, audio_token).items()}
+        )
+    names = dict.fromkeys(name for row_spans in spans for name in row_spans)
+    features = stack_features(adapter, [sound.features for row in rows for sound in row.encoded.sounds])
     return PromptBatch(
         inputs=place(network, adapter, {"input_ids": ids, "attention_mask": mask, **features}),
-        spans={name: tuple(positions) for name, positions in spans.items()},
-        clock=tuple(clocks),
+        spans={name: tuple(row_spans.get(name, ()) for row_spans in spans) for name in names},
+        clocks=tuple(
+            tuple(token_clock(adapter.timing, sound.n_tokens, adapter.sampling_rate) for sound in row.encoded.sounds)
+            for row in rows
+        ),
         questions=questions,
         condition=condition,
         choice_ids=tuple(row.encoded.choice_ids for row in rows),
@@ -205,10 +234,26 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
         made_for=name_of(model),
         vocabulary=vocabulary_of(network, adapter),
         cut=tuple(row.cut for row in rows),
-        durations=tuple(row.duration for row in rows),
+        given=tuple(row.seconds for row in rows),
         audio_token=audio_token,
         tokenizer=model.processor.tokenizer,
     )
+
+
+def _spans(row: _Row, audio_token: int) -> dict[str, tuple[int, ...]]:
+    """Positions by name in one prompt without padding: roles, clips and turns where there are several."""
+    encoded = row.encoded
+    spans = positions_by_role(encoded.offsets, row.block.parts, [token == audio_token for token in encoded.ids])
+    ends = [0, *accumulate(sound.n_tokens for sound in encoded.sounds)]
+    clips = [spans["audio"][first:end] for first, end in pairwise(ends)]
+    if len(clips) > 1:
+        spans |= {f"audio.{number}": clip for number, clip in enumerate(clips)}
+    following = iter(clips)
+    for number, turn in enumerate(row.turns if len(row.turns) > 1 else ()):
+        sounds = [position for _ in recordings([turn]) for position in next(following)]
+        for name in (f"turn.{number}", turn.speaker):
+            spans[name] = tuple(sorted({*spans.get(name, ()), *sounds}))
+    return spans
 
 
 def _padding_id(tokenizer: Any, audio_token: int) -> int:

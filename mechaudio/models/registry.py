@@ -1,5 +1,9 @@
 """Which transformers classes mechaudio opens, and which checkpoints are known to use them."""
 
+import inspect
+from dataclasses import replace
+from operator import attrgetter
+
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
 from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
@@ -42,7 +46,7 @@ ADDING_A_MODEL = "https://mechaudio.github.io/mechaudio/adding_a_model/"
 
 
 def adapter_for(network: object) -> Adapter:
-    """The adapter of a transformers network.
+    """The adapter of a transformers network, as this version of transformers builds it.
 
     Args:
         network: An instance of one of the classes in `ADAPTERS` (or of a subclass of one).
@@ -53,9 +57,21 @@ def adapter_for(network: object) -> Adapter:
     names = {cls.__name__ for cls in type(network).__mro__}
     for adapter in ADAPTERS:
         if adapter.network_class in names:
-            return adapter
+            return _as_built(adapter, network)
     known = ", ".join(adapter.network_class for adapter in ADAPTERS)
     raise TypeError(
         f"mechaudio has no adapter for {type(network).__name__}. It has one for: {known}. "
         f"An adapter is a page of facts: {ADDING_A_MODEL} shows how to write one."
     )
+
+
+def _as_built(adapter: Adapter, network: object) -> Adapter:
+    """Return the adapter with the paths that this network has, and only those inputs that its forward knows."""
+    known = inspect.signature(type(network).forward).parameters if adapter.always else {}
+    always = {name: value for name, value in adapter.always.items() if name in known}
+    adapter = adapter if always == adapter.always else replace(adapter, always=always)
+    try:
+        attrgetter(adapter.decoder_module)(network)
+    except AttributeError:
+        return adapter.with_older_paths()
+    return adapter

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mechaudio.audio.clock import TokenClock
     from mechaudio.models.batch import PromptBatch
 
 #: Names of spans joined by `+`, a stretch of the sound in seconds (`"audio[1.0:2.5]"`), positions for all prompts
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 Where = str | int | Sequence[int] | Sequence[Sequence[int]]
 Positions = tuple[tuple[int, ...], ...]
 
-_STRETCH = re.compile(r"audio\[\s*(?P<onset>[\d.]*)\s*:\s*(?P<offset>[\d.]*)\s*\]")
+_STRETCH = re.compile(r"audio(?:\.(?P<clip>\d+))?\[\s*(?P<onset>[\d.]*)\s*:\s*(?P<offset>[\d.]*)\s*\]")
 
 
 def select(batch: PromptBatch, where: Where) -> Positions:
@@ -23,6 +24,7 @@ def select(batch: PromptBatch, where: Where) -> Positions:
     ```python
     select(batch, "keyword+last")
     select(batch, "audio[1.0:2.5]")      # the audio tokens that hear a part of these 1.5 seconds
+    select(batch, "audio.1[1.0:2.5]")    # the same in the second of several clips
     select(batch, [-2, -1])
     ```
 
@@ -55,19 +57,24 @@ def _span(batch: PromptBatch, part: str) -> Positions:
         return batch.spans[part]
     onset = float(stretch["onset"] or 0.0)
     found = []
-    for row, clock in enumerate(batch.clock):
-        if clock is None:
-            raise ValueError(
-                f"{part!r} cannot be found in prompt {row}: its audio tokens have no known time (it has no sound, or "
-                "several clips); give positions"
-            )
+    for row, clocks in enumerate(batch.clocks):
+        number = int(stretch["clip"] or 0)
+        if not number < len(clocks) or (stretch["clip"] is None and len(clocks) > 1):
+            raise ValueError(f"{part!r} cannot be found in prompt {row}: {_timed(clocks)}")
+        clock = clocks[number]
         end = clock.edges_seconds[-1]
         offset = float(stretch["offset"] or end)
         if not onset < offset:
             raise ValueError(f"{part!r} ends before it begins in prompt {row}: its sound lasts {end:.2f} s")
         tokens = clock.tokens_between(onset, offset)
-        found.append(batch.spans["audio"][row][tokens])
+        found.append(batch.spans["audio" if len(clocks) == 1 else f"audio.{number}"][row][tokens])
     return tuple(found)
+
+
+def _timed(clocks: Sequence[TokenClock]) -> str:
+    if not clocks:
+        return "its audio tokens have no known time (it has no sound, or its inputs hold several clips); give positions"
+    return f"it has {len(clocks)} clips; name one of them, 'audio.0[...]' to 'audio.{len(clocks) - 1}[...]'"
 
 
 def of_rows(where: Where | None, rows: Sequence[int]) -> Where | None:

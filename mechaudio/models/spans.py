@@ -11,7 +11,7 @@ The audio comes first because all supported families were trained that way. The 
 never moves between conditions, so that conditions differ in what is given and in nothing else. The letter stands before
 its option at the start of a line: the answer, too, starts a line, and there a letter is one token, the same one that
 `choice_ids` looks up. `A: dog` is what the shipped model was trained on; `PromptFormat` writes others, and an accuracy
-is comparable only within one format.
+is comparable only within one format. An open question, which has no choices, ends with its own text.
 
 Spans. Roles are given out by character offsets of the pieces from which the text was put together. Nothing is ever
 searched for, so that a caption with the words of the question stays a caption.
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from mechaudio.question import AudioQuestion
 
-#: Roles of which every token of a prompt has exactly one.
+#: Roles of which every token of a prompt has exactly one; in conversations, texts before the last turn are `history`.
 ROLES = ("audio", "question", "choices", "caption", "template")
 
 #: Those whose words are a question's own, and not the chat template's.
@@ -110,9 +110,10 @@ def text_block(question: AudioQuestion, caption: str | None, layout: PromptForma
     if keyword is not None:
         parts.append(Part("keyword", len(text) + keyword[0], len(text) + keyword[1]))
     write(question.text, "question")
-    letters = zip(question.letters, question.choices, strict=True)
-    write("\n")
-    write("\n".join(_choice_line(layout, letter, choice) for letter, choice in letters), "choices")
+    if question.choices:
+        letters = zip(question.letters, question.choices, strict=True)
+        write("\n")
+        write("\n".join(_choice_line(layout, letter, choice) for letter, choice in letters), "choices")
     if layout.closing:
         write("\n" + layout.closing)
     return TextBlock(text, tuple(parts))
@@ -158,18 +159,21 @@ def positions_by_role(
         audio: Which tokens are audio.
 
     Returns:
-        Positions per role in `ROLES`, which are disjoint and together all positions; `keyword`, a subset of the
-        question; and `last`.
+        Positions per role in `ROLES` (and `history`, where there is a part of it), which are disjoint and together all
+        positions; `keyword`, a subset of the question; `last`; and the turns and speakers that are parts, by the
+        positions of their texts.
     """
-    found: dict[str, list[int]] = {role: [] for role in (*ROLES, "keyword")}
-    ordered = [part for part in parts if part.role != "keyword"]
-    keywords = [part for part in parts if part.role == "keyword"]
+    ordered = [part for part in parts if part.role in (*ROLES, "history")]
+    beside = [part for part in parts if part.role not in (*ROLES, "history")]
+    positions: dict[str, list[int]] = {role: [] for role in (*ROLES, "keyword", *(part.role for part in parts))}
     for position, (span, is_audio) in enumerate(zip(offsets, audio, strict=True)):
         if is_audio:
             role = "audio"
         else:
             role = next((part.role for part in ordered if span is not None and part.overlaps(*span)), "template")
-        found[role].append(position)
-        if role == "question" and span is not None and any(part.overlaps(*span) for part in keywords):
-            found["keyword"].append(position)
-    return {**{role: tuple(positions) for role, positions in found.items()}, "last": (len(offsets) - 1,)}
+        positions[role].append(position)
+        if span is not None and not is_audio:
+            names = {part.role for part in beside if part.overlaps(*span)}
+            for name in names if role == "question" else names - {"keyword"}:
+                positions[name].append(position)
+    return {**{role: tuple(some) for role, some in positions.items()}, "last": (len(offsets) - 1,)}

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS
 from mechaudio.analyses.patching.scale import ROUNDING
+from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.question import AudioQuestion
 from mechaudio.report.panels import panel
 from mechaudio.report.patching_tables import patching_tables
@@ -161,5 +162,5 @@ def _of_how_many(found: PatchingMap) -> str:
 
 
 def _right(found: PatchingMap, logits: np.ndarray) -> int:
-    chosen = np.where(np.isnan(logits), -np.inf, logits).argmax(-1)
-    return int(found.right[np.arange(len(chosen)), chosen].sum())
+    n_choices = (~np.isnan(found.clean_logits)).sum(-1)
+    return int(are_right(likeliest(logits, n_choices), found.right).sum())

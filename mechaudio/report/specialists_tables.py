@@ -145,7 +145,8 @@ def _listening(study: SpecialistsStudy) -> Table:
         "listening",
         "How well the listening score tells right from wrong, by number of heads",
         f"On the {len(study.score.ids)} questions that the heads were not chosen on. AUC: area under the ROC curve, "
-        "with its 95 % bootstrap interval and the p value of Mann and Whitney's test; unweighted: of the same heads' "
+        "with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip as a "
+        "cluster; unweighted: of the same heads' "
         f"audio attention summed; random: {study.settings.draws} sets of as many heads drawn at random, with the "
         "interval that holds 95 % of them; p random: share of these that do as well. No p value is corrected for the "
         "number of rows.",
@@ -182,7 +183,7 @@ def _checks(study: SpecialistsStudy) -> Table:
         "checks",
         f"Where the listening score of {study.k} heads is higher",
         "AUC: the chance that a question of the first kind scores above one of the second, 0.5 if there is no "
-        "difference, with its 95 % bootstrap interval and the p value of Mann and Whitney's test, stratified within "
+        "difference, with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, stratified within "
         "tasks, not corrected for the number of rows; the last columns count the two kinds. A dash: fewer than two "
         "questions of a kind.",
         (Column("higher where"), Column("of"), Column("among"), *_AREA),
@@ -194,7 +195,7 @@ def _by_group(study: SpecialistsStudy) -> Table:
     return Table(
         "listening_by_group",
         f"How well the listening score of {study.k} heads tells right from wrong, by group",
-        "The same heads and weights in all groups. Low and high: 95 % bootstrap interval; p: Mann and Whitney's test, "
+        "The same heads and weights in all groups. Low and high: Newcombe's 95 % interval; p: Mann and Whitney's test, "
         "not corrected for the number of groups. A dash: fewer than two right or two wrong answers.",
         (
             Column("by"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mechaudio.experiments.steering_arms import SteeringArm
 from mechaudio.experiments.steering_result import SteeringStudy
-from mechaudio.metrics.multiple_choice import answer_change
 from mechaudio.report.changes import CHANGED, changed
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -82,7 +81,7 @@ def _arms(study: SteeringStudy) -> Table:
     halves = {"chooses": study.chooses, "reports": ~study.chooses}
     rows = []
     for arm, correct in zip(study.arms, study.correct, strict=True):
-        both = [answer_change(study.clean_correct[half], correct[half]) for half in halves.values()]
+        both = [study.change(correct, half) for half in halves.values()]
         rows.append((*_arm(arm), *(cell for one in both for cell in (one.after.value, one.test.p))))
     return Table(
         "steering_arms",

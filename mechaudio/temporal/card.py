@@ -27,6 +27,8 @@ def card(benchmark: "Benchmark") -> str:
     )
     leads = sorted(question.meta["lead"] for question in benchmark if question.meta["lead"] is not None)
     captioned = sum(question.caption is not None for question in benchmark)
+    asked = Counter(question.meta["clip"] for question in benchmark)
+    clips, shared = len(asked), sum(times > 1 for times in asked.values())
     chance = f"{1 / benchmark.settings.n_choices:.1%}"
     parts = [
         "# Temporal questions",
@@ -39,6 +41,10 @@ def card(benchmark: "Benchmark") -> str:
         "## The options",
         f"Right letters: {_counts(letters)}. Wrong options from the same clip: {origins['clip']}; from other clips: "
         f"{origins['elsewhere']}. {_leads(leads)} {captioned} questions have a caption.",
+        f"The {len(benchmark)} questions are about {clips} clips, {shared} of them with more than one question. "
+        f"Questions of one "
+        'clip are not independent: split by clip (`meta["clip"]`), and take them as a cluster in intervals and '
+        "tests.",
         "A wrong option from elsewhere is a sound that is not annotated in the clip; free-text annotations may call a "
         "sound of the clip by another name.",
         "## Settings",

@@ -8,14 +8,14 @@ What a layer computes depends on what is asked of it in this very run:
 
 1. nothing: PyTorch's fused attention, bit for bit what the network does alone; with edits of scores that hold for
 every query row and that fused attention can express, the same call with other keys (`score_edit`);
-2. `mass`: the same call with one indicator column per group of keys appended to the values: the extra output columns
-are the masses;
+2. `mass`: the same call, and a second one whose values are indicator columns, one per group of keys: its output
+columns are the masses;
 3. chosen query rows: the same call, and `rows x keys` scores beside it;
 4. `scores` or `pattern` whole: the `query x key` matrix, in this layer only.
 
-Reading leaves the output as it was, to the last bit (with `mass` up to rounding: a kernel may sum wider values in
-another order): the fused output is kept for every row that nobody changed, and
-only changed rows are computed from the edited weights. Masked keys keep weight zero whatever is done to their scores.
+Reading leaves the output as it was, to the last bit, on every machine: it comes from the call that the network makes
+alone, of the same shapes, and is kept for every row that nobody changed; only changed rows are computed from the edited
+weights. Masked keys keep weight zero whatever is done to their scores.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from transformers.masking_utils import sdpa_mask
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange, RowRequest
 from mechaudio.tracing.score_edit import Fused, keys_now
+from mechaudio.tracing.turns import MUTEX
 
 #: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the
 #: name says `flash`.
@@ -55,6 +56,17 @@ class Spot:
         """Whether this run reads or edits the hook point here."""
         return self.exchange.wanted(f"{self.location}.{point}")
 
+    def written(self, call: Call, query: Tensor, key: Tensor, value: Tensor) -> tuple[Call, Tensor, Tensor, Tensor]:
+        """The call without the empty places of a static cache, which come behind all that was written so far."""
+        exchange = self.exchange
+        if exchange.batch is None or not self.location.startswith(exchange.decoder.removesuffix("input")):
+            return call, query, key, value
+        n_keys = max(exchange.batch.n_positions + exchange.step, query.shape[2])
+        if key.shape[2] <= n_keys:
+            return call, query, key, value
+        mask = None if call.mask is None else call.mask[..., :n_keys]
+        return replace(call, mask=mask), query, key[:, :, :n_keys], value[:, :, :n_keys]
+
     def give(self, point: str, value: Tensor) -> Tensor:
         """Serve the value; what comes back goes on through the network."""
         return self.exchange.handle(f"{self.location}.{point}", value)
@@ -71,18 +83,41 @@ def serving(
         modules: Attention modules and their locations.
         configs: Config objects that the modules read their attention implementation from, and the name to put there.
     """
-    before = [(config, config._attn_implementation_internal) for config, _ in configs]
-    try:
+    with switched(configs):
+        try:
+            for module, location in modules:
+                _SERVED[module] = Spot(exchange, location)
+            yield
+        finally:
+            for module, _ in modules:
+                _SERVED.pop(module, None)
+
+
+#: Config, by its id -> what it said before the first of those who switched it, and how many there are.
+_BEFORE: dict[int, tuple[str | None, int]] = {}
+
+
+@contextmanager
+def switched(configs: Sequence[tuple[object, str]]) -> Iterator[None]:
+    """Let configs name another attention implementation; the last to leave puts back what the first one found.
+
+    Two networks may share a config and run in two threads, in any order.
+    """
+    with MUTEX:
         for config, name in configs:
+            before, n_runs = _BEFORE.get(id(config), (config._attn_implementation_internal, 0))
+            _BEFORE[id(config)] = before, n_runs + 1
             config._attn_implementation_internal = name
-        for module, location in modules:
-            _SERVED[module] = Spot(exchange, location)
+    try:
         yield
     finally:
-        for module, _ in modules:
-            _SERVED.pop(module, None)
-        for config, name in before:
-            config._attn_implementation_internal = name
+        with MUTEX:
+            for config, _ in configs:
+                before, n_runs = _BEFORE.pop(id(config))
+                if n_runs > 1:
+                    _BEFORE[id(config)] = before, n_runs - 1
+                else:
+                    config._attn_implementation_internal = before
 
 
 def attention(
@@ -104,7 +139,7 @@ def attention(
     spot = _SERVED.get(module)
     if spot is None:
         return call.fused(query, key, value), None
-    return serve_all(spot, call, query, key, value), None
+    return serve_all(spot, *spot.written(call, query, key, value)), None
 
 
 def serve_all(
@@ -134,7 +169,7 @@ def serve_weights(
     d_head = value.shape[-1]
     if spot.location in spot.exchange.score_edits:
         call, query, key, value = _with_score_edits(spot, call, query, key, value)
-    mixed = _with_mass(spot, call, query, key, value) if spot.wants("mass") else Mixed(call.fused(query, key, value))
+    mixed = Mixed(call.fused(query, key, value), *_mass(spot, call, query, key) if spot.wants("mass") else ())
     whole = None
     if spot.wants("scores") or spot.wants("pattern"):
         rows = repeat(torch.arange(query.shape[2], device=query.device), "query -> batch query", batch=query.shape[0])
@@ -165,8 +200,7 @@ def _with_score_edits(
             report(way, before.scores(last, call.scaling), fused.scores(last, call.scaling))
     if fused.blocked is not None:
         call = call.without(fused.blocked, n_queries, key.shape[2])
-    width = fused.query.shape[-1]
-    width = -(-width // 8) * 8 if query.is_cuda else width  # fused kernels on a GPU want head sizes in eights
+    width = _fused_width(fused.query.shape[-1], query)
     grown = (F.pad(part, (0, width - part.shape[-1])) for part in (fused.query, fused.key, value))
     return call, *grown
 
@@ -303,21 +337,30 @@ def _rows_now(request: RowRequest, query: Tensor, step: int) -> Int[Tensor, "bat
     return torch.full((batch, 1), n_queries - 1, device=query.device) if request.last else None
 
 
-def _with_mass(spot: Spot, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Mixed:
-    """Fused attention whose values carry an indicator column per group of keys: those output columns are the masses.
+def _mass(
+    spot: Spot, call: Call, query: Tensor, key: Tensor
+) -> tuple[Float[Tensor, "batch head query group"], Float[Tensor, "batch key group"]]:
+    """The attention of every query on groups of keys, and the groups: fused attention to indicator columns as values.
 
-    Queries and keys get zero columns, which change no score; the ordinary columns come out as they would alone, but for
-    the rounding of a kernel that may sum in another order at another head size (to the last bit, at most sizes).
+    It is a call of its own, beside the one that mixes the values: wider values might be summed by another kernel, and
+    the network's output would differ in the last bits on some machines. Kernels want values as wide as queries and
+    keys, hence the columns of zeros; where there are more groups than that, queries and keys get zeros, which change no
+    score.
     """
     groups = spot.exchange.groups[spot.location]
-    n_groups, d_head = groups.shape[-1], value.shape[-1]
-    width = -(-n_groups // 8) * 8 if query.is_cuda else n_groups  # fused kernels on a GPU want head sizes in eights
-    now = torch.stack([keys_now(group, spot.exchange.step, key.shape[2]) for group in groups.unbind(-1)], dim=-1)
-    grown = F.pad(now.to(value), (0, width - n_groups))
-    columns = repeat(grown, "batch key width -> batch kv key width", kv=value.shape[1])
-    out = call.fused(F.pad(query, (0, width)), F.pad(key, (0, width)), torch.cat([value, columns], dim=-1))
-    mass = rearrange(out[..., d_head : d_head + n_groups], "batch query head group -> batch head query group")
-    return Mixed(out[..., :d_head].contiguous(), mass, grown[..., :n_groups])
+    now = torch.stack([keys_now(group, spot.exchange.step, key.shape[2]) for group in groups.unbind(-1)], dim=-1).to(
+        key
+    )
+    n_groups, d_head = now.shape[-1], query.shape[-1]
+    width = max(_fused_width(n_groups, query), d_head)
+    columns = repeat(F.pad(now, (0, width - n_groups)), "batch key width -> batch kv key width", kv=key.shape[1])
+    mixed = call.fused(F.pad(query, (0, width - d_head)), F.pad(key, (0, width - d_head)), columns)
+    return rearrange(mixed[..., :n_groups], "batch query head group -> batch head query group"), now
+
+
+def _fused_width(width: int, of: Tensor) -> int:
+    """The next head size that fused kernels take: on a GPU they want eights."""
+    return -(-width // 8) * 8 if of.is_cuda else width
 
 
 AttentionInterface.register(BATCHED, attention)

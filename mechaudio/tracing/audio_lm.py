@@ -24,9 +24,13 @@ from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.local_attention import LocalAttention, attends_locally, serving_windows
+from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
+from mechaudio.tracing.options import plain_options, refuse_forward, refuse_generating
 from mechaudio.tracing.order import explain
 from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
 from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
+from mechaudio.tracing.tested_versions import warn_of_untested_versions
+from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
 
@@ -62,14 +66,28 @@ class AudioLM(NNsight):
                 twenty short forward passes; switch it off for a network that is proven already.
 
         Raises:
-            TypeError: The class has no adapter.
-            HookPointError: A path does not resolve, or overwriting a hook point changes nothing.
+            TypeError: The class has no adapter, or the network is wrapped in another module.
+            HookPointError: A path does not resolve, overwriting a hook point changes nothing, or the same call twice
+                gives two answers.
+            ValueError: It is in training mode, or a part of it is compiled, wrapped, spread over processes or without
+                weights.
+
+        Warns:
+            UserWarning: Once per process, that the installed transformers or nnsight was not tested.
         """
+        warn_of_untested_versions()
+        if (wrapper := wrapped_in(network)) is not None:
+            raise TypeError(
+                f"this network is wrapped in a {type(network).__name__}, and edits would land beside what it computes: "
+                f"open what is inside, {WRAPPERS[wrapper]}"
+            )
         adapter = adapter_for(network)
         check = partial(refuse_deaf_call, adapter=adapter, config=network.config)
         with warnings.catch_warnings():  # a Q-Former has modules called `output`; hook points go by paths, not by that
             warnings.filterwarnings("ignore", message="Module '.*' has a submodule named 'output'")
-            super().__init__(network, interleaver=Exchange(adapter.decoder_module, adapter.projector, check))
+            super().__init__(network, interleaver=Exchange(network, adapter.decoder_module, adapter.projector, check))
+        self._state = NetworkState(network)
+        self._state.refuse_unopenable()
         self.adapter = adapter
         self.processor = processor
         self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
@@ -92,6 +110,7 @@ class AudioLM(NNsight):
         )
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
+        self._state.refuse_unfit()
         if prove:
             from mechaudio.tracing.check import prove_hook_points  # it runs the model that is being opened here
 
@@ -148,19 +167,49 @@ class AudioLM(NNsight):
         return input_device(self._module)
 
     def interleave(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run the network with everything served, and leave nothing behind, whatever happens."""
+        """Run the network with everything served, and leave nothing behind, whatever happens.
+
+        Raises:
+            ValueError: The network is in a state in which numbers would not be its own; see `NetworkState`.
+            RuntimeError: It runs already, in this thread or another.
+        """
+        if not self.exchange.taken:  # nobody prepared this run: it is nnsight's own call
+            with self.exchange.turn():
+                return self.interleave(fn, *args, **kwargs)
+        self.refuse_unfit()
         self.exchange.begin()
         try:
             with (
+                self._state.hooks_inside(),
                 serving(self.exchange, self._served, self._configs),
                 serving_calls(self.exchange, self._calls),
                 serving_windows(self.exchange, self._local),
+                without_noise(self.network, self.adapter),
             ):
                 return super().interleave(fn, *args, **kwargs)
         except OutOfOrderError as error:
             raise explain(error, self.exchange) from None
         finally:
             self.exchange.clear()
+
+    def refuse_unfit(self) -> None:
+        """Refuse a network that is in a state in which numbers would not be its own, as every run does.
+
+        Raises:
+            ValueError: It is in training mode, a part of it is compiled or was replaced after it was opened, or a hook
+                of others is registered for all modules at once; or edits were left on the model with `model.edit`.
+        """
+        self._state.refuse_unfit()
+        if self._edits and not self.exchange.mediators:  # a trace block shows them
+            raise ValueError(
+                "edits were left on this model with model.edit(), and would act unseen in every run: take them off, "
+                "model.clear_edits(), or give them as interventions="
+            )
+
+    @property
+    def foreign_hooks(self) -> list[str]:
+        """Forward hooks of others on modules of the network, which runs honour."""
+        return self._state.foreign_hooks()
 
     def __repr__(self) -> str:
         """The class, its size and where it is."""
@@ -179,9 +228,11 @@ class BatchTracer(InterleavingTracer):
         self.batch = batch
 
     def execute(self, code: Any) -> None:
-        """Run the block with its prompts at hand."""
-        self.envoy.exchange.batch = self.batch
-        super().execute(code)
+        """Run the block with its prompts at hand, and with the network to itself."""
+        exchange = self.envoy.exchange
+        with exchange.turn():
+            exchange.batch = self.batch
+            super().execute(code)
 
 
 def trace(
@@ -202,7 +253,8 @@ def trace(
         max_new_tokens: Trace a greedy generation of this many tokens instead of one forward pass; go through its steps
             with `for step in tracer.iter[:n]`. Name the end: if a generation ends before the loop does, nnsight
             warns and leaves out what follows the loop.
-        **options: Passed on to the network's forward, or to its `generate`.
+        **options: Passed on to the network's forward, which names them; or to its `generate`, where a prompt still has
+            one continuation, made of the likeliest tokens. nnsight's `backend` is taken too.
 
     Returns:
         nnsight's own tracer. What is to outlive the block is marked with `.save()`; a saved tensor is the live one, so
@@ -210,14 +262,23 @@ def trace(
 
     Raises:
         HookOrderError: A hook point was asked for after the model had passed it; the message gives the right order.
+        TypeError: An option that the network would drop.
+        ValueError: An option that would do something else than it says, or a network in a state in which numbers would
+            not be its own.
+        RuntimeError: The network runs already, in this thread or another.
     """
     prompts = as_batch(model, batch)
+    given = {name: value for name, value in options.items() if name != "backend"}
+    if max_new_tokens is None:
+        refuse_forward("ma.trace", model.network, given, prompts.inputs)
+    else:
+        refuse_generating("ma.trace", given, returning=True)
     if len(padding_groups(model.adapter, prompts)) > 1:
         warn_of_leaks(model.adapter, "trace them one by one, or use ma.run, if each is to be as it is alone")
     tracer = partial(BatchTracer, batch=prompts)
     if max_new_tokens is None:
         return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
-    options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **options}
+    options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **plain_options(options)}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from mechaudio.models.inputs import place
 from mechaudio.models.probe import probe_inputs
 from mechaudio.tracing.sites import HookPointError, Site
+from mechaudio.tracing.tower_noise import without_noise
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -51,7 +52,7 @@ def measure_hook_points(model: AudioLM) -> dict[str, float]:
         Per hook point, the largest change of a logit at the last position.
 
     Raises:
-        HookPointError: The logits are not finite to begin with.
+        HookPointError: The logits are not finite to begin with, or the same call twice gives two answers.
     """
     inputs = place(model.network, model.adapter, probe_inputs(model.network, model.adapter))
     clean = last_logits(model, inputs)
@@ -61,11 +62,23 @@ def measure_hook_points(model: AudioLM) -> dict[str, float]:
             "can be proven about it. Are all its weights loaded and initialised? AudioLM(..., prove=False) opens it "
             "all the same"
         )
+    _refuse_randomness(model, clean, last_logits(model, inputs))
     moved = {}
     for site in _one_layer_each(model):
         after = last_logits(model, inputs, site, _overwrite)
         moved[site.address] = float((after - clean).abs().max())
     return moved
+
+
+def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:
+    """Demand that two equal calls give the same numbers, up to rounding: kernels may sum in any order."""
+    rounding = max(64 * torch.finfo(torch.float32).eps, 2 * torch.finfo(model.network.dtype).eps)
+    if (first - second).abs().max() > rounding * first.abs().max():
+        raise HookPointError(
+            f"the same call twice gives two answers: something in this {type(model.network).__name__} draws random "
+            "numbers, such as a dropout that is left on. Find it and switch it off; AudioLM(..., prove=False) opens it "
+            "all the same"
+        )
 
 
 def reading_is_exact(model: AudioLM) -> bool:
@@ -74,12 +87,14 @@ def reading_is_exact(model: AudioLM) -> bool:
     A network that was set to another attention than PyTorch's fused one differs by rounding.
     """
     inputs = place(model.network, model.adapter, probe_inputs(model.network, model.adapter))
-    with torch.no_grad():
+    with torch.no_grad(), without_noise(model.network, model.adapter):
         clean = model.network(**inputs, use_cache=False).logits[:, -1].float()
-    for site in model.site_map:
-        if site.name != _MEASURED:
-            model.exchange.keeps[site.location] = [lambda _served: None]
-    return torch.equal(last_logits(model, inputs), clean)
+    with torch.no_grad(), model.exchange.prepared(None):
+        for site in model.site_map:
+            if site.name != _MEASURED:
+                model.exchange.keeps[site.location] = [lambda _served: None]
+        read = model.interleave("__call__", **inputs, use_cache=False).logits[:, -1].float()
+    return torch.equal(read, clean)
 
 
 def last_logits(
@@ -89,9 +104,9 @@ def last_logits(
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Logits at the last position, with one site changed."""
-    if site is not None:
-        model.exchange.edits[site.location] = [lambda served: site.swap(served, change(site.take(served)))]
-    with torch.no_grad():
+    with torch.no_grad(), model.exchange.prepared(None):
+        if site is not None:
+            model.exchange.edits[site.location] = [lambda served: site.swap(served, change(site.take(served)))]
         return model.interleave("__call__", **inputs, use_cache=False).logits[:, -1].float()
 
 

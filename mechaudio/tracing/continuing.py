@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from mechaudio.models.key_value_cache import cache_name, with_cache
 from mechaudio.tracing.decoding import end_tokens, greedy, new_tokens
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.shared_prefix import Ride
@@ -59,7 +60,7 @@ class FirstPass(Ride):
 
     def _join(self, layer: int, served: Any) -> Any:
         args, kwargs = super()._join(layer, served)
-        return args, kwargs | {"past_key_values": self.past}
+        return args, with_cache(kwargs, self.past)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,22 +129,25 @@ def continued(
     Returns:
         The new tokens of each, as a generation on its own gives them.
     """
-    exchange, given = model.exchange, list[Cache]()
+    exchange, given = model.exchange, dict[str, Cache]()
 
     def keep_cache(served: Any) -> Any:
         if exchange.step < 0:
-            given.append(served[1]["past_key_values"])
+            name = cache_name(served[1])
+            assert name is not None, "`why_not_continued` refuses a generation that keeps no keys and values"
+            given[name] = served[1][name]
         return served
 
     def hand_over(served: Any) -> Any:
         if exchange.step >= 0:
             return served
         exchange.step = 0
+        (cache,) = given.values()
         for layer in range(model.n_layers):
             parts = zip(*(end.keys_and_values(layer, batch.n_positions) for end in ends), strict=True)
-            given[0].update(*(torch.cat(part) for part in parts), layer)
+            cache.update(*(torch.cat(part) for part in parts), layer)
         logits = torch.cat([end.logits for end in ends])
-        return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=given[0])
+        return CausalLMOutputWithPast(logits=logits[:, None], **given)  # transformers names it alike in and out
 
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, interventions)

@@ -7,7 +7,9 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor, nn
 
-#: Generation settings that would change which token is the likeliest, or draw it, and what switches them off.
+#: Generation settings that would change which token is the likeliest, draw it, make several continuations of a prompt,
+#: cut it into parts, run it anew for every token (without the edits of the prompt) or compile the network (without
+#: any); and what switches them off.
 _PLAIN = {
     "temperature": None,
     "top_p": None,
@@ -15,6 +17,13 @@ _PLAIN = {
     "min_p": None,
     "typical_p": None,
     "repetition_penalty": 1.0,
+    "penalty_alpha": None,
+    "dola_layers": None,
+    "guidance_scale": None,
+    "prompt_lookup_num_tokens": None,
+    "prefill_chunk_size": None,
+    "disable_compile": True,
+    "use_cache": True,
 }
 
 

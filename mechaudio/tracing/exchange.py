@@ -7,6 +7,7 @@ keeps that the library itself registers by location. They need no order, no capt
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from typing import Any
 from greenlet import getcurrent
 from jaxtyping import Bool, Int
 from nnsight.intervention.interleaver import EarlyStopException, Interleaver, Mediator
-from torch import Tensor, is_grad_enabled
+from torch import Tensor, is_grad_enabled, nn
 
 from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import ROOT, Site
+from mechaudio.tracing.turns import OTHER_THREAD, has_turn, turn_of
 
-_ROOT_INPUT = f"{ROOT}.input"
+_ROOT_INPUT, _ROOT_OUTPUT = f"{ROOT}.input", f"{ROOT}.output"
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,12 @@ class Exchange(Interleaver):
         asked: The hook points that trace blocks asked for in this run, in their order.
     """
 
-    def __init__(self, decoder: str, projector: str, check: Callable[[tuple, Mapping[str, Any]], None]):
+    def __init__(
+        self, network: nn.Module, decoder: str, projector: str, check: Callable[[tuple, Mapping[str, Any]], None]
+    ):
+        self._running: int | None = None
         super().__init__()
+        self._network = network
         self.decoder, self.projector, self.check = f"{ROOT}.{decoder}.input", f"{ROOT}.{projector}.output", check
         self._counted = frozenset((_ROOT_INPUT, self.decoder, self.projector))
         self.copied: frozenset[str] = frozenset()
@@ -82,14 +88,32 @@ class Exchange(Interleaver):
         """Start counting: a run begins."""
         self.step = -1
         self.tower_calls = 0
+        self._network_runs = False
         self.counts_before = dict(self.counts)
 
-    @contextmanager
-    def prepared(self, batch: Any) -> Iterator[None]:
-        """While open, edits and keeps may be registered for one run on these prompts; afterwards they are gone.
+    @property
+    def interleaving(self) -> bool:
+        """Whether a run is under way; asked by every module of the network that is called.
 
         Raises:
-            RuntimeError: It is opened inside a trace block of the same model, or while the model runs.
+            RuntimeError: It is under way in another thread than the one that asks.
+        """
+        if self._running is None:
+            return False
+        if self._running != threading.get_ident():
+            raise RuntimeError(OTHER_THREAD)
+        return True
+
+    @interleaving.setter
+    def interleaving(self, value: bool) -> None:
+        self._running = threading.get_ident() if value else None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Have the network to oneself while open, in one trace block or one run.
+
+        Raises:
+            RuntimeError: It runs already: this is inside a trace block of the same model, or another thread has it.
         """
         block = getattr(getcurrent(), "mediator", None)
         if block is not None and block().interleaver is self:
@@ -97,17 +121,29 @@ class Exchange(Interleaver):
                 "a model cannot run again inside its own trace block, which is a part of a run: call ma.run, "
                 "ma.answer, ma.generate and ma.sweep before or after the block"
             )
-        if self.interleaving:
-            raise RuntimeError(
-                "the model cannot run while it runs already: what an intervention's edits() needs from a run of its "
-                "own has to be there before, so make it first and hand it to the intervention"
-            )
-        self.clear()
-        self.batch = batch
-        try:
+        with turn_of(self._network, self):
             yield
-        finally:
+
+    @contextmanager
+    def prepared(self, batch: Any) -> Iterator[None]:
+        """While open, edits and keeps may be registered for one run on these prompts; afterwards they are gone.
+
+        Raises:
+            RuntimeError: It is opened inside a trace block of the same model, while the model runs, or while another
+                thread has its network.
+        """
+        with self.turn():
             self.clear()
+            self.batch = batch
+            try:
+                yield
+            finally:
+                self.clear()
+
+    @property
+    def taken(self) -> bool:
+        """Whether this thread has the network already, for a run of this model."""
+        return has_turn(self._network, self)
 
     def reindex(self) -> None:
         """As nnsight does it, but always serve: a run may have edits and keeps and no block at all."""
@@ -133,10 +169,18 @@ class Exchange(Interleaver):
         if provider in self.keeps:
             for keep in self.keeps[provider]:
                 keep(value)
+        if provider == _ROOT_OUTPUT:
+            self._network_runs = False
         return value.clone() if provider in self.copied else value
 
     def _count(self, provider: str, value: Any) -> None:
         if provider == _ROOT_INPUT:
+            if self._network_runs:
+                raise RuntimeError(
+                    "the network was called inside its own run, by an edit, a hook or a trace block, and edits of the "
+                    "run would act on that call: call it before or after"
+                )
+            self._network_runs = True
             self.check(*value)
         elif provider == self.decoder:
             self.step += 1

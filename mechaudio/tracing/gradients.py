@@ -145,7 +145,7 @@ def graph(
     heard = None
     if features:
         inputs[model.adapter.features] = heard = inputs[model.adapter.features].detach().clone().requires_grad_()
-    with torch.enable_grad(), _without_weights(model.network), model.exchange.prepared(batch):
+    with torch.enable_grad(), model.exchange.prepared(batch), _without_weights(model.network):
         register(model, batch, (), [*interventions, *probing, *_gates(model, gated, closed)], lambda: values)
         if attended:
             _keep_calls(model, [site for _, site in sites], kept)

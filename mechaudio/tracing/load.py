@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +12,48 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.utils import find_adapter_config_file, is_peft_available
 
 from mechaudio.models.adapter import Adapter
+from mechaudio.models.keywords import refuse_unknown
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL
 from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.checkpoint import read_network
 
 #: Files of which a folder that holds a processor has at least one.
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+_ADAPTER_CONFIG = "adapter_config.json"
+
+
+#: Keywords of transformers that say what is read from where; config, weights and processor get them alike.
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "subfolder", "token")
+#: Keywords of transformers' `from_pretrained` that are passed on.
+_NETWORK_OPTIONS = (
+    "adapter_kwargs",
+    "adapter_name",
+    "attn_implementation",
+    "experts_implementation",
+    "generation_config",
+    "key_mapping",
+    "max_memory",
+    "offload_buffers",
+    "offload_folder",
+    "quantization_config",
+    "variant",
+)
+#: What is not passed on, and what to do instead.
+_INSTEAD = {
+    "config": "a network of another config is no longer the checkpoint's: build it and open AudioLM(network)",
+    "ignore_mismatched_sizes": "tensors of another shape would stay random numbers",
+    "load_in_4bit": "give quantization_config=transformers.BitsAndBytesConfig(load_in_4bit=True)",
+    "load_in_8bit": "give quantization_config=transformers.BitsAndBytesConfig(load_in_8bit=True)",
+    "output_attentions": 'record hook points: ma.run(model, batch, record=["pattern"])',
+    "output_hidden_states": 'record hook points: ma.run(model, batch, record=["resid_post"])',
+    "output_loading_info": "ma.load looks at it: a checkpoint that lacks tensors is refused",
+    "processor": "open AudioLM(network, processor)",
+}
 
 
 def load(
@@ -34,46 +68,100 @@ def load(
 ) -> AudioLM:
     """Load a checkpoint and open it.
 
-    Only safetensors are read and no code from the checkpoint is run.
+    Only safetensors are read and no code from the checkpoint is run. Every tensor of the network has to come from the
+    checkpoint, under its name and in its shape.
 
     Args:
         name: `"tiny"` for the model that travels with the package, `"toy"` for the one whose weights are written by
             hand (docs/toy.md), a hub id, or a folder made by `save_pretrained`.
-        dtype: Passed on to transformers; `"auto"` takes the checkpoint's own.
+        dtype: Passed on to transformers; `"auto"` takes the checkpoint's own. `torch_dtype` is taken for it.
         device: Where to put the network; default: where transformers puts it.
         device_map: Passed on to transformers instead of `device`, to spread a network over devices.
         revision: Branch, tag or commit on the hub.
         prove: Prove every hook point while opening; see `AudioLM`.
-        **options: Passed on to the class's `from_pretrained`.
+        **options: Passed on to transformers: `cache_dir`, `force_download`, `local_files_only`, `proxies`, `subfolder`
+            and `token` to whatever is read; `attn_implementation`, `experts_implementation`, `quantization_config`,
+            `max_memory`, `offload_folder`, `offload_buffers`, `variant`, `key_mapping`, `generation_config`,
+            `adapter_name` and `adapter_kwargs` to the class's `from_pretrained`.
 
     Returns:
         The opened model, in evaluation mode.
 
     Raises:
-        ValueError: The name leads nowhere, or both `device` and `device_map` were given.
-        TypeError: The checkpoint's class has no adapter.
+        ValueError: The name leads nowhere; tensors are missing, have other shapes or names, or their file is damaged;
+            the name is that of an adapter without its network; or `device` and `device_map` were both given.
+        OSError: There are no weights, or none in safetensors.
+        ImportError: A package is missing that the processor, or an adapter beside the weights, needs.
+        TypeError: The checkpoint's class has no adapter; or an option is not known here.
     """
+    dtype, hub, passed = _sorted_options(options, dtype)
     if device is not None and device_map is not None:
         raise ValueError(f"give device or device_map, not both (got {device!r} and {device_map!r})")
-    if options.pop("trust_remote_code", False):
-        raise ValueError("mechaudio runs no code from checkpoints: trust_remote_code must stay False")
+    if device is not None:
+        _refuse_absent(device)
     if str(name) == "toy":
-        return _toy(dtype, device, prove, revision=revision, device_map=device_map, **options)
+        return _toy(dtype, device, prove, revision=revision, device_map=device_map, **hub, **passed)
     where = str(files("mechaudio.models.tiny") / "weights") if str(name) == "tiny" else str(name)
     dtype = torch.float32 if str(name) == "tiny" and dtype == "auto" else dtype
-    hub = {"revision": revision, "trust_remote_code": False}
+    if revision is not None and Path(where).is_dir():
+        raise ValueError(f"revision={revision!r} is of the hub, and {str(name)!r} is a folder: leave it out")
+    hub |= {"revision": revision, "trust_remote_code": False}
     adapter = _adapter(where, hub)
-    network_class = getattr(transformers, adapter.network_class)
+    _refuse_lost_adapter(where, hub)
     with _quiet(str(name) == "tiny"):
-        network = network_class.from_pretrained(
-            where, dtype=dtype, device_map=device_map, use_safetensors=True, **hub, **options
-        )
+        network = read_network(adapter, where, hub, {"dtype": dtype, "device_map": device_map, **passed})
     if device is not None:
         network = network.to(device)
     model = AudioLM(network.eval(), _processor(where, hub), prove=prove)
     model.checkpoint = str(name)
     model.revision = getattr(network.config, "_commit_hash", None)
     return model
+
+
+def _sorted_options(
+    options: dict[str, Any], dtype: torch.dtype | str
+) -> tuple[torch.dtype | str, dict[str, Any], dict[str, Any]]:
+    """The dtype, the options of everything that is read, and those of the network.
+
+    Raises:
+        ValueError: An option that would run code, read pickles or contradict another.
+        TypeError: An option that is not known.
+    """
+    given = dict(options)
+    if given.pop("trust_remote_code", False):
+        raise ValueError("mechaudio runs no code from checkpoints: trust_remote_code must stay False")
+    if not given.pop("use_safetensors", True):
+        raise ValueError("mechaudio reads safetensors only, as pickled weights can run code: leave use_safetensors out")
+    other = given.pop("torch_dtype", None)
+    if other is not None and dtype not in ("auto", other):
+        raise ValueError(f"dtype={dtype} and torch_dtype={other} are two names of one thing: give one")
+    dtype = _dtype(dtype if other is None else other)
+    for option in given:
+        if option in _INSTEAD:
+            raise TypeError(f"ma.load takes no {option}=: {_INSTEAD[option]}")
+        refuse_unknown("ma.load", option, (*_LOAD, *_HUB_OPTIONS, *_NETWORK_OPTIONS))
+    hub = {option: value for option, value in given.items() if option in _HUB_OPTIONS}
+    return dtype, hub, {option: value for option, value in given.items() if option in _NETWORK_OPTIONS}
+
+
+def _dtype(given: torch.dtype | str) -> torch.dtype | str:
+    """A type of torch, or `auto`."""
+    dtype = getattr(torch, given, None) if isinstance(given, str) and given != "auto" else given
+    if dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype={given!r} is no type for weights: give 'auto', or one such as torch.bfloat16")
+    return dtype
+
+
+#: Parameters of `load` itself that may be misspelt.
+_LOAD = ("dtype", "device", "device_map", "revision", "prove")
+
+
+def _refuse_absent(device: torch.device | str) -> None:
+    """Say that a device is not there before anything is read."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for it
+        raise ValueError(f"device={str(device)!r} cannot be used here: {error}") from error
 
 
 def _toy(dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, **options: Any) -> AudioLM:
@@ -103,7 +191,15 @@ def _quiet(small: bool) -> Iterator[None]:
 def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
     try:
         config = transformers.AutoConfig.from_pretrained(where, **hub)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of a config.json that is damaged, whatever its fields make of it
+        folder = Path(where, hub.get("subfolder", ""))
+        if (folder / _ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
+            raise ValueError(_adapter_alone(folder)) from error
+        if (folder / "config.json").is_file():
+            raise ValueError(
+                f"{str(folder / 'config.json')!r} cannot be read as the config of a network: {type(error).__name__}: "
+                f"{error}"
+            ) from error
         raise ValueError(
             f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), 'toy' (the one written by hand), a folder "
             f"made by save_pretrained, or a hub id such as "
@@ -118,8 +214,33 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
     )
 
 
+def _adapter_alone(folder: Path) -> str:
+    try:
+        base = json.loads((folder / _ADAPTER_CONFIG).read_text())["base_model_name_or_path"] or "BASE"
+    except (ValueError, KeyError, TypeError):
+        base = "BASE"
+    return (
+        f"{str(folder)!r} holds an adapter of peft ({_ADAPTER_CONFIG}), not a network. Put it into its network and "
+        f"open that: network = PeftModel.from_pretrained(Class.from_pretrained({base!r}), {str(folder)!r})"
+        ".merge_and_unload().eval(); AudioLM(network, processor)"
+    )
+
+
+def _refuse_lost_adapter(where: str, hub: dict[str, Any]) -> None:
+    """An adapter beside the weights is put in by transformers where peft is installed, and left out where it is not."""
+    if is_peft_available():
+        return
+    given = {name: value for name, value in hub.items() if name != "trust_remote_code"}
+    if find_adapter_config_file(where, **given) is not None:
+        raise ImportError(
+            f"{where!r} holds an adapter of peft beside its weights ({_ADAPTER_CONFIG}), which transformers would "
+            "leave out without a word: `pip install peft`. For the network without it, load the network yourself and "
+            "open AudioLM(network, processor)"
+        )
+
+
 def _processor(where: str, hub: dict[str, Any]) -> Any:
-    folder = Path(where)
+    folder = Path(where, hub.get("subfolder", ""))
     if folder.is_dir() and not any((folder / name).exists() for name in _PROCESSOR_FILES):
         warnings.warn(
             f"{where} holds no processor ({' or '.join(_PROCESSOR_FILES)}): the model takes dicts of its own inputs, "
@@ -136,4 +257,9 @@ def _processor(where: str, hub: dict[str, Any]) -> Any:
             f"'mechaudio[omni]'` brings what "
             "Qwen2.5-Omni's needs, `pip install 'mechaudio[voxtral]'` what Voxtral's does, `pip install torchaudio` "
             "what Granite Speech's and Fun-ASR's do. Without it, AudioLM(network) takes dicts of the network's inputs"
+        ) from error
+    except Exception as error:  # of files that are damaged, whatever the processor makes of them
+        raise ValueError(
+            f"the processor in {where!r} cannot be read: {type(error).__name__}: {error}. Fetch or save it again, or "
+            "open AudioLM(network, processor) with another"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +10,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechaudio.metrics.choices import NO_ANSWER, likeliest, refuse_nan, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
-from mechaudio.question import Answer, AudioQuestion
+from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.decoding import greedy, new_tokens, padding_token
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
+from mechaudio.tracing.options import plain_options, refuse_generating
 from mechaudio.tracing.record import Intervention, hook_points, register
 from mechaudio.tracing.unembedding import unembed_last_only
 
@@ -170,39 +172,53 @@ def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] 
         One answer per question, with the logits of all choices.
 
     Raises:
-        ValueError: The batch was made from plain inputs: no questions, no choices.
+        ValueError: The batch was made from plain inputs: no questions, no choices; or a question is open.
     """
     if not getattr(batch, "questions", ()):
         raise ValueError(
             "ma.answer needs prompts made from questions: ma.prompt(model, questions). For plain inputs, ma.run gives "
             "logits"
         )
+    refuse_open(batch.questions, "ma.answer", "ma.generate writes its answer")
     return answers_in(batch, run(model, batch, interventions=interventions, logits="last").logits[:, -1])
 
 
-def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list[Answer]:
-    """The answers that logits at the last prompt position give to the questions of a batch."""
-    rows = zip(batch.questions, batch.choice_ids, logits.float().cpu(), strict=True)
-    return [_answer(question, row[list(ids)]) for question, ids, row in rows]
+def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, required: bool = False) -> list[Answer]:
+    """The answers that logits at the last prompt position give to the questions of a batch.
+
+    Args:
+        batch: The prompts.
+        logits: Of the whole vocabulary.
+        required: Raise for a question without an answer, whose logits are NaN.
+
+    Warns:
+        UserWarning: Questions have no answer.
+
+    Raises:
+        ValueError: A question has no answer, where one is required.
+    """
+    rows, n_choices = choice_logits(batch, logits.float()), [len(question.choices) for question in batch.questions]
+    ids = [question.id for question in batch.questions]
+    if required:
+        refuse_nan(ids, rows, n_choices, "this run")
+    chosen = likeliest(rows, n_choices)
+    warn_of_unanswered(ids, chosen, stacklevel=4)
+    return [
+        _answer(question, tuple(row[: len(question.choices)].tolist()), None if place == NO_ANSWER else place)
+        for question, row, place in zip(batch.questions, rows, chosen.tolist(), strict=True)
+    ]
 
 
-def _answer(question: AudioQuestion, logits: Float[Tensor, " choice"]) -> Answer:
-    best, overflowed = int(logits.nan_to_num(-torch.inf).argmax()), bool(logits.isnan().all())
-    if overflowed:
-        warnings.warn(
-            f"question {question.id!r}: the logits of all choices are NaN, which is no answer and counts as wrong; "
-            "float16 overflows like that: open the network in bfloat16 or float32",
-            stacklevel=3,
-        )
-    choice = question.choices[best]
+def _answer(question: AudioQuestion, logits: tuple[float, ...], place: int | None) -> Answer:
+    choice = None if place is None else question.choices[place]
     return Answer(
         question_id=question.id,
         choices=question.choices,
         choice=choice,
-        letter=question.letters[best],
-        choice_logits=tuple(logits.tolist()),
-        probabilities=tuple(logits.double().softmax(-1).tolist()),
-        correct=None if question.answer is None else choice == question.answer and not overflowed,
+        letter=None if place is None else question.letters[place],
+        choice_logits=logits,
+        probabilities=tuple(torch.tensor(logits, dtype=torch.float64).softmax(-1).tolist()),
+        correct=None if question.answer is None else choice == question.answer,
     )
 
 
@@ -222,7 +238,9 @@ def generate(
         max_new_tokens: How many tokens at most.
         interventions: What to change. `queries="last"` is the newest token's row at every step.
         record: Hook points to keep at every step.
-        **options: Passed on to the network's `generate`.
+        **options: Passed on to the network's `generate`: whatever leaves a prompt one continuation, made of the
+            likeliest tokens, such as `eos_token_id`, `min_new_tokens`, `repetition_penalty`, `logits_processor`,
+            `stopping_criteria` and `cache_implementation`.
 
     Returns:
         The new tokens, their text, and what was kept.
@@ -232,16 +250,13 @@ def generate(
             is kept of a row whose group had ended is zero.
 
     Raises:
-        ValueError: No new token at all, or several beams or continuations of a prompt.
+        ValueError: No new token at all; tokens that would be drawn, several beams or continuations of a prompt, or
+            prompts cut into parts.
+        TypeError: An option that is not known.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    for name in ("num_beams", "num_return_sequences"):
-        if options.get(name, 1) != 1:
-            raise ValueError(
-                f"{name}={options[name]}: a prompt has one continuation here, so that rows of the batch are prompts at "
-                "every step; leave it out"
-            )
+    refuse_generating("ma.generate", options)
     points = hook_points(record)
     prompts = as_batch(model, batch)
     groups = padding_groups(model.adapter, prompts)
@@ -261,7 +276,8 @@ def generate(
         )
         for rows, group_changes in zip(groups, own, strict=True)
     ]
-    tokens = join_rows([part.tokens for part in parts], groups, padding_token(model.network))
+    filler = options.get("pad_token_id", padding_token(model.network))
+    tokens = join_rows([part.tokens for part in parts], groups, filler)
     return Generation(
         tokens,
         texts_of(model, tokens),
@@ -318,12 +334,13 @@ def _generate(
             model.network.generate,
             **prompts.inputs,
             max_new_tokens=max_new_tokens,
-            **{**greedy(model.network), **options},
+            **{**greedy(model.network), **plain_options(options)},
         )
+        tower_calls = exchange.tower_calls
     new = new_tokens(out, prompts.n_positions)
     effects = _effects(changed, (prompts.n_rows, model.n_heads))
     kept = tuple(steps) if points else ()
-    return Generation(new, texts_of(model, new), kept, prompts, exchange.tower_calls, effects)
+    return Generation(new, texts_of(model, new), kept, prompts, tower_calls, effects)
 
 
 def texts_of(model: AudioLM, tokens: Int[Tensor, "batch new_token"]) -> tuple[str, ...]:

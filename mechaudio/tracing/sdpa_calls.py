@@ -13,6 +13,7 @@ bias is made from them too.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from torch.nn import functional
 from mechaudio.tracing.attention import Spot, serve, serve_weights
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.turns import MUTEX
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,28 +70,55 @@ def calls_sdpa(module: nn.Module) -> bool:
 def serving_calls(exchange: Exchange, calls: Sequence[OwnCall]) -> Iterator[None]:
     """Let these modules serve the insides of their calls, and leave everything as it was afterwards."""
     with ExitStack() as stack:
-        namespaces: dict[int, _Functions] = {}
+        for names in {id(names): names for names in map(_names, calls)}.values():
+            stack.enter_context(_functions_in(names))
         for call in calls:
-            names = inspect.unwrap(type(call.module).forward).__globals__
-            if id(names) not in namespaces:
-                namespaces[id(names)] = _Functions(names["F"])
-                stack.callback(names.__setitem__, "F", names["F"])
-                names["F"] = namespaces[id(names)]
-            spot = Spot(exchange, call.location)
-            for handle in namespaces[id(names)].watch(call, spot):
+            for handle in _names(call)["F"].watch(call, Spot(exchange, call.location)):
                 stack.callback(handle.remove)
         yield
 
 
+def _names(call: OwnCall) -> dict[str, Any]:
+    """What the names in the file of a module's class lead to."""
+    return inspect.unwrap(type(call.module).forward).__globals__
+
+
+@contextmanager
+def _functions_in(names: dict[str, Any]) -> Iterator[None]:
+    """Have `F` lead to functions that serve; networks of one class that run in several threads share them."""
+    with MUTEX:
+        if not isinstance(names["F"], _Functions):
+            names["F"] = _Functions(names["F"])
+        names["F"].n_runs += 1
+    try:
+        yield
+    finally:
+        with MUTEX:
+            names["F"].n_runs -= 1
+            if not names["F"].n_runs:
+                names["F"] = names["F"].functions
+
+
 class _Functions:
-    """`torch.nn.functional`, but that fused attention is served where one of our modules calls it."""
+    """`torch.nn.functional`, but that fused attention is served where one of our modules calls it.
+
+    Which module is about to call is known per thread.
+    """
 
     def __init__(self, functions: Any):
-        self._functions = functions
-        self._pending: Pending | None = None
+        self.functions, self.n_runs = functions, 0
+        self._threads = threading.local()
+
+    @property
+    def _pending(self) -> Pending | None:
+        return getattr(self._threads, "pending", None)
+
+    @_pending.setter
+    def _pending(self, pending: Pending | None) -> None:
+        self._threads.pending = pending
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._functions, name)
+        return getattr(self.functions, name)
 
     def watch(self, call: OwnCall, spot: Spot) -> tuple[Any, Any]:
         """Note when the module begins, and serve its queries when they are made."""
@@ -117,7 +146,7 @@ class _Functions:
     ) -> Tensor:
         """Fused attention, with its insides served if the call is a watched module's."""
         pending, self._pending = self._pending, None
-        fused = self._functions.scaled_dot_product_attention
+        fused = self.functions.scaled_dot_product_attention
         if pending is None:
             return fused(query, key, value, attn_mask=attn_mask, **options)
         blocks = (query, key, value)

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechaudio.models.key_value_cache import with_cache
 from mechaudio.tracing.sites import ROOT, HookPointError
 from mechaudio.tracing.suffixes import Past, Suffixes
 from mechaudio.tracing.unembedding import unembed
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 _NOTING = "transformers.utils.output_capturing"
 #: What layers are called with, and the axis of it along which positions run.
 _POSITION_AXES = {"position_embeddings": -2, "position_ids": -1, "cache_position": -1}
-#: What rows on their own are called with instead: their masks are kept, and so are keys and values.
-_ON_THEIR_OWN = {"attention_mask": None, "past_key_values": None, "use_cache": False}
+#: What rows on their own are called with instead, besides another cache: their masks are kept.
+_ON_THEIR_OWN = {"attention_mask": None, "use_cache": False}
 
 
 @dataclass(eq=False)
@@ -184,12 +185,9 @@ class Ride:
 def why_not_shared(model: AudioLM) -> str | None:
     """Why variants cannot share what comes before their first edit; `None` where they can.
 
-    A hook of the user's would meet rows that are not there when a variant runs alone, and what is dropped in training
-    is another in every run.
+    A hook of the user's would meet rows that are not there when a variant runs alone.
     """
     adapter = model.adapter
-    if model.network.training:
-        return "the network is in training mode: call its eval() first"
     if adapter.no_shared_prefix is not None:
         return f"{adapter.network_class}: {adapter.no_shared_prefix}"
     decoder = f"{adapter.decoder_module}."
@@ -226,7 +224,7 @@ def run_alone(
             hidden = joining if hidden is None else torch.cat([hidden.to(joining.device), joining], dim=1)
             if suffixes.joined and layer < len(layers):
                 kwargs = positions.only(prefix.kwargs[layer], suffixes.joined)
-                out = layers[layer](hidden, **(kwargs if past is None else kwargs | {"past_key_values": past}))
+                out = layers[layer](hidden, **with_cache(kwargs, past))
                 hidden = out[0] if isinstance(out, tuple) else out
         return unembed(model, model.network.get_submodule(stack.norm)(hidden[:, rows - 1 :: rows]))
 

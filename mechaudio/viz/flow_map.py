@@ -124,7 +124,11 @@ def _interval(
     if len(flow.ids) < 2:
         raise ValueError(f"an interval over questions needs at least 2 of them, got {len(flow.ids)}")
     ends = [
-        [paired_difference(flow.clean_correct, after, confidence=confidence) for after in edge] for edge in flow.correct
+        [
+            paired_difference(flow.clean_correct, after, clips=flow.clips or None, confidence=confidence)
+            for after in edge
+        ]
+        for edge in flow.correct
     ]
     return tuple(scale * np.array([[getattr(one, end) for one in row] for row in ends]) for end in ("low", "high"))
 

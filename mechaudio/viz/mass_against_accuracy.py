@@ -109,7 +109,7 @@ def _draw(
     seed: int,
 ) -> None:
     """The variants of one sweep, with bars to either side."""
-    low, high = bootstrap_mean(mass.T, confidence=confidence, seed=seed)
+    low, high = bootstrap_mean(mass.T, clips=variants.clips or None, confidence=confidence, seed=seed)
     x = mass.mean(1)
     answers = [one for one, drawn in zip(variants.changes(confidence), known, strict=True) if drawn]
     y, bottom, top = (100 * np.array([getattr(one, end) for one in answers]) for end in ("value", "low", "high"))

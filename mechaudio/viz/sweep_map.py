@@ -76,9 +76,12 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
             f"first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
             "data.isel(question=np.isfinite(data.clean_margin))"
         )
-    low, high = bootstrap_mean(margins.T, confidence=confidence, seed=seed)
+    clips = sweep.clip.values if "clip" in sweep.coords else None
+    low, high = bootstrap_mean(margins.T, clips=clips, confidence=confidence, seed=seed)
     differences = (margins - clean).T
-    ends = zip(differences.mean(0), *bootstrap_mean(differences, confidence=confidence, seed=seed), strict=True)
+    ends = zip(
+        differences.mean(0), *bootstrap_mean(differences, clips=clips, confidence=confidence, seed=seed), strict=True
+    )
     return _Cells(
         what="Margin of the right answer",
         values=list(margins.mean(1)),

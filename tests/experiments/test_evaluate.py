@@ -264,11 +264,13 @@ def test_a_run_of_which_nothing_can_be_asked_says_so(model, broken):
 
 def test_logits_that_are_not_finite_choose_nothing(model):
     silent = Edit(HookPoint("final_norm"), lambda normed: normed * float("nan"))
-    with pytest.warns(UserWarning, match="the logits of all choices are NaN, which is no answer and counts as wrong"):
+    with pytest.warns(
+        UserWarning, match="2 of 2 questions have no answer, for logits .* NaN .*: they count as not right"
+    ):
         found = evaluate(model, questions(2), interventions=[silent])
-    with pytest.warns(UserWarning, match="question '0'"):
+    with pytest.warns(UserWarning, match=r"1 of 1 questions have no answer, .* \('0'\)"):
         (answered,) = answer(model, prompt(model, questions(1)), interventions=[silent])
-    assert answered.correct is False
+    assert (answered.choice, answered.letter, answered.correct) == (None, None, False)
     assert found.choices == (None, None)
     assert found.unparsed.count == 2
     assert not found.correct.any()

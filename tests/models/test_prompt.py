@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models import chat
 from mechaudio.models.adapter import TokenTiming
@@ -134,7 +135,7 @@ def test_prompts_are_silenced_without_reading_their_clips_again(model):
     questions = [asked(), asked()]
     heard, written = prompt(model, questions), prompt(model, questions, "silence")
     made = silenced(model, heard)
-    assert {**vars(made), "inputs": None, "clock": None} == {**vars(written), "inputs": None, "clock": None}
+    assert {**vars(made), "inputs": None, "clocks": None} == {**vars(written), "inputs": None, "clocks": None}
     assert made.inputs.keys() == written.inputs.keys()
     assert all(same(value, made.inputs[name]) for name, value in written.inputs.items())
     with pytest.raises(ValueError, match="clips of condition 'audio', got 'silence'"):
@@ -147,13 +148,12 @@ def same(one, other):
 
 def test_silence_that_makes_fewer_tokens_is_refused(monkeypatch):
     model = opened("qwen2_audio")
-    real = chat.encode
+    real = chat.encode_alone
 
-    def deaf_to_silence(processor, adapter, text, samples, letters):
-        return real(processor, adapter, text, samples if samples.any() else samples[:8000], letters)
+    def deaf_to_silence(processor, adapter, samples):
+        return real(processor, adapter, samples if samples.any() else samples[:8000])
 
-    monkeypatch.setattr("mechaudio.models.prompt.encode", deaf_to_silence)
-    monkeypatch.setattr("mechaudio.models.features.encode", deaf_to_silence)
+    monkeypatch.setattr("mechaudio.models.features.encode_alone", deaf_to_silence)
     with pytest.raises(
         ValueError, match="question 'q1': the clip gives 25 audio tokens, silence of the same length 12"
     ):
@@ -584,7 +584,9 @@ def test_a_chat_template_that_rewrites_the_text_is_refused():
 def test_a_chat_template_that_leaves_the_text_out_is_refused():
     model = opened("qwen2_audio")
     model.processor.chat_template = model.processor.chat_template.replace("{{ item.text }}", "")
-    with pytest.raises(ValueError, match="the chat template of Qwen2AudioProcessor writes no text beside audio: '<"):
+    with pytest.raises(
+        ValueError, match="the chat template of Qwen2AudioProcessor writes no text beside audio, or not that"
+    ):
         prompt(model, [asked()])
 
 
@@ -605,10 +607,10 @@ def test_control_tokens_that_the_processor_puts_around_audio_are_template():
 
 
 def test_a_processor_that_makes_other_tokens_than_its_tokenizer_is_refused():
-    assert chat._grown_placeholder([1, 9, 2], [1, 7, 9, 9, 8, 2], 9) == [7, 9, 9, 8]
-    assert chat._grown_placeholder([1, 2], [1, 2], 9) == []
-    assert chat._grown_placeholder([1, 9, 2], [1, 9, 9, 3], 9) is None
-    assert chat._grown_placeholder([1, 2], [1, 3], 9) is None
+    assert chat._grown([1, 9, 2], [1, 7, 9, 9, 8, 2], 9) == [7, 9, 9, 8]
+    assert chat._grown([1, 2], [1, 2], 9) == []
+    assert chat._grown([1, 9, 2], [1, 9, 9, 3], 9) is None
+    assert chat._grown([1, 2], [1, 3], 9) is None
     model = opened("qwen2_audio")
 
     class Adding:
@@ -645,3 +647,16 @@ def test_words_that_the_model_has_no_token_for_are_named():
     question = AudioQuestion(audio=AudioClip(noise(2.0), 16_000), text=TEXT, choices=("hum", "dog", "violin"))
     with pytest.warns(UserWarning, match=r"no token for \['dog', 'violin'\] and reads '<unk>' instead"):
         prompt(model, [question])
+
+
+def test_an_open_question_ends_with_its_own_text_and_is_not_answered_by_letter():
+    model, (closed,) = ma.load("tiny"), ma.data.soundscapes.questions(1, seed=11)
+    question = ma.AudioQuestion(audio=closed.audio, text="What do you hear?", id="q1")
+    batch = ma.prompt(model, [question, closed])
+    read = ["".join(batch.tokens(0)[position] for position in batch.spans[role][0]) for role in ("question", "choices")]
+    assert read == ["Whatdoyouhear?", ""]
+    assert [len(ids) for ids in batch.choice_ids] == [0, 4]
+    with pytest.raises(ValueError, match=r"ma.answer needs choices, and question 'q1' .* is open: ma.generate writes"):
+        ma.answer(model, batch)
+    alone = ma.prompt(model, [question])
+    assert ma.generate(model, batch, max_new_tokens=4).texts[0] == ma.generate(model, alone, max_new_tokens=4).texts[0]

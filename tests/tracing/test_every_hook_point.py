@@ -38,9 +38,13 @@ KNOWN_EXCEPTIONS = {
         "the projector's layers run without a mask, so plain transformers hears the padding of the shorter clip; that "
         "ma.run does not is tested in test_leaking_padding"
     ),
-    ("vibevoice_asr", "the mass of every query leaves the logits to the last bit"): (
-        "the fused kernel may sum in another order at the larger head size; so it does at this one's prompt length"
-    ),
+    **{
+        (family, "an edit leaves the logits before it to the last bit"): (
+            "experts multiply the positions that come to them together: where an edited position goes elsewhere, the "
+            "others' matrices have other shapes and may be summed in another order"
+        )
+        for family in ("qwen3_omni_moe_thinker", "nemotron_h_omni")
+    },
     ("granite_speech", "clips of different lengths in one forward pass"): (
         "neither tower nor projector knows a mask, so plain transformers hears the padding of the shorter clip; that "
         "ma.run does not is tested in test_leaking_padding"
@@ -69,7 +73,10 @@ def otherwise(value):
     return torch.where(value.isinf(), value, -value) if value.isinf().any() else value.flip(-1)
 
 
-both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+both_dtypes = pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(torch.float32, id="fp32"), pytest.param(torch.bfloat16, id="bf16", marks=pytest.mark.whole)],
+)
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +134,7 @@ def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opene
         plain = model.network(**inputs, use_cache=False).logits
     assert torch.equal(run(model, inputs, record=everything(model)).logits, plain)
     assert torch.equal(run(model, inputs, record=[HookPoint("pattern", queries="last")]).logits, plain)
-    with_mass = run(model, inputs, record=[HookPoint("mass")]).logits
-    if (family, "the mass of every query leaves the logits to the last bit") in KNOWN_EXCEPTIONS:
-        torch.testing.assert_close(with_mass, plain, atol=1e-5, rtol=1e-5)
-    else:
-        assert torch.equal(with_mass, plain)
+    assert torch.equal(run(model, inputs, record=[HookPoint("mass")]).logits, plain)
     first, second, *_ = attending(model)
     with torch.no_grad(), trace(model, inputs):
         for layer in attending(model, "encoder"):
@@ -152,10 +155,16 @@ def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family, d
             moved = run(model, inputs, interventions=[edit]).logits
             assert moved.isfinite().all(), site.address
             assert not torch.allclose(moved, clean, atol=1e-4), f"{site.address} was overwritten and the logits stayed"
-    last = Edit(HookPoint("pattern", layers=[attending(model)[1]], queries="last"), lambda rows: rows.flip(-1))
-    moved = run(model, inputs, interventions=[last]).logits
-    assert torch.equal(moved[:, :-1], clean[:, :-1])
-    assert not torch.allclose(moved[:, -1], clean[:, -1], atol=1e-4)
+    there = attending(model)[1]
+    last = Edit(HookPoint("pattern", layers=[there], queries="last"), lambda rows: rows.flip(-1))
+    z = [HookPoint("z", layers=[there])]
+    before, after = run(model, inputs, record=z), run(model, inputs, record=z, interventions=[last])
+    assert torch.equal(after.cache["z", there][:, :-1], before.cache["z", there][:, :-1])
+    assert not torch.allclose(after.logits[:, -1], before.logits[:, -1], atol=1e-4)
+    if (family, "an edit leaves the logits before it to the last bit") not in KNOWN_EXCEPTIONS:
+        assert torch.equal(after.logits[:, :-1], before.logits[:, :-1])
+    elif dtype is torch.float32:  # in half precision, a rounding may send other positions to other experts
+        torch.testing.assert_close(after.logits[:, :-1], before.logits[:, :-1], atol=1e-4, rtol=1e-4)
 
 
 @both_dtypes

@@ -12,7 +12,7 @@ from transformers.utils.import_utils import requires_backends
 
 import mechaudio as ma
 from mechaudio.models.registry import adapter_for
-from tests.families import FAMILIES, model_inputs, network, processor
+from tests.families import FAMILIES, model_inputs, network, processor, thinned
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* holds no processor"),
@@ -20,14 +20,25 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def assert_the_same_network(opened, net, inputs):
+    """The same weights to the last bit, and their answer up to rounding.
+
+    Weights of a file may begin anywhere in memory, and a kernel may sum in another order where they do.
+    """
+    weights = opened.network.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
+    torch.testing.assert_close(
+        ma.run(opened, inputs).logits, ma.run(ma.AudioLM(net, prove=False), inputs).logits, atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_a_saved_network_and_processor_open_as_they_were(family, tmp_path):
     net = network(family)
     net.save_pretrained(tmp_path)
-    inputs = model_inputs(family)
     model = ma.load(tmp_path)
     assert model.checkpoint == str(tmp_path)
-    assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(net), inputs).logits)
+    assert_the_same_network(model, net, model_inputs(family))
 
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3", "musicflamingo", "glmasr", "qwen3_asr"])
@@ -63,8 +74,7 @@ def test_dtype_and_device_are_passed_on(tmp_path):
 def test_a_device_map_is_passed_on(tmp_path):
     network("qwen2_audio").save_pretrained(tmp_path)
     model = ma.load(tmp_path, device_map={"": "cpu"})
-    inputs = model_inputs("qwen2_audio")
-    assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(network("qwen2_audio")), inputs).logits)
+    assert_the_same_network(model, network("qwen2_audio"), model_inputs("qwen2_audio"))
 
 
 def device_map(net, offloaded, path=""):
@@ -80,7 +90,7 @@ def device_map(net, offloaded, path=""):
     return placed
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_an_offloaded_network_answers_as_it_does_in_memory(family, tmp_path):
     net = network(family)
     net.save_pretrained(tmp_path)
@@ -89,12 +99,14 @@ def test_an_offloaded_network_answers_as_it_does_in_memory(family, tmp_path):
     offloaded = [f"{decoder}.1"] if family == "gemma4" else [f"{decoder}.1", embeddings]  # transformers cannot do more
     model = ma.load(tmp_path, device_map=device_map(net, offloaded), offload_folder=tmp_path / "offloaded")
     assert {parameter.device.type for parameter in model.network.parameters()} == {"cpu", "meta"}
-    plain, inputs = ma.AudioLM(net), model_inputs(family)
+    plain, inputs = ma.AudioLM(net, prove=False), model_inputs(family)
     louder = ma.Edit(ma.HookPoint("resid_post", layers=[1]), lambda resid: 1.5 * resid)
     record = ["resid_post", ma.HookPoint("pattern", queries="last")]
     got, want = (ma.run(one, inputs, record=record, interventions=[louder]) for one in (model, plain))
-    assert torch.equal(got.logits, want.logits)
-    assert all(torch.equal(got.cache[key], want.cache[key]) for key in want.cache)
+    close = {"atol": 1e-4, "rtol": 1e-4}  # weights from the disk lie elsewhere in memory, as above
+    torch.testing.assert_close(got.logits, want.logits, **close)
+    for key in want.cache:
+        torch.testing.assert_close(got.cache[key], want.cache[key], **close)
     tokens = [ma.generate(one, inputs, max_new_tokens=3, interventions=[louder]).tokens for one in (model, plain)]
     assert torch.equal(*tokens)
 
@@ -122,9 +134,7 @@ def test_the_thinker_opens_out_of_a_whole_omni_checkpoint(family, tmp_path):
         "thinker_config": inner,
     }
     (tmp_path / "config.json").write_text(json.dumps(whole))
-    model = ma.load(tmp_path)
-    inputs = model_inputs(family)
-    assert torch.equal(ma.run(model, inputs).logits, ma.run(ma.AudioLM(thinker), inputs).logits)
+    assert_the_same_network(ma.load(tmp_path), thinker, model_inputs(family))
 
 
 def test_a_name_that_leads_nowhere_says_what_can_be_given(tmp_path, monkeypatch):

@@ -158,11 +158,9 @@ def logit_lens(
     seen.says(depth=3, position=0), seen.onset[0, 0]
     ```
 
-    At the last depth and `positions="last"` the logits of the choices are those of `ma.answer` bit for bit, where the
-    unembedding multiplies as many rows as there. With more positions, or in a class that runs clips of unequal length
-    in groups (whose rows are read out together here), it multiplies larger matrices, whose sums some libraries round
-    differently: then they agree to rounding. Of the vocabulary only the top, the choices and `tokens` are kept, and
-    never more than one depth's logits (and the last's) are held, of a few positions at a time.
+    At the last depth the logits are those of `ma.run` and `ma.answer` up to rounding: the matrices have other shapes
+    here, which a library may sum in another order. Of the vocabulary only the top, the choices and `tokens` are kept,
+    and never more than one depth's logits (and the last's) are held, of a few positions at a time.
 
     Args:
         model: The opened model.

@@ -112,7 +112,7 @@ def _patched(
         logits, has = np.full((len(keys), *here.shape), np.nan), np.zeros((len(keys), pair.clean.n_rows), dtype=bool)
         logits[known], has[known] = swept.logits.numpy(), [own.has for own in patches]
     clean, corrupted = turned(wanted.direction, there, here)
-    wrong = pair.wrong(corrupted)
+    wrong = pair.wrong(clean, corrupted)
     measured = [value(metric, one, pair.right, wrong, clean) for one in (logits, clean, corrupted)]
     return np.where(has, measured[0], np.nan), measured[1], measured[2], pair.ids
 

@@ -96,7 +96,7 @@ class Estimator:
     def _see(self, logits: Float[Tensor, "pair vocab"]) -> None:
         """Note the answers of the run that is patched."""
         self.unchanged = choice_logits(self.base, logits)
-        self.wrong = self.pair.wrong(self.unchanged if self.wanted.direction == "denoising" else self.theirs)
+        self.wrong = self.pair.wrong(*turned(self.wanted.direction, self.theirs, self.unchanged))
 
     def _objective(self, logits: Float[Tensor, "pair vocab"]) -> Float[Tensor, " pair"]:
         if self.wrong is None:
@@ -281,7 +281,7 @@ def differentiable(
     raise ValueError(f"metric {metric!r} has no gradient")
 
 
-def _difference(source: Tensor, base: Tensor) -> Float[Tensor, ...]:
+def _difference(source: Tensor, base: Tensor) -> Float[Tensor, "..."]:
     """Source minus base in single precision; nothing where they are equal, masked scores included."""
     return torch.where(source == base, 0.0, source.float() - base.float())
 

@@ -25,6 +25,7 @@ FUN_ASR_NANO = Adapter(
     projector="model.multi_modal_projector",
     timing=TokenTiming(samples=960, tokens=1, window=1_966_080, long_clips="refused", steps=(), hop=960, shortest=400),
     features_mask="input_features_mask",
+    one_clip="its processor takes one clip for each text",
     frames_axis=1,
     bands="input_size",
     leaks_padding="the layers inside its projector run without the mask of real frames",

@@ -13,4 +13,5 @@ MUSIC_FLAMINGO = Adapter(
     projector="model.multi_modal_projector",
     timing=TokenTiming(samples=640, tokens=1, window=480_000, long_clips="split"),
     features_mask="input_features_mask",
+    one_clip="its processor takes one clip for each text",
 )

@@ -72,6 +72,8 @@ NEMOTRON_H_OMNI = Adapter(
     exceptions=(
         "decoder layers differ: attention is in some, an MLP or experts in others, the rest are Mamba blocks, and no "
         "layer has a resid_mid",
+        "an edit moves positions before it by rounding: experts multiply those that come to them together, and where "
+        "an edited one goes elsewhere the others' matrices have other shapes",
         "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
         "in the tower, rows that may see nothing (padding, and the last token where frames divide by eight) attend to "
         "all keys alike",

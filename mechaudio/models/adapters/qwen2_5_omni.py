@@ -5,7 +5,7 @@ Ke-Omni-R is the same class.
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+from mechaudio.models.adapter import DECODER, THINKER_UP_TO_5_20, WHISPER_ENCODER, Adapter, TokenTiming
 
 QWEN2_5_OMNI = Adapter(
     family="qwen2_5_omni_thinker",
@@ -19,6 +19,7 @@ QWEN2_5_OMNI = Adapter(
     timing=TokenTiming(samples=640, tokens=1, window=4_800_000, long_clips="cut"),
     projector_layout="packed",
     also_in=("qwen2_5_omni",),
+    older_paths=THINKER_UP_TO_5_20,
     system=(
         "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and "
         "visual inputs, "

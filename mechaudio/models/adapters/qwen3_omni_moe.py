@@ -5,7 +5,7 @@
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+from mechaudio.models.adapter import DECODER, THINKER_UP_TO_5_20, WHISPER_ENCODER, Adapter, TokenTiming
 
 #: Its tower and how sound becomes tokens there; Qwen3-ASR has the same.
 ENCODER = replace(WHISPER_ENCODER, norm="model.audio_tower.ln_post", layout="packed")
@@ -29,6 +29,9 @@ QWEN3_OMNI_MOE = Adapter(
     exceptions=(
         "in half precision, numbers that differ by rounding alone (another batch, another device) can send a token to "
         "other experts, and logits then differ by more than rounding; reading is bit-exact, as everywhere",
+        "an edit moves positions before it by rounding: experts multiply those that come to them together, and where "
+        "an edited one goes elsewhere the others' matrices have other shapes",
     ),
     also_in=("qwen3_omni_moe",),
+    older_paths=THINKER_UP_TO_5_20,
 )

@@ -39,6 +39,7 @@ VIBEVOICE_ASR = Adapter(
     bands="channels",
     sampling_rate=24_000,
     always={"sample": False},
+    noise="acoustic_tokenizer_encoder_config.vae_std",
     no_questions=(
         "it was trained to transcribe, its chat template has no turn for an answer. Make its inputs with "
         "processor.apply_transcription_request(clips), with hints as prompt=, and pass them on as a dict"

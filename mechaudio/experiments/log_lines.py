@@ -1,0 +1,217 @@
+"""The lines of a run's log: written with checksums, and read with nothing taken on trust.
+
+Conventions: a line is one JSON object; its checksum is of itself and of the line before it, and so of all of them. It
+tells of damage and of changes by hand, not of a forger who makes all checksums anew: what a line says is checked
+against the question too, when it is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 2
+_MOST_SAID, _CHECKSUM = 200, 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one question.
+
+    Attributes:
+        index: Its place in the stream, from 0.
+        id: Of the question.
+        question: Digest of what it asks.
+        task: Of the question.
+        options: Its choices.
+        answer: The right one, None where it is not known.
+        logits: Per variant those of the choices' letters; in the file NaN is null, and infinity `"inf"` or `"-inf"`.
+        texts: Per variant what the model wrote.
+        error: Why it could not be asked, blank if it was.
+    """
+
+    index: int
+    id: str
+    question: str
+    task: str
+    options: tuple[str, ...]
+    answer: str | None
+    logits: tuple[tuple[float, ...], ...] = ()
+    texts: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the log as it was read.
+
+    Attributes:
+        row: What it says.
+        batch: Number of its batch.
+        size: Lines of that batch.
+        checksum: As far as this line.
+    """
+
+    row: Row
+    batch: int
+    size: int
+    checksum: str
+
+
+def as_line(value: Mapping[str, Any]) -> str:
+    """A JSON object as one line."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def signed(value: Mapping[str, Any], before: str) -> tuple[str, str]:
+    """A line with its checksum, and the checksum.
+
+    Args:
+        value: What the line says.
+        before: The checksum of the line before it, blank in front of the first.
+    """
+    checksum = hashlib.sha256((before + as_line(value)).encode("utf-8", "surrogatepass")).hexdigest()[:_CHECKSUM]
+    return as_line({**value, "checksum": checksum}), checksum
+
+
+def signed_row(row: Row, batch: int, size: int, before: str) -> tuple[str, str]:
+    """The line of a question in its batch, and its checksum."""
+    logits = [[_written(logit) for logit in one] for one in row.logits]
+    return signed(asdict(row) | {"logits": logits, "batch": batch, "of": size}, before)
+
+
+def read_header(place: Path, line: bytes, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The first line of a log, and its checksum.
+
+    Args:
+        place: The file, for messages.
+        line: The line.
+        given: The header of the run that takes it up: the fields have to be the same, and of the same kinds.
+
+    Raises:
+        ValueError: It is not the first line of a log, of another format, or damaged.
+    """
+    header = parsed(line)
+    if not isinstance(header, dict) or type(header.get("schema")) is not int or not isinstance(header.get("run"), dict):
+        raise ValueError(f"{str(place)!r} does not begin as a run of mechaudio does: give another out=")
+    if header["schema"] != SCHEMA:
+        newer = header["schema"] > SCHEMA
+        advice = "upgrade mechaudio" if newer else "its lines carry no checksums, so begin with another out="
+        raise ValueError(f"{str(place)!r} has format {header['schema']}, and {SCHEMA} is known: {advice}")
+    wrong = [name for name, value in given.items() if type(header.get(name)) is not type(value)]
+    if wrong or set(header) != {*given, "checksum"}:
+        told = f"{wrong[0]} is {short(header.get(wrong[0]))}" if wrong else f"it has the fields {sorted(header)}"
+        raise ValueError(damaged(place, 1, told))
+    return header, _verified(place, 1, header, "")
+
+
+def read_line(place: Path, number: int, line: bytes, before: str, n_variants: int | None) -> Line:
+    """One line about a question.
+
+    Args:
+        place: The file, for messages.
+        number: Of the line, from 1.
+        line: The line.
+        before: The checksum of the line before it.
+        n_variants: How many answers it has to hold; None if that is not known.
+
+    Raises:
+        ValueError: It is not as it was written, or says what no line can say.
+    """
+    value = parsed(line)
+    if not isinstance(value, dict) or set(value) != {*_KINDS, "checksum"}:
+        raise ValueError(damaged(place, number, "it is not the line of a question"))
+    checksum = _verified(place, number, value, before)
+    wrong = [name for name, is_right in _KINDS.items() if not is_right(value[name])]
+    if wrong:
+        raise ValueError(damaged(place, number, f"{wrong[0]} is {short(value[wrong[0]])}"))
+    batch, size = value.pop("batch"), value.pop("of")
+    value |= {name: tuple(value[name]) for name in ("options", "texts")}
+    row = Row(**value | {"logits": tuple(tuple(map(_logit, one)) for one in value["logits"])})
+    if (strange := _strange_answers(row, n_variants)) is not None:
+        raise ValueError(damaged(place, number, strange))
+    return Line(row, batch, size, checksum)
+
+
+def _strange_answers(row: Row, n_variants: int | None) -> str | None:
+    """Why these cannot be the answers to the question; None where they can."""
+    answers = [*row.logits, *row.texts]
+    if row.error:
+        return "it holds an error and answers" if answers else None
+    if not answers or (row.logits and row.texts):
+        return "it holds logits and texts" if answers else "it holds neither an error nor an answer"
+    if any(len(logits) != len(row.options) for logits in row.logits):
+        return f"it does not have one logit for each of {len(row.options)} choices"
+    if n_variants is not None and len(answers) != n_variants:
+        return f"it has {len(answers)} answers, and {n_variants} were asked for"
+    return None
+
+
+def _verified(place: Path, number: int, value: dict[str, Any], before: str) -> str:
+    """Take the checksum off a line.
+
+    Raises:
+        ValueError: It is not that of the line where it stands.
+    """
+    checksum = value.pop("checksum")
+    if checksum != signed(value, before)[1]:
+        raise ValueError(damaged(place, number, "it, or the line before it, is not as it was written"))
+    return checksum
+
+
+def _written(logit: float) -> float | str | None:
+    """A logit as JSON, which has no word for what is not finite."""
+    return logit if math.isfinite(logit) else None if math.isnan(logit) else str(logit)
+
+
+def _logit(written: Any) -> float:
+    return math.nan if written is None else float(written)
+
+
+def _is_logit(written: Any) -> bool:
+    return written is None or written in ("inf", "-inf") or type(written) in (int, float)
+
+
+def damaged(place: Path, number: int, why: str) -> str:
+    """What is said of a damaged file."""
+    return f"{str(place)!r} is damaged at line {number}: {why}. Put back the file as it was, or give another out="
+
+
+def short(value: Any) -> str:
+    """A value for a message, cut if it is long."""
+    said = repr(value)
+    return said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]} ..."
+
+
+def parsed(line: bytes) -> Any:
+    """What a line says; None where it is not JSON."""
+    try:
+        return json.loads(line.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _list_of(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(type(part) in kinds for part in value)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+#: Name of a part of a line -> whether a value is of its kind.
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("id", "question", "task", "error"), lambda value: type(value) is str),
+    **dict.fromkeys(("index", "batch"), _is_count),
+    "of": lambda value: _is_count(value) and value > 0,
+    "answer": lambda value: value is None or type(value) is str,
+    **dict.fromkeys(("options", "texts"), _list_of(str)),
+    "logits": lambda value: (
+        isinstance(value, list) and all(isinstance(one, list) and all(map(_is_logit, one)) for one in value)
+    ),
+}

@@ -1,0 +1,262 @@
+"""Reading a checkpoint whole: the network gets every one of its tensors from the file, or it is refused.
+
+transformers fills what a file lacks with random numbers and goes on, and leaves out what it has no name for. A network
+with a random layer looks like one that does not listen, so here both are errors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers.utils import cached_file
+
+from mechaudio.models.adapter import Adapter
+
+#: Files of weights that are not read: unpickling them can run code.
+_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack")
+#: What names of tensors begin with when a wrapped network was saved, and where the network itself was.
+_WRAPPERS = {
+    "module.": "network.module",
+    "_orig_mod.": "network._orig_mod",
+    "base_model.model.": "network.merge_and_unload()",
+    "_fsdp_wrapped_module.": "network.module",
+}
+#: Types of safetensors that no weight has unless it is quantised.
+_SHORT_TYPES = ("I4", "U4", "I8", "U8", "F4", "F6", "F8", "I16", "U16")
+_SHOWN = 3
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dict[str, Any]) -> nn.Module:
+    """Build the adapter's class and fill it from the safetensors of a checkpoint.
+
+    Args:
+        adapter: The facts about the class.
+        where: A hub id or a folder.
+        hub: What to read and how: `revision`, `cache_dir` and so on.
+        options: Further keywords of `from_pretrained`.
+
+    Returns:
+        The network, all of whose tensors come from the checkpoint; ties and what the class itself declares to be made
+        anew aside.
+
+    Raises:
+        ValueError: Tensors are missing, have other shapes or other names; or a file is damaged, or the class cannot be
+            built from the config.
+        OSError: There are no safetensors.
+    """
+    network_class = getattr(transformers, adapter.network_class)
+    with _report() as report:
+        try:
+            network, info = network_class.from_pretrained(
+                where,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they come back in the info, with their shapes
+                **hub,
+                **options,
+            )
+        except SafetensorError as error:
+            raise ValueError(_unreadable(folder_of(where, hub), error)) from error
+        except OSError as error:
+            raise type(error)(_without_safetensors(where, folder_of(where, hub), error)) from error
+        except (ImportError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}" + "".join(f"\n{said}" for said in report)
+            raise ValueError(
+                f"{where!r} cannot be opened as a {adapter.network_class}, with this config.json, these weights and "
+                f"these options. transformers says: {told}"
+            ) from error
+    folder = folder_of(where, hub)
+    refuse_unaccounted(network, adapter, info, weights_of(folder, where))
+    _refuse_quantised(network, folder)
+    if hasattr(network, "peft_config") and report:  # then the info is about the adapter's tensors alone
+        raise ValueError(f"{where!r} lacks tensors of the network that its adapter is for:\n{report[0]}")
+    return network
+
+
+def refuse_unaccounted(network: nn.Module, adapter: Adapter, info: dict[str, Any], file: str) -> None:
+    """Refuse a network that is not all of the checkpoint, or a checkpoint that is not all of the network.
+
+    Args:
+        network: The network.
+        adapter: The facts about its class.
+        info: What transformers found: `missing_keys`, `unexpected_keys`, `mismatched_keys`.
+        file: Where the weights are, for the message.
+
+    Raises:
+        ValueError: Tensors are missing, have another shape, or lie in parts that the network has and that have no use
+            for them.
+
+    Warns:
+        UserWarning: The checkpoint holds parts that the class does not have.
+    """
+    missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    mismatched = sorted(info["mismatched_keys"])
+    paths = {path for path, _ in network.named_modules()}
+    strange = [name for name in unexpected if _inside(paths, adapter, name)]
+    total = len(network.state_dict())
+    wrong = []
+    if missing:
+        wrong.append(f"{len(missing)} of {total} tensors are missing ({_some(missing)})")
+    if mismatched:
+        shapes = [f"{name} {list(there)} instead of {list(wanted)}" for name, there, wanted in mismatched]
+        wrong.append(f"{len(mismatched)} have another shape ({_some(shapes)})")
+    if unexpected and (missing or strange):
+        shown = unexpected if missing else strange
+        wrong.append(f"{len(shown)} have names that the network does not know ({_some(shown)})")
+    if wrong:
+        raise ValueError(
+            f"{file} does not hold the weights of this {type(network).__name__}: {'; '.join(wrong)}. transformers "
+            f"would go on with random numbers, or without them. {_remedy(unexpected)}"
+        )
+    if unexpected:
+        warnings.warn(
+            f"{file} holds {len(unexpected)} tensors of parts that {type(network).__name__} does not have, and that "
+            f"are left out: {_some(unexpected)}",
+            stacklevel=4,
+        )
+
+
+def _refuse_quantised(network: nn.Module, folder: Path) -> None:
+    """Quantised numbers are read as what they stand for, or not at all."""
+    if getattr(network, "hf_quantizer", None) is not None:
+        return
+    if getattr(network.config, "quantization_config", None) is not None:
+        raise ValueError(
+            f"the config.json in {str(folder)!r} says that its weights are quantised "
+            f"({_method(network.config.quantization_config)!r}), in a way that this transformers does not know: "
+            "upgrade it, or install what it needs"
+        )
+    for file in sorted(folder.glob("*.safetensors")):
+        stored = {name: about["dtype"] for name, about in _header(file).items() if name != "__metadata__"}
+        short = [f"{name} as {dtype}" for name, dtype in stored.items() if dtype.startswith(_SHORT_TYPES)]
+        if short:
+            raise ValueError(
+                f"{str(file)!r} holds quantised numbers ({_some(short)}), and its config.json has no "
+                "quantization_config that says what they stand for: they would be read as plain numbers"
+            )
+
+
+def _method(quantisation: Any) -> Any:
+    return quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation.quant_method
+
+
+def _header(file: Path) -> dict[str, Any]:
+    with file.open("rb") as opened:
+        return json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+
+
+def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:
+    """Whether a tensor lies in a part that the network has, by its modules' paths, and that hook points are in."""
+    stacks = (adapter.decoder, adapter.encoder)
+    layers = [path for stack in stacks for path in (stack.layers, stack.beside) if path is not None]
+    parts = (adapter.decoder_module, adapter.unembed, adapter.projector, *(p.rpartition(".")[0] for p in layers))
+    inside = tuple(f"{part}." for part in parts if part)
+    last = name.rpartition(".")[0]
+    while last and last not in paths:
+        last = last.rpartition(".")[0]
+    within = f"{last}."
+    own = {f"{part}." for part in (adapter.decoder_module, *(p.rpartition(".")[0] for p in layers))}
+    # Directly below a whole part a checkpoint may hold another one, such as heads for predicting further tokens.
+    return within.startswith(inside) and within not in own
+
+
+def _remedy(unexpected: Iterable[str]) -> str:
+    for prefix, network in _WRAPPERS.items():
+        names = list(unexpected)
+        if names and all(name.startswith(prefix) for name in names):
+            return f"The names begin with {prefix!r}: a wrapped network was saved; save {network} with save_pretrained"
+    if any("lora_" in name for name in unexpected):
+        return "It holds an adapter of low rank: merge it (network.merge_and_unload()) before save_pretrained"
+    return (
+        "Save it again with save_pretrained, from the same class and config, or fetch it again; a network that is "
+        "meant to be so opens with AudioLM(network, processor)"
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def folder_of(where: str, hub: dict[str, Any]) -> Path:
+    """The folder that a checkpoint is in: the one given, or that of the hub's cache."""
+    folder = Path(where, hub.get("subfolder", ""))
+    if folder.is_dir():
+        return folder
+    here = {name: value for name, value in hub.items() if name in ("cache_dir", "revision", "subfolder")}
+    config = cached_file(
+        where, "config.json", _raise_exceptions_for_missing_entries=False, local_files_only=True, **here
+    )
+    return folder if config is None else Path(config).parent
+
+
+def weights_of(folder: Path, where: str) -> str:
+    """What messages call the weights of a checkpoint: the file, or the folder where there are several."""
+    files = sorted(folder.glob("*.safetensors"))
+    return repr(str(files[0])) if len(files) == 1 else repr(str(folder) if folder.is_dir() else where)
+
+
+def _unreadable(folder: Path, error: SafetensorError) -> str:
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as own:
+            size = file.stat().st_size
+            return (
+                f"{str(file)!r} ({size:,} bytes) is no whole safetensors file: {own}. It was cut off or damaged: fetch "
+                "or save it again"
+            )
+    return f"the weights in {str(folder)!r} cannot be read: {error}. Fetch or save them again"
+
+
+def _without_safetensors(where: str, folder: Path, error: OSError) -> str:
+    other = sorted({file.name for pattern in _OTHER_WEIGHTS for file in folder.glob(pattern)})
+    if list(folder.glob("*.safetensors")) or not folder.is_dir():
+        return f"the weights of {where!r} cannot be read: {error}"
+    if other:
+        return (
+            f"{str(folder)!r} holds no safetensors, only {_some(other)}, which is not read: unpickling can run "
+            "code. Load it yourself where you trust it, network = Class.from_pretrained(folder), and open "
+            "AudioLM(network, processor), or save it again: network.save_pretrained(folder)"
+        )
+    return (
+        f"{str(folder)!r} holds a config.json and no weights: no *.safetensors. Fetch the checkpoint whole, or save "
+        "the network into it with save_pretrained"
+    )
+
+
+@contextmanager
+def _report() -> Iterator[list[str]]:
+    """While open, transformers' reports on weights go into the list, and nowhere else."""
+    logger, reports = logging.getLogger("transformers.modeling_utils"), list[str]()
+
+    class Keep(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            said = record.getMessage()
+            if "LOAD REPORT" in said:
+                reports.append(_COLOURS.sub("", said))
+            return "LOAD REPORT" not in said and record.levelno >= before
+
+    before, level, keep = logger.getEffectiveLevel(), logger.level, Keep()
+    logger.addFilter(keep)
+    if before > logging.WARNING:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield reports
+    finally:
+        logger.setLevel(level)
+        logger.removeFilter(keep)

@@ -1,0 +1,184 @@
+"""What tells a network from every other one: all of its numbers, its settings and its processor.
+
+Every byte of every parameter and buffer goes into the digests, so that a single changed number is another network.
+Nothing is kept from one call to the next: PyTorch's version counters do not see what is written through `.data`, which
+is how most weights are edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import align_module_device, has_offloaded_params
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
+#: Fields of configs that say where they come from, not what is computed.
+_ORIGINS = (
+    "_name_or_path",
+    "name_or_path",
+    "transformers_version",
+    "_commit_hash",
+    "torch_dtype",
+    "dtype",
+    "architectures",
+)
+#: Rotary embeddings of these kinds compute their buffers anew for every length of prompt.
+_COMPUTED_ANEW = ("dynamic", "longrope")
+#: Attributes of modules that say where things are, or change as a network runs.
+_NOT_COMPUTED_WITH = ("training", "max_seq_len_cached", "name_or_path", "hf_device_map", "gradient_checkpointing")
+_SHORT = 16
+
+
+def fingerprint(model: AudioLM) -> dict[str, Any]:
+    """What has to be the same for two runs to be runs of one network.
+
+    Args:
+        model: The opened model.
+
+    Returns:
+        In words of JSON: per part of the network (a layer, an embedding) a digest of its parameters, buffers and plain
+        attributes; the settings of its config and of its generation; and a digest of its processor.
+
+    Raises:
+        ValueError: The network is in a state in which nothing can be run, or there are forward hooks of others on it,
+            of which nobody can say whether they are the same another time.
+    """
+    model.refuse_unfit()
+    if hooks := model.foreign_hooks:
+        raise ValueError(
+            f"a run that is kept cannot say what {len(hooks)} forward hooks on the network do ({hooks[0]}): remove "
+            "them (handle.remove()), give what they do as interventions, or leave out= away"
+        )
+    network = model.network
+    generation = getattr(network, "generation_config", None)
+    return {
+        "weights": weight_digests(network),
+        "config": _settings(network.config.to_dict()),
+        "generation": {} if generation is None else _settings(generation.to_dict()),
+        "processor": _processor_digest(model.processor),
+    }
+
+
+def weight_digests(network: nn.Module) -> dict[str, str]:
+    """Digests of the parts of a network.
+
+    Args:
+        network: The network; weights that were offloaded are brought back one module at a time.
+
+    Returns:
+        Part of the network -> digest of the names, types, shapes and bytes of all that it holds.
+    """
+    held: dict[str, list[Future[bytes] | bytes]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter
+        for path, module in network.named_modules():
+            told = held.setdefault(_part(path) or type(network).__name__, [])
+            told += [_told(f"{path}.{name}", value) for name, value in _attributes(module)]
+            with align_module_device(module):
+                hashed = [pool.submit(_told, f"{path}.{name}", value) for name, value in _numbers(module)]
+                if has_offloaded_params(module):
+                    wait(hashed)  # the numbers are there for as long as this is open
+            told += hashed
+    return {part: _joined(told) for part, told in held.items() if told}
+
+
+def _joined(told: Iterable[Future[bytes] | bytes]) -> str:
+    known = [one if isinstance(one, bytes) else one.result() for one in told]
+    return hashlib.sha256(b"".join(sorted(known))).hexdigest()[:_SHORT]
+
+
+def _part(path: str) -> str:
+    """The part that a module belongs to: a layer, where it lies in a list of them."""
+    layer = re.match(r".*?\.\d+(?=\.|$)", path)
+    return layer[0] if layer else path
+
+
+def _numbers(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The tensors that a module holds itself; of packed weights, which are no tensors, what they are saved as."""
+    kinds = (module._parameters, module._buffers)
+    own = {name: value for kind in kinds for name, value in kind.items() if value is not None}
+    if getattr(module, "rope_type", None) in _COMPUTED_ANEW:
+        own = {name: value for name, value in own.items() if not name.endswith("inv_freq")}
+    yield from own.items()
+    if type(module)._save_to_state_dict is not nn.Module._save_to_state_dict:
+        saved: dict[str, Any] = {}
+        module._save_to_state_dict(saved, "", keep_vars=True)
+        yield from ((name, value) for name, value in saved.items() if name not in own)
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Plain numbers and names that a module computes with, such as a scaling; an adapter's among them."""
+    for name, value in sorted(vars(module).items()):
+        private = name.startswith("_") and name not in ("_active_adapter", "_disable_adapters")
+        if private or name in _NOT_COMPUTED_WITH:
+            continue
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+        if all(isinstance(one, (bool, int, float, str, type(None))) for one in values):
+            yield name, value
+
+
+def _told(name: str, value: Any) -> bytes:
+    digest = hashlib.sha256(name.encode())
+    _put(digest, value)
+    return digest.digest()
+
+
+def _put(digest: Any, value: Any) -> None:
+    """Every byte of a tensor, or of the tensors that a packed one is made of."""
+    if not isinstance(value, Tensor):
+        if isinstance(value, (list, tuple)):
+            for one in value:
+                _put(digest, one)
+        else:
+            digest.update(repr(value).encode())
+        return
+    digest.update(f"{type(value).__name__} {list(value.shape)} {value.dtype}".encode())
+    if value.is_quantized:
+        scales = (value.q_scale(), value.q_zero_point()) if value.qscheme() in _PER_TENSOR else _per_channel(value)
+        _put(digest, [value.int_repr(), *scales])
+    elif hasattr(value, "__tensor_flatten__"):
+        names, rest = value.__tensor_flatten__()
+        _put(digest, [*(getattr(value, name) for name in names), str(rest)])
+    else:
+        flat = value.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy())
+
+
+_PER_TENSOR = (torch.per_tensor_affine, torch.per_tensor_symmetric)
+
+
+def _per_channel(value: Tensor) -> tuple[Any, ...]:
+    return value.q_per_channel_scales(), value.q_per_channel_zero_points(), value.q_per_channel_axis()
+
+
+def _settings(value: Any) -> Any:
+    """Settings in words of JSON, without where they come from."""
+    if isinstance(value, Mapping):
+        return {str(name): _settings(part) for name, part in value.items() if name not in _ORIGINS}
+    if isinstance(value, (list, tuple)):
+        return [_settings(part) for part in value]
+    return value if isinstance(value, (bool, int, str, type(None))) else repr(value)
+
+
+def _processor_digest(processor: Any) -> str | None:
+    """A digest of what a processor makes of questions: its template, its vocabulary, its features."""
+    if processor is None:
+        return None
+    tokenizer, features = getattr(processor, "tokenizer", None), getattr(processor, "feature_extractor", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    vocabulary = None
+    if tokenizer is not None:
+        vocabulary = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
+    templates = [getattr(one, "chat_template", None) for one in (processor, tokenizer)]
+    extractor = None if features is None else _settings(features.to_dict())
+    told = json.dumps([type(processor).__name__, templates, vocabulary, extractor], sort_keys=True, default=repr)
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT]

@@ -1,0 +1,216 @@
+"""States of a network in which the same call twice gives two answers, or edits land elsewhere; and hooks of others.
+
+A run is refused in those that it cannot be right in: training mode, compiled or wrapped parts, parts that were put in
+or replaced after the network was opened, weights that are not there, hooks for all modules at once. Forward hooks of
+others on single modules are honoured: a hook point shows what the module gives *after* them, which is what goes on
+through the network, and edits come behind them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from nnsight.intervention.source import STATE, Controller
+from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.nn.modules import module as torch_modules
+
+#: Classes that put a network, or a part of it, inside another module; and how to get it out.
+WRAPPERS = {
+    "OptimizedModule": "its _orig_mod",
+    "DataParallel": "its .module",
+    "DistributedDataParallel": "its .module",
+    "FullyShardedDataParallel": "its .module, loaded whole",
+    "DeepSpeedEngine": "its .module",
+    "PeftModel": "get_base_model(), which keeps the adapter in place, or merge_and_unload()",
+}
+#: Who registers hooks that belong to a network as it runs, and leave values as they are or where they belong.
+_OURS = ("transformers", "accelerate", "torch", "mechaudio", "nnsight", "peft")
+#: PyTorch's modules that give something else in training mode.
+_IN_TRAINING = (
+    nn.modules.dropout._DropoutNd,
+    nn.modules.batchnorm._NormBase,
+    nn.RReLU,
+    nn.RNNBase,
+    nn.MultiheadAttention,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
+#: What modules call the projection that mixes what their heads give; the heads' z is shown before it.
+_MIXING = ("o_proj", "out_proj", "to_out", "post")
+_GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks")
+
+
+def wrapped_in(module: object) -> str | None:
+    """The class that wraps a network, if this is one; by name, as its package may not be installed."""
+    names = {cls.__name__ for cls in type(module).__mro__}
+    return next((name for name in WRAPPERS if name in names), None)
+
+
+class NetworkState:
+    """What a network consisted of when it was opened, to be compared before each run.
+
+    Args:
+        network: The network, whose modules serve what passes through them.
+    """
+
+    def __init__(self, network: nn.Module):
+        self._parts = [(name, module, dict(module._modules)) for name, module in network.named_modules()]
+        self._mixing = [(name, module) for name, module, _ in self._parts if name.rpartition(".")[2] in _MIXING]
+        self._kind = type(network).__name__
+
+    def refuse_unfit(self) -> None:
+        """Refuse to run in a state in which numbers would not be those of this network.
+
+        Raises:
+            ValueError: It is in one; the message names the state, the module, and what to do.
+        """
+        for name in _GLOBAL_HOOKS:
+            for hook in getattr(torch_modules, name).values():
+                if not _is_ours(hook):
+                    raise ValueError(
+                        f"a hook is registered for all modules at once ({_called(hook)}, in torch.nn.modules.module."
+                        f"{name}): hook points cannot show what it changes. Remove it (handle.remove()), or register "
+                        "it on the modules that it is for"
+                    )
+        for path, module in self._mixing:
+            for hook in module._forward_pre_hooks.values():
+                if not _is_ours(hook):
+                    raise ValueError(
+                        f"a hook in front of {path} ({_called(hook)}) may change the heads' z behind the hook point z: "
+                        "remove it (handle.remove()), or give it as an intervention, ma.Edit(ma.HookPoint('z', ...), "
+                        "change)"
+                    )
+        for path, module, parts in self._parts:
+            if (
+                (module.training and _draws(path, module))
+                or module._modules != parts
+                or module._compiled_call_impl is not None
+            ):
+                raise ValueError(self._why(path, module, parts))
+            forward = module.__dict__.get("forward")
+            if type(forward) is not Controller and type(module.__dict__.get("_old_forward")) is not Controller:
+                raise ValueError(self._why(path, module, parts))
+
+    def refuse_unopenable(self) -> None:
+        """Refuse a network that cannot be opened as it is, whatever is done to it between runs.
+
+        Raises:
+            ValueError: A part is wrapped or compiled, spread over processes, or without weights.
+        """
+        for path, module, _ in self._parts:
+            where = path or self._kind
+            if (wrapper := wrapped_in(module)) is not None:
+                raise ValueError(
+                    f"{where} of this {self._kind} is wrapped in a {type(module).__name__}: edits would land beside "
+                    f"what it computes. Put the part itself in its place: {WRAPPERS[wrapper]}"
+                )
+            if hasattr(module.__dict__[STATE].original, "_torchdynamo_orig_callable") or hasattr(
+                getattr(module.__dict__[STATE].original, "__wrapped__", None), "_torchdynamo_orig_callable"
+            ):
+                raise ValueError(
+                    f"the forward of {where} is compiled: edits would not reach it. Open the network before"
+                )
+            for name, parameter in module.named_parameters(recurse=False):
+                if isinstance(parameter, DTensor):
+                    raise ValueError(
+                        f"{where}.{name} is spread over processes (DTensor): heads and widths are those of a part. "
+                        "Load the network whole, or over the GPUs of one process with device_map='auto'"
+                    )
+                if parameter.is_meta and "_hf_hook" not in module.__dict__:
+                    raise ValueError(
+                        f"{where}.{name} has no numbers (it is on the meta device): load the weights before the "
+                        "network is opened"
+                    )
+
+    def _why(self, path: str, module: nn.Module, parts: dict[str, nn.Module | None]) -> str:
+        where = f"{path} ({type(module).__name__})" if path else f"this {self._kind}"
+        if module.training and _draws(path, module):
+            return (
+                f"{where} is in training mode, in which the same call twice gives two answers (dropout, statistics of "
+                "the batch): call model.network.eval()"
+            )
+        if module._modules != parts:
+            changed = [
+                name for name in {**parts, **module._modules} if module._modules.get(name) is not parts.get(name)
+            ]
+            return (
+                f"{', '.join(changed)} of {where} was put in, replaced or taken out after the network was opened, and "
+                "edits would not reach it: open it again, AudioLM(model.network, model.processor)"
+            )
+        if module._compiled_call_impl is not None:
+            return (
+                f"{where} is compiled, and edits would not reach what was compiled: run it uncompiled "
+                "(module._compiled_call_impl = None undoes module.compile())"
+            )
+        return (
+            f"the forward of {where} was replaced after the network was opened, and nothing of it is seen any more: "
+            "put it back, or replace it before the network is opened"
+        )
+
+    @contextmanager
+    def hooks_inside(self) -> Iterator[None]:
+        """While open, forward hooks of others belong to what their modules compute, so that it is served with them."""
+        with ExitStack() as stack:
+            for _, module, _ in self._parts:
+                if module._forward_hooks and not all(map(_is_ours, module._forward_hooks.values())):
+                    stack.enter_context(_hooks_inside(module))
+            yield
+
+    def foreign_hooks(self) -> list[str]:
+        """The hooks of others that are registered now, with their modules."""
+        return [
+            f"{path or self._kind}: {_called(hook)}"
+            for path, module, _ in self._parts
+            for hooks in (module._forward_pre_hooks, module._forward_hooks)
+            for hook in hooks.values()
+            if not _is_ours(hook)
+        ]
+
+
+@contextmanager
+def _hooks_inside(module: nn.Module) -> Iterator[None]:
+    state, registered = module.__dict__[STATE], module._forward_hooks
+    body, theirs = state.body, {number: hook for number, hook in registered.items() if not _is_ours(hook)}
+    with_keywords = set(module._forward_hooks_with_kwargs)
+
+    def with_hooks(this: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        output = body(this, *args, **kwargs)
+        for number, hook in theirs.items():
+            if number not in registered:
+                continue  # it was removed meanwhile
+            changed = hook(this, args, kwargs, output) if number in with_keywords else hook(this, args, output)
+            output = output if changed is None else changed
+        return output
+
+    try:
+        state.body = with_hooks
+        module._forward_hooks = OrderedDict(pair for pair in registered.items() if pair[0] not in theirs)
+        yield
+    finally:
+        module._forward_hooks = registered
+        if state.body is with_hooks:  # a trace block may have put in one that shows its source
+            state.body = body
+
+
+def _draws(path: str, module: nn.Module) -> bool:
+    """Whether training mode may change what a module gives: of PyTorch's own some may, of others any."""
+    if not path or not type(module).__module__.startswith("torch."):
+        return True
+    return isinstance(module, _IN_TRAINING) and getattr(module, "p", 1) > 0
+
+
+def _is_ours(hook: Callable[..., Any]) -> bool:
+    """Whether a hook belongs to a network as it runs, by the package that it comes from."""
+    function = getattr(hook, "func", hook)  # of a functools.partial
+    package = getattr(function, "__module__", None) or type(function).__module__
+    return package.partition(".")[0] in _OURS
+
+
+def _called(hook: Callable[..., Any]) -> str:
+    function = getattr(hook, "func", hook)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', type(function).__module__)}.{name}"

@@ -1,0 +1,289 @@
+"""A run that is taken up is the run that was begun: of the same network to the byte, with the same lines."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import mechaudio as ma
+from mechaudio.cli import main
+from mechaudio.experiments.log_lines import signed
+from mechaudio.experiments.run_log import LOG_NAME
+from mechaudio.tracing.fingerprint import fingerprint, weight_digests
+from tests.families import FAMILIES, network
+
+LAYER = "model.language_model.layers.1"
+
+
+@pytest.fixture
+def toy():
+    return ma.load("toy", prove=False)
+
+
+@pytest.fixture(scope="module")
+def questions():
+    return ma.data.toy_questions.questions(3, seed=3)
+
+
+@pytest.fixture
+def log(toy, questions, tmp_path):
+    """The log of a finished run, in its folder."""
+    ma.evaluate(toy, questions, out=tmp_path)
+    return tmp_path / LOG_NAME
+
+
+def change(log, number, resign=True, **parts):
+    """Change parts of a line; unless told otherwise with new checksums in all lines, as a forger would."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[number - 1] |= parts
+    if resign:
+        written, checksum = [], ""
+        for line in lines:
+            line.pop("checksum")
+            text, checksum = signed(line, checksum)
+            written.append(text)
+    else:
+        written = [json.dumps(line) + "\n" for line in lines]
+    log.write_text("".join(written))
+
+
+# Another network.
+
+
+def negated(model, path):
+    """Every other number of a tensor negated, but none of those that a digest of a few would look at."""
+    weight = model.network.get_parameter(path).data.view(-1)
+    chosen = torch.arange(len(weight)) % max(1, len(weight) // 16) % 2 == 1
+    weight[chosen] *= -1
+
+
+def one_number(model):
+    model.network.get_parameter(f"{LAYER}.mlp.down_proj.weight").data[3, 5] += 1e-7
+
+
+def one_bit_of_a_buffer(model):
+    next(model.network.buffers()).view(-1)[-1:].view(torch.uint8)[0] ^= 1
+
+
+def a_sign_of_zero(model):
+    weight = model.network.get_parameter(f"{LAYER}.mlp.down_proj.weight").data
+    weight.view(-1)[:1] = -0.0 if not weight.view(-1)[0].signbit() else 0.0
+
+
+def a_scaling(model):
+    model.network.get_submodule(f"{LAYER}.self_attn").scaling *= 2
+
+
+def a_setting(model):
+    model.network.config.text_config.rms_norm_eps = 0.1
+
+
+def a_hook(model):
+    model.network.get_submodule(LAYER).register_forward_hook(lambda _layer, _args, out: 2 * out)
+
+
+def a_template(model):
+    model.processor.chat_template = "{{ messages }}"
+
+
+def the_generation(model):
+    model.network.generation_config.eos_token_id = 9
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda model: negated(model, f"{LAYER}.mlp.up_proj.weight"), rf"weights differ in 1 parts of .* \({LAYER}\)"),
+        (one_number, rf"weights differ in 1 parts of the network \({LAYER}\)"),
+        (one_bit_of_a_buffer, "weights differ in 1 parts of the network"),
+        (a_sign_of_zero, rf"weights differ in 1 parts of the network \({LAYER}\)"),
+        (a_scaling, rf"weights differ in 1 parts of the network \({LAYER}\)"),
+        (a_setting, r"config.text_config.rms_norm_eps was '.*' and is '0.1'"),
+        (a_hook, rf"cannot say what 1 forward hooks on the network do \({LAYER}: .*a_hook"),
+        (a_template, "processor was '.*' and is '.*'"),
+        (the_generation, "generation.eos_token_id was .* and is 9"),
+        (lambda model: model.network.double(), r"weights differ in \d+ parts of the network \(.* and \d+ more\)"),
+        (lambda model: model.network.train(), "is in training mode"),
+    ],
+)
+def test_another_network_is_refused_with_what_differs(toy, questions, log, edit, told):
+    before = log.read_bytes()
+    edit(toy)
+    with pytest.raises(ValueError, match=told):
+        ma.evaluate(toy, questions, out=log.parent)
+    assert log.read_bytes() == before
+
+
+def test_the_same_network_opened_again_goes_on(questions, log):
+    again = ma.evaluate(ma.load("toy", prove=False), questions, out=log.parent)
+    assert len(again.ids) == 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_digest_of_every_class_sees_every_tensor_and_is_the_same_again(family):
+    net = network(family)
+    known = weight_digests(net)
+    assert known == weight_digests(network(family))
+    tensors = [*net.named_parameters(), *((name, one) for name, one in net.named_buffers() if one.numel())]
+    for name, tensor in tensors[:: max(1, len(tensors) // 12)]:
+        held = tensor.detach().view(-1)[-1:].view(torch.uint8)
+        held[0] ^= 1
+        assert weight_digests(net) != known, name
+        held[0] ^= 1
+    assert weight_digests(net) == known
+
+
+def test_the_digest_does_not_depend_on_where_weights_are(tmp_path):
+    net = network("qwen2_audio")
+    net.save_pretrained(tmp_path)
+    layers = {f"model.language_model.layers.{layer}": "disk" for layer in range(3)}
+    rest = ("embed_tokens", "norm", "rotary_emb")
+    placed = layers | {f"model.language_model.{part}": "cpu" for part in rest}
+    placed |= dict.fromkeys(("model.audio_tower", "model.multi_modal_projector", "lm_head"), "cpu")
+    with pytest.warns(UserWarning, match="holds no processor"):
+        spread = ma.load(tmp_path, device_map=placed, offload_folder=tmp_path / "offloaded", prove=False)
+    assert weight_digests(spread.network) == weight_digests(net)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_packed_weights_are_seen_too():
+    class Packed(nn.Module):
+        def __init__(self, number):
+            super().__init__()
+            weight = torch.quantize_per_tensor(torch.full((2, 2), number), 0.1, 0, torch.qint8)
+            self.packed = torch.ops.quantized.linear_prepack(weight, None)
+
+        def _save_to_state_dict(self, destination, prefix, keep_vars):
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+            destination[f"{prefix}packed"] = torch.ops.quantized.linear_unpack(self.packed)
+
+    assert weight_digests(Packed(0.5)) == weight_digests(Packed(0.5))
+    assert weight_digests(Packed(0.5)) != weight_digests(Packed(0.6))
+
+
+def test_a_digest_is_that_of_the_bytes():
+    module = nn.Linear(2, 1, bias=False)
+    digest = hashlib.sha256(b".weight" + b"Parameter [1, 2] torch.float32" + module.weight.detach().numpy().tobytes())
+    attributes = [
+        hashlib.sha256(f".{name}{size!r}".encode()) for name, size in (("in_features", 2), ("out_features", 1))
+    ]
+    joined = b"".join(sorted(one.digest() for one in (digest, *attributes)))
+    assert weight_digests(module) == {"Linear": hashlib.sha256(joined).hexdigest()[:16]}
+
+
+def test_nothing_is_kept_between_two_digests(toy):
+    before = fingerprint(toy)
+    weight = toy.network.get_parameter("lm_head.weight")
+    version = weight._version
+    weight.data.neg_()
+    assert weight._version == version  # PyTorch did not notice
+    assert fingerprint(toy)["weights"]["lm_head"] != before["weights"]["lm_head"]
+
+
+# Other lines.
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"logits": [[99.0, 0.0, 0.0, 0.0]]},
+        {"options": ["x", "y"]},
+        {"answer": "zzz"},
+        {"index": -1},
+        {"index": 7},
+        {"error": "gone"},
+        {"task": "another"},
+        {"checksum": "0" * 16},
+        {"checksum": None},
+    ],
+)
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_a_line_that_was_changed_is_refused_with_its_number(toy, questions, log, number, parts):
+    change(log, number, resign=False, **parts)
+    with pytest.raises(ValueError, match=rf"answers.jsonl' is damaged at line {number}: .* not as it was written"):
+        ma.evaluate(toy, questions, out=log.parent)
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"index": -1}, "damaged at line 3: index is -1"),
+        ({"index": True}, "damaged at line 3: index is True"),
+        ({"index": 0}, "damaged at line 3: question 0 was answered in an earlier line"),
+        ({"index": 3}, "question 3|asked 4 questions before, and 3 are given"),
+        ({"options": ["x", "y"]}, "damaged at line 3: it does not have one logit for each of 2 choices"),
+        ({"options": ["w", "x", "y", "z"]}, "question . .* is kept with .* other choices"),
+        ({"answer": "zzz"}, "question . .* is kept with .* another answer"),
+        ({"answer": 5}, "damaged at line 3: answer is 5"),
+        ({"task": "another"}, "question . .* is kept with .* task"),
+        ({"id": "another"}, "question . .* is kept with another id"),
+        ({"logits": [[1.0]]}, "damaged at line 3: it does not have one logit for each of 4 choices"),
+        ({"logits": []}, "damaged at line 3: it holds neither an error nor an answer"),
+        ({"logits": None}, "damaged at line 3: logits is None"),
+        ({"logits": [["1", 0.0, 0.0, 0.0]]}, "damaged at line 3: logits is"),
+        ({"logits": [[1.0, 0.0, 0.0, 0.0]] * 2}, "damaged at line 3: it has 2 answers, and 1 were asked for"),
+        ({"texts": ["A"]}, "damaged at line 3: it holds logits and texts"),
+        ({"error": "gone"}, "damaged at line 3: it holds an error and answers"),
+        ({"batch": 5}, "damaged at line 3: a line of batch 5 is out of place"),
+        ({"of": 0}, "damaged at line 3: of is 0"),
+    ],
+)
+def test_a_line_that_says_what_no_line_can_say_is_refused_even_with_new_checksums(toy, questions, log, parts, told):
+    change(log, 3, **parts)
+    with pytest.raises(ValueError, match=told):
+        ma.evaluate(toy, questions, out=log.parent)
+
+
+def test_lines_that_change_places_or_are_taken_out_are_refused(toy, questions, log):
+    header, first, second, third = log.read_text().splitlines(keepends=True)
+    for lines in ((header, second, first, third), (header, second, third), (header, first, first, second, third)):
+        log.write_text("".join(lines))
+        with pytest.raises(ValueError, match=r"damaged at line [23]: it, or the line before it, is not as it was"):
+            ma.evaluate(toy, questions, out=log.parent)
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"positions": None}, "damaged at line 1: positions is None"),
+        ({"positions": "many"}, "damaged at line 1: positions is 'many'"),
+        ({"created": 5}, "damaged at line 1: created is 5"),
+        ({"run": []}, "does not begin as a run of mechaudio does"),
+        ({"schema": "two"}, "does not begin as a run of mechaudio does"),
+        ({"schema": 1}, "has format 1, and 2 is known: its lines carry no checksums, so begin with another out="),
+        ({"schema": 3}, "has format 3, and 2 is known: upgrade"),
+        ({"more": 1}, "damaged at line 1: it has the fields"),
+    ],
+)
+def test_a_first_line_of_other_fields_or_kinds_is_refused(toy, questions, log, parts, told):
+    change(log, 1, **parts)
+    with pytest.raises(ValueError, match=told):
+        ma.evaluate(toy, questions, out=log.parent)
+
+
+def test_on_the_command_line_a_damaged_log_is_a_mistake_and_no_traceback(tmp_path, capsys):
+    command = ["evaluate", "--model", "toy", "--data", "toy", "--n", "3", "--out", str(tmp_path)]
+    assert main(command) == 0
+    change(tmp_path / LOG_NAME, 3, logits=None)
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert "damaged at line 3: logits is None" in told
+    assert "Traceback" not in told
+
+
+def test_positions_of_a_batch_that_were_changed_in_the_file_are_refused(toy, questions, log):
+    change(log, 1, resign=False, positions=1)
+    with pytest.raises(ValueError, match="damaged at line 1: it, or the line before it, is not as it was written"):
+        ma.evaluate(toy, questions, out=log.parent)
+
+
+def test_a_recording_that_was_replaced_by_another_of_its_name_is_refused(toy, questions, tmp_path):
+    questions[0].clip().save(tmp_path / "clip.wav")
+    asked = [replace(questions[0], audio=tmp_path / "clip.wav")]
+    ma.evaluate(toy, asked, out=tmp_path / "out")
+    ma.AudioClip(0.5 * questions[0].clip().waveform[:-160], 16_000).save(tmp_path / "clip.wav")
+    with pytest.raises(ValueError, match=r"question 0 is not the one that this run asked .* with another content"):
+        ma.evaluate(toy, asked, out=tmp_path / "out")

@@ -1,0 +1,111 @@
+"""Whatever is public can be copied and pickled, so that it goes to the workers of any pool."""
+
+import copy
+import multiprocessing
+import pickle
+from dataclasses import fields, is_dataclass
+
+import joblib
+import numpy as np
+import pytest
+import torch
+
+import mechaudio as ma
+
+NAMES = [
+    "question",
+    "clip",
+    "event",
+    "annotated clip",
+    "batch",
+    "run",
+    "answer",
+    "generation",
+    "sweep",
+    "written variants",
+    "evaluation",
+    "comparison",
+    "attention",
+    "lens",
+    "hook point",
+    "intervention",
+    "steering",
+    "grid",
+    "clock",
+]
+
+
+@pytest.fixture(scope="module")
+def public_values():
+    model = ma.load("tiny")
+    questions = ma.data.soundscapes.questions(2, seed=11)
+    batch = ma.prompt(model, questions)
+    scale = ma.ScaleAttention(layers=[0], factor=2.0)
+    record = ["resid_post", ma.HookPoint("pattern", queries="last")]
+    grid = ma.grid(ma.ScaleAttention, layers=[0], factor=[2.0])
+    return {
+        "question": questions[0],
+        "clip": questions[0].clip(),
+        "event": questions[0].events[0],
+        "annotated clip": ma.data.soundscapes.clips(1, seed=1)[0],
+        "batch": batch,
+        "run": ma.run(model, batch, record=record, interventions=[scale]),
+        "answer": ma.answer(model, batch)[0],
+        "generation": ma.generate(model, batch, max_new_tokens=2, record=["z"]),
+        "sweep": ma.sweep(model, batch, grid, progress=False),
+        "written variants": ma.generate_variants(model, batch, [scale], max_new_tokens=2, progress=False),
+        "evaluation": ma.evaluate(model, questions),
+        "comparison": ma.evaluate(model, questions, variants=[scale]),
+        "attention": ma.analyses.audio_attention(model, batch),
+        "lens": ma.analyses.logit_lens(model, questions),
+        "hook point": record[1],
+        "intervention": scale,
+        "steering": ma.Steer(torch.ones(model.d_model), 1.0, layers=[1]),
+        "grid": grid,
+        "clock": batch.clock[0],
+    }
+
+
+def holds_the_same(first, second):
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
+    if is_dataclass(first):
+        return all(holds_the_same(getattr(first, f.name), getattr(second, f.name)) for f in fields(first))
+    if isinstance(first, (tuple, list)):
+        return len(first) == len(second) and all(map(holds_the_same, first, second))
+    if hasattr(first, "items"):
+        return list(first) == list(second) and all(holds_the_same(first[key], second[key]) for key in first)
+    return first == second or type(first).__eq__ is object.__eq__ or "tokenizer" in type(first).__name__.lower()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=["deepcopy", "pickle"]
+)
+def test_a_copy_holds_the_same(public_values, name, copied):
+    assert holds_the_same(public_values[name], copied(public_values[name]))
+
+
+def test_what_is_known_beside_a_question_stays_read_only_in_a_copy(public_values):
+    question = copy.deepcopy(public_values["question"])
+    assert dict(question.meta) == dict(public_values["question"].meta)
+    with pytest.raises(TypeError):
+        question.meta["task"] = "another"
+
+
+def seconds_of(question):
+    return question.clip().duration
+
+
+def test_questions_go_to_the_processes_of_a_pool_and_a_batch_to_those_of_a_loader():
+    questions = ma.data.soundscapes.questions(3, seed=11)
+    seconds = [seconds_of(question) for question in questions]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(seconds_of, questions) == seconds
+    assert joblib.Parallel(n_jobs=2, backend="threading")(joblib.delayed(seconds_of)(q) for q in questions) == seconds
+    loader = torch.utils.data.DataLoader(questions, batch_size=2, num_workers=1, collate_fn=list)
+    assert [question.id for batch in loader for question in batch] == [question.id for question in questions]
