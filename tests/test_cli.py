@@ -181,7 +181,10 @@ def test_ctrl_c_stops_without_a_traceback(capsys, monkeypatch):
 
     monkeypatch.setattr("mechaudio.tracing.load.load", load)
     assert main(["evaluate"]) == 130
-    assert capsys.readouterr().err == "\nmechaudio evaluate: stopped\n"
+    assert (
+        capsys.readouterr().err
+        == "\nmechaudio evaluate: stopped. To go on, give the same command again: it begins anew\n"
+    )
 
 
 @pytest.mark.parametrize(

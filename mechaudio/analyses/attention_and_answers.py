@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
@@ -104,6 +105,7 @@ class AttentionAndAnswers(Result):
         return self.part(drawn), self.part(~drawn)
 
 
+@checks_arguments
 def attention_and_answers(
     model: AudioLM,
     questions: Iterable[AudioQuestion],

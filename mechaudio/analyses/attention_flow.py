@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
 from mechaudio.analyses.patching.scale import value
 from mechaudio.analyses.streaming import in_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice
@@ -169,6 +170,7 @@ def edge_name(edge: Edge) -> str:
     return f"{edge[0]} → {edge[1]}"
 
 
+@checks_arguments
 def attention_flow(
     model: AudioLM,
     questions: Iterable[AudioQuestion],

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clips_of
 from mechaudio.temporal.draws import digest
 
 __all__ = ["clips_of", "in_calibration"]
 
 
+@checks_arguments
 def in_calibration(clips: Sequence[str], share: float = 0.5, seed: int = 0) -> Bool[np.ndarray, " question"]:
     """Draw the questions to choose on; the others are left for testing the choice.
 

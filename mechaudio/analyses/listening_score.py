@@ -21,6 +21,7 @@ from scipy.stats import rankdata
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.roc import RocAuc, roc_auc
@@ -159,6 +160,7 @@ class ListeningScore(Result):
         return roc_auc(values[among], positive[among], strata=kinds[among], clips=clips, confidence=self.confidence)
 
 
+@checks_arguments
 def listening_score(
     scores: HeadScores,
     measured: AttentionAndAnswers,

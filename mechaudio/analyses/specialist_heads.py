@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attention_and_answers
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.association import (
     TopKStability,
@@ -171,6 +172,7 @@ class HeadScores(Result):
         return np.argwhere(self.varies), np.abs(r) if ranking == "magnitude" else r
 
 
+@checks_arguments
 def specialist_heads(
     model: AudioLM,
     questions: Iterable[AudioQuestion],
@@ -211,6 +213,7 @@ def specialist_heads(
     return _scored(measured, confidence, resamples, seed)
 
 
+@checks_arguments
 def score_heads(
     measured: AttentionAndAnswers, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> HeadScores:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from mechaudio.analyses.paired_passes import PairedPasses, Pairs
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
@@ -68,6 +69,7 @@ class SteeringSweep(Result):
         return answer_change(self.clean_correct, self.correct[self.names.index(name)], clips=self.clips or None)
 
 
+@checks_arguments
 def steering_sweep(
     model: AudioLM,
     questions: Iterable[AudioQuestion],

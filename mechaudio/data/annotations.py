@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events
 from mechaudio.data.asked import text_or_none
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 FIELDS = ("file", "label", "onset", "offset")
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset",
     *,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events, seconds
 from mechaudio.data.asked import id_of
@@ -23,6 +24,7 @@ SPLITS = ("train", "val", "test")
 SHAPE = {"audio_id": str, "tokens": (str, list), "phrases": list}
 
 
+@checks_arguments
 def load(
     path: str | os.PathLike,
     *,

@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events
 from mechaudio.data.corpus import Corpus, Problems, brief
@@ -29,6 +30,7 @@ SPLITS = {
 NAMES = "mid_to_display_name.tsv"
 
 
+@checks_arguments
 def load(
     path: str | os.PathLike,
     *,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events, seconds
 from mechaudio.data.asked import text_or_none
@@ -24,6 +25,7 @@ SUBSETS = ("timestamp", "ordering", "duration", "frequency")
 TIMED = ("timestamp", "ordering")
 
 
+@checks_arguments
 def load(
     path: str | os.PathLike,
     *,

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip
 from mechaudio.question import AudioQuestion, Recording
 
 
+@checks_arguments
 def clips_of(questions: Iterable[AudioQuestion]) -> tuple[str, ...]:
     """Name the clip that each question is about: the same name for questions that must not be on both sides.
 

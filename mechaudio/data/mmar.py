@@ -8,6 +8,7 @@ Questions have 2 to 6 choices.
 import os
 from typing import TYPE_CHECKING
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.asked import asked, check_first_index, id_of, one_text
 from mechaudio.data.corpus import Corpus, Problems
 from mechaudio.data.recordings import Recordings, with_recordings
@@ -21,6 +22,7 @@ NEEDED = ("id", "audio_path", "question", "choices", "answer", "modality", "cate
 META = ("category", "sub-category", "language", "source", "url", "timestamp")
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset" = "BoJack/MMAR",
     *,

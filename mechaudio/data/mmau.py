@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.asked import asked, check_first_index, id_of, one_text
 from mechaudio.data.corpus import Corpus, Problems
 from mechaudio.data.recordings import Recordings, with_recordings
@@ -31,6 +32,7 @@ COLUMNS = {
 META = ("task", "split", "category", "sub-category", "difficulty", "dataset")
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset" = "gamma-lab-umd/MMAU-test-mini",
     *,

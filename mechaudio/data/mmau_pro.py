@@ -9,6 +9,7 @@ about several recordings at once are left out and listed.
 import os
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.asked import asked, check_first_index, id_of, one_text, texts_of
 from mechaudio.data.corpus import Corpus, Problems
 from mechaudio.data.recordings import Recordings, with_recordings
@@ -22,6 +23,7 @@ NEEDED = ("id", "audio_path", "question", "answer", "choices", "category")
 LISTS = ("perceptual_skills", "reasoning_skills")
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset" = "gamma-lab-umd/MMAU-Pro",
     *,

@@ -51,17 +51,18 @@ class Recordings:
             are; `whole` decodes every one, which also finds those that break off; `none` opens nothing, and files need
             not be there.
         problems: where what is wrong is listed.
+        follow_links: whether links in the folder may lead out of it, as those of a folder that the user named may.
 
     Raises:
         ValueError: for another check.
         NotADirectoryError: if the folder is not there, unless nothing is to be opened.
     """
 
-    def __init__(self, folder: str | os.PathLike | None, check: str, problems: Problems):
+    def __init__(self, folder: str | os.PathLike | None, check: str, problems: Problems, *, follow_links: bool = False):
         if check not in CHECKS:
             raise ValueError(f"check is one of {', '.join(CHECKS)}, got {check!r}")
         self.folder = Path() if folder is None else Path(folder).expanduser()
-        self._searched = folder is not None
+        self._searched, self._follow_links = folder is not None, follow_links
         if check != "none" and not self.folder.is_dir():
             raise NotADirectoryError(
                 f"there is no folder {os.fspath(folder)!r} with recordings: give audio=FOLDER, or check='none' to "
@@ -91,6 +92,15 @@ class Recordings:
         Returns:
             None where there is none that can be read, which is listed.
         """
+        outside = [name for name in names if self._leads_out(name)]
+        if outside:
+            self.problems.add(
+                "recording outside",
+                item,
+                f"{outside[0][:200]!r} leads out of {str(self.folder)!r}, where the recordings are; left out. Name the "
+                "folder that holds it: audio=FOLDER",
+            )
+            return None
         found = self._places(names)
         if self.check == "none":
             return found[0] if len(found) == 1 else self.folder / names[0], None
@@ -104,6 +114,15 @@ class Recordings:
         self._missing += 1
         self.problems.add("missing recording", item, f"there is no {' or '.join(names)} below {str(self.folder)!r}")
         return None
+
+    def _leads_out(self, name: str) -> bool:
+        """Whether a path that a corpus names lies elsewhere than its recordings do."""
+        if not self._searched:
+            return False
+        place, folder = Path(os.path.abspath(self.folder / name)), Path(os.path.abspath(self.folder))
+        if not place.is_relative_to(folder):
+            return True
+        return not self._follow_links and not place.resolve().is_relative_to(folder.resolve())
 
     def _places(self, names: Sequence[str]) -> list[Path]:
         """The files that a recording may be: one by its path, or else all by the first name that any file has."""
@@ -165,7 +184,7 @@ def with_recordings(
     Raises:
         FileNotFoundError: if the user gave a folder and not one recording is in it.
     """
-    recordings = Recordings(usual if audio is None else audio, check, problems)
+    recordings = Recordings(usual if audio is None else audio, check, problems, follow_links=audio is not None)
     n_before = len(problems)
     items = read(recordings)
     if not recordings.all_missing:

@@ -108,10 +108,7 @@ def _text_table(path: Path, problems: Problems, header: Sequence[str] | None) ->
     suffix = path.suffix.lower()
     raw = path.read_bytes()
     version = f"sha256:{hashlib.sha256(raw).hexdigest()[:12]}"
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not text in UTF-8 (byte {error.start}): save it as UTF-8") from error
+    text = _text(path, raw)
     if suffix in DELIMITERS:
         columns, rows = _delimited(path, text, DELIMITERS[suffix], problems, header)
     elif suffix == ".jsonl":
@@ -188,7 +185,14 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: if it is damaged.
     """
-    return _json(path, path.read_text(encoding="utf-8-sig"))
+    return _json(path, _text(path, path.read_bytes()))
+
+
+def _text(path: Path, raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not text in UTF-8 (byte {error.start}): save it as UTF-8") from error
 
 
 def _parquet_table(path: Path, split: str | None) -> Table:

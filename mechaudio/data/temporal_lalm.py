@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.asked import asked, check_first_index, id_of
 from mechaudio.data.corpus import Corpus, Problems
 from mechaudio.data.recordings import Recordings, with_recordings
@@ -25,6 +26,7 @@ OPTIONAL = ("id", "task", "caption")
 SHORT = {"eo": "earliest_onset", "lo": "latest_offset", "ld": "longest_duration"}
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset" = "gamma-lab-umd/temporal-lalm",
     *,

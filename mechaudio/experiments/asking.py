@@ -15,11 +15,9 @@ from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.prompt import PromptFormat, prompt
 from mechaudio.question import CONDITIONS, AudioQuestion
 from mechaudio.tracing.choice_logits import choice_logits
-from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import generate, run
 
@@ -145,11 +143,4 @@ def _texts(model: Any, batch: PromptBatch, variants: Variants, max_new_tokens: i
     if len(variants) > 1:
         written = generate_variants(model, batch, variants[1:], max_new_tokens, progress=False)
         return [written.clean_texts, *written.texts]
-    texts = [""] * batch.n_rows
-    groups = padding_groups(model.adapter, batch)
-    for rows in groups:
-        part = batch if len(groups) == 1 else part_of(model.adapter, batch, rows)
-        own = interventions_of_rows(variants[0], rows) if len(groups) > 1 else variants[0]
-        for row, text in zip(rows, generate(model, part, max_new_tokens, own).texts, strict=True):
-            texts[row] = text
-    return [texts]
+    return [generate(model, batch, max_new_tokens, variants[0]).texts]

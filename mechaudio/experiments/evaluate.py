@@ -14,6 +14,7 @@ from typing import Any, overload
 
 from tqdm import tqdm
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
 from mechaudio.experiments.batches import Placed, batches, positions_that_fit, windows
@@ -53,6 +54,7 @@ def evaluate(
 ) -> Comparison: ...
 
 
+@checks_arguments
 def evaluate(
     model: Any,
     questions: Iterable[AudioQuestion],

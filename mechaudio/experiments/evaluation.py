@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.arguments import shown
+from mechaudio.metrics.checked import same_length
 from mechaudio.metrics.choices import NO_ANSWER, margin, right_choices
 from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import (
@@ -86,6 +88,16 @@ class Evaluation(Result):
     failures: tuple[Failure, ...] = ()
     scoring: str = "letter_logit"
     clips: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        texts = self.texts or self.ids
+        same_length(
+            ids=self.ids, tasks=self.tasks, options=self.options, answers=self.answers, chosen=self.chosen, texts=texts
+        )
+        n_options = np.array([len(options) for options in self.options], dtype=int)
+        if ((self.chosen < NO_ANSWER) | (self.chosen >= n_options)).any():
+            raise ValueError(f"chosen is the place of a choice, or {NO_ANSWER}; got {shown(self.chosen.tolist())}")
 
     @cached_property
     def choices(self) -> tuple[str | None, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int16
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result
@@ -65,6 +66,7 @@ class Listening(Result):
     unreadable: tuple[str, ...] = ()
 
 
+@checks_arguments
 def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> Listening:
     """Ask a question with its recording and with silence, and trace the attention of the last position.
 

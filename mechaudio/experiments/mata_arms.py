@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mechaudio.arguments import check_fields, once_each
 from mechaudio.interventions.mata import mata
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.results import keep
@@ -57,6 +58,9 @@ class MataSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
+        check_fields(self)
+        once_each("alphas", self.alphas)
+        once_each("ranges", self.ranges)
         if not self.alphas or 0 in (*self.alphas, self.alpha):
             raise ValueError(f"alphas lists strengths other than 0, which changes nothing; got {self.alphas}")
         for name in ("alphas", "ranges"):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mechaudio.analyses.halves import in_calibration
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Comparison, evaluate
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.mata_arms import MataArm, MataSettings, known_ranges, mata_arms, placed
@@ -35,6 +36,7 @@ from mechaudio.tracing.hook_points import HookPoint
 __all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "mata_study"]
 
 
+@checks_arguments
 def mata_study(
     model: Any,
     questions: Sequence[AudioQuestion],

@@ -17,6 +17,7 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import Norm
+from mechaudio.arguments import check_fields
 from mechaudio.experiments.choosing import Choice
 from mechaudio.experiments.evaluation import Failure
 from mechaudio.experiments.groups import GroupChange, Groups, changes_by_group, members
@@ -55,6 +56,7 @@ class SpecialistsSettings:
     seed: int = 0
 
     def __post_init__(self):
+        check_fields(self)
         if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
             raise ValueError(f"ks lists numbers of heads, at least one and each once, such as (20, 10); got {self.ks}")
         if self.draws < 1:

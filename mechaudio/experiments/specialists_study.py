@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from mechaudio.analyses.listening_score import listening_score
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.askable import Askable
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.specialists_result import SpecialistsSettings, SpecialistsStudy, steering_settings
@@ -38,6 +39,7 @@ _CURVE = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 """Numbers of heads that the score is made from, beside those of the settings, as far as there are so many."""
 
 
+@checks_arguments
 def specialists_study(
     model: Any,
     questions: Sequence[AudioQuestion],

@@ -33,6 +33,7 @@ from mechaudio.analyses.paired_passes import paired_passes
 from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.question import AudioQuestion
@@ -44,6 +45,7 @@ from mechaudio.tracing.memory import memory_of
 __all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy", "steering_study"]
 
 
+@checks_arguments
 def steering_study(
     model: Any,
     questions: Sequence[AudioQuestion],
@@ -95,7 +97,7 @@ def steering_study(
             f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs three that "
             "choose and one that reports at least"
         )
-    kept = KeptRuns(memory_of(model, memory))
+    kept = KeptRuns(0.0 if memory == 0 else memory_of(model, memory))
     passes = paired_passes(model, _these(questions, choosing), kept=kept, batch_size=batch_size, progress=progress)
     scores = score_heads(passes.heard, seed=settings.seed)
     n_varying = int(scores.varies.sum())

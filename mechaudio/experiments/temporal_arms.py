@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mechaudio.arguments import check_fields
 from mechaudio.experiments.text_keys import OnTextKeys
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.upweight import UpweightAttention
+from mechaudio.models.spans import ROLES
 from mechaudio.question import CONDITIONS
 from mechaudio.results import keep
 
 Kind = Literal["upweighting", "scaling"]
+SPANS = (*ROLES, "audio_padding", "keyword", "last")
 Control = Literal["", "mass_preserving", "mass_matched", "centred", "text keys"]
 
 
@@ -45,6 +48,7 @@ class TemporalSettings:
     share: float = 0.5
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("biases", "factors", "queries", "conditions"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty: give at least one")
@@ -57,6 +61,10 @@ class TemporalSettings:
         unknown = [condition for condition in self.conditions if condition not in CONDITIONS]
         if unknown or "audio" not in self.conditions:
             raise ValueError(f"conditions are of {CONDITIONS}, 'audio' among them; got {self.conditions}")
+        for rows in (*self.queries, self.targeted):
+            unknown = [span for span in rows.split("+") if span not in SPANS]
+            if unknown:
+                raise ValueError(f"queries are spans such as 'keyword+last', of {', '.join(SPANS)}; got {rows!r}")
         if self.n_attention < 1:
             raise ValueError(f"n_attention must be at least 1, got {self.n_attention}")
         if not 0 < self.share < 1:

@@ -28,6 +28,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.audio_attention import audio_attention
 from mechaudio.analyses.halves import in_calibration
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Evaluation, evaluate
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of
 from mechaudio.experiments.temporal_result import TemporalStudy
@@ -41,6 +42,7 @@ __all__ = ["Arm", "TemporalSettings", "TemporalStudy", "temporal_study"]
 _AT_ONCE = 8
 
 
+@checks_arguments
 def temporal_study(
     model: Any,
     questions: Sequence[AudioQuestion],

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mechaudio.arguments import checks_arguments
+
 #: Parameters that take positions: a list of numbers is one value of them.
 _PLACES = ("queries", "keys", "positions")
 
@@ -44,6 +46,7 @@ class Grid(Sequence):
         return f"<Grid of {axes}: {self._variants[0]!r}, ...>"
 
 
+@checks_arguments
 def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
     """Every combination of parameters: lists, ranges and arrays of numbers are axes, everything else is held.
 

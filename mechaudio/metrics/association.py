@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import nct, pearsonr, t
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
 from mechaudio.metrics.checked import Values
@@ -132,6 +133,7 @@ class TopKStability:
         return _as_lists(self)
 
 
+@checks_arguments
 def point_biserial(values: Values, correct: Values, *, clips: Clips | None = None) -> PointBiserial:
     """Correlate every column with right answers, as `scipy.stats.pointbiserialr` does one by one.
 
@@ -181,6 +183,7 @@ def _clustered_p(
     return 2 * t.sf(statistic, max(1, n_clips(numbers) - 2))
 
 
+@checks_arguments
 def point_biserial_power(r: float, n: int, *, level: float = 0.05) -> float:
     """How likely the test of one correlation finds an effect of known size: its power.
 
@@ -206,6 +209,7 @@ def point_biserial_power(r: float, n: int, *, level: float = 0.05) -> float:
     return float(nct.sf(critical, n - 2, shift) + nct.cdf(-critical, n - 2, shift))
 
 
+@checks_arguments
 def bootstrap_point_biserial(
     values: Values,
     correct: Values,
@@ -258,6 +262,7 @@ def bootstrap_point_biserial(
     )  # fmt: skip
 
 
+@checks_arguments
 def top_k_stability(
     scores: Values, resampled: Values, k: int, *, confidence: float = 0.95, seed: int = 0
 ) -> TopKStability:

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from scipy.stats import DegenerateDataWarning, norm, t
 from scipy.stats import bootstrap as scipy_bootstrap
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared
@@ -107,13 +108,14 @@ def _of_clips(
     return Estimate(value, float(low), float(high), n, level, "bootstrap over clips, percentile", shared(numbers))
 
 
+@checks_arguments
 def bootstrap_mean(
     values: Values, *, clips: Clips | None = None, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[Float[np.ndarray, "*column"], Float[np.ndarray, "*column"]]:
     """A bootstrap interval of the mean over samples, for every column at once, by expanded percentiles.
 
     Args:
-        values: `[sample, ...]`, at least two samples; NaN in a column makes that column's interval NaN.
+        values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN.
         clips: the name of each sample's clip, at least two clips: clips are drawn with all their samples.
         confidence: the share of resampled means inside the interval.
         resamples: how many times samples are drawn anew.
@@ -123,13 +125,15 @@ def bootstrap_mean(
         Lower and upper ends, shaped as one sample.
 
     Raises:
-        ValueError: for fewer than two samples, no resamples, or a confidence outside 0 to 1.
+        ValueError: for fewer than two samples, NaN in a single column, no resamples, or a confidence outside 0 to 1.
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
     numbers = clip_numbers(clips, n)
     _at_least_two(n_clips(numbers) if n else 0)
     checked.resampling(resamples)
+    if values.ndim == 1:
+        values = checked.numbers("values", values)
     weights = drawn_weights(numbers, resamples, np.random.default_rng(seed))
     low, high = percentile_interval(weights @ values.reshape(n, -1), confidence, n_clips(numbers))
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])

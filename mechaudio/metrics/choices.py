@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 
 #: Stands for the choice where there is none.
@@ -24,6 +25,7 @@ NO_ANSWER = -1
 _NAMED = 3
 
 
+@checks_arguments
 def right_choices(
     choices: Sequence[Sequence[str]], answers: Sequence[str | None]
 ) -> Bool[np.ndarray, "question choice"]:
@@ -37,9 +39,13 @@ def right_choices(
         Rows as long as the most choices of a question.
 
     Raises:
-        ValueError: for lengths that differ.
+        ValueError: for lengths that differ, or an answer that is none of the choices.
     """
     checked.same_length(choices=choices, answers=answers)
+    strange = [row for row, answer in enumerate(answers) if answer is not None and answer not in choices[row]]
+    if strange:
+        row = strange[0]
+        raise ValueError(f"answers[{row}] is {answers[row]!r}, which is none of its choices {tuple(choices[row])!r}")
     right = np.zeros((len(choices), max(map(len, choices), default=0)), dtype=bool)
     for row, (own, answer) in enumerate(zip(choices, answers, strict=True)):
         right[row, : len(own)] = [choice == answer for choice in own]
@@ -165,6 +171,7 @@ def best_wrong(
     return np.where(right, -np.inf, there).argmax(-1)
 
 
+@checks_arguments
 def margin(
     logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
 ) -> Float[np.ndarray, "*#place"]:

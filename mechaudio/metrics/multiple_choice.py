@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binom
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers
@@ -88,6 +89,7 @@ class RandomFixRate:
         return {"uniform": self.uniform.as_dict(), "another": self.another.as_dict()}
 
 
+@checks_arguments
 def accuracy(correct: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """The share of right answers.
 
@@ -103,6 +105,7 @@ def accuracy(correct: Values, *, clips: Clips | None = None, confidence: float =
     return share(correct, clips=clips, confidence=confidence)
 
 
+@checks_arguments
 def accuracy_by_group(
     correct: Values,
     groups: Sequence[str] | np.ndarray,
@@ -128,6 +131,7 @@ def accuracy_by_group(
     return {name: share(found[own], clips=_those(clips, own), confidence=confidence) for name, own in members.items()}
 
 
+@checks_arguments
 def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """Wrong answers made right, among the wrong.
 
@@ -141,6 +145,7 @@ def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confi
     return share(after[~before], clips=_those(clips, ~before), confidence=confidence)
 
 
+@checks_arguments
 def break_rate(before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """Right answers made wrong, among the right.
 
@@ -154,6 +159,7 @@ def break_rate(before: Values, after: Values, *, clips: Clips | None = None, con
     return share(~after[before], clips=_those(clips, before), confidence=confidence)
 
 
+@checks_arguments
 def answer_change(
     before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
 ) -> AnswerChange:
@@ -230,6 +236,7 @@ def best_row(
     return best[int(np.random.default_rng(seed).integers(len(best)))]
 
 
+@checks_arguments
 def random_fix_rate(
     before: Values, n_choices: Values | int, *, n_right: Values | int = 1, confidence: float = 0.95
 ) -> RandomFixRate:
@@ -270,6 +277,7 @@ def random_fix_rate(
     )
 
 
+@checks_arguments
 def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " question"]:
     """Where the questions of one evaluation stand in another: `after_correct[match_ids(before_ids, after_ids)]`.
 

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import brentq
 from scipy.stats import mannwhitneyu, norm, rankdata, t
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips, quantile
@@ -64,6 +65,7 @@ class RocAuc:
         return asdict(self)
 
 
+@checks_arguments
 def roc_auc(
     scores: Values,
     correct: Values,

@@ -21,6 +21,7 @@ from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 from statsmodels.stats.multitest import fdrcorrection
 from statsmodels.stats.proportion import proportion_confint
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, design_effect, quantile, shared, summed
@@ -60,6 +61,7 @@ class McNemar:
         return asdict(self)
 
 
+@checks_arguments
 def wilson_interval(count: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927).
 
@@ -80,6 +82,7 @@ def wilson_interval(count: int, n: int, *, confidence: float = 0.95) -> tuple[fl
     return (0.0 if count == 0 else float(low)), (1.0 if count == n else float(high))  # the ends are exact there
 
 
+@checks_arguments
 def proportion(count: int, n: int, *, confidence: float = 0.95) -> Proportion:
     """A share with Wilson's interval; arguments and errors as `wilson_interval`."""
     low, high = wilson_interval(count, n, confidence=confidence)
@@ -110,6 +113,7 @@ def share(correct: Values, *, clips: Clips | None = None, confidence: float = 0.
     return Proportion(count, n, *ends, float(confidence), k)
 
 
+@checks_arguments
 def mcnemar(before: Values, after: Values, *, clips: Clips | None = None) -> McNemar:
     """McNemar's test of two sets of answers to the same questions.
 
@@ -176,6 +180,7 @@ def _sign_flips(differences: Int[np.ndarray, " clip"]) -> tuple[float, float]:
     return min(1.0, float(chances[sums >= total].sum())), float(chances[sums == total].sum())
 
 
+@checks_arguments
 def paired_difference(
     before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
 ) -> Estimate:

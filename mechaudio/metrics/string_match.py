@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from string import ascii_uppercase
 from typing import Any, Literal
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.estimates import Proportion
@@ -75,6 +76,7 @@ class GeneratedScore:
         }
 
 
+@checks_arguments
 def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     r"""MMAU's rule: every word of the answer is there, and no word that only other choices have.
 
@@ -102,6 +104,7 @@ def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     return needed <= said and not said & others
 
 
+@checks_arguments
 def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     """Which choice a generated text names.
 
@@ -145,6 +148,7 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     )
 
 
+@checks_arguments
 def score_generated(
     texts: Sequence[str],
     choices: Sequence[Sequence[str]],

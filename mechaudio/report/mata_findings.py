@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, of_clips, p_value, percent, points
 
 
+@checks_arguments
 def mata_findings(study: MataStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     clean = study.compared.clean.overall

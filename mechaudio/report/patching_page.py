@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS
 from mechaudio.analyses.patching.scale import ROUNDING
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.question import AudioQuestion
 from mechaudio.report.panels import panel
@@ -49,6 +50,7 @@ _HOW = {
 }
 
 
+@checks_arguments
 def patching_figures(found: PatchingMap, questions: Sequence[AudioQuestion]) -> dict[str, go.Figure]:
     """The map, and where it goes over seconds the pair with the largest difference under its sound.
 
@@ -64,6 +66,7 @@ def patching_figures(found: PatchingMap, questions: Sequence[AudioQuestion]) -> 
     return drawn
 
 
+@checks_arguments
 def patching_findings(found: PatchingMap) -> tuple[str, ...]:
     """What a map says, in sentences made from its numbers."""
     n = len(found.ids)
@@ -110,6 +113,7 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
     return tuple(told)
 
 
+@checks_arguments
 def write_patching_page(
     found: PatchingMap, questions: Sequence[AudioQuestion], path: str | os.PathLike, *, title: str, command: str
 ) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import AgainstControl
 from mechaudio.metrics.association import FEWEST
@@ -32,6 +33,7 @@ _CONTROLS = {
 }
 
 
+@checks_arguments
 def specialists_findings(study: SpecialistsStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     return (_hearing(study), *_heads(study), *_listening_and_checks(study), *_steering(study))

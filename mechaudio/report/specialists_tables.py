@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mechaudio.analyses.listening_score import ListeningCheck
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.changes import CHANGED, group_rows
@@ -37,6 +38,7 @@ _AREA = (
 )
 
 
+@checks_arguments
 def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
     """What the study found: hearing, heads, the listening score and the checks of it, steering and its controls."""
     return (
@@ -50,6 +52,7 @@ def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
     )
 
 
+@checks_arguments
 def specialists_published() -> tuple[Table, ...]:
     """What the paper reports of its own models and questions; nothing here is computed."""
     note = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.steering_arms import SteeringArm
 from mechaudio.experiments.steering_result import SteeringStudy
 from mechaudio.report.changes import CHANGED, changed
@@ -18,6 +19,7 @@ _ARM = (
 )
 
 
+@checks_arguments
 def steering_tables(study: SteeringStudy) -> tuple[Table, ...]:
     """What the study found: the choices and their controls, how they compare, numbers of heads, and every arm."""
     return (_choices(study), _against(study), _by_k(study), _arms(study))

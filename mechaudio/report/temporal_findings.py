@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
@@ -13,6 +14,7 @@ from mechaudio.metrics.clips import counted
 from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, named, of_clips, p_value, percent, points
 
 
+@checks_arguments
 def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     return (

@@ -33,8 +33,9 @@ def card(benchmark: "Benchmark") -> str:
     parts = [
         "# Temporal questions",
         f"{len(benchmark)} multiple-choice questions about {benchmark.n_clips} annotated clips"
-        f"{f' of {benchmark.corpus}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look at Failure "
-        f"Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is {chance}.",
+        f"{f' of {_plain(benchmark.corpus)}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look at "
+        "Failure Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is "
+        f"{chance}.",
         _table(("task", "questions", "clips without one"), _task_rows(benchmark)),
         "## What was dropped, and why",
         _table(("task", "reason", "clips"), _dropped_rows(benchmark)),
@@ -79,7 +80,12 @@ def _counts(counter: Counter) -> str:
     return ", ".join(f"{name} {n}" for name, n in sorted(counter.items())) or "none"
 
 
+def _plain(cell: object) -> str:
+    """A text of somebody else's, which makes no table and no HTML."""
+    return str(cell).replace("|", "\\|").replace("<", "&lt;")
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)

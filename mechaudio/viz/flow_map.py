@@ -8,6 +8,7 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from mechaudio.analyses.attention_flow import MEASURES, AttentionFlow, edge_name
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.significance import paired_difference
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
@@ -37,6 +38,7 @@ _WIDEST = 0.5
 _THINNEST = 0.03
 
 
+@checks_arguments
 def flow_map(
     flow: AttentionFlow,
     title: str | None = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, faded, plain, titled, whiskers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "triangle-down", "star")
 
 
+@checks_arguments
 def mass_against_accuracy(
     sweeps: xarray.Dataset | Sweep | Mapping[str, xarray.Dataset | Sweep],
     title: str | None = None,

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool
 from plotly.subplots import make_subplots
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.multiple_choice import accuracy
@@ -17,6 +18,7 @@ _GREYS = ("#8c8c8c", "#b8860b", "#767c84", "#a0846c")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 
 
+@checks_arguments
 def accuracy_over_strength(found: OverStrength, *, title: str | None = None, seed: int = 0) -> go.Figure:
     """Right answers over strengths: on the left on the questions that choose, on the right on the others.
 

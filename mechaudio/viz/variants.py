@@ -69,7 +69,7 @@ class Variants:
             axes=axes,
             correct=in_rows(sweep, "correct"),
             clean_correct=sweep.clean_correct.values,
-            clips=tuple(map(str, sweep.clip.values)) if "clip" in sweep.coords else (),
+            clips=tuple(map(str, sweep["clip"].values)) if "clip" in sweep.coords else (),
             names=tuple(words),
         )
 

@@ -194,7 +194,7 @@ def test_texts_are_scored_by_letter_and_by_mmaus_words():
     found = Evaluation(
         provenance=Result.kinds["Provenance"](),
         condition="audio",
-        ids=("a", "b", "c"),
+        ids=("a", "b", "c", "d"),
         tasks=("",) * 4,
         options=(("big dog", "car"), ("big dog", "car"), ("+", "car"), ("dog", "car")),
         answers=("big dog", "big dog", "+", None),
@@ -298,7 +298,7 @@ def test_a_stream_is_not_held_in_memory():
         (questions(1), {"positions": 0}, "positions must be at least 1, got 0"),
         (questions(1), {"condition": "noise"}, "condition is one of"),
         (questions(1), {"scoring": "loss"}, "scoring= is one of 'letter_logit', 'generate'; got 'loss'"),
-        (questions(1), {"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
+        (questions(1), {"max_new_tokens": 0}, "max_new_tokens= must be at least 1, got 0"),
         (questions(1), {"variants": []}, "nothing to compare: variants= is empty"),
         (questions(1), {"variants": [[]], "interventions": [ma.ScaleAttention(2.0)]}, "put what all of them share"),
     ],

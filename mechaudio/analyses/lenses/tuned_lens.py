@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from mechaudio.analyses.halves import clips_of, in_calibration
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
@@ -81,6 +82,7 @@ class TunedLens(Result):
             )
 
 
+@checks_arguments
 def tuned_lens(
     model: AudioLM,
     questions: Sequence[AudioQuestion],

@@ -25,6 +25,7 @@ from mechaudio.analyses.patching.joined import PatchedPairs, join_labels, joined
 from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
 from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric, chosen
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
@@ -82,6 +83,7 @@ class PatchingMap(EffectMap):
             return flipped.sum(-1) / there.sum(-1)
 
 
+@checks_arguments
 def activation_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],

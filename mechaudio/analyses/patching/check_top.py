@@ -15,6 +15,7 @@ from mechaudio.analyses.patching.grounds import ground
 from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 
+@checks_arguments
 def check_top(
     model: AudioLM,
     estimated: AttributionMap,

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.attention_and_answers import refuse_all_right
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import best_wrong, first_places, refuse_nan, right_choices
 from mechaudio.models.adapter import Adapter
@@ -101,6 +102,7 @@ def turned(direction: Direction, clean: Side, corrupted: Side) -> tuple[Side, Si
     return (clean, corrupted) if direction == "denoising" else (corrupted, clean)
 
 
+@checks_arguments
 def contrast(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
@@ -141,6 +143,7 @@ def _asked(name: str, side: PromptBatch) -> PromptBatch:
     return side
 
 
+@checks_arguments
 def contrasts(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],

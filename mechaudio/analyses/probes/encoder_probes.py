@@ -34,6 +34,7 @@ from mechaudio.analyses.probes.clip_states import ClipStates
 from mechaudio.analyses.probes.frame_tasks import FRAME_TASKS
 from mechaudio.analyses.probes.probe_tasks import TASKS, PlaceProbes, fit_place
 from mechaudio.analyses.streaming import in_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import clip_numbers, shared
@@ -177,6 +178,7 @@ class EncoderProbes(Result):
         return self.tasks.index(task)
 
 
+@checks_arguments
 def encoder_probes(
     model: AudioLM,
     clips: Iterable[AnnotatedClip | AudioQuestion],
