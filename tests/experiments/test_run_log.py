@@ -44,7 +44,7 @@ def asked_of(monkeypatch):
 
 
 def question(index):
-    return AudioQuestion(audio=f"{index}.wav", text="Which?", choices=("dog", "\udcff\n"), answer="dog", id=f"q{index}")
+    return AudioQuestion(audio=f"{index}.wav", text="Which?", choices=("dog", "\udcff\u2028"), answer="dog", id=f"q{index}")
 
 
 def row(index, **known):
