@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mechaudio as ma
 from mechaudio import results
 from mechaudio.audio.events import Event
 from mechaudio.question import Answer

@@ -37,18 +37,18 @@ def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, s
     assert set(study.scores.measured.ids) == {own for own, chooses in zip(ids, study.chooses, strict=True) if chooses}
 
 
-def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not_fit(toy, asked, study):
-    rows = []
+def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not_fit(toy, asked, study, monkeypatch):
+    rows, interleave = [], type(toy).interleave
 
-    def count(_network, _args, inputs):
+    def counted(model, call, *args, **inputs):
         rows.append(len(inputs["input_ids"]))
+        return interleave(model, call, *args, **inputs)
 
-    counting = toy.network.register_forward_pre_hook(count, with_kwargs=True)
+    monkeypatch.setattr(type(toy), "interleave", counted)
     again = steering_study(toy, asked, SETTINGS, batch_size=20)
     assert sum(rows) == 2 * len(asked)
     rows.clear()
     forgetful = steering_study(toy, asked, SETTINGS, batch_size=20, memory=0)
-    counting.remove()
     assert sum(rows) == 2 * len(asked) + study.chooses.sum()
     for found in (again, forgetful):
         np.testing.assert_array_equal(found.correct, study.correct)
