@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
+PARALLEL := --numprocesses auto --dist worksteal
 SOURCES := $(shell find mechaudio -name '*.py')
 
 # A short way through every class, and through what else other packages carry: nnsight, xarray, pandas, plotly, datasets.
@@ -24,16 +25,17 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 	@test -s reports/demo/index.html
 	@echo "The page is reports/demo/index.html: open it in a browser."
 
-test: $(VENV)/.installed-dev ## Run the tests
-	@echo "About 6 minutes on 2 cores; every core runs its share."
+test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
+	@echo "About 8 minutes on 2 cores; every core runs its share."
 	@command -v chromium >/dev/null || echo "Nine tests look at pages in a browser, and skip without: apt-get install chromium"
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest $(PARALLEL) -m "not whole"
 
-check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then run the tests
+check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then run all tests
+	@echo "About 12 minutes on 2 cores."
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(MAKE) test
+	$(BIN)/python -m pytest $(PARALLEL)
 
 kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as older processors, and on two threads
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BITS)

@@ -206,9 +206,11 @@ def command_line_page() -> str:
         "",
         "Results go to stdout, everything else to stderr. The exit code is 0; 1 if `check` finds a proof that fails; 2 "
         "for a mistake",
-        "of the user's, which is told in one message; 130 after Ctrl-C. The studies (`temporal`, `specialists`, `mata` "
-        "and `patch`)",
-        "leave a folder: `index.html`, `tables/`, `figures/`, and `results/`, which "
+        "of the user's, which is told in one message; 130 after Ctrl-C and 143 after SIGTERM, with how to go on. A "
+        "traceback and exit",
+        "code 1 are a mistake of ours: please report it. What took long is kept if a disk fills behind it. The studies "
+        "(`temporal`,",
+        "`specialists`, `mata` and `patch`) leave a folder: `index.html`, `tables/`, `figures/`, and `results/`, which "
         "[`ma.Result.load`](keeping_results.md) reads.",
     ]
     options = {name: _options(verb) for name, verb in verbs.choices.items()}

@@ -11,9 +11,9 @@ from string import ascii_uppercase
 from types import MappingProxyType
 from typing import Any
 
-from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.events import Event, checked_events
-from mechaudio.audio.stored import StoredClip, opened
+from mechaudio.audio.stored import StoredClip, opened, recording_of
 
 #: What a model can be given: the clip; its caption instead; both; zeros of the clip's length.
 CONDITIONS = ("audio", "caption", "audio+caption", "silence")
@@ -27,12 +27,12 @@ class AudioQuestion:
     """A recording, a text, the choices, and what is known beside.
 
     Attributes:
-        audio: an `AudioClip`, or the path or the `StoredClip` that it is read from when `clip()` is called; a list of
-            them, kept as a tuple, for several recordings in the order in which they are heard; None for a question that
-            is asked by caption alone.
+        audio: the recording in any form that `AudioClip.load` takes, such as `(samples, rate)`; a path or a
+            `StoredClip` is read when `clip()` is called. A list of them, kept as a tuple, for several recordings in the
+            order in which they are heard; None for a question that is asked by caption alone.
         text: the question, without the choices.
-        choices: 2 to 26 texts, any iterable of them; kept as a tuple. Two may be the same text. An open question has
-            none, `()`, and is answered in the model's own words.
+        choices: 2 to 26 texts of one line each, any iterable of them; kept as a tuple. Two may be the same text. An
+            open question has none, `()`, and is answered in the model's own words.
         answer: the text of the right choice, or any text where there are no choices; None where it is not known.
         caption: the recording in words.
         events: what sounds when, in a question about one recording; kept as a tuple.
@@ -43,7 +43,7 @@ class AudioQuestion:
     Raises:
         TypeError: for a field of another type.
         ValueError: for a blank text, an empty list of recordings, events beside several recordings, one choice or too
-            many, a blank choice or answer, or an answer that is none of the choices.
+            many, a blank choice or answer, a choice with a line break, or an answer that is none of the choices.
     """
 
     __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
@@ -149,17 +149,17 @@ class Answer:
     Attributes:
         question_id: `id` of the question.
         choices: the texts of the choices.
-        choice: the text that the model chose.
-        letter: its letter.
+        choice: the text that the model chose; None where it has no answer, because a logit of a choice is NaN.
+        letter: its letter, None likewise.
         choice_logits: of each choice's letter.
         probabilities: softmax over the choices alone; they sum to 1.
-        correct: whether the chosen text is the answer, None where that is not known.
+        correct: whether the chosen text is the answer, False without a choice; None where the answer is not known.
     """
 
     question_id: str
     choices: tuple[str, ...]
-    choice: str
-    letter: str
+    choice: str | None
+    letter: str | None
     choice_logits: tuple[float, ...]
     probabilities: tuple[float, ...]
     correct: bool | None
@@ -191,31 +191,13 @@ def _check_text(name: str, text: Any, owner: str) -> None:
 
 
 def _checked_audio(audio: Any, owner: str) -> Recording | tuple[Recording, ...] | None:
-    """A recording as it is, and a list of several as a tuple."""
-    if isinstance(audio, (list, tuple)):
-        recordings = tuple(audio)
-        if not recordings:
+    """A recording as it is kept, and a list of several as a tuple."""
+    if isinstance(audio, (list, tuple)) and not is_samples_and_rate(audio):
+        if not audio:
             raise ValueError(f"audio of {owner} is an empty list: name its recordings, or give None for no recording")
-        for recording in recordings:
-            _check_recording(recording, owner)
+        recordings = tuple(recording_of(recording, owner) for recording in audio)
         return recordings if len(recordings) > 1 else recordings[0]
-    if audio is not None:
-        _check_recording(audio, owner)
-    return audio
-
-
-def _check_recording(audio: Any, owner: str) -> None:
-    if isinstance(audio, (AudioClip, StoredClip, os.PathLike)):
-        return
-    if not isinstance(audio, str):
-        raise TypeError(
-            f"audio of {owner} is a path or an AudioClip, or a list of them; got a {type(audio).__name__}: "
-            "for samples write AudioClip(waveform, sample_rate)"
-        )
-    if not audio.strip():
-        raise ValueError(
-            f"audio of {owner} is a blank path, {audio!r}: give the path of a file, or None for no recording"
-        )
+    return None if audio is None else recording_of(audio, owner)
 
 
 def _checked_choices(choices: Any, owner: str) -> tuple[str, ...]:
@@ -229,4 +211,8 @@ def _checked_choices(choices: Any, owner: str) -> tuple[str, ...]:
         )
     for index, choice in enumerate(kept):
         _check_text(f"choices[{index}]", choice, owner)
+        if choice.splitlines() != [choice]:
+            raise ValueError(
+                f"choices[{index}] of {owner} has a line break, {choice!r}, and would read as two: write it in one line"
+            )
     return kept

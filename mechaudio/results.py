@@ -12,8 +12,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from importlib import import_module
+from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -21,9 +20,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mechaudio.arguments import shown
 from mechaudio.audio.events import Event
 from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer
+from mechaudio.reading import decode, digest_of_file, read_arrays, read_head
 
 __all__ = ["Provenance", "Result"]
 
@@ -104,22 +105,27 @@ class Result:
     def load(cls, folder: str | os.PathLike) -> "Result":
         """Read a result back, as the class that it was saved from, its arrays equal bit for bit.
 
+        A folder of somebody else's can be loaded: nothing in it is run, and nothing is made of it that it does not
+        hold.
+
         Raises:
             FileNotFoundError: if there is no result in the folder.
-            ValueError: if the result is damaged, newer than this version of mechaudio, or of an unknown class.
+            ValueError: if the result is damaged, newer than this version of mechaudio, or of an unknown class; it
+                names the file.
             TypeError: if it is not a result of the class that `load` was called on.
         """
         folder = Path(folder)
         place = folder / JSON_NAME
         if not place.is_file():
             raise FileNotFoundError(f"there is no result in {os.fspath(folder)!r}: it has no {JSON_NAME}")
-        head = _read_json(place)
+        head = read_head(place)
         if head["schema"] > SCHEMA:
             raise ValueError(
-                f"{os.fspath(place)!r} was saved by mechaudio {head['mechaudio']} in format {head['schema']}, and "
+                f"{os.fspath(place)!r} was saved by mechaudio {shown(head['mechaudio'])[1:-1]} in format "
+                f"{head['schema']}, and "
                 f"mechaudio {version('mechaudio')} reads formats up to {SCHEMA}: upgrade mechaudio"
             )
-        result = _decode(head["result"], _read_arrays(folder, head["arrays_sha256"]), place)
+        result = decode(head["result"], _arrays_of(folder, head["arrays_sha256"]), cls.kinds, place)
         if not isinstance(result, cls):
             raise TypeError(
                 f"{os.fspath(folder)!r} holds a {type(result).__name__}, not a {cls.__name__}: use Result.load"
@@ -199,70 +205,12 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     raise TypeError(f"{path} is {what}, which cannot be kept; a result holds {KEPT}{advice}")
 
 
-def _decode(value: Any, arrays: Mapping[str, np.ndarray], place: Path) -> Any:
-    if isinstance(value, list):
-        return tuple(_decode(part, arrays, place) for part in value)
-    if not isinstance(value, dict):
-        return value
-    tag = next(iter(value), "")
-    if tag == "$float":
-        return float(value[tag])
-    if tag == "$number":
-        return np.dtype(value[tag]).type(_decode(value["value"], arrays, place))
-    if tag == "$dict":
-        return {_decode(key, arrays, place): _decode(part, arrays, place) for key, part in value[tag]}
-    if tag == "$array" and value[tag] in arrays:
-        return arrays[value[tag]]
-    if tag == "$class":
-        kept = {name: _decode(part, arrays, place) for name, part in value.items() if name != tag}
-        return _rebuild(value[tag], kept, place)
-    if tag.startswith("$"):
-        raise ValueError(f"{os.fspath(place)!r} is damaged: it says {tag} {value[tag]!r}, which is not there")
-    return {name: _decode(part, arrays, place) for name, part in value.items()}
-
-
-def _rebuild(kind: str, kept: dict[str, Any], place: Path) -> Any:
-    module, _, name = kind.rpartition(".")
-    unknown = f"{os.fspath(place)!r} holds a {name}, which is not known here: import {module}, which defined it, first"
-    if name not in Result.kinds and module.startswith("mechaudio."):
-        try:
-            import_module(module)  # the package finds its own results
-        except ModuleNotFoundError as error:
-            raise ValueError(unknown) from error
-    if name not in Result.kinds:
-        raise ValueError(unknown)
-    known = {
-        f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(Result.kinds[name]) if f.init
-    }
-    strange = [field_name for field_name in kept if field_name not in known]
-    lacking = [field_name for field_name, needed in known.items() if needed and field_name not in kept]
-    if strange or lacking:
-        raise ValueError(
-            f"{os.fspath(place)!r} holds a {name} of another version: its fields {strange} are unknown here, {lacking} "
-            "are missing; load it with the mechaudio that saved it"
-        )
-    return Result.kinds[name](**kept)
-
-
 def _write_json(place: Path, head: dict[str, Any]) -> None:
     text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with place.open("wb") as file:
         file.write(text.encode("utf-8", "surrogatepass"))  # undecodable bytes in a path are kept as surrogates
         file.flush()
         os.fsync(file.fileno())
-
-
-def _read_json(place: Path) -> dict[str, Any]:
-    try:
-        head = json.loads(place.read_bytes().decode("utf-8", "surrogatepass"))
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(place)!r} is damaged, it is not JSON: {error}") from error
-    expected = {"schema": int, "mechaudio": str, "arrays_sha256": str, "result": dict}
-    if not isinstance(head, dict) or not all(isinstance(head.get(key), kind) for key, kind in expected.items()):
-        raise ValueError(
-            f"{os.fspath(place)!r} is damaged, or not a result of mechaudio: it needs {', '.join(expected)}"
-        )
-    return head
 
 
 def _waiting(folder: Path, digest: str) -> Path:
@@ -282,20 +230,10 @@ def _write_arrays(place: Path, arrays: Mapping[str, np.ndarray]) -> str:
     return digest_of_file(place)
 
 
-def _read_arrays(folder: Path, digest: str) -> dict[str, np.ndarray]:
+def _arrays_of(folder: Path, digest: str) -> dict[str, np.ndarray]:
     for place in (folder / ARRAYS_NAME, _waiting(folder, digest)):
         if place.is_file() and digest_of_file(place) == digest:
-            with np.load(place, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+            return read_arrays(place)
     raise ValueError(
         f"{ARRAYS_NAME} in {os.fspath(folder)!r} is missing, damaged or of another result than {JSON_NAME}"
     )
-
-
-def digest_of_file(place: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with place.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -130,8 +130,8 @@ def test_weights_that_were_cut_off_are_told_as_such(capsys, checkpoint):
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:20_000])
     said = refused(capsys, "evaluate", "--model", checkpoint)
-    assert f"cannot open model '{checkpoint}': its weights cannot be read" in said
-    assert "Fetch or save it again" in said
+    assert f"cannot open model '{checkpoint}': '{weights}' (20,000 bytes) is no whole safetensors file" in said
+    assert "fetch or save it again" in said
 
 
 def test_a_folder_without_a_tokenizer_is_told_what_to_save_there(capsys, checkpoint):
@@ -181,7 +181,10 @@ def test_ctrl_c_stops_without_a_traceback(capsys, monkeypatch):
 
     monkeypatch.setattr("mechaudio.tracing.load.load", load)
     assert main(["evaluate"]) == 130
-    assert capsys.readouterr().err == "\nmechaudio evaluate: stopped\n"
+    assert (
+        capsys.readouterr().err
+        == "\nmechaudio evaluate: stopped. To go on, give the same command again: it begins anew\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_the_page_on_sweeps_prints_what_it_says(told):
         "docs/keeping_results.md",
         "docs/steering.md",
         "docs/mata.md",
+        "docs/statistics.md",
         "docs/large_models.md",
     ],
 )

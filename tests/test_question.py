@@ -112,7 +112,7 @@ def test_texts_of_another_kind_are_refused(field, words):
 def test_samples_in_the_place_of_a_recording_are_refused_with_the_remedy():
     with pytest.raises(
         TypeError,
-        match=r"a list of them; got a ndarray: .*write AudioClip\(waveform, sample_rate\)",
+        match=r"got a ndarray of shape .*write AudioClip\(samples, sample_rate\)",
     ):
         question(audio=np.zeros(16_000))
     with pytest.raises(ValueError, match=r"is a blank path, '': give the path of a file, or None"):
@@ -130,7 +130,7 @@ def test_a_path_is_read_when_the_clip_is_asked_for_and_not_before(tmp_path):
     asked = question(audio=tmp_path / "later.wav")
     with pytest.raises(FileNotFoundError, match=r"later.wav"):
         asked.clip()
-    AudioClip(np.zeros(16_000), 16_000).save(tmp_path / "later.wav")
+    AudioClip(np.linspace(0, 1, 16_000), 16_000).save(tmp_path / "later.wav")
     assert asked.clip().duration == 1.0
 
 

@@ -4,7 +4,7 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attent
 from mechaudio.analyses.attention_flow import AttentionFlow, attention_flow
 from mechaudio.analyses.attention_mass import AttentionMass, attention_mass
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
-from mechaudio.analyses.halves import in_calibration
+from mechaudio.analyses.halves import clips_of, in_calibration
 from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution, direct_logit_attribution
 from mechaudio.analyses.lenses.logit_lens import LogitLens, logit_lens
 from mechaudio.analyses.lenses.tuned_lens import TunedLens, tuned_lens
@@ -50,6 +50,7 @@ __all__ = [
     "attribution_patching",
     "audio_attention",
     "check_top",
+    "clips_of",
     "contrast",
     "contrasts",
     "direct_logit_attribution",

@@ -22,6 +22,8 @@ from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.arguments import checks_arguments
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
@@ -51,6 +53,7 @@ class AttentionAndAnswers(Result):
         choices: Text of the choice that each question was answered with.
         ids: Ids of the questions.
         condition: What the model was given.
+        clips: Name of the clip of each question (`clips_of`); without them, each is about a clip of its own.
         precision: Relative spacing of the numbers that attention was computed in, such as 2^-7 for bfloat16.
     """
 
@@ -60,6 +63,7 @@ class AttentionAndAnswers(Result):
     ids: tuple[str, ...]
     condition: str
     precision: float = float(np.finfo(np.float32).eps)
+    clips: tuple[str, ...] = ()
 
     @staticmethod
     def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
@@ -78,6 +82,7 @@ class AttentionAndAnswers(Result):
             correct=np.concatenate([part.correct for part in parts]),
             choices=tuple(choice for part in parts for choice in part.choices),
             ids=tuple(name for part in parts for name in part.ids),
+            clips=tuple(name for part in parts for name in part.clips) if all(part.clips for part in parts) else (),
             provenance=replace(first.provenance, settings=dict(first.provenance.settings) | {"n": n}),
         )
 
@@ -91,14 +96,16 @@ class AttentionAndAnswers(Result):
             correct=self.correct[places],
             choices=tuple(self.choices[place] for place in places),
             ids=tuple(self.ids[place] for place in places),
+            clips=tuple(self.clips[place] for place in places) if self.clips else (),
         )
 
     def split(self, share: float = 0.5, seed: int = 0) -> tuple[AttentionAndAnswers, AttentionAndAnswers]:
-        """The questions that `in_calibration` draws, and the others."""
-        drawn = in_calibration(self.ids, share, seed)
+        """The questions whose clips `in_calibration` draws, and the others; without clips, it draws their ids."""
+        drawn = in_calibration(self.clips or self.ids, share, seed)
         return self.part(drawn), self.part(~drawn)
 
 
+@checks_arguments
 def attention_and_answers(
     model: AudioLM,
     questions: Iterable[AudioQuestion],
@@ -155,6 +162,7 @@ class Measured:
         self.condition = condition
         self._attention: list[Float[np.ndarray, "question layer head"]] = []
         self._answers: list[Answer] = []
+        self._clips: list[tuple[str, ...]] = []
 
     def add(self, batch: PromptBatch, cache: Cache, logits: Float[Tensor, "question vocab"]) -> None:
         """What a run of some questions recorded at `ATTENTION`, and its logits at the last position."""
@@ -164,7 +172,8 @@ class Measured:
         audio = rearrange(batch.span_mask("audio"), "question key -> question 1 1 key").to(rows.device)
         rows = rows.float()  # of rounded weights, whose sum is 1 only up to their rounding
         self._attention.append(((rows * audio).sum(-1) / rows.sum(-1)).cpu().numpy())
-        self._answers += answers_in(batch, logits)
+        self._answers += answers_in(batch, logits, required=True)
+        self._clips += [clip_keys(question) for question in batch.questions]
 
     def joined(self, model: AudioLM) -> AttentionAndAnswers:
         """All of them."""
@@ -174,6 +183,7 @@ class Measured:
             choices=tuple(answer.choice for answer in self._answers),
             ids=tuple(answer.question_id for answer in self._answers),
             condition=self.condition,
+            clips=clip_names(self._clips),
             precision=torch.finfo(model.network.dtype).eps,
             provenance=Provenance.collect(model, settings={"condition": self.condition, "n": len(self._answers)}),
         )

@@ -24,13 +24,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
-from mechaudio.analyses.patching.scale import chosen, value
+from mechaudio.analyses.patching.scale import value
 from mechaudio.analyses.streaming import in_batches
+from mechaudio.arguments import checks_arguments
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.metrics.choices import right_choices
+from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices
 from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
@@ -73,6 +75,8 @@ class AttentionFlow(Result):
         clean_margin: Without a cut.
         clean_correct: Without a cut.
         ids: Of the questions.
+        clips: Name of the clip of each question, a cluster in every interval and test; without them, each is about a
+            clip of its own.
     """
 
     edges: tuple[Edge, ...]
@@ -86,6 +90,7 @@ class AttentionFlow(Result):
     clean_margin: Float[np.ndarray, " question"]
     clean_correct: Bool[np.ndarray, " question"]
     ids: tuple[str, ...]
+    clips: tuple[str, ...] = ()
 
     def change(self, measure: Measure = "probability") -> Float[np.ndarray, "edge window question"]:
         """With the edge cut minus without: in probability, logits (`margin`) or right answers (`accuracy`).
@@ -106,13 +111,13 @@ class AttentionFlow(Result):
     def interval(
         self, measure: Measure = "probability", *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
     ) -> tuple[Float[np.ndarray, "edge window"], Float[np.ndarray, "edge window"]]:
-        """Percentile bootstrap interval of `mean` over questions, of each edge and window by itself.
+        """Bootstrap interval of `mean` over clips, of each edge and window by itself.
 
         Raises:
             ValueError: Fewer than two questions.
         """
         changes = np.moveaxis(self.change(measure), -1, 0)
-        return bootstrap_mean(changes, confidence=confidence, resamples=resamples, seed=seed)
+        return bootstrap_mean(changes, clips=self.clips or None, confidence=confidence, resamples=resamples, seed=seed)
 
     def mcnemar(self, edge: Edge, centre: int) -> McNemar:
         """Whether the answers that changed did so evenly in both directions, for one edge and window.
@@ -124,7 +129,8 @@ class AttentionFlow(Result):
             raise KeyError(f"no edge {edge!r}; there are {list(self.edges)}")
         if centre not in self.centres:
             raise KeyError(f"no window around layer {centre}; there are {list(self.centres)}")
-        return mcnemar(self.clean_correct, self.correct[self.edges.index(tuple(edge)), self.centres.index(centre)])
+        after = self.correct[self.edges.index(tuple(edge)), self.centres.index(centre)]
+        return mcnemar(self.clean_correct, after, clips=self.clips or None)
 
     def p(self) -> Float[np.ndarray, "edge window"]:
         """McNemar's exact test of every edge and window, by itself; `p_holm` accounts for their number."""
@@ -164,6 +170,7 @@ def edge_name(edge: Edge) -> str:
     return f"{edge[0]} → {edge[1]}"
 
 
+@checks_arguments
 def attention_flow(
     model: AudioLM,
     questions: Iterable[AudioQuestion],
@@ -214,6 +221,7 @@ def attention_flow(
     ]
     found: list[tuple[np.ndarray, ...]] = []
     ids: list[str] = []
+    keys: list[tuple[str, ...]] = []
     for some in in_batches(questions, batch_size, what="attention flow", progress=progress):
         refuse_unknown(some)
         refuse_all_right(some)
@@ -222,6 +230,7 @@ def attention_flow(
         swept = sweep(model, batch, [[] if cut is None else [cut] for cut in cuts], progress=False)
         found.append(_measured(swept.logits.numpy(), swept.clean.numpy(), batch, swept.mass_before.numpy()))
         ids += [question.id for question in some]
+        keys += [clip_keys(question) for question in some]
     cut = [np.concatenate([part[index] for part in found], axis=-1) for index in range(len(found[0]))]
     shape = len(edges), len(windows), len(ids)
     probability, margin, correct, attention = (values.reshape(shape) for values in cut[:4])
@@ -237,6 +246,7 @@ def attention_flow(
         clean_margin=cut[5],
         clean_correct=cut[6].astype(bool),
         ids=tuple(ids),
+        clips=clip_names(keys),
         provenance=Provenance.collect(model, settings={"condition": condition, "windows": windows}),
     )
 
@@ -250,10 +260,11 @@ def _measured(
     """Probability, margin, being right and the attention that was cut, then the first three without a cut."""
     asked = batch.questions
     right = right_choices([question.choices for question in asked], [question.answer for question in asked])
-    unused = np.zeros(len(right), dtype=np.int64)
+    unused, n_choices = np.zeros(len(right), dtype=np.int64), [len(question.choices) for question in asked]
+    refuse_nan([question.id for question in asked], clean, n_choices, "the run without a cut")
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
-    measures.append(np.take_along_axis(np.broadcast_to(right, every.shape), chosen(every)[..., None], -1)[..., 0])
+    measures.append(are_right(likeliest(every, n_choices), right))
     return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
 
 

@@ -19,6 +19,7 @@ from einops import rearrange
 from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import roles_of
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.results import Provenance, Result
@@ -57,6 +58,7 @@ class AttentionMass(Result):
         return np.stack(flows)
 
 
+@checks_arguments
 def attention_mass(model: AudioLM, batch: PromptBatch | Mapping[str, Any]) -> AttentionMass:
     """Measure, for every query of every prompt, the share of attention on each role of token.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptBatch
@@ -140,6 +141,7 @@ def in_seconds(
     return over_time @ (overlap / np.diff(edges)[:, None])
 
 
+@checks_arguments
 def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], queries: str = "last") -> AudioAttention:
     """Measure where the attention of some query rows goes.
 

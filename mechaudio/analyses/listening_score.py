@@ -10,10 +10,10 @@ Conventions: areas under the ROC curve, 0.5 for a score that tells nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -21,6 +21,8 @@ from scipy.stats import rankdata
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
+from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.results import Result
@@ -62,6 +64,8 @@ class ListeningScore(Result):
         random_auc: Area under the ROC curve of as many heads drawn at random, scored in the same way, once per draw.
         n_calibration: Questions that the heads were chosen on.
         confidence: Of the intervals.
+        clips: Name of the clip of each question, whose questions the intervals and p values take as a cluster; without
+            them, each is about a clip of its own.
     """
 
     score: Float[np.ndarray, " question"]
@@ -74,16 +78,17 @@ class ListeningScore(Result):
     random_auc: Float[np.ndarray, " draw"]
     n_calibration: int
     confidence: float
+    clips: tuple[str, ...] = ()
 
     @cached_property
     def auc(self) -> RocAuc:
-        """How well the score tells right answers from wrong ones, with its bootstrap interval."""
-        return roc_auc(self.score, self.correct, **self._interval)
+        """How well the score tells right answers from wrong ones, with its interval."""
+        return roc_auc(self.score, self.correct, clips=self.clips or None, confidence=self.confidence)
 
     @cached_property
     def mass_auc(self) -> RocAuc:
         """How well the same heads' unweighted audio attention does."""
-        return roc_auc(self.mass, self.correct, **self._interval)
+        return roc_auc(self.mass, self.correct, clips=self.clips or None, confidence=self.confidence)
 
     def auc_within(self, strata: Sequence[str]) -> RocAuc | None:
         """How well the score tells right from wrong among questions of one kind, over all kinds.
@@ -100,7 +105,7 @@ class ListeningScore(Result):
         Raises:
             ValueError: Another number of kinds than of questions.
         """
-        return _area_or_none(self.score, self.correct, self._kinds(strata), self._interval)
+        return self._area(self.score, self.correct, self._kinds(strata), np.ones_like(self.correct))
 
     @property
     def p_random(self) -> float:
@@ -130,10 +135,7 @@ class ListeningScore(Result):
             )
         values, kinds, every = getattr(self, of), self._kinds(strata), np.ones_like(self.correct)
         return ListeningCheck(
-            *(
-                _area_or_none(values[among], self.changed[among], kinds[among], self._interval)
-                for among in (every, self.correct, ~self.correct)
-            )
+            *(self._area(values, self.changed, kinds, among) for among in (every, self.correct, ~self.correct))
         )
 
     def _kinds(self, strata: Sequence[str] | None) -> np.ndarray:
@@ -143,24 +145,22 @@ class ListeningScore(Result):
             raise ValueError(f"strata= names the kind of each of the {len(self.ids)} questions, got {len(kinds)}")
         return kinds
 
-    @property
-    def _interval(self) -> dict[str, Any]:
-        return {"confidence": self.confidence, "seed": self.provenance.seed}
+    def _area(
+        self,
+        values: Float[np.ndarray, " question"],
+        positive: Bool[np.ndarray, " question"],
+        kinds: np.ndarray,
+        among: Bool[np.ndarray, " question"],
+    ) -> RocAuc | None:
+        """Of values that should be higher where something holds; None where too few questions can be compared."""
+        sides = [(among & side & (kinds == kind)).sum() for kind in set(kinds) for side in (positive, ~positive)]
+        if not any(min(pair) >= 2 for pair in zip(sides[::2], sides[1::2], strict=True)):
+            return None
+        clips: Clips | None = np.array(self.clips)[among] if self.clips else None
+        return roc_auc(values[among], positive[among], strata=kinds[among], clips=clips, confidence=self.confidence)
 
 
-def _area_or_none(
-    values: Float[np.ndarray, " question"],
-    positive: Bool[np.ndarray, " question"],
-    kinds: np.ndarray,
-    interval: Mapping[str, Any],
-) -> RocAuc | None:
-    """Of values that should be higher where something holds; None where too few questions can be compared."""
-    enough = any(
-        min((positive & (kinds == kind)).sum(), (~positive & (kinds == kind)).sum()) >= 2 for kind in set(kinds)
-    )
-    return roc_auc(values, positive, strata=kinds, **interval) if enough else None
-
-
+@checks_arguments
 def listening_score(
     scores: HeadScores,
     measured: AttentionAndAnswers,
@@ -189,7 +189,7 @@ def listening_score(
 
     Args:
         scores: Of the heads, from the calibration questions.
-        measured: Other questions, which none of the calibration questions is among.
+        measured: Questions about other clips than those that the heads were chosen on.
         k: How many heads.
         ranking: As in `HeadScores.top`.
         weighting: Each head's `r`; its `sign`; or `equal`, 1 for every head that varies.
@@ -198,13 +198,13 @@ def listening_score(
         silent: The same questions asked with silence, in any order, to know where the audio changes the answer.
         draws: Random sets of heads.
         confidence: Of the intervals.
-        seed: Of the random sets, and of the intervals' bootstrap.
+        seed: Of the random sets.
 
     Raises:
-        ValueError: Questions that the heads were chosen on, questions without ids, fewer than two right or two wrong
-            answers, fewer heads than `k`, another number of heads, or `silent` answers to other questions.
+        ValueError: Questions or clips that the heads were chosen on, questions without ids, fewer than two right or two
+            wrong answers, fewer heads than `k`, another number of heads, or `silent` answers to other questions.
     """
-    _refuse_shared(scores.measured.ids, measured.ids)
+    _refuse_shared(scores.measured, measured)
     if measured.audio_attention.shape[1:] != scores.r.shape:
         raise ValueError(
             f"the heads were chosen in a model of {list(scores.r.shape)} layers and heads, the questions were put to "
@@ -247,22 +247,29 @@ def listening_score(
         random_auc=_areas(np.stack([score_of(scores.random(k, seed=int(one))) for one in sets]), measured.correct),
         n_calibration=len(scores.measured.ids),
         confidence=float(confidence),
+        clips=measured.clips,
         provenance=origin.derived(seed, settings),
     )
 
 
-def _refuse_shared(calibration: tuple[str, ...], held_out: tuple[str, ...]) -> None:
-    """Refuse questions that the heads were chosen on, and questions of which that cannot be known."""
-    if not all((*calibration, *held_out)):
+def _refuse_shared(calibration: AttentionAndAnswers, held_out: AttentionAndAnswers) -> None:
+    """Refuse questions and clips that the heads were chosen on, and questions of which that cannot be known."""
+    if not all((*calibration.ids, *held_out.ids)):
         raise ValueError(
             "some questions have no id, so it cannot be known whether the heads were chosen on them: set "
             "AudioQuestion(id=...)"
         )
-    shared = sorted(set(calibration) & set(held_out))
+    shared = sorted(set(calibration.ids) & set(held_out.ids))
+    clips = sorted(set(calibration.clips) & set(held_out.clips))
     if shared:
         raise ValueError(
             f"the heads were chosen on {len(shared)} of these questions ({', '.join(shared[:3])}), which would flatter "
             "the score: choose and score on disjoint questions, calibration, held_out = measured.split()"
+        )
+    if clips:
+        raise ValueError(
+            f"the heads were chosen on other questions about {len(clips)} of these clips ({', '.join(clips[:3])}), "
+            "which would flatter the score: split by clip, calibration, held_out = measured.split()"
         )
 
 

@@ -20,6 +20,7 @@ from mechaudio.analyses.steering_directions import (
     heard_and_silent,
 )
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
@@ -93,6 +94,7 @@ class Pairs:
         )
 
 
+@checks_arguments
 def paired_passes(
     model: AudioLM,
     questions: Iterable[AudioQuestion],

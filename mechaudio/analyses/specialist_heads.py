@@ -5,7 +5,8 @@ the share of the last prompt position's attention that falls on audio tokens, an
 heads of largest correlation are the specialists. A correlation names heads to look at; that they matter takes an
 intervention to show.
 
-Conventions: heads are `(layer, head)`, from 0; p values are two-sided; NaN marks layers without attention.
+Conventions: heads are `(layer, head)`, from 0; p values are two-sided; NaN marks layers without attention. Questions of
+one clip are a cluster: p values and intervals count clips (`ma.metrics.point_biserial`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attention_and_answers
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
-from mechaudio.metrics.association import TopKStability, bootstrap_point_biserial, point_biserial, top_k_stability
+from mechaudio.metrics.association import (
+    TopKStability,
+    bootstrap_point_biserial,
+    highest,
+    point_biserial,
+    tied_at,
+    top_k_stability,
+)
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 
@@ -43,8 +52,8 @@ class HeadScores(Result):
         r: Point-biserial correlation; 0 for a head that does not vary, NaN in a layer without attention.
         p: Its p value; 1 for a head that does not vary.
         q: P values adjusted by Benjamini and Hochberg over all heads that vary.
-        low: Lower end of the percentile bootstrap interval of r, which is too narrow for few questions
-            (`ma.metrics.bootstrap_point_biserial`).
+        low: Lower end of the bootstrap interval of r over clips; NaN for fewer than 30 of them, of which such an
+            interval does not hold its level (`ma.metrics.bootstrap_point_biserial`).
         high: Upper end.
         constant: Heads that give the audio the same share in every question.
         measured: What it was computed from.
@@ -73,7 +82,7 @@ class HeadScores(Result):
         return np.isfinite(self.r) & ~self.constant
 
     def top(self, k: int = 20, *, ranking: Ranking = "magnitude") -> tuple[Head, ...]:
-        """The K heads of largest correlation, largest first; of equal ones, the first.
+        """The K heads of largest correlation, largest first; of equal ones by lot, whose seed `provenance` holds.
 
         Args:
             k: How many; of 10, 20 and 30 the paper finds 20 best.
@@ -82,9 +91,31 @@ class HeadScores(Result):
         Raises:
             ValueError: Fewer heads vary than are asked for, or an unknown ranking.
             TypeError: A number of heads that is not whole.
+
+        Warns:
+            UserWarning: Which heads are among the K was drawn by lot, as several are level at the last place.
         """
         places, strength = self._ranked(self.r[self.varies], k, ranking)
-        return tuple(tuple(map(int, places[index])) for index in np.argsort(-strength, kind="stable")[:k])
+        if tied := tied_at(strength, k):
+            warnings.warn(
+                f"{tied} heads have the same correlation at place {k}: which of them are among the {k} was drawn by "
+                "lot",
+                stacklevel=2,
+            )
+        return tuple(tuple(map(int, places[index])) for index in highest(strength[None], k, self._seed)[0])
+
+    def tied(self, k: int = 20, *, ranking: Ranking = "magnitude") -> int:
+        """Count the heads that are level at place K, where not all of them are among the K; 0 if nothing was drawn.
+
+        Raises:
+            ValueError: As `top`.
+            TypeError: As `top`.
+        """
+        return tied_at(self._ranked(self.r[self.varies], k, ranking)[1], k)
+
+    @property
+    def _seed(self) -> int:
+        return self.provenance.seed or 0
 
     def random(self, k: int = 20, *, seed: int = 0) -> tuple[Head, ...]:
         """K heads drawn at random from all layers with attention, the specialists not excepted: the control.
@@ -101,7 +132,7 @@ class HeadScores(Result):
         return tuple(tuple(map(int, places[index])) for index in drawn)
 
     def stability(self, k: int = 20, *, ranking: Ranking = "magnitude") -> TopKStability:
-        """Whether other samples of as many questions would have given the same K heads.
+        """Whether other samples of as many clips would have given the same K heads.
 
         The resamples are those of the intervals of r.
 
@@ -113,10 +144,11 @@ class HeadScores(Result):
         again = bootstrap_point_biserial(
             self.measured.audio_attention[:, self.varies],
             self.measured.correct,
-            confidence=self.confidence, resamples=self.resamples, seed=self.provenance.seed,
+            clips=self.measured.clips or None,
+            confidence=self.confidence, resamples=self.resamples, seed=self._seed,
         )  # fmt: skip
         resampled = np.abs(again.resampled) if ranking == "magnitude" else again.resampled
-        found = top_k_stability(strength, resampled, k, confidence=self.confidence)
+        found = top_k_stability(strength, resampled, k, confidence=self.confidence, seed=self._seed)
         frequency = np.where(np.isfinite(self.r), 0.0, np.nan)
         frequency[self.varies] = found.frequency
         return replace(
@@ -140,6 +172,7 @@ class HeadScores(Result):
         return np.argwhere(self.varies), np.abs(r) if ranking == "magnitude" else r
 
 
+@checks_arguments
 def specialist_heads(
     model: AudioLM,
     questions: Iterable[AudioQuestion],
@@ -180,6 +213,7 @@ def specialist_heads(
     return _scored(measured, confidence, resamples, seed)
 
 
+@checks_arguments
 def score_heads(
     measured: AttentionAndAnswers, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> HeadScores:
@@ -189,6 +223,7 @@ def score_heads(
 
 def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, seed: int) -> HeadScores:
     checked.outcomes("correct", measured.correct)
+    clips = measured.clips or None
     attending = np.isfinite(measured.audio_attention).all(axis=0)
     _refuse_unless(attending.any(), "no layer of this model has attention, so no head can attend to the audio")
     attention = measured.audio_attention[:, attending].astype(np.float64)
@@ -199,8 +234,10 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
         warnings.warn(_told(constant), stacklevel=3)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* columns do not vary")  # they are named above
-        found = point_biserial(attention, measured.correct)
-    again = bootstrap_point_biserial(attention, measured.correct, confidence=confidence, resamples=resamples, seed=seed)
+        found = point_biserial(attention, measured.correct, clips=clips)
+    again = bootstrap_point_biserial(
+        attention, measured.correct, clips=clips, confidence=confidence, resamples=resamples, seed=seed
+    )
     columns = {"r": found.r, "p": found.p, "q": found.q, "low": again.low, "high": again.high}
     origin = measured.provenance
     settings = {**origin.settings, "n": found.n, "confidence": confidence, "resamples": resamples}

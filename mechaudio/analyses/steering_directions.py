@@ -28,6 +28,7 @@ from torch import Tensor
 
 from mechaudio.analyses.specialist_heads import Head
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import numbers
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
@@ -55,6 +56,7 @@ POINTS = (
 )
 
 
+@checks_arguments
 def layer_weights(heads: Sequence[Head]) -> dict[int, float]:
     """Share of the heads that each layer has, of the layers that have one (eq. 4 and 5); the shares sum to 1.
 
@@ -220,6 +222,7 @@ class SteeringDirections(Result):
         )
 
 
+@checks_arguments
 def steering_directions(
     model: AudioLM, questions: Iterable[AudioQuestion], *, batch_size: int = 8, progress: bool = False
 ) -> SteeringDirections:

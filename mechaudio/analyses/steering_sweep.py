@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from mechaudio.analyses.paired_passes import PairedPasses, Pairs
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
 from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.arguments import checks_arguments
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
 from mechaudio.models.prompt import prompt
@@ -46,10 +48,11 @@ class SteeringSweep(Result):
     ways: tuple[str, ...]
     ids: tuple[str, ...]
     passes: PairedPasses | None = None
+    clips: tuple[str, ...] = ()
 
     @property
     def best(self) -> str:
-        """The variant with most right answers; of equal ones, the one with the largest mean margin.
+        """The variant with most right answers; of equal ones, that of the largest mean margin, then one by lot.
 
         A variant chosen here is to be judged on other questions.
         """
@@ -63,9 +66,10 @@ class SteeringSweep(Result):
         """
         if name not in self.names:
             raise KeyError(f"no variant {name!r}; there are {', '.join(self.names)}")
-        return answer_change(self.clean_correct, self.correct[self.names.index(name)])
+        return answer_change(self.clean_correct, self.correct[self.names.index(name)], clips=self.clips or None)
 
 
+@checks_arguments
 def steering_sweep(
     model: AudioLM,
     questions: Iterable[AudioQuestion],
@@ -104,7 +108,7 @@ def steering_sweep(
     """
     names: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
-    ids, found, pairs = [], [], Pairs()
+    ids, found, pairs, keys = [], [], Pairs(), []
 
     def make(asked: Sequence[AudioQuestion]) -> Any:
         if directions is None:
@@ -114,6 +118,7 @@ def steering_sweep(
 
     for asked, made in prepared_batches(questions, batch_size, make, what="steering", progress=progress):
         own = [question.id for question in asked]
+        keys += [clip_keys(question) for question in asked]
         batch, here = pairs.ask(model, asked, made) if directions is None else (made, directions.of(own))
         wanted = dict(variants(here))
         if ids and tuple(wanted) != names:
@@ -129,6 +134,7 @@ def steering_sweep(
         margin=margin,
         ways=ways,
         ids=tuple(ids),
+        clips=clip_names(keys),
         passes=pairs.joined(model) if directions is None else None,
         provenance=Provenance.collect(model, settings={"n": len(ids)}),
     )

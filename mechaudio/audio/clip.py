@@ -7,9 +7,11 @@ several; seconds count from the start of the clip.
 import base64
 import html
 import io
+import numbers
 import operator
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -19,10 +21,14 @@ import soundfile
 import soxr
 from jaxtyping import Float
 
-from mechaudio.audio.files import read_sound
+from mechaudio.audio.files import decode_sound, read_sound
 
 MOST_CHANNELS = 32
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+LOUD, LOUDEST = 16.0, 2.0**32
+"""Peaks of floats that look like whole numbers that nobody divided, and that nothing has."""
+CANCELLED = 0.1
+"""The mix of channels, against that of as many that have nothing in common, below which they cancel one another."""
 SAVED_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16"}
 
 
@@ -30,7 +36,8 @@ SAVED_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16"}
 class AudioClip:
     """A recording: never empty, never NaN, and never changed once it is made.
 
-    Anything that `np.asarray` turns into a float array is taken (lists and torch tensors on the CPU too) and copied.
+    Anything that `np.asarray` turns into a float array is taken and copied, lists too, and torch tensors of any float
+    type, on any device. A peak above 16 is warned of: whole numbers that were cast and not divided look so.
 
     Attributes:
         waveform: `[samples]` or `[channels, samples]`, full scale at 1.0; kept as read-only float32.
@@ -39,7 +46,8 @@ class AudioClip:
 
     Raises:
         TypeError: for a waveform of whole numbers or another kind that is not float.
-        ValueError: for a waveform that is empty, not finite or of an implausible layout, and for an implausible rate.
+        ValueError: for a waveform that is empty, not finite, masked, beyond any scale or of an implausible layout, and
+            for an implausible rate.
     """
 
     __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
@@ -49,23 +57,41 @@ class AudioClip:
     source: str | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "sample_rate", _checked_rate(self.sample_rate))
-        waveform = _as_float32(np.asarray(self.waveform))
+        owner = "the waveform" if self.source is None else f"the waveform of {self.source!r}"
+        object.__setattr__(self, "sample_rate", _checked_rate(self.sample_rate, self.source))
+        waveform = _as_float32(_as_array(self.waveform))
         _check_layout(waveform.shape)
-        _check_finite(waveform, self.sample_rate, self.source)
+        _check_finite(waveform, self.sample_rate, owner)
+        _check_scale(waveform, owner)
         object.__setattr__(self, "waveform", waveform)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "AudioClip":
-        """Read a wav, flac, mp3 or ogg file, at its own rate and with its own channels.
+    def load(cls, sound: Any) -> "AudioClip":
+        """Take a recording in any form in which people have one; of a file, at its own rate and with its own channels.
+
+        Sound that holds nothing but one value is warned of.
+
+        Args:
+            sound: the path of a file; a file that is open for reading bytes, or the bytes themselves, of any kind that
+                FFmpeg reads; `(samples, rate)`; `{"array": samples, "sampling_rate": rate}`, `{"bytes": ..., "path":
+                ...}` and the decoders of `datasets`; or a clip.
 
         Raises:
             FileNotFoundError: if there is no such file.
             IsADirectoryError: if it is a folder.
-            ValueError: if the file is empty, truncated, damaged, of another format or not audio at all.
+            TypeError: for anything else, samples without a rate among them, and for samples that are not floats.
+            ValueError: if the file is a pipe, empty, truncated, damaged or not audio, or the samples cannot be sound.
         """
-        waveform, sample_rate = read_sound(path)
-        return cls(waveform, sample_rate, os.fspath(path))
+        if isinstance(sound, AudioClip):
+            return sound
+        clip = cls(*_read(sound))
+        if clip.waveform.size > 1 and clip.waveform.max() == clip.waveform.min():
+            name = "the recording" if clip.source is None else repr(clip.source)
+            warnings.warn(
+                f"{name} is silent: all of its {clip.duration:.2f} s hold the value {clip.waveform.max():g}",
+                stacklevel=2,
+            )
+        return clip
 
     @property
     def duration(self) -> float:
@@ -84,12 +110,13 @@ class AudioClip:
             sample_rate: samples per second of what is returned; None keeps the clip's own.
 
         Returns:
-            A new float32 array `[samples]` of the same duration to within a sample.
+            A new float32 array `[samples]` of the same duration to within a sample. Channels that cancel one another,
+            as when one of them is upside down, are warned of.
 
         Raises:
             ValueError: for an implausible rate, or a clip too short to hold one sample at the new rate.
         """
-        mixed = self.waveform.copy() if self.waveform.ndim == 1 else self.waveform.mean(axis=0)
+        mixed = self.waveform.copy() if self.waveform.ndim == 1 else self._mixed()
         if sample_rate is None or sample_rate == self.sample_rate:
             return mixed
         resampled = soxr.resample(mixed, self.sample_rate, _checked_rate(sample_rate), quality="HQ")
@@ -99,6 +126,19 @@ class AudioClip:
                 "give a longer clip"
             )
         return resampled
+
+    def _mixed(self) -> Float[np.ndarray, " samples"]:
+        mixed = self.waveform.mean(axis=0)
+        alone = np.sqrt(np.square(self.waveform, dtype=np.float64).sum(axis=0).mean()) / len(self.waveform)
+        if np.sqrt(np.square(mixed, dtype=np.float64).mean()) < CANCELLED * alone:
+            name = "the clip" if self.source is None else repr(self.source)
+            warnings.warn(
+                f"the {len(self.waveform)} channels of {name} cancel one another, so that next to nothing of them is "
+                "left in their mean: is one upside down? Give one channel, AudioClip(clip.waveform[0], "
+                "clip.sample_rate)",
+                stacklevel=3,
+            )
+        return mixed
 
     def silence(self) -> "AudioClip":
         """Zeros of the same length, rate and channels."""
@@ -158,18 +198,99 @@ class AudioClip:
         return f"<figure>{player}<figcaption>{title}</figcaption></figure>"
 
 
-def _checked_rate(sample_rate: Any) -> int:
+def is_samples_and_rate(sound: Any) -> bool:
+    """True for a pair of samples and their rate, which a list of two recordings is not."""
+    return (
+        isinstance(sound, (tuple, list))
+        and len(sound) == 2
+        and isinstance(sound[1], numbers.Real)
+        and hasattr(sound[0], "__len__")
+        and not isinstance(sound[0], (str, bytes, Mapping))
+    )
+
+
+def _read(sound: Any) -> tuple[Any, Any, str | None]:
+    """Samples, their rate, and where they are from."""
+    if isinstance(sound, (str, os.PathLike)):
+        return *read_sound(sound), os.fsdecode(sound)
+    if isinstance(sound, (bytes, bytearray, memoryview)):
+        return *decode_sound(io.BytesIO(sound), "the recording"), None
+    if hasattr(sound, "read"):
+        return _read_open(sound)
+    if hasattr(sound, "get_all_samples"):  # the decoders of torchcodec and datasets
+        decoded = sound.get_all_samples()
+        return decoded.data, decoded.sample_rate, None
+    if isinstance(sound, Mapping):
+        return _read_mapping(sound)
+    if is_samples_and_rate(sound):
+        return sound[0], _whole(sound[1]), None
+    raise TypeError(
+        "a recording is a path, an AudioClip, (samples, rate), {'array': samples, 'sampling_rate': rate}, or the bytes "
+        f"of a file; got {_described(sound)}. For samples write AudioClip(samples, sample_rate)"
+    )
+
+
+def _read_open(file: Any) -> tuple[Any, Any, str | None]:
+    name = getattr(file, "name", None)
+    source = name if isinstance(name, str) else None
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise TypeError(f"{source or 'the file'} is open for reading text: open it for reading bytes, open(path, 'rb')")
+    return *decode_sound(io.BytesIO(content), "the open file" if source is None else repr(source)), source
+
+
+def _read_mapping(sound: Mapping) -> tuple[Any, Any, str | None]:
+    path = sound.get("path")
+    source = os.fsdecode(path) if isinstance(path, (str, os.PathLike)) else None
+    rate = sound.get("sampling_rate", sound.get("sample_rate"))
+    if sound.get("array") is not None and rate is not None:
+        return sound["array"], _whole(rate), source
+    if isinstance(sound.get("bytes"), (bytes, bytearray)):
+        return *decode_sound(io.BytesIO(sound["bytes"]), repr(source or "the recording")), source
+    if source is not None and sound.get("array") is None:
+        return *read_sound(source), source
+    raise TypeError(
+        "a recording in a mapping has 'array' and 'sampling_rate', or 'bytes', or a 'path'; got one with "
+        f"{', '.join(repr(key) for key, value in list(sound.items())[:8] if value is not None) or 'nothing'}"
+    )
+
+
+def _described(sound: Any) -> str:
+    shape = getattr(sound, "shape", None)
+    return f"a {type(sound).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}, whose rate is not said")
+
+
+def _whole(rate: Any) -> Any:
+    """A rate that tables and JSON made a float, as the whole number that it is."""
+    return int(rate) if isinstance(rate, (float, np.floating)) and float(rate).is_integer() else rate
+
+
+def _checked_rate(sample_rate: Any, source: str | None = None) -> int:
+    owner = "" if source is None else f" of {source!r}"
     try:
         rate = operator.index(sample_rate)
     except TypeError:
         raise TypeError(
-            f"sample_rate is a whole number of samples per second, such as 16000; got {sample_rate!r}"
+            f"sample_rate{owner} is a whole number of samples per second, such as 16000; got {sample_rate!r}"
         ) from None
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(
-            f"sample_rate is in samples per second, between {LOWEST_RATE} and {HIGHEST_RATE}, such as 16000; got {rate}"
+            f"sample_rate{owner} is in samples per second, between {LOWEST_RATE} and {HIGHEST_RATE}, such as 16000; "
+            f"got {rate}"
         )
     return rate
+
+
+def _as_array(waveform: Any) -> np.ndarray:
+    if hasattr(waveform, "detach"):  # a tensor, maybe on another device, with a gradient, or in bfloat16
+        waveform = waveform.detach().cpu()
+        waveform = waveform.float() if waveform.is_floating_point() else waveform
+    if np.ma.is_masked(waveform):
+        raise ValueError("a waveform has a value for every sample, and some of these are masked: fill or cut them out")
+    try:
+        return np.asarray(waveform)
+    except ValueError as error:
+        raise ValueError(f"a waveform is [samples] or [channels, samples], all channels as long: {error}") from error
 
 
 def _as_float32(waveform: np.ndarray) -> np.ndarray:
@@ -209,12 +330,23 @@ def _check_layout(shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_finite(waveform: np.ndarray, sample_rate: int, source: str | None) -> None:
+def _check_finite(waveform: np.ndarray, sample_rate: int, owner: str) -> None:
     bad = ~np.isfinite(waveform)
     if bad.any():
         first = int(np.flatnonzero(bad.reshape(-1, bad.shape[-1]).any(axis=0))[0])
-        where = "" if source is None else f" of {source!r}"
         raise ValueError(
-            f"the waveform{where} has {int(bad.sum())} of {bad.size} samples that are NaN or infinite, "
+            f"{owner} has {int(bad.sum())} of {bad.size} samples that are NaN or infinite, "
             f"the first at {first / sample_rate:.4f} s: mend or cut them out first"
+        )
+
+
+def _check_scale(waveform: np.ndarray, owner: str) -> None:
+    peak = float(np.abs(waveform).max())
+    if peak > LOUDEST:
+        raise ValueError(f"{owner} has a peak of {peak:.3g}, and full scale is 1.0: these are no samples of sound")
+    if peak > LOUD:
+        warnings.warn(
+            f"{owner} has a peak of {peak:.6g}, and full scale is 1.0: divide whole numbers by theirs when you make "
+            "them floats, 32768 for 16 bits",
+            stacklevel=4,
         )

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mechaudio.audio.clip import AudioClip
-from mechaudio.audio.stored import StoredClip, opened
+from mechaudio.audio.stored import StoredClip, opened, recording_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class AnnotatedClip:
     """A recording and what is known of it.
 
     Attributes:
-        audio: the recording, or the path or the `StoredClip` that it is read from when `clip()` is called.
+        audio: the recording in any form that `AudioClip.load` takes; a path or a `StoredClip` is read when `clip()` is
+            called.
         events: what sounds when.
         caption: the recording in words.
         id: its name in a corpus.
@@ -100,8 +101,7 @@ class AnnotatedClip:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        if not isinstance(self.audio, (AudioClip, StoredClip, str, os.PathLike)):
-            raise TypeError(f"audio of clip {self.id!r} is an AudioClip or a path, got a {type(self.audio).__name__}")
+        object.__setattr__(self, "audio", recording_of(self.audio, f"clip {self.id!r}"))
         object.__setattr__(self, "events", checked_events(self.events, f"clip {self.id!r}"))
         object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import AnnotatedClip, Event
 from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE, background, synthesize
@@ -34,7 +35,7 @@ def _rng(seed: int, *purpose: str | int) -> np.random.Generator:
 
 
 def _check_range(name: str, levels: tuple[float, float]) -> None:
-    if len(levels) != 2 or not levels[0] <= levels[1]:
+    if len(levels) != 2 or not -math.inf < levels[0] <= levels[1] < math.inf:
         raise ValueError(f"{name} must be (lowest, highest) in dB, got {levels}")
 
 
@@ -43,6 +44,7 @@ def _faded(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]
     return wave * np.clip(place, 0, 1) * np.clip(place[::-1], 0, 1)
 
 
+@checks_arguments
 def render(
     events: Iterable[Event],
     duration: float,
@@ -74,6 +76,8 @@ def render(
     _check_range("gain", gain)
     if gains is not None and len(gains) != len(events):
         raise ValueError(f"gains must hold one level per event: {len(events)} events, {len(gains)} gains")
+    if not math.isfinite(duration):
+        raise ValueError(f"duration must be finite, got {duration} s")
     samples = round(duration * SAMPLE_RATE)
     if samples < 1:
         raise ValueError(f"duration must be at least one sample at 16 kHz, got {duration} s")
@@ -98,6 +102,7 @@ def render(
     return AudioClip(mixture.astype(np.float32), SAMPLE_RATE)
 
 
+@checks_arguments
 def draw_events(
     seed: int,
     duration: float,
@@ -142,6 +147,7 @@ def half_second(time: float) -> float:
     return math.floor(2 * time + 0.5) / 2
 
 
+@checks_arguments
 def describe(events: Iterable[Event]) -> str:
     """A caption in onset order, times to the half second: `"hum from 0.5 to 4.0, siren from 3.5 to 9.0."`."""
     in_order = sorted(events, key=lambda event: (event.onset, event.offset))
@@ -151,6 +157,7 @@ def describe(events: Iterable[Event]) -> str:
     return ", ".join(parts) + "."
 
 
+@checks_arguments
 def soundscape(
     seed: int,
     duration: float = 10.0,

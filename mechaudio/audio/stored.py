@@ -6,23 +6,23 @@ Conventions: a recording is an `AudioClip`, a `StoredClip` or the path of a file
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 from mechaudio.audio.clip import AudioClip
-from mechaudio.audio.files import decode_sound, promised_duration
+from mechaudio.audio.files import decode_sound, opened_file, promised_duration
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StoredClip:
-    """The bytes of a wav, flac, mp3 or ogg file, fetched and decoded each time `clip()` is called.
+    """The bytes of a sound file, or what else `AudioClip.load` takes, fetched and decoded each time `clip()` is called.
 
     Attributes:
-        read: fetches the bytes.
+        read: fetches them.
         source: where they are kept, for errors and as `AudioClip.source`.
     """
 
-    read: Callable[[], bytes]
+    read: Callable[[], Any]
     source: str
 
     def clip(self) -> AudioClip:
@@ -31,7 +31,10 @@ class StoredClip:
         Raises:
             ValueError: if the bytes are not a whole sound file.
         """
-        return AudioClip(*decode_sound(io.BytesIO(self.read()), repr(self.source)), self.source)
+        content = self.read()
+        if isinstance(content, bytes):
+            return AudioClip.load(AudioClip(*decode_sound(io.BytesIO(content), repr(self.source)), self.source))
+        return replace(AudioClip.load(content), source=self.source)
 
     def __repr__(self) -> str:
         return f"StoredClip({self.source!r})"
@@ -49,6 +52,32 @@ def opened(audio: AudioClip | StoredClip | str | os.PathLike) -> AudioClip:
     return audio.clip() if isinstance(audio, StoredClip) else AudioClip.load(audio)
 
 
+def recording_of(audio: Any, owner: str) -> AudioClip | StoredClip | str | os.PathLike:
+    """A recording as it is kept: a path stays one, and what is in memory becomes a clip.
+
+    Args:
+        audio: a path, a clip, or anything else that `AudioClip.load` takes.
+        owner: whose it is, for errors.
+
+    Raises:
+        TypeError: for what is no recording.
+        ValueError: for a blank path, and for sound that is damaged.
+    """
+    if isinstance(audio, (AudioClip, StoredClip, os.PathLike)):
+        return audio
+    if isinstance(audio, str):
+        if not audio.strip():
+            raise ValueError(
+                f"audio of {owner} is a blank path, {audio!r}: give the path of a file, or None for no recording"
+            )
+        return audio
+    try:
+        return AudioClip.load(audio)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"audio of {owner}: {error}") from error
+
+
 def duration_of(audio: AudioClip | StoredClip | str | os.PathLike) -> float:
     """Length in seconds, from the file's header alone: cheap, and blind to damage behind it.
 
@@ -59,6 +88,9 @@ def duration_of(audio: AudioClip | StoredClip | str | os.PathLike) -> float:
     if isinstance(audio, AudioClip):
         return audio.duration
     if isinstance(audio, StoredClip):
-        return promised_duration(io.BytesIO(audio.read()), repr(audio.source))
-    with Path(audio).expanduser().open("rb") as file:
+        content = audio.read()
+        if not isinstance(content, bytes):
+            return audio.clip().duration
+        return promised_duration(io.BytesIO(content), repr(audio.source))
+    with opened_file(audio) as file:
         return promised_duration(file, repr(os.fspath(audio)))

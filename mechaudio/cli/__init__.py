@@ -1,7 +1,7 @@
 """The command line: one sub-command per verb, one file each. Parse, call one function, write the result.
 
-A user's mistake (a missing file, an unknown name, too few choices) ends in one message on stderr and exit code 2;
-Ctrl-C ends in "stopped" and exit code 130.
+A user's mistake (a missing file, an unknown name, too few choices) ends in one message on stderr and exit code 2, a
+mistake of ours in a traceback and exit code 1. Ctrl-C and SIGTERM say how to go on, with exit codes 130 and 143.
 """
 
 import argparse
@@ -10,10 +10,21 @@ import sys
 from collections.abc import Sequence
 
 from mechaudio.cli import check, demo, evaluate, listen, mata, models, patch, specialists, temporal
-from mechaudio.cli.mistakes import UserMistakeError, in_options, warnings_as_messages
+from mechaudio.cli.mistakes import (
+    TerminatedError,
+    UserMistakeError,
+    in_options,
+    is_mistake,
+    remedy,
+    resume,
+    terminable,
+    warnings_as_messages,
+    words,
+)
 
-#: What shells report of a command that Ctrl-C ended, and of one whose reader, such as `head`, has seen enough.
-STOPPED, UNREAD = 130, 141
+#: What shells report of a command that Ctrl-C ended, that was terminated, and whose reader, such as `head`, has seen
+#: enough.
+STOPPED, TERMINATED, UNREAD = 130, 143, 141
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,20 +44,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 if `check` found a proof that fails; 2 for a user's mistake; 130 if it was stopped by
-        Ctrl-C; 141 if nobody reads what it prints.
+        Ctrl-C, 143 by SIGTERM; 141 if nobody reads what it prints.
     """
     arguments = parser().parse_args(argv)
     try:
-        with warnings_as_messages():
+        with warnings_as_messages(), terminable():
             code = arguments.run(arguments)
             sys.stdout.flush()
             return code
     except UserMistakeError as mistake:
         print(f"mechaudio {arguments.verb}: {in_options(str(mistake), arguments)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\nmechaudio {arguments.verb}: stopped", file=sys.stderr)
-        return STOPPED
+    except KeyboardInterrupt as stop:
+        print(f"\nmechaudio {arguments.verb}: stopped. To go on, {resume(arguments)}", file=sys.stderr)
+        return TERMINATED if isinstance(stop, TerminatedError) else STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
         return UNREAD
+    except OSError as error:
+        print(f"mechaudio {arguments.verb}: {in_options(remedy(error, arguments), arguments)}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if not is_mistake(error):
+            raise
+        print(f"mechaudio {arguments.verb}: {in_options(words(error), arguments)}", file=sys.stderr)
+        return 2

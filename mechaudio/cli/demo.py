@@ -5,7 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from mechaudio.cli.mistakes import at_least, opened, writable
+from mechaudio.cli.mistakes import opened, writable
+from mechaudio.cli.options import LARGEST_SEED, at_least, folder
+from mechaudio.cli.studies import keep
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -13,12 +15,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser("demo", help="trace the shipped model on soundscapes and write a page about it")
     verb.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         default=Path("reports/demo"),
         metavar="DIR",
         help="where the page goes (default: reports/demo)",
     )
-    verb.add_argument("--seed", type=at_least(0), default=0, help="which soundscapes (default: 0)")
+    verb.add_argument("--seed", type=at_least(0, LARGEST_SEED), default=0, help="which soundscapes (default: 0)")
     verb.add_argument("--n", type=at_least(1), default=60, help="questions counted for the summary (default: 60)")
     verb.set_defaults(run=run)
 
@@ -32,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     print("Opening the shipped model and proving its hook points.", file=sys.stderr)
     model = opened("tiny")
     found = experiment(model, seed=arguments.seed, n=arguments.n, progress=True)
+    keep(found, arguments)
     page = write_page(
         found.listenings,
         arguments.out / "index.html",
@@ -39,6 +42,5 @@ def run(arguments: argparse.Namespace) -> int:
         command=shlex.join(["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n)]),
         demo=found,
     )
-    found.save(arguments.out / "results")
     print(page)
     return 0

@@ -3,10 +3,10 @@
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.cli.mistakes import UserMistakeError, at_least, opened, telling
+from mechaudio.cli.mistakes import UserMistakeError, opened
+from mechaudio.cli.options import EachOnce, at_least, finite, folder
 from mechaudio.cli.questions import MADE, add_source, questions
 from mechaudio.cli.studies import left_out, with_source
 from mechaudio.question import CONDITIONS
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mechaudio.interventions.selecting import AttentionIntervention
     from mechaudio.metrics.estimates import Proportion
 
+MAX_NEW_TOKENS = 32
 SCORINGS = ("letter_logit", "generate")
 
 
@@ -33,13 +34,25 @@ def add(verbs: argparse._SubParsersAction) -> None:
         help="the letter with the highest logit, or the text that the model writes (default: letter_logit)",
     )
     verb.add_argument(
-        "--max-new-tokens", type=at_least(1), default=32, metavar="N", help="of what it writes (default: 32)"
+        "--max-new-tokens", type=at_least(1), metavar="N", help=f"of what it writes (default: {MAX_NEW_TOKENS})"
     )
     verb.add_argument(
-        "--scale", type=float, nargs="+", default=(), metavar="FACTOR", help="compare: attention scores of audio scaled"
+        "--scale",
+        type=finite,
+        nargs="+",
+        action=EachOnce,
+        default=(),
+        metavar="FACTOR",
+        help="compare: attention scores of audio scaled",
     )
     verb.add_argument(
-        "--upweight", type=float, nargs="+", default=(), metavar="BIAS", help="compare: so much added to them"
+        "--upweight",
+        type=finite,
+        nargs="+",
+        action=EachOnce,
+        default=(),
+        metavar="BIAS",
+        help="compare: so much added to them",
     )
     verb.add_argument("--layers", type=int, nargs="+", metavar="L", help="in these layers alone, together")
     verb.add_argument(
@@ -51,38 +64,40 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--strict", action="store_true", help="stop at the first question that cannot be asked")
     verb.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="write answers there as they come, and the result; the same command takes up a run that was stopped",
     )
     verb.add_argument("--json", action="store_true", help="print one JSON object")
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=run, resumes=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask a model many questions and count the right answers."""
     if not (arguments.scale or arguments.upweight) and (arguments.layers or arguments.queries != "last"):
         raise UserMistakeError("--layers and --queries say where to scale or to upweight: give --scale or --upweight")
+    if arguments.max_new_tokens is not None and arguments.scoring != "generate":
+        raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
+    asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments.model)
     beyond = [layer for layer in arguments.layers or () if not -model.n_layers <= layer < model.n_layers]
     if beyond:
         raise UserMistakeError(f"--layers {beyond[0]}: {arguments.model} has layers 0 to {model.n_layers - 1}")
-    with telling():
-        found = experiment(
-            model,
-            questions(arguments.data, arguments.n, arguments.seed, arguments.audio),
-            arguments.condition,
-            variants=_variants(arguments) or None,
-            scoring=arguments.scoring,
-            max_new_tokens=arguments.max_new_tokens,
-            allow_cut=arguments.allow_cut,
-            out=arguments.out,
-            seed=_seed(arguments),
-            strict=arguments.strict,
-            progress=True,
-        )
+    found = experiment(
+        model,
+        asked,
+        arguments.condition,
+        variants=_variants(arguments) or None,
+        scoring=arguments.scoring,
+        max_new_tokens=arguments.max_new_tokens or MAX_NEW_TOKENS,
+        allow_cut=arguments.allow_cut,
+        out=arguments.out,
+        seed=_seed(arguments),
+        strict=arguments.strict,
+        progress=True,
+    )
     if arguments.out is not None:
         with_source(found, arguments).save(arguments.out)
     print(json.dumps(_numbers(arguments, found)) if arguments.json else _in_words(arguments, found))
@@ -124,7 +139,8 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
         "interval": None if overall is None else [overall.low, overall.high],
         "tasks": {task: _score(score) for task, score in clean.by_task().items()},
         "answered": len(clean.ids),
-        "unparsed": clean.unparsed.count,
+        "unparsed": clean.unparsed.count - int(clean.unanswered.sum()),
+        "nan": int(clean.unanswered.sum()),
         "not_asked": [asdict(failure) for failure in clean.failures],
     }
     if clean.string_match is not None:
@@ -138,7 +154,8 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
 
 
 def _score(share: "Proportion") -> dict[str, int | float]:
-    return {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
+    told = {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
+    return told | ({"nan": share.unanswered} if share.unanswered else {})
 
 
 def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -> str:
@@ -153,11 +170,13 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         scores["by MMAU's words"] = clean.string_match
     for name, score in scores.items():
         told = f"{score.count:4d} of {score.n:4d} right"
-        lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  [{score.low:.1%}, {score.high:.1%}]")
+        nan = f"  {score.unanswered} of them without an answer: NaN" if score.unanswered else ""
+        interval = f"[{score.low:.1%}, {score.high:.1%}]"
+        lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  {interval}{nan}")
     if not clean.scored.all():
         lines.append(f"{int((~clean.scored).sum())} answered without a known answer, not scored")
-    if clean.unparsed.count:
-        lines.append(f"{clean.unparsed.count} answers name no choice, or several: wrong")
+    if unparsed := clean.unparsed.count - int(clean.unanswered.sum()):
+        lines.append(f"{unparsed} answers name no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))
     if found is not clean and clean.scored.any():

@@ -7,7 +7,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mechaudio.cli.mistakes import MISTAKES, UserMistakeError, opened, telling, words, writable
+from mechaudio.cli.mistakes import UserMistakeError, opened, writable
+from mechaudio.cli.options import folder
+from mechaudio.cli.studies import keep
 
 if TYPE_CHECKING:
     from mechaudio.question import AudioQuestion
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
     verb = verbs.add_parser("listen", help="ask a model about a recording and write a page about where it looked")
-    verb.add_argument("clip", metavar="CLIP", help="the recording: wav, flac, mp3 or ogg")
+    verb.add_argument("clip", metavar="CLIP", help="the recording: wav, flac, mp3, ogg, m4a, webm ...")
     verb.add_argument("--question", required=True, metavar="TEXT", help="what to ask")
     verb.add_argument("--choices", required=True, nargs="+", metavar="CHOICE", help="the options, two or more")
     verb.add_argument("--answer", default=None, metavar="CHOICE", help="the right one of them, if known")
@@ -25,7 +27,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     verb.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         default=Path("reports/listen"),
         metavar="DIR",
         help="where the page goes (default: reports/listen)",
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.page import write_page
 
     model = opened(arguments.model)
-    with telling(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
         found = experiment(model, question, allow_cut=True)
     if found.cut:
@@ -50,13 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     if found.unreadable:
         known = f"; the sounds that it knows are {', '.join(CLASSES)}" if arguments.model == "tiny" else ""
         print(f"{arguments.model} has no token for: {', '.join(found.unreadable)}{known}.", file=sys.stderr)
+    keep(found, arguments)
     page = write_page(
         [found],
         arguments.out / "index.html",
         title=f"What {arguments.model} listens to in {Path(arguments.clip).name}",
         command=_command(arguments),
     )
-    found.save(arguments.out / "results")
     for letter, choice, heard, deaf in zip(
         found.letters, found.choices, found.probabilities, found.silence_probabilities, strict=True
     ):
@@ -71,16 +73,13 @@ def _question(arguments: argparse.Namespace) -> "AudioQuestion":
 
     if len(arguments.choices) < 2:
         raise UserMistakeError(f"--choices needs at least two options, got {arguments.choices}")
-    try:
-        return AudioQuestion(
-            audio=AudioClip.load(arguments.clip),
-            text=arguments.question,
-            choices=tuple(arguments.choices),
-            answer=arguments.answer,
-            id=Path(arguments.clip).name,
-        )
-    except MISTAKES as error:
-        raise UserMistakeError(words(error)) from error
+    return AudioQuestion(
+        audio=AudioClip.load(arguments.clip),
+        text=arguments.question,
+        choices=tuple(arguments.choices),
+        answer=arguments.answer,
+        id=Path(arguments.clip).name,
+    )
 
 
 def _command(arguments: argparse.Namespace) -> str:

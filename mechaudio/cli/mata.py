@@ -2,10 +2,12 @@
 
 import argparse
 
-from mechaudio.cli.mistakes import at_least, opened, telling, writable
+from mechaudio.cli.mistakes import UserMistakeError, opened, writable
+from mechaudio.cli.options import at_least
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, with_source, write
+from mechaudio.cli.studies import add_out, add_split_seed, command, keep, tell_left_out, with_source, write
 
+MAX_NEW_TOKENS = 16
 MAPPINGS = ("proportional", "numbered")
 
 
@@ -22,7 +24,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     verb.add_argument("--no-generate", action="store_true", help="leave out written answers, which take longest")
     verb.add_argument(
-        "--max-new-tokens", type=at_least(1), default=16, metavar="N", help="of a written answer (default: 16)"
+        "--max-new-tokens", type=at_least(1), metavar="N", help=f"of a written answer (default: {MAX_NEW_TOKENS})"
     )
     add_split_seed(verb)
     add_out(verb, "mata", resumes=True)
@@ -31,31 +33,33 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the study and write its results, tables, figures and page."""
+    if arguments.no_generate and arguments.max_new_tokens is not None:
+        raise UserMistakeError("--max-new-tokens is of written answers, and --no-generate leaves them out: give one")
+    arguments.max_new_tokens = arguments.max_new_tokens or MAX_NEW_TOKENS
     writable(arguments.out)
     from mechaudio.experiments.mata_study import MataSettings, mata_study
     from mechaudio.report.mata_findings import mata_findings
     from mechaudio.report.mata_page import mata_figures, write_mata_page
     from mechaudio.report.mata_tables import mata_published, mata_tables
 
-    model = opened(arguments.model)
     settings = MataSettings(
         mapping=arguments.mapping,
         generate=not arguments.no_generate,
         max_new_tokens=arguments.max_new_tokens,
         seed=arguments.split_seed,
     )
-    with telling():
-        asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
-        study = mata_study(model, asked, settings, out=arguments.out / "results", progress=True)
-        study = with_source(study, arguments)
-        study.save(arguments.out / "results")
-        write(arguments.out, (*mata_tables(study), *mata_published()), mata_figures(study))
-        page = write_mata_page(
-            study,
-            arguments.out / "index.html",
-            title=f"MATA in {arguments.model}, asked about {arguments.data}",
-            command=_command(arguments),
-        )
+    asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
+    model = opened(arguments.model)
+    study = mata_study(model, asked, settings, out=arguments.out / "results", progress=True)
+    study = with_source(study, arguments)
+    keep(study, arguments)
+    write(arguments.out, (*mata_tables(study), *mata_published()), mata_figures(study))
+    page = write_mata_page(
+        study,
+        arguments.out / "index.html",
+        title=f"MATA in {arguments.model}, asked about {arguments.data}",
+        command=_command(arguments),
+    )
     tell_left_out(arguments, study.compared.clean.failures)
     print(*mata_findings(study), page, sep="\n")
     return 0

@@ -1,10 +1,17 @@
 """What the verbs share: a user's mistake, told in one message, and opening a model without noise."""
 
 import argparse
+import dis
+import errno
 import logging
+import os
 import re
+import shutil
+import signal
+import tempfile
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +19,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
-#: What the library raises where the user's input is at fault; anything else is our own mistake and shows its traceback.
-MISTAKES = (ValueError, TypeError, KeyError, OSError)
+_PACKAGE = Path(__file__).parents[1]
+
+#: Free bytes that a page with its figures needs.
+ROOM = 32 * 2**20
+
+#: Longest message that is told.
+LONGEST = 4000
 
 #: Files that hold a tokenizer's vocabulary; a folder needs one of them.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt", "spiece.model")
@@ -53,19 +65,39 @@ def _refuse_without_tokenizer(folder: Path) -> None:
         )
 
 
+def is_mistake(error: BaseException) -> bool:
+    """Whether an error is the user's to put right: the library refused something, or the system did.
+
+    The library refuses by a `raise` of its own. What Python or another package raises inside it (`'NoneType' object is
+    not iterable`) is our mistake, whatever its class, and so is a broken `assert`.
+    """
+    if isinstance(error, OSError) or type(error).__module__.startswith("mechaudio."):
+        return True
+    if not isinstance(error, Exception) or isinstance(error, (AssertionError, NotImplementedError)):
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    raised = frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return raised and _is_ours(frame.f_code.co_filename)
+
+
+def _is_ours(file: str) -> bool:
+    return Path(file).is_relative_to(_PACKAGE)
+
+
 @contextmanager
 def telling(about: str = "") -> Iterator[None]:
-    """Tell what goes wrong with a model as a mistake: beside `MISTAKES` a missing package, weights or hook points.
+    """Tell what goes wrong with a model as a mistake, what other packages make of its files included.
 
     Args:
         about: What the message opens with.
 
     Raises:
-        UserMistakeError: Something went wrong.
+        UserMistakeError: Something went wrong that is not our own mistake.
     """
     from safetensors import SafetensorError
-
-    from mechaudio.tracing.sites import HookPointError, NoSuchHookPoint
 
     try:
         yield
@@ -73,8 +105,17 @@ def telling(about: str = "") -> Iterator[None]:
         raise UserMistakeError(
             f"{about}its weights cannot be read ({error}). Was the file cut off? Fetch or save it again"
         ) from error
-    except (*MISTAKES, ImportError, HookPointError, NoSuchHookPoint) as error:
-        raise UserMistakeError(f"{about}{words(error)}") from error
+    except Exception as error:
+        if is_mistake(error) or isinstance(error, ImportError):  # a package that the checkpoint needs
+            raise UserMistakeError(f"{about}{words(error)}") from error
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if _is_ours(frame.f_code.co_filename):
+            raise
+        said = " ".join(words(error).split())[:500]
+        raise UserMistakeError(
+            f"{about}its files are not what transformers expects ({type(error).__name__}: {said}). Are they whole, and "
+            "all of one checkpoint?"
+        ) from error
 
 
 @contextmanager
@@ -98,24 +139,87 @@ def _quiet() -> None:
 
 
 def writable(folder: Path) -> None:
-    """Make the folder that a page goes to, before the work is done that would be lost without it."""
-    if folder.is_file():
-        raise UserMistakeError(
-            f"cannot write to --out {folder}: it is a file, and a page goes into a folder. Give a folder, such as "
-            f"--out {folder.with_suffix('')}-page"
-        )
+    """Make the folder that a page goes to, before the work is done that would be lost without it.
+
+    Raises:
+        UserMistakeError: It cannot be made or written to, or its disk has no room for a page.
+    """
+    if not os.fspath(folder).strip() or folder == Path():
+        raise UserMistakeError("--out is empty, which is the current folder: name one, such as --out reports/page")
     try:
+        if folder.is_file():
+            raise UserMistakeError(
+                f"cannot write to --out {folder}: it is a file, and a page goes into a folder. Give a folder, such as "
+                f"--out {folder.with_suffix('')}-page"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".mechaudio-can-write"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # of no name, so that nothing of the user's is in its way
+            free = shutil.disk_usage(folder).free
     except OSError as error:
         raise UserMistakeError(f"cannot write to --out {folder}: {error.strerror or error}") from error
+    if free < ROOM:
+        raise UserMistakeError(
+            f"cannot write to --out {folder}: its disk has {free / 1e6:.1f} MB free, and a page with its figures takes "
+            f"up to {ROOM / 1e6:.0f}. Make room, or give another --out"
+        )
 
 
 def words(error: BaseException) -> str:
     """An error's message; a KeyError's `str` is its message in quotes."""
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def remedy(error: OSError, arguments: argparse.Namespace) -> str:
+    """What the system refused, with the path and what to do about it.
+
+    Args:
+        error: Of the system; one that the library raised has words of its own.
+        arguments: Of the verb.
+    """
+    if error.errno is None:
+        return words(error)
+    out = getattr(arguments, "out", None)
+    place = error.filename if error.filename is not None else out
+    told = f"{error.strerror or error}" + ("" if place is None else f": {os.fspath(place)!r}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{told}. Make room, and {resume(arguments)}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{told}. Ask for the right to it, or name another place"
+    return told
+
+
+def resume(arguments: argparse.Namespace) -> str:
+    """How to go on with a command that was stopped, and what is left of it."""
+    out, kept = getattr(arguments, "out", None), getattr(arguments, "kept", None)
+    if kept is not None:
+        return (
+            f"give the same command again. The result is kept in {kept}, for ma.Result.load; the rest can be made of it"
+        )
+    if getattr(arguments, "resumes", False) and out is not None:
+        return f"give the same command again: what was done is kept in {out}, and it goes on from there"
+    return "give the same command again: it begins anew"
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end a command in words, where this is the thread that hears signals."""
+
+    def stop(*_: object) -> None:
+        raise TerminatedError
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # in another thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def in_options(message: str, arguments: argparse.Namespace) -> str:
@@ -128,12 +232,15 @@ def in_options(message: str, arguments: argparse.Namespace) -> str:
         message: of an error.
         arguments: of the verb.
     """
+    if len(message) > LONGEST:
+        message = f"{message[:LONGEST]} ..."
     options = vars(arguments)
     if "allow_cut" not in options:
         message = message.replace(", or pass allow_cut=True to drop the end", "")
     names = "|".join(map(re.escape, options))
     value = r"\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[\w.-]*\w"
-    return re.sub(rf"\w+\((?:[^()]|\([^()]*\))*\)|(?<![\w./-])(?P<name>{names})=(?P<value>{value})?", _option, message)
+    call = r"(?<!\w)\w+\((?:[^()]|\([^()]*\))*\)"
+    return re.sub(rf"{call}|(?<![\w./-])(?P<name>{names})=(?P<value>{value})?", _option, message)
 
 
 def _option(found: re.Match[str]) -> str:
@@ -143,18 +250,3 @@ def _option(found: re.Match[str]) -> str:
     option = f"--{found['name'].replace('_', '-')}"
     value = re.sub(r"[\[\],'\"]", "", found["value"] or "")
     return option if value in ("", "True") else f"{option} {value}"
-
-
-def at_least(lowest: int) -> Callable[[str], int]:
-    """What reads a whole number from the command line, `lowest` or more."""
-
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from error
-        if value < lowest:
-            raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {value}")
-        return value
-
-    return number

@@ -3,9 +3,10 @@
 import argparse
 from importlib import import_module
 
-from mechaudio.cli.mistakes import UserMistakeError, opened, telling, writable
+from mechaudio.cli.mistakes import UserMistakeError, opened, writable
+from mechaudio.cli.options import finite
 from mechaudio.cli.questions import MADE, add_source, questions
-from mechaudio.cli.studies import add_out, command, with_source, write
+from mechaudio.cli.studies import add_out, command, keep, with_source, write
 
 N = 24
 OTHERS = ("events", "clip")
@@ -49,7 +50,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--metric", choices=METRICS, default=METRICS[0], help=f"what is read off the answers (default: {METRICS[0]})"
     )
     verb.add_argument("--positions", metavar="SPAN", help="patch these positions only, such as last or audio+last")
-    verb.add_argument("--window", type=float, default=1.0, help="length of a window of seconds (default: 1)")
+    verb.add_argument("--window", type=finite, default=1.0, help="length of a window of seconds (default: 1)")
     add_out(verb, "patch")
     verb.set_defaults(run=run)
 
@@ -66,31 +67,30 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.patching_page import patching_figures, patching_findings, write_patching_page
     from mechaudio.report.patching_tables import patching_tables
 
+    asked = list(questions(arguments.data, arguments.n, arguments.seed, arguments.audio))
     model = opened(arguments.model)
-    with telling():
-        asked = list(questions(arguments.data, arguments.n, arguments.seed, arguments.audio))
-        found = activation_patching(
-            model,
-            asked,
-            _corrupted(arguments, asked),
-            over=arguments.over,
-            hook_point=arguments.hook_point,
-            direction=arguments.direction,
-            metric=arguments.metric,
-            positions=arguments.positions,
-            window=arguments.window,
-            progress=True,
-        )
-        found = with_source(found, arguments)
-        found.save(arguments.out / "results")
-        write(arguments.out, patching_tables(found), patching_figures(found, asked))
-        page = write_patching_page(
-            found,
-            asked,
-            arguments.out / "index.html",
-            title=f"What carries the answers of {arguments.model} to {arguments.data}",
-            command=_command(arguments),
-        )
+    found = activation_patching(
+        model,
+        asked,
+        _corrupted(arguments, asked),
+        over=arguments.over,
+        hook_point=arguments.hook_point,
+        direction=arguments.direction,
+        metric=arguments.metric,
+        positions=arguments.positions,
+        window=arguments.window,
+        progress=True,
+    )
+    found = with_source(found, arguments)
+    keep(found, arguments)
+    write(arguments.out, patching_tables(found), patching_figures(found, asked))
+    page = write_patching_page(
+        found,
+        asked,
+        arguments.out / "index.html",
+        title=f"What carries the answers of {arguments.model} to {arguments.data}",
+        command=_command(arguments),
+    )
     print(*patching_findings(found), page, sep="\n")
     return 0
 

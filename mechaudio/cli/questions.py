@@ -8,7 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mechaudio.cli.mistakes import UserMistakeError, at_least
+from mechaudio.cli.mistakes import UserMistakeError
+from mechaudio.cli.options import LARGEST_SEED, at_least
 from mechaudio.question import AudioQuestion
 
 #: Name -> the module that makes question `i` of a seed.
@@ -71,7 +72,9 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
     verb.add_argument("--audio", type=Path, metavar="DIR", help="the folder of a corpus's recordings")
     usual = f"{N_MADE} of those that are made, or all" if n is None else n
     verb.add_argument("--n", type=at_least(fewest), default=n, help=f"how many, the first ones (default: {usual})")
-    verb.add_argument("--seed", type=at_least(0), default=7, help="of questions that are made (default: 7)")
+    verb.add_argument(
+        "--seed", type=at_least(0, LARGEST_SEED), default=7, help="of questions that are made (default: 7)"
+    )
 
 
 class _Made(Sequence[AudioQuestion]):

@@ -3,9 +3,10 @@
 import argparse
 import sys
 
-from mechaudio.cli.mistakes import at_least, opened, telling, writable
+from mechaudio.cli.mistakes import opened, writable
+from mechaudio.cli.options import at_least
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, with_source, write
+from mechaudio.cli.studies import add_out, add_split_seed, command, keep, tell_left_out, with_source, write
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -24,7 +25,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--batch-size", type=at_least(1), default=8, metavar="N", help="questions per forward pass (default: 8)"
     )
-    add_out(verb, "specialists")
+    add_out(verb, "specialists", resumes=True)
     verb.set_defaults(run=run)
 
 
@@ -36,25 +37,26 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.specialists_page import specialists_figures, write_specialists_page
     from mechaudio.report.specialists_tables import specialists_published, specialists_tables
 
+    settings = SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed)
+    asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments.model)
-    with telling():
-        study = specialists_study(
-            model,
-            questions(arguments.data, arguments.n, arguments.seed, arguments.audio),
-            SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed),
-            batch_size=arguments.batch_size,
-            out=arguments.out / "results",
-            progress=True,
-        )
-        study = with_source(study, arguments)
-        study.save(arguments.out / "results")
-        write(arguments.out, (*specialists_tables(study), *specialists_published()), specialists_figures(study))
-        page = write_specialists_page(
-            study,
-            arguments.out / "index.html",
-            title=f"Who listens in {arguments.model}, asked about {arguments.data}",
-            command=command(arguments, "--k", *map(str, arguments.k), "--split-seed", str(arguments.split_seed)),
-        )
+    study = specialists_study(
+        model,
+        asked,
+        settings,
+        batch_size=arguments.batch_size,
+        out=arguments.out / "results",
+        progress=True,
+    )
+    study = with_source(study, arguments)
+    keep(study, arguments)
+    write(arguments.out, (*specialists_tables(study), *specialists_published()), specialists_figures(study))
+    page = write_specialists_page(
+        study,
+        arguments.out / "index.html",
+        title=f"Who listens in {arguments.model}, asked about {arguments.data}",
+        command=command(arguments, "--k", *map(str, arguments.k), "--split-seed", str(arguments.split_seed)),
+    )
     tell_left_out(arguments, study.failures)
     if study.n_cut:
         print(f"{study.n_cut} recordings are longer than the model hears: it heard the beginnings", file=sys.stderr)

@@ -3,12 +3,14 @@
 import argparse
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mechaudio.cli.mistakes import at_least, in_options
+from mechaudio.cli.mistakes import UserMistakeError, in_options
+from mechaudio.cli.options import LARGEST_SEED, at_least, folder
 from mechaudio.cli.questions import MADE
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from mechaudio.experiments.evaluation import Failure
     from mechaudio.report.tables import Table
+    from mechaudio.results import Result
 
 Kept = TypeVar("Kept")
 
@@ -32,11 +35,12 @@ def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) 
     more = "; the same command takes up a study that was stopped" if resumes else ""
     verb.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         default=usual,
         metavar="DIR",
         help=f"where page, tables, figures and results go{more} (default: {usual.as_posix()})",
     )
+    verb.set_defaults(resumes=resumes)
 
 
 def add_split_seed(
@@ -51,7 +55,11 @@ def add_split_seed(
     """
     usual = "that of --seed" if default is None else default
     verb.add_argument(
-        "--split-seed", type=at_least(0), default=default, metavar="SEED", help=f"of {of} (default: {usual})"
+        "--split-seed",
+        type=at_least(0, LARGEST_SEED),
+        default=default,
+        metavar="SEED",
+        help=f"of {of} (default: {usual})",
     )
 
 
@@ -65,6 +73,25 @@ def with_source(found: Kept, arguments: argparse.Namespace) -> Kept:
     made = {"data_seed": arguments.seed} if arguments.data.name in MADE else {}
     settings = {**found.provenance.settings, "data": str(arguments.data), **made}
     return replace(found, provenance=replace(found.provenance, settings=settings))
+
+
+def keep(found: "Result", arguments: argparse.Namespace) -> None:
+    """Save a result among what a verb writes; it is not lost where that folder takes it no longer.
+
+    Raises:
+        UserMistakeError: It was saved elsewhere, and the message says where and why.
+    """
+    place = arguments.out / "results"
+    try:
+        found.save(place)
+    except OSError as error:
+        elsewhere = tempfile.mkdtemp(prefix="mechaudio-result-")
+        found.save(elsewhere)
+        raise UserMistakeError(
+            f"cannot write to {place} ({error.strerror or error}), so the result is kept in {elsewhere}: "
+            "ma.Result.load reads it, and ma.report makes its tables and page"
+        ) from error
+    arguments.kept = place
 
 
 def write(folder: Path, tables: Sequence["Table"], figures: Mapping[str, "go.Figure"]) -> None:

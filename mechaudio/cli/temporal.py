@@ -3,9 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mechaudio.cli.mistakes import opened, telling, writable
+from mechaudio.cli.mistakes import opened, writable
+from mechaudio.cli.options import EachOnce, finite
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, tell_left_out, with_source, write
+from mechaudio.cli.studies import add_out, add_split_seed, command, keep, tell_left_out, with_source, write
 
 if TYPE_CHECKING:
     from mechaudio.experiments.temporal_arms import TemporalSettings
@@ -19,8 +20,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--scale",
         "--factors",
         dest="factors",
-        type=float,
+        type=finite,
         nargs="+",
+        action=EachOnce,
         metavar="F",
         help="strengths of scaling (default: 0.2 0.5 0.8 1.2 1.5 2)",
     )
@@ -28,13 +30,18 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--upweight",
         "--biases",
         dest="biases",
-        type=float,
+        type=finite,
         nargs="+",
+        action=EachOnce,
         metavar="B",
         help="strengths of upweighting (default: 0.5 1 2 4)",
     )
     verb.add_argument(
-        "--queries", nargs="+", metavar="ROWS", help="query rows to change (default: last keyword keyword+last)"
+        "--queries",
+        nargs="+",
+        action=EachOnce,
+        metavar="ROWS",
+        help="query rows to change (default: last keyword keyword+last)",
     )
     add_split_seed(verb, default=None, of="the split into halves and of tokens of text that are drawn")
     add_out(verb, "temporal", resumes=True)
@@ -49,19 +56,19 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.temporal_page import temporal_figures, write_temporal_page
     from mechaudio.report.temporal_tables import temporal_published, temporal_tables
 
+    settings = _settings(arguments)
+    asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments.model)
-    with telling():
-        asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
-        study = temporal_study(model, asked, _settings(arguments), out=arguments.out / "results", progress=True)
-        study = with_source(study, arguments)
-        study.save(arguments.out / "results")
-        write(arguments.out, (*temporal_tables(study), *temporal_published()), temporal_figures(study))
-        page = write_temporal_page(
-            study,
-            arguments.out / "index.html",
-            title=f"What {arguments.model} hears of time in {arguments.data}",
-            command=_command(arguments),
-        )
+    study = temporal_study(model, asked, settings, out=arguments.out / "results", progress=True)
+    study = with_source(study, arguments)
+    keep(study, arguments)
+    write(arguments.out, (*temporal_tables(study), *temporal_published()), temporal_figures(study))
+    page = write_temporal_page(
+        study,
+        arguments.out / "index.html",
+        title=f"What {arguments.model} hears of time in {arguments.data}",
+        command=_command(arguments),
+    )
     tell_left_out(arguments, study.compared.clean.failures)
     print(*temporal_findings(study), page, sep="\n")
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mechaudio.audio.events import Event
-from mechaudio.data.corpus import Problems
+from mechaudio.data.corpus import Problems, brief
 
 SLACK = 0.1
 """Seconds that an event may end after its recording without a word: annotations are rounded, mp3 files are padded."""
@@ -50,7 +50,11 @@ def clean_events(
 
 def _event(label: Any, onset: Any, offset: Any, duration: float | None, item: str, problems: Problems) -> Event | None:
     if not isinstance(label, str) or not label.strip():
-        problems.add("blank label", item, f"an event from {onset!r} to {offset!r} has no label: {label!r}; left out")
+        problems.add(
+            "blank label",
+            item,
+            f"an event from {brief(onset)} to {brief(offset)} has no label: {brief(label)}; left out",
+        )
         return None
     label = label.strip()
     start, stop = seconds(onset), seconds(offset)
@@ -58,7 +62,7 @@ def _event(label: Any, onset: Any, offset: Any, duration: float | None, item: st
         problems.add(
             "impossible times",
             item,
-            f"{label!r} needs 0 <= onset < offset in seconds, got {onset!r}, {offset!r}; left out",
+            f"{brief(label)} needs 0 <= onset < offset in seconds, got {brief(onset)}, {brief(offset)}; left out",
         )
         return None
     if duration is None or stop <= duration:
@@ -82,6 +86,6 @@ def seconds(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events
-from mechaudio.data.corpus import Corpus, Problems
+from mechaudio.data.asked import text_or_none
+from mechaudio.data.choices import is_missing
+from mechaudio.data.corpus import Corpus, Problems, brief
 from mechaudio.data.recordings import Recordings, with_recordings
 from mechaudio.data.tables import Table, read_json, read_table
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 FIELDS = ("file", "label", "onset", "offset")
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset",
     *,
@@ -69,7 +73,7 @@ def load(
     for number, row in enumerate(table.rows, start=1):
         name = row.get(named["file"])
         if not isinstance(name, str) or not name.strip():
-            problems.add("malformed row", f"row {number}", f"the file is {name!r}; left out")
+            problems.add("malformed row", f"row {number}", f"the file is {brief(name)}; left out")
             continue
         grouped.setdefault(name.strip(), []).append(row)
 
@@ -80,12 +84,10 @@ def load(
             if found is None:
                 continue
             times = [tuple(row.get(named[field]) for field in FIELDS[1:]) for row in rows]
-            spoken = [time for time in times if any(value not in (None, "") for value in time)]
-            caption = rows[0].get(named["caption"])
+            spoken = [time for time in times if not all(is_missing(value) or value == "" for value in time)]
+            caption = text_or_none(rows[0].get(named["caption"]))
             meta = {column: value for column, value in rows[0].items() if column not in named.values()}
-            clips.append(
-                AnnotatedClip(found[0], clean_events(spoken, found[1], name, problems), caption or None, name, meta)
-            )
+            clips.append(AnnotatedClip(found[0], clean_events(spoken, found[1], name, problems), caption, name, meta))
         return clips
 
     items = with_recordings(audio, table.folder, check, problems, read)
@@ -106,7 +108,7 @@ def _table(source: Any, split: str | None, problems: Problems) -> Table:
 
 def _rows_of(name: str, events: Any, problems: Problems) -> list[dict[str, Any]]:
     if not isinstance(events, list):
-        problems.add("malformed row", name, f"its events are a list, got {events!r}; left out")
+        problems.add("malformed row", name, f"its events are a list, got {brief(events)}; left out")
         return []
     rows: list[dict[str, Any]] = [] if events else [{"file": name}]
     for event in events:
@@ -115,5 +117,5 @@ def _rows_of(name: str, events: Any, problems: Problems) -> list[dict[str, Any]]
         elif isinstance(event, list) and len(event) == 3:
             rows.append({"file": name} | dict(zip(FIELDS[1:], event, strict=True)))
         else:
-            problems.add("malformed row", name, f"an event is an object or [label, onset, offset], got {event!r}")
+            problems.add("malformed row", name, f"an event is an object or [label, onset, offset], got {brief(event)}")
     return rows

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events, seconds
-from mechaudio.data.corpus import Corpus, Problems
+from mechaudio.data.asked import id_of
+from mechaudio.data.corpus import Corpus, Problems, brief
 from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from mechaudio.data.tables import read_table
 
@@ -22,6 +24,7 @@ SPLITS = ("train", "val", "test")
 SHAPE = {"audio_id": str, "tokens": (str, list), "phrases": list}
 
 
+@checks_arguments
 def load(
     path: str | os.PathLike,
     *,
@@ -57,11 +60,11 @@ def load(
 
     def read(recordings: Recordings) -> list[AnnotatedClip]:
         clips = []
-        for row in table.rows:
-            item = str(row.get("audiocap_id"))
+        for number, row in enumerate(table.rows):
+            item = id_of(row.get("audiocap_id"), f"audio-grounding-{number}")
             shaped = all(isinstance(row.get(name), kind) for name, kind in SHAPE.items())
             if not shaped or not all(isinstance(phrase, dict) for phrase in row["phrases"]):
-                problems.add("malformed row", item, f"needs {', '.join(SHAPE)}, got {dict(row)!r:.200}; left out")
+                problems.add("malformed row", item, f"needs {', '.join(SHAPE)}, got {brief(dict(row))}; left out")
                 continue
             found = recordings.find(item, row["audio_id"])
             if found is None:
@@ -86,7 +89,8 @@ def _phrases(row: Mapping[str, Any]) -> tuple[list[tuple[Any, Any, Any]], tuple[
     heard, not_heard = [], []
     for phrase in row["phrases"]:
         text = _words(phrase.get("phrase"))
-        segments = [_two(segment) for segment in phrase.get("segments") or ()]
+        given = phrase.get("segments")
+        segments = [_two(segment) for segment in (given if isinstance(given, list) else [given])]
         segments = [(onset, offset) for onset, offset in segments if (seconds(onset), seconds(offset)) != (0, 0)]
         heard += [(text, onset, offset) for onset, offset in segments]
         if not segments:

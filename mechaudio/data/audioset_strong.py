@@ -14,9 +14,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events
-from mechaudio.data.corpus import Corpus, Problems
+from mechaudio.data.corpus import Corpus, Problems, brief
 from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from mechaudio.data.tables import read_table
 
@@ -29,6 +30,7 @@ SPLITS = {
 NAMES = "mid_to_display_name.tsv"
 
 
+@checks_arguments
 def load(
     path: str | os.PathLike,
     *,
@@ -64,15 +66,18 @@ def load(
     table.need(COLUMNS)
     label_names = _names(Path(names).expanduser() if names else file.parent / NAMES, problems)
     segments: dict[str, list[tuple[Any, Any, Any]]] = defaultdict(list)
-    for row in table.rows:
-        segment, label = row["segment_id"], row["label"]
+    for number, row in enumerate(table.rows, start=1):
+        segment, label = row.get("segment_id"), row.get("label")
+        if not isinstance(segment, str) or not segment.strip():
+            problems.add("malformed row", f"row {number}", f"the segment is {brief(segment)}; left out")
+            continue
         rows = segments[segment]
         if row.get("present", "PRESENT") != "PRESENT":
             continue
-        if label not in label_names:
-            problems.add("unknown label", segment, f"{label!r} has no name in {NAMES}; left out")
+        if not isinstance(label, str) or label not in label_names:
+            problems.add("unknown label", segment, f"{brief(label)} has no name in {NAMES}; left out")
             continue
-        rows.append((label_names[label], row["start_time_seconds"], row["end_time_seconds"]))
+        rows.append((label_names[label], row.get("start_time_seconds"), row.get("end_time_seconds")))
 
     def read(recordings: Recordings) -> list[AnnotatedClip]:
         clips = []
@@ -96,4 +101,6 @@ def _names(path: Path, problems: Problems) -> dict[str, str]:
             f"there is no {os.fspath(path)!r}, which says what the labels are called: download it beside the "
             "annotations, or give names=FILE"
         )
-    return {row["mid"]: row["name"] for row in read_table(path, problems, header=("mid", "name")).rows}
+    table = read_table(path, problems, header=("mid", "name"))
+    table.need(("mid", "name"))
+    return {row["mid"]: row["name"] for row in table.rows if "mid" in row and "name" in row}

@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events, seconds
-from mechaudio.data.corpus import Corpus, Problems
+from mechaudio.data.asked import text_or_none
+from mechaudio.data.corpus import Corpus, Problems, brief
 from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from mechaudio.data.tables import read_json
 
@@ -23,6 +25,7 @@ SUBSETS = ("timestamp", "ordering", "duration", "frequency")
 TIMED = ("timestamp", "ordering")
 
 
+@checks_arguments
 def load(
     path: str | os.PathLike,
     *,
@@ -92,12 +95,25 @@ def _clip(
     rows = []
     if subset in TIMED:
         for label, segments in scene["event"].items():
-            for segment in segments:
+            for segment in segments if isinstance(segments, list) else [segments]:
                 pair = segment if isinstance(segment, list) and len(segment) == 2 else (segment, None)
                 rows.append((label, *pair))
     else:
-        kept = {label: tuple(map(seconds, times)) for label, times in scene["event"].items()}
+        kept = {label: _times(label, times, item, problems) for label, times in scene["event"].items()}
         meta["durations" if subset == "duration" else "onsets"] = kept
     caption = scene.get("caption")
     caption = caption[0] if isinstance(caption, list) and caption else caption  # the second says whether it was checked
-    return AnnotatedClip(found[0], clean_events(rows, found[1], item, problems), caption or None, item, meta)
+    events = clean_events(rows, found[1], item, problems)
+    return AnnotatedClip(found[0], events, text_or_none(caption), item, meta)
+
+
+def _times(label: str, times: Any, item: str, problems: Problems) -> tuple[float, ...]:
+    """The times of a label that can be."""
+    kept = []
+    for time in times if isinstance(times, list) else [times]:
+        number = seconds(time)
+        if number is None or number < 0:
+            problems.add("impossible times", item, f"{label!r} needs a number of seconds, got {brief(time)}; left out")
+        else:
+            kept.append(number)
+    return tuple(kept)

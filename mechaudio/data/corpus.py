@@ -4,12 +4,30 @@ A corpus of thousands always has a few recordings that are missing and a few eve
 are left out and listed, each with its reason, so that a run is not lost to one of them and none is lost in silence.
 """
 
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, overload
 
 Item = TypeVar("Item")
+LONGEST_MESSAGE, LONGEST_ITEM = 400, 120
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+_short.maxlist = _short.maxtuple = _short.maxdict = 6
+_short.maxlevel = 3
+
+
+def brief(value: Any) -> str:
+    """A value as Python writes it, but never more than a line of it: a field may hold a whole recording."""
+    return " ".join(_short.repr(value).split())
+
+
+def _cut(text: str, longest: int) -> str:
+    """A text in one line, its middle left out where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[: longest * 2 // 3]} … {text[-longest // 4 :]}"
 
 
 @dataclass(frozen=True)
@@ -35,11 +53,12 @@ class Problems:
         self.found: list[Problem] = []
 
     def add(self, kind: str, item: str, message: str, cause: Exception | None = None) -> None:
-        """Keep a problem.
+        """Keep a problem, in one line.
 
         Raises:
             ValueError: in a strict reading.
         """
+        item, message = _cut(item, LONGEST_ITEM), _cut(message, LONGEST_MESSAGE)
         if self.strict:
             raise ValueError(f"{item}: {message} ({kind}; without strict=True it is listed instead)") from cause
         self.found.append(Problem(kind, item, message))

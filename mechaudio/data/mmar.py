@@ -8,7 +8,8 @@ Questions have 2 to 6 choices.
 import os
 from typing import TYPE_CHECKING
 
-from mechaudio.data.asked import asked, one_text
+from mechaudio.arguments import checks_arguments
+from mechaudio.data.asked import asked, check_first_index, id_of, one_text
 from mechaudio.data.corpus import Corpus, Problems
 from mechaudio.data.recordings import Recordings, with_recordings
 from mechaudio.data.tables import read_table
@@ -21,12 +22,14 @@ NEEDED = ("id", "audio_path", "question", "choices", "answer", "modality", "cate
 META = ("category", "sub-category", "language", "source", "url", "timestamp")
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset" = "BoJack/MMAR",
     *,
     audio: str | os.PathLike | None = None,
     split: str | None = None,
     revision: str | None = None,
+    first_index: int | None = None,
     check: str = "header",
     strict: bool = False,
 ) -> Corpus[AudioQuestion]:
@@ -37,6 +40,7 @@ def load(
         audio: the folder into which the recordings were unpacked, by default that of the file.
         split: which one of the hub's splits, needed where there are several.
         revision: a commit, tag or branch of the hub.
+        first_index: where answers are the places of choices, the number of the first one, 0 or 1.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
         strict: raise at the first problem instead of listing it.
 
@@ -49,6 +53,7 @@ def load(
         ValueError: for columns that are not there, which says those that are, or, if `strict`, at the first problem.
     """
     problems = Problems(strict)
+    check_first_index(first_index)
     table = read_table(source, problems, split=split, revision=revision)
     table.need(NEEDED, "is it MMAR?")
 
@@ -56,7 +61,7 @@ def load(
         questions = []
         for number, row in enumerate(table.rows):
             question = asked(
-                str(row.get("id") or f"mmar-{number}"),
+                id_of(row.get("id"), f"mmar-{number}"),
                 audio=row.get("audio_path"),
                 text=row.get("question"),
                 choices=row.get("choices"),
@@ -65,6 +70,7 @@ def load(
                 | {field: one_text(row[field]) for field in META if field in row},
                 recordings=recordings,
                 problems=problems,
+                first_index=first_index,
             )
             if question is not None:
                 questions.append(question)

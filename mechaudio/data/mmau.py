@@ -13,7 +13,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.data.asked import asked, one_text
+from mechaudio.arguments import checks_arguments
+from mechaudio.data.asked import asked, check_first_index, id_of, one_text
 from mechaudio.data.corpus import Corpus, Problems
 from mechaudio.data.recordings import Recordings, with_recordings
 from mechaudio.data.tables import Table, read_table
@@ -31,6 +32,7 @@ COLUMNS = {
 META = ("task", "split", "category", "sub-category", "difficulty", "dataset")
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset" = "gamma-lab-umd/MMAU-test-mini",
     *,
@@ -38,6 +40,7 @@ def load(
     split: str | None = None,
     version: str | None = None,
     revision: str | None = None,
+    first_index: int | None = None,
     check: str = "header",
     strict: bool = False,
 ) -> Corpus[AudioQuestion]:
@@ -51,6 +54,7 @@ def load(
         version: the release, kept as the corpus's `version` and in each question's `meta["version"]`; by default
             `revision`, or a digest of what was read, which tells releases apart as well.
         revision: a commit, tag or branch of the hub.
+        first_index: where answers are the places of choices, the number of the first one, 0 or 1.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
         strict: raise at the first problem instead of listing it.
 
@@ -63,6 +67,7 @@ def load(
         ValueError: for columns that are not there, which says those that are, or, if `strict`, at the first problem.
     """
     problems = Problems(strict)
+    check_first_index(first_index)
     table = read_table(source, problems, split=split, revision=revision)
     names = {field: _column(table, field) for field in COLUMNS}
     release = version or table.version
@@ -72,7 +77,7 @@ def load(
         for number, row in enumerate(table.rows):
             known = dict(row) | _other_attributes(row, problems)
             question = asked(
-                str(known.get("id") or f"{table.name}-{number}"),
+                id_of(known.get("id"), f"{table.name}-{number}"),
                 audio=row.get(names["recording"]),
                 text=row.get(names["question"]),
                 choices=row.get(names["choices"]),
@@ -80,6 +85,7 @@ def load(
                 meta={field: one_text(known[field]) for field in META if field in known} | {"version": release},
                 recordings=recordings,
                 problems=problems,
+                first_index=first_index,
             )
             if question is not None:
                 questions.append(question)
@@ -105,6 +111,6 @@ def _other_attributes(row: Mapping[str, Any], problems: Problems) -> dict[str, A
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.add("malformed row", str(row.get("id")), f"other_attributes is not JSON, {error}: ignored", error)
     return dict(value) if isinstance(value, Mapping) else {}

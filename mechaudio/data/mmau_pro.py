@@ -9,7 +9,8 @@ about several recordings at once are left out and listed.
 import os
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.data.asked import asked, one_text
+from mechaudio.arguments import checks_arguments
+from mechaudio.data.asked import asked, check_first_index, id_of, one_text, texts_of
 from mechaudio.data.corpus import Corpus, Problems
 from mechaudio.data.recordings import Recordings, with_recordings
 from mechaudio.data.tables import read_table
@@ -22,12 +23,14 @@ NEEDED = ("id", "audio_path", "question", "answer", "choices", "category")
 LISTS = ("perceptual_skills", "reasoning_skills")
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset" = "gamma-lab-umd/MMAU-Pro",
     *,
     audio: str | os.PathLike | None = None,
     split: str | None = None,
     revision: str | None = None,
+    first_index: int | None = None,
     check: str = "header",
     strict: bool = False,
 ) -> Corpus[AudioQuestion]:
@@ -38,6 +41,7 @@ def load(
         audio: the folder into which `data.zip` was unpacked, by default that of the file.
         split: which one of the hub's splits, needed where there are several.
         revision: a commit, tag or branch of the hub.
+        first_index: where answers are the places of choices, the number of the first one, 0 or 1.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
         strict: raise at the first problem instead of listing it.
 
@@ -50,6 +54,7 @@ def load(
         ValueError: for columns that are not there, which says those that are, or, if `strict`, at the first problem.
     """
     problems = Problems(strict)
+    check_first_index(first_index)
     table = read_table(source, problems, split=split, revision=revision)
     table.need(NEEDED, "is it MMAU-Pro?")
 
@@ -58,9 +63,9 @@ def load(
         for number, row in enumerate(table.rows):
             meta: dict[str, Any] = {"task": one_text(row.get("category"))}
             meta |= {new: one_text(row.get(old)) for new, old in (("sub-category", "sub-cat"), ("length_type",) * 2)}
-            meta |= {skills: tuple(row.get(skills) or ()) for skills in LISTS}
+            meta |= {skills: texts_of(row.get(skills)) for skills in LISTS}
             question = asked(
-                str(row.get("id") or f"mmau-pro-{number}"),
+                id_of(row.get("id"), f"mmau-pro-{number}"),
                 audio=row.get("audio_path"),
                 text=row.get("question"),
                 choices=row.get("choices"),
@@ -68,6 +73,7 @@ def load(
                 meta=meta,
                 recordings=recordings,
                 problems=problems,
+                first_index=first_index,
             )
             if question is not None:
                 questions.append(question)

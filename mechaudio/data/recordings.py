@@ -1,20 +1,42 @@
 """Where the recordings of a corpus are, and whether they can be read.
 
 Conventions: a recording is found by the path that its corpus gives it, below the corpus's folder, or else by its file
-name, or by that name without the suffix, anywhere below the folder; durations in seconds.
+name, or by that name without the suffix, anywhere below the folder. Capitals, the two ways of writing an accent and the
+slashes of Windows make no difference where no file has the very name. Durations in seconds.
 """
 
 import os
-from collections import defaultdict
+import unicodedata
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from mechaudio.audio.stored import StoredClip, duration_of, opened
+from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.stored import StoredClip, duration_of, opened, recording_of
 from mechaudio.data.corpus import Problems
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
+SUFFIXES = (
+    *(
+        ".wav",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".m4a",
+        ".aac",
+        ".mp4",
+        ".3gp",
+        ".webm",
+        ".weba",
+        ".mka",
+        ".mkv",
+    ),
+    *(".mov", ".aif", ".aiff", ".caf", ".amr"),
+)
 CHECKS = ("header", "whole", "none")
 
 Item = TypeVar("Item")
@@ -29,17 +51,18 @@ class Recordings:
             are; `whole` decodes every one, which also finds those that break off; `none` opens nothing, and files need
             not be there.
         problems: where what is wrong is listed.
+        follow_links: whether links in the folder may lead out of it, as those of a folder that the user named may.
 
     Raises:
         ValueError: for another check.
         NotADirectoryError: if the folder is not there, unless nothing is to be opened.
     """
 
-    def __init__(self, folder: str | os.PathLike | None, check: str, problems: Problems):
+    def __init__(self, folder: str | os.PathLike | None, check: str, problems: Problems, *, follow_links: bool = False):
         if check not in CHECKS:
             raise ValueError(f"check is one of {', '.join(CHECKS)}, got {check!r}")
         self.folder = Path() if folder is None else Path(folder).expanduser()
-        self._searched = folder is not None
+        self._searched, self._follow_links = folder is not None, follow_links
         if check != "none" and not self.folder.is_dir():
             raise NotADirectoryError(
                 f"there is no folder {os.fspath(folder)!r} with recordings: give audio=FOLDER, or check='none' to "
@@ -51,13 +74,13 @@ class Recordings:
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
-        """File name, and file name without suffix -> the files that have it."""
-        found: dict[str, list[Path]] = defaultdict(list)
+        """Path, file name, and file name without suffix, as `_folded` -> the files that have it."""
+        files: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self.folder.rglob("*")) if self._searched else ():
             if path.suffix.lower() in SUFFIXES:
-                found[path.name].append(path)
-                found[path.stem].append(path)
-        return found
+                for name in {path.relative_to(self.folder).as_posix(), path.name, path.stem}:
+                    files[_folded(name)].append(path)
+        return files
 
     def find(self, item: str, *names: str) -> tuple[Path, float | None] | None:
         """The first recording there is under one of the names, and its length where the check tells it.
@@ -69,6 +92,15 @@ class Recordings:
         Returns:
             None where there is none that can be read, which is listed.
         """
+        outside = [name for name in names if self._leads_out(name)]
+        if outside:
+            self.problems.add(
+                "recording outside",
+                item,
+                f"{outside[0][:200]!r} leads out of {str(self.folder)!r}, where the recordings are; left out. Name the "
+                "folder that holds it: audio=FOLDER",
+            )
+            return None
         found = self._places(names)
         if self.check == "none":
             return found[0] if len(found) == 1 else self.folder / names[0], None
@@ -83,22 +115,46 @@ class Recordings:
         self.problems.add("missing recording", item, f"there is no {' or '.join(names)} below {str(self.folder)!r}")
         return None
 
+    def _leads_out(self, name: str) -> bool:
+        """Whether a path that a corpus names lies elsewhere than its recordings do."""
+        if not self._searched:
+            return False
+        place, folder = Path(os.path.abspath(self.folder / name)), Path(os.path.abspath(self.folder))
+        if not place.is_relative_to(folder):
+            return True
+        return not self._follow_links and not place.resolve().is_relative_to(folder.resolve())
+
     def _places(self, names: Sequence[str]) -> list[Path]:
         """The files that a recording may be: one by its path, or else all by the first name that any file has."""
         for name in names:
-            if (self.folder / name).is_file():
+            if _is_file(self.folder / name):
                 return [self.folder / name]
-        return next((found for name in names if (found := self._by_name.get(PurePosixPath(name).name))), [])
+        for name in names:
+            path = name.replace("\\", "/")
+            found = self._by_name.get(_folded(path)) or self._by_name.get(_folded(PurePosixPath(path).name))
+            if found:
+                last = PurePosixPath(path).name
+                return [place for place in found if last in (place.name, place.stem)] or found
+        return []
 
-    def measured(self, item: str, audio: Path | StoredClip) -> tuple[Path | StoredClip, float | None] | None:
-        """A recording and its length where the check tells it; None if it cannot be read, which is listed."""
+    def measured(self, item: str, audio: Any) -> tuple[AudioClip | Path | StoredClip, float | None] | None:
+        """A recording and its length where the check tells it; None if it cannot be read, which is listed.
+
+        What is warned of while it is read is listed, and the recording kept.
+        """
         try:
-            if self.check == "header":
-                return audio, duration_of(audio)
-            return audio, opened(audio).duration if self.check == "whole" else None
-        except (ValueError, OSError) as error:
-            self.problems.add("unreadable recording", item, str(error), error)
+            with warnings.catch_warnings(record=True) as doubts:
+                warnings.simplefilter("always")
+                recording = recording_of(audio, item)
+                duration = duration_of(recording) if self.check == "header" else None
+                if self.check == "whole":
+                    duration = len((clip := opened(recording)).mono()) / clip.sample_rate
+        except (TypeError, ValueError, OSError) as error:
+            self.problems.add("unreadable recording", item, f"{error}; left out", error)
             return None
+        for doubt in doubts:
+            self.problems.add("doubtful recording", item, f"{doubt.message}; kept")
+        return recording, duration
 
     @property
     def all_missing(self) -> bool:
@@ -128,10 +184,11 @@ def with_recordings(
     Raises:
         FileNotFoundError: if the user gave a folder and not one recording is in it.
     """
-    recordings = Recordings(usual if audio is None else audio, check, problems)
+    recordings = Recordings(usual if audio is None else audio, check, problems, follow_links=audio is not None)
     n_before = len(problems)
     items = read(recordings)
     if not recordings.all_missing:
+        _list_twins(items, problems)
         return tuple(items)
     told = (
         f"none of the {len(recordings.wanted)} recordings is below {os.fspath(recordings.folder)!r} (the first is "
@@ -141,7 +198,28 @@ def with_recordings(
         raise FileNotFoundError(f"{told}: give the folder that holds them, at any depth")
     del problems.found[n_before:]
     problems.add("no recordings", "the corpus", f"{told}: all is kept, but no sound can be read; give audio=FOLDER")
-    return tuple(read(Recordings(usual, "none", problems)))
+    items = read(Recordings(usual, "none", problems))
+    _list_twins(items, problems)
+    return tuple(items)
+
+
+def _list_twins(items: Sequence[Any], problems: Problems) -> None:
+    for name, count in Counter(item.id for item in items).items():
+        if count > 1:
+            problems.add("duplicate id", name, f"{count} rows have this id; all of them are kept")
+
+
+def _folded(name: str) -> str:
+    """A name without what differs between systems: capitals, and whether an accent is a character of its own."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def first_folder(candidates: Sequence[Path]) -> Path:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip, Event
 from mechaudio.audio.soundscape import CLASSES, GAIN, describe, draw_events, half_second, render, soundscape
 from mechaudio.data.temporal_phrases import KEYWORDS, PHRASES, TASKS
@@ -23,6 +24,8 @@ from mechaudio.question import AudioQuestion
 HARD_NOISE = (-10.0, 0.0)
 """Level of the background in dB: loud, so that the shipped model, almost perfect in quiet, has something to miss."""
 _TRIES = 2000
+SHORTEST, LONGEST = 0.5, 3600.0
+"""Of a clip, in seconds."""
 
 KINDS = ("events", "clip", "caption")
 """What `counterparts` change."""
@@ -91,6 +94,7 @@ def _choices(rng: np.random.Generator, events: Sequence[Event], answer: str, n_c
     return tuple(str(label) for label in rng.permutation([answer, *others]))
 
 
+@checks_arguments
 def question(
     index: int,
     seed: int,
@@ -106,6 +110,8 @@ def question(
     conflict: bool = False,
 ) -> AudioQuestion:
     """Question `index` of `questions(n, seed, ...)`, which explains the arguments."""
+    if not tasks:
+        raise ValueError(f"tasks is empty: name at least one of {', '.join(TASKS)}")
     for task in tasks:
         if task not in TASKS:
             raise ValueError(f"no temporal task {task!r}; there are {', '.join(TASKS)}")
@@ -117,6 +123,12 @@ def question(
         raise ValueError(f"paraphrase must be 0 to {len(phrases) - 1} or 'random', got {paraphrase!r}")
     rng = np.random.default_rng([seed, index, 20_260])
     shortest, longest = (duration, duration) if isinstance(duration, (int, float)) else duration
+    if not SHORTEST <= shortest <= longest <= LONGEST:
+        raise ValueError(f"duration is {SHORTEST:g} to {LONGEST:g} seconds, the shorter first; got {duration!r}")
+    if not 1 <= n_events[0] <= n_events[1]:
+        raise ValueError(
+            f"n_events is the fewest and the most events of a clip, at least 1 and in order; got {n_events}"
+        )
     seconds = round(float(rng.uniform(shortest, longest)), 2)
     for _ in range(_TRIES):
         events = _scene(rng, task, seconds, n_events, margin)
@@ -148,6 +160,7 @@ def question(
     )
 
 
+@checks_arguments
 def questions(
     n: int,
     seed: int,
@@ -205,6 +218,7 @@ def questions(
     ]
 
 
+@checks_arguments
 def counterparts(questions: Iterable[AudioQuestion], kind: str = "events") -> list[AudioQuestion]:
     """For each question one that differs in a single thing and has another of the choices for an answer.
 

@@ -10,13 +10,14 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mechaudio.audio.stored import StoredClip
-from mechaudio.data.corpus import Problems
+from mechaudio.data.corpus import Problems, brief
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -107,10 +108,7 @@ def _text_table(path: Path, problems: Problems, header: Sequence[str] | None) ->
     suffix = path.suffix.lower()
     raw = path.read_bytes()
     version = f"sha256:{hashlib.sha256(raw).hexdigest()[:12]}"
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not text in UTF-8 (byte {error.start}): save it as UTF-8") from error
+    text = _text(path, raw)
     if suffix in DELIMITERS:
         columns, rows = _delimited(path, text, DELIMITERS[suffix], problems, header)
     elif suffix == ".jsonl":
@@ -130,24 +128,28 @@ def _delimited(
         columns = tuple(header) if header is not None else tuple(name.strip() for name in next(lines, ()))
         if not columns:
             raise ValueError(f"{str(path)!r} is empty: it needs a line that names its columns")
+        twice = [name for name, count in Counter(columns).items() if count > 1]
+        if twice:
+            told = f"the columns {', '.join(map(repr, twice))} are there more than once; the first of each is read"
+            problems.add("duplicate column", path.name, told)
         rows = []
         for line in lines:
             if len(line) == len(columns):
-                rows.append(dict(zip(columns, line, strict=True)))
+                rows.append(dict(zip(reversed(columns), reversed(line), strict=True)))  # the first of a name wins
             elif line:
-                told = f"{len(line)} fields for {len(columns)} columns: {line[:4]}; left out"
+                told = f"{len(line)} fields for {len(columns)} columns: {brief(line)}; left out"
                 problems.add("malformed row", f"{path.name}, line {lines.line_num}", told)
     except csv.Error as error:
         raise ValueError(
             f"{str(path)!r} is damaged at line {lines.line_num} ({error}): is a quote not closed?"
         ) from error
-    return columns, rows
+    return tuple(dict.fromkeys(columns)), rows
 
 
 def _json(path: Path, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is damaged, or not JSON: {error}") from error
 
 
@@ -157,7 +159,7 @@ def _json_lines(path: Path, text: str, problems: Problems) -> Iterator[Any]:
             continue
         try:
             yield json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.add("malformed row", f"{path.name}, line {number}", f"not JSON, {error}; left out", error)
 
 
@@ -167,7 +169,7 @@ def _json_rows(path: Path, value: Any, problems: Problems) -> tuple[tuple[str, .
         raise ValueError(f"{str(path)!r} should hold objects, one per row; it holds {_shape(value)}")
     for number, row in enumerate(value, start=1):
         if not isinstance(row, dict):
-            problems.add("malformed row", f"{path.name}, row {number}", f"not an object, {row!r}; left out")
+            problems.add("malformed row", f"{path.name}, row {number}", f"not an object, {brief(row)}; left out")
     return tuple(dict.fromkeys(column for row in rows for column in row)), rows
 
 
@@ -183,7 +185,14 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: if it is damaged.
     """
-    return _json(path, path.read_text(encoding="utf-8-sig"))
+    return _json(path, _text(path, path.read_bytes()))
+
+
+def _text(path: Path, raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not text in UTF-8 (byte {error.start}): save it as UTF-8") from error
 
 
 def _parquet_table(path: Path, split: str | None) -> Table:
@@ -247,7 +256,7 @@ class _Rows:
 
     def __init__(self, dataset: "Dataset", name: str):
         self.dataset, self.name = dataset, name
-        self.sounds = [column for column, feature in dataset.features.items() if _holds_bytes(feature)]
+        self.sounds = [column for column, feature in dataset.features.items() if _holds_sound(feature)]
         self.light = dataset.remove_columns(self.sounds)
         self.arrow = dataset.with_format("arrow")
 
@@ -263,13 +272,16 @@ class _Rows:
         stored = self.arrow[index].column(column)[0]  # a view: no sound is copied
         if not stored.is_valid:
             return None
-        if not stored["bytes"].is_valid:
-            return stored["path"].as_py()
+        held = {field.name for field in stored.type if stored[field.name].is_valid}
         source = f"{self.name}, row {index}, {column}"
-        return StoredClip(lambda: self.arrow[index].column(column)[0]["bytes"].as_py(), source)
+        if "bytes" in held:
+            return StoredClip(lambda: self.arrow[index].column(column)[0]["bytes"].as_py(), source)
+        if "array" in held:
+            return StoredClip(lambda: self.arrow[index].column(column)[0].as_py(), source)
+        return stored["path"].as_py() if "path" in held else None
 
 
-def _holds_bytes(feature: Any) -> bool:
+def _holds_sound(feature: Any) -> bool:
     from datasets import Audio
 
-    return isinstance(feature, Audio) or (isinstance(feature, dict) and "bytes" in feature)
+    return isinstance(feature, Audio) or (isinstance(feature, dict) and ("bytes" in feature or "array" in feature))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import clean_events
 from mechaudio.data.corpus import Corpus, Problems
@@ -25,6 +26,7 @@ KEPT = ("superclass", "subclass", "license", "freesound_id", "title", "sound_lin
 """Columns of `metadata.csv` that go into `meta`, beside `keywords`, a tuple."""
 
 
+@checks_arguments
 def load(
     path: str | os.PathLike,
     *,

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.data.asked import asked
+from mechaudio.arguments import checks_arguments
+from mechaudio.data.asked import asked, check_first_index, id_of
 from mechaudio.data.corpus import Corpus, Problems
 from mechaudio.data.recordings import Recordings, with_recordings
 from mechaudio.data.tables import read_table
@@ -25,6 +26,7 @@ OPTIONAL = ("id", "task", "caption")
 SHORT = {"eo": "earliest_onset", "lo": "latest_offset", "ld": "longest_duration"}
 
 
+@checks_arguments
 def load(
     source: "str | os.PathLike | Dataset" = "gamma-lab-umd/temporal-lalm",
     *,
@@ -63,6 +65,7 @@ def load(
         ValueError: for columns that are not there, which says those that are, or, if `strict`, at the first problem.
     """
     problems = Problems(strict)
+    check_first_index(first_index)
     table = read_table(source, problems, split=split, revision=revision)
     named: dict[str, Any] = {field: field for field in (*NEEDED, *OPTIONAL)} | dict(columns or {})
     strange = [field for field in named if field not in (*NEEDED, *OPTIONAL)]
@@ -82,17 +85,18 @@ def load(
         questions = []
         for number, row in enumerate(table.rows):
             choices = row.get(parts[0]) if isinstance(named["choices"], str) else [row.get(part) for part in parts]
-            item = str(row.get(named["id"]) or f"temporal-lalm-{number}")
+            item = id_of(row.get(named["id"]), f"temporal-lalm-{number}")
             question = asked(
                 item,
                 audio=row.get(named["audio"]),
                 text=row.get(named["question"]),
                 choices=choices,
-                answer=_by_number(row.get(named["answer"]), choices, first_index),
+                answer=row.get(named["answer"]),
                 meta=_meta(row, named, used),
                 recordings=recordings,
                 problems=problems,
-                caption=row.get(named["caption"]) or None,
+                caption=row.get(named["caption"]),
+                first_index=first_index,
             )
             if question is not None:
                 questions.append(question)
@@ -100,17 +104,6 @@ def load(
 
     items = with_recordings(audio, table.folder, check, problems, read)
     return Corpus("temporal-lalm", items, tuple(problems.found), table.version, "CC-BY-4.0")
-
-
-def _by_number(answer: Any, choices: Any, first: int | None) -> Any:
-    """The choice that a number stands for; any other answer as it is."""
-    if first is None or not isinstance(choices, (list, tuple)):
-        return answer
-    try:
-        index = int(answer) - first
-    except (TypeError, ValueError):
-        return answer
-    return choices[index] if 0 <= index < len(choices) else answer
 
 
 def _meta(row: Mapping[str, Any], named: Mapping[str, Any], used: set[str]) -> dict[str, Any]:

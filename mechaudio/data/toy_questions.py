@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import Event
 from mechaudio.data.soundscapes import check_kind
@@ -95,6 +96,7 @@ def ask(
     )
 
 
+@checks_arguments
 def question(
     index: int, seed: int, *, level: tuple[float | int, float | int] = LEVEL, n_choices: int = 4, conflict: bool = False
 ) -> AudioQuestion:
@@ -116,6 +118,7 @@ def question(
     )
 
 
+@checks_arguments
 def questions(
     n: int, seed: int, *, level: tuple[float | int, float | int] = LEVEL, n_choices: int = 4, conflict: bool = False
 ) -> list[AudioQuestion]:
@@ -135,6 +138,7 @@ def questions(
     return [question(index, seed, level=level, n_choices=n_choices, conflict=conflict) for index in range(n)]
 
 
+@checks_arguments
 def counterparts(questions: Iterable[AudioQuestion], kind: str = "events") -> list[AudioQuestion]:
     """For each question one that differs in a single thing and has the other voice for an answer.
 

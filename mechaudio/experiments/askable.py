@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip
+from mechaudio.data.clip_names import clip_keys
 from mechaudio.experiments.evaluation import Failure
 from mechaudio.metrics.choices import chance
 from mechaudio.models.clips import longest_clip
@@ -79,7 +80,10 @@ class Askable(Sequence[AudioQuestion]):
             return [self[own] for own in range(len(self))[index]]
         place = self._places[index]
         question = self._questions[place]
-        return question if place not in self._too_long else replace(question, audio=self._beginning(question))
+        if place not in self._too_long:
+            return question
+        meta = dict(question.meta) | {"clip": clip_keys(question)[0]}  # cut anew, it would be a clip of its own
+        return replace(question, audio=self._beginning(question), meta=meta)
 
     def _beginning(self, question: AudioQuestion) -> StoredClip:
         """What the model hears of a recording, cut when it is read."""

@@ -5,7 +5,6 @@ The prompt runs once for all variants: letter logits come from one sweep, texts 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -16,19 +15,18 @@ from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.prompt import PromptFormat, prompt
 from mechaudio.question import CONDITIONS, AudioQuestion
-from mechaudio.tracing.join import interventions_of_rows
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import answer, generate
+from mechaudio.tracing.run import generate, run
 
 SCORINGS = ("letter_logit", "generate")
 UNASKABLE = (ValueError, OSError)
 """What a recording that is missing, damaged, too long or too short raises, or a question that lacks something."""
 
 Variants = Sequence[Sequence[Intervention]]
-Logits = tuple[float | None, ...]
+Logits = tuple[float, ...]
 Found = TypeVar("Found")
 
 
@@ -130,17 +128,14 @@ def _prompts(model: Any, asking: Asking, questions: Sequence[AudioQuestion]) -> 
 def _letter_logits(model: Any, batch: PromptBatch, variants: Variants) -> Iterator[tuple[Logits, ...]]:
     """Per question and variant, the logits of the choices' letters."""
     if len(variants) == 1:
-        for answered in answer(model, batch, interventions=variants[0]):
-            yield (_finite(answered.choice_logits),)
+        logits = run(model, batch, interventions=variants[0], logits="last").logits[:, -1]
+        for row, question in zip(choice_logits(batch, logits.float()).tolist(), batch.questions, strict=True):
+            yield (tuple(row[: len(question.choices)]),)
         return
     swept = sweep(model, batch, variants[1:], progress=False)
     found = [swept.clean.tolist(), *swept.logits.tolist()]
     for row, question in enumerate(batch.questions):
-        yield tuple(_finite(logits[row][: len(question.choices)]) for logits in found)
-
-
-def _finite(logits: Iterable[float]) -> Logits:
-    return tuple(logit if math.isfinite(logit) else None for logit in logits)
+        yield tuple(tuple(logits[row][: len(question.choices)]) for logits in found)
 
 
 def _texts(model: Any, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:
@@ -148,11 +143,4 @@ def _texts(model: Any, batch: PromptBatch, variants: Variants, max_new_tokens: i
     if len(variants) > 1:
         written = generate_variants(model, batch, variants[1:], max_new_tokens, progress=False)
         return [written.clean_texts, *written.texts]
-    texts = [""] * batch.n_rows
-    groups = padding_groups(model.adapter, batch)
-    for rows in groups:
-        part = batch if len(groups) == 1 else part_of(model.adapter, batch, rows)
-        own = interventions_of_rows(variants[0], rows) if len(groups) > 1 else variants[0]
-        for row, text in zip(rows, generate(model, part, max_new_tokens, own).texts, strict=True):
-            texts[row] = text
-    return [texts]
+    return [generate(model, batch, max_new_tokens, variants[0]).texts]

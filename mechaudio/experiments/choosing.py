@@ -2,7 +2,7 @@
 
 The best of many looks better than it is where it was chosen, so questions that choose report nothing. Best is the
 setting with most right answers; of equally many, that of the largest mean margin where margins are given; of equal
-ones, the first.
+ones, one drawn by lot, which is told. Questions of one clip are a cluster in every interval and test.
 
 Conventions: an arm is one setting, a frozen value; arms are rows and questions columns.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mechaudio.experiments.evaluation import Comparison
-from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
+from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row, best_rows
 from mechaudio.metrics.significance import benjamini_hochberg, holm
 
 ArmT = TypeVar("ArmT")
@@ -51,12 +51,15 @@ class Choice(Generic[ArmT]):
         held_out: What it does on the other half.
         p_holm: McNemar's p value there after Holm's correction, over what it is chosen beside; None where choices are
             not tested together.
+        tied: How many arms did equally well on the half that chooses, this one among them, so that it was drawn by lot;
+            0 where it alone did best, or was not chosen.
     """
 
     arm: ArmT
     chosen_on: AnswerChange
     held_out: AnswerChange
     p_holm: float | None = None
+    tied: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,8 @@ class Halves(Generic[ArmT]):
         chooses: Which questions choose.
         reports: Which questions report; what is in neither half, as without a known answer, is not counted.
         margin: Logit of the right choice minus that of the best wrong one; None where it decides nothing.
+        clips: Name of the clip of each question; without them, each is about a clip of its own.
+        seed: Of the lot among equally good arms.
     """
 
     arms: Sequence[ArmT]
@@ -78,6 +83,8 @@ class Halves(Generic[ArmT]):
     chooses: Bool[np.ndarray, " question"]
     reports: Bool[np.ndarray, " question"]
     margin: Float[np.ndarray, "arm question"] | None = None
+    clips: tuple[str, ...] = ()
+    seed: int = 0
 
     @classmethod
     def of(
@@ -87,6 +94,7 @@ class Halves(Generic[ArmT]):
         chooses: Bool[np.ndarray, " question"],
         *,
         by_margin: bool = True,
+        seed: int = 0,
     ) -> Halves[ArmT]:
         """The halves of a comparison; questions without a known answer are in neither.
 
@@ -95,10 +103,20 @@ class Halves(Generic[ArmT]):
             compared: The answers.
             chooses: Which questions choose.
             by_margin: Whether margins, where there are logits, decide between equally many right answers.
+            seed: Of the lot among equally good arms.
         """
         clean = compared.clean
         margin = compared.margin if by_margin and compared.logits is not None else None
-        return cls(arms, compared.correct, clean.correct, chooses & clean.scored, ~chooses & clean.scored, margin)
+        return cls(
+            arms,
+            compared.correct,
+            clean.correct,
+            chooses & clean.scored,
+            ~chooses & clean.scored,
+            margin,
+            clean.clips,
+            seed,
+        )
 
     @cached_property
     def _places(self) -> dict[ArmT, int]:
@@ -123,19 +141,33 @@ class Halves(Generic[ArmT]):
     def tested(self, arms: Sequence[ArmT]) -> tuple[Tested[ArmT], ...]:
         """What arms do to the questions of both halves, p values corrected over these arms."""
         known = self.chooses | self.reports
-        return tested(arms, [answer_change(self.clean_correct[known], row[known]) for row in self.rows(arms)])
+        return tested(arms, [self.change(self.clean_correct, row, known) for row in self.rows(arms)])
+
+    def change(
+        self,
+        before: Bool[np.ndarray, " question"],
+        after: Bool[np.ndarray, " question"],
+        among: Bool[np.ndarray, " question"],
+    ) -> AnswerChange:
+        """What became of the answers to some of the questions."""
+        clips = np.array(self.clips)[among] if self.clips else None
+        return answer_change(before[among], after[among], clips=clips)
 
     def best(self, arms: Sequence[ArmT]) -> ArmT:
-        """The best of some arms on the half that chooses."""
+        """The best of some arms on the half that chooses, of equal ones by lot."""
+        return self.chosen(arms).arm
+
+    def chosen(self, arms: Sequence[ArmT]) -> Choice[ArmT]:
+        """The best of some arms on the half that chooses, and what it does on either half."""
         own = np.ix_(self._rows(arms), self.chooses)
-        return arms[best_row(self.correct[own], None if self.margin is None else self.margin[own])]
+        given = self.correct[own], None if self.margin is None else self.margin[own]
+        best = len(best_rows(*given))
+        return replace(self.choice(arms[best_row(*given, seed=self.seed)]), tied=best if best > 1 else 0)
 
     def choice(self, arm: ArmT) -> Choice[ArmT]:
         """What an arm does on either half."""
         row = self.row(arm)
-        return Choice(
-            arm, *(answer_change(self.clean_correct[half], row[half]) for half in (self.chooses, self.reports))
-        )
+        return Choice(arm, *(self.change(self.clean_correct, row, half) for half in (self.chooses, self.reports)))
 
     def _rows(self, arms: Sequence[ArmT]) -> list[int]:
         unknown = [arm for arm in arms if arm not in self._places]

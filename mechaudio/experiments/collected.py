@@ -6,25 +6,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from mechaudio.experiments.asking import Asking, Logits, Variants
-from mechaudio.experiments.evaluation import UNPARSED, Comparison, Evaluation, Failure
+from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row
+from mechaudio.metrics.choices import NO_ANSWER, likeliest, warn_of_unanswered
 from mechaudio.metrics.string_match import parse_choice
 from mechaudio.results import Provenance, digest_of
 from mechaudio.tracing.record import Intervention
 
 
 def collected(
-    provenance: Provenance, asking: Asking, variants: Variants, rows: Sequence[Row], axes: Mapping[str, Sequence[Any]]
+    provenance: Provenance,
+    asking: Asking,
+    variants: Variants,
+    rows: Sequence[Row],
+    axes: Mapping[str, Sequence[Any]],
+    clips: Mapping[int, str],
 ) -> Evaluation | Comparison:
     """The answers under the one list of interventions, or under the first and, compared with it, the others."""
     asked = [row for row in rows if not row.error]
     kept = [tuple(_kept(one) for one in variant) for variant in variants]
     texts = [tuple(row.texts[which] for row in asked) for which in range(len(kept))] if asked[0].texts else []
     logits = None if texts else _array([row.logits for row in asked])
-    chosen = np.array([[_named(text, row.options) for text in row.texts] for row in asked]).T if texts else _best(asked)
+    if logits is None:
+        chosen = np.array([[_named(text, row.options) for text in row.texts] for row in asked]).T
+    else:
+        chosen = likeliest(logits, [len(row.options) for row in asked])
+        warn_of_unanswered([row.id for row in asked], chosen, stacklevel=4)
     first = Evaluation(
         provenance=provenance,
         condition=asking.condition,
@@ -38,6 +48,7 @@ def collected(
         interventions=kept[0],
         failures=tuple(Failure(row.index, row.id, row.error) for row in rows if row.error),
         scoring=asking.scoring,
+        clips=tuple(clips[row.index] for row in asked),
     )
     if len(kept) == 1:
         return first
@@ -65,19 +76,13 @@ def _kept(intervention: Intervention) -> Any:
 
 
 def _array(logits: Sequence[Sequence[Logits]]) -> Float[np.ndarray, "variant question choice"]:
-    """Logits, NaN where a question has fewer choices than another, and where they are not finite."""
+    """Logits, NaN where a question has fewer choices than another."""
     width = max(len(own) for row in logits for own in row)
-    filled = [[[*own, *[None] * (width - len(own))] for own in row] for row in logits]
+    filled = [[[*own, *[np.nan] * (width - len(own))] for own in row] for row in logits]
     return np.array(filled, dtype=np.float64).swapaxes(0, 1)
-
-
-def _best(rows: Sequence[Row]) -> Int[np.ndarray, "variant question"]:
-    """The choice of the highest logit."""
-    best = [[UNPARSED if None in own else int(np.argmax(own)) for own in row.logits] for row in rows]
-    return np.array(best).T
 
 
 def _named(text: str, options: Sequence[str]) -> int:
     """The first choice whose text is the one that a generated text names."""
     choice = parse_choice(text, options).choice
-    return UNPARSED if choice is None else options.index(choice)
+    return NO_ANSWER if choice is None else options.index(choice)

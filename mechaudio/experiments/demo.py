@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.soundscapes import questions
 from mechaudio.data.temporal_phrases import TASKS
 from mechaudio.experiments.evaluate import Evaluation, evaluate
@@ -29,6 +30,7 @@ class Demo(Result):
     deaf: Evaluation
 
 
+@checks_arguments
 def demo(model: Any, seed: int = 0, n: int = 60, *, progress: bool = False) -> Demo:
     """Ask one question per task closely, and `n` others to count and to average over.
 

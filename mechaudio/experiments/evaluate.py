@@ -14,6 +14,8 @@ from typing import Any, overload
 
 from tqdm import tqdm
 
+from mechaudio.arguments import checks_arguments
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
 from mechaudio.experiments.batches import Placed, batches, positions_that_fit, windows
 from mechaudio.experiments.collected import collected
@@ -52,6 +54,7 @@ def evaluate(
 ) -> Comparison: ...
 
 
+@checks_arguments
 def evaluate(
     model: Any,
     questions: Iterable[AudioQuestion],
@@ -108,8 +111,9 @@ def evaluate(
 
     Raises:
         ValueError: No questions, or none that can be asked; `interventions` beside `variants`; an unknown condition or
-            scoring; an `out` that holds another run, which the message compares; with `strict`, a question that cannot
-            be asked.
+            scoring; an `out` that holds another run, which the message compares, or a damaged one; with `out`, forward
+            hooks of others on the network; a network in training mode, or otherwise not fit to run; with `strict`, a
+            question that cannot be asked.
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
     """
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
@@ -126,10 +130,11 @@ def evaluate(
                 f"the run in {str(out)!r} has batches of {log.header['positions']} positions, got {positions=}: leave "
                 "it out, or give another out="
             )
-        _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
+        keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
         provenance = replace(provenance, created=log.header["created"], settings=told | {"n": len(log.rows)})
     axes = variants.axes if isinstance(variants, Grid) else {}
-    found = collected(provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes)
+    clips = dict(enumerate(clip_names(keys)))
+    found = collected(provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips)
     if out is not None:
         found.save(out)
     return found
@@ -162,13 +167,14 @@ def _ask_all(
     *,
     strict: bool,
     progress: bool,
-) -> None:
-    """Ask what the log does not have yet, and what failed before."""
-    earlier, again, n = log.failed, list[Placed](), 0
+) -> list[tuple[str, ...]]:
+    """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
+    earlier, again, n, keys = log.failed, list[Placed](), 0, list[tuple[str, ...]]()
     total = len(questions) if isinstance(questions, Sized) else None
     with tqdm(total=total, desc=asking.condition, unit=" questions", disable=not progress) as bar:
         for window in windows(questions):
             n += len(window)
+            keys += [clip_keys(placed.question) for placed in window]
             new = [placed for placed in window if placed.index not in log.rows]
             for placed in window:
                 if placed.index in log.rows:
@@ -187,6 +193,7 @@ def _ask_all(
     if len(log.failed) == len(log.rows):
         first = log.rows[min(log.rows)]
         raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")
+    return keys
 
 
 def _ask_window(

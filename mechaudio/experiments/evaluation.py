@@ -1,36 +1,36 @@
 """What comes of asking many questions: each answer, right or wrong, and the scores.
 
-Conventions: accuracies are shares from 0 to 1; intervals are Wilson's at 95 %; an answer is the *text* of a choice, so
-that of two choices of the same text either is right.
+Conventions: accuracies are shares from 0 to 1; intervals are Wilson's at 95 %, for
+clips as clusters where several questions are about one (`mechaudio.metrics.clips`); an answer is the *text* of a
+choice, so that of two choices of the same text either is right.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechaudio.metrics.choices import margin, right_choices
+from mechaudio.arguments import shown
+from mechaudio.metrics.checked import same_length
+from mechaudio.metrics.choices import NO_ANSWER, margin, right_choices
 from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import (
     AnswerChange,
     RandomFixRate,
     accuracy,
-    accuracy_by_group,
     answer_change,
     random_fix_rate,
 )
-from mechaudio.metrics.significance import proportion
+from mechaudio.metrics.significance import share
 from mechaudio.metrics.string_match import string_match
 from mechaudio.results import Result, keep
 
 if TYPE_CHECKING:
     import xarray
-
-UNPARSED = -1
-"""Stands for the choice where there is none: a text that names none or several, or logits that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,16 @@ class Evaluation(Result):
         tasks: Of the questions; an empty text where a question names none.
         options: The choices of each question.
         answers: The right choice of each, None where it is not known.
-        chosen: Which choice the model chose, `[question]`; -1 where that cannot be read.
+        chosen: Which choice the model chose, `[question]`; -1 where there is none: a text that names none or several,
+            or logits that are NaN or overflow.
         logits: Of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where the
             answer was generated.
         texts: What the model wrote, where the answer was generated.
         interventions: What was changed while it answered.
         failures: Questions that could not be asked.
         scoring: `letter_logit` or `generate`.
+        clips: Name of the clip of each question (`ma.analyses.clips_of`), whose questions intervals and tests take as a
+            cluster; without them, each is about a clip of its own.
     """
 
     condition: str
@@ -84,12 +87,23 @@ class Evaluation(Result):
     interventions: tuple[Any, ...] = ()
     failures: tuple[Failure, ...] = ()
     scoring: str = "letter_logit"
+    clips: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        texts = self.texts or self.ids
+        same_length(
+            ids=self.ids, tasks=self.tasks, options=self.options, answers=self.answers, chosen=self.chosen, texts=texts
+        )
+        n_options = np.array([len(options) for options in self.options], dtype=int)
+        if ((self.chosen < NO_ANSWER) | (self.chosen >= n_options)).any():
+            raise ValueError(f"chosen is the place of a choice, or {NO_ANSWER}; got {shown(self.chosen.tolist())}")
 
     @cached_property
     def choices(self) -> tuple[str | None, ...]:
         """What the model chose, None where that cannot be read."""
         pairs = zip(self.options, self.chosen.tolist(), strict=True)
-        return tuple(None if place == UNPARSED else options[place] for options, place in pairs)
+        return tuple(None if place == NO_ANSWER else options[place] for options, place in pairs)
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, " question"]:
@@ -123,18 +137,29 @@ class Evaluation(Result):
                 f"none of the {len(self.ids)} questions has a known answer, so there is no score; .choices says what "
                 "the model chose"
             )
-        return accuracy(self.correct[self.scored])
+        return self._accuracy(self.scored)
 
     def by_task(self) -> dict[str, Proportion]:
         """The share of right answers of each task that is named, in the order in which the tasks first come."""
         tasks = np.array(self.tasks)
         named = self.scored & (tasks != "")
-        return accuracy_by_group(self.correct[named], tasks[named]) if named.any() else {}
+        if not named.any():
+            return {}
+        return {task: self._accuracy(named & (tasks == task)) for task in dict.fromkeys(tasks[named].tolist())}
+
+    @cached_property
+    def unanswered(self) -> Bool[np.ndarray, " question"]:
+        """Questions without an answer, because logits of their choices are NaN or overflow; they count as not right."""
+        return (self.chosen == NO_ANSWER) & (self.logits is not None)
+
+    def _accuracy(self, which: Bool[np.ndarray, " question"]) -> Proportion:
+        share_of = accuracy(self.correct[which], clips=self.clips_among(which))
+        return replace(share_of, unanswered=int(self.unanswered[which].sum()))
 
     @property
     def unparsed(self) -> Proportion:
         """The share of answers that name no choice, or several; they are wrong."""
-        return proportion(int((self.chosen == UNPARSED).sum()), len(self.chosen))
+        return share(self.chosen == NO_ANSWER, clips=self.clips or None)
 
     @property
     def string_match(self) -> Proportion | None:
@@ -143,16 +168,25 @@ class Evaluation(Result):
         Right answers without a word, such as `+`, cannot be compared so and are left out. None where no text was
         generated, or no question is left.
         """
-        asked = zip(self.texts, self.options, self.answers, strict=False)  # no texts: nothing to compare
+        clips = self.clips or tuple(map(str, range(len(self.ids))))
+        asked = zip(self.texts, self.options, self.answers, clips, strict=False)  # no texts: nothing to compare
         matched = [
-            string_match(text, answer, options)
-            for text, options, answer in asked
+            (string_match(text, answer, options), clip)
+            for text, options, answer, clip in asked
             if answer is not None and any(character.isalnum() or character == "_" for character in answer)
         ]
-        return accuracy(matched) if matched else None
+        if not matched:
+            return None
+        right, named = zip(*matched, strict=True)
+        return accuracy(right, clips=named if self.clips else None)
+
+    def clips_among(self, questions: Bool[np.ndarray, " question"]) -> tuple[str, ...] | None:
+        """The clips of some of the questions, for `clips=` of the scores; None where they are not known."""
+        return tuple(compress(self.clips, questions.tolist())) if self.clips else None
 
     def __repr__(self) -> str:
         score = f"accuracy {self.overall.value:.3f}, " if self.scored.any() else ""
+        score += f"{self.unanswered.sum()} without an answer (NaN), " if self.unanswered.any() else ""
         return (
             f"<Evaluation of {len(self.ids)} questions, condition {self.condition!r}: {score}"
             f"{len(self.failures)} not asked, interventions {list(self.interventions)}>"
@@ -216,7 +250,14 @@ class Comparison(Result):
             ValueError: If no question has a known answer.
         """
         known = self.clean.scored
-        return answer_change(self.clean.correct[known], self.correct[variant][known])
+        clips = self.clean.clips_among(known)
+        change = answer_change(self.clean.correct[known], self.correct[variant][known], clips=clips)
+        before, after = (int(one.unanswered[known].sum()) for one in (self.clean, self[variant]))
+        return replace(
+            change,
+            before=replace(change.before, unanswered=before),
+            after=replace(change.after, unanswered=after),
+        )
 
     @property
     def random_fix_rate(self) -> RandomFixRate:
@@ -225,7 +266,14 @@ class Comparison(Result):
         Raises:
             ValueError: If no answer is wrong without interventions.
         """
-        known = self.clean.scored
+        return self.random_fix_rate_among(self.clean.scored)
+
+    def random_fix_rate_among(self, known: Bool[np.ndarray, " question"]) -> RandomFixRate:
+        """The same for some of the questions with known answers.
+
+        Raises:
+            ValueError: If none of their answers is wrong without interventions.
+        """
         n_choices = np.array([len(options) for options in self.clean.options])
         n_right = right_choices(self.clean.options, self.clean.answers).sum(1)
         return random_fix_rate(self.clean.correct[known], n_choices[known], n_right=n_right[known])
@@ -248,6 +296,8 @@ class Comparison(Result):
         if not self.axes:
             coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
         coords["question"] = list(self.clean.ids)
+        if self.clean.clips:
+            coords["clip"] = ("question", list(self.clean.clips))  # type: ignore[assignment]
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
         if self.logits is not None:

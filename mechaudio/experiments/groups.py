@@ -61,7 +61,11 @@ def members(groups: Groups) -> Iterator[tuple[str, str, Bool[np.ndarray, " quest
 
 
 def changes_by_group(
-    groups: Groups, before: Bool[np.ndarray, " question"], after: Bool[np.ndarray, " question"]
+    groups: Groups,
+    before: Bool[np.ndarray, " question"],
+    after: Bool[np.ndarray, " question"],
+    *,
+    clips: Sequence[str] | None = None,
 ) -> tuple[GroupChange, ...]:
     """Right or wrong before and after: of all questions, then of each group.
 
@@ -69,9 +73,15 @@ def changes_by_group(
         groups: Of the same questions in the same order.
         before: Right or wrong.
         after: Right or wrong.
+        clips: The name of each question's clip; by default each is of its own.
     """
-    whole = answer_change(before, after)
-    rows = [(by, name, answer_change(before[own], after[own])) for by, name, own in members(groups) if own.any()]
+    named = None if clips is None else np.array(clips)
+    whole = answer_change(before, after, clips=named)
+
+    def change(own: Bool[np.ndarray, " question"]) -> AnswerChange:
+        return answer_change(before[own], after[own], clips=None if named is None else named[own])
+
+    rows = [(by, name, change(own)) for by, name, own in members(groups) if own.any()]
     corrected = {}
     for grouping in groups:
         places = [place for place, (by, *_) in enumerate(rows) if by == grouping]

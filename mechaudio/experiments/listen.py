@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float, Int16
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result
-from mechaudio.tracing.run import answer
+from mechaudio.tracing.run import answers_in, run
 
 SAMPLE_RATE = 16_000
 
@@ -65,6 +66,7 @@ class Listening(Result):
     unreadable: tuple[str, ...] = ()
 
 
+@checks_arguments
 def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> Listening:
     """Ask a question with its recording and with silence, and trace the attention of the last position.
 
@@ -76,11 +78,13 @@ def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> L
 
     Raises:
         ValueError: Where the question cannot be asked: no recording, or one that cannot be read, or one that is longer
-            than the model hears.
+            than the model hears; or where the model's logits are NaN.
     """
     clip = question.clip()
     heard, deaf = (prompt(model, [question], condition, allow_cut=allow_cut) for condition in ("audio", "silence"))
-    with_sound, without = answer(model, heard)[0], answer(model, deaf)[0]
+    with_sound, without = (
+        answers_in(batch, run(model, batch, logits="last").logits[:, -1], required=True)[0] for batch in (heard, deaf)
+    )
     attention = audio_attention(model, heard)
     cut = float(heard.cut[0])
     samples = clip.mono(SAMPLE_RATE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class Row:
         task: Of the question.
         options: Its choices.
         answer: The right one, None where it is not known.
-        logits: Per variant those of the choices' letters, None for one that is not finite.
+        logits: Per variant those of the choices' letters; in the file NaN is null, and infinity `"inf"` or `"-inf"`.
         texts: Per variant what the model wrote.
         error: Why it could not be asked, blank if it was.
     """
@@ -40,7 +41,7 @@ class Row:
     task: str
     options: tuple[str, ...]
     answer: str | None
-    logits: tuple[tuple[float | None, ...], ...] = ()
+    logits: tuple[tuple[float, ...], ...] = ()
     texts: tuple[str, ...] = ()
     error: str = ""
 
@@ -80,7 +81,8 @@ def signed(value: Mapping[str, Any], before: str) -> tuple[str, str]:
 
 def signed_row(row: Row, batch: int, size: int, before: str) -> tuple[str, str]:
     """The line of a question in its batch, and its checksum."""
-    return signed(asdict(row) | {"batch": batch, "of": size}, before)
+    logits = [[_written(logit) for logit in one] for one in row.logits]
+    return signed(asdict(row) | {"logits": logits, "batch": batch, "of": size}, before)
 
 
 def read_header(place: Path, line: bytes, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -130,7 +132,7 @@ def read_line(place: Path, number: int, line: bytes, before: str, n_variants: in
         raise ValueError(damaged(place, number, f"{wrong[0]} is {short(value[wrong[0]])}"))
     batch, size = value.pop("batch"), value.pop("of")
     value |= {name: tuple(value[name]) for name in ("options", "texts")}
-    row = Row(**value | {"logits": tuple(map(tuple, value["logits"]))})
+    row = Row(**value | {"logits": tuple(tuple(map(_logit, one)) for one in value["logits"])})
     if (strange := _strange_answers(row, n_variants)) is not None:
         raise ValueError(damaged(place, number, strange))
     return Line(row, batch, size, checksum)
@@ -160,6 +162,19 @@ def _verified(place: Path, number: int, value: dict[str, Any], before: str) -> s
     if checksum != signed(value, before)[1]:
         raise ValueError(damaged(place, number, "it, or the line before it, is not as it was written"))
     return checksum
+
+
+def _written(logit: float) -> float | str | None:
+    """A logit as JSON, which has no word for what is not finite."""
+    return logit if math.isfinite(logit) else None if math.isnan(logit) else str(logit)
+
+
+def _logit(written: Any) -> float:
+    return math.nan if written is None else float(written)
+
+
+def _is_logit(written: Any) -> bool:
+    return written is None or written in ("inf", "-inf") or type(written) in (int, float)
 
 
 def damaged(place: Path, number: int, why: str) -> str:
@@ -196,5 +211,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "of": lambda value: _is_count(value) and value > 0,
     "answer": lambda value: value is None or type(value) is str,
     **dict.fromkeys(("options", "texts"), _list_of(str)),
-    "logits": lambda value: isinstance(value, list) and all(map(_list_of(int, float, type(None)), value)),
+    "logits": lambda value: (
+        isinstance(value, list) and all(isinstance(one, list) and all(map(_is_logit, one)) for one in value)
+    ),
 }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mechaudio.arguments import check_fields, once_each
 from mechaudio.interventions.mata import mata
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.results import keep
@@ -33,15 +34,15 @@ class MataSettings:
         alphas: Strengths in the published range.
         mapping: `proportional`: a published range is the layers whose middles lie in the same part of the depth.
             `numbered`: the layers of these numbers, as the paper seems to do in a model of 32 layers.
-        share: Of the questions that choose; the others report.
+        share: Of the clips whose questions choose; those of the others report.
         n_measured: Questions whose attention scores are measured.
         generate: Whether answers are written too, with the published setting and with what was chosen.
         max_new_tokens: Of a written answer.
         seed: Of the halves.
 
     Raises:
-        ValueError: For no strengths, one of zero (which changes nothing), a range that ends before it begins, an
-            unknown mapping, or a share that is not between 0 and 1.
+        ValueError: For no strengths, a value that comes twice, one of zero (which changes nothing), a range that ends
+            before it begins, an unknown mapping, or a share that is not between 0 and 1.
     """
 
     alpha: float = 0.1
@@ -57,8 +58,16 @@ class MataSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
+        check_fields(self)
+        once_each("alphas", self.alphas)
+        once_each("ranges", self.ranges)
         if not self.alphas or 0 in (*self.alphas, self.alpha):
             raise ValueError(f"alphas lists strengths other than 0, which changes nothing; got {self.alphas}")
+        for name in ("alphas", "ranges"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(
+                    f"{name} lists each value once, as twins count twice in corrections; got {getattr(self, name)}"
+                )
         backwards = [span for span in (self.published, *self.ranges) if not 0 <= span[0] <= span[1]]
         if backwards:
             raise ValueError(f"a range is its first and its last layer, such as (10, 20); got {backwards[0]}")

@@ -18,7 +18,7 @@ from mechaudio.experiments.groups import GroupChange, changes_by_group
 from mechaudio.experiments.mata_arms import MODES, MataArm, MataSettings
 from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
-from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
+from mechaudio.metrics.multiple_choice import AnswerChange
 from mechaudio.metrics.significance import holm
 from mechaudio.results import Result
 
@@ -96,17 +96,19 @@ class MataStudy(Result):
         published = self.readings[0].arm
         same = [arm for arm in self.arms if (arm.mode, arm.alpha) == (published.mode, published.alpha)]
         named = {
-            "published": published,
-            "layers chosen": self.best_of(same),
-            "layers, strength and reading chosen": self.best_of(self.arms),
+            "published": [published],
+            "layers chosen": same,
+            "layers, strength and reading chosen": self.arms,
         }
         halves = self._halves
-        before = halves.row(published)[halves.reports]
+        before = halves.row(published)
         found = []
-        for name, arm in named.items():
-            one = halves.choice(arm)
-            beside = None if name == "published" else answer_change(before, halves.row(arm)[halves.reports])
-            found.append(MataChoice(arm, one.chosen_on, one.held_out, name=name, against_published=beside))
+        for name, arms in named.items():
+            one = halves.chosen(arms)
+            beside = None if name == "published" else halves.change(before, halves.row(one.arm), halves.reports)
+            found.append(
+                MataChoice(one.arm, one.chosen_on, one.held_out, tied=one.tied, name=name, against_published=beside)
+            )
         changes = [one.held_out for one in found] + [one.against_published for one in found if one.against_published]
         p_values = iter(holm([change.test.p for change in changes]).tolist())
         found = [replace(one, p_holm=next(p_values)) for one in found]
@@ -129,7 +131,13 @@ class MataStudy(Result):
             arms = [MataArm(mode, alpha, *self.published) for alpha in self._alphas]
             place = arms.index(self.best_of(arms))
             lines.append(StrengthLine(mode, self._alphas, self._halves.rows(arms)[:, known], place))
-        return OverStrength(tuple(lines), self.compared.clean.correct[known], choosing, "alpha")
+        return OverStrength(
+            tuple(lines),
+            self.compared.clean.correct[known],
+            choosing,
+            "alpha",
+            self.compared.clean.clips_among(known) or (),
+        )
 
     def by_group(self, arm: MataArm, *, held_out: bool = False) -> tuple[GroupChange, ...]:
         """What a setting does to all questions, and to each group of them.
@@ -143,7 +151,9 @@ class MataStudy(Result):
         """
         known = np.flatnonzero(self.compared.clean.scored & ~(self.chooses & held_out))
         groups = {by: tuple(named[place] for place in known) for by, named in self.groups.items()}
-        return changes_by_group(groups, self.compared.clean.correct[known], self._halves.row(arm)[known])
+        clean = self.compared.clean
+        clips = None if not clean.clips else [clean.clips[place] for place in known]
+        return changes_by_group(groups, clean.correct[known], self._halves.row(arm)[known], clips=clips)
 
     @property
     def _alphas(self) -> tuple[float, ...]:
@@ -151,10 +161,10 @@ class MataStudy(Result):
 
     @cached_property
     def _halves(self) -> Halves[MataArm]:
-        return Halves.of(self.arms, self.compared, self.chooses)
+        return Halves.of(self.arms, self.compared, self.chooses, seed=self.settings.seed)
 
     def best_of(self, arms: Sequence[MataArm]) -> MataArm:
-        """The one with most right answers on the half that chooses; of equal ones, of the largest mean margin."""
+        """The one with most right answers on the half that chooses, then of the largest mean margin, then by lot."""
         return self._halves.best(arms)
 
     def __str__(self) -> str:

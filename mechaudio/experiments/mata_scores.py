@@ -14,6 +14,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_arms import MODES
 from mechaudio.interventions.mata import mata
 from mechaudio.interventions.sweep import sweep
@@ -51,6 +52,7 @@ class MataScores(Result):
     n: int
 
 
+@checks_arguments
 def mata_scores(model: Any, questions: Sequence[AudioQuestion], alpha: float = 0.1) -> MataScores:
     """Measure them, in two passes per question.
 

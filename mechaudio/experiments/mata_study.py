@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mechaudio.analyses.halves import in_calibration
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Comparison, evaluate
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.mata_arms import MataArm, MataSettings, known_ranges, mata_arms, placed
@@ -35,6 +36,7 @@ from mechaudio.tracing.hook_points import HookPoint
 __all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "mata_study"]
 
 
+@checks_arguments
 def mata_study(
     model: Any,
     questions: Sequence[AudioQuestion],
@@ -79,12 +81,12 @@ def mata_study(
         )
 
     compared = asked("letters", questions, arms)
-    chooses = in_calibration(compared.clean.ids, settings.share, settings.seed)
+    chooses = in_calibration(compared.clean.clips or compared.clean.ids, settings.share, settings.seed)
     known = compared.clean.scored
     if not (chooses & known).any() or not (~chooses & known).any():
         raise ValueError(
             f"of {known.sum()} questions with a known answer {(chooses & known).sum()} choose and "
-            f"{(~chooses & known).sum()} report: the study needs some of both; ask more questions"
+            f"{(~chooses & known).sum()} report: the study needs some of both; ask questions about more clips"
         )
     failed = {failure.index for failure in compared.clean.failures}
     heard = [place for place in range(len(questions)) if place not in failed]

@@ -52,6 +52,7 @@ class OverStrength:
         clean_correct: Whether each answer is right without any.
         chooses: Which questions choose; the others report.
         unit: What a strength is.
+        clips: Name of the clip of each question; without them, each is about a clip of its own.
 
     Raises:
         ValueError: No lines, lines of other questions, or a half without questions.
@@ -61,6 +62,7 @@ class OverStrength:
     clean_correct: Bool[np.ndarray, " question"]
     chooses: Bool[np.ndarray, " question"]
     unit: str = "strength"
+    clips: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts belong together."""

@@ -17,6 +17,7 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import Norm
+from mechaudio.arguments import check_fields
 from mechaudio.experiments.choosing import Choice
 from mechaudio.experiments.evaluation import Failure
 from mechaudio.experiments.groups import GroupChange, Groups, changes_by_group, members
@@ -34,7 +35,7 @@ class SpecialistsSettings:
         ks: Numbers of heads, as far as there are so many; the first one is reported in detail. The paper compares 10,
             20 and 30.
         ranking: Heads by the size of their correlation, or by its sign too.
-        share: Of the questions that heads are chosen on.
+        share: Of the clips whose questions heads are chosen on.
         draws: Sets of random heads that the listening score is held against.
         strengths: Of steering; the paper does not tell its own.
         norms: Where layer-guided steering adds: before the final norm, behind it, or either.
@@ -55,6 +56,7 @@ class SpecialistsSettings:
     seed: int = 0
 
     def __post_init__(self):
+        check_fields(self)
         if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
             raise ValueError(f"ks lists numbers of heads, at least one and each once, such as (20, 10); got {self.ks}")
         if self.draws < 1:
@@ -151,7 +153,7 @@ class SpecialistsStudy(Result):
     @cached_property
     def hearing(self) -> tuple[GroupChange, ...]:
         """Step 1: from silence to the recording, of all questions and by group."""
-        return changes_by_group(self.groups, self.silent.correct, self.heard.correct)
+        return changes_by_group(self.groups, self.silent.correct, self.heard.correct, clips=self.heard.clips or None)
 
     @cached_property
     def tasks(self) -> tuple[str, ...] | None:
@@ -173,7 +175,8 @@ class SpecialistsStudy(Result):
             among = own[held_out]
             right = self.score.correct[among]
             enough = min(right.sum(), (~right).sum()) >= 2
-            auc = roc_auc(self.score.score[among], right, seed=self.settings.seed) if enough else None
+            clips = np.array(self.score.clips)[among] if self.score.clips else None
+            auc = roc_auc(self.score.score[among], right, clips=clips) if enough else None
             told.append(GroupAuc(by, name, int(among.sum()), auc))
         return tuple(told)
 
@@ -182,7 +185,8 @@ class SpecialistsStudy(Result):
         held_out, steering = ~self.chooses, self.steering
         groups = {by: tuple(compress(named, held_out)) for by, named in self.groups.items()}
         row = steering.correct[steering.arms.index(choice.arm)]
-        return changes_by_group(groups, steering.clean_correct[held_out], row[held_out])
+        clips = self.score.clips or None
+        return changes_by_group(groups, steering.clean_correct[held_out], row[held_out], clips=clips)
 
     def __repr__(self) -> str:
         sides = f"{self.chooses.sum()} choose, {(~self.chooses).sum()} report"

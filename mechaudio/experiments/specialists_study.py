@@ -12,7 +12,7 @@ After "Audio-specialist heads" (arXiv 2603.06854), in four steps:
    reports.
 
 Conventions: heads are `(layer, head)`, from 0; shares and rates are from 0 to 1; a question is on one side of the split
-by a hash of its id.
+by a hash of its clip.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from mechaudio.analyses.listening_score import listening_score
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.askable import Askable
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.specialists_result import SpecialistsSettings, SpecialistsStudy, steering_settings
@@ -38,6 +39,7 @@ _CURVE = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 """Numbers of heads that the score is made from, beside those of the settings, as far as there are so many."""
 
 
+@checks_arguments
 def specialists_study(
     model: Any,
     questions: Sequence[AudioQuestion],
@@ -74,7 +76,7 @@ def specialists_study(
         model, asked, steering_settings(settings), memory=memory, batch_size=batch_size, progress=progress
     )
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
-    assert not set(calibration.ids) & set(held_out.ids), "a question is on both sides of the split"
+    assert not set(calibration.clips) & set(held_out.clips), "a clip is on both sides of the split"
     scores, most = steering.scores, int(steering.scores.varies.sum())
     settings = replace(settings, ks=tuple(k for k in settings.ks if k <= most))
     held_out_silent = steering.silent.split(settings.share, settings.seed)[1]

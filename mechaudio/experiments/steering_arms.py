@@ -9,6 +9,7 @@ from typing import Literal
 
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
 from mechaudio.analyses.steering_directions import Norm, SteeringDirections
+from mechaudio.arguments import check_fields
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.results import keep
@@ -34,7 +35,7 @@ class SteeringSettings:
         norms: Where layer-guided steering adds: before the final norm, behind it, or either.
         ranking: Of heads, as in `HeadScores.top`.
         draws: Sets of random heads.
-        share: Of the questions that choose; the others report.
+        share: Of the clips whose questions choose; those of the others report.
         seed: Of the halves and the controls.
 
     Raises:
@@ -52,6 +53,7 @@ class SteeringSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
+        check_fields(self)
         for name in ("strengths", "ks", "norms"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

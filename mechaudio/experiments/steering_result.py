@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,7 +20,7 @@ from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.estimates import Estimate
-from mechaudio.metrics.multiple_choice import AnswerChange, answer_change
+from mechaudio.metrics.multiple_choice import AnswerChange, accuracy
 from mechaudio.metrics.significance import holm, paired_difference, sign_flip_test
 from mechaudio.results import Result
 
@@ -33,8 +34,8 @@ class AgainstControl:
         control: What is at random in the control.
         accuracies: Of the control, one per draw.
         gain: Accuracy of steering minus that of the control, in the mean over draws. Its interval is that of a paired
-            difference where there is one draw, and a bootstrap interval over questions where there are several.
-        p: Of the test of signs over questions; where there is one draw, McNemar's.
+            difference where there is one draw, and a bootstrap interval over clips where there are several.
+        p: Of the test of signs over clips; where there is one draw, McNemar's.
         p_holm: After Holm's correction over all these tests.
     """
 
@@ -125,7 +126,11 @@ class SteeringStudy(Result):
                 name = f"{chosen[0].name}, {chosen[0].where}" if one else f"{chosen[0].name} (mean of {len(chosen)})"
                 place = strengths.index(chosen[0].strength) if one else None
                 lines.append(StrengthLine(name, strengths, rows.astype(bool) if one else rows, place, bool(control)))
-        return OverStrength(tuple(lines), self.clean_correct, self.chooses, "strength (lambda)")
+        return OverStrength(tuple(lines), self.clean_correct, self.chooses, "strength (lambda)", self.clips)
+
+    def change(self, correct: Bool[np.ndarray, " question"], among: Bool[np.ndarray, " question"]) -> AnswerChange:
+        """What became of the answers to some of the questions, of which `correct` are right afterwards."""
+        return self._halves.change(self.clean_correct, correct, among)
 
     def by_task(self, arm: SteeringArm) -> dict[str, AnswerChange]:
         """What a way of steering does to each task that is named, on the half that reports.
@@ -135,7 +140,16 @@ class SteeringStudy(Result):
         """
         row, tasks = self._halves.row(arm), np.array(self.tasks)
         members = {task: ~self.chooses & (tasks == task) for task in dict.fromkeys(self.tasks) if task}
-        return {task: answer_change(self.clean_correct[own], row[own]) for task, own in members.items() if own.any()}
+        return {task: self._halves.change(self.clean_correct, row, own) for task, own in members.items() if own.any()}
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """Name of the clip of each question."""
+        return self.heard.clips
+
+    @property
+    def _reporting_clips(self) -> tuple[str, ...] | None:
+        return tuple(compress(self.clips, ~self.chooses)) if self.clips else None
 
     def _draws(self, kind: str, control: str) -> list[int]:
         return sorted({arm.draw for arm in self.arms if (arm.kind, arm.control) == (kind, control)})
@@ -152,30 +166,44 @@ class SteeringStudy(Result):
         return self._best(self._arms(kind, control, draw))
 
     def _best(self, arms: Sequence[SteeringArm]) -> Choice[SteeringArm]:
-        return self._halves.choice(self._halves.best(arms))
+        return self._halves.chosen(arms)
 
     @cached_property
     def _halves(self) -> Halves[SteeringArm]:
-        return Halves(self.arms, self.correct, self.clean_correct, self.chooses, ~self.chooses, self.margin)
+        return Halves(
+            self.arms,
+            self.correct,
+            self.clean_correct,
+            self.chooses,
+            ~self.chooses,
+            self.margin,
+            self.clips,
+            self.settings.seed,
+        )
 
     def _against(self, kind: str, control: str, of: str) -> AgainstControl:
         """A kind beside a control of `of`."""
         choices = [self._chosen(kind, "", 0), *(self._chosen(of, control, draw) for draw in self._draws(of, control))]
         steered, *rows = (self._halves.row(choice.arm)[~self.chooses] for choice in choices)
-        p = sign_flip_test(len(rows) * steered.astype(int) - np.sum(rows, axis=0))
+        p = sign_flip_test(len(rows) * steered.astype(int) - np.sum(rows, axis=0), clips=self._reporting_clips)
         accuracies = tuple(float(row.mean()) for row in rows)
         return AgainstControl(kind, control or "best single layer", accuracies, self._gain(steered, rows), p, p)
 
     def _gain(self, steered: Bool[np.ndarray, " question"], rows: list[Bool[np.ndarray, " question"]]) -> Estimate:
+        clips = self._reporting_clips
         if len(rows) == 1:
-            return paired_difference(rows[0], steered)
+            return paired_difference(rows[0], steered, clips=clips)
         gains = steered - np.mean(rows, axis=0)
-        low, high = bootstrap_mean(gains, seed=self.settings.seed) if len(gains) > 1 else (np.nan, np.nan)
-        return Estimate(float(gains.mean()), float(low), float(high), len(gains), 0.95, "bootstrap, percentile")
+        k = len(set(clips)) if clips else len(gains)
+        low, high = bootstrap_mean(gains, clips=clips, seed=self.settings.seed) if k > 1 else (np.nan, np.nan)
+        method = "bootstrap over clips, expanded percentile"
+        return Estimate(
+            float(gains.mean()), float(low), float(high), len(gains), 0.95, method, k if k < len(gains) else None
+        )
 
     def __str__(self) -> str:
         """The study in words."""
-        clean = answer_change(self.clean_correct[~self.chooses], self.clean_correct[~self.chooses]).before
+        clean = accuracy(self.clean_correct[~self.chooses], clips=self._reporting_clips)
         lines = [f"{self.chooses.sum()} questions choose; of the other {clean.n}, {clean} are right without steering"]
         for choice in self.choices:
             change, test = choice.held_out.change, choice.held_out.test

@@ -1,8 +1,8 @@
 """Does steering from silence to audio make answers right, and is it the specialists that do it?
 
-After "Audio-specialist heads" (arXiv 2603.06854), with a protocol that never chooses and reports on the same questions:
+After "Audio-specialist heads" (arXiv 2603.06854), with a protocol that never chooses and reports on the same clips:
 
-1. Questions are split by a hash of their ids. One half chooses, the other reports.
+1. Questions are split by a hash of their clips. One half chooses, the other reports.
 2. On the half that chooses, every question runs with its clip and with silence. Heads are chosen by the correlation of
    their audio attention with right answers, and every way of steering is tried: layer-guided, from a single layer, head
    by head, with K heads, over strengths, before and behind the final norm.
@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
-from mechaudio.analyses.halves import in_calibration
+from mechaudio.analyses.halves import clips_of, in_calibration
 from mechaudio.analyses.paired_passes import paired_passes
 from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.question import AudioQuestion
@@ -44,6 +45,7 @@ from mechaudio.tracing.memory import memory_of
 __all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy", "steering_study"]
 
 
+@checks_arguments
 def steering_study(
     model: Any,
     questions: Sequence[AudioQuestion],
@@ -82,14 +84,20 @@ def steering_study(
     """
     settings = settings or SteeringSettings()
     ids = [question.id for question in questions]
-    chooses = in_calibration(ids, settings.share, settings.seed)
+    if not all(ids):
+        raise ValueError(
+            f"questions {[place for place, name in enumerate(ids) if not name][:3]} have no id: set "
+            "AudioQuestion(id=...)"
+        )
+    clips = clips_of(questions)
+    chooses = in_calibration(clips, settings.share, settings.seed)
     choosing, reporting = np.flatnonzero(chooses).tolist(), np.flatnonzero(~chooses).tolist()
     if len(choosing) < 3 or not reporting:
         raise ValueError(
             f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs three that "
             "choose and one that reports at least"
         )
-    kept = KeptRuns(memory_of(model, memory))
+    kept = KeptRuns(0.0 if memory == 0 else memory_of(model, memory))
     passes = paired_passes(model, _these(questions, choosing), kept=kept, batch_size=batch_size, progress=progress)
     scores = score_heads(passes.heard, seed=settings.seed)
     n_varying = int(scores.varies.sum())

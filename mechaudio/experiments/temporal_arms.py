@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mechaudio.arguments import check_fields
 from mechaudio.experiments.text_keys import OnTextKeys
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.upweight import UpweightAttention
+from mechaudio.models.spans import ROLES
 from mechaudio.question import CONDITIONS
 from mechaudio.results import keep
 
 Kind = Literal["upweighting", "scaling"]
+SPANS = (*ROLES, "audio_padding", "keyword", "last")
 Control = Literal["", "mass_preserving", "mass_matched", "centred", "text keys"]
 
 
@@ -27,11 +30,12 @@ class TemporalSettings:
         targeted: Query rows that are changed in step 5.
         conditions: Of steps 1 and 2; `audio` among them. Those with a caption are left out where a question has none.
         n_attention: Questions that attention is averaged over.
+        share: Of the clips whose questions choose in step 5; those of the others report.
         seed: Of the halves, and of the keys of text that are drawn.
 
     Raises:
-        ValueError: For no strengths or rows, a factor of one or a bias of zero (which change nothing), an unknown
-            condition, or conditions without `audio`.
+        ValueError: For no strengths or rows, a value that comes twice, a factor of one or a bias of zero (which change
+            nothing), an unknown condition, or conditions without `audio`.
     """
 
     biases: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
@@ -41,18 +45,30 @@ class TemporalSettings:
     conditions: tuple[str, ...] = CONDITIONS
     n_attention: int = 64
     seed: int = 0
+    share: float = 0.5
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("biases", "factors", "queries", "conditions"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty: give at least one")
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(
+                    f"{name} lists each value once, as twins count twice in corrections; got {getattr(self, name)}"
+                )
         if 1 in self.factors or 0 in self.biases:
             raise ValueError("a factor of 1 and a bias of 0 change nothing: the clean answers are there anyway")
         unknown = [condition for condition in self.conditions if condition not in CONDITIONS]
         if unknown or "audio" not in self.conditions:
             raise ValueError(f"conditions are of {CONDITIONS}, 'audio' among them; got {self.conditions}")
+        for rows in (*self.queries, self.targeted):
+            unknown = [span for span in rows.split("+") if span not in SPANS]
+            if unknown:
+                raise ValueError(f"queries are spans such as 'keyword+last', of {', '.join(SPANS)}; got {rows!r}")
         if self.n_attention < 1:
             raise ValueError(f"n_attention must be at least 1, got {self.n_attention}")
+        if not 0 < self.share < 1:
+            raise ValueError(f"share is the part of the clips that choose, between 0 and 1, got {self.share}")
 
 
 keep(TemporalSettings)

@@ -6,7 +6,7 @@ Conventions: layers count from 0; shares and rates are from 0 to 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,8 +42,8 @@ class PairedComparison:
 class TemporalStudy(Result):
     """What the study found.
 
-    Best is the arm with most right answers on the half that chooses; of equally many, the first in the order of the
-    settings, and of layers the lowest.
+    Best is the arm with most right answers on the half that chooses; of equally many, one drawn by lot (`Choice.tied`).
+    Questions of one clip are on one side, and a cluster in every interval and test.
 
     Attributes:
         conditions: The answers in each condition.
@@ -72,14 +72,15 @@ class TemporalStudy(Result):
     @cached_property
     def against_audio(self) -> Mapping[str, PairedComparison]:
         """Steps 1 and 2: each other condition compared with the recording, on the questions asked in both."""
-        heard = _by_place(self.conditions["audio"])
-        pairs = {}
+        heard, named = _by_place(self.conditions["audio"]), _clips_by_place(self.conditions["audio"])
+        pairs, clips = {}, {}
         for condition, found in self.conditions.items():
             if condition != "audio":
                 other = _by_place(found)
                 both = [place for place in heard if place in other]
                 pairs[condition] = [np.array([right[place] for place in both]) for right in (heard, other)]
-        return _contrasts({condition: pair for condition, pair in pairs.items() if len(pair[0])})
+                clips[condition] = [named[place] for place in both] if named else None
+        return _contrasts({condition: pair for condition, pair in pairs.items() if len(pair[0])}, clips)
 
     @cached_property
     def uniform(self) -> tuple[Tested[Arm], ...]:
@@ -117,6 +118,24 @@ class TemporalStudy(Result):
         """The best bias and query rows for all layers of one half, on the other."""
         return self._chosen(self._of_all_layers("upweighting"))
 
+    def best_fixing(self, kind: str) -> Choice[Arm]:
+        """The strength and query rows, for all layers, that fix most wrong answers of one half, on the other.
+
+        Raises:
+            ValueError: No answer of the half that chooses is wrong, or no arm is of this kind.
+        """
+        wrong = self._halves.chooses & ~self._halves.clean_correct
+        chosen = replace(self._halves, chooses=wrong).chosen(self._of_all_layers(kind))
+        return replace(self._halves.choice(chosen.arm), tied=chosen.tied)
+
+    @cached_property
+    def random_fix_rate(self) -> Estimate | None:
+        """What answers at random fix on the half that reports; None where a half has no wrong answer to fix."""
+        halves = self._halves
+        if any(halves.clean_correct[half].all() for half in (halves.chooses, halves.reports)):
+            return None
+        return self.compared.random_fix_rate_among(halves.reports).uniform
+
     @property
     def layer_against_uniform(self) -> PairedComparison:
         """`best_layer` after `best_uniform`, on the half that did not choose."""
@@ -137,7 +156,8 @@ class TemporalStudy(Result):
             {
                 name: [self._halves.row(choice.arm)[self._halves.reports] for choice in pair]
                 for name, pair in pairs.items()
-            }
+            },
+            dict.fromkeys(pairs, self.compared.clean.clips_among(self._halves.reports)),
         )
 
     @property
@@ -159,10 +179,10 @@ class TemporalStudy(Result):
 
     @cached_property
     def _halves(self) -> Halves[Arm]:
-        return Halves.of(self.arms, self.compared, self.chooses, by_margin=False)
+        return Halves.of(self.arms, self.compared, self.chooses, by_margin=False, seed=self.settings.seed)
 
     def _chosen(self, arms: Sequence[Arm]) -> Choice[Arm]:
-        return self._halves.choice(self._halves.best(arms))
+        return self._halves.chosen(arms)
 
     def __str__(self) -> str:
         """The study in words, step by step."""
@@ -204,10 +224,19 @@ def _by_place(found: Evaluation) -> dict[int, bool]:
     return {place: right for place, right, scored in rows if scored}
 
 
-def _contrasts(pairs: Mapping[str, Sequence[Bool[np.ndarray, " question"]]]) -> dict[str, PairedComparison]:
-    tests = {name: mcnemar(*pair) for name, pair in pairs.items()}
+def _clips_by_place(found: Evaluation) -> dict[int, str]:
+    """The clip of each question that was asked, by its place among all; nothing where clips are not known."""
+    failed = {failure.index for failure in found.failures}
+    asked = [place for place in range(len(found.ids) + len(failed)) if place not in failed]
+    return dict(zip(asked, found.clips, strict=True)) if found.clips else {}
+
+
+def _contrasts(
+    pairs: Mapping[str, Sequence[Bool[np.ndarray, " question"]]], clips: Mapping[str, Sequence[str] | None]
+) -> dict[str, PairedComparison]:
+    tests = {name: mcnemar(*pair, clips=clips[name]) for name, pair in pairs.items()}
     corrected = holm([test.p for test in tests.values()]).tolist() if tests else []
     return {
-        name: PairedComparison(test.n, paired_difference(*pairs[name]), test, p_holm)
+        name: PairedComparison(test.n, paired_difference(*pairs[name], clips=clips[name]), test, p_holm)
         for (name, test), p_holm in zip(tests.items(), corrected, strict=True)
     }

@@ -9,7 +9,7 @@ After "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-L
    told by its controls: scaling that keeps the audio's share of attention, a shift that only gives it the share that
    scaling would, scaling about the mean score, the same change on keys of text, and answers at random.
 5. Scaling in one layer against all, and scaling against upweighting. What is best is chosen on one half of the
-   questions and reported on the other; a layer drawn at random is the control.
+   questions and reported on the other, by a hash of the clip; a layer drawn at random is the control.
 
 Every variant of steps 4 and 5 shares one run of the prompt per batch.
 
@@ -27,6 +27,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mechaudio.analyses.audio_attention import audio_attention
+from mechaudio.analyses.halves import in_calibration
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Evaluation, evaluate
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of
 from mechaudio.experiments.temporal_result import TemporalStudy
@@ -40,6 +42,7 @@ __all__ = ["Arm", "TemporalSettings", "TemporalStudy", "temporal_study"]
 _AT_ONCE = 8
 
 
+@checks_arguments
 def temporal_study(
     model: Any,
     questions: Sequence[AudioQuestion],
@@ -64,7 +67,7 @@ def temporal_study(
         progress: Draw progress bars on stderr.
 
     Raises:
-        ValueError: Fewer than two questions with a known answer, and all that `ma.evaluate` raises.
+        ValueError: Fewer than two questions with a known answer, a half without any, and all that `ma.evaluate` raises.
     """
     settings = settings or TemporalSettings()
     captioned = all(question.caption is not None for question in questions)
@@ -78,6 +81,7 @@ def temporal_study(
     compared = asked("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
     if compared.clean.scored.sum() < 2:
         raise ValueError("the study needs two questions with a known answer at least: one half chooses, one reports")
+    chooses = _half(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     heard = [question for index, question in enumerate(questions) if index not in unasked]
     roles, attention = _attention(model, heard[: settings.n_attention])
@@ -91,7 +95,7 @@ def temporal_study(
         attention=attention,
         compared=compared,
         arms=arms,
-        chooses=_half(compared.clean, settings.seed),
+        chooses=chooses,
         settings=settings,
     )
     if out is not None:
@@ -110,13 +114,13 @@ def _attention(
     return parts[0].roles, np.concatenate([part.mass.mean(2) for part in parts])
 
 
-def _half(found: Evaluation, seed: int) -> Bool[np.ndarray, " question"]:
-    """Half of the questions of every task, drawn by lot; of an odd number, the smaller half."""
-    rng, tasks = np.random.default_rng(seed), np.array(found.tasks)
-    chooses = np.zeros(len(tasks), dtype=bool)
-    for task in dict.fromkeys(found.tasks):
-        members = rng.permutation(np.flatnonzero((tasks == task) & found.scored))
-        chooses[members[: len(members) // 2]] = True
-    if not chooses.any():  # one question of each task
-        chooses[np.flatnonzero(found.scored)[0]] = True
+def _half(found: Evaluation, settings: TemporalSettings) -> Bool[np.ndarray, " question"]:
+    """The questions whose clips `in_calibration` draws to choose."""
+    chooses = in_calibration(found.clips or found.ids, settings.share, settings.seed)
+    counts = [int((side & found.scored).sum()) for side in (chooses, ~chooses)]
+    if not all(counts):
+        raise ValueError(
+            f"of {sum(counts)} questions with a known answer {counts[0]} choose and {counts[1]} report, as questions "
+            "about one clip are on one side: give questions about more clips, or another seed"
+        )
     return chooses

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import DynamicCache
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.jobs import Job, jobs_of, lists_of
 from mechaudio.interventions.sweep_result import SHARED
@@ -66,6 +67,7 @@ class Generations:
         )
 
 
+@checks_arguments
 def generate_variants(
     model: AudioLM,
     batch: Inputs,

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mechaudio.arguments import checks_arguments
+
 #: Parameters that take positions: a list of numbers is one value of them.
 _PLACES = ("queries", "keys", "positions")
 
@@ -44,6 +46,7 @@ class Grid(Sequence):
         return f"<Grid of {axes}: {self._variants[0]!r}, ...>"
 
 
+@checks_arguments
 def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
     """Every combination of parameters: lists, ranges and arrays of numbers are axes, everything else is held.
 
@@ -64,7 +67,7 @@ def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
 
     Raises:
         TypeError: A parameter that the kind does not have.
-        ValueError: No axis at all, or one without values.
+        ValueError: No axis at all, one without values, or a value that comes twice.
     """
     known = inspect.signature(kind).parameters
     unknown = [name for name in parameters if name not in known]
@@ -76,9 +79,21 @@ def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
     for name, values in axes.items():
         if not values:
             raise ValueError(f"{name}= has no values")
+        twins = [value for place, value in enumerate(values) if any(_same(value, other) for other in values[:place])]
+        if twins:
+            raise ValueError(
+                f"{name}= lists {twins[0]!r} twice: twins run twice and count twice in every correction for many tests"
+            )
     held = {name: value for name, value in parameters.items() if name not in axes}
     points = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     return Grid(axes, [kind(**held, **point) for point in points])
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    listed = [isinstance(value, (str, int, float, bool, tuple, list, range, np.generic)) for value in (one, other)]
+    return all(listed) and type(one) is type(other) and bool(one == other)
 
 
 def _is_axis(name: str, values: Any) -> bool:

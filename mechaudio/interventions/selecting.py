@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from mechaudio.arguments import check_fields, shown
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy, keep
 from mechaudio.tracing.formulas import Formula
@@ -92,6 +93,7 @@ class AttentionIntervention(Value):
             keys=where(self.keys),
         )
         check_choice("phase", self.phase, ("prefill", "all"))
+        check_fields(self, AttentionIntervention)
 
     @property
     def formula(self) -> Formula:
@@ -129,14 +131,23 @@ def numbers(name: str, given: Layers | Heads) -> tuple[int, ...] | None:
 
 
 def where(given: Where | None) -> Where | None:
-    """Rows or keys with sequences as tuples of whole numbers."""
+    """Rows or keys with sequences as tuples of whole numbers.
+
+    Raises:
+        TypeError: Neither spans nor positions.
+    """
     if given is None or isinstance(given, str):
         return given
-    if not isinstance(given, Iterable):
-        return operator.index(given)
-    return tuple(
-        operator.index(one) if not isinstance(one, Iterable) else tuple(map(operator.index, one)) for one in given
-    )
+    try:
+        if not isinstance(given, Iterable):
+            return operator.index(given)
+        return tuple(
+            operator.index(one) if not isinstance(one, Iterable) else tuple(map(operator.index, one)) for one in given
+        )
+    except TypeError:
+        raise TypeError(
+            f"rows and keys are spans, such as 'keyword+last', or positions, such as [-2, -1]; got {shown(given)}"
+        ) from None
 
 
 def check_choice(name: str, given: object, choices: Sequence[object]) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechaudio.arguments import check_fields
 from mechaudio.interventions.selecting import Layers, Phase, Value, check_choice, check_number, numbers, where
 from mechaudio.models.selection import Where, of_rows
+from mechaudio.results import as_numpy
 from mechaudio.tracing.additions import Add
 from mechaudio.tracing.hook_points import MODEL_POINTS, HookPoint
 from mechaudio.tracing.record import Edit
@@ -67,6 +70,7 @@ class Steer(Value):
         """Check everything that can be checked without a model."""
         self._set(layers=numbers("layers", self.layers), positions=where(self.positions))
         self._set(strength=check_number("strength", self.strength))
+        check_fields(self)
         check_choice("mode", self.mode, ("add", "project_out"))
         check_choice("per", self.per, (None, "layer", "question"))
         check_choice("hook_point", self.hook_point, _POINTS)
@@ -108,15 +112,15 @@ class Steer(Value):
             return Add(direction, self.strength)
 
         def change(resid: Float[Tensor, "batch position d_model"]) -> Float[Tensor, "batch position d_model"]:
-            along = direction.to(resid)
             if self.mode == "add":
-                moved = resid + self.strength * along
+                moved = resid + self.strength * direction.to(resid)
             else:
-                share = (resid * along).sum(-1, keepdim=True) / (along * along).sum(-1, keepdim=True)
-                moved = resid - self.strength * share * along
+                unit = (direction.float() / direction.float().norm(dim=-1, keepdim=True)).to(resid)
+                moved = resid - self.strength * (resid * unit).sum(-1, keepdim=True) * unit
             if not self.keep_norm:
                 return moved
-            return moved * (resid.norm(dim=-1, keepdim=True) / moved.norm(dim=-1, keepdim=True))
+            before, after = (part.norm(dim=-1, keepdim=True) for part in (resid, moved))
+            return moved * torch.where(after > 0, before / after, 0.0)  # zero stays zero: padding, rows that see no key
 
         return change
 
@@ -131,9 +135,11 @@ def check_array(name: str, given: object, axes: str) -> None:
 
     Raises:
         TypeError: No array.
-        ValueError: Another number of axes.
+        ValueError: Another number of axes, or NaN or infinity.
     """
     if not hasattr(given, "shape"):
         raise TypeError(f"{name}= is a tensor or array {axes}, got {type(given).__name__}")
     if len(given.shape) != axes.count(",") + 1:
         raise ValueError(f"{name}= must be {axes}, got shape {list(given.shape)}")
+    if not bool(np.isfinite(as_numpy(given)).all()):
+        raise ValueError(f"{name}= must be finite, and holds NaN or infinity: every answer would be NaN")

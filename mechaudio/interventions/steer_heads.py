@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mechaudio.arguments import check_fields
 from mechaudio.interventions.selecting import Phase, Value, check_choice, check_number, numbers, where
 from mechaudio.interventions.steer import check_array
 from mechaudio.models.selection import Where, of_rows
@@ -55,6 +56,7 @@ class SteerHeads(Value):
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""
+        check_fields(self)
         self._set(heads=tuple(numbers("heads", head) for head in self.heads), positions=where(self.positions))
         self._set(strength=check_number("strength", self.strength))
         check_choice("phase", self.phase, ("prefill", "all"))

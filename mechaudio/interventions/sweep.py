@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.jobs import Job, jobs_of, lists_of
 from mechaudio.interventions.sweep_result import SHARED, Sweep
@@ -27,6 +28,7 @@ from mechaudio.tracing.shared_prefix import Ride, run_alone, why_not_shared
 from mechaudio.tracing.suffixes import Suffixes
 
 
+@checks_arguments
 def sweep(
     model: AudioLM,
     batch: Inputs | CleanRun,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mechaudio.data.clip_names import clips_of
 from mechaudio.metrics import checked
-from mechaudio.metrics.choices import margin, right_choices
+from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
 from mechaudio.results import as_numpy
 from mechaudio.tracing.record import Intervention
@@ -52,8 +53,13 @@ class Sweep:
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
+    def unanswered(self) -> Bool[Tensor, "variant question"]:
+        """Questions without an answer under a variant, because logits of their choices are NaN or overflow."""
+        return torch.from_numpy(self._chosen(self.logits) == NO_ANSWER)
+
+    @property
     def correct(self) -> Bool[Tensor, "variant question"]:
-        """Whether each variant's likeliest choice is the right one.
+        """Whether each variant's likeliest choice is the right one; it is not where there is no answer (`unanswered`).
 
         Raises:
             ValueError: The sweep was made from plain inputs, or a question has no known answer.
@@ -85,9 +91,14 @@ class Sweep:
         return torch.from_numpy(margin(logits.numpy(), right))
 
     def _is_right(self, logits: Float[Tensor, "variant question choice"]) -> Bool[Tensor, "variant question"]:
-        chosen = logits.nan_to_num(-torch.inf).argmax(-1)
-        right = self._right().expand(len(logits), -1, -1).gather(-1, chosen[..., None])[..., 0]
-        return right & ~logits.isnan().all(-1)  # numbers that overflowed choose nothing
+        right, chosen = self._right().numpy(), self._chosen(logits)
+        warn_of_unanswered([question.id for question in self.batch.questions], chosen, stacklevel=4)
+        return torch.from_numpy(are_right(chosen, right))
+
+    def _chosen(self, logits: Float[Tensor, "variant question choice"]) -> Int[np.ndarray, "variant question"]:
+        if not self.batch.questions:
+            raise ValueError("these are plain inputs, so there are no choices; use .logits")
+        return likeliest(logits.numpy(), [len(question.choices) for question in self.batch.questions])
 
     def _right(self) -> Bool[Tensor, "question choice"]:
         """Which choices are right: a choice may stand there twice."""
@@ -121,6 +132,7 @@ class Sweep:
             coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
         if self.batch.questions:
             coords["question"] = [question.id for question in self.batch.questions]
+            coords["clip"] = ("question", list(clips_of(self.batch.questions)))
             coords["choice"] = [chr(ord("A") + column) for column in range(self.clean.shape[-1])]
 
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -145,7 +157,11 @@ class Sweep:
         shared = self.ways.count(SHARED)
         size = axes or f"{len(self.variants)} variants"
         alone = len(self.variants) - shared
-        return f"<Sweep of {size} on {len(self.clean)} prompts: {shared} with a shared prefix, {alone} one by one>"
+        lacking = int(self.unanswered.sum()) if self.batch.questions else 0
+        ways = f"{shared} with a shared prefix, {alone} one by one" + (
+            f", {lacking} answers are NaN" if lacking else ""
+        )
+        return f"<Sweep of {size} on {len(self.clean)} prompts: {ways}>"
 
 
 def _label(value: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.arguments import shown
+
 #: An array, or nested lists of what it would hold.
 Values = np.ndarray | Sequence
 
@@ -121,8 +123,11 @@ def level(confidence: float) -> float:
     """A confidence strictly between 0 and 1.
 
     Raises:
+        TypeError: for what is no number.
         ValueError: for any other.
     """
+    if not isinstance(confidence, (int, float, np.number)):
+        raise TypeError(f"confidence is a share between 0 and 1, such as 0.95, got {shown(confidence)}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is a share between 0 and 1, such as 0.95, got {confidence}")
     return float(confidence)
@@ -132,9 +137,10 @@ def resampling(resamples: int) -> None:
     """Refuse a bootstrap without resamples.
 
     Raises:
+        TypeError: for what is no whole number.
         ValueError: for fewer than one.
     """
-    if resamples < 1:
+    if whole("resamples", resamples) < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
 
 

@@ -1,19 +1,31 @@
-"""Which choices of questions are right, and by how much the right one leads.
+"""Which choices of questions are right, which one a model chose, and by how much the right one leads.
+
+All that is said of the likeliest choice is decided here, once.
 
 Conventions: choices are compared by their text, so that of two of the same text either is right; a question with fewer
-choices than others has none behind its own.
+choices than others has none behind its own. A logit of minus infinity is a logit: a letter that was banned is not
+chosen while another is there. A NaN among a question's own logits leaves it without an answer, for nothing can be said
+of which is the largest; so does the largest logit if it is infinite and stands there twice (all letters banned, or
+several overflowed).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 
+#: Stands for the choice where there is none.
+NO_ANSWER = -1
+_NAMED = 3
 
+
+@checks_arguments
 def right_choices(
     choices: Sequence[Sequence[str]], answers: Sequence[str | None]
 ) -> Bool[np.ndarray, "question choice"]:
@@ -27,9 +39,13 @@ def right_choices(
         Rows as long as the most choices of a question.
 
     Raises:
-        ValueError: for lengths that differ.
+        ValueError: for lengths that differ, or an answer that is none of the choices.
     """
     checked.same_length(choices=choices, answers=answers)
+    strange = [row for row, answer in enumerate(answers) if answer is not None and answer not in choices[row]]
+    if strange:
+        row = strange[0]
+        raise ValueError(f"answers[{row}] is {answers[row]!r}, which is none of its choices {tuple(choices[row])!r}")
     right = np.zeros((len(choices), max(map(len, choices), default=0)), dtype=bool)
     for row, (own, answer) in enumerate(zip(choices, answers, strict=True)):
         right[row, : len(own)] = [choice == answer for choice in own]
@@ -64,6 +80,98 @@ def chance(choices: Sequence[Sequence[str]], answers: Sequence[str | None]) -> F
     return right_choices(choices, answers).sum(-1) / np.array([len(own) for own in choices])
 
 
+def likeliest(
+    logits: Float[np.ndarray, "*place choice"], n_choices: Int[np.ndarray, "*#place"] | Sequence[int] | int
+) -> Int[np.ndarray, "*place"]:
+    """Return the choice of the highest logit, the first of several alike; `NO_ANSWER` where there is none.
+
+    Args:
+        logits: of the choices.
+        n_choices: how many choices each question has, as broadcast against the places; what stands behind them is not
+            looked at.
+    """
+    own = np.arange(logits.shape[-1]) < np.asarray(n_choices)[..., None]
+    there = np.where(own, logits, -np.inf)
+    unclear = np.isnan(there).any(-1)
+    there = np.where(np.isnan(there), -np.inf, there)
+    highest = there.max(-1, keepdims=True)
+    several = ((there == highest) & own).sum(-1) > 1
+    unclear |= np.isneginf(highest[..., 0]) | (np.isposinf(highest[..., 0]) & several)
+    return np.where(unclear, NO_ANSWER, there.argmax(-1))
+
+
+def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant question"], stacklevel: int = 3) -> None:
+    """Say how many questions have no answer, and which.
+
+    Args:
+        ids: of the questions.
+        chosen: as `likeliest`.
+        stacklevel: of the warning.
+
+    Warns:
+        UserWarning: a question has no answer, under one variant or more.
+    """
+    nowhere = np.flatnonzero((chosen == NO_ANSWER).reshape(-1, len(ids)).any(0))
+    if len(nowhere):
+        named = ", ".join(repr(ids[place]) for place in nowhere[:_NAMED]) + (", ..." if len(nowhere) > _NAMED else "")
+        warnings.warn(
+            f"{len(nowhere)} of {len(ids)} questions have no answer, for logits of their choices are NaN or overflow "
+            f"({named}): they count as not right. float16 overflows like that: open the network in bfloat16 or float32",
+            stacklevel=stacklevel,
+        )
+
+
+def refuse_nan(
+    ids: Sequence[str], logits: Float[np.ndarray, "question choice"], n_choices: Sequence[int], what: str
+) -> None:
+    """Refuse logits that nothing can be measured against.
+
+    Args:
+        ids: of the questions.
+        logits: of the choices.
+        n_choices: how many choices each question has.
+        what: the run that they are from, as messages call it.
+
+    Raises:
+        ValueError: a question's own logits hold a NaN.
+    """
+    own = np.arange(logits.shape[-1]) < np.asarray(n_choices)[:, None]
+    nowhere = np.flatnonzero((np.isnan(logits) & own).any(-1))
+    if len(nowhere):
+        raise ValueError(
+            f"{len(nowhere)} of {len(ids)} questions have logits that are NaN in {what}, {ids[nowhere[0]]!r} first: "
+            "nothing can be held against them. float16 overflows like that: open the network in bfloat16 or float32"
+        )
+
+
+def are_right(
+    chosen: Int[np.ndarray, "*place"], right: Bool[np.ndarray, "*#place choice"]
+) -> Bool[np.ndarray, "*place"]:
+    """Tell which of the chosen choices are right; none is where there is no answer.
+
+    Args:
+        chosen: as `likeliest`.
+        right: as `right_choices`.
+    """
+    matched = np.take_along_axis(np.broadcast_to(right, (*chosen.shape, right.shape[-1])), chosen[..., None], -1)
+    return matched[..., 0] & (chosen != NO_ANSWER)
+
+
+def best_wrong(
+    logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
+) -> Int[np.ndarray, "*place"]:
+    """Return the wrong choice of the highest logit; the first wrong one where none of them has a number.
+
+    Args:
+        logits: of the choices, NaN for one that is not there.
+        right: as `right_choices`; at least one choice of each question is wrong.
+    """
+    lowest = np.finfo(np.float64).min
+    there = np.nan_to_num(logits.astype(np.float64), nan=lowest, neginf=lowest)
+    return np.where(right, -np.inf, there).argmax(-1)
+
+
+@checks_arguments
 def margin(
     logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
 ) -> Float[np.ndarray, "*#place"]:

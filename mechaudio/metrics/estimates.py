@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mechaudio.metrics.clips import counted
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -21,6 +23,8 @@ class Estimate:
         n: samples that it rests on.
         confidence: of the interval, 0.95 for a 95 % interval.
         method: how the interval was made.
+        n_clips: clips that the samples are about, which the interval takes as clusters; None where each is about a clip
+            of its own.
     """
 
     value: float
@@ -29,16 +33,16 @@ class Estimate:
     n: int
     confidence: float
     method: str
+    n_clips: int | None = None
 
     def __str__(self) -> str:
-        return (
-            f"{self.value:.3g} ({100 * self.confidence:g} % interval {self.low:.3g} to {self.high:.3g}, n = {self.n})"
-        )
+        ends = f"{100 * self.confidence:g} % interval {self.low:.3g} to {self.high:.3g}"
+        return f"{self.value:.3g} ({ends}, {counted(self.n, self.n_clips)})"
 
     def in_percent(self) -> str:
         """A share or a difference of shares in words, in percent."""
         value, low, high = (f"{100 * number:.1f}" for number in (self.value, self.low, self.high))
-        return f"{value} % ({100 * self.confidence:g} % interval {low} to {high} %, n = {self.n})"
+        return f"{value} % ({100 * self.confidence:g} % interval {low} to {high} %, {counted(self.n, self.n_clips)})"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
@@ -47,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Proportion:
-    """`count` of `n`, with Wilson's interval.
+    """`count` of `n`, with Wilson's interval, for clips as clusters where they share questions (Rao and Scott 1992).
 
     Attributes:
         count: how many.
@@ -55,6 +59,8 @@ class Proportion:
         low: lower end of the interval of the share.
         high: upper end.
         confidence: of the interval.
+        n_clips: clips that they are about; None where each is about a clip of its own.
+        unanswered: how many of them have no answer, because logits were NaN; they are among `n` and not in `count`.
     """
 
     count: int
@@ -62,6 +68,8 @@ class Proportion:
     low: float
     high: float
     confidence: float
+    n_clips: int | None = None
+    unanswered: int = 0
 
     @property
     def value(self) -> float:
@@ -70,7 +78,9 @@ class Proportion:
 
     def __str__(self) -> str:
         interval = f"{100 * self.confidence:g} % interval {100 * self.low:.1f} to {100 * self.high:.1f} %"
-        return f"{100 * self.value:.1f} % ({interval}; {self.count} of {self.n})"
+        of = "" if self.n_clips is None else f" questions of {self.n_clips} {'clip' if self.n_clips == 1 else 'clips'}"
+        nan = f"; {self.unanswered} without an answer: NaN" if self.unanswered else ""
+        return f"{100 * self.value:.1f} % ({interval}; {self.count} of {self.n}{of}{nan})"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields and the share by name, for JSON."""

@@ -1,8 +1,9 @@
 """How many multiple-choice answers are right, and what an intervention did to them.
 
 Conventions: `correct`, `before` and `after` hold right (True) or wrong (False), one per question, `before` and `after`
-for the same questions in the same order; rates are from 0 to 1 with Wilson's 95 % interval. Logits are those of the
-choices, NaN where a question has fewer choices than another.
+for the same questions in the same order; rates are from 0 to 1 with Wilson's 95 % interval. `clips`
+names the clip of each question, whose questions intervals and tests take as a cluster (`mechaudio.metrics.clips`).
+Logits are those of the choices, NaN where a question has fewer choices than another.
 
 Fix rate: wrong answers made right, among the wrong. Break rate: right answers made wrong, among the right. A fix rate
 alone says little, since answering at random fixes wrong answers too: one in n with n choices, one in n - 1 if the
@@ -20,10 +21,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binom
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
+from mechaudio.metrics.clips import Clips, clip_numbers
 from mechaudio.metrics.estimates import Estimate, Proportion
-from mechaudio.metrics.significance import McNemar, mcnemar, paired_difference, proportion
+from mechaudio.metrics.significance import McNemar, mcnemar, paired_difference, share
 
 
 @dataclass(frozen=True)
@@ -86,29 +89,36 @@ class RandomFixRate:
         return {"uniform": self.uniform.as_dict(), "another": self.another.as_dict()}
 
 
-def accuracy(correct: Values, *, confidence: float = 0.95) -> Proportion:
+@checks_arguments
+def accuracy(correct: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """The share of right answers.
 
     Args:
         correct: right or wrong, `[question]`.
+        clips: the name of each question's clip; by default each is of its own.
         confidence: of the interval.
 
     Raises:
         ValueError: for no answers, or a confidence outside 0 to 1.
         TypeError: for an answer that is neither right nor wrong.
     """
-    found = checked.outcomes("correct", correct)
-    return proportion(int(found.sum()), len(found), confidence=confidence)
+    return share(correct, clips=clips, confidence=confidence)
 
 
+@checks_arguments
 def accuracy_by_group(
-    correct: Values, groups: Sequence[str] | np.ndarray, *, confidence: float = 0.95
+    correct: Values,
+    groups: Sequence[str] | np.ndarray,
+    *,
+    clips: Clips | None = None,
+    confidence: float = 0.95,
 ) -> dict[str, Proportion]:
     """The share of right answers in each group, in the order in which the groups first come.
 
     Args:
         correct: right or wrong, `[question]`.
         groups: the name of each question's group, such as its task.
+        clips: the name of each question's clip; by default each is of its own.
         confidence: of the intervals.
 
     Raises:
@@ -117,11 +127,12 @@ def accuracy_by_group(
     """
     found, names = checked.outcomes("correct", correct), [str(group) for group in groups]
     checked.same_length(correct=found, groups=names)
-    members = np.array(names)
-    return {name: accuracy(found[members == name], confidence=confidence) for name in dict.fromkeys(names)}
+    members = {name: np.array(names) == name for name in dict.fromkeys(names)}
+    return {name: share(found[own], clips=_those(clips, own), confidence=confidence) for name, own in members.items()}
 
 
-def fix_rate(before: Values, after: Values, *, confidence: float = 0.95) -> Proportion:
+@checks_arguments
+def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """Wrong answers made right, among the wrong.
 
     Raises:
@@ -131,10 +142,11 @@ def fix_rate(before: Values, after: Values, *, confidence: float = 0.95) -> Prop
     before, after = checked.paired_outcomes(before, after)
     if before.all():
         raise ValueError(f"none of the {len(before)} answers was wrong before, so none can be fixed")
-    return proportion(int((~before & after).sum()), int((~before).sum()), confidence=confidence)
+    return share(after[~before], clips=_those(clips, ~before), confidence=confidence)
 
 
-def break_rate(before: Values, after: Values, *, confidence: float = 0.95) -> Proportion:
+@checks_arguments
+def break_rate(before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
     """Right answers made wrong, among the right.
 
     Raises:
@@ -144,15 +156,19 @@ def break_rate(before: Values, after: Values, *, confidence: float = 0.95) -> Pr
     before, after = checked.paired_outcomes(before, after)
     if not before.any():
         raise ValueError(f"none of the {len(before)} answers was right before, so none can be broken")
-    return proportion(int((before & ~after).sum()), int(before.sum()), confidence=confidence)
+    return share(~after[before], clips=_those(clips, before), confidence=confidence)
 
 
-def answer_change(before: Values, after: Values, *, confidence: float = 0.95) -> AnswerChange:
+@checks_arguments
+def answer_change(
+    before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
+) -> AnswerChange:
     """What an intervention did: accuracy before and after, net change, fix rate, break rate, and McNemar's test.
 
     Args:
         before: right or wrong, `[question]`.
         after: right or wrong, of the same questions in the same order (see `match_ids`).
+        clips: the name of each question's clip; by default each is of its own.
         confidence: of the intervals.
 
     Raises:
@@ -160,21 +176,28 @@ def answer_change(before: Values, after: Values, *, confidence: float = 0.95) ->
         TypeError: for an answer that is neither right nor wrong.
     """
     before, after = checked.paired_outcomes(before, after)
+    told: dict[str, Any] = {"clips": clips, "confidence": confidence}
     return AnswerChange(
         n=len(before),
-        before=accuracy(before, confidence=confidence),
-        after=accuracy(after, confidence=confidence),
-        change=paired_difference(before, after, confidence=confidence),
-        fix_rate=None if before.all() else fix_rate(before, after, confidence=confidence),
-        break_rate=break_rate(before, after, confidence=confidence) if before.any() else None,
-        test=mcnemar(before, after),
+        before=accuracy(before, **told),
+        after=accuracy(after, **told),
+        change=paired_difference(before, after, **told),
+        fix_rate=None if before.all() else fix_rate(before, after, **told),
+        break_rate=break_rate(before, after, **told) if before.any() else None,
+        test=mcnemar(before, after, clips=clips),
     )
 
 
-def best_row(
+def _those(clips: Clips | None, own: Bool[np.ndarray, " question"]) -> Clips | None:
+    """The clips of some of the questions."""
+    clip_numbers(clips, len(own))
+    return None if clips is None else [name for name, among in zip(clips, own, strict=True) if among]
+
+
+def best_rows(
     correct: Bool[np.ndarray, "variant question"], margin: Float[np.ndarray, "variant question"] | None = None
-) -> int:
-    """The row with most right answers; of equally many, of the largest mean margin; of equal ones, the first.
+) -> tuple[int, ...]:
+    """The rows with most right answers; of equally many, of the largest mean margin; several where these are equal.
 
     A variant that is chosen so is to be judged on other questions.
 
@@ -189,9 +212,31 @@ def best_row(
         raise ValueError(f"the best is chosen among variants by answers, got an array of shape {np.shape(correct)}")
     lead = np.zeros(len(correct)) if margin is None else np.nan_to_num(margin.mean(1), nan=-np.inf)
     order = list(zip(correct.sum(1), lead, strict=True))
-    return order.index(max(order))
+    best = max(order)
+    return tuple(row for row, own in enumerate(order) if own == best)
 
 
+def best_row(
+    correct: Bool[np.ndarray, "variant question"],
+    margin: Float[np.ndarray, "variant question"] | None = None,
+    *,
+    seed: int = 0,
+) -> int:
+    """The best of `best_rows`, drawn by lot where there are several.
+
+    Args:
+        correct: whether each answer is right.
+        margin: logit of the right choice minus that of the best wrong one.
+        seed: of the lot.
+
+    Raises:
+        ValueError: for no rows, or no questions.
+    """
+    best = best_rows(correct, margin)
+    return best[int(np.random.default_rng(seed).integers(len(best)))]
+
+
+@checks_arguments
 def random_fix_rate(
     before: Values, n_choices: Values | int, *, n_right: Values | int = 1, confidence: float = 0.95
 ) -> RandomFixRate:
@@ -232,6 +277,7 @@ def random_fix_rate(
     )
 
 
+@checks_arguments
 def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " question"]:
     """Where the questions of one evaluation stand in another: `after_correct[match_ids(before_ids, after_ids)]`.
 

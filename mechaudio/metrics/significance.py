@@ -3,7 +3,9 @@
 Conventions: shares and p values are from 0 to 1; p values are two-sided. Wilson's interval, McNemar's exact test
 and Benjamini-Hochberg are those of statsmodels; the mid-p value and the interval of a paired difference are those that
 Fagerland, Lydersen and Laake recommend for paired yes-or-no data (BMC Medical Research Methodology 13:91, 2013;
-Statistics in Medicine 33:2850, 2014).
+Statistics in Medicine 33:2850, 2014). With `clips=`, questions of one clip count as a cluster: counts are divided by
+their design effect (Rao and Scott 1992, `mechaudio.metrics.clips`), and tests flip the signs of whole clips; with one
+question per clip the formulas are those for independent questions.
 """
 
 from __future__ import annotations
@@ -13,14 +15,16 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import binom, norm
 from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 from statsmodels.stats.multitest import fdrcorrection
 from statsmodels.stats.proportion import proportion_confint
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
+from mechaudio.metrics.clips import Clips, clip_numbers, design_effect, quantile, shared, summed
 from mechaudio.metrics.estimates import Estimate, Proportion
 
 
@@ -34,8 +38,10 @@ class McNemar:
         n: questions.
         fixed: wrong before, right after.
         broken: right before, wrong after.
-        p: McNemar's exact conditional test; never too small, and conservative.
+        p: McNemar's exact conditional test; never too small, and conservative. Where clips share questions, the exact
+            test of signs over clips, each with its fixed answers less its broken ones.
         p_mid: its mid-p version, closer to its nominal level (Fagerland, Lydersen and Laake 2013).
+        n_clips: clips that the questions are about; None where each is about a clip of its own.
     """
 
     n: int
@@ -43,18 +49,19 @@ class McNemar:
     broken: int
     p: float
     p_mid: float
+    n_clips: int | None = None
 
     def __str__(self) -> str:
-        return (
-            f"{self.fixed} fixed, {self.broken} broken of {self.n}: McNemar exact p = {self.p:.3g}, "
-            f"mid-p = {self.p_mid:.3g}"
-        )
+        told = str(self.n) if self.n_clips is None else f"{self.n} questions of {self.n_clips} clips"
+        test = "McNemar exact" if self.n_clips is None else "exact test of signs over clips"
+        return f"{self.fixed} fixed, {self.broken} broken of {told}: {test} p = {self.p:.3g}, mid-p = {self.p_mid:.3g}"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
         return asdict(self)
 
 
+@checks_arguments
 def wilson_interval(count: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927).
 
@@ -75,18 +82,48 @@ def wilson_interval(count: int, n: int, *, confidence: float = 0.95) -> tuple[fl
     return (0.0 if count == 0 else float(low)), (1.0 if count == n else float(high))  # the ends are exact there
 
 
+@checks_arguments
 def proportion(count: int, n: int, *, confidence: float = 0.95) -> Proportion:
     """A share with Wilson's interval; arguments and errors as `wilson_interval`."""
     low, high = wilson_interval(count, n, confidence=confidence)
     return Proportion(int(count), int(n), low, high, float(confidence))
 
 
-def mcnemar(before: Values, after: Values) -> McNemar:
+def share(correct: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
+    """The share of right answers with Wilson's interval, of the effective numbers where clips share questions.
+
+    Args:
+        correct: right or wrong, `[question]`.
+        clips: the name of each question's clip; by default each is of its own.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: for no answers, another number of clips, or a confidence outside 0 to 1.
+        TypeError: for an answer that is neither right nor wrong.
+    """
+    right = checked.outcomes("correct", correct)
+    numbers, n, count = clip_numbers(clips, len(right)), len(right), int(right.sum())
+    k = shared(numbers)
+    if k is None:
+        return proportion(count, n, confidence=confidence)
+    effect = float(design_effect(right - right.mean(), numbers))
+    alpha = 2 * float(norm.sf(quantile(confidence, numbers)))
+    low, high = proportion_confint(count / effect, n / effect, alpha=alpha, method="wilson")
+    ends = (0.0 if count == 0 else float(low)), (1.0 if count == n else float(high))
+    return Proportion(count, n, *ends, float(confidence), k)
+
+
+@checks_arguments
+def mcnemar(before: Values, after: Values, *, clips: Clips | None = None) -> McNemar:
     """McNemar's test of two sets of answers to the same questions.
+
+    Where clips share questions, the test of signs over clips takes its place (`sign_flip_test`): if a change had no
+    direction, a clip's fixed answers less its broken ones would have either sign as easily.
 
     Args:
         before: right or wrong, `[question]`.
         after: right or wrong, of the same questions in the same order (see `match_ids`).
+        clips: the name of each question's clip; by default each is of its own.
 
     Raises:
         ValueError: for no questions, or lengths that differ.
@@ -94,25 +131,31 @@ def mcnemar(before: Values, after: Values) -> McNemar:
     """
     before, after = checked.paired_outcomes(before, after)
     fixed, broken = int((~before & after).sum()), int((before & ~after).sum())
+    numbers = clip_numbers(clips, len(before))
+    k = shared(numbers)
+    if k is not None:
+        p, seen = _sign_flips(summed(after.astype(np.int64) - before, numbers))
+        return McNemar(len(before), fixed, broken, p, p - seen / 2, k)
     p = float(exact_mcnemar([[0, fixed], [broken, 0]], exact=True).pvalue)
     seen = float(binom.pmf(min(fixed, broken), fixed + broken, 0.5)) if fixed + broken else 0.0  # no change: p is 1
     return McNemar(len(before), fixed, broken, p, p - (seen if fixed != broken else seen / 2))
 
 
-def sign_flip_test(differences: Values) -> float:
+def sign_flip_test(differences: Values, *, clips: Clips | None = None) -> float:
     """Fisher's randomisation test of paired differences (1935), over all signs that they could have had.
 
     If each difference came with the other sign as easily, how likely is a sum that is as large? Of differences of -1, 0
-    and 1 this is McNemar's exact test.
+    and 1 this is McNemar's exact test. Differences of one clip are added up, and have one sign.
 
     Args:
         differences: Whole numbers, `[question]`.
+        clips: The name of each question's clip; by default each is of its own.
 
     Returns:
         The p value.
 
     Raises:
-        ValueError: For no differences.
+        ValueError: For no differences, or another number of clips.
         TypeError: For anything but whole numbers.
     """
     found = np.asarray(differences)
@@ -120,23 +163,36 @@ def sign_flip_test(differences: Values) -> float:
         raise TypeError(f"the test of signs takes whole numbers, got {found.dtype}: count right answers, not shares")
     if found.ndim != 1 or not found.size:
         raise ValueError(f"the test of signs takes one difference per question, got shape {list(found.shape)}")
-    sizes = np.abs(found[found != 0]).astype(np.int64)
+    return _sign_flips(summed(found.astype(np.int64), clip_numbers(clips, len(found))))[0]
+
+
+def _sign_flips(differences: Int[np.ndarray, " clip"]) -> tuple[float, float]:
+    """The chance of a sum of random signs that is at least as large, and of one that is as large."""
+    sizes = np.abs(differences[differences != 0])
+    if not sizes.size:
+        return 1.0, 0.0
+    step = int(np.gcd.reduce(sizes))  # questions given several times make no larger a table
+    sizes, total = sizes // step, abs(int(differences.sum())) // step
     chances, reach = np.ones(1), int(sizes.sum())
     for size in sizes:  # of every sum of the sizes so far, each with either sign
         chances = (np.pad(chances, (0, 2 * size)) + np.pad(chances, (2 * size, 0))) / 2
-    sums = np.arange(-reach, reach + 1)
-    return min(1.0, float(chances[np.abs(sums) >= abs(int(found.sum()))].sum()))
+    sums = np.abs(np.arange(-reach, reach + 1))
+    return min(1.0, float(chances[sums >= total].sum())), float(chances[sums == total].sum())
 
 
-def paired_difference(before: Values, after: Values, *, confidence: float = 0.95) -> Estimate:
+@checks_arguments
+def paired_difference(
+    before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
+) -> Estimate:
     """Share right after minus share right before, with Bonett and Price's adjusted Wald interval (2012).
 
     The interval is centred on the difference with one more question fixed and one more broken, so that it has a width
-    where no answer changed.
+    where no answer changed. Where clips share questions, it is that of the effective numbers of questions.
 
     Args:
         before: right or wrong, `[question]`.
         after: right or wrong, of the same questions in the same order.
+        clips: the name of each question's clip; by default each is of its own.
         confidence: of the interval.
 
     Raises:
@@ -144,14 +200,17 @@ def paired_difference(before: Values, after: Values, *, confidence: float = 0.95
         TypeError: for an answer that is neither right nor wrong.
     """
     before, after = checked.paired_outcomes(before, after)
-    n = len(before)
+    n, numbers = len(before), clip_numbers(clips, len(before))
     fixed, broken = int((~before & after).sum()), int((before & ~after).sum())
-    p_fixed, p_broken = (fixed + 1) / (n + 2), (broken + 1) / (n + 2)
+    moved = after.astype(np.float64) - before
+    effect = float(design_effect(moved - moved.mean(), numbers))
+    p_fixed, p_broken = ((count / effect + 1) / (n / effect + 2) for count in (fixed, broken))
     centre = p_fixed - p_broken
-    half = float(norm.ppf((1 + checked.level(confidence)) / 2)) * sqrt((p_fixed + p_broken - centre**2) / (n + 2))
-    return Estimate(
-        (fixed - broken) / n, max(-1.0, centre - half), min(1.0, centre + half), n, confidence, "Bonett-Price"
-    )
+    half = quantile(confidence, numbers) * sqrt((p_fixed + p_broken - centre**2) / (n / effect + 2))
+    k = shared(numbers)
+    method = "Bonett-Price" if k is None else "Bonett-Price, clips as clusters (Rao-Scott)"
+    ends = max(-1.0, centre - half), min(1.0, centre + half)
+    return Estimate((fixed - broken) / n, *ends, n, float(confidence), method, k)
 
 
 def holm(p_values: Values) -> Float[np.ndarray, "*test"]:

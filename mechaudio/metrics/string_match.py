@@ -17,9 +17,11 @@ from dataclasses import asdict, dataclass
 from string import ascii_uppercase
 from typing import Any, Literal
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
+from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.estimates import Proportion
-from mechaudio.metrics.significance import proportion
+from mechaudio.metrics.significance import share
 
 _WORD = re.compile(r"\b\w+\b")
 _MARKUP = re.compile(r"[*_`\"“”{}$]|\\boxed|\\text")
@@ -74,6 +76,7 @@ class GeneratedScore:
         }
 
 
+@checks_arguments
 def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     r"""MMAU's rule: every word of the answer is there, and no word that only other choices have.
 
@@ -101,6 +104,7 @@ def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     return needed <= said and not said & others
 
 
+@checks_arguments
 def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     """Which choice a generated text names.
 
@@ -144,8 +148,14 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     )
 
 
+@checks_arguments
 def score_generated(
-    texts: Sequence[str], choices: Sequence[Sequence[str]], answers: Sequence[str], *, confidence: float = 0.95
+    texts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    answers: Sequence[str],
+    *,
+    clips: Clips | None = None,
+    confidence: float = 0.95,
 ) -> GeneratedScore:
     """Read generated texts and count; one that cannot be read is wrong, and is reported.
 
@@ -153,6 +163,7 @@ def score_generated(
         texts: what the model wrote, one per question.
         choices: the choices of each question.
         answers: the text of the right choice of each.
+        clips: the name of each question's clip; by default each is of its own.
         confidence: of the intervals.
 
     Raises:
@@ -167,10 +178,10 @@ def score_generated(
     correct = tuple(found.choice == answer for found, answer in zip(parsed, answers, strict=True))
     if not parsed:
         raise ValueError("texts is empty: there is nothing to score without a text")
-    unparsed = sum(found.choice is None for found in parsed)
+    unparsed = tuple(found.choice is None for found in parsed)
     return GeneratedScore(
-        proportion(sum(correct), len(correct), confidence=confidence),
-        proportion(unparsed, len(parsed), confidence=confidence),
+        share(correct, clips=clips, confidence=confidence),
+        share(unparsed, clips=clips, confidence=confidence),
         parsed,
         correct,
     )

@@ -302,8 +302,9 @@ class Adapter:
         if self.leaks_padding is not None:
             shorter = "" if self.leaks_below is None else f" shorter than {self.leaks_below / self.sampling_rate:g} s"
             said = (
-                f"clips{shorter} of different lengths change one another in a batch ({self.leaks_padding}): `ma.run` "
-                "and every analysis run such rows apart, with one warning, and give what the rows give alone",
+                f"clips{shorter} of different lengths change one another in a batch ({self.leaks_padding}): `ma.run`, "
+                "`ma.generate` and every analysis run such rows apart, with one warning, and give what the rows give "
+                "alone",
                 *said,
             )
         if self.encoder.layout == "packed":

@@ -5,6 +5,7 @@ Conventions: a window is one entry of the features; a row owns the windows that 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -125,7 +126,11 @@ def _frames_behind(timing: TokenTiming, features: Num[Tensor, "frame band"], tok
 
     Frames of zeros are filling. Silence is not: its energy has a logarithm.
     """
-    possible = [frames for frames in range(len(features) + 1) if timing.tokens_of_frames(frames) == tokens]
+    frames = range(len(features) + 1)  # more of them never make fewer tokens
+    fewest = bisect_left(frames, tokens, key=timing.tokens_of_frames)
+    most = bisect_right(frames, tokens, key=timing.tokens_of_frames) - 1
+    if most < fewest:
+        return len(features)
     sounding = features.ne(0).any(-1).nonzero()
     last = int(sounding[-1]) + 1 if len(sounding) else 0
-    return min(max(last, possible[0]), possible[-1]) if possible else len(features)
+    return min(max(last, fewest), most)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
@@ -45,6 +46,7 @@ def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> di
     return placed
 
 
+@checks_arguments
 def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
     """A batch for this model from whatever may stand for one.
 

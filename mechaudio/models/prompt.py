@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.stored import opened
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
@@ -42,6 +43,7 @@ class _Row:
     seconds: tuple[float, ...]
 
 
+@checks_arguments
 def prompt(
     model: Any,
     questions: Iterable[AudioQuestion | Conversation],

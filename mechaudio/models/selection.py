@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Where = str | int | Sequence[int] | Sequence[Sequence[int]]
 Positions = tuple[tuple[int, ...], ...]
 
-_STRETCH = re.compile(r"audio(?:\.(?P<clip>\d+))?\[\s*(?P<onset>[\d.]*)\s*:\s*(?P<offset>[\d.]*)\s*\]")
+_STRETCH = re.compile(r"audio(?:\.(?P<clip>\d+))?\[(?P<onset>[\d.\s]*):(?P<offset>[\d.\s]*)\]")
 
 
 def select(batch: PromptBatch, where: Where) -> Positions:
@@ -55,7 +55,7 @@ def _span(batch: PromptBatch, part: str) -> Positions:
     stretch = _STRETCH.fullmatch(part)
     if stretch is None:
         return batch.spans[part]
-    onset = float(stretch["onset"] or 0.0)
+    onset = _seconds(stretch["onset"], 0.0, part)
     found = []
     for row, clocks in enumerate(batch.clocks):
         number = int(stretch["clip"] or 0)
@@ -63,7 +63,7 @@ def _span(batch: PromptBatch, part: str) -> Positions:
             raise ValueError(f"{part!r} cannot be found in prompt {row}: {_timed(clocks)}")
         clock = clocks[number]
         end = clock.edges_seconds[-1]
-        offset = float(stretch["offset"] or end)
+        offset = _seconds(stretch["offset"], end, part)
         if not onset < offset:
             raise ValueError(f"{part!r} ends before it begins in prompt {row}: its sound lasts {end:.2f} s")
         tokens = clock.tokens_between(onset, offset)
@@ -75,6 +75,13 @@ def _timed(clocks: Sequence[TokenClock]) -> str:
     if not clocks:
         return "its audio tokens have no known time (it has no sound, or its inputs hold several clips); give positions"
     return f"it has {len(clocks)} clips; name one of them, 'audio.0[...]' to 'audio.{len(clocks) - 1}[...]'"
+
+
+def _seconds(text: str, otherwise: float, part: str) -> float:
+    try:
+        return float(text.strip() or otherwise)
+    except ValueError:
+        raise ValueError(f"{part[:80]!r} is no stretch of sound: write seconds, as in 'audio[1.0:2.5]'") from None
 
 
 def of_rows(where: Where | None, rows: Sequence[int]) -> Where | None:

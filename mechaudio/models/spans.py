@@ -25,6 +25,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mechaudio.arguments import check_fields
 from mechaudio.question import AudioQuestion
 
 #: Roles of which every token of a prompt has exactly one; in conversations, texts before the last turn are `history`.
@@ -52,6 +53,7 @@ class PromptFormat:
     closing: str = ""
 
     def __post_init__(self):
+        check_fields(self)
         for name, field, needed in (
             ("caption", self.caption, ("{caption}",)),
             ("choice", self.choice, ("{letter}", "{choice}")),

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
+from mechaudio.report.tables import as_file_name
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH = 1000
 _MARGIN = 20
@@ -24,6 +27,7 @@ def browser() -> str | None:
     return next((found for found in map(shutil.which, BROWSERS) if found), None)
 
 
+@checks_arguments
 def write_figures(figures: Mapping[str, go.Figure], folder: str | os.PathLike) -> str | None:
     """Write each figure as `NAME.html`, with one `plotly.min.js` for all of them, and as `NAME.png`.
 
@@ -36,7 +40,10 @@ def write_figures(figures: Mapping[str, go.Figure], folder: str | os.PathLike) -
 
     Raises:
         OSError: Where a file cannot be written.
+        ValueError: For a name that cannot be a file's.
     """
+    for name in figures:
+        as_file_name(name)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():

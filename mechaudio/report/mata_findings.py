@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
-from mechaudio.report.wording import SIGNIFICANT, p_value, percent, points
+from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, of_clips, p_value, percent, points
 
 
+@checks_arguments
 def mata_findings(study: MataStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     clean = study.compared.clean.overall
     told = [
-        f"Without MATA {percent(clean)} of {clean.n} answers are right.",
+        f"Without MATA {percent(clean)} of {of_clips(clean.n, clean.n_clips, 'answers')} are right.",
+        *lacking(study.compared),
         _attention(study),
         _readings(study),
     ]
@@ -41,7 +44,11 @@ def _readings(study: MataStudy) -> str:
         for tested in study.readings
     )
     sure = [tested.arm.mode for tested in study.readings if tested.p_holm < SIGNIFICANT]
-    which = f"{', '.join(sure)}: p < {SIGNIFICANT}" if sure else "none differs significantly from no intervention"
+    which = (
+        f"{', '.join(sure)}: p < {SIGNIFICANT} after Holm's correction"
+        if sure
+        else "none differs significantly from no intervention"
+    )
     where = study.readings[0].arm.where
     return f"The published setting ({where} here) changes the share of right answers: {told} ({which})."
 
@@ -56,7 +63,8 @@ def _choice(choice: MataChoice) -> str:
         return f"{told}."
     assert choice.p_against is not None
     return (
-        f"{told}; {100 * choice.chosen_on.change.value:+.1f} points on the half that chose it. Against the published "
+        f"{told}; {100 * choice.chosen_on.change.value:+.1f} points on the half that chose it{by_lot(choice)}. "
+        f"Against the published "
         f"setting: {points(choice.against_published.change)} ({p_value(choice.p_against)}, Holm)."
     )
 

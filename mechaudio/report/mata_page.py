@@ -5,6 +5,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.report.mata_findings import mata_findings
 from mechaudio.report.mata_tables import PAPER, mata_published, mata_tables
@@ -42,6 +43,7 @@ _PARTS = (
 )
 
 
+@checks_arguments
 def mata_figures(study: MataStudy) -> dict[str, go.Figure]:
     """Every figure of the study by name."""
     return {
@@ -53,6 +55,7 @@ def mata_figures(study: MataStudy) -> dict[str, go.Figure]:
     }
 
 
+@checks_arguments
 def write_mata_page(study: MataStudy, path: str | os.PathLike, *, title: str, command: str) -> Path:
     """Write one HTML file that holds everything it shows and asks nothing of any server.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.mata_arms import MataArm
 from mechaudio.experiments.mata_result import MataStudy
@@ -31,12 +32,14 @@ _PUBLISHED_MORE = (
 )
 
 
+@checks_arguments
 def mata_tables(study: MataStudy) -> tuple[Table, ...]:
     """What the study found: scores, readings, choices, groups, layers, strengths, and written answers."""
     found = [_scores(study), _readings(study), _choices(study), _groups(study), _ranges(study), _alphas(study)]
     return (*found, _written(study)) if study.generated is not None else tuple(found)
 
 
+@checks_arguments
 def mata_published() -> tuple[Table, ...]:
     """What the paper reports of its own models and questions; nothing here is computed."""
     rows = [

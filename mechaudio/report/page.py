@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.listen import Listening
 from mechaudio.report.assets import wav_data_uri
@@ -51,6 +52,7 @@ def _section(listening: Listening) -> Section:
     return Section(listening, panels, moments(attention), sound, file, share, silent_share)
 
 
+@checks_arguments
 def write_page(
     listenings: Sequence[Listening], path: str | os.PathLike, *, title: str, command: str, demo: Demo | None = None
 ) -> Path:

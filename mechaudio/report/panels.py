@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from mechaudio.analyses.audio_attention import AudioAttention
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.listen import Listening
 from mechaudio.report.assets import script_json
@@ -36,6 +37,7 @@ class Panel:
     figure: Markup
 
 
+@checks_arguments
 def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) -> Panel:
     """A figure whose title has moved to the page, where it wraps and can be found."""
     title = figure.layout.title

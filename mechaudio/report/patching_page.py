@@ -12,6 +12,8 @@ import plotly.graph_objects as go
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS
 from mechaudio.analyses.patching.scale import ROUNDING
+from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.question import AudioQuestion
 from mechaudio.report.panels import panel
 from mechaudio.report.patching_tables import patching_tables
@@ -48,6 +50,7 @@ _HOW = {
 }
 
 
+@checks_arguments
 def patching_figures(found: PatchingMap, questions: Sequence[AudioQuestion]) -> dict[str, go.Figure]:
     """The map, and where it goes over seconds the pair with the largest difference under its sound.
 
@@ -63,6 +66,7 @@ def patching_figures(found: PatchingMap, questions: Sequence[AudioQuestion]) -> 
     return drawn
 
 
+@checks_arguments
 def patching_findings(found: PatchingMap) -> tuple[str, ...]:
     """What a map says, in sentences made from its numbers."""
     n = len(found.ids)
@@ -109,6 +113,7 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
     return tuple(told)
 
 
+@checks_arguments
 def write_patching_page(
     found: PatchingMap, questions: Sequence[AudioQuestion], path: str | os.PathLike, *, title: str, command: str
 ) -> Path:
@@ -161,5 +166,5 @@ def _of_how_many(found: PatchingMap) -> str:
 
 
 def _right(found: PatchingMap, logits: np.ndarray) -> int:
-    chosen = np.where(np.isnan(logits), -np.inf, logits).argmax(-1)
-    return int(found.right[np.arange(len(chosen)), chosen].sum())
+    n_choices = (~np.isnan(found.clean_logits)).sum(-1)
+    return int(are_right(likeliest(logits, n_choices), found.right).sum())

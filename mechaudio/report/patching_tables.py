@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
+from mechaudio.arguments import checks_arguments
 from mechaudio.report.tables import Cell, Column, Table
 
 TOP = 10
 
 
+@checks_arguments
 def patching_tables(found: PatchingMap) -> tuple[Table, ...]:
     """The places with the largest effect, and all places in their order, with 95 % intervals where there are any.
 

@@ -46,13 +46,20 @@ def write_html(template: str, path: str | os.PathLike, **context: Any) -> Path:
     return _write(Path(path), text)
 
 
+def _umask() -> int:
+    """The permissions that this process withholds from new files; they can only be read by setting them."""
+    withheld = os.umask(0o077)
+    os.umask(withheld)
+    return withheld
+
+
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        Path(name).chmod(0o644)
+        Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
     except OSError:
         Path(name).unlink(missing_ok=True)

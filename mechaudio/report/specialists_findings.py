@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Bool
+
+from mechaudio.analyses.specialist_heads import HeadScores, Ranking
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import AgainstControl
+from mechaudio.metrics.association import FEWEST
+from mechaudio.metrics.clips import counted
 from mechaudio.metrics.roc import RocAuc
-from mechaudio.report.wording import SIGNIFICANT, p_value, percent, points
+from mechaudio.metrics.significance import holm
+from mechaudio.report.wording import SIGNIFICANT, by_lot, named, of_clips, p_value, percent, points
 
-_FEW = 30
-"""Fewer questions make percentile intervals of a correlation markedly too narrow."""
+ATTENDS = 0.01
+"""A head that gives audio a smaller share of its attention, in the mean, is not called a listener."""
 
 _STEERING = {
     "layer-guided": "Layer-guided steering",
@@ -25,17 +33,20 @@ _CONTROLS = {
 }
 
 
+@checks_arguments
 def specialists_findings(study: SpecialistsStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
-    return (_hearing(study), *_heads(study), *_listening(study), *_checks(study), *_steering(study))
+    return (_hearing(study), *_heads(study), *_listening_and_checks(study), *_steering(study))
 
 
 def _hearing(study: SpecialistsStudy) -> str:
     change = study.hearing[0].change
     differs = "differs" if change.test.p < SIGNIFICANT else "does not differ significantly"
     return (
-        f"With the recording {percent(change.after)} of {change.n} answers are right, with silence in its place "
-        f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, McNemar). Guessing would get "
+        f"With the recording {percent(change.after)} of {of_clips(change.n, change.test.n_clips, 'answers')} are "
+        f"right, with silence in its place "
+        f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, {named(change.test)}). Guessing would "
+        f"get "
         f"{100 * study.chance.mean():.1f} %."
     )
 
@@ -43,55 +54,85 @@ def _hearing(study: SpecialistsStudy) -> str:
 def _heads(study: SpecialistsStudy) -> list[str]:
     scores, ranking = study.scores, study.settings.ranking
     n, many = len(scores.measured.ids), int(scores.varies.sum())
-    sure = int((scores.q[scores.varies] < SIGNIFICANT).sum())
-    first = scores.top(1, ranking=ranking)[0]
+    clips = len(set(scores.measured.clips)) or n
+    sure = scores.varies & (scores.q < SIGNIFICANT)
     told = [
-        f"Of {many} heads whose attention to audio varies, {sure} go with right answers at a false discovery rate of "
-        f"{100 * SIGNIFICANT:g} % (n = {n}). The strongest is head {first[1]} of layer {first[0]}: r = "
-        f"{scores.r[first]:+.2f} [{scores.low[first]:+.2f}, {scores.high[first]:+.2f}], mean attention to audio "
-        f"{100 * scores.mean[first]:.1f} %."
+        f"Of {many} heads whose attention to audio varies, {sure.sum()} go with right answers at a false discovery "
+        f"rate "
+        f"of {100 * SIGNIFICANT:g} % ({counted(n, clips if clips < n else None)}). {_strongest(scores, sure, ranking)}"
     ]
-    if n < _FEW:
-        told.append(f"From as few as {n} questions the interval of r is too narrow.")
+    if clips < FEWEST:
+        told.append(f"{clips} clips are too few for an interval of r: {FEWEST} are needed.")
     if study.k < many:
         found = scores.stability(study.k, ranking=ranking)
         told.append(
             f"Other questions would choose other heads: a resample keeps {100 * found.overlap:.0f} % of the {study.k} "
             f"[{100 * found.low:.0f}, {100 * found.high:.0f}], {100 * found.chance:.0f} % by chance."
         )
+        if found.tied:
+            told.append(
+                f"{found.tied} heads are level at place {study.k}: which of them are among the {study.k} was drawn by "
+                "lot, here and in every resample."
+            )
     if scores.constant.any():
         told.append(f"{scores.constant.sum()} heads give the audio the same share in every question.")
     return told
 
 
-def _listening(study: SpecialistsStudy) -> list[str]:
-    score = study.score
-    auc, special = score.auc, score.p_random < SIGNIFICANT
-    tells = "tells" if auc.p < SIGNIFICANT and auc.value > 0.5 else "does not tell"
-    better = "better than" if special else "no better than"
+def _strongest(scores: HeadScores, sure: Bool[np.ndarray, "layer head"], ranking: Ranking) -> str:
+    """The head of largest correlation among those that are significant and attend to audio at all."""
+    heard = sure & (scores.mean >= ATTENDS)
+    share = f"{100 * ATTENDS:g} % of its attention"
+    if not sure.any():
+        return "None is named here: the largest correlation of so many is large by chance alone."
+    if not heard.any():
+        return f"None of these gives audio as much as {share}, so none is called a listener."
+    strength = np.where(heard, np.abs(scores.r) if ranking == "magnitude" else scores.r, -np.inf)
+    layer, head = np.unravel_index(int(strength.argmax()), strength.shape)
+    low, high = scores.low[layer, head], scores.high[layer, head]
+    ends = "" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+    level = int((strength >= strength.max() - 1e-9).sum())
+    told = f", one of {level} that are level" if level > 1 else ""
+    return (
+        f"The strongest of those that give audio {share} or more is head {head} of layer {layer}{told}: r = "
+        f"{scores.r[layer, head]:+.2f}{ends}, q = {scores.q[layer, head]:.2g}, mean attention to audio "
+        f"{100 * scores.mean[layer, head]:.1f} %."
+    )
+
+
+def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
+    """What is said of the listening score: one family of tests, whose p values are corrected together (Holm)."""
+    score, within, check = study.score, study.auc_within_tasks, study.score.listening()
+    p_values = {"auc": score.auc.p, "random": score.p_random}
+    areas = {"within": within, **vars(check)}
+    p_values |= {name: area.p for name, area in areas.items() if area is not None}
+    p = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
+    auc = score.auc
+    tells = "tells" if p["auc"] < SIGNIFICANT and auc.value > 0.5 else "does not tell"
+    better = "better than" if p["random"] < SIGNIFICANT else "no better than"
+    n = of_clips(len(score.ids), auc.n_clips)
     told = [
-        f"On the {len(score.ids)} questions that the heads were not chosen on, the listening score of {study.k} heads "
-        f"{tells} right answers from wrong ones: AUC {_area(auc)}. It is {better} heads drawn at random, which reach "
-        f"{score.random_auc.mean():.3f} in the mean; {100 * score.p_random:.0f} % of the sets do as well."
+        f"On the {n} that the heads were not chosen on, the listening score of {study.k} heads {tells} right answers "
+        f"from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
+        f"{score.random_auc.mean():.3f} in the mean; {100 * score.p_random:.0f} % of the sets do as well "
+        f"({p_value(p['random'])}, Holm)."
     ]
-    within = study.auc_within_tasks
     if within is not None:
-        stays = "stays above" if within.p < SIGNIFICANT and within.value > 0.5 else "is not significantly above"
+        stays = "stays above" if p["within"] < SIGNIFICANT and within.value > 0.5 else "is not significantly above"
         told.append(
             f"Among questions of one task, where easy and hard tasks cannot be the reason, it {stays} 0.5: AUC "
-            f"{_area(within)}."
+            f"{_area(within, p['within'])}."
         )
-    return told
-
-
-def _checks(study: SpecialistsStudy) -> list[str]:
-    found = study.score.listening()
-    told = [
-        f"Where the recording changes the answer, the score is {_higher(found.everywhere)}"
-        + (": a score of listening should be higher there." if _lower(found.everywhere) else ".")
-    ]
-    for where, area in (("right", found.within_right), ("wrong", found.within_wrong)):
-        told.append(f"Among the {where} answers alone, it is {_higher(area)} where the recording changes the answer.")
+    first = check.everywhere
+    lower = first is not None and p["everywhere"] < SIGNIFICANT and first.value < 0.5
+    told.append(
+        f"Where the recording changes the answer, the score {_higher(first, p.get('everywhere'))}"
+        + (": a score of listening should be higher there." if lower else ".")
+    )
+    for where in ("right", "wrong"):
+        name = f"within_{where}"
+        compared = _higher(getattr(check, name), p.get(name))
+        told.append(f"Among the {where} answers alone, where the recording changes the answer, it {compared}.")
     return told
 
 
@@ -106,15 +147,18 @@ def _steering(study: SpecialistsStudy) -> list[str]:
             f"{does if sure else 'does not significantly change'} the share of right answers on the half that reports: "
             f"{points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} ({p_value(choice.p_holm)}, "
             "Holm). On the half that chose it, "
-            f"it changed it by {100 * choice.chosen_on.change.value:+.1f} points."
+            f"it changed it by {100 * choice.chosen_on.change.value:+.1f} points{by_lot(choice)}."
         )
     for kind in ("layer-guided", "head by head"):
         beside = [one for one in steering.against_controls if one.kind == kind]
         beaten = [one.control for one in beside if _beaten(one)]
         others = [one.control for one in beside if not _beaten(one)]
         told.append(
-            f"{_STEERING[kind]} is significantly better than {_listed(beaten, 'and') or 'none of its controls'} (Holm)"
-            + (f", and not than {_listed(others, 'or')}." if beaten and others else ".")
+            f"{_STEERING[kind]} is "
+            + (f"significantly better than {_listed(beaten, 'and')}" if beaten else "")
+            + (", and " if beaten and others else "")
+            + (f"not significantly better than {_listed(others, 'or')}" if others else "")
+            + " (Holm)."
         )
     return told
 
@@ -128,17 +172,13 @@ def _listed(names: Sequence[str], last: str) -> str:
     return f" {last} ".join([", ".join(told[:-1]), told[-1]]) if len(told) > 1 else "".join(told)
 
 
-def _lower(area: RocAuc | None) -> bool:
-    return area is not None and area.p < SIGNIFICANT and area.value < 0.5
+def _higher(area: RocAuc | None, p: float | None) -> str:
+    if area is None or p is None:
+        return "could not be compared: there are too few such questions"
+    if p >= SIGNIFICANT:
+        return f"is not significantly different (AUC {_area(area, p)})"
+    return f"is {'higher' if area.value > 0.5 else 'lower'} (AUC {_area(area, p)})"
 
 
-def _higher(area: RocAuc | None) -> str:
-    if area is None:
-        return "not known to differ, for want of questions,"
-    if area.p >= SIGNIFICANT:
-        return f"not significantly different (AUC {_area(area)})"
-    return f"{'higher' if area.value > 0.5 else 'lower'} (AUC {_area(area)})"
-
-
-def _area(area: RocAuc) -> str:
-    return f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}], {p_value(area.p)}"
+def _area(area: RocAuc, p: float) -> str:
+    return f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}], {p_value(p)}, Holm"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.report.specialists_findings import specialists_findings
 from mechaudio.report.specialists_tables import PAPER, specialists_published, specialists_tables
@@ -51,6 +52,7 @@ _PARTS = (
 )
 
 
+@checks_arguments
 def specialists_figures(study: SpecialistsStudy) -> dict[str, go.Figure]:
     """Every figure of the study by name."""
     ks, ranking = tuple(sorted(study.settings.ks)), study.settings.ranking
@@ -62,6 +64,7 @@ def specialists_figures(study: SpecialistsStudy) -> dict[str, go.Figure]:
     }
 
 
+@checks_arguments
 def write_specialists_page(study: SpecialistsStudy, path: str | os.PathLike, *, title: str, command: str) -> Path:
     """Write one HTML file that holds everything it shows and asks nothing of any server.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mechaudio.analyses.listening_score import ListeningCheck
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.changes import CHANGED, group_rows
@@ -37,6 +38,7 @@ _AREA = (
 )
 
 
+@checks_arguments
 def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
     """What the study found: hearing, heads, the listening score and the checks of it, steering and its controls."""
     return (
@@ -50,6 +52,7 @@ def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
     )
 
 
+@checks_arguments
 def specialists_published() -> tuple[Table, ...]:
     """What the paper reports of its own models and questions; nothing here is computed."""
     note = (
@@ -145,7 +148,8 @@ def _listening(study: SpecialistsStudy) -> Table:
         "listening",
         "How well the listening score tells right from wrong, by number of heads",
         f"On the {len(study.score.ids)} questions that the heads were not chosen on. AUC: area under the ROC curve, "
-        "with its 95 % bootstrap interval and the p value of Mann and Whitney's test; unweighted: of the same heads' "
+        "with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip as a "
+        "cluster; unweighted: of the same heads' "
         f"audio attention summed; random: {study.settings.draws} sets of as many heads drawn at random, with the "
         "interval that holds 95 % of them; p random: share of these that do as well. No p value is corrected for the "
         "number of rows.",
@@ -182,7 +186,7 @@ def _checks(study: SpecialistsStudy) -> Table:
         "checks",
         f"Where the listening score of {study.k} heads is higher",
         "AUC: the chance that a question of the first kind scores above one of the second, 0.5 if there is no "
-        "difference, with its 95 % bootstrap interval and the p value of Mann and Whitney's test, stratified within "
+        "difference, with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, stratified within "
         "tasks, not corrected for the number of rows; the last columns count the two kinds. A dash: fewer than two "
         "questions of a kind.",
         (Column("higher where"), Column("of"), Column("among"), *_AREA),
@@ -194,7 +198,7 @@ def _by_group(study: SpecialistsStudy) -> Table:
     return Table(
         "listening_by_group",
         f"How well the listening score of {study.k} heads tells right from wrong, by group",
-        "The same heads and weights in all groups. Low and high: 95 % bootstrap interval; p: Mann and Whitney's test, "
+        "The same heads and weights in all groups. Low and high: Newcombe's 95 % interval; p: Mann and Whitney's test, "
         "not corrected for the number of groups. A dash: fewer than two right or two wrong answers.",
         (
             Column("by"),

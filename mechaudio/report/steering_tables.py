@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.steering_arms import SteeringArm
 from mechaudio.experiments.steering_result import SteeringStudy
-from mechaudio.metrics.multiple_choice import answer_change
 from mechaudio.report.changes import CHANGED, changed
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -19,6 +19,7 @@ _ARM = (
 )
 
 
+@checks_arguments
 def steering_tables(study: SteeringStudy) -> tuple[Table, ...]:
     """What the study found: the choices and their controls, how they compare, numbers of heads, and every arm."""
     return (_choices(study), _against(study), _by_k(study), _arms(study))
@@ -82,7 +83,7 @@ def _arms(study: SteeringStudy) -> Table:
     halves = {"chooses": study.chooses, "reports": ~study.chooses}
     rows = []
     for arm, correct in zip(study.arms, study.correct, strict=True):
-        both = [answer_change(study.clean_correct[half], correct[half]) for half in halves.values()]
+        both = [study.change(correct, half) for half in halves.values()]
         rows.append((*_arm(arm), *(cell for one in both for cell in (one.after.value, one.test.p))))
     return Table(
         "steering_arms",

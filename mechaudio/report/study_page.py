@@ -7,6 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.report.facts import facts
 from mechaudio.report.panels import Panel, panel
 from mechaudio.report.rendering import write_html
@@ -59,6 +60,7 @@ def arranged(
     return [step for step in found if step.tables or step.panels]
 
 
+@checks_arguments
 def write_study_page(
     path: str | os.PathLike,
     *,

@@ -12,14 +12,18 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mechaudio.arguments import checks_arguments, shown
+
 Cell = str | int | float | tuple[float, float] | None
 
 _UNITS = {"share": " (%)", "change": " (points)", "interval": " (95 %)"}
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|`*[]!"})
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -27,6 +31,8 @@ _LATEX = str.maketrans(
         "^": r"\textasciicircum{}",
         "–": "--",
         "<": "$<$",
+        ">": "$>$",
+        "|": r"\textbar{}",
     }
     | {character: f"\\{character}" for character in "&%$#_{}"}
 )
@@ -88,7 +94,8 @@ class Table:
         rows: One cell per column each.
 
     Raises:
-        ValueError: For a row with more or fewer cells than there are columns, or two columns of one name.
+        ValueError: For a name that cannot be a file's, a row with more or fewer cells than there are columns, or two
+            columns of one name.
     """
 
     name: str
@@ -98,6 +105,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     def __post_init__(self):
+        as_file_name(self.name)
         names = [column.name for column in self.columns]
         if len(set(names)) < len(names):
             raise ValueError(f"table {self.name!r} has two columns of one name: {', '.join(names)}")
@@ -143,22 +151,22 @@ class Table:
     def to_markdown(self) -> str:
         """A heading, a pipe table and the note."""
         lines = [[column.heading for column in self.shown_columns], *self.shown]
-        head, *body = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+        head, *body = ["| " + " | ".join(markdown(cell) for cell in line) + " |" for line in lines]
         rule = "|" + "|".join("---" if column.kind == "text" else "---:" for column in self.shown_columns) + "|"
-        return "\n".join([f"## {self.title}", "", head, rule, *body, "", self.note, ""])
+        return "\n".join([f"## {markdown(self.title)}", "", head, rule, *body, "", markdown(self.note), ""])
 
     def to_latex(self) -> str:
         """A `table` with booktabs' rules."""
         layout = "".join("l" if column.kind == "text" else "r" for column in self.shown_columns)
         lines = [[column.heading for column in self.shown_columns], *self.shown]
-        head, *body = [" & ".join(cell.translate(_LATEX) for cell in line) + r" \\" for line in lines]
+        head, *body = [" & ".join(latex(cell) for cell in line) + r" \\" for line in lines]
         return "\n".join(
             [
                 "% needs \\usepackage{booktabs}",
                 r"\begin{table}",
                 r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-                rf"\caption{{{self.title.translate(_LATEX)}. {self.note.translate(_LATEX)}}}",
-                rf"\label{{tab:{self.name}}}",
+                rf"\caption{{{latex(self.title)}. {latex(self.note)}}}",
+                rf"\label{{tab:{re.sub(r'[^A-Za-z0-9:._-]', '-', self.name)}}}",
                 rf"\begin{{tabular}}{{{layout}}}",
                 r"\toprule",
                 head,
@@ -172,6 +180,28 @@ class Table:
         )
 
 
+def as_file_name(name: str) -> str:
+    """A name that stays in its folder.
+
+    Raises:
+        ValueError: It would climb out of it, or name another.
+    """
+    if not name.strip(". ") or any(sign in name for sign in "/\\\0") or len(name.encode()) > 200:
+        raise ValueError(f"{shown(name)} cannot name a file: give a short name without slashes, such as 'accuracies'")
+    return name
+
+
+def markdown(text: str) -> str:
+    """A text that Markdown shows as it is: no HTML, links, pictures or code of somebody else's, in one line."""
+    return " ".join(re.sub(r"<(?=[^\s\d=])", "&lt;", text.translate(_MARKDOWN)).split())
+
+
+def latex(text: str) -> str:
+    """A text that LaTeX shows as it is, in one line."""
+    return " ".join(text.translate(_LATEX).split())
+
+
+@checks_arguments
 def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
     """Write every table four times: `NAME.json`, `NAME.csv`, `NAME.md`, `NAME.tex`.
 

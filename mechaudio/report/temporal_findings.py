@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
-from mechaudio.report.wording import SIGNIFICANT, p_value, percent, points
+from mechaudio.metrics.clips import counted
+from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, named, of_clips, p_value, percent, points
 
 
+@checks_arguments
 def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     return (
         *_conditions(study),
+        *lacking(study.compared),
         _attention(study),
         _changed("changes in all layers", study.uniform),
         *_fixes(study),
@@ -27,7 +31,10 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
 
 def _conditions(study: TemporalStudy) -> list[str]:
     heard = study.conditions["audio"]
-    told = [f"With the recording {percent(heard.overall)} of {heard.overall.n} answers are right."]
+    told = [
+        f"With the recording {percent(heard.overall)} of "
+        f"{of_clips(heard.overall.n, heard.overall.n_clips, 'answers')} are right."
+    ]
     for name, words in (
         ("silence", "With silence in its place"),
         ("caption", "With a caption instead"),
@@ -43,7 +50,7 @@ def _conditions(study: TemporalStudy) -> list[str]:
         differs = "differs" if contrast.p_holm < SIGNIFICANT else "does not differ significantly"
         told.append(
             f"{words} {percent(found.overall)} are right, which {differs} from the recording "
-            f"({p_value(contrast.p_holm)}, McNemar, Holm)."
+            f"({p_value(contrast.p_holm)}, {named(contrast.test)}, Holm)."
         )
     return told
 
@@ -67,20 +74,22 @@ def _changed(what: str, arms: Sequence[Tested[Arm]]) -> str:
 
 
 def _fixes(study: TemporalStudy) -> list[str]:
-    fixing = [tested for tested in study.uniform if tested.change.fix_rate is not None]
-    if not fixing:
-        return ["No answer was wrong without a change, so none could be fixed."]
-    told, null = [], study.compared.random_fix_rate.uniform
+    null = study.random_fix_rate
+    if null is None:
+        where = "" if study.compared.clean.correct[study.compared.clean.scored].all() else "On one of the halves "
+        return [f"{where}{'n' if where else 'N'}o answer was wrong without a change, so none could be fixed."]
+    told = []
     for kind in ("upweighting", "scaling"):
-        best = max(
-            (tested for tested in fixing if tested.arm.kind == kind), key=lambda tested: tested.change.fix_rate.value
-        )
-        fixed, broken = best.change.fix_rate, best.change.break_rate
+        best = study.best_fixing(kind)
+        fixed, broken = best.held_out.fix_rate, best.held_out.break_rate
+        assert fixed is not None
         beyond = "above" if fixed.value > null.high else "below" if fixed.value < null.low else "within"
-        breaks = "" if broken is None else f", which breaks {100 * broken.value:.1f} % of the right ones"
+        breaks = "" if broken is None else f", and breaks {100 * broken.value:.1f} % of the right ones"
         told.append(
-            f"The highest fix rate of {kind} is {100 * fixed.value:.1f} % ({best.arm}){breaks}. That rate is {beyond} "
-            f"what answers at random fix ({100 * null.low:.1f} to {100 * null.high:.1f} %)."
+            f"The {kind} that fixes most wrong answers on one half ({best.arm}{by_lot(best)}) fixes "
+            f"{100 * fixed.value:.1f} % of those of the other{breaks}. That rate is {beyond} what answers at random "
+            f"fix "
+            f"({100 * null.low:.1f} to {100 * null.high:.1f} %)."
         )
     return told
 
@@ -89,9 +98,10 @@ def _scaling_or_upweighting(study: TemporalStudy) -> str:
     scaling, upweighting = study.best_scaling, study.best_upweighting
     verdict = _verdict("scaling", "upweighting", study.scaling_against_upweighting)
     return (
-        f"Chosen on one half of the questions, the best scaling of all layers ({scaling.arm}) changes the share of "
+        f"Chosen on one half of the questions, the best scaling of all layers ({scaling.arm}{by_lot(scaling)}) "
+        f"changes the share of "
         f"right answers of the other half by {points(scaling.held_out.change)}, the best upweighting "
-        f"({upweighting.arm}) by {points(upweighting.held_out.change)}. {verdict}"
+        f"({upweighting.arm}{by_lot(upweighting)}) by {points(upweighting.held_out.change)}. {verdict}"
     )
 
 
@@ -100,15 +110,18 @@ def _layers(study: TemporalStudy) -> list[str]:
     return [
         f"Chosen on one half, the best single layer is that of {layer.arm}. On the other half it changes the share of "
         f"right answers by {points(layer.held_out.change)}, on the half that chose it by "
-        f"{100 * layer.chosen_on.change.value:+.1f} points; a layer drawn at random, with the same factor, by "
+        f"{100 * layer.chosen_on.change.value:+.1f} points{by_lot(layer)}; a layer drawn at random, with the same "
+        f"factor, by "
         f"{100 * study.random_layer:+.1f} points.",
-        f"The best factor for all layers at once ({uniform.arm}) changes it by {points(uniform.held_out.change)}. "
+        f"The best factor for all layers at once ({uniform.arm}{by_lot(uniform)}) changes it by "
+        f"{points(uniform.held_out.change)}. "
         f"{_verdict('one layer', 'all layers', study.layer_against_uniform)}",
     ]
 
 
 def _verdict(second: str, first: str, contrast: PairedComparison) -> str:
-    rests = f"n = {contrast.n}, {p_value(contrast.p_holm)}, McNemar, Holm"
+    n = counted(contrast.n, contrast.test.n_clips)
+    rests = f"{n}, {p_value(contrast.p_holm)}, {named(contrast.test)}, Holm"
     if contrast.p_holm >= SIGNIFICANT:
         return f"The two do not differ significantly ({rests})."
     better = second if contrast.test.fixed > contrast.test.broken else first

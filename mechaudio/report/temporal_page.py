@@ -5,6 +5,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.study_page import arranged, write_study_page
 from mechaudio.report.temporal_findings import temporal_findings
@@ -46,6 +47,7 @@ _PARTS = (
 )
 
 
+@checks_arguments
 def temporal_figures(study: TemporalStudy) -> dict[str, go.Figure]:
     """Every figure of the study by name; `fixes` only where some answers are wrong and some right without a change."""
     clean = study.compared.clean
@@ -56,6 +58,7 @@ def temporal_figures(study: TemporalStudy) -> dict[str, go.Figure]:
     return drawn | {"layers": temporal_layers(study)}
 
 
+@checks_arguments
 def write_temporal_page(study: TemporalStudy, path: str | os.PathLike, *, title: str, command: str) -> Path:
     """Write one HTML file that holds everything it shows and asks nothing of any server.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
@@ -43,6 +44,7 @@ _PUBLISHED_FIX_RATES = (
 _PUBLISHED_LAYERS = {"Audio Flamingo 3": (20, 2.0), "DeSTA2.5": (9, 0.2)}
 
 
+@checks_arguments
 def temporal_tables(study: TemporalStudy) -> tuple[Table, ...]:
     """What the study found: accuracies, attention, all layers, their controls, single layers, what was held out."""
     return (
@@ -63,6 +65,7 @@ def temporal_tables(study: TemporalStudy) -> tuple[Table, ...]:
     )
 
 
+@checks_arguments
 def temporal_published() -> tuple[Table, ...]:
     """What the paper reports of its own models and questions; nothing here is computed."""
     conditions = [Column(name, "share") for name in ("audio", "caption", "audio+caption", "silence")]

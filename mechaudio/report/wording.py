@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from mechaudio.experiments.choosing import Choice
+from mechaudio.experiments.evaluation import Comparison
 from mechaudio.metrics.estimates import Estimate, Proportion
+from mechaudio.metrics.significance import McNemar
 
 SIGNIFICANT = 0.05
 """Findings call a difference significant where its p value, corrected as they say, is below."""
 
 
 def percent(share: Proportion) -> str:
-    """A share with its interval."""
-    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+    """A share with its interval, and how many have no answer, if any."""
+    nan = f" ({share.unanswered} of {share.n} have no answer: NaN)" if share.unanswered else ""
+    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]{nan}"
+
+
+def lacking(compared: Comparison) -> tuple[str, ...]:
+    """That some answers of a comparison are missing; nothing where all are there."""
+    counts = [int(compared[variant].unanswered.sum()) for variant in range(len(compared))]
+    missing = sum(counts) + int(compared.clean.unanswered.sum())
+    if not missing:
+        return ()
+    variants = f"{sum(map(bool, counts))} of {len(counts)} variants"
+    return (
+        f"{missing} answers are missing, because logits of their choices are NaN or overflow ({variants}, and "
+        f"{compared.clean.unanswered.sum()} without a change); all of them count as not right.",
+    )
 
 
 def points(change: Estimate) -> str:
@@ -21,3 +38,18 @@ def points(change: Estimate) -> str:
 def p_value(p: float) -> str:
     """A p value; of a very small one only that it is."""
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def of_clips(n: int, clips: int | None, what: str = "questions") -> str:
+    """How many questions, or answers, and of how many clips where that is fewer."""
+    return f"{n} {what}" if clips is None else f"{n} {what} of {clips} clips"
+
+
+def named(test: McNemar) -> str:
+    """Which test a p value is of."""
+    return "McNemar" if test.n_clips is None else "test of signs over clips"
+
+
+def by_lot(choice: Choice) -> str:
+    """That what was chosen was drawn by lot, where it was."""
+    return f", drawn by lot from {choice.tied} that did equally well there" if choice.tied else ""

@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from mechaudio.arguments import checks_arguments, fits, shown
 from mechaudio.data.corpus import Problems
 from mechaudio.data.tables import read_json, read_table
+from mechaudio.data.temporal_phrases import TASKS
 from mechaudio.question import AudioQuestion
 from mechaudio.results import digest_of_file
 from mechaudio.temporal.card import card
@@ -58,6 +60,8 @@ class Benchmark(Sequence[AudioQuestion]):
         seed: of the draws.
         settings: of the construction.
         similarity: the function that compared texts, blank where none was.
+        source: the folder that it was loaded from, None if it was built here. Recordings elsewhere, which somebody else
+            may have named, are asked about, and never put into a file or uploaded.
     """
 
     questions: tuple[AudioQuestion, ...]
@@ -68,6 +72,7 @@ class Benchmark(Sequence[AudioQuestion]):
     seed: int
     settings: Settings
     similarity: str = ""
+    source: Path | None = None
 
     @overload
     def __getitem__(self, index: int) -> AudioQuestion: ...
@@ -129,7 +134,8 @@ class Benchmark(Sequence[AudioQuestion]):
 
         Raises:
             FileNotFoundError: for a recording that is to be put in and is not there.
-            ValueError: for a recording without a path where only paths are kept.
+            ValueError: for a recording without a path where only paths are kept, or one to be put in that is no sound
+                or, of a benchmark that was loaded, lies outside its folder.
         """
         import pyarrow.parquet as parquet
 
@@ -140,7 +146,8 @@ class Benchmark(Sequence[AudioQuestion]):
             draft = Path(drafts, QUESTIONS)
             with parquet.ParquetWriter(draft, schema) as writer:
                 for start in range(0, len(self), _ROWS_AT_ONCE):
-                    writer.write_table(arrow_table(self[start : start + _ROWS_AT_ONCE], embed=embed))
+                    rows = self[start : start + _ROWS_AT_ONCE]
+                    writer.write_table(arrow_table(rows, embed=embed, within=self.source))
             manifest = self.manifest() | {"questions_sha256": digest_of_file(draft)}
             Path(drafts, MANIFEST).write_text(_json(manifest), encoding="utf-8")
             Path(drafts, CARD).write_text(self.card(), encoding="utf-8")
@@ -162,7 +169,10 @@ class Benchmark(Sequence[AudioQuestion]):
 
         starts = range(0, max(len(self), 1), _ROWS_AT_ONCE)
         return concatenate_datasets(
-            [Dataset(arrow_table(self[start : start + _ROWS_AT_ONCE], embed=embed)) for start in starts]
+            [
+                Dataset(arrow_table(self[start : start + _ROWS_AT_ONCE], embed=embed, within=self.source))
+                for start in starts
+            ]
         )
 
     def push(self, repo_id: str, *, private: bool = True) -> str:
@@ -187,6 +197,7 @@ class Benchmark(Sequence[AudioQuestion]):
         return repo_id
 
 
+@checks_arguments
 def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark:
     """A benchmark that was saved or pushed.
 
@@ -200,7 +211,8 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
     """
     folder, problems = Path(source).expanduser(), Problems(strict=True)
     if (folder / MANIFEST).is_file():
-        manifest = read_json(folder / MANIFEST)
+        manifest, place = read_json(folder / MANIFEST), folder / MANIFEST
+        _check(manifest, place)
         if digest_of_file(folder / QUESTIONS) != manifest.get("questions_sha256"):
             raise ValueError(f"{QUESTIONS} in {os.fspath(source)!r} is damaged, or of another build than {MANIFEST}")
         table = read_table(folder / QUESTIONS, problems)
@@ -210,11 +222,9 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
         table = read_table(source, problems, split=SPLIT, revision=revision)
         from huggingface_hub import hf_hub_download
 
-        manifest = read_json(Path(hf_hub_download(str(source), MANIFEST, repo_type="dataset", revision=revision)))
-    if manifest["schema"] > SCHEMA:
-        raise ValueError(
-            f"{os.fspath(source)!r} has format {manifest['schema']}, and {SCHEMA} is known: upgrade mechaudio"
-        )
+        place = Path(hf_hub_download(str(source), MANIFEST, repo_type="dataset", revision=revision))
+        manifest = read_json(place)
+        _check(manifest, place)
     return Benchmark(
         questions=questions_of(table),
         dropped=tuple(Dropped(*one) for one in manifest["dropped"]),
@@ -224,7 +234,51 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
         seed=manifest["seed"],
         settings=Settings(**manifest["settings"]),
         similarity=manifest["similarity"],
+        source=place.parent,
     )
+
+
+#: What a manifest holds.
+_KINDS: Mapping[str, Any] = {
+    "schema": int,
+    "corpus": str,
+    "n_clips": int,
+    "tasks": list[str],
+    "seed": int,
+    "settings": dict[str, Any],
+    "similarity": str,
+    "dropped": list[list[str]],
+}
+
+
+def _check(manifest: Any, place: Path) -> None:
+    """Refuse a manifest that `Benchmark.save` did not write.
+
+    Raises:
+        ValueError: it is damaged, or of a newer version.
+    """
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{os.fspath(place)!r} is damaged: a manifest is an object, and this is {shown(manifest)}")
+    if fits(manifest.get("schema"), int) and manifest["schema"] > SCHEMA:
+        raise ValueError(
+            f"{os.fspath(place)!r} has format {manifest['schema']}, and {SCHEMA} is known: upgrade mechaudio"
+        )
+    if manifest.get("schema", 1) != SCHEMA:
+        raise ValueError(f"{os.fspath(place)!r} is damaged: its format is {shown(manifest['schema'])}")
+    for name, kind in _KINDS.items():
+        if not fits(manifest.get(name), kind) or (name == "dropped" and any(len(one) != 3 for one in manifest[name])):
+            raise ValueError(
+                f"{os.fspath(place)!r} is damaged: its {name!r} is {shown(manifest.get(name))}, and should be of the "
+                f"kind {getattr(kind, '__name__', kind)}: build the benchmark again"
+            )
+    if not set(manifest["tasks"]) <= set(TASKS):
+        raise ValueError(
+            f"{os.fspath(place)!r} names the tasks {shown(manifest['tasks'])}; there are {', '.join(TASKS)}"
+        )
+    try:
+        Settings(**manifest["settings"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(place)!r} holds settings of another version: {error}") from error
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ What the paper leaves open is in `Settings`. Everything drawn depends on seed, t
 
 from collections.abc import Callable, Iterable, Sequence
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.corpus import Corpus
 from mechaudio.data.temporal_phrases import TASKS
@@ -32,6 +33,7 @@ ALL_TASKS = {task.name: task for task in (EARLIEST_ONSET, LATEST_OFFSET, LONGEST
 MICROSECONDS = 1_000_000  # times are compared in whole ones: 2.3 - 1.3 is less than 1.0 in floating point
 
 
+@checks_arguments
 def build(
     clips: Iterable[AnnotatedClip],
     tasks: Sequence[str] = TASKS,
@@ -114,6 +116,7 @@ def _question(
         return "no clear answer"
     rivals = others if settings.margin_scope == "clip" else clear
     limit = settings.paraphrase
+    similarity = _told(similarity)
     if limit is not None and any(similarity(best.text, sound.text) >= limit for sound in rivals):
         return "possible paraphrase"
 
@@ -149,6 +152,18 @@ def _question(
     )
 
 
+def _told(similarity: Callable[[str, str], float]) -> Callable[[str, str], float]:
+    """The similarity, refused where it is no number from 0 to 1."""
+
+    def told(one: str, other: str) -> float:
+        value = similarity(one, other)
+        if not 0 <= value <= 1:
+            raise ValueError(f"similarity= is a number from 0 to 1, and of {one!r} and {other!r} it says {value!r}")
+        return value
+
+    return told
+
+
 def _tasks(names: Sequence[str]) -> list[Task]:
     given = (names,) if isinstance(names, str) else tuple(names)
     unknown = [name for name in given if name not in ALL_TASKS]
@@ -164,12 +179,8 @@ def _name_of(similarity: Callable[[str, str], float]) -> str:
 
 
 def _checked(clips: Iterable[AnnotatedClip]) -> tuple[AnnotatedClip, ...]:
-    if isinstance(clips, AnnotatedClip):
-        raise TypeError("clips is a list of AnnotatedClip; put the one clip into a list: [clip]")
     kept, seen = tuple(clips), set()
     for index, clip in enumerate(kept):
-        if not isinstance(clip, AnnotatedClip):
-            raise TypeError(f"clips[{index}] is a {type(clip).__name__}; a benchmark is built from AnnotatedClip")
         if not clip.id or clip.id in seen:
             what = "has no id" if not clip.id else f"has the id {clip.id!r}, and so has another"
             raise ValueError(f"clips[{index}] {what}: draws are keyed on ids, so give each clip its own, id=FILENAME")

@@ -27,18 +27,25 @@ def card(benchmark: "Benchmark") -> str:
     )
     leads = sorted(question.meta["lead"] for question in benchmark if question.meta["lead"] is not None)
     captioned = sum(question.caption is not None for question in benchmark)
+    asked = Counter(question.meta["clip"] for question in benchmark)
+    clips, shared = len(asked), sum(times > 1 for times in asked.values())
     chance = f"{1 / benchmark.settings.n_choices:.1%}"
     parts = [
         "# Temporal questions",
         f"{len(benchmark)} multiple-choice questions about {benchmark.n_clips} annotated clips"
-        f"{f' of {benchmark.corpus}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look at Failure "
-        f"Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is {chance}.",
+        f"{f' of {_plain(benchmark.corpus)}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look at "
+        "Failure Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is "
+        f"{chance}.",
         _table(("task", "questions", "clips without one"), _task_rows(benchmark)),
         "## What was dropped, and why",
         _table(("task", "reason", "clips"), _dropped_rows(benchmark)),
         "## The options",
         f"Right letters: {_counts(letters)}. Wrong options from the same clip: {origins['clip']}; from other clips: "
         f"{origins['elsewhere']}. {_leads(leads)} {captioned} questions have a caption.",
+        f"The {len(benchmark)} questions are about {clips} clips, {shared} of them with more than one question. "
+        f"Questions of one "
+        'clip are not independent: split by clip (`meta["clip"]`), and take them as a cluster in intervals and '
+        "tests.",
         "A wrong option from elsewhere is a sound that is not annotated in the clip; free-text annotations may call a "
         "sound of the clip by another name.",
         "## Settings",
@@ -73,7 +80,12 @@ def _counts(counter: Counter) -> str:
     return ", ".join(f"{name} {n}" for name, n in sorted(counter.items())) or "none"
 
 
+def _plain(cell: object) -> str:
+    """A text of somebody else's, which makes no table and no HTML."""
+    return str(cell).replace("|", "\\|").replace("<", "&lt;")
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)

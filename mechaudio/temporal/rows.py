@@ -4,17 +4,22 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mechaudio.audio.events import Event
-from mechaudio.audio.stored import StoredClip
+from mechaudio.audio.stored import StoredClip, duration_of
 from mechaudio.data.tables import Table
 from mechaudio.question import AudioQuestion
 
 if TYPE_CHECKING:
     import pyarrow
     from datasets import Features
+
+
+META = ("task", "clip", "lead", "options_from")
+"""Of every question; `options_from` says of each choice where it is from."""
 
 
 def features() -> "Features":
@@ -37,23 +42,25 @@ def features() -> "Features":
     )
 
 
-def arrow_table(questions: Sequence[AudioQuestion], *, embed: bool) -> "pyarrow.Table":
+def arrow_table(questions: Sequence[AudioQuestion], *, embed: bool, within: Path | None = None) -> "pyarrow.Table":
     """Questions as rows.
 
     Args:
         questions: each with `meta["task"]` and `meta["clip"]`.
         embed: whether the bytes of the recordings are put in, or their paths.
+        within: the folder whose files alone are put in; None where the paths are the user's own.
 
     Raises:
         FileNotFoundError: for a recording that is to be put in and is not there.
-        ValueError: for a recording without a path where only paths are kept.
+        ValueError: for a recording without a path where only paths are kept, or one to be put in that is no sound or
+            lies elsewhere.
     """
     import pyarrow
 
     rows = [
         {
             "id": question.id,
-            "audio": _stored(question, embed),
+            "audio": _stored(question, embed, within),
             "task": question.meta["task"],
             "question": question.text,
             "choices": list(question.choices),
@@ -67,29 +74,56 @@ def arrow_table(questions: Sequence[AudioQuestion], *, embed: bool) -> "pyarrow.
     return pyarrow.Table.from_pylist(rows, schema=features().arrow_schema)
 
 
-def _stored(question: AudioQuestion, embed: bool) -> dict[str, Any]:
+def _stored(question: AudioQuestion, embed: bool, within: Path | None) -> dict[str, Any]:
     audio, name = question.audio, str(question.meta["clip"])
     if isinstance(audio, (str, os.PathLike)):
-        path = Path(audio)
-        return {"bytes": path.read_bytes(), "path": path.name} if embed else {"bytes": None, "path": os.fspath(audio)}
+        if not embed:
+            return {"bytes": None, "path": os.fspath(audio)}
+        path = Path(audio).expanduser()
+        if within is not None and not path.resolve().is_relative_to(within.resolve()):
+            raise ValueError(
+                f"the recording of {question.id!r}, {os.fspath(audio)!r}, lies outside {os.fspath(within)!r}, which "
+                "the benchmark was loaded from: a file that somebody else named is not put in. Copy it there if it is "
+                "meant, or save with embed=False"
+            )
+        clip = StoredClip(partial(whole_file, path), os.fspath(audio))
+        duration_of(clip)  # only sound is put in
+        return {"bytes": clip.read(), "path": path.name}
     if not embed:
         raise ValueError(f"the recording of {question.id!r} has no path of its own: save with embed=True")
     if isinstance(audio, StoredClip):
+        duration_of(audio)
         return {"bytes": audio.read(), "path": name}
     if audio is None:
         raise ValueError(f"question {question.id!r} has no recording to be put in")
     return {"bytes": audio.to_wav(), "path": f"{name}.wav"}
 
 
+def whole_file(path: Path) -> bytes:
+    """The bytes of a file; a pipe or a device, which has no end, is refused.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no file.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{os.fspath(path)!r} is no file: a recording is")
+    return path.read_bytes()
+
+
 def questions_of(table: Table) -> tuple[AudioQuestion, ...]:
     """The questions of rows that `arrow_table` made.
 
     Raises:
-        ValueError: if a column is missing.
+        ValueError: if a column is missing, or a row is no question of a benchmark.
     """
     table.need(features())
-    return tuple(
-        AudioQuestion(
+    return tuple(_question(f"row {number} of {table.name}", row) for number, row in enumerate(table.rows))
+
+
+def _question(name: str, row: Mapping[str, Any]) -> AudioQuestion:
+    try:
+        question = AudioQuestion(
             audio=row["audio"],
             text=row["question"],
             choices=row["choices"],
@@ -99,8 +133,12 @@ def questions_of(table: Table) -> tuple[AudioQuestion, ...]:
             id=row["id"],
             meta=_tuples(json.loads(row["meta"])),
         )
-        for row in table.rows
-    )
+        lacking = [word for word in META if word not in question.meta]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{name} is no question of a benchmark: {error}") from error
+    if lacking or len(question.meta["options_from"]) != len(question.choices):
+        raise ValueError(f"{name} is no question of a benchmark: its meta needs {', '.join(META)}, one per choice")
+    return question
 
 
 def _tuples(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mechaudio.arguments import check_fields
 from mechaudio.data.temporal_phrases import PHRASES
 from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES
 from mechaudio.temporal.longest_duration import DURATIONS
@@ -44,6 +45,7 @@ class Settings:
     wording: int | str = 0
 
     def __post_init__(self):
+        check_fields(self)
         if not self.margin >= 0:
             raise ValueError(f"margin is a number of seconds, 0 or more, got {self.margin!r}")
         if not FEWEST_CHOICES <= self.n_choices <= MOST_CHOICES:

@@ -7,6 +7,7 @@ without punctuation at the end.
 import re
 from dataclasses import dataclass
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip, Event
 
 TRAILING = " .,!?:;"
@@ -46,6 +47,7 @@ def sounds_of(clip: AnnotatedClip) -> tuple[Sound, ...]:
     return tuple(Sound(key, one_line(events[0].label), tuple(events)) for key, events in heard.items())
 
 
+@checks_arguments
 def token_overlap(one: str, other: str) -> float:
     """How many of the words of two texts both have: the size of the intersection by that of the union, 0 to 1."""
     a, b = (set(re.findall(r"\w+", text.casefold())) for text in (one, other))

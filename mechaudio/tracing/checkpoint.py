@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,8 @@ def refuse_unaccounted(network: nn.Module, adapter: Adapter, info: dict[str, Any
     """
     missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     mismatched = sorted(info["mismatched_keys"])
-    strange = [name for name in unexpected if _inside(network, adapter, name)]
+    paths = {path for path, _ in network.named_modules()}
+    strange = [name for name in unexpected if _inside(paths, adapter, name)]
     total = len(network.state_dict())
     wrong = []
     if missing:
@@ -141,9 +142,7 @@ def _refuse_quantised(network: nn.Module, folder: Path) -> None:
         )
     for file in sorted(folder.glob("*.safetensors")):
         stored = {name: about["dtype"] for name, about in _header(file).items() if name != "__metadata__"}
-        short = [
-            f"{name} as {dtype}" for name, dtype in stored.items() if dtype in _SHORT_TYPES or dtype[:2] in ("F8", "F4")
-        ]
+        short = [f"{name} as {dtype}" for name, dtype in stored.items() if dtype.startswith(_SHORT_TYPES)]
         if short:
             raise ValueError(
                 f"{str(file)!r} holds quantised numbers ({_some(short)}), and its config.json has no "
@@ -160,14 +159,14 @@ def _header(file: Path) -> dict[str, Any]:
         return json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
 
 
-def _inside(network: nn.Module, adapter: Adapter, name: str) -> bool:
-    """Whether a tensor lies in a part that the network has and that hook points are in."""
+def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:
+    """Whether a tensor lies in a part that the network has, by its modules' paths, and that hook points are in."""
     stacks = (adapter.decoder, adapter.encoder)
     layers = [path for stack in stacks for path in (stack.layers, stack.beside) if path is not None]
     parts = (adapter.decoder_module, adapter.unembed, adapter.projector, *(p.rpartition(".")[0] for p in layers))
     inside = tuple(f"{part}." for part in parts if part)
     last = name.rpartition(".")[0]
-    while last and last not in dict(network.named_modules()):
+    while last and last not in paths:
         last = last.rpartition(".")[0]
     within = f"{last}."
     own = {f"{part}." for part in (adapter.decoder_module, *(p.rpartition(".")[0] for p in layers))}

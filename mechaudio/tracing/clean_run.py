@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechaudio.arguments import check
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
@@ -58,6 +59,9 @@ class KeptRuns:
 
     def __init__(self, memory: float):
         """Args: memory: bytes that keys and values of all of them may take."""
+        check("memory", memory, float, "float")
+        if memory < 0:
+            raise ValueError(f"memory= is a number of bytes, 0 or more, got {memory}")
         self.free = memory
         self._runs: dict[tuple[Hashable, ...], CleanRun] = {}
 

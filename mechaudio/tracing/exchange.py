@@ -88,7 +88,7 @@ class Exchange(Interleaver):
         """Start counting: a run begins."""
         self.step = -1
         self.tower_calls = 0
-        self._forward = False
+        self._network_runs = False
         self.counts_before = dict(self.counts)
 
     @property
@@ -170,17 +170,17 @@ class Exchange(Interleaver):
             for keep in self.keeps[provider]:
                 keep(value)
         if provider == _ROOT_OUTPUT:
-            self._forward = False
+            self._network_runs = False
         return value.clone() if provider in self.copied else value
 
     def _count(self, provider: str, value: Any) -> None:
         if provider == _ROOT_INPUT:
-            if self._forward:
+            if self._network_runs:
                 raise RuntimeError(
                     "the network was called inside its own run, by an edit, a hook or a trace block, and edits of the "
                     "run would act on that call: call it before or after"
                 )
-            self._forward = True
+            self._network_runs = True
             self.check(*value)
         elif provider == self.decoder:
             self.step += 1

@@ -1,4 +1,4 @@
-"""What tells a network from every other one: all of its numbers, its settings, the hooks on it and its processor.
+"""What tells a network from every other one: all of its numbers, its settings and its processor.
 
 Every byte of every parameter and buffer goes into the digests, so that a single changed number is another network.
 Nothing is kept from one call to the next: PyTorch's version counters do not see what is written through `.data`, which
@@ -47,20 +47,24 @@ def fingerprint(model: AudioLM) -> dict[str, Any]:
 
     Returns:
         In words of JSON: per part of the network (a layer, an embedding) a digest of its parameters, buffers and plain
-        attributes; the settings of its config and of its generation; the forward hooks of others; and a digest of its
-        processor.
+        attributes; the settings of its config and of its generation; and a digest of its processor.
 
     Raises:
-        ValueError: The network is in a state in which nothing can be run.
+        ValueError: The network is in a state in which nothing can be run, or there are forward hooks of others on it,
+            of which nobody can say whether they are the same another time.
     """
     model.refuse_unfit()
+    if hooks := model.foreign_hooks:
+        raise ValueError(
+            f"a run that is kept cannot say what {len(hooks)} forward hooks on the network do ({hooks[0]}): remove "
+            "them (handle.remove()), give what they do as interventions, or leave out= away"
+        )
     network = model.network
     generation = getattr(network, "generation_config", None)
     return {
         "weights": weight_digests(network),
         "config": _settings(network.config.to_dict()),
         "generation": {} if generation is None else _settings(generation.to_dict()),
-        "hooks": model.foreign_hooks,
         "processor": _processor_digest(model.processor),
     }
 

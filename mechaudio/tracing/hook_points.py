@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from mechaudio.arguments import check_fields
 from mechaudio.models.selection import Where, of_rows
 
 Part = Literal["decoder", "encoder"]
@@ -85,13 +86,15 @@ class HookPoint:
     """
 
     name: str
-    layers: Sequence[int] | None = None
+    layers: int | Sequence[int] | None = None
     queries: Rows | None = None
     positions: Rows | None = None
     keys: Sequence[str] = ("audio",)
 
     def __post_init__(self) -> None:
         """Rewrite an address into name and layer, and check the name."""
+        if not isinstance(self.name, str):
+            raise TypeError(f"a hook point is named by a text, such as 'resid_post'; got {self.name!r}")
         name, layer = parse(self.name)
         if layer is not None and self.layers is not None and tuple(self.layers) != (layer,):
             raise ValueError(
@@ -100,10 +103,14 @@ class HookPoint:
         object.__setattr__(self, "name", name)
         if layer is not None:
             object.__setattr__(self, "layers", (layer,))
-        elif isinstance(self.layers, int):
+        elif isinstance(self.layers, int) and not isinstance(self.layers, bool):
             object.__setattr__(self, "layers", (self.layers,))
         if isinstance(self.keys, str):
             object.__setattr__(self, "keys", (self.keys,))
+        check_fields(self)
+        for field in ("layers", "keys"):
+            if getattr(self, field) is not None and not len(getattr(self, field)):
+                raise ValueError(f"{field}= of {name!r} is empty: name at least one, or leave it out")
         if self.queries is not None and self.point not in ROW_POINTS:
             raise ValueError(
                 f"queries= chooses rows of {' and '.join(ROW_POINTS)}; {name!r} has positions: use positions="

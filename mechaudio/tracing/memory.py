@@ -14,10 +14,10 @@ def memory_of(model: AudioLM, given: int | float | None = None) -> float:
     """Bytes that may be used beside the weights: those that the user gives, or half of what is free.
 
     Raises:
-        ValueError: Fewer than none.
+        ValueError: None, or fewer.
     """
     if given is not None:
-        if not given >= 0:
+        if not given > 0:
             raise ValueError(f"memory= is a number of bytes, such as 2e9, got {given}")
         return float(given)
     if model.device.type == "cuda":

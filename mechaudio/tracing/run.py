@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.choices import NO_ANSWER, likeliest, refuse_nan, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
-from mechaudio.tracing.decoding import greedy, new_tokens
+from mechaudio.tracing.choice_logits import choice_logits
+from mechaudio.tracing.decoding import greedy, new_tokens, padding_token
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
@@ -71,6 +73,7 @@ class Generation:
     effects: tuple[Effects, ...] = ()
 
 
+@checks_arguments
 def run(
     model: AudioLM,
     batch: Inputs,
@@ -159,6 +162,7 @@ def _effects(changed: Iterable[tuple[Intervention, list[Effect]]], size: tuple[i
     return tuple(Effects.of(intervention, did, size) for intervention, did in changed)
 
 
+@checks_arguments
 def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] = ()) -> list[Answer]:
     """The choice that gets the highest logit at the last prompt position, for every question.
 
@@ -182,32 +186,46 @@ def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] 
     return answers_in(batch, run(model, batch, interventions=interventions, logits="last").logits[:, -1])
 
 
-def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list[Answer]:
-    """The answers that logits at the last prompt position give to the questions of a batch."""
-    rows = zip(batch.questions, batch.choice_ids, logits.float().cpu(), strict=True)
-    return [_answer(question, row[list(ids)]) for question, ids, row in rows]
+def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, required: bool = False) -> list[Answer]:
+    """The answers that logits at the last prompt position give to the questions of a batch.
+
+    Args:
+        batch: The prompts.
+        logits: Of the whole vocabulary.
+        required: Raise for a question without an answer, whose logits are NaN.
+
+    Warns:
+        UserWarning: Questions have no answer.
+
+    Raises:
+        ValueError: A question has no answer, where one is required.
+    """
+    rows, n_choices = choice_logits(batch, logits.float()), [len(question.choices) for question in batch.questions]
+    ids = [question.id for question in batch.questions]
+    if required:
+        refuse_nan(ids, rows, n_choices, "this run")
+    chosen = likeliest(rows, n_choices)
+    warn_of_unanswered(ids, chosen, stacklevel=4)
+    return [
+        _answer(question, tuple(row[: len(question.choices)].tolist()), None if place == NO_ANSWER else place)
+        for question, row, place in zip(batch.questions, rows, chosen.tolist(), strict=True)
+    ]
 
 
-def _answer(question: AudioQuestion, logits: Float[Tensor, " choice"]) -> Answer:
-    best, overflowed = int(logits.nan_to_num(-torch.inf).argmax()), bool(logits.isnan().all())
-    if overflowed:
-        warnings.warn(
-            f"question {question.id!r}: the logits of all choices are NaN, which is no answer and counts as wrong; "
-            "float16 overflows like that: open the network in bfloat16 or float32",
-            stacklevel=3,
-        )
-    choice = question.choices[best]
+def _answer(question: AudioQuestion, logits: tuple[float, ...], place: int | None) -> Answer:
+    choice = None if place is None else question.choices[place]
     return Answer(
         question_id=question.id,
         choices=question.choices,
         choice=choice,
-        letter=question.letters[best],
-        choice_logits=tuple(logits.tolist()),
-        probabilities=tuple(logits.double().softmax(-1).tolist()),
-        correct=None if question.answer is None else choice == question.answer and not overflowed,
+        letter=None if place is None else question.letters[place],
+        choice_logits=logits,
+        probabilities=tuple(torch.tensor(logits, dtype=torch.float64).softmax(-1).tolist()),
+        correct=None if question.answer is None else choice == question.answer,
     )
 
 
+@checks_arguments
 def generate(
     model: AudioLM,
     batch: Inputs,
@@ -231,6 +249,10 @@ def generate(
     Returns:
         The new tokens, their text, and what was kept.
 
+    Warns:
+        UserWarning: Padding leaks between clips in this class, so rows with clips of different lengths run apart; what
+            is kept of a row whose group had ended is zero.
+
     Raises:
         ValueError: No new token at all; tokens that would be drawn, several beams or continuations of a prompt, or
             prompts cut into parts.
@@ -241,8 +263,68 @@ def generate(
     refuse_generating("ma.generate", options)
     points = hook_points(record)
     prompts = as_batch(model, batch)
-    if len(padding_groups(model.adapter, prompts)) > 1:
-        warn_of_leaks(model.adapter, "generate them one by one if each is to be as it is alone")
+    groups = padding_groups(model.adapter, prompts)
+    if len(groups) == 1:
+        return _generate(model, prompts, points, interventions, max_new_tokens, options)
+    warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
+    changes = list(interventions)
+    own = [interventions_of_rows(changes, rows) for rows in groups]
+    parts = [
+        _generate(
+            model,
+            part_of(model.adapter, prompts, rows),
+            [point.of_rows(rows) for point in points],
+            group_changes,
+            max_new_tokens,
+            options,
+        )
+        for rows, group_changes in zip(groups, own, strict=True)
+    ]
+    filler = options.get("pad_token_id", padding_token(model.network))
+    tokens = join_rows([part.tokens for part in parts], groups, filler)
+    return Generation(
+        tokens,
+        texts_of(model, tokens),
+        _joined_steps([part.steps for part in parts], groups, model, prompts),
+        prompts,
+        sum(part.tower_calls for part in parts),
+        join_effects([part.effects for part in parts], groups, changes, own[0]),
+    )
+
+
+def _joined_steps(
+    parts: Sequence[tuple[Cache, ...]], groups: Sequence[Sequence[int]], model: AudioLM, prompts: PromptBatch
+) -> tuple[Cache, ...]:
+    """What groups of rows kept at every step; rows of a group that wrote less are zeros behind its end."""
+    joined = []
+    for step in range(max(map(len, parts))):
+        there = [steps[step] if step < len(steps) else None for steps in parts]
+        shape_of = next(cache for cache in there if cache is not None)
+        caches = [
+            _nothing_kept(shape_of, len(rows), model) if cache is None else cache
+            for cache, rows in zip(there, groups, strict=True)
+        ]
+        joined.append(join_caches(caches, groups, model.adapter, prompts, Cache(model.site_map.depth)))
+    return tuple(joined)
+
+
+def _nothing_kept(like: Cache, n_rows: int, model: AudioLM) -> Cache:
+    """A cache of the same hook points for rows whose text had ended."""
+    empty = Cache(model.site_map.depth)
+    for (name, layer), value in like.items():
+        empty.keep(name, layer, value.new_zeros((n_rows, *value.shape[1:])))
+    return empty
+
+
+def _generate(
+    model: AudioLM,
+    prompts: PromptBatch,
+    points: Sequence[HookPoint],
+    interventions: Iterable[Intervention],
+    max_new_tokens: int,
+    options: Mapping[str, Any],
+) -> Generation:
+    """Generation for rows that may run together."""
     exchange, steps = model.exchange, [Cache(model.site_map.depth)]
 
     def cache_now() -> Cache:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.hook_points import HookPoint
@@ -47,6 +48,7 @@ class WindowMap:
         return torch.stack([torch.where(stop > 0, first, 0), stop], dim=-1)
 
 
+@checks_arguments
 def window_map(model: AudioLM, batch: PromptBatch | Mapping[str, Any]) -> WindowMap:
     """Which frames of the audio tower attend to which; the tower runs up to the scores of its first attention.
 

@@ -8,10 +8,12 @@ from jaxtyping import Bool
 
 from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.effect_map import agreement as measured
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.patching_map import DIRECTIONS
 from mechaudio.viz.theme import CYCLE, INK, SEQUENTIAL, TEMPLATE, layer_ticks, plain, titled
 
 
+@checks_arguments
 def agreement(
     estimated: EffectMap,
     exact: EffectMap,

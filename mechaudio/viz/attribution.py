@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, pale, plain, titled, whiskers
 
@@ -16,6 +17,7 @@ MOST_HEADS = 16
 _KINDS = {"input": "#8c8c8c", "attention": CYCLE[1], "MLP": CYCLE[0], "mixer": CYCLE[3], "constant": "#8c8c8c"}
 
 
+@checks_arguments
 def attribution_bars(written: DirectLogitAttribution, by: By = "part", *, question: int | None = None) -> go.Figure:
     """What each part wrote towards one token and away from the other, in logits.
 

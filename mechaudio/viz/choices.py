@@ -2,10 +2,12 @@
 
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.listen import Listening
 from mechaudio.viz.theme import CLEAR, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, plain, titled
 
 
+@checks_arguments
 def choice_probabilities(listening: Listening) -> go.Figure:
     """The probability of each choice, beside its probability when the recording is replaced by silence.
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from mechaudio.analyses.attention_flow import MEASURES, AttentionFlow, edge_name
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.significance import paired_difference
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
@@ -37,6 +38,7 @@ _WIDEST = 0.5
 _THINNEST = 0.03
 
 
+@checks_arguments
 def flow_map(
     flow: AttentionFlow,
     title: str | None = None,
@@ -124,7 +126,11 @@ def _interval(
     if len(flow.ids) < 2:
         raise ValueError(f"an interval over questions needs at least 2 of them, got {len(flow.ids)}")
     ends = [
-        [paired_difference(flow.clean_correct, after, confidence=confidence) for after in edge] for edge in flow.correct
+        [
+            paired_difference(flow.clean_correct, after, clips=flow.clips or None, confidence=confidence)
+            for after in edge
+        ]
+        for edge in flow.correct
     ]
     return tuple(scale * np.array([[getattr(one, end) for one in row] for row in ends]) for end in ("low", "high"))
 

@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import DIVERGING, SEQUENTIAL, TEMPLATE, layer_ticks, number, titled, write_cells
 
 WRITTEN_IN = 64
@@ -14,6 +15,7 @@ def _axis(name: str, n: int) -> dict[str, object]:
     return {"title": {"text": name}, "tickvals": layer_ticks(range(n)), "showgrid": False, "zeroline": False}
 
 
+@checks_arguments
 def layer_head_grid(
     values: Float[np.ndarray, "layer head"],
     title: str,

@@ -10,9 +10,11 @@ from scipy.stats import hypergeom
 
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import layer_weights
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, VEIL, layer_ticks, titled
 
 
+@checks_arguments
 def induced_layers(
     scores: HeadScores, *, ks: Sequence[int] = (10, 20, 30), ranking: Ranking = "magnitude", confidence: float = 0.95
 ) -> go.Figure:

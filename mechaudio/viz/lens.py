@@ -4,12 +4,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.lenses.logit_lens import LogitLens
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, plain, titled, write_cells
 
 WRITTEN = 24
 """Positions of the widest table that has its tokens written in."""
 
 
+@checks_arguments
 def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
     """The most probable token of every depth and position, coloured by its probability; the hover has the others.
 

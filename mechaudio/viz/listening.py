@@ -4,9 +4,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, titled, whiskers
 
 
+@checks_arguments
 def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
     """Area under the ROC curve of the listening score, of its heads unweighted, and of random sets of as many heads.
 

@@ -6,9 +6,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, titled, whiskers
 
 
+@checks_arguments
 def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
     """Area under the ROC curve of the listening score, over the number of heads it is made from.
 

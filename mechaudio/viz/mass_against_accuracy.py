@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, faded, plain, titled, whiskers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "triangle-down", "star")
 
 
+@checks_arguments
 def mass_against_accuracy(
     sweeps: xarray.Dataset | Sweep | Mapping[str, xarray.Dataset | Sweep],
     title: str | None = None,
@@ -109,7 +111,7 @@ def _draw(
     seed: int,
 ) -> None:
     """The variants of one sweep, with bars to either side."""
-    low, high = bootstrap_mean(mass.T, confidence=confidence, seed=seed)
+    low, high = bootstrap_mean(mass.T, clips=variants.clips or None, confidence=confidence, seed=seed)
     x = mass.mean(1)
     answers = [one for one, drawn in zip(variants.changes(confidence), known, strict=True) if drawn]
     y, bottom, top = (100 * np.array([getattr(one, end) for one in answers]) for end in ("value", "low", "high"))

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_arms import MataArm, Mode
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.experiments.mata_scores import MataScores
@@ -28,6 +29,7 @@ from mechaudio.viz.theme import (
 _RINGS = ((LIGHT, 5), (INK, 2.5))
 
 
+@checks_arguments
 def mata_attention(scores: MataScores) -> go.Figure:
     """Audio scores below zero by layer, and how much attention each reading of the formula moves to the audio.
 
@@ -78,6 +80,7 @@ def mata_attention(scores: MataScores) -> go.Figure:
     return figure
 
 
+@checks_arguments
 def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     """Change of right answers by first and last layer of the range, on the half that chooses and on the other.
 

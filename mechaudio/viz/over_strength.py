@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool
 from plotly.subplots import make_subplots
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.multiple_choice import accuracy
@@ -17,12 +18,13 @@ _GREYS = ("#8c8c8c", "#b8860b", "#767c84", "#a0846c")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 
 
+@checks_arguments
 def accuracy_over_strength(found: OverStrength, *, title: str | None = None, seed: int = 0) -> go.Figure:
     """Right answers over strengths: on the left on the questions that choose, on the right on the others.
 
     A ring marks the strength that each line does best with on the left; what it is worth is to be read at the ring on
     the right, where nothing was chosen. The dashed line and its band are the answers without an intervention. Bars are
-    95 % intervals: Wilson's, and bootstrap intervals over questions for a mean over random draws.
+    95 % intervals: Wilson's, and bootstrap intervals over clips for a mean over random draws.
 
     Args:
         found: what a study has of it, such as `steering_study(...).over_strength`.
@@ -36,11 +38,12 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
     places = {strength: place for place, strength in enumerate(every)}
     looks = _looks(found.lines)
     for column, half in enumerate(halves.values(), start=1):
+        clips = np.array(found.clips)[half] if found.clips else None
         for place, line in enumerate(found.lines):
             aside = 0.5 * (place - (len(found.lines) - 1) / 2) / len(found.lines)
             x = np.array([places[strength] for strength in line.strengths]) + aside
-            _line(figure, column, x, line, half, *looks[place], seed)
-        clean = accuracy(found.clean_correct[half])
+            _line(figure, column, x, line, half, clips, *looks[place], seed)
+        clean = accuracy(found.clean_correct[half], clips=clips)
         level(figure, 100 * clean.value, 100 * clean.low, 100 * clean.high, row=1, col=column)
     dotted = "; dotted: controls" if any(line.control for line in found.lines) else ""
     figure.update_xaxes(
@@ -88,13 +91,14 @@ def _line(
     x: np.ndarray,
     line: StrengthLine,
     half: Bool[np.ndarray, " question"],
+    clips: np.ndarray | None,
     colour: str,
     symbol: str,
     dash: str,
     seed: int,
 ) -> None:
     own = line.correct[:, half]
-    share, low, high = _with_interval(own, seed)
+    share, low, high = _with_interval(own, clips, seed)
     figure.add_scatter(
         row=1,
         col=column,
@@ -125,12 +129,14 @@ def _line(
         )
 
 
-def _with_interval(answers: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _with_interval(
+    answers: np.ndarray, clips: np.ndarray | None, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share right per strength, and the ends of its interval."""
     share = answers.mean(axis=1, dtype=np.float64)
     if np.isin(answers, (0, 1)).all():
-        found = [accuracy(row.astype(bool)) for row in answers]
+        found = [accuracy(row.astype(bool), clips=clips) for row in answers]
         return share, np.array([one.low for one in found]), np.array([one.high for one in found])
-    if answers.shape[1] < 2:
+    if (answers.shape[1] if clips is None else len(set(clips))) < 2:
         return share, share, share
-    return share, *bootstrap_mean(answers.T, confidence=0.95, seed=seed)
+    return share, *bootstrap_mean(answers.T, clips=clips, confidence=0.95, seed=seed)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS, EffectMap
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     CYCLE,
@@ -58,6 +59,7 @@ class _Drawn:
     hover: tuple[str, ...]
 
 
+@checks_arguments
 def patching_map(
     found: EffectMap,
     title: str | None = None,

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.patching.effect_map import EffectMap
+from mechaudio.arguments import checks_arguments
 from mechaudio.question import AudioQuestion
 from mechaudio.viz.event_track import draw_events, lanes
 from mechaudio.viz.patching_map import DIRECTIONS, axis_title, metric_name, scale_bar
@@ -28,6 +29,7 @@ from mechaudio.viz.sound_track import (
 from mechaudio.viz.theme import TEMPLATE, label_axis, plain, titled, two_sided
 
 
+@checks_arguments
 def patching_over_sound(
     found: EffectMap,
     question: AudioQuestion,

@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.spans import ROLES
 from mechaudio.viz.theme import INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, plain, titled
@@ -128,6 +129,7 @@ def _mark_roles(figure: go.Figure, drawn: Sequence[Cell], axis: str) -> None:
         start = stop
 
 
+@checks_arguments
 def pattern(
     weights: Float[np.ndarray, "query key"],
     tokens: Sequence[str],

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, titled, whiskers
 
 _TITLES = {
@@ -18,6 +19,7 @@ _KINDS = {
 }
 
 
+@checks_arguments
 def probe_scores(probes: EncoderProbes) -> go.Figure:
     """The score of every task's probe at every place, with its control task, baseline and bootstrap intervals.
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import AudioAttention
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
 
@@ -74,6 +75,7 @@ def _draw_heads(figure: go.Figure, role: str, share: Float[np.ndarray, "layer he
     )
 
 
+@checks_arguments
 def audio_share_by_layer(
     attention: AudioAttention, *, roles: Sequence[str] | None = None, confidence: float = 0.95, seed: int = 0
 ) -> go.Figure:

@@ -4,10 +4,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.specialist_heads import HeadScores
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.grid import WRITTEN_IN, layer_head_grid
 from mechaudio.viz.theme import DARK, LIGHT
 
 
+@checks_arguments
 def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     """The correlation of every head's audio attention with right answers; dots mark the significant ones.
 

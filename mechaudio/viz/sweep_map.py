@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
@@ -76,9 +77,12 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
             f"first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
             "data.isel(question=np.isfinite(data.clean_margin))"
         )
-    low, high = bootstrap_mean(margins.T, confidence=confidence, seed=seed)
+    clips = sweep["clip"].values if "clip" in sweep.coords else None
+    low, high = bootstrap_mean(margins.T, clips=clips, confidence=confidence, seed=seed)
     differences = (margins - clean).T
-    ends = zip(differences.mean(0), *bootstrap_mean(differences, confidence=confidence, seed=seed), strict=True)
+    ends = zip(
+        differences.mean(0), *bootstrap_mean(differences, clips=clips, confidence=confidence, seed=seed), strict=True
+    )
     return _Cells(
         what="Margin of the right answer",
         values=list(margins.mean(1)),
@@ -94,6 +98,7 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
     )
 
 
+@checks_arguments
 def sweep_map(
     sweep: xarray.Dataset | Sweep | Comparison,
     title: str | None = None,

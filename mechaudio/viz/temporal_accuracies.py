@@ -3,12 +3,14 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.viz.theme import INK, LEGEND_BELOW, TEMPLATE, pale, plain, titled, whiskers
 
 _CONDITIONS = {"audio": "#d55e00", "caption": "#cc79a7", "audio+caption": "#0072b2", "silence": "#b9bec4"}
 
 
+@checks_arguments
 def temporal_accuracies(study: TemporalStudy) -> go.Figure:
     """Right answers by condition and task, with Wilson's 95 % intervals and the share that guessing gets right."""
     figure = go.Figure()

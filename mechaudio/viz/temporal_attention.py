@@ -3,12 +3,14 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.models.spans import TEXT_ROLES
 from mechaudio.viz.theme import LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
 
 
+@checks_arguments
 def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: int = 0) -> go.Figure:
     """Attention of the last position on audio and text, and on each role of text, by layer, in the mean over heads.
 

@@ -6,12 +6,14 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm, Control
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, level, plain, titled, whiskers
 
 
+@checks_arguments
 def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
     """Fix and break rates of changes in all layers over their strength, a line per choice of query rows.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
@@ -13,6 +14,7 @@ _BELOW, _ABOVE = ("#1b62b0", "#2c8fd1", "#56b4e9", "#9ecae1"), ("#e6a86c", "#e69
 _SPREAD = 0.5
 
 
+@checks_arguments
 def temporal_layers(study: TemporalStudy) -> go.Figure:
     """Right answers with audio scores scaled in one layer, by layer and factor, beside no change and all layers."""
     layers = sorted({tested.arm.layer for tested in study.targeted})

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import AudioAttention
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.viz.event_track import draw_events, lanes
 from mechaudio.viz.sound_track import (
@@ -108,6 +109,7 @@ def _title(attention: AudioAttention, question: int, heads: Heads) -> dict[str, 
     return titled(f"When the {attention.queries} position looks ({which}, n = 1 question)", note)
 
 
+@checks_arguments
 def attention_over_time(
     attention: AudioAttention,
     question: int = 0,

@@ -31,12 +31,14 @@ class Variants:
         correct: Whether each question was answered right.
         clean_correct: The same without any intervention.
         names: Per variant, its parameters in words.
+        clips: Name of the clip of each question; without them, each is about a clip of its own.
     """
 
     axes: dict[str, tuple[str, ...]]
     correct: Bool[np.ndarray, "variant question"]
     clean_correct: Bool[np.ndarray, " question"]
     names: tuple[str, ...]
+    clips: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, sweep: xarray.Dataset) -> Variants:
@@ -67,6 +69,7 @@ class Variants:
             axes=axes,
             correct=in_rows(sweep, "correct"),
             clean_correct=sweep.clean_correct.values,
+            clips=tuple(map(str, sweep["clip"].values)) if "clip" in sweep.coords else (),
             names=tuple(words),
         )
 
@@ -77,11 +80,14 @@ class Variants:
 
     def accuracies(self, confidence: float) -> list[Proportion]:
         """The share of right answers of every variant, with Wilson's interval."""
-        return [accuracy(answers, confidence=confidence) for answers in self.correct]
+        return [accuracy(answers, clips=self.clips or None, confidence=confidence) for answers in self.correct]
 
     def changes(self, confidence: float) -> list[Estimate]:
         """What that is more than without an intervention, question by question."""
-        return [paired_difference(self.clean_correct, answers, confidence=confidence) for answers in self.correct]
+        return [
+            paired_difference(self.clean_correct, answers, clips=self.clips or None, confidence=confidence)
+            for answers in self.correct
+        ]
 
 
 def labelled(sweep: Any) -> Any:

@@ -39,14 +39,17 @@ def test_a_file_that_is_not_audio_is_refused_whatever_its_name(tmp_path, suffix)
     path = tmp_path / f"page.{suffix}"
     path.write_text("<html>404 not found</html>" * 50)
     with pytest.raises(
-        ValueError, match=rf"page\.{suffix}' cannot be read as wav, flac, mp3 or ogg audio \(.+\): the file is"
+        ValueError,
+        match=rf"page\.{suffix}' (cannot be read as wav, .+ audio \(.+\)|holds no .+): the file is damaged, or not",
     ):
         read_sound(path)
 
 
-def test_another_sound_format_is_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match=r"sound\.aiff' is in the format AIFF; wav, flac, mp3 and ogg are read"):
-        read_sound(write(tmp_path / "sound.aiff"))
+def test_another_sound_format_is_read_as_wav_is(tmp_path):
+    samples, rate = read_sound(write(tmp_path / "sound.aiff"))
+    wav, _ = read_sound(write(tmp_path / "sound.wav"))
+    assert rate == RATE
+    np.testing.assert_array_equal(samples, wav)
 
 
 def test_a_file_of_zero_seconds_is_refused(tmp_path):
@@ -86,13 +89,12 @@ def test_a_wav_that_was_written_into_a_pipe_does_not_know_its_size_and_is_whole(
     assert read_sound(tmp_path / "pipe.wav")[0].shape == (RATE,)
 
 
-def test_a_flac_that_does_not_say_how_long_it_is_is_refused(tmp_path):
+def test_a_flac_that_does_not_say_how_long_it_is_is_read_to_its_end(tmp_path):
     sound = bytearray(write(tmp_path / "pipe.flac").read_bytes())
     sound[21] &= 0xF0  # the number of samples: the last 36 bits of the stream's header before its digest
     sound[22:26] = bytes(4)
     (tmp_path / "pipe.flac").write_bytes(sound)
-    with pytest.raises(ValueError, match="does not say how long it is, as if written into a pipe: convert it to wav"):
-        read_sound(tmp_path / "pipe.flac")
+    np.testing.assert_array_equal(read_sound(tmp_path / "pipe.flac")[0], read_sound(write(tmp_path / "whole.flac"))[0])
 
 
 @pytest.mark.parametrize("suffix", ["flac", "mp3", "ogg"])

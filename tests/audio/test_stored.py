@@ -12,7 +12,7 @@ from mechaudio.question import AudioQuestion
 
 def encoded(seconds: float = 0.5, format: str = "WAV") -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, np.zeros(round(16_000 * seconds)), 16_000, format=format)
+    soundfile.write(file, np.linspace(0, 1, round(16_000 * seconds)), 16_000, format=format)
     return file.getvalue()
 
 
@@ -39,16 +39,15 @@ def test_bytes_that_break_off_are_refused_by_where_they_are_kept():
 
 
 def test_every_kind_of_recording_opens_and_has_a_length(tmp_path):
-    clip = AudioClip(np.zeros(8_000), 16_000)
+    clip = AudioClip(np.linspace(0, 1, 8_000), 16_000)
     clip.save(tmp_path / "a.wav")
     for recording in (clip, StoredClip(encoded, "row"), tmp_path / "a.wav", str(tmp_path / "a.wav")):
         assert opened(recording).duration == duration_of(recording) == 0.5
 
 
-def test_the_length_of_a_file_in_another_format_is_refused(tmp_path):
+def test_the_length_of_a_file_that_ffmpeg_reads_is_told_and_that_of_a_missing_one_is_not(tmp_path):
     soundfile.write(tmp_path / "a.aiff", np.zeros(100), 16_000)
-    with pytest.raises(ValueError, match=r"a.aiff' is in the format AIFF"):
-        duration_of(tmp_path / "a.aiff")
+    assert duration_of(tmp_path / "a.aiff") == 100 / 16_000
     with pytest.raises(FileNotFoundError):
         duration_of(tmp_path / "b.wav")
     assert repr(StoredClip(encoded, "row")) == "StoredClip('row')"

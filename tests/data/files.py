@@ -12,7 +12,7 @@ RATE = 16_000
 
 def write_sound(path: Path, seconds: float = 10.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    wavfile.write(path, RATE, np.zeros(round(seconds * RATE), dtype=np.int16))
+    wavfile.write(path, RATE, np.arange(round(seconds * RATE), dtype=np.int16) % 100)
     return path
 
 

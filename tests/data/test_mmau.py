@@ -86,7 +86,9 @@ def test_recordings_elsewhere_are_found_by_name(folder, tmp_path):
 
 def test_answers_may_be_withheld(tmp_path):
     row = {key: value for key, value in ROW.items() if key != "answer"}
-    corpus = mmau.load(write_json(tmp_path / "mmau-test.json", [row, row | {"answer": ""}]), check="none")
+    corpus = mmau.load(
+        write_json(tmp_path / "mmau-test.json", [row, row | {"id": "other", "answer": ""}]), check="none"
+    )
     assert [question.answer for question in corpus] == [None, None]
     assert corpus.problems == ()
 

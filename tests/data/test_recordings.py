@@ -1,5 +1,6 @@
 import pytest
 
+from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.corpus import Problems
 from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from tests.data.files import write_sound
@@ -80,12 +81,11 @@ def test_a_corpus_without_one_of_its_recordings_is_kept_and_says_so(folder):
     problems = Problems()
 
     def read(recordings):
-        return [found for name in ("x.wav", "y.wav") if (found := recordings.find(name, name)) is not None]
+        found = {name: recordings.find(name, name) for name in ("x.wav", "y.wav")}
+        return [AnnotatedClip(place[0], id=name) for name, place in found.items() if place is not None]
 
-    assert with_recordings(None, folder, "header", problems, read) == (
-        (folder / "x.wav", None),
-        (folder / "y.wav", None),
-    )
+    kept = with_recordings(None, folder, "header", problems, read)
+    assert [clip.audio for clip in kept] == [folder / "x.wav", folder / "y.wav"]
     assert [problem.kind for problem in problems.found] == ["no recordings"]
     with pytest.raises(FileNotFoundError, match=r"none of the 2 recordings is below .* \(the first is 'x.wav'\)"):
         with_recordings(folder, folder, "header", Problems(), read)

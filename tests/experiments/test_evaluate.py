@@ -194,7 +194,7 @@ def test_texts_are_scored_by_letter_and_by_mmaus_words():
     found = Evaluation(
         provenance=Result.kinds["Provenance"](),
         condition="audio",
-        ids=("a", "b", "c"),
+        ids=("a", "b", "c", "d"),
         tasks=("",) * 4,
         options=(("big dog", "car"), ("big dog", "car"), ("+", "car"), ("dog", "car")),
         answers=("big dog", "big dog", "+", None),
@@ -264,11 +264,13 @@ def test_a_run_of_which_nothing_can_be_asked_says_so(model, broken):
 
 def test_logits_that_are_not_finite_choose_nothing(model):
     silent = Edit(HookPoint("final_norm"), lambda normed: normed * float("nan"))
-    with pytest.warns(UserWarning, match="the logits of all choices are NaN, which is no answer and counts as wrong"):
+    with pytest.warns(
+        UserWarning, match="2 of 2 questions have no answer, for logits .* NaN .*: they count as not right"
+    ):
         found = evaluate(model, questions(2), interventions=[silent])
-    with pytest.warns(UserWarning, match="question '0'"):
+    with pytest.warns(UserWarning, match=r"1 of 1 questions have no answer, .* \('0'\)"):
         (answered,) = answer(model, prompt(model, questions(1)), interventions=[silent])
-    assert answered.correct is False
+    assert (answered.choice, answered.letter, answered.correct) == (None, None, False)
     assert found.choices == (None, None)
     assert found.unparsed.count == 2
     assert not found.correct.any()
@@ -296,7 +298,7 @@ def test_a_stream_is_not_held_in_memory():
         (questions(1), {"positions": 0}, "positions must be at least 1, got 0"),
         (questions(1), {"condition": "noise"}, "condition is one of"),
         (questions(1), {"scoring": "loss"}, "scoring= is one of 'letter_logit', 'generate'; got 'loss'"),
-        (questions(1), {"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
+        (questions(1), {"max_new_tokens": 0}, "max_new_tokens= must be at least 1, got 0"),
         (questions(1), {"variants": []}, "nothing to compare: variants= is empty"),
         (questions(1), {"variants": [[]], "interventions": [ma.ScaleAttention(2.0)]}, "put what all of them share"),
     ],

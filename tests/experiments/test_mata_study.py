@@ -79,7 +79,7 @@ def test_answers_are_those_of_each_setting_alone(toy, asked, study):
 
 
 def test_choices_are_the_best_of_one_half_and_held_against_the_published_setting_on_the_other(study):
-    np.testing.assert_array_equal(study.chooses, in_calibration(study.compared.clean.ids, 0.5, 2))
+    np.testing.assert_array_equal(study.chooses, in_calibration(study.compared.clean.clips, 0.5, 2))
     published, layers, everything = study.choices
     assert published.arm == MataArm("multiplicative", 0.1, 1, 2)
     assert (layers.arm.mode, layers.arm.alpha) == ("multiplicative", 0.1)

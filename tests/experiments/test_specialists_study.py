@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mechaudio as ma
-from mechaudio.analyses import attention_and_answers, in_calibration, listening_score, score_heads
+from mechaudio.analyses import attention_and_answers, clips_of, in_calibration, listening_score, score_heads
 from mechaudio.data import mmar, mmau
 from mechaudio.data.toy_questions import questions as toy_questions
 from mechaudio.experiments.specialists_study import (
@@ -56,9 +56,9 @@ def test_the_planted_head_is_found_and_steering_by_it_helps(study):
     assert chosen.held_out.test.broken == 0
 
 
-def test_questions_are_on_one_side_by_their_ids_and_every_step_keeps_to_the_sides(toy, asked, study):
+def test_questions_are_on_one_side_by_their_clips_and_every_step_keeps_to_the_sides(toy, asked, study):
     ids = tuple(one.id for one in asked)
-    np.testing.assert_array_equal(study.chooses, in_calibration(ids, 0.5, 0))
+    np.testing.assert_array_equal(study.chooses, in_calibration(clips_of(asked), 0.5, 0))
     assert study.heard.ids == study.silent.ids == study.steering.ids == ids
     calibration, held_out = set(study.scores.measured.ids), set(study.score.ids)
     assert calibration | held_out == set(ids)
@@ -116,7 +116,9 @@ def test_it_is_kept_and_reads_the_same(study, tmp_path):
 def test_findings_say_which_way_the_numbers_fall(study):
     told = " ".join(specialists_findings(study))
     layer, head = PLANTED.listening
-    assert f"The strongest is head {head} of layer {layer}" in told
+    assert (
+        f"The strongest of those that give audio 1 % of its attention or more is head {head} of layer {layer}" in told
+    )
     assert "tells right answers from wrong ones" in told
     assert "14 heads give the audio the same share" in told
     assert "Steering head by head (K = " in told

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mechaudio as ma
-from mechaudio.analyses import attention_and_answers, in_calibration, steering_directions
+from mechaudio.analyses import attention_and_answers, clips_of, in_calibration, steering_directions
 from mechaudio.data.toy_questions import questions
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_study import SteeringStudy, steering_study
@@ -33,7 +33,7 @@ def study(toy, asked):
 def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, study):
     ids = [question.id for question in asked]
     assert study.ids == tuple(ids)
-    np.testing.assert_array_equal(study.chooses, in_calibration(ids, 0.5, 1))
+    np.testing.assert_array_equal(study.chooses, in_calibration(clips_of(asked), 0.5, 1))
     assert set(study.scores.measured.ids) == {own for own, chooses in zip(ids, study.chooses, strict=True) if chooses}
 
 

@@ -17,6 +17,7 @@ from tests.families.build import (
     opened,
     processor,
     processors_count,
+    thinned,
     unchecked_types,
 )
 from tests.families.family import WINDOW_SECONDS
@@ -36,5 +37,6 @@ __all__ = [
     "opened",
     "processor",
     "processors_count",
+    "thinned",
     "unchecked_types",
 ]

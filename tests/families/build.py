@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import jaxtyping
 import numpy as np
+import pytest
 import torch
 import transformers
 from torch import Tensor, nn
@@ -57,8 +58,24 @@ _FAMILIES: dict[str, Family] = {
     )
 }
 FAMILIES = tuple(_FAMILIES)
+#: Families whose towers, projectors and decoders differ in kind from one another.
+_KINDS = (
+    "qwen2_audio",
+    "qwen2_5_omni_thinker",
+    "qwen3_omni_moe_thinker",
+    "phi4_multimodal",
+    "vibevoice_asr",
+    "nemotron_h_omni",
+    "gemma3n",
+    "granite_speech",
+)
 #: Those that questions can be written out for.
 ASKED = tuple(name for name, family in _FAMILIES.items() if family.takes_questions)
+
+
+def thinned(families: Iterable[str]) -> list[Any]:
+    """Families for a test that takes seconds each: `make test` runs one of every kind, `make check` all."""
+    return [pytest.param(name, marks=[] if name in _KINDS else [pytest.mark.whole]) for name in families]
 
 
 def facts(family: str) -> Family:

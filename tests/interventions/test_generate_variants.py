@@ -13,7 +13,7 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.join import interventions_of_rows
-from tests.families import FAMILIES, model_inputs, network, unchecked_types
+from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_types
 from tests.interventions.kinds import ALONE, having
 
 N = 4
@@ -76,7 +76,7 @@ def same(found, expected):
     return [torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True)] == [True] * len(expected)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_variants_write_what_they_write_one_by_one(opened, family):
     model, inputs = opened(family)
     variants = variants_of(model, inputs)[:: 5 if family in ALONE else 1]

@@ -15,7 +15,7 @@ from mechaudio.models.toy.planted import PLANTED
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.formulas import Shift
 from mechaudio.tracing.score_edit import ScoreEdit
-from tests.families import FAMILIES, model_inputs, network, unchecked_types
+from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_types
 from tests.interventions.kinds import ALONE, having
 
 
@@ -71,7 +71,7 @@ def one_by_one(model, inputs, variants):
     return torch.stack([ma.run(model, inputs, interventions=one, logits="last").logits[:, -1] for one in variants])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_a_sweep_gives_what_its_variants_give_one_by_one(opened, family):
     model, inputs = opened(family)
     variants = variants_of(model, inputs)

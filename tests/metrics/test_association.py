@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import binom, pointbiserialr
+from scipy.stats import binom, norm, pointbiserialr, t
 from statsmodels.stats.power import TTestIndPower
 
 from mechaudio.metrics import (
@@ -127,8 +127,16 @@ def test_the_bootstrap_is_the_slow_one():
     )
     found = bootstrap_point_biserial(values, CORRECT, resamples=50, seed=3)
     np.testing.assert_allclose(found.resampled, slow_bootstrap(values, CORRECT, 50, 3), atol=1e-9)
-    low, high = np.quantile(found.resampled, [0.025, 0.975], axis=0)
+    assert np.isnan([found.low, found.high]).all()  # of 12 clips no interval holds its level
+
+
+def test_the_interval_reaches_to_the_percentiles_that_students_t_asks_for():
+    values, correct = planted(n=40)
+    found = bootstrap_point_biserial(values, correct, resamples=500)
+    tail = norm.cdf(t.ppf(0.025, 39) * np.sqrt(40 / 39))
+    low, high = np.quantile(found.resampled, [tail, 1 - tail], axis=0)
     np.testing.assert_allclose([found.low, found.high], [low, high])
+    assert tail == pytest.approx(0.0203, abs=1e-4)
 
 
 def test_the_bootstrap_is_seeded_and_as_wide_as_fishers_interval():
@@ -186,8 +194,13 @@ def test_stability_counted_by_hand():
     assert json.loads(json.dumps(stable.as_dict()))["chosen"] == [[0, 0], [1, 0]]
 
 
-def test_of_equal_scores_the_first_are_chosen():
-    assert top_k_stability(np.zeros(4), np.zeros((3, 4)), k=2).chosen == ((0,), (1,))
+def test_of_equal_scores_those_that_the_lot_draws_are_chosen_and_that_is_told():
+    found = [top_k_stability(np.zeros(4), np.zeros((300, 4)), k=2, seed=seed) for seed in range(60)]
+    counts = np.bincount([place for one in found for (place,) in one.chosen], minlength=4)
+    assert (counts > 15).all()  # of 60 draws of 2 of 4, each is drawn 30 times in the mean
+    assert found[0].tied == 4
+    assert "4 are level at the last place, drawn by lot" in str(found[0])
+    np.testing.assert_allclose(found[0].frequency, 0.5, atol=0.12)
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_groups_of_another_number_are_refused():
 
 def test_the_best_row_has_most_right_answers_and_of_equal_ones_the_largest_margin():
     correct = np.array([[True, False], [False, True], [False, False]])
-    assert best_row(correct) == 0
+    assert {best_row(correct, seed=seed) for seed in range(20)} == {0, 1}  # equally good: by lot
     assert best_row(correct, np.array([[1.0, -1.0], [2.0, -1.0], [9.0, 9.0]])) == 1
     assert best_row(correct, np.array([[1.0, -1.0], [np.nan, 5.0], [9.0, 9.0]])) == 0
     with pytest.raises(ValueError, match=r"chosen among variants by answers, got an array of shape \(0, 2\)"):

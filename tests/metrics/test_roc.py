@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
@@ -26,19 +26,19 @@ def test_the_area_of_hanley_and_mcneil_1982():
 
 @given(st.lists(st.integers(0, 5), min_size=12, max_size=12))
 def test_the_area_is_scikit_learns(scores):
-    found = roc_auc(scores, CORRECT, resamples=10)
+    found = roc_auc(scores, CORRECT)
     assert found.value == pytest.approx(roc_auc_score(CORRECT, scores))
     assert 0 <= found.low <= found.high <= 1
-    assert roc_auc(np.negative(scores), CORRECT, resamples=10).value == pytest.approx(1 - found.value)
+    assert roc_auc(np.negative(scores), CORRECT).value == pytest.approx(1 - found.value)
 
 
 def test_a_score_that_tells_nothing_has_area_one_half():
     rng = np.random.default_rng(0)
     scores, correct = rng.random(4000), rng.random(4000) < 0.7
-    found = roc_auc(scores, correct, resamples=200, seed=1)
+    found = roc_auc(scores, correct)
     assert found.low < 0.5 < found.high
     assert found.p > 0.05
-    assert found == roc_auc(scores, correct, resamples=200, seed=1)
+    assert found == roc_auc(scores, correct)
 
 
 def test_within_strata_a_score_that_tells_only_the_strata_apart_has_area_one_half():
@@ -46,8 +46,8 @@ def test_within_strata_a_score_that_tells_only_the_strata_apart_has_area_one_hal
     kinds = np.repeat(["easy", "hard"], 300)
     correct = rng.random(600) < np.where(kinds == "easy", 0.9, 0.3)
     scores = rng.normal(size=600) + 3 * (kinds == "easy")
-    assert roc_auc(scores, correct, resamples=200).low > 0.7
-    within = roc_auc(scores, correct, strata=kinds, resamples=200)
+    assert roc_auc(scores, correct).low > 0.7
+    within = roc_auc(scores, correct, strata=kinds)
     assert within.low < 0.5 < within.high
     assert within.p > 0.05
     assert (within.n_right, within.n_wrong) == (correct.sum(), (~correct).sum())
@@ -63,23 +63,22 @@ def test_the_area_within_strata_counts_their_pairs_and_no_others(scores, strata)
         for high, right in own if right
         for low, also in own if not also
     ]  # fmt: skip
-    assert roc_auc(scores, CORRECT, strata=strata, resamples=5).value == pytest.approx(np.mean(pairs))
+    assume(pairs)  # a stratum of one kind of answer has none
+    assert roc_auc(scores, CORRECT, strata=strata).value == pytest.approx(np.mean(pairs))
 
 
 def test_one_stratum_has_the_test_of_mann_and_whitney_and_strata_that_are_too_small_are_left_out():
     scores = np.random.default_rng(1).normal(size=12)
-    plain = roc_auc(scores, CORRECT, resamples=50)
-    assert roc_auc(scores, CORRECT, strata=["a"] * 12, resamples=50) == plain
-    more = roc_auc([*scores, 9.0, -9.0], [*CORRECT, False, True], strata=["a"] * 12 + ["b", "c"], resamples=50)
+    plain = roc_auc(scores, CORRECT)
+    assert roc_auc(scores, CORRECT, strata=["a"] * 12) == plain
+    more = roc_auc([*scores, 9.0, -9.0], [*CORRECT, False, True], strata=["a"] * 12 + ["b", "c"])
     assert more == plain
 
 
 def test_the_stratified_p_value_is_uniform_where_there_is_nothing_to_find():
     rng = np.random.default_rng(2)
     strata = ["a"] * 20 + ["b"] * 30
-    p_values = [
-        roc_auc(rng.integers(0, 6, 50), rng.permutation(50) < 25, strata=strata, resamples=2).p for _ in range(400)
-    ]
+    p_values = [roc_auc(rng.integers(0, 6, 50), rng.permutation(50) < 25, strata=strata).p for _ in range(400)]
     low, high = binom.interval(0.999, 400, 0.05)
     assert low <= (np.array(p_values) < 0.05).sum() <= high
     assert binom.interval(0.999, 400, 0.5)[0] <= (np.array(p_values) < 0.5).sum() <= binom.interval(0.999, 400, 0.5)[1]
@@ -94,7 +93,6 @@ def test_the_stratified_p_value_is_uniform_where_there_is_nothing_to_find():
         ([1, 2, 3, np.inf], [1, 1, 0, 0], {}, "NaN or infinity in samples 3"),
         (np.ones(4), [1, 1, 0, 0], {"strata": "abcd"}, "none of the 4 strata has 2 right and 2 wrong"),
         (np.ones(4), [1, 1, 0, 0], {"strata": "abc"}, "scores has 4, strata has 3"),
-        (np.ones(4), [1, 1, 0, 0], {"resamples": 0}, "resamples must be at least 1"),
         (np.ones(4), [1, 1, 0, 0], {"confidence": 1.0}, "confidence is a share"),
     ],
 )

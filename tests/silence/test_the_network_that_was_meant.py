@@ -520,8 +520,8 @@ def test_whatever_comes_from_another_thread_during_a_run_is_refused_at_once(net,
 
     def traced():
         with torch.no_grad(), ma.trace(model, inputs):
-            saved = [model.logits.save()]
-        return saved[0]
+            saved = model.logits.save()
+        return saved.clone()
 
     calls = (
         lambda: ma.run(model, inputs).logits,
@@ -534,6 +534,7 @@ def test_whatever_comes_from_another_thread_during_a_run_is_refused_at_once(net,
         told, logits = while_it_runs(model, inputs, partial(answers_of, call, clean))
         assert told == "refused"
         assert torch.equal(logits, clean)
+    assert torch.equal(traced(), clean)
     assert [config._attn_implementation_internal for config, _ in model._configs] == ["sdpa", "sdpa"]
 
 

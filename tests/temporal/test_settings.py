@@ -7,7 +7,7 @@ from mechaudio.temporal import Settings
     ("setting", "message"),
     [
         ({"margin": -1.0}, r"margin is a number of seconds, 0 or more, got -1\.0"),
-        ({"margin": float("nan")}, "margin is a number of seconds, 0 or more, got nan"),
+        ({"margin": float("nan")}, "margin= takes finite numbers; got nan"),
         ({"n_choices": 1}, "n_choices is 2 to 26, one letter each, got 1"),
         ({"margin_scope": "all"}, "margin_scope is 'clip' or 'options', got 'all'"),
         ({"duration": "mean"}, "duration is one of 'longest_segment', 'union', 'sum', got 'mean'"),

@@ -46,7 +46,7 @@ def test_it_gives_what_a_run_gives(toy, batch):
 
 def test_a_sweep_of_it_is_the_sweep_of_the_prompts_and_runs_no_tower(toy, batch, monkeypatch):
     clean, usual = clean_run(toy, batch), ma.sweep(toy, batch, variants(toy)[:4], progress=False)
-    monkeypatch.setattr(toy.network, "forward", lambda *_, **__: pytest.fail("the prompts ran again"))
+    monkeypatch.setattr(toy.exchange, "check", lambda *_, **__: pytest.fail("the prompts ran again"))
     for _ in range(2):  # and once more: nothing of it is used up
         found = ma.sweep(toy, clean, variants(toy)[:4], progress=False)
         assert found.ways == ("shared prefix",) * 4

@@ -73,7 +73,10 @@ def otherwise(value):
     return torch.where(value.isinf(), value, -value) if value.isinf().any() else value.flip(-1)
 
 
-both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+both_dtypes = pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(torch.float32, id="fp32"), pytest.param(torch.bfloat16, id="bf16", marks=pytest.mark.whole)],
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.front import Front
 from mechaudio.tracing.shared_prefix import Prefix
 from mechaudio.tracing.variants import Variant, take_apart
-from tests.families import FAMILIES, model_inputs, network, noise, processor
+from tests.families import FAMILIES, model_inputs, network, noise, processor, thinned
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def towers(model):
     return [range(n // 2), range(n // 2, n)] if two else [range(n)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 @pytest.mark.parametrize("point", ["resid_pre", "resid_post"])
 def test_layers_of_the_tower_before_the_first_edited_one_are_not_computed(opened, family, point):
     check_layers(*opened(family), point)
@@ -101,7 +101,7 @@ def check_layers(model, inputs, point):
     return whole[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 @pytest.mark.parametrize("point", ["projector_out", "embed"])
 def test_behind_the_tower_none_of_it_is_computed(opened, family, point):
     model, inputs = opened(family)

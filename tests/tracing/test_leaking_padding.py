@@ -140,7 +140,7 @@ def test_one_warning_says_why_rows_run_apart(model, batch):
     with pytest.warns(UserWarning, match=message) as caught:
         ma.run(model, batch)
     assert len(caught) == 1
-    with pytest.warns(UserWarning, match="generate them one by one if each is to be as it is alone"):
+    with pytest.warns(UserWarning, match="groups of rows"):
         ma.generate(model, batch, max_new_tokens=1)
     with pytest.warns(UserWarning, match=r"trace them one by one, or use ma\.run"):
         ma.trace(model, batch)

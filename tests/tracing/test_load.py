@@ -12,7 +12,7 @@ from transformers.utils.import_utils import requires_backends
 
 import mechaudio as ma
 from mechaudio.models.registry import adapter_for
-from tests.families import FAMILIES, model_inputs, network, processor
+from tests.families import FAMILIES, model_inputs, network, processor, thinned
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* holds no processor"),
@@ -28,11 +28,11 @@ def assert_the_same_network(opened, net, inputs):
     weights = opened.network.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
     torch.testing.assert_close(
-        ma.run(opened, inputs).logits, ma.run(ma.AudioLM(net), inputs).logits, atol=1e-4, rtol=1e-4
+        ma.run(opened, inputs).logits, ma.run(ma.AudioLM(net, prove=False), inputs).logits, atol=1e-4, rtol=1e-4
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_a_saved_network_and_processor_open_as_they_were(family, tmp_path):
     net = network(family)
     net.save_pretrained(tmp_path)
@@ -90,7 +90,7 @@ def device_map(net, offloaded, path=""):
     return placed
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_an_offloaded_network_answers_as_it_does_in_memory(family, tmp_path):
     net = network(family)
     net.save_pretrained(tmp_path)
@@ -99,7 +99,7 @@ def test_an_offloaded_network_answers_as_it_does_in_memory(family, tmp_path):
     offloaded = [f"{decoder}.1"] if family == "gemma4" else [f"{decoder}.1", embeddings]  # transformers cannot do more
     model = ma.load(tmp_path, device_map=device_map(net, offloaded), offload_folder=tmp_path / "offloaded")
     assert {parameter.device.type for parameter in model.network.parameters()} == {"cpu", "meta"}
-    plain, inputs = ma.AudioLM(net), model_inputs(family)
+    plain, inputs = ma.AudioLM(net, prove=False), model_inputs(family)
     louder = ma.Edit(ma.HookPoint("resid_post", layers=[1]), lambda resid: 1.5 * resid)
     record = ["resid_post", ma.HookPoint("pattern", queries="last")]
     got, want = (ma.run(one, inputs, record=record, interventions=[louder]) for one in (model, plain))

@@ -6,14 +6,14 @@ import torch
 import mechaudio as ma
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.sites import NoSuchHookPoint
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, model_inputs, network, thinned
 
 pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
 #: Does nothing, but sends edits behind it to the whole score matrix.
 EXPLICIT = ma.Edit(ma.HookPoint("scores"), lambda scores: scores)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=thinned(FAMILIES))
 def model(request):
     return AudioLM(network(request.param), prove=False)
 

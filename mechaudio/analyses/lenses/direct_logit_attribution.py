@@ -28,6 +28,7 @@ from jaxtyping import Float, Int
 from mechaudio.analyses.audio_attention import in_seconds, roles_of
 from mechaudio.analyses.lenses.parts import attribute
 from mechaudio.analyses.lenses.residual_stream import Asked, batches_of
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.unembedding import (
@@ -119,6 +120,7 @@ class DirectLogitAttribution(Result):
         return [(int(layer), int(head)) for layer, head in zip(*np.unravel_index(order, mean.shape), strict=True)]
 
 
+@checks_arguments
 def direct_logit_attribution(
     model: AudioLM,
     asked: Asked,

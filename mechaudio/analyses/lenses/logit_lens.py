@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from mechaudio.analyses.lenses.reading import ARRAYS, concatenated, read
 from mechaudio.analyses.lenses.residual_stream import Asked, batches_of, depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import margin
 from mechaudio.models.selection import Where
@@ -138,6 +139,7 @@ class LogitLens(Result):
         return margin(self.choice_logits, is_right)
 
 
+@checks_arguments
 def logit_lens(
     model: AudioLM,
     asked: Asked,

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechaudio.analyses.audio_attention import roles_of
-from mechaudio.metrics.choices import right_choices
+from mechaudio.metrics.choices import best_wrong, refuse_nan, right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.choice_logits import choice_logits
@@ -115,8 +115,10 @@ def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab
             )
         if own.sum() == len(question.choices):
             raise ValueError(f"all choices of question {question.id!r} are right: say between= which tokens to compare")
-    found = choice_logits(batch, logits)
-    best = (np.where(side & ~np.isnan(found), found, -np.inf).argmax(-1) for side in (right, ~right))
+    scores = choice_logits(batch, logits)
+    n_choices = [len(question.choices) for question in asked]
+    refuse_nan([question.id for question in asked], scores, n_choices, "the run")
+    best = best_wrong(scores, ~right), best_wrong(scores, right)  # the best right one is the best that is not wrong
     return [(ids[one], ids[other]) for ids, one, other in zip(batch.choice_ids, *best, strict=True)]
 
 

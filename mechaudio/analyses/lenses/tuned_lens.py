@@ -22,8 +22,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from mechaudio.analyses.halves import in_calibration
+from mechaudio.analyses.halves import clips_of, in_calibration
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
@@ -81,6 +82,7 @@ class TunedLens(Result):
             )
 
 
+@checks_arguments
 def tuned_lens(
     model: AudioLM,
     questions: Sequence[AudioQuestion],
@@ -115,7 +117,7 @@ def tuned_lens(
         batch_size: Questions per step.
         rows: Positions per step, drawn from those of the batch.
         learning_rate: At the first step.
-        held_out: Share of the questions to measure on.
+        held_out: Share of the clips whose questions to measure on.
         seed: Of the split, the order of questions and the positions.
         condition: What the model is given.
         progress: Draw a progress bar on stderr.
@@ -131,9 +133,9 @@ def tuned_lens(
     if not 0 < learning_rate < np.inf:
         raise ValueError(f"learning_rate is above 0, such as 1e-3, got {learning_rate}")
     if not 0 < held_out < 1:
-        raise ValueError(f"held_out is a share of the questions between 0 and 1, such as 0.2, got {held_out}")
+        raise ValueError(f"held_out is a share of the clips between 0 and 1, such as 0.2, got {held_out}")
     asked = list(questions)
-    drawn = in_calibration([question.id for question in asked], 1 - held_out, seed)
+    drawn = in_calibration(clips_of(asked), 1 - held_out, seed)
     train, test = ([one for one, own in zip(asked, drawn, strict=True) if own == side] for side in (True, False))
     if not train or not test:
         raise ValueError(

@@ -25,6 +25,7 @@ from mechaudio.analyses.patching.joined import PatchedPairs, join_labels, joined
 from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
 from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric, chosen
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
@@ -76,11 +77,13 @@ class PatchingMap(EffectMap):
         """Share of the pairs with this place whose answer has another text than without the patch."""
         base = self.corrupted_logits if self.direction == "denoising" else self.clean_logits
         there = ~np.isnan(self.logits).all(-1)
-        flipped = (chosen(self.logits, self.texts) != chosen(base, self.texts)) & there
+        n_choices = (~np.isnan(self.clean_logits)).sum(-1)
+        flipped = (chosen(self.logits, n_choices, self.texts) != chosen(base, n_choices, self.texts)) & there
         with np.errstate(invalid="ignore"):
             return flipped.sum(-1) / there.sum(-1)
 
 
+@checks_arguments
 def activation_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
@@ -194,7 +197,7 @@ def _patched(
     found = found.reshape(len(wanted.layers), len(wanted.heads), len(placed), *found.shape[1:]).copy()
     for index, has in enumerate(placed.values()):
         found[:, :, index, ~np.array(has)] = np.nan
-    asked = pair.right, pair.texts, pair.wrong(corrupted), pair.ids
+    asked = pair.right, pair.texts, pair.wrong(clean, corrupted), pair.ids
     return PatchedPairs(found, clean, corrupted, *asked, ways, tuple(placed))
 
 

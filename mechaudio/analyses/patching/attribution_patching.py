@@ -41,6 +41,7 @@ from mechaudio.analyses.patching.joined import join_labels, spread
 from mechaudio.analyses.patching.pairs import contrasts
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
@@ -77,6 +78,7 @@ class AttributionMap(EffectMap):
         }[self.method]
 
 
+@checks_arguments
 def attribution_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],

@@ -15,6 +15,7 @@ from mechaudio.analyses.patching.grounds import ground
 from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 
+@checks_arguments
 def check_top(
     model: AudioLM,
     estimated: AttributionMap,
@@ -112,7 +114,7 @@ def _patched(
         logits, has = np.full((len(keys), *here.shape), np.nan), np.zeros((len(keys), pair.clean.n_rows), dtype=bool)
         logits[known], has[known] = swept.logits.numpy(), [own.has for own in patches]
     clean, corrupted = turned(wanted.direction, there, here)
-    wrong = pair.wrong(corrupted)
+    wrong = pair.wrong(clean, corrupted)
     measured = [value(metric, one, pair.right, wrong, clean) for one in (logits, clean, corrupted)]
     return np.where(has, measured[0], np.nan), measured[1], measured[2], pair.ids
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.patching.scale import ROUNDING, Metric, Scale
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.results import Result
 
@@ -154,6 +155,7 @@ class EffectMap(Result):
         return f"<{type(self).__name__} of {self.hook_point}, {size}, {self.direction}, on {len(self.ids)} pairs{none}>"
 
 
+@checks_arguments
 def agreement(
     estimated: EffectMap, exact: EffectMap, *, places: Bool[np.ndarray, "*axis"] | None = None
 ) -> dict[str, float]:

@@ -96,7 +96,7 @@ class Estimator:
     def _see(self, logits: Float[Tensor, "pair vocab"]) -> None:
         """Note the answers of the run that is patched."""
         self.unchanged = choice_logits(self.base, logits)
-        self.wrong = self.pair.wrong(self.unchanged if self.wanted.direction == "denoising" else self.theirs)
+        self.wrong = self.pair.wrong(*turned(self.wanted.direction, self.theirs, self.unchanged))
 
     def _objective(self, logits: Float[Tensor, "pair vocab"]) -> Float[Tensor, " pair"]:
         if self.wrong is None:

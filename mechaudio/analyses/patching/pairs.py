@@ -20,8 +20,9 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.attention_and_answers import refuse_all_right
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
-from mechaudio.metrics.choices import first_places, right_choices
+from mechaudio.metrics.choices import best_wrong, first_places, refuse_nan, right_choices
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of, windows_of_rows
@@ -72,16 +73,25 @@ class Contrast:
         heard = self.clean.span_mask("audio").cpu()
         return ((ids[0] != ids[1]) | heard).int().argmax(1).numpy()
 
-    def wrong(self, corrupted: Float[np.ndarray, "pair choice"]) -> Int[np.ndarray, " pair"]:
+    def wrong(
+        self, clean: Float[np.ndarray, "pair choice"], corrupted: Float[np.ndarray, "pair choice"]
+    ) -> Int[np.ndarray, " pair"]:
         """The one wrong choice that `logit_difference` is taken against, in every run of the pair.
 
         It is the corrupted question's answer where that is another than the clean one's, and otherwise the likeliest
         wrong choice of the corrupted run.
 
         Args:
-            corrupted: Logits of the choices in the corrupted runs.
+            clean: Logits of the choices in the clean runs.
+            corrupted: The same in the corrupted runs.
+
+        Raises:
+            ValueError: Some of them are NaN.
         """
-        wrong = np.where(self.right | np.isnan(corrupted), -np.inf, corrupted).argmax(-1)
+        n_choices = [len(question.choices) for question in self.clean.questions]
+        refuse_nan(self.ids, clean, n_choices, "the clean run")
+        refuse_nan(self.ids, corrupted, n_choices, "the corrupted run")
+        wrong = best_wrong(corrupted, self.right)
         theirs = _right(self.corrupted)
         other = theirs.any(-1) & ~(theirs & self.right).any(-1)
         return np.where(other, theirs.argmax(-1), wrong)
@@ -92,6 +102,7 @@ def turned(direction: Direction, clean: Side, corrupted: Side) -> tuple[Side, Si
     return (clean, corrupted) if direction == "denoising" else (corrupted, clean)
 
 
+@checks_arguments
 def contrast(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
@@ -132,6 +143,7 @@ def _asked(name: str, side: PromptBatch) -> PromptBatch:
     return side
 
 
+@checks_arguments
 def contrasts(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],

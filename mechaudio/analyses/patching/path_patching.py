@@ -35,6 +35,7 @@ from mechaudio.analyses.patching.joined import PatchedPairs, joined
 from mechaudio.analyses.patching.pairs import contrasts, turned
 from mechaudio.analyses.patching.paths import Paths, check_span, senders_before
 from mechaudio.analyses.patching.scale import METRICS
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 
+@checks_arguments
 def path_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
@@ -125,7 +127,7 @@ def path_patching(
         logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
         ours, theirs = (choice_logits(one.batch, one.logits[:, -1]) for one in paths.runs)
         ends = turned(direction, theirs, ours)
-        asked = pair.right, pair.texts, pair.wrong(ends[1]), pair.ids
+        asked = pair.right, pair.texts, pair.wrong(*ends), pair.ids
         parts.append(PatchedPairs(logits, *ends, *asked, swept.ways))
     return PatchingMap(
         **joined(parts, metric, axes),

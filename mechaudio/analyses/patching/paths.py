@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mechaudio.analyses.patching.components import RECEIVERS, SENDERS, Component, Given, kv_head
 from mechaudio.analyses.patching.components import receiver as checked_receiver
 from mechaudio.analyses.patching.components import sender as checked_sender
+from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.patch import Patch
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.models.batch import PromptBatch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 
+@checks_arguments
 def path_patches(
     model: AudioLM,
     base: PromptBatch,

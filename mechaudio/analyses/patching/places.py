@@ -82,10 +82,15 @@ def seconds(middles: Sequence[dict[int, float]], window: float | int) -> Places:
     """Windows of seconds from the middles of tokens, or of frames.
 
     Raises:
-        ValueError: Windows that are no longer than zero.
+        ValueError: Windows that are no longer than zero, or shorter than a token.
     """
     if not (window > 0 and math.isfinite(window)):
         raise ValueError(f"window= is the length of a window in seconds, above 0; got {window}")
+    shortest = min((max(own.values()) / len(own) for own in middles if own), default=0.0)
+    if window < shortest / 2:
+        raise ValueError(
+            f"window= is shorter than a token, which hears about {shortest:.3g} s: give that, or more; got {window}"
+        )
     of = [{position: int(np.floor(middle / window + 1e-9)) for position, middle in own.items()} for own in middles]
     n = max((index for own in of for index in own.values()), default=-1) + 1
     return {

@@ -9,6 +9,7 @@ the right choice is the clean question's answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import percentile_interval
-from mechaudio.metrics.choices import margin
+from mechaudio.metrics.choices import NO_ANSWER, likeliest, margin
 
 #: What is read off the logits of the choices:
 #: `logit_difference`, of the right choice and one wrong choice, the same in every run (`Contrast.wrong`);
@@ -55,16 +56,29 @@ def value(
         ValueError: An unknown metric.
     """
     check_choice("metric", metric, METRICS)
-    logits = logits.astype(np.float64)
+    n_choices = (~np.isnan(clean)).sum(-1)  # clean runs have no NaN of their own: `Contrast.wrong` refuses them
+    lacking = likeliest(logits, n_choices) == NO_ANSWER
+    logits = np.where(lacking[..., None], 0.0, logits.astype(np.float64))
+    if metric == "answer":
+        same = chosen(logits, n_choices, texts) == chosen(clean, n_choices, texts)
+        return np.where(lacking, np.nan, same.astype(np.float64))
+    return np.where(lacking, np.nan, _value(metric, logits, right, wrong))
+
+
+def _value(
+    metric: Metric,
+    logits: Float[np.ndarray, "*variant pair choice"],
+    right: Bool[np.ndarray, "pair choice"],
+    wrong: Int[np.ndarray, " pair"],
+) -> Float[np.ndarray, "*variant pair"]:
+    """The metric of runs whose logits are numbers."""
     if metric == "logit_difference":
         of_wrong = np.take_along_axis(logits, np.broadcast_to(wrong[:, None], (*logits.shape[:-1], 1)), -1)[..., 0]
         return np.where(right, logits, -np.inf).max(-1) - of_wrong
     if metric == "margin":
         return margin(logits, right)
-    if metric == "probability":
-        likelihood = np.nan_to_num(np.exp(logits - np.nanmax(logits, -1, keepdims=True)))
-        return np.where(right, likelihood, 0.0).sum(-1) / likelihood.sum(-1)
-    return (chosen(logits, texts) == chosen(clean, texts)).astype(np.float64)
+    likelihood = np.nan_to_num(np.exp(logits - np.nanmax(logits, -1, keepdims=True)))
+    return np.where(right, likelihood, 0.0).sum(-1) / likelihood.sum(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,15 +191,19 @@ def _interval(
 
 
 def chosen(
-    logits: Float[np.ndarray, "*variant choice"], texts: Int[np.ndarray, "*#variant choice"] | None = None
-) -> Int[np.ndarray, "*variant"]:
-    """The likeliest choice of every run, or with `texts` the first that has its text.
+    logits: Float[np.ndarray, "*variant pair choice"],
+    n_choices: Int[np.ndarray, " pair"] | Sequence[int],
+    texts: Int[np.ndarray, "pair choice"] | None = None,
+) -> Int[np.ndarray, "*variant pair"]:
+    """The likeliest choice of every run, or with `texts` the first that has its text; `NO_ANSWER` where there is none.
 
     Args:
-        logits: Of the choices; NaN is a choice that a question does not have.
+        logits: Of the choices.
+        n_choices: How many choices each pair has.
         texts: `Contrast.texts`.
     """
-    found = np.where(np.isnan(logits), -np.inf, logits).argmax(-1)
+    places = likeliest(logits, n_choices)
     if texts is None:
-        return found
-    return np.take_along_axis(np.broadcast_to(texts, logits.shape), found[..., None], -1)[..., 0]
+        return places
+    firsts = np.take_along_axis(np.broadcast_to(texts, logits.shape), places[..., None], -1)[..., 0]
+    return np.where(places == NO_ANSWER, NO_ANSWER, firsts)

@@ -34,8 +34,10 @@ from mechaudio.analyses.probes.clip_states import ClipStates
 from mechaudio.analyses.probes.frame_tasks import FRAME_TASKS
 from mechaudio.analyses.probes.probe_tasks import TASKS, PlaceProbes, fit_place
 from mechaudio.analyses.streaming import in_batches
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.clips import clip_numbers, shared
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.models.prompt import prompt
@@ -86,6 +88,7 @@ class EncoderProbes(Result):
         classes: The events' labels that are probed.
         clips: Ids of the held-out clips or questions.
         n_training: Training clips.
+        keys: Digest of the recording of each held-out clip; of several questions about one, the same.
     """
 
     places: tuple[str, ...]
@@ -102,6 +105,7 @@ class EncoderProbes(Result):
     classes: tuple[str, ...]
     clips: tuple[str, ...]
     n_training: int
+    keys: tuple[str, ...] = ()
 
     def estimate(self, task: str, place: str | int = -1, *, of: str = "score", seed: int = 0) -> Estimate:
         """The mean over held-out clips, with a bootstrap interval over clips; NaN where fewer than two have the number.
@@ -125,10 +129,19 @@ class EncoderProbes(Result):
         if of not in kinds:
             raise ValueError(f"of is one of {', '.join(kinds)}, got {of!r}")
         values = kinds[of][~np.isnan(kinds[of])]
-        if len(values) < 2:
+        keys = self._keys[~np.isnan(kinds[of])]
+        if len(set(keys.tolist())) < 2:
             return Estimate(np.nan, np.nan, np.nan, len(values), 0.95, "too few clips")
-        low, high = bootstrap_mean(values, seed=seed)
-        return Estimate(float(values.mean()), float(low), float(high), len(values), 0.95, "bootstrap over clips")
+        low, high = bootstrap_mean(values, clips=keys, seed=seed)
+        return Estimate(
+            float(values.mean()),
+            float(low),
+            float(high),
+            len(values),
+            0.95,
+            "bootstrap over clips",
+            shared(clip_numbers(keys, len(keys))),
+        )
 
     def answers(self, place: str | int = -1) -> ProbeAnswers:
         """How the probes of one place answer the held-out questions, where the model is right and where it is wrong.
@@ -139,12 +152,18 @@ class EncoderProbes(Result):
         if not self.asked.any():
             raise ValueError("the clips came without questions that probes can answer: give AudioQuestions with events")
         probe, model = self.probe_correct[self._place(place)][self.asked], self.model_correct[self.asked]
+        clips = self._keys[self.asked]
         return ProbeAnswers(
-            accuracy(probe),
-            accuracy(probe[model]) if model.any() else None,
-            accuracy(probe[~model]) if not model.all() else None,
-            accuracy(model),
+            accuracy(probe, clips=clips),
+            accuracy(probe[model], clips=clips[model]) if model.any() else None,
+            accuracy(probe[~model], clips=clips[~model]) if not model.all() else None,
+            accuracy(model, clips=clips),
         )
+
+    @property
+    def _keys(self) -> np.ndarray:
+        """What names the recording of each held-out clip, which may be asked about several times."""
+        return np.array(self.keys or tuple(map(str, range(len(self.clips)))))
 
     def _place(self, place: str | int) -> int:
         if isinstance(place, int) and -len(self.places) <= place < len(self.places):
@@ -159,6 +178,7 @@ class EncoderProbes(Result):
         return self.tasks.index(task)
 
 
+@checks_arguments
 def encoder_probes(
     model: AudioLM,
     clips: Iterable[AnnotatedClip | AudioQuestion],
@@ -212,7 +232,7 @@ def encoder_probes(
         batch = prompt(model, batch_questions)
         any_answer = any(question.answer is not None for question in batch_questions)
         rows, out = audio_states(model, batch, wanted, logits=any_answer)
-        answers = answers_in(batch, out.logits[:, -1]) if any_answer else [None] * batch.n_rows
+        answers = answers_in(batch, out.logits[:, -1], required=True) if any_answer else [None] * batch.n_rows
         for row, question in enumerate(batch_questions):
             key = _sound(question)
             train = bool(in_calibration([key], 1 - held_out, seed)[0])
@@ -305,5 +325,6 @@ def _result(
         classes=classes,
         clips=tuple(clip.name for clip in testing),
         n_training=len(training),
+        keys=tuple(clip.key for clip in testing),
         provenance=Provenance.collect(model, seed=seed, settings=settings),
     )

@@ -215,7 +215,7 @@ def test_pairs_without_a_difference_are_named_and_counted(toy, asked):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"over": ("layer", "minute")}, "over= names axes"),
+        ({"over": ("layer", "minute")}, "over= is one of .*got"),
         ({"over": ("role", "second", "layer")}, "at most one of"),
         ({"over": ("head",)}, "over= has to name 'layer'"),
         ({"over": ("layer",), "hook_point": "embed"}, "leave 'layer' out"),
@@ -234,7 +234,7 @@ def test_maps_that_cannot_be_are_refused(toy, asked, settings, message):
 
 def test_the_length_of_windows_is_one_number(toy, asked):
     for over in (("layer", "second"), ("layer", "head")):
-        with unchecked_types(), pytest.raises(TypeError, match=r"window= is one number, got '1'$"):
+        with unchecked_types(), pytest.raises(TypeError, match=r"window= takes float \| int; got '1'$"):
             activation_patching(toy, asked, over=over, window="1")
 
 

@@ -31,7 +31,7 @@ def exact_in_small_steps(tiny, scenes):
     return cache(lambda **settings: activation_patching(tiny, scenes, nearly(scenes, 2e-3), **settings))
 
 
-@pytest.mark.parametrize("direction", ["denoising", "noising"])
+@pytest.mark.parametrize("direction", ["denoising", pytest.param("noising", marks=pytest.mark.whole)])
 @pytest.mark.parametrize("method", ["gradient", "integrated", "eap-ig"])
 @pytest.mark.parametrize(
     ("over", "hook_point"),
@@ -137,7 +137,7 @@ def test_integrated_gradients_of_a_layer_sum_to_the_effect_of_all_of_it(tiny, sc
         ("embed", ("role",)),
     ],
 )
-@pytest.mark.parametrize("metric", ["logit_difference", "probability", "margin"])
+@pytest.mark.parametrize("metric", ["logit_difference", "probability", pytest.param("margin", marks=pytest.mark.whole)])
 def test_small_changes_are_estimated_as_they_are(tiny, scenes, exact_in_small_steps, hook_point, over, metric):
     """Between two clips that hardly differ every function is a line: estimates are effects, at every hook point."""
     exact = exact_in_small_steps(over=over, hook_point=hook_point).by(metric)

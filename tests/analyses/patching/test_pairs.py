@@ -82,8 +82,8 @@ def test_the_wrong_choice_is_the_corrupted_questions_answer_or_its_likeliest(toy
     corrupted[:, 3] = 1.0
     corrupted[3] = [0.0, 0.5, 0.0, 9.0]  # the likeliest is the right one here
     assert silent.right[3].tolist() == [False, False, False, True]
-    assert silent.wrong(corrupted).tolist() == [3, 3, 3, 1]
+    assert silent.wrong(corrupted, corrupted).tolist() == [3, 3, 3, 1]
     others = [replace(q, answer=q.choices[0] if q.answer != q.choices[0] else q.choices[1]) for q in asked]
     others = [replace(q, audio=questions(1, seed=9)[0].audio) for q in others]
     expected = [q.choices.index(q.answer) for q in others]
-    assert contrast(toy, asked, others).wrong(corrupted).tolist() == expected
+    assert contrast(toy, asked, others).wrong(corrupted, corrupted).tolist() == expected

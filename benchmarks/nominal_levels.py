@@ -1,0 +1,116 @@
+"""Do intervals and tests hold their level where several questions share a clip?
+
+On many data sets with nothing to be found, how often a 95 % interval misses the truth, and how often p < .05: with
+1, 2 and 3 questions a clip, and as it would be if they counted as independent. Questions of one clip have answers and
+scores that are alike: their correlation within a clip is `ALIKE`.
+
+    python benchmarks/nominal_levels.py --sets 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+
+import numpy as np
+
+from mechaudio.metrics import (
+    accuracy,
+    benjamini_hochberg,
+    bootstrap_point_biserial,
+    mcnemar,
+    paired_difference,
+    point_biserial,
+    roc_auc,
+)
+
+ALIKE = 0.5
+N_HEADS = 24
+
+
+def data_set(rng: np.random.Generator, n_clips: int, per_clip: int, alike: float) -> dict[str, np.ndarray]:
+    """Answers, changed answers, scores and audio attention that have nothing to do with each other.
+
+    Args:
+        rng: the lot.
+        n_clips: how many clips.
+        per_clip: questions about each.
+        alike: how often a question takes its clip's value in place of one of its own.
+    """
+    clips = np.repeat(np.arange(n_clips), per_clip)
+    n = len(clips)
+
+    def shared(draw):
+        own, of_clip = draw(n), draw(n_clips)[clips]
+        follows = rng.random(n) < np.sqrt(alike)  # two that both follow have the same value
+        return np.where(follows, of_clip, own)
+
+    before = shared(lambda size: rng.random(size) < 0.5)
+    direction = shared(lambda size: rng.random(size) < 0.5)  # of a change: to right or to wrong
+    after = np.where(rng.random(n) < 0.4, direction, before)
+    normal = [np.sqrt(alike) * rng.normal(size=(n_clips, N_HEADS))[clips], rng.normal(size=(n, N_HEADS))]
+    attention = normal[0] + np.sqrt(1 - alike) * normal[1]
+    return {"clips": clips, "before": before, "after": after, "score": attention[:, 0], "attention": attention}
+
+
+def missed(data: dict[str, np.ndarray], *, by_clip: bool, resamples: int = 400) -> dict[str, bool | float]:
+    """What says that there is something, or misses the truth, in one data set."""
+    told = {"clips": data["clips"] if by_clip else None}
+    right = accuracy(data["before"], **told)
+    change = paired_difference(data["before"], data["after"], **told)
+    test = mcnemar(data["before"], data["after"], **told)
+    area = roc_auc(data["score"], data["before"], **told)
+    heads = point_biserial(data["attention"], data["before"], **told)
+    spread = bootstrap_point_biserial(data["score"][:, None], data["before"], resamples=resamples, **told)
+    return {
+        "accuracy, interval": not right.low <= 0.5 <= right.high,
+        "paired difference, interval": not change.low <= 0 <= change.high,
+        "paired difference, p": test.p < 0.05,
+        "paired difference, mid-p": test.p_mid < 0.05,
+        "AUC, interval": not area.low <= 0.5 <= area.high,
+        "AUC, p": area.p < 0.05,
+        "r of a head, p": float((heads.p < 0.05).mean()),
+        "r of a head, interval": bool((spread.low[0] > 0) | (spread.high[0] < 0)),
+        "any head, q": bool((benjamini_hochberg(heads.p) < 0.05).any()),
+    }
+
+
+def levels(
+    n_sets: int,
+    n_clips: int,
+    per_clip: int,
+    *,
+    by_clip: bool = True,
+    alike: float = ALIKE,
+    seed: int = 0,
+    resamples: int = 400,
+) -> dict[str, float]:
+    """The share of null data sets of which each says that there is something."""
+    rng, counts = np.random.default_rng([seed, n_clips, per_clip]), defaultdict(float)
+    for _ in range(n_sets):
+        for name, wrong in missed(
+            data_set(rng, n_clips, per_clip, alike), by_clip=by_clip, resamples=resamples
+        ).items():
+            counts[name] += wrong / n_sets
+    return dict(counts)
+
+
+def main() -> None:
+    """Print a table of shares in percent."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", type=int, default=1000)
+    parser.add_argument("--clips", type=int, nargs="+", default=[20, 40, 100])
+    sets = parser.parse_args()
+    for n_clips in sets.clips:
+        columns = {
+            f"{m} a clip{'' if by_clip else ', as independent'}": levels(sets.sets, n_clips, m, by_clip=by_clip)
+            for m, by_clip in ((1, True), (2, True), (3, True), (3, False))
+        }
+        print(f"\n{sets.sets} data sets of {n_clips} clips, in percent")
+        print(f"{'':30s}" + "".join(f"{name:>24s}" for name in columns))
+        for name in next(iter(columns.values())):
+            print(f"{name:30s}" + "".join(f"{100 * shares[name]:24.1f}" for shares in columns.values()))
+
+
+if __name__ == "__main__":
+    main()

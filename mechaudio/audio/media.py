@@ -1,0 +1,244 @@
+"""Compressed sound to its last sample: what phones, recorders and the web write, decoded by FFmpeg (PyAV).
+
+A length that a file does not say is never taken from an estimate. What mp4, webm, ogg and aiff files, a flac, or an mp3
+with a Xing or VBRI header promise is checked against what is there; bare mp3 or aac frames promise nothing, and their
+end is the end of the file.
+
+Conventions: samples are float32 with full scale at 1.0; durations in seconds.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BufferedIOBase
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+READ = "wav, flac, mp3, ogg, opus, m4a, aac, mp4, 3gp, webm, mkv, mov, aiff, caf or amr"
+DEMUXERS = "aac,aiff,amr,caf,flac,matroska,mov,mp3,ogg,w64,wav"  # none that opens a second file or address, as hls does
+STRICT = {"err_detect": "crccheck+explode"}  # damage is an error, and not patched over
+EXACT = ("aiff", "caf", "flac", "w64", "wav")
+GAPLESS = 0.2  # seconds of an mp3 that its header may declare to be padding
+OGG_TAIL = 1 << 17  # the longest page is 65,307 bytes
+OGG_LAST_PAGE = 4
+KILOBITS = {
+    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Of an mp3 frame, by index from 1: MPEG-1, and MPEG-2 and 2.5."""
+
+
+def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*channels samples"], int]:
+    """Decode an open file to its end.
+
+    Args:
+        file: open for reading bytes, able to seek.
+        name: what errors call it.
+
+    Returns:
+        The samples as float32, `[samples]` or `[channels, samples]`, and their rate in Hz; of several tracks the first,
+        with a warning.
+
+    Raises:
+        ValueError: if the file holds no sound, is damaged, or breaks off before what it promises; if PyAV is missing.
+    """
+    with _opened(file, name) as container:
+        decoded = _decoded(container, name)
+        promised, kind = _promised(container, file, decoded.times), container.format.name
+    samples = np.concatenate(decoded.parts, axis=1) if decoded.parts else np.zeros((1, 0), np.float32)
+    frame = max((part.shape[1] for part in decoded.parts), default=0)
+    slack = 0 if kind in EXACT else 2 * frame if "matroska" in kind else frame
+    seconds = _summed(decoded.times) if kind == "mp3" else (samples.shape[1] + slack) / decoded.rate
+    lost = f"promises {promised:.2f} s of sound" if promised is not None and seconds < promised else ""
+    if kind == "ogg" and not lost and not ogg_is_ended(file):
+        lost = "has no last page"
+    if decoded.broken or lost:
+        raise ValueError(
+            f"{name} {lost or 'is cut off or damaged'}, and {samples.shape[1] / decoded.rate:.2f} s can be read"
+            f"{decoded.broken}: it is truncated or damaged; copy or download it again, or convert what is left to wav"
+        )
+    if not samples.shape[1]:
+        raise ValueError(f"{name} holds no samples, 0 seconds of sound: the file is damaged, or not audio")
+    if "mp4" in kind and promised is not None and samples.shape[1] - frame <= promised * decoded.rate:
+        samples = samples[:, : round(promised * decoded.rate)]  # the last frame is filled up with silence
+    return (samples[0] if len(samples) == 1 else samples), decoded.rate
+
+
+def media_duration(file: BufferedIOBase, name: str) -> float:
+    """The length of an open file in seconds, from what it promises or from its frames; nothing is decoded.
+
+    Args:
+        file: open for reading bytes, able to seek.
+        name: what errors call it.
+
+    Raises:
+        ValueError: if the file is damaged, or no sound; if PyAV is missing.
+    """
+    with _opened(file, name) as container:
+        stream, kind = container.streams.audio[0], container.format.name
+        declared = _declared(container)
+        if declared is not None and kind not in ("aac", "flac", "mp3", "ogg"):
+            return declared
+        times = [_time(packet) for packet in container.demux(stream) if packet.size]
+        if kind == "ogg":
+            return _ogg_seconds(times)
+        total = _summed(times)
+        if kind == "flac":
+            return max(declared or 0.0, total)
+        counted = kind == "mp3" and declared is not None and 0 <= total - declared < GAPLESS and _mp3_count(file)
+        return declared if counted and declared is not None else total
+
+
+@dataclass
+class _Decoded:
+    """Pieces `[channels, samples]`, their rate, when each packet begins and how long it is, and what broke it off."""
+
+    parts: list[np.ndarray] = field(default_factory=list)
+    rate: int = 1
+    times: list[tuple[float, float]] = field(default_factory=list)
+    broken: str = ""
+
+
+def _av(name: str) -> ModuleType:
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(
+            f"{name} is read with PyAV, which is not installed: pip install av, or convert the file to wav or flac"
+        ) from error
+    return av
+
+
+@contextmanager
+def _opened(file: BufferedIOBase, name: str) -> "Iterator[InputContainer]":
+    av = _av(name)
+    file.seek(0)
+    try:
+        with av.open(file, options={"format_whitelist": DEMUXERS, **STRICT}, metadata_errors="ignore") as container:
+            tracks = len(container.streams.audio)
+            if not tracks:
+                raise ValueError(f"{name} holds no sound: give a recording, or a film that has some")
+            if tracks > 1:
+                warnings.warn(f"{name} holds {tracks} tracks of sound; the first is read", stacklevel=5)
+            yield container
+    except av.FFmpegError as error:
+        raise ValueError(
+            f"{name} cannot be read as {READ} audio ({error.strerror}): the file is damaged, or not audio"
+        ) from error
+
+
+def _decoded(container: "InputContainer", name: str) -> _Decoded:
+    av = _av(name)
+    stream, is_mp3 = container.streams.audio[0], container.format.name == "mp3"
+    stream.codec_context.options = STRICT
+    resampler, decoded, tag = av.AudioResampler(format="fltp"), _Decoded(), False
+    for packet in container.demux(stream):
+        if is_mp3 and packet.size and bytes(packet)[:1] != b"\xff":
+            tag = True
+            continue
+        if tag and packet.size:  # behind the last frame it is a tag; between frames it stands where sound was
+            decoded.broken = " before bytes that are no sound"
+            return decoded
+        if packet.size and (packet.is_corrupt or (is_mp3 and packet.size < _mp3_frame(bytes(packet)[:4]))):
+            decoded.broken = " before a frame that is cut off"
+            return decoded
+        try:
+            pieces = [piece for frame in packet.decode() for piece in resampler.resample(frame)]
+        except (av.FFmpegError, ValueError) as error:
+            decoded.broken = f" before a damaged frame ({getattr(error, 'strerror', error)})"
+            return decoded
+        decoded.parts += [piece.to_ndarray() for piece in pieces]
+        decoded.times += [_time(packet)] if packet.size else []
+        decoded.rate = resampler.rate or 1
+    if decoded.parts:
+        decoded.parts += [piece.to_ndarray() for piece in resampler.resample(None)]
+    return decoded
+
+
+def _time(packet: Any) -> tuple[float, float]:
+    duration = packet.duration or 0  # that of an ogg's last packet may be negative, and wraps
+    return float((packet.pts or 0) * packet.time_base), float(
+        duration * packet.time_base
+    ) if duration < 1 << 31 else 0.0
+
+
+def _summed(times: Sequence[tuple[float, float]]) -> float:
+    return math.fsum(duration for _, duration in times)
+
+
+def _declared(container: "InputContainer") -> float | None:
+    stream = container.streams.audio[0]
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / 1e6
+
+
+def _promised(container: "InputContainer", file: BufferedIOBase, times: Sequence[tuple[float, float]]) -> float | None:
+    """Seconds of sound that the file itself says it has; None where FFmpeg could only guess."""
+    kind = container.format.name
+    if kind == "aac":
+        return None
+    if kind == "ogg":
+        return _ogg_seconds(times)
+    if kind == "mp3":  # some encoders count the header as a frame
+        count = _mp3_count(file)
+        return (count - 1.5) * times[0][1] if count and times else None
+    return _declared(container)
+
+
+def _mp3_count(file: BufferedIOBase) -> int | None:
+    """The number of frames that a Xing or VBRI header says there are; None without one."""
+    start = 0
+    file.seek(0)
+    while (head := file.read(10))[:3] == b"ID3" and len(head) == 10:
+        start += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        file.seek(start)
+    file.seek(start)
+    first = file.read(1 << 14)
+    frame = first[max(first.find(b"\xff"), 0) :][:128]
+    for word, offset in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        at = frame.find(word, 0, 64)
+        if at >= 0 and (word == b"VBRI" or frame[at + 7] & 1):
+            return int.from_bytes(frame[at + offset : at + offset + 4], "big")
+    return None
+
+
+def _mp3_frame(head: bytes) -> int:
+    """Bytes of a frame of layer III with this header; 0 for any other layer, or where the header does not say."""
+    if len(head) < 4 or head[1] >> 1 & 3 != 1 or head[2] >> 2 & 3 == 3 or not 0 < head[2] >> 4 < 15:
+        return 0
+    version = head[1] >> 3 & 3  # 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5
+    rate = (44_100, 48_000, 32_000)[head[2] >> 2 & 3] // {3: 1, 2: 2, 0: 4}.get(version, 1)
+    bytes_per_kilobit = (144_000 if version == 3 else 72_000) / rate
+    return int(bytes_per_kilobit * KILOBITS[version == 3][(head[2] >> 4) - 1]) + (head[2] >> 1 & 1)
+
+
+def _ogg_seconds(times: Sequence[tuple[float, float]]) -> float:
+    """From the first packet's time to the end of the last one's, for each of the streams that follow one another."""
+    total, first, last = 0.0, None, 0.0
+    for begin, duration in times:
+        if first is None or begin < last - 1:
+            total, first = total + (0.0 if first is None else last - first), max(begin, 0.0)
+        last = begin + duration
+    return total + (0.0 if first is None else last - first)
+
+
+def ogg_is_ended(file: BufferedIOBase) -> bool:
+    """Whether the last page says that it is the last, and is there to its end."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - OGG_TAIL))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or not page[5] & OGG_LAST_PAGE:
+        return False
+    n_segments = page[26]
+    return len(page) >= 27 + n_segments + sum(page[27 : 27 + n_segments])

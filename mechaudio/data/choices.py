@@ -1,0 +1,265 @@
+"""Choices and answers of a benchmark's rows, in the shapes in which people write them, as texts.
+
+Choices come as a list of texts or numbers, as the text of a list or one to a line, as `{"A": "dog", "B": "cat"}`,
+`{"text": [...], "label": [...]}` or a list of `{"text", "label"}`, with or without `(A)` or `1.` before each, and
+filled up with blanks. An answer is a text, a number, or the letter alone, with or without brackets. What could be read
+in two ways is refused.
+"""
+
+import ast
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
+from typing import Any
+
+from mechaudio.data.corpus import brief
+from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES
+
+MARKED = (
+    re.compile(r"\(([A-Za-z])\)\s*(.*)|([A-Z])[).:]\s*(.*)|([a-z])[).:](?:\s+(.*)|$)", re.DOTALL),
+    re.compile(r"\((\d{1,2})\)\s*(.*)|(\d{1,2})[).](?:\s+(.*)|$)", re.DOTALL),
+)
+"""A letter or a number before a choice: the mark and the text, in one of the pairs of groups."""
+LABEL = re.compile(r"(?:(?:choice|option|answer|opt)[\s_:-]*)?\(?([a-z]|\d{1,2})[).:]?", re.IGNORECASE)
+TEXT_KEYS = ("text", "texts", "choices", "options", "choice", "option", "value", "values", "content")
+LABEL_KEYS = ("label", "labels", "letter", "letters", "key", "keys", "id", "ids", "index", "option")
+WITHHELD = ("", "none", "null", "n/a", "hidden", "withheld")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The choices of a row.
+
+    Attributes:
+        texts: each in one line, without its letter; blank ones are left out.
+        written: the same as the row has them.
+        labels: the letter or number by which an answer may name each, in small letters.
+        places: where in the row each was, from 0.
+        named: whether the row itself says the labels.
+        repairs: what was done to them.
+    """
+
+    texts: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
+    named: bool = False
+    repairs: tuple[str, ...] = ()
+
+
+def read_choices(value: Any) -> Choices:
+    """The choices of a row, whatever their shape; none at all for a value that holds none.
+
+    Raises:
+        ValueError: for a shape that could be read in more than one way, or in none.
+    """
+    pairs = _pairs(plain(value))
+    labels = [None if label is None else _label(label) for label, _ in pairs]
+    named = any(label is not None for label in labels)
+    if named and (None in labels or len(set(labels)) < len(labels)):
+        raise ValueError(f"the labels of the choices are not one letter or number each: {brief(value)}")
+    written = [_text(choice) for _, choice in pairs]
+    marks, bare = _without_marks(written)
+    if named and marks and marks != labels:
+        raise ValueError(f"choices of the labels {brief(labels)} begin with other ones: {brief(written)}")
+    called = labels if named else marks or list(ascii_lowercase[: len(pairs)]) + [""] * (len(pairs) - MOST_CHOICES)
+    kept = [place for place, text in enumerate(bare) if text]
+    n_broken = sum(len(bare[place].splitlines()) > 1 for place in kept)
+    repairs = (
+        [f"{len(bare) - len(kept)} of the {len(bare)} choices are blank, and left out"] if len(kept) < len(bare) else []
+    )
+    repairs += [f"a line break in {n_broken} of the choices became a space"] if n_broken else []
+    return Choices(
+        texts=tuple(
+            " ".join(bare[place].split()) if len(bare[place].splitlines()) > 1 else bare[place] for place in kept
+        ),
+        written=tuple(written[place] for place in kept),
+        labels=tuple(str(called[place]) for place in kept),
+        places=tuple(kept),
+        named=named or bool(marks),
+        repairs=tuple(repairs),
+    )
+
+
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    """A label, None where the row has none, and a choice, for each."""
+    if is_missing(value):
+        return []
+    if isinstance(value, str):
+        read = _literal(value.strip())
+        if read is not None:
+            return _pairs(read)
+        lines = [line for line in value.splitlines() if line.strip()]
+        return [(None, line) for line in lines] if len(lines) >= FEWEST_CHOICES else []
+    if isinstance(value, Mapping):
+        return _pairs_of_mapping(value)
+    if isinstance(value, (list, tuple)):
+        return [_pair(choice) for choice in value]
+    raise ValueError(f"choices are a list of texts, or a mapping of letters to texts, got {brief(value)}")
+
+
+def _pairs_of_mapping(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    text, label = _keys(value)
+    if text is not None and isinstance(value[text], (list, tuple)):
+        texts, labels = value[text], value[label] if label is not None else None
+        if labels is None:
+            return [_pair(choice) for choice in texts]
+        if not isinstance(labels, (list, tuple)) or len(labels) != len(texts):
+            raise ValueError(f"choices need as many labels as texts, got {brief(value)}")
+        return list(zip(labels, texts, strict=True))
+    if value and all(LABEL.fullmatch(str(key).strip()) for key in value):
+        return list(value.items())
+    raise ValueError(f"choices in a mapping have letters, or `text` and `label`, for keys; got {brief(value)}")
+
+
+def _pair(choice: Any) -> tuple[Any, Any]:
+    if isinstance(choice, Mapping):
+        text, label = _keys(choice)
+        if text is not None:
+            return (choice[label] if label is not None else None), choice[text]
+        if len(choice) == 1:
+            return _pairs_of_mapping(choice)[0]
+        raise ValueError(f"a choice in a mapping has a `text`, got {brief(choice)}")
+    if isinstance(choice, (list, tuple)) and len(choice) == 2 and LABEL.fullmatch(str(choice[0]).strip()):
+        return choice[0], choice[1]
+    return None, choice
+
+
+def _keys(value: Mapping[Any, Any]) -> tuple[Any, Any]:
+    """The keys of the text and of the label, None where there is none."""
+    names = {str(key).strip().casefold(): key for key in value}
+    text = next((names[name] for name in TEXT_KEYS if name in names), None)
+    return text, next((names[name] for name in LABEL_KEYS if name in names and names[name] != text), None)
+
+
+def _label(value: Any) -> str:
+    match = LABEL.fullmatch(_text(value))
+    if match is None:
+        raise ValueError(f"a choice is called by a letter or a number, got {brief(value)}")
+    return match[1].casefold()
+
+
+def _text(choice: Any) -> str:
+    """One choice as a text; blank for nothing."""
+    if is_missing(choice):
+        return ""
+    if isinstance(choice, (str, int, float)):
+        return str(choice).strip()
+    raise ValueError(f"a choice is a text or a number, got {brief(choice)}")
+
+
+def _without_marks(written: Sequence[str]) -> tuple[list[str | None], list[str]]:
+    """The letters or numbers before choices, if all that are not blank have one, and no two the same; and the rest."""
+    for pattern in MARKED:
+        found = [pattern.fullmatch(choice) for choice in written]
+        groups = [[group for group in match.groups() if group is not None] if match else [] for match in found]
+        marks = [group[0].casefold() if group else None for group in groups]
+        bare = [group[1].strip() if len(group) > 1 else "" for group in groups]
+        usual = [*ascii_lowercase[: len(written)], *(str(number) for number in range(1, len(written) + 1))]
+        has_all = all(mark in usual if choice else True for mark, choice in zip(marks, written, strict=True))
+        said = [mark for mark in marks if mark is not None]
+        if said and has_all and len(set(said)) == len(said) and any(bare):
+            return marks, bare
+    return [], list(written)
+
+
+def withheld(answer: Any) -> bool:
+    """Whether an answer is not told."""
+    return is_missing(plain(answer)) or (isinstance(answer, str) and answer.strip().casefold() in WITHHELD)
+
+
+def right_choice(answer: Any, choices: Choices, first_index: int | None = None) -> str | None:
+    """The choice that an answer names.
+
+    With a `first_index`, a whole number names a place. Else the choice of that very text comes first, written with its
+    letter or without; then a text that differs in capitals alone; then an equal number; then a letter, or the letter
+    and its text. An answer that is the text of one choice and the label that the row gives another names none.
+
+    Args:
+        answer: a text or a number, or a list of one; anything else names none.
+        choices: of the row.
+        first_index: the number of the first choice.
+
+    Returns:
+        One of the texts, or None.
+    """
+    value = plain(answer)
+    value = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+    if not isinstance(value, (str, int, float)) or is_missing(value):
+        return None
+    number = _number(value)
+    if first_index is not None and number is not None:
+        place = number - first_index
+        return choices.texts[choices.places.index(int(place))] if place in choices.places else None
+    told = str(value).strip()
+    by_text, by_label = _by_text(told, number, choices), _by_label(told, number, choices)
+    if choices.named and None not in (by_text, by_label) and by_text != by_label:
+        return None
+    return by_text if by_text is not None else by_label
+
+
+def _by_text(told: str, number: float | None, choices: Choices) -> str | None:
+    for written, text in zip(choices.written, choices.texts, strict=True):
+        if told in (written, text):
+            return text
+    alike = {text for text in choices.texts if text.casefold() == told.casefold()}
+    if not alike and number is not None:
+        alike = {text for text in choices.texts if _number(text) == number}
+    return alike.pop() if len(alike) == 1 else None
+
+
+def _by_label(told: str, number: float | None, choices: Choices) -> str | None:
+    alone = LABEL.fullmatch(told if number is None or number % 1 else str(int(number)))
+    texts = dict(zip(choices.labels, choices.texts, strict=True))
+    if alone is not None:
+        label = alone[1].casefold()
+        place = ascii_lowercase.index(label) if label.isalpha() and all(map(str.isdigit, texts)) else None
+        return texts.get(label) if place not in choices.places else choices.texts[choices.places.index(place)]
+    for match in filter(None, (pattern.fullmatch(told) for pattern in MARKED)):
+        mark, rest = [group for group in (*match.groups(), "") if group is not None][:2]
+        text = texts.get(mark.casefold())
+        if text is not None and text.casefold() == rest.strip().casefold():
+            return text
+    return None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a field is a number, or a text that writes one."""
+    return isinstance(value, (str, int, float)) and _number(value) is not None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or the one that a text writes; nothing for true and false."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def plain(value: Any) -> Any:
+    """Arrays and numbers of numpy as Python's."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a field holds nothing: None, or the NaN that tables have for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _literal(text: str) -> list[Any] | dict[Any, Any] | None:
+    if not text.startswith(("[", "{", "(")):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, (list, tuple, dict)):
+            return value if isinstance(value, dict) else list(value)
+    return None

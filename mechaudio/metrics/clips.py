@@ -1,0 +1,97 @@
+"""Questions about one clip as one sample: how much less they tell than as many questions about different clips.
+
+Conventions: `clips` names the clip of each question; without it every question counts as one of a clip of its own.
+Counts are divided by their design effect (Rao and Scott, Biometrics 48:577, 1992), which is 1, exactly, where every
+clip has one question: all formulas are then those for independent questions. The same questions given twice have an
+effect of 2, and count once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import norm, t
+
+from mechaudio.metrics import checked
+
+#: Names of clips, one per question.
+Clips = Sequence[str] | np.ndarray
+
+
+def clip_numbers(clips: Clips | None, n: int) -> Int[np.ndarray, " question"]:
+    """Number the clips from 0, one number per question.
+
+    Raises:
+        ValueError: for another number of names than of questions, or a blank name.
+        TypeError: for a single text.
+    """
+    if clips is None:
+        return np.arange(n)
+    if isinstance(clips, str):
+        raise TypeError(f"clips= names the clip of each question, got the single text {clips!r}")
+    if len(clips) != n:
+        raise ValueError(f"clips= names the clip of each of the {n} questions, got {len(clips)} names")
+    names = [str(name) for name in clips]
+    if "" in names:
+        raise ValueError(
+            f"clips[{names.index('')}] is blank: name the clip, so that it is known which questions share it"
+        )
+    return np.unique(names, return_inverse=True)[1].astype(np.int64).reshape(n)
+
+
+def n_clips(numbers: Int[np.ndarray, " question"]) -> int:
+    """Count the clips."""
+    return len(np.unique(numbers))
+
+
+def shared(numbers: Int[np.ndarray, " question"]) -> int | None:
+    """Count the clips where some share questions; None where every question is about a clip of its own."""
+    k = n_clips(numbers)
+    return k if k < len(numbers) else None
+
+
+def summed(values: np.ndarray, numbers: Int[np.ndarray, " question"]) -> np.ndarray:
+    """Add up values, `[question, ...]`, over the questions of each clip: `[clip, ...]`."""
+    places = np.unique(numbers, return_inverse=True)[1]
+    sums = np.zeros((places.max() + 1, *values.shape[1:]), dtype=values.dtype)
+    np.add.at(sums, places, values)
+    return sums
+
+
+def design_effect(
+    deviations: Float[np.ndarray, " question *column"], numbers: Int[np.ndarray, " question"]
+) -> Float[np.ndarray, "*column"]:
+    """How many times larger the variance of a mean is than if questions were independent; at least 1.
+
+    Args:
+        deviations: what each question adds to the estimate's deviation, such as its value minus the mean. Where all are
+            zero they cannot say how alike the questions of a clip are, which are then taken to be all the same (Kish).
+        numbers: of the clips, from `clip_numbers`.
+    """
+    sizes = summed(np.ones(len(numbers)), numbers)
+    if sizes.max() == 1:
+        return np.ones(deviations.shape[1:])
+    apart = (deviations**2).sum(axis=0)
+    together = (summed(deviations, numbers) ** 2).sum(axis=0)
+    alike = (sizes**2).sum() / len(numbers)
+    alone = np.full(np.shape(apart), alike)
+    return np.asarray(np.maximum(1.0, np.divide(together, apart, out=alone, where=apart > 1e-12)))
+
+
+def quantile(confidence: float, numbers: Int[np.ndarray, " question"]) -> float:
+    """How many standard errors reach to the ends of an interval: normal, or Student's t where clips share questions.
+
+    A design effect is estimated from the clips, hence their number less one as degrees of freedom.
+    """
+    tail = (1 + checked.level(confidence)) / 2
+    k = n_clips(numbers)
+    return float(norm.ppf(tail) if k == len(numbers) else t.ppf(tail, max(1, k - 1)))
+
+
+def counted(n: int, clips: int | None) -> str:
+    """Say how many questions there are, and of how many clips where that is fewer."""
+    if clips is None:
+        return f"n = {n}"
+    return f"n = {n} questions of {clips} {'clip' if clips == 1 else 'clips'}"

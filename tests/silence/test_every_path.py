@@ -1,0 +1,95 @@
+"""Every path gives what the others give: written tokens of a batch are those of its rows alone, whatever is padded."""
+
+import pytest
+import torch
+
+import mechaudio as ma
+from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.models.inputs import as_batch
+from mechaudio.tracing.audio_lm import AudioLM
+from tests.families import model_inputs, network
+
+LEAKING = ("granite_speech", "granite_speech_plus", "phi4_multimodal")
+SECONDS, WORDS = (2.4, 1.2, 2.4), (9, 9, 9)
+LENGTH = {"max_new_tokens": 3, "min_new_tokens": 3}
+pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
+
+
+@pytest.fixture(scope="module", params=LEAKING)
+def model(request):
+    return AudioLM(network(request.param), prove=False)
+
+
+@pytest.fixture(scope="module")
+def batch(model):
+    prompts = as_batch(model, model_inputs(model.adapter.family, seconds=SECONDS, words=WORDS))
+    assert padding_groups(model.adapter, prompts) == [[0, 2], [1]], "nothing would run apart"
+    return prompts
+
+
+def louder():
+    return ma.ScaleAttention(layers=None, factor=3.0, queries="last", keys="audio")
+
+
+def pushed(model, batch):
+    directions = 5 * torch.randn(batch.n_rows, model.d_model, generator=torch.Generator().manual_seed(0))
+    return ma.Steer(directions, layers=[0], per="question")
+
+
+def written_without_a_cache(model, batch, row):
+    """The likeliest token of a whole forward pass, three times over."""
+    inputs = dict(part_of(model.adapter, batch, [row]).inputs)
+    for _ in range(LENGTH["max_new_tokens"]):
+        with torch.no_grad():
+            newest = model.network(**inputs, use_cache=False).logits[:, -1:].argmax(-1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], newest], 1)
+        inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(newest)], 1)
+    return inputs["input_ids"][0, -LENGTH["max_new_tokens"] :]
+
+
+def test_a_batch_is_written_as_whole_passes_of_its_rows_alone_would_write_it(model, batch):
+    written = ma.generate(model, batch, **LENGTH).tokens
+    for row in range(batch.n_rows):
+        assert written[row].tolist() == written_without_a_cache(model, batch, row).tolist()
+
+
+def test_the_first_token_is_the_likeliest_of_a_run_with_interventions_too(model, batch):
+    for changes in ([], [louder()], [pushed(model, batch)]):
+        first = ma.generate(model, batch, max_new_tokens=1, min_new_tokens=1, interventions=changes).tokens[:, 0]
+        assert torch.equal(first, ma.run(model, batch, interventions=changes, logits="last").logits[:, -1].argmax(-1))
+
+
+def test_one_by_one_and_as_variants_the_same_is_written(model, batch):
+    changes = [louder(), pushed(model, batch)]
+    together = ma.generate_variants(model, batch, changes, max_new_tokens=3, progress=False)
+    for change, tokens in zip(changes, together.tokens, strict=True):
+        assert torch.equal(tokens, ma.generate(model, batch, max_new_tokens=3, interventions=[change]).tokens)
+
+
+def test_directions_for_each_question_stay_with_their_rows_and_effects_with_theirs(model, batch):
+    changes = [louder(), pushed(model, batch)]
+    together = ma.generate(model, batch, interventions=changes, record=["resid_post"], **LENGTH)
+    for row in range(batch.n_rows):
+        own = [change.of_rows([row]) for change in changes]
+        alone = ma.generate(
+            model, part_of(model.adapter, batch, [row]), interventions=own, record=["resid_post"], **LENGTH
+        )
+        assert together.tokens[row].tolist() == alone.tokens[0].tolist()
+        assert len(together.steps) == len(alone.steps)
+        for ours, single in zip(together.steps, alone.steps, strict=True):
+            torch.testing.assert_close(ours["resid_post", -1][row], single["resid_post", -1][0], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            together.effects[0].mass_after[:, row], alone.effects[0].mass_after[:, 0], atol=1e-5, rtol=1e-4
+        )
+
+
+def test_a_group_that_ends_first_is_filled_up_behind_its_end(model, batch):
+    """The shorter clip's first token ends an answer; the others go on."""
+    free = ma.generate(model, batch, **LENGTH).tokens
+    end = int(free[1, 0])
+    written = ma.generate(model, batch, max_new_tokens=3, eos_token_id=end, pad_token_id=0, record=["resid_post"])
+    assert written.tokens[1].tolist() == [end] + [0] * (written.tokens.shape[1] - 1)
+    for row in (0, 2):
+        until = free[row].tolist().index(end) + 1 if end in free[row].tolist() else 3
+        assert written.tokens[row, :until].tolist() == free[row, :until].tolist()
+    assert all(not step["resid_post", -1][1].any() for step in written.steps[1:])

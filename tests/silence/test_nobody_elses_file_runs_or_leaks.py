@@ -1,0 +1,209 @@
+"""Nobody else's file runs or leaks anything: what is loaded is checked, what is written stays in its place."""
+
+import json
+import os
+import re
+import stat
+import sys
+import time
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+import mechaudio as ma
+from mechaudio.cli.mistakes import in_options, writable
+from mechaudio.data import choices, toy_questions
+from mechaudio.models.selection import _STRETCH
+from mechaudio.report import Table, write_figures, write_tables
+from mechaudio.report.rendering import _write
+from mechaudio.report.tables import Column
+from mechaudio.results import digest_of_file
+from tests.data.files import write_sound, write_table
+
+SCENE = (ma.Event("dog", 0.4, 2.1), ma.Event("car", 1.5, 8.8))
+
+
+@pytest.fixture
+def result(tmp_path):
+    return ma.evaluate(ma.load("toy"), toy_questions.questions(3, 0)).save(tmp_path / "result")
+
+
+def forge(folder: Path, change) -> None:
+    file = folder / "result.json"
+    head = json.loads(file.read_text(encoding="utf-8"))
+    change(head)
+    file.write_text(json.dumps(head), encoding="utf-8")
+
+
+def loaded_benchmark(folder: Path, recording: Path):
+    """A benchmark of somebody else's, whose rows name a recording."""
+    settings = ma.temporal.Settings(n_choices=2)
+    built = ma.temporal.build([ma.AnnotatedClip(recording, SCENE, id="a")], settings=settings)
+    return ma.temporal.load(built.save(folder, embed=False))
+
+
+@pytest.mark.parametrize("module", ["mechaudio.cli.__main__", "mechaudio.models.tiny.train", "os", "antigravity"])
+def test_a_result_imports_nothing_but_modules_that_define_its_class(result, module):
+    forge(result, lambda head: head["result"].update({"$class": f"{module}.X"}))
+    before = set(sys.modules)
+    with pytest.raises(ValueError, match=r"result\.json' holds a X, which is not known here"):
+        ma.Result.load(result)
+    assert module not in set(sys.modules) - before
+
+
+def test_a_result_of_fewer_ids_than_answers_names_the_file_and_both_numbers(result):
+    forge(result, lambda head: head["result"].update(ids=["one"]))
+    with pytest.raises(ValueError, match=r"result\.json' is damaged: ids of its Evaluation has 1 entries for 3"):
+        ma.Result.load(result)
+
+
+def test_a_header_that_claims_terabytes_is_refused_before_anything_is_allocated(result):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(result / "arrays.npz", "w") as archive:
+        archive.writestr("chosen.npy", b"\x93NUMPY\x01\x00v\x00" + header + b"\x00" * 8)
+    forge(result, lambda head: head.update(arrays_sha256=digest_of_file(result / "arrays.npz")))
+    with pytest.raises(
+        ValueError, match=r"arrays\.npz' is damaged: .* shape \[1000000000000\], 8000000000000 bytes, and has 8"
+    ):
+        ma.Result.load(result)
+
+
+def test_values_nested_a_hundred_thousand_deep_are_refused(result):
+    (result / "result.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"result\.json' is damaged"):
+        ma.Result.load(result)
+
+
+def test_every_result_of_the_package_is_in_the_closed_table():
+    from mechaudio.reading import _classes_of_the_package
+
+    known = {(kind.__module__, kind.__name__) for kind in ma.Result.kinds.values()}
+    own = {entry for entry in known if entry[0].startswith("mechaudio.")}
+    assert own
+    assert own <= _classes_of_the_package()
+    assert not any(module.startswith("mechaudio.cli") for module, _ in _classes_of_the_package())
+
+
+def test_a_loaded_benchmark_does_not_put_in_files_from_elsewhere(tmp_path):
+    private = tmp_path / "home" / "id_rsa"
+    private.parent.mkdir()
+    private.write_text("-----BEGIN PRIVATE KEY-----")
+    theirs = loaded_benchmark(tmp_path / "theirs", private)
+    for publish in (lambda: theirs.save(tmp_path / "mine"), theirs.dataset):
+        with pytest.raises(ValueError, match=r"id_rsa', lies outside '.*theirs', which the benchmark was loaded from"):
+            publish()
+
+
+def test_neither_does_one_whose_link_leads_elsewhere_nor_one_whose_file_is_no_sound(tmp_path):
+    outside = write_sound(tmp_path / "home" / "diary.wav")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "link.wav").symlink_to(outside)
+    with pytest.raises(ValueError, match="lies outside"):
+        loaded_benchmark(theirs, theirs / "link.wav").save(tmp_path / "mine")
+    (theirs / "text.wav").write_text("no sound")
+    with pytest.raises(ValueError, match=r"text\.wav' cannot be read"):
+        loaded_benchmark(theirs, theirs / "text.wav").save(tmp_path / "mine")
+    os.mkfifo(theirs / "pipe.wav")
+    with pytest.raises(ValueError, match=r"pipe\.wav' is no file"):
+        loaded_benchmark(theirs, theirs / "pipe.wav").save(tmp_path / "mine")
+
+
+def test_recordings_inside_its_folder_and_ones_own_are_put_in(tmp_path):
+    inside = write_sound(tmp_path / "theirs" / "clip.wav")
+    again = ma.temporal.load(loaded_benchmark(tmp_path / "theirs", inside).save(tmp_path / "mine"))
+    assert again[0].audio.read() == inside.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["../../outside.wav", "/{}/outside.wav", "../audio/../../outside.wav"])
+def test_a_corpus_that_names_a_recording_out_of_its_folder_says_so(tmp_path, name):
+    write_sound(tmp_path / "outside.wav")
+    write_sound(tmp_path / "corpus" / "audio" / "a.wav")
+    name = name.format(str(tmp_path).lstrip("/"))
+    table = write_table(
+        tmp_path / "corpus" / "events.csv",
+        "file,onset,offset,label",
+        (name, 0, 1, "dog"),
+        ("a.wav", 0, 1, "dog"),
+    )
+    corpus = ma.data.annotations.load(table, audio=tmp_path / "corpus" / "audio")
+    assert [clip.id for clip in corpus] == ["a.wav"]
+    assert corpus.problem_counts() == {"recording outside": 1}
+
+
+def test_links_in_a_folder_that_the_user_names_are_followed(tmp_path):
+    outside = write_sound(tmp_path / "disk" / "a.wav")
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "a.wav").symlink_to(outside)
+    table = write_table(tmp_path / "events.csv", "file,onset,offset,label", ("a.wav", 0, 1, "dog"))
+    assert not ma.data.annotations.load(table, audio=tmp_path / "audio").problems
+
+
+@pytest.mark.parametrize(("withheld", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o027, 0o640)])
+def test_a_page_is_as_private_as_the_umask_says(tmp_path, withheld, mode):
+    before = os.umask(withheld)
+    try:
+        page = _write(tmp_path / "page.html", "sound")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(page.stat().st_mode) == mode
+
+
+def test_a_link_that_was_there_is_left_when_a_folder_is_tried(tmp_path):
+    (tmp_path / ".mechaudio-can-write").symlink_to(tmp_path / "elsewhere")
+    writable(tmp_path)
+    assert os.listdir(tmp_path) == [".mechaudio-can-write"]
+
+
+@pytest.mark.parametrize("text", ["a" * 100_000, "f(" * 50_000, "out=[" * 20_000, "f(" + "g()" * 30_000, "(" * 100_000])
+def test_no_message_takes_quadratic_time(text):
+    begun = time.process_time()
+    assert len(in_options(f"answer {text}", Namespace(out=None, n=1))) < 10_000
+    assert time.process_time() - begun < 2  # quadratic time would be minutes
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        *(
+            (pattern, start + " " * 100_000 + "x" + " " * 100_000 + "\x00")
+            for pattern in choices.MARKED
+            for start in ("(A)", "1.")
+        ),
+        (choices.LABEL, "option" + " " * 100_000 + "x" * 100_000),
+        (_STRETCH, "audio[" + " " * 100_000 + "x"),
+        (_STRETCH, "audio[" + "1." * 50_000 + "x"),
+    ],
+)
+def test_no_pattern_takes_quadratic_time(pattern, text):
+    begun = time.process_time()
+    pattern.fullmatch(text), pattern.match(text)
+    assert time.process_time() - begun < 2
+
+
+def test_html_and_links_in_words_of_others_are_text_in_markdown_and_latex():
+    hostile = "<script>alert(1)</script> [x](javascript:alert(1)) ![y](http://z) `code` 50% $x$ a_b\n\n|"
+    table = Table("t", hostile, hostile, (Column("task"),), ((hostile,),))
+    markdown, latex = table.to_markdown(), table.to_latex()
+    assert "<script" not in markdown
+    assert not re.search(r"(?<!\\)\[", markdown)
+    assert len([line for line in markdown.splitlines() if line.startswith("|")]) == 3
+    assert r"50\% \$x\$ a\_b" in latex
+    assert "\n\n" not in latex
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", "..", "", "x" * 300, "nul\0"])
+def test_names_that_climb_out_of_a_folder_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="cannot name a file"):
+        write_tables([Table(name, "", "", (Column("a"),), ())], tmp_path / "in")
+    with pytest.raises(ValueError, match="cannot name a file"):
+        write_figures({name: go.Figure()}, tmp_path / "in")
+    assert not list(tmp_path.rglob("*outside*"))
+
+
+def test_arrays_come_back_bit_for_bit(result):
+    assert np.isfinite(ma.Result.load(result).logits).all()

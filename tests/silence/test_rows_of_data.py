@@ -1,0 +1,280 @@
+"""One bad row never ends a load: it is listed in a short line, and choices are the right ones or a listed problem."""
+
+import json
+import math
+import unicodedata
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+import mechaudio as ma
+from mechaudio.data.choices import read_choices, right_choice
+from tests.data.files import write_json, write_sound, write_table
+
+NAN = math.nan
+ROW = {
+    "id": "good",
+    "audio": "a.wav",
+    "audio_id": "a.wav",
+    "audio_path": "a.wav",
+    "question": "Which?",
+    "choices": ["dog", "cat"],
+    "answer": "cat",
+    "modality": "sound",
+    "category": "x",
+}
+QUESTIONS = [ma.data.mmau, ma.data.mmar, ma.data.mmau_pro, ma.data.temporal_lalm]
+ODD = [
+    None,
+    NAN,
+    True,
+    5,
+    -1.5,
+    1e400,
+    "",
+    " ",
+    "x\0y",
+    "y" * 10_000,
+    [],
+    [[]],
+    [None],
+    ["a", "b", "c"],
+    {},
+    {"a": {}},
+]
+ODD += ["[" * 5_000, {"array": [0.1] * 2_000, "sampling_rate": 16_000}, [0.5] * 2_000, "../" * 2_000]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_sound(tmp_path / "a.wav", 1.0)
+    return tmp_path
+
+
+def load(folder, loader=ma.data.mmau, **changes):
+    corpus = loader.load(write_json(folder / "rows.json", [ROW | changes]), check="header")
+    return list(corpus), corpus.problems
+
+
+def name(module):
+    return module.__name__.rpartition(".")[2]
+
+
+def assert_listed_in_short_lines(corpus, n_good):
+    assert sum(item.id.startswith("good") for item in corpus) == n_good
+    for problem in corpus.problems:
+        assert len(problem.message) <= 410
+        assert len(problem.item) <= 130
+        assert "\n" not in problem.message
+
+
+@pytest.mark.parametrize("loader", QUESTIONS, ids=name)
+@pytest.mark.parametrize("field", ROW)
+def test_no_value_of_any_field_ends_the_load_of_a_benchmark(folder, loader, field):
+    rows = [ROW, *(ROW | {"id": f"odd {n}"} | {field: value} for n, value in enumerate(ODD)), ROW | {"id": "good too"}]
+    corpus = loader.load(write_json(folder / "rows.json", rows))
+    assert_listed_in_short_lines(corpus, 2)
+    assert all(question.answer in (None, *question.choices) for question in corpus)
+
+
+@pytest.mark.parametrize("subset", ["timestamp", "duration", "frequency"])
+def test_no_value_ends_the_load_of_audiotime(folder, subset):
+    odd = {f"odd{n}": value for n, value in enumerate(ODD)}
+    odd |= {f"events{n}": {"event": value, "caption": value} for n, value in enumerate(ODD)}
+    odd |= {f"times{n}": {"event": {"dog": value, "cat": [value, [value, value]]}} for n, value in enumerate(ODD)}
+    good = {"event": {"dog": [[0.1, 0.5]] if subset == "timestamp" else [0.5]}, "caption": "A dog."}
+    path = write_json(folder / f"{subset}_caption.json", odd | {"good": good})
+    corpus = ma.data.audiotime.load(path, check="none")
+    assert corpus[-1].caption == "A dog."
+    assert_listed_in_short_lines(corpus, 0)
+
+
+def test_no_value_ends_the_load_of_other_corpora(folder):
+    good = {
+        "audiocap_id": "good",
+        "audio_id": "a.wav",
+        "tokens": "a dog",
+        "phrases": [{"phrase": "dog", "segments": []}],
+    }
+    odd = [good | {"audiocap_id": f"odd {n}", field: value} for n, value in enumerate(ODD) for field in good]
+    odd += [good | {"phrases": [{"phrase": value, "segments": value}]} for value in ODD]
+    corpus = ma.data.audio_grounding.load(write_json(folder / "label.json", [*odd, good]))
+    assert corpus[-1].caption == "a dog"
+
+    good = {"file": "a.wav", "label": "dog", "onset": 0.1, "offset": 0.5, "caption": "A dog."}
+    odd = [good | {field: value} for value in ODD for field in good]
+    corpus = ma.data.annotations.load(write_json(folder / "events.json", [good, *odd]))
+    assert ma.audio.events.Event("dog", 0.1, 0.5) in corpus[0].events
+    assert all(len(problem.message) <= 410 for problem in corpus.problems)
+
+    write_table(folder / "mid_to_display_name.tsv", "", ("/m/1", "dog"))
+    good = {"segment_id": "good_0", "start_time_seconds": 0.1, "end_time_seconds": 0.5, "label": "/m/1"}
+    odd = [good | {"segment_id": f"odd{n}_0", field: value} for n, value in enumerate(ODD) for field in good]
+    corpus = ma.data.audioset_strong.load(write_json(folder / "strong.json", [good, *odd]), check="none")
+    assert [event.label for event in corpus[0].events] == ["dog"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer"),
+    [
+        ({"A": "dog", "B": "cat"}, "B"),
+        ({"B": "cat", "A": "dog"}, "B"),
+        ({"a": "dog", "b": "cat"}, "(b)"),
+        ({"0": "dog", "1": "cat"}, 1),
+        ({"1": "dog", "2": "cat"}, 2.0),
+        ({"choice_a": "dog", "choice_b": "cat"}, "choice_b"),
+        ({"text": ["dog", "cat"], "label": ["A", "B"]}, "B"),
+        ({"label": ["B", "A"], "text": ["cat", "dog"]}, "B"),
+        ({"choices": ["dog", "cat"]}, "B"),
+        ([{"text": "dog", "label": "A"}, {"text": "cat", "label": "B"}], "B"),
+        ([{"id": 1, "option": "dog"}, {"id": 2, "option": "cat"}], "2"),
+        ([{"A": "dog"}, {"B": "cat"}], "b"),
+        ([["A", "dog"], ["B", "cat"]], "B"),
+        (["(A) dog", "(B) cat"], "B. cat"),
+        (["A. dog", "B. cat"], "cat"),
+        (["a) dog", "b) cat"], "b"),
+        (["(B) cat", "(A) dog"], "B"),
+        (["1. dog", "2. cat"], "B"),
+        (["dog", "cat"], "B: cat"),
+        (["dog", "cat"], ["cat"]),
+        (["dog", "cat", "", None, NAN], "(b)"),
+        ({"A": "dog", "B": "cat", "C": None, "D": ""}, "B"),
+        (["dog", "", "cat"], "C"),
+        (["(A) dog", "(B) cat", "(C)"], "B"),
+        ('["dog", "cat"]', "B"),
+        ('{"A": "dog", "B": "cat"}', "B"),
+        ("['dog', 'cat']", "B"),
+        ("A. dog\n\nB. cat\n", "B"),
+        (np.array(["dog", "cat"], object), np.str_("B")),
+    ],
+)
+def test_choices_in_the_shapes_that_people_use_are_the_right_ones(folder, choices, answer):
+    plain = read_choices(choices)
+    assert sorted(plain.texts) == ["cat", "dog"]
+    assert right_choice(answer, plain) == "cat"
+    if not isinstance(choices, np.ndarray):
+        (question,), _ = load(folder, choices=choices, answer=answer)
+        assert (set(question.choices), question.answer) == ({"dog", "cat"}, "cat")
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "right"),
+    [([1, 2, 3], 2, "2"), ([1, 2, 3], 2.0, "2"), ([0.5, 1.0], "1", "1.0"), ([True, False], True, "True")],
+)
+def test_numbers_are_choices_and_answers(folder, choices, answer, right):
+    (question,), problems = load(folder, choices=choices, answer=answer)
+    assert (question.choices, question.answer, problems) == (tuple(map(str, choices)), right, ())
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "message"),
+    [
+        ({"dog": True, "cat": False}, "dog", "choices in a mapping have letters, or `text` and `label`, for keys; got"),
+        ({"text": ["dog", "cat"], "label": ["A"]}, "A", "choices need as many labels as texts"),
+        ({"text": ["dog", "cat"], "label": ["A", "A"]}, "A", "not one letter or number each"),
+        ({"A": "B. dog", "B": "A. cat"}, "A", "begin with other ones"),
+        ({"A": ["dog"], "B": "cat"}, "B", "a choice is a text or a number, got ['dog']"),
+        (5, "cat", "choices are a list of texts, or a mapping of letters to texts, got 5"),
+        (NAN, "cat", "an open question, with the choices nan"),
+        ([None, "cat"], "cat", "1 choices, and 2 to 26 can be asked"),
+        ({"1": "2", "2": "1"}, "1", "answer '1' is none of"),
+        (["dog", "cat"], "A. cat", "answer 'A. cat' is none of"),
+        (["dog", "cat"], 1, "answer 1 is none of ('dog', 'cat'), as it may count from 0 or 1: give first_index="),
+        (["dog", "cat"], True, "answer True is none of"),
+        (["dog", "cat"], {"text": "cat"}, "answer {'text': 'cat'} is none of"),
+    ],
+)
+def test_choices_that_could_be_others_are_listed(folder, choices, answer, message):
+    questions, problems = load(folder, choices=choices, answer=answer)
+    assert questions == []
+    assert message in problems[0].message
+
+
+def test_places_are_answers_where_it_is_said_from_what_they_count(folder):
+    rows = [ROW | {"id": str(answer), "answer": answer} for answer in (0, 1, "1", 2, 0.9, True)]
+    path = write_json(folder / "rows.json", rows)
+    assert [question.answer for question in ma.data.mmau.load(path, first_index=0)] == ["dog", "cat", "cat"]
+    assert [question.answer for question in ma.data.mmau.load(path, first_index=1)] == ["dog", "dog", "cat"]
+    with pytest.raises(ValueError, match="first_index is the number of the first choice, 0 or 1, or None; got 2"):
+        ma.data.mmau.load(path, first_index=2)
+
+
+def test_a_blank_choice_goes_and_its_question_stays_as_in_four_rows_of_mmar(folder):
+    (question,), (problem,) = load(
+        folder, ma.data.mmar, choices=["Entered", "Did not enter", ""], answer="Did not enter"
+    )
+    assert (question.choices, question.answer) == (("Entered", "Did not enter"), "Did not enter")
+    assert (problem.kind, problem.message) == (
+        "blank choice",
+        "1 of the 3 choices are blank, and left out; the question is kept",
+    )
+
+
+def test_a_choice_is_one_line(folder):
+    (question,), (problem,) = load(folder, choices=["dog\nB: cat", "cow"], answer="cow")
+    assert question.choices == ("dog B: cat", "cow")
+    assert problem.message == "a line break in 1 of the choices became a space; the question is kept"
+    with pytest.raises(ValueError, match=r"choices\[0\] of the question has a line break, 'dog\\nB: cat'"):
+        ma.AudioQuestion("a.wav", "Which?", ("dog\nB: cat", "cow"))
+
+
+@pytest.mark.parametrize("path", ["sub\\a.WAV", "sub/A.wav", "C:\\data\\sub\\a.wav", "SUB/a"])
+def test_paths_of_other_systems_are_found(tmp_path, path):
+    write_sound(tmp_path / "sub" / "A.WAV", 1.0)
+    write_sound(tmp_path / "b.wav", 1.0)
+    (question,), problems = load(tmp_path, audio_id=path)
+    assert (question.audio, problems) == (tmp_path / "sub" / "A.WAV", ())
+
+
+def test_an_accent_is_the_same_however_it_is_written(tmp_path):
+    write_sound(tmp_path / unicodedata.normalize("NFD", "café.wav"), 1.0)
+    (question,), problems = load(tmp_path, audio_id=unicodedata.normalize("NFC", "café.wav"))
+    assert (question.clip().duration, problems) == (1.0, ())
+
+
+def test_the_very_name_comes_before_one_that_differs_in_capitals(tmp_path):
+    for file in ("x/A.wav", "y/a.wav"):
+        write_sound(tmp_path / file, 1.0)
+    (question,), _ = load(tmp_path, audio_id="elsewhere/a.wav")
+    assert question.audio == tmp_path / "y" / "a.wav"
+
+
+def test_two_rows_of_one_id_and_two_columns_of_one_name_are_listed(folder):
+    corpus = ma.data.mmau.load(write_json(folder / "rows.json", [ROW, ROW]))
+    assert (len(corpus), corpus.problem_counts()) == (2, {"duplicate id": 1})
+    table = write_table(folder / "events.csv", "file,label,onset,offset,label", ("a.wav", "dog", 0.1, 0.5, "cat"))
+    corpus = ma.data.annotations.load(table)
+    assert corpus[0].events[0].label == "dog"
+    assert corpus.problems[0].message == "the columns 'label' are there more than once; the first of each is read"
+
+
+@pytest.mark.parametrize("column", [{"array": [0.1, 0.2] * 4_000, "sampling_rate": 8_000}, [[0.1, 0.2] * 4_000, 8_000]])
+def test_decoded_sound_in_a_row_is_a_recording(folder, column):
+    (question,), problems = load(folder, audio_id=column)
+    assert (question.clip().duration, question.clip().sample_rate, problems) == (1.0, 8_000, ())
+
+
+def test_decoded_sound_in_a_dataset_is_read_when_it_is_asked_for():
+    sound = {"array": [0.1, 0.2] * 4_000, "sampling_rate": 8_000, "path": None}
+    corpus = ma.data.temporal_lalm.load(Dataset.from_list([ROW | {"audio": sound}]))
+    assert corpus.problems == ()
+    assert corpus[0].clip().duration == 1.0
+    assert "row 0, audio" in corpus[0].clip().source
+
+
+def test_what_is_doubtful_in_a_recording_is_listed_where_all_are_read(folder):
+    ma.AudioClip(np.zeros(8_000), 16_000).save(folder / "silent.wav")
+    rows = [ROW, ROW | {"id": "silent", "audio_id": "silent.wav"}]
+    corpus = ma.data.mmau.load(write_json(folder / "rows.json", rows), check="whole")
+    assert len(corpus) == 2
+    assert corpus.problem_counts() == {"doubtful recording": 1}
+    assert "is silent" in corpus.problems[0].message
+
+
+def test_a_row_of_json_lines_that_is_damaged_is_listed(folder):
+    lines = [json.dumps(ROW), "{", "[" * 20_000, "5", json.dumps(ROW | {"id": "good too"})]
+    (folder / "rows.jsonl").write_text("\n".join(lines))
+    corpus = ma.data.mmau.load(folder / "rows.jsonl")
+    assert_listed_in_short_lines(corpus, 2)
+    assert corpus.problem_counts() == {"malformed row": 3}
