@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -44,12 +45,12 @@ def asked_of(monkeypatch):
 
 
 def question(index):
-    return AudioQuestion(audio=f"{index}.wav", text="Which?", choices=("dog", "\udcff\n"), answer="dog", id=f"q{index}")
+    return AudioQuestion(audio=f"{index}.wav", text="Which?", choices=("dog", '\udcff"'), answer="dog", id=f"q{index}")
 
 
 def row(index, **known):
     asked = question(index)
-    held = {"logits": ((0.1 + index, None), (1e-300, -2.5))} if index % 2 else {"texts": ("a\u2028b", "")}
+    held = {"logits": ((0.1 + index, -math.inf), (1e-300, -2.5))} if index % 2 else {"texts": ("a\u2028b", "")}
     return Row(index, asked.id, digest(asked), "", asked.choices, asked.answer, **(held | known))
 
 

@@ -195,7 +195,11 @@ def test_classes_that_take_one_clip_say_so(family):
             "a part of a turn is .* got {'type': 'image'}",
         ),
         ([{"role": "user", "content": [{"type": "audio"}]}], ValueError, "a part of a turn is"),
-        ([{"role": "user", "content": [{"type": "audio", "audio": 5}]}], TypeError, "a path or an AudioClip"),
+        (
+            [{"role": "user", "content": [{"type": "audio", "audio": 5}]}],
+            TypeError,
+            "a recording is a path, an AudioClip",
+        ),
         ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], ValueError, "the last turn"),
     ],
 )
