@@ -209,7 +209,7 @@ def test_what_is_no_conversation_is_refused_with_what_one_is(messages, error, me
 
 
 def test_one_conversation_is_put_into_a_list():
-    with unchecked_types(), pytest.raises(TypeError, match=r"put the one conversation into a list: \[messages\]"):
+    with unchecked_types(), pytest.raises(TypeError, match=r"got \[{'role': .*put it into a list, \[...\]"):
         prompt(audio_lm("qwen2_audio"), [{"role": "user", "content": "x"}])
 
 
