@@ -99,7 +99,7 @@ def test_a_lens_of_another_model_is_refused(lens):
     [
         ({"steps": 0}, "steps is at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate is above 0"),
-        ({"held_out": 1.5}, "held_out is a share of the questions between 0 and 1, such as 0.2, got 1.5"),
+        ({"held_out": 1.5}, "held_out is a share of the clips between 0 and 1, such as 0.2, got 1.5"),
         ({"held_out": 0.0}, "held_out is .* got 0.0$"),
     ],
 )
