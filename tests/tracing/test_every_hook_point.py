@@ -128,6 +128,7 @@ def test_every_hook_point_equals_a_plain_forward_with_torch_hooks(opened, family
 
 
 @both_dtypes
+@pytest.mark.bits
 def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opened, family, dtype):
     model, inputs = opened(family, dtype)
     with torch.no_grad():
@@ -146,6 +147,7 @@ def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opene
 
 
 @both_dtypes
+@pytest.mark.bits
 def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family, dtype):
     model, inputs = opened(family, dtype)
     clean = run(model, inputs).logits
@@ -168,6 +170,7 @@ def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family, d
 
 
 @both_dtypes
+@pytest.mark.bits
 def test_an_edit_that_changes_nothing_is_bit_exact(opened, family, dtype):
     model, inputs = opened(family, dtype)
     clean = run(model, inputs).logits
