@@ -157,6 +157,7 @@ def test_steering_all_the_way_back_from_the_last_layer_gives_the_answers_to_sile
     torch.testing.assert_close(steered, silent, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.bits
 def test_strength_zero_leaves_the_logits_bit_for_bit(model, batch, directions):
     clean = ma.run(model, batch, logits="last").logits
     for steer in (directions.layer_guided(HEADS, 0.0), directions.head_level(HEADS, 0.0)):
