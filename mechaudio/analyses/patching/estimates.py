@@ -42,6 +42,7 @@ class EstimatedPairs:
     clean: Float[np.ndarray, " pair"]
     corrupted: Float[np.ndarray, " pair"]
     ids: tuple[str, ...]
+    clip_keys: tuple[PairKeys, ...]
 
 
 class Estimator:
@@ -91,6 +92,7 @@ class Estimator:
             clean_value,
             corrupted_value,
             self.pair.ids,
+            self.pair.clip_keys,
         )
 
     def _see(self, logits: Float[Tensor, "pair vocab"]) -> None:
