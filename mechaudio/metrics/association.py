@@ -247,10 +247,10 @@ def bootstrap_point_biserial(
     there.
 
     Where clips share questions, clips are drawn with all of theirs. An interval lies around Fisher's z of r and is
-    Student's t times its standard error, which is the larger of two: the standard deviation over the resamples, and that
-    of normal columns with as many independent questions as the clips are worth (`mechaudio.metrics.clips`). Percentiles
-    of the resamples are too narrow for some tens of clips. Intervals are not given, NaN, for fewer than `FEWEST` clips.
-    Those of strong correlations of very skewed columns remain too narrow.
+    Student's t times its standard error, which is the larger of two: the standard deviation over the resamples, and
+    that of normal columns with as many independent questions as the clips are worth (`mechaudio.metrics.clips`).
+    Percentiles of the resamples are too narrow for some tens of clips. Intervals are not given, NaN, for fewer than
+    `FEWEST` clips. Those of strong correlations of very skewed columns remain too narrow.
 
     Args:
         values: `[question, ...]`, finite.
@@ -285,8 +285,8 @@ def bootstrap_point_biserial(
         ends = _fisher(*_effective(columns[:, ~constant], correct, numbers), r[:, ~constant], k, confidence)
         low[~constant], high[~constant] = ends
     return ResampledPointBiserial(
-        low.reshape(shape), high.reshape(shape), resampled=r.reshape(resamples, *shape), n=len(correct), confidence=float(confidence),
-        n_clips=shared(numbers),
+        low.reshape(shape), high.reshape(shape), resampled=r.reshape(resamples, *shape), n=len(correct),
+        confidence=float(confidence), n_clips=shared(numbers),
     )  # fmt: skip
 
 

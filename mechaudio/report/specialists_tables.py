@@ -199,17 +199,21 @@ def _by_group(study: SpecialistsStudy) -> Table:
         "listening_by_group",
         f"How well the listening score of {study.k} heads tells right from wrong, by group",
         "The same heads and weights in all groups. Low and high: Newcombe's 95 % interval; p: Mann and Whitney's test, "
-        "not corrected for the number of groups. A dash: fewer than two right or two wrong answers.",
+        "questions of one clip as a cluster; p Holm: corrected over the groups of a grouping. A dash: fewer than two "
+        "right or two wrong answers.",
         (
             Column("by"),
             Column("group"),
             Column("n", "count"),
             *_AREA[:4],
+            Column("p Holm", "p"),
             Column("right", "count"),
             Column("wrong", "count"),
         ),
         tuple(
-            (row.by.replace("_", " "), row.name.replace("_", " "), row.n, *_area(row.auc)) for row in study.auc_by_group
+            (row.by.replace("_", " "), row.name.replace("_", " "), row.n, *area[:4], row.p_holm, *area[4:])
+            for row in study.auc_by_group
+            for area in [_area(row.auc)]
         ),
     )
 

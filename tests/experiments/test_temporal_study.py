@@ -97,7 +97,8 @@ def test_attention_is_that_of_the_last_position(toy, asked, study):
 
 
 def test_the_clips_of_one_half_choose_and_the_others_report(asked, study):
-    np.testing.assert_array_equal(study.chooses, ma.analyses.in_calibration(ma.analyses.clips_of(asked)))
+    chooses = ma.analyses.in_calibration(ma.analyses.clips_of(asked), seed=SMALL.seed)
+    np.testing.assert_array_equal(study.chooses, chooses)
     assert 0 < study.chooses.sum() < len(asked)
     held, clean, correct = ~study.chooses, study.compared.clean.correct, study.compared.correct
     layered = [place for place, arm in enumerate(study.arms) if arm.layer is not None]

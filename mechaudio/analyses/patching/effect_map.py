@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 Direction = Literal["denoising", "noising"]
 DIRECTIONS: tuple[str, ...] = get_args(Direction)
-#: Of five pairs about different clips all lie on one side by chance in 1 of 16 cases, of six in 1 of 32, which is rarer than 1 in 20.
+#: Clips that pairs are about: of five all lie on one side by chance in 1 of 16 cases, of six in 1 of 32, which is rarer
+#: than 1 in 20.
 FEWEST_PAIRS = 6
 
 
@@ -43,7 +44,7 @@ class EffectMap(Result):
         ids: Ids of the clean questions.
         heads: Heads that were changed together, `None` for all of them and where the map goes over heads.
         window: Length of a window of seconds, where the map goes over seconds.
-        clips: Name of the clip of each pair, a cluster in every interval; without them, each is about a clip of its own.
+        clips: Name of the clip of each pair, a cluster in every interval; without them, each has a clip of its own.
     """
 
     axes: Mapping[str, tuple[Any, ...]]
@@ -100,8 +101,8 @@ class EffectMap(Result):
     ) -> tuple[Float[np.ndarray, "*axis"], Float[np.ndarray, "*axis"]]:
         """Bootstrap interval of `mean` over the clips of the pairs, for each place by itself.
 
-        NaN where pairs of fewer than two clips have the place and a scale, and where the mean difference of clean and corrupted
-        runs may be zero (`Scale.interval`).
+        NaN where pairs of fewer than two clips have the place and a scale, and where the mean difference of clean and
+        corrupted runs may be zero (`Scale.interval`).
 
         Raises:
             ValueError: Pairs of fewer than two clips whose clean and corrupted runs differ.

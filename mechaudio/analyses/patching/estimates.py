@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
+from mechaudio.analyses.patching.joined import PairKeys
 from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value

@@ -18,7 +18,6 @@ from mechaudio.analyses.patching.places import EVENTS
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.data.clip_names import clip_names
 
-
 #: Keys of the clean and of the corrupted question of a pair.
 PairKeys = tuple[tuple[str, ...], tuple[str, ...]]
 

@@ -89,7 +89,7 @@ class Scale:
     Attributes:
         clean: The metric in the clean runs.
         corrupted: In the corrupted runs.
-        clips: Name of the clip of each pair, a cluster in every interval; without them, each is about a clip of its own.
+        clips: Name of the clip of each pair, a cluster in every interval; without them, each has a clip of its own.
     """
 
     clean: Float[np.ndarray, " pair"]
