@@ -7,6 +7,7 @@ import numpy as np
 from mechaudio.analyses.listening_score import ListeningCheck
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
+from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.changes import CHANGED, group_rows
 from mechaudio.report.steering_tables import steering_tables
@@ -115,8 +116,8 @@ def _heads(study: SpecialistsStudy) -> Table:
     return Table(
         "heads",
         f"The {len(rows)} heads of largest correlation with right answers",
-        f"On {len(scores.measured.ids)} questions. r: point-biserial correlation of the last position's attention to "
-        f"audio with right answers, with its {100 * scores.confidence:g} % bootstrap interval; q: p after Benjamini "
+        f"On questions ({questions_of(len(scores.measured.ids), scores.measured.clips)}). r: point-biserial correlation of the last position's attention to "
+        f"audio with right answers, with its {100 * scores.confidence:g} % interval; q: p after Benjamini "
         f"and Hochberg over {scores.varies.sum()} heads; chosen again: share of resamples that choose the head. The "
         f"choice as a whole: {stability}.{named}",
         (

@@ -380,3 +380,11 @@ def test_bars_of_attribution_draw_clips():
     written = ma.analyses.direct_logit_attribution(ma.load("tiny"), [asked[0], replace(asked[0], id="again"), asked[1]])
     assert written.clips == ma.analyses.clips_of([asked[0], asked[0], asked[1]])
     assert "n = 3 questions of 2 clips" in ma.viz.attribution_bars(written).layout.title.subtitle.text
+
+
+def test_a_patching_map_says_of_how_many_clips_its_pairs_are_and_draws_no_interval_of_one():
+    values = RNG.normal(0.5, 0.2, size=(2, 12))
+    drawn = ma.viz.patching_map(effect_map(values, clips=tuple("aabbccddeeff")))
+    assert "n = 12 pairs of 6 clips" in drawn.layout.title.subtitle.text
+    alone = ma.viz.patching_map(effect_map(values, clips=("clip",) * 12))
+    assert "no intervals: they take two pairs about different clips" in alone.layout.title.subtitle.text

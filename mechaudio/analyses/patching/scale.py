@@ -116,6 +116,11 @@ class Scale:
         return ((self.defined & ~np.isnan(found)).astype(np.int64) @ about.astype(np.int64) > 0).sum(-1)
 
     @property
+    def n_clips(self) -> int:
+        """How many clips the pairs that differ are about."""
+        return n_clips(self._numbers[self.defined])
+
+    @property
     def _numbers(self) -> Int[np.ndarray, " pair"]:
         return clip_numbers(self.clips or None, len(self.clean))
 
@@ -157,7 +162,7 @@ class Scale:
             ValueError: Such pairs of fewer than two clips, or a confidence outside 0 to 1.
         """
         numbers = self._numbers[self.defined]
-        if n_clips(numbers) < 2:
+        if self.n_clips < 2:
             raise ValueError(
                 f"an interval over pairs needs at least 2 in which clean and corrupted differ, got {len(numbers)}"
                 + (", all about one clip" if len(numbers) > 1 else "")
