@@ -44,7 +44,8 @@ def patching_tables(found: PatchingMap) -> tuple[Table, ...]:
     note = (
         f"Patching {found.hook_point}, {found.direction}, {found.metric.replace('_', ' ')}: 0 % is the corrupted run "
         f"and 100 % the clean one, so that {100 * found.no_effect:.0f} % is no effect. Intervals are "
-        "bootstrap over clips, which are drawn with all their pairs, of each place alone. Another answer: of all pairs that have the place, the share "
+        "bootstrap over clips, which are drawn with all their pairs, of each place alone. Another answer: of all pairs "
+        "that have the place, the share "
         "whose answer the patch changes."
     )
     top = [rows[place] for place in largest[:TOP]]

@@ -116,7 +116,8 @@ def _heads(study: SpecialistsStudy) -> Table:
     return Table(
         "heads",
         f"The {len(rows)} heads of largest correlation with right answers",
-        f"On questions ({questions_of(len(scores.measured.ids), scores.measured.clips)}). r: point-biserial correlation of the last position's attention to "
+        f"On questions ({questions_of(len(scores.measured.ids), scores.measured.clips)}). r: point-biserial "
+        "correlation of the last position's attention to "
         f"audio with right answers, with its {100 * scores.confidence:g} % interval; q: p after Benjamini "
         f"and Hochberg over {scores.varies.sum()} heads; chosen again: share of resamples that choose the head. The "
         f"choice as a whole: {stability}.{named}",

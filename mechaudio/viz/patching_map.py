@@ -73,9 +73,9 @@ def patching_map(
 
     Two axes make a map whose colours are white where a place does nothing: at 0 when denoising, at 1 when noising. A
     place that there is not is left blank. A dot marks a cell whose interval excludes that it does nothing, which takes
-    pairs about six clips. These intervals are of each cell alone: among many cells some exclude it by chance. One axis makes a line
-    with its interval as a band, or points with bars where the axis has no order. The hover gives mean, interval and
-    number of pairs, and of a `PatchingMap` how many answers changed.
+    pairs about six clips. These intervals are of each cell alone: among many cells some exclude it by chance. One axis
+    makes a line with its interval as a band, or points with bars where the axis has no order. The hover gives mean,
+    interval and number of pairs, and of a `PatchingMap` how many answers changed.
 
     ```python
     found = ma.analyses.activation_patching(model, questions, over=("layer", "role"))
