@@ -60,11 +60,13 @@ dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, a
 
 QUICK = tests/test_packaging.py tests/test_public_names.py tests/test_question.py tests/test_results.py tests/audio tests/metrics tests/models/test_toy.py tests/tracing/test_trace.py
 
-newest: | .venv-newest/bin/pip ## Run the tests of every class with the newest packages that pyproject.toml admits
-	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+newest: | .venv-newest/bin/pip ## Run the tests of every class with the newest packages that pyproject.toml admits, and the pinned torch
+	grep '^torch==' constraints.txt >.venv-newest/torch.txt
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager \
+		--constraint .venv-newest/torch.txt --editable '.[dev]'
 	$(call short_way,.venv-newest)
 
-oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that pyproject.toml admits, and the pinned torch
+oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that it admits, and the pinned torch
 	grep '^torch==' constraints.txt >.venv-oldest/torch.txt
 	.venv-oldest/bin/python -m pip install --quiet uv
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct \
