@@ -127,7 +127,9 @@ class SteeringDirections(Result):
                 f"to shuffle directions takes questions about at least 2 clips, got {questions_of(n, self.clips)}"
             )
         order = rng.permutation(n)
-        order = order[np.argsort(rng.permutation(len(sizes))[clips[order]], kind="stable")]  # clip by clip
+        first = np.full(len(sizes), n)
+        np.minimum.at(first, clips[order], np.arange(n))
+        order = order[np.argsort(first[clips[order]], kind="stable")]  # clip by clip
         given = np.empty(n, dtype=np.int64)
         given[order] = np.roll(order, sizes.max())  # as far as the largest clip: nobody gets one of their own clip
         for place in np.flatnonzero(clips[given] == clips):
