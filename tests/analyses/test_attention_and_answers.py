@@ -87,7 +87,7 @@ def test_what_cannot_be_measured_is_refused(toy):
     asked = questions(2, seed=0)
     with pytest.raises(ValueError, match=r"in which there are audio tokens to attend to; got 'caption'"):
         attention_and_answers(toy, asked, "caption")
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size= must be at least 1, got 0"):
         attention_and_answers(toy, asked, batch_size=0)
     with pytest.raises(ValueError, match="no questions were given"):
         attention_and_answers(toy, [])

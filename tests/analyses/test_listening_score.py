@@ -218,7 +218,7 @@ def test_what_else_cannot_be_scored_is_refused(calibration, held_out):
         found.listening()
     with unchecked_types(), pytest.raises(ValueError, match="of= is 'score' or 'mass', got 'r'"):
         found.listening("r")
-    with unchecked_types(), pytest.raises(ValueError, match="weighting= is 'r', 'sign' or 'equal', got 'R'"):
+    with unchecked_types(), pytest.raises(ValueError, match="weighting= is one of 'r', 'sign', 'equal'; got 'R'"):
         listening_score(calibration, held_out, k=2, weighting="R")
 
 

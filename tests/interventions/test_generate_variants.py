@@ -284,9 +284,9 @@ def test_nothing_to_generate_and_what_is_no_intervention_are_refused(opened):
     model, inputs = opened("qwen2_audio")
     with pytest.raises(ValueError, match="there is nothing to run: variants= is empty"):
         ma.generate_variants(model, inputs, [], progress=False)
-    with pytest.raises(ValueError, match="max_new_tokens must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_new_tokens= must be at least 1, got 0"):
         ma.generate_variants(model, inputs, [[]], 0, progress=False)
-    with unchecked_types(), pytest.raises(TypeError, match="takes a grid or a list, got ScaleAttention"):
+    with unchecked_types(), pytest.raises(TypeError, match="got a ScaleAttention: put it into a list"):
         ma.generate_variants(model, inputs, ma.ScaleAttention(2.0), progress=False)
     with unchecked_types(), pytest.raises(TypeError, match="intervention"):
         ma.generate_variants(model, inputs, [2.0], progress=False)

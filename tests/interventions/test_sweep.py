@@ -376,7 +376,7 @@ def test_nothing_to_sweep_and_what_is_no_intervention_are_refused(toy):
     batch = toy_batch(toy, 1)
     with pytest.raises(ValueError, match="there is nothing to run: variants= is empty"):
         ma.sweep(toy, batch, [], progress=False)
-    with unchecked_types(), pytest.raises(TypeError, match="intervention"):
+    with unchecked_types(), pytest.raises(TypeError, match=r"variants= takes .*Intervention.*; got \[2\.0\]"):
         ma.sweep(toy, batch, [2.0], progress=False)
     with pytest.raises((IndexError, ValueError), match="layer"):
         ma.sweep(toy, batch, [ma.ScaleAttention(2.0, layers=[99])], progress=False)
@@ -471,7 +471,7 @@ def test_what_mixes_prompts_is_given_all_of_them_however_short_memory_is(opened)
 
 
 def test_one_intervention_is_not_a_list(opened):
-    with pytest.raises(TypeError, match="takes a grid or a list, got ScaleAttention"), unchecked_types():
+    with pytest.raises(TypeError, match="got a ScaleAttention: put it into a list"), unchecked_types():
         ma.sweep(*opened("qwen2_audio"), ma.ScaleAttention(2.0))
 
 

@@ -139,7 +139,7 @@ def test_a_positional_prompt_without_its_audio_is_refused(model, inputs):
 
 
 def test_what_is_no_intervention_and_what_makes_no_tensor_are_refused(model, inputs):
-    with unchecked_types(), pytest.raises(TypeError, match=r"interventions= takes a list"):
+    with unchecked_types(), pytest.raises(TypeError, match=r"interventions= takes .*; got an Edit: put it into a list"):
         run(model, inputs, interventions=half(pattern()))
     with pytest.raises(ValueError, match=r"made None out of \[2, 4,"):
         run(model, inputs, interventions=[Edit(pattern(), lambda _value: None)])

@@ -26,9 +26,9 @@ def test_chunks_are_put_behind_one_another(model, inputs):
     cache = run(model, inputs, record=["audio.resid_pre", "audio.resid_post", "projector_out"]).cache
     samples = inputs["input_values"].shape[-1]
     assert samples == 3200 * 68  # 9 s are 67.5 tokens
-    assert cache["audio.resid_pre", 0].shape == (1, samples, 8)
-    assert cache["audio.resid_post", 0].shape == (1, samples // 40, 16)
-    assert cache["audio.resid_post", 1].shape == cache["audio.resid_post", 3].shape == (1, 68, 32)
+    assert cache["audio.resid_pre", 0].shape == (1, samples, 4)
+    assert cache["audio.resid_post", 0].shape == (1, samples // 40, 8)
+    assert cache["audio.resid_post", 1].shape == cache["audio.resid_post", 3].shape == (1, 68, 16)
     assert cache["projector_out"].shape[1] == 68
 
 

@@ -46,7 +46,7 @@ def test_what_cannot_be_compared_is_refused(toy):
         contrast(toy, [replace(asked[0], choices=(asked[0].answer,) * 2)])
     with pytest.raises(ValueError, match="silence takes the place of the clips of condition 'audio', got 'caption'"):
         contrast(toy, ma.prompt(toy, asked, condition="caption"))
-    with unchecked_types(), pytest.raises(ValueError, match="or 'silence', got 'noise'"):
+    with unchecked_types(), pytest.raises(ValueError, match="corrupted= is one of 'silence'; got 'noise'"):
         contrast(toy, asked, "noise")
     with pytest.raises(TypeError, match="corrupted= is plain inputs"):
         contrast(toy, ma.prompt(toy, asked), as_batch(toy, dict(ma.prompt(toy, asked).inputs)))
@@ -69,7 +69,7 @@ def test_pairs_stream_in_batches_and_both_sides_must_go_on(toy):
     assert [len(pairs.ids) for pairs in contrasts(toy, iter(asked), batch_size=3)] == [3, 2]
     with pytest.raises(ValueError, match="clean has 5, corrupted has 3: give both"):
         list(contrasts(toy, asked, other[:3]))
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size= must be at least 1"):
         list(contrasts(toy, asked, batch_size=0))
     with pytest.raises(ValueError, match="nothing to ask"):
         list(contrasts(toy, []))

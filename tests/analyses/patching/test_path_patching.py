@@ -87,7 +87,7 @@ def test_a_map_holds_what_the_interventions_do_one_by_one(toy, asked):
     [
         ({"receiver": ("q", 3)}, ValueError, r"receiver= is written \('q', layer, head\), got \('q', 3\)"),
         ({"receiver": ("z", 3, 1)}, ValueError, "receiver= is one of q, k, v, head, mlp, logits"),
-        ({"receiver": ("q", "3", 1)}, TypeError, "layers and heads of receiver= are whole numbers"),
+        ({"receiver": ("q", "3", 1)}, TypeError, "receiver= takes .*; got"),
         ({"receiver": ("q", 9, 1)}, IndexError, "this decoder has layers 0 to 3"),
         ({"receiver": ("q", 3, 4)}, IndexError, "there is no head 4: a layer has heads 0 to 3 here"),
         ({"receiver": ("q", 0, 0)}, ValueError, "no head comes before q 0.0"),
@@ -98,9 +98,9 @@ def test_a_map_holds_what_the_interventions_do_one_by_one(toy, asked):
         ({"receiver": ("q", 1, 0), "at": "voice"}, KeyError, "no span 'voice' in this batch"),
         ({"receiver": "logits", "sender": []}, ValueError, "sender= is an empty list"),
         ({"receiver": "logits", "sender": [("mlp", 1), ("mlp", 1)]}, ValueError, "names a component twice"),
-        ({"receiver": "logits", "direction": "sideways"}, ValueError, "direction= is one of 'denoising', 'noising'"),
+        ({"receiver": "logits", "direction": "sideways"}, ValueError, "direction= is one of .*; got 'sideways'"),
         ({"receiver": "logits", "metric": "loss"}, ValueError, "metric= is one of"),
-        ({"receiver": "logits", "batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"receiver": "logits", "batch_size": 0}, ValueError, "batch_size= must be at least 1"),
     ],
 )
 def test_what_cannot_be_patched_is_refused(toy, asked, settings, error, message):
