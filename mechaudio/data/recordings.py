@@ -122,7 +122,10 @@ class Recordings:
         place, folder = Path(os.path.abspath(self.folder / name)), Path(os.path.abspath(self.folder))
         if not place.is_relative_to(folder):
             return True
-        return not self._follow_links and not place.resolve().is_relative_to(folder.resolve())
+        try:
+            return not self._follow_links and not place.resolve().is_relative_to(folder.resolve())
+        except (OSError, ValueError):  # a name that no file can have, or links that lead in a circle
+            return False
 
     def _places(self, names: Sequence[str]) -> list[Path]:
         """The files that a recording may be: one by its path, or else all by the first name that any file has."""
