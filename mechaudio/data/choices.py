@@ -19,7 +19,9 @@ from mechaudio.data.corpus import brief
 from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES
 
 MARKED = (
-    re.compile(r"[(\[（]([A-Za-z])[)\]）]\s*(.*)|([A-Z])[).:）．：、]\s*(.*)|([a-z])[).:）．：、](?:\s+(.*)|$)", re.DOTALL),
+    re.compile(
+        r"[(\[（]([A-Za-z])[)\]）]\s*(.*)|([A-Z])[).:）．：、]\s*(.*)|([a-z])[).:）．：、](?:\s+(.*)|$)", re.DOTALL
+    ),
     re.compile(r"[(\[（](\d{1,2})[)\]）]\s*(.*)|(\d{1,2})[).）．、](?:\s+(.*)|$)", re.DOTALL),
 )
 """A letter or a number before a choice: the mark and the text, in one of the pairs of groups."""

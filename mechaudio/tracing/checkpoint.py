@@ -151,8 +151,9 @@ def _refuse_quantised(network: nn.Module, folder: Path) -> None:
         ]
         if other:
             raise ValueError(
-                f"{str(file)!r} holds quantised or other numbers than weights are ({_some(other)}), and its config.json has no "
-                "quantization_config that says what they stand for: they would be read as plain numbers"
+                f"{str(file)!r} holds quantised or other numbers than weights are ({_some(other)}), and its "
+                "config.json has no quantization_config that says what they stand for: they would be read as plain "
+                "numbers"
             )
 
 

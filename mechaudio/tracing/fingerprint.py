@@ -122,7 +122,7 @@ def _numbers(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Plain numbers and names that a module computes with, such as a scaling, and names of functions; an adapter's too."""
+    """Plain numbers and names that a module computes with, such as a scaling, and its functions; an adapter's too."""
     for name, value in sorted(vars(module).items()):
         private = name.startswith("_") and name not in ("_active_adapter", "_disable_adapters")
         if private or name in _NOT_COMPUTED_WITH:
@@ -130,7 +130,7 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
         values = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
         if all(isinstance(one, (bool, int, float, str, type(None))) for one in values):
             yield name, value
-        elif isinstance(value, _FUNCTIONS) and name != "forward":
+        elif isinstance(value, _FUNCTIONS) and not hasattr(type(module), name):  # accelerate replaces methods
             yield name, f"{value.__module__}.{value.__qualname__}"
 
 

@@ -44,7 +44,15 @@ ODD = [
     {},
     {"a": {}},
 ]
-ODD += [10**400, "\ud800.wav", "a.wav\0", "[" * 5_000, {"array": [0.1] * 2_000, "sampling_rate": 16_000}, [0.5] * 2_000, "../" * 2_000]
+ODD += [
+    10**400,
+    "\ud800.wav",
+    "a.wav\0",
+    "[" * 5_000,
+    {"array": [0.1] * 2_000, "sampling_rate": 16_000},
+    [0.5] * 2_000,
+    "../" * 2_000,
+]
 
 
 @pytest.fixture
@@ -335,7 +343,7 @@ def test_a_damaged_parquet_file_and_a_name_too_long_are_said(folder):
     content = bytearray(path.read_bytes())
     content[60:160] = bytes(100)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="rows.parquet' is damaged"):
+    with pytest.raises(ValueError, match=r"rows\.parquet' is damaged"):
         ma.data.mmar.load(path)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         ma.data.mmar.load("a" * 5_000)
