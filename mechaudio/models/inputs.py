@@ -68,6 +68,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
         _refuse_foreign(model, batch)
         _refuse_other_bands(model, batch.inputs)
         return batch
+    _refuse_unknown(model, batch)
     inputs = place(model.network, adapter, batch)
     ids, real = _ids_and_mask(inputs)
     _refuse_unmarked_padding(model, inputs)
