@@ -233,9 +233,13 @@ def _read(sound: Any) -> tuple[Any, Any, str | None]:
 def _read_open(file: Any) -> tuple[Any, Any, str | None]:
     name = getattr(file, "name", None)
     source = name if isinstance(name, str) else None
+    if getattr(file, "closed", False):
+        raise ValueError(f"{source or 'the file'} is closed: give it while it is open, or its path")
     content = file.read()
     if not isinstance(content, bytes):
         raise TypeError(f"{source or 'the file'} is open for reading text: open it for reading bytes, open(path, 'rb')")
+    if not content and hasattr(file, "tell") and file.tell():
+        raise ValueError(f"{source or 'the open file'} was read to its end before: go back to its beginning, seek(0)")
     return *decode_sound(io.BytesIO(content), "the open file" if source is None else repr(source)), source
 
 

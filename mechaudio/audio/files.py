@@ -51,11 +51,12 @@ def opened_file(path: str | os.PathLike) -> BufferedIOBase:
         ValueError: if it is a pipe, a socket or a device.
     """
     name, path = repr(os.fspath(path)), Path(os.fsdecode(path)).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, false for a name that no file can have
         raise IsADirectoryError(f"{name} is a folder: give one sound file")
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {name} (looked from {os.getcwd()!r})")
-    if not path.is_file():
+    if not os.path.exists(path):
+        advice = "; addresses are not opened: download it first" if re.match(r"'\w+://", name) else ""
+        raise FileNotFoundError(f"there is no file {name} (looked from {os.getcwd()!r}){advice}")
+    if not os.path.isfile(path):
         raise ValueError(f"{name} is a pipe or a device, not a file: write the sound to a file, and give that")
     return path.open("rb")
 
@@ -140,7 +141,7 @@ def _exact(file: BufferedIOBase, name: str) -> soundfile.SoundFile | None:
 def _check_wav(file: BufferedIOBase, name: str, seconds: float) -> None:
     """Refuse a file whose samples end before, or go on behind, what its header says."""
     size, start, end = _wav_data(file)
-    if end - start < size < UNKNOWN_BYTES:
+    if end - start < size:
         raise ValueError(f"{name} promises {size} bytes of samples and has {end - start} ({seconds:.2f} s); {REMEDY}")
     file.seek(min(start + size + size % 2, end))
     behind = file.read()
@@ -152,15 +153,23 @@ def _check_wav(file: BufferedIOBase, name: str, seconds: float) -> None:
 
 
 def _wav_data(file: BufferedIOBase) -> tuple[int, int, int]:
-    """Bytes of samples that a RIFF file promises, where they begin, and where the file ends."""
+    """Bytes of samples that a RIFF file promises, where they begin, and where the file ends.
+
+    A file that does not know promises what it has; one of RF64 says it in a chunk of its own, in 64 bits.
+    """
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     order = ">" if file.read(4) == b"RIFX" else "<"
-    start = 12
+    start, long_size = 12, None
     while start + 8 <= end:
         file.seek(start)
         kind, size = struct.unpack(f"{order}4sI", file.read(8))
+        if kind == b"ds64":
+            long_size = int.from_bytes(file.read(16)[8:], "little")
         if kind == b"data":
-            return size, start + 8, end
+            start += 8
+            if size == 0xFFFFFFFF and long_size is not None:
+                return long_size, start, end
+            return (size if size < UNKNOWN_BYTES else end - start), start, end
         start += 8 + size + size % 2
     return 0, end, end

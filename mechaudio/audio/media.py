@@ -61,6 +61,8 @@ def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
     lost = f"promises {promised:.2f} s of sound" if promised is not None and seconds < promised else ""
     if kind == "ogg" and not lost and not ogg_is_ended(file):
         lost = "has no last page"
+    if "matroska" in kind and not lost and not _matroska_is_ended(file):
+        lost = "breaks off within a block"
     if decoded.broken or lost:
         raise ValueError(
             f"{name} {lost or 'is cut off or damaged'}, and {samples.shape[1] / decoded.rate:.2f} s can be read"
@@ -188,7 +190,8 @@ def _promised(container: "InputContainer", file: BufferedIOBase, times: Sequence
     if kind == "aac":
         return None
     if kind == "ogg":
-        return _ogg_seconds(times)
+        is_flac = container.streams.audio[0].codec_context.name == "flac"  # its packets say no time of their own
+        return max(_ogg_seconds(times), (_declared(container) or 0.0) if is_flac else 0.0)
     if kind == "mp3":  # some encoders count the header as a frame
         count = _mp3_count(file)
         return (count - 1.5) * times[0][1] if count and times else None
@@ -242,3 +245,21 @@ def ogg_is_ended(file: BufferedIOBase) -> bool:
         return False
     n_segments = page[26]
     return len(page) >= 27 + n_segments + sum(page[27 : 27 + n_segments])
+
+
+def _matroska_is_ended(file: BufferedIOBase) -> bool:
+    """Whether all elements of a webm or mkv are there to their ends; what a recorder left open ends with the file."""
+    end, at = file.seek(0, os.SEEK_END), 0
+    while at < end:
+        file.seek(at)
+        head = file.read(12)
+        n_name = 9 - head[0].bit_length()
+        if n_name > 4:
+            return at > 0 and not head.strip(b"\0")  # no name of an element: filled up with nothing, or damaged
+        n_size = 9 - head[n_name].bit_length() if len(head) > n_name else 9
+        if n_size > 8 or len(head) < n_name + n_size:
+            return False
+        bits = 7 * n_size
+        size = int.from_bytes(head[n_name : n_name + n_size], "big") & ((1 << bits) - 1)
+        at += n_name + n_size + (0 if size == (1 << bits) - 1 else size)
+    return at == end

@@ -19,11 +19,15 @@ from mechaudio.data.corpus import brief
 from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES
 
 MARKED = (
-    re.compile(r"\(([A-Za-z])\)\s*(.*)|([A-Z])[).:]\s*(.*)|([a-z])[).:](?:\s+(.*)|$)", re.DOTALL),
-    re.compile(r"\((\d{1,2})\)\s*(.*)|(\d{1,2})[).](?:\s+(.*)|$)", re.DOTALL),
+    re.compile(
+        r"[(\[（]([A-Za-z])[)\]）]\s*(.*)|([A-Z])[).:）．：、]\s*(.*)|([a-z])[).:）．：、](?:\s+(.*)|$)", re.DOTALL
+    ),
+    re.compile(r"[(\[（](\d{1,2})[)\]）]\s*(.*)|(\d{1,2})[).）．、](?:\s+(.*)|$)", re.DOTALL),
 )
 """A letter or a number before a choice: the mark and the text, in one of the pairs of groups."""
-LABEL = re.compile(r"(?:(?:choice|option|answer|opt)[\s_:-]*)?\(?([a-z]|\d{1,2})[).:]?", re.IGNORECASE)
+DOUBTFUL = re.compile(r"\W{0,3}([A-Za-z])(?:[)\]>}.:*）】．：、]|\s+[-–—]\s)")
+"""What may be a letter before a choice, or may be its text."""
+LABEL = re.compile(r"(?:(?:choice|option|answer|opt)[\s_:-]*)?[(\[（]?([a-z]|\d{1,2})[)\].:）．：、]?", re.IGNORECASE)
 TEXT_KEYS = ("text", "texts", "choices", "options", "choice", "option", "value", "values", "content")
 LABEL_KEYS = ("label", "labels", "letter", "letters", "key", "keys", "id", "ids", "index", "option")
 WITHHELD = ("", "none", "null", "n/a", "hidden", "withheld")
@@ -65,7 +69,7 @@ def read_choices(value: Any) -> Choices:
     marks, bare = _without_marks(written)
     if named and marks and marks != labels:
         raise ValueError(f"choices of the labels {brief(labels)} begin with other ones: {brief(written)}")
-    called = labels if named else marks or list(ascii_lowercase[: len(pairs)]) + [""] * (len(pairs) - MOST_CHOICES)
+    called = labels if named else marks or _usual_letters(written)
     kept = [place for place, text in enumerate(bare) if text]
     n_broken = sum(len(bare[place].splitlines()) > 1 for place in kept)
     repairs = (
@@ -82,6 +86,14 @@ def read_choices(value: Any) -> Choices:
         named=named or bool(marks),
         repairs=tuple(repairs),
     )
+
+
+def _usual_letters(written: Sequence[str]) -> list[str]:
+    """The letters by places; none where one may stand before a choice of another place."""
+    letters = [*ascii_lowercase[: len(written)], *[""] * (len(written) - MOST_CHOICES)]
+    doubtful = [DOUBTFUL.match(choice) for choice in written]
+    is_other = any(mark and mark[1].casefold() != letter for mark, letter in zip(doubtful, letters, strict=True))
+    return [""] * len(written) if is_other else letters
 
 
 def _pairs(value: Any) -> list[tuple[Any, Any]]:
@@ -237,7 +249,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number can be beyond what a float holds
         return None
     return number if math.isfinite(number) else None
 

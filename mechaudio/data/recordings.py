@@ -124,7 +124,7 @@ class Recordings:
             return True
         try:
             return not self._follow_links and not place.resolve().is_relative_to(folder.resolve())
-        except (OSError, ValueError):  # no file has such a name, so nothing is read
+        except (OSError, ValueError):  # a name that no file can have, or links that lead in a circle
             return False
 
     def _places(self, names: Sequence[str]) -> list[Path]:

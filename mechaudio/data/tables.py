@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".json", ".jsonl", ".parquet")
+MOST_CHARACTERS = (1 << 31) - 1  # the csv module counts those of a field in a C long
+NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""Bytes of a file that are no text, as `surrogateescape` keeps them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +87,9 @@ def read_table(
     if not isinstance(source, (str, os.PathLike)):
         return _dataset_table(_one_split(source, split, "the dataset"), "the dataset")
     path = Path(source).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, false for a name that no file can have
         return _parquet_table(path, split)
-    if path.is_file():
+    if os.path.isfile(path):
         return _parquet_table(path, split) if path.suffix == ".parquet" else _text_table(path, problems, header)
     if isinstance(source, str) and _is_hub_id(source):
         from datasets import load_dataset
@@ -108,7 +111,7 @@ def _text_table(path: Path, problems: Problems, header: Sequence[str] | None) ->
     suffix = path.suffix.lower()
     raw = path.read_bytes()
     version = f"sha256:{hashlib.sha256(raw).hexdigest()[:12]}"
-    text = _text(path, raw)
+    text = _text(path, raw, by_line=suffix in (*DELIMITERS, ".jsonl"))
     if suffix in DELIMITERS:
         columns, rows = _delimited(path, text, DELIMITERS[suffix], problems, header)
     elif suffix == ".jsonl":
@@ -124,6 +127,9 @@ def _delimited(
     path: Path, text: str, delimiter: str, problems: Problems, header: Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    longest = max(map(len, text.split("\n")))  # a field of more than a line and of this has a quote that is not closed
+    usual = csv.field_size_limit()
+    csv.field_size_limit(min(max(usual, longest), MOST_CHARACTERS))
     try:
         columns = tuple(header) if header is not None else tuple(name.strip() for name in next(lines, ()))
         if not columns:
@@ -134,7 +140,9 @@ def _delimited(
             problems.add("duplicate column", path.name, told)
         rows = []
         for line in lines:
-            if len(line) == len(columns):
+            if NOT_UTF8.search("".join(line)):
+                _list_not_utf8(problems, f"{path.name}, line {lines.line_num}")
+            elif len(line) == len(columns):
                 rows.append(dict(zip(reversed(columns), reversed(line), strict=True)))  # the first of a name wins
             elif line:
                 told = f"{len(line)} fields for {len(columns)} columns: {brief(line)}; left out"
@@ -143,6 +151,8 @@ def _delimited(
         raise ValueError(
             f"{str(path)!r} is damaged at line {lines.line_num} ({error}): is a quote not closed?"
         ) from error
+    finally:
+        csv.field_size_limit(usual)
     return tuple(dict.fromkeys(columns)), rows
 
 
@@ -157,10 +167,17 @@ def _json_lines(path: Path, text: str, problems: Problems) -> Iterator[Any]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        if NOT_UTF8.search(line):
+            _list_not_utf8(problems, f"{path.name}, line {number}")
+            continue
         try:
             yield json.loads(line)
         except (ValueError, RecursionError) as error:
             problems.add("malformed row", f"{path.name}, line {number}", f"not JSON, {error}; left out", error)
+
+
+def _list_not_utf8(problems: Problems, item: str) -> None:
+    problems.add("malformed row", item, "not text in UTF-8: save the file as UTF-8; left out")
 
 
 def _json_rows(path: Path, value: Any, problems: Problems) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
@@ -188,15 +205,19 @@ def read_json(path: Path) -> Any:
     return _json(path, _text(path, path.read_bytes()))
 
 
-def _text(path: Path, raw: bytes) -> str:
+def _text(path: Path, raw: bytes, *, by_line: bool = False) -> str:
+    """A file as text; by line, bytes that are none are left for the lines that have them, unless the first has."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if by_line and b"\n" in raw[: error.start]:
+            return raw.decode("utf-8-sig", "surrogateescape")
         raise ValueError(f"{str(path)!r} is not text in UTF-8 (byte {error.start}): save it as UTF-8") from error
 
 
 def _parquet_table(path: Path, split: str | None) -> Table:
     from datasets import Dataset
+    from datasets.exceptions import DatasetGenerationError
     from pyarrow import parquet
 
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
@@ -206,7 +227,13 @@ def _parquet_table(path: Path, split: str | None) -> Table:
         which = "" if split is None else f" of the split {split!r}, such as '{split}-00000-of-00001.parquet',"
         raise FileNotFoundError(f"there are no parquet files{which} in {str(path)!r}: give the file itself")
     if sum(map(_n_rows, files)):
-        dataset = Dataset.from_parquet([str(file) for file in files])
+        try:
+            dataset = Dataset.from_parquet([str(file) for file in files])
+        except DatasetGenerationError as error:
+            raise ValueError(
+                f"{str(path)!r} is damaged, or its files have different columns ({error.__cause__ or error}): copy or "
+                "download it again, or give one file"
+            ) from error
     else:
         dataset = Dataset(parquet.read_table(files[0]))  # from_parquet refuses what has no rows
     table = _dataset_table(dataset, str(path))

@@ -159,7 +159,11 @@ def _verified(place: Path, number: int, value: dict[str, Any], before: str) -> s
         ValueError: It is not that of the line where it stands.
     """
     checksum = value.pop("checksum")
-    if checksum != signed(value, before)[1]:
+    try:
+        is_same = checksum == signed(value, before)[1]
+    except ValueError:  # a number that no line can hold, such as NaN
+        is_same = False
+    if not is_same:
         raise ValueError(damaged(place, number, "it, or the line before it, is not as it was written"))
     return checksum
 

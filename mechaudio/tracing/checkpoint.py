@@ -33,7 +33,9 @@ _WRAPPERS = {
     "_fsdp_wrapped_module.": "network.module",
 }
 #: Types of safetensors that no weight has unless it is quantised.
-_SHORT_TYPES = ("I4", "U4", "I8", "U8", "F4", "F6", "F8", "I16", "U16")
+_SHORT_TYPES = ("I4", "U4", "I8", "U8", "F4", "F6_", "F8", "I16", "U16")
+#: Types of safetensors that weights and biases have.
+_WEIGHT_TYPES = ("BF16", "F16", "F32", "F64")
 _SHOWN = 3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -142,11 +144,16 @@ def _refuse_quantised(network: nn.Module, folder: Path) -> None:
         )
     for file in sorted(folder.glob("*.safetensors")):
         stored = {name: about["dtype"] for name, about in _header(file).items() if name != "__metadata__"}
-        short = [f"{name} as {dtype}" for name, dtype in stored.items() if dtype.startswith(_SHORT_TYPES)]
-        if short:
+        other = [
+            f"{name} as {dtype}"
+            for name, dtype in stored.items()
+            if dtype.startswith(_SHORT_TYPES) or (name.endswith((".weight", ".bias")) and dtype not in _WEIGHT_TYPES)
+        ]
+        if other:
             raise ValueError(
-                f"{str(file)!r} holds quantised numbers ({_some(short)}), and its config.json has no "
-                "quantization_config that says what they stand for: they would be read as plain numbers"
+                f"{str(file)!r} holds quantised or other numbers than weights are ({_some(other)}), and its "
+                "config.json has no quantization_config that says what they stand for: they would be read as plain "
+                "numbers"
             )
 
 

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +37,8 @@ _ORIGINS = (
 _COMPUTED_ANEW = ("dynamic", "longrope")
 #: Attributes of modules that say where things are, or change as a network runs.
 _NOT_COMPUTED_WITH = ("training", "max_seq_len_cached", "name_or_path", "hf_device_map", "gradient_checkpointing")
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict)
+_FUNCTIONS = (FunctionType, BuiltinFunctionType)
 _SHORT = 16
 
 
@@ -76,12 +79,15 @@ def weight_digests(network: nn.Module) -> dict[str, str]:
         network: The network; weights that were offloaded are brought back one module at a time.
 
     Returns:
-        Part of the network -> digest of the names, types, shapes and bytes of all that it holds.
+        Part of the network -> digest of the classes of its modules, and the names, types, shapes and bytes of all that
+        they hold.
     """
     held: dict[str, list[Future[bytes] | bytes]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter
         for path, module in network.named_modules():
             told = held.setdefault(_part(path) or type(network).__name__, [])
+            if not isinstance(module, _CONTAINERS):
+                told.append(_told(path, f"{type(module).__module__}.{type(module).__qualname__}"))
             told += [_told(f"{path}.{name}", value) for name, value in _attributes(module)]
             with align_module_device(module):
                 hashed = [pool.submit(_told, f"{path}.{name}", value) for name, value in _numbers(module)]
@@ -116,7 +122,7 @@ def _numbers(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Plain numbers and names that a module computes with, such as a scaling; an adapter's among them."""
+    """Plain numbers and names that a module computes with, such as a scaling, and its functions; an adapter's too."""
     for name, value in sorted(vars(module).items()):
         private = name.startswith("_") and name not in ("_active_adapter", "_disable_adapters")
         if private or name in _NOT_COMPUTED_WITH:
@@ -124,6 +130,8 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
         values = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
         if all(isinstance(one, (bool, int, float, str, type(None))) for one in values):
             yield name, value
+        elif isinstance(value, _FUNCTIONS) and not hasattr(type(module), name):  # accelerate replaces methods
+            yield name, f"{value.__module__}.{value.__qualname__}"
 
 
 def _told(name: str, value: Any) -> bytes:

@@ -269,6 +269,6 @@ def _editor(model: AudioLM, edit: Edit, part: Part) -> Callable[[Any], Any]:
                 f"an edit of {site.address} made {made} out of {list(current.shape)}: a hook point keeps its shape. "
                 "(Rows whose padding would leak run apart, fewer at a time than the batch has.)"
             )
-        return site.swap(served, part.put(whole, changed, exchange.step))
+        return site.swap(served, part.put(whole, changed.to(current), exchange.step))
 
     return apply

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -85,6 +86,10 @@ def a_scaling(model):
     model.network.get_submodule(f"{LAYER}.self_attn").scaling *= 2
 
 
+def an_activation(model):
+    model.network.get_submodule("model.audio_tower.layers.0.activation_fn").act = torch.tanh
+
+
 def a_setting(model):
     model.network.config.text_config.rms_norm_eps = 0.1
 
@@ -109,6 +114,7 @@ def the_generation(model):
         (one_bit_of_a_buffer, "weights differ in 1 parts of the network"),
         (a_sign_of_zero, rf"weights differ in 1 parts of the network \({LAYER}\)"),
         (a_scaling, rf"weights differ in 1 parts of the network \({LAYER}\)"),
+        (an_activation, r"weights differ in 1 parts of the network \(model.audio_tower.layers.0\)"),
         (a_setting, r"config.text_config.rms_norm_eps was '.*' and is '0.1'"),
         (a_hook, rf"cannot say what 1 forward hooks on the network do \({LAYER}: .*a_hook"),
         (a_template, "processor was '.*' and is '.*'"),
@@ -178,7 +184,8 @@ def test_a_digest_is_that_of_the_bytes():
     attributes = [
         hashlib.sha256(f".{name}{size!r}".encode()) for name, size in (("in_features", 2), ("out_features", 1))
     ]
-    joined = b"".join(sorted(one.digest() for one in (digest, *attributes)))
+    kind = hashlib.sha256(repr("torch.nn.modules.linear.Linear").encode())
+    joined = b"".join(sorted(one.digest() for one in (digest, kind, *attributes)))
     assert weight_digests(module) == {"Linear": hashlib.sha256(joined).hexdigest()[:16]}
 
 
@@ -295,3 +302,19 @@ def test_a_recording_that_was_replaced_by_another_of_its_name_is_refused(toy, qu
     ma.AudioClip(0.5 * questions[0].clip().waveform[:-160], 16_000).save(tmp_path / "clip.wav")
     with pytest.raises(ValueError, match=r"question 0 is not the one that this run asked .* with another content"):
         ma.evaluate(toy, asked, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_no_line_holds_is_refused_with_the_number_of_its_line(toy, questions, log, number):
+    lines = log.read_text().splitlines(keepends=True)
+    lines[1] = re.sub(r'"logits": \[\[[^,]*', f'"logits": [[{number}', lines[1])
+    log.write_text("".join(lines))
+    with pytest.raises(ValueError, match="damaged at line 2: it, or the line before it, is not as it was written"):
+        ma.evaluate(toy, questions, out=log.parent)
+
+
+def test_a_part_of_another_class_is_another_part(toy):
+    before = weight_digests(toy.network)
+    toy.network.get_submodule(f"{LAYER}.mlp").act_fn = torch.nn.Mish()
+    after = weight_digests(toy.network)
+    assert [part for part in before if before[part] != after[part]] == [LAYER]

@@ -93,3 +93,15 @@ def test_a_group_that_ends_first_is_filled_up_behind_its_end(model, batch):
         until = free[row].tolist().index(end) + 1 if end in free[row].tolist() else 3
         assert written.tokens[row, :until].tolist() == free[row, :until].tolist()
     assert all(not step["resid_post", -1][1].any() for step in written.steps[1:])
+
+
+def test_an_edit_may_give_numbers_of_another_type_on_every_path():
+    model = ma.load("toy", prove=False)
+    batch = ma.prompt(model, ma.data.toy_questions.questions(1, 0))
+    halved, in_double = (
+        [ma.Edit(ma.HookPoint("resid_post", layers=[1]), change)]
+        for change in (lambda resid: resid / 2, lambda resid: resid.double() / 2)
+    )
+    expected = ma.run(model, batch, interventions=halved).logits
+    assert torch.equal(ma.run(model, batch, interventions=in_double).logits, expected)
+    assert ma.answer(model, batch, interventions=in_double) == ma.answer(model, batch, interventions=halved)

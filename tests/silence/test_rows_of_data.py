@@ -5,6 +5,7 @@ import math
 import unicodedata
 
 import numpy as np
+import pandas
 import pytest
 from datasets import Dataset
 
@@ -43,7 +44,15 @@ ODD = [
     {},
     {"a": {}},
 ]
-ODD += ["[" * 5_000, {"array": [0.1] * 2_000, "sampling_rate": 16_000}, [0.5] * 2_000, "../" * 2_000]
+ODD += [
+    10**400,
+    "\ud800.wav",
+    "a.wav\0",
+    "[" * 5_000,
+    {"array": [0.1] * 2_000, "sampling_rate": 16_000},
+    [0.5] * 2_000,
+    "../" * 2_000,
+]
 
 
 @pytest.fixture
@@ -278,3 +287,63 @@ def test_a_row_of_json_lines_that_is_damaged_is_listed(folder):
     corpus = ma.data.mmau.load(folder / "rows.jsonl")
     assert_listed_in_short_lines(corpus, 2)
     assert corpus.problem_counts() == {"malformed row": 3}
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer"),
+    [
+        (["A. dog", "C. cat", "None of these"], "C"),
+        (["b.dog", "a.cat"], "a"),
+        (["B - dog", "A - cat"], "A"),
+        (["**B.** dog", "**A.** cat"], "A"),
+        (["<B> dog", "<A> cat"], "A"),
+        (["A. dog", "A. cat"], "A"),
+        (["B: dog", "A: cat", "neither"], "A"),
+    ],
+)
+def test_a_letter_does_not_count_places_where_choices_may_begin_with_other_letters(folder, choices, answer):
+    questions, problems = load(folder, choices=choices, answer=answer)
+    assert not questions
+    assert problems[0].kind == "answer is no choice"
+
+
+@pytest.mark.parametrize(
+    "choices", [["[B] dog", "[A] cat"], ["（B）dog", "（A）cat"], ["B．dog", "A．cat"], ["B、dog", "A、cat"]]
+)
+def test_letters_before_choices_may_be_in_brackets_of_any_kind_and_width(folder, choices):
+    questions, _ = load(folder, choices=choices, answer="[A]")
+    assert (questions[0].choices, questions[0].answer) == (("dog", "cat"), "cat")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_row_that_is_not_utf8_is_listed_and_the_others_are_kept(folder, suffix):
+    rows = [ROW | {"id": f"good {n}", "choices": '["dog", "cat"]', "question": "Caf\u00e9?"} for n in range(3)]
+    path = folder / f"rows{suffix}"
+    if suffix == ".csv":
+        pandas.DataFrame(rows).to_csv(path, index=False)
+    else:
+        pandas.DataFrame(rows).to_json(path, orient="records", lines=True, force_ascii=False)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[-2] = lines[-2].decode().encode("latin-1")
+    path.write_bytes(b"".join(lines))
+    corpus = ma.data.mmar.load(path)
+    assert_listed_in_short_lines(corpus, 2)
+    assert "not text in UTF-8" in corpus.problems[0].message
+
+
+def test_a_field_of_a_csv_file_may_be_longer_than_a_page(folder):
+    path = folder / "rows.csv"
+    pandas.DataFrame([ROW | {"question": "x" * 200_000, "choices": '["dog", "cat"]'}]).to_csv(path, index=False)
+    assert len(ma.data.mmar.load(path)[0].text) == 200_000
+
+
+def test_a_damaged_parquet_file_and_a_name_too_long_are_said(folder):
+    path = folder / "rows.parquet"
+    pandas.DataFrame([ROW] * 50).to_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[60:160] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"rows\.parquet' is damaged"):
+        ma.data.mmar.load(path)
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        ma.data.mmar.load("a" * 5_000)

@@ -68,6 +68,41 @@ def test_what_breaks_off_is_refused(tmp_path, name, codec, share):
         ma.AudioClip.load(path)
 
 
+LONG_HEADERS = [
+    ("sound.wav", "pcm_s16le", {"rf64": "always"}),
+    ("sound.webm", "libopus", {"live": "1"}),
+    ("sound.mka", "flac", {}),
+    ("sound.oga", "flac", {}),
+]
+
+
+def wrapped_again(path, source):
+    """The very packets of one file in another kind of file."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(given.streams.audio[0])
+        for packet in given.demux(given.streams.audio[0]):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), LONG_HEADERS, ids=["rf64", "live webm", "mka", "flac in ogg"])
+def test_what_lacks_its_last_or_middle_bytes_is_refused_and_what_is_whole_is_read(tmp_path, name, codec, options):
+    if codec == "flac":
+        soundfile.write(tmp_path / "sound.flac", SOUND, RATE)
+        path = wrapped_again(tmp_path / name, tmp_path / "sound.flac")
+    else:
+        path = encode(tmp_path / name, codec, options=options)
+    assert ma.AudioClip.load(path).duration == pytest.approx(SECONDS, abs=0.08)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for left in (whole[:-100], whole[: middle + 7], whole[:middle] + whole[middle + len(whole) // 8 :]):
+        path.write_bytes(left)
+        with pytest.raises(ValueError, match=rf"{name}' .*damaged"):
+            ma.AudioClip.load(path)
+
+
 @pytest.mark.parametrize("options", [{"q": "2"}, {"b": "64k"}], ids=["variable", "constant"])
 @pytest.mark.parametrize("tagged", [False, True], ids=["bare", "with cover art"])
 def test_an_mp3_that_does_not_count_its_frames_is_as_long_as_its_frames(tmp_path, options, tagged):
@@ -232,3 +267,22 @@ def test_a_recording_of_one_value_is_warned_of(tmp_path, value):
         file.writeframes(np.full(1_600, value * 32_768, np.int16).tobytes())
     with pytest.warns(UserWarning, match=rf"flat\.wav' is silent: all of its 0\.10 s hold the value {value:g}"):
         ma.AudioClip.load(tmp_path / "flat.wav")
+
+
+def test_an_open_file_that_cannot_give_its_sound_is_said_to_be_read_or_closed(tmp_path):
+    file = io.BytesIO(as_wav())
+    file.read()
+    with pytest.raises(ValueError, match=r"was read to its end before: .*seek\(0\)"):
+        ma.AudioClip.load(file)
+    file.close()
+    with pytest.raises(ValueError, match="is closed: give it while it is open, or its path"):
+        ma.AudioClip.load(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("https://example.com/a.wav", "addresses are not opened: download it first"), ("a" * 5_000, "there is no file")],
+)
+def test_an_address_and_a_name_that_no_file_has_are_no_files(name, message):
+    with pytest.raises(FileNotFoundError, match=message):
+        ma.AudioClip.load(name)

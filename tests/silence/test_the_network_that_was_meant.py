@@ -66,8 +66,8 @@ def cut_short(name):
     return lambda weights: {key: value[:-1].clone() if key == name else value for key, value in weights.items()}
 
 
-def in_bytes(name):
-    return lambda weights: weights | {name: weights[name].to(torch.int8)}
+def in_type(name, dtype):
+    return lambda weights: weights | {name: weights[name].to(dtype)}
 
 
 def doubled_logits(model, inputs):
@@ -98,7 +98,9 @@ SPOILT = {
         r"lm_head.lora_A.weight.* merge it",
     ),
     "a bias too many": (with_also(lm_head__bias=torch.ones(104)), r"1 have names that the network does not know"),
-    "numbers are quantised": (in_bytes(HEAD), rf"holds quantised numbers \({HEAD} as I8\)"),
+    "numbers are quantised": (in_type(HEAD, torch.int8), rf"holds quantised or other numbers .* \({HEAD} as I8\)"),
+    "weights are whole numbers": (in_type(HEAD, torch.int32), rf"other numbers than weights are \({HEAD} as I32\)"),
+    "weights are true or false": (in_type(HEAD, torch.bool), rf"other numbers than weights are \({HEAD} as BOOL\)"),
 }
 
 
@@ -107,6 +109,11 @@ def test_a_checkpoint_that_is_not_the_network_is_refused_with_its_file(folder, h
     change, told = SPOILT[how]
     with pytest.raises(ValueError, match=rf"{re.escape(str(folder / 'model.safetensors'))}.*{told}"):
         ma.load(rewritten(folder, change), prove=False)
+
+
+def test_weights_of_another_float_type_are_weights(folder):
+    rewritten(folder, in_type(HEAD, torch.float64))
+    assert ma.load(folder, prove=False).network.lm_head.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize("family", FAMILIES)
