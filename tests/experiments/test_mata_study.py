@@ -168,6 +168,7 @@ def test_a_study_is_kept_and_taken_up(toy, asked, study, kept):
     assert str(mata_study(toy, asked, SETTINGS, out=kept)) == str(study)
 
 
+@pytest.mark.whole
 def test_another_split_takes_up_the_same_letters(toy, asked, study, kept):
     other = replace(SETTINGS, seed=SETTINGS.seed + 1)
     letters = (kept / "letters" / "answers.jsonl").read_bytes()

@@ -58,15 +58,13 @@ _FAMILIES: dict[str, Family] = {
     )
 }
 FAMILIES = tuple(_FAMILIES)
-#: Families whose towers, projectors and decoders differ in kind from one another.
+#: A plain family, one of packed clips and experts, one whose padding leaks, one with recurrent layers, and one whose
+#: class calls its decoder itself.
 _KINDS = (
     "qwen2_audio",
-    "qwen2_5_omni_thinker",
     "qwen3_omni_moe_thinker",
     "phi4_multimodal",
-    "vibevoice_asr",
     "nemotron_h_omni",
-    "gemma3n",
     "granite_speech",
 )
 #: Those that questions can be written out for.

@@ -105,7 +105,7 @@ def test_little_memory_takes_longer_and_gives_the_same(opened, family, memory):
     assert torch.equal(in_pieces.clean_tokens, whole.clean_tokens)
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ALONE])
+@pytest.mark.parametrize("family", thinned(family for family in FAMILIES if family not in ALONE))
 def test_prompts_go_through_the_tower_and_the_decoder_once(opened, family, monkeypatch):
     model, inputs = opened(family)
     variants = variants_of(model, inputs)[:6]
