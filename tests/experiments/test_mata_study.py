@@ -29,20 +29,18 @@ def asked():
 
 
 @pytest.fixture(scope="module")
-def study(toy, asked):
-    return mata_study(toy, asked, SETTINGS)
+def written(tmp_path_factory):
+    """The folder of the study, which stays as it is."""
+    return tmp_path_factory.mktemp("study")
 
 
 @pytest.fixture(scope="module")
-def written(toy, asked, tmp_path_factory):
-    """The folder of the study, which stays as it is."""
-    out = tmp_path_factory.mktemp("study")
-    mata_study(toy, asked, SETTINGS, out=out)
-    return out
+def study(toy, asked, written):
+    return mata_study(toy, asked, SETTINGS, out=written)
 
 
 @pytest.fixture
-def kept(written, tmp_path):
+def kept(study, written, tmp_path):
     """The study in a folder that a test may write to."""
     return shutil.copytree(written, tmp_path / "study")
 

@@ -81,7 +81,8 @@ def test_edits_before_the_decoder_give_what_they_give_one_by_one(opened, family)
     check(model, inputs, 1, shared=False)  # a prompt at a time, and the tower's functions are given all of them
 
 
-@pytest.mark.parametrize("family", thinned(name for name in FAMILIES if name not in ALONE))
+@pytest.mark.whole
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ALONE])
 def test_a_single_prompt_and_a_variant_at_a_time_give_it_too(opened, family):
     model, _ = opened(family)
     check(model, model_inputs(family, seconds=(3.2,), words=(9,)), 1, shared=True)

@@ -92,7 +92,7 @@ def test_variants_write_what_they_write_one_by_one(opened, family):
         assert found.ways[-1] == "one by one: logits lies outside the layers"
 
 
-@pytest.mark.parametrize("memory", [1, 3e5])
+@pytest.mark.parametrize("memory", [1, pytest.param(3e5, marks=pytest.mark.whole)])
 @pytest.mark.parametrize(
     "family", ["qwen2_audio", "phi4_multimodal", pytest.param("vibevoice_asr", marks=pytest.mark.whole)]
 )

@@ -36,9 +36,9 @@ def exact_in_small_steps(tiny, scenes):
 @pytest.mark.parametrize(
     ("over", "hook_point"),
     [
-        (("layer", "head"), "z"),
+        pytest.param(("layer", "head"), "z", marks=pytest.mark.whole),
         (("layer", "head", "role"), "z"),
-        (("layer", "role"), "mlp_out"),
+        pytest.param(("layer", "role"), "mlp_out", marks=pytest.mark.whole),
         (("layer", "position"), "attn_out"),
     ],
 )
@@ -113,7 +113,9 @@ def nearly(asked, amount):
     return other
 
 
-@pytest.mark.parametrize("hook_point", ["resid_pre", "audio.resid_post", "features"])
+@pytest.mark.parametrize(
+    "hook_point", ["resid_pre", "audio.resid_post", pytest.param("features", marks=pytest.mark.whole)]
+)
 def test_integrated_gradients_of_a_layer_sum_to_the_effect_of_all_of_it(tiny, scenes, hook_point):
     """Completeness: patching everything that differs gives the clean run."""
     over = ("band", "second") if hook_point == "features" else ("layer", "second")
