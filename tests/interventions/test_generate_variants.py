@@ -94,7 +94,8 @@ def test_variants_write_what_they_write_one_by_one(opened, family):
 
 @pytest.mark.parametrize("memory", [1, pytest.param(3e5, marks=pytest.mark.whole)])
 @pytest.mark.parametrize(
-    "family", ["qwen2_audio", "phi4_multimodal", pytest.param("vibevoice_asr", marks=pytest.mark.whole)]
+    "family",
+    ["qwen2_audio", *(pytest.param(name, marks=pytest.mark.whole) for name in ("phi4_multimodal", "vibevoice_asr"))],
 )
 def test_little_memory_takes_longer_and_gives_the_same(opened, family, memory):
     model, inputs = opened(family)
