@@ -37,11 +37,9 @@ check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then r
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(PARALLEL)
 
-kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as older processors, and on two threads
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BITS)
-	MECHAUDIO_TEST_THREADS=2 $(BITS)
-
-BITS = $(BIN)/python -m pytest -q --numprocesses auto -k "bit or only_from_where" tests/tracing tests/interventions tests/analyses
+kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older processor, on two threads
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 MECHAUDIO_TEST_THREADS=2 \
+		$(BIN)/python -m pytest -m "bits and not whole" tests/tracing tests/interventions tests/analyses
 
 dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, and try both where this clone is out of sight
 	rm -rf dist build/wheel build/mechaudio-*

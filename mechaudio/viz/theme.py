@@ -172,10 +172,8 @@ def write_cells(figure: go.Figure, texts: Sequence[str]) -> None:
     values = np.asarray(cells.z, dtype=np.float64)
     places = (values - cells.zmin) / (cells.zmax - cells.zmin)
     light = _luminance(np.stack([np.interp(places, ends, channel) for channel in scale.T], axis=-1))
-    for (row, column), text in zip(np.ndindex(values.shape), texts, strict=True):
-        if not np.isfinite(values[row, column]):
-            continue
-        figure.add_annotation(
+    numbers = [
+        go.layout.Annotation(
             x=cells.x[column],
             y=cells.y[row],
             xref=cells.xaxis or "x",
@@ -185,6 +183,10 @@ def write_cells(figure: go.Figure, texts: Sequence[str]) -> None:
             name="number",
             font={"size": 11, "color": DARK if light[row, column] > _HALFWAY else LIGHT},
         )
+        for (row, column), text in zip(np.ndindex(values.shape), texts, strict=True)
+        if np.isfinite(values[row, column])
+    ]
+    figure.layout.annotations += tuple(numbers)  # at once: each call of add_annotation copies all that are there
 
 
 def _luminance(rgb: Float[np.ndarray, "*place 3"]) -> Float[np.ndarray, "*place"]:

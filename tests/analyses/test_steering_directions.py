@@ -157,6 +157,7 @@ def test_steering_all_the_way_back_from_the_last_layer_gives_the_answers_to_sile
     torch.testing.assert_close(steered, silent, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.bits
 def test_strength_zero_leaves_the_logits_bit_for_bit(model, batch, directions):
     clean = ma.run(model, batch, logits="last").logits
     for steer in (directions.layer_guided(HEADS, 0.0), directions.head_level(HEADS, 0.0)):
@@ -189,7 +190,7 @@ def test_shuffled_nobody_keeps_their_own_and_nothing_is_lost(directions):
         assert sorted(given) == [0, 1, 2]
         assert all(place != own for own, place in enumerate(given))
         np.testing.assert_array_equal(shuffled.z[0], directions.z[0][given])
-    with pytest.raises(ValueError, match="at least 2 questions, got 1"):
+    with pytest.raises(ValueError, match="at least 2 clips, got n = 1 question"):
         directions.of(["q0"]).shuffled()
 
 

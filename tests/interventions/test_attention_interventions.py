@@ -68,6 +68,7 @@ def test_the_interface_and_a_trace_block_are_one_route(model, inputs):
 
 
 @pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.bits
 def test_rows_that_are_not_meant_keep_their_bits_in_the_layer(model, inputs, kind):
     clean = ma.run(model, inputs, record=["z"]).cache["z", 1]
     changed = ma.run(model, inputs, record=["z"], interventions=[EVERY[kind]]).cache["z", 1]
@@ -75,6 +76,7 @@ def test_rows_that_are_not_meant_keep_their_bits_in_the_layer(model, inputs, kin
     assert not torch.equal(clean[:, -1], changed[:, -1])
 
 
+@pytest.mark.bits
 def test_one_head_leaves_the_others_their_bits(model, inputs):
     clean = ma.run(model, inputs, record=["z"]).cache["z", 1]
     one = ma.ScaleAttention(1.5, layers=[1], heads=-1)

@@ -109,6 +109,7 @@ def test_on_negative_scores_multiplying_lowers_the_mass_and_adding_raises_it():
     assert (after["constant"] > before).all()
 
 
+@pytest.mark.bits
 def test_rows_that_are_not_meant_keep_their_bits_and_several_strengths_are_worked_out_at_once():
     some = torch.tensor([True, False, False, True, False, False])[:, None]
     one = apply_to_chosen(Scale(2.0), scores(), CHOSEN & some)

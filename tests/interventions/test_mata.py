@@ -26,6 +26,7 @@ def test_each_reading_is_one_intervention_of_the_last_token_in_the_papers_layers
 
 
 @pytest.mark.parametrize("mode", ["multiplicative", "additive", "pai"])
+@pytest.mark.bits
 def test_without_strength_every_bit_stays(mode):
     model = AudioLM(network("qwen2_audio"), prove=False)
     inputs = model_inputs("qwen2_audio")

@@ -131,6 +131,7 @@ def test_every_hook_point_equals_a_plain_forward_with_torch_hooks(opened, family
 
 
 @both_dtypes
+@pytest.mark.bits
 def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opened, family, dtype):
     model, inputs = opened(family, dtype)
     with torch.no_grad():
@@ -150,6 +151,7 @@ def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(opene
 
 @pytest.mark.parametrize("family", thinned(FAMILIES))
 @both_dtypes
+@pytest.mark.bits
 def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family, dtype):
     model, inputs = opened(family, dtype)
     clean = run(model, inputs).logits
@@ -173,6 +175,7 @@ def test_every_edit_moves_the_logits_and_only_from_where_it_is(opened, family, d
 
 @pytest.mark.parametrize("family", thinned(FAMILIES))
 @both_dtypes
+@pytest.mark.bits
 def test_an_edit_that_changes_nothing_is_bit_exact(opened, family, dtype):
     model, inputs = opened(family, dtype)
     clean = run(model, inputs).logits

@@ -61,6 +61,7 @@ def test_fused_ways_are_the_whole_matrix(model, heads, names):
             torch.testing.assert_close(getattr(ours, measured), getattr(theirs, measured), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.bits
 def test_interventions_that_change_nothing_leave_every_bit(model):
     nothing = [
         ma.ScaleAttention(1.0),

@@ -49,6 +49,7 @@ def test_every_list_changes_its_own_rows_as_it_does_alone(opened):
         assert bool(interventions) == bool((expected - clean)[:, -1].abs().max() > 1e-2)
 
 
+@pytest.mark.bits
 def test_a_single_list_is_what_a_run_with_it_is_to_the_last_bit(opened):
     model, batch = opened
     for interventions in lists_of(model):

@@ -92,6 +92,7 @@ def test_shared_or_one_by_one_every_hook_point_gives_the_same(toy, asked, hook_p
 
 
 @pytest.mark.parametrize("direction", ["denoising", "noising"])
+@pytest.mark.bits
 def test_patching_everything_gives_the_other_run_to_the_last_bit(toy, asked, direction):
     found = activation_patching(
         toy, asked, over=("layer",), hook_point="resid_post", direction=direction, one_by_one=True
@@ -101,6 +102,7 @@ def test_patching_everything_gives_the_other_run_to_the_last_bit(toy, asked, dir
     np.testing.assert_array_equal(found.mean(), np.full(4, 1.0 if direction == "denoising" else 0.0))
 
 
+@pytest.mark.bits
 def test_patching_an_activation_with_itself_changes_no_bit(toy, asked):
     batch = ma.prompt(toy, asked)
     out = ma.run(toy, batch, record=["resid_pre", "z", "pattern", "audio.z"])

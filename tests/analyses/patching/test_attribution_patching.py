@@ -179,7 +179,8 @@ def test_effects_that_cancel_have_no_gradient_and_dropping_layers_finds_them(sce
     at = ma.HookPoint(hook_point, layers=[layer])
     added = ["attn_out", "mlp_out"]
     base = ma.run(model, pair.corrupted, record=sorted({hook_point, *added, "final_norm"}), logits="last")
-    ours, theirs = base.cache[hook_point, layer], ma.run(model, pair.clean, record=[at]).cache[hook_point, layer]
+    source = ma.run(model, pair.clean, record=[at], logits="last")
+    ours, theirs = base.cache[hook_point, layer], source.cache[hook_point, layer]
     step = torch.zeros_like(ours)
     step[:, -1] = (theirs - ours)[:, -1]
     if head is not None:
@@ -195,7 +196,8 @@ def test_effects_that_cancel_have_no_gradient_and_dropping_layers_finds_them(sce
         return (ends[0] - ends[1]) / (2 * size)
 
     whole = written()
-    wrong = int(pair.wrong(choice_logits(pair.corrupted, base.logits[:, -1]))[0])
+    ends = choice_logits(pair.clean, source.logits[:, -1]), choice_logits(pair.corrupted, base.logits[:, -1])
+    wrong = int(pair.wrong(*ends)[0])
     right = pair.clean.questions[0].choices.index(pair.clean.questions[0].answer)
     letters = [pair.clean.choice_ids[0][choice] for choice in (right, wrong)]
     weight = model.network.lm_head.weight
