@@ -76,7 +76,7 @@ def same(found, expected):
     return [torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True)] == [True] * len(expected)
 
 
-@pytest.mark.parametrize("family", thinned(FAMILIES))
+@pytest.mark.parametrize("family", thinned(FAMILIES, left=("qwen2_audio", "phi4_multimodal")))
 def test_variants_write_what_they_write_one_by_one(opened, family):
     model, inputs = opened(family)
     variants = variants_of(model, inputs)[:: 5 if family in ALONE else 1]
