@@ -53,7 +53,6 @@ def test_the_planted_listening_head_is_first_and_the_decoy_is_not_significant(to
     assert (scores.provenance.checkpoint, scores.provenance.seed) == ("toy", 0)
 
 
-@pytest.mark.whole
 def test_heads_that_vary_by_rounding_alone_are_named_and_have_r_0(heard):
     reading = heard.audio_attention[(slice(None), *PLANTED.reading)]
     assert 0 < np.ptp(reading) < 1e-12, "exp(-32), as precisely as float32 has it"
