@@ -237,7 +237,10 @@ def test_the_part_of_the_spectrogram_that_decides_is_the_first_voices_own(toy):
 
 
 @pytest.mark.parametrize("family", thinned(["qwen2_audio", "voxtral", "audioflamingo3", "gemma3n", "granite_speech"]))
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(torch.float32, id="fp32"), pytest.param(torch.bfloat16, id="bf16", marks=pytest.mark.whole)],
+)
 def test_families(family, dtype):
     assert family in ASKED
     model = ma.AudioLM(network(family, dtype=dtype), processor(family), prove=False)
