@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 import mechaudio as ma
-from tests.families import ASKED, network, noise, processor
+from tests.families import ASKED, network, noise, processor, thinned
 
 pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
 
@@ -45,7 +45,7 @@ def opened():
     return get
 
 
-@pytest.mark.parametrize("family", ASKED)
+@pytest.mark.parametrize("family", thinned(ASKED))
 def test_shares_are_sums_over_the_whole_pattern_and_make_one(opened, family):
     model, batch = opened(family)
     found = ma.analyses.audio_attention(model, batch)
@@ -78,7 +78,7 @@ def test_shares_are_sums_over_the_whole_pattern_and_make_one(opened, family):
         assert found.peak[question, layer, head] == pytest.approx((begin + end) / 2)
 
 
-@pytest.mark.parametrize("family", ASKED)
+@pytest.mark.parametrize("family", thinned(ASKED))
 def test_the_tower_ran_and_another_recording_gives_another_result(opened, family):
     model, batch = opened(family)
     first = ma.analyses.audio_attention(model, batch)
@@ -92,7 +92,7 @@ def test_the_tower_ran_and_another_recording_gives_another_result(opened, family
     assert not np.allclose(*masses, atol=1e-4, equal_nan=True)
 
 
-@pytest.mark.parametrize("family", ASKED)
+@pytest.mark.parametrize("family", thinned(ASKED))
 def test_the_mass_of_every_query_is_that_of_the_whole_pattern(opened, family):
     model, batch = opened(family)
     found = ma.analyses.attention_mass(model, batch)

@@ -123,6 +123,7 @@ def toy_score():
     return listening_score(scores, rest, k=1, silent=silent), rest, silent
 
 
+@pytest.mark.whole
 def test_the_toys_listening_head_tells_right_from_wrong_on_new_questions(toy_score):
     found, rest, _ = toy_score
     assert found.heads == (PLANTED.listening,)
@@ -131,6 +132,7 @@ def test_the_toys_listening_head_tells_right_from_wrong_on_new_questions(toy_sco
     assert found.n_calibration + len(rest.ids) == 200
 
 
+@pytest.mark.whole
 def test_the_toys_score_is_higher_where_silence_would_get_another_answer(toy_score):
     found, rest, silent = toy_score
     by_id = dict(zip(silent.ids, silent.choices, strict=True))

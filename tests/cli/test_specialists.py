@@ -10,6 +10,8 @@ from mechaudio.report import figures, specialists_findings, specialists_tables
 
 COMMAND = ["specialists", "--model", "toy", "--data", "toy", "--n", "40", "--seed", "3", "--k", "1"]
 
+pytestmark = pytest.mark.whole  # the commands of the other studies make tables, figures and a page in less time
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -48,6 +48,7 @@ def test_the_page_is_whole_and_tells_the_papers_numbers_from_ours(folder):
     assert "suspect" in page
 
 
+@pytest.mark.whole
 def test_a_study_that_was_made_is_taken_up_and_gives_the_same(folder, capsys):
     before = (folder / "tables" / "controls.json").read_bytes()
     with pytest.MonkeyPatch.context() as patch:

@@ -29,20 +29,18 @@ def asked():
 
 
 @pytest.fixture(scope="module")
-def study(toy, asked):
-    return mata_study(toy, asked, SETTINGS)
+def written(tmp_path_factory):
+    """The folder of the study, which stays as it is."""
+    return tmp_path_factory.mktemp("study")
 
 
 @pytest.fixture(scope="module")
-def written(toy, asked, tmp_path_factory):
-    """The folder of the study, which stays as it is."""
-    out = tmp_path_factory.mktemp("study")
-    mata_study(toy, asked, SETTINGS, out=out)
-    return out
+def study(toy, asked, written):
+    return mata_study(toy, asked, SETTINGS, out=written)
 
 
 @pytest.fixture
-def kept(written, tmp_path):
+def kept(study, written, tmp_path):
     """The study in a folder that a test may write to."""
     return shutil.copytree(written, tmp_path / "study")
 
@@ -168,6 +166,7 @@ def test_a_study_is_kept_and_taken_up(toy, asked, study, kept):
     assert str(mata_study(toy, asked, SETTINGS, out=kept)) == str(study)
 
 
+@pytest.mark.whole
 def test_another_split_takes_up_the_same_letters(toy, asked, study, kept):
     other = replace(SETTINGS, seed=SETTINGS.seed + 1)
     letters = (kept / "letters" / "answers.jsonl").read_bytes()

@@ -276,6 +276,7 @@ KILLED = textwrap.dedent("""
 """)
 
 
+@pytest.mark.whole
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(toy, tmp_path):
     out, log = tmp_path / "out", tmp_path / "out" / LOG_NAME
     told = subprocess.run(

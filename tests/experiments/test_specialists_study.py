@@ -214,6 +214,7 @@ def of_corpus(model, corpus, seed):
     return specialists_study(model, corpus, few, batch_size=6)
 
 
+@pytest.mark.whole
 def test_mmau_runs_through_it_with_2_to_8_choices_and_tables_by_domain_and_skill(guessing, mmau_file):
     corpus = mmau.load(mmau_file)
     assert {len(one.choices) for one in corpus} == {2, 3, 4, 5, 6, 7, 8}
@@ -242,6 +243,7 @@ def test_mmar_runs_through_it_with_tables_by_modality_and_layer(guessing, mmar_f
     assert not study.failures
 
 
+@pytest.mark.whole
 def test_what_was_found_is_kept_where_the_listening_score_cannot_be_judged(toy, asked, monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise ValueError("an AUC needs at least 2 right and 2 wrong answers")

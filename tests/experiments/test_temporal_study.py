@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -38,8 +39,14 @@ def asked():
 
 
 @pytest.fixture(scope="module")
-def study(toy, asked):
-    return temporal_study(toy, asked, SMALL)
+def written(tmp_path_factory):
+    """The folder of the study, which stays as it is."""
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def study(toy, asked, written):
+    return temporal_study(toy, asked, SMALL, out=written)
 
 
 def test_every_condition_is_as_evaluated_alone(toy, asked, study):
@@ -140,15 +147,15 @@ def test_it_reads_as_tables_with_the_answers_at_random_beside_the_fix_rates(stud
     assert said.count(", all layers ") == len(study.uniform) + len(study.controls) + 3
 
 
-def test_it_is_kept_and_taken_up(toy, asked, study, tmp_path, monkeypatch):
-    kept = temporal_study(toy, asked, SMALL, out=tmp_path)
+def test_it_is_kept_and_taken_up(toy, asked, study, written, tmp_path, monkeypatch):
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(asking, "prompt", None)  # nothing is asked again
     again = temporal_study(toy, asked, SMALL, out=tmp_path)
     back = Result.load(tmp_path)
     assert isinstance(back, TemporalStudy)
     for other in (again, back):
-        assert str(other) == str(kept)
-        assert other.compared.logits.tobytes() == kept.compared.logits.tobytes()
+        assert str(other) == str(study)
+        assert other.compared.logits.tobytes() == study.compared.logits.tobytes()
     assert back.arms == study.arms
     assert back.settings == SMALL
     assert back.provenance.settings["factors"] == (0.2, 3.0)

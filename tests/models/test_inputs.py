@@ -21,6 +21,7 @@ from tests.families import (
     noise,
     opened,
     processor,
+    thinned,
     unchecked_types,
 )
 
@@ -32,7 +33,7 @@ MASKS = {
 }
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=thinned(FAMILIES))
 def family(request):
     return request.param
 
@@ -80,7 +81,7 @@ def test_what_a_dict_cannot_tell_is_not_guessed(model, family):
             batch.spans[name]
 
 
-@pytest.mark.parametrize("family", ASKED)
+@pytest.mark.parametrize("family", thinned(ASKED))
 def test_the_inputs_of_a_prompt_read_back_have_the_same_audio(family):
     model = opened(family)
     made = prompt(model, [question(), question()])
@@ -189,7 +190,7 @@ def test_as_many_token_ids_in_another_order_are_another_vocabulary():
         as_batch(other, batch)
 
 
-@pytest.mark.parametrize("family", ASKED)
+@pytest.mark.parametrize("family", thinned(ASKED))
 def test_a_batch_serves_the_same_network_opened_again_and_others_with_its_vocabulary(family):
     model = opened(family)
     batch = prompt(model, [question()])

@@ -26,6 +26,7 @@ from tests.families import (
     opened,
     processor,
     processors_count,
+    thinned,
     unchecked_types,
 )
 
@@ -54,7 +55,7 @@ def words(model, batch, name, row=0):
     return tokenizer.decode(kept)
 
 
-@pytest.fixture(scope="module", params=ASKED)
+@pytest.fixture(scope="module", params=thinned(ASKED))
 def model(request):
     return opened(request.param)
 
@@ -431,7 +432,7 @@ def test_a_batch_says_how_much_sound_each_row_was_given_without_padding():
     assert prompt(model, questions[1:], condition="caption").durations == (None,)
 
 
-@pytest.mark.parametrize("family", TEMPLATED)
+@pytest.mark.parametrize("family", thinned(TEMPLATED))
 def test_a_clip_too_short_for_one_token_is_refused_with_the_least_length(family):
     model, least = opened(family), facts(family).shortest
     message = rf"clip of .* s \({least - 1} samples\) gives no audio token; .* at least {least / 16_000:.3f} s"
@@ -463,7 +464,7 @@ def test_stereo_at_another_rate_is_heard_like_mono_at_the_models_own():
     assert difference.mean() < 0.05
 
 
-@pytest.mark.parametrize("family", ASKED)
+@pytest.mark.parametrize("family", thinned(ASKED))
 def test_features_have_the_type_of_the_audio_tower(family):
     model = Opened(network(family, torch.bfloat16), processor(family))
     batch = prompt(model, [asked()])
@@ -558,7 +559,7 @@ def test_a_model_without_a_processor_asks_for_one():
         prompt(model, [asked()])
 
 
-@pytest.mark.parametrize("family", TEMPLATED)
+@pytest.mark.parametrize("family", thinned(TEMPLATED))
 @pytest.mark.parametrize("field", ["text", "choices", "caption"])
 def test_control_tokens_in_a_text_from_outside_are_refused(family, field):
     tools = opened(family).processor

@@ -56,7 +56,7 @@ KNOWN_EXCEPTIONS = {
 }
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=thinned(FAMILIES))
 def family(request):
     return request.param
 

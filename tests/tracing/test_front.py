@@ -87,7 +87,7 @@ def test_layers_of_the_tower_before_the_first_edited_one_are_not_computed(opened
     check_layers(*opened(family), point)
 
 
-@pytest.mark.parametrize("point", ["resid_pre", "resid_post"])
+@pytest.mark.parametrize("point", [pytest.param("resid_pre", marks=pytest.mark.whole), "resid_post"])
 def test_nor_are_they_in_any_chunk_of_a_long_clip(chunked, point):
     assert check_layers(*chunked, point) == 3
 

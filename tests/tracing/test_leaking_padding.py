@@ -9,7 +9,7 @@ from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.registry import ADAPTERS, adapter_for
 from mechaudio.tracing.audio_lm import AudioLM
-from tests.families import ASKED, FAMILIES, model_inputs, network, noise, processor
+from tests.families import ASKED, FAMILIES, model_inputs, network, noise, processor, thinned
 
 LEAKING = [adapter.family for adapter in ADAPTERS if adapter.leaks_padding and adapter.family in FAMILIES]
 #: Some towers leak where eight divides the frames (56), or where sixteen divides all but one (65).
@@ -25,7 +25,7 @@ def questions():
     ]
 
 
-@pytest.fixture(scope="module", params=LEAKING)
+@pytest.fixture(scope="module", params=thinned(LEAKING))
 def model(request):
     return AudioLM(network(request.param), processor(request.param), prove=False)
 

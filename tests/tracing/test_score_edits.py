@@ -39,9 +39,7 @@ def real(out, inputs):
 @pytest.mark.parametrize(
     "names",
     [
-        ("scale",),
-        ("shift",),
-        ("block",),
+        *(pytest.param((name,), marks=pytest.mark.whole) for name in ("scale", "shift", "block")),
         ("scale", "shift", "flatten", "block"),
         ("block", "flatten", "shift", "scale"),
     ],

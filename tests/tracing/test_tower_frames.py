@@ -8,7 +8,7 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.run import run
 from mechaudio.tracing.tower_frames import tower_frames
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, model_inputs, network, thinned
 
 pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
 #: Seconds of a frame in the first layer, and of one in the last where that is another.
@@ -16,7 +16,7 @@ LONG = {"qwen3_omni_moe_thinker": 0.08, "qwen3_asr": 0.08, "phi4_multimodal": 0.
         "nemotron_h_omni": 0.08, "gemma4": 0.04, "gemma3n": 0.04}  # fmt: skip
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "vibevoice_asr"])
+@pytest.mark.parametrize("family", thinned(family for family in FAMILIES if family != "vibevoice_asr"))
 def test_frames_follow_one_another_from_the_start_of_each_clip(family):
     model, inputs = AudioLM(network(family), prove=False), model_inputs(family)
     batch = as_batch(model, inputs)

@@ -7,13 +7,13 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import NoSuchHookPoint
 from mechaudio.tracing.window_map import WindowMap, window_map
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, model_inputs, network, thinned
 
 pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
 ATTENDING = [family for family in FAMILIES if family != "vibevoice_asr"]
 
 
-@pytest.mark.parametrize("family", ATTENDING)
+@pytest.mark.parametrize("family", thinned(ATTENDING))
 def test_no_pattern_leaves_its_map_and_every_frame_has_a_row(family):
     model, inputs = AudioLM(network(family), prove=False), model_inputs(family)
     windows = window_map(model, inputs)

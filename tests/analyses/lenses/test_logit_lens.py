@@ -9,7 +9,7 @@ from mechaudio.analyses import logit_lens
 from mechaudio.analyses.lenses import reading
 from mechaudio.data.toy_questions import VOICES, ask, sung
 from mechaudio.models.toy import arithmetic
-from tests.families import FAMILIES, model_inputs, network, unchecked_types
+from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_types
 
 SEVERAL_STREAMS = ("gemma3n",)
 
@@ -67,7 +67,7 @@ def test_how_many_tokens_to_keep_is_a_whole_number(tiny, batch):
         logit_lens(tiny, batch, top=2.5)
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in SEVERAL_STREAMS])
+@pytest.mark.parametrize("family", thinned(family for family in FAMILIES if family not in SEVERAL_STREAMS))
 def test_at_the_last_depth_every_family_says_what_its_network_says(family):
     model = ma.AudioLM(network(family), prove=False)
     inputs = model_inputs(family)

@@ -72,7 +72,15 @@ def test_roles_tell_where_the_answer_moves_to_the_last_position(toy, asked):
 
 
 @pytest.mark.parametrize(
-    "hook_point", ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "pattern"]
+    "hook_point",
+    [
+        "resid_pre",
+        "attn_out",
+        "z",
+        "k",
+        "pattern",
+        *(pytest.param(name, marks=pytest.mark.whole) for name in ("resid_mid", "resid_post", "mlp_out", "q", "v")),
+    ],
 )
 def test_shared_or_one_by_one_every_hook_point_gives_the_same(toy, asked, hook_point):
     settings = {"over": ("layer", "role"), "hook_point": hook_point}

@@ -14,7 +14,7 @@ from mechaudio.analyses.patching.pairs import contrast
 from mechaudio.data.toy_questions import questions
 from mechaudio.models.toy.planted import PLANTED
 from mechaudio.tracing.choice_logits import choice_logits
-from tests.families import ASKED, network, noise, processor, unchecked_types
+from tests.families import ASKED, network, noise, processor, thinned, unchecked_types
 
 HEARS = PLANTED.listening
 
@@ -36,9 +36,9 @@ def exact_in_small_steps(tiny, scenes):
 @pytest.mark.parametrize(
     ("over", "hook_point"),
     [
-        (("layer", "head"), "z"),
+        pytest.param(("layer", "head"), "z", marks=pytest.mark.whole),
         (("layer", "head", "role"), "z"),
-        (("layer", "role"), "mlp_out"),
+        pytest.param(("layer", "role"), "mlp_out", marks=pytest.mark.whole),
         (("layer", "position"), "attn_out"),
     ],
 )
@@ -113,7 +113,9 @@ def nearly(asked, amount):
     return other
 
 
-@pytest.mark.parametrize("hook_point", ["resid_pre", "audio.resid_post", "features"])
+@pytest.mark.parametrize(
+    "hook_point", ["resid_pre", "audio.resid_post", pytest.param("features", marks=pytest.mark.whole)]
+)
 def test_integrated_gradients_of_a_layer_sum_to_the_effect_of_all_of_it(tiny, scenes, hook_point):
     """Completeness: patching everything that differs gives the clean run."""
     over = ("band", "second") if hook_point == "features" else ("layer", "second")
@@ -127,18 +129,20 @@ def test_integrated_gradients_of_a_layer_sum_to_the_effect_of_all_of_it(tiny, sc
 @pytest.mark.parametrize(
     ("hook_point", "over"),
     [
-        ("resid_mid", ("layer", "second")),
+        pytest.param("resid_mid", ("layer", "second"), marks=pytest.mark.whole),
         ("z", ("layer", "head")),
-        ("pattern", ("layer", "head")),
+        pytest.param("pattern", ("layer", "head"), marks=pytest.mark.whole),
         ("q", ("layer", "head")),
-        ("audio.z", ("layer", "head")),
-        ("audio.resid_post", ("layer", "second")),
+        pytest.param("audio.z", ("layer", "head"), marks=pytest.mark.whole),
+        pytest.param("audio.resid_post", ("layer", "second"), marks=pytest.mark.whole),
         pytest.param("audio.k", ("layer", "head", "second"), marks=pytest.mark.whole),
         ("audio.k", ("layer", "head")),
         ("embed", ("role",)),
     ],
 )
-@pytest.mark.parametrize("metric", ["logit_difference", "probability", pytest.param("margin", marks=pytest.mark.whole)])
+@pytest.mark.parametrize(
+    "metric", ["probability", *(pytest.param(name, marks=pytest.mark.whole) for name in ("logit_difference", "margin"))]
+)
 def test_small_changes_are_estimated_as_they_are(tiny, scenes, exact_in_small_steps, hook_point, over, metric):
     """Between two clips that hardly differ every function is a line: estimates are effects, at every hook point."""
     exact = exact_in_small_steps(over=over, hook_point=hook_point).by(metric)
@@ -232,8 +236,11 @@ def test_the_part_of_the_spectrogram_that_decides_is_the_first_voices_own(toy):
         assert change[band, second] / lost[index] > 0.2
 
 
-@pytest.mark.parametrize("family", ["qwen2_audio", "voxtral", "audioflamingo3", "gemma3n", "granite_speech"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("family", thinned(["qwen2_audio", "voxtral", "audioflamingo3", "gemma3n", "granite_speech"]))
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(torch.float32, id="fp32"), pytest.param(torch.bfloat16, id="bf16", marks=pytest.mark.whole)],
+)
 def test_families(family, dtype):
     assert family in ASKED
     model = ma.AudioLM(network(family, dtype=dtype), processor(family), prove=False)

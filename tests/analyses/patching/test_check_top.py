@@ -20,7 +20,10 @@ def test_the_largest_places_are_checked_by_patching_them(tiny, scenes):
     assert agreement(estimated, checked)["places"] == 5
 
 
-@pytest.mark.parametrize(("hook_point", "over"), [("audio.z", ("layer", "head")), ("features", ("second", "band"))])
+@pytest.mark.parametrize(
+    ("hook_point", "over"),
+    [pytest.param("audio.z", ("layer", "head"), marks=pytest.mark.whole), ("features", ("second", "band"))],
+)
 def test_places_in_the_tower_and_in_the_features_are_checked_too(tiny, scenes, hook_point, over):
     estimated = attribution_patching(tiny, scenes, over=over, hook_point=hook_point)
     checked = check_top(tiny, estimated, scenes, n=3)

@@ -8,7 +8,7 @@ from mechaudio.analyses import path_patches
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.sites import NoSuchHookPoint
-from tests.families import FAMILIES, model_inputs, network, unchecked_types
+from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_types
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_paths_sum_where_nothing_is_between_them_but_the_residual_stream(opened)
     assert torch.allclose(sum(layers) + arrives("embed"), whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_where_there_is_one_path_it_is_activation_patching(opened, family):
     with unchecked_types():
         model, base, source = opened(family)
@@ -99,7 +99,7 @@ def test_where_there_is_one_path_it_is_activation_patching(opened, family):
             assert not torch.equal(logits(model, base, path), logits(model, base))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_a_path_from_a_prompt_into_itself_changes_nothing(opened, family):
     with unchecked_types():
         model, base, _ = opened(family)

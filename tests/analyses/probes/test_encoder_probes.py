@@ -97,6 +97,7 @@ def test_what_cannot_be_probed_says_why(toy, asked, probes):
         probes.estimate("pitch")
 
 
+@pytest.mark.whole
 def test_a_question_without_an_answer_leaves_out_itself_alone_whatever_batch_it_is_in(toy, asked):
     some = [replace(one, answer=None) if place % 5 == 0 else one for place, one in enumerate(asked)]
     one, eight, all_known = (
