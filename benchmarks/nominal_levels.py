@@ -14,9 +14,11 @@ from collections import defaultdict
 
 import numpy as np
 
+from mechaudio.analyses.patching.scale import Scale
 from mechaudio.metrics import (
     accuracy,
     benjamini_hochberg,
+    bootstrap_mean,
     bootstrap_point_biserial,
     mcnemar,
     paired_difference,
@@ -50,7 +52,10 @@ def data_set(rng: np.random.Generator, n_clips: int, per_clip: int, alike: float
     after = np.where(rng.random(n) < 0.4, direction, before)
     normal = [np.sqrt(alike) * rng.normal(size=(n_clips, N_HEADS))[clips], rng.normal(size=(n, N_HEADS))]
     attention = normal[0] + np.sqrt(1 - alike) * normal[1]
-    return {"clips": clips, "before": before, "after": after, "score": attention[:, 0], "attention": attention}
+    gap = np.exp(attention[:, 1])  # what there is to explain in a pair of prompts
+    return {
+        "clips": clips, "before": before, "after": after, "score": attention[:, 0], "attention": attention, "gap": gap,
+    }  # fmt: skip
 
 
 def missed(data: dict[str, np.ndarray], *, by_clip: bool, resamples: int = 400) -> dict[str, bool | float]:
@@ -62,6 +67,9 @@ def missed(data: dict[str, np.ndarray], *, by_clip: bool, resamples: int = 400) 
     area = roc_auc(data["score"], data["before"], **told)
     heads = point_biserial(data["attention"], data["before"], **told)
     spread = bootstrap_point_biserial(data["score"][:, None], data["before"], resamples=resamples, **told)
+    names = tuple(map(str, data["clips"])) if by_clip else ()
+    means = bootstrap_mean(data["score"], resamples=resamples, **told)
+    patched = Scale(data["gap"], np.zeros(len(data["gap"])), names).interval(data["score"][None], resamples=resamples)
     return {
         "accuracy, interval": not right.low <= 0.5 <= right.high,
         "paired difference, interval": not change.low <= 0 <= change.high,
@@ -71,6 +79,8 @@ def missed(data: dict[str, np.ndarray], *, by_clip: bool, resamples: int = 400) 
         "AUC, p": area.p < 0.05,
         "r of a head, p": float((heads.p < 0.05).mean()),
         "r of a head, interval": bool((spread.low[0] > 0) | (spread.high[0] < 0)),
+        "mean, interval": not means[0] <= 0 <= means[1],
+        "effect of a patch, interval": not patched[0][0] <= 0 <= patched[1][0],
         "any head, q": bool((benjamini_hochberg(heads.p) < 0.05).any()),
     }
 

@@ -9,6 +9,7 @@ word for. Nothing is pickled.
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from mechaudio.reading import decode, digest_of_file, read_arrays, read_head
 __all__ = ["Provenance", "Result"]
 
 SCHEMA = 1
+DRAFTS = ".saving-"
 JSON_NAME, ARRAYS_NAME = "result.json", "arrays.npz"
 KEPT = (
     "arrays, tensors, numbers, str, bool, None, Event, Answer, Provenance, interventions, results, and tuples and "
@@ -90,7 +92,7 @@ class Result:
                 f"a result is saved into a folder, and {os.fspath(folder)!r} is a file: give another"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as drafts:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as drafts:
             digest = _write_arrays(Path(drafts, ARRAYS_NAME), arrays)
             head = {"schema": SCHEMA, "mechaudio": version("mechaudio"), "arrays_sha256": digest, "result": body}
             _write_json(Path(drafts, JSON_NAME), head)
@@ -99,6 +101,7 @@ class Result:
         os.replace(_waiting(folder, digest), folder / ARRAYS_NAME)
         for leftover in folder.glob(_waiting(folder, "*").name):
             leftover.unlink(missing_ok=True)
+        remove_drafts(folder)
         return folder
 
     @classmethod
@@ -131,6 +134,12 @@ class Result:
                 f"{os.fspath(folder)!r} holds a {type(result).__name__}, not a {cls.__name__}: use Result.load"
             )
         return result
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what processes that were killed while they saved into a folder left there."""
+    for drafts in folder.glob(f"{DRAFTS}*"):
+        shutil.rmtree(drafts, ignore_errors=True)
 
 
 def keep(cls: type) -> None:

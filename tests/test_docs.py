@@ -1,5 +1,7 @@
 """The examples of the pages run as they are pasted: every python block of a page, in order, in one file."""
 
+import ast
+import importlib
 import math
 import re
 import runpy
@@ -9,6 +11,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
+import mechaudio as ma
 from mechaudio.data.toy_questions import ask, sung
 from mechaudio.models.toy import arithmetic, decoder, planted, tower
 
@@ -58,23 +61,34 @@ def test_the_page_on_sweeps_prints_what_it_says(told):
     assert told("docs/sweeps.md") == "".join(printed).splitlines()
 
 
+@pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
+    """Of pages whose run is left to `make check` too."""
+    for block in PYTHON.findall(page.read_text(encoding="utf-8")):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("mechaudio"):
+                assert all(hasattr(importlib.import_module(node.module), name.name) for name in node.names)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ma":
+                assert hasattr(ma, node.attr), node.attr
+
+
 @pytest.mark.parametrize(
     "page",
     [
         "docs/index.md",
         "docs/toy.md",
-        "docs/who_listens.md",
-        "docs/lenses.md",
+        pytest.param("docs/who_listens.md", marks=pytest.mark.whole),
+        pytest.param("docs/lenses.md", marks=pytest.mark.whole),
         "docs/probes.md",
         "docs/flow.md",
-        "docs/patching.md",
-        "docs/attribution_patching.md",
+        pytest.param("docs/patching.md", marks=pytest.mark.whole),
+        pytest.param("docs/attribution_patching.md", marks=pytest.mark.whole),
         "docs/your_own_direction.md",
         "docs/keeping_results.md",
-        "docs/steering.md",
-        "docs/mata.md",
+        pytest.param("docs/steering.md", marks=pytest.mark.whole),
+        pytest.param("docs/mata.md", marks=pytest.mark.whole),
         "docs/statistics.md",
-        "docs/large_models.md",
+        pytest.param("docs/large_models.md", marks=pytest.mark.whole),
     ],
 )
 def test_a_page_prints_what_it_says(told, page):
@@ -151,6 +165,7 @@ def test_the_interventions_of_the_guide_do_what_it_says(told):
     assert all(line.endswith("rows") for line in said[3:])
 
 
+@pytest.mark.whole
 def test_the_examples_of_evaluating_run_and_a_run_that_is_taken_up_is_the_same(told):
     said = told("docs/evaluating.md")
     right, asked, deaf = map(int, re.fullmatch(r"(\d+) of (\d+) right, with silence (\d+)", said[0]).groups())
@@ -160,6 +175,7 @@ def test_the_examples_of_evaluating_run_and_a_run_that_is_taken_up_is_the_same(t
     assert re.fullmatch(r"[A-D] means \w+ and 0 cannot be read", said[place - 1])
 
 
+@pytest.mark.whole
 def test_the_temporal_benchmark_is_built_and_studied(told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = told("docs/temporal_benchmark.md")

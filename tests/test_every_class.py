@@ -8,7 +8,7 @@ import torch
 
 import mechaudio as ma
 from mechaudio.tracing.decoding import greedy, new_tokens
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, model_inputs, network, thinned
 from tests.interventions.kinds import having
 
 N = 3
@@ -31,7 +31,7 @@ def variants_of(model):
     ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_a_run_gives_the_networks_own_logits_and_patterns_that_sum_to_one(opened, family):
     model, inputs = opened(family)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_a_run_gives_the_networks_own_logits_and_patterns_that_sum_to_one(opened
     torch.testing.assert_close(out.cache["pattern", layer].sum(-1), torch.ones(len(plain), model.n_heads, 1))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_a_sweep_gives_what_each_variant_gives_in_a_run(opened, family):
     model, inputs = opened(family)
     variants = variants_of(model)
@@ -53,7 +53,7 @@ def test_a_sweep_gives_what_each_variant_gives_in_a_run(opened, family):
     assert all(not torch.allclose(before, after) for before, after in pairwise(runs))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_a_generation_is_plain_generation_and_variants_write_what_each_writes_alone(opened, family):
     model, inputs = opened(family)
     variants = variants_of(model)

@@ -1,6 +1,5 @@
 """What `import mechaudio as ma` promises."""
 
-import importlib
 import inspect
 import re
 import subprocess
@@ -16,12 +15,15 @@ def test_every_public_name_is_there(name):
     assert getattr(ma, name) is not None
 
 
-def test_what_the_pages_name_is_there_in_a_fresh_session():
+def test_in_a_fresh_session_what_the_pages_name_is_there_and_no_room_hides_a_public_function():
     names = (
         "ma.PromptFormat, ma.models.PromptBatch, ma.NoSuchHookPoint, ma.tracing.window_map, ma.interventions.Grid, "
         "ma.interventions.AttentionIntervention, ma.interventions.Sweep, ma.experiments.Listening"
     )
-    subprocess.run([sys.executable, "-c", f"import mechaudio as ma; {names}"], check=True)
+    rooms = "import mechaudio.tracing.run, mechaudio.cli; print(callable(ma.trace), callable(ma.prompt))"
+    program = f"import mechaudio as ma; {names}; {rooms}"
+    fresh = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert fresh.stdout.split() == ["True", "True"]
 
 
 @pytest.mark.parametrize("room", ma._ROOMS)
@@ -50,14 +52,6 @@ def _classes(home):
         for name, value in vars(module).items()
         if inspect.isclass(value) and value.__module__ == module.__name__
     }
-
-
-def test_no_room_hides_a_public_function():
-    importlib.import_module("mechaudio.cli")
-    imports = "import mechaudio as ma, mechaudio.tracing.run, mechaudio.cli"
-    program = f"{imports}; print(callable(ma.trace), callable(ma.prompt))"
-    fresh = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert fresh.stdout.split() == ["True", "True"]
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
+from mechaudio.data.clip_names import clips_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.results import Provenance, Result
@@ -68,6 +69,8 @@ class AudioAttention(Result):
         ids: Ids of the questions.
         texts: Their texts.
         queries: Which query rows.
+        clips: Name of the clip of each question, a cluster in every interval; without them, each is about a clip of its
+            own.
     """
 
     mass: Float[np.ndarray, "question layer head role"]
@@ -82,6 +85,7 @@ class AudioAttention(Result):
     ids: tuple[str, ...]
     texts: tuple[str, ...]
     queries: str
+    clips: tuple[str, ...] = ()
 
     def share(self, role: str) -> Float[np.ndarray, "question layer head"]:
         """Share of attention on one role of token.
@@ -236,6 +240,7 @@ def _summarise(
         ids=tuple(question.id for question in questions) or tuple(str(row) for row in range(len(n_tokens))),
         texts=tuple(question.text for question in questions) or tuple("" for _ in n_tokens),
         queries=queries,
+        clips=clips_of(questions),
         provenance=Provenance.collect(model, settings={"queries": queries, "condition": batch.condition}),
     )  # fmt: skip
 

@@ -52,8 +52,8 @@ class HeadScores(Result):
         r: Point-biserial correlation; 0 for a head that does not vary, NaN in a layer without attention.
         p: Its p value; 1 for a head that does not vary.
         q: P values adjusted by Benjamini and Hochberg over all heads that vary.
-        low: Lower end of the bootstrap interval of r over clips; NaN for fewer than 30 of them, of which such an
-            interval does not hold its level (`ma.metrics.bootstrap_point_biserial`).
+        low: Lower end of the interval of r, over clips; NaN for fewer than 30 of them
+            (`ma.metrics.bootstrap_point_biserial`).
         high: Upper end.
         constant: Heads that give the audio the same share in every question.
         measured: What it was computed from.
@@ -197,7 +197,7 @@ def specialist_heads(
         model: The opened model.
         questions: Any number of them, each with its right answer; the model must get some right and some wrong.
         condition: What the model is given: `audio`, or another condition with audio tokens.
-        confidence: Of the bootstrap intervals.
+        confidence: Of the intervals.
         resamples: How many times questions are drawn anew.
         seed: Of the bootstrap.
         batch_size: Questions per forward pass.

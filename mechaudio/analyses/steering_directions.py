@@ -29,10 +29,12 @@ from torch import Tensor
 from mechaudio.analyses.specialist_heads import Head
 from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.arguments import checks_arguments
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.selecting import numbers
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.metrics import checked
+from mechaudio.metrics.clips import clip_numbers, questions_of
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt, silenced
 from mechaudio.question import AudioQuestion
@@ -83,12 +85,14 @@ class SteeringDirections(Result):
         final_norm: Of the last layer's after the final norm.
         z: Of each head's output before the output projection (eq. 7), by layer; layers without attention are left out.
         ids: Ids of the questions.
+        clips: Name of the clip of each question; without them, each is about a clip of its own.
     """
 
     residual: Float[np.ndarray, "question layer d_model"]
     final_norm: Float[np.ndarray, "question d_model"]
     z: Mapping[int, Float[np.ndarray, "question head d_head"]]
     ids: tuple[str, ...]
+    clips: tuple[str, ...] = ()
 
     def of(self, ids: Sequence[str]) -> SteeringDirections:
         """Those of some questions, in their order.
@@ -103,20 +107,33 @@ class SteeringDirections(Result):
                 f"there are no directions for {len(unknown)} questions ({', '.join(map(repr, unknown[:3]))}): make "
                 "them with ma.analyses.steering_directions(model, questions)"
             )
-        return replace(self._at([known[name] for name in ids]), ids=tuple(ids))
+        places = [known[name] for name in ids]
+        clips = tuple(self.clips[place] for place in places) if self.clips else ()
+        return replace(self._at(places), ids=tuple(ids), clips=clips)
 
     def shuffled(self, seed: int = 0) -> SteeringDirections:
-        """The same directions, each given to another question: a control for what is the question's own.
+        """The same directions, each given to a question about another clip: a control for what is the question's own.
+
+        Where more than half of the questions are about one clip, some directions are given twice.
 
         Raises:
-            ValueError: There is no other question.
+            ValueError: There is no other clip.
         """
-        n = len(self.ids)
-        if n < 2:
-            raise ValueError(f"to shuffle directions takes at least 2 questions, got {n}")
-        order = np.random.default_rng(seed).permutation(n)
+        n, rng = len(self.ids), np.random.default_rng(seed)
+        clips = clip_numbers(self.clips or None, n)
+        sizes = np.bincount(clips)
+        if len(sizes) < 2:
+            raise ValueError(
+                f"to shuffle directions takes questions about at least 2 clips, got {questions_of(n, self.clips)}"
+            )
+        order = rng.permutation(n)
+        first = np.full(len(sizes), n)
+        np.minimum.at(first, clips[order], np.arange(n))
+        order = order[np.argsort(first[clips[order]], kind="stable")]  # clip by clip
         given = np.empty(n, dtype=np.int64)
-        given[order] = np.roll(order, 1)  # one cycle through all questions: nobody keeps their own
+        given[order] = np.roll(order, sizes.max())  # as far as the largest clip: nobody gets one of their own clip
+        for place in np.flatnonzero(clips[given] == clips):
+            given[place] = rng.choice(np.flatnonzero(clips != clips[place]))
         return self._at(given.tolist())
 
     def layer_guided(self, heads: Sequence[Head], strength: float = 1.0, *, norm: Norm = "pre") -> Steer:
@@ -290,11 +307,13 @@ class Differences:
     def __init__(self) -> None:
         self._parts: list[Difference] = []
         self._ids: list[str] = []
+        self._keys: list[tuple[str, ...]] = []
 
     def add(self, part: Difference, asked: Sequence[AudioQuestion]) -> None:
         """Those of some questions."""
         self._parts.append(part)
         self._ids += [question.id for question in asked]
+        self._keys += [clip_keys(question) for question in asked]
 
     def joined(self, model: AudioLM) -> SteeringDirections:
         """All of them.
@@ -312,5 +331,6 @@ class Differences:
             final_norm=torch.cat([part.final_norm for part in self._parts]).numpy(),
             z={layer: torch.cat([part.z[layer] for part in self._parts]).numpy() for layer in sorted(self._parts[0].z)},
             ids=tuple(self._ids),
+            clips=clip_names(self._keys),
             provenance=Provenance.collect(model, settings={"n": len(self._ids)}),
         )

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -189,13 +188,12 @@ def task_of(question: AudioQuestion) -> str:
 
 def _begin(place: Path, header: Mapping[str, Any]) -> None:
     """Make the file with its first line, whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".beginning-") as drafts:
-        draft = Path(drafts, LOG_NAME)
-        with draft.open("wb") as file:
-            file.write(signed(header, "")[0].encode("utf-8", "surrogatepass"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, place)
+    draft = place.with_name(f".{LOG_NAME}.begun")  # one name, so that whoever was killed here leaves nothing for good
+    with draft.open("wb") as file:
+        file.write(signed(header, "")[0].encode("utf-8", "surrogatepass"))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, place)
 
 
 def _claim(file: BinaryIO, place: Path) -> None:

@@ -6,7 +6,7 @@ Conventions: heads are `(layer, head)`, from 0; shares and rates are from 0 to 1
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
 
@@ -23,7 +23,9 @@ from mechaudio.experiments.evaluation import Failure
 from mechaudio.experiments.groups import GroupChange, Groups, changes_by_group, members
 from mechaudio.experiments.steering_arms import SteeringArm, SteeringSettings
 from mechaudio.experiments.steering_result import SteeringStudy
+from mechaudio.metrics.clips import counted, questions_of
 from mechaudio.metrics.roc import RocAuc, roc_auc
+from mechaudio.metrics.significance import holm
 from mechaudio.results import Result, keep
 
 
@@ -89,12 +91,14 @@ class GroupAuc:
         name: Of the group.
         n: Questions.
         auc: The area; None where fewer than two answers are right or wrong.
+        p_holm: Its p value after Holm's correction over the groups of this grouping.
     """
 
     by: str
     name: str
     n: int
     auc: RocAuc | None
+    p_holm: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,6 +182,12 @@ class SpecialistsStudy(Result):
             clips = np.array(self.score.clips)[among] if self.score.clips else None
             auc = roc_auc(self.score.score[among], right, clips=clips) if enough else None
             told.append(GroupAuc(by, name, int(among.sum()), auc))
+        for by in self.groups:
+            places = [place for place, one in enumerate(told) if one.by == by and one.auc is not None]
+            if places:
+                corrected = holm([told[place].auc.p for place in places]).tolist()
+                for place, p in zip(places, corrected, strict=True):
+                    told[place] = replace(told[place], p_holm=p)
         return tuple(told)
 
     def steered(self, choice: Choice[SteeringArm]) -> tuple[GroupChange, ...]:
@@ -199,10 +209,11 @@ class SpecialistsStudy(Result):
             change = row.change
             lines.append(
                 f"  {_label(row.by, row.name):48s} {change.before.value:6.1%} -> {change.after.value:6.1%} "
-                f"n={change.n} p={row.p_holm:.3g}"
+                f"{counted(change.n, change.test.n_clips)}, p = {row.p_holm:.3g}"
             )
         scores = self.scores
-        lines += ["", f"heads of largest correlation with right answers, n = {len(scores.measured.ids)}"]
+        sample = questions_of(len(scores.measured.ids), scores.measured.clips)
+        lines += ["", f"heads of largest correlation with right answers, {sample}"]
         for head in scores.top(min(self.k, 10), ranking=self.settings.ranking):
             lines.append(
                 f"  {head!s:9s} r {scores.r[head]:+.3f} [{scores.low[head]:+.3f}, {scores.high[head]:+.3f}] "
@@ -210,7 +221,7 @@ class SpecialistsStudy(Result):
             )
         significant = int((scores.q[scores.varies] < 0.05).sum())
         lines.append(f"  {significant} of {scores.varies.sum()} heads have q < 0.05")
-        lines += ["", f"listening score on the other half, n = {len(self.score.ids)}"]
+        lines += ["", f"listening score on the other half, {questions_of(len(self.score.ids), self.score.clips)}"]
         for k, score in self.listening.items():
             lines.append(
                 f"  {k:4d} heads: {score.auc}; random heads {score.random_auc.mean():.3f}, {score.p_random:.1%} as well"

@@ -16,6 +16,7 @@ from mechaudio.experiments.choosing import Choice, Halves, Tested
 from mechaudio.experiments.evaluation import Comparison, Evaluation
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
 from mechaudio.metrics.choices import chance
+from mechaudio.metrics.clips import counted
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.significance import McNemar, holm, mcnemar, paired_difference
 from mechaudio.results import Result
@@ -189,10 +190,8 @@ class TemporalStudy(Result):
         lines = ["accuracy"]
         for condition, found in self.conditions.items():
             for task, score in {**found.by_task(), "all": found.overall}.items():
-                interval = f"[{score.low:.1%}, {score.high:.1%}]"
-                lines.append(
-                    f"  {condition:14s} {task.replace('_', ' '):17s} {score.value:6.1%} {interval} n={score.n}"
-                )
+                interval = f"[{score.low:.1%}, {score.high:.1%}] {counted(score.n, score.n_clips)}"
+                lines.append(f"  {condition:14s} {task.replace('_', ' '):17s} {score.value:6.1%} {interval}")
         lines += ["", "attention of the last position, in the mean over heads and questions"]
         lines.append("  layer " + " ".join(f"{role:>9s}" for role in self.roles))
         for layer, shares in enumerate(self.attention.mean(0)):

@@ -28,7 +28,10 @@ from mechaudio.metrics.significance import benjamini_hochberg
 _ROUNDING = np.finfo(np.float64).eps ** 0.75
 
 FEWEST = 30
-"""Clips that a bootstrap interval of a correlation needs: of fewer it does not hold its level, and is not given."""
+"""Clips that the interval of a correlation needs: of fewer it is not given, as its spread is not known well enough."""
+
+#: Correlations are taken to be no larger, as Fisher's z of 1 is infinite.
+_PERFECT = 1 - 1e-12
 
 #: Scores that differ by less than this share of the largest are equal: sums in another order differ by as much.
 _EQUAL = 1e-9
@@ -77,7 +80,7 @@ class ResampledPointBiserial:
     """The correlations that other samples of the same size would have given.
 
     Attributes:
-        low: lower end of the interval of r, by expanded percentiles; NaN for fewer than `FEWEST` clips.
+        low: lower end of the interval of r; NaN for fewer than `FEWEST` clips.
         high: upper end.
         resampled: r of each resample; what `top_k_stability` takes.
         n: samples.
@@ -174,13 +177,32 @@ def _clustered_p(
     columns: Float[np.ndarray, "question column"], correct: Bool[np.ndarray, " question"], numbers: np.ndarray
 ) -> Float[np.ndarray, " column"]:
     """P values of correlations where clips share questions, from what each question adds to r (its influence)."""
-    z, y = (part - part.mean(axis=0) for part in (columns, correct[:, None].astype(np.float64)))
-    z, y = z / z.std(axis=0), y / y.std(axis=0)
-    r = (z * y).mean(axis=0).clip(-1.0, 1.0)
-    effective = len(y) / design_effect(z * y - r * (z**2 + y**2) / 2, numbers)
+    r, effective = _effective(columns, correct, numbers)
     with np.errstate(divide="ignore", invalid="ignore"):  # r of 1; 0/0 of no freedom is no evidence
         statistic = np.nan_to_num(np.abs(r) * np.sqrt(np.maximum(0.0, effective - 2) / (1 - r**2)), nan=0.0)
     return 2 * t.sf(statistic, max(1, n_clips(numbers) - 2))
+
+
+def _effective(
+    columns: Float[np.ndarray, "question column"], correct: Bool[np.ndarray, " question"], numbers: np.ndarray
+) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
+    """The correlation of every column, and of how many independent questions it would be as uncertain."""
+    z, y = (part - part.mean(axis=0) for part in (columns, correct[:, None].astype(np.float64)))
+    z, y = z / z.std(axis=0), y / y.std(axis=0)
+    r = (z * y).mean(axis=0).clip(-1.0, 1.0)
+    return r, len(y) / design_effect(z * y - r * (z**2 + y**2) / 2, numbers)
+
+
+def _fisher(
+    r: Float[np.ndarray, " column"], effective: Float[np.ndarray, " column"],
+    resampled: Float[np.ndarray, "resample column"], k: int, confidence: float,
+) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:  # fmt: skip
+    """Intervals around Fisher's z of each r, as wide as the bootstrap or the effective number asks for."""
+    by_number = 1 / np.sqrt(np.maximum(effective - 3, 1e-9))
+    z = np.arctanh(r.clip(-_PERFECT, _PERFECT))
+    by_bootstrap = np.arctanh(resampled.clip(-_PERFECT, _PERFECT)).std(axis=0)
+    reach = t.ppf((1 + checked.level(confidence)) / 2, k - 2) * np.maximum(by_number, by_bootstrap)
+    return np.tanh(z - reach), np.tanh(z + reach)
 
 
 @checks_arguments
@@ -224,8 +246,11 @@ def bootstrap_point_biserial(
     Resamples without a right or without a wrong answer are drawn anew. A column that is constant in a resample has r 0
     there.
 
-    Where clips share questions, clips are drawn with all of theirs. Intervals are by expanded percentiles (Hesterberg
-    2015), and not given, NaN, for fewer than `FEWEST` clips: there they do not hold their level.
+    Where clips share questions, clips are drawn with all of theirs. An interval lies around Fisher's z of r and is
+    Student's t times its standard error, which is the larger of two: the standard deviation over the resamples, and
+    that of normal columns with as many independent questions as the clips are worth (`mechaudio.metrics.clips`).
+    Percentiles of the resamples are too narrow for some tens of clips. Intervals are not given, NaN, for fewer than
+    `FEWEST` clips. Those of strong correlations of very skewed columns remain too narrow.
 
     Args:
         values: `[question, ...]`, finite.
@@ -254,11 +279,14 @@ def bootstrap_point_biserial(
     spread = np.sqrt(np.clip(variance, 0.0, None) * right * (1 - right))
     varies = variance > 1e-12  # in units of the whole sample's variance
     r = np.divide(covariance, spread, out=np.zeros_like(covariance), where=varies).clip(-1.0, 1.0)
-    resampled = r.reshape(resamples, *shape)
-    low, high = percentile_interval(resampled, confidence, k) if k >= FEWEST else [np.full(shape, np.nan)] * 2
+    low, high = np.full((2, len(constant)), np.nan)
+    if k >= FEWEST:
+        low[constant] = high[constant] = 0.0
+        ends = _fisher(*_effective(columns[:, ~constant], correct, numbers), r[:, ~constant], k, confidence)
+        low[~constant], high[~constant] = ends
     return ResampledPointBiserial(
-        low, high, resampled=resampled, n=len(correct), confidence=float(confidence),
-        n_clips=shared(numbers),
+        low.reshape(shape), high.reshape(shape), resampled=r.reshape(resamples, *shape), n=len(correct),
+        confidence=float(confidence), n_clips=shared(numbers),
     )  # fmt: skip
 
 

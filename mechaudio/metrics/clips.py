@@ -90,6 +90,17 @@ def quantile(confidence: float, numbers: Int[np.ndarray, " question"]) -> float:
     return float(norm.ppf(tail) if k == len(numbers) else t.ppf(tail, max(1, k - 1)))
 
 
+def questions_of(n: int, clips: Sequence[str] | int | None = None) -> str:
+    """Say how many questions there are, and of how many clips where these are fewer.
+
+    Args:
+        n: questions.
+        clips: the clip of each, or the number of clips; nothing if each is about a clip of its own.
+    """
+    k = clips if isinstance(clips, int) else len(set(clips)) if clips else n
+    return counted(n, k) if k < n else f"n = {n} question{'' if n == 1 else 's'}"
+
+
 def counted(n: int, clips: int | None) -> str:
     """Say how many questions there are, and of how many clips where that is fewer."""
     if clips is None:

@@ -68,12 +68,6 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
         _refuse_foreign(model, batch)
         _refuse_other_bands(model, batch.inputs)
         return batch
-    if not isinstance(batch, Mapping):
-        raise TypeError(
-            f"a batch is what ma.prompt gives or a dict of the network's inputs, got {type(batch).__name__}. For "
-            "questions: ma.prompt(model, questions)"
-        )
-    _refuse_unknown(model, batch)
     inputs = place(model.network, adapter, batch)
     ids, real = _ids_and_mask(inputs)
     _refuse_unmarked_padding(model, inputs)

@@ -104,13 +104,9 @@ def _asked(
     questions: Iterable[AudioQuestion | Conversation], condition: str, layout: PromptFormat
 ) -> list[tuple[AudioQuestion, tuple[Turn, ...]]]:
     """Questions and what is written for each; a conversation stands for the question that it ends with."""
-    if isinstance(questions, AudioQuestion):
-        raise TypeError("questions is a list of AudioQuestion; put the one question into a list: [question]")
     rows = list(questions)
     if not rows:
         raise ValueError("no question: questions is an empty list, and a batch has at least one row")
-    if isinstance(rows[0], Mapping):
-        raise TypeError("questions is a list of conversations; put the one conversation into a list: [messages]")
     asked = []
     for row in rows:
         if isinstance(row, AudioQuestion):

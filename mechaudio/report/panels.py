@@ -11,6 +11,7 @@ from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.listen import Listening
+from mechaudio.metrics.clips import questions_of
 from mechaudio.report.assets import script_json
 from mechaudio.viz.choices import choice_probabilities
 from mechaudio.viz.grid import layer_head_grid
@@ -50,7 +51,7 @@ def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) ->
 
 def _sample(attention: AudioAttention) -> str:
     n = len(attention.ids)
-    return "this question" if n == 1 else f"mean of n = {n} questions"
+    return "this question" if n == 1 else f"mean of {questions_of(n, attention.clips)}"
 
 
 def answer_panel(listening: Listening) -> Panel:

@@ -91,19 +91,19 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
     towards = (mean > found.no_effect) == (found.direction == "denoising")
     sentence = f"Patching {found.hook_point} in {where} {_VERBS[found.direction, towards]}: to {100 * mean:.1f} %"
     way = f"of the way from corrupted to clean{_beyond(mean)}."
-    if found.scale.defined.sum() < 2:
+    if found.scale.n_clips < 2:
         return (*told, f"{sentence} {way}")
     low, high = found.interval()
     if np.isnan(low[at]):
         why = (
-            "fewer than two pairs have this place"
-            if found.counted[at] < 2
+            "pairs of fewer than two clips have this place"
+            if found.scale.counted_clips(found.values)[at] < 2
             else "in some of the samples drawn anew the corrupted runs do as well as the clean ones"
         )
         return (*told, f"{sentence} {way} It has no interval: {why}.")
     told.append(f"{sentence} [{100 * low[at]:.1f}, {100 * high[at]:.1f}] {way}{_of_how_many(found)}")
-    if found.scale.defined.sum() < FEWEST_PAIRS:
-        told.append(f"To say of a place that it does anything takes {FEWEST_PAIRS} pairs or more.")
+    if found.scale.n_clips < FEWEST_PAIRS:
+        told.append(f"To say of a place that it does anything takes pairs about {FEWEST_PAIRS} clips or more.")
         return tuple(told)
     counted, apart = int((~np.isnan(low)).sum()), int(found.excludes_no_effect(low, high).sum())
     told.append(

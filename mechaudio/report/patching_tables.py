@@ -20,7 +20,7 @@ def patching_tables(found: PatchingMap) -> tuple[Table, ...]:
     """
     mean = found.mean()
     low = high = np.full(mean.shape, np.nan)
-    if found.scale.defined.sum() >= 2:
+    if found.scale.n_clips >= 2:
         low, high = found.interval()
     counted, flips = found.counted, found.flips
     rows: dict[tuple[int, ...], tuple[Cell, ...]] = {}
@@ -43,8 +43,9 @@ def patching_tables(found: PatchingMap) -> tuple[Table, ...]:
     what = f"{found.hook_point} by {' and '.join(found.axes)}"
     note = (
         f"Patching {found.hook_point}, {found.direction}, {found.metric.replace('_', ' ')}: 0 % is the corrupted run "
-        f"and 100 % the clean one, so that {100 * found.no_effect:.0f} % is no effect. Intervals are percentile "
-        "bootstrap over pairs, of each place alone. Another answer: of all pairs that have the place, the share "
+        f"and 100 % the clean one, so that {100 * found.no_effect:.0f} % is no effect. Intervals are "
+        "bootstrap over clips, which are drawn with all their pairs, of each place alone. Another answer: of all pairs "
+        "that have the place, the share "
         "whose answer the patch changes."
     )
     top = [rows[place] for place in largest[:TOP]]

@@ -7,6 +7,7 @@ import numpy as np
 from mechaudio.analyses.listening_score import ListeningCheck
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
+from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.changes import CHANGED, group_rows
 from mechaudio.report.steering_tables import steering_tables
@@ -115,8 +116,9 @@ def _heads(study: SpecialistsStudy) -> Table:
     return Table(
         "heads",
         f"The {len(rows)} heads of largest correlation with right answers",
-        f"On {len(scores.measured.ids)} questions. r: point-biserial correlation of the last position's attention to "
-        f"audio with right answers, with its {100 * scores.confidence:g} % bootstrap interval; q: p after Benjamini "
+        f"On questions ({questions_of(len(scores.measured.ids), scores.measured.clips)}). r: point-biserial "
+        "correlation of the last position's attention to "
+        f"audio with right answers, with its {100 * scores.confidence:g} % interval; q: p after Benjamini "
         f"and Hochberg over {scores.varies.sum()} heads; chosen again: share of resamples that choose the head. The "
         f"choice as a whole: {stability}.{named}",
         (
@@ -199,17 +201,21 @@ def _by_group(study: SpecialistsStudy) -> Table:
         "listening_by_group",
         f"How well the listening score of {study.k} heads tells right from wrong, by group",
         "The same heads and weights in all groups. Low and high: Newcombe's 95 % interval; p: Mann and Whitney's test, "
-        "not corrected for the number of groups. A dash: fewer than two right or two wrong answers.",
+        "questions of one clip as a cluster; p Holm: corrected over the groups of a grouping. A dash: fewer than two "
+        "right or two wrong answers.",
         (
             Column("by"),
             Column("group"),
             Column("n", "count"),
             *_AREA[:4],
+            Column("p Holm", "p"),
             Column("right", "count"),
             Column("wrong", "count"),
         ),
         tuple(
-            (row.by.replace("_", " "), row.name.replace("_", " "), row.n, *_area(row.auc)) for row in study.auc_by_group
+            (row.by.replace("_", " "), row.name.replace("_", " "), row.n, *area[:4], row.p_holm, *area[4:])
+            for row in study.auc_by_group
+            for area in [_area(row.auc)]
         ),
     )
 

@@ -45,7 +45,7 @@ def _against(study: SteeringStudy) -> Table:
         "steering_controls",
         "Steering beside its controls",
         "Share of right answers more than with the control, each as it was chosen, on the questions that report; of "
-        "several draws, more than their mean. Interval: at 95 %, over questions (Bonett and Price's; bootstrap where "
+        "several draws, more than their mean. Interval: at 95 %, over clips (Bonett and Price's; bootstrap where "
         "there are several draws: other draws would differ too). p: McNemar's test (Fisher's test of signs where "
         "there are several draws), corrected by Holm over the rows.",
         (

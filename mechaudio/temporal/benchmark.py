@@ -18,7 +18,7 @@ from mechaudio.data.corpus import Problems
 from mechaudio.data.tables import read_json, read_table
 from mechaudio.data.temporal_phrases import TASKS
 from mechaudio.question import AudioQuestion
-from mechaudio.results import digest_of_file
+from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
 from mechaudio.temporal.card import card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
@@ -142,7 +142,7 @@ class Benchmark(Sequence[AudioQuestion]):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         schema = features().arrow_schema
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as drafts:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as drafts:
             draft = Path(drafts, QUESTIONS)
             with parquet.ParquetWriter(draft, schema) as writer:
                 for start in range(0, len(self), _ROWS_AT_ONCE):
@@ -153,6 +153,7 @@ class Benchmark(Sequence[AudioQuestion]):
             Path(drafts, CARD).write_text(self.card(), encoding="utf-8")
             for name in (QUESTIONS, MANIFEST, CARD):
                 os.replace(Path(drafts, name), folder / name)
+        remove_drafts(folder)
         return folder
 
     def dataset(self, *, embed: bool = True) -> "Dataset":

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, pale, plain, titled, whiskers
 
 By = Literal["part", "head", "role", "second"]
@@ -21,7 +22,7 @@ _KINDS = {"input": "#8c8c8c", "attention": CYCLE[1], "MLP": CYCLE[0], "mixer": C
 def attribution_bars(written: DirectLogitAttribution, by: By = "part", *, question: int | None = None) -> go.Figure:
     """What each part wrote towards one token and away from the other, in logits.
 
-    Bars are means over questions, with 95 % bootstrap intervals over them where there are several.
+    Bars are means over questions, with 95 % bootstrap intervals over clips where there are several.
 
     Args:
         written: what `analyses.direct_logit_attribution` found.
@@ -84,9 +85,10 @@ def _bars(
     question: int | None,
 ) -> go.Figure:
     mean, n = values.mean(0), len(values)
-    spread = None
-    if n > 1:
-        low, high = bootstrap_mean(values)
+    spread, clips = None, written.clips if len(written.clips) == n else ()
+    several = n > 1 and len(set(clips)) != 1
+    if several:
+        low, high = bootstrap_mean(values, clips=clips or None)
         spread = whiskers(mean, low, high, color=INK, thickness=1.2)
     figure = go.Figure(
         go.Bar(
@@ -115,7 +117,10 @@ def _bars(
         "second": "The second that heads read it from",
     }[by]
     note = plain(f"{pair}: {whole:.2f} logits in all") + (
-        "" if one else f"; means over n = {n} questions, 95 % bootstrap intervals"
+        ""
+        if one
+        else f"; means over {questions_of(n, clips)}, "
+        + ("95 % bootstrap intervals over clips" if several else "no intervals of one clip")
     )
     below = {"part": "layer and part", "head": "layer.head", "role": "role of the key", "second": ""}[by]
     figure.update_layout(

@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from mechaudio.analyses.attention_flow import MEASURES, AttentionFlow, edge_name
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.significance import paired_difference
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
@@ -65,7 +66,7 @@ def flow_map(
         flow: What was measured, of two questions or more.
         title: What the figure shows; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         measure: `probability` of the right choice, `margin` of its logit, or `accuracy` in percentage points.
-        confidence: Of the intervals: of the bootstrap over questions, and Bonett and Price's of changes in accuracy.
+        confidence: Of the intervals: of the bootstrap over clips, and Bonett and Price's of changes in accuracy.
         seed: Of the bootstrap.
 
     Raises:
@@ -106,7 +107,7 @@ def flow_map(
         template=TEMPLATE,
         title=titled(
             title or f"{_WHAT[measure]} when one role does not see another",
-            f"change, n = {len(flow.ids)} questions; without a cut: {baseline}; windows of {size} "
+            f"change, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of {size} "
             f"layer{'s' if size > 1 else ''}<br>dots: {100 * confidence:g} % interval "
             f"({_how(measure)}), of each cell alone, excludes 0: {int(sure.sum())} of {sure.size}",
         ),

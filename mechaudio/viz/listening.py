@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, titled, whiskers
 
 
@@ -12,8 +13,8 @@ from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, titled, whis
 def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
     """Area under the ROC curve of the listening score, of its heads unweighted, and of random sets of as many heads.
 
-    Bars are bootstrap intervals over questions for the specialists, and the interval that holds as large a share of the
-    draws for the random sets; each dot is one draw.
+    Bars are intervals for the specialists, which count clips (`ma.metrics.roc_auc`), and the interval that holds as
+    large a share of the draws for the random sets; each dot is one draw.
 
     Args:
         score: what `analyses.listening_score` found.
@@ -54,7 +55,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
         height=300,
         showlegend=False,
         title=titled(
-            f"Does audio attention tell right from wrong? (n = {len(score.correct)} questions, "
+            f"Does audio attention tell right from wrong? ({questions_of(len(score.correct), score.clips)}, "
             f"{score.correct.sum()} right)",
             f"{k} {'head' if k == 1 else 'heads'}, chosen on {score.n_calibration} other questions; bars: {share:g} % "
             f"intervals; {len(score.random_auc)} random sets",

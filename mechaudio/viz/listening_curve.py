@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, titled, whiskers
 
 
@@ -14,8 +15,8 @@ from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE
 def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
     """Area under the ROC curve of the listening score, over the number of heads it is made from.
 
-    Bars are bootstrap intervals over questions; the band holds as large a share of the random sets. A specialist's line
-    inside the band says that any heads would have done.
+    Bars are intervals (`ma.metrics.roc_auc`), which count clips; the band holds as large a share of the random sets. A
+    specialist's line inside the band says that any heads would have done.
 
     Args:
         scores: of the same questions, by number of heads.
@@ -71,9 +72,9 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
         template=TEMPLATE,
         height=440,
         title=titled(
-            f"Does audio attention tell right from wrong? (n = {len(first.ids)} questions, "
+            f"Does audio attention tell right from wrong? ({questions_of(len(first.ids), first.clips)}, "
             f"{first.correct.sum()} right)",
-            f"heads chosen on {first.n_calibration} other questions; bars: {share:g} % intervals over questions<br>"
+            f"heads chosen on {first.n_calibration} other questions; bars: {share:g} % intervals over clips<br>"
             "band: as many heads drawn at random; dotted line: a score that tells nothing",
         ),
         xaxis={

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, faded, plain, titled, whiskers
 from mechaudio.viz.variants import Variants, in_rows, labelled
 
@@ -69,8 +70,9 @@ def mass_against_accuracy(
         )
     first = next(iter(taken.values()))
     note = (
-        f"n = {first.n} questions; baseline, without intervention: {100 * first.clean_correct.mean():.1f} % right<br>"
-        f"bars: {100 * confidence:g} % intervals over questions, of each variant alone"
+        f"{questions_of(first.n, first.clips)}; baseline, without intervention: "
+        f"{100 * first.clean_correct.mean():.1f} % right<br>"
+        f"bars: {100 * confidence:g} % intervals over clips, of each variant alone"
     )
     if left_out:
         note += f"; {left_out} variants that do not act on attention scores are left out"

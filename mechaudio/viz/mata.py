@@ -12,6 +12,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_arms import MataArm, Mode
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.experiments.mata_scores import MataScores
+from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import (
     CYCLE,
     DIVERGING,
@@ -99,7 +100,10 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     known, clean = study.compared.clean.scored, study.compared.clean.correct
     halves = {"chooses": study.chooses & known, "reports": ~study.chooses & known}
     firsts, lasts = (sorted({getattr(arm, end) for arm in arms}) for end in ("first", "last"))
-    headings = [f"the half that {name} (n = {half.sum()})" for name, half in halves.items()]
+    headings = [
+        f"the half that {name} ({questions_of(int(half.sum()), study.compared.clean.clips_among(half))})"
+        for name, half in halves.items()
+    ]
     figure = make_subplots(1, 2, subplot_titles=headings, shared_yaxes=True, horizontal_spacing=0.04)
     figure.update_annotations(font={"size": 13, "color": INK})
     maps = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool
@@ -10,6 +12,7 @@ from plotly.subplots import make_subplots
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, level, plain, titled, whiskers
 
@@ -32,7 +35,10 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
         seed: of the bootstrap.
     """
     halves = {"chooses": found.chooses, "reports": ~found.chooses}
-    headings = [f"the half that {name} (n = {half.sum()})" for name, half in halves.items()]
+    headings = [
+        f"the half that {name} ({questions_of(int(half.sum()), tuple(compress(found.clips, half.tolist())))})"
+        for name, half in halves.items()
+    ]
     figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=headings, horizontal_spacing=0.04)
     every = sorted({strength for line in found.lines for strength in line.strengths})
     places = {strength: place for place, strength in enumerate(every)}

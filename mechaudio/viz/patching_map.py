@@ -73,9 +73,9 @@ def patching_map(
 
     Two axes make a map whose colours are white where a place does nothing: at 0 when denoising, at 1 when noising. A
     place that there is not is left blank. A dot marks a cell whose interval excludes that it does nothing, which takes
-    six pairs. These intervals are of each cell alone: among many cells some exclude it by chance. One axis makes a line
-    with its interval as a band, or points with bars where the axis has no order. The hover gives mean, interval and
-    number of pairs, and of a `PatchingMap` how many answers changed.
+    pairs about six clips. These intervals are of each cell alone: among many cells some exclude it by chance. One axis
+    makes a line with its interval as a band, or points with bars where the axis has no order. The hover gives mean,
+    interval and number of pairs, and of a `PatchingMap` how many answers changed.
 
     ```python
     found = ma.analyses.activation_patching(model, questions, over=("layer", "role"))
@@ -86,7 +86,7 @@ def patching_map(
         found: A map with one or two axes. The first of two goes up, the second across.
         title: What was patched; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         tokens: Of the prompt, to label positions: `batch.tokens(0)`, where all prompts have the same text.
-        confidence: Of the intervals, percentile bootstrap over pairs.
+        confidence: Of the intervals, bootstrap over clips.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
 
@@ -120,6 +120,11 @@ def axis_title(found: EffectMap, axis: str) -> str:
     return AXIS_TITLES.get(axis, axis)
 
 
+def of_clips(n: int, clips: int) -> str:
+    """Of how many clips so many pairs are, where these are fewer."""
+    return f" of {clips} clip{'s' if clips > 1 else ''}" if 0 < clips < n else ""
+
+
 def metric_name(found: EffectMap) -> str:
     """What is measured of the answers, in words."""
     return found.metric.replace("_", " ")
@@ -139,19 +144,20 @@ def scale_bar(low: float, high: float) -> dict[str, object]:
 def _drawn(found: EffectMap, tokens: Sequence[str] | None, confidence: float, resamples: int, seed: int) -> _Drawn:
     mean = found.mean()
     low = high = np.full(mean.shape, np.nan)
-    if found.scale.defined.sum() >= 2:
+    if found.scale.n_clips >= 2:
         low, high = found.interval(confidence=confidence, resamples=resamples, seed=seed)
     names = tuple(_names(axis, labels, tokens) for axis, labels in found.axes.items())
     if tokens is not None and "position" not in found.axes:
         raise ValueError(f"tokens= label positions, and this map goes over {', '.join(found.axes)}")
-    counted, flips = found.counted, found.flips if isinstance(found, PatchingMap) else None
+    counted, clips = found.counted, found.scale.counted_clips(found.values)
+    flips = found.flips if isinstance(found, PatchingMap) else None
     hover = []
     for place in np.ndindex(mean.shape):
         where = ", ".join(f"{axis} {own[at]}" for axis, own, at in zip(found.axes, names, place, strict=True))
         lines = [plain(where), f"{mean[place]:.3f}"]
         if not np.isnan(low[place]):
             lines[1] += f", {100 * confidence:g} % interval {low[place]:.3f} to {high[place]:.3f}"
-        lines.append(f"n = {counted[place]} pairs")
+        lines.append(f"n = {counted[place]} pairs" + of_clips(int(counted[place]), int(clips[place])))
         if flips is not None:
             lines.append(f"another answer in {100 * flips[place]:.0f} % of all pairs with this place")
         hover.append("<br>".join(lines))
@@ -170,13 +176,14 @@ def _names(axis: str, labels: Sequence[object], tokens: Sequence[str] | None) ->
 
 def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     n, none = int(found.scale.defined.sum()), len(found.undefined)
-    pairs = f"n = {n} pair{'s' if n > 1 else ''}"
+    pairs = f"n = {n} pair{'s' if n > 1 else ''}" + of_clips(n, found.scale.n_clips)
     pairs += f" ({none} more without a difference of clean and corrupted, left out)" if none else ""
     lines = [f"{DIRECTIONS[found.direction]}; {metric_name(found)}; {plain(found.hook_point)}; {pairs}"]
     if np.isnan(drawn.low).all():
         return f"{lines[0]}<br>no intervals: {_why_none(found)}"
-    if n < FEWEST_PAIRS:
-        return f"{lines[0]}<br>intervals are in the hover; of fewer than {FEWEST_PAIRS} pairs they exclude nothing"
+    if found.scale.n_clips < FEWEST_PAIRS:
+        few = f"{FEWEST_PAIRS} pairs" if found.scale.n_clips == n else f"{FEWEST_PAIRS} clips"
+        return f"{lines[0]}<br>intervals are in the hover; of fewer than {few} they exclude nothing"
     counted, marked = int((~np.isnan(drawn.low)).sum()), int(found.excludes_no_effect(drawn.low, drawn.high).sum())
     kind = "dots" if len(found.axes) == 2 else "band" if next(iter(found.axes)) in _IN_ORDER else "bars"
     interval = f"{100 * confidence:g} % interval (bootstrap) of each place alone"
@@ -187,9 +194,9 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
 
 def _why_none(found: EffectMap) -> str:
     """Why no place has an interval."""
-    if found.scale.defined.sum() < 2:
-        return "they take two pairs"
-    if found.counted.max() < 2:
+    if found.scale.n_clips < 2:
+        return "they take two pairs" + (" about different clips" if found.scale.defined.sum() > 1 else "")
+    if found.scale.counted_clips(found.values).max() < 2:
         return "they take two pairs with the same place"
     return "clean and corrupted may not differ in the mean"
 

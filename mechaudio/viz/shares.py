@@ -10,6 +10,7 @@ from jaxtyping import Float
 from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
 
 
@@ -27,8 +28,11 @@ class _Line:
 def _line(attention: AudioAttention, role: str, confidence: float, seed: int) -> _Line:
     share = 100 * attention.share(role)
     if len(share) > 1:
-        low, high = bootstrap_mean(share.mean(axis=2), confidence=confidence, seed=seed)
-        return _Line(role, share.mean(axis=(0, 2)), low, high, f"{100 * confidence:g} % interval over questions")
+        mean = share.mean(axis=2)
+        low = high = np.full(mean.shape[1], np.nan)
+        if len(set(attention.clips)) != 1:
+            low, high = bootstrap_mean(mean, clips=attention.clips or None, confidence=confidence, seed=seed)
+        return _Line(role, mean.mean(axis=0), low, high, f"{100 * confidence:g} % interval over clips")
     low, high = np.quantile(share[0], [0.25, 0.75], axis=1)
     return _Line(role, share[0].mean(axis=1), low, high, "middle half of the heads")
 
@@ -81,8 +85,8 @@ def audio_share_by_layer(
 ) -> go.Figure:
     """Share of attention per role of token by layer, mean over heads and questions.
 
-    Bands are bootstrap intervals of the mean over questions. One question has none: there dots show each head's share
-    on the first role, the hover gives the middle half of the heads, and the figure says so.
+    Bands are bootstrap intervals of the mean, over clips; of one clip there is none. Of one question dots show each
+    head's share on the first role, the hover gives the middle half of the heads, and the figure says so.
 
     Args:
         attention: what `analyses.audio_attention` measured.
@@ -102,13 +106,15 @@ def audio_share_by_layer(
     figure = go.Figure()
     if n == 1:
         _draw_heads(figure, drawn[0], attention.share(drawn[0])[0])
-    else:
+    elif len(set(attention.clips)) != 1:
         for line in lines:
             _draw_band(figure, line)
     for line in lines:
         _draw_line(figure, line)
-    sample = f"n = {n} questions" if n > 1 else "n = 1 question"
+    sample = questions_of(n, attention.clips)
     spread = f"bands: {lines[0].spread} (bootstrap)" if n > 1 else f"dots: each head's share on {drawn[0]}"
+    if n > 1 and len(set(attention.clips)) == 1:
+        spread = "one clip has no interval"
     figure.update_layout(
         template=TEMPLATE,
         height=430,

@@ -13,6 +13,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import TEMPLATE, label_axis, mark_cells, number, plain, titled, two_sided, write_cells
@@ -170,7 +171,7 @@ def sweep_map(
         template=TEMPLATE,
         title=titled(
             title or f"{cells.what} by {plain(up)} and {plain(across)}",
-            f"n = {variants.n} questions; baseline, without intervention: {baseline}"
+            f"{questions_of(variants.n, variants.clips)}; baseline, without intervention: {baseline}"
             f"<br>dots: {100 * confidence:g} % interval of the change ({cells.interval}), of each cell alone, excludes "
             f"0: {marked.sum()} of {len(cells.changes)}",
         ),

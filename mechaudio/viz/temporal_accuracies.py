@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_result import TemporalStudy
+from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import INK, LEGEND_BELOW, TEMPLATE, pale, plain, titled, whiskers
 
 _CONDITIONS = {"audio": "#d55e00", "caption": "#cc79a7", "audio+caption": "#0072b2", "silence": "#b9bec4"}
@@ -31,14 +32,14 @@ def temporal_accuracies(study: TemporalStudy) -> go.Figure:
         )
     chance = 100 * study.chance
     figure.add_hline(chance, line={"color": INK, "width": 1.5, "dash": "dot"})
-    n = study.compared.clean.overall.n
+    clean = study.compared.clean.overall
     figure.update_layout(
         template=TEMPLATE,
         height=440,
         barmode="group",
         bargroupgap=0.08,
         title=titled(
-            f"Right answers by condition and task (n = {n} questions)",
+            f"Right answers by condition and task ({questions_of(clean.n, clean.n_clips)})",
             f"whiskers: 95 % intervals (Wilson); dotted: guessing gets {chance:.0f} % right",
         ),
         xaxis={"title": {"text": "task"}},

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.clips import questions_of
 from mechaudio.models.spans import TEXT_ROLES
 from mechaudio.viz.theme import LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
 
@@ -16,7 +17,7 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
 
     Args:
         study: what `temporal_study` found.
-        confidence: of the bands, bootstrap intervals of the mean over questions; one question has none.
+        confidence: of the bands, bootstrap intervals of the mean, over clips; one clip has none.
         seed: of the bootstrap.
     """
     measured = np.flatnonzero(np.isfinite(study.attention).all((0, 2)))
@@ -27,9 +28,11 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
         lines[f"text ({' + '.join(text)})"] = np.sum([shares[role] for role in text], axis=0)
     lines |= {role: share for role, share in shares.items() if share.any()}
     figure, n = go.Figure(), len(study.attention)
+    clips = study.compared.clean.clips[:n]  # attention was measured on the first questions
+    several = n > 1 and len(set(clips)) != 1
     colours = {name: ROLE_COLOURS["question" if name.startswith("text (") else name] for name in lines}
-    for name, share in lines.items() if n > 1 else ():
-        ends = bootstrap_mean(share, confidence=confidence, seed=seed)
+    for name, share in lines.items() if several else ():
+        ends = bootstrap_mean(share, clips=clips or None, confidence=confidence, seed=seed)
         band(figure, measured, *ends, colour=colours[name], legendgroup=name, name=f"{name}: interval")
     for name, share in lines.items():
         whole = name == "audio" or name.startswith("text (")
@@ -43,13 +46,13 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
             marker={"size": 8 if whole else 5},
             hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {name}<extra></extra>",
         )
-    sample = f"n = {n} questions" if n > 1 else "n = 1 question"
+    sample = questions_of(n, clips)
     whole_text = (
         f"text: {' + '.join(text)}, without the template, which the control on text keys counts as text; "
         if len(text) > 1
         else ""
     )
-    bands = f"; bands: {100 * confidence:g} % intervals over questions (bootstrap)" if n > 1 else ""
+    bands = f"; bands: {100 * confidence:g} % intervals over clips (bootstrap)" if several else ""
     figure.update_layout(
         template=TEMPLATE,
         height=440,

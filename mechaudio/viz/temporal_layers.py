@@ -8,6 +8,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
+from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import INK, LEGEND_BELOW, TEMPLATE, layer_ticks, level, plain, titled
 
 _BELOW, _ABOVE = ("#1b62b0", "#2c8fd1", "#56b4e9", "#9ecae1"), ("#e6a86c", "#e69f00", "#d55e00", "#b03a06")
@@ -49,7 +50,7 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
         template=TEMPLATE,
         height=480,
         title=titled(
-            f"Right answers with audio scaled in one layer (n = {baseline.n} questions)",
+            f"Right answers with audio scaled in one layer ({questions_of(baseline.n, baseline.n_clips)})",
             f"query rows: {plain(queries)}; dashed, with 95 % band: no change, {100 * baseline.value:.1f} % right; "
             "diamonds: all layers at once<br>"
             f"ring: best on one half (n = {best.chosen_on.n}); on the other (n = {n_held}) {100 * held.value:+.1f} "

@@ -17,7 +17,7 @@ from tests.families import network, noise, processor, unchecked_types
 
 @pytest.fixture(scope="module")
 def toy():
-    return ma.load("toy")
+    return ma.load("toy", prove=False)
 
 
 @pytest.fixture(scope="module")

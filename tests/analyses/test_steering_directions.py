@@ -190,7 +190,7 @@ def test_shuffled_nobody_keeps_their_own_and_nothing_is_lost(directions):
         assert sorted(given) == [0, 1, 2]
         assert all(place != own for own, place in enumerate(given))
         np.testing.assert_array_equal(shuffled.z[0], directions.z[0][given])
-    with pytest.raises(ValueError, match="at least 2 questions, got 1"):
+    with pytest.raises(ValueError, match="at least 2 clips, got n = 1 question"):
         directions.of(["q0"]).shuffled()
 
 

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,20 @@ def asked():
 @pytest.fixture(scope="module")
 def study(toy, asked):
     return mata_study(toy, asked, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def written(toy, asked, tmp_path_factory):
+    """The folder of the study, which stays as it is."""
+    out = tmp_path_factory.mktemp("study")
+    mata_study(toy, asked, SETTINGS, out=out)
+    return out
+
+
+@pytest.fixture
+def kept(written, tmp_path):
+    """The study in a folder that a test may write to."""
+    return shutil.copytree(written, tmp_path / "study")
 
 
 def test_a_published_range_is_itself_in_a_model_of_the_published_depth():
@@ -146,20 +161,18 @@ def test_of_a_recording_that_is_too_long_the_beginning_is_measured(toy, asked):
     np.testing.assert_array_equal(found.score, expected.score)
 
 
-def test_a_study_is_kept_and_taken_up(toy, asked, study, tmp_path):
-    mata_study(toy, asked, SETTINGS, out=tmp_path)
-    again = MataStudy.load(tmp_path)
+def test_a_study_is_kept_and_taken_up(toy, asked, study, kept):
+    again = MataStudy.load(kept)
     assert str(again) == str(study)
     assert again.settings == SETTINGS
-    assert str(mata_study(toy, asked, SETTINGS, out=tmp_path)) == str(study)
+    assert str(mata_study(toy, asked, SETTINGS, out=kept)) == str(study)
 
 
-def test_another_split_takes_up_the_same_letters(toy, asked, study, tmp_path):
+def test_another_split_takes_up_the_same_letters(toy, asked, study, kept):
     other = replace(SETTINGS, seed=SETTINGS.seed + 1)
-    mata_study(toy, asked, SETTINGS, out=tmp_path)
-    letters = (tmp_path / "letters" / "answers.jsonl").read_bytes()
-    found = mata_study(toy, asked, other, out=tmp_path)
-    assert (tmp_path / "letters" / "answers.jsonl").read_bytes() == letters
+    letters = (kept / "letters" / "answers.jsonl").read_bytes()
+    found = mata_study(toy, asked, other, out=kept)
+    assert (kept / "letters" / "answers.jsonl").read_bytes() == letters
     assert str(found) == str(mata_study(toy, asked, other)) != str(study)
     assert found.compared.provenance.seed is None
     assert (found.provenance.seed, found.settings.seed) == (other.seed, other.seed)

@@ -38,13 +38,13 @@ def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, s
 
 
 def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not_fit(toy, asked, study, monkeypatch):
-    rows, forward = [], toy.network.forward
+    rows, interleave = [], type(toy).interleave
 
-    def counted(*args, **kwargs):
-        rows.append(len(kwargs["input_ids"]))
-        return forward(*args, **kwargs)
+    def counted(model, call, *args, **inputs):
+        rows.append(len(inputs.get("input_ids", ())))
+        return interleave(model, call, *args, **inputs)
 
-    monkeypatch.setattr(toy.network, "forward", counted)
+    monkeypatch.setattr(type(toy), "interleave", counted)
     again = steering_study(toy, asked, SETTINGS, batch_size=20)
     assert sum(rows) == 2 * len(asked)
     rows.clear()

@@ -22,9 +22,9 @@ IDS, SIZE = ids_of(CONTROL), byte_level_size(CONTROL)
 RATE, HOP = 24_000, 3200
 TOWER = {
     "model_type": "vibevoice_acoustic_tokenizer_encoder",
-    "num_filters": 8,
+    "num_filters": 4,
     "downsampling_ratios": [40, 80],
-    "depths": [1, 1, 1],
+    "depths": [0, 1, 1],  # none at 24,000 numbers a second, in front of the layers
     "hidden_size": 16,
     "layer_scale_init_value": 0.5,
     "initializer_range": 0.1,

@@ -21,7 +21,7 @@ def opened():
 
 @pytest.fixture(scope="module")
 def toy():
-    return ma.load("toy")
+    return ma.load("toy", prove=False)
 
 
 def edited(name, layer=None, change=lambda value: 0.5 * value.flip(-1), **where):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import binom, norm, pointbiserialr, t
+from scipy.stats import binom, pointbiserialr, t
 from statsmodels.stats.power import TTestIndPower
 
 from mechaudio.metrics import (
@@ -130,13 +130,13 @@ def test_the_bootstrap_is_the_slow_one():
     assert np.isnan([found.low, found.high]).all()  # of 12 clips no interval holds its level
 
 
-def test_the_interval_reaches_to_the_percentiles_that_students_t_asks_for():
+def test_the_interval_is_fishers_with_the_larger_of_two_standard_errors():
     values, correct = planted(n=40)
     found = bootstrap_point_biserial(values, correct, resamples=500)
-    tail = norm.cdf(t.ppf(0.025, 39) * np.sqrt(40 / 39))
-    low, high = np.quantile(found.resampled, [tail, 1 - tail], axis=0)
-    np.testing.assert_allclose([found.low, found.high], [low, high])
-    assert tail == pytest.approx(0.0203, abs=1e-4)
+    z, by_bootstrap = np.arctanh(point_biserial(values, correct).r), np.arctanh(found.resampled).std(axis=0)
+    assert {True, False} == set((by_bootstrap > 1 / np.sqrt(37)).ravel().tolist())
+    reach = t.ppf(0.975, 38) * np.maximum(by_bootstrap, 1 / np.sqrt(37))
+    np.testing.assert_allclose([found.low, found.high], np.tanh([z - reach, z + reach]))
 
 
 def test_the_bootstrap_is_seeded_and_as_wide_as_fishers_interval():

@@ -538,14 +538,16 @@ def test_no_question_is_refused():
 
 
 def test_a_single_question_is_sent_back_for_its_brackets():
-    with unchecked_types(), pytest.raises(TypeError, match=r"put the one question into a list: \[question\]"):
+    with unchecked_types(), pytest.raises(TypeError, match=r"got an AudioQuestion: put it into a list, \[...\]"):
         prompt(opened("qwen2_audio"), asked())
 
 
 def test_something_else_than_a_question_is_refused():
-    message = "questions is a list of AudioQuestion, but holds a str: 'Which"
-    with unchecked_types(), pytest.raises(TypeError, match=message):
+    with unchecked_types(), pytest.raises(TypeError, match=r"got \['Which sound\?'\]: ma.AudioQuestion gives it"):
         prompt(opened("qwen2_audio"), ["Which sound?"])
+    message = "questions is a list of AudioQuestion, but holds a str: 'Which"
+    with pytest.raises(TypeError, match=message):
+        prompt(opened("qwen2_audio"), (question for question in ["Which sound?"]))
 
 
 def test_a_model_without_a_processor_asks_for_one():
@@ -650,7 +652,7 @@ def test_words_that_the_model_has_no_token_for_are_named():
 
 
 def test_an_open_question_ends_with_its_own_text_and_is_not_answered_by_letter():
-    model, (closed,) = ma.load("tiny"), ma.data.soundscapes.questions(1, seed=11)
+    model, (closed,) = ma.load("tiny", prove=False), ma.data.soundscapes.questions(1, seed=11)
     question = ma.AudioQuestion(audio=closed.audio, text="What do you hear?", id="q1")
     batch = ma.prompt(model, [question, closed])
     read = ["".join(batch.tokens(0)[position] for position in batch.spans[role][0]) for role in ("question", "choices")]

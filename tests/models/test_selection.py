@@ -8,7 +8,7 @@ from mechaudio.models.selection import of_rows, select
 
 @pytest.fixture(scope="module")
 def batch():
-    return ma.prompt(ma.load("tiny"), ma.data.soundscapes.questions(2, seed=11))
+    return ma.prompt(ma.load("tiny", prove=False), ma.data.soundscapes.questions(2, seed=11))
 
 
 def test_spans_are_joined_in_order_each_position_once(batch):

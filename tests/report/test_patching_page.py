@@ -11,7 +11,9 @@ from mechaudio.report import patching_findings, patching_tables, write_patching_
 
 
 def test_where_the_scale_may_be_zero_no_interval_is_told_and_the_reason_is():
-    found = activation_patching(ma.load("toy"), list(questions(6, seed=0)), over=("layer", "head"), layers=[1])
+    found = activation_patching(
+        ma.load("toy", prove=False), list(questions(6, seed=0)), over=("layer", "head"), layers=[1]
+    )
     assert " [" in patching_findings(found)[-2]
     turned = np.arange(6) % 2 == 0  # in every other pair the corrupted run is the one that does well
     clean, corrupted = np.where(turned, 0.0, 1.1), np.where(turned, 1.0, 0.0)
@@ -39,7 +41,7 @@ def told_of(found, values, **other):
 
 
 def test_the_largest_effect_is_told_with_its_direction():
-    found = activation_patching(ma.load("toy"), list(questions(2, seed=0)), over=("layer",))
+    found = activation_patching(ma.load("toy", prove=False), list(questions(2, seed=0)), over=("layer",))
     for direction, values, told in (
         ("denoising", [0.8, 0.0], "in layer 0 brings the answer back most: to 80.0 % [80.0, 80.0] of the way"),
         ("denoising", [1.3, 0.0], "brings the answer back most: to 130.0 % [130.0, 130.0] of the way from corrupted to "
@@ -55,7 +57,7 @@ def test_the_largest_effect_is_told_with_its_direction():
 
 
 def test_only_the_largest_of_unequal_effects_is_overstated():
-    found = activation_patching(ma.load("toy"), list(questions(2, seed=0)), over=("layer",))
+    found = activation_patching(ma.load("toy", prove=False), list(questions(2, seed=0)), over=("layer",))
     assert "As the largest of 2 places it is likely overstated." in told_of(found, [0.8, 0.0])
     assert "All 3 places have an effect of this size." in told_of(found, [0.8] * 3)
     assert "places" not in told_of(found, [0.8]).partition("To say of a place")[0]
@@ -65,7 +67,7 @@ def test_captions_and_counts_are_those_of_what_is_shown(tmp_path):
     deaf = replace(next(iter(questions(1, seed=1))), audio=ma.AudioClip(np.zeros(64000, np.float32), 16000))
     asked = [*questions(3, seed=0), deaf]
     for over, nothing in ((("layer",), "; 0 is no effect"), (("layer", "role"), "; white is no effect")):
-        found = activation_patching(ma.load("toy"), asked, over=over)
+        found = activation_patching(ma.load("toy", prove=False), asked, over=over)
         page = write_patching_page(found, asked, tmp_path / "index.html", title="A map", command="none")
         assert nothing in page.read_text(encoding="utf-8")
     assert "1 pair is left out: in logit difference" in patching_findings(found)[1]

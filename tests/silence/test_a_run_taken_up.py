@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -28,11 +29,18 @@ def questions():
     return ma.data.toy_questions.questions(3, seed=3)
 
 
+@pytest.fixture(scope="module")
+def finished(questions, tmp_path_factory):
+    """The folder of a finished run, which stays as it is."""
+    out = tmp_path_factory.mktemp("finished")
+    ma.evaluate(ma.load("toy", prove=False), questions, out=out)
+    return out
+
+
 @pytest.fixture
-def log(toy, questions, tmp_path):
-    """The log of a finished run, in its folder."""
-    ma.evaluate(toy, questions, out=tmp_path)
-    return tmp_path / LOG_NAME
+def log(finished, tmp_path):
+    """The log of a finished run, in a folder of its own."""
+    return shutil.copytree(finished, tmp_path / "run") / LOG_NAME
 
 
 def change(log, number, resign=True, **parts):

@@ -18,7 +18,7 @@ INF, NAN = math.inf, math.nan
 
 @pytest.fixture(scope="module")
 def model():
-    return ma.load("tiny")
+    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_no_answer_is_never_right_and_the_best_wrong_choice_is_always_a_wrong_on
 
 def test_with_one_letter_banned_every_path_gives_the_same_answers(model, questions):
     batch = ma.prompt(model, questions)
-    for column in range(4):
+    for column in (0, 3):
         ban = spoiling([batch.choice_ids[0][column]], -INF)
         answered = ma.answer(model, batch, interventions=[ban])
         assert all(answer.letter != "ABCD"[column] for answer in answered)
@@ -134,7 +134,7 @@ def test_a_run_that_is_taken_up_keeps_what_was_not_finite(tmp_path):
 def test_nothing_is_measured_against_a_run_whose_logits_are_nan(model, questions):
     with pytest.raises(ValueError, match="1 of 2 questions have logits that are NaN in the clean run, 'b' first"):
         refuse_nan(["a", "b"], np.array([[1.0, 2.0, NAN], [1.0, NAN, 3.0]]), [2, 3], "the clean run")
-    broken = ma.load("tiny")
+    broken = ma.load("tiny", prove=False)
     with torch.no_grad():
         broken.network.lm_head.weight[:] = NAN
     for measure in (
@@ -149,9 +149,9 @@ def test_nothing_is_measured_against_a_run_whose_logits_are_nan(model, questions
             measure()
 
 
-@pytest.mark.parametrize("hook_point", ["resid_post", "attn_out", "mlp_out"])
+@pytest.mark.parametrize("hook_point", ["resid_post", "attn_out", pytest.param("mlp_out", marks=pytest.mark.whole)])
 def test_zero_stays_zero_when_a_direction_is_projected_out(model, hook_point):
-    questions = ma.data.soundscapes.questions(12, seed=5, duration=(2.0, 6.0), margin=0.5)
+    questions = ma.data.soundscapes.questions(8, seed=5, duration=(2.0, 4.0), margin=0.5)
     direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     steer = ma.Steer(
         direction, 1.0, mode="project_out", keep_norm=True, layers=[2], positions=None, hook_point=hook_point

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, t
 from statsmodels.stats.proportion import proportion_confint
 
 import mechaudio as ma
 from benchmarks.nominal_levels import levels
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
+from mechaudio.analyses.patching.joined import pair_clips
+from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.experiments.mata_arms import MataSettings
 from mechaudio.experiments.steering_arms import SteeringSettings
 from mechaudio.experiments.temporal_arms import TemporalSettings
@@ -27,6 +29,8 @@ from mechaudio.metrics import (
     sign_flip_test,
 )
 from mechaudio.results import Provenance
+from tests.analyses.maps import effect_map
+from tests.viz.made_up import attention
 
 RNG = np.random.default_rng(0)
 BEFORE, AFTER = RNG.random(40) < 0.5, RNG.random(40) < 0.6
@@ -157,7 +161,7 @@ def test_questions_given_several_times_tell_no_more_than_once(times):
 
 def test_one_question_asked_fifty_times_is_one_clip():
     question = ma.data.toy_questions.questions(1, seed=0)[0]
-    found = ma.evaluate(ma.load("toy"), [question] * 50).overall
+    found = ma.evaluate(ma.load("toy", prove=False), [question] * 50).overall
     assert found.high - found.low > 0.5
     assert str(found).endswith("of 50 questions of 1 clip)")
 
@@ -211,6 +215,20 @@ def test_an_area_excludes_one_half_where_its_p_value_says_so():
             assert (z < 0.05) == (not found.low <= 0.5 <= found.high)
 
 
+def test_the_interval_of_a_correlation_is_never_narrower_than_fishers_of_the_effective_number():
+    correct, scores = np.arange(80) % 4 > 1, RNG.normal(size=80)
+    z = np.arctanh(point_biserial(scores, correct).r)
+    alone = bootstrap_point_biserial(scores[:, None], correct, resamples=200)
+    thrice = bootstrap_point_biserial(
+        np.repeat(scores, 3)[:, None], np.repeat(correct, 3), clips=np.repeat(np.arange(80), 3), resamples=200
+    )
+    reach = t.ppf(0.975, 78) / np.sqrt(80 - 3)
+    for found in (alone, thrice):
+        assert found.low[0] <= np.tanh(z - reach) + 1e-9
+        assert found.high[0] >= np.tanh(z + reach) - 1e-9
+    assert (thrice.low[0], thrice.high[0]) == pytest.approx((alone.low[0], alone.high[0]), abs=0.05)
+
+
 def test_the_interval_of_a_correlation_is_not_given_below_thirty_clips():
     correct = np.array([True, False] * 20)
     few = bootstrap_point_biserial(RNG.normal(size=40), correct, clips=np.repeat(np.arange(20), 2), resamples=50)
@@ -227,6 +245,60 @@ def test_strata_of_the_listening_check_hold_their_level():
         found = roc_auc(rng.normal(size=40)[among], changed[among])
         missed += not found.low <= 0.5 <= found.high
     assert missed / n_sets < 0.05 + 3 * np.sqrt(0.05 * 0.95 / n_sets)
+
+
+def test_pairs_of_one_clip_are_one_sample_of_patching():
+    found, clips = RNG.normal(0.5, 0.3, size=(3, 12)), tuple("abcdefghijkl")
+    once = effect_map(found)
+    np.testing.assert_array_equal(effect_map(found, clips=clips).interval(), once.interval())
+    copies = effect_map(np.repeat(found, 5, axis=1), clips=tuple(np.repeat(clips, 5).tolist()))
+    alone = effect_map(np.repeat(found, 5, axis=1))
+    width, told, blind = (high - low for low, high in (one.interval() for one in (once, copies, alone)))
+    np.testing.assert_allclose(told, width)
+    assert (blind < 0.6 * width).all()
+
+
+def test_sixty_pairs_about_five_clips_are_too_few_to_say_that_a_place_does_anything():
+    values, clips = np.full((1, 60), 0.9), [f"clip {pair % 5}" for pair in range(60)]
+    few = effect_map(values, clips=tuple(clips))
+    assert not few.excludes_no_effect(*few.interval()).any()
+    enough = effect_map(values, clips=(*clips[:-1], "a sixth"))
+    assert enough.excludes_no_effect(*enough.interval()).all()
+    with pytest.raises(ValueError, match="got 60, all about one clip"):
+        effect_map(values, clips=("clip",) * 60).interval()
+
+
+def test_pairs_share_a_clip_on_either_side_but_not_by_what_corrupts_all_of_them():
+    apart = [(("a",), ("noise",)), (("b",), ("noise",)), (("c",), ("noise",))]
+    assert len(set(pair_clips(apart))) == 3
+    there_and_back = [(("a",), ("b",)), (("b",), ("a",)), (("c",), ("d",))]
+    first, second, other = pair_clips(there_and_back)
+    assert first == second != other
+
+
+def test_a_map_knows_the_clips_of_its_pairs(benchmark):
+    some = [question for question in benchmark if len(question.choices) == len(benchmark[0].choices)][:6]
+    found = ma.analyses.activation_patching(ma.load("tiny"), some, over=("layer",))
+    assert found.clips == ma.analyses.clips_of(some)
+    model = ma.load("tiny")
+    assert ma.analyses.audio_attention(model, ma.prompt(model, some)).clips == found.clips
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_question_is_given_the_direction_of_another_question_about_its_clip(seed):
+    clips = ("a", "a", "a", "b", "b", "c", "d")
+    places = np.arange(7, dtype=np.float32)
+    directions = SteeringDirections(
+        residual=places.reshape(7, 1, 1), final_norm=places.reshape(7, 1), z={0: places.reshape(7, 1, 1)},
+        ids=tuple(map(str, range(7))), clips=clips, provenance=Provenance.collect(None, seed=0),
+    )  # fmt: skip
+    given = directions.shuffled(seed).residual.ravel().astype(int)
+    assert sorted(given.tolist()) == list(range(7))
+    assert all(clips[place] != clips[of] for place, of in enumerate(given))
+    most = directions.of(["0", "1", "2", "3"])  # three of four are about one clip, so one direction is given thrice
+    assert most.shuffled(seed).residual.ravel()[:3].tolist() == [3, 3, 3]
+    with pytest.raises(ValueError, match="at least 2 clips, got n = 3 questions of 1 clip"):
+        directions.of(["0", "1", "2"]).shuffled()
 
 
 # Ties are drawn by lot, and told.
@@ -287,3 +359,32 @@ def test_text_says_how_many_clips_there_are():
     )
     assert "n = 120 questions of 40 clips" in str(roc_auc(np.repeat(SCORES, 3), answers, clips=THRICE))
     assert "n = 120 questions of 40 clips" in str(point_biserial(np.repeat(SCORES, 3), answers, clips=THRICE))
+
+
+def test_figures_draw_clips_and_say_how_many_there_are():
+    shown = attention(n=12)
+    doubled = replace(shown, clips=tuple(f"clip {place // 4}" for place in range(12)))
+    figure = ma.viz.audio_share_by_layer(doubled)
+    assert "n = 12 questions of 3 clips" in figure.layout.title.text
+    share = 100 * doubled.share("audio").mean(axis=2)
+    low, high = bootstrap_mean(share, clips=doubled.clips)
+    np.testing.assert_allclose(
+        next(line for line in figure.data if line.mode and line.name == "audio").customdata, np.stack([low, high], 1)
+    )
+    one = ma.viz.audio_share_by_layer(replace(shown, clips=("clip",) * 12))
+    assert "one clip has no interval" in one.layout.title.subtitle.text
+
+
+def test_bars_of_attribution_draw_clips():
+    asked = ma.data.soundscapes.questions(2, seed=0)
+    written = ma.analyses.direct_logit_attribution(ma.load("tiny"), [asked[0], replace(asked[0], id="again"), asked[1]])
+    assert written.clips == ma.analyses.clips_of([asked[0], asked[0], asked[1]])
+    assert "n = 3 questions of 2 clips" in ma.viz.attribution_bars(written).layout.title.subtitle.text
+
+
+def test_a_patching_map_says_of_how_many_clips_its_pairs_are_and_draws_no_interval_of_one():
+    values = RNG.normal(0.5, 0.2, size=(2, 12))
+    drawn = ma.viz.patching_map(effect_map(values, clips=tuple("aabbccddeeff")))
+    assert "n = 12 pairs of 6 clips" in drawn.layout.title.subtitle.text
+    alone = ma.viz.patching_map(effect_map(values, clips=("clip",) * 12))
+    assert "no intervals: they take two pairs about different clips" in alone.layout.title.subtitle.text

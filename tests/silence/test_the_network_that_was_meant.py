@@ -6,6 +6,7 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,7 @@ def test_pickled_weights_and_no_weights_are_refused_with_the_remedy(folder):
         ma.load(folder)
 
 
+@pytest.mark.skipif(find_spec("peft") is not None, reason="peft is installed, and takes the adapter")
 def test_an_adapter_without_its_network_and_one_that_would_be_left_out_are_refused(folder):
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Base"}')
     with pytest.raises(ImportError, match=r"holds an adapter of peft beside its weights .*pip install peft"):

@@ -1,5 +1,7 @@
 """A temporal study made up for figures and pages: eight questions, two layers, answers drawn by lot."""
 
+from functools import cache
+
 import numpy as np
 
 from mechaudio.experiments.evaluation import Comparison, Evaluation
@@ -24,6 +26,7 @@ def evaluation(condition, chosen):
     )
 
 
+@cache
 def study(seed=0, right=5):
     """A study with this many right answers without a change."""
     rng = np.random.default_rng(seed)

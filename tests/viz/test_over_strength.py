@@ -28,8 +28,8 @@ def test_the_left_panel_is_of_the_questions_that_choose_and_the_right_one_of_the
         np.testing.assert_allclose(trace.y + np.array(trace.error_y.array), [100 * score.high for score in scores])
         np.testing.assert_allclose(trace.y - np.array(trace.error_y.arrayminus), [100 * score.low for score in scores])
     assert [heading.text for heading in figure.layout.annotations[:2]] == [
-        "the half that chooses (n = 4)",
-        "the half that reports (n = 4)",
+        "the half that chooses (n = 4 questions)",
+        "the half that reports (n = 4 questions)",
     ]
 
 

@@ -144,7 +144,7 @@ def test_what_has_three_axes_is_refused_with_what_to_do():
 
 def test_a_measured_map_of_the_toy_shows_the_planted_head_and_how_many_answers_changed():
     questions = ma.data.toy_questions.questions(6, seed=0, level=(-10, 0))
-    toy = ma.load("toy")
+    toy = ma.load("toy", prove=False)
     found = ma.analyses.activation_patching(toy, questions, over=("layer", "head"), positions="last")
     cells = patching_map(found).data[0]
     assert np.unravel_index(np.argmax(cells.z), cells.z.shape) == (1, 2)

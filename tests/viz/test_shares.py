@@ -24,7 +24,7 @@ def test_the_band_of_several_questions_is_their_bootstrap_mean():
     figure = audio_share_by_layer(result)
     np.testing.assert_allclose(line(figure, "audio").customdata, 100 * np.stack([low, high], axis=1))
     assert "n = 5 questions" in figure.layout.title.text
-    assert "95 % interval over questions" in figure.layout.title.subtitle.text
+    assert "95 % interval over clips" in figure.layout.title.subtitle.text
 
 
 def test_one_question_shows_each_head_as_a_dot_and_says_so():

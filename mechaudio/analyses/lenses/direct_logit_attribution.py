@@ -29,6 +29,7 @@ from mechaudio.analyses.audio_attention import in_seconds, roles_of
 from mechaudio.analyses.lenses.parts import attribute
 from mechaudio.analyses.lenses.residual_stream import Asked, batches_of
 from mechaudio.arguments import checks_arguments
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.unembedding import (
@@ -66,6 +67,8 @@ class DirectLogitAttribution(Result):
         edges: Seconds at which audio tokens begin and end; NaN past the last.
         ids: Of the questions.
         texts: Of the questions.
+        clips: Name of the clip of each question, a cluster in every interval; without them, each is about a clip of its
+            own.
     """
 
     towards: tuple[str, ...]
@@ -87,6 +90,7 @@ class DirectLogitAttribution(Result):
     edges: Float[np.ndarray, "question edge"]
     ids: tuple[str, ...]
     texts: tuple[str, ...]
+    clips: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """How much was divided among how many."""
@@ -163,6 +167,7 @@ def direct_logit_attribution(
     tokens: list[tuple[int, int]] = []
     ids: list[str] = []
     texts: list[str] = []
+    keys: list[tuple[str, ...]] = []
     for batch in batches_of(
         model, asked, condition, batch_size=batch_size, what="direct logit attribution", progress=progress
     ):
@@ -172,6 +177,7 @@ def direct_logit_attribution(
         roles.append(roles_of(batch))
         ids += [question.id for question in batch.questions] or [str(row) for row in range(batch.n_rows)]
         texts += [question.text for question in batch.questions] or [""] * batch.n_rows
+        keys += [clip_keys(question) for question in batch.questions]
     named = tuple(dict.fromkeys(role for own in roles for role in own))
     for part, own in zip(parts, roles, strict=True):
         whole = np.zeros((*part["by_role"].shape[:3], len(named)))
@@ -188,6 +194,7 @@ def direct_logit_attribution(
         roles=named,
         ids=tuple(ids),
         texts=tuple(texts),
+        clips=clip_names(keys),
         provenance=Provenance.collect(model, settings={"between": between, "condition": condition}),
         **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
     )

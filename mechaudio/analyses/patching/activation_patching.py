@@ -197,7 +197,7 @@ def _patched(
     found = found.reshape(len(wanted.layers), len(wanted.heads), len(placed), *found.shape[1:]).copy()
     for index, has in enumerate(placed.values()):
         found[:, :, index, ~np.array(has)] = np.nan
-    asked = pair.right, pair.texts, pair.wrong(clean, corrupted), pair.ids
+    asked = pair.right, pair.texts, pair.wrong(clean, corrupted), pair.ids, pair.clip_keys
     return PatchedPairs(found, clean, corrupted, *asked, ways, tuple(placed))
 
 

@@ -37,7 +37,7 @@ import numpy as np
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
 from mechaudio.analyses.patching.estimates import METHODS, Estimator, Method
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes
-from mechaudio.analyses.patching.joined import join_labels, spread
+from mechaudio.analyses.patching.joined import join_labels, pair_clips, spread
 from mechaudio.analyses.patching.pairs import contrasts
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric
@@ -163,6 +163,7 @@ def attribution_patching(
         direction=direction,
         hook_point=wanted.name,
         ids=tuple(name for part in parts for name in part.ids),
+        clips=pair_clips([keys for part in parts for keys in part.clip_keys]),
         method=method,
         steps=steps if method in ("integrated", "eap-ig") else None,
         positions=wanted.positions,

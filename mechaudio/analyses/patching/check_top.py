@@ -84,6 +84,7 @@ def check_top(
         direction=estimated.direction,
         hook_point=estimated.hook_point,
         ids=ids,
+        clips=estimated.clips,
         heads=estimated.heads,
         window=estimated.window,
         provenance=Provenance.collect(model, settings={"checked": len(chosen), "method": estimated.method}),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 Direction = Literal["denoising", "noising"]
 DIRECTIONS: tuple[str, ...] = get_args(Direction)
-#: Of five pairs all lie on one side by chance in 1 of 16 cases, of six in 1 of 32, which is rarer than 1 in 20.
+#: Clips that pairs are about: of five all lie on one side by chance in 1 of 16 cases, of six in 1 of 32, which is rarer
+#: than 1 in 20.
 FEWEST_PAIRS = 6
 
 
@@ -43,6 +44,7 @@ class EffectMap(Result):
         ids: Ids of the clean questions.
         heads: Heads that were changed together, `None` for all of them and where the map goes over heads.
         window: Length of a window of seconds, where the map goes over seconds.
+        clips: Name of the clip of each pair, a cluster in every interval; without them, each has a clip of its own.
     """
 
     axes: Mapping[str, tuple[Any, ...]]
@@ -55,11 +57,12 @@ class EffectMap(Result):
     ids: tuple[str, ...]
     heads: tuple[int, ...] | None = None
     window: float | None = None
+    clips: tuple[str, ...] = ()
 
     @property
     def scale(self) -> Scale:
         """Where 0 and 1 lie."""
-        return Scale(self.clean, self.corrupted)
+        return Scale(self.clean, self.corrupted, self.clips)
 
     @property
     def undefined(self) -> tuple[str, ...]:
@@ -96,22 +99,25 @@ class EffectMap(Result):
     def interval(
         self, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
     ) -> tuple[Float[np.ndarray, "*axis"], Float[np.ndarray, "*axis"]]:
-        """Percentile bootstrap interval of `mean` over pairs, for each place by itself.
+        """Bootstrap interval of `mean` over the clips of the pairs, for each place by itself.
 
-        NaN where fewer than two pairs with a scale have the place, and where the mean difference of clean and corrupted
-        runs may be zero (`Scale.interval`).
+        NaN where pairs of fewer than two clips have the place and a scale, and where the mean difference of clean and
+        corrupted runs may be zero (`Scale.interval`).
 
         Raises:
-            ValueError: Fewer than two pairs whose clean and corrupted runs differ.
+            ValueError: Pairs of fewer than two clips whose clean and corrupted runs differ.
         """
         return self.scale.interval(self.values, confidence=confidence, resamples=resamples, seed=seed)
 
     def excludes_no_effect(
         self, low: Float[np.ndarray, "*axis"], high: Float[np.ndarray, "*axis"]
     ) -> Bool[np.ndarray, "*axis"]:
-        """Which intervals lie on one side of `no_effect`, by more than rounding, and rest on `FEWEST_PAIRS` or more."""
+        """Which intervals lie on one side of `no_effect`, by more than rounding.
+
+        None does that rests on pairs about fewer than `FEWEST_PAIRS` clips.
+        """
         apart = (low - self.no_effect > ROUNDING) | (self.no_effect - high > ROUNDING)
-        return apart & (self.counted >= FEWEST_PAIRS)
+        return apart & (self.scale.counted_clips(self.values) >= FEWEST_PAIRS)
 
     def top(self, n: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The places with the largest mean effect, either way: their labels, and the mean on the map's scale.

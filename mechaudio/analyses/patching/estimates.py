@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
+from mechaudio.analyses.patching.joined import PairKeys
 from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
@@ -42,6 +43,7 @@ class EstimatedPairs:
     clean: Float[np.ndarray, " pair"]
     corrupted: Float[np.ndarray, " pair"]
     ids: tuple[str, ...]
+    clip_keys: tuple[PairKeys, ...]
 
 
 class Estimator:
@@ -91,6 +93,7 @@ class Estimator:
             clean_value,
             corrupted_value,
             self.pair.ids,
+            self.pair.clip_keys,
         )
 
     def _see(self, logits: Float[Tensor, "pair vocab"]) -> None:

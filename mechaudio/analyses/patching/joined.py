@@ -16,6 +16,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.analyses.patching.places import EVENTS
 from mechaudio.analyses.patching.scale import Metric, value
+from mechaudio.data.clip_names import clip_names
+
+#: Keys of the clean and of the corrupted question of a pair.
+PairKeys = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,6 +34,7 @@ class PatchedPairs:
         texts: `Contrast.texts`.
         wrong: `Contrast.wrong`.
         ids: `Contrast.ids`.
+        clip_keys: `Contrast.clip_keys`.
         ways: How the places were computed.
         labels: Of the third axis of places, if this batch may lack some of them.
     """
@@ -41,6 +46,7 @@ class PatchedPairs:
     texts: Int[np.ndarray, "pair choice"]
     wrong: Int[np.ndarray, " pair"]
     ids: tuple[str, ...]
+    clip_keys: tuple[PairKeys, ...]
     ways: tuple[str, ...]
     labels: tuple[Any, ...] = ()
 
@@ -77,7 +83,17 @@ def joined(
         "wrong": wrong,
         "ways": tuple(dict.fromkeys(way for part in parts for way in part.ways)),
         "ids": tuple(name for part in parts for name in part.ids),
+        "clips": pair_clips([keys for part in parts for keys in part.clip_keys]),
     }
+
+
+def pair_clips(keys: Sequence[PairKeys]) -> tuple[str, ...]:
+    """Name the clip of each pair: pairs that share a recording on either side are about one.
+
+    A recording that all pairs are corrupted with is a condition, as silence is, and makes no two of them alike.
+    """
+    everywhere = set.intersection(*(set(corrupted) for _, corrupted in keys))
+    return clip_names([(*clean, *(key for key in corrupted if key not in everywhere)) for clean, corrupted in keys])
 
 
 def measured(

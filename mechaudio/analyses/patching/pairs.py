@@ -21,6 +21,7 @@ from mechaudio.analyses.attention_and_answers import refuse_all_right
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
 from mechaudio.arguments import checks_arguments
+from mechaudio.data.clip_names import clip_keys
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import best_wrong, first_places, refuse_nan, right_choices
 from mechaudio.models.adapter import Adapter
@@ -55,6 +56,12 @@ class Contrast:
     def ids(self) -> tuple[str, ...]:
         """Ids of the clean questions."""
         return tuple(question.id for question in self.clean.questions)
+
+    @property
+    def clip_keys(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        """By what each pair shares a clip with another: the keys of its clean and of its corrupted question."""
+        sides = zip(self.clean.questions, self.corrupted.questions, strict=True)
+        return tuple((clip_keys(one), () if other is one else clip_keys(other)) for one, other in sides)
 
     @property
     def right(self) -> Bool[np.ndarray, "pair choice"]:

@@ -127,7 +127,7 @@ def path_patching(
         logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
         ours, theirs = (choice_logits(one.batch, one.logits[:, -1]) for one in paths.runs)
         ends = turned(direction, theirs, ours)
-        asked = pair.right, pair.texts, pair.wrong(*ends), pair.ids
+        asked = pair.right, pair.texts, pair.wrong(*ends), pair.ids, pair.clip_keys
         parts.append(PatchedPairs(logits, *ends, *asked, swept.ways))
     return PatchingMap(
         **joined(parts, metric, axes),

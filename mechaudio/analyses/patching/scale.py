@@ -18,8 +18,9 @@ from jaxtyping import Bool, Float, Int
 
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.metrics import checked
-from mechaudio.metrics.bootstrap import percentile_interval
+from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
 from mechaudio.metrics.choices import NO_ANSWER, likeliest, margin
+from mechaudio.metrics.clips import clip_numbers, n_clips
 
 #: What is read off the logits of the choices:
 #: `logit_difference`, of the right choice and one wrong choice, the same in every run (`Contrast.wrong`);
@@ -88,10 +89,12 @@ class Scale:
     Attributes:
         clean: The metric in the clean runs.
         corrupted: In the corrupted runs.
+        clips: Name of the clip of each pair, a cluster in every interval; without them, each has a clip of its own.
     """
 
     clean: Float[np.ndarray, " pair"]
     corrupted: Float[np.ndarray, " pair"]
+    clips: tuple[str, ...] = ()
 
     @property
     def defined(self) -> Bool[np.ndarray, " pair"]:
@@ -106,6 +109,20 @@ class Scale:
     def counted(self, found: Float[np.ndarray, "*variant pair"]) -> Int[np.ndarray, "*variant"]:
         """How many pairs a mean is over: those that differ, and that have the place (no NaN)."""
         return (self.defined & ~np.isnan(found)).sum(-1)
+
+    def counted_clips(self, found: Float[np.ndarray, "*variant pair"]) -> Int[np.ndarray, "*variant"]:
+        """How many clips the pairs of a mean are about; no more than `counted`."""
+        about = self._numbers[:, None] == np.unique(self._numbers)
+        return ((self.defined & ~np.isnan(found)).astype(np.int64) @ about.astype(np.int64) > 0).sum(-1)
+
+    @property
+    def n_clips(self) -> int:
+        """How many clips the pairs that differ are about."""
+        return n_clips(self._numbers[self.defined])
+
+    @property
+    def _numbers(self) -> Int[np.ndarray, " pair"]:
+        return clip_numbers(self.clips or None, len(self.clean))
 
     def mean(self, found: Float[np.ndarray, "*variant pair"]) -> Float[np.ndarray, "*variant"]:
         """The mean change over pairs in parts of the mean difference of clean and corrupted.
@@ -135,20 +152,24 @@ class Scale:
         resamples: int = 2000,
         seed: int = 0,
     ) -> tuple[Float[np.ndarray, "*variant"], Float[np.ndarray, "*variant"]]:
-        """Percentile bootstrap interval of `mean` over the pairs in which clean and corrupted differ.
+        """Bootstrap interval of `mean` over the clips of the pairs in which clean and corrupted differ.
 
-        NaN where fewer than two of these pairs have a number, and where the mean difference of clean and corrupted may
+        Clips are drawn with all their pairs, and percentiles expanded (Hesterberg 2015) to the clips that a place has.
+        NaN where pairs of fewer than two clips have a number, and where the mean difference of clean and corrupted may
         be zero or of the other sign, by its own interval over the same resamples: a quotient of means is then anything.
 
         Raises:
-            ValueError: Fewer than two such pairs, or a confidence outside 0 to 1.
+            ValueError: Such pairs of fewer than two clips, or a confidence outside 0 to 1.
         """
-        n = int(self.defined.sum())
-        if n < 2:
-            raise ValueError(f"an interval over pairs needs at least 2 in which clean and corrupted differ, got {n}")
+        numbers = self._numbers[self.defined]
+        if self.n_clips < 2:
+            raise ValueError(
+                f"an interval over pairs needs at least 2 in which clean and corrupted differ, got {len(numbers)}"
+                + (", all about one clip" if len(numbers) > 1 else "")
+            )
         checked.resampling(resamples)
         weights = np.zeros((resamples, len(self.defined)))
-        weights[:, self.defined] = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+        weights[:, self.defined] = drawn_weights(numbers, resamples, np.random.default_rng(seed))
         flat = found.reshape(-1, found.shape[-1])
         low, high = np.full((2, len(flat)), np.nan)
         at_once = max(1, AT_ONCE // resamples)
@@ -164,9 +185,10 @@ class Scale:
         change, gap = self._sums(found, weights)
         there = weights @ (~np.isnan(found)).T.astype(np.float64) > 0
         drawn = np.divide(change, gap, out=np.full_like(change, np.nan), where=there & (gap != 0))
-        least, most = _interval(np.where(there, gap, np.nan), confidence)
-        low, high = _interval(drawn, confidence)
-        known = (self.counted(found) >= 2) & ((least > 0) | (most < 0))
+        clips = self.counted_clips(found)
+        least, most = _interval(np.where(there, gap, np.nan), confidence, clips)
+        low, high = _interval(drawn, confidence, clips)
+        known = (least > 0) | (most < 0)
         return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
     def _sums(
@@ -179,14 +201,16 @@ class Scale:
 
 
 def _interval(
-    drawn: Float[np.ndarray, "resample place"], confidence: float
+    drawn: Float[np.ndarray, "resample place"], confidence: float, clips: Int[np.ndarray, " place"]
 ) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
-    """Percentile intervals that leave NaN out; NaN where there is nothing else."""
-    low, high = percentile_interval(drawn, confidence)
-    for place in np.flatnonzero(np.isnan(low)):
+    """Expanded percentile intervals that leave NaN out; NaN where there are fewer than two clips."""
+    low, high = np.full((2, drawn.shape[1]), np.nan)
+    for k in np.unique(clips[clips >= 2]).tolist():
+        low[clips == k], high[clips == k] = percentile_interval(drawn[:, clips == k], confidence, k)
+    for place in np.flatnonzero(np.isnan(low) & (clips >= 2)):
         own = drawn[~np.isnan(drawn[:, place]), place]
         if len(own):
-            low[place], high[place] = percentile_interval(own, confidence)
+            low[place], high[place] = percentile_interval(own, confidence, int(clips[place]))
     return low, high
 
 

@@ -15,12 +15,12 @@ QUESTION = ask([sung("tenor", 1), sung("alto", 3)], list(VOICES))
 
 @pytest.fixture(scope="module")
 def toy():
-    return ma.load("toy")
+    return ma.load("toy", prove=False)
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    return ma.load("tiny")
+    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ SEVERAL_STREAMS = ("gemma3n",)
 
 @pytest.fixture(scope="module")
 def tiny():
-    return ma.load("tiny")
+    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_decoder_with_several_residual_streams_says_why_it_has_no_lens():
 
 
 def test_the_toys_evidence_is_read_as_a_name_behind_the_listening_layer_and_as_a_letter_only_at_the_end():
-    model = ma.load("toy")
+    model = ma.load("toy", prove=False)
     question = ask([sung("tenor", 1), sung("alto", 3)], list(VOICES))
     seen = logit_lens(model, [question], tokens=["tenor", "alto"])
     evidence = [0.945, 0.047]

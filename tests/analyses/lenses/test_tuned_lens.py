@@ -9,12 +9,12 @@ from mechaudio.analyses import logit_lens, tuned_lens
 from mechaudio.data.toy_questions import questions as toy_questions
 from tests.families import unchecked_types
 
-HOW = {"steps": 40, "batch_size": 4, "rows": 64, "positions": "audio+last", "progress": False}
+HOW = {"steps": 20, "batch_size": 4, "rows": 64, "positions": "audio+last", "progress": False}
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    return ma.load("tiny")
+    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_what_is_saved_is_loaded(lens, tmp_path):
 
 
 def test_a_lens_of_another_model_is_refused(lens):
-    toy = ma.load("toy")
+    toy = ma.load("toy", prove=False)
     with pytest.raises(
         ValueError, match="this lens was trained on 'tiny' with 6 depths of width 128, and the model is"
     ):
@@ -99,7 +99,7 @@ def test_a_lens_of_another_model_is_refused(lens):
     [
         ({"steps": 0}, "steps is at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate is above 0"),
-        ({"held_out": 1.5}, "held_out is a share of the questions between 0 and 1, such as 0.2, got 1.5"),
+        ({"held_out": 1.5}, "held_out is a share of the clips between 0 and 1, such as 0.2, got 1.5"),
         ({"held_out": 0.0}, "held_out is .* got 0.0$"),
     ],
 )

@@ -8,7 +8,7 @@ from mechaudio.data.toy_questions import questions
 
 @pytest.fixture(scope="module")
 def toy():
-    return ma.load("toy")
+    return ma.load("toy", prove=False)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def asked():
 
 @pytest.fixture(scope="module")
 def tiny():
-    return ma.load("tiny")
+    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def test_positions_that_select_nothing_are_refused_with_what_there_is(toy, asked
 
 
 def test_positions_that_one_prompt_lacks_are_refused_where_prompts_are_not_divided():
-    model = ma.load("tiny")
+    model = ma.load("tiny", prove=False)
     asked = [ma.data.soundscapes.questions(1, seed=seed, duration=seconds)[0] for seed, seconds in ((0, 5.0), (1, 3.0))]
     with pytest.raises(
         ValueError, match=f"no position of question '{asked[1].id}', whose prompt has .*3.00 s of sound"
@@ -154,7 +154,7 @@ def test_an_answer_whose_text_stands_twice_is_one_answer(toy, asked):
 
 
 def test_batches_and_places_that_some_pairs_lack_are_put_together():
-    model = ma.load("tiny")
+    model = ma.load("tiny", prove=False)
     asked = [ma.data.soundscapes.questions(1, seed=seed, duration=seconds)[0] for seed, seconds in ((0, 3.0), (1, 5.0))]
     together = activation_patching(model, asked, over=("layer", "second"), layers=[0, 1])
     apart = activation_patching(model, asked, over=("layer", "second"), layers=[0, 1], batch_size=1)
@@ -167,7 +167,7 @@ def test_batches_and_places_that_some_pairs_lack_are_put_together():
 @pytest.mark.parametrize("hook_point", ["z", "pattern"])
 def test_places_that_some_pairs_lack_share_what_they_are_patched_with(hook_point):
     """A tensor for every layer and one for pairs that lack a place; not one for every place."""
-    model = ma.load("tiny")
+    model = ma.load("tiny", prove=False)
     clips = [(seed, seconds) for seed, seconds in enumerate((2.0, 3.0, 4.0))]
     asked = [ma.data.soundscapes.questions(1, seed=seed, duration=seconds)[0] for seed, seconds in clips]
     pair = ma.analyses.contrast(model, asked)

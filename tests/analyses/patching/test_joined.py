@@ -17,6 +17,7 @@ FIRST = PatchedPairs(
     texts=np.array([[0, 1]]),
     wrong=np.array([1]),
     ids=("one",),
+    clip_keys=((("clip a",), ()),),
     ways=("shared prefix", "shared prefix"),
     labels=("a", "b"),
 )
@@ -29,6 +30,7 @@ SECOND = replace(
     texts=np.array([[0, 0, 2]]),
     wrong=np.array([0]),
     ids=("two",),
+    clip_keys=((("clip b",), ()),),
     ways=("one by one: as asked",),
     labels=("b",),
 )

@@ -10,7 +10,7 @@ from tests.families import model_inputs, n_audio_tokens, network
 
 
 def test_states_are_those_of_the_tokens():
-    toy = ma.load("toy")
+    toy = ma.load("toy", prove=False)
     batch = ma.prompt(toy, questions(2, seed=1))
     (first, _), out = audio_states(toy, batch, ["audio.blocks.1.resid_post", "embed", "blocks.0.resid_post"])
     again = ma.run(toy, batch, record=["audio.resid_post", "projector_out", "resid_post"])
