@@ -19,7 +19,7 @@ from transformers import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.key_value_cache import cache_name, with_cache
-from mechaudio.tracing.decoding import end_tokens, greedy, new_tokens
+from mechaudio.tracing.decoding import end_tokens, greedy, new_tokens, sound_with_the_prompt
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.shared_prefix import Ride
 from mechaudio.tracing.side_by_side import register_side_by_side
@@ -151,7 +151,8 @@ def continued(
 
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, interventions)
-        exchange.edits[f"{ROOT}.input"], exchange.edits[f"{ROOT}.skip"] = [keep_cache], [hand_over]
+        exchange.edits[f"{ROOT}.input"] = [keep_cache, sound_with_the_prompt(model.adapter.features)]
+        exchange.edits[f"{ROOT}.skip"] = [hand_over]
         out = model.interleave(
             model.network.generate,
             **_repeated(model, batch, len(ends)),

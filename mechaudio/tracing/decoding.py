@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor, nn
+
+from mechaudio.models.key_value_cache import cache_name
 
 #: Generation settings that would change which token is the likeliest, draw it, make several continuations of a prompt,
 #: cut it into parts, run it anew for every token (without the edits of the prompt) or compile the network (without
@@ -32,6 +35,26 @@ def greedy(network: nn.Module) -> dict[str, Any]:
     settings = getattr(network, "generation_config", None)
     switched_off = {name: off for name, off in _PLAIN.items() if getattr(settings, name, None) is not None}
     return {"do_sample": False, "num_beams": 1, **switched_off}
+
+
+def sound_with_the_prompt(features: str) -> Callable[[Any], Any]:
+    """Make an edit of the network's arguments that gives it sound with the prompt alone.
+
+    A network that is given the features at every new token as well would put the whole clip where it writes the
+    placeholder of audio: that token is text, as in every class whose features end with the prompt.
+
+    Args:
+        features: Name of the argument that holds the audio features.
+    """
+
+    def edit(served: Any) -> Any:
+        positional, arguments = served
+        cache = arguments.get(cache_name(arguments))
+        if arguments.get(features) is None or cache is None or cache.get_seq_length() == 0:
+            return served
+        return positional, {**arguments, features: None}
+
+    return edit
 
 
 def new_tokens(generated: Any, n_positions: int) -> Int[Tensor, "batch new_token"]:

@@ -19,12 +19,13 @@ from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.choice_logits import choice_logits
-from mechaudio.tracing.decoding import greedy, new_tokens, padding_token
+from mechaudio.tracing.decoding import greedy, new_tokens, padding_token, sound_with_the_prompt
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
 from mechaudio.tracing.options import plain_options, refuse_generating
 from mechaudio.tracing.record import Intervention, hook_points, register
+from mechaudio.tracing.sites import ROOT
 from mechaudio.tracing.unembedding import unembed_last_only
 
 Inputs = PromptBatch | Mapping[str, Tensor]
@@ -334,6 +335,7 @@ def _generate(
 
     with torch.no_grad(), exchange.prepared(prompts):
         changed = register(model, prompts, points, interventions, cache_now)
+        exchange.edits.setdefault(f"{ROOT}.input", []).append(sound_with_the_prompt(model.adapter.features))
         out = model.interleave(
             model.network.generate,
             **prompts.inputs,

@@ -45,5 +45,7 @@ PHI_4_MULTIMODAL = Adapter(
     leaks_padding="the tower's mask adds 1 to the scores of real frames and forbids none",
     exceptions=(
         "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
+        "plain transformers hands the clip over again with every new token, and fails with a shape mismatch where the "
+        "network writes the placeholder of audio; here sound comes with the prompt alone, and that token is text",
     ),
 )

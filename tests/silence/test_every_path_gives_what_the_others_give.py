@@ -1,0 +1,176 @@
+"""Every path gives what the others give: all ways of asking the same questions, in every class, together and alone.
+
+What `ma.run` gives for each question alone is what all else is held to; texts are held to what `ma.generate` writes for
+each alone.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from transformers import LogitsProcessor
+
+import mechaudio as ma
+from mechaudio.tracing.choice_logits import choice_logits
+from tests.families import ASKED, audio_token_id, model_inputs, network, noise, opened, thinned
+from tests.interventions.kinds import having
+
+N = 3
+BOUND = 1e-4  # of the largest logit: batches of other shapes choose other kernels
+TOGETHER, ONE_BY_ONE = 1_000_000, 1  # positions that `ma.evaluate` runs at once
+pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
+
+
+@dataclass
+class Alone:
+    """What the questions give one by one, with the same interventions."""
+
+    model: ma.AudioLM
+    questions: list[ma.AudioQuestion]
+    changes: list[ma.Steer | ma.ScaleAttention]
+    logits: torch.Tensor
+    texts: list[str]
+    tokens: list[list[int]]
+
+    @property
+    def batch(self):
+        return ma.prompt(self.model, self.questions)
+
+    @property
+    def choices(self):
+        """Logits of the choices' letters, `[question, choice]`."""
+        return choice_logits(self.batch, self.logits)
+
+
+def three_questions():
+    return [
+        ma.AudioQuestion(
+            id=f"clip of {seconds} s",
+            audio=(noise(seconds, seed=seed), 16_000),
+            text="Which comes first?",
+            choices=("dog", "car", "bell"),
+            answer="dog",
+        )
+        for seed, seconds in enumerate((2.4, 1.2, 1.6))
+    ]
+
+
+@cache
+def model_of(family):
+    parts = opened(family)
+    return ma.AudioLM(parts.network, parts.processor, prove=False)
+
+
+def edits(model):
+    louder = ma.ScaleAttention(3.0, layers=[having(model, "pattern")[-1]], keys="audio")
+    return [louder, ma.Steer(torch.ones(model.d_model), layers=[0], strength=0.5)]
+
+
+@pytest.fixture(scope="module", params=thinned(ASKED))
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["clean", "edited"])
+def alone(request, family):
+    model, questions = model_of(family), three_questions()
+    changes = edits(model) if request.param == "edited" else []
+    prompts = [ma.prompt(model, [question]) for question in questions]
+    written = [ma.generate(model, prompt, N, changes) for prompt in prompts]
+    return Alone(
+        model,
+        questions,
+        changes,
+        torch.cat([ma.run(model, prompt, interventions=changes, logits="last").logits[:, -1] for prompt in prompts]),
+        [generation.texts[0] for generation in written],
+        [generation.tokens[0].tolist() for generation in written],
+    )
+
+
+def assert_near(logits, expected):
+    logits, expected = (torch.as_tensor(np.asarray(values)).float() for values in (logits, expected))
+    assert torch.isfinite(expected).all()
+    assert (logits - expected).abs().max() < BOUND * expected.abs().max()
+
+
+def test_a_batch_runs_as_its_prompts_alone(alone):
+    assert_near(
+        ma.run(alone.model, alone.batch, interventions=alone.changes, logits="last").logits[:, -1], alone.logits
+    )
+
+
+def test_an_answer_is_the_likeliest_choice_of_a_run(alone):
+    answers = ma.answer(alone.model, alone.batch, interventions=alone.changes)
+    likeliest = [question.choices[at] for question, at in zip(alone.questions, alone.choices.argmax(-1), strict=True)]
+    assert [answer.choice for answer in answers] == likeliest
+
+
+@pytest.mark.parametrize("positions", [TOGETHER, ONE_BY_ONE])
+def test_an_evaluation_has_the_logits_of_a_run(alone, positions):
+    evaluated = ma.evaluate(alone.model, alone.questions, interventions=alone.changes, positions=positions)
+    assert_near(evaluated.logits, alone.choices)
+    compared = ma.evaluate(alone.model, alone.questions, variants=[alone.changes], positions=positions)
+    assert_near(compared[-1].logits, alone.choices)
+
+
+def test_a_sweep_has_the_logits_of_a_run(alone):
+    assert_near(ma.sweep(alone.model, alone.batch, [alone.changes], progress=False).logits[0], alone.choices)
+    for row, question in enumerate(alone.questions):
+        swept = ma.sweep(alone.model, ma.prompt(alone.model, [question]), [alone.changes], progress=False)
+        assert_near(swept.logits[0], alone.choices[[row]])
+
+
+def test_a_batch_is_written_as_its_prompts_alone(alone):
+    written = ma.generate(alone.model, alone.batch, N, alone.changes)
+    assert list(written.texts) == alone.texts
+    for tokens, expected in zip(written.tokens.tolist(), alone.tokens, strict=True):
+        assert tokens[: len(expected)] == expected
+    assert torch.equal(written.tokens[:, 0], alone.logits.argmax(-1))
+
+
+def test_variants_are_written_as_each_alone(alone):
+    together = ma.generate_variants(alone.model, alone.batch, [alone.changes], max_new_tokens=N, progress=False)
+    assert list(together.texts[0]) == alone.texts
+    for row, question in enumerate(alone.questions):
+        prompt = ma.prompt(alone.model, [question])
+        single = ma.generate_variants(alone.model, prompt, [alone.changes], max_new_tokens=N, progress=False)
+        assert single.texts[0][0] == alone.texts[row]
+
+
+@pytest.mark.parametrize("positions", [TOGETHER, ONE_BY_ONE])
+def test_an_evaluation_of_written_answers_has_the_texts_of_generate(alone, positions):
+    asking = {"scoring": "generate", "max_new_tokens": N, "positions": positions}
+    assert list(ma.evaluate(alone.model, alone.questions, interventions=alone.changes, **asking).texts) == alone.texts
+    assert list(ma.evaluate(alone.model, alone.questions, variants=[alone.changes], **asking)[-1].texts) == alone.texts
+
+
+class Says(LogitsProcessor):
+    """Makes one token the likeliest behind a prompt."""
+
+    def __init__(self, token, n_positions):
+        self.token, self.n_positions = token, n_positions
+
+    def __call__(self, input_ids, scores):
+        if input_ids.shape[1] > self.n_positions:
+            return scores
+        return torch.full_like(scores, -1e4).index_fill(1, torch.tensor([self.token]), 0.0)
+
+
+def test_phi_4_goes_on_behind_a_placeholder_of_audio_that_it_wrote_as_behind_text():
+    model, inputs = ma.AudioLM(network("phi4_multimodal"), prove=False), model_inputs("phi4_multimodal")
+    placeholder, n_positions = audio_token_id("phi4_multimodal"), inputs["input_ids"].shape[1]
+    says = {"logits_processor": [Says(placeholder, n_positions)], "min_new_tokens": 2}
+    written = ma.generate(model, inputs, 2, record=["embed"], **says)
+    assert written.tokens[:, 0].tolist() == [placeholder] * 2
+    as_text = model.network.get_input_embeddings().weight[placeholder]
+    assert torch.equal(written.steps[1]["embed"][:, -1], as_text.expand(2, -1))
+
+    with torch.no_grad():
+        prompt = model.network(**inputs, use_cache=True)
+        longer = torch.cat([inputs["attention_mask"], torch.ones(2, 1, dtype=torch.long)], dim=1)
+        newest = torch.full((2, 1), placeholder)
+        logits = model.network(newest, attention_mask=longer, past_key_values=prompt.past_key_values).logits[:, -1]
+    logits[:, model.network.generation_config.eos_token_id] = -torch.inf  # min_new_tokens
+    assert torch.equal(written.tokens[:, 1], logits.argmax(-1))
