@@ -4,11 +4,15 @@ from importlib import import_module
 
 import pytest
 
+import mechaudio as ma
 
-@pytest.fixture(scope="package", autouse=True)
+
+@pytest.fixture(scope="module", autouse=True)
 def without_proofs():
-    loading = import_module("mechaudio.tracing.load")
+    loading, load = (
+        import_module("mechaudio.tracing.load"),
+        ma.load,
+    )  # `ma.load` is looked up once: before it is replaced
     with pytest.MonkeyPatch.context() as patch:
-        load = loading.load
-        patch.setattr(loading, "load", lambda name, *, prove=True: load(name, prove=False))
+        patch.setattr(loading, "load", lambda name, *, prove=True, **options: load(name, prove=False, **options))
         yield
