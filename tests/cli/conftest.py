@@ -9,10 +9,8 @@ import mechaudio as ma
 
 @pytest.fixture(scope="module", autouse=True)
 def without_proofs():
-    loading, load = (
-        import_module("mechaudio.tracing.load"),
-        ma.load,
-    )  # `ma.load` is looked up once: before it is replaced
+    load = ma.load  # looked up once and for all, so before it is replaced
+    loading = import_module("mechaudio.tracing.load")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "load", lambda name, *, prove=True, **options: load(name, prove=False, **options))
         yield
