@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from mechaudio.models.key_value_cache import cache_name
+from mechaudio.models.hearing import past_prompt
 
 #: Generation settings that would change which token is the likeliest, draw it, make several continuations of a prompt,
 #: cut it into parts, run it anew for every token (without the edits of the prompt) or compile the network (without
@@ -49,8 +49,7 @@ def sound_with_the_prompt(features: str) -> Callable[[Any], Any]:
 
     def edit(served: Any) -> Any:
         positional, arguments = served
-        cache = arguments.get(cache_name(arguments))
-        if arguments.get(features) is None or cache is None or cache.get_seq_length() == 0:
+        if arguments.get(features) is None or not past_prompt(arguments):
             return served
         return positional, {**arguments, features: None}
 
