@@ -1,0 +1,1 @@
+"""SALMONN and TimeAudio: networks that transformers does not have, in its conventions, with the released names."""

@@ -1,0 +1,200 @@
+"""What SALMONN's and TimeAudio's prompts are made of: released wording and tokens, and the frames of both encoders.
+
+A prompt is `USER: <Speech>…</Speech> question` and, in a new line, `ASSISTANT:`. What stands before the audio and what
+stands behind it are tokenised apart, each as a text of its own with a space in front, as the released code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import AddedToken, normalizers
+from transformers import BatchFeature, ProcessorMixin
+
+from mechaudio.models.salmonn.beats import BeatsConfig
+from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
+from mechaudio.models.salmonn.fbank import HOP, RATE, filterbank, frames_of_samples
+
+AUDIO_TOKEN = "<SpeechHere>"
+#: One turn of the user, as in training: the audio in front of the text. Other turns were never trained.
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message.role != 'user' or not loop.first %}"
+    "{{ raise_exception('a prompt of this model is one turn of the user') }}{% endif %}"
+    "USER: {% if message.content is string %}{{ message.content }}{% else %}{% for item in message.content %}"
+    "{% if item.type == 'audio' %}<Speech>" + AUDIO_TOKEN + "</Speech> {% else %}{{ item.text }}{% endif %}"
+    "{% endfor %}{% endif %}\nASSISTANT:{% endfor %}"
+)  # fmt: skip
+
+
+class SalmonnProcessor(ProcessorMixin):
+    """SALMONN's processor: a Whisper feature extractor, BEATs' filterbank and a Llama tokenizer.
+
+    Attributes:
+        audio_token: The placeholder for audio. It lies behind the vocabulary, so that no text is written with it.
+        max_seconds: Length of the longest clip that is taken.
+        sizes: Stretches, windows and tokens of clips.
+    """
+
+    attributes = ("feature_extractor", "tokenizer")
+    feature_extractor_class = "WhisperFeatureExtractor"
+    tokenizer_class = "AutoTokenizer"
+    valid_kwargs = ("chat_template", "sizes")
+    audio_token = AUDIO_TOKEN
+    config_class: type[SalmonnConfig] = SalmonnConfig
+    #: Tokens that lie between the vocabulary of Llama and the placeholder, in order.
+    added: tuple[str, ...] = ("[PAD]",)
+
+    def __init__(
+        self, feature_extractor: Any = None, tokenizer: Any = None, chat_template: str | None = None, sizes: Any = None
+    ):
+        """Args: feature_extractor, tokenizer: as in the parts; chat_template: by default the released wording; sizes:
+        settings of the config that say how many audio tokens a clip makes, by default the released ones.
+        """
+        self.sizes: dict[str, Any] = dict(sizes or {})
+        self._config = _config_of(self.config_class, self.sizes, feature_extractor)
+        _write_tokens_as_released(tokenizer, self.added)
+        super().__init__(feature_extractor, tokenizer, chat_template=chat_template or TEMPLATE)
+
+    @property
+    def audio_token_id(self) -> int:
+        """The placeholder's id."""
+        return self.tokenizer.convert_tokens_to_ids(self.audio_token)
+
+    @property
+    def max_seconds(self) -> float:
+        """Length of the longest clip that is taken."""
+        return self._config.max_seconds
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The inputs that it makes."""
+        return [
+            "input_ids",
+            "attention_mask",
+            "input_features",
+            "filterbank_features",
+            "input_features_mask",
+            "audio_samples",
+        ]
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | None = None,
+        audio: Any = None,
+        *,
+        audio_kwargs: dict[str, Any] | None = None,
+        padding: bool | str = False,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Return the network's inputs.
+
+        Args:
+            text: Prompts, one placeholder for each clip.
+            audio: Clips in the order of their placeholders, mono samples at 16 kHz. Together in one call, shorter ones
+                are filled up to the longest, as the release does, and BEATs hears some of the filling.
+            audio_kwargs: `sampling_rate`.
+            padding: Fill shorter prompts up on the left.
+            return_tensors: `pt`.
+            **kwargs: `sampling_rate`.
+
+        Raises:
+            ValueError: Another sampling rate or kind of tensors, a clip longer than `max_seconds`, or another number of
+                clips than of placeholders.
+        """
+        rate = {**(audio_kwargs or {}), **kwargs}.get("sampling_rate", RATE)
+        if rate != RATE or return_tensors != "pt":
+            raise ValueError(f"clips are at {RATE} Hz and tensors PyTorch's, got {rate} Hz and {return_tensors!r}")
+        clips = [] if audio is None else [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
+        heard = self._audio([np.asarray(clip, dtype=np.float32) for clip in clips]) if clips else {}
+        if text is None:
+            return BatchFeature(heard)
+        counts = (
+            [self._config.n_audio_tokens(int(frames)) for frames in heard["input_features_mask"].sum(-1)]
+            if clips
+            else []
+        )
+        ids = self._ids([text] if isinstance(text, str) else list(text), counts)
+        return BatchFeature({**_padded(ids, padding, self.tokenizer.pad_token_id), **heard})
+
+    def _ids(self, texts: list[str], counts: list[int]) -> list[list[int]]:
+        placeholder, following, grown = self.audio_token_id, iter(counts), []
+        wanted = sum(text.count(self.audio_token) for text in texts)
+        if wanted != len(counts):
+            raise ValueError(f"the texts have {wanted} placeholders {self.audio_token!r} for {len(counts)} clips")
+        for ids in self.tokenizer(texts)["input_ids"]:
+            grown.append([token for i in ids for token in ([i] * next(following) if i == placeholder else [i])])
+        return grown
+
+    def _audio(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        """Frames of both encoders; clips of less than a second are filled up to one."""
+        for clip in clips:
+            if len(clip) > self.max_seconds * RATE:
+                raise ValueError(
+                    f"a clip of {len(clip) / RATE:.1f} s is longer than the {self.max_seconds:g} s that are heard"
+                )
+        longest = max(RATE, *(len(clip) for clip in clips))
+        waves = [np.pad(clip, (0, longest - len(clip))) for clip in clips]
+        frames, stretch = frames_of_samples(longest), self._config.stretch
+        width = -(-frames // stretch) * stretch
+        mel = torch.stack([self._mel(wave, width // stretch, stretch * HOP) for wave in waves])
+        bank = torch.zeros(len(clips), self._config.beats_config.num_mel_bins, width)
+        mask = torch.zeros(len(clips), width, dtype=torch.long)
+        for row, (clip, wave) in enumerate(zip(clips, waves, strict=True)):
+            bank[row, :, :frames] = filterbank(wave, bank.shape[1]).T
+            # The mask of samples is shared out evenly among frames, as released: a frame with one real sample is real.
+            each = longest // frames
+            mask[row, : min(-(-max(len(clip), RATE) // each), frames)] = 1
+        samples = torch.tensor([len(clip) for clip in clips])
+        return {
+            "input_features": mel,
+            "filterbank_features": bank,
+            "input_features_mask": mask,
+            "audio_samples": samples,
+        }
+
+    def _mel(self, wave: np.ndarray, n_stretches: int, length: int) -> torch.Tensor:
+        stretches = [wave[number * length : (number + 1) * length] for number in range(n_stretches)]
+        made = self.feature_extractor(stretches, sampling_rate=RATE, return_tensors="pt")["input_features"]
+        return torch.cat(list(made), dim=-1)
+
+
+class TimeAudioProcessor(SalmonnProcessor):
+    """TimeAudio's processor, whose vocabulary has marker tokens for times."""
+
+    config_class = TimeAudioConfig
+    added = ("[PAD]", *(f"<a_{digit}>" for digit in range(10)), *(f"<f_{digit}>" for digit in range(10)))
+
+
+def _config_of(config_class: type[SalmonnConfig], sizes: dict[str, Any], extractor: Any) -> SalmonnConfig:
+    """A config that counts stretches, windows and tokens."""
+    positions = 1500 if extractor is None else extractor.nb_max_frames // 2
+    return config_class(audio_config={"max_source_positions": positions}, beats_config=BeatsConfig(), **sizes)
+
+
+def _write_tokens_as_released(tokenizer: Any, added: Sequence[str]) -> None:
+    """Make a Llama tokenizer write what the released code's slow one wrote.
+
+    Every text between added tokens begins with a space of its own, which today's tokenizers leave out behind one.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.pre_tokenizer = None
+    pad, *markers = added
+    if tokenizer.pad_token != pad:
+        tokenizer.add_special_tokens({"pad_token": AddedToken(pad, normalized=False, special=True)})
+    tokenizer.add_tokens([AddedToken(marker, normalized=False) for marker in markers])
+    tokenizer.add_tokens([AddedToken(AUDIO_TOKEN, normalized=False, special=True)], special_tokens=True)
+
+
+def _padded(rows: list[list[int]], padding: bool | str, pad: int) -> dict[str, torch.Tensor]:
+    width = max(map(len, rows))
+    if not padding and any(len(row) < width for row in rows):
+        raise ValueError("prompts of different lengths: pass padding=True")
+    ids = [[pad] * (width - len(row)) + row for row in rows]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}

@@ -1,0 +1,10 @@
+"""TimeAudio's method as functions of tensors and texts: markers for times, rows of the table of times, merging.
+
+Reference: TimeAudio, arXiv 2511.11039.
+"""
+
+from mechaudio.timeaudio.markers import MARKERS, Markers
+from mechaudio.timeaudio.merging import Merged, merge, merged_count, received_attention
+from mechaudio.timeaudio.time_encoding import window_rows
+
+__all__ = ["MARKERS", "Markers", "Merged", "merge", "merged_count", "received_attention", "window_rows"]

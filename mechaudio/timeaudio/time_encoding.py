@@ -1,0 +1,43 @@
+"""Which row of TimeAudio's table of times belongs to which window of the encoders.
+
+Window *k*, counted from 1, of a clip gets row *k*; windows behind the clip's end, row 0, which they share.
+
+Reference: TimeAudio (arXiv 2511.11039), absolute time-aware encoding, and the arithmetic of its released code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+#: Rows of the table, and seconds that the arithmetic takes a window for. Its 17 frames last 0.340 s, so that the row of
+#: a window is by and by later than its sound: at 120 s by 2.3 s.
+N_ROWS, WINDOW = 768, 0.333333
+
+
+def window_rows(
+    n_windows: int, seconds: float, mode: Literal["paper", "released"] = "paper", n_rows: int = N_ROWS
+) -> Int[Tensor, " window"]:
+    """Return the row of the table of times for each window of a clip.
+
+    Args:
+        n_windows: Windows, those of the filling included.
+        seconds: Length of the clip.
+        mode: `paper`: window *k* gets row *k*. `released`: the arithmetic of the code, in single precision, which gives
+            17 of the first 264 windows the row before.
+        n_rows: Rows of the table; windows beyond them share the last.
+
+    Raises:
+        ValueError: Another mode, no window, or no length.
+    """
+    if mode not in ("paper", "released"):
+        raise ValueError(f"mode is 'paper' or 'released', got {mode!r}")
+    if n_windows < 1 or not seconds > 0:
+        raise ValueError(f"need at least one window and a length in seconds, got {n_windows=}, {seconds=}")
+    number = torch.arange(1, n_windows + 1)
+    row = number if mode == "paper" else (number * WINDOW).div(WINDOW).long()
+    last = int(torch.tensor(seconds).div(WINDOW).floor())
+    return torch.where(number <= last, row, 0).clamp(max=n_rows - 1)
