@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         models,
         report,
         temporal,
+        timeaudio,
         tracing,
         viz,
     )
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from mechaudio.interventions.sweep import sweep
     from mechaudio.interventions.upweight import UpweightAttention
     from mechaudio.models.prompt import prompt
+    from mechaudio.models.registry import register
     from mechaudio.models.spans import PromptFormat
     from mechaudio.question import Answer, AudioQuestion
     from mechaudio.results import Result
@@ -82,6 +84,7 @@ _HOME = {
     "load": "mechaudio.tracing.load",
     "mata": "mechaudio.interventions.mata",
     "prompt": "mechaudio.models.prompt",
+    "register": "mechaudio.models.registry",
     "run": "mechaudio.tracing.run",
     "sweep": "mechaudio.interventions.sweep",
     "trace": "mechaudio.tracing.audio_lm",
@@ -96,6 +99,7 @@ _ROOMS = (
     "models",
     "report",
     "temporal",
+    "timeaudio",
     "tracing",
     "viz",
 )

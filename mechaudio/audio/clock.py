@@ -6,7 +6,9 @@ and a time in seconds means the sample nearest to it; token indices count audio 
 """
 
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -91,6 +93,36 @@ class TokenClock:
         return len(self.edges) - 1
 
     @property
+    def contiguous(self) -> bool:
+        """Whether every token hears one stretch, which begins where that of the token before it ends."""
+        return True
+
+    @property
+    def end(self) -> float:
+        """Where the last stretch that a token hears ends, in seconds."""
+        return float(self.edges[-1] / self.sample_rate)
+
+    def intervals(self, token: SupportsIndex) -> tuple[tuple[float, float], ...]:
+        """The stretches that a token hears, in seconds: one here; several or none in a `ScatteredClock`.
+
+        Raises:
+            IndexError: for a token that there is not.
+        """
+        return (self.seconds(token),)
+
+    def tokens_hearing(self, onset: float | int, offset: float | int) -> tuple[int, ...]:
+        """The tokens that hear any part of `[onset, offset)` seconds, in order.
+
+        Raises:
+            ValueError: unless 0 <= onset < offset.
+        """
+        return tuple(range(self.n_tokens)[self.tokens_between(onset, offset)])
+
+    def first(self, n_tokens: int) -> "TokenClock":
+        """The clock of the first `n_tokens` tokens, at least one."""
+        return TokenClock(self.edges[: n_tokens + 1], self.sample_rate)
+
+    @property
     def edges_seconds(self) -> Float[np.ndarray, " n_tokens_plus_1"]:
         """The edges in seconds."""
         return self.edges / self.sample_rate
@@ -141,6 +173,142 @@ class TokenClock:
 
     def __repr__(self) -> str:
         return f"TokenClock({self._covered()})"
+
+
+class ScatteredClock(TokenClock):
+    """Tokens that hear several stretches of the clip, as merged ones do, or none of their own.
+
+    What has one answer only where every token hears one stretch after the other, raises ValueError: `edges`,
+    `tokens_between`, `token_at`, and `seconds` of a token that hears several stretches or none.
+
+    Attributes:
+        heard: per token, the stretches that it hears, `[first sample, one behind the last)`, in order and apart.
+        why: why tokens hear none or several; a sentence without its full stop.
+    """
+
+    __no_type_check__ = True
+
+    def __init__(self, heard: Any, sample_rate: SupportsIndex = 16_000, *, why: str):
+        stretches = tuple(tuple((operator.index(on), operator.index(off)) for on, off in token) for token in heard)
+        if not stretches:
+            raise ValueError("a clock has at least one token, got none")
+        for token, own in enumerate(stretches):
+            flat = [sample for stretch in own for sample in stretch]
+            apart = all(after[0] > before[1] for before, after in pairwise(own))
+            if flat and (flat[0] < 0 or not apart or any(on >= off for on, off in own)):
+                raise ValueError(f"stretches are in order and apart, each of at least one sample; token {token}: {own}")
+        object.__setattr__(self, "sample_rate", _positive("sample_rate", sample_rate))
+        object.__setattr__(self, "heard", stretches)
+        object.__setattr__(self, "why", why)
+
+    @classmethod
+    def timeless(cls, n_tokens: SupportsIndex, sample_rate: SupportsIndex = 16_000, *, why: str) -> "ScatteredClock":
+        """Tokens that hear no stretch of their own."""
+        return cls(((),) * _positive("n_tokens", n_tokens), sample_rate, why=why)
+
+    @classmethod
+    def from_windows(
+        cls, windows: Any, samples_per_window: SupportsIndex, sample_rate: SupportsIndex = 16_000, *, why: str
+    ) -> "ScatteredClock":
+        """Tokens that hear whole windows of a clip, which are equally long and follow one another from its start.
+
+        Args:
+            windows: per token, the numbers of its windows.
+            samples_per_window: length of a window.
+            sample_rate: samples per second.
+            why: why tokens hear several.
+        """
+        length = _positive("samples_per_window", samples_per_window)
+        heard = []
+        for own in windows:
+            stretches: list[tuple[int, int]] = []
+            for window in sorted(set(own)):
+                if stretches and stretches[-1][1] == window * length:
+                    stretches[-1] = (stretches[-1][0], (window + 1) * length)
+                else:
+                    stretches.append((window * length, (window + 1) * length))
+            heard.append(tuple(stretches))
+        return cls(tuple(heard), sample_rate, why=why)
+
+    @property
+    def n_tokens(self) -> int:
+        """How many audio tokens there are."""
+        return len(self.heard)
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether every token hears one stretch, which begins where that of the token before it ends: no."""
+        return False
+
+    @property
+    def end(self) -> float:
+        """Where the last stretch that a token hears ends, in seconds; nan where tokens hear none."""
+        return max((off for own in self.heard for _, off in own), default=np.nan) / self.sample_rate
+
+    @property
+    def edges(self) -> Int[np.ndarray, " n_tokens_plus_1"]:
+        """Refused: tokens do not follow one another.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"these audio tokens do not follow one another in time: {self.why}. Ask intervals(token)")
+
+    def intervals(self, token: SupportsIndex) -> tuple[tuple[float, float], ...]:
+        """The stretches that a token hears, in seconds, in order; none for a token that has no time of its own.
+
+        Raises:
+            IndexError: for a token that there is not.
+        """
+        index = operator.index(token)
+        if not -self.n_tokens <= index < self.n_tokens:
+            raise IndexError(f"there is no audio token {index}: there are {self._covered()}")
+        rate = self.sample_rate
+        return tuple((on / rate, off / rate) for on, off in self.heard[index])
+
+    def seconds(self, token: SupportsIndex) -> tuple[float, float]:
+        """When a token begins and ends to hear, in seconds, where it hears one stretch.
+
+        Raises:
+            IndexError: for a token that there is not.
+            ValueError: for one that hears several stretches, or none.
+        """
+        stretches = self.intervals(token)
+        if len(stretches) != 1:
+            count = f"{len(stretches)} stretches" if stretches else "no stretch of its own"
+            raise ValueError(f"audio token {operator.index(token)} hears {count}: {self.why}. Ask intervals(token)")
+        return stretches[0]
+
+    def tokens_hearing(self, onset: float | int, offset: float | int) -> tuple[int, ...]:
+        """The tokens that hear any part of `[onset, offset)` seconds, in order.
+
+        Raises:
+            ValueError: unless 0 <= onset < offset, or if no token hears a stretch of its own.
+        """
+        if not 0 <= onset < offset < np.inf:
+            raise ValueError(f"need 0 <= onset < offset in seconds, got {onset=}, {offset=}")
+        if not any(self.heard):
+            raise ValueError(f"no audio token has a time of its own: {self.why}")
+        begin = round(onset * self.sample_rate)
+        stop = max(round(offset * self.sample_rate), begin + 1)
+        return tuple(token for token, own in enumerate(self.heard) if any(on < stop and off > begin for on, off in own))
+
+    def first(self, n_tokens: int) -> "ScatteredClock":
+        """The clock of the first `n_tokens` tokens, at least one."""
+        return self.of(range(n_tokens))
+
+    def of(self, tokens: Iterable[int]) -> "ScatteredClock":
+        """The clock of some of the tokens, in the order given."""
+        return ScatteredClock(tuple(self.heard[token] for token in tokens), self.sample_rate, why=self.why)
+
+    def _covered(self) -> str:
+        several = sum(len(own) > 1 for own in self.heard)
+        timeless = sum(not own for own in self.heard)
+        last = self.n_tokens - 1
+        return f"{self.n_tokens} audio tokens, 0 to {last}, {several} of several stretches, {timeless} of none"
+
+    def __repr__(self) -> str:
+        return f"ScatteredClock({self._covered()})"
 
 
 def _positive(name: str, number: Any) -> int:

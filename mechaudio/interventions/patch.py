@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mechaudio.interventions.selecting import Heads, Phase, Value, check_choice, numbers, where
 from mechaudio.models.selection import Where, heads_among, of_rows
-from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint
+from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint, bare, in_tower
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.rows import row_positions
 
@@ -92,7 +92,7 @@ class Patch(Value):
     def _put(self, current: Tensor, chosen: Sequence[Sequence[int]] | None) -> Tensor:
         """The value where it belongs, in what is there."""
         new = torch.as_tensor(self.value).to(current)
-        short = self.hook_point.removeprefix("audio.")
+        short = bare(self.hook_point)
         axis = 2 if short in ROW_POINTS else 1
         if new.ndim == current.ndim and len(new) == len(current) and chosen is not None:
             filled = any(len(set(row)) < len(row) for row in chosen)
@@ -127,7 +127,7 @@ class Patch(Value):
 
     def of_rows(self, rows: Sequence[int]) -> Patch:
         """The same for some prompts of a batch."""
-        if self.hook_point.startswith("audio.") or self.hook_point == "projector_out":
+        if in_tower(self.hook_point) or self.hook_point == "projector_out":
             raise ValueError(
                 f"{self.hook_point!r} counts windows of sound, not prompts, so a value for it cannot be shared out to "
                 "prompts that run apart: patch them one by one"

@@ -3,7 +3,7 @@
 from mechaudio.models.adapter import Adapter, Stack, TokenTiming
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.inputs import as_batch
-from mechaudio.models.registry import ADAPTERS, adapter_for
+from mechaudio.models.registry import ADAPTERS, adapter_for, adapters, register
 from mechaudio.models.spans import PromptFormat
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "Stack",
     "TokenTiming",
     "adapter_for",
+    "adapters",
     "as_batch",
+    "register",
 ]

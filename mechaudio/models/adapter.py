@@ -8,8 +8,9 @@ Conventions: paths are dotted, `None` says that the class has no such part; samp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any, Literal
 
 #: What a stack may lack.
@@ -56,6 +57,8 @@ class Stack:
         scaled_by: The tensor inside a layer that its whole residual stream is multiplied by at its end.
         stream: Where layers pass on several residual streams, `[stream, batch, position, d_model]`: the one that
             attention and MLP work on, which is shown.
+        frames_of: Where frames of a tower follow from its features by other steps than those to audio tokens: so many
+            samples, and the frames that hear them together.
         kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
         kinds_in: Attribute of the stack's config that lists the kind of every layer.
     """
@@ -82,6 +85,7 @@ class Stack:
     added_times: str | None = None
     scaled_by: str | None = None
     stream: int | None = None
+    frames_of: tuple[int, int] | None = None
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     kinds_in: str = "layer_types"
 
@@ -138,6 +142,10 @@ class TokenTiming:
         beyond_mask: Frames behind those of the mask that the tower hears and counts all the same.
         always: Audio tokens of every clip, `None` where longer clips make more.
         pads_to: Samples to which the processor fills up shorter clips with silence that becomes tokens.
+        counted_by: Method of the network's config that counts the audio tokens of so many frames, where the steps do
+            not say it.
+        count: That method, once a network is opened.
+        timeless: Why audio tokens hear no stretch of their own, `None` where they do.
     """
 
     samples: int
@@ -152,6 +160,9 @@ class TokenTiming:
     pads_to: int = 0
     always: int | None = None
     beyond_mask: int = 0
+    counted_by: str | None = None
+    count: Callable[[int], int] | None = field(default=None, hash=False, compare=False)
+    timeless: str | None = None
 
     def tokens_of_frames(self, frames: int, steps: int | None = None) -> int:
         """Audio tokens made from so many frames of one window, as its mask counts them.
@@ -162,6 +173,8 @@ class TokenTiming:
         """
         if self.always is not None:
             return self.always
+        if self.count is not None and steps is None:
+            return self.count(frames)
         frames += self.beyond_mask
         whole, rest = divmod(frames, self.chunk or frames + 1)
         return whole * self._through_steps(self.chunk or 0, steps) + self._through_steps(rest, steps)
@@ -174,11 +187,11 @@ class TokenTiming:
 
 @dataclass(frozen=True)
 class Adapter:
-    """The facts about one transformers class.
+    """The facts about one class.
 
     Attributes:
         family: `config.model_type` of the class.
-        network_class: Name of the transformers class.
+        network_class: Name of the class.
         checkpoints: Hub ids known to load into this class.
         decoder: The language model's stack.
         encoder: The audio tower's stack.
@@ -221,6 +234,21 @@ class Adapter:
         no_questions: Why questions cannot be written out for this class, and what to do instead; `None` where they can.
         exceptions: What does not hold of this class and holds of the others, and why; one sentence each.
         older_paths: Where modules were in older versions of transformers: the first part of a path -> that part then.
+        network: Import path of the class, `package.module:Class`; `None` where it is in transformers.
+        processor: Import path of its processor's class; `None` where transformers' `AutoProcessor` finds it.
+        answer: How training tokenised an answer: `joined`, in one text with the prompt, so that a letter is the token
+            that the tokenizer writes behind this very prompt; or `apart`, as a text of its own.
+        tower: Another name for the encoder where the class has further towers.
+        towers: Further audio towers by name, in the order in which they run; they may hear the encoder's output. Their
+            hook points take their name in the place of `audio`.
+        features_beside: Further inputs that carry the same clips in another form, laid out as the features are -> the
+            dotted attribute of the network's config that says how many numbers a frame has there.
+        clip_inputs: Further inputs with one entry for each of the features.
+        cuts_padding: Whether frames behind the longest clip are cut off where padding leaks; not where the encoder
+            takes whole windows only.
+        parts: Hub ids known to hold parts of this network, which `mechaudio assemble` puts together.
+        merging: Name of the input that says which windows each audio token is made of, `[clip, token, window]`, where
+            tokens of long clips are merged by content. The network's method `merging_of` works it out.
     """
 
     family: str
@@ -257,6 +285,52 @@ class Adapter:
     no_questions: str | None = None
     exceptions: tuple[str, ...] = ()
     older_paths: Mapping[str, str] = field(default_factory=dict, hash=False)
+    network: str | None = None
+    processor: str | None = None
+    answer: Literal["joined", "apart"] = "joined"
+    tower: str = "audio"
+    towers: Mapping[str, Stack] = field(default_factory=dict, hash=False)
+    features_beside: Mapping[str, str] = field(default_factory=dict, hash=False)
+    clip_inputs: tuple[str, ...] = ()
+    cuts_padding: bool = True
+    parts: tuple[str, ...] = ()
+    merging: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse names of towers that hook points could not be called by, and import paths that are none."""
+        for name in (*self.towers, *([self.tower] if self.tower != "audio" else [])):
+            if not name.isidentifier() or name in ("audio", "towers", "blocks", "decoder", "encoder"):
+                raise ValueError(f"{name!r} cannot be the name of a tower: take a word of its own")
+        if self.tower in self.towers:
+            raise ValueError(f"two towers are called {self.tower!r}")
+        for path in (self.network, self.processor):
+            if path is not None and path.count(":") != 1:
+                raise ValueError(f"an import path is written 'package.module:Class', got {path!r}")
+
+    def load_class(self) -> type:
+        """Import the network's class.
+
+        Raises:
+            AttributeError: This version of transformers, or the module that the path names, has no such class.
+        """
+        if self.network is None:
+            return getattr(import_module("transformers"), self.network_class)
+        return _imported(self.network)
+
+    def load_processor_class(self) -> type:
+        """Import the class that reads the processor of a checkpoint."""
+        return _imported(self.processor or "transformers:AutoProcessor")
+
+    @property
+    def audio_inputs(self) -> tuple[str, ...]:
+        """Every input that has one entry per clip, or per window of one."""
+        named = (self.features, self.features_mask, self.features_sizes, self.merging)
+        return (*(name for name in named if name is not None), *self.features_beside, *self.clip_inputs)
+
+    @property
+    def stacks(self) -> dict[str, Stack]:
+        """Every list of layers: `encoder`, further towers by name, `decoder`; in the order in which they run."""
+        return {"encoder": self.encoder, **self.towers, "decoder": self.decoder}
 
     def with_older_paths(self) -> Adapter:
         """Return the facts about the class as older versions of transformers build it."""
@@ -314,6 +388,11 @@ class Adapter:
         if self.no_questions is not None:
             said = (f"`ma.prompt` takes no questions for it: {self.no_questions}", *said)
         return said
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
 
 
 #: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.

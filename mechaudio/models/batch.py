@@ -18,6 +18,13 @@ from mechaudio.models.selection import select
 from mechaudio.question import AudioQuestion
 
 
+def _label(stretches: tuple[tuple[float, float], ...]) -> str:
+    """An audio token by when it begins to hear."""
+    if not stretches:
+        return "♪"
+    return f"♪ {stretches[0][0]:.2f} s" + (" …" if len(stretches) > 1 else "")
+
+
 class _Spans(dict):
     """Positions by name; asking for a name that is not there says which are."""
 
@@ -34,13 +41,15 @@ class PromptBatch:
     Attributes:
         inputs: Keyword arguments of the network's forward, on its device.
         spans: Name to, per row, the positions in the padded row (none where the row has no such thing). From questions:
-            the roles `audio`, `question`, `choices`, `caption` and `template`, which share out every position but
-            padding; `keyword`, inside the question; and `last`. From a dict of inputs: `audio`, `text` and `last`.
-            Beside several clips in a row, `audio.0`, `audio.1` ... are the tokens of each; in conversations, `turn.0`
+            the roles `audio`, `audio_padding`, `question`, `choices`, `caption` and `template`, which share out every
+            position but padding; `keyword`, inside the question; and `last`. From a dict of inputs: `audio`,
+            `audio_padding`, `text` and `last`. `audio_padding` are audio tokens that hear nothing of the clip, only
+            what it was filled up with.
+            Beside several clips in a row, `audio.0`, `audio.1` ... are those of each; in conversations, `turn.0`
             ... are the texts and sounds of each turn, `system`, `user` and `assistant` those of all turns of a speaker,
             and `history` the texts before the last turn.
-        clocks: Per row, for each of its clips, when each of its audio tokens is; empty without audio, and in a dict of
-            inputs with several clips, which does not say where one ends.
+        clocks: Per row, for each of its clips, when each of its tokens in the span `audio` is; empty without audio,
+            and in a dict of inputs with several clips, which does not say where one ends.
         questions: What is asked in each row; empty for a dict of inputs.
         condition: What the model is given, `None` for a dict of inputs.
         choice_ids: Per row, the token id of each choice's letter as the tokenizer writes it behind this very prompt.
@@ -91,6 +100,14 @@ class PromptBatch:
         """Positions of a row, padding included."""
         return self.inputs["input_ids"].shape[1]
 
+    @property
+    def audio_positions(self) -> tuple[tuple[int, ...], ...]:
+        """Per row, the positions of all audio tokens, those of padding included."""
+        padding = self.spans["audio_padding"] if "audio_padding" in self.spans else ((),) * self.n_rows
+        return tuple(
+            tuple(sorted((*heard, *filled))) for heard, filled in zip(self.spans["audio"], padding, strict=True)
+        )
+
     def span_mask(self, name: str) -> Bool[Tensor, "batch position"]:
         """Which positions belong to a span or to several (`"question+choices"`, `"audio[1.0:2.5]"`).
 
@@ -107,17 +124,21 @@ class PromptBatch:
     def tokens(self, row: int) -> list[str]:
         """A readable label for every position of a row.
 
-        Text is as it reads (as its token id without a tokenizer), audio tokens are `♪ 0.12 s`, padding is `<pad>`.
+        Text is as it reads (as its token id without a tokenizer), audio tokens are `♪ 0.12 s` (`♪ 0.12 s …` where they
+        hear several stretches), those of padding `♪ –`, padding is `<pad>`.
         """
         ids = self.inputs["input_ids"][row].tolist()
         real = self.inputs.get("attention_mask", torch.ones_like(self.inputs["input_ids"]))[row].bool().tolist()
-        times = iter([clock.seconds(i)[0] for clock in self.clocks[row] for i in range(clock.n_tokens)])
+        times = iter([_label(clock.intervals(i)) for clock in self.clocks[row] for i in range(clock.n_tokens)])
+        heard = set(self.spans["audio"][row])
         labels = []
-        for token, is_real in zip(ids, real, strict=True):
+        for position, (token, is_real) in enumerate(zip(ids, real, strict=True)):
             if not is_real:
                 labels.append("<pad>")
+            elif token == self.audio_token and position not in heard:
+                labels.append("♪ –")
             elif token == self.audio_token:
-                labels.append(f"♪ {next(times):.2f} s" if self.clocks[row] else "♪")
+                labels.append(next(times) if self.clocks[row] else "♪")
             elif self.tokenizer is None:
                 labels.append(str(token))
             else:

@@ -157,7 +157,10 @@ def _through_template(processor: Any, adapter: Adapter, turns: Sequence[Turn], l
         grown = next(stands_for) if token == placeholder else (token,)
         ids += grown
         offsets += [None] * len(grown) if token == placeholder else [inside(*span)]
-    choice_ids = tuple(_first_new(tokenizer, _interleaved(between, words), split["input_ids"], x) for x in letters)
+    if adapter.answer == "apart":
+        choice_ids = tuple(_alone(tokenizer, letter) for letter in letters)
+    else:
+        choice_ids = tuple(_first_new(tokenizer, _interleaved(between, words), split["input_ids"], x) for x in letters)
     return EncodedPrompt(tuple(ids), tuple(offsets), tuple(sounds), choice_ids)
 
 
@@ -226,7 +229,8 @@ def _features(adapter: Adapter, made: Mapping[str, Tensor]) -> dict[str, Tensor]
         inputs[adapter.features_mask] = made[adapter.features_mask]
     if adapter.features_sizes is not None:
         inputs[adapter.features_sizes] = made[adapter.features_sizes]
-    return inputs
+    inputs |= {name: made[name] for name in adapter.features_beside}
+    return inputs | {name: made[name] for name in adapter.clip_inputs if name in made}
 
 
 def _grown(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:
@@ -274,6 +278,18 @@ def _refuse_control_tokens(processor: Any, text: str) -> None:
             f"the text holds {', '.join(map(repr, found))}, which the tokenizer of {type(processor).__name__} reads as "
             f"control, not as words: {text!r}. Write it differently"
         )
+
+
+def _alone(tokenizer: Any, letter: str) -> int:
+    """The token that a letter is as a text of its own, as which training tokenised answers."""
+    ids = tokenizer(letter, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        pieces = tokenizer.convert_ids_to_tokens(ids)
+        raise ValueError(
+            f"the letter {letter!r} is no token of this tokenizer but {pieces}, of which the first says nothing: ask "
+            "with fewer choices, or take a tokenizer that has it"
+        )
+    return ids[0]
 
 
 def _first_new(tokenizer: Any, rendered: str, ids: list[int], letter: str) -> int:

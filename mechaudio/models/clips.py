@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechaudio.audio.clip import AudioClip
-from mechaudio.audio.clock import TokenClock
+from mechaudio.audio.clock import ScatteredClock, TokenClock
 from mechaudio.models.adapter import Adapter, TokenTiming
 
 
@@ -98,6 +98,49 @@ def too_short(owner: str, n_samples: int, adapter: Adapter) -> ValueError:
     )
 
 
-def token_clock(timing: TokenTiming, n_tokens: int, sampling_rate: int) -> TokenClock:
-    """When each of `n_tokens` audio tokens is. It runs past the end of a clip whose padding becomes tokens."""
-    return TokenClock.from_chunks(n_tokens, timing.samples, timing.tokens, sampling_rate)
+def token_clock(
+    timing: TokenTiming, n_tokens: int, sampling_rate: int, merging: Float[Tensor, "token window"] | None = None
+) -> TokenClock:
+    """When each of `n_tokens` audio tokens is. It runs past the end of a clip whose padding becomes tokens.
+
+    Args:
+        timing: How tokens fall in time.
+        n_tokens: How many there are.
+        sampling_rate: Samples a second.
+        merging: Which windows each token is made of, where tokens are merged.
+    """
+    if timing.timeless is not None:
+        return ScatteredClock.timeless(n_tokens, sampling_rate, why=timing.timeless)
+    windows = None if merging is None else [row.nonzero()[:, 0].tolist() for row in merging[:n_tokens]]
+    if windows is None or windows == [[number] for number in range(n_tokens)]:
+        return TokenClock.from_chunks(n_tokens, timing.samples, timing.tokens, sampling_rate)
+    why = "tokens of a long clip are merged"
+    return ScatteredClock.from_windows(windows, timing.samples, sampling_rate, why=why)
+
+
+def sounding(timing: TokenTiming, clock: TokenClock, seconds: float | None) -> list[bool]:
+    """Return, per audio token, whether it hears any of the clip; the others hear what it was filled up with.
+
+    Tokens that are made from a stretch together hear all of it. Tokens without a time of their own hear the clip.
+
+    Args:
+        timing: How tokens fall in time.
+        clock: When each token is.
+        seconds: Length of the clip, `None` where it is not known: then all are taken to hear it.
+    """
+    if seconds is None or timing.timeless is not None:
+        return [True] * clock.n_tokens
+    end, rate = round(seconds * clock.sample_rate), clock.sample_rate
+    if clock.contiguous:
+        begins = [token // timing.tokens * timing.samples for token in range(clock.n_tokens)]
+    else:
+        begins = [round(min(clock.intervals(token))[0] * rate) for token in range(clock.n_tokens)]
+    return [begin < end for begin in begins]
+
+
+def clock_of_sounding(clock: TokenClock, sounds: list[bool]) -> TokenClock | None:
+    """Return the clock of those tokens alone that hear some of the clip, `None` where none does."""
+    kept = [token for token, hears in enumerate(sounds) if hears]
+    if not kept:
+        return None
+    return clock.of(kept) if isinstance(clock, ScatteredClock) else clock.first(len(kept))

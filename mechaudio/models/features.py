@@ -47,6 +47,8 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
     heard = [row for row in features if row]
     if not heard:
         return {}
+    if not adapter.cuts_padding:
+        return {name: to_the_largest([row[name] for row in heard]) for name in heard[0]}
     width = max(row[adapter.features].shape[adapter.frames_axis] for row in heard)
     if adapter.encoder.layout == "packed" and adapter.features_mask is not None:
         longest = max(int(row[adapter.features_mask].sum(-1).max()) for row in heard)
@@ -58,6 +60,17 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
         name: torch.cat([_to_width(row[name], *widths[name]) if name in widths else row[name] for row in heard])
         for name in heard[0]
     }
+
+
+def to_the_largest(values: Sequence[Tensor]) -> Tensor:
+    """Entries behind one another, filled up with zeros to the largest along every other axis."""
+    sizes = [max(value.shape[axis] for value in values) for axis in range(1, values[0].ndim)]
+    whole = values[0].new_zeros((sum(map(len, values)), *sizes))
+    start = 0
+    for value in values:
+        inside = (slice(start, start + len(value)), *(slice(size) for size in value.shape[1:]))
+        whole[inside], start = value, start + len(value)
+    return whole
 
 
 def _to_width(value: Tensor, axis: int, width: int) -> Tensor:

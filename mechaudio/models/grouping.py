@@ -22,7 +22,7 @@ def windows_of_rows(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
     """Per row, the indices of its windows in the features."""
     counts = [adapter.timing.tokens_of_frames(frames) for frames in _frames(adapter, batch)]
     owned, at = [], 0
-    for positions in batch.spans["audio"]:
+    for positions in batch.audio_positions:
         first, made = at, 0
         while made < len(positions) and at < len(counts):
             made += counts[at]
@@ -57,8 +57,12 @@ def padding_groups(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
 
 
 def without_excess(adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Inputs without the frames behind the longest clip, in a class where those would change what is heard."""
-    if adapter.leaks_padding is None or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
+    """Inputs without the frames behind the longest clip, in a class where those would change what is heard.
+
+    Where an encoder takes whole windows only, they stay: rows that run apart have no other clip's padding.
+    """
+    leaks = adapter.leaks_padding is not None and adapter.cuts_padding
+    if not leaks or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
         return inputs
     width = inputs[adapter.features].shape[adapter.frames_axis]
     longest = min(max(_frames_of(adapter, inputs)) + adapter.timing.beyond_mask, width)
@@ -75,7 +79,7 @@ def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatc
     owned = windows_of_rows(adapter, batch)
     windows = [window for row in rows for window in owned[row]]
     inputs = {}
-    audio = (adapter.features, adapter.features_mask, adapter.features_sizes)
+    audio = adapter.audio_inputs
     for name, value in batch.inputs.items():
         if not isinstance(value, Tensor):
             inputs[name] = value

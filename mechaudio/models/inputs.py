@@ -18,7 +18,15 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.clips import audio_tower, bands_of, token_clock, tokens_of_features
+from mechaudio.models.clips import (
+    audio_tower,
+    bands_of,
+    clock_of_sounding,
+    sounding,
+    token_clock,
+    tokens_of_features,
+)
+from mechaudio.models.features import to_the_largest
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
 from mechaudio.models.keywords import inputs_of, refuse_unknown
@@ -44,6 +52,29 @@ def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> di
     if isinstance(features, Tensor) and features.is_floating_point():
         placed[adapter.features] = features.to(tower.dtype)
     return placed
+
+
+def merged(model: Any, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return audio inputs with what each audio token is made of, in a class that merges tokens by content.
+
+    It is worked out clip by clip, by the network as it is, so that it does not depend on the batch. Interventions leave
+    it alone: they change what tokens hold, not which windows they hear.
+
+    Args:
+        model: An opened model.
+        features: Audio inputs, clips along the first axis.
+    """
+    name = model.adapter.merging
+    if name is None or name in features or model.adapter.features not in features:
+        return dict(features)
+    alone = [
+        {key: value[[clip]] for key, value in place(model.network, model.adapter, features).items()}
+        for clip in range(len(features[model.adapter.features]))
+    ]
+    weights = [model.network.merging_of(**clip) for clip in alone]
+    if any(one is None for one in weights):
+        return dict(features)
+    return {**features, name: to_the_largest([one.cpu() for one in weights])}
 
 
 @checks_arguments
@@ -78,16 +109,20 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
     placeholder = audio_token_id(model.network.config, adapter)
     audio = (ids == placeholder) & real
     _refuse_miscounted(adapter, inputs, int(audio.sum()), placeholder)
-    inputs = without_excess(adapter, inputs)
+    inputs = place(model.network, adapter, _with_merging(model, without_excess(adapter, inputs)))
     rows = range(ids.shape[0])
+    timed = [
+        _timed(adapter, inputs, _where(audio[row]), clips) for row, clips in enumerate(_clips(adapter, inputs, audio))
+    ]
     return PromptBatch(
         inputs=inputs,
         spans={
-            "audio": tuple(_where(audio[row]) for row in rows),
+            "audio": tuple(heard for heard, _, _ in timed),
+            "audio_padding": tuple(padding for _, padding, _ in timed),
             "text": tuple(_where(real[row] & ~audio[row]) for row in rows),
             "last": tuple((ids.shape[1] - 1,) for _ in rows),
         },
-        clocks=tuple(_clocks(adapter, inputs, _where(audio[row])) for row in rows),
+        clocks=tuple(clocks for _, _, clocks in timed),
         questions=(),
         condition=None,
         choice_ids=(),
@@ -194,16 +229,45 @@ def _where(mask: Bool[Tensor, " position"]) -> tuple[int, ...]:
     return tuple(mask.nonzero()[:, 0].tolist())
 
 
-def _clocks(adapter: Adapter, inputs: Mapping[str, Any], positions: tuple[int, ...]) -> tuple[TokenClock, ...]:
-    """A row's clock, none without audio or with several clips: other tokens stand between their audio tokens.
+def _with_merging(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    audio = {name: inputs[name] for name in model.adapter.audio_inputs if name in inputs}
+    return {**inputs, **merged(model, audio)}
 
-    Where a processor writes the time between the tokens of one clip, the input with a row per clip tells them apart.
+
+def _clips(adapter: Adapter, inputs: Mapping[str, Any], audio: Bool[Tensor, "batch position"]) -> list[int | None]:
+    """Per row, its entry of the features, where they have one entry for each row with audio."""
+    n_entries, entries = len(inputs.get(adapter.features, ())), list[int | None]()
+    having = audio.any(-1).tolist()
+    for row, has in enumerate(having):
+        entries.append(sum(having[:row]) if has and n_entries == sum(having) else None)
+    return entries
+
+
+def _timed(
+    adapter: Adapter, inputs: Mapping[str, Any], positions: tuple[int, ...], clip: int | None
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[TokenClock, ...]]:
+    """A row's positions that hear its clip, those that hear what it was filled up with, and its clock.
+
+    No clock without audio or with several clips: other tokens stand between their audio tokens. Where a processor
+    writes the time between the tokens of one clip, the input with a row per clip tells them apart. How long the clip
+    is, the mask of frames says where filling becomes tokens.
     """
     apart = any(after != before + 1 for before, after in pairwise(positions))
     one_each = len(inputs.get(adapter.marks_time, ())) == len(inputs["input_ids"])
     if not positions or (apart and not one_each):
-        return ()
-    return (token_clock(adapter.timing, len(positions), adapter.sampling_rate),)
+        return positions, (), ()
+    weights = None if adapter.merging is None or clip is None else inputs.get(adapter.merging)
+    merging = None if weights is None else weights[clip].cpu()
+    clock = token_clock(adapter.timing, len(positions), adapter.sampling_rate, merging)
+    seconds = None
+    mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
+    if adapter.timing.pads_to_window and clip is not None and mask is not None and adapter.mask_counts == "frames":
+        seconds = int(mask[clip].sum()) * adapter.timing.hop / adapter.sampling_rate
+    hears = sounding(adapter.timing, clock, seconds or None)
+    heard = clock_of_sounding(clock, hears)
+    assert heard is not None, "the first token hears the clip"
+    split = [tuple(p for p, one in zip(positions, hears, strict=True) if one is wanted) for wanted in (True, False)]
+    return split[0], split[1], (heard,)
 
 
 def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batch position"]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -38,6 +39,10 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
     frames = min(frames, window)
     features = torch.randn(1, bands_of(network, adapter), window, generator=torch.Generator().manual_seed(0))
     inputs: dict[str, Any] = {adapter.features: features if adapter.frames_axis == -1 else features.mT.contiguous()}
+    for name, bands in adapter.features_beside.items():
+        shape = (1, attrgetter(bands)(config), window)
+        beside = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        inputs[name] = beside if adapter.frames_axis == -1 else beside.mT.contiguous()
     n_tokens = adapter.timing.tokens_of_frames(window if adapter.timing.pads_to_window else frames)
     if adapter.features_mask is not None and adapter.mask_counts == "tokens":
         inputs[adapter.features_mask] = (torch.arange(adapter.timing.tokens_of_frames(window)) < n_tokens)[None]

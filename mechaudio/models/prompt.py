@@ -9,20 +9,21 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.stored import opened
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.chat import EncodedPrompt, encode
-from mechaudio.models.clips import samples_of, token_clock, too_short
+from mechaudio.models.chat import EncodedPrompt, Sound, encode
+from mechaudio.models.clips import clock_of_sounding, samples_of, sounding, token_clock, too_short
 from mechaudio.models.features import silence, stack_features
 from mechaudio.models.hearing import audio_token_id
-from mechaudio.models.inputs import as_batch, name_of, place, vocabulary_of
+from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings
 from mechaudio.question import CONDITIONS, AudioQuestion
@@ -142,6 +143,8 @@ def _encode(model: Any, question: AudioQuestion, turns: tuple[Turn, ...], condit
             for sound, (samples, _) in zip(encoded.sounds, heard, strict=True)
         ]
         encoded = replace(encoded, sounds=tuple(silent))
+    sounds = tuple(replace(s, features=merged(model, s.features)) for s in encoded.sounds)
+    encoded = replace(encoded, sounds=sounds)
     seconds = tuple(len(samples) / adapter.sampling_rate for samples, _ in heard)
     return _Row(turns, joined(turns), encoded, sum((lost for _, lost in heard), 0.0), seconds)
 
@@ -179,25 +182,45 @@ def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     """
     if batch.condition != "audio":
         raise ValueError(f"silence takes the place of the clips of condition 'audio', got {batch.condition!r}")
-    features = [
-        _silent(model, f"question {question.id!r}", round(length * model.adapter.sampling_rate), clock.n_tokens)
-        for question, given, clocks in zip(batch.questions, batch.given, batch.clocks, strict=True)
-        for length, clock in zip(given, clocks, strict=True)
-    ]
-    placed = place(model.network, model.adapter, stack_features(model.adapter, features))
-    return replace(batch, inputs=batch.inputs | placed, condition="silence")
+    adapter: Adapter = model.adapter
+    audio_token = audio_token_id(model.network.config, adapter)
+    sounds, spans, clocks = list[Sound](), list[dict[str, tuple[int, ...]]](), []
+    for row, (question, given) in enumerate(zip(batch.questions, batch.given, strict=True)):
+        lengths = [round(length * adapter.sampling_rate) for length in given]
+        own = [silence(model, length) for length in lengths]
+        placeholders = int((batch.inputs["input_ids"][row] == audio_token).sum())
+        if sum(sound.n_tokens for sound in own) != placeholders:
+            _refuse_another_count(adapter, f"question {question.id!r}", placeholders, sum(s.n_tokens for s in own))
+        own = [replace(sound, features=merged(model, sound.features)) for sound in own]
+        sounds += own
+        positions, timed = _audio_spans(adapter, own, given, batch.audio_positions[row])
+        spans.append(positions)
+        clocks.append(timed)
+    names = dict.fromkeys(name for own in spans for name in own)
+    placed = place(model.network, adapter, stack_features(adapter, [sound.features for sound in sounds]))
+    return replace(
+        batch,
+        inputs=batch.inputs | placed,
+        spans={**batch.spans, **{name: tuple(own.get(name, ()) for own in spans) for name in names}},
+        clocks=tuple(clocks),
+        condition="silence",
+    )
 
 
 def _silent(model: Any, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
     """Features of zeros in a clip's place. That as many tokens come out is counted, not assumed."""
     silent = silence(model, n_samples)
     if silent.n_tokens != n_tokens:
-        raise ValueError(
-            f"{owner}: the clip gives {n_tokens} audio tokens, silence of the same length "
-            f"{silent.n_tokens}: the processor of {model.adapter.network_class} makes tokens by content, and "
-            "positions could not be compared"
-        )
+        _refuse_another_count(model.adapter, owner, n_tokens, silent.n_tokens)
     return silent.features
+
+
+def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent: int) -> NoReturn:
+    raise ValueError(
+        f"{owner}: the clip gives {n_tokens} audio tokens, silence of the same length "
+        f"{n_silent}: the processor of {adapter.network_class} makes tokens by content, and positions could not be "
+        "compared"
+    )
 
 
 def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]) -> PromptBatch:
@@ -209,22 +232,20 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
     ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer, audio_token))
     mask = torch.zeros_like(ids)
     spans: list[dict[str, tuple[int, ...]]] = []
+    clocks: list[tuple[TokenClock, ...]] = []
     for index, row in enumerate(rows):
         start = width - len(row.encoded.ids)
+        made, timed = _spans(adapter, row, audio_token)
         ids[index, start:] = torch.tensor(row.encoded.ids)
         mask[index, start:] = 1
-        spans.append(
-            {name: tuple(start + place for place in places) for name, places in _spans(row, audio_token).items()}
-        )
+        spans.append({name: tuple(start + place for place in places) for name, places in made.items()})
+        clocks.append(timed)
     names = dict.fromkeys(name for row_spans in spans for name in row_spans)
     features = stack_features(adapter, [sound.features for row in rows for sound in row.encoded.sounds])
     return PromptBatch(
         inputs=place(network, adapter, {"input_ids": ids, "attention_mask": mask, **features}),
         spans={name: tuple(row_spans.get(name, ()) for row_spans in spans) for name in names},
-        clocks=tuple(
-            tuple(token_clock(adapter.timing, sound.n_tokens, adapter.sampling_rate) for sound in row.encoded.sounds)
-            for row in rows
-        ),
+        clocks=tuple(clocks),
         questions=questions,
         condition=condition,
         choice_ids=tuple(row.encoded.choice_ids for row in rows),
@@ -238,20 +259,50 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
     )
 
 
-def _spans(row: _Row, audio_token: int) -> dict[str, tuple[int, ...]]:
-    """Positions by name in one prompt without padding: roles, clips and turns where there are several."""
+def _spans(adapter: Adapter, row: _Row, audio_token: int) -> tuple[dict[str, tuple[int, ...]], tuple[TokenClock, ...]]:
+    """Positions by name in one prompt without padding: roles, clips and turns where there are several. And clocks."""
     encoded = row.encoded
     spans = positions_by_role(encoded.offsets, row.block.parts, [token == audio_token for token in encoded.ids])
     ends = [0, *accumulate(sound.n_tokens for sound in encoded.sounds)]
     clips = [spans["audio"][first:end] for first, end in pairwise(ends)]
-    if len(clips) > 1:
-        spans |= {f"audio.{number}": clip for number, clip in enumerate(clips)}
+    audio, clocks = _audio_spans(adapter, encoded.sounds, row.seconds, spans["audio"])
+    spans |= audio
     following = iter(clips)
     for number, turn in enumerate(row.turns if len(row.turns) > 1 else ()):
         sounds = [position for _ in recordings([turn]) for position in next(following)]
         for name in (f"turn.{number}", turn.speaker):
             spans[name] = tuple(sorted({*spans.get(name, ()), *sounds}))
-    return spans
+    return spans, clocks
+
+
+def _audio_spans(
+    adapter: Adapter, sounds: Sequence[Sound], seconds: Sequence[float], positions: Sequence[int]
+) -> tuple[dict[str, tuple[int, ...]], tuple[TokenClock, ...]]:
+    """Which of a prompt's audio tokens hear its clips, and when; and which hear what those were filled up with.
+
+    Args:
+        adapter: The facts about the class.
+        sounds: The clips, in order.
+        seconds: Their lengths.
+        positions: Of all their audio tokens.
+    """
+    clips, clocks, padding, first = list[tuple[int, ...]](), list[TokenClock](), list[int](), 0
+    for sound, length in zip(sounds, seconds, strict=True):
+        own, first = positions[first : first + sound.n_tokens], first + sound.n_tokens
+        merging = None if adapter.merging is None else sound.features.get(adapter.merging)
+        clock = token_clock(
+            adapter.timing, sound.n_tokens, adapter.sampling_rate, None if merging is None else merging[0]
+        )
+        hears = sounding(adapter.timing, clock, length)
+        heard = clock_of_sounding(clock, hears)
+        assert heard is not None, "the first token hears the clip"
+        clocks.append(heard)
+        clips.append(tuple(position for position, one in zip(own, hears, strict=True) if one))
+        padding += [position for position, one in zip(own, hears, strict=True) if not one]
+    spans = {"audio": tuple(position for clip in clips for position in clip), "audio_padding": tuple(padding)}
+    if len(clips) > 1:
+        spans |= {f"audio.{number}": clip for number, clip in enumerate(clips)}
+    return spans, tuple(clocks)
 
 
 def _padding_id(tokenizer: Any, audio_token: int) -> int:

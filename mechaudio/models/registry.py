@@ -1,8 +1,9 @@
-"""Which transformers classes mechaudio opens, and which checkpoints are known to use them."""
+"""Which classes mechaudio opens, and which checkpoints are known to use them."""
 
 import inspect
 from dataclasses import replace
 from operator import attrgetter
+from typing import Any
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
@@ -19,6 +20,8 @@ from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
 from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
 from mechaudio.models.adapters.qwen3_asr import QWEN3_ASR
 from mechaudio.models.adapters.qwen3_omni_moe import QWEN3_OMNI_MOE
+from mechaudio.models.adapters.salmonn import SALMONN
+from mechaudio.models.adapters.timeaudio import TIMEAUDIO
 from mechaudio.models.adapters.vibevoice_asr import VIBEVOICE_ASR
 from mechaudio.models.adapters.voxtral import VOXTRAL
 
@@ -40,36 +43,95 @@ ADAPTERS: tuple[Adapter, ...] = (
     GEMMA_3N,
     GRANITE_SPEECH,
     GRANITE_SPEECH_PLUS,
+    SALMONN,
+    TIMEAUDIO,
 )
+
+#: Adapters that users registered, by the name of their class; they come before those that mechaudio brings.
+_REGISTERED: dict[str, Adapter] = {}
 
 ADDING_A_MODEL = "https://mechaudio.github.io/mechaudio/adding_a_model/"
 
 
-def adapter_for(network: object) -> Adapter:
-    """The adapter of a transformers network, as this version of transformers builds it.
+def register(adapter: Adapter) -> None:
+    """Let mechaudio open a class of your own.
+
+    ```python
+    ma.register(Adapter(family="mine", network_class="MyNetwork", network="my_package.networks:MyNetwork", ...))
+    model = ma.load("folder/of/my/checkpoint")     # or ma.AudioLM(network, processor)
+    ```
+
+    Registering a class again replaces what was registered for it before, and comes before what mechaudio knows of it.
 
     Args:
-        network: An instance of one of the classes in `ADAPTERS` (or of a subclass of one).
+        adapter: The facts about the class. `network` is its import path, unless it is in transformers.
+
+    Raises:
+        TypeError: It is no adapter.
+        ValueError: Its import path leads to a class of another name, or another class has its `model_type`.
+        ImportError: The module that `network` names cannot be imported.
+        AttributeError: That module, or transformers, has no such class.
+    """
+    if not isinstance(adapter, Adapter):
+        raise TypeError(f"register takes an Adapter (mechaudio.models.adapter), got a {type(adapter).__name__}")
+    if adapter.load_class().__name__ != adapter.network_class:
+        raise ValueError(
+            f"network={adapter.network!r} leads to a class called {adapter.load_class().__name__!r}, and network_class "
+            f"is {adapter.network_class!r}: give both the same name"
+        )
+    for other in adapters():
+        if other.family == adapter.family and other.network_class != adapter.network_class:
+            raise ValueError(
+                f"{adapter.family!r} is the model_type of {other.network_class}: give {adapter.network_class} one of "
+                "its own"
+            )
+    _REGISTERED[adapter.network_class] = adapter
+
+
+def adapters() -> tuple[Adapter, ...]:
+    """Every adapter there is, registered ones first."""
+    brought = (adapter for adapter in ADAPTERS if adapter.network_class not in _REGISTERED)
+    return (*_REGISTERED.values(), *brought)
+
+
+def tower_names() -> tuple[str, ...]:
+    """Names of further towers that classes have, in an order in which they run."""
+    return tuple(dict.fromkeys(name for adapter in adapters() for name in adapter.towers))
+
+
+def first_tower_names() -> tuple[str, ...]:
+    """Other names for the tower whose hook points are called `audio`."""
+    return tuple(dict.fromkeys(adapter.tower for adapter in adapters() if adapter.tower != "audio"))
+
+
+def adapter_for(network: object) -> Adapter:
+    """The adapter of a network, as this version of transformers builds it.
+
+    Args:
+        network: An instance of one of the classes that have an adapter (or of a subclass of one).
 
     Raises:
         TypeError: The class has no adapter; the message lists those there are.
     """
-    names = {cls.__name__ for cls in type(network).__mro__}
-    for adapter in ADAPTERS:
-        if adapter.network_class in names:
-            return _as_built(adapter, network)
-    known = ", ".join(adapter.network_class for adapter in ADAPTERS)
+    known_by_name = {adapter.network_class: adapter for adapter in adapters()}
+    for cls in type(network).__mro__:  # the nearest: a class may be a subclass of another that is opened
+        if cls.__name__ in known_by_name:
+            return _as_built(known_by_name[cls.__name__], network)
+    known = ", ".join(known_by_name)
     raise TypeError(
         f"mechaudio has no adapter for {type(network).__name__}. It has one for: {known}. "
-        f"An adapter is a page of facts: {ADDING_A_MODEL} shows how to write one."
+        f"An adapter is a page of facts: {ADDING_A_MODEL} shows how to write one, and ma.register(adapter) takes it."
     )
 
 
-def _as_built(adapter: Adapter, network: object) -> Adapter:
+def _as_built(adapter: Adapter, network: Any) -> Adapter:
     """Return the adapter with the paths that this network has, and only those inputs that its forward knows."""
     known = inspect.signature(type(network).forward).parameters if adapter.always else {}
     always = {name: value for name, value in adapter.always.items() if name in known}
     adapter = adapter if always == adapter.always else replace(adapter, always=always)
+    if adapter.timing.counted_by is not None:
+        count = getattr(network.config, adapter.timing.counted_by)
+        adapter = replace(adapter, timing=replace(adapter.timing, count=count))
     try:
         attrgetter(adapter.decoder_module)(network)
     except AttributeError:

@@ -62,12 +62,12 @@ def _span(batch: PromptBatch, part: str) -> Positions:
         if not number < len(clocks) or (stretch["clip"] is None and len(clocks) > 1):
             raise ValueError(f"{part!r} cannot be found in prompt {row}: {_timed(clocks)}")
         clock = clocks[number]
-        end = clock.edges_seconds[-1]
+        end = clock.end
         offset = _seconds(stretch["offset"], end, part)
         if not onset < offset:
             raise ValueError(f"{part!r} ends before it begins in prompt {row}: its sound lasts {end:.2f} s")
-        tokens = clock.tokens_between(onset, offset)
-        found.append(batch.spans["audio" if len(clocks) == 1 else f"audio.{number}"][row][tokens])
+        own = batch.spans["audio" if len(clocks) == 1 else f"audio.{number}"][row]
+        found.append(tuple(own[token] for token in clock.tokens_hearing(onset, offset)))
     return tuple(found)
 
 

@@ -29,7 +29,8 @@ from mechaudio.arguments import check_fields
 from mechaudio.question import AudioQuestion
 
 #: Roles of which every token of a prompt has exactly one; in conversations, texts before the last turn are `history`.
-ROLES = ("audio", "question", "choices", "caption", "template")
+#: Audio tokens that hear nothing of the clip, only what it was filled up with, are `audio_padding`.
+ROLES = ("audio", "audio_padding", "question", "choices", "caption", "template")
 
 #: Those whose words are a question's own, and not the chat template's.
 TEXT_ROLES = ("question", "choices", "caption")

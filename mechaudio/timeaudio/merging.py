@@ -1,8 +1,8 @@
 """Fewer audio tokens for long clips: of every segment the most important are kept, the rest is merged into a few.
 
-Reference: TimeAudio (arXiv 2511.11039), segment-level token merging, and its released code. They differ: the paper keeps
-a quarter of a segment of 88 and measures importance by attention among tokens; the code keeps 22 of every 44, and its
-importance is a mean of weights that sum to one, the same for every token but for rounding.
+Reference: TimeAudio (arXiv 2511.11039), segment-level token merging, and its released code. They differ: the paper
+keeps a quarter of a segment of 88 and measures importance by attention among tokens; the code keeps 22 of every 44, and
+its importance is a mean of weights that sum to one, the same for every token but for rounding.
 """
 
 from __future__ import annotations

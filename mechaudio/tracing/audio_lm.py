@@ -31,7 +31,7 @@ from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
 from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
 from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
-from mechaudio.tracing.views import Block, Blocks, HookSite
+from mechaudio.tracing.views import Block, Blocks, HookSite, Tower, Towers
 
 
 class AudioLM(NNsight):
@@ -45,7 +45,9 @@ class AudioLM(NNsight):
         adapter: The facts about the class.
         site_map: Where every hook point lives.
         blocks: The decoder's layers.
-        audio_blocks: The audio tower's layers.
+        audio_blocks: The audio tower's layers; of several towers, the first's.
+        towers: Every audio tower by name: `model.towers["beats"].blocks[3].attn.pattern`. The first is also called
+            `audio`.
         checkpoint: What the network was loaded from, or its class.
         revision: Commit on the hub, where there is one.
     """
@@ -92,10 +94,16 @@ class AudioLM(NNsight):
         self.processor = processor
         self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
         decoder, encoder = adapter.decoder, adapter.encoder
-        stacks = [_by_layer(network, stack, adapter) for stack in (decoder, encoder)]
-        self.site_map = SiteMap(adapter, *stacks)
-        self.blocks = self._open(stacks[0], self.site_map.layers["decoder"], "decoder")
-        self.audio_blocks = self._open(stacks[1], self.site_map.layers["encoder"], "audio tower")
+        by_name = {name: _by_layer(network, stack, adapter) for name, stack in adapter.stacks.items()}
+        stacks = list(by_name.values())
+        self.site_map = SiteMap(adapter, by_name)
+        opened = {
+            name: self._open(layers, self.site_map.layers[name], {"encoder": "audio tower"}.get(name, name))
+            for name, layers in by_name.items()
+        }
+        self.blocks, self.audio_blocks = opened["decoder"], opened["encoder"]
+        first = {name: Tower(self.audio_blocks) for name in dict.fromkeys((adapter.tower, "audio"))}
+        self.towers = Towers(first | {name: Tower(opened[name]) for name in adapter.towers})
         whole = (adapter.decoder_module, adapter.merged, adapter.unembed, adapter.projector, decoder.norm, encoder.norm)
         for path in whole:
             if path is not None:
@@ -109,7 +117,9 @@ class AudioLM(NNsight):
             if stack.overwritten
         )
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
-        self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
+        self._configs = [
+            pair for stack in adapter.stacks.values() for pair in _attention_configs(network, stack, adapter)
+        ]
         self._state.refuse_unfit()
         if prove:
             from mechaudio.tracing.check import prove_hook_points  # it runs the model that is being opened here
@@ -211,12 +221,20 @@ class AudioLM(NNsight):
         """Forward hooks of others on modules of the network, which runs honour."""
         return self._state.foreign_hooks()
 
+    def _towers(self) -> str:
+        if not self.adapter.towers:
+            return f"audio tower {len(self.audio_blocks)} layers"
+        named = {self.adapter.tower: self.audio_blocks} | {
+            name: self.towers[name].blocks for name in self.adapter.towers
+        }
+        return "audio towers " + ", ".join(f"{name} {len(blocks)} layers" for name, blocks in named.items())
+
     def __repr__(self) -> str:
         """The class, its size and where it is."""
         return (
             f"AudioLM({type(self._module).__name__}: {self.n_layers} layers x {self.n_heads} heads, d_model "
             f"{self.d_model}; "
-            f"audio tower {len(self.audio_blocks)} layers; {self._module.dtype}, {self.device})"
+            f"{self._towers()}; {self._module.dtype}, {self.device})"
         )
 
 

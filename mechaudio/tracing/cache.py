@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from mechaudio.tracing.hook_points import parse
+from mechaudio.tracing.hook_points import parse, stack_of
 
 Key = tuple[str, int | None]
 
@@ -20,7 +20,7 @@ class Cache(Mapping):
     """
 
     def __init__(self, depth: Mapping[str, int]):
-        """Args: depth: number of layers of the `decoder` and of the `encoder`, for layers counted from the end."""
+        """Args: depth: number of layers of the decoder and of each tower, for layers counted from the end."""
         self._tensors: dict[Key, Tensor] = {}
         self._depth = depth
 
@@ -43,7 +43,7 @@ class Cache(Mapping):
         name, layer = parse(spelled)
         layer = asked if layer is None else layer
         if layer is not None and layer < 0:
-            layer += self._depth["encoder" if name.startswith("audio.") else "decoder"]
+            layer += self._depth[stack_of(name)]
         if (name, layer) in self._tensors:
             return self._tensors[name, layer]
         layers = sorted(kept for kept_name, kept in self._tensors if kept_name == name and kept is not None)
@@ -81,7 +81,7 @@ class Cache(Mapping):
         kept = {layer: self._tensors[short, layer].to(first.device) for layer in layers}
         if missing is None:
             return torch.stack(list(kept.values()))
-        depth = self._depth["encoder" if short.startswith("audio.") else "decoder"]
+        depth = self._depth[stack_of(short)]
         nothing = torch.full_like(first, missing)
         return torch.stack([kept.get(layer, nothing) for layer in range(depth)])
 

@@ -123,8 +123,8 @@ def _one_layer_each(model: AudioLM) -> list[Site]:
     layers = model.site_map.layers
     last = {
         (site.name, re.split(r"\.\d+\.", site.location)[0]): site
-        for part in ("encoder", "decoder")
-        for sites in layers[part]
+        for stack in layers.values()
+        for sites in stack
         for site in sites.values()
     }
     return [site for site in (*last.values(), *model.sites.values()) if site.name != _MEASURED]

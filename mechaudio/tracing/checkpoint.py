@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers.utils import cached_file
@@ -58,7 +57,7 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
             built from the config.
         OSError: There are no safetensors.
     """
-    network_class = getattr(transformers, adapter.network_class)
+    network_class = adapter.load_class()
     with _report() as report:
         try:
             network, info = network_class.from_pretrained(
@@ -168,7 +167,7 @@ def _header(file: Path) -> dict[str, Any]:
 
 def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:
     """Whether a tensor lies in a part that the network has, by its modules' paths, and that hook points are in."""
-    stacks = (adapter.decoder, adapter.encoder)
+    stacks = tuple(adapter.stacks.values())
     layers = [path for stack in stacks for path in (stack.layers, stack.beside) if path is not None]
     parts = (adapter.decoder_module, adapter.unembed, adapter.projector, *(p.rpartition(".")[0] for p in layers))
     inside = tuple(f"{part}." for part in parts if part)

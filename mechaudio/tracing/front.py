@@ -81,7 +81,8 @@ class Front:
             variants: The variants, with what they change in front of the decoder.
         """
         self.model, self.batch = model, batch
-        layers = [sites["resid_post"].location for sites in model.site_map.layers["encoder"]]
+        stacks = [stack for name, stack in model.site_map.layers.items() if name != "decoder"]
+        layers = [sites["resid_post"].location for stack in stacks for sites in stack]
         towers = [location.removeprefix(f"{ROOT}.").removesuffix(".output") for location in layers]
         whole = (*towers, model.adapter.projector, model.adapter.decoder.layers)
         inside = tuple(f"{path}." for path in whole)

@@ -21,7 +21,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.cache import Cache, Key
-from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.hook_points import HookPoint, prefix_of, stack_of
 from mechaudio.tracing.record import Edit, Intervention, register, sites_of
 from mechaudio.tracing.sites import Site
 from mechaudio.tracing.unembedding import unembed_last_only
@@ -193,7 +193,7 @@ class _Gate(torch.autograd.Function):
 
 def _gates(model: AudioLM, layers: Sequence[Layer], closed: set[Layer]) -> Iterator[Edit]:
     for part, layer in layers:
-        prefix = "audio." if part == "encoder" else ""
+        prefix = prefix_of(part)
         for point in ("attn_out", "mlp_out"):
             if point in model.site_map.layers[part][layer]:
                 place = (part, layer)
@@ -205,7 +205,7 @@ def _gates(model: AudioLM, layers: Sequence[Layer], closed: set[Layer]) -> Itera
 
 def _keep_calls(model: AudioLM, sites: Sequence[Site], kept: dict[int, Attended]) -> None:
     for site in sites:
-        stack = getattr(model.adapter, "encoder" if site.name.startswith("audio.") else "decoder")
+        stack = model.adapter.stacks[stack_of(site.name)]
         if stack.insides != "registry":
             raise ValueError(
                 f"the audio tower of {model.adapter.network_class} attends by code of its own, so that its scores "

@@ -3,6 +3,8 @@
 A hook point is called by its short name (`"resid_post"`, with a layer), by its address (`"blocks.3.attn.pattern"`), or
 by TransformerLens's string (`"blocks.3.attn.hook_pattern"`). In the audio tower the short name takes the prefix
 `audio.` and the address starts with `audio_blocks.` (or `audio.blocks.`, which is how TransformerLens would spell it).
+Where a class has several towers, `audio` is the first of them; the others take their own names in its place:
+`"beats.pattern"`, `"beats.blocks.3.attn.pattern"`.
 
 Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z`; `batch head
 query key` for `scores` and `pattern`. Names stand in the order in which the model computes them; `q` and `k` are taken
@@ -18,6 +20,7 @@ from functools import lru_cache
 from typing import Literal
 
 from mechaudio.arguments import check_fields
+from mechaudio.models.registry import first_tower_names, tower_names
 from mechaudio.models.selection import Where, of_rows
 
 Part = Literal["decoder", "encoder"]
@@ -127,17 +130,43 @@ class HookPoint:
 
     @property
     def part(self) -> Part:
-        """The stack it belongs to."""
-        return "encoder" if self.name.startswith("audio.") or self.name == "projector_out" else "decoder"
+        """The half of the model that it belongs to: what makes the audio tokens, or what reads them."""
+        return "encoder" if in_tower(self.name) or self.name == "projector_out" else "decoder"
+
+    @property
+    def stack(self) -> str:
+        """The list of layers that it belongs to: `encoder`, `decoder`, or a further tower's name."""
+        return stack_of(self.name)
 
     @property
     def point(self) -> str:
         """The name without the tower's prefix."""
-        return self.name.removeprefix("audio.")
+        return bare(self.name)
 
     def of_rows(self, rows: Sequence[int]) -> HookPoint:
         """The same for some prompts of a batch: positions that were given per prompt are those of these prompts."""
         return replace(self, queries=of_rows(self.queries, rows), positions=of_rows(self.positions, rows))
+
+
+def in_tower(name: str) -> bool:
+    """Whether a short name is that of a hook point inside an audio tower."""
+    return "." in name
+
+
+def bare(name: str) -> str:
+    """A short name without the tower's prefix."""
+    return name.rpartition(".")[2]
+
+
+def stack_of(name: str) -> str:
+    """The list of layers that a short name belongs to: `encoder`, `decoder`, or a further tower's name."""
+    tower = name.rpartition(".")[0]
+    return {"": "decoder", "audio": "encoder"}.get(tower, tower)
+
+
+def prefix_of(stack: str) -> str:
+    """What short names in a list of layers begin with."""
+    return {"decoder": "", "encoder": "audio."}.get(stack, f"{stack}.")
 
 
 @lru_cache(maxsize=1024)
@@ -150,44 +179,49 @@ def parse(name: str) -> tuple[str, int | None]:
     ('audio.resid_post', 1)
     >>> parse("hook_embed")
     ('embed', None)
+    >>> parse("beats.blocks.2.attn.hook_q")
+    ('beats.q', 2)
 
     Raises:
         KeyError: No such hook point; the message lists those there are.
     """
-    spelled = name.replace("audio_blocks.", "audio.blocks.")
-    audio = spelled.startswith("audio.")
-    rest = spelled.removeprefix("audio.")
+    spelled = name.replace("audio_blocks.", "audio.blocks.").removeprefix("towers.")
+    tower, _, behind = spelled.partition(".")
+    tower = "audio" if tower in first_tower_names() else tower
+    tower, rest = (tower, behind) if tower == "audio" or tower in tower_names() else ("", spelled)
     layer = None
     if match := re.fullmatch(r"blocks\.(-?\d+)\.(.+)", rest):
         layer, rest = int(match[1]), match[2]
     words = [word.removeprefix("hook_") for word in rest.removeprefix("attn.").split(".")]
     short = ".".join(word for word in (_TRANSFORMER_LENS.get(word, word) for word in words) if word)
     short = "final_norm" if short == "final_norm.final_norm" else short
-    full = f"audio.{short}" if audio and short != "projector_out" else short
+    full = f"{tower}.{short}" if tower and short != "projector_out" else short
     per_layer = short in LAYER_POINTS
-    measured = short == "mass" and audio  # groups of keys are groups of prompt positions
+    measured = short == "mass" and tower  # groups of keys are groups of prompt positions
     if (per_layer or full in MODEL_POINTS) and (layer is None or per_layer) and not measured:
         return full, layer
     raise KeyError(
-        f"no hook point {name!r}. Per layer there are {', '.join(LAYER_POINTS)} (prefix 'audio.' for the tower), once "
-        f"in the model "
+        f"no hook point {name!r}. Per layer there are {', '.join(LAYER_POINTS)} (prefix 'audio.' for the tower, "
+        f"{', '.join(repr(f'{other}.') for other in tower_names())} for further ones), once in the model "
         f"{', '.join(MODEL_POINTS)}; 'blocks.3.attn.hook_pattern' and 'audio.blocks.1.hook_resid_post' are understood "
         f"too"
     )
 
 
-def order_of(name: str, layer: int | None) -> tuple[int, int, int]:
-    """A key that sorts hook points as the model computes them: the tower, the projector, the decoder, the logits."""
-    point = name.removeprefix("audio.")
+def order_of(name: str, layer: int | None) -> tuple[int, int, int, int]:
+    """A key that sorts hook points as the model computes them: towers, the projector, the decoder, the logits."""
+    point, stack = bare(name), stack_of(name)
     if point in LAYER_POINTS:
-        return (0 if name.startswith("audio.") else 4, layer or 0, LAYER_POINTS.index(point))
-    return ({"audio.final_norm": 1, "projector_out": 2, "embed": 3, "final_norm": 5, "logits": 6}[name], 0, 0)
+        stage = {"encoder": 0, "decoder": 4}.get(stack, 1)
+        tower = tower_names().index(stack) + 1 if stage == 1 else 0
+        return (stage, tower, layer or 0, LAYER_POINTS.index(point))
+    return ({"audio.final_norm": 1, "projector_out": 2, "embed": 3, "final_norm": 5, "logits": 6}[name], 0, 0, 0)
 
 
 def address(name: str, layer: int | None) -> str:
     """How a user would write the hook point in a trace block: `blocks.3.attn.pattern`."""
     if layer is None:
         return {"audio.final_norm": "audio_final_norm"}.get(name, name)
-    point = name.removeprefix("audio.")
-    blocks = "audio_blocks" if name.startswith("audio.") else "blocks"
+    point = bare(name)
+    blocks = {"decoder": "blocks", "encoder": "audio_blocks"}.get(stack_of(name), f"{stack_of(name)}.blocks")
     return f"{blocks}.{layer}.{'attn.' if point in ATTENTION_POINTS else ''}{point}"

@@ -13,7 +13,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import tokens_of_windows, windows_of_rows
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.effects import Effects
-from mechaudio.tracing.hook_points import ROW_POINTS
+from mechaudio.tracing.hook_points import ROW_POINTS, bare, in_tower, stack_of
 from mechaudio.tracing.record import Intervention
 
 
@@ -54,14 +54,14 @@ def join_caches(
     windows = [[window for row in rows for window in owned[row]] for rows in groups]
     for name, layer in caches[0]:
         parts = [cache[name, layer] for cache in caches]
-        filler = -torch.inf if name.removeprefix("audio.") == "scores" else 0.0
+        filler = -torch.inf if bare(name) == "scores" else 0.0
         if name == "projector_out":
             packed = adapter.projector_layout == "packed"
         else:
-            packed = name.startswith("audio.") and adapter.encoder.layout == "packed"
+            packed = in_tower(name) and adapter.stacks[stack_of(name)].layout == "packed"
         if packed:
             value = _join_packed(parts, windows, tokens_of_windows(adapter, batch), name, filler)
-        elif name.startswith("audio.") or name == "projector_out":
+        elif in_tower(name) or name == "projector_out":
             value = _join_clips(parts, windows, filler)
         else:
             value = join_rows(parts, groups, filler)
@@ -80,7 +80,7 @@ def _join_packed(
 ) -> Tensor:
     """Clips that lie behind one another, in the order of the whole batch; attention between groups there is none."""
     starts = [sum(tokens[:window]) for window in range(len(tokens))]
-    square = name.removeprefix("audio.") in ROW_POINTS
+    square = bare(name) in ROW_POINTS
     shape = list(parts[0].shape)
     for axis in (2, 3) if square else (1,):
         shape[axis] = sum(tokens)

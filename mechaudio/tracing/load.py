@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import find_adapter_config_file, is_peft_available
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import refuse_unknown
-from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL
+from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL, adapters
 from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
 from mechaudio.tracing.audio_lm import AudioLM
@@ -43,6 +44,14 @@ _NETWORK_OPTIONS = (
     "quantization_config",
     "variant",
 )
+#: Checkpoints that people try, whose networks are code in their own repositories and for which there is no class here.
+_OWN_CODE = {
+    "moonshotai/Kimi-Audio-7B-Instruct": "Kimi-Audio",
+    "moonshotai/Kimi-Audio-7B": "Kimi-Audio",
+    "DeSTA-ntu/DeSTA2.5-Audio-Llama-3.1-8B": "DeSTA2.5-Audio",
+}
+#: Files of weights that are parts of a network where no config.json lies beside them.
+_LOOSE_WEIGHTS = ("*.pth", "*.pt", "*.bin", "*.ckpt")
 #: What is not passed on, and what to do instead.
 _INSTEAD = {
     "config": "a network of another config is no longer the checkpoint's: build it and open AudioLM(network)",
@@ -112,7 +121,7 @@ def load(
         network = read_network(adapter, where, hub, {"dtype": dtype, "device_map": device_map, **passed})
     if device is not None:
         network = network.to(device)
-    model = AudioLM(network.eval(), _processor(where, hub), prove=prove)
+    model = AudioLM(network.eval(), _processor(adapter, where, hub), prove=prove)
     model.checkpoint = str(name)
     model.revision = getattr(network.config, "_commit_hash", None)
     return model
@@ -189,8 +198,17 @@ def _quiet(small: bool) -> Iterator[None]:
 
 
 def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
+    _refuse_parts(where, hub)
     try:
+        settings, _ = transformers.PreTrainedConfig.get_config_dict(where, **hub)
+        own = next((one for one in adapters() if one.network and one.family == settings.get("model_type")), None)
+        if own is None:
+            _refuse_unknown_type(where, settings)
+        else:  # transformers reads the config when it reads the tokenizer, too
+            transformers.AutoConfig.register(own.family, own.load_class().config_class, exist_ok=True)
         config = transformers.AutoConfig.from_pretrained(where, **hub)
+    except _UnknownTypeError:
+        raise
     except Exception as error:  # of a config.json that is damaged, whatever its fields make of it
         folder = Path(where, hub.get("subfolder", ""))
         if (folder / _ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
@@ -205,12 +223,80 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
             f"made by save_pretrained, or a hub id such as "
             f"{ADAPTERS[0].checkpoints[0]!r} (with a network, or in the hub's cache). transformers says: {error}"
         ) from error
-    for adapter in ADAPTERS:
+    for adapter in adapters():
         if config.model_type in (adapter.family, *adapter.also_in):
             return adapter
-    known = ", ".join(f"{adapter.family} ({adapter.network_class})" for adapter in ADAPTERS)
     raise TypeError(
-        f"{where!r} holds a {config.model_type!r}; mechaudio opens: {known}. {ADDING_A_MODEL} shows how to add a class"
+        f"{where!r} holds a {config.model_type!r}; mechaudio opens: {_known()}. {ADDING_A_MODEL} shows how to add a "
+        "class"
+    )
+
+
+class _UnknownTypeError(TypeError):
+    """A checkpoint whose class nobody here has."""
+
+
+def _known() -> str:
+    return ", ".join(f"{adapter.family} ({adapter.network_class})" for adapter in adapters())
+
+
+def _refuse_parts(where: str, hub: dict[str, Any]) -> None:
+    """Say what to do with a checkpoint that holds parts of a network, and with one that is code of its own.
+
+    Raises:
+        ValueError: It is one of these.
+    """
+    folder = Path(where, hub.get("subfolder", ""))
+    if folder.is_dir():
+        loose = sorted({file.name for pattern in _LOOSE_WEIGHTS for file in folder.glob(pattern)})
+        configs = [name for name in ("config.json", _ADAPTER_CONFIG) if (folder / name).is_file()]
+        if loose and not configs:
+            raise ValueError(
+                f"{str(folder)!r} holds {', '.join(loose[:3])} and no config.json: parts of a network, not a "
+                f"checkpoint. {_assembling('salmonn', 'timeaudio')}"
+            )
+        return
+    for adapter in adapters():
+        if where in adapter.parts:
+            raise ValueError(
+                f"{where!r} holds parts of a {adapter.network_class} (adapters of low rank, Q-Former, projection), and "
+                f"the rest lies elsewhere. {_assembling(adapter.family)}"
+            )
+    if where in _OWN_CODE:
+        raise ValueError(
+            f"{where!r} ({_OWN_CODE[where]}) is a network that neither transformers nor mechaudio has a class for: its "
+            f"code lies in its own repository, and mechaudio runs no code from checkpoints. {_own_class()}"
+        )
+
+
+def _assembling(*families: str) -> str:
+    """How parts become a checkpoint."""
+    return (
+        f"Fetch all parts and put them together once, `mechaudio assemble {' | '.join(families)} --llama … --whisper … "
+        "--beats … --checkpoint … --out FOLDER`, then ma.load(FOLDER)"
+    )
+
+
+def _own_class() -> str:
+    return (
+        f"To open it, write its class in transformers' conventions, describe it to ma.register(adapter), and open "
+        f"AudioLM(network, processor): {ADDING_A_MODEL}"
+    )
+
+
+def _refuse_unknown_type(where: str, settings: dict[str, Any]) -> None:
+    """Refuse a checkpoint that is there and whose class neither transformers nor mechaudio has.
+
+    Raises:
+        TypeError: It is one.
+    """
+    kind = settings.get("model_type")
+    if kind is None or kind in CONFIG_MAPPING:
+        return
+    code = " Its config.json names code of its own (auto_map), which mechaudio does not run." * ("auto_map" in settings)
+    raise _UnknownTypeError(
+        f"{where!r} holds a {kind!r}, which neither this transformers ({transformers.__version__}) nor mechaudio has a "
+        f"class for.{code} mechaudio opens: {_known()}. {_own_class()}"
     )
 
 
@@ -239,7 +325,7 @@ def _refuse_lost_adapter(where: str, hub: dict[str, Any]) -> None:
         )
 
 
-def _processor(where: str, hub: dict[str, Any]) -> Any:
+def _processor(adapter: Adapter, where: str, hub: dict[str, Any]) -> Any:
     folder = Path(where, hub.get("subfolder", ""))
     if folder.is_dir() and not any((folder / name).exists() for name in _PROCESSOR_FILES):
         warnings.warn(
@@ -250,7 +336,7 @@ def _processor(where: str, hub: dict[str, Any]) -> Any:
         )
         return None
     try:
-        return transformers.AutoProcessor.from_pretrained(where, **hub)
+        return adapter.load_processor_class().from_pretrained(where, **hub)
     except ImportError as error:
         raise ImportError(
             f"the processor of {where!r} needs a package that is not installed: {error}. `pip install "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nnsight.intervention.interleaver import OutOfOrderError
 
 from mechaudio.tracing.exchange import Exchange
-from mechaudio.tracing.hook_points import order_of
+from mechaudio.tracing.hook_points import in_tower, order_of
 from mechaudio.tracing.sites import Site
 
 
@@ -52,7 +52,7 @@ def _message(location: str, exchange: Exchange) -> str:
 
 
 def _why_not(site: Site, exchange: Exchange) -> str:
-    if site.name.startswith("audio.") or site.name == "projector_out":
+    if in_tower(site.name) or site.name == "projector_out":
         return ": the audio tower did not run, because these prompts hold no audio" if not exchange.tower_calls else ""
     return ""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mechaudio.models.selection import select
 from mechaudio.tracing.exchange import Exchange, RowRequest
-from mechaudio.tracing.hook_points import Rows
+from mechaudio.tracing.hook_points import Rows, in_tower
 from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def request(exchange: Exchange, site: Site, rows: Rows) -> Site:
     Returns:
         The site at these rows only.
     """
-    if site.name.startswith("audio."):
+    if in_tower(site.name):
         raise ValueError(
             f"at() counts positions of the prompt, and {site.address} has frames of the tower: read it whole and take "
             "the rows you need"

@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mechaudio.models.adapter import Adapter, Stack
-from mechaudio.tracing.hook_points import ATTENTION_POINTS, MODEL_POINTS, HookPoint, address
+from mechaudio.tracing.hook_points import ATTENTION_POINTS, MODEL_POINTS, HookPoint, address, prefix_of
 
 #: The name under which nnsight serves the network itself; every location starts with it.
 ROOT = "model"
@@ -252,24 +252,26 @@ class SiteMap:
     """Every hook point of one network.
 
     Attributes:
-        depth: Number of layers of the `decoder` and of the `encoder`.
-        layers: Per part and layer, its hook points.
+        depth: Number of layers of the `decoder`, of the `encoder` and of further towers by name.
+        layers: The same names to, per layer, its hook points; in the order in which the lists run.
         once: The hook points that exist once in the model.
     """
 
-    def __init__(self, adapter: Adapter, decoder: Sequence[Stack], encoder: Sequence[Stack]):
-        """Args: adapter: the facts about the class; decoder, encoder: the stack as it is in each layer."""
-        self.depth = {"decoder": len(decoder), "encoder": len(encoder)}
+    def __init__(self, adapter: Adapter, stacks: Mapping[str, Sequence[Stack]]):
+        """Args: adapter: the facts about the class; stacks: each list of layers, as it is in each layer."""
+        self.depth = {name: len(layers) for name, layers in stacks.items()}
         self.layers = {
-            part: [layer_sites(stack, prefix, layer, adapter.network_class) for layer, stack in enumerate(stacks)]
-            for part, prefix, stacks in (("decoder", "", decoder), ("encoder", "audio.", encoder))
+            name: [
+                layer_sites(stack, prefix_of(name), layer, adapter.network_class) for layer, stack in enumerate(layers)
+            ]
+            for name, layers in stacks.items()
         }
         self.once = model_sites(adapter)
 
     def __iter__(self) -> Iterator[Site]:
-        """All sites, tower first."""
-        for part in ("encoder", "decoder"):
-            for layer in self.layers[part]:
+        """All sites, towers first."""
+        for layers in self.layers.values():
+            for layer in layers:
                 yield from layer.values()
         yield from self.once.values()
 
@@ -282,15 +284,18 @@ class SiteMap:
         """
         if point.name in MODEL_POINTS:
             return [self.once[point.name]]
-        depth = self.depth[point.part]
+        if point.stack not in self.depth:
+            there = [prefix_of(name) for name in self.depth if name != "decoder"]
+            raise NoSuchHookPoint(f"{point.name!r} is in a tower that this class does not have; its towers are {there}")
+        depth = self.depth[point.stack]
         chosen = range(depth) if point.layers is None else point.layers
         for layer in chosen:
             if not -depth <= layer < depth:
-                where = "audio tower" if point.part == "encoder" else "decoder"
+                where = {"encoder": "audio tower"}.get(point.stack, point.stack)
                 raise IndexError(
                     f"{point.name!r} was asked for in layer {layer}, but this {where} has layers 0 to {depth - 1}"
                 )
-        layers = [self.layers[point.part][layer % depth] for layer in chosen]
+        layers = [self.layers[point.stack][layer % depth] for layer in chosen]
         if point.layers is None and any(point.point in sites for sites in layers):
             layers = [sites for sites in layers if point.point in sites]
         return [sites[point.point] for sites in layers]

@@ -35,7 +35,7 @@ class TowerFrames:
         return self.seconds.mean(-1)
 
 
-def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int]) -> TowerFrames:
+def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], stack: str = "encoder") -> TowerFrames:
     """When the frames of a tower's layer are.
 
     The steps from features to the layer divide time evenly, so that a frame's stretch follows from their number.
@@ -44,6 +44,7 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int]) -> 
         model: The opened model.
         batch: The prompts.
         shape: The first two axes of a hook point of the layer, `[clip, frame]`.
+        stack: The tower: `encoder`, or a further one's name.
 
     Raises:
         ValueError: No row has audio.
@@ -55,6 +56,14 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int]) -> 
     owned = [(row, place) for row, own in enumerate(windows_of_rows(adapter, batch)) for place in range(len(own))]
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
     window = (width * timing.hop if timing.window is None else timing.window) / adapter.sampling_rate
+    together = adapter.stacks[stack].frames_of
+    if together is not None:
+        samples, frames_together = together
+        pieces = clips // len(owned)
+        onset = np.arange(pieces * frames) // frames_together * samples
+        within = (np.stack([onset, onset + samples], axis=-1) / adapter.sampling_rate).reshape(pieces, frames, 2)
+        row = np.repeat([own for own, _ in owned], pieces)[:, None].repeat(frames, axis=1)
+        return TowerFrames(row, np.concatenate([within + place * window for _, place in owned]))
     if adapter.encoder.layout == "packed":
         steps = steps_before(model, batch, frames)
         if steps is None:

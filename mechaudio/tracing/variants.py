@@ -108,7 +108,7 @@ def take_apart(
         if point.part == "encoder":
             sites_to_change(model, point)
             front.append(edit)
-            starts += [row[0] for row in batch.spans["audio"] if row]
+            starts += [row[0] for row in batch.audio_positions if row]
             continue
         if point.point not in (*LAYER_POINTS, "embed", "final_norm"):
             return f"{point.name} lies outside the layers"

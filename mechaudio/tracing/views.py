@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from torch import Tensor
 
@@ -101,3 +102,17 @@ class Blocks(Sequence):
     def __repr__(self) -> str:
         """The stack and its depth."""
         return f"<{len(self)} layers of the {self._where}>"
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One of a class's audio towers: its layers."""
+
+    blocks: Blocks
+
+
+class Towers(dict):
+    """Audio towers by name; asking for one that there is not says which there are."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise KeyError(f"no audio tower {name!r}; this model has {sorted(self)}")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS, EffectMap
 from mechaudio.arguments import checks_arguments
+from mechaudio.tracing.hook_points import in_tower
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     CYCLE,
@@ -115,7 +116,7 @@ def patching_map(
 
 def axis_title(found: EffectMap, axis: str) -> str:
     """What an axis of a map is called."""
-    if axis == "layer" and found.hook_point.startswith("audio."):
+    if axis == "layer" and in_tower(found.hook_point):
         return "layer of the audio tower"
     return AXIS_TITLES.get(axis, axis)
 

@@ -40,6 +40,7 @@ LEGEND_BELOW = {"orientation": "h", "yref": "container", "yanchor": "bottom", "y
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c", "#b8860b")
 ROLE_COLOURS = {
     "audio": "#d55e00",
+    "audio_padding": "#e8b48f",
     "question": "#2c8fd1",
     "choices": "#009e73",
     "caption": "#cc79a7",

@@ -47,6 +47,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
+from mechaudio.tracing.hook_points import bare
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -185,7 +186,7 @@ def _check(name: str, metric: str, method: str, steps: int) -> None:
             "metric='answer' jumps from 0 to 1 and has no gradient: take 'logit_difference', 'margin' or 'probability'"
         )
     check_choice("method", method, METHODS)
-    if method == "qk-fix" and name.removeprefix("audio.") not in ("q", "k"):
+    if method == "qk-fix" and bare(name) not in ("q", "k"):
         raise ValueError(
             f"'qk-fix' computes the softmax again with patched queries or keys, and {name!r} is neither: name 'q' or "
             "'k', or take another method"

@@ -23,7 +23,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.cache import Key
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.gradients import Graph, Layer, graph
-from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
+from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint, bare
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import run
 
@@ -115,7 +115,7 @@ class Estimator:
 
     def _fixed_graph(self, gated: Sequence[Layer] = ()) -> Graph:
         """The base run; with the patterns of the layers, where the softmax is to be computed again."""
-        point = self.wanted.name.removeprefix("audio.")
+        point = bare(self.wanted.name)
         if self.from_features or self.method == "gradient" or point not in ("q", "k"):
             return self._graph(self.points, self.base, gated=gated)
         pattern = replace(self.points[0], name=self.wanted.name.removesuffix(point) + "pattern")
@@ -229,7 +229,7 @@ class Estimator:
             raise ValueError("'atp*' leaves out one layer after the other, and this network has only one")
         made = self._fixed_graph(gated)
         dropped = np.stack([self._estimates(made, made.gradients(without=layer)) for layer in gated])
-        before = self.wanted.name.removeprefix("audio.") in ("resid_pre", "resid_mid")
+        before = bare(self.wanted.name) in ("resid_pre", "resid_mid")
         found = []
         for index, layer in enumerate(self.wanted.layers):  # what lies in a layer has no gradient without it
             others = [number for number, one in enumerate(gated) if before or one != (parts[0], layer)]
@@ -242,7 +242,7 @@ class Estimator:
         """Sums over whatever is neither a place nor a head (or a band)."""
         if self.from_features:
             return product.movedim(self.model.adapter.frames_axis, 1).flatten(2)
-        point = self.wanted.name.removeprefix("audio.")
+        point = bare(self.wanted.name)
         if point in ROW_POINTS:
             return reduce(product, "clip head query key -> clip query head", "sum")
         if point in HEAD_AXIS:

@@ -12,6 +12,7 @@ from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, feat
 from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.places import frame_windows
+from mechaudio.tracing.hook_points import stack_of
 from mechaudio.tracing.tower_frames import tower_frames
 
 
@@ -51,7 +52,7 @@ def ground(wanted: PatchedPlaces | FeatureAxes, pair: Contrast, size: tuple[int,
         if wanted.name == FEATURES:
             row, middle = feature_frames(wanted.model, pair.clean)
         else:
-            when = tower_frames(wanted.model, pair.clean, size)
+            when = tower_frames(wanted.model, pair.clean, size, stack_of(wanted.name))
             row, middle = when.row, when.middle
         return Ground(row, frame_windows(row, middle, None if wanted.along is None else wanted.window))
     row = np.arange(size[0])[:, None].repeat(size[1], axis=1)

@@ -20,7 +20,7 @@ from mechaudio.interventions.selecting import check_choice, check_number, number
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Positions, Where, heads_among, select
 from mechaudio.tracing.cache import Cache
-from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint
+from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint, bare, stack_of
 from mechaudio.tracing.record import Edit, Intervention
 from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import NoSuchHookPoint
@@ -102,7 +102,7 @@ class PatchedPlaces:
         if len({site.layer for site in found}) < len(found):
             raise ValueError(f"layers={list(layers or ())} name one layer twice: name each once")
         if not found:
-            raise NoSuchHookPoint(self.model.site_map.layers[point.part][0].absent[point.name])
+            raise NoSuchHookPoint(self.model.site_map.layers[point.stack][0].absent[point.name])
         return [site.layer for site in found]
 
     def _check_axes(self, point: HookPoint) -> None:
@@ -142,7 +142,7 @@ class PatchedPlaces:
             IndexError: A head that there is not.
             ValueError: A head named twice, or layers with unequally many heads.
         """
-        short = self.name.removeprefix("audio.")
+        short = bare(self.name)
         if "head" not in self.over and self.heads_given is None:
             return
         sizes = {layer: cache[self.name, layer].shape[HEAD_AXIS[short]] for layer in self.layers}
@@ -240,9 +240,9 @@ class PatchedPlaces:
 
     def _frames(self, batch: PromptBatch, values: Tensor) -> Iterator[tuple[Any, Patches]]:
         """Places in one layer of the tower: all frames, or those of each window of seconds."""
-        short, axis = self.name.removeprefix("audio."), self.name
+        short, axis = bare(self.name), self.name
         along = 2 if short in ROW_POINTS else 1
-        when = tower_frames(self.model, batch, (values.shape[0], values.shape[along]))
+        when = tower_frames(self.model, batch, (values.shape[0], values.shape[along]), stack_of(axis))
         windows = frame_windows(when.row, when.middle, None if self.along is None else self.window)
         for label, chosen in windows.items():
             has = [bool((chosen & (when.row == row)).any()) for row in range(batch.n_rows)]
@@ -258,7 +258,7 @@ def _frames_patch(name: str, values: Tensor, chosen: Tensor, together: tuple[int
         heads = together if head is None else (head,)
         mask = chosen
         if heads is not None:
-            axis = HEAD_AXIS[name.removeprefix("audio.")]
+            axis = HEAD_AXIS[bare(name)]
             own = torch.zeros(values.shape[axis], dtype=torch.bool, device=values.device)
             own[list(heads)] = True
             shape = [1] * values.ndim

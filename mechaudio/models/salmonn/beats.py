@@ -1,8 +1,8 @@
 """BEATs: an audio encoder over patches of a filterbank, with a position bias that its queries gate.
 
 A patch is 16 frames (160 ms) by 16 bands: of every 160 ms there are eight tokens, one per group of bands, lowest first.
-Layers end in their norms (`x <- norm(alpha x + f(x))`, alpha > 1), so the residual stream is scaled as it goes. Names of
-parameters are those of the released checkpoints.
+Layers end in their norms (`x <- norm(alpha x + f(x))`, alpha > 1), so the residual stream is scaled as it goes.
+Parameters are named as in the released checkpoints.
 
 Reference: Chen et al., BEATs: Audio Pre-Training with Acoustic Tokenizers, ICML 2023, arXiv 2212.09058.
 """

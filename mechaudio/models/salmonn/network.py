@@ -1,8 +1,8 @@
 """SALMONN and TimeAudio as transformers networks, with the parameter names of the released checkpoints.
 
 Whisper and BEATs hear the clip side by side; their normed outputs, joined along the width, are cut into windows of 17
-frames; a query of the Q-Former reads each window, and a linear map makes an audio token of it. TimeAudio adds the row of
-a table to the frames of each window, and merges the tokens of long clips.
+frames; a query of the Q-Former reads each window, and a linear map makes an audio token of it. TimeAudio adds the row
+of a table to the frames of each window, and merges the tokens of long clips.
 
 References: SALMONN (arXiv 2310.13289) and TimeAudio (arXiv 2511.11039) and their released code.
 """
@@ -115,14 +115,22 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return both
 
     def _hear_with_beats(self, filterbank: Tensor, real: Tensor, longest: int) -> Float[Tensor, "clip token width"]:
+        if not self.config.beats_per_stretch:
+            return self.ln_audio(self.beats(filterbank[..., :longest].mT, ~real[:, :longest]))
         patch = self.config.beats_config.input_patch_size
-        each = self.config.stretch // patch * patch if self.config.beats_per_stretch else longest
-        heard = [
-            self.beats(filterbank[..., start : start + each].mT, ~real[:, start : start + each])
-            for start in range(0, longest, each)
-            if min(longest - start, each) >= patch
-        ]
-        return self.ln_audio(torch.cat(heard, dim=1))
+        each = self.config.stretch // patch * patch
+        n = -(-longest // each)
+        missing = max(n * each - filterbank.shape[-1], 0)
+        pieces = functional.pad(filterbank, (0, missing))[..., : n * each]
+        # Whole patches only, so that a piece is heard as if it were the clip.
+        whole = real.sum(-1, keepdim=True) // patch * patch
+        padding = torch.arange(n * each, device=real.device) >= whole
+        heard = self.beats(
+            rearrange(pieces, "clip band (piece frame) -> (clip piece) frame band", piece=n),
+            rearrange(padding, "clip (piece frame) -> (clip piece) frame", piece=n),
+        )
+        tokens = rearrange(self.ln_audio(heard), "(clip piece) token width -> clip (piece token) width", piece=n)
+        return tokens[:, : self.config.beats_config.tokens_of_frames(longest)]
 
     def windows(
         self,

@@ -35,14 +35,9 @@ class SalmonnProcessor(ProcessorMixin):
 
     Attributes:
         audio_token: The placeholder for audio. It lies behind the vocabulary, so that no text is written with it.
-        max_seconds: Length of the longest clip that is taken.
         sizes: Stretches, windows and tokens of clips.
     """
 
-    attributes = ("feature_extractor", "tokenizer")
-    feature_extractor_class = "WhisperFeatureExtractor"
-    tokenizer_class = "AutoTokenizer"
-    valid_kwargs = ("chat_template", "sizes")
     audio_token = AUDIO_TOKEN
     config_class: type[SalmonnConfig] = SalmonnConfig
     #: Tokens that lie between the vocabulary of Llama and the placeholder, in order.
@@ -51,8 +46,13 @@ class SalmonnProcessor(ProcessorMixin):
     def __init__(
         self, feature_extractor: Any = None, tokenizer: Any = None, chat_template: str | None = None, sizes: Any = None
     ):
-        """Args: feature_extractor, tokenizer: as in the parts; chat_template: by default the released wording; sizes:
-        settings of the config that say how many audio tokens a clip makes, by default the released ones.
+        """Put a processor together.
+
+        Args:
+            feature_extractor: Whisper's.
+            tokenizer: Llama's; it is made to write tokens as the released code's did.
+            chat_template: By default the released wording.
+            sizes: Settings of the config that say how many audio tokens a clip makes, by default the released ones.
         """
         self.sizes: dict[str, Any] = dict(sizes or {})
         self._config = _config_of(self.config_class, self.sizes, feature_extractor)
@@ -65,8 +65,8 @@ class SalmonnProcessor(ProcessorMixin):
         return self.tokenizer.convert_tokens_to_ids(self.audio_token)
 
     @property
-    def max_seconds(self) -> float:
-        """Length of the longest clip that is taken."""
+    def max_audio_len(self) -> float:
+        """Length of the longest clip that is taken, in seconds."""
         return self._config.max_seconds
 
     @property
@@ -103,8 +103,8 @@ class SalmonnProcessor(ProcessorMixin):
             **kwargs: `sampling_rate`.
 
         Raises:
-            ValueError: Another sampling rate or kind of tensors, a clip longer than `max_seconds`, or another number of
-                clips than of placeholders.
+            ValueError: Another sampling rate or kind of tensors, a clip longer than `max_audio_len`, or another number
+                of clips than of placeholders.
         """
         rate = {**(audio_kwargs or {}), **kwargs}.get("sampling_rate", RATE)
         if rate != RATE or return_tensors != "pt":
@@ -133,15 +133,15 @@ class SalmonnProcessor(ProcessorMixin):
     def _audio(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """Frames of both encoders; clips of less than a second are filled up to one."""
         for clip in clips:
-            if len(clip) > self.max_seconds * RATE:
+            if len(clip) > self.max_audio_len * RATE:
                 raise ValueError(
-                    f"a clip of {len(clip) / RATE:.1f} s is longer than the {self.max_seconds:g} s that are heard"
+                    f"a clip of {len(clip) / RATE:.1f} s is longer than the {self.max_audio_len:g} s that are heard"
                 )
         longest = max(RATE, *(len(clip) for clip in clips))
         waves = [np.pad(clip, (0, longest - len(clip))) for clip in clips]
         frames, stretch = frames_of_samples(longest), self._config.stretch
-        width = -(-frames // stretch) * stretch
-        mel = torch.stack([self._mel(wave, width // stretch, stretch * HOP) for wave in waves])
+        mel = torch.stack([self._mel(wave, self._config.stretches(frames), stretch * HOP) for wave in waves])
+        width = max(frames, mel.shape[-1])
         bank = torch.zeros(len(clips), self._config.beats_config.num_mel_bins, width)
         mask = torch.zeros(len(clips), width, dtype=torch.long)
         for row, (clip, wave) in enumerate(zip(clips, waves, strict=True)):

@@ -1,8 +1,8 @@
 """The window Q-Former: one query reads every third of a second of what the encoders give.
 
-Two layers in the shape of BERT's: self-attention of the queries (of one query per window, so it mixes nothing), attention
-to the window's 17 frames, an MLP. Windows do not see each other. Layers end in norms. Names of parameters are those of
-the released checkpoints.
+Two layers in the shape of BERT's: self-attention of the queries (of one query per window, so it mixes nothing),
+attention to the window's 17 frames, an MLP. Windows do not see each other. Layers end in norms. Parameters are named as
+in the released checkpoints.
 """
 
 from __future__ import annotations

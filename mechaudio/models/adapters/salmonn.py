@@ -1,0 +1,83 @@
+"""SALMONN: Whisper and BEATs side by side, a window Q-Former that makes a token of every 340 ms, Llama decoder.
+
+What the Q-Former's queries do among themselves is no hook point: a window has one query, which sees only itself.
+"""
+
+from dataclasses import replace
+
+from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, Stack, TokenTiming
+
+_LLAMA = "llama_model.base_model.model.model"
+_NORMS = "each layer ends in a norm of its own, so the last resid_post is normed"
+
+BEATS = Stack(
+    layers="beats.encoder.layers",
+    attention="self_attn",
+    mid_norm="self_attn_layer_norm",
+    mlp="fc2",
+    norm=None,
+    config="beats_config",
+    output="out_proj",
+    frames_of=(2560, 8),
+    absent={"norm": _NORMS},
+)
+WINDOW_QFORMER = Stack(
+    layers="speech_Qformer.bert.encoder.layer",
+    attention="crossattention",
+    mid_norm="crossattention.output.LayerNorm",
+    mlp="output_query.dense",
+    norm=None,
+    config="qformer_config",
+    output="output.dense",
+    frames_of=(5440, 1),
+    absent={"norm": _NORMS},
+)
+
+SALMONN = Adapter(
+    family="salmonn",
+    network_class="SalmonnForConditionalGeneration",
+    network="mechaudio.models.salmonn.network:SalmonnForConditionalGeneration",
+    processor="mechaudio.models.salmonn.processor:SalmonnProcessor",
+    checkpoints=(),
+    parts=("tsinghua-ee/SALMONN-7B", "tsinghua-ee/SALMONN"),
+    decoder=replace(DECODER, layers=f"{_LLAMA}.layers", norm=f"{_LLAMA}.norm"),
+    encoder=replace(WHISPER_ENCODER, layers="speech_encoder.layers", norm="speech_encoder.layer_norm"),
+    tower="whisper",
+    towers={"beats": BEATS, "qformer": WINDOW_QFORMER},
+    decoder_module=_LLAMA,
+    unembed="llama_model.base_model.model.lm_head",
+    projector="speech_llama_proj",
+    timing=TokenTiming(
+        samples=5440,
+        tokens=1,
+        window=480_000,
+        long_clips="split",
+        pads_to_window=True,
+        steps=((3, 2, 1), (17, 17, 0)),
+        counted_by="n_audio_tokens",
+    ),
+    features_mask="input_features_mask",
+    features_beside={"filterbank_features": "beats_config.num_mel_bins"},
+    clip_inputs=("audio_samples",),
+    leaks_padding="BEATs hears what shorter clips are filled up with",
+    cuts_padding=False,
+    answer="apart",
+    one_clip="it was trained on one clip a prompt",
+    exceptions=(
+        "it is no class of transformers but one of mechaudio's, and its checkpoints are parts that "
+        "`mechaudio assemble` puts together once",
+        "clips of up to 30 s (config.max_seconds); Whisper hears windows of 30 s filled up with silence, which become "
+        "audio tokens too: 88 of every clip. Those behind its end are the span audio_padding",
+        "an answer's letter is the token that training wrote, tokenised apart from the prompt",
+        "it has three audio towers: audio_blocks are Whisper's layers, `model.towers['beats']` and "
+        "`model.towers['qformer']` the others; in strings their names stand in the place of audio: beats.pattern",
+        "in BEATs and the Q-Former layers end in norms: resid_mid is the stream before the norm behind attention, and "
+        "resid_post is behind the last norm. In BEATs, resid_pre is multiplied by (2 x layers)^(1/4) before attn_out "
+        "is added, and so is the stream behind the first norm before mlp_out is. In the Q-Former, attn_out is added to "
+        "what the query's attention to itself and a norm make of resid_pre",
+        "BEATs' scores hold its position bias, which gates made from the queries scale: an edit of q does not move it",
+        "of every 160 ms BEATs has eight tokens, one per group of bands, lowest first; the Q-Former's hook points have "
+        "windows of 340 ms along their first axis, and its attention is that of a window's query to 17 frames",
+        "a window's 17 BEATs tokens are not the sound of its 340 ms in 17 steps but 2 1/8 patches of eight bands",
+    ),
+)
