@@ -121,14 +121,15 @@ def token_clock(
 def sounding(timing: TokenTiming, clock: TokenClock, seconds: float | None) -> list[bool]:
     """Return, per audio token, whether it hears any of the clip; the others hear what it was filled up with.
 
-    Tokens that are made from a stretch together hear all of it. Tokens without a time of their own hear the clip.
+    Only where clips are filled up to a window whose filling becomes tokens are there others. Tokens that are made from
+    a stretch together hear all of it. Tokens without a time of their own hear the clip.
 
     Args:
         timing: How tokens fall in time.
         clock: When each token is.
         seconds: Length of the clip, `None` where it is not known: then all are taken to hear it.
     """
-    if seconds is None or timing.timeless is not None:
+    if seconds is None or timing.timeless is not None or not timing.pads_to_window:
         return [True] * clock.n_tokens
     end, rate = round(seconds * clock.sample_rate), clock.sample_rate
     if clock.contiguous:

@@ -261,7 +261,7 @@ def _timed(
     clock = token_clock(adapter.timing, len(positions), adapter.sampling_rate, merging)
     seconds = None
     mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
-    if adapter.timing.pads_to_window and clip is not None and mask is not None and adapter.mask_counts == "frames":
+    if clip is not None and mask is not None and adapter.mask_counts == "frames":
         seconds = int(mask[clip].sum()) * adapter.timing.hop / adapter.sampling_rate
     hears = sounding(adapter.timing, clock, seconds or None)
     heard = clock_of_sounding(clock, hears)

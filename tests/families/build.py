@@ -11,12 +11,11 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import ProcessorMixin
 
 from mechaudio.models.adapter import Adapter
-from mechaudio.models.registry import adapter_for
+from mechaudio.models.registry import ADAPTERS, adapter_for
 from tests.families.audioflamingo3 import AUDIO_FLAMINGO_3
 from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
 from tests.families.fun_asr_nano import FUN_ASR_NANO
@@ -32,6 +31,7 @@ from tests.families.qwen2_5_omni import QWEN2_5_OMNI
 from tests.families.qwen2_audio import QWEN2_AUDIO
 from tests.families.qwen3_asr import QWEN3_ASR
 from tests.families.qwen3_omni_moe import QWEN3_OMNI_MOE
+from tests.families.salmonn import SALMONN, TIMEAUDIO
 from tests.families.vibevoice_asr import VIBEVOICE_ASR
 from tests.families.voxtral import VOXTRAL
 
@@ -55,17 +55,20 @@ _FAMILIES: dict[str, Family] = {
         GEMMA_3N,
         GRANITE_SPEECH,
         GRANITE_SPEECH_PLUS,
+        SALMONN,
+        TIMEAUDIO,
     )
 }
 FAMILIES = tuple(_FAMILIES)
-#: A plain family, one of packed clips and experts, one whose padding leaks, one with recurrent layers, and one whose
-#: class calls its decoder itself.
+#: A plain family, one of packed clips and experts, one whose padding leaks, one with recurrent layers, one whose class
+#: calls its decoder itself, and one of several towers that transformers does not have.
 _KINDS = (
     "qwen2_audio",
     "qwen3_omni_moe_thinker",
     "phi4_multimodal",
     "nemotron_h_omni",
     "granite_speech",
+    "salmonn",
 )
 #: Those that questions can be written out for.
 ASKED = tuple(name for name, family in _FAMILIES.items() if family.takes_questions)
@@ -79,6 +82,12 @@ def thinned(families: Iterable[str], left: Collection[str] = _KINDS) -> list[Any
 def facts(family: str) -> Family:
     """What the family's file says."""
     return _FAMILIES[family]
+
+
+def class_of(facts: Family) -> type[nn.Module]:
+    """The family's real class."""
+    known = {adapter.network_class: adapter for adapter in ADAPTERS}
+    return known[facts.network_class].load_class()
 
 
 def audio_token_id(family: str) -> int:
@@ -109,7 +118,7 @@ def network(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, laye
     layers = facts.layers if layers is None else layers
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        built = getattr(transformers, facts.network_class)(facts.config(layers))
+        built = class_of(facts)(facts.config(layers))
         with torch.no_grad():
             for parameter in built.parameters():  # biases and norms start as constants: move them too
                 if parameter.ndim == 1:

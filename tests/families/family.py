@@ -8,6 +8,7 @@ on every token id.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,7 @@ class Family:
         shortest: Samples of the shortest clip that its processor takes and that makes a token.
         filled_up: Samples that shorter clips are filled up to with silence.
         window: Samples that the processor cuts a clip to or splits it into.
+        last: Samples of a clip -> seconds that its audio tokens hear at most, where they do not hear all of a window.
         takes_questions: Whether questions can be written out for it.
     """
 
@@ -72,6 +74,7 @@ class Family:
     shortest: int = 321
     filled_up: int = 0
     window: int = 16_000 * WINDOW_SECONDS
+    last: Callable[[int], float] = lambda _samples: math.inf
     takes_questions: bool = True
 
 

@@ -77,7 +77,9 @@ def test_the_clock_of_a_dict_is_the_clock_of_its_family(model, family):
 def test_what_a_dict_cannot_tell_is_not_guessed(model, family):
     batch = as_batch(model, model_inputs(family))
     for name in ("question", "choices", "caption", "keyword", "template"):
-        with pytest.raises(KeyError, match=rf"no span '{name}' in this batch; it has \['audio', 'last', 'text'\]"):
+        with pytest.raises(
+            KeyError, match=rf"no span '{name}' in this batch; it has \['audio', 'audio_padding', 'last', 'text'\]"
+        ):
             batch.spans[name]
 
 

@@ -108,6 +108,7 @@ def test_roles_share_out_all_positions():
     audio = [False, True, True, False, False, False, False, False]
     assert positions_by_role(offsets, parts, audio) == {
         "audio": (1, 2),
+        "audio_padding": (),
         "question": (3, 4, 5),
         "choices": (6,),
         "caption": (),

@@ -24,7 +24,9 @@ def plain_values(network: nn.Module, adapter: Adapter, inputs: dict[str, Tensor]
     """Address -> value, for every hook point but `mass`, from one forward pass of a copy of the network."""
     plain = copy.deepcopy(network)
     values: dict[str, Tensor] = {}
-    for stack, prefix in ((adapter.encoder, "audio_blocks"), (adapter.decoder, "blocks")):
+    named = {"encoder": "audio_blocks", "decoder": "blocks"}
+    for name, stack in adapter.stacks.items():
+        prefix = named.get(name, f"{name}.blocks")
         _watch_stack(plain, stack, prefix, values)
         if stack.beside is not None:
             first = len(plain.get_submodule(stack.layers))

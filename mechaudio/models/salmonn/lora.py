@@ -20,7 +20,7 @@ class LoraLinear(nn.Module):
         scaling: `alpha / rank`.
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float):
+    def __init__(self, base: nn.Linear, rank: int, alpha: float | int):
         super().__init__()
         self.base_layer = base
         self.lora_A = nn.ModuleDict({"default": nn.Linear(base.in_features, rank, bias=False)})

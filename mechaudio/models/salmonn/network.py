@@ -93,11 +93,13 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def encode(
         self,
-        input_features: Float[Tensor, "clip band frame"],
+        input_features: Float[Tensor, "clip mel mel_frame"],
         filterbank_features: Float[Tensor, "clip band frame"],
-        input_features_mask: Int[Tensor, "clip frame"],
+        input_features_mask: Tensor,
     ) -> list[Float[Tensor, "token width"]]:
         """Return, per clip, the normed outputs of both encoders side by side; the shorter one is filled with zeros."""
+        dtype = self.ln_speech.weight.dtype
+        input_features, filterbank_features = input_features.to(dtype), filterbank_features.to(dtype)
         frames = input_features_mask.sum(-1).tolist()
         counts, length = [self.config.stretches(count) for count in frames], self.config.stretch
         stretches = [
@@ -168,7 +170,9 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         read, before = self.speech_Qformer(self.speech_query_tokens.expand(len(windows), -1, -1), windows)
         return read[:, 0], before[:, 0]
 
-    def hear(self, audio_merging: Tensor | None = None, **features: Tensor) -> list[Float[Tensor, "token width"]]:
+    def hear(
+        self, audio_merging: Tensor | None = None, **features: Tensor | None
+    ) -> list[Float[Tensor, "token width"]]:
         """Return the audio tokens of each clip."""
         windows = self.windows(**features)
         counts = [len(clip) for clip in windows]
@@ -295,7 +299,7 @@ class TimeAudioForConditionalGeneration(SalmonnForConditionalGeneration):
         times = self.abs_time_position_embedding[rows.to(windows.device)]
         return windows + rearrange(times, "window width -> window 1 width")
 
-    def merging_of(self, **features: Tensor) -> Float[Tensor, "clip token window"] | None:
+    def merging_of(self, **features: Tensor | None) -> Float[Tensor, "clip token window"] | None:
         """Return what each audio token of clips is made of, `None` where nothing is merged in this network."""
         if self.config.merging is None:
             return None
