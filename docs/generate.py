@@ -163,6 +163,10 @@ ABOUT_VERBS = {
     "specialists": "The study of [who listens](who_listens.md), with [steering](steering.md).",
     "mata": "The study of [MATA](mata.md).",
     "patch": "A map of [activation patching](patching.md).",
+    "assemble": (
+        "Where to get the parts, and how the two differ: [SALMONN and TimeAudio](salmonn.md). Pickled files are read "
+        "without running code from them, every tensor is accounted for, and the folder appears when it is whole."
+    ),
 }
 """What is said of a verb beside its options."""
 
@@ -183,6 +187,10 @@ EXAMPLES = {
     "specialists": ("mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",),
     "mata": ("mechaudio mata --no-generate --n 300",),
     "patch": ("mechaudio patch --over layer,head --corrupted events",),
+    "assemble": (
+        "mechaudio assemble salmonn --llama vicuna-7b-v1.5 --whisper whisper-large-v2 "
+        "--beats BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt --checkpoint salmonn_7b_v0.pth --out salmonn-7b",
+    ),
 }
 """Command lines of every verb; the parser has to take them."""
 

@@ -243,7 +243,7 @@ class Adapter:
             hook points take their name in the place of `audio`.
         features_beside: Further inputs that carry the same clips in another form, laid out as the features are -> the
             dotted attribute of the network's config that says how many numbers a frame has there.
-        clip_inputs: Further inputs with one entry for each of the features.
+        lengths: Name of the input that says how many samples each clip has, `None` where the class takes none.
         cuts_padding: Whether frames behind the longest clip are cut off where padding leaks; not where the encoder
             takes whole windows only.
         parts: Hub ids known to hold parts of this network, which `mechaudio assemble` puts together.
@@ -291,7 +291,7 @@ class Adapter:
     tower: str = "audio"
     towers: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     features_beside: Mapping[str, str] = field(default_factory=dict, hash=False)
-    clip_inputs: tuple[str, ...] = ()
+    lengths: str | None = None
     cuts_padding: bool = True
     parts: tuple[str, ...] = ()
     merging: str | None = None
@@ -324,8 +324,8 @@ class Adapter:
     @property
     def audio_inputs(self) -> tuple[str, ...]:
         """Every input that has one entry per clip, or per window of one."""
-        named = (self.features, self.features_mask, self.features_sizes, self.merging)
-        return (*(name for name in named if name is not None), *self.features_beside, *self.clip_inputs)
+        named = (self.features, self.features_mask, self.features_sizes, self.lengths, self.merging)
+        return (*(name for name in named if name is not None), *self.features_beside)
 
     @property
     def stacks(self) -> dict[str, Stack]:

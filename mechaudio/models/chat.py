@@ -229,8 +229,7 @@ def _features(adapter: Adapter, made: Mapping[str, Tensor]) -> dict[str, Tensor]
         inputs[adapter.features_mask] = made[adapter.features_mask]
     if adapter.features_sizes is not None:
         inputs[adapter.features_sizes] = made[adapter.features_sizes]
-    inputs |= {name: made[name] for name in adapter.features_beside}
-    return inputs | {name: made[name] for name in adapter.clip_inputs if name in made}
+    return inputs | {name: made[name] for name in (*adapter.features_beside, adapter.lengths) if name is not None}
 
 
 def _grown(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:

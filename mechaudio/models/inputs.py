@@ -250,7 +250,7 @@ def _timed(
 
     No clock without audio or with several clips: other tokens stand between their audio tokens. Where a processor
     writes the time between the tokens of one clip, the input with a row per clip tells them apart. How long the clip
-    is, the mask of frames says where filling becomes tokens.
+    is, the input of lengths says, or the mask of frames where there is none.
     """
     apart = any(after != before + 1 for before, after in pairwise(positions))
     one_each = len(inputs.get(adapter.marks_time, ())) == len(inputs["input_ids"])
@@ -261,7 +261,9 @@ def _timed(
     clock = token_clock(adapter.timing, len(positions), adapter.sampling_rate, merging)
     seconds = None
     mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
-    if clip is not None and mask is not None and adapter.mask_counts == "frames":
+    if clip is not None and adapter.lengths in inputs:
+        seconds = int(inputs[adapter.lengths][clip]) / adapter.sampling_rate
+    elif clip is not None and mask is not None and adapter.mask_counts == "frames":
         seconds = int(mask[clip].sum()) * adapter.timing.hop / adapter.sampling_rate
     hears = sounding(adapter.timing, clock, seconds or None)
     heard = clock_of_sounding(clock, hears)

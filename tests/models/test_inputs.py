@@ -51,12 +51,14 @@ def test_a_dict_of_inputs_becomes_a_batch_with_the_spans_that_ids_tell(model, fa
     inputs = model_inputs(family, seconds=(3.2, 1.6), words=(9, 5))
     batch = as_batch(model, inputs)
     long, short = n_audio_tokens(family, 3.2), n_audio_tokens(family, 1.6)
-    assert batch.spans["audio"][0] == tuple(range(2, 2 + long))
+    assert batch.audio_positions[0] == tuple(range(2, 2 + long))
     start = batch.n_positions - short - 5
-    assert batch.spans["audio"][1] == tuple(range(start + 2, start + 2 + short))
+    assert batch.audio_positions[1] == tuple(range(start + 2, start + 2 + short))
     assert [len(positions) for positions in batch.spans["text"]] == [9, 5]
     assert batch.spans["last"] == ((batch.n_positions - 1,), (batch.n_positions - 1,))
-    assert [clock.n_tokens for clock in batch.clock] == [long, short]
+    assert [clock.n_tokens for clock in batch.clock] == [len(positions) for positions in batch.spans["audio"]]
+    filled = [len(positions) for positions in batch.spans["audio_padding"]]
+    assert filled == [0, 0] or model.adapter.timing.pads_to_window
     assert (batch.questions, batch.choice_ids, batch.condition, batch.cut) == ((), (), None, (0.0, 0.0))
     tensors = [name for name, value in inputs.items() if isinstance(value, torch.Tensor)]
     assert all(torch.equal(batch.inputs[name], inputs[name]) for name in tensors)
@@ -64,7 +66,7 @@ def test_a_dict_of_inputs_becomes_a_batch_with_the_spans_that_ids_tell(model, fa
 
 def test_audio_and_text_share_out_all_but_padding(model, family):
     batch = as_batch(model, model_inputs(family))
-    mask = batch.span_mask("audio").long() + batch.span_mask("text").long()
+    mask = sum(batch.span_mask(name).long() for name in ("audio", "audio_padding", "text"))
     assert torch.equal(mask, batch.inputs["attention_mask"])
 
 

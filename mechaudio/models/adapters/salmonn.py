@@ -58,7 +58,7 @@ SALMONN = Adapter(
     ),
     features_mask="input_features_mask",
     features_beside={"filterbank_features": "beats_config.num_mel_bins"},
-    clip_inputs=("audio_samples",),
+    lengths="audio_samples",
     leaks_padding="BEATs hears what shorter clips are filled up with",
     cuts_padding=False,
     answer="apart",

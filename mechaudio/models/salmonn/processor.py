@@ -26,7 +26,7 @@ TEMPLATE = (
     "{{ raise_exception('a prompt of this model is one turn of the user') }}{% endif %}"
     "USER: {% if message.content is string %}{{ message.content }}{% else %}{% for item in message.content %}"
     "{% if item.type == 'audio' %}<Speech>" + AUDIO_TOKEN + "</Speech> {% else %}{{ item.text }}{% endif %}"
-    "{% endfor %}{% endif %}\nASSISTANT:{% endfor %}"
+    "{% endfor %}{% endif %}{{ '\nASSISTANT:' }}{% endfor %}"
 )  # fmt: skip
 
 
