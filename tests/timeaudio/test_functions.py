@@ -1,0 +1,151 @@
+"""Markers, rows of the table of times and merging: the authors' numbers, and what each function promises."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mechaudio.timeaudio import MARKERS, Markers, merge, merged_count, received_attention, window_rows
+
+ORACLES = Path(__file__).parents[1] / "models/salmonn/oracles/timeaudio"
+TOLD = json.loads((ORACLES / "markers.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def told():
+    return load_file(ORACLES / "ate_merging_head.safetensors")
+
+
+@pytest.fixture(scope="module")
+def projected():
+    weights = load_file(ORACLES / "weights.safetensors")
+    return lambda tokens: tokens @ weights["speech_llama_proj.weight"].T + weights["speech_llama_proj.bias"]
+
+
+@pytest.mark.parametrize(("text", "marked"), TOLD["encode_v3"])
+def test_times_in_ranges_become_markers_as_released(text, marked):
+    assert Markers().encode(text) == marked
+
+
+@pytest.mark.parametrize(("marked", "text"), TOLD["decode_v3"])
+def test_runs_of_markers_become_numbers_as_released(marked, text):
+    assert Markers().decode(marked) == text
+
+
+def test_tenths_of_a_second_survive_the_way_there_and_back():
+    markers = Markers()
+    for tenth in range(0, 10_000, 7):
+        text = f"{tenth / 10:.1f} - {tenth / 10 + 1:.1f}"
+        assert markers.decode(markers.encode(text)) == text
+    assert len(set(MARKERS)) == 20
+
+
+def test_released_rows_are_the_authors_and_the_papers_differ_in_single_windows(told):
+    names = [name for name in told if name.startswith("rows_")]
+    assert len(names) == 8
+    for name in names:
+        _, n_windows, seconds = name.split("_")
+        assert torch.equal(window_rows(int(n_windows), float(seconds), "released"), told[name])
+    paper, released = window_rows(264, 88.0), window_rows(264, 88.0, "released")
+    late = [97, 101, 105, 109, 113, 117, 194, 197, 202, 210, 218, 226, 231, 234, 239, 247, 255]
+    assert ((paper != released).nonzero()[:, 0] + 1).tolist() == late
+    assert torch.equal(paper[:30], torch.arange(1, 31))
+    assert window_rows(88, 10.0)[30:].eq(0).all(), "windows behind the clip share row 0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [((88, 0.0), "a length"), ((0, 1.0), "one window"), ((8, 1.0, "x"), "mode")]
+)
+def test_rows_of_nothing_are_refused(arguments, said):
+    from tests.families import unchecked_types
+
+    with unchecked_types(), pytest.raises(ValueError, match=said):
+        window_rows(*arguments)
+
+
+@pytest.mark.parametrize("length", [88, 90, 93, 176])
+def test_merged_tokens_are_the_authors_on_their_scores(told, projected, length):
+    merged = merge(told[f"hidden_{length}"][0], told[f"score_{length}"][0], "released")
+    theirs = told[f"tokens_{length}"][0]
+    assert (projected(merged.tokens) - theirs).abs().max() < 1e-5
+    assert len(theirs) == merged_count(length)
+
+
+@pytest.mark.parametrize(("length", "left"), [(90, 52), (93, 52), (176, 104), (188, 104), (264, 156), (352, 208)])
+def test_as_many_tokens_are_left_as_the_authors_have_and_the_same_windows_stay(told, length, left):
+    kept = told[f"kept_{length}"]
+    assert merged_count(length) == len(kept) == left
+    hidden = told[f"hidden_{length}"][0]
+    hidden = hidden if len(hidden) == length else torch.randn(length, 24, generator=torch.Generator().manual_seed(0))
+    sources = merge(hidden, told[f"score_{length}"][0], "released").sources
+    staying = [token for token in range(left) if token % 26 < 22]
+    assert [sources[token] for token in staying] == [(int(kept[token]),) for token in staying]
+    everything = sorted(window for own in sources for window in own)
+    assert everything == list(range(length)), "every window goes into one token"
+
+
+def test_the_released_importance_says_nothing(told):
+    for length in (88, 90, 93, 176, 188, 264, 352):
+        assert (told[f"score_{length}"] - 1 / 17).abs().max() < 1e-7
+
+
+def test_important_tokens_stay_and_the_rest_goes_to_what_it_is_most_alike():
+    generator = torch.Generator().manual_seed(0)
+    hidden, keys = torch.randn(176, 4, generator=generator), torch.randn(176, 6, generator=generator)
+    importance = torch.zeros(176)
+    importance[40:62], importance[100:122] = 1.0, 2.0
+    merged = merge(hidden, importance, "paper", keys=keys)
+    assert len(merged.tokens) == merged_count(176, "paper") == 52
+    for segment, staying in enumerate((range(40, 62), range(100, 122))):
+        own = merged.sources[26 * segment : 26 * segment + 26]
+        assert own[:22] == tuple((token,) for token in staying)
+        rest = [token for token in range(88 * segment, 88 * segment + 88) if token not in staying]
+        targets = rest[::16][:4]
+        groups = {target: [target] for target in targets}
+        for token in rest:
+            if token not in targets:
+                groups[max(targets, key=lambda target, token=token: float(keys[token] @ keys[target]))].append(token)
+        assert own[22:] == tuple(tuple(sorted(group)) for group in groups.values())
+        for token, group in zip(merged.tokens[26 * segment + 22 :], groups.values(), strict=False):
+            torch.testing.assert_close(token, hidden[group].mean(0))
+    released = merge(hidden, importance, "released")
+    torch.testing.assert_close(released.weights @ hidden, released.tokens)
+
+
+def test_tokens_that_are_few_are_left_alone():
+    hidden = torch.randn(88, 8, generator=torch.Generator().manual_seed(0))
+    for mode in ("paper", "released"):
+        merged = merge(hidden, torch.rand(88, generator=torch.Generator().manual_seed(1)), mode)
+        assert torch.equal(merged.tokens, hidden)
+        assert merged.sources == tuple((token,) for token in range(88))
+
+
+def test_the_papers_importance_is_the_attention_received_within_a_segment():
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = torch.randn(176, 2, 4, generator=generator), torch.randn(176, 2, 4, generator=generator)
+    received = received_attention(queries, keys)
+    expected = torch.zeros(176)
+    for start in (0, 88):
+        for head in (0, 1):
+            for query in range(start, start + 88):
+                scores = torch.tensor([queries[query, head] @ keys[key, head] / 2 for key in range(start, start + 88)])
+                expected[start : start + 88] += scores.softmax(0) / (2 * 88)
+    torch.testing.assert_close(received, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"importance": torch.zeros(100)}, "importance is given for 100 tokens, there are 176"),
+        ({"mode": "other"}, "mode is"),
+        ({"keys": torch.zeros(3, 4)}, "keys is given for 3 tokens"),
+        ({"kept": 60}, "a segment has at least 64 tokens"),
+    ],
+)
+def test_what_cannot_be_merged_is_refused(arguments, said):
+    from tests.families import unchecked_types
+
+    with unchecked_types(), pytest.raises(ValueError, match=said):
+        merge(**{"hidden": torch.ones(176, 4), "importance": torch.zeros(176), "mode": "released", **arguments})
