@@ -270,7 +270,8 @@ def _message(speaker: str, parts: list[dict[str, str]], processor: Any, as_text:
 def _refuse_control_tokens(processor: Any, text: str) -> None:
     """Text from outside must stay text: a control token in a caption would end the turn or stand for audio."""
     added = processor.tokenizer.added_tokens_decoder.values()
-    control = {processor.audio_token, *(token.content for token in added if token.special)}
+    markers = getattr(processor, "added", ())  # words to other tokenizers, and to this model what it was trained to say
+    control = {processor.audio_token, *markers, *(token.content for token in added if token.special)}
     found = sorted(token for token in control if token in text)
     if found:
         raise ValueError(

@@ -18,10 +18,15 @@ DECODER = ["resid_post", "pattern", "z", "final_norm", "embed"]
 TOWER = ["audio.resid_post", "audio.pattern", "audio.k", "projector_out"]
 
 
-def questions():
+def seconds_of(adapter):
+    """Lengths of the rows' clips; longer where clips of less than a second are filled up to one and are all alike."""
+    return SECONDS if adapter.cuts_padding else tuple(1.0 + length for length in SECONDS)
+
+
+def questions(seconds):
     return [
         ma.AudioQuestion(ma.AudioClip(noise(length, seed=row), 16_000), text, ("dog", "rain"), id=str(row))
-        for row, (length, text) in enumerate(zip(SECONDS, ("Which?", "Which is first?", "What?", "And?"), strict=True))
+        for row, (length, text) in enumerate(zip(seconds, ("Which?", "Which is first?", "What?", "And?"), strict=True))
     ]
 
 
@@ -33,7 +38,7 @@ def model(request):
 def made(model, rows=(0, 1, 2, 3)):
     """A batch of some of the rows: from questions, or from inputs where the class takes none."""
     if model.adapter.family in ASKED:
-        return ma.prompt(model, [questions()[row] for row in rows])
+        return ma.prompt(model, [questions(seconds_of(model.adapter))[row] for row in rows])
     whole = as_batch(model, model_inputs(model.adapter.family, seconds=SECONDS, words=(9, 5, 7, 6)))
     if len(rows) == len(SECONDS):
         return whole

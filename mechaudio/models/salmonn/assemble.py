@@ -120,10 +120,10 @@ def assemble(
     paths = {"llama": Path(llama), "whisper": Path(whisper), "beats": Path(beats), "checkpoint": Path(checkpoint)}
     files = {part: _files_of(part, path) for part, path in paths.items()}
     network_class, config_class, processor_class = _CLASSES[family]
+    tensors, left_out, beats_settings = _tensors(files)
     tokenizer = _tokenizer(paths["llama"])
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
     processor = processor_class(extractor, tokenizer)
-    tensors, left_out, beats_settings = _tensors(files)
     config = _config(config_class, paths, tensors, beats_settings, processor, lora_alpha, qformer_heads)
     kept = tensors["llama"][f"{_LLAMA}model.embed_tokens.weight"].dtype if dtype is None else _dtype(dtype)
     network = _filled(network_class, config, tensors, kept)
@@ -273,6 +273,7 @@ def _filled(
     dtype: torch.dtype,
 ) -> SalmonnForConditionalGeneration:
     """The network with the tensors of all parts, where they agree in name and shape; later parts come last."""
+    _refuse_unmarked(network_class, tensors["checkpoint"])
     with torch.device("meta"):
         network = network_class(config).eval()
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
@@ -297,7 +298,6 @@ def _filled(
     missing = sorted(name for name in wanted if name not in together and shared.get(name) not in together)
     if missing:
         raise ValueError(f"no part holds {_some(missing)}: do the parts belong together?")
-    _refuse_unmarked(network_class, tensors["checkpoint"])
     for name, first in shared.items():
         together[name] = together[first]
     network.load_state_dict(together, strict=True, assign=True)
@@ -329,7 +329,10 @@ def _refuse_unmarked(network_class: type, trained: dict[str, Tensor]) -> None:
 
 
 def _tokenizer(folder: Path) -> Any:
-    if not (folder / "tokenizer.json").is_file() and find_spec("sentencepiece") is None:
+    fast, slow = (folder / "tokenizer.json").is_file(), (folder / "tokenizer.model").is_file()
+    if not fast and not slow:
+        raise FileNotFoundError(f"llama: {str(folder)!r} holds no tokenizer, neither tokenizer.json nor tokenizer.model")
+    if not fast and find_spec("sentencepiece") is None:
         raise ImportError(
             f"the tokenizer in {str(folder)!r} is a tokenizer.model, which needs the package sentencepiece: `pip "
             "install 'mechaudio[salmonn]'`. The folder that is made does not need it"
