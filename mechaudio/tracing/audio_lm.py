@@ -28,7 +28,7 @@ from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
 from mechaudio.tracing.options import plain_options, refuse_forward, refuse_generating
 from mechaudio.tracing.order import explain
 from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
-from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
+from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, added_location, attention_location
 from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
@@ -103,11 +103,20 @@ class AudioLM(NNsight):
         self._local = [one for layers in stacks for one in _local_attention(network, layers, adapter)]
         self._calls = [call for layers in stacks for call in _own_calls(network, layers, adapter)]
         self.exchange.copied = frozenset(
-            f"{ROOT}.{stack.path(layer)}.output"
-            for layers in stacks
-            for layer, stack in enumerate(layers)
-            if stack.overwritten
+            sites[point].location
+            for layers, part in zip(stacks, ("decoder", "encoder"), strict=True)
+            for stack, sites in zip(layers, self.site_map.layers[part], strict=True)
+            for point in stack.overwritten
         )
+        self.exchange.multiplied = {
+            location: (product, stack.times(point, network.config))
+            for layers, part in zip(stacks, ("decoder", "encoder"), strict=True)
+            for layer, (stack, sites) in enumerate(zip(layers, self.site_map.layers[part], strict=True))
+            for point in ("attn_out", "mlp_out")
+            if point in sites
+            for location, product in [added_location(stack, layer, point)]
+            if product != location
+        }
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         self._state.refuse_unfit()
@@ -120,7 +129,9 @@ class AudioLM(NNsight):
         blocks = []
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             projection = stack.projection and f"{stack.attention}.{stack.projection}"
-            for part in (stack.attention, projection, stack.mid_norm, stack.mlp):
+            for part in (
+                stack.attention, projection, stack.attention_norm, stack.mid_norm, stack.mlp, stack.mlp_norm
+            ):  # fmt: skip
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points))
