@@ -112,6 +112,8 @@ class Stack:
         unknown = set(self.between) - set(get_args(Between))
         if unknown:
             raise ValueError(f"{self.layers}: between= knows {list(get_args(Between))}, got {sorted(unknown)}")
+        if ("end" in self.between) != (self.closing is not None):
+            raise ValueError(f"{self.layers}: an end= of between= and closing= belong together")
         missing = {part for part in PARTS if getattr(self, part) is None}
         if not self.kinds and missing != set(self.absent):
             raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")

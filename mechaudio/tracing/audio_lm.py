@@ -129,9 +129,8 @@ class AudioLM(NNsight):
         blocks = []
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             projection = stack.projection and f"{stack.attention}.{stack.projection}"
-            for part in (
-                stack.attention, projection, stack.attention_norm, stack.mid_norm, stack.mlp, stack.mlp_norm
-            ):  # fmt: skip
+            norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
+            for part in (stack.attention, projection, stack.mid_norm, stack.mlp, *norms):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points))

@@ -234,10 +234,10 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
     return Sites({point: site for point, site in sites.items() if point not in absent}, absent)
 
 
-def closing_site(stack: Stack, prefix: str, layer: int) -> Site:
+def closing_site(stack: Stack, name: str, layer: int) -> Site:
     """The residual stream right behind what the MLP added, where a layer does more to it before `resid_post`."""
     take, put = _packed(_argument, _with_argument) if stack.layout == "packed" else (_argument, _with_argument)
-    return Site(f"{prefix}closing", layer, f"{ROOT}.{stack.path(layer)}.{stack.closing}.input", take, put)
+    return Site(name, layer, f"{ROOT}.{stack.path(layer)}.{stack.closing}.input", take, put)
 
 
 def model_sites(adapter: Adapter) -> Sites:
