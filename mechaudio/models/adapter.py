@@ -98,8 +98,8 @@ class Stack:
     mid_norm_adds: bool = False
     attention_norm: str | None = None
     mlp_norm: str | None = None
-    attention_times: float | str = 1
-    mlp_times: float | str = 1
+    attention_times: float | str = 1.0
+    mlp_times: float | str = 1.0
     between: Mapping[Between, str] = field(default_factory=dict, hash=False)
     closing: str | None = None
     scaled_by: str | None = None
@@ -134,13 +134,15 @@ class Stack:
             config: The network's config.
         """
         number = {"attn_out": self.attention_times, "mlp_out": self.mlp_times}[point]
-        return getattr(self.own_config(config), number) if isinstance(number, str) else number
+        return float(getattr(self.own_config(config), number) if isinstance(number, str) else number)
 
-    def adds(self, point: str) -> str:
+    def adds(self, point: str) -> str | None:
         """Path inside a layer of the module whose output, multiplied by `times`, is `attn_out` or `mlp_out`."""
         if point == "mlp_out":
             return self.mlp_norm or self.mlp
-        return self.attention_norm or ".".join(filter(None, (self.attention, self.projection)))
+        if self.attention_norm is None and self.projection is not None:
+            return f"{self.attention}.{self.projection}"
+        return self.attention_norm or self.attention
 
     def in_layer(self, config: Any, layer: int) -> Stack:
         """The stack as it is in one layer.
