@@ -14,15 +14,9 @@ from typing import Any, Literal, get_args
 
 #: What a stack may lack.
 PARTS = ("attention", "mid_norm", "mlp", "norm")
-#: Where a layer may do more to its residual stream than add to it.
+#: Where a layer may do more to its residual stream than add attn_out and mlp_out.
 Between = Literal["attention", "mlp", "end"]
-
-
-_BETWEEN: Mapping[Between, str] = {
-    "attention": "something stands between resid_pre and what attention adds",
-    "mlp": "something stands between resid_mid and what the MLP adds",
-    "end": "something stands between what the MLP adds and resid_post",
-}
+_WHERE = {"attention": "in front of attn_out", "mlp": "between resid_mid and mlp_out", "end": "behind mlp_out"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +59,10 @@ class Stack:
         attention_times: What that is multiplied by when it is added, a number or the attribute of this stack's config
             that holds it: `attn_out` is the product.
         mlp_times: The same for `mlp_out`.
-        between: What else a layer does to its residual stream: `attention`, before attention adds to it, `mlp`, between
-            `resid_mid` and what the MLP adds, or `end`, behind that -> what it is, a noun phrase. Without them
-            `resid_mid` is the sum of `resid_pre` and `attn_out`, and `resid_post` that of `resid_mid` and `mlp_out`.
+        between: Where a layer does more to its residual stream than add (`attention`: before attention adds to it,
+            `mlp`: between `resid_mid` and what the MLP adds, `end`: behind that) -> what it does there, a noun phrase.
+            Elsewhere `resid_mid` is the sum of `resid_pre` and `attn_out`, and `resid_post` that of `resid_mid` and
+            `mlp_out`.
         closing: With an `end`, the module inside a layer whose input is the residual stream right behind what the MLP
             added. A network that has no such module does nothing there but scale.
         scaled_by: The tensor inside a layer that its whole residual stream is multiplied by at its end.
@@ -353,7 +348,9 @@ class Adapter:
                 *said,
             )
         for stack, where in ((self.decoder, "decoder"), (self.encoder, "tower")):
-            said = (*said, *(f"in the {where}, {_BETWEEN[gap]}: {what}" for gap, what in stack.between.items()))
+            if stack.between:
+                more = "; ".join(f"{_WHERE[gap]}, {what}" for gap, what in stack.between.items())
+                said = (*said, f"in the {where}, a layer does more than add to its residual stream: {more}")
         if self.encoder.layout == "packed":
             said = (*said, "a gradient does not arrive at the tower's resid_mid, of which a view is shown")
         if self.one_clip is not None:

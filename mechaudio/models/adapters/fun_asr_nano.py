@@ -19,7 +19,7 @@ FUN_ASR_NANO = Adapter(
         norm=None,
         config="audio_config",
         between={
-            "attention": "in the first layer, whose vectors are wider, nothing: its resid_mid is its attn_out",
+            "attention": "an end to the wider stream that the first layer is given: its resid_mid is its attn_out",
             "end": "a norm, in the last layer that transcribes and in the last of all",
         },
         closing="final_layernorm",
