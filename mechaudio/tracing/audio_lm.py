@@ -28,7 +28,7 @@ from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
 from mechaudio.tracing.options import plain_options, refuse_forward, refuse_generating
 from mechaudio.tracing.order import explain
 from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
-from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, added_location, attention_location
+from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, added_location, attention_location
 from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite

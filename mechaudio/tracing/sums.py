@@ -68,7 +68,9 @@ class Sums:
             if before is None or behind.location not in self._clean:  # a layer that no sound came to
                 continue
             parts = [self._clean[site.location] for site in (before, added, behind)]
-            if parts[0].shape != parts[2].shape or not _near(parts[0] + parts[1], parts[2], parts, self.model.network.dtype):
+            if parts[0].shape != parts[2].shape or not _near(
+                parts[0] + parts[1], parts[2], parts, self.model.network.dtype
+            ):
                 raise HookPointError(
                     f"{behind.address} of this {type(self.model.network).__name__} is not {before.address} plus "
                     f"{added.address}: {_REMEDY}"

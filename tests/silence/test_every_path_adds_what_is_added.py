@@ -1,7 +1,7 @@
 """Every path gives what the others give: `attn_out` and `mlp_out` are what is added, in every class, read and edited.
 
 `MORE` says, layer by layer in the words of the classes' own modules, how the streams come about where a layer does more
-than add: `stream(layer)` is what a hook point holds, `seen(path)` what a module of the layer gave to a plain torch hook.
+than add: `at(name)` is what a hook point holds, `seen(path)` what a module of the layer gave, by a plain torch hook.
 """
 
 import math
@@ -12,11 +12,18 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.gradients import graph
 from mechaudio.tracing.sites import HookPointError
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import FAMILIES, model_inputs, network, thinned
 
-GENERATOR = torch.Generator().manual_seed(0)
+STREAM = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
+SUMS = {
+    "resid_mid": lambda at, _seen, _layer: at("resid_pre") + at("attn_out"),
+    "resid_post": lambda at, _seen, _layer: at("resid_mid") + at("mlp_out"),
+}
+#: Where edits are tried without being asked for the whole matrix: one of every way of adding.
+WAYS = ("qwen2_audio", "phi4_multimodal", "granite_speech", "gemma3n")
 
 
 def conformer(feed_forward, convolution, norm):
@@ -55,7 +62,9 @@ MORE = {
     ("gemma3n", "encoder"): gemma_conformer("ffw_layer_start", "norm"),
     ("gemma4", "encoder"): gemma_conformer("feed_forward1", "norm_out"),
     ("fun_asr_nano", "encoder"): {
-        "resid_mid": lambda at, _seen, layer: at("attn_out") + (at("resid_pre") if layer.input_layernorm.normalized_shape == layer.post_attention_layernorm.normalized_shape else 0),
+        "resid_mid": lambda at, _seen, _: (
+            at("attn_out") + (at("resid_pre") if at("resid_pre").shape == at("attn_out").shape else 0)
+        ),
         "resid_post": lambda at, _seen, layer: layer.final_layernorm(at("resid_mid") + at("mlp_out")),
     },
     ("gemma4", "decoder"): {
@@ -69,7 +78,7 @@ MORE = {
         ),
         "resid_post": corrected_by_altup,
     },
-}  # fmt: skip
+}
 
 
 @cache
@@ -79,12 +88,7 @@ def opened(family):
 
 @cache
 def heard(family):
-    return model_inputs(family)
-
-
-@pytest.fixture(params=FAMILIES)
-def family(request):
-    return request.param
+    return model_inputs(family, seconds=(1.6, 1.6))
 
 
 def measured(family, part, layer, changes=()):
@@ -107,13 +111,6 @@ def measured(family, part, layer, changes=()):
     for handle in handles:
         handle.remove()
     return {point: kept[prefix + point, layer] for point in points}, given, module
-
-
-STREAM = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
-SUMS = {
-    "resid_mid": lambda at, _seen, _layer: at("resid_pre") + at("attn_out"),
-    "resid_post": lambda at, _seen, _layer: at("resid_mid") + at("mlp_out"),
-}
 
 
 def layers_that_add(family):
@@ -145,11 +142,13 @@ def assert_added(family, part, values, given, module, *, exactly):
         torch.testing.assert_close(values[stream], expected, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 def test_streams_are_sums_of_what_is_added(family):
     for part, layer in dict.fromkeys(place[:2] for place in layers_that_add(family)):
         assert_added(family, part, *measured(family, part, layer), exactly=True)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 def test_classes_that_do_more_than_add_are_those_that_say_so(family):
     adapter = opened(family).adapter
     for part in ("encoder", "decoder"):
@@ -158,6 +157,7 @@ def test_classes_that_do_more_than_add_are_those_that_say_so(family):
         assert {stream for stream, more in told.items() if more} == set(MORE.get((family, part), ()))
 
 
+@pytest.mark.parametrize("family", thinned(FAMILIES, left=WAYS))
 def test_an_edit_lands_on_what_is_added_and_moves_the_stream_by_as_much(family):
     for part, layer, point in layers_that_add(family):
         clean, *_ = measured(family, part, layer)
@@ -210,9 +210,9 @@ def test_a_block_writes_in_place_as_an_edit_does_and_a_patch_carries_it(family, 
 @pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n"])
 @pytest.mark.parametrize("point", ["attn_out", "mlp_out"])
 def test_gradients_are_finite_differences(family, point):
-    model = ma.AudioLM(network(family, torch.float64), prove=False)
-    batch = ma.prompt(model, model_inputs(family, seconds=(1.6, 1.6), words=(7, 7)))
-    by = torch.randn(model.d_model, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    model = opened(family)
+    batch = as_batch(model, model_inputs(family, seconds=(1.2, 1.2), words=(7, 7)))
+    by = torch.randn(model.d_model, generator=torch.Generator().manual_seed(3))
 
     def margin(logits):
         return (logits[:, 7] - logits[:, 11]).double()
@@ -222,7 +222,9 @@ def test_gradients_are_finite_differences(family, point):
         return margin(ma.run(model, batch, interventions=[pushed], logits="last").logits[:, -1])
 
     gradient = graph(model, batch, [ma.HookPoint(point, [1])], margin).gradients()[point, 1]
-    torch.testing.assert_close(gradient[:, -1] @ by, (moved(1e-5) - moved(-1e-5)) / 2e-5, rtol=1e-4, atol=1e-5)
+    slope = (moved(0.01) - moved(-0.01)) / 0.02
+    assert slope.abs().min() > 0.1
+    torch.testing.assert_close((gradient[:, -1] @ by).double(), slope, rtol=1e-2, atol=2e-3)
 
 
 WRONG = {
@@ -252,7 +254,7 @@ def test_opening_refuses_an_adapter_by_which_something_else_is_added(monkeypatch
 
 def test_a_layer_without_inputs_of_its_own_still_ends_scaled():
     config = network("gemma4").config
-    config.text_config.hidden_size_per_layer_input = 0
+    config.text_config.hidden_size_per_layer_input = config.text_config.num_kv_shared_layers = 0
     torch.manual_seed(0)
     built = type(network("gemma4"))(config).eval()
     for layer in built.model.language_model.layers:

@@ -24,8 +24,8 @@ GEMMA_3N = Adapter(
         attention_times=1 / math.sqrt(2),
         between={
             "attention": (
-                "AltUp, which predicts the stream from all four, and Laurel: resid_mid is (prediction + Laurel) / sqrt 2 "
-                "+ attn_out"
+                "AltUp, which predicts the stream from all four, and Laurel: resid_mid is "
+                "(prediction + Laurel) / sqrt 2 + attn_out"
             ),
             "end": "AltUp, which corrects all four streams by the difference that the layer made",
         },
