@@ -52,6 +52,7 @@ def test_check_prints_every_proof(capsys):
     assert main(["check", "tiny"]) == 0
     told = capsys.readouterr().out
     assert "ok   blocks.5.attn.pattern" in told
+    assert "ok   attn_out and mlp_out are what is added to the residual stream" in told
     assert "leaves the logits as they were, to the last bit" in told
     assert "FAIL" not in told
 

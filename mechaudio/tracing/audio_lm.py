@@ -62,13 +62,14 @@ class AudioLM(NNsight):
         Args:
             network: An instance of a supported transformers class.
             processor: The processor that belongs to it.
-            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move. Takes some
-                twenty short forward passes; switch it off for a network that is proven already.
+            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move, and that the
+                residual stream moves as what is added to it does. Takes some twenty short forward passes; switch it off
+                for a network that is proven already.
 
         Raises:
             TypeError: The class has no adapter, or the network is wrapped in another module.
-            HookPointError: A path does not resolve, overwriting a hook point changes nothing, or the same call twice
-                gives two answers.
+            HookPointError: A path does not resolve, overwriting a hook point changes nothing, `attn_out` or `mlp_out`
+                is not what is added, or the same call twice gives two answers.
             ValueError: It is in training mode, or a part of it is compiled, wrapped, spread over processes or without
                 weights.
 
@@ -102,16 +103,19 @@ class AudioLM(NNsight):
                 submodule(network, path, adapter)
         self._local = [one for layers in stacks for one in _local_attention(network, layers, adapter)]
         self._calls = [call for layers in stacks for call in _own_calls(network, layers, adapter)]
+        layers = [
+            (layer, stack, sites)
+            for part in ("decoder", "encoder")
+            for layer, (stack, sites) in enumerate(
+                zip(self.site_map.stacks[part], self.site_map.layers[part], strict=True)
+            )
+        ]
         self.exchange.copied = frozenset(
-            sites[point].location
-            for layers, part in zip(stacks, ("decoder", "encoder"), strict=True)
-            for stack, sites in zip(layers, self.site_map.layers[part], strict=True)
-            for point in stack.overwritten
+            sites[point].location for _, stack, sites in layers for point in stack.overwritten
         )
         self.exchange.multiplied = {
             location: (product, stack.times(point, network.config))
-            for layers, part in zip(stacks, ("decoder", "encoder"), strict=True)
-            for layer, (stack, sites) in enumerate(zip(layers, self.site_map.layers[part], strict=True))
+            for layer, stack, sites in layers
             for point in ("attn_out", "mlp_out")
             if point in sites
             for location, product in [added_location(stack, layer, point)]

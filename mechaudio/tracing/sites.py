@@ -271,6 +271,7 @@ class SiteMap:
 
     Attributes:
         depth: Number of layers of the `decoder` and of the `encoder`.
+        stacks: Per part, the stack as it is in each layer.
         layers: Per part and layer, its hook points.
         once: The hook points that exist once in the model.
     """
@@ -278,6 +279,7 @@ class SiteMap:
     def __init__(self, adapter: Adapter, decoder: Sequence[Stack], encoder: Sequence[Stack]):
         """Args: adapter: the facts about the class; decoder, encoder: the stack as it is in each layer."""
         self.depth = {"decoder": len(decoder), "encoder": len(encoder)}
+        self.stacks = {"decoder": decoder, "encoder": encoder}
         self.layers = {
             part: [layer_sites(stack, prefix, layer, adapter.network_class) for layer, stack in enumerate(stacks)]
             for part, prefix, stacks in (("decoder", "", decoder), ("encoder", "audio.", encoder))

@@ -38,22 +38,23 @@ class Sums:
         self.model = model
         self._clean: dict[str, Tensor] = {}
         self._moved: dict[str, Tensor] = {}
-        self._sites = {
-            (part, layer): sites
+        self._additions = [
+            addition
             for part in ("encoder", "decoder")
-            for layer, sites in enumerate(model.site_map.layers[part])
-        }
+            for layer in range(model.site_map.depth[part])
+            for addition in _additions(model, part, layer)
+        ]
 
     def reading(self) -> dict[str, Callable[[Any], None]]:
         """Keeps for a run in which nothing is changed."""
-        sites = [site for addition in self._additions() for site in addition if site is not None]
+        sites = [site for addition in self._additions for site in addition if site is not None]
         return {site.location: partial(self._keep, self._clean, site) for site in sites}
 
     def moving(self, site: Site) -> dict[str, Callable[[Any], None]]:
         """Keeps for a run in which this hook point is changed; none if it is not what something adds."""
         return {
             shown.location: partial(self._keep, self._moved, shown)
-            for _, added, behind in self._additions()
+            for _, added, behind in self._additions
             if added.location == site.location
             for shown in (added, behind)
         }
@@ -64,13 +65,11 @@ class Sums:
         Raises:
             HookPointError: One of them is something else.
         """
-        for before, added, behind in self._additions():
-            if before is None or behind.location not in self._clean:  # a layer that no sound came to
+        for before, added, behind in self._additions:
+            if before is None or not self._reached(self._clean, added, behind):
                 continue
             parts = [self._clean[site.location] for site in (before, added, behind)]
-            if parts[0].shape != parts[2].shape or not _near(
-                parts[0] + parts[1], parts[2], parts, self.model.network.dtype
-            ):
+            if not _near((parts[0], parts[1]), (parts[2],), self.model.network.dtype):
                 raise HookPointError(
                     f"{behind.address} of this {type(self.model.network).__name__} is not {before.address} plus "
                     f"{added.address}: {_REMEDY}"
@@ -82,51 +81,59 @@ class Sums:
         Raises:
             HookPointError: It was moved by something else.
         """
-        for _, added, behind in self._additions():
-            if added.location != site.location:
+        for _, added, behind in self._additions:
+            if added.location != site.location or not self._reached(self._moved, added, behind):
                 continue
             before, after = ([kept[shown.location] for shown in (added, behind)] for kept in (self._clean, self._moved))
-            if not _near(after[0] - before[0], after[1] - before[1], [*before, *after], self.model.network.dtype):
+            if not _near((after[0], before[1]), (before[0], after[1]), self.model.network.dtype):
                 raise HookPointError(
                     f"adding to {added.address} of this {type(self.model.network).__name__} moves the residual stream "
                     f"by something else, so it is not what is added: {_REMEDY}"
                 )
 
-    def _additions(self) -> Iterator[tuple[Site | None, Site, Site]]:
-        """Of every layer: the stream in front, `None` where more lies between; what is added; the stream behind."""
-        for (part, layer), sites in self._sites.items():
-            stack = getattr(self.model.adapter, part).in_layer(self.model.network.config, layer)
-            end = self._end(stack, part, layer)
-            for before, added, gap in _ADDITIONS:
-                if added not in sites:
-                    continue
-                behind = sites["resid_mid"] if added == "attn_out" and "resid_mid" in sites else end
-                before = before if before in sites else "resid_pre"
-                yield None if gap in stack.between else sites[before], sites[added], behind
-
-    def _end(self, stack: Stack, part: str, layer: int) -> Site:
-        """Where the stream stands right behind what the MLP added."""
-        after = self._sites[part, layer]["resid_post"]
-        if "end" not in stack.between:
-            return after
-        inside = self.model.network.get_submodule(stack.path(layer))
-        if stack.scaled_by is None or _has(inside, stack.closing):
-            return closing_site(stack, after.name, layer)
-        scale = getattr(inside, stack.scaled_by)
-        return replace(after, take=lambda served: after.take(served) / scale)
+    @staticmethod
+    def _reached(kept: dict[str, Tensor], *sites: Site) -> bool:
+        """Whether a run came by; where it does not, overwriting moves nothing, and that is refused."""
+        return all(site.location in kept for site in sites)
 
     @staticmethod
     def _keep(kept: dict[str, Tensor], site: Site, served: Any) -> None:
         kept[site.location] = site.take(served).float().cpu().clone()
 
 
+def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | None, Site, Site]]:
+    """The stream in front, `None` where more lies between; what is added; and the stream behind."""
+    sites = model.site_map.layers[part][layer]
+    stack = model.site_map.stacks[part][layer]
+    for before, added, gap in _ADDITIONS:
+        if added in sites:
+            first = added == "attn_out" and "resid_mid" in sites
+            behind = sites["resid_mid"] if first else _end(model, stack, part, layer)
+            yield None if gap in stack.between else sites.get(before, sites["resid_pre"]), sites[added], behind
+
+
+def _end(model: AudioLM, stack: Stack, part: str, layer: int) -> Site:
+    """The stream right behind what the MLP added."""
+    after = model.site_map.layers[part][layer]["resid_post"]
+    if "end" not in stack.between:
+        return after
+    inside = model.network.get_submodule(stack.path(layer))
+    if stack.scaled_by is None or _has(inside, stack.closing):
+        return closing_site(stack, after.name, layer)
+    scale = getattr(inside, stack.scaled_by)
+    return replace(after, take=lambda served: after.take(served) / scale)
+
+
 def _has(module: nn.Module, path: str) -> bool:
     return path in dict(module.named_modules())
 
 
-def _near(value: Tensor, expected: Tensor, parts: Sequence[Tensor], dtype: torch.dtype) -> bool:
-    """Whether both are the same, up to the rounding of the parts that they were computed from."""
+def _near(terms: Sequence[Tensor], others: Sequence[Tensor], dtype: torch.dtype) -> bool:
+    """Whether both have the same sum, up to the rounding of their terms."""
+    every = [*terms, *others]
+    if len({term.shape for term in every}) > 1:
+        return False
+    whole = torch.stack(every)
     rounding = max(64 * torch.finfo(torch.float32).eps, 2 * torch.finfo(dtype).eps)
-    finite = torch.stack([*parts]).isfinite().all(0)
-    bound = rounding * torch.stack([part.abs() for part in parts]).sum(0)
-    return bool(((value - expected).abs() <= bound)[finite].all())
+    finite = whole.isfinite().all(0)
+    return bool(((sum(terms) - sum(others)).abs() <= rounding * whole.abs().sum(0))[finite].all())
