@@ -182,8 +182,8 @@ ABOUT_VERBS = {
     "check": (
         "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point and "
         "prints by how much the logits move, holds the residual stream to the sum of what is added, then reads them "
-        "all and compares the logits to the last bit: a line per proof, `ok` or `FAIL`. Use it after an upgrade of transformers, and on a "
-        "checkpoint that you trained."
+        "all and compares the logits to the last bit: a line per proof, `ok` or `FAIL`. Use it after an upgrade of "
+        "transformers, and on a checkpoint that you trained."
     ),
     "evaluate": "Explained in [Evaluating](evaluating.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
