@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from mechaudio.arguments import checks_arguments, fits, shown
+from mechaudio.arguments import checks_arguments, shown
 from mechaudio.data.corpus import Problems
 from mechaudio.data.tables import read_json, read_table
 from mechaudio.data.temporal_phrases import TASKS
+from mechaudio.kinds import fits
 from mechaudio.question import AudioQuestion
 from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
 from mechaudio.temporal.card import card

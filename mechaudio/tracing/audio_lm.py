@@ -20,6 +20,7 @@ from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.registry import adapter_for
+from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
@@ -284,10 +285,9 @@ def trace(
 
 def warn_of_leaks(adapter: Adapter, advice: str) -> None:
     """Say that the clips of this batch change one another, why, and what happens about it."""
-    warnings.warn(
+    warn(
         f"this batch holds clips of different lengths, and in {adapter.network_class} the padding of one changes "
-        f"another: {adapter.leaks_padding}; {advice}",
-        stacklevel=3,
+        f"another: {adapter.leaks_padding}; {advice}"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -19,6 +18,7 @@ from mechaudio.models.keywords import refuse_unknown
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL
 from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
+from mechaudio.notices import warn
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.checkpoint import read_network
 
@@ -242,11 +242,10 @@ def _refuse_lost_adapter(where: str, hub: dict[str, Any]) -> None:
 def _processor(where: str, hub: dict[str, Any]) -> Any:
     folder = Path(where, hub.get("subfolder", ""))
     if folder.is_dir() and not any((folder / name).exists() for name in _PROCESSOR_FILES):
-        warnings.warn(
+        warn(
             f"{where} holds no processor ({' or '.join(_PROCESSOR_FILES)}): the model takes dicts of its own inputs, "
             f"not questions. Save the "
-            "processor into the folder, or build AudioLM(network, processor)",
-            stacklevel=3,
+            "processor into the folder, or build AudioLM(network, processor)"
         )
         return None
     try:
