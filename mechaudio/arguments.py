@@ -121,12 +121,12 @@ def check(name: str, given: Any, kind: Any) -> Any:
         raise TypeError(f"{what} is an AudioLM, which ma.load gives; got {_described(given)}")
     value = plain(given, kind)
     if not fits(value, kind):
-        if any(number != number for number in _numbers_in(value)):
+        if any(number != number for number in _numbers_in(value)) and {int, float} & {*classes_in(kind)}:
             raise ValueError(f"{what} takes finite numbers; got {shown(value)}")
         choices, parts = _choices(kind), value if isinstance(value, (tuple, list)) else [value]
         if choices and all(type(part) in map(type, choices) for part in parts):
             raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}")
-        raise TypeError(f"{what} takes {in_words(kind)}; got {_described(value)}{_advice(value, kind)}")
+        raise TypeError(f"{what} takes {in_words(kind)}; got {_described(given)}{_advice(value, kind)}")
     lowest = LOWEST.get(name)
     if lowest is not None and any(number < lowest for number in _numbers_in(value)):
         raise ValueError(f"{what} must be at least {lowest}, got {shown(value)}")

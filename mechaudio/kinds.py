@@ -89,7 +89,11 @@ def plain(value: Any, kind: Any) -> Any:
         value = _single(value)
     if value is None or fits(value, kind):
         return value
-    meant = _as(_single(value) if getattr(value, "ndim", None) == 0 else _listed(value), kind)
+    if getattr(value, "ndim", None) == 0:
+        value = _single(value)
+    elif kind not in (int, float, bool, str):  # what goes through a generator once has used it up
+        value = _listed(value)
+    meant = _as(value, kind)
     return meant if fits(meant, kind) else value
 
 

@@ -215,6 +215,8 @@ def generated(folder: Path) -> Iterator[tuple[str, Case]]:
                 continue
             for what, junk in JUNK.items():
                 kind = evaluated(inspect.unwrap(entry), parameter.name)
+                if junk is None and parameter.default == ():
+                    continue  # none of them
                 if fits(junk, kind) and not (parameter.name == "model" and not hasattr(junk, "network")):
                     continue
                 arguments = {p: known.get(p) for p in needed} | {parameter.name: junk}

@@ -238,13 +238,18 @@ def test_a_set_without_an_order_is_refused_where_order_counts():
 
 def test_messages_hold_no_name_that_only_annotations_use():
     toy = ma.load("toy", prove=False)
-    batch = ma.prompt(toy, toy_questions.questions(2, 0))
+    questions = toy_questions.questions(2, 0)
+    batch = ma.prompt(toy, questions)
+    paths = partial(ma.analyses.path_patches, toy, batch, batch, receiver="embed")
     for call, told in (
         (
-            lambda: ma.analyses.path_patches(toy, batch, batch, sender=5, receiver="embed"),
+            lambda: paths(sender=5),
             "sender= takes a component, such as 'embed', .*got 5",
         ),
-        (lambda: ma.analyses.attention_flow(toy, batch, edges=5), r"edges= takes a list of pairs of spans, such as"),
+        (
+            lambda: ma.analyses.attention_flow(toy, questions, edges=5),
+            r"edges= takes a list of pairs of spans, such as",
+        ),
         (lambda: ma.metrics.accuracy(5), "correct= takes an array or a list; got 5"),
         (lambda: ma.run(toy, 5), "batch= takes a PromptBatch or a dict with Tensors; got 5: ma.prompt gives it"),
     ):
