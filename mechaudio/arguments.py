@@ -7,6 +7,7 @@ same as a value of the kind is taken as that (`mechaudio.kinds.plain`).
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import fields
 from functools import wraps
@@ -114,7 +115,7 @@ def check(name: str, given: Any, kind: Any) -> Any:
 
     Raises:
         TypeError: It is of another kind.
-        ValueError: It is NaN, not among the choices, or below the lowest.
+        ValueError: It is NaN, not among the choices, below the lowest, or a path that is empty.
     """
     what = f"{name}="
     if name == "model" and kind is Any and not hasattr(given, "network"):
@@ -127,6 +128,8 @@ def check(name: str, given: Any, kind: Any) -> Any:
         if choices and all(type(part) in map(type, choices) for part in parts):
             raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}")
         raise TypeError(f"{what} takes {in_words(kind)}; got {_described(given)}{_advice(value, kind)}")
+    if isinstance(value, str) and not value.strip() and any(issubclass(cls, os.PathLike) for cls in classes_in(kind)):
+        raise ValueError(f"{what} is empty, which would be the current folder: name a file or folder; got {value!r}")
     lowest = LOWEST.get(name)
     if lowest is not None and any(number < lowest for number in _numbers_in(value)):
         raise ValueError(f"{what} must be at least {lowest}, got {shown(value)}")

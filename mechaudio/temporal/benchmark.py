@@ -121,6 +121,7 @@ class Benchmark(Sequence[AudioQuestion]):
             "dropped": [[one.clip, one.task, one.reason] for one in self.dropped],
         }
 
+    @checks_arguments
     def save(self, folder: str | os.PathLike, *, embed: bool = True) -> Path:
         """Write the benchmark into a folder, in place of an earlier one there.
 
