@@ -341,8 +341,8 @@ def test_a_member_of_a_json_file_that_is_not_utf8_is_listed_and_the_others_are_k
         assert_listed_in_short_lines(corpus, 2)
         assert "not text in UTF-8" in corpus.problems[0].message
         assert corpus.problems[0].item == "rows.json, row 2"
-    path.write_bytes(json.dumps({"a.wav": [["caf\u00e9", 0, 0.5]], "b": []}, ensure_ascii=False).encode("latin-1"))
-    assert "'a.wav'" in ma.data.annotations.load(path, audio=folder).problems[0].item
+    path.write_bytes(json.dumps({"b.wav": [["caf\u00e9", 0, 0.5]], "a.wav": []}, ensure_ascii=False).encode("latin-1"))
+    assert "'b.wav'" in ma.data.annotations.load(path, audio=folder).problems[0].item
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
