@@ -75,10 +75,13 @@ def _value(
     """The metric of runs whose logits are numbers."""
     if metric == "logit_difference":
         of_wrong = np.take_along_axis(logits, np.broadcast_to(wrong[:, None], (*logits.shape[:-1], 1)), -1)[..., 0]
-        return np.where(right, logits, -np.inf).max(-1) - of_wrong
+        with np.errstate(invalid="ignore"):  # both are banned, or both overflowed: nothing lies between them
+            return np.where(right, logits, -np.inf).max(-1) - of_wrong
     if metric == "margin":
         return margin(logits, right)
-    likelihood = np.nan_to_num(np.exp(logits - np.nanmax(logits, -1, keepdims=True)))
+    highest = np.nanmax(logits, -1, keepdims=True)
+    behind = np.subtract(logits, highest, out=np.zeros_like(logits), where=logits != highest)  # not inf - inf
+    likelihood = np.nan_to_num(np.exp(behind))
     return np.where(right, likelihood, 0.0).sum(-1) / likelihood.sum(-1)
 
 
