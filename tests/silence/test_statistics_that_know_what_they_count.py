@@ -28,6 +28,8 @@ from mechaudio.metrics import (
     roc_auc,
     sign_flip_test,
 )
+from mechaudio.metrics.bootstrap import fewest
+from mechaudio.metrics.estimates import Estimate
 from mechaudio.results import Provenance
 from tests.analyses.maps import effect_map
 from tests.viz.made_up import attention
@@ -235,6 +237,22 @@ def test_the_interval_of_a_correlation_is_not_given_below_thirty_clips():
     enough = bootstrap_point_biserial(RNG.normal(size=40), correct, resamples=50)
     assert np.isnan([few.low, few.high]).all()
     assert enough.low < enough.high
+
+
+@pytest.mark.parametrize(("confidence", "clips"), [(0.8, 4), (0.9, 5), (0.95, 6), (0.99, 8)])
+def test_the_interval_of_a_mean_is_given_from_as_many_clips_as_can_hold_its_level(confidence, clips):
+    assert fewest(confidence) == clips
+    assert 2.0 ** (1 - clips) <= 1 - confidence < 2.0 ** (2 - clips)
+    values = np.random.default_rng(0).normal(size=(clips, 3))
+    assert np.isfinite(bootstrap_mean(values, confidence=confidence)).all()
+    assert np.isnan(bootstrap_mean(values[1:], confidence=confidence)).all()
+    twice = np.repeat(values[1:], 2, axis=0)
+    assert np.isnan(bootstrap_mean(twice, clips=np.arange(len(twice)) // 2, confidence=confidence)).all()
+
+
+def test_a_mean_of_few_clips_prints_that_it_has_no_interval():
+    few = Estimate(0.25, np.nan, np.nan, 5, 0.95, "bootstrap")
+    assert (str(few), few.in_percent()) == ("0.25 (no interval, n = 5)", "25.0 % (no interval, n = 5)")
 
 
 def test_strata_of_the_listening_check_hold_their_level():
