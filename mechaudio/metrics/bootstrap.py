@@ -142,8 +142,8 @@ def bootstrap_mean(
     """A bootstrap interval of the mean over samples, for every column at once, by expanded percentiles.
 
     Args:
-        values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN, as
-            fewer clips than `fewest(confidence)` do all intervals.
+        values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN,
+            and fewer clips than `fewest(confidence)` make all of them NaN.
         clips: the name of each sample's clip, at least two clips: clips are drawn with all their samples.
         confidence: the share of resampled means inside the interval.
         resamples: how many times samples are drawn anew.

@@ -92,7 +92,8 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
     sentence = f"Patching {found.hook_point} in {where} {_VERBS[found.direction, towards]}: to {100 * mean:.1f} %"
     way = f"of the way from corrupted to clean{_beyond(mean)}."
     if found.scale.n_clips < fewest():
-        return (*told, f"{sentence} {way} Of pairs about fewer than {fewest()} clips there are no intervals.")
+        few = f"Pairs about fewer than {fewest()} clips give no intervals."
+        return (*told, f"{sentence} {way}{_of_how_many(found)} {few}")
     low, high = found.interval()
     if np.isnan(low[at]):
         why = (

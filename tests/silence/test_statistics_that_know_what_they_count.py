@@ -381,16 +381,16 @@ def test_text_says_how_many_clips_there_are():
 
 def test_figures_draw_clips_and_say_how_many_there_are():
     shown = attention(n=12)
-    doubled = replace(shown, clips=tuple(f"clip {place // 4}" for place in range(12)))
+    doubled = replace(shown, clips=tuple(f"clip {place // 2}" for place in range(12)))
     figure = ma.viz.audio_share_by_layer(doubled)
-    assert "n = 12 questions of 3 clips" in figure.layout.title.text
+    assert "n = 12 questions of 6 clips" in figure.layout.title.text
     share = 100 * doubled.share("audio").mean(axis=2)
     low, high = bootstrap_mean(share, clips=doubled.clips)
     np.testing.assert_allclose(
         next(line for line in figure.data if line.mode and line.name == "audio").customdata, np.stack([low, high], 1)
     )
     one = ma.viz.audio_share_by_layer(replace(shown, clips=("clip",) * 12))
-    assert "one clip has no interval" in one.layout.title.subtitle.text
+    assert "no intervals, which take 6 clips" in one.layout.title.subtitle.text
 
 
 def test_bars_of_attribution_draw_clips():
@@ -405,4 +405,4 @@ def test_a_patching_map_says_of_how_many_clips_its_pairs_are_and_draws_no_interv
     drawn = ma.viz.patching_map(effect_map(values, clips=tuple("aabbccddeeff")))
     assert "n = 12 pairs of 6 clips" in drawn.layout.title.subtitle.text
     alone = ma.viz.patching_map(effect_map(values, clips=("clip",) * 12))
-    assert "no intervals: they take two pairs about different clips" in alone.layout.title.subtitle.text
+    assert "no intervals: they take 6 pairs about different clips" in alone.layout.title.subtitle.text
