@@ -1,5 +1,7 @@
 """Nobody else's file runs or leaks anything: what is loaded is checked, what is written stays in its place."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -194,6 +196,44 @@ def test_html_and_links_in_words_of_others_are_text_in_markdown_and_latex():
     assert len([line for line in markdown.splitlines() if line.startswith("|")]) == 3
     assert r"50\% \$x\$ a\_b" in latex
     assert "\n\n" not in latex
+
+
+WORDS = (Column("who"), Column("gain", "number"))
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", " =1", "\t=1", "\r@a", "=HYPERLINK(1)"]
+)
+def test_a_text_that_spreadsheets_would_compute_is_a_text_in_csv(text):
+    (row,) = csv.DictReader(io.StringIO(Table("t", "T", "", WORDS, ((text, -1.5),)).to_csv(), newline=""))
+    assert row == {"who": f"'{text.replace(chr(13), ' ')}", "gain": "-1.5"}
+
+
+@pytest.mark.parametrize("text", ["a dog", "-3", "+0.5", "a = b", "", "'quoted'"])
+def test_any_other_text_stands_in_csv_as_it_is(text):
+    (row,) = csv.DictReader(io.StringIO(Table("t", "T", "", WORDS, ((text, -1.5),)).to_csv(), newline=""))
+    assert row == {"who": text, "gain": "-1.5"}
+
+
+@pytest.mark.parametrize(
+    ("text", "row"), [("[5pt] x", "{}[5pt] x & 2"), ("* x", "{}* x & 2"), ("x [5pt]", "x [5pt] & 2")]
+)
+def test_no_row_begins_with_an_option_of_the_line_before_it_in_latex(text, row):
+    assert rf"{row} \\" in Table("t", "T", "", WORDS, ((text, 2.0),)).to_latex().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("_x_", r"\_x\_"),
+        ("a_b", "a_b"),
+        ("~~x~~", r"\~\~x\~\~"),
+        ("&lt;b&gt;", "&amp;lt;b&amp;gt;"),
+        ("R&B; a & b", "R&amp;B; a & b"),
+    ],
+)
+def test_emphasis_and_entities_in_words_of_others_are_letters_in_markdown(text, shown):
+    assert f"| {shown} | 2 |" in Table("t", "T", "", WORDS, ((text, 2.0),)).to_markdown()
 
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", "..", "", "x" * 300, "nul\0"])

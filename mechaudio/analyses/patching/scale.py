@@ -159,7 +159,8 @@ class Scale:
 
         Clips are drawn with all their pairs, and percentiles expanded (Hesterberg 2015) to the clips that a place has.
         NaN where pairs of too few clips have a number (`mechaudio.metrics.bootstrap.fewest`), and where the mean
-        difference of clean and corrupted may be zero or of the other sign, by its own interval over the same resamples: a quotient of means is then anything.
+        difference of clean and corrupted may be zero or of the other sign, by its own interval over the same
+        resamples: a quotient of means is then anything.
 
         Raises:
             ValueError: Such pairs of fewer than two clips, or a confidence outside 0 to 1.
