@@ -7,7 +7,7 @@ name of the clip that does not change when other questions are asked.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -26,8 +26,8 @@ def clips_of(questions: Iterable[AudioQuestion]) -> tuple[str, ...]:
     """Name the clip that each question is about: the same name for questions that must not be on both sides.
 
     Questions are about one clip if they have the same `meta["clip"]`, or recordings of the same content: copies of a
-    file count as one, and so does an `AudioClip` that holds what its file holds. Questions about several recordings join these. A name depends on the other questions only where
-    they join clips that were apart.
+    file count as one, and so does an `AudioClip` that holds what its file holds. Questions about several recordings
+    join these. A name depends on the other questions only where they join clips that were apart.
 
     Args:
         questions: Any number; files are read as bytes, and decoded only where an `AudioClip` came from them.

@@ -89,6 +89,23 @@ def test_a_copy_of_a_file_the_same_samples_and_the_same_name_are_the_same_clip(t
     assert len({first, x, s, m, n}) == 5
 
 
+def test_a_file_and_the_clip_that_was_read_from_it_are_the_same_clip_and_a_part_of_it_is_another(tmp_path):
+    ma.data.soundscapes.questions(1, seed=0)[0].clip().save(tmp_path / "a.wav")
+    whole = ma.AudioClip.load(tmp_path / "a.wav")
+    asked = {"text": "Which?", "choices": ("dog", "car")}
+    path, clip, samples, part = (
+        ma.AudioQuestion(audio=audio, **asked)
+        for audio in (tmp_path / "a.wav", whole, replace(whole, source=None), whole.cut(0.0, 0.5))
+    )
+    assert len(set(ma.analyses.clips_of([path, clip, samples]))) == 1
+    assert len(set(ma.analyses.clips_of([path, clip, part]))) == 2
+    other = ma.data.soundscapes.questions(1, seed=1)[0].clip()
+    other.save(tmp_path / "a.wav")  # what the clip was read from is there no more
+    assert len(set(ma.analyses.clips_of([path, clip]))) == 2
+    (tmp_path / "a.wav").unlink()
+    assert len(set(ma.analyses.clips_of([path, clip]))) == 2
+
+
 def test_a_question_about_two_clips_joins_them():
     one, two, other = (replace(q, id="") for q in ma.data.soundscapes.questions(3, seed=0))
     both = ma.AudioQuestion(audio=[one.audio, two.audio], text="Which is louder?", choices=("first", "second"))
@@ -142,6 +159,13 @@ def test_the_test_of_signs_over_clips_is_mcnemars_with_one_question_each():
 
 
 # Duplicates never count as independent.
+
+
+def test_differences_that_no_questions_have_are_refused_before_they_are_counted():
+    for absurd in ([2**62, 2**62, 1], [-(2**63), 1], np.array([2**63 + 5], dtype=np.uint64), [10_000_000, 1]):
+        with pytest.raises(ValueError, match="add up to 10000000 at most"):
+            sign_flip_test(absurd)
+    assert sign_flip_test([1_000_000, 3]) == 0.5
 
 
 @pytest.mark.parametrize("times", [2, 8])
