@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mechaudio.arguments import checks_arguments, shown
+from mechaudio.temporal.card import markdown
 
 Cell = str | int | float | tuple[float, float] | None
 
 _UNITS = {"share": " (%)", "change": " (points)", "interval": " (95 %)"}
-_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|`*[]!~"})
 #: A text that spreadsheets compute; a signed number is none.
 _FORMULA = re.compile(r"\s*(?:[=@]|[+-](?![\d.]+\s*\Z))")
 _LATEX = str.maketrans(
@@ -191,13 +191,6 @@ def as_file_name(name: str) -> str:
     if not name.strip(". ") or any(sign in name for sign in "/\\\0") or len(name.encode()) > 200:
         raise ValueError(f"{shown(name)} cannot name a file: give a short name without slashes, such as 'accuracies'")
     return name
-
-
-def markdown(text: str) -> str:
-    """A text that Markdown shows as it is: no HTML, links, pictures or code of somebody else's, in one line."""
-    emphasis = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text.translate(_MARKDOWN))  # none within a word
-    entities = re.sub(r"&(?=#?[0-9A-Za-z]{1,32};)", "&amp;", emphasis)
-    return " ".join(re.sub(r"<(?=[^\s\d=])", "&lt;", entities).split())
 
 
 def latex(text: str) -> str:

@@ -247,3 +247,33 @@ def test_names_that_climb_out_of_a_folder_are_refused(tmp_path, name):
 
 def test_arrays_come_back_bit_for_bit(result):
     assert np.isfinite(ma.Result.load(result).logits).all()
+
+
+def forged_manifest(folder: Path, **changed) -> None:
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changed), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["corpus", "similarity"])
+def test_the_card_of_a_benchmark_shows_what_its_manifest_says_as_letters(tmp_path, name):
+    loaded_benchmark(tmp_path / "theirs", write_sound(tmp_path / "theirs" / "a.wav"))
+    forged_manifest(tmp_path / "theirs", **{name: "x\n\n# Mine\n![](http://x.example/y) <img src=x> `` _z_"})
+    theirs = ma.temporal.load(tmp_path / "theirs")
+    (line,) = (line for line in theirs.card().splitlines() if "Mine" in line)
+    assert r"x # Mine !\[\](http://x.example/y) &lt;img src=x> \`\` \_z\_".replace("!", r"\!") in line
+
+
+def test_the_card_shows_licenses_as_letters():
+    clip = ma.AnnotatedClip(
+        ma.AudioClip(np.zeros(160000, np.float32), 16000), SCENE, id="a", meta={"license": "<b>\n# x"}
+    )
+    built = ma.temporal.build([clip], settings=ma.temporal.Settings(n_choices=2))
+    assert "license of their recording: &lt;b> # x" in built.card()
+
+
+@pytest.mark.parametrize("dropped", [["a", "order", "no events"], ["a", "count", "just so"]])
+def test_a_manifest_that_drops_for_no_reason_or_from_no_task_is_damaged(tmp_path, dropped):
+    loaded_benchmark(tmp_path / "theirs", write_sound(tmp_path / "theirs" / "a.wav"))
+    forged_manifest(tmp_path / "theirs", dropped=[dropped])
+    with pytest.raises(ValueError, match=r"manifest\.json' is damaged: it says \['a', .*was dropped"):
+        ma.temporal.load(tmp_path / "theirs")
