@@ -29,6 +29,7 @@ from mechaudio.metrics import (
     sign_flip_test,
 )
 from mechaudio.metrics.bootstrap import fewest
+from mechaudio.metrics.clips import freedom
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.results import Provenance
 from tests.analyses.maps import effect_map
@@ -382,6 +383,11 @@ def test_intervals_and_tests_hold_their_level_whatever_the_number_of_questions_a
     most = 0.05 + 3 * np.sqrt(0.05 * 0.95 / n_sets)
     found = levels(n_sets, 40, per_clip, resamples=100)
     assert {name: share for name, share in found.items() if share > most} == {}
+
+
+@pytest.mark.parametrize(("sizes", "told"), [([3] * 8, 7.0), ([1] * 8, 7.0), ([9, 1], 100 / 82 - 1), ([5], 0.0)])
+def test_degrees_of_freedom_are_those_of_as_many_equally_large_clips(sizes, told):
+    assert freedom(np.repeat(np.arange(len(sizes)), sizes)) == pytest.approx(max(1.0, told))
 
 
 def test_questions_that_share_clips_would_not_hold_it_as_independent_ones():
