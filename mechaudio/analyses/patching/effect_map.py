@@ -98,7 +98,7 @@ class EffectMap(Result):
     ) -> tuple[Float[np.ndarray, "*axis"], Float[np.ndarray, "*axis"]]:
         """Bootstrap interval of `mean` over the clips of the pairs, for each place by itself.
 
-        NaN where pairs of fewer than two clips have the place and a scale, and where the mean difference of clean and
+        NaN where pairs of fewer than six clips have the place and a scale, and where the mean difference of clean and
         corrupted runs may be zero (`Scale.interval`).
 
         Raises:

@@ -207,7 +207,7 @@ class Scale:
 def _interval(
     drawn: Float[np.ndarray, "resample place"], confidence: float, clips: Int[np.ndarray, " place"]
 ) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
-    """Expanded percentile intervals that leave NaN out; NaN where there are fewer than two clips."""
+    """Expanded percentile intervals that leave NaN out; NaN where there are too few clips."""
     low, high = np.full((2, drawn.shape[1]), np.nan)
     for k in np.unique(clips[clips >= 2]).tolist():
         low[clips == k], high[clips == k] = percentile_interval(drawn[:, clips == k], confidence, k)
