@@ -28,7 +28,7 @@ from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
 from mechaudio.tracing.options import plain_options, refuse_forward, refuse_generating
 from mechaudio.tracing.order import explain
 from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
-from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
+from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, added_location, attention_location
 from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
@@ -62,13 +62,14 @@ class AudioLM(NNsight):
         Args:
             network: An instance of a supported transformers class.
             processor: The processor that belongs to it.
-            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move. Takes some
-                twenty short forward passes; switch it off for a network that is proven already.
+            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move, and that the
+                residual stream moves as what is added to it does. Takes some twenty short forward passes; switch it off
+                for a network that is proven already.
 
         Raises:
             TypeError: The class has no adapter, or the network is wrapped in another module.
-            HookPointError: A path does not resolve, overwriting a hook point changes nothing, or the same call twice
-                gives two answers.
+            HookPointError: A path does not resolve, overwriting a hook point changes nothing, `attn_out` or `mlp_out`
+                is not what is added, or the same call twice gives two answers.
             ValueError: It is in training mode, or a part of it is compiled, wrapped, spread over processes or without
                 weights.
 
@@ -102,12 +103,24 @@ class AudioLM(NNsight):
                 submodule(network, path, adapter)
         self._local = [one for layers in stacks for one in _local_attention(network, layers, adapter)]
         self._calls = [call for layers in stacks for call in _own_calls(network, layers, adapter)]
+        layers = [
+            (layer, stack, sites)
+            for part in ("decoder", "encoder")
+            for layer, (stack, sites) in enumerate(
+                zip(self.site_map.stacks[part], self.site_map.layers[part], strict=True)
+            )
+        ]
         self.exchange.copied = frozenset(
-            f"{ROOT}.{stack.path(layer)}.output"
-            for layers in stacks
-            for layer, stack in enumerate(layers)
-            if stack.overwritten
+            sites[point].location for _, stack, sites in layers for point in stack.overwritten
         )
+        self.exchange.multiplied = {
+            location: (product, stack.times(point, network.config))
+            for layer, stack, sites in layers
+            for point in ("attn_out", "mlp_out")
+            if point in sites
+            for location, product in [added_location(stack, layer, point)]
+            if product != location
+        }
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         self._state.refuse_unfit()
@@ -120,7 +133,8 @@ class AudioLM(NNsight):
         blocks = []
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             projection = stack.projection and f"{stack.attention}.{stack.projection}"
-            for part in (stack.attention, projection, stack.mid_norm, stack.mlp):
+            norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
+            for part in (stack.attention, projection, stack.mid_norm, stack.mlp, *norms):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points))

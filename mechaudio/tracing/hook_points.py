@@ -61,7 +61,7 @@ MEANINGS: dict[str, str] = {
     "mass": "share of attention on each group of keys, for every query, without a score matrix; read only",
     "z": "each head's output, before the output projection",
     "attn_out": "what attention adds to the residual stream",
-    "resid_mid": "the residual stream between attention and MLP",
+    "resid_mid": "the residual stream right behind what attention added",
     "mlp_out": "what the MLP adds to the residual stream",
     "resid_post": "the residual stream after the layer",
     "audio.final_norm": "the tower's output after its last norm",

@@ -273,6 +273,10 @@ def test_head_outputs_through_the_output_projection_sum_to_what_attention_adds(o
                 project = attention.get_submodule(named[0])
             heads = project.weight.unflatten(1, (z.shape[2], z.shape[3]))
             summed = torch.einsum("bphd,mhd->bpm", z, heads) + (0 if project.bias is None else project.bias)
+            if inside.attention_norm is not None:
+                with torch.no_grad():
+                    summed = model.network.get_submodule(f"{stack.layers}.{layer}.{inside.attention_norm}")(summed)
+            summed = summed * inside.times("attn_out", model.network.config)
             if beside and part == "encoder":
                 assert not torch.allclose(summed, added, atol=1e-2), "nothing stands beside the heads: no exception"
             else:

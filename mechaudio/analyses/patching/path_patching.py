@@ -10,10 +10,10 @@ Behavior with Path Patching* (arXiv 2304.05969). In the run of one prompt, the b
    network computes it and kept;
 4. the base run is repeated with this one change in the receiver, and all that follows the receiver is computed anew.
 
-Nothing is linearised. The norm in front of the receiver is computed anew from the changed stream, and so are norms
-behind attention and MLPs and the multipliers that some classes have, because `attn_out` and `mlp_out` are kept where
-the layers give them. What a class adds beside attention and MLP (Gemma's inputs per layer, its several streams) is
-computed anew too, and counts as part of the residual stream's path.
+Nothing is linearised. The norm in front of the receiver is computed anew from the changed stream, and so are the
+receiver's own norm behind it and multiplier, in classes that have them. `attn_out` and `mlp_out` are kept as they are
+added. What a class adds beside attention and MLP (Gemma's inputs per layer, its several streams) is computed anew too,
+and counts as part of the residual stream's path.
 
 Conventions: noising has the clean run for its base and denoising the corrupted one; positions are those of the sender,
 and as nothing between moves information from position to position, the receiver's too.
