@@ -198,11 +198,11 @@ def test_the_mask_of_fun_asrs_projector_arrives_once_an_attention_implementation
 
 def test_glm_asr_hears_each_clip_in_thirty_seconds_of_silence_whatever_is_in_the_batch():
     model = AudioLM(network("glmasr"), processor("glmasr"), prove=False)
-    together = ma.run(model, ma.prompt(model, questions()), logits="last").logits
-    for row, question in enumerate(questions()):
+    together = ma.run(model, ma.prompt(model, questions(SECONDS)), logits="last").logits
+    for row, question in enumerate(questions(SECONDS)):
         alone = ma.run(model, ma.prompt(model, [question]), logits="last").logits
         torch.testing.assert_close(alone[0], together[row], atol=1e-4, rtol=1e-4)
-    batch = ma.prompt(model, questions()[:1])
+    batch = ma.prompt(model, questions(SECONDS)[:1])
     cut = {"input_features": batch.inputs["input_features"][..., :56].contiguous()}
     mask = {"input_features_mask": batch.inputs["input_features_mask"][:, :56]}
     less_silence = ma.run(model, {**batch.inputs, **cut, **mask}, logits="last").logits

@@ -23,7 +23,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.cache import Key
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.gradients import Graph, Layer, graph
-from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint, bare
+from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint, bare, stack_of
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import run
 
@@ -217,8 +217,15 @@ class Estimator:
             return {FEATURES: self.base.inputs[self.model.adapter.features]}
         return dict(out.cache)
 
+    def _first_stack(self, stacks: Sequence[str]) -> int:
+        """The list of layers that the patched place is in, or comes before."""
+        if self.from_features or self.wanted.name == "projector_out":
+            return 0
+        return stacks.index(stack_of(self.wanted.name))
+
     def _with_dropping(self) -> Estimates:
-        parts = ["encoder", "decoder"] if self.from_features or self.wanted.in_tower else ["decoder"]
+        every = list(self.model.site_map.layers)
+        parts = every[self._first_stack(every) :]
         gated = [
             (part, layer)
             for part in parts

@@ -19,6 +19,12 @@ BEATS = Stack(
     config="beats_config",
     output="out_proj",
     frames_of=(2560, 8),
+    between={
+        "attention": "it is multiplied by (2 x layers)^(1/4)",
+        "mlp": "a norm, behind which it is multiplied by the same",
+        "end": "a norm",
+    },
+    closing="final_layer_norm",
     absent={"norm": _NORMS},
 )
 WINDOW_QFORMER = Stack(
@@ -30,6 +36,8 @@ WINDOW_QFORMER = Stack(
     config="qformer_config",
     output="output.dense",
     frames_of=(5440, 1),
+    between={"attention": "its query's attention to itself and a norm", "mlp": "a norm", "end": "a norm"},
+    closing="output_query.LayerNorm",
     absent={"norm": _NORMS},
 )
 
@@ -71,10 +79,6 @@ SALMONN = Adapter(
         "an answer's letter is the token that training wrote, tokenised apart from the prompt",
         "it has three audio towers: audio_blocks are Whisper's layers, `model.towers['beats']` and "
         "`model.towers['qformer']` the others; in strings their names stand in the place of audio: beats.pattern",
-        "in BEATs and the Q-Former layers end in norms: resid_mid is the stream before the norm behind attention, and "
-        "resid_post is behind the last norm. In BEATs, resid_pre is multiplied by (2 x layers)^(1/4) before attn_out "
-        "is added, and so is the stream behind the first norm before mlp_out is. In the Q-Former, attn_out is added to "
-        "what the query's attention to itself and a norm make of resid_pre",
         "BEATs' scores hold its position bias, which gates made from the queries scale: an edit of q does not move it",
         "of every 160 ms BEATs has eight tokens, one per group of bands, lowest first; the Q-Former's hook points have "
         "windows of 340 ms along their first axis, and its attention is that of a window's query to 17 frames",
