@@ -144,7 +144,7 @@ def _points(keys: Iterable[tuple[str, int | None]]) -> list[HookPoint]:
     return [HookPoint(name, None if layer is None else [layer]) for name, layer in sorted(keys, key=str)]
 
 
-def _place(point: str, component: Component) -> tuple[int, int, int]:
+def _place(point: str, component: Component) -> tuple[int, int, int, int]:
     return order_of(point, component.layer)
 
 
@@ -160,7 +160,7 @@ def _between(model: AudioLM, sender: Component, receiver: Component, mlps: str) 
 
 
 def _kept(
-    model: AudioLM, after: tuple[int, int, int], before: tuple[int, int, int], mlps: str
+    model: AudioLM, after: tuple[int, int, int, int], before: tuple[int, int, int, int], mlps: str
 ) -> Iterator[tuple[str, int]]:
     for layer, sites in enumerate(model.site_map.layers["decoder"]):
         if not ("attn_out" in sites or "mlp_out" in sites) and after < order_of("attn_out", layer) < before:

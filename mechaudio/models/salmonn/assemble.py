@@ -331,9 +331,7 @@ def _refuse_unmarked(network_class: type, trained: dict[str, Tensor]) -> None:
 def _tokenizer(folder: Path) -> Any:
     fast, slow = (folder / "tokenizer.json").is_file(), (folder / "tokenizer.model").is_file()
     if not fast and not slow:
-        raise FileNotFoundError(
-            f"llama: {str(folder)!r} holds no tokenizer, neither tokenizer.json nor tokenizer.model"
-        )
+        raise FileNotFoundError(f"llama: {str(folder)!r} holds neither tokenizer.json nor tokenizer.model")
     if not fast and find_spec("sentencepiece") is None:
         raise ImportError(
             f"the tokenizer in {str(folder)!r} is a tokenizer.model, which needs the package sentencepiece: `pip "

@@ -130,11 +130,9 @@ def test_every_tensor_is_accounted_for(own_parts, tmp_path, part, change, said):
 
 def test_parts_of_another_kind_are_told(own_parts, tmp_path, capsys):
     wrong = {**own_parts, "whisper": own_parts["llama"]}
-    with pytest.raises(
-        ValueError, match=r"whisper: .* holds tensors that have no place in the network: lm_head.weight"
-    ):
+    with pytest.raises(ValueError, match=r"whisper: .* holds tensors that have no place .*: lm_head\.weight"):
         assemble("salmonn", **wrong, out=tmp_path / "made")
-    with pytest.raises(FileNotFoundError, match="holds no tokenizer, neither tokenizer.json nor tokenizer.model"):
+    with pytest.raises(FileNotFoundError, match=r"holds neither tokenizer\.json nor tokenizer\.model"):
         assemble("salmonn", **{**own_parts, "llama": own_parts["whisper"]}, out=tmp_path / "made")
     with pytest.raises(ValueError, match=r"beats is a file, and .* is a folder: name the file in it"):
         assemble("salmonn", **{**own_parts, "beats": own_parts["whisper"]}, out=tmp_path / "made")
