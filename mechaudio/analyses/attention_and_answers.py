@@ -134,7 +134,9 @@ def attention_and_answers(
         )
     measured = Measured(condition)
     make = partial(prompt, model, condition=condition)
-    for asked, batch in prepared_batches(questions, batch_size, make, what=condition, progress=progress):
+    for asked, batch in prepared_batches(
+        questions, batch_size, make, what=condition, progress=progress, ahead=model.adapter.merging is None
+    ):
         refuse_unknown(asked)
         out = run(model, batch, record=[ATTENTION], logits="last")
         measured.add(batch, out.cache, out.logits[:, -1])

@@ -60,11 +60,12 @@ class AudioAttention(Result):
         roles: Names of the roles.
         over_time: Attention on each audio token; 0 past a question's last one.
         n_tokens: Audio tokens of each question.
-        edges: Seconds at which audio tokens begin and end; NaN past the last.
+        edges: Seconds at which audio tokens begin and end; NaN past the last, and where tokens hear several stretches
+            each or have no time.
         duration: Seconds of sound that the model was given; for a dict of inputs, the end of its audio tokens. Tokens
             past it hear padding.
         entropy: Of the distribution over the tokens that hear the clip, not the padding behind it, in nats.
-        peak: Middle of the most attended one of these tokens, in seconds.
+        peak: Middle of the most attended one of these tokens, in seconds; NaN where it has no one time.
         events: Labelled events of each clip.
         ids: Ids of the questions.
         texts: Their texts.
@@ -101,21 +102,42 @@ class AudioAttention(Result):
         """Attention summed over each whole second of one question's clip; the last second may be shorter.
 
         A token that spans a boundary is divided in proportion.
+
+        Raises:
+            ValueError: Its audio tokens hear several stretches each, or have no time.
         """
-        n = int(self.n_tokens[question])
-        return in_seconds(self.over_time[question, :, :, :n], self.edges[question, : n + 1])
+        edges = self.edges_of(question)
+        return in_seconds(self.over_time[question, :, :, : len(edges) - 1], edges)
+
+    def edges_of(self, question: int) -> Float[np.ndarray, " edge"]:
+        """Seconds at which the audio tokens of one question begin and end.
+
+        Raises:
+            ValueError: They hear several stretches each, or have no time.
+        """
+        edges = self.edges[question, : int(self.n_tokens[question]) + 1]
+        if np.isnan(edges).any():
+            raise ValueError(
+                f"the audio tokens of question {self.ids[question]!r} do not follow one another in time: they hear "
+                "several stretches each, or have no time. Its shares by role say what they do not: mass, share(role)"
+            )
+        return edges
 
     def inside_events(self) -> EventFocus:
         """How much of the audio attention falls inside each labelled event, against what chance gives.
 
         Both count the sound alone: tokens that hear padding behind the clip are left out, and a token that an event
         enters or leaves is divided in proportion.
+
+        Raises:
+            ValueError: A question has events and audio tokens that hear several stretches each, or have no time.
         """
         question, label, inside, chance = [], [], [], []
         for index, events in enumerate(self.events):
-            n = int(self.n_tokens[index])
-            edges = self.edges[index, : n + 1]
-            tokens = self.over_time[index, :, :, :n]
+            if not events:
+                continue
+            edges = self.edges_of(index)
+            tokens = self.over_time[index, :, :, : len(edges) - 1]
             heard = _overlap(edges, 0.0, self.duration[index])
             audio = tokens @ (heard / np.diff(edges))
             for event in events:
@@ -215,13 +237,11 @@ def _summarise(
     edges = np.full((len(n_tokens), n_tokens.max() + 1), np.nan)
     for row, positions in enumerate(batch.spans["audio"]):
         over_time[row, :, :, : len(positions)] = attention[row][:, :, list(positions)]
-        edges[row, : len(positions) + 1] = batch.clock[row].edges_seconds
+        if batch.clock[row].contiguous:
+            edges[row, : len(positions) + 1] = batch.clock[row].edges_seconds
     questions = batch.questions
     duration = np.array(
-        [
-            clock.edges_seconds[-1] if given is None else given
-            for given, clock in zip(batch.durations, batch.clock, strict=True)
-        ]
+        [clock.end if given is None else given for given, clock in zip(batch.durations, batch.clock, strict=True)]
     )
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     sounding = (middles < duration[:, None])[:, None, None]

@@ -123,7 +123,9 @@ def paired_passes(
         ValueError: As `attention_and_answers` and `steering_directions`.
     """
     pairs, make = Pairs(), partial(heard_and_silent, model)
-    for asked, batches in prepared_batches(questions, batch_size, make, what="audio and silence", progress=progress):
+    for asked, batches in prepared_batches(
+        questions, batch_size, make, what="audio and silence", progress=progress, ahead=model.adapter.merging is None
+    ):
         heard, _ = pairs.ask(model, asked, batches)
         if kept is not None:
             kept.keep(heard)

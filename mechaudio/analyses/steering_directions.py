@@ -266,7 +266,9 @@ def steering_directions(
     """
     found = Differences()
     make = partial(heard_and_silent, model)
-    for asked, batches in prepared_batches(questions, batch_size, make, what="audio and silence", progress=progress):
+    for asked, batches in prepared_batches(
+        questions, batch_size, make, what="audio and silence", progress=progress, ahead=model.adapter.merging is None
+    ):
         caches = [run(model, batch, record=POINTS, logits=None).cache for batch in batches]
         found.add(difference(model, *caches), asked)
     return found.joined(model)

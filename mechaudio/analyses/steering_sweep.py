@@ -123,7 +123,9 @@ def steering_sweep(
         continued = None if kept is None else kept.take(asked)
         return prompt(model, asked) if continued is None else continued
 
-    for asked, made in prepared_batches(questions, batch_size, make, what="steering", progress=progress):
+    for asked, made in prepared_batches(
+        questions, batch_size, make, what="steering", progress=progress, ahead=model.adapter.merging is None
+    ):
         own = [question.id for question in asked]
         keys += [clip_keys(question) for question in asked]
         batch, here = pairs.ask(model, asked, made) if directions is None else (made, directions.of(own))

@@ -45,6 +45,7 @@ def prepared_batches(
     *,
     what: str,
     progress: bool,
+    ahead: bool = True,
 ) -> Iterator[tuple[list[Asked], Made]]:
     """As `in_batches`, each with what is made of it: while the model works on one batch, a thread makes the next.
 
@@ -56,10 +57,16 @@ def prepared_batches(
         prepare: Makes the prompts of a batch. What it raises is raised when the batch's turn comes.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr.
+        ahead: False where making prompts runs the network, which does one run at a time: in a class that merges audio
+            tokens by content.
 
     Raises:
         ValueError: As `in_batches`.
     """
+    if not ahead:
+        for batch in in_batches(questions, batch_size, what=what, progress=progress):
+            yield batch, prepare(batch)
+        return
     total = len(questions) if hasattr(questions, "__len__") else None
     batches = in_batches(questions, batch_size, what=what, progress=False)
     with ThreadPoolExecutor(1) as worker, tqdm(total=total, desc=what, unit=" questions", disable=not progress) as bar:

@@ -117,7 +117,7 @@ def heads_panel(attention: AudioAttention) -> Panel:
 
 def spread_panel(attention: AudioAttention) -> Panel:
     """How widely each head spreads over the recording, in seconds: exp(entropy) tokens of mean length."""
-    widths = np.nanmean(np.diff(attention.edges, axis=1), axis=1)
+    widths = np.array([np.diff(attention.edges_of(question)).mean() for question in range(len(attention.ids))])
     seconds = (np.exp(attention.entropy) * widths[:, None, None]).mean(axis=0)
     figure = layer_head_grid(seconds, "", unit="s", decimals=1, note=_sample(attention))
     return panel(

@@ -67,7 +67,7 @@ def cells(
 
 def _audio_names(first: int, last: int, clock: TokenClock | None, before: Sequence[Cell]) -> tuple[str, str]:
     """The hover name of a cell of audio tokens, and its tick: a whole second where this cell is the first in it."""
-    if clock is None:
+    if clock is None or not clock.contiguous:
         return (f"♪ {first} to {last}" if last > first else f"♪ {first}"), (f"♪{first}" if first % 50 == 0 else "")
     onset, offset = clock.seconds(first)[0], clock.seconds(last)[1]
     step = next((s for s in (1, 2, 5, 10, 30, 60, 300) if clock.edges[-1] / clock.sample_rate <= 10 * s), 600)

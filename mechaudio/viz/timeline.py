@@ -58,7 +58,7 @@ def _window(attention: AudioAttention, question: int, layers: Sequence[int] | No
         raise ValueError(
             f"question {attention.ids[question]!r} was asked without audio: there is no attention over time to draw"
         )
-    edges = attention.edges[question, : n_tokens + 1]
+    edges = attention.edges_of(question)
     share = attention.over_time[question][list(chosen)][:, list(of), :n_tokens].mean(axis=1)
     return Window(100 * share / np.diff(edges), edges, chosen)
 

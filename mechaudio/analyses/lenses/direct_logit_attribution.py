@@ -114,7 +114,10 @@ class DirectLogitAttribution(Result):
         """What came from each whole second of one question's clip; the last second may be shorter."""
         n = int(self.n_tokens[question])
         if not n:
-            raise ValueError(f"question {question} has no sound with a clock, so nothing came from a second of it")
+            raise ValueError(
+                f"question {question} has no sound whose tokens follow one another in time, so nothing can be said to "
+                "come from a second of it"
+            )
         return in_seconds(self.over_time[question, :, :, :n], self.edges[question, : n + 1])
 
     def top_heads(self, k: int = 5) -> list[tuple[int, int]]:

@@ -218,7 +218,7 @@ def _clock(batch: PromptBatch, longest: int) -> dict[str, np.ndarray]:
     n_tokens = np.zeros(batch.n_rows, dtype=np.int64)
     edges = np.full((batch.n_rows, longest + 1), np.nan)
     for row, clock in enumerate(batch.clock):
-        if clock is not None:
+        if clock is not None and clock.contiguous:
             n_tokens[row] = len(batch.spans["audio"][row])
             edges[row, : n_tokens[row] + 1] = clock.edges_seconds
     return {"n_tokens": n_tokens, "edges": edges}

@@ -118,8 +118,9 @@ def _places(batch: PromptBatch, positions: Int[np.ndarray, "question position"])
         clock = batch.clock[row]
         heard = {position: token for token, position in enumerate(batch.spans["audio"][row])}
         for place, position in enumerate(own):
-            if clock is not None and position in heard:
-                onset[row, place], offset[row, place] = clock.seconds(heard[position])
+            stretches = clock.intervals(heard[position]) if clock is not None and position in heard else ()
+            if len(stretches) == 1:
+                onset[row, place], offset[row, place] = stretches[0]
     questions = batch.questions
     n_rows = len(positions)
     return {

@@ -222,6 +222,11 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
                 f"the prompts of pair {pair} have {lengths[0]} and {lengths[1]} audio tokens ({seconds}), so position "
                 "by position they hear different moments: cut or pad the clips to one length"
             )
+        if _heard(clean, pair) != _heard(corrupted, pair):
+            raise ValueError(
+                f"the audio tokens of pair {pair} are merged, and one by one they hear other stretches in the clean "
+                "prompt than in the corrupted one: cut the clips to a length whose tokens are not merged"
+            )
     names = sorted({*clean.spans, *corrupted.spans})
     for name in names:
         here, there = (
@@ -239,6 +244,11 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
         raise ValueError(
             f"nothing differs between clean and corrupted in any of {clean.n_rows} pairs: give other clips or captions"
         )
+
+
+def _heard(batch: PromptBatch, row: int) -> list[tuple[tuple[float, float], ...]]:
+    """What each audio token of a prompt hears, where that differs from clip to clip."""
+    return [clock.intervals(i) for clock in batch.clocks[row] if not clock.contiguous for i in range(clock.n_tokens)]
 
 
 def _places(positions: Sequence[int]) -> str:

@@ -67,6 +67,11 @@ def token_middles(batch: PromptBatch) -> list[dict[int, float]]:
         ValueError: A prompt whose audio tokens have no known time: without sound, or with several clips.
     """
     for row, clock in enumerate(batch.clock):
+        if clock is not None and not clock.contiguous:
+            raise ValueError(
+                f"the audio tokens of prompt {row} hear several stretches each, or have no time: divide it into roles "
+                "or positions"
+            )
         if clock is None:
             raise ValueError(
                 f"the audio tokens of prompt {row} have no known time (it has no sound, or several clips): divide it "

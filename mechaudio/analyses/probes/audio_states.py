@@ -52,6 +52,12 @@ def audio_states(
     without = [row for row, clock in enumerate(batch.clock) if clock is None]
     if without:
         raise ValueError(f"rows {without} of this batch have no clip whose audio tokens have times: give one clip each")
+    scattered = [row for row, clock in enumerate(batch.clock) if not clock.contiguous]
+    if scattered:
+        raise ValueError(
+            f"the audio tokens of rows {scattered} hear several stretches each, or have no time: probes of moments "
+            "need clips whose tokens follow one another"
+        )
     points = [HookPoint(place) for place in places]
     if len(set(points)) < len(points):
         raise ValueError(f"places= names a place twice: {list(places)}")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.analyses.patching.places import token_middles
 from mechaudio.audio.clock import ScatteredClock
 from mechaudio.models.prompt import silenced
 from mechaudio.models.salmonn.config import SalmonnConfig
@@ -238,10 +239,26 @@ def test_plain_inputs_of_a_long_clip_get_their_merging_too(timeaudio):
     torch.testing.assert_close(ma.run(timeaudio, made).logits, logits, atol=1e-5, rtol=1e-5)
 
 
-def test_what_goes_over_seconds_refuses_merged_tokens(timeaudio):
-    batch = ma.prompt(timeaudio, [question(11.0)])
-    with pytest.raises(ValueError, match="tokens of a long clip are merged"):
-        ma.analyses.audio_attention(timeaudio, batch)
+def test_no_analysis_invents_a_time_for_merged_tokens(timeaudio):
+    event = ma.Event("dog", 1.0, 2.0)
+    batch = ma.prompt(timeaudio, [question(11.0, events=(event,))])
+    measured = ma.analyses.audio_attention(timeaudio, batch)
+    np.testing.assert_allclose(measured.mass.sum(-1), np.ones((1, 3, 4)), atol=1e-5)
+    assert np.isnan(measured.peak).all()
+    assert np.isnan(measured.edges).all()
+    for ask in (
+        measured.per_second,
+        measured.inside_events,
+        lambda: ma.viz.attention_over_time(measured),
+        lambda: ma.analyses.direct_logit_attribution(timeaudio, batch).per_second(0),
+        lambda: token_middles(batch),
+        lambda: ma.analyses.encoder_probes(timeaudio, batch.questions),
+    ):
+        with pytest.raises(ValueError, match=r"several stretches|follow one another in time"):
+            ask()
+    with pytest.raises(ValueError, match=r"hear (different moments|other stretches)"):
+        other = ma.prompt(timeaudio, [question(11.0, audio=clip(11.0, seed=3))])
+        ma.analyses.activation_patching(timeaudio, batch, other, over="layer")
 
 
 def test_times_move_the_tokens_and_none_at_zero(timeaudio):
