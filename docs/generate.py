@@ -53,6 +53,10 @@ def hook_points_page() -> str:
         "",
         "In the tower the names take the prefix `audio.` in `record=` (`audio.pattern`) and in strings "
         "(`audio.blocks.1.attn.hook_pattern`).",
+        "Where a class has several towers (SALMONN, TimeAudio), `audio` is the first, and the others take their own "
+        "names in its place:",
+        '`model.towers["beats"].blocks[1].attn.pattern`, `record=["beats.pattern"]`, '
+        "`beats.blocks.1.attn.hook_pattern`; `qformer` likewise.",
         "A class need not have them all: a Mamba layer has no attention, a tower of convolutions neither attention nor "
         "`resid_mid`. Asking for",
         "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
@@ -111,10 +115,12 @@ def models_page() -> str:
     lines = [
         "# Models",
         "",
-        "The transformers classes that mechaudio opens, and checkpoints known to be of them. The page is made from the "
-        "adapters",
+        "The classes that mechaudio opens, and checkpoints known to be of them. The page is made from the adapters",
         "(`python docs/generate.py`); `mechaudio models` prints the same. [Adding a model](adding_a_model.md) shows "
-        "how to write another.",
+        "how to write another,",
+        "[a class of your own](own_class.md) how to open what transformers does not have. [SALMONN and "
+        "TimeAudio](salmonn.md) are such classes; what is",
+        "published of them are parts, which `mechaudio assemble` puts together.",
         "",
         "The last column says how the insides of the tower's attention are come by. `whole clips`: transformers' "
         "attention functions, over",
@@ -128,6 +134,8 @@ def models_page() -> str:
         "|---|---|---|---|---|",
         *(_row(adapter) for adapter in ADAPTERS),
     ]
+    lines += ["", "## Not opened, and why", "", "| class | why not |", "|---|---|"]
+    lines += [f"| `{name}` | {why} |" for name, why in NOT_OPENED.items()]
     lines += ["", "## What does not hold of a class"]
     for adapter in ADAPTERS:
         if adapter.caveats:
@@ -135,9 +143,30 @@ def models_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+NOT_OPENED = {
+    "Gemma4UnifiedForConditionalGeneration": "has no audio tower: samples go straight into the decoder's embeddings",
+    "InklingForConditionalGeneration": "has no audio tower: the bins of mel frames are embedded like words",
+    "Apertus1p5ForConditionalGeneration": "has no audio tower: sound is codes of a codec, words of its vocabulary",
+    "VoxtralRealtimeForConditionalGeneration": (
+        "transcribes while it listens: sound is added to the embeddings of text, position by position, and no audio "
+        "token stands in the prompt"
+    ),
+    "Nemotron3_5TranscribeForConditionalGeneration": "transcribes, with a second network that tells speakers apart",
+    "OmniASRForConditionalGeneration": "transcribes, and is not asked questions",
+    "Dots3NoteForConditionalGeneration, MuseSparkForConditionalGeneration": (
+        "have a tower and audio tokens, and nobody has described them yet: an adapter would open them"
+    ),
+    "Kimi-Audio, DeSTA2.5-Audio": (
+        "are no classes of transformers; their networks are code in their own repositories, which mechaudio does not "
+        "run: written in transformers' conventions, they open as a class of your own"
+    ),
+}
+
+
 def _row(adapter: Adapter) -> str:
     timing = adapter.timing
-    names = "<br>".join([f"**`{adapter.network_class}`**", *(f"`{name}`" for name in adapter.checkpoints)])
+    named = [*(f"`{name}`" for name in adapter.checkpoints), *(f"parts: `{name}`" for name in adapter.parts)]
+    names = "<br>".join([f"**`{adapter.network_class}`**", *named])
     window = "any length" if timing.window is None else f"{timing.window / adapter.sampling_rate:g} s"
     if timing.pads_to_window or timing.pads_to:
         least = "it" if timing.pads_to_window else f"{timing.pads_to / adapter.sampling_rate:.3g} s"

@@ -13,6 +13,7 @@ import pytest
 
 import mechaudio as ma
 from mechaudio.data.toy_questions import ask, sung
+from mechaudio.models import registry
 from mechaudio.models.toy import arithmetic, decoder, planted, tower
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -25,6 +26,7 @@ PRINTED = re.compile(r"^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 @pytest.fixture
 def told(tmp_path, monkeypatch, capsys):
     """Page -> the lines that its blocks print; a figure that is shown prints its traces instead."""
+    monkeypatch.setattr(registry, "_REGISTERED", {})  # what a page registers goes with it
     monkeypatch.setattr(go.Figure, "show", lambda figure: sys.stdout.write(f"a figure of {len(figure.data)} traces\n"))
 
     def run(page: str) -> list[str]:
@@ -88,6 +90,7 @@ def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
         pytest.param("docs/steering.md", marks=pytest.mark.whole),
         pytest.param("docs/mata.md", marks=pytest.mark.whole),
         "docs/statistics.md",
+        "docs/own_class.md",
         pytest.param("docs/large_models.md", marks=pytest.mark.whole),
     ],
 )

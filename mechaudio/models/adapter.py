@@ -274,7 +274,7 @@ class Adapter:
         no_questions: Why questions cannot be written out for this class, and what to do instead; `None` where they can.
         exceptions: What does not hold of this class and holds of the others, and why; one sentence each.
         older_paths: Where modules were in older versions of transformers: the first part of a path -> that part then.
-        network: Import path of the class, `package.module:Class`; `None` where it is in transformers.
+        network: Import path of the class, `package.module:Class`, or the class itself; `None` if transformers has it.
         processor: Import path of its processor's class; `None` where transformers' `AutoProcessor` finds it.
         answer: How training tokenised an answer: `joined`, in one text with the prompt, so that a letter is the token
             that the tokenizer writes behind this very prompt; or `apart`, as a text of its own.
@@ -325,7 +325,7 @@ class Adapter:
     no_questions: str | None = None
     exceptions: tuple[str, ...] = ()
     older_paths: Mapping[str, str] = field(default_factory=dict, hash=False)
-    network: str | None = None
+    network: str | type | None = None
     processor: str | None = None
     answer: Literal["joined", "apart"] = "joined"
     tower: str = "audio"
@@ -344,7 +344,7 @@ class Adapter:
         if self.tower in self.towers:
             raise ValueError(f"two towers are called {self.tower!r}")
         for path in (self.network, self.processor):
-            if path is not None and path.count(":") != 1:
+            if isinstance(path, str) and path.count(":") != 1:
                 raise ValueError(f"an import path is written 'package.module:Class', got {path!r}")
 
     def load_class(self) -> type:
@@ -355,7 +355,7 @@ class Adapter:
         """
         if self.network is None:
             return getattr(import_module("transformers"), self.network_class)
-        return _imported(self.network)
+        return _imported(self.network) if isinstance(self.network, str) else self.network
 
     def load_processor_class(self) -> type:
         """Import the class that reads the processor of a checkpoint."""

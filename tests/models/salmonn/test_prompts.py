@@ -258,7 +258,7 @@ def test_no_analysis_invents_a_time_for_merged_tokens(timeaudio):
             ask()
     with pytest.raises(ValueError, match=r"hear (different moments|other stretches)"):
         other = ma.prompt(timeaudio, [question(11.0, audio=clip(11.0, seed=3))])
-        ma.analyses.activation_patching(timeaudio, batch, other, over="layer")
+        ma.analyses.activation_patching(timeaudio, batch, other, over=("layer", "role"))
 
 
 def test_times_move_the_tokens_and_none_at_zero(timeaudio):
