@@ -1,6 +1,6 @@
 """Scores: numbers about answers, each with how sure it is. numpy, scipy and statsmodels; no network is opened here."""
 
-from mechaudio.metrics import captions
+from mechaudio.metrics import captions, grounding
 from mechaudio.metrics.association import (
     PointBiserial,
     ResampledPointBiserial,
@@ -59,6 +59,7 @@ __all__ = [
     "break_rate",
     "captions",
     "fix_rate",
+    "grounding",
     "holm",
     "margin",
     "match_ids",

@@ -44,6 +44,12 @@ class FeatureAxes:
         positions: Where | None,
         window: float | int,
     ):
+        if model.adapter.features_beside:
+            others = ", ".join(model.adapter.features_beside)
+            raise ValueError(
+                f"{model.adapter.network_class} hears a clip by {model.adapter.features} and by {others}, and a patch "
+                "of the one would leave the other as it is: patch the towers' resid_pre, or projector_out"
+            )
         self.model, self.direction, self.window = model, direction, check_number("window", window)
         check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)

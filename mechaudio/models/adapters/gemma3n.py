@@ -74,7 +74,8 @@ GEMMA_3N = Adapter(
         "the convolutions in front of its tower run without the mask of real frames, and a last token can hear them"
     ),
     exceptions=(
-        "every clip makes 188 audio tokens; those behind its end hold the same vector, that of padding",
+        "every clip makes 188 audio tokens; those behind its end hold the same vector, that of padding, and are the "
+        "span audio_padding",
         "in the decoder, resid_pre and resid_post are the first of four residual streams, the one that attention and "
         "MLP work on; resid_mid is the prediction of it after attention; no addition leads from one to the other",
         "projector_out is the normed vector in front of the projection, as wide as the tower, because the projection "

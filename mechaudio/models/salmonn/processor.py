@@ -59,6 +59,17 @@ class SalmonnProcessor(ProcessorMixin):
         _write_tokens_as_released(tokenizer, self.added)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template or TEMPLATE)
 
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Put a processor together from its parts and its saved settings.
+
+        transformers reads from the constructor's code which settings it takes, and would drop them without a word where
+        the constructor is wrapped, as by a type checker.
+        """
+        given = {**processor_dict, **kwargs}
+        made = cls(*args, **{name: given[name] for name in ("chat_template", "sizes") if name in given})
+        return (made, {}) if kwargs.get("return_unused_kwargs") else made
+
     @property
     def audio_token_id(self) -> int:
         """The placeholder's id."""

@@ -1,0 +1,72 @@
+"""Names and folders that people try first, of networks that do not open as they are: the truth, and the way."""
+
+import json
+
+import pytest
+
+import mechaudio as ma
+from mechaudio.cli import main
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("tsinghua-ee/SALMONN-7B", "salmonn"),
+        ("tsinghua-ee/SALMONN", "salmonn"),
+        ("lysanderism/TimeAudio", "timeaudio"),
+    ],
+)
+def test_a_release_of_parts_says_how_to_put_them_together(name, family, capsys):
+    said = (
+        rf"'{name}' holds parts of a .*the rest lies elsewhere.*`mechaudio assemble {family} --llama .*ma\.load\(FOLDER"
+    )
+    with pytest.raises(ValueError, match=said):
+        ma.load(name)
+    assert main(["check", name]) == 2
+    assert f"mechaudio assemble {family}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("moonshotai/Kimi-Audio-7B-Instruct", "Kimi-Audio"),
+        ("DeSTA-ntu/DeSTA2.5-Audio-Llama-3.1-8B", r"DeSTA2\.5-Audio"),
+    ],
+)
+def test_a_network_of_its_own_code_says_that_none_of_it_is_run(name, called, capsys):
+    with pytest.raises(ValueError, match=rf"\({called}\) is a network that neither .* has a class for.*ma\.register"):
+        ma.load(name)
+    assert main(["check", name]) == 2
+    assert "mechaudio runs no code from checkpoints" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_model_type_that_nobody_has_is_named(tmp_path, mapped, capsys):
+    config = {"model_type": "kimi_audio", "hidden_size": 8}
+    code = {"auto_map": {"AutoModelForCausalLM": "modeling_moonshot_kimia.MoonshotKimiaForCausalLM"}} if mapped else {}
+    (tmp_path / "config.json").write_text(json.dumps({**config, **code}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(
+        TypeError, match=r"holds a 'kimi_audio', which neither this transformers \(.*\) nor mechaudio"
+    ) as e:
+        ma.load(tmp_path)
+    assert ("names code of its own (auto_map), which mechaudio does not run" in str(e.value)) == mapped
+    assert "trust_remote_code" not in str(e.value)
+    assert "qwen2_audio (Qwen2AudioForConditionalGeneration)" in str(e.value)
+    assert main(["check", str(tmp_path)]) == 2
+    assert "holds a 'kimi_audio'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "file", ["salmonn_7b_v0.pth", "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt", "weights.bin"]
+)
+def test_a_folder_of_loose_weights_is_no_checkpoint(tmp_path, file):
+    (tmp_path / file).write_bytes(b"weights")
+    with pytest.raises(ValueError, match=rf"holds {file} and no config\.json: parts of a network, not a checkpoint"):
+        ma.load(tmp_path)
+
+
+def test_a_class_of_transformers_without_an_adapter_is_told_apart_from_one_that_nobody_has(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(TypeError, match=r"holds a 'bert'; mechaudio opens: qwen2_audio"):
+        ma.load(tmp_path)
