@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+Interval = tuple[float | int, float | int]
 
-def interval_iou(predicted: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]]) -> float:
+
+def interval_iou(predicted: Sequence[Interval], reference: Sequence[Interval]) -> float:
     """Return the seconds that two sets of intervals share over the seconds that either covers.
 
     Intervals of a set that overlap count once. No predicted interval gives 0.
@@ -31,8 +33,8 @@ def interval_iou(predicted: Sequence[tuple[float, float]], reference: Sequence[t
     return shared / both
 
 
-def _union(intervals: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    merged: list[tuple[float, float]] = []
+def _union(intervals: Sequence[Interval]) -> list[Interval]:
+    merged: list[Interval] = []
     for onset, offset in sorted(intervals):
         if not onset < offset:
             raise ValueError(f"an interval ends after it begins, got {onset} to {offset}")
@@ -43,5 +45,5 @@ def _union(intervals: Sequence[tuple[float, float]]) -> list[tuple[float, float]
     return merged
 
 
-def _length(intervals: Sequence[tuple[float, float]]) -> float:
+def _length(intervals: Sequence[Interval]) -> float:
     return sum(offset - onset for onset, offset in _union(intervals))
