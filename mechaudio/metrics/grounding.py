@@ -46,4 +46,4 @@ def _union(intervals: Sequence[Interval]) -> list[Interval]:
 
 
 def _length(intervals: Sequence[Interval]) -> float:
-    return sum(offset - onset for onset, offset in _union(intervals))
+    return float(sum(offset - onset for onset, offset in _union(intervals)))
