@@ -112,7 +112,7 @@ def attention_and_answers(
     condition: str = "audio",
     *,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> AttentionAndAnswers:
     """Ask every question once, and keep how much each head attended to the audio.
 
@@ -122,7 +122,7 @@ def attention_and_answers(
             by another thread, a batch ahead.
         condition: `audio`, `audio+caption` or `silence`, which gives as many audio tokens as the clip.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions, for a question without an answer, a condition without audio or a batch size below

@@ -180,7 +180,7 @@ def attention_flow(
     layers: Iterable[int] | None = None,
     condition: str = "audio",
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> AttentionFlow:
     """Cut each edge in each window of layers, and see what becomes of the right answer.
 
@@ -200,7 +200,7 @@ def attention_flow(
         layers: The layers in the middle of windows, negative ones counting from the last; all by default.
         condition: What the model is given; see `ma.prompt`.
         batch_size: Questions at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The right answer's probability, margin and being right, per edge, window and question.

@@ -101,7 +101,7 @@ def paired_passes(
     *,
     kept: KeptRuns | None = None,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> PairedPasses:
     """Ask every question twice, with its clip and with silence, and keep what heads and directions are made of.
 
@@ -117,7 +117,7 @@ def paired_passes(
             by another thread, a batch ahead.
         kept: Takes the runs with the clips, as far as there is room, so that `steering_sweep` can continue from them.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: As `attention_and_answers` and `steering_directions`.

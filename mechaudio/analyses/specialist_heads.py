@@ -182,7 +182,7 @@ def specialist_heads(
     resamples: int = 2000,
     seed: int = 0,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> HeadScores:
     """Find the heads whose audio attention goes with right answers, in one forward pass per question.
 
@@ -201,7 +201,7 @@ def specialist_heads(
         resamples: How many times questions are drawn anew.
         seed: Of the bootstrap.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Fewer than 3 questions, answers that are all right or all wrong, and as `attention_and_answers`.

@@ -78,7 +78,7 @@ def steering_sweep(
     *,
     kept: KeptRuns | None = None,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> SteeringSweep:
     """Answer every question with every variant; all variants of a batch share the work of the prompt.
 
@@ -100,7 +100,7 @@ def steering_sweep(
         kept: Runs with the clips that `paired_passes` kept, of batches of the same questions: the variants continue
             from these, each of which is let go of then. Prompts of other batches run again.
         batch_size: Questions per forward pass; as in `paired_passes`, if runs were kept there.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions or variants, for a question without a known answer or without directions, or names

@@ -31,14 +31,14 @@ class Demo(Result):
 
 
 @checks_arguments
-def demo(model: Any, seed: int = 0, n: int = 60, *, progress: bool = False) -> Demo:
+def demo(model: Any, seed: int = 0, n: int = 60, *, progress: bool | None = None) -> Demo:
     """Ask one question per task closely, and `n` others to count and to average over.
 
     Args:
         model: An `AudioLM` that takes soundscapes, as `load("tiny")` does.
         seed: Of the soundscapes; those looked at closely come from `seed`, those counted from the seed after it.
         n: How many are counted.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: For fewer than one question to count.

@@ -9,7 +9,6 @@ from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 from transformers import DynamicCache
 
 from mechaudio.arguments import checks_arguments
@@ -20,6 +19,7 @@ from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
+from mechaudio.progress import Bar, bar
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.continuing import FirstPass, PromptEnd, continued, variant_ends, why_not_continued
 from mechaudio.tracing.decoding import padding_token
@@ -75,7 +75,7 @@ def generate_variants(
     max_new_tokens: int = 32,
     *,
     memory: int | float | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Generations:
     """Generate greedily under every variant, and give the tokens that `ma.generate` gives one by one.
 
@@ -100,7 +100,7 @@ def generate_variants(
         max_new_tokens: How many tokens at most.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
             a CPU. More prompts and variants at a time fit into more.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The new tokens and their text.
@@ -121,8 +121,8 @@ def generate_variants(
         warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     jobs = [job for group in groups for job in _jobs(model, prompts, lists, group, budget)]
     total = sum(len(job.variants) for job in jobs)
-    with tqdm(total=total, desc="generate", unit=" variants", disable=not progress) as bar:
-        found = _Found(len(lists), bar)
+    with bar(what="generate", unit="variants", total=total, progress=progress) as drawn:
+        found = _Found(len(lists), drawn)
         for job in jobs:
             part, own = job.of(model, prompts, lists)
             _generate_rows(model, part, job, own, max_new_tokens, budget, found)
@@ -149,16 +149,16 @@ class _Found:
         ways: Per variant, how it was computed.
     """
 
-    def __init__(self, n_variants: int, bar: tqdm):
-        """Args: n_variants: how many there are; bar: shows how many are done."""
+    def __init__(self, n_variants: int, drawn: Bar):
+        """Args: n_variants: how many there are; drawn: shows how many are done."""
         self.parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in range(n_variants)]
-        self.ways, self.bar = [SHARED] * n_variants, bar
+        self.ways, self.drawn = [SHARED] * n_variants, drawn
 
     def put(self, variants: Iterable[int], rows: list[int], tokens: Iterable[Tokens]) -> None:
         """The new tokens of some prompts under some variants."""
         for index, ids in zip(variants, tokens, strict=True):
             self.parts[index].append((rows, ids))
-            self.bar.update(1)
+            self.drawn.update(1)
 
 
 def _jobs(

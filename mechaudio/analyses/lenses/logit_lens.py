@@ -150,7 +150,7 @@ def logit_lens(
     lens: TunedLens | None = None,
     condition: str = "audio",
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> LogitLens:
     """Read the residual stream through the final norm and the unembedding, at every depth and some positions.
 
@@ -173,7 +173,7 @@ def logit_lens(
         lens: A trained `TunedLens`; by default the plain lens.
         condition: Of questions.
         batch_size: Of questions.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: `top` below one, text that is not one token, a lens of another model, or a prompt without such a

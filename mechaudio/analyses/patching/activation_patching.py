@@ -100,7 +100,7 @@ def activation_patching(
     batch_size: int = 8,
     memory: int | float | None = None,
     one_by_one: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> PatchingMap:
     """Patch every place by itself, and measure what becomes of the answer.
 
@@ -134,7 +134,7 @@ def activation_patching(
         batch_size: Pairs at a time.
         memory: Bytes that a sweep may use beside the weights.
         one_by_one: Give every place a forward pass of its own: slower, and to the last bit what `ma.run` gives.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The map; `undefined` names pairs whose clean and corrupted runs agree in the metric.
@@ -150,9 +150,9 @@ def activation_patching(
     check_choice("metric", metric, METRICS)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
     parts = [
-        _patched(wanted, pair, memory, one_by_one, progress and alone)
+        _patched(wanted, pair, memory, one_by_one, progress if alone else False)
         for pair in contrasts(
-            model, clean, corrupted, batch_size=batch_size, what="patching", progress=progress and not alone
+            model, clean, corrupted, batch_size=batch_size, what="patching", progress=False if alone else progress
         )
     ]
     labels = join_labels([part.labels for part in parts], wanted.along)

@@ -190,7 +190,7 @@ def encoder_probes(
     margin: float = 0.2,
     seed: int = 0,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> EncoderProbes:
     """Train probes at every depth on some clips and score them on others.
 
@@ -213,7 +213,7 @@ def encoder_probes(
         margin: Pairs of events whose onsets differ by less are left out of the order.
         seed: Of the split, the draws and the control tasks.
         batch_size: Clips per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Too few clips or events on one side of the split, a share outside 0 to 1, or a tower whose frames do
