@@ -252,6 +252,11 @@ def kind_of(cls: type, name: str) -> Any:
         return Any
 
 
+def returned_kind(function: Callable[..., Any]) -> Any:
+    """The annotation of what a function returns, evaluated; `Any` where there is none."""
+    return _kind(function, "return")
+
+
 _KINDS: dict[tuple[Any, str], Any] = {}
 
 

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import AbstractArray, jaxtyped
+from jaxtyping import jaxtyped
 
 from mechaudio.arguments import fits, kind_of, parts_of, shown
+from mechaudio.labelled import axes_of
 
 KINDS_OF_NUMBERS = "biuf"
 KINDS_OF_ARRAYS = "biufcSUmM"
@@ -225,7 +226,8 @@ def _check_lengths(cls: type, kept: Mapping[str, Any], place: Path) -> None:
     lengths: dict[str, int] = {}
     for name, value in kept.items():
         if isinstance(value, np.ndarray):
-            lengths |= _axes(kind_of(cls, name), value)
+            axes = axes_of(kind_of(cls, name), value.ndim) or ()
+            lengths |= dict(zip(axes, value.shape, strict=False))
     first = next((axis for axis in ("question", "pair", "clip") if axis in lengths), "")
     for name, value in kept.items():
         axis = first if name == "ids" else name.removesuffix("s")
@@ -233,14 +235,6 @@ def _check_lengths(cls: type, kept: Mapping[str, Any], place: Path) -> None:
             raise _damaged(
                 place, f"{name} of its {cls.__name__} has {len(value)} entries for {lengths[axis]} of axis {axis!r}"
             )
-
-
-def _axes(kind: Any, array: np.ndarray) -> dict[str, int]:
-    for part in parts_of(kind):
-        names = part.dim_str.split() if isinstance(part, type) and issubclass(part, AbstractArray) else ()
-        if len(names) == array.ndim and all(name.isidentifier() for name in names):
-            return dict(zip(names, array.shape, strict=True))
-    return {}
 
 
 @contextmanager

@@ -14,18 +14,25 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mechaudio.arguments import shown
 from mechaudio.audio.events import Event
+from mechaudio.labelled import dataset_of, table_of
 from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer
 from mechaudio.reading import decode, digest_of_file, read_arrays, read_head
+
+if TYPE_CHECKING:
+    import pandas
+    import plotly.graph_objects
+    import xarray
 
 __all__ = ["Provenance", "Result"]
 
@@ -55,6 +62,12 @@ class Result:
     provenance: Provenance
 
     kinds: ClassVar[dict[str, type]] = {"Event": Event, "Answer": Answer, "Provenance": Provenance}
+    #: The axes of which each place is a row of `to_pandas()`; None for what was asked about.
+    _table_axes: ClassVar[tuple[str, ...] | None] = None
+    #: Lists that label an axis without being named after it -> that axis.
+    _labels: ClassVar[Mapping[str, str]] = {}
+    #: Properties with named axes that belong into tables, too.
+    _derived: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -71,6 +84,36 @@ class Result:
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "provenance"}
         said = [f"{name} {list(value.shape)}" if hasattr(value, "shape") else name for name, value in kept.items()]
         return f"<{type(self).__name__} of {', '.join(said)}>"
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return everything that has axes as a dataset, with the axes named and labelled.
+
+        `attrs` say which class of result it is and which checkpoint the numbers come from.
+        """
+        return dataset_of(self, labels=self._labels, derived=self._derived, attrs=self._attrs)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a tidy table: a row per question, cell or head, a column for each number that there is of it.
+
+        What has more axes than a row has, such as attention over time, is in `to_xarray()` alone.
+        """
+        return table_of(self.to_xarray(), self._table_axes)
+
+    def plot(self, **options: Any) -> "plotly.graph_objects.Figure":
+        """Draw the result, with the function of `ma.viz` that is made for its class.
+
+        Args:
+            **options: passed on to that function, which names them.
+
+        Raises:
+            TypeError: no figure is made for this class.
+        """
+        return import_module("mechaudio.viz").figure_of(self, **options)  # figures are above results, and find them
+
+    @property
+    def _attrs(self) -> dict[str, Any]:
+        known = {"checkpoint": self.provenance.checkpoint, "revision": self.provenance.revision}
+        return {"result": type(self).__name__, **{name: value for name, value in known.items() if value is not None}}
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the result into a folder, in place of an earlier one there; other files in the folder are left alone.
