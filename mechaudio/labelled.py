@@ -29,6 +29,8 @@ ASKED = ("question", "pair", "clip")
 OF_ASKED = ("ids", "texts", "clips", "tasks", "answers", "choices")
 #: The longest axis that becomes columns of a table: as many as there are letters for choices.
 MOST_COLUMNS = 26
+#: What a list labels: an axis, or two where it is a list of lists.
+Labelled = str | tuple[str, str]
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -45,13 +47,13 @@ def axes_of(kind: Any, ndim: int) -> tuple[str, ...] | None:
 
 
 def dataset_of(
-    result: Any, *, labels: Mapping[str, str], derived: Iterable[str] = (), attrs: Mapping[str, Any]
+    result: Any, *, labels: Mapping[str, Labelled], derived: Iterable[str] = (), attrs: Mapping[str, Any]
 ) -> xarray.Dataset:
     """Every array of a dataclass in one dataset, with its axes named and labelled.
 
     Args:
         result: the dataclass.
-        labels: lists that label an axis and have no name that says so -> that axis.
+        labels: lists that label an axis and have no name that says so -> that axis; lists of lists -> both axes.
         derived: properties that belong to it.
         attrs: what is known of the whole.
     """
@@ -70,6 +72,32 @@ def dataset_of(
         sizes |= dict(zip(dims, array.shape, strict=True))
     coords = {name: coord for name, coord in _coordinates(result, sizes, labels).items() if name not in variables}
     return xarray.Dataset(variables, coords, attrs)
+
+
+def joined_along(axis: str, parts: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
+    """Several datasets as one with an axis more; what one of them has no value for is NaN.
+
+    Args:
+        axis: the name of that axis.
+        parts: the datasets, by their label on it.
+    """
+    import xarray
+
+    labels = xarray.Variable(axis, list(parts))
+    return xarray.concat(
+        list(parts.values()), labels, data_vars="all", coords="different", compat="equals", join="outer"
+    )
+
+
+def grid_coordinates(axes: Mapping[str, Sequence[Any]], variants: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """The axes of a grid and their labels; of a list of variants one axis, labelled with what they are."""
+    if axes:
+        return {name: [_label(value) for value in values] for name, values in axes.items()}
+    return {"variant": [" + ".join(map(str, variant)) or "clean" for variant in variants]}
+
+
+def _label(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str, np.number)) else str(value)
 
 
 def table_of(data: xarray.Dataset, rows: Sequence[str] | None = None) -> pandas.DataFrame:
@@ -114,28 +142,46 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray)
 
 
-def _coordinates(result: Any, sizes: Mapping[str, int], labels: Mapping[str, str]) -> dict[str, Any]:
+def _coordinates(result: Any, sizes: Mapping[str, int], labels: Mapping[str, Labelled]) -> dict[str, Any]:
+    """The labels of every axis: by the name of a list first, then those that the class names."""
     asked = next((axis for axis in ASKED if axis in sizes), None)
     coords: dict[str, Any] = {}
-    for name in type(result).__dataclass_fields__:
-        values = getattr(result, name)
-        axis = labels.get(name) or (name.removesuffix("s") if name.removesuffix("s") in sizes else None)
-        if axis is None and asked and name in OF_ASKED:
-            axis = asked
-        if axis not in sizes or not isinstance(values, tuple) or len(values) != sizes[axis]:
-            continue
-        own = axis if name == "ids" else name.removesuffix("s")
-        if all(isinstance(value, _PLAIN) for value in values) and own not in coords:
-            coords[own] = (axis, _as_array(values))
+    for name, values in _lists(result):
+        singular = name.removesuffix("s")
+        if len(values) == sizes.get(singular):
+            coords[singular] = (singular, _as_array(values))
+        elif asked and name in OF_ASKED and len(values) == sizes[asked]:
+            coords[asked if name == "ids" else singular] = (asked, _as_array(values))
+    for name, values in _lists(result):
+        axes = labels.get(name, ())
+        if isinstance(axes, tuple):
+            if axes and set(axes) <= set(sizes):
+                coords[name.removesuffix("s")] = (axes, _filled(values, tuple(sizes[axis] for axis in axes)))
+        elif len(values) == sizes.get(axes):
+            coords[name.removesuffix("s") if axes in coords else axes] = (axes, _as_array(values))
     if "choice" in sizes and "choice" not in coords:
         coords["choice"] = ("choice", np.array(list(ascii_uppercase[: sizes["choice"]])))
     return coords
 
 
+def _lists(result: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:
+    values = ((name, getattr(result, name)) for name in type(result).__dataclass_fields__)
+    return [(name, value) for name, value in values if isinstance(value, tuple)]
+
+
 def _as_array(values: Sequence[Any]) -> np.ndarray:
-    """Plain values as an array of one type, of objects where None is among them."""
-    if any(value is None for value in values):
-        array = np.empty(len(values), dtype=object)
-        array[:] = values
+    """Labels as an array of one type, of objects where None is among them; what is no plain value by its text."""
+    plain = [value if isinstance(value, _PLAIN) else str(value) for value in values]
+    if any(value is None for value in plain):
+        array = np.empty(len(plain), dtype=object)
+        array[:] = plain
         return array
-    return np.array(values)
+    return np.array(plain)
+
+
+def _filled(values: Sequence[Sequence[str]], shape: tuple[int, int]) -> np.ndarray:
+    """Lists of texts, one for each row, filled up with empty texts."""
+    array = np.full(shape, "", dtype=object)
+    for row, texts in enumerate(values):
+        array[row, : len(texts)] = texts
+    return array.astype(str)

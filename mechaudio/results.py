@@ -24,7 +24,7 @@ import numpy as np
 
 from mechaudio.arguments import shown
 from mechaudio.audio.events import Event
-from mechaudio.labelled import dataset_of, table_of
+from mechaudio.labelled import Labelled, dataset_of, table_of
 from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer
 from mechaudio.reading import decode, digest_of_file, read_arrays, read_head
@@ -64,8 +64,8 @@ class Result:
     kinds: ClassVar[dict[str, type]] = {"Event": Event, "Answer": Answer, "Provenance": Provenance}
     #: The axes of which each place is a row of `to_pandas()`; None for what was asked about.
     _table_axes: ClassVar[tuple[str, ...] | None] = None
-    #: Lists that label an axis without being named after it -> that axis.
-    _labels: ClassVar[Mapping[str, str]] = {}
+    #: Lists that label an axis without being named after it, and that axis; lists of lists with both axes.
+    _labels: ClassVar[tuple[tuple[str, Labelled], ...]] = ()
     #: Properties with named axes that belong into tables, too.
     _derived: ClassVar[tuple[str, ...]] = ()
 
@@ -90,7 +90,7 @@ class Result:
 
         `attrs` say which class of result it is and which checkpoint the numbers come from.
         """
-        return dataset_of(self, labels=self._labels, derived=self._derived, attrs=self._attrs)
+        return dataset_of(self, labels=dict(self._labels), derived=self._derived, attrs=self._attrs)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a tidy table: a row per question, cell or head, a column for each number that there is of it.

@@ -65,6 +65,13 @@ class AttentionAndAnswers(Result):
     precision: float = float(np.finfo(np.float32).eps)
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer", "head")
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return float(self.correct.mean())
+
     @staticmethod
     def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
         """Those of several groups of questions, one behind another.

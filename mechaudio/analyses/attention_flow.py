@@ -140,6 +140,13 @@ class AttentionFlow(Result):
         """The same after Holm's correction for all edges and windows."""
         return holm(self.p())
 
+    _table_axes = ("edge", "layer", "question")
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, "edge window"]:
+        """The share of right answers with each cut."""
+        return self.correct.mean(-1)
+
     def to_xarray(self) -> xarray.Dataset:
         """Everything with named axes: `probability`, `margin`, `correct`, `attention` over `edge`, `layer`, `question`,
         the `clean_` ones over `question`, and `p` over `edge` and `layer`.
@@ -151,6 +158,7 @@ class AttentionFlow(Result):
         return xarray.Dataset(
             {**cut, **clean, "p": (("edge", "layer"), self.p())},
             {"edge": [edge_name(edge) for edge in self.edges], "layer": list(self.centres), "question": list(self.ids)},
+            self._attrs,
         )
 
     def __repr__(self) -> str:

@@ -27,6 +27,8 @@ from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
+    import pandas
+
     from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -45,6 +47,14 @@ class AttentionMass(Result):
     roles: tuple[str, ...]
     query_role: tuple[tuple[str, ...], ...]
     ids: tuple[str, ...]
+
+    _table_axes = ("question", "layer", "head", "position")
+    _labels = (("query_role", ("question", "position")),)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a row per question, layer, head and query, without padding."""
+        table = super().to_pandas()
+        return table[table["query_role"] != ""].reset_index(drop=True)
 
     def between(self) -> Float[np.ndarray, "question layer head from_role to_role"]:
         """Mean attention from the queries of each role to the keys of each; NaN where a question lacks the role."""

@@ -87,6 +87,8 @@ class AudioAttention(Result):
     queries: str
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer", "head")
+
     def share(self, role: str) -> Float[np.ndarray, "question layer head"]:
         """Share of attention on one role of token.
 

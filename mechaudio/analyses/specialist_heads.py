@@ -71,6 +71,9 @@ class HeadScores(Result):
     confidence: float
     resamples: int
 
+    _table_axes = ("layer", "head")
+    _derived = ("mean",)
+
     @property
     def mean(self) -> Float[np.ndarray, "layer head"]:
         """Mean audio attention: how much a head attends to the audio, whatever comes of it."""

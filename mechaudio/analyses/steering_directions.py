@@ -94,6 +94,14 @@ class SteeringDirections(Result):
     ids: tuple[str, ...]
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer")
+    _derived = ("norms",)
+
+    @property
+    def norms(self) -> Float[np.ndarray, "question layer"]:
+        """Length of each direction of the residual stream."""
+        return np.linalg.norm(self.residual, axis=-1)
+
     def of(self, ids: Sequence[str]) -> SteeringDirections:
         """Those of some questions, in their order.
 

@@ -50,6 +50,17 @@ class SteeringSweep(Result):
     passes: PairedPasses | None = None
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("variant", "question")
+    _labels = (
+        ("names", "variant"),
+        ("ways", "variant"),
+    )
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " variant"]:
+        """The share of right answers with each variant."""
+        return self.correct.mean(1)
+
     @property
     def best(self) -> str:
         """The variant with most right answers; of equal ones, that of the largest mean margin, then one by lot.

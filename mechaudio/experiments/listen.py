@@ -65,6 +65,9 @@ class Listening(Result):
     task: str | None = None
     unreadable: tuple[str, ...] = ()
 
+    _table_axes = ("choice",)
+    _labels = (("letters", "choice"),)
+
 
 @checks_arguments
 def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> Listening:

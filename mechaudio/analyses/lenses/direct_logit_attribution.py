@@ -92,6 +92,12 @@ class DirectLogitAttribution(Result):
     texts: tuple[str, ...]
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer", "head")
+    _labels = (
+        ("towards", "question"),
+        ("away", "question"),
+    )
+
     def __repr__(self) -> str:
         """How much was divided among how many."""
         questions, layers, heads = self.heads.shape

@@ -29,6 +29,9 @@ from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
 
 if TYPE_CHECKING:
+    import pandas
+    import xarray
+
     from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -88,6 +91,24 @@ class LogitLens(Result):
     lens: str
     ids: tuple[str, ...]
     texts: tuple[str, ...]
+
+    _table_axes = ("question", "depth", "position")
+    _labels = (
+        ("labels", ("question", "position")),
+        ("roles", ("question", "position")),
+        ("token_ids", "token"),
+    )
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return everything with named axes; `top_text` beside `top_ids`, and how likely is what the depth says."""
+        data = super().to_xarray()
+        texts = [self.vocabulary.get(token, "") for token in self.top_ids.ravel().tolist()]
+        return data.assign(top_text=(data["top_ids"].dims, np.array(texts, dtype=str).reshape(self.top_ids.shape)))
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a row per question, depth and position, without those that fill a shorter question up."""
+        table = super().to_pandas()
+        return table[table["positions"] >= 0].reset_index(drop=True)
 
     def says(self, depth: int = -1, position: int = -1, question: int = 0) -> list[tuple[str, float]]:
         """The most probable tokens of one place and their probabilities, best first.

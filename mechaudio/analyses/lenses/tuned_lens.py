@@ -61,6 +61,9 @@ class TunedLens(Result):
     held_out: tuple[str, ...]
     trained_on: tuple[str, ...]
 
+    _table_axes = ("question", "depth")
+    _labels = (("held_out", "question"),)
+
     def translate(self, depth: int, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The residual stream of a depth as the last layer would put it; in float32, then as it came."""
         weight = torch.from_numpy(self.weight[depth]).to(states.device)
