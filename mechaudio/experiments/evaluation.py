@@ -320,9 +320,7 @@ class Comparison(Result):
         names = tuple(self.axes) or ("variant",)
         shape = tuple(map(len, self.axes.values())) or (len(self),)
         asked = self.clean.to_xarray()
-        coords = {
-            name: asked[name] for name in ("question", "clip", "task", "answer", "choice") if name in asked.coords
-        }
+        coords = {name: asked[name] for name in asked.coords if name != "text"}
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
         if self.texts:
