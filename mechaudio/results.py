@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from mechaudio.arguments import shown
+from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.events import Event
 from mechaudio.labelled import Labelled, dataset_of, table_of
 from mechaudio.provenance import Provenance, version
-from mechaudio.question import Answer
+from mechaudio.question import Answer, AudioQuestion
 from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
 from mechaudio.writing import Stores, as_numpy, encode, write_arrays, write_json, write_tensors
 
@@ -53,7 +54,9 @@ class Result:
 
     provenance: Provenance
 
-    kinds: ClassVar[dict[str, type]] = {"Event": Event, "Answer": Answer, "Provenance": Provenance}
+    kinds: ClassVar[dict[str, type]] = {
+        kind.__name__: kind for kind in (Event, Answer, AudioQuestion, TokenClock, Provenance)
+    }
     #: The axes of which each place is a row of `to_pandas()`; None for what was asked about.
     _table_axes: ClassVar[tuple[str, ...] | None] = None
     #: Lists that label an axis without being named after it, and that axis; lists of lists with both axes.
