@@ -30,9 +30,10 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.run import answers_in, run
+from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.interventions.generations import Generations, Tokens
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.jobs import Job, jobs_of, lists_of
 from mechaudio.interventions.sweep_result import SHARED
@@ -20,6 +19,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
 from mechaudio.progress import Bar, bar
+from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.continuing import FirstPass, PromptEnd, continued, variant_ends, why_not_continued
 from mechaudio.tracing.decoding import padding_token
@@ -29,42 +29,6 @@ from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, generate, texts_of
 from mechaudio.tracing.shared_prefix import run_alone
 from mechaudio.tracing.suffixes import Suffixes
-
-#: Ids of new tokens, `[row, new token]`; every variant writes as many as it does.
-Tokens = Int[Tensor, "row _"]
-
-
-@dataclass(frozen=True, eq=False)
-class Generations:
-    """What greedy generation gave under every variant.
-
-    Attributes:
-        tokens: Per variant the ids of the new tokens, `[row, new token]`, padded with the padding id after a row's end.
-        texts: Per variant the new tokens as text, one per prompt; `()` each without a processor.
-        clean_tokens: The same without any intervention.
-        clean_texts: The same without any intervention.
-        variants: The interventions.
-        ways: Per variant, `shared prefix`, or `one by one` and why.
-        batch: The prompts.
-        axes: The parameters of a grid and their values; empty for a list of variants.
-    """
-
-    tokens: tuple[Tokens, ...]
-    texts: tuple[tuple[str, ...], ...]
-    clean_tokens: Tokens
-    clean_texts: tuple[str, ...]
-    variants: tuple[tuple[Intervention, ...], ...]
-    ways: tuple[str, ...]
-    batch: PromptBatch
-    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        """The size, and how many variants shared what comes before them."""
-        shared = self.ways.count(SHARED)
-        return (
-            f"<Generations of {len(self.variants)} variants on {self.batch.n_rows} prompts: {shared} with a shared "
-            f"prefix, {len(self.variants) - shared} one by one>"
-        )
 
 
 @checks_arguments
@@ -138,6 +102,14 @@ def generate_variants(
         ways=tuple(found.ways[1:]),
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
+        provenance=Provenance.collect(
+            model,
+            settings={
+                "condition": prompts.condition,
+                "n_variants": len(lists) - 1,
+                "max_new_tokens": max_new_tokens,
+            },
+        ),
     )
 
 

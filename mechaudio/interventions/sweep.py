@@ -18,6 +18,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
 from mechaudio.progress import Bar, bar
+from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.choice_logits import choices_reader
 from mechaudio.tracing.clean_run import CleanRun
@@ -96,6 +97,7 @@ def sweep(
         mass_after=found.mass[1],
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
+        provenance=Provenance.collect(model, settings={"condition": prompts.condition, "n_variants": len(lists)}),
     )
 
 

@@ -43,7 +43,7 @@ from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
-from mechaudio.tracing.run import answers_in
+from mechaudio.tracing.answers import answers_in
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
