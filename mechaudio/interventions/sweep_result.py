@@ -81,6 +81,11 @@ class Sweep(Result):
         return {**super()._tensor_labels, "ids": ids, "logits": "variant question choice", "clean": "question choice"}
 
     @property
+    def clips(self) -> tuple[str, ...]:
+        """Name of the clip of each question; without questions, none."""
+        return clips_of(self.batch.questions) if self.batch.questions else ()
+
+    @property
     def unanswered(self) -> Bool[Tensor, "variant question"]:
         """Questions without an answer under a variant, because logits of their choices are NaN or overflow."""
         return torch.from_numpy(self._chosen(self.logits) == NO_ANSWER)
@@ -158,7 +163,7 @@ class Sweep(Result):
         coords: dict[str, Any] = dict(grid_coordinates(self.axes, self.variants))
         if self.batch.questions:
             coords["question"] = [question.id for question in self.batch.questions]
-            coords["clip"] = ("question", list(clips_of(self.batch.questions)))
+            coords["clip"] = ("question", list(self.clips))
             coords["choice"] = [chr(ord("A") + column) for column in range(self.clean.shape[-1])]
 
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mechaudio.audio.clock import TokenClock
+from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.models.selection import select
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
@@ -146,7 +147,7 @@ class PromptBatch:
         return replace(
             self,
             inputs=kept,
-            questions=tuple(_without_sound(question) for question in self.questions),
+            questions=tuple(map(_without_sound, self.questions, clips_of(self.questions))),
             tokenizer=TokenTexts({token: decode([token]) for token in ids}) if decode else None,
         )
 
@@ -211,9 +212,10 @@ class PromptBatch:
         )
 
 
-def _without_sound(question: AudioQuestion) -> AudioQuestion:
+def _without_sound(question: AudioQuestion, clip: str) -> AudioQuestion:
+    """The question without its recording, which is known by the name of its clip."""
     plain = {name: value for name, value in question.meta.items() if isinstance(value, (str, int, float, bool))}
-    return replace(question, audio=None, meta=plain)
+    return replace(question, audio=None, meta=plain | {KNOWN_AS: clip})
 
 
 for kept in (TokenTexts, PromptBatch):
