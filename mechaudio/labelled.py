@@ -46,6 +46,17 @@ def axes_of(kind: Any, ndim: int) -> tuple[str, ...] | None:
     return None
 
 
+def sizes_of(result: Any) -> dict[str, int]:
+    """The length of every named axis of a dataclass's arrays, in the order in which they first come."""
+    sizes: dict[str, int] = {}
+    for name in type(result).__dataclass_fields__:
+        value = getattr(result, name)
+        if _is_array(value):
+            axes = axes_of(kind_of(type(result), name), value.ndim) or ()
+            sizes |= {axis: length for axis, length in zip(axes, value.shape, strict=False) if axis not in sizes}
+    return sizes
+
+
 def dataset_of(
     result: Any, *, labels: Mapping[str, Labelled], derived: Iterable[str] = (), attrs: Mapping[str, Any]
 ) -> xarray.Dataset:

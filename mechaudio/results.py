@@ -20,7 +20,7 @@ import numpy as np
 from mechaudio.arguments import shown
 from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.events import Event
-from mechaudio.labelled import Labelled, dataset_of, table_of
+from mechaudio.labelled import Labelled, dataset_of, sizes_of, table_of
 from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
@@ -75,7 +75,10 @@ class Result:
         encode(self, type(self).__name__, Stores(), self.kinds)
 
     def __repr__(self) -> str:
-        """The names of what is in it, arrays with their shapes."""
+        """How much there is along each axis, and what that comes to; without named axes, the names of what is in it."""
+        sizes = [f"{n} {axis}{'' if n == 1 else 's'}" for axis, n in sizes_of(self).items()]
+        if sizes:
+            return f"<{type(self).__name__} of {', '.join(sizes[:5])}{': ' * bool(self._summary)}{self._summary}>"
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "provenance"}
         said = [f"{name} {list(value.shape)}" if hasattr(value, "shape") else name for name, value in kept.items()]
         return f"<{type(self).__name__} of {', '.join(said)}>"
@@ -104,6 +107,11 @@ class Result:
             TypeError: no figure is made for this class.
         """
         return import_module("mechaudio.viz").figure_of(self, **options)  # figures are above results, and find them
+
+    @property
+    def _summary(self) -> str:
+        """What the numbers come to, for `repr`."""
+        return ""
 
     @property
     def _attrs(self) -> dict[str, Any]:

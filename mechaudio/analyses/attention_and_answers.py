@@ -69,6 +69,10 @@ class AttentionAndAnswers(Result):
     _table_axes = ("question", "layer", "head")
 
     @property
+    def _summary(self) -> str:
+        return f"{self.accuracy:.1%} right, condition {self.condition!r}"
+
+    @property
     def accuracy(self) -> float:
         """The share of right answers."""
         return float(self.correct.mean())

@@ -89,6 +89,10 @@ class AudioAttention(Result):
 
     _table_axes = ("question", "layer", "head")
 
+    @property
+    def _summary(self) -> str:
+        return f"{np.nanmean(self.share('audio')):.1%} of attention on audio, queries {self.queries!r}"
+
     def share(self, role: str) -> Float[np.ndarray, "question layer head"]:
         """Share of attention on one role of token.
 

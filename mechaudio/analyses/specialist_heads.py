@@ -75,6 +75,14 @@ class HeadScores(Result):
     _derived = ("mean",)
 
     @property
+    def _summary(self) -> str:
+        if not self.varies.any():
+            return "no head varies"
+        layer, head = np.unravel_index(np.argmax(np.where(self.varies, np.abs(self.r), -1)), self.r.shape)
+        n = len(self.measured.ids)
+        return f"strongest is head {head} of layer {layer}, r = {self.r[layer, head]:+.2f} on {n} questions"
+
+    @property
     def mean(self) -> Float[np.ndarray, "layer head"]:
         """Mean audio attention: how much a head attends to the audio, whatever comes of it."""
         return self.measured.audio_attention.mean(axis=0, dtype=np.float64)

@@ -57,6 +57,10 @@ class SteeringSweep(Result):
     )
 
     @property
+    def _summary(self) -> str:
+        return f"{self.clean_correct.mean():.1%} right without any, best {self.accuracy.max():.1%}"
+
+    @property
     def accuracy(self) -> Float[np.ndarray, " variant"]:
         """The share of right answers with each variant."""
         return self.correct.mean(1)

@@ -110,6 +110,10 @@ class LogitLens(Result):
         table = super().to_pandas()
         return table[table["positions"] >= 0].reset_index(drop=True)
 
+    @property
+    def _summary(self) -> str:
+        return f"{self.lens} lens"
+
     def says(self, depth: int = -1, position: int = -1, question: int = 0) -> list[tuple[str, float]]:
         """The most probable tokens of one place and their probabilities, best first.
 

@@ -64,6 +64,10 @@ class TunedLens(Result):
     _table_axes = ("question", "depth")
     _labels = (("held_out", "question"),)
 
+    @property
+    def _summary(self) -> str:
+        return f"{self.tuned_kl.mean():.3f} nats from the output, {self.plain_kl.mean():.3f} untuned"
+
     def translate(self, depth: int, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The residual stream of a depth as the last layer would put it; in float32, then as it came."""
         weight = torch.from_numpy(self.weight[depth]).to(states.device)
