@@ -104,7 +104,11 @@ def grid_coordinates(axes: Mapping[str, Sequence[Any]], variants: Sequence[Seque
     """The axes of a grid and their labels; of a list of variants one axis, labelled with what they are."""
     if axes:
         return {name: [_label(value) for value in values] for name, values in axes.items()}
-    return {"variant": [" + ".join(map(str, variant)) or "clean" for variant in variants]}
+    return {"variant": [" + ".join(map(_written, variant)) or "clean" for variant in variants]}
+
+
+def _written(intervention: Any) -> str:
+    return intervention if isinstance(intervention, str) else repr(intervention)
 
 
 def _label(value: Any) -> Any:
@@ -147,6 +151,24 @@ def table_of(data: xarray.Dataset, rows: Sequence[str] | None = None) -> pandas.
             for place, label in enumerate(data[beside[0]].values):
                 columns[f"{name}_{label}"] = spread(variable.isel({beside[0]: place}))
     return pandas.DataFrame(columns)
+
+
+def first_rows(data: xarray.Dataset, rows: Sequence[str] | None, n: int) -> tuple[pandas.DataFrame, int]:
+    """The first rows of a table, without making it whole, and how many rows it has.
+
+    Args:
+        data: labelled arrays.
+        rows: as in `table_of`.
+        n: how many rows.
+    """
+    axes = [axis for axis in (rows or ASKED) if axis in data.sizes]
+    if not axes and data.data_vars:
+        axes = [str(axis) for axis in next(iter(data.data_vars.values())).dims]
+    missing, cuts = n, {}
+    for axis in reversed(axes):
+        cuts[axis] = slice(0, max(missing, 1))
+        missing = -(-missing // max(data.sizes[axis], 1))
+    return table_of(data.isel(cuts), rows).head(n), prod(data.sizes[axis] for axis in axes)
 
 
 def _is_array(value: Any) -> bool:

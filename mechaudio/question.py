@@ -14,6 +14,7 @@ from typing import Any
 from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.events import Event, checked_events
 from mechaudio.audio.stored import StoredClip, opened, recording_of
+from mechaudio.showing import Shown
 
 #: What a model can be given: the clip; its caption instead; both; zeros of the clip's length.
 CONDITIONS = ("audio", "caption", "audio+caption", "silence")
@@ -23,7 +24,7 @@ FEWEST_CHOICES, MOST_CHOICES = 2, len(ascii_uppercase)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AudioQuestion:
+class AudioQuestion(Shown):
     """A recording, a text, the choices, and what is known beside.
 
     Attributes:
@@ -143,7 +144,7 @@ class AudioQuestion:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Shown):
     """What a model answered to one question.
 
     Attributes:

@@ -20,10 +20,11 @@ import numpy as np
 from mechaudio.arguments import shown
 from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.events import Event
-from mechaudio.labelled import Labelled, dataset_of, sizes_of, table_of
+from mechaudio.labelled import Labelled, dataset_of, first_rows, sizes_of, table_of
 from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
+from mechaudio.showing import Shown
 from mechaudio.writing import Stores, as_numpy, encode, write_arrays, write_json, write_tensors
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ JSON_NAME, ARRAYS_NAME, TENSORS_NAME = "result.json", "arrays.npz", "tensors.saf
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Result:
+class Result(Shown):
     """The base of everything that is kept.
 
     A subclass is a dataclass, `@dataclass(frozen=True, eq=False, kw_only=True)`. Its fields hold numpy arrays and
@@ -96,6 +97,13 @@ class Result:
         What has more axes than a row has, such as attention over time, is in `to_xarray()` alone.
         """
         return table_of(self.to_xarray(), self._table_axes)
+
+    def first_rows(self, n: int) -> "tuple[pandas.DataFrame, int]":
+        """Return the first rows of `to_pandas()`, and how many rows there are."""
+        if type(self).to_pandas is not Result.to_pandas:
+            table = self.to_pandas()
+            return table.head(n), len(table)
+        return first_rows(self.to_xarray(), self._table_axes, n)
 
     def plot(self, **options: Any) -> "plotly.graph_objects.Figure":
         """Draw the result, with the function of `ma.viz` that is made for its class.

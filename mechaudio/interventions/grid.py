@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.showing import Shown
 
 #: Parameters that take positions: a list of numbers is one value of them.
 _PLACES = ("queries", "keys", "positions")
 
 
-class Grid(Sequence):
+class Grid(Shown, Sequence):
     """Interventions that differ in some parameters, in the order of a nested loop over these.
 
     Attributes:

@@ -19,6 +19,7 @@ from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.models.selection import select
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
+from mechaudio.showing import Shown
 
 
 class _Spans(dict):
@@ -46,7 +47,7 @@ class TokenTexts:
 
 
 @dataclass(frozen=True, eq=False)
-class PromptBatch:
+class PromptBatch(Shown):
     """Prompts ready for one model. `ma.prompt` makes them; a plain dict of model inputs is turned into one.
 
     Attributes:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from mechaudio.results import keep
+from mechaudio.showing import Shown
 from mechaudio.tracing.hook_points import parse
 
 Key = tuple[str, int | None]
 
 
 @dataclass(eq=False, repr=False)
-class Cache(Mapping):
+class Cache(Shown, Mapping):
     """Recorded tensors by name and layer.
 
     `cache["pattern", 3]`, `cache["resid_post", -1]` and `cache["blocks.3.attn.hook_pattern"]` all work.

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechaudio.results import keep, kept_or_written
+from mechaudio.showing import Shown
 from mechaudio.tracing.score_edit import Way
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Effect:
 
 
 @dataclass(frozen=True, eq=False)
-class Effects:
+class Effects(Shown):
     """What one intervention on attention did, layer by layer.
 
     Attributes:
@@ -118,7 +119,7 @@ class Effects:
 
     def __str__(self) -> str:
         """A table of means over prompts and heads, one line a layer."""
-        lines = [f"{self.intervention}", "layer  mass before -> after  mean score  below zero  way"]
+        lines = [f"{self.intervention!r}", "layer  mass before -> after  mean score  below zero  way"]
         for index, (layer, way) in enumerate(zip(self.layers, self.ways, strict=True)):
             before, after, mean, negative = (
                 float(value[index].mean())

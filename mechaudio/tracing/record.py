@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from mechaudio.showing import Shown
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.effects import Effect
 from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Edit:
+class Edit(Shown):
     """A change at one hook point; the simplest intervention, and what every other one is made of.
 
     ```python
@@ -49,6 +50,12 @@ class Edit:
     change: Callable[[Tensor], Tensor]
     every_step: bool = True
     by_position: bool = False
+
+    def __str__(self) -> str:
+        """What it does, as a sentence."""
+        layers = "" if self.point.layers is None else f" in layers {', '.join(map(str, self.point.layers))}"
+        name = getattr(self.change, "__qualname__", None) or repr(self.change)
+        return f"Replaces {self.point.name}{layers} by what {name} makes of it"
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002 - the same for all
         """Itself: the same change for every model and every prompt."""

@@ -127,7 +127,7 @@ def _run(
 def _provenance(
     model: AudioLM, points: Sequence[HookPoint], interventions: Iterable[Intervention], **settings: Any
 ) -> Provenance:
-    recorded, changes = tuple(map(str, points)), tuple(map(str, interventions))
+    recorded, changes = tuple(map(repr, points)), tuple(map(repr, interventions))
     return Provenance.collect(model, settings={"record": recorded, "interventions": changes, **settings})
 
 

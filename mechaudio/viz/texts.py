@@ -4,6 +4,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.generations import Generations
+from mechaudio.labelled import grid_coordinates
 from mechaudio.tracing.run_result import Generation
 from mechaudio.viz.theme import CLEAR, FAINT, TEMPLATE, plain, titled
 
@@ -27,7 +28,7 @@ def written_texts(written: Generation | Generations, *, at_most: int = 50) -> go
         n = written.batch.n_rows
         texts = data["text"].to_numpy().reshape(-1, n)
         clean = data["clean_text"].to_numpy()[:n]
-        variants = [" + ".join(map(str, variant)) or "clean" for variant in written.variants]
+        variants = grid_coordinates({}, written.variants)["variant"]
         names = ["question", "clean", *variants]
         prompts = data["question" if written.batch.questions else "row"].to_numpy()[:n]
         columns = [
