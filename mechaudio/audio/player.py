@@ -34,7 +34,7 @@ def player(clip: "AudioClip") -> str:
     sound = base64.b64encode(file.getvalue()).decode("ascii")
     title = html.escape("; ".join([repr(clip), *notes]), quote=True)
     return (
-        f'<figure style="margin:0"><audio controls preload="none" style="width:100%;max-width:420px" '
+        f'<figure style="margin:0"><audio controls style="width:100%;max-width:420px" '
         f'src="data:audio/wav;base64,{sound}"></audio>'
         f'<figcaption style="overflow-wrap:anywhere">{title}</figcaption></figure>'
     )

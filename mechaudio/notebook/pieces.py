@@ -17,14 +17,19 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import Event
 from mechaudio.audio.player import player
 from mechaudio.viz.event_track import lanes
-from mechaudio.viz.sound import FLOOR, mel_spectrogram
+from mechaudio.viz.sound import mel_spectrogram
 from mechaudio.viz.theme import CYCLE, FAINT, faded
 
 LONGEST_TEXT = 400
 """Characters of one text."""
+LONGEST_WORD = 24
+"""Characters of a cell that stands in one line."""
+SHOWN_DECIBELS = 50
+"""Below the loudest cell of a spectrogram; what is softer is clear."""
 _BOX = f"border:1px solid {FAINT};border-radius:6px;padding:8px 10px;max-width:960px;overflow-x:auto"
 _FONT = "font:13px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;text-align:left"
-_CELL = f"padding:2px 8px;border-bottom:1px solid {FAINT};text-align:left;overflow-wrap:anywhere;max-width:260px"
+_CELL = f"padding:2px 8px;border-bottom:1px solid {FAINT};text-align:left"
+_WRAPPED = ";overflow-wrap:anywhere;min-width:120px;max-width:260px"
 _LANE = 20
 """Pixels of a lane of events."""
 
@@ -55,15 +60,18 @@ def note(words: str) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table; numbers are rounded to four digits."""
-    names = "".join(f'<th style="{_CELL};font-weight:600">{text(name, 80)}</th>' for name in head)
-    lines = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{text(_written(value), 160)}</td>' for value in row) + "</tr>"
-        for row in rows
-    )
+    names = "".join(f'<th style="{_CELL};font-weight:600;white-space:nowrap">{text(name, 80)}</th>' for name in head)
+    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return (
         f'<div style="overflow-x:auto"><table style="border-collapse:collapse;{_FONT}">'
         f"<thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
+
+
+def _cell(value: Any) -> str:
+    words = _written(value)
+    wrapped = _WRAPPED if len(words) > LONGEST_WORD else ";white-space:nowrap"
+    return f'<td style="{_CELL}{wrapped}">{text(words, 160)}</td>'
 
 
 def chip(words: str, colour: str, title: str = "") -> str:
@@ -76,7 +84,7 @@ def chip(words: str, colour: str, title: str = "") -> str:
 def recording(clip: AudioClip, events: Sequence[Event] = ()) -> str:
     """A player, and the sound as a spectrogram with its events above it."""
     spectrogram = mel_spectrogram(clip.mono(), clip.sample_rate)
-    level = np.clip(1 - spectrogram.level / FLOOR, 0, 1) ** 1.5
+    level = np.clip(1 + spectrogram.level / SHOWN_DECIBELS, 0, 1) ** 1.5
     picture = base64.b64encode(_png((255 * level[::-1]).astype(np.uint8))).decode("ascii")
     drawn = (
         f'<img alt="log-mel spectrogram" src="data:image/png;base64,{picture}" '

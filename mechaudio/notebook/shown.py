@@ -182,10 +182,11 @@ def _evaluation(evaluation: Evaluation) -> str:
 
 def _tabulated(rows: object, n_rows: int) -> str:
     """The first rows and columns of a data frame, and how many there are."""
-    columns = list(rows.columns[:COLUMNS])
+    known = [name for name in rows.columns if name != "clip"]  # the digest of a recording says nothing to a reader
+    columns = known[:COLUMNS]
     shown = table(columns, rows[columns].itertuples(index=False))
     more = [f"the first {len(rows)} of {n_rows} rows"] * (n_rows > len(rows))
-    more += [f"{len(columns)} of {len(rows.columns)} columns"] * (len(rows.columns) > COLUMNS)
+    more += [f"{len(columns)} of {len(rows.columns)} columns"] * (len(known) > COLUMNS)
     return shown + note("; ".join(more))
 
 
