@@ -77,7 +77,7 @@ class Result(Shown):
 
     def __repr__(self) -> str:
         """How much there is along each axis, and what that comes to; without named axes, the names of what is in it."""
-        sizes = [f"{n} {axis}{'' if n == 1 else 's'}" for axis, n in sizes_of(self).items()]
+        sizes = [_counted(axis, n) for axis, n in sizes_of(self).items() if not axis.endswith("_2")]
         if sizes:
             return f"<{type(self).__name__} of {', '.join(sizes[:5])}{': ' * bool(self._summary)}{self._summary}>"
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "provenance"}
@@ -204,6 +204,13 @@ class Result(Shown):
                 f"{os.fspath(folder)!r} holds a {type(result).__name__}, not a {cls.__name__}: use Result.load"
             )
         return result
+
+
+def _counted(axis: str, n: int) -> str:
+    """The length of an axis in words: `6 layers`, `d_model 128`."""
+    if axis.startswith("d_"):
+        return f"{axis} {n}"
+    return f"{n} {axis.removesuffix('s')}{'' if n == 1 else 's'}"
 
 
 def remove_drafts(folder: Path) -> None:

@@ -138,35 +138,40 @@ def test_the_list_has_every_class_of_result_in_the_package():
     assert {cls.__name__ for cls in kinds_of_results()} - bases == set(MADE)
 
 
-def expected_rows(name, result):
-    """How many rows a table has, by what the result is of."""
-    n_layers, n_heads = toy().n_layers, toy().n_heads
-    n, cells = len(asked()), n_layers * n_heads
-    by_name = {
-        "AttentionMass": sum(len(names) - names.count("") for names in getattr(result, "query_role", ())) * cells,
-        "AttentionFlow": n * n_layers,
-        "AttributionMap": getattr(result, "values", np.empty(0)).size,
-        "PatchingMap": getattr(result, "values", np.empty(0)).size,
-        "Comparison": 4 * n,
-        "Sweep": 4 * n,
-        "SteeringSweep": 2 * n,
-        "Demo": 2 * n,
-        "EncoderProbes": getattr(result, "score", np.empty(0)).size,
-        "HeadScores": cells,
-        "Listening": 2,
-        "ListeningScore": len(getattr(result, "ids", ())),
-        "LogitLens": (n_layers + 1) * int((getattr(result, "positions", np.empty(0)) >= 0).sum()),
-        "MataScores": n_layers,
-        "MataStudy": len(getattr(result, "arms", ())) * 30,
-        "PairedPasses": 2 * n * cells,
-        "SteeringDirections": n * n_layers,
-        "SteeringStudy": len(getattr(result, "arms", ())) * 60,
-        "SpecialistsStudy": 60,
-        "TemporalStudy": len(getattr(result, "conditions", ())) * 20,
-        "TunedLens": 2 * (n_layers + 1),
-    }
-    per_head = {"AttentionAndAnswers", "AudioAttention", "DirectLogitAttribution"}
-    return by_name.get(name, n * cells if name in per_head else n)
+def cells():
+    return toy().n_layers * toy().n_heads
+
+
+ROWS = {
+    "AttentionAndAnswers": lambda result: len(asked()) * cells(),
+    "AttentionFlow": lambda result: len(asked()) * toy().n_layers,
+    "AttentionMass": lambda result: cells() * sum(len(names) - names.count("") for names in result.query_role),
+    "AttributionMap": lambda result: result.values.size,
+    "AudioAttention": lambda result: len(asked()) * cells(),
+    "Comparison": lambda result: 4 * len(asked()),
+    "Demo": lambda result: 2 * len(asked()),
+    "DirectLogitAttribution": lambda result: len(asked()) * cells(),
+    "EncoderProbes": lambda result: result.score.size,
+    "Evaluation": lambda result: len(asked()),
+    "Generation": lambda result: len(asked()),
+    "Generations": lambda result: len(asked()),
+    "HeadScores": lambda result: cells(),
+    "Listening": lambda result: len(asked()[0].choices),
+    "ListeningScore": lambda result: len(result.ids),
+    "LogitLens": lambda result: len(result.depths) * int((result.positions >= 0).sum()),
+    "MataScores": lambda result: toy().n_layers,
+    "MataStudy": lambda result: len(result.arms) * 30,
+    "PairedPasses": lambda result: 2 * len(asked()) * cells(),
+    "PatchingMap": lambda result: result.values.size,
+    "Run": lambda result: len(asked()),
+    "SpecialistsStudy": lambda result: 60,
+    "SteeringDirections": lambda result: len(asked()) * toy().n_layers,
+    "SteeringStudy": lambda result: len(result.arms) * 60,
+    "SteeringSweep": lambda result: 2 * len(asked()),
+    "Sweep": lambda result: 4 * len(asked()),
+    "TemporalStudy": lambda result: len(result.conditions) * 20,
+    "TunedLens": lambda result: len(result.held_out) * len(result.depths),
+}
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -174,7 +179,7 @@ def test_a_table_has_a_row_for_each_question_cell_or_head(name):
     result = made(name)
     table = result.to_pandas()
     assert isinstance(table, pandas.DataFrame)
-    assert len(table) == expected_rows(name, result)
+    assert len(table) == ROWS[name](result)
     assert len(table.columns) == len(set(table.columns)) >= 2
     for column in table:
         assert not isinstance(table[column].iloc[0], (list, tuple, np.ndarray)), f"{column} is no plain value"
@@ -263,7 +268,7 @@ def test_numbers_of_a_table_are_those_of_the_result():
     assert table["answer"].tolist() == list(evaluation.answers)
     assert table["chosen_text"].tolist() == list(evaluation.choices)
     assert table["correct"].tolist() == evaluation.correct.tolist()
-    np.testing.assert_array_equal(table[["logits_A", "logits_B"]].to_numpy(), evaluation.logits)
+    np.testing.assert_array_equal(table[["logits_A", "logits_B", "logits_C", "logits_D"]].to_numpy(), evaluation.logits)
     np.testing.assert_allclose(table["margin"], evaluation.margin)
 
     attention = made("AudioAttention")

@@ -8,7 +8,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.results import as_numpy
 from mechaudio.tracing.labels import axis_names
 from mechaudio.tracing.run_result import Run, names_of
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, faded, layer_ticks, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, faded, plain, titled
 
 
 @checks_arguments
@@ -88,7 +88,7 @@ def recorded_sizes(run: Run, question: int = 0) -> go.Figure:
                 z=np.stack(sizes), x=np.arange(len(sizes[0])), y=labels, colorscale=SEQUENTIAL, showscale=False,
                 hovertemplate="layer %{y}, position %{x}: %{z:.3f}<extra></extra>", row=row, col=1,
             )  # fmt: skip
-            figure.update_yaxes(title={"text": "layer"}, tickvals=layer_ticks(labels), row=row, col=1)
+            figure.update_yaxes(title={"text": "layer"}, tickvals=labels[:: max(1, len(labels) // 12)], row=row, col=1)
             figure.update_xaxes(title={"text": "position"}, row=row, col=1)
     figure.update_layout(
         template=TEMPLATE,

@@ -107,6 +107,8 @@ class EncoderProbes(Result):
     n_training: int
     keys: tuple[str, ...] = ()
 
+    _table_axes = ("place", "task", "clip")
+
     def estimate(self, task: str, place: str | int = -1, *, of: str = "score", seed: int = 0) -> Estimate:
         """The mean over held-out clips, with a bootstrap interval over clips; NaN where fewer than two have the number.
 
