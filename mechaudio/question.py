@@ -165,6 +165,14 @@ class Answer(Shown):
     probabilities: tuple[float, ...]
     correct: bool | None
 
+    def __repr__(self) -> str:
+        """The choice, how probable it is, and whether it is right."""
+        known = {True: ", right", False: ", wrong", None: ""}[self.correct]
+        if self.choice is None:
+            return f"Answer({self.question_id!r}: none, its logits are NaN)"
+        share = max(self.probabilities)
+        return f"Answer({self.question_id!r}: {self.letter} {self.choice!r}, probability {share:.3f}{known})"
+
 
 def refuse_open(questions: Iterable[AudioQuestion], call: str, instead: str) -> None:
     """Raise for the first open question among those that need choices.

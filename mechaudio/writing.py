@@ -48,7 +48,7 @@ def as_numpy(array: Any) -> np.ndarray:
 def encode(value: Any, path: str, stores: Stores, kinds: Mapping[str, type]) -> Any:
     """Return what stands for a value in the JSON, and put arrays and tensors into their stores on the way.
 
-    A value that has `as_kept()` is kept as what that returns.
+    A value that has `_as_kept()` is kept as what that returns.
 
     Args:
         value: anything that can be kept.
@@ -85,7 +85,7 @@ def encode(value: Any, path: str, stores: Stores, kinds: Mapping[str, type]) -> 
         stores.arrays[name] = value
         return {"$array": name, "holds": f"{value.dtype} {list(value.shape)}"}
     if kinds.get(type(value).__name__) is type(value):
-        kept = value.as_kept() if hasattr(value, "as_kept") else value
+        kept = value._as_kept() if hasattr(value, "_as_kept") else value
         held = {
             f.name: encode(getattr(kept, f.name), f"{path}.{f.name}", stores, kinds) for f in fields(kept) if f.init
         }

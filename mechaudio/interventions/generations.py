@@ -52,7 +52,7 @@ class Generations(Result):
     def __post_init__(self):
         """Check nothing before it is saved: interventions may hold functions."""
 
-    def as_kept(self) -> Generations:
+    def _as_kept(self) -> Generations:
         """The same, with interventions that hold a function as their text."""
         variants = tuple(tuple(map(kept_or_written, variant)) for variant in self.variants)
         return replace(self, variants=variants, axes=kept_axes(self.axes))

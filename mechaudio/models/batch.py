@@ -25,6 +25,12 @@ from mechaudio.showing import Shown
 class _Spans(dict):
     """Positions by name; asking for a name that is not there says which are."""
 
+    def __repr__(self) -> str:
+        """How many positions each span has in each prompt."""
+        counts = {name: sorted({len(row) for row in rows}) for name, rows in self.items()}
+        said = [f"{name} {own[0]}" + (f" to {own[-1]}" if len(own) > 1 else "") for name, own in counts.items() if own]
+        return f"<positions of {len(next(iter(self.values()), ()))} prompts: {', '.join(said)}>"
+
     def __missing__(self, name: str) -> tuple[tuple[int, ...], ...]:
         if name == "audio.0" and name.removesuffix(".0") in self:  # the only clip of each row
             return self["audio"]
@@ -136,7 +142,7 @@ class PromptBatch(Shown):
             },
         )
 
-    def as_kept(self) -> PromptBatch:
+    def _as_kept(self) -> PromptBatch:
         """What is kept of it with a result: all but the sound, which the result does not need to be read.
 
         Inputs are the token ids and their mask, questions have no recordings and of `meta` what is plain, and the

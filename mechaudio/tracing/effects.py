@@ -113,7 +113,7 @@ class Effects(Shown):
             **stacked,
         )
 
-    def as_kept(self) -> Effects:
+    def _as_kept(self) -> Effects:
         """The same, with an intervention that holds a function as its text."""
         return replace(self, intervention=kept_or_written(self.intervention))
 
