@@ -54,7 +54,7 @@ class Edit(Shown):
     def __str__(self) -> str:
         """What it does, as a sentence."""
         layers = "" if self.point.layers is None else f" in layers {', '.join(map(str, self.point.layers))}"
-        name = getattr(self.change, "__qualname__", None) or repr(self.change)
+        name = getattr(self.change, "__name__", None) or repr(self.change)
         return f"Replaces {self.point.name}{layers} by what {name} makes of it"
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002 - the same for all
