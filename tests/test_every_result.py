@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*heads give the audio the same share"),
     pytest.mark.filterwarnings("ignore:.*have the same correlation at place"),
 ]
-SCALES = dict(layers=[0, 1], factor=[0.5, 2.0])
+SCALES = {"layers": [0, 1], "factor": [0.5, 2.0]}
 RECORDED = ["resid_post", ma.HookPoint("pattern", queries="last"), "projector_out"]
 
 
