@@ -119,7 +119,7 @@ class Effects(Shown):
 
     def __str__(self) -> str:
         """A table of means over prompts and heads, one line a layer."""
-        lines = [f"{self.intervention!r}", "layer  mass before -> after  mean score  below zero  way"]
+        lines = [f"{self.intervention}", "layer  mass before -> after  mean score  below zero  way"]
         for index, (layer, way) in enumerate(zip(self.layers, self.ways, strict=True)):
             before, after, mean, negative = (
                 float(value[index].mean())
