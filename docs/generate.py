@@ -10,10 +10,11 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
 import mechaudio
 from mechaudio.cli import parser
-from mechaudio.models.adapter import Adapter
+from mechaudio.models.adapter import Adapter, Between
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
 
@@ -69,6 +70,20 @@ def hook_points_page() -> str:
         "only, `[batch, head, row, key]`, and no `query x key` matrix is made. `mass` is measured inside the fused",
         "kernel and cannot be edited.",
         "",
+        "## What is added",
+        "",
+        "`attn_out` and `mlp_out` are what is added to the residual stream, behind every norm and multiplier that a "
+        "class has there: `resid_mid` is",
+        "`resid_pre + attn_out`, `resid_post` is `resid_mid + mlp_out`, to rounding, and an edit that moves what is "
+        "added moves the stream by as",
+        "much. In these classes a layer does more to its stream; `resid_mid` is right behind what attention added all "
+        "the same, and edits move",
+        "the stream behind each addition by as much. Opening a network proves it.",
+        "",
+        "| class | layers of the | in front of `attn_out` | between `resid_mid` and `mlp_out` | behind `mlp_out` |",
+        "|---|---|---|---|---|",
+        *_more_than_added(),
+        "",
         "## Once in the model",
         "",
         "| in a trace block | `record=` | shape | what it is |",
@@ -77,6 +92,18 @@ def hook_points_page() -> str:
     for point in MODEL_POINTS:
         lines.append(f"| `model.{address(point, None)}` | `{point}` | {SHAPES[point]} | {MEANINGS[point]} |")
     return "\n".join(lines) + "\n"
+
+
+def _more_than_added() -> list[str]:
+    """A row for every stack whose layers do more than add."""
+    return [
+        f"| `{adapter.network_class}` | {where} | "
+        + " | ".join(stack.between.get(gap, "-") for gap in get_args(Between))
+        + " |"
+        for adapter in ADAPTERS
+        for stack, where in ((adapter.encoder, "tower"), (adapter.decoder, "decoder"))
+        if stack.between
+    ]
 
 
 def models_page() -> str:
@@ -154,9 +181,9 @@ ABOUT_VERBS = {
     "models": "It is the table of [Models](models.md).",
     "check": (
         "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point and "
-        "prints by how much the logits move, then reads them all and compares the "
-        "logits to the last bit: a line per proof, `ok` or `FAIL`. Use it after an upgrade of transformers, and on a "
-        "checkpoint that you trained."
+        "prints by how much the logits move, holds the residual stream to the sum of what is added, then reads them "
+        "all and compares the logits to the last bit: a line per proof, `ok` or `FAIL`. Use it after an upgrade of "
+        "transformers, and on a checkpoint that you trained."
     ),
     "evaluate": "Explained in [Evaluating](evaluating.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",

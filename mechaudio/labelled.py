@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import AbstractArray
 
-from mechaudio.arguments import kind_of, parts_of, returned_kind
+from mechaudio.kinds import evaluated, kind_of, parts_of
 
 if TYPE_CHECKING:
     import pandas
@@ -74,7 +74,7 @@ def dataset_of(
     kinds = {name: kind_of(cls, name) for name in cls.__dataclass_fields__ if _is_array(getattr(result, name))}
     for name in derived:
         found = getattr(cls, name)
-        kinds[name] = returned_kind(found.func if isinstance(found, cached_property) else found.fget)
+        kinds[name] = evaluated(found.func if isinstance(found, cached_property) else found.fget, "return")
     arrays = {name: np.asarray(getattr(result, name)) for name in kinds}
     variables, sizes = {}, dict[str, int]()
     for name, array in arrays.items():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mechaudio.arguments import shown
+from mechaudio.arguments import checks_arguments, shown
 from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.events import Event
 from mechaudio.labelled import Labelled, dataset_of, first_rows, sizes_of, table_of
@@ -126,6 +126,7 @@ class Result(Shown):
         known = {"checkpoint": self.provenance.checkpoint, "revision": self.provenance.revision}
         return {"result": type(self).__name__, **{name: value for name, value in known.items() if value is not None}}
 
+    @checks_arguments
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the result into a folder, in place of an earlier one there; other files in the folder are left alone.
 
@@ -172,6 +173,7 @@ class Result(Shown):
         return {"result": type(self).__name__}
 
     @classmethod
+    @checks_arguments
     def load(cls, folder: str | os.PathLike) -> "Result":
         """Read a result back, as the class that it was saved from, its arrays equal bit for bit.
 

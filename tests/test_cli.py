@@ -39,7 +39,9 @@ def test_models_lists_every_class_with_its_checkpoints(capsys):
     assert main(["models"]) == 0
     told = capsys.readouterr().out
     assert re.search(r"Qwen2AudioForConditionalGeneration +40 +30 s, then cut +whole clips\n", told)
-    assert re.search(r"Gemma4ForConditionalGeneration +40 +30 s, then cut +own code, windows +\d+-\d+\n", told)
+    assert re.search(
+        r"Gemma4ForConditionalGeneration +40 +30 s, then cut +own code, windows +\d+(-\d+)?(, \d+(-\d+)?)*\n", told
+    )
     checkpoints = [name for adapter in ADAPTERS for name in adapter.checkpoints]
     assert all(f"\n  {name}\n" in told for name in checkpoints)
     assert {"mispeech/r1-aqa", "KE-Team/Ke-Omni-R-3B", "Qwen/Qwen2.5-Omni-3B"} < set(checkpoints)
@@ -52,6 +54,7 @@ def test_check_prints_every_proof(capsys):
     assert main(["check", "tiny"]) == 0
     told = capsys.readouterr().out
     assert "ok   blocks.5.attn.pattern" in told
+    assert "ok   attn_out and mlp_out are what is added to the residual stream" in told
     assert "leaves the logits as they were, to the last bit" in told
     assert "FAIL" not in told
 

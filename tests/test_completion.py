@@ -22,10 +22,14 @@ def test_a_model_offers_its_own_words_the_networks_parts_and_the_verb_of_nnsight
     assert {"blocks", "audio_blocks", "embed", "final_norm", "logits", "n_layers", "processor", "trace"} <= set(names)
     assert {"model", "lm_head"} <= set(names)
     assert not {"OVERLOAD_PREFIX", "exchange", "interleave", "interleaver", "root", "sites", "save"} & set(names)
-    for name in set(names) - {"input", "inputs", "output", "embed", "final_norm", "logits", "source"} - {
-        "audio_final_norm",
-        "projector_out",
-    }:
+    for name in (
+        set(names)
+        - {"input", "inputs", "output", "embed", "final_norm", "logits", "source"}
+        - {
+            "audio_final_norm",
+            "projector_out",
+        }
+    ):
         assert hasattr(tiny, name), "those left out here are read inside a block alone"
 
 

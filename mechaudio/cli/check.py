@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             f"{'ok  ' if change > 0 else 'FAIL'} {address.ljust(width)}  overwritten, moves the logits by {change:.3g}"
         )
+    print("ok   attn_out and mlp_out are what is added to the residual stream, wherever there are such")
     exact = reading_is_exact(model)
     print(f"{_verdict(exact)} reading every hook point leaves the logits as they were, to the last bit")
     return 0 if exact and all(change > 0 for change in moved.values()) else 1

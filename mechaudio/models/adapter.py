@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 #: What a stack may lack.
 PARTS = ("attention", "mid_norm", "mlp", "norm")
+#: Where a layer may do more to its residual stream than add attn_out and mlp_out.
+Between = Literal["attention", "mlp", "end"]
+_WHERE = {"attention": "in front of attn_out", "mlp": "between resid_mid and mlp_out", "end": "behind mlp_out"}
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class Stack:
     Attributes:
         layers: Path of the list of layers.
         attention: The attention module inside a layer.
-        mid_norm: The module inside a layer whose input is the residual stream between attention and MLP.
-        mlp: The module inside a layer whose output is what the MLP adds to the residual stream.
+        mid_norm: The module inside a layer whose input is the residual stream right behind what attention added.
+        mid_norm_adds: Whether `mid_norm` is a module that adds by itself, so that its output is that stream.
+        mlp: The MLP inside a layer.
         norm: Path of the norm after the last layer.
         config: Attribute of the network's config that holds this stack's own config, `""` where it is the network's.
         beside: Path of a second list of layers, of a tower that runs beside the first and is built alike: they are
@@ -41,18 +45,26 @@ class Stack:
             the attention module itself with a softmax of its own, in sliding windows (`windows`).
         queries: With `sdpa`, the module inside attention whose output are the queries, also those that a position bias
             is made from.
-        overwritten: Whether the network goes on to write into what a layer returned.
+        overwritten: Hook points whose tensors the network goes on to write into.
         in_chunks: Whether the layers hear a long clip chunk after chunk, each remembering the end of the last: recorded
             chunks are put behind one another, an edit is applied to each.
         absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
         core: With `windows`, path inside the attention module of the part that makes scores and weights, `""` where it
             does so itself.
-        projection: With `windows`, path inside the attention module of the output projection: it gives `attn_out`.
-        output: The output projection inside attention, which mixes the heads' `z` into `attn_out`.
-        attention_norm: The module inside a layer that norms `attn_out` before it is added to the residual stream,
-            `None` where it is added as it is.
-        added_times: Attribute of this stack's config that `attn_out` and `mlp_out` are multiplied by before they are
-            added.
+        projection: With `windows`, path inside the attention module of the output projection.
+        output: The output projection inside attention, which mixes the heads' `z`.
+        attention_norm: The module inside a layer whose output is added to the residual stream in place of attention's
+            own, which it norms; `None` where attention's own is added. Its output is `attn_out`.
+        mlp_norm: The same behind the MLP. Its output is `mlp_out`.
+        attention_times: What that is multiplied by when it is added, a number or the attribute of this stack's config
+            that holds it: `attn_out` is the product.
+        mlp_times: The same for `mlp_out`.
+        between: Where a layer does more to its residual stream than add (`attention`: before attention adds to it,
+            `mlp`: between `resid_mid` and what the MLP adds, `end`: behind that) -> what it does there, a noun phrase.
+            Elsewhere `resid_mid` is the sum of `resid_pre` and `attn_out`, and `resid_post` that of `resid_mid` and
+            `mlp_out`.
+        closing: With an `end`, the module inside a layer whose input is the residual stream right behind what the MLP
+            added. A network that has no such module does nothing there but scale.
         scaled_by: The tensor inside a layer that its whole residual stream is multiplied by at its end.
         stream: Where layers pass on several residual streams, `[stream, batch, position, d_model]`: the one that
             attention and MLP work on, which is shown.
@@ -73,20 +85,30 @@ class Stack:
     in_chunks: bool = False
     insides: Literal["registry", "sdpa", "windows"] = "registry"
     queries: str | None = None
-    overwritten: bool = False
+    overwritten: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict, hash=False)
     core: str = ""
     projection: str | None = None
     output: str = "o_proj"
+    mid_norm_adds: bool = False
     attention_norm: str | None = None
-    added_times: str | None = None
+    mlp_norm: str | None = None
+    attention_times: float | str = 1.0
+    mlp_times: float | str = 1.0
+    between: Mapping[Between, str] = field(default_factory=dict, hash=False)
+    closing: str | None = None
     scaled_by: str | None = None
     stream: int | None = None
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     kinds_in: str = "layer_types"
 
     def __post_init__(self) -> None:
-        """Refuse a missing part without a reason, and a reason for a part that is there."""
+        """Refuse a missing part without a reason, a reason for a part that is there, and a gap that nobody knows."""
+        unknown = set(self.between) - set(get_args(Between))
+        if unknown:
+            raise ValueError(f"{self.layers}: between= knows {list(get_args(Between))}, got {sorted(unknown)}")
+        if ("end" in self.between) != (self.closing is not None):
+            raise ValueError(f"{self.layers}: an end= of between= and closing= belong together")
         missing = {part for part in PARTS if getattr(self, part) is None}
         if not self.kinds and missing != set(self.absent):
             raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
@@ -98,6 +120,24 @@ class Stack:
     def own_config(self, config: Any) -> Any:
         """This stack's config inside a network's."""
         return getattr(config, self.config) if self.config else config
+
+    def times(self, point: str, config: Any) -> float:
+        """The number that `attn_out` or `mlp_out` is multiplied by when it is added.
+
+        Args:
+            point: Which of them.
+            config: The network's config.
+        """
+        number = {"attn_out": self.attention_times, "mlp_out": self.mlp_times}[point]
+        return float(getattr(self.own_config(config), number) if isinstance(number, str) else number)
+
+    def adds(self, point: str) -> str | None:
+        """Path inside a layer of the module whose output, multiplied by `times`, is `attn_out` or `mlp_out`."""
+        if point == "mlp_out":
+            return self.mlp_norm or self.mlp
+        if self.attention_norm is None and self.projection is not None:
+            return f"{self.attention}.{self.projection}"
+        return self.attention_norm or self.attention
 
     def in_layer(self, config: Any, layer: int) -> Stack:
         """The stack as it is in one layer.
@@ -307,6 +347,10 @@ class Adapter:
                 "alone",
                 *said,
             )
+        for stack, where in ((self.decoder, "decoder"), (self.encoder, "tower")):
+            if stack.between:
+                more = "; ".join(f"{_WHERE[gap]}, {what}" for gap, what in stack.between.items())
+                said = (*said, f"in the {where}, a layer does more than add to its residual stream: {more}")
         if self.encoder.layout == "packed":
             said = (*said, "a gradient does not arrive at the tower's resid_mid, of which a view is shown")
         if self.one_clip is not None:
@@ -316,6 +360,12 @@ class Adapter:
         return said
 
 
+#: What a conformer's layer does beside adding attention and its second, halved feed-forward.
+CONFORMER: Mapping[Between, str] = {
+    "attention": "half a feed-forward",
+    "mlp": "a convolution",
+    "end": "a norm",
+}
 #: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.
 DECODER = Stack(
     layers="model.language_model.layers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,12 +14,14 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from nnsight.intervention.tracer import InterleavingTracer
 from torch import Tensor, nn
 
+from mechaudio.arguments import check, shown
 from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.registry import adapter_for
+from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
@@ -28,7 +30,7 @@ from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
 from mechaudio.tracing.options import plain_options, refuse_forward, refuse_generating
 from mechaudio.tracing.order import explain
 from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
-from mechaudio.tracing.sites import ROOT, HookPointError, SiteMap, Sites, attention_location
+from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, added_location, attention_location
 from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
@@ -70,19 +72,25 @@ class AudioLM(NNsight):
         Args:
             network: An instance of a supported transformers class.
             processor: The processor that belongs to it.
-            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move. Takes some
-                twenty short forward passes; switch it off for a network that is proven already.
+            prove: Overwrite every hook point once, on a second of noise, and demand that the logits move, and that the
+                residual stream moves as what is added to it does. Takes some twenty short forward passes; switch it off
+                for a network that is proven already.
 
         Raises:
-            TypeError: The class has no adapter, or the network is wrapped in another module.
-            HookPointError: A path does not resolve, overwriting a hook point changes nothing, or the same call twice
-                gives two answers.
+            TypeError: The class has no adapter, the network is wrapped in another module, or the processor is none.
+            HookPointError: A path does not resolve, overwriting a hook point changes nothing, `attn_out` or `mlp_out`
+                is not what is added, or the same call twice gives two answers.
             ValueError: It is in training mode, or a part of it is compiled, wrapped, spread over processes or without
                 weights.
 
         Warns:
             UserWarning: Once per process, that the installed transformers or nnsight was not tested.
         """
+        prove = check("prove", prove, bool)
+        if processor is not None and not callable(processor):
+            raise TypeError(
+                f"processor= is what transformers.AutoProcessor.from_pretrained gives; got {shown(processor)}"
+            )
         warn_of_untested_versions()
         if (wrapper := wrapped_in(network)) is not None:
             raise TypeError(
@@ -90,10 +98,12 @@ class AudioLM(NNsight):
                 f"open what is inside, {WRAPPERS[wrapper]}"
             )
         adapter = adapter_for(network)
-        check = partial(refuse_deaf_call, adapter=adapter, config=network.config)
+        refuse_deaf = partial(refuse_deaf_call, adapter=adapter, config=network.config)
         with warnings.catch_warnings():  # a Q-Former has modules called `output`; hook points go by paths, not by that
             warnings.filterwarnings("ignore", message="Module '.*' has a submodule named 'output'")
-            super().__init__(network, interleaver=Exchange(network, adapter.decoder_module, adapter.projector, check))
+            super().__init__(
+                network, interleaver=Exchange(network, adapter.decoder_module, adapter.projector, refuse_deaf)
+            )
         self._state = NetworkState(network)
         self._state.refuse_unopenable()
         self.adapter = adapter
@@ -110,12 +120,24 @@ class AudioLM(NNsight):
                 submodule(network, path, adapter)
         self._local = [one for layers in stacks for one in _local_attention(network, layers, adapter)]
         self._calls = [call for layers in stacks for call in _own_calls(network, layers, adapter)]
+        layers = [
+            (layer, stack, sites)
+            for part in ("decoder", "encoder")
+            for layer, (stack, sites) in enumerate(
+                zip(self.site_map.stacks[part], self.site_map.layers[part], strict=True)
+            )
+        ]
         self.exchange.copied = frozenset(
-            f"{ROOT}.{stack.path(layer)}.output"
-            for layers in stacks
-            for layer, stack in enumerate(layers)
-            if stack.overwritten
+            sites[point].location for _, stack, sites in layers for point in stack.overwritten
         )
+        self.exchange.multiplied = {
+            location: (product, stack.times(point, network.config))
+            for layer, stack, sites in layers
+            for point in ("attn_out", "mlp_out")
+            if point in sites
+            for location, product in [added_location(stack, layer, point)]
+            if product != location
+        }
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         self._state.refuse_unfit()
@@ -132,7 +154,8 @@ class AudioLM(NNsight):
         blocks = []
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             projection = stack.projection and f"{stack.attention}.{stack.projection}"
-            for part in (stack.attention, projection, stack.mid_norm, stack.mlp):
+            norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
+            for part in (stack.attention, projection, stack.mid_norm, stack.mlp, *norms):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points))
@@ -280,6 +303,8 @@ def trace(
         RuntimeError: The network runs already, in this thread or another.
     """
     prompts = as_batch(model, batch)
+    max_new_tokens = check("max_new_tokens", max_new_tokens, int | None)
+    check("backend", options.get("backend"), Callable | None)
     given = {name: value for name, value in options.items() if name != "backend"}
     if max_new_tokens is None:
         refuse_forward("ma.trace", model.network, given, prompts.inputs)
@@ -296,10 +321,9 @@ def trace(
 
 def warn_of_leaks(adapter: Adapter, advice: str) -> None:
     """Say that the clips of this batch change one another, why, and what happens about it."""
-    warnings.warn(
+    warn(
         f"this batch holds clips of different lengths, and in {adapter.network_class} the padding of one changes "
-        f"another: {adapter.leaks_padding}; {advice}",
-        stacklevel=3,
+        f"another: {adapter.leaks_padding}; {advice}"
     )
 
 

@@ -1,12 +1,13 @@
 """Proof that every hook point is what it is called: overwriting it moves the logits.
 
-A hook that reads the wrong tensor, or a copy of the right one, can pass any test of shape; it cannot pass this one.
+A hook that reads the wrong tensor, or a copy of the right one, can pass any test of shape; it cannot pass this one. And
+what attention and MLP add is added: the streams are sums of them, and move by as much as they are moved.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from mechaudio.models.inputs import place
 from mechaudio.models.probe import probe_inputs
 from mechaudio.tracing.sites import HookPointError, Site
+from mechaudio.tracing.sums import Sums
 from mechaudio.tracing.tower_noise import without_noise
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def prove_hook_points(model: AudioLM) -> None:
         model: The opened model.
 
     Raises:
-        HookPointError: Overwriting one changed nothing.
+        HookPointError: Overwriting one changed nothing, or what attention or an MLP adds is not what is added.
     """
     for address, moved in measure_hook_points(model).items():
         if not moved > 0:
@@ -52,10 +54,12 @@ def measure_hook_points(model: AudioLM) -> dict[str, float]:
         Per hook point, the largest change of a logit at the last position.
 
     Raises:
-        HookPointError: The logits are not finite to begin with, or the same call twice gives two answers.
+        HookPointError: The logits are not finite to begin with, the same call twice gives two answers, or what
+            attention or an MLP adds is not what is added to the residual stream.
     """
     inputs = place(model.network, model.adapter, probe_inputs(model.network, model.adapter))
-    clean = last_logits(model, inputs)
+    sums = Sums(model)
+    clean = last_logits(model, inputs, keeps=sums.reading())
     if not clean.isfinite().all():
         raise HookPointError(
             f"this {type(model.network).__name__} gives logits that are not finite on a second of noise, so nothing "
@@ -63,10 +67,12 @@ def measure_hook_points(model: AudioLM) -> dict[str, float]:
             "all the same"
         )
     _refuse_randomness(model, clean, last_logits(model, inputs))
+    sums.refuse_others()
     moved = {}
     for site in _one_layer_each(model):
-        after = last_logits(model, inputs, site, _overwrite)
+        after = last_logits(model, inputs, site, _overwrite, keeps=sums.moving(site))
         moved[site.address] = float((after - clean).abs().max())
+        sums.refuse_unmoved(site)
     return moved
 
 
@@ -102,9 +108,11 @@ def last_logits(
     inputs: dict[str, Any],
     site: Site | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
+    keeps: Mapping[str, Callable[[Any], None]] | None = None,
 ) -> Tensor:
-    """Logits at the last position, with one site changed."""
+    """Logits at the last position, with one site changed, and what is served at some locations shown to `keeps`."""
     with torch.no_grad(), model.exchange.prepared(None):
+        model.exchange.keeps.update({location: [keep] for location, keep in (keeps or {}).items()})
         if site is not None:
             model.exchange.edits[site.location] = [lambda served: site.swap(served, change(site.take(served)))]
         return model.interleave("__call__", **inputs, use_cache=False).logits[:, -1].float()

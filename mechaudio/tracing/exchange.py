@@ -16,7 +16,8 @@ from typing import Any
 from greenlet import getcurrent
 from jaxtyping import Bool, Int
 from nnsight.intervention.interleaver import EarlyStopException, Interleaver, Mediator
-from torch import Tensor, is_grad_enabled, nn
+from torch import Tensor, is_grad_enabled, nn, where
+from torch.autograd import Function
 
 from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import ROOT, Site
@@ -40,6 +41,21 @@ class RowRequest:
     last: bool
 
 
+class _Divided(Function):
+    """A product divided by its number: where nobody changed it, the other factor to the last bit."""
+
+    @staticmethod
+    def forward(context: Any, own: Tensor, product: Tensor, times: float) -> Tensor:
+        context.times = times
+        if own.shape != product.shape:
+            return product / times
+        return where(product == own * times, own, product / times)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
+        return None, gradient / context.times, None
+
+
 class Exchange(Interleaver):
     """nnsight's interleaver plus what a run asks of it.
 
@@ -56,6 +72,8 @@ class Exchange(Interleaver):
         batch: The prompts of the run under way, where the run was opened with some.
         step: Forward passes of the decoder so far in this run, minus one: 0 in the prompt, then one per new token.
         tower_calls: How often the audio tower's projector ran in this run.
+        multiplied: Location of what a module gives and the network multiplies before it adds it -> the location where
+            the product is served, and the number.
         copied: Locations whose value the network overwrites later: it goes on with a copy, so that what was read stays.
         asked: The hook points that trace blocks asked for in this run, in their order.
     """
@@ -68,6 +86,7 @@ class Exchange(Interleaver):
         self._network = network
         self.decoder, self.projector, self.check = f"{ROOT}.{decoder}.input", f"{ROOT}.{projector}.output", check
         self._counted = frozenset((_ROOT_INPUT, self.decoder, self.projector))
+        self.multiplied: dict[str, tuple[str, float]] = {}
         self.copied: frozenset[str] = frozenset()
         self.clear()
         self.begin()
@@ -169,9 +188,17 @@ class Exchange(Interleaver):
         if provider in self.keeps:
             for keep in self.keeps[provider]:
                 keep(value)
+        if provider in self.multiplied and self.wanted(self.multiplied[provider][0]):
+            value = self._handle_product(*self.multiplied[provider], value)
         if provider == _ROOT_OUTPUT:
             self._network_runs = False
         return value.clone() if provider in self.copied else value
+
+    def _handle_product(self, location: str, times: float, value: Any) -> Any:
+        """Serve a value times a number; what the network multiplies by it again comes back."""
+        own = value[0] if isinstance(value, tuple) else value
+        divided = _Divided.apply(own.detach(), self.handle(location, own * times), times)
+        return (divided, *value[1:]) if isinstance(value, tuple) else divided
 
     def _count(self, provider: str, value: Any) -> None:
         if provider == _ROOT_INPUT:

@@ -62,7 +62,7 @@ MEANINGS: dict[str, str] = {
     "mass": "share of attention on each group of keys, for every query, without a score matrix; read only",
     "z": "each head's output, before the output projection",
     "attn_out": "what attention adds to the residual stream",
-    "resid_mid": "the residual stream between attention and MLP",
+    "resid_mid": "the residual stream right behind what attention added",
     "mlp_out": "what the MLP adds to the residual stream",
     "resid_post": "the residual stream after the layer",
     "audio.final_norm": "the tower's output after its last norm",
@@ -96,6 +96,11 @@ class HookPoint(Shown):
         """Rewrite an address into name and layer, and check the name."""
         if not isinstance(self.name, str):
             raise TypeError(f"a hook point is named by a text, such as 'resid_post'; got {self.name!r}")
+        if isinstance(self.keys, str):
+            object.__setattr__(self, "keys", (self.keys,))
+        check_fields(self)
+        if isinstance(self.layers, int):
+            object.__setattr__(self, "layers", (self.layers,))
         name, layer = parse(self.name)
         if layer is not None and self.layers is not None and tuple(self.layers) != (layer,):
             raise ValueError(
@@ -104,11 +109,6 @@ class HookPoint(Shown):
         object.__setattr__(self, "name", name)
         if layer is not None:
             object.__setattr__(self, "layers", (layer,))
-        elif isinstance(self.layers, int) and not isinstance(self.layers, bool):
-            object.__setattr__(self, "layers", (self.layers,))
-        if isinstance(self.keys, str):
-            object.__setattr__(self, "keys", (self.keys,))
-        check_fields(self)
         for field in ("layers", "keys"):
             if getattr(self, field) is not None and not len(getattr(self, field)):
                 raise ValueError(f"{field}= of {name!r} is empty: name at least one, or leave it out")

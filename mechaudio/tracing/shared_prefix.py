@@ -242,8 +242,8 @@ def run_alone(
 
 def _end_with_rows(model: AudioLM, wanted: slice) -> None:
     """Compute the MLP of the last layer for some rows only: nobody asks for the others."""
-    stack, site = model.adapter.decoder, model.site_map.layers["decoder"][-1]["mlp_out"]
-    shape = []
+    stack = model.adapter.decoder
+    inside, shape = f"{ROOT}.{stack.path(model.n_layers - 1)}.{stack.mlp}", []
 
     def cut(served: Any) -> Any:
         args, kwargs = served
@@ -251,13 +251,13 @@ def _end_with_rows(model: AudioLM, wanted: slice) -> None:
         return (args[0][:, wanted].contiguous(), *args[1:]), kwargs
 
     def fill(served: Any) -> Any:
-        some = site.take(served)
+        some = served[0] if isinstance(served, tuple) else served
         whole = some.new_zeros(*shape[:2], some.shape[2])
         whole[:, wanted] = some
-        return site.put(served, whole)
+        return (whole, *served[1:]) if isinstance(served, tuple) else whole
 
-    model.exchange.edits[f"{ROOT}.{stack.path(model.n_layers - 1)}.{stack.mlp}.input"] = [cut]
-    model.exchange.edits[site.location] = [fill]
+    model.exchange.edits[f"{inside}.input"] = [cut]
+    model.exchange.edits[f"{inside}.output"] = [fill]
 
 
 class _Positions:

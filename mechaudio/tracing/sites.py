@@ -173,6 +173,16 @@ def attention_location(stack: Stack, layer: int) -> str:
     return f"{ROOT}.{stack.path(layer)}.{stack.attention}.mechaudio"
 
 
+def added_location(stack: Stack, layer: int, point: str) -> tuple[str, str]:
+    """Two locations of what attention or the MLP adds: the module's output, and that as it is added.
+
+    They are one where it is added as it is.
+    """
+    module = f"{ROOT}.{stack.path(layer)}.{stack.adds(point)}"
+    multiplied = {"attn_out": stack.attention_times, "mlp_out": stack.mlp_times}[point] != 1
+    return f"{module}.output", f"{module}.mechaudio.added" if multiplied else f"{module}.output"
+
+
 #: The part of a layer that a hook point lives in; the others live in the layer itself.
 _PART_OF = {"resid_mid": "mid_norm", "mlp_out": "mlp", "attn_out": "attention"} | dict.fromkeys(
     ATTENTION_POINTS, "attention"
@@ -189,12 +199,14 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
         network_class: Name of the class, for what is told about hook points that do not exist.
     """
     inside = f"{ROOT}.{stack.path(layer)}"
-    adds = stack.attention if stack.projection is None else f"{stack.attention}.{stack.projection}"
+    middle = (f"{inside}.{stack.mid_norm}.input", _argument, _with_argument)
+    if stack.mid_norm_adds:
+        middle = (f"{inside}.{stack.mid_norm}.output", _first, _with_first)
     places: dict[str, tuple[str, Callable, Callable]] = {
         "resid_pre": (f"{inside}.input", _argument, _with_argument),
-        "attn_out": (f"{inside}.{adds}.output", _first, _with_first),
-        "resid_mid": (f"{inside}.{stack.mid_norm}.input", _argument, _with_argument),
-        "mlp_out": (f"{inside}.{stack.mlp}.output", _first, _with_first),
+        "attn_out": (added_location(stack, layer, "attn_out")[1], _first, _with_first),
+        "resid_mid": middle,
+        "mlp_out": (added_location(stack, layer, "mlp_out")[1], _first, _with_first),
         "resid_post": (f"{inside}.output", _first, _with_first),
     }
     sites = {}
@@ -205,7 +217,7 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
             take, put = _channels_first(take, put)
         if stack.stream is not None and point in ("resid_pre", "resid_post"):
             take, put = _of_stream(stack.stream, take, put)
-        in_place = point == "resid_mid"
+        in_place = point == "resid_mid" and not stack.mid_norm_adds
         sites[point] = Site(prefix + point, layer, location, take, put, in_place=in_place, in_chunks=stack.in_chunks)
     base = attention_location(stack, layer)
     for point in ATTENTION_POINTS:
@@ -220,6 +232,12 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
         if part in stack.absent and not (point == "mass" and prefix)
     }
     return Sites({point: site for point, site in sites.items() if point not in absent}, absent)
+
+
+def closing_site(stack: Stack, name: str, layer: int) -> Site:
+    """The residual stream right behind what the MLP added, where a layer does more to it before `resid_post`."""
+    take, put = _packed(_argument, _with_argument) if stack.layout == "packed" else (_argument, _with_argument)
+    return Site(name, layer, f"{ROOT}.{stack.path(layer)}.{stack.closing}.input", take, put)
 
 
 def model_sites(adapter: Adapter) -> Sites:
@@ -253,6 +271,7 @@ class SiteMap:
 
     Attributes:
         depth: Number of layers of the `decoder` and of the `encoder`.
+        stacks: Per part, the stack as it is in each layer.
         layers: Per part and layer, its hook points.
         once: The hook points that exist once in the model.
     """
@@ -260,6 +279,7 @@ class SiteMap:
     def __init__(self, adapter: Adapter, decoder: Sequence[Stack], encoder: Sequence[Stack]):
         """Args: adapter: the facts about the class; decoder, encoder: the stack as it is in each layer."""
         self.depth = {"decoder": len(decoder), "encoder": len(encoder)}
+        self.stacks = {"decoder": decoder, "encoder": encoder}
         self.layers = {
             part: [layer_sites(stack, prefix, layer, adapter.network_class) for layer, stack in enumerate(stacks)]
             for part, prefix, stacks in (("decoder", "", decoder), ("encoder", "audio.", encoder))

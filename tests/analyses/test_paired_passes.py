@@ -20,10 +20,10 @@ def test_two_passes_give_what_each_analysis_gives_with_its_own(toy):
         assert (found.condition, found.ids, found.choices) == (condition, alone.ids, alone.choices)
         np.testing.assert_allclose(found.audio_attention, alone.audio_attention)
     alone = steering_directions(toy, asked, batch_size=3)
-    np.testing.assert_allclose(passes.directions.residual, alone.residual, atol=1e-6)
-    np.testing.assert_allclose(passes.directions.final_norm, alone.final_norm, atol=1e-6)
+    np.testing.assert_allclose(passes.directions.residual, alone.residual, atol=1e-4)
+    np.testing.assert_allclose(passes.directions.final_norm, alone.final_norm, atol=1e-4)
     for layer, own in alone.z.items():
-        np.testing.assert_allclose(passes.directions.z[layer], own, atol=1e-6)
+        np.testing.assert_allclose(passes.directions.z[layer], own, atol=1e-4)
 
 
 def test_directions_measured_on_the_way_steer_as_those_measured_before(toy):

@@ -61,12 +61,12 @@ def test_differences_are_those_of_two_plain_forward_passes(model, directions, pl
         for layer in range(model.n_layers):
             heard, silent = last_rows(plain, f"blocks.{layer}.resid_post", question)
             np.testing.assert_allclose(
-                directions.residual[question, layer], (heard - silent).numpy(), rtol=1e-5, atol=2e-5
+                directions.residual[question, layer], (heard - silent).numpy(), rtol=1e-5, atol=1e-4
             )
             heard, silent = last_rows(plain, f"blocks.{layer}.attn.z", question)
-            np.testing.assert_allclose(directions.z[layer][question], (heard - silent).numpy(), rtol=1e-5, atol=2e-5)
+            np.testing.assert_allclose(directions.z[layer][question], (heard - silent).numpy(), rtol=1e-5, atol=1e-4)
         heard, silent = last_rows(plain, "final_norm", question)
-        np.testing.assert_allclose(directions.final_norm[question], (heard - silent).numpy(), rtol=1e-5, atol=2e-5)
+        np.testing.assert_allclose(directions.final_norm[question], (heard - silent).numpy(), rtol=1e-5, atol=1e-4)
     assert np.abs(directions.residual).max() > 0.01, "silence is not what the model hears otherwise"
 
 
@@ -87,7 +87,7 @@ def test_layer_guided_steering_is_the_formula_before_the_norm(model, batch, dire
             for run in (0, 1)
         ]
         direction = reference.layer_guided_direction(HEADS, *states, model.d_model)
-        np.testing.assert_allclose(steer.direction[question], direction, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(steer.direction[question], direction, rtol=1e-5, atol=1e-4)
         h = torch.tensor(states[0][-1]) + STRENGTH * torch.tensor(direction)  # eq. 6
         normed = model.network.get_submodule(model.adapter.decoder.norm)(h)
         expected = model.network.get_submodule(model.adapter.unembed)(normed)
@@ -166,8 +166,8 @@ def test_strength_zero_leaves_the_logits_bit_for_bit(model, batch, directions):
 
 def test_batches_of_another_size_give_the_same_directions(model, directions):
     whole = steering_directions(model, iter(QUESTIONS), batch_size=3)
-    np.testing.assert_allclose(whole.residual, directions.residual, rtol=1e-5, atol=2e-5)
-    np.testing.assert_allclose(whole.z[1], directions.z[1], rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(whole.residual, directions.residual, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(whole.z[1], directions.z[1], rtol=1e-5, atol=1e-4)
 
 
 def test_directions_of_some_questions_come_in_their_order(directions):
@@ -287,7 +287,7 @@ def test_heads_of_unequal_width_are_steered_together_each_along_its_own_directio
     )
     layer, head = min(heads)
     added = STRENGTH * torch.from_numpy(directions.z[layer][:, head])
-    torch.testing.assert_close((first - clean)[:, 0, head], added, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close((first - clean)[:, 0, head], added, atol=1e-4, rtol=1e-4)
     apart = [directions.head_level([one], STRENGTH) for one in heads]
     both, one_by_one = (ma.run(model, batch, interventions=own, logits="last").logits for own in ([together], apart))
     torch.testing.assert_close(both, one_by_one)

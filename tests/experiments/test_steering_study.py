@@ -59,7 +59,7 @@ def test_answers_with_and_without_sound_are_those_of_all_questions_in_their_orde
     for condition, found in (("audio", study.heard), ("silence", study.silent)):
         alone = attention_and_answers(toy, asked, condition, batch_size=20)
         assert (found.condition, found.ids, found.choices) == (condition, alone.ids, alone.choices)
-        np.testing.assert_allclose(found.audio_attention, alone.audio_attention, atol=1e-6)
+        np.testing.assert_allclose(found.audio_attention, alone.audio_attention, atol=1e-5)
         assert found.provenance.settings["n"] == len(asked)
     np.testing.assert_array_equal(study.heard.correct, study.clean_correct)
 
@@ -171,6 +171,14 @@ def test_a_study_is_kept_whole(study, tmp_path):
     again = SteeringStudy.load(tmp_path)
     assert str(again) == str(study)
     assert again.arms == study.arms
+
+
+def test_a_study_says_how_many_of_its_answers_are_nan(study):
+    margin = study.margin.copy()
+    margin[0, :3] = np.nan
+    assert "NaN" not in str(study)
+    told = f"3 of the {margin.size} answers with steering are NaN, and count as not right"
+    assert told in str(replace(study, margin=margin))
 
 
 def test_what_cannot_be_studied_is_refused(toy, asked, study):

@@ -487,7 +487,7 @@ def test_a_kind_of_the_users_own_may_write_places_as_lists(opened, queries):
     assert found.ways == (SHARED,)
     torch.testing.assert_close(found.logits, one_by_one(model, inputs, [[Own()]]), rtol=1e-5, atol=1e-5)
     effects = ma.run(model, inputs, interventions=[Own()]).effects[0]
-    torch.testing.assert_close(found.mass_after[0], effects.mass_after.mean((0, 2)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.mass_after[0], effects.mass_after.mean((0, 2)), rtol=1e-5, atol=1e-5)
 
 
 def test_networks_in_double_precision_stay_there():

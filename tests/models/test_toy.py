@@ -142,7 +142,7 @@ def test_a_token_tells_which_voice_sings_in_it_and_how_strongly(toy, level):
     loud = ask([sung("tenor", 1), sung("alto", 3)], list(VOICES), level)
     expected = torch.zeros(25 * SECONDS, len(VOICES))
     expected[25 + 7 : 25 + 17, 1] = expected[75 + 7 : 75 + 17, 2] = arithmetic.strength(level)
-    torch.testing.assert_close(strengths(toy, [loud])[0], expected, rtol=0, atol=2e-6)
+    torch.testing.assert_close(strengths(toy, [loud])[0], expected, **TOLERANCE)
 
 
 def test_ten_tokens_sing_in_a_second(toy):
@@ -174,7 +174,7 @@ def test_a_token_hears_nothing_but_the_middle_25_ms_of_its_own_40(toy):
     noise = 0.01 * np.random.default_rng(0).normal(size=len(time)) * outside
     clip = EXAMPLE.clip()
     noisy = ma.AudioQuestion(ma.AudioClip(clip.waveform + noise, SAMPLE_RATE), EXAMPLE.text, EXAMPLE.choices)
-    torch.testing.assert_close(strengths(toy, [noisy]), strengths(toy, [EXAMPLE]), rtol=0, atol=2e-6)
+    torch.testing.assert_close(strengths(toy, [noisy]), strengths(toy, [EXAMPLE]), **TOLERANCE)
 
 
 def test_both_frames_of_a_token_look_at_its_second_frame(toy):
@@ -199,7 +199,7 @@ def test_attention_does_not_depend_on_how_far_away_the_audio_is(toy):
     near, far = (ma.prompt(toy, [EXAMPLE], condition=condition) for condition in ("audio", "audio+caption"))
     assert far.n_positions > near.n_positions
     masses = [audio_mass(toy, batch)[0, LAYER, HEAD] for batch in (near, far)]
-    torch.testing.assert_close(*masses, rtol=0, atol=1e-6)
+    torch.testing.assert_close(*masses, **TOLERANCE)
 
 
 def test_padding_changes_nothing(toy):

@@ -57,17 +57,20 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
         _before(plain, inside, f"{where}.resid_pre", values, turned=turned)
         _after(plain, inside, f"{where}.resid_post", values, turned=turned)
         if parts.mid_norm is not None:
-            _before(plain, f"{inside}.{parts.mid_norm}", f"{where}.resid_mid", values)
-        if parts.mlp is not None:
-            _after(plain, f"{inside}.{parts.mlp}", f"{where}.mlp_out", values)
+            at_middle = _after if parts.mid_norm_adds else _before
+            at_middle(plain, f"{inside}.{parts.mid_norm}", f"{where}.resid_mid", values)
+        added = {"attn_out": parts.attention_norm or parts.attention, "mlp_out": parts.mlp_norm or parts.mlp}
+        for point, module in added.items():
+            if module is not None:
+                path = parts.projection if point == "attn_out" and parts.attention_norm is None else None
+                times = _number(parts, plain, {"attn_out": parts.attention_times, "mlp_out": parts.mlp_times}[point])
+                _after(plain, ".".join(filter(None, (inside, module, path))), f"{where}.{point}", values, times=times)
         if parts.attention is not None:
             if parts.insides != "windows":
-                _after(plain, f"{inside}.{parts.attention}", f"{where}.attn_out", values)
                 module = plain.get_submodule(f"{inside}.{parts.attention}")
                 watch = _watch_calls_in_blocks if parts.insides == "sdpa" else _watch_attention
                 watch(module, f"{where}.attn", values)
             else:
-                _after(plain, f"{inside}.{parts.attention}.{parts.projection}", f"{where}.attn_out", values)
                 projection = plain.get_submodule(f"{inside}.{parts.attention}.{parts.projection}")
                 core = plain.get_submodule(f"{inside}.{parts.attention}.{parts.core}".rstrip("."))
                 _watch_windows(core, f"{where}.attn", values)
@@ -218,9 +221,15 @@ def _before(plain: nn.Module, path: str, name: str, values: dict[str, Tensor], *
     plain.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True)
 
 
-def _after(plain: nn.Module, path: str, name: str, values: dict[str, Tensor], *, turned: bool = False) -> None:
+def _number(parts: Stack, plain: nn.Module, number: float | str) -> float:
+    return getattr(getattr(plain.config, parts.config), number) if isinstance(number, str) else number
+
+
+def _after(
+    plain: nn.Module, path: str, name: str, values: dict[str, Tensor], *, turned: bool = False, times: float = 1
+) -> None:
     def hook(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
-        values[name] = _batched(output[0] if isinstance(output, tuple) else output, turned)
+        values[name] = _batched(output[0] if isinstance(output, tuple) else output, turned) * times
 
     plain.get_submodule(path).register_forward_hook(hook)
 

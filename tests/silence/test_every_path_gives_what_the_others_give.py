@@ -4,6 +4,7 @@ What `ma.run` gives for each question alone is what all else is held to; texts a
 each alone.
 """
 
+import inspect
 from dataclasses import dataclass
 from functools import cache
 
@@ -171,6 +172,9 @@ def test_phi_4_goes_on_behind_a_placeholder_of_audio_that_it_wrote_as_behind_tex
         prompt = model.network(**inputs, use_cache=True)
         longer = torch.cat([inputs["attention_mask"], torch.ones(2, 1, dtype=torch.long)], dim=1)
         newest = torch.full((2, 1), placeholder)
-        logits = model.network(newest, attention_mask=longer, past_key_values=prompt.past_key_values).logits[:, -1]
+        taken = inspect.signature(model.network.forward).parameters
+        name = "cache" if "cache" in taken else "past_key_values"  # from transformers 5.24 on, and before
+        cache = {name: prompt.past_key_values}
+        logits = model.network(newest, attention_mask=longer, **cache).logits[:, -1]
     logits[:, model.network.generation_config.eos_token_id] = -torch.inf  # min_new_tokens
     assert torch.equal(written.tokens[:, 1], logits.argmax(-1))

@@ -96,8 +96,7 @@ def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "
     if any("resid_mid" in own for own in sites):
         points.append(HookPoint("resid_mid", positions="last"))
     if any("z" in own for own in sites):
-        points += [HookPoint(name, positions="last") for name in ("z", "attn_out")]
-        points += [HookPoint("v"), HookPoint("pattern", queries="last")]
+        points += [HookPoint("z", positions="last"), HookPoint("v"), HookPoint("pattern", queries="last")]
     out = run(model, batch, record=points, logits="last")
     return out.cache, out.logits[:, -1]
 
@@ -179,7 +178,7 @@ def _heads(
         return empty | {"attention_bias": torch.full((n_rows,), torch.nan).double()}
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
     projection = _linear(model, f"{stack.path(layer)}.{stack.attention}.{stack.output}", "the output projection")
-    direction = direction * _added(model, layer, cache["attn_out", layer][:, -1]).to(direction.device)
+    direction = direction * _added(model, layer, projection, cache["z", layer][:, -1]).to(direction.device)
     weight = projection.weight.double().to(direction.device)
     seen = rearrange(direction @ weight, "batch (head d) -> batch head d", head=n_heads)  # the direction as z sees it
     z = cache["z", layer][:, -1].double().to(direction.device)
@@ -202,16 +201,17 @@ def _heads(
     }
 
 
-def _added(model: AudioLM, layer: int, attn_out: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch d_model"]:
-    """What each number of `attn_out` is multiplied by before it is added to the residual stream."""
+def _added(
+    model: AudioLM, layer: int, projection: nn.Linear, z: Float[Tensor, "batch head d_head"]
+) -> Float[Tensor, "*batch_d_model"]:
+    """The numbers that the heads' sum is multiplied by when attention adds it to the residual stream."""
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
-    factor = torch.ones_like(attn_out, dtype=torch.float64)
-    if stack.attention_norm is not None:
-        norm = model.network.get_submodule(f"{stack.path(layer)}.{stack.attention_norm}")
-        factor = torch.stack([frozen_norm(norm, row, norm(row)) for row in attn_out])
-    if stack.added_times is not None:
-        factor = factor * getattr(stack.own_config(model.network.config), stack.added_times)
-    return factor
+    times = torch.tensor(stack.times("attn_out", model.network.config), dtype=torch.float64)
+    if stack.attention_norm is None:
+        return times
+    norm = model.network.get_submodule(f"{stack.path(layer)}.{stack.attention_norm}")
+    summed = projection(z.to(projection.weight.device).flatten(1))
+    return times * torch.stack([frozen_norm(norm, row, norm(row)) for row in summed])
 
 
 def _clock(batch: PromptBatch, longest: int) -> dict[str, np.ndarray]:

@@ -18,6 +18,11 @@ FUN_ASR_NANO = Adapter(
         layers="model.audio_tower.layers",
         norm=None,
         config="audio_config",
+        between={
+            "attention": "an end to the wider stream that the first layer is given: its resid_mid is its attn_out",
+            "end": "a norm, in the last layer that transcribes and in the last of all",
+        },
+        closing="final_layernorm",
         absent={"norm": "the last norm of its audio tower stands inside the last layer, whose resid_post it makes"},
     ),
     decoder_module="model.language_model",
@@ -36,9 +41,6 @@ FUN_ASR_NANO = Adapter(
     exceptions=(
         "the audio tower's attn_out is more than its heads: z through the output projection, plus a convolution over "
         "the values",
-        "the tower's first layer takes wider vectors than the others and adds nothing to them: its resid_mid is its "
-        "attn_out",
-        "two of the tower's layers end in a norm: their resid_post is the norm of resid_mid plus mlp_out",
         "the projector's layers take the mask once an attention implementation is set by name, with "
         "network.set_attn_implementation, and then no padding leaks; clips of different lengths run apart all the same",
     ),

@@ -2,23 +2,47 @@
 
 The decoder's layers pass on four residual streams (AltUp). Attention and MLP work on a prediction of the first one:
 `resid_pre` and `resid_post` are the first stream, `resid_mid` is that prediction after attention. What attention and
-MLP give is normed before it is added: `attn_out` and `mlp_out` are before that norm, in the tower too.
+MLP give is normed before it is added: `attn_out` and `mlp_out` are what comes out of that norm, in the tower too.
+Behind attention the prediction and a projection of low rank (Laurel) are added and divided by the root of two:
+`attn_out` is the part of `resid_mid` that is attention's, so divided.
 """
 
+import math
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, Stack, TokenTiming
 
 GEMMA_3N = Adapter(
     family="gemma3n",
     network_class="Gemma3nForConditionalGeneration",
     checkpoints=("google/gemma-3n-E2B-it", "google/gemma-3n-E4B-it"),
-    decoder=replace(DECODER, mid_norm="pre_feedforward_layernorm", stream=0),
+    decoder=replace(
+        DECODER,
+        mid_norm="pre_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
+        mlp_norm="post_feedforward_layernorm",
+        attention_times=1 / math.sqrt(2),
+        between={
+            "attention": (
+                "AltUp, which predicts the stream from all four, and Laurel: resid_mid is "
+                "(prediction + Laurel) / sqrt 2 + attn_out"
+            ),
+            "end": "AltUp, which corrects all four streams by the difference that the layer made",
+        },
+        closing="altup.router_norm",
+        stream=0,
+    ),
     encoder=Stack(
         layers="model.audio_tower.conformer",
         attention="attention",
-        mid_norm="ffw_layer_end",
+        mid_norm="attention",
+        mid_norm_adds=True,
         mlp="ffw_layer_end.ffw_layer_2",
+        attention_norm="attention.post_norm",
+        mlp_norm="ffw_layer_end.post_layer_norm",
+        mlp_times="conf_residual_weight",
+        between=CONFORMER,
+        closing="norm",
         norm=None,
         config="audio_config",
         insides="windows",
@@ -52,8 +76,7 @@ GEMMA_3N = Adapter(
     exceptions=(
         "every clip makes 188 audio tokens; those behind its end hold the same vector, that of padding",
         "in the decoder, resid_pre and resid_post are the first of four residual streams, the one that attention and "
-        "MLP work on; resid_mid is the prediction of it after attention; attn_out and mlp_out are normed before they "
-        "are added, in the tower too, where mlp_out is then halved",
+        "MLP work on; resid_mid is the prediction of it after attention; no addition leads from one to the other",
         "projector_out is the normed vector in front of the projection, as wide as the tower, because the projection "
         "also embeds text and padding; it has a row per token that the tower made and none for padding",
         "layers that share keys and values have the k and v of an earlier layer",

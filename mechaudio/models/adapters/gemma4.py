@@ -1,13 +1,13 @@
 """Gemma 4: conformer that attends within sliding windows, Gemma decoder with per-layer inputs.
 
-In the decoder what attention and MLP give is normed before it is added to the residual stream: `attn_out` and `mlp_out`
-are what they give, before that norm. A conformer layer is half a feed-forward, attention, a convolution, half a
-feed-forward and a norm: `resid_mid` is the residual stream before the second feed-forward.
+What attention and MLP give is normed before it is added to the residual stream: `attn_out` and `mlp_out` are what
+comes out of that norm. A conformer layer is half a feed-forward, attention, a convolution, half a feed-forward and a
+norm: `resid_mid` is the residual stream behind attention, `mlp_out` half of what the second feed-forward gives.
 """
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, Stack, TokenTiming
 
 GEMMA_4 = Adapter(
     family="gemma4",
@@ -17,13 +17,22 @@ GEMMA_4 = Adapter(
         DECODER,
         mid_norm="pre_feedforward_layernorm",
         attention_norm="post_attention_layernorm",
+        mlp_norm="post_feedforward_layernorm",
+        between={"end": "what the layer makes of its own input, and a scaling of the whole stream"},
+        closing="per_layer_input_gate",
         scaled_by="layer_scalar",
     ),
     encoder=Stack(
         layers="model.audio_tower.layers",
         attention="self_attn",
-        mid_norm="feed_forward2",
+        mid_norm="lconv1d",
         mlp="feed_forward2.ffw_layer_2",
+        attention_norm="norm_post_attn",
+        mlp_norm="feed_forward2.post_layer_norm",
+        mlp_times="residual_weight",
+        between=CONFORMER,
+        closing="norm_out",
+        overwritten=("attn_out",),
         norm=None,
         config="audio_config",
         insides="windows",
@@ -42,15 +51,13 @@ GEMMA_4 = Adapter(
     frames_axis=1,
     bands=128,
     exceptions=(
-        "in the decoder, attn_out and mlp_out are normed before they are added, resid_post has the layer's own input "
-        "added and is scaled at its end; in the tower, attn_out and mlp_out are normed too, and mlp_out is halved",
         "heads are wider in layers with full attention than in those with a sliding window",
         "layers that share keys and values have the k and v of an earlier layer; while a prompt is read for "
         "generation, plain transformers computes them for its last position only, so there steps[0] of generate holds "
         "one position (ma.run holds all)",
         "layers with a sliding window forget: at the new tokens of a generation their keys are the last ones only, "
         "as many as the window holds",
-        "where the decoder has experts, mlp_out is what the dense MLP beside them gives",
+        "where the decoder has experts, mlp_out is what they and the dense MLP beside them add together",
         "in the tower, scores are behind their softcap, a frame of padding sees all of its window alike, and all of "
         "attention but z is in fp32",
         "logits are as the network returns them, after its softcap",

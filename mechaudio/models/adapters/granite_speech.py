@@ -1,12 +1,12 @@
 """Granite Speech: conformer over stacked pairs of mel frames, a Q-Former with three queries in 0.3 s, Granite decoder.
 
 A conformer layer is half a feed-forward, attention within blocks of 4 s, a convolution, half a feed-forward and a norm.
-`resid_mid` is the residual stream before the second feed-forward, `mlp_out` what that one gives before it is halved.
+`resid_mid` is the residual stream behind attention, `mlp_out` half of what the second feed-forward gives.
 """
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, Stack, TokenTiming
 
 _SHARED = (
     "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them; the last window "
@@ -15,9 +15,8 @@ _SHARED = (
     "0.3 s cannot be told apart if silence was put behind the shorter one, and run together; prompts that ma.prompt "
     "made can",
     "its processor needs torchaudio; without it the network takes dicts of its own inputs",
-    "the decoder multiplies embed by embedding_multiplier before the first layer, and attn_out and mlp_out by "
-    "residual_multiplier before they are added",
-    "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
+    "the decoder multiplies embed by embedding_multiplier before the first layer, and what attention and MLP give by "
+    "residual_multiplier: attn_out and mlp_out are the products, which are added",
     "behind the middle layer of the tower, what it recognises is added to the stream: resid_pre of the next layer is "
     "more than resid_post",
     "its audio.scores hold the position bias, which is made from q: editing q moves both",
@@ -27,17 +26,20 @@ GRANITE_SPEECH = Adapter(
     family="granite_speech",
     network_class="GraniteSpeechForConditionalGeneration",
     checkpoints=("ibm-granite/granite-speech-3.3-2b", "ibm-granite/granite-speech-3.3-8b"),
-    decoder=replace(DECODER, added_times="residual_multiplier"),
+    decoder=replace(DECODER, attention_times="residual_multiplier", mlp_times="residual_multiplier"),
     encoder=Stack(
         layers="model.encoder.layers",
         attention="attn",
-        mid_norm="ff2",
+        mid_norm="conv",
         mlp="ff2",
+        mlp_times=0.5,
+        between=CONFORMER,
+        closing="post_norm",
         norm=None,
         config="encoder_config",
         insides="sdpa",
         queries="to_q",
-        overwritten=True,
+        overwritten=("resid_post",),
         absent={
             "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
         },

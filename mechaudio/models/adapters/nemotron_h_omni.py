@@ -2,12 +2,12 @@
 
 A decoder layer has one part only, its mixer, which is of the kind that the checkpoint's config lists for the layer. A
 conformer layer is half a feed-forward, attention, a convolution, half a feed-forward and a norm; `resid_mid` is the
-residual stream before the second feed-forward, `mlp_out` what that one gives before it is halved.
+residual stream behind attention, `mlp_out` half of what the second feed-forward gives.
 """
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, Adapter, Stack, TokenTiming
 
 _BETWEEN = "a layer is one mixer, so there is no place between attention and MLP"
 _MAMBA = "the layer is a Mamba block, a recurrence without {part}; resid_post - resid_pre is what it adds"
@@ -45,8 +45,11 @@ NEMOTRON_H_OMNI = Adapter(
     encoder=Stack(
         layers="audio_tower.layers",
         attention="self_attn",
-        mid_norm="norm_feed_forward2",
+        mid_norm="norm_conv",
         mlp="feed_forward2",
+        mlp_times=0.5,
+        between=CONFORMER,
+        closing="norm_out",
         norm=None,
         config="audio_config",
         absent={
@@ -74,7 +77,6 @@ NEMOTRON_H_OMNI = Adapter(
         "layer has a resid_mid",
         "an edit moves positions before it by rounding: experts multiply those that come to them together, and where "
         "an edited one goes elsewhere the others' matrices have other shapes",
-        "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
         "in the tower, rows that may see nothing (padding, and the last token where frames divide by eight) attend to "
         "all keys alike",
     ),

@@ -1,10 +1,10 @@
 """Phi-4-multimodal: conformer over 80 mel bands, eight frames in one token, Phi decoder that puts the audio in itself.
 
 A conformer layer is half a feed-forward, attention, a convolution, half a feed-forward and a norm. `resid_mid` is the
-residual stream before the second feed-forward, `mlp_out` what that one gives before it is halved.
+residual stream behind attention, `mlp_out` half of what the second feed-forward gives.
 """
 
-from mechaudio.models.adapter import Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, Adapter, Stack, TokenTiming
 
 PHI_4_MULTIMODAL = Adapter(
     family="phi4_multimodal",
@@ -21,8 +21,11 @@ PHI_4_MULTIMODAL = Adapter(
     encoder=Stack(
         layers="model.embed_tokens_extend.audio_embed.encoder.encoders",
         attention="self_attn",
-        mid_norm="feed_forward_out",
+        mid_norm="conv",
         mlp="feed_forward_out",
+        mlp_times=0.5,
+        between=CONFORMER,
+        closing="layer_norm",
         norm=None,
         config="audio_config",
         absent={
@@ -44,7 +47,6 @@ PHI_4_MULTIMODAL = Adapter(
     audio_token="audio_config.audio_token_id",
     leaks_padding="the tower's mask adds 1 to the scores of real frames and forbids none",
     exceptions=(
-        "in the tower, mlp_out is halved before it is added, and resid_post is the stream after the layer's norm",
         "plain transformers hands the clip over again with every new token, and fails with a shape mismatch where the "
         "network writes the placeholder of audio; here sound comes with the prompt alone, and that token is text",
     ),

@@ -63,7 +63,7 @@ def test_every_depth_is_final_norm_and_unembedding_of_its_residual_stream(tiny, 
 
 
 def test_how_many_tokens_to_keep_is_a_whole_number(tiny, batch):
-    with unchecked_types(), pytest.raises(TypeError, match=r"top= takes int; got 2\.5"):
+    with unchecked_types(), pytest.raises(TypeError, match=r"top= takes a whole number; got 2\.5"):
         logit_lens(tiny, batch, top=2.5)
 
 
@@ -93,7 +93,7 @@ def test_a_softcap_and_a_divisor_hold_at_every_depth():
             normed = model.network.get_submodule(model.adapter.decoder.norm)(stream)
             expected = change(model.network.get_submodule(model.adapter.unembed)(normed))
         seen = logit_lens(model, inputs, tokens=[20, 21])
-        np.testing.assert_allclose(seen.token_logits[:, 1], expected[..., [20, 21]], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(seen.token_logits[:, 1], expected[..., [20, 21]], rtol=1e-6, atol=1e-5)
 
 
 def test_a_decoder_with_several_residual_streams_says_why_it_has_no_lens():
