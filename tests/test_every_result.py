@@ -7,7 +7,9 @@ import copy
 import importlib
 import pickle
 import pkgutil
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -91,6 +93,7 @@ MADE = {
     "MataScores": lambda: mata_scores(toy(), asked()),
     "MataStudy": lambda: experiments.mata_study(toy(), asked(30), MataSettings(alphas=(0.1, 2.0), n_measured=4)),
     "PairedPasses": lambda: analyses.paired_passes(toy(), asked()),
+    "PatchedPairs": lambda: patched_pairs(),
     "PatchingMap": lambda: analyses.activation_patching(toy(), asked(), over=("layer", "role")),
     "Run": lambda: ma.run(toy(), batch(), record=RECORDED),
     "SpecialistsStudy": specialists,
@@ -103,6 +106,14 @@ MADE = {
     ),
     "TunedLens": lambda: analyses.tuned_lens(toy(), asked(10), steps=2, batch_size=2, rows=16, positions="last"),
 }
+
+
+def patched_pairs():
+    """What a run of patching keeps of each batch, to be taken up."""
+    with tempfile.TemporaryDirectory() as folder:
+        analyses.activation_patching(toy(), asked(), over=("layer", "role"), out=folder)
+        (kept,) = sorted({file.parent for file in Path(folder).rglob("result.json")})
+        return Result.load(kept)
 
 
 def demo():
@@ -162,6 +173,7 @@ ROWS = {
     "MataScores": lambda result: toy().n_layers,
     "MataStudy": lambda result: len(result.arms) * 30,
     "PairedPasses": lambda result: 2 * len(asked()) * cells(),
+    "PatchedPairs": lambda result: len(result.ids),
     "PatchingMap": lambda result: result.values.size,
     "Run": lambda result: len(asked()),
     "SpecialistsStudy": lambda result: 60,
