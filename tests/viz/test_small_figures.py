@@ -66,7 +66,7 @@ def test_variants_stand_one_below_the_other_beside_what_the_model_does_without(t
     for result in (swept, compared):
         figure = variant_effects(result)
         np.testing.assert_allclose(figure.data[0].x, 100 * np.asarray(result.correct, dtype=float).mean(1))
-        assert list(figure.data[0].y)[0] == "0: clean"
+        assert figure.data[0].y[0] == "0: clean"
         assert figure.layout.shapes[0].x0 == pytest.approx(100 * swept.clean_correct.float().mean().item())
     many = replace(compared, variants=compared.variants * 30, chosen=np.tile(compared.chosen, (30, 1)), logits=None)
     assert len(variant_effects(many).data[0].x) == 60
@@ -143,9 +143,9 @@ def test_a_class_without_a_figure_says_what_to_do_and_can_be_given_one():
     class Whispers(Result):
         """Made up here."""
 
-    del Result.kinds["Whispers"]
     loud = Whispers(provenance=evaluation("audio", [0] * 8).provenance)
     with pytest.raises(TypeError, match=r"no figure is made for a Whispers: .*ma.viz.figure_of.register\(Whispers"):
         loud.plot()
     figure_of.register(Whispers, lambda result, **options: accuracy_by_task(evaluation("audio", [0] * 8), **options))
     assert loud.plot(title="so loud").layout.title.text == "so loud"
+    del Result.kinds["Whispers"]
