@@ -5,6 +5,7 @@ The list is closed: a result that is defined in the package and stands not in it
 
 import copy
 import importlib
+import json
 import pickle
 import pkgutil
 import tempfile
@@ -402,6 +403,31 @@ def test_damaged_tensors_are_refused(tmp_path):
     place.write_bytes(place.read_bytes()[:-4])
     with pytest.raises(ValueError, match=r"tensors.safetensors in .* is missing, damaged or of another result"):
         ma.Result.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("forged", "message"),
+    [
+        (lambda head: head.update(tensors_sha256=3), "is damaged, or not a result of mechaudio"),
+        (lambda head: head.pop("tensors_sha256"), r"it says \$tensor"),
+        (lambda head: head["result"].update(logits={"$tensor": "nowhere"}), r"it says \$tensor 'nowhere'"),
+        (lambda head: head["result"].update(logits=3), "logits of its Run is 3, and should be"),
+        (lambda head: head["result"]["cache"].update(tensors={"$dict": [[["z", 1], 5]]}), "its Cache cannot be made"),
+        (
+            lambda head: head["result"].update(logits={"$tensor": "batch.inputs['input_ids']"}),
+            r"logits of its Run is an array torch.int64 .*, and should be",
+        ),
+    ],
+)
+def test_what_a_run_cannot_be_is_refused_with_the_file(tmp_path, forged, message):
+    made("Run").save(tmp_path)
+    place = tmp_path / "result.json"
+    head = json.loads(place.read_text())
+    forged(head)
+    place.write_text(json.dumps(head))
+    with pytest.raises(ValueError, match=message) as error:
+        Result.load(tmp_path)
+    assert "result.json" in str(error.value)
 
 
 def test_a_result_without_tensors_takes_away_those_of_an_earlier_one(tmp_path):
