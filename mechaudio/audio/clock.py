@@ -14,9 +14,11 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechaudio.showing import Shown
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TokenClock:
+class TokenClock(Shown):
     """Token `i` hears samples `edges[i]` up to, not including, `edges[i + 1]`.
 
     Attributes:
@@ -175,6 +177,7 @@ class TokenClock:
         return f"TokenClock({self._covered()})"
 
 
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class ScatteredClock(TokenClock):
     """Tokens that hear several stretches of the clip, as merged ones do, or none of their own.
 
@@ -187,6 +190,9 @@ class ScatteredClock(TokenClock):
     """
 
     __no_type_check__ = True
+
+    heard: tuple[tuple[tuple[int, int], ...], ...] = ()
+    why: str = ""
 
     def __init__(self, heard: Any, sample_rate: SupportsIndex = 16_000, *, why: str):
         stretches = tuple(tuple((operator.index(on), operator.index(off)) for on, off in token) for token in heard)
@@ -309,6 +315,10 @@ class ScatteredClock(TokenClock):
 
     def __repr__(self) -> str:
         return f"ScatteredClock({self._covered()})"
+
+
+# What a clock of the kind is kept by: its edges are refused.
+del ScatteredClock.__dataclass_fields__["edges"]
 
 
 def _positive(name: str, number: Any) -> int:

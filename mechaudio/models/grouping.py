@@ -20,7 +20,11 @@ from mechaudio.models.batch import PromptBatch
 
 def windows_of_rows(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
     """Per row, the indices of its windows in the features."""
-    counts = [adapter.timing.tokens_of_frames(frames) for frames in _frames(adapter, batch)]
+    frames, having = _frames(adapter, batch), [bool(positions) for positions in batch.audio_positions]
+    if len(frames) == sum(having):  # one each, however many tokens it makes
+        numbers = iter(range(len(frames)))
+        return [[next(numbers)] if has else [] for has in having]
+    counts = [adapter.timing.tokens_of_frames(count) for count in frames]
     owned, at = [], 0
     for positions in batch.audio_positions:
         first, made = at, 0

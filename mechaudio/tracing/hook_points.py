@@ -22,6 +22,7 @@ from typing import Literal
 from mechaudio.arguments import check_fields
 from mechaudio.models.registry import first_tower_names, tower_names
 from mechaudio.models.selection import Where, of_rows
+from mechaudio.showing import Shown
 
 Part = Literal["decoder", "encoder"]
 #: Query rows or positions: spans, positions in the padded prompt (negative ones count from its end), or one list of
@@ -76,7 +77,7 @@ MEANINGS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class HookPoint:
+class HookPoint(Shown):
     """One named tensor, in some or all layers, whole or at some rows.
 
     Attributes:

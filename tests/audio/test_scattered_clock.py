@@ -1,10 +1,22 @@
+import copy
+import pickle
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from mechaudio.audio.clock import ScatteredClock, TokenClock
+from mechaudio.results import Provenance, Result
 
 WINDOW = 5440
 WHY = "tokens of a long clip are merged"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Kept(Result):
+    """A result that holds a clock."""
+
+    clock: TokenClock
 
 
 @pytest.fixture
@@ -88,3 +100,11 @@ def test_some_of_the_tokens_keep_what_they_hear(clock):
 def test_stretches_that_are_none_are_refused(heard, error, said):
     with pytest.raises(error, match=said):
         ScatteredClock(heard, why=WHY)
+
+
+def test_a_clock_is_kept_and_copied_by_what_its_tokens_hear(clock, tmp_path):
+    kept = Kept(provenance=Provenance.collect(settings={}), clock=clock)
+    kept.save(tmp_path / "kept")
+    for again in (Kept.load(tmp_path / "kept").clock, copy.deepcopy(clock), pickle.loads(pickle.dumps(clock))):
+        assert type(again) is ScatteredClock
+        assert (again.heard, again.sample_rate, again.why) == (clock.heard, clock.sample_rate, clock.why)
