@@ -29,6 +29,8 @@ def run(_arguments: argparse.Namespace) -> int:
         print(line)
         for checkpoint in adapter.checkpoints:
             print(f"  {checkpoint}")
+        for parts in adapter.parts:
+            print(f"  {parts} (parts: mechaudio assemble {adapter.family})")
     print("\n'tiny' is a small Qwen2AudioForConditionalGeneration that travels with mechaudio: mechaudio demo")
     print("'toy' is one whose weights are written by hand, so that all about it is known: mechaudio check toy")
     print("\nExceptions")

@@ -433,6 +433,13 @@ def test_a_batch_says_how_much_sound_each_row_was_given_without_padding():
     assert prompt(model, questions[1:], condition="caption").durations == (None,)
 
 
+def test_what_gemma_3n_fills_a_clip_up_with_does_not_count_as_audio():
+    """Every clip makes 188 tokens of 160 ms; a clip of 3 s is heard by 19 of them."""
+    batch = prompt(opened("gemma3n"), [asked(audio=clip(3.0))])
+    assert (len(batch.spans["audio"][0]), len(batch.spans["audio_padding"][0])) == (19, 169)
+    assert batch.clock[0].end == pytest.approx(3.04)
+
+
 @pytest.mark.parametrize("family", thinned(TEMPLATED))
 def test_a_clip_too_short_for_one_token_is_refused_with_the_least_length(family):
     model, least = opened(family), facts(family).shortest

@@ -11,7 +11,7 @@ from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import filterbank
 from mechaudio.models.salmonn.lora import peft_names
 from mechaudio.models.salmonn.network import SalmonnForConditionalGeneration, TimeAudioForConditionalGeneration
-from mechaudio.timeaudio import merge
+from mechaudio.timeaudio import Markers, merge
 from tests.models.salmonn.released import ORACLES, UNUSED, network, processor, reference
 
 
@@ -161,6 +161,14 @@ def test_the_loss_of_an_answer_with_markers_is_the_authors(timeaudio, told_of_36
     logits = timeaudio(inputs_embeds=embeds).logits
     by_hand = functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=-100)
     assert by_hand.item() == pytest.approx(told_of_36_seconds["loss"].item(), abs=1e-6)
+
+
+def test_an_answer_with_markers_is_tokenised_as_in_training(told_of_36_seconds):
+    """Apart from the prompt; every text between markers begins with a space of its own."""
+    answer = Markers().encode("The given query happens in 12.3 - 31.0 seconds.")
+    ids = processor("timeaudio").tokenizer(answer, add_special_tokens=False)["input_ids"]
+    labels = told_of_36_seconds["labels"][0]
+    assert [*ids, 2] == labels[labels != -100].tolist()
 
 
 def test_the_audio_stands_between_the_halves_of_the_embedded_prompt(timeaudio, told_of_36_seconds):
