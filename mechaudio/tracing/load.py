@@ -93,7 +93,7 @@ def load(
 
     Args:
         name: `"tiny"` for the model that travels with the package, `"toy"` for the one whose weights are written by
-            hand (docs/toy.md), a hub id, or a folder made by `save_pretrained`.
+            hand (docs/toy.md), a hub id, or a folder made by `save_pretrained` or `mechaudio assemble`.
         dtype: Passed on to transformers; `"auto"` takes the checkpoint's own. `torch_dtype` is taken for it.
         device: Where to put the network; default: where transformers puts it.
         device_map: Passed on to transformers instead of `device`, to spread a network over devices.
