@@ -11,26 +11,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mechaudio.models.salmonn.beats import BeatsConfig
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.lora import peft_names
 from mechaudio.models.salmonn.network import SalmonnForConditionalGeneration, TimeAudioForConditionalGeneration
+from mechaudio.models.salmonn.parts import LLAMA, files_of, some, tensors_of, tokenizer_in
 from mechaudio.models.salmonn.processor import SalmonnProcessor, TimeAudioProcessor
 
 Family = Literal["salmonn", "timeaudio"]
@@ -40,25 +38,6 @@ _CLASSES = {
     "salmonn": (SalmonnForConditionalGeneration, SalmonnConfig, SalmonnProcessor),
     "timeaudio": (TimeAudioForConditionalGeneration, TimeAudioConfig, TimeAudioProcessor),
 }
-_LLAMA = "llama_model.base_model.model."
-#: Per part, where its tensors go: the beginning of a name -> what stands in its place. `None`: no use here.
-_PLACES: dict[str, dict[str, str | None]] = {
-    "llama": {"model.": f"{_LLAMA}model.", "lm_head.": f"{_LLAMA}lm_head."},
-    "whisper": {
-        "model.encoder.": "speech_encoder.",
-        "encoder.": "speech_encoder.",
-        "model.decoder.": None,
-        "decoder.": None,
-        "proj_out.": None,
-    },
-    "beats": {"predictor.": None, "": "beats."},
-    "checkpoint": {"beats.predictor.": None, "": ""},
-}
-#: Tensors that older versions saved and that are worked out today, or that lie in parts that the release removes.
-_WORKED_OUT = re.compile(
-    r"rotary_emb\.inv_freq$|embeddings\.position_ids$|^speech_Qformer\.cls\."
-    r"|^speech_Qformer\.bert\.embeddings\.(word|position)_embeddings\."
-)
 MANIFEST = "assembled.json"
 
 
@@ -118,14 +97,14 @@ def assemble(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{str(target)!r} is there already: give out= a new folder")
     paths = {"llama": Path(llama), "whisper": Path(whisper), "beats": Path(beats), "checkpoint": Path(checkpoint)}
-    files = {part: _files_of(part, path) for part, path in paths.items()}
+    files = {part: files_of(part, path) for part, path in paths.items()}
     network_class, config_class, processor_class = _CLASSES[family]
-    tensors, left_out, beats_settings = _tensors(files)
-    tokenizer = _tokenizer(paths["llama"])
+    tensors, left_out, beats_settings = tensors_of(files)
+    tokenizer = tokenizer_in(paths["llama"])
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
     processor = processor_class(extractor, tokenizer)
     config = _config(config_class, paths, tensors, beats_settings, processor, lora_alpha, qformer_heads)
-    kept = tensors["llama"][f"{_LLAMA}model.embed_tokens.weight"].dtype if dtype is None else _dtype(dtype)
+    kept = tensors["llama"][f"{LLAMA}model.embed_tokens.weight"].dtype if dtype is None else _dtype(dtype)
     network = _filled(network_class, config, tensors, kept)
     with _whole(target) as folder:
         network.save_pretrained(folder)
@@ -139,84 +118,6 @@ def _dtype(given: torch.dtype | str) -> torch.dtype:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype={given!r} is no type for weights: give one such as 'float16'")
     return dtype
-
-
-def _files_of(part: str, path: Path) -> list[Path]:
-    """The files of weights of a part."""
-    if not path.exists():
-        raise FileNotFoundError(f"{part}: there is nothing at {str(path)!r}")
-    if part in ("beats", "checkpoint"):
-        if path.is_dir():
-            raise ValueError(f"{part} is a file, and {str(path)!r} is a folder: name the file in it")
-        return [path]
-    if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{part}: {str(path)!r} has no config.json; give the folder of the whole checkpoint")
-    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
-        if found := sorted(path.glob(pattern)):
-            return found
-    raise FileNotFoundError(f"{part}: {str(path)!r} holds neither model*.safetensors nor pytorch_model*.bin")
-
-
-def _read(part: str, file: Path) -> dict[str, Any]:
-    """The content of a file of weights, without running code."""
-    if file.suffix == ".safetensors":
-        return load_file(file)
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{part}: {str(file)!r} cannot be read without running code from it, which is not done: {error}"
-        ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{part}: {str(file)!r} is no whole file of weights: {error}. Fetch it again") from error
-
-
-def _tensors(
-    files: dict[str, list[Path]],
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, tuple[str, ...]], dict[str, Any]]:
-    """Per part, its tensors under the names of the network, and those left out; and BEATs' settings."""
-    tensors: dict[str, dict[str, Tensor]] = {}
-    left_out: dict[str, tuple[str, ...]] = {}
-    settings: dict[str, Any] = {}
-    for part, own in files.items():
-        read: dict[str, Any] = {}
-        for file in own:
-            read |= _read(part, file)
-        if part in ("beats", "checkpoint"):
-            if not isinstance(read.get("model"), dict):
-                raise ValueError(f"{part}: {str(own[0])!r} has no 'model' in it, only {sorted(map(str, read))[:5]}")
-            settings = read.get("cfg", {}) if part == "beats" else settings
-            read = read["model"]
-        tensors[part], unused, strange = {}, [], []
-        for name, value in read.items():
-            place = _place(part, name)
-            if place == "":
-                strange.append(name)
-            elif place is None:
-                unused.append(name)
-            else:
-                tensors[part][place] = value
-        if strange:
-            where = own[0].parent if len(own) > 1 else own[0]
-            raise ValueError(
-                f"{part}: {str(where)!r} holds tensors that have no place in the network: {_some(strange)}. Is it the "
-                "right part?"
-            )
-        left_out[part] = tuple(unused)
-    return tensors, left_out, settings
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _place(part: str, name: str) -> str | None:
-    """Where a tensor goes: a name of the network's, `None` for nowhere, an empty text where nobody knows."""
-    for start, instead in _PLACES[part].items():
-        if name.startswith(start):
-            place = None if instead is None else instead + name.removeprefix(start)
-            return None if place is None or _WORKED_OUT.search(place) else place
-    return ""
 
 
 def _config(
@@ -297,7 +198,7 @@ def _filled(
     shared = network._tied_weights_keys
     missing = sorted(name for name in wanted if name not in together and shared.get(name) not in together)
     if missing:
-        raise ValueError(f"no part holds {_some(missing)}: do the parts belong together?")
+        raise ValueError(f"no part holds {some(missing)}: do the parts belong together?")
     for name, first in shared.items():
         together[name] = together[first]
     network.load_state_dict(together, strict=True, assign=True)
@@ -322,22 +223,10 @@ def _with_new_rows(value: Tensor, rows: int) -> Tensor:
 
 def _refuse_unmarked(network_class: type, trained: dict[str, Tensor]) -> None:
     """TimeAudio's markers were trained: without their rows it would write times with rows of zeros."""
-    tables = (f"{_LLAMA}model.embed_tokens.weight", f"{_LLAMA}lm_head.weight")
+    tables = (f"{LLAMA}model.embed_tokens.weight", f"{LLAMA}lm_head.weight")
     lacking = [name for name in tables if name not in trained]
     if network_class is TimeAudioForConditionalGeneration and lacking:
         raise ValueError(f"checkpoint: it lacks {', '.join(lacking)}, which hold the rows of TimeAudio's marker tokens")
-
-
-def _tokenizer(folder: Path) -> Any:
-    fast, slow = (folder / "tokenizer.json").is_file(), (folder / "tokenizer.model").is_file()
-    if not fast and not slow:
-        raise FileNotFoundError(f"llama: {str(folder)!r} holds neither tokenizer.json nor tokenizer.model")
-    if not fast and find_spec("sentencepiece") is None:
-        raise ImportError(
-            f"the tokenizer in {str(folder)!r} is a tokenizer.model, which needs the package sentencepiece: `pip "
-            "install 'mechaudio[salmonn]'`. The folder that is made does not need it"
-        )
-    return transformers.AutoTokenizer.from_pretrained(folder)
 
 
 @contextmanager
