@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.models.adapter import Adapter
@@ -47,6 +48,8 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
     heard = [row for row in features if row]
     if not heard:
         return {}
+    if adapter.merging is not None and any(adapter.merging in row for row in heard):
+        heard = [{adapter.merging: unmerged(adapter, row), **row} for row in heard]
     if not adapter.cuts_padding:
         return {name: to_the_largest([row[name] for row in heard]) for name in heard[0]}
     width = max(row[adapter.features].shape[adapter.frames_axis] for row in heard)
@@ -60,6 +63,12 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
         name: torch.cat([_to_width(row[name], *widths[name]) if name in widths else row[name] for row in heard])
         for name in heard[0]
     }
+
+
+def unmerged(adapter: Adapter, clip: Mapping[str, Tensor]) -> Float[Tensor, "1 token window"]:
+    """What the audio tokens of a clip are made of that are not merged: each of the window of its number."""
+    frames = int(clip[adapter.features_mask].sum())
+    return torch.eye(adapter.timing.tokens_of_frames(frames))[None]
 
 
 def to_the_largest(values: Sequence[Tensor]) -> Tensor:

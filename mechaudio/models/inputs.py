@@ -26,7 +26,7 @@ from mechaudio.models.clips import (
     token_clock,
     tokens_of_features,
 )
-from mechaudio.models.features import to_the_largest
+from mechaudio.models.features import to_the_largest, unmerged
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
 from mechaudio.models.keywords import inputs_of, refuse_unknown
@@ -72,9 +72,12 @@ def merged(model: Any, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for clip in range(len(features[model.adapter.features]))
     ]
     weights = [model.network.merging_of(**clip) for clip in alone]
-    if any(one is None for one in weights):
+    if all(one is None for one in weights):
         return dict(features)
-    return {**features, name: to_the_largest([one.cpu() for one in weights])}
+    made = [
+        unmerged(model.adapter, clip) if one is None else one.cpu() for one, clip in zip(weights, alone, strict=True)
+    ]
+    return {**features, name: to_the_largest(made)}
 
 
 @checks_arguments

@@ -300,8 +300,14 @@ class TimeAudioForConditionalGeneration(SalmonnForConditionalGeneration):
         return windows + rearrange(times, "window width -> window 1 width")
 
     def merging_of(self, **features: Tensor | None) -> Float[Tensor, "clip token window"] | None:
-        """Return what each audio token of clips is made of, `None` where nothing is merged in this network."""
-        if self.config.merging is None:
+        """Return what each audio token of clips is made of, `None` where nothing is merged.
+
+        Args:
+            **features: The audio inputs.
+        """
+        frames = features["input_features_mask"].sum(-1).tolist()
+        most = max(self.config.n_windows(count) for count in frames)
+        if self.config.merging is None or most <= self.config.windows_of_a_stretch:
             return None
         made = []
         with torch.no_grad():

@@ -228,6 +228,22 @@ def test_which_windows_are_merged_is_the_same_in_a_batch_and_alone_and_stays_und
     assert not torch.equal(ma.run(timeaudio, batch, interventions=[edit]).logits, ma.run(timeaudio, batch).logits)
 
 
+def test_a_short_clip_beside_a_merged_one_keeps_its_tokens(timeaudio):
+    pair = [question(2.0), question(11.0)]
+    batch = ma.prompt(timeaudio, pair)
+    short = batch.inputs["audio_merging"][0]
+    assert torch.equal(short[:11, :11], torch.eye(11))
+    assert short.sum() == 11
+    assert [clock.contiguous for clock in batch.clock] == [True, False]
+    alone = ma.prompt(timeaudio, pair[:1])
+    assert "audio_merging" not in alone.inputs, "nothing is merged, and nothing was worked out"
+    with pytest.warns(UserWarning, match="groups of rows"):
+        together = ma.run(timeaudio, batch, logits="last").logits
+    torch.testing.assert_close(together[0], ma.run(timeaudio, alone, logits="last").logits[0], atol=1e-4, rtol=1e-4)
+    plain = {name: value for name, value in batch.inputs.items() if name != "audio_merging"}
+    assert torch.equal(ma.models.as_batch(timeaudio, plain).inputs["audio_merging"], batch.inputs["audio_merging"])
+
+
 def test_plain_inputs_of_a_long_clip_get_their_merging_too(timeaudio):
     made = ma.prompt(timeaudio, [question(11.0)])
     plain = {name: value for name, value in made.inputs.items() if name != "audio_merging"}
