@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
     from mechaudio.tracing.audio_lm import AudioLM
 
-Edge = tuple[str, str]
+Edge = Annotated[
+    tuple[str, str], "a pair of spans, such as ('audio', 'last')", "pairs of spans, such as ('audio', 'last')"
+]
 EDGES: tuple[Edge, ...] = (
     ("audio", "question"),
     ("audio", "choices"),

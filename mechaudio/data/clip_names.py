@@ -16,6 +16,7 @@ import numpy as np
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.files import opened_file
 from mechaudio.audio.stored import StoredClip
 from mechaudio.question import AudioQuestion, Recording
 
@@ -77,7 +78,7 @@ def _content(recording: Recording) -> str:
 
 @lru_cache(maxsize=65536)
 def _of_file(path: str, modified: int, size: int) -> str:  # noqa: ARG001  (what is cached is of this state of the file)
-    with Path(path).open("rb") as file:
+    with opened_file(path) as file:  # which refuses a pipe, that would be waited on for ever
         return _digest(iter(lambda: file.read(1 << 20), b""))
 
 

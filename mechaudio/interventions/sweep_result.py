@@ -92,7 +92,7 @@ class Sweep:
 
     def _is_right(self, logits: Float[Tensor, "variant question choice"]) -> Bool[Tensor, "variant question"]:
         right, chosen = self._right().numpy(), self._chosen(logits)
-        warn_of_unanswered([question.id for question in self.batch.questions], chosen, stacklevel=4)
+        warn_of_unanswered([question.id for question in self.batch.questions], chosen)
         return torch.from_numpy(are_right(chosen, right))
 
     def _chosen(self, logits: Float[Tensor, "variant question choice"]) -> Int[np.ndarray, "variant question"]:

@@ -9,7 +9,6 @@ Conventions: columns are all axes behind the first; p values are two-sided; ever
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips, shared
 from mechaudio.metrics.significance import benjamini_hochberg
+from mechaudio.notices import warn
 
 #: A column whose spread is below this share of its mean varies by rounding alone.
 _ROUNDING = np.finfo(np.float64).eps ** 0.75
@@ -157,9 +157,8 @@ def point_biserial(values: Values, correct: Values, *, clips: Clips | None = Non
     if constant.any():
         places = [tuple(map(int, place)) for place in np.argwhere(constant.reshape(shape))]
         shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
-        warnings.warn(
-            f"{len(places)} of {constant.size} columns do not vary, and have no correlation (r is given as 0): {shown}",
-            stacklevel=2,
+        warn(
+            f"{len(places)} of {constant.size} columns do not vary, and have no correlation (r is given as 0): {shown}"
         )
     r, p, q = np.zeros(constant.shape), np.ones(constant.shape), np.ones(constant.shape)
     if not constant.all():

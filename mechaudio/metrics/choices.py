@@ -11,7 +11,6 @@ several overflowed).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
+from mechaudio.notices import warn
 
 #: Stands for the choice where there is none.
 NO_ANSWER = -1
@@ -100,13 +100,12 @@ def likeliest(
     return np.where(unclear, NO_ANSWER, there.argmax(-1))
 
 
-def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant question"], stacklevel: int = 3) -> None:
+def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant question"]) -> None:
     """Say how many questions have no answer, and which.
 
     Args:
         ids: of the questions.
         chosen: as `likeliest`.
-        stacklevel: of the warning.
 
     Warns:
         UserWarning: a question has no answer, under one variant or more.
@@ -114,10 +113,9 @@ def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant que
     nowhere = np.flatnonzero((chosen == NO_ANSWER).reshape(-1, len(ids)).any(0))
     if len(nowhere):
         named = ", ".join(repr(ids[place]) for place in nowhere[:_NAMED]) + (", ..." if len(nowhere) > _NAMED else "")
-        warnings.warn(
+        warn(
             f"{len(nowhere)} of {len(ids)} questions have no answer, for logits of their choices are NaN or overflow "
-            f"({named}): they count as not right. float16 overflows like that: open the network in bfloat16 or float32",
-            stacklevel=stacklevel,
+            f"({named}): they count as not right. float16 overflows like that: open the network in bfloat16 or float32"
         )
 
 

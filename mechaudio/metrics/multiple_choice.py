@@ -108,7 +108,7 @@ def accuracy(correct: Values, *, clips: Clips | None = None, confidence: float =
 @checks_arguments
 def accuracy_by_group(
     correct: Values,
-    groups: Sequence[str] | np.ndarray,
+    groups: Values,
     *,
     clips: Clips | None = None,
     confidence: float = 0.95,
