@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -24,7 +25,9 @@ from mechaudio.models.registry import adapter_for
 from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
+from mechaudio.tracing.elsewhere import OF_MODEL, hook_point
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.hook_points import MODEL_POINTS
 from mechaudio.tracing.local_attention import LocalAttention, attends_locally, serving_windows
 from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
 from mechaudio.tracing.options import plain_options, refuse_forward, refuse_generating
@@ -138,15 +141,59 @@ class AudioLM(NNsight):
 
             prove_hook_points(self)
 
+    def __getattr__(self, name: str) -> Any:
+        """What is not the model's own: the network's parts and methods, and words of other libraries.
+
+        Raises:
+            AttributeError: There is none; where it is a word of other libraries, with what it is called here.
+        """
+        if (point := hook_point(name) if name.startswith("hook_") else None) in MODEL_POINTS:
+            return getattr(self, point)
+        try:
+            value = super().__getattr__(name)
+        except AttributeError as error:
+            way = OF_MODEL.get(name)
+            told = f"here it is {way}" if way else str(error)
+            raise AttributeError(f"an AudioLM has no {name!r}: {told}", name=name, obj=self) from None
+        return self._generate(value) if name == "generate" else value
+
+    def _generate(self, generate: Callable) -> Callable:
+        """The network's own `generate`, and `ma.generate` for prompts."""
+
+        @wraps(generate)
+        def either(*args: Any, **kwargs: Any) -> Any:
+            if args and isinstance(args[0], PromptBatch):
+                from mechaudio.tracing.run import generate as generate_prompts  # it runs this model
+
+                return generate_prompts(self, *args, **kwargs)
+            return generate(*args, **kwargs)
+
+        return either
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the network's forward; of prompts, as `ma.run` does."""
+        if args and isinstance(args[0], PromptBatch):
+            from mechaudio.tracing.run import run  # it runs this model
+
+            return run(self, *args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def trace(self, *args: Any, **kwargs: Any) -> InterleavingTracer:
+        """nnsight's own `trace`; of prompts, as `ma.trace` opens it."""
+        if args and isinstance(args[0], PromptBatch):
+            return trace(self, *args, **kwargs)
+        return super().trace(*args, **kwargs)
+
     def _open(self, stacks: list[Stack], sites: list[Sites], where: str) -> Blocks:
         blocks = []
+        name = "blocks" if where == "decoder" else "audio_blocks"
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             projection = stack.projection and f"{stack.attention}.{stack.projection}"
             norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
             for part in (stack.attention, projection, stack.mid_norm, stack.mlp, *norms):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
-            blocks.append(Block(self.exchange, points))
+            blocks.append(Block(self.exchange, points, f"{name}[{layer}]"))
         return Blocks(blocks, where)
 
     @property
@@ -253,9 +300,12 @@ class BatchTracer(InterleavingTracer):
     def execute(self, code: Any) -> None:
         """Run the block with its prompts at hand, and with the network to itself."""
         exchange = self.envoy.exchange
+        before = dict(self.info.frame.f_locals)
         with exchange.turn():
             exchange.batch = self.batch
             super().execute(code)
+        if exchange.asked:
+            warn_of_unsaved(self.node, before, self.info.frame.f_locals)
 
 
 def trace(
@@ -305,6 +355,36 @@ def trace(
         return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
     options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **plain_options(options)}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
+
+
+def warn_of_unsaved(block: ast.With | ast.AsyncWith, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Say that what a trace block read does not outlive it, or that a name still holds what it held before.
+
+    Args:
+        block: The source of the block.
+        before: The names around it and their values before it ran.
+        after: The same after it.
+    """
+    nodes = [node for line in block.body for node in ast.walk(line)]
+    written = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    saves = any(isinstance(node, (ast.Attribute, ast.Name)) and _named(node) == "save" for node in nodes)
+    stale = sorted(
+        name for name in written if isinstance(before.get(name), Tensor) and after.get(name) is before[name]
+    )
+    if stale:
+        warn(
+            f"{stale[0]!r} was set in this trace block and not saved: it still holds what it held before the block. "
+            f"Mark what is to outlive a block: {stale[0]} = ... .save()"
+        )
+    elif not saves:
+        warn(
+            "this trace block read hook points and saved nothing, so nothing of it is left: mark what is to outlive "
+            "it with .save(), such as pattern = model.blocks[3].attn.pattern.save()"
+        )
+
+
+def _named(node: ast.Attribute | ast.Name) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id
 
 
 def warn_of_leaks(adapter: Adapter, advice: str) -> None:

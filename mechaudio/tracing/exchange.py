@@ -92,7 +92,7 @@ class Exchange(Interleaver):
         self.begin()
 
     def clear(self) -> None:
-        """Forget what the run asked for; what it did (`step`, `tower_calls`) can still be looked up."""
+        """Forget what the run asked for; what it did (`step`, `tower_calls`, `asked`) can still be looked up."""
         self.edits: dict[str, list[Callable[[Any], Any]]] = {}
         self.keeps: dict[str, list[Callable[[Any], None]]] = {}
         self.rows: dict[str, dict[str, RowRequest]] = {}
@@ -101,13 +101,13 @@ class Exchange(Interleaver):
         self.instead: dict[str, Callable[..., Tensor]] = {}
         self.calls: dict[str, Callable[..., None]] = {}
         self.batch: Any = None
-        self.asked: list[Site] = []
 
     def begin(self) -> None:
         """Start counting: a run begins."""
         self.step = -1
         self.tower_calls = 0
         self._network_runs = False
+        self.asked: list[Site] = []
         self.counts_before = dict(self.counts)
 
     @property
