@@ -20,7 +20,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
 from mechaudio.metrics.checked import Values
-from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips, shared
+from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, freedom, n_clips, shared
 from mechaudio.metrics.significance import benjamini_hochberg
 from mechaudio.notices import warn
 
@@ -179,7 +179,7 @@ def _clustered_p(
     r, effective = _effective(columns, correct, numbers)
     with np.errstate(divide="ignore", invalid="ignore"):  # r of 1; 0/0 of no freedom is no evidence
         statistic = np.nan_to_num(np.abs(r) * np.sqrt(np.maximum(0.0, effective - 2) / (1 - r**2)), nan=0.0)
-    return 2 * t.sf(statistic, max(1, n_clips(numbers) - 2))
+    return 2 * t.sf(statistic, max(1.0, freedom(numbers) - 1))
 
 
 def _effective(

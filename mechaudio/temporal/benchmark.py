@@ -20,7 +20,7 @@ from mechaudio.data.temporal_phrases import TASKS
 from mechaudio.kinds import fits
 from mechaudio.question import AudioQuestion
 from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
-from mechaudio.temporal.card import card
+from mechaudio.temporal.card import REASONS, card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
 
@@ -278,6 +278,12 @@ def _check(manifest: Any, place: Path) -> None:
     if not set(manifest["tasks"]) <= set(TASKS):
         raise ValueError(
             f"{os.fspath(place)!r} names the tasks {shown(manifest['tasks'])}; there are {', '.join(TASKS)}"
+        )
+    strange = [one for one in manifest["dropped"] if one[1] not in manifest["tasks"] or one[2] not in REASONS]
+    if strange:
+        raise ValueError(
+            f"{os.fspath(place)!r} is damaged: it says {shown(strange[0])} was dropped, and should say a clip, one of "
+            f"its tasks and one of the reasons {', '.join(REASONS)}: build the benchmark again"
         )
     try:
         Settings(**manifest["settings"])
