@@ -281,7 +281,7 @@ def test_the_toy_is_asked_its_own_questions(capsys):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    command = [sys.executable, "-m", "mechaudio.cli", "models"]
+    command = [sys.executable, "-m", "mechaudio", "models"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         running.stdout.close()
         assert running.stderr.read() == b""

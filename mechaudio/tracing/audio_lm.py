@@ -13,6 +13,7 @@ import torch
 from nnsight import NNsight
 from nnsight.intervention.interleaver import OutOfOrderError
 from nnsight.intervention.tracer import InterleavingTracer
+from nnsight.tracing.tracer import WithBlockNotFoundError
 from torch import Tensor, nn
 
 from mechaudio.arguments import check, shown
@@ -179,7 +180,7 @@ class AudioLM(NNsight):
         return super().__call__(*args, **kwargs)
 
     def trace(self, *args: Any, **kwargs: Any) -> InterleavingTracer:
-        """nnsight's own `trace`; of prompts, as `ma.trace` opens it."""
+        """Nnsight's own `trace`; of prompts, as `ma.trace` opens it."""
         if args and isinstance(args[0], PromptBatch):
             return trace(self, *args, **kwargs)
         return super().trace(*args, **kwargs)
@@ -297,6 +298,21 @@ class BatchTracer(InterleavingTracer):
         super().__init__(*args, **kwargs)
         self.batch = batch
 
+    def parse(self, source: str, lineno: int) -> ast.With | ast.AsyncWith:
+        """Find the `with` statement that opens this trace.
+
+        Raises:
+            WithBlockNotFoundError: There is none, or its source is not to be had.
+        """
+        node = super().parse(source, lineno)
+        if node is None:
+            raise WithBlockNotFoundError(
+                "a trace runs the source of its own block, and line "
+                f"{lineno} is no `with` statement of a file or a notebook cell: write `with ma.trace(model, batch):`, "
+                "or use ma.run(model, batch, record=...), which needs no block"
+            )
+        return node
+
     def execute(self, code: Any) -> None:
         """Run the block with its prompts at hand, and with the network to itself."""
         exchange = self.envoy.exchange
@@ -304,7 +320,7 @@ class BatchTracer(InterleavingTracer):
         with exchange.turn():
             exchange.batch = self.batch
             super().execute(code)
-        if exchange.asked:
+        if exchange.has_read:
             warn_of_unsaved(self.node, before, self.info.frame.f_locals)
 
 
@@ -368,9 +384,7 @@ def warn_of_unsaved(block: ast.With | ast.AsyncWith, before: Mapping[str, Any], 
     nodes = [node for line in block.body for node in ast.walk(line)]
     written = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     saves = any(isinstance(node, (ast.Attribute, ast.Name)) and _named(node) == "save" for node in nodes)
-    stale = sorted(
-        name for name in written if isinstance(before.get(name), Tensor) and after.get(name) is before[name]
-    )
+    stale = sorted(name for name in written if isinstance(before.get(name), Tensor) and after.get(name) is before[name])
     if stale:
         warn(
             f"{stale[0]!r} was set in this trace block and not saved: it still holds what it held before the block. "

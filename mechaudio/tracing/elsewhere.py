@@ -13,8 +13,8 @@ from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MODEL_
 _CACHE = "ma.run(model, batch, record=['resid_post', 'pattern']).cache, or with ma.trace(model, batch): ..."
 _HOOKS = "ma.run(model, batch, interventions=[ma.Edit('resid_post', function)])"
 _TOKENS = "ma.prompt(model, questions).inputs['input_ids'], and model.processor.tokenizer for texts"
-_WEIGHTS = "weights are those of the transformers module, model.network: for example model.network.get_{}().weight"
-_OWN = "weights are those of the transformers module: model.network.get_submodule({!r}).state_dict()"
+_WEIGHTS = "model.network.get_{}().weight: weights are those of the transformers module"
+_OWN = "the weights of the transformers module, model.network: its named_parameters() lists them"
 
 #: What a model is asked for elsewhere, and what does it here.
 OF_MODEL: Mapping[str, str] = {
@@ -39,7 +39,6 @@ OF_MODEL: Mapping[str, str] = {
     **dict.fromkeys(("mlps", "mlps_output"), "model.blocks[3].mlp_out"),
     **dict.fromkeys(("skip_layers", "steer"), "interventions=[ma.Steer(...)] or [ma.KnockOutAttention(...)] of ma.run"),
     "ln_final": "model.final_norm",
-    "from_pretrained": "ma.load(checkpoint)",
     **{
         verb: f"ma.{verb}(model, batch)"
         for verb in ("run", "answer", "sweep", "evaluate", "prompt", "generate_variants", "listen")
@@ -48,18 +47,18 @@ OF_MODEL: Mapping[str, str] = {
 
 #: What a layer or its attention is asked for elsewhere.
 OF_LAYER: Mapping[str, str] = {
-    "output": "{here}.resid_post",
-    "input": "{here}.resid_pre",
-    "inputs": "{here}.resid_pre",
-    "self_attn": "{here}.attn, and {here}.attn_out for what it adds",
-    "ln1": "{here}.resid_pre is what enters it",
-    "ln2": "{here}.resid_mid is what enters it",
-    **{point: f"{{here}}.attn.{point}" for point in ATTENTION_POINTS},
+    "output": "model.{here}.resid_post",
+    "input": "model.{here}.resid_pre",
+    "inputs": "model.{here}.resid_pre",
+    "self_attn": "model.{here}.attn, and {here}.attn_out for what it adds",
+    "ln1": "model.{here}.resid_pre is what enters it",
+    "ln2": "model.{here}.resid_mid is what enters it",
+    **{point: f"model.{{here}}.attn.{point}" for point in ATTENTION_POINTS},
 }
 OF_ATTENTION: Mapping[str, str] = {
-    "output": "{layer}.attn_out",
-    "attn_out": "{layer}.attn_out",
-    "input": "{layer}.resid_pre",
+    "output": "model.{layer}.attn_out",
+    "attn_out": "model.{layer}.attn_out",
+    "input": "model.{layer}.resid_pre",
     **dict.fromkeys(("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"), _OWN),
 }
 

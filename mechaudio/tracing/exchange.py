@@ -76,6 +76,7 @@ class Exchange(Interleaver):
             the product is served, and the number.
         copied: Locations whose value the network overwrites later: it goes on with a copy, so that what was read stays.
         asked: The hook points that trace blocks asked for in this run, in their order.
+        has_read: Whether they read one of them.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Exchange(Interleaver):
         self.begin()
 
     def clear(self) -> None:
-        """Forget what the run asked for; what it did (`step`, `tower_calls`, `asked`) can still be looked up."""
+        """Forget what the run asked for; what it did (`step`, `tower_calls`, `has_read`) can still be looked up."""
         self.edits: dict[str, list[Callable[[Any], Any]]] = {}
         self.keeps: dict[str, list[Callable[[Any], None]]] = {}
         self.rows: dict[str, dict[str, RowRequest]] = {}
@@ -108,6 +109,7 @@ class Exchange(Interleaver):
         self.tower_calls = 0
         self._network_runs = False
         self.asked: list[Site] = []
+        self.has_read = False
         self.counts_before = dict(self.counts)
 
     @property
@@ -225,6 +227,7 @@ class Exchange(Interleaver):
     def read(self, site: Site) -> Tensor:
         """From inside a trace block: wait for the hook point and give its tensor."""
         self._inside(site)
+        self.has_read = True
         served = Mediator.value(site.location)
         value = site.take(served)
         is_view = not site.in_place and site.take(served) is not value

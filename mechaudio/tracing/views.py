@@ -48,9 +48,9 @@ class View:
         """
         if name.startswith("__"):
             raise AttributeError(name)
-        if isinstance(getattr(type(self), point := self._point(name), None), HookSite):
-            return getattr(self, point)
-        self._refuse(name)
+        if not isinstance(getattr(type(self), point := self._point(name), None), HookSite):
+            self._refuse(name)
+        return getattr(self, point)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Put a value in the place of a hook point.
