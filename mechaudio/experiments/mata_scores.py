@@ -51,6 +51,8 @@ class MataScores(Result):
     alpha: float
     n: int
 
+    _table_axes = ("layer",)
+
 
 @checks_arguments
 def mata_scores(model: Any, questions: Sequence[AudioQuestion], alpha: float = 0.1) -> MataScores:

@@ -49,7 +49,7 @@ def temporal_study(
     settings: TemporalSettings | None = None,
     *,
     out: str | Path | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> TemporalStudy:
     """Run the study.
 
@@ -64,7 +64,7 @@ def temporal_study(
         settings: What is varied, and the seed.
         out: A folder to write to: a folder per condition, from which a study that was stopped is taken up, and the
             result.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Fewer than two questions with a known answer, a half without any, and all that `ma.evaluate` raises.

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
+from mechaudio.showing import Shown
 from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_LAYER, hook_point
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, ROW_POINTS, Rows
@@ -72,6 +73,12 @@ class View:
         told = f"here it is {way.format(here=self.here, layer=layer)}" if way else f"there are {points}"
         raise AttributeError(f"model.{self.here} has no {name!r}: {told}", name=name, obj=self)
 
+    def __dir__(self) -> list[str]:
+        """The hook points that this layer has and what else is of use, for completion."""
+        points = {name for name in dir(type(self)) if isinstance(getattr(type(self), name, None), HookSite)}
+        plumbing = {"exchange", "sites", "save", *(points - set(self.sites))}
+        return [name for name in super().__dir__() if name not in plumbing]
+
     def __repr__(self) -> str:
         """The hook points one can read here."""
         return f"{type(self).__name__}({', '.join(site.address for site in self.sites.values())})"
@@ -123,7 +130,7 @@ class Block(View):
         vars(self)["attn"] = Attention(exchange, sites.only(ATTENTION_POINTS), f"{here}.attn")
 
 
-class Blocks(Sequence):
+class Blocks(Shown, Sequence):
     """The layers of a stack, counted as lists are."""
 
     def __init__(self, blocks: Sequence[Block], where: str):
