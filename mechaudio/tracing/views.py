@@ -76,7 +76,7 @@ class View:
     def __dir__(self) -> list[str]:
         """The hook points that this layer has and what else is of use, for completion."""
         points = {name for name in dir(type(self)) if isinstance(getattr(type(self), name, None), HookSite)}
-        plumbing = {"exchange", "sites", "save", *(points - set(self.sites))}
+        plumbing = {"exchange", "here", "sites", "save", *(points - set(self.sites))}
         return [name for name in super().__dir__() if name not in plumbing]
 
     def __repr__(self) -> str:
