@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
 from mechaudio.analyses.patching.scale import value
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import Questions, batches_of, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.knock_out import KnockOutAttention
@@ -35,9 +35,8 @@ from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices, warn_of_unanswered
 from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import prompt
+from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import select
-from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 
 if TYPE_CHECKING:
@@ -183,13 +182,13 @@ def edge_name(edge: Edge) -> str:
 @checks_arguments
 def attention_flow(
     model: AudioLM,
-    questions: Iterable[AudioQuestion],
-    edges: Sequence[Edge] = EDGES,
+    questions: Questions,
     *,
+    edges: Sequence[Edge] = EDGES,
     window: int | Literal["all"] | None = None,
     layers: Iterable[int] | None = None,
     condition: str = "audio",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> AttentionFlow:
     """Cut each edge in each window of layers, and see what becomes of the right answer.
@@ -197,7 +196,7 @@ def attention_flow(
     ```python
     flow = ma.analyses.attention_flow(model, questions, window=3)
     seconds = [(f"audio[{s}:{s + 1}]", "last") for s in range(10)]
-    by_second = ma.analyses.attention_flow(model, questions, seconds, window="all")
+    by_second = ma.analyses.attention_flow(model, questions, edges=seconds, window="all")
     ```
 
     Args:
@@ -221,7 +220,7 @@ def attention_flow(
         KeyError: A role that the prompts do not have.
         IndexError: A layer that the model does not have.
     """
-    edges = _checked_edges(edges)
+    edges, condition = _checked_edges(edges), condition_of(questions, condition)
     centres, windows = _windows(model, window, layers)
     attending = [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if "pattern" in sites]
     cuts = [
@@ -232,10 +231,12 @@ def attention_flow(
     found: list[tuple[np.ndarray, ...]] = []
     ids: list[str] = []
     keys: list[tuple[str, ...]] = []
-    for some in in_batches(questions, batch_size, what="attention flow", progress=progress):
+    for batch in batches_of(
+        model, questions, condition, batch_size=batch_size, what="attention flow", progress=progress
+    ):
+        some = list(required_questions(batch, condition))
         refuse_unknown(some)
         refuse_all_right(some)
-        batch = prompt(model, some, condition=condition)
         _check_roles(batch, edges)
         swept = sweep(model, batch, [[] if cut is None else [cut] for cut in cuts], progress=False)
         found.append(_measured(swept.logits.numpy(), swept.clean.numpy(), batch, swept.mass_before.numpy()))

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments.model)
-    study = mata_study(model, asked, settings, out=arguments.out / "results", progress=True)
+    study = mata_study(model, asked, settings=settings, out=arguments.out / "results", progress=True)
     study = with_source(study, arguments)
     keep(study, arguments)
     write(arguments.out, (*mata_tables(study), *mata_published()), mata_figures(study))

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = activation_patching(
         model,
         asked,
-        _corrupted(arguments, asked),
+        corrupted=_corrupted(arguments, asked),
         over=arguments.over,
         hook_point=arguments.hook_point,
         direction=arguments.direction,

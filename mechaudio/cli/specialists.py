@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     study = specialists_study(
         model,
         asked,
-        settings,
+        settings=settings,
         batch_size=arguments.batch_size,
         out=arguments.out / "results",
         progress=True,

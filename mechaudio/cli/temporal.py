@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments.model)
-    study = temporal_study(model, asked, settings, out=arguments.out / "results", progress=True)
+    study = temporal_study(model, asked, settings=settings, out=arguments.out / "results", progress=True)
     study = with_source(study, arguments)
     keep(study, arguments)
     write(arguments.out, (*temporal_tables(study), *temporal_published()), temporal_figures(study))

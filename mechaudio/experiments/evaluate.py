@@ -12,15 +12,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
 
+from mechaudio.analyses.streaming import positions_that_fit, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
-from mechaudio.experiments.batches import WINDOW, Placed, batches, positions_that_fit, windows
+from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row, RunLog
 from mechaudio.interventions.grid import Grid
-from mechaudio.models.prompt import PromptFormat
+from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
 from mechaudio.progress import Bar, bar
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, digest_of
@@ -33,9 +34,9 @@ __all__ = ["Comparison", "Evaluation", "Failure", "evaluate"]
 @overload
 def evaluate(
     model: Any,
-    questions: Iterable[AudioQuestion],
-    condition: str = ...,
+    questions: PromptBatch | Iterable[AudioQuestion],
     *,
+    condition: str = ...,
     interventions: Sequence[Intervention] = ...,
     variants: None = ...,
     **options: Any,
@@ -45,9 +46,9 @@ def evaluate(
 @overload
 def evaluate(
     model: Any,
-    questions: Iterable[AudioQuestion],
-    condition: str = ...,
+    questions: PromptBatch | Iterable[AudioQuestion],
     *,
+    condition: str = ...,
     variants: Sequence[Intervention | Sequence[Intervention]],
     **options: Any,
 ) -> Comparison: ...
@@ -56,9 +57,9 @@ def evaluate(
 @checks_arguments
 def evaluate(
     model: Any,
-    questions: Iterable[AudioQuestion],
-    condition: str = "audio",
+    questions: PromptBatch | Iterable[AudioQuestion],
     *,
+    condition: str = "audio",
     interventions: Sequence[Intervention] = (),
     variants: Sequence[Intervention | Sequence[Intervention]] | None = None,
     scoring: str = "letter_logit",
@@ -104,7 +105,7 @@ def evaluate(
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
         batch_size: Most questions at once; by default as many as fit.
         positions: Most positions of a batch, padding included; by default as many as memory allows, within
-            `mechaudio.experiments.batches.MOST_POSITIONS`, and with a `batch_size` any number.
+            `mechaudio.analyses.streaming.MOST_POSITIONS`, and with a `batch_size` any number.
         progress: Draw a progress bar with the time left on stderr;
             by default where a person is watching, after two seconds.
 
@@ -118,6 +119,8 @@ def evaluate(
             question that cannot be asked.
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
     """
+    condition = condition_of(questions, condition)
+    questions = required_questions(questions, condition)
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
     lists = _lists(interventions, variants)
     if positions is not None and positions < 1:

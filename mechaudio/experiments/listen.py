@@ -85,7 +85,9 @@ def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> L
             than the model hears; or where the model's logits are NaN.
     """
     clip = question.clip()
-    heard, deaf = (prompt(model, [question], condition, allow_cut=allow_cut) for condition in ("audio", "silence"))
+    heard, deaf = (
+        prompt(model, [question], condition=condition, allow_cut=allow_cut) for condition in ("audio", "silence")
+    )
     with_sound, without = (
         answers_in(batch, run(model, batch, logits="last").logits[:, -1], required=True)[0] for batch in (heard, deaf)
     )

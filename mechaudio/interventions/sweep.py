@@ -16,7 +16,7 @@ from mechaudio.interventions.sweep_result import SHARED, Sweep
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
 from mechaudio.progress import Bar, bar
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
@@ -71,7 +71,7 @@ def sweep(
     """
     lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
-    prompts = as_batch(model, batch) if clean is None else clean.batch
+    prompts = as_prompts(model, batch) if clean is None else clean.batch
     budget = memory_of(model, memory)
     found = _Found(len(lists), prompts)
     if clean is not None and clean.model is not model:

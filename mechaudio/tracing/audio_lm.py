@@ -21,7 +21,8 @@ from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
-from mechaudio.models.inputs import as_batch, input_device
+from mechaudio.models.inputs import input_device
+from mechaudio.models.prompt import as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
@@ -368,7 +369,7 @@ def trace(
             not be its own.
         RuntimeError: The network runs already, in this thread or another.
     """
-    prompts = as_batch(model, batch)
+    prompts = as_prompts(model, batch)
     max_new_tokens = check("max_new_tokens", max_new_tokens, int | None)
     check("backend", options.get("backend"), Callable | None)
     given = {name: value for name, value in options.items() if name != "backend"}

@@ -58,7 +58,7 @@ def test_the_length_that_is_guessed_orders_prompts_as_their_own_does(tmp_path):
     longer = replace(asked, audio=AudioClip(noise(3.0, 0), 16_000))
     assert length_of(model, longer, "audio") - length_of(model, asked, "audio") == 25
     guessed = [length_of(model, asked, condition) for condition in CONDITIONS]
-    true = [prompt(model, [asked], condition).n_positions for condition in CONDITIONS]
+    true = [prompt(model, [asked], condition=condition).n_positions for condition in CONDITIONS]
     assert guessed[0] == guessed[3] > guessed[1]
     assert guessed[2] > guessed[0]
     assert true[0] == true[3] > true[1]

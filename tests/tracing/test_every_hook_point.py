@@ -332,8 +332,14 @@ def test_edits_act_at_every_new_token_or_in_the_prompt_only(opened, family):
         chosen[..., forced] = 0
         return chosen
 
-    assert generate(model, inputs, 5, [Edit(HookPoint("logits"), only)]).tokens.eq(forced).all()
-    first = generate(model, inputs, 5, [Edit(HookPoint("logits"), only, every_step=False)]).tokens
+    assert (
+        generate(model, inputs, max_new_tokens=5, interventions=[Edit(HookPoint("logits"), only)])
+        .tokens.eq(forced)
+        .all()
+    )
+    first = generate(
+        model, inputs, max_new_tokens=5, interventions=[Edit(HookPoint("logits"), only, every_step=False)]
+    ).tokens
     assert first[:, 0].eq(forced).all()
     assert not first.eq(forced).all()
     assert not torch.equal(first, plain)

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 
 from mechaudio.analyses.audio_attention import in_seconds, roles_of
 from mechaudio.analyses.lenses.parts import attribute
-from mechaudio.analyses.lenses.residual_stream import Asked, batches_of
+from mechaudio.analyses.streaming import Questions, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.models.tokens import token_id, token_text
@@ -133,11 +133,11 @@ class DirectLogitAttribution(Result):
 @checks_arguments
 def direct_logit_attribution(
     model: AudioLM,
-    asked: Asked,
+    questions: Questions,
     *,
     between: tuple[str | int, str | int] | None = None,
     condition: str = "audio",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> DirectLogitAttribution:
     """Divide a difference of two logits among the parts of the network that wrote it.
@@ -153,7 +153,7 @@ def direct_logit_attribution(
 
     Args:
         model: The opened model.
-        asked: Prompts, a dict of the network's own inputs, or questions.
+        questions: Prompts, a dict of the network's own inputs, or questions.
         between: The token to count for and the one to count against, as ids or text; by default the right choice's
             letter and that of the wrong choice with the highest logit.
         condition: Of questions.
@@ -175,7 +175,7 @@ def direct_logit_attribution(
     texts: list[str] = []
     keys: list[tuple[str, ...]] = []
     for batch in batches_of(
-        model, asked, condition, batch_size=batch_size, what="direct logit attribution", progress=progress
+        model, questions, condition, batch_size=batch_size, what="direct logit attribution", progress=progress
     ):
         found, chosen = attribute(model, batch, pair)
         parts.append(found)

@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mechaudio.analyses.lenses.reading import ARRAYS, concatenated, read
-from mechaudio.analyses.lenses.residual_stream import Asked, batches_of, depth_names, residual_stream
+from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
+from mechaudio.analyses.streaming import Questions, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import margin
@@ -168,14 +169,14 @@ class LogitLens(Result):
 @checks_arguments
 def logit_lens(
     model: AudioLM,
-    asked: Asked,
+    questions: Questions,
     *,
     positions: Where | None = "last",
     top: int = 5,
     tokens: Sequence[str | int] = (),
     lens: TunedLens | None = None,
     condition: str = "audio",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> LogitLens:
     """Read the residual stream through the final norm and the unembedding, at every depth and some positions.
@@ -192,7 +193,7 @@ def logit_lens(
 
     Args:
         model: The opened model.
-        asked: Prompts, a dict of the network's own inputs, or questions.
+        questions: Prompts, a dict of the network's own inputs, or questions.
         positions: Spans, stretches of sound (`"audio[1.0:2.5]"`), or positions; `None` for all.
         top: How many of the most probable tokens to keep.
         tokens: Further tokens to follow: ids, or text that is one token.
@@ -215,7 +216,9 @@ def logit_lens(
     name = "plain" if lens is None else "tuned"
     parts = [
         read(model, batch, residual_stream(model, batch, positions), wanted, top, lens)
-        for batch in batches_of(model, asked, condition, batch_size=batch_size, what="logit lens", progress=progress)
+        for batch in batches_of(
+            model, questions, condition, batch_size=batch_size, what="logit lens", progress=progress
+        )
     ]
     joined = {
         field: concatenated([part[field] for part in parts], -1 if parts[0][field].dtype.kind == "i" else np.nan)

@@ -90,8 +90,8 @@ class PatchingMap(EffectMap):
 def activation_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     *,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     over: Sequence[Axis] = ("layer", "position"),
     hook_point: str | None = None,
     direction: Direction = "denoising",
@@ -100,7 +100,7 @@ def activation_patching(
     heads: int | Iterable[int] | None = None,
     positions: Where | None = None,
     window: float | int = 1.0,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     memory: int | float | None = None,
     one_by_one: bool = False,
     out: str | os.PathLike | None = None,
@@ -168,7 +168,12 @@ def activation_patching(
             partial(_patched, wanted, pair, kept.provenance, memory, one_by_one, progress if alone else False),
         )
         for pair in contrasts(
-            model, clean, corrupted, batch_size=batch_size, what="patching", progress=False if alone else progress
+            model,
+            clean,
+            corrupted=corrupted,
+            batch_size=batch_size,
+            what="patching",
+            progress=False if alone else progress,
         )
     ]
     if parts[0].heads is not None:

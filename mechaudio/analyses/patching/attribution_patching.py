@@ -78,12 +78,16 @@ class AttributionMap(EffectMap):
         }[self.method]
 
 
+#: Pairs at once by default: a backward pass keeps the activations of every layer.
+MOST_PAIRS = 8
+
+
 @checks_arguments
 def attribution_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     *,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     over: Sequence[str] = ("layer", "position"),
     hook_point: str | None = None,
     direction: Direction = "denoising",
@@ -94,7 +98,7 @@ def attribution_patching(
     heads: int | Iterable[int] | None = None,
     positions: Where | None = None,
     window: float | int = 1.0,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> AttributionMap:
     """Estimate what patching each place by itself would do to the answer.
@@ -148,7 +152,13 @@ def attribution_patching(
     parts = [
         Estimator(wanted, pair, metric, method, steps).part()
         for pair in contrasts(
-            model, clean, corrupted, batch_size=batch_size, what="attributing", progress=False if alone else progress
+            model,
+            clean,
+            corrupted=corrupted,
+            batch_size=batch_size,
+            most=MOST_PAIRS,
+            what="attributing",
+            progress=False if alone else progress,
         )
     ]
     labels = join_labels([part.labels for part in parts], wanted.along)

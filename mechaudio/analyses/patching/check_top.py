@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 @checks_arguments
 def check_top(
     model: AudioLM,
-    estimated: AttributionMap,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     *,
+    estimated: AttributionMap,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     n: int = 10,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> EffectMap:
     """Patch the places with the largest estimated effects, one by one: what an estimate is worth (arXiv 2403.00745).
 
     Args:
         model: The model that the estimates are of.
+        clean: The questions or prompts that the map was made from.
         estimated: The map.
-        clean: The questions or prompts that it was made from.
         corrupted: The same.
         n: How many places.
         batch_size: Pairs at a time.
@@ -66,7 +66,9 @@ def check_top(
     chosen = [labels for labels, _ in estimated.top(n)]
     found = [
         _patched(wanted, pair, chosen, estimated.metric)
-        for pair in contrasts(model, clean, corrupted, batch_size=batch_size, what="checking", progress=progress)
+        for pair in contrasts(
+            model, clean, corrupted=corrupted, batch_size=batch_size, what="checking", progress=progress
+        )
     ]
     ids = tuple(name for _, _, _, own in found for name in own)
     if ids != estimated.ids:

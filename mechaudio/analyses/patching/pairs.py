@@ -113,13 +113,14 @@ def turned(direction: Direction, clean: Side, corrupted: Side) -> tuple[Side, Si
 def contrast(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
+    *,
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
 ) -> Contrast:
     """Pair clean prompts with corrupted ones, and refuse pairs whose positions do not mean the same.
 
     ```python
     pairs = ma.analyses.contrast(model, questions)                       # audio against silence of the same length
-    pairs = ma.analyses.contrast(model, questions, other_questions)      # another clip, events elsewhere in time
+    pairs = ma.analyses.contrast(model, questions, corrupted=other_questions)  # another clip, events elsewhere in time
     ```
 
     Args:
@@ -154,9 +155,10 @@ def _asked(name: str, side: PromptBatch) -> PromptBatch:
 def contrasts(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     *,
-    batch_size: int = 8,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
+    batch_size: int | None = None,
+    most: int | None = None,
     what: str = "pairs",
     progress: bool | None = None,
 ) -> Iterator[Contrast]:
@@ -167,6 +169,7 @@ def contrasts(
         clean: As `contrast` takes them; prompts that are a batch already stay together as far as padding allows.
         corrupted: The same.
         batch_size: How many pairs at a time.
+        most: At most so many by default.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -174,16 +177,17 @@ def contrasts(
         ValueError: As `contrast`; no pair at all, a batch size below one, or unequally many on both sides.
     """
     if isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch):
-        yield from _apart(model, contrast(model, clean, corrupted))
+        yield from _apart(model, contrast(model, clean, corrupted=corrupted))
     elif isinstance(corrupted, str):
-        for asked in in_batches(clean, batch_size, what=what, progress=progress):
-            yield from _apart(model, contrast(model, asked, corrupted))
+        for asked in in_batches(model, clean, batch_size=batch_size, most=most, what=what, progress=progress):
+            yield from _apart(model, contrast(model, asked, corrupted=corrupted))
     else:
         sides = list(clean), list(corrupted)
         checked.same_length(clean=sides[0], corrupted=sides[1])
         pairs = list(zip(*sides, strict=True))
-        for some in in_batches(pairs, batch_size, what=what, progress=progress):
-            yield from _apart(model, contrast(model, *zip(*some, strict=True)))
+        for some in in_batches(model, pairs, batch_size=batch_size, most=most, what=what, progress=progress):
+            first, second = zip(*some, strict=True)
+            yield from _apart(model, contrast(model, first, corrupted=second))
 
 
 def _apart(model: AudioLM, pairs: Contrast) -> Iterator[Contrast]:

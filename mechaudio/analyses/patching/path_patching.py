@@ -53,15 +53,15 @@ if TYPE_CHECKING:
 def path_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | str = "silence",
     *,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | str = "silence",
     receiver: Given,
     sender: Given | list[Given] = "heads",
     at: Where | Sequence[str] | None = None,
     direction: Literal["noising", "denoising"] = "noising",
     metric: str = "logit_difference",
     mlps: Literal["frozen", "recomputed"] = "frozen",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> PatchingMap:
     """Measure the effect that goes from a sender to a receiver over the residual stream, and on from there.
@@ -118,7 +118,9 @@ def path_patching(
     settings = {"sender": [*map(str, known)], "receiver": str(to), "at": [*map(str, spans)], "mlps": mlps}
     provenance = Provenance.collect(model, settings=settings)
     parts = []
-    for pair in contrasts(model, clean, corrupted, batch_size=batch_size, what="path patching", progress=progress):
+    for pair in contrasts(
+        model, clean, corrupted=corrupted, batch_size=batch_size, what="path patching", progress=progress
+    ):
         for span in spans:
             check_span(pair.clean, span, to)
         source, base = pair.sides(direction)
