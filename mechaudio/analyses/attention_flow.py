@@ -35,6 +35,7 @@ from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices, warn_of_unanswered
 from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.depth import absent, which_layers
 from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import select
 from mechaudio.results import Provenance, Result
@@ -308,9 +309,8 @@ def _windows(
     chosen = tuple(range(n)) if layers is None else tuple(layers)
     if not chosen:
         raise ValueError("layers= is empty: name at least one, or leave it out for all")
-    for layer in chosen:
-        if not -n <= layer < n:
-            raise IndexError(f"there is no layer {layer}: this decoder has layers 0 to {n - 1}")
+    if beyond := absent(chosen, n):
+        raise IndexError(f"there is no layer {beyond[0]}: {which_layers(chosen, n)}")
     centres = tuple(layer % n for layer in chosen)
     return centres, tuple(
         tuple(range(max(0, centre - size // 2), min(n, centre + (size + 1) // 2))) for centre in centres

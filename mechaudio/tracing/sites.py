@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mechaudio.models.adapter import Adapter, Stack
+from mechaudio.models.depth import absent, which_layers
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, MODEL_POINTS, HookPoint, address
 
 #: The name under which nnsight serves the network itself; every location starts with it.
@@ -304,12 +305,11 @@ class SiteMap:
             return [self.once[point.name]]
         depth = self.depth[point.part]
         chosen = range(depth) if point.layers is None else point.layers
-        for layer in chosen:
-            if not -depth <= layer < depth:
-                where = "audio tower" if point.part == "encoder" else "decoder"
-                raise IndexError(
-                    f"{point.name!r} was asked for in layer {layer}, but this {where} has layers 0 to {depth - 1}"
-                )
+        if beyond := absent(chosen, depth):
+            stack = "this audio tower" if point.part == "encoder" else "this decoder"
+            raise IndexError(
+                f"{point.name!r} was asked for in layer {beyond[0]}, but {which_layers(chosen, depth, stack)}"
+            )
         layers = [self.layers[point.part][layer % depth] for layer in chosen]
         if point.layers is None and any(point.point in sites for sites in layers):
             layers = [sites for sites in layers if point.point in sites]
