@@ -1,12 +1,12 @@
 """`mechaudio evaluate`: many questions, counted, without and with interventions."""
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mechaudio.cli.mistakes import UserMistakeError, opened
-from mechaudio.cli.options import EachOnce, at_least, finite, folder
+from mechaudio.cli.options import EachOnce, add_verb, at_least, finite, folder
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source, questions
 from mechaudio.cli.studies import left_out, with_source
 from mechaudio.question import CONDITIONS
@@ -22,7 +22,18 @@ SCORINGS = ("letter_logit", "generate")
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("evaluate", help="ask a model many questions and count the right answers")
+    verb = add_verb(
+        verbs,
+        "evaluate",
+        does="ask a model many questions and count the right answers",
+        leaves="It prints the counts with their intervals, and with --out leaves the answers and the result in a "
+        "folder.",
+        examples=(
+            "mechaudio evaluate --condition silence --n 50",
+            "mechaudio evaluate --data mmau:mmau-test-mini.json --audio recordings/ --out runs/mmau",
+            "mechaudio evaluate --scale 0.5 2 --layers 3 4 --queries keyword+last",
+        ),
+    )
     add_source(verb, fewest=1)
     verb.add_argument(
         "--condition", default="audio", choices=CONDITIONS, help="what the model is given (default: audio)"
@@ -69,11 +80,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="write answers there as they come, and the result; the same command takes up a run that was stopped",
     )
-    verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run, resumes=True)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Ask a model many questions and count the right answers."""
     if not (arguments.scale or arguments.upweight) and (arguments.layers or arguments.queries != "last"):
         raise UserMistakeError("--layers and --queries say where to scale or to upweight: give --scale or --upweight")
@@ -82,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.experiments.evaluate import evaluate as experiment
 
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
-    model = opened(arguments.model)
+    model = opened(arguments)
     beyond = [layer for layer in arguments.layers or () if not -model.n_layers <= layer < model.n_layers]
     if beyond:
         raise UserMistakeError(f"--layers {beyond[0]}: {arguments.model} has layers 0 to {model.n_layers - 1}")
@@ -101,9 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
         progress=True,
     )
     if arguments.out is not None:
-        with_source(found, arguments).save(arguments.out)
-    print(json.dumps(_numbers(arguments, found)) if arguments.json else _in_words(arguments, found))
-    return 0
+        found = with_source(found, arguments)
+        arguments.kept = found.save(arguments.out)
+    return Outcome(_in_words(arguments, found), result=found, numbers=_numbers(arguments, found))
 
 
 def _seed(arguments: argparse.Namespace) -> int | None:

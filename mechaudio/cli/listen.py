@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mechaudio.cli.mistakes import UserMistakeError, opened, writable
-from mechaudio.cli.options import folder
+from mechaudio.cli.options import add_model, add_verb, folder, model_words
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
 
 if TYPE_CHECKING:
@@ -17,14 +18,23 @@ if TYPE_CHECKING:
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("listen", help="ask a model about a recording and write a page about where it looked")
+    verb = add_verb(
+        verbs,
+        "listen",
+        does="ask a model about a recording and write a page about where it looked",
+        leaves="It leaves a folder with index.html, which shows the recording, the answers with it and with silence, "
+        "and where the last position looks, and results/.",
+        examples=(
+            'mechaudio listen clip.wav --question "Which sound has the earliest onset?" --choices dog car rain',
+            'mechaudio listen clip.wav --question "Is there a dog?" --choices yes no --model '
+            "Qwen/Qwen2-Audio-7B-Instruct",
+        ),
+    )
     verb.add_argument("clip", metavar="CLIP", help="the recording: wav, flac, mp3, ogg, m4a, webm ...")
     verb.add_argument("--question", required=True, metavar="TEXT", help="what to ask")
     verb.add_argument("--choices", required=True, nargs="+", metavar="CHOICE", help="the options, two or more")
     verb.add_argument("--answer", default=None, metavar="CHOICE", help="the right one of them, if known")
-    verb.add_argument(
-        "--model", default="tiny", metavar="NAME", help="tiny, toy, a hub id or a local folder (default: tiny)"
-    )
+    add_model(verb)
     verb.add_argument(
         "--out",
         type=folder,
@@ -35,7 +45,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Ask a model about a recording, trace where it looks and write a page about it."""
     question = _question(arguments)
     writable(arguments.out)
@@ -43,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.experiments.listen import listen as experiment
     from mechaudio.report.page import write_page
 
-    model = opened(arguments.model)
+    model = opened(arguments)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
         found = experiment(model, question, allow_cut=True)
@@ -59,12 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
         title=f"What {arguments.model} listens to in {Path(arguments.clip).name}",
         command=_command(arguments),
     )
+    lines = []
     for letter, choice, heard, deaf in zip(
         found.letters, found.choices, found.probabilities, found.silence_probabilities, strict=True
     ):
-        print(f"{'→' if choice == found.choice else ' '} {letter}  {heard:6.1%}  (with silence {deaf:6.1%})  {choice}")
-    print(page)
-    return 0
+        mark = "→" if choice == found.choice else " "
+        lines.append(f"{mark} {letter}  {heard:6.1%}  (with silence {deaf:6.1%})  {choice}")
+    numbers = {name: getattr(found, name) for name in ("choice", "silence_choice", "correct", "cut", "unreadable")}
+    return Outcome("\n".join([*lines, str(page)]), result=found, page=page, numbers=numbers)
 
 
 def _question(arguments: argparse.Namespace) -> "AudioQuestion":
@@ -85,4 +97,4 @@ def _question(arguments: argparse.Namespace) -> "AudioQuestion":
 def _command(arguments: argparse.Namespace) -> str:
     words = ["mechaudio", "listen", arguments.clip, "--question", arguments.question, "--choices", *arguments.choices]
     words += [] if arguments.answer is None else ["--answer", arguments.answer]
-    return shlex.join([*words, "--model", arguments.model])
+    return shlex.join([*words, *model_words(arguments)])
