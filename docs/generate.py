@@ -7,7 +7,6 @@ python docs/generate.py --check    # say whether they are up to date; exit statu
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import get_args
@@ -169,21 +168,14 @@ def names_page() -> str:
 
 
 ABOUT_VERBS = {
-    "demo": (
-        "The page shows what the model answers with the sound and with silence, and where it looks. `make demo` does "
-        "the same from a clone without an environment."
-    ),
-    "listen": (
-        "The page shows the recording, how likely each choice is with it and with silence of the same length, and "
-        "where the last position looks: over the seconds of sound, by layer and head. A recording that is longer than "
-        "the model hears is cut, and a message says by how much."
-    ),
+    "demo": "`make demo` does the same from a clone without an environment.",
+    "listen": "A recording that is longer than the model hears is cut, and a message says by how much.",
     "models": "It is the table of [Models](models.md).",
     "check": (
         "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point and "
         "prints by how much the logits move, holds the residual stream to the sum of what is added, then reads them "
-        "all and compares the logits to the last bit: a line per proof, `ok` or `FAIL`. Use it after an upgrade of "
-        "transformers, and on a checkpoint that you trained."
+        "all and compares the logits to the last bit. Use it after an upgrade of transformers, and on a checkpoint "
+        "that you trained."
     ),
     "evaluate": "Explained in [Evaluating](evaluating.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
@@ -191,27 +183,7 @@ ABOUT_VERBS = {
     "mata": "The study of [MATA](mata.md).",
     "patch": "A map of [activation patching](patching.md).",
 }
-"""What is said of a verb beside its options."""
-
-EXAMPLES = {
-    "demo": ("mechaudio demo",),
-    "listen": (
-        'mechaudio listen clip.wav --question "Which sound has the earliest onset?" --choices dog car rain',
-        'mechaudio listen clip.wav --question "Is there a dog?" --choices yes no --model Qwen/Qwen2-Audio-7B-Instruct',
-    ),
-    "models": ("mechaudio models",),
-    "check": ("mechaudio check tiny", "mechaudio check runs/my-finetuned-qwen"),
-    "evaluate": (
-        "mechaudio evaluate --condition silence --n 50",
-        "mechaudio evaluate --data mmau:mmau-test-mini.json --audio recordings/ --out runs/mmau",
-        "mechaudio evaluate --scale 0.5 2 --layers 3 4 --queries keyword+last",
-    ),
-    "temporal": ("mechaudio temporal --n 300",),
-    "specialists": ("mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",),
-    "mata": ("mechaudio mata --no-generate --n 300",),
-    "patch": ("mechaudio patch --over layer,head --corrupted events",),
-}
-"""Command lines of every verb; the parser has to take them."""
+"""What the page says of a verb beside its `--help`."""
 
 
 def command_line_page() -> str:
@@ -231,6 +203,24 @@ def command_line_page() -> str:
     lines += [f"| [`{name}`](#{name}) | {_sentence(told[name])} |" for name in verbs.choices]
     lines += [
         "",
+        "`mechaudio --version` says which version this is. `mechaudio --completion SHELL` prints a script that "
+        "completes verbs, options and paths in bash, zsh or fish (`pip install 'mechaudio[completion]'`), for "
+        "example:",
+        "",
+        "```bash",
+        "mechaudio --completion bash >> ~/.bash_completion",
+        "mechaudio --completion zsh > ~/.zsh/_mechaudio           # a folder in $fpath",
+        "mechaudio --completion fish > ~/.config/fish/completions/mechaudio.fish",
+        "```",
+        "",
+        "With `--json` a verb prints one JSON object on stdout and nothing else there. Its keys: `verb`; `mechaudio`, "
+        "the version; `rows`, a list of objects, which are those of the result's `to_pandas()` (of `check` the "
+        "proofs, of `models` the classes); `tables`, those of a study by name, as in `tables/*.json`; `provenance`, "
+        "the checkpoint, seed, settings and versions; `page` and `results`, what was written and where. `check` adds "
+        "`holds`, `evaluate` its counts (`n`, `right`, `accuracy`, `interval`, `tasks`, `variants` and others), "
+        "`listen` `choice`, `silence_choice`, `correct`, `cut` and `unreadable`. What is NaN, infinite or not there is "
+        "null. A mistake leaves stdout empty.",
+        "",
         "Results go to stdout, everything else to stderr. The exit code is 0; 1 if `check` finds a proof that fails; 2 "
         "for a mistake",
         "of the user's, which is told in one message; 130 after Ctrl-C and 143 after SIGTERM, with how to go on. A "
@@ -244,10 +234,10 @@ def command_line_page() -> str:
     asking = [rows for rows in options.values() if "`--data NAME`" in rows]
     shared = {flag: said for flag, said in asking[0].items() if all(rows.get(flag) == said for rows in asking)}
     for name, rows in options.items():
-        for example in EXAMPLES[name]:
-            parser().parse_args(shlex.split(example)[1:])
-        lines += ["", f"## {name}", "", f"{_sentence(told[name])} {ABOUT_VERBS[name]}"]
-        lines += ["", "```bash", *EXAMPLES[name], "```"]
+        verb = verbs.choices[name]
+        examples = [line.strip() for line in verb.epilog.splitlines()[1:]]
+        lines += ["", f"## {name}", "", f"{' '.join(verb.description.split())} {ABOUT_VERBS[name]}"]
+        lines += ["", "```bash", *examples, "```"]
         own = {flag: said for flag, said in rows.items() if flag not in shared or rows not in asking}
         lines += _table("option", own) if own else []
         lines += ["", f"Also {', '.join(shared)}: [below](#which-model-which-questions)."] if rows in asking else []

@@ -12,6 +12,7 @@ import pytest
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.cli import main
+from mechaudio.cli.outcome import Outcome
 from mechaudio.data import toy_questions
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.tracing.load import load
@@ -171,7 +172,7 @@ def test_a_warning_is_told_as_its_message_alone(monkeypatch):
     def warned(arguments):
         told = warnings.formatwarning(UserWarning("two heads are alike"), UserWarning, "heads.py", 7, "warn()")
         assert told == "two heads are alike\n"
-        return 0
+        return Outcome("")
 
     monkeypatch.setattr("mechaudio.cli.models.run", warned)
     assert main(["models"]) == 0

@@ -29,27 +29,30 @@ def run(arguments: argparse.Namespace) -> Outcome:
     model = opened(arguments, prove=False, ask=False)
     proofs = []
     if model.checkpoint != "toy":  # the others were refused if they were not
-        proofs.append(_proof("weights", f"of all {len(model.network.state_dict())} tensors accounted for"))
+        proofs.append(_proof(f"weights: all {len(model.network.state_dict())} tensors accounted for"))
     with telling(f"nothing can be proven about {arguments.model!r}: "):
         moved = measure_hook_points(model)
     proofs += [
-        _proof(address, "overwritten, moves the logits", change > 0, change) for address, change in moved.items()
+        _proof("overwritten, moves the logits", change > 0, hook_point=address, change=change)
+        for address, change in moved.items()
     ]
-    proofs.append(_proof("attn_out and mlp_out", "are what is added to the residual stream, wherever there are such"))
+    proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream, wherever there are such"))
     exact = reading_is_exact(model)
-    proofs.append(_proof("reading every hook point", "leaves the logits as they were, to the last bit", exact))
-    width = max(map(len, moved))
-    lines = [_line(proof, width if proof["change"] is not None else 0) for proof in proofs]
+    proofs.append(_proof("reading every hook point leaves the logits as they were, to the last bit", exact))
+    lines = [_line(proof, width=max(map(len, moved))) for proof in proofs]
     holds = all(proof["holds"] for proof in proofs)
     return Outcome("\n".join([str(model), *lines]), rows=proofs, numbers={"holds": holds}, code=0 if holds else 1)
 
 
-def _proof(what: str, proven: str, holds: bool = True, change: float | None = None) -> dict[str, Any]:
+def _proof(
+    proof: str, holds: bool = True, *, hook_point: str | None = None, change: float | None = None
+) -> dict[str, Any]:
     """One proof; `change` is by how much the logits moved."""
-    return {"what": what, "proven": proven, "holds": holds, "change": change}
+    return {"hook_point": hook_point, "proof": proof, "holds": holds, "change": change}
 
 
 def _line(proof: dict[str, Any], width: int) -> str:
     verdict = "ok  " if proof["holds"] else "FAIL"
-    by = "" if proof["change"] is None else f" by {proof['change']:.3g}"
-    return f"{verdict} {proof['what'].ljust(width)}{'  ' if width else ' '}{proof['proven']}{by}"
+    if proof["hook_point"] is None:
+        return f"{verdict} {proof['proof']}"
+    return f"{verdict} {proof['hook_point'].ljust(width)}  {proof['proof']} by {proof['change']:.3g}"

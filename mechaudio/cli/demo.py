@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from mechaudio.cli.mistakes import opened, writable
-from mechaudio.cli.options import LARGEST_SEED, add_model, add_verb, at_least, folder
+from mechaudio.cli.options import LARGEST_SEED, add_model, add_verb, at_least, folder, model_words
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
 
@@ -48,7 +48,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
         found.listenings,
         arguments.out / "index.html",
         title="What a small audio model listens to",
-        command=shlex.join(["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n)]),
+        command=shlex.join(
+            ["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n), *model_words(arguments)[2:]]
+        ),
         demo=found,
     )
     return Outcome(str(page), result=found, page=page)

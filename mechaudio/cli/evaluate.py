@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     found = experiment(
         model,
         asked,
-        arguments.condition,
+        condition=arguments.condition,
         variants=_variants(arguments) or None,
         scoring=arguments.scoring,
         max_new_tokens=arguments.max_new_tokens or MAX_NEW_TOKENS,
