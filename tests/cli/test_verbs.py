@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import re
 import shlex
 import subprocess
 import sys
@@ -115,8 +116,6 @@ def test_every_verb_that_opens_a_model_passes_on_how(verb, monkeypatch, tmp_path
     ],
 )
 def test_a_model_that_cannot_be_opened_so_is_refused_with_what_there_is(capsys, words, said):
-    import re
-
     assert re.search(said, " ".join(refused(capsys, "evaluate", *words, "--json").split()))
 
 
@@ -197,7 +196,7 @@ def test_a_study_as_json_has_the_tables_that_it_writes(words, capsys, tmp_path, 
 
 def test_what_others_print_while_a_verb_runs_is_kept_off_stdout(capsys, monkeypatch):
     def run(_arguments):
-        print("downloading")
+        sys.stdout.write("downloading\n")
         return Outcome("words", rows=[{"share": math.nan, "most": np.float32("inf"), "n": np.int64(3), "at": None}])
 
     monkeypatch.setattr(models, "run", run)
