@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +19,7 @@ from mechaudio.models.registry import ADAPTERS
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
 
 HERE = Path(__file__).parent
+WIDTH = 120
 
 
 def hook_points_page() -> str:
@@ -203,9 +205,11 @@ def command_line_page() -> str:
     lines += [f"| [`{name}`](#{name}) | {_sentence(told[name])} |" for name in verbs.choices]
     lines += [
         "",
-        "`mechaudio --version` says which version this is. `mechaudio --completion SHELL` prints a script that "
-        "completes verbs, options and paths in bash, zsh or fish (`pip install 'mechaudio[completion]'`), for "
-        "example:",
+        *textwrap.wrap(
+            "`mechaudio --version` says which version this is. `mechaudio --completion SHELL` prints a script that "
+            "completes verbs, options and paths in bash, zsh or fish (`pip install 'mechaudio[completion]'`):",
+            WIDTH,
+        ),
         "",
         "```bash",
         "mechaudio --completion bash >> ~/.bash_completion",
@@ -213,13 +217,16 @@ def command_line_page() -> str:
         "mechaudio --completion fish > ~/.config/fish/completions/mechaudio.fish",
         "```",
         "",
-        "With `--json` a verb prints one JSON object on stdout and nothing else there. Its keys: `verb`; `mechaudio`, "
-        "the version; `rows`, a list of objects, which are those of the result's `to_pandas()` (of `check` the "
-        "proofs, of `models` the classes); `tables`, those of a study by name, as in `tables/*.json`; `provenance`, "
-        "the checkpoint, seed, settings and versions; `page` and `results`, what was written and where. `check` adds "
-        "`holds`, `evaluate` its counts (`n`, `right`, `accuracy`, `interval`, `tasks`, `variants` and others), "
-        "`listen` `choice`, `silence_choice`, `correct`, `cut` and `unreadable`. What is NaN, infinite or not there is "
-        "null. A mistake leaves stdout empty.",
+        *textwrap.wrap(
+            "With `--json` a verb prints one JSON object on stdout and nothing else there. Its keys: `verb`; `mechaudio`, "
+            "the version; `rows`, a list of objects, which are those of the result's `to_pandas()` (of `check` the "
+            "proofs, of `models` the classes); `tables`, those of a study by name, as in `tables/*.json`; `provenance`, "
+            "the checkpoint, seed, settings and versions; `page` and `results`, what was written and where. `check` adds "
+            "`holds`, `evaluate` its counts (`n`, `right`, `accuracy`, `interval`, `tasks`, `variants` and others), "
+            "`listen` `choice`, `silence_choice`, `correct`, `cut` and `unreadable`. What is NaN, infinite or not there "
+            "is null. A mistake leaves stdout empty.",
+            WIDTH,
+        ),
         "",
         "Results go to stdout, everything else to stderr. The exit code is 0; 1 if `check` finds a proof that fails; 2 "
         "for a mistake",
