@@ -35,9 +35,15 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def axes_of(kind: Any, ndim: int) -> tuple[str, ...] | None:
-    """The names of an array's axes by its annotation, None where it names none; one that comes twice is numbered."""
+    """The names of an array's axes by its annotation, None where it names none.
+
+    A name that comes twice is numbered; one such as `*place` stands for as many axes as are left.
+    """
     for part in parts_of(kind):
-        names = part.dim_str.split() if isinstance(part, type) and issubclass(part, AbstractArray) else ()
+        names = part.dim_str.split() if isinstance(part, type) and issubclass(part, AbstractArray) else []
+        several = next((place for place, name in enumerate(names) if name.startswith("*")), None)
+        if several is not None:
+            names[several : several + 1] = [names[several][1:]] * (ndim - len(names) + 1)
         if names and len(names) == ndim and all(name.isidentifier() for name in names):
             return tuple(
                 name if names.index(name) == place else f"{name}_{names[:place].count(name) + 1}"

@@ -16,6 +16,7 @@ from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.paired_passes import PairedPasses
 from mechaudio.analyses.patching.effect_map import EffectMap
+from mechaudio.analyses.patching.joined import PatchedPairs
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.steering_directions import SteeringDirections
@@ -50,6 +51,7 @@ from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
 from mechaudio.viz.temporal_accuracies import temporal_accuracies
 from mechaudio.viz.texts import written_texts
+from mechaudio.viz.theme import TEMPLATE, plain, titled
 from mechaudio.viz.timeline import attention_over_time
 from mechaudio.viz.variant_effects import variant_effects
 
@@ -129,6 +131,22 @@ def _passes(passes: PairedPasses, **options: Any) -> go.Figure:
         "signed": True,
     }
     return layer_head_grid(100 * (heard - silent), **looks | options)
+
+
+@figure_of.register
+def _pairs(pairs: PatchedPairs, **options: Any) -> go.Figure:
+    """What a patch has to bring back: logits of the right choice in the clean run over those in the corrupted one."""
+    places = pairs.right.argmax(axis=1)[:, None]
+    corrupted, clean = (np.take_along_axis(one, places, axis=1)[:, 0] for one in (pairs.corrupted, pairs.clean))
+    figure = go.Figure(go.Scatter(x=corrupted, y=clean, mode="markers", text=[plain(name) for name in pairs.ids]))
+    figure.update_layout(
+        template=TEMPLATE,
+        title=titled("Logit of the right choice, clean over corrupted", f"n = {len(pairs.ids)} pairs"),
+        xaxis={"title": {"text": "corrupted"}},
+        yaxis={"title": {"text": "clean"}},
+        **options,
+    )
+    return figure
 
 
 @figure_of.register
