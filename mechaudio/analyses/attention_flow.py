@@ -37,6 +37,7 @@ from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.models.selection import select
+from mechaudio.models.targets import Targets, Words
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 
@@ -178,6 +179,8 @@ def attention_flow(
     questions: Iterable[AudioQuestion],
     edges: Sequence[Edge] = EDGES,
     *,
+    target: Words = None,
+    foil: Words = None,
     window: int | Literal["all"] | None = None,
     layers: Iterable[int] | None = None,
     condition: str = "audio",
@@ -197,6 +200,9 @@ def attention_flow(
         questions: With known answers.
         edges: (source, target): spans of the prompt, `+` joins them (`"question+choices"`), seconds of sound are
             written `"audio[1.0:2.0]"`.
+        target: Words that are measured in the place of the choices' letters, for all questions or one text per question
+            (`PromptBatch.aimed`); of open questions, their answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
         window: Layers of a window; by default a fifth of the decoder's, at least one. `"all"` is one window of all
             layers, which counts as one around the middle one.
         layers: The layers in the middle of windows, negative ones counting from the last; all by default.
@@ -208,8 +214,8 @@ def attention_flow(
         The right answer's probability, margin and being right, per edge, window and question.
 
     Raises:
-        ValueError: No edge, no question, a question without a known answer or without a wrong choice, a window of no
-            layer, or a prompt without any position of a role.
+        ValueError: No edge, no question, a question without a known answer or without a wrong choice, words that cannot
+            be measured, a window of no layer, or a prompt without any position of a role.
         KeyError: A role that the prompts do not have.
         IndexError: A layer that the model does not have.
     """
@@ -224,10 +230,11 @@ def attention_flow(
     found: list[tuple[np.ndarray, ...]] = []
     ids: list[str] = []
     keys: list[tuple[str, ...]] = []
+    targets = Targets(target, foil)
     for some in in_batches(questions, batch_size, what="attention flow", progress=progress):
-        refuse_unknown(some)
-        refuse_all_right(some)
-        batch = prompt(model, some, condition=condition)
+        batch = targets.of(prompt(model, some, condition=condition))
+        refuse_unknown(batch.questions)
+        refuse_all_right(batch.questions)
         _check_roles(batch, edges)
         swept = sweep(model, batch, [[] if cut is None else [cut] for cut in cuts], progress=False)
         found.append(_measured(swept.logits.numpy(), swept.clean.numpy(), batch, swept.mass_before.numpy()))
@@ -236,6 +243,7 @@ def attention_flow(
     cut = [np.concatenate([part[index] for part in found], axis=-1) for index in range(len(found[0]))]
     shape = len(edges), len(windows), len(ids)
     probability, margin, correct, attention = (values.reshape(shape) for values in cut[:4])
+    settings = {"condition": condition, "windows": windows}
     return AttentionFlow(
         edges=edges,
         centres=centres,
@@ -249,7 +257,7 @@ def attention_flow(
         clean_correct=cut[6].astype(bool),
         ids=tuple(ids),
         clips=clip_names(keys),
-        provenance=Provenance.collect(model, settings={"condition": condition, "windows": windows}),
+        provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
 
 

@@ -15,6 +15,7 @@ from mechaudio.data.clip_names import clips_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.targets import choice_labels
 from mechaudio.results import as_numpy
 from mechaudio.tracing.record import Intervention
 
@@ -29,7 +30,8 @@ class Sweep:
     """The logits of every variant, at the last position.
 
     Attributes:
-        logits: `[variant, question, choice]` of the choices' letters, `nan` where a question has fewer choices; of
+        logits: `[variant, question, choice]` of the choices' letters, or of target and foil (of whole texts, their
+            log-probabilities); `nan` where a question has fewer choices; of
             plain inputs `[variant, row, vocab]`. Of choices they are on the CPU in float32 or wider, of plain inputs
             as the network made them.
         clean: The same without any intervention, `[question, choice]` or `[row, vocab]`.
@@ -134,7 +136,7 @@ class Sweep:
         if self.batch.questions:
             coords["question"] = [question.id for question in self.batch.questions]
             coords["clip"] = ("question", list(clips_of(self.batch.questions)))
-            coords["choice"] = [chr(ord("A") + column) for column in range(self.clean.shape[-1])]
+            coords["choice"] = list(choice_labels(self.batch.choice_names))
 
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
             return (*names, *dims), as_numpy(values).reshape(*shape, *values.shape[1:])

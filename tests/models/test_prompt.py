@@ -316,7 +316,7 @@ def test_a_letter_that_melts_into_the_prompt_is_refused():
     merged = tokenizer("assistantA")["input_ids"]
     assert merged[: len(tokenizer("assistant")["input_ids"])] == tokenizer("assistant")["input_ids"]
     assert chat._first_new(tokenizer, "assistant", tokenizer("assistant")["input_ids"], "A") == merged[-1]
-    with pytest.raises(ValueError, match="the letter 's' melts into the end of the prompt 'You are a helpful a'"):
+    with pytest.raises(ValueError, match="'s' melts into the end of the prompt 'You are a helpful a'"):
         chat._first_new(tokenizer, "You are a helpful a", tokenizer("You are a helpful a")["input_ids"], "s")
 
 
