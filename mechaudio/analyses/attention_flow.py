@@ -275,7 +275,7 @@ def _measured(
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
     chosen = likeliest(every, n_choices)
-    warn_of_unanswered([question.id for question in asked], chosen, stacklevel=4)
+    warn_of_unanswered([question.id for question in asked], chosen)
     measures.append(are_right(chosen, right))
     return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
 
