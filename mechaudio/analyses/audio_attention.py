@@ -11,7 +11,7 @@ start of the clip; entropy in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
@@ -146,7 +147,13 @@ def in_seconds(
 
 
 @checks_arguments
-def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], queries: str = "last") -> AudioAttention:
+def audio_attention(
+    model: AudioLM,
+    batch: PromptBatch | Mapping[str, Any],
+    queries: str = "last",
+    *,
+    interventions: Sequence[Intervention] = (),
+) -> AudioAttention:
     """Measure where the attention of some query rows goes.
 
     Args:
@@ -154,6 +161,7 @@ def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], quer
         batch: Prompts with audio, or a dict of the network's own inputs.
         queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a
             span are averaged.
+        interventions: What to change while it attends.
 
     Returns:
         Shares per role, and the distribution over the audio tokens.
@@ -178,7 +186,8 @@ def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], quer
             f"attention to measure"
         )
     rows, weights = _query_rows(batch, queries)
-    out = run(model, batch, record=[HookPoint("pattern", queries=rows)], logits="last")
+    pattern_of_rows = HookPoint("pattern", queries=rows)
+    out = run(model, batch, record=[pattern_of_rows], interventions=interventions, logits="last")
     pattern = out.cache.stack("pattern", missing=math.nan).float().cpu().numpy()  # [layer, question, head, row, key]
     attention = np.einsum("lqhrk,qr->qlhk", pattern.astype(np.float64), weights)
     return _summarise(model, batch, attention, queries)

@@ -29,7 +29,7 @@ def collected(
 ) -> Evaluation | Comparison:
     """The answers under the one list of interventions, or under the first and, compared with it, the others."""
     asked = [row for row in rows if not row.error]
-    kept = [tuple(_kept(one) for one in variant) for variant in variants]
+    kept = [tuple(kept_or_text(one) for one in variant) for variant in variants]
     texts = [tuple(row.texts[which] for row in asked) for which in range(len(kept))] if asked[0].texts else []
     logits = None if texts else _array([row.logits for row in asked])
     if logits is None:
@@ -73,7 +73,7 @@ def collected(
     )
 
 
-def _kept(intervention: Intervention) -> Any:
+def kept_or_text(intervention: Intervention) -> Any:
     """The intervention, or what it reads like if it holds what cannot be kept, such as a function."""
     try:
         digest_of(intervention)
