@@ -16,7 +16,7 @@ from mechaudio.experiments.evaluation import Failure
 from mechaudio.metrics.choices import chance
 from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import prompt
-from mechaudio.question import AudioQuestion
+from mechaudio.question import AudioQuestion, refuse_open
 
 
 class Askable(Sequence[AudioQuestion]):
@@ -35,6 +35,9 @@ class Askable(Sequence[AudioQuestion]):
         model: An `AudioLM`.
         questions: To be asked.
         progress: Draw a progress bar on stderr.
+
+    Raises:
+        ValueError: An open question.
     """
 
     def __init__(self, model: Any, questions: Sequence[AudioQuestion], *, progress: bool = False):
@@ -46,6 +49,9 @@ class Askable(Sequence[AudioQuestion]):
         self.chance: list[float] = []
         failures = []
         for place, question in enumerate(tqdm(questions, "reading", disable=not progress, unit=" questions")):
+            refuse_open(
+                [question], "an accuracy of choices", 'ma.evaluate(..., scoring="generate") scores what a model writes'
+            )
             try:
                 self._check(model, place, question)
             except (ValueError, OSError) as error:

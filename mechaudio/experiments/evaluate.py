@@ -232,7 +232,7 @@ def _ask_window(
 
     if asking.scoring != "generate":
         questions = [placed.question for placed in window]
-        refuse_open(questions, f"scoring={asking.scoring!r}", 'scoring="generate" scores what the model writes')
+        refuse_open(questions, f"scoring={asking.scoring!r}", 'ma.evaluate(..., scoring="generate") scores what it writes')
     found, failed = measured(model, asking, window)
     keep(failed)
     for together in batches(found, log.header["positions"], log.header["batch_size"]):

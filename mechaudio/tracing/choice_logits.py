@@ -15,8 +15,8 @@ from mechaudio.models.targets import OTHERS
 
 def choice_logits(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> Float[np.ndarray, "batch choice"]:
     """Logits of what each row chooses among; NaN where a question has fewer choices."""
-    size = max(map(len, batch.choice_ids))
-    return choices_reader(batch, size, logits.device)(logits).double().numpy()
+    columns = ChoiceColumns(batch, max(map(len, batch.choice_ids)), logits.device)
+    return columns.of(logits, lacking=torch.nan).double().cpu().numpy()
 
 
 def choices_reader(batch: PromptBatch, size: int, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -46,9 +46,8 @@ class ChoiceColumns:
 
     def __init__(self, batch: PromptBatch, size: int, device: torch.device):
         ids = torch.tensor([[*row, *[0] * (size - len(row))] for row in batch.choice_ids], dtype=torch.long)
-        self._given = torch.tensor([[column < len(row) for column in range(size)] for row in batch.choice_ids]).to(
-            device
-        )
+        given = [[column < len(row) for column in range(size)] for row in batch.choice_ids]
+        self._given = torch.tensor(given, dtype=torch.bool).to(device)
         self._alone = ids.eq(OTHERS).any(-1)
         self._others = ids.eq(OTHERS).to(device)
         self._ids = ids.clamp(min=0).to(device)

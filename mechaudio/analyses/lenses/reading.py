@@ -39,7 +39,7 @@ def read(
     """One batch: positions in turns, and for each the depths in turns."""
     n_rows, n_positions = stream.positions.shape
     n_choices = max((len(own) for own in batch.choice_ids), default=0)
-    columns = ChoiceColumns(batch, n_choices, stream.depths[-1].device) if batch.choice_ids else None
+    columns = ChoiceColumns(batch, n_choices, stream.depths[-1].device) if n_choices else None
     chunks = [
         [_numbers(final, logits, columns, tokens, top) for final, logits in _depths(model, stream, part, lens)]
         for part in _turns(n_positions, max(1, AT_ONCE // (n_rows * batch.vocabulary)))
