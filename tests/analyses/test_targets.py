@@ -90,7 +90,7 @@ def test_mistrals_tokens_are_those_of_the_models_own_turn():
     ]
     assert decoded == ["dog", "cat"]
     logits = model.network(**batch.inputs, use_cache=False).logits[:, -1].double().detach()
-    first = [ids[0] for ids in (batch.aims[0].target_ids, batch.aims[0].foil_ids)]
+    first = [aim.target_ids[0], aim.foil_ids[0]]
     swept = ma.sweep(model, batch, [[]], progress=False)
     close(swept.clean_margin, logits[:, first[0]] - logits[:, first[1]])
 
