@@ -143,6 +143,13 @@ class AttentionFlow(Result):
         """The same after Holm's correction for all edges and windows."""
         return holm(self.p())
 
+    _table_axes = ("edge", "layer", "question")
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, "edge window"]:
+        """The share of right answers with each cut."""
+        return self.correct.mean(-1)
+
     def to_xarray(self) -> xarray.Dataset:
         """Everything with named axes: `probability`, `margin`, `correct`, `attention` over `edge`, `layer`, `question`,
         the `clean_` ones over `question`, and `p` over `edge` and `layer`.
@@ -154,6 +161,7 @@ class AttentionFlow(Result):
         return xarray.Dataset(
             {**cut, **clean, "p": (("edge", "layer"), self.p())},
             {"edge": [edge_name(edge) for edge in self.edges], "layer": list(self.centres), "question": list(self.ids)},
+            self._attrs,
         )
 
     def __repr__(self) -> str:
@@ -185,7 +193,7 @@ def attention_flow(
     layers: Iterable[int] | None = None,
     condition: str = "audio",
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> AttentionFlow:
     """Cut each edge in each window of layers, and see what becomes of the right answer.
 
@@ -208,7 +216,7 @@ def attention_flow(
         layers: The layers in the middle of windows, negative ones counting from the last; all by default.
         condition: What the model is given; see `ma.prompt`.
         batch_size: Questions at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The right answer's probability, margin and being right, per edge, window and question.

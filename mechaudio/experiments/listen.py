@@ -13,14 +13,14 @@ from jaxtyping import Float, Int16
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.collected import kept_or_text
 from mechaudio.metrics.captions import normalised_match
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
-from mechaudio.results import Result
+from mechaudio.results import Result, kept_or_written
+from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import answers_in, generate, run
+from mechaudio.tracing.run import generate, run
 
 SAMPLE_RATE = 16_000
 
@@ -72,6 +72,9 @@ class Listening(Result):
     task: str | None = None
     unreadable: tuple[str, ...] = ()
     interventions: tuple[Any, ...] = ()
+
+    _table_axes = ("choice",)
+    _labels = (("letters", "choice"),)
 
 
 @checks_arguments
@@ -126,7 +129,7 @@ def listen(
         cut=cut,
         task=question.meta.get("task"),
         unreadable=unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices])),
-        interventions=tuple(map(kept_or_text, changes)),
+        interventions=tuple(map(kept_or_written, changes)),
     )
 
 
