@@ -5,7 +5,7 @@ clips as clusters where several questions are about one (`mechaudio.metrics.clip
 choice, so that of two choices of the same text either is right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
@@ -353,9 +353,9 @@ class Comparison(Result):
     def to_xarray(self) -> "xarray.Dataset":
         """Everything as a labelled dataset, with an axis for every parameter of a grid.
 
-        Its variables are `correct` and `clean_correct`, each of the `scores` likewise; where logits were read also `logits`, `margin` and
-        `clean_margin`. `comparison.to_xarray().correct.mean("question")` is the accuracy of every variant, if all
-        answers are known, and `ma.viz.sweep_map` draws it.
+        Its variables are `correct` and `clean_correct`, and each of the `scores` likewise; where logits were read also
+        `logits`, `margin` and `clean_margin`. `comparison.to_xarray().correct.mean("question")` is the accuracy of
+        every variant, if all answers are known, and `ma.viz.sweep_map` draws it.
         """
         import xarray
 
