@@ -73,7 +73,10 @@ class Listening(Result):
     unreadable: tuple[str, ...] = ()
     interventions: tuple[Any, ...] = ()
 
-    _table_axes = ("choice",)
+    @property
+    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("choice",) if self.choices else ()
+
     _labels = (("letters", "choice"),)
 
 

@@ -12,11 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechaudio.data.clip_names import clips_of
-from mechaudio.labelled import grid_coordinates
+from mechaudio.labelled import choice_labels, grid_coordinates
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.targets import choice_labels
 from mechaudio.results import Result, as_numpy, kept_or_written
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ class Sweep(Result):
         if self.batch.questions:
             coords["question"] = [question.id for question in self.batch.questions]
             coords["clip"] = ("question", list(self.clips))
-            coords["choice"] = list(choice_labels(self.batch.choice_names))
+            coords["choice"] = list(choice_labels(self.provenance.settings, self.clean.shape[-1]))
 
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
             return (*names, *dims), as_numpy(values).reshape(*shape, *values.shape[1:])

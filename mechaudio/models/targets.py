@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
+from mechaudio.labelled import ANYTHING_ELSE
 from mechaudio.models.continuation import continuation
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 Words = Annotated[str | Sequence[str | None] | None, "words, or a list of words per question", "words or their lists"]
 #: Stands in the place of a token id for all tokens of the vocabulary but the target's.
 OTHERS = -1
-#: Names what a target without a foil is held against.
-ANYTHING_ELSE = "anything else"
 
 
 @dataclass(frozen=True)
@@ -261,19 +259,6 @@ def _used(tokenizer: Any, aim: Aim) -> dict[str, Any]:
 
     used = {"target": aim.target, "target_tokens": texts(aim.target_ids), "whole": aim.whole}
     return used | ({} if aim.foil is None else {"foil": aim.foil, "foil_tokens": texts(aim.foil_ids)})
-
-
-def choice_labels(names: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """What a table of several questions calls the columns of choices: their names, where all that have one agree.
-
-    Where questions have targets of their own, these are `target` and `foil`; beside letters, letters.
-    """
-    width = max(map(len, names), default=0)
-    columns = [{row[column] for row in names if len(row) > column} for column in range(width)]
-    if all(len(column) == 1 for column in columns):
-        return tuple(next(iter(column)) for column in columns)
-    letters = tuple(ascii_uppercase[:width])
-    return letters if any(tuple(row) == letters[: len(row)] for row in names) else ("target", "foil")
 
 
 def refuse_whole(batch: PromptBatch, call: str, instead: str) -> None:

@@ -76,7 +76,10 @@ def test_each_question_of_a_mixed_set_is_right_by_its_own_rule(tiny, made, evalu
 def test_intervals_take_clips_as_clusters(tiny, questions):
     twice = [
         *questions,
-        *(ma.AudioQuestion(audio=q.audio, text="What is the sound?", answer=q.answer, id=f"{q.id}'") for q in questions),
+        *(
+            ma.AudioQuestion(audio=q.audio, text="What is the sound?", answer=q.answer, id=f"{q.id}'")
+            for q in questions
+        ),
     ]
     found = ma.evaluate(tiny, twice, scoring="generate", max_new_tokens=N_TOKENS, scores=[shout])
     assert (found.by_score()["shout"].n, found.by_score()["shout"].n_clips) == (12, 6)
