@@ -189,7 +189,8 @@ def sweep_map(
         template=TEMPLATE,
         title=titled(
             title or f"{cells.what} by {plain(up)} and {plain(across)}",
-            f"{questions_of(variants.n, variants.clips)}{words}; baseline, without intervention: {baseline}<br>{few or dots}",
+            f"{questions_of(variants.n, variants.clips)}{words}; baseline, without intervention: {baseline}<br>"
+            f"{few or dots}",
         ),
         height=max(300, min(190 + 28 * len(rows), 720)),
         xaxis=label_axis(across, columns),

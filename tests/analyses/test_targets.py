@@ -85,10 +85,8 @@ def test_every_class_gives_the_logits_of_a_plain_forward_pass(name):
 def test_mistrals_tokens_are_those_of_the_models_own_turn():
     model = family("voxtral")
     batch = ma.prompt(model, asked()).aimed(target="dog", foil="cat")
-    decoded = [
-        model.processor.tokenizer.decode(list(ids)) for ids in (batch.aims[0].target_ids, batch.aims[0].foil_ids)
-    ]
-    assert decoded == ["dog", "cat"]
+    (aim, _) = batch.aims
+    assert [model.processor.tokenizer.decode(list(ids)) for ids in (aim.target_ids, aim.foil_ids)] == ["dog", "cat"]
     logits = model.network(**batch.inputs, use_cache=False).logits[:, -1].double().detach()
     first = [aim.target_ids[0], aim.foil_ids[0]]
     swept = ma.sweep(model, batch, [[]], progress=False)
