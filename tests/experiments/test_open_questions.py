@@ -1,5 +1,7 @@
 """Open questions from asking to the score: evaluated, listened to, refused where choices are needed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,14 +76,8 @@ def test_each_question_of_a_mixed_set_is_right_by_its_own_rule(tiny, made, evalu
 
 
 def test_intervals_take_clips_as_clusters(tiny, questions):
-    twice = [
-        *questions,
-        *(
-            ma.AudioQuestion(audio=q.audio, text="What is the sound?", answer=q.answer, id=f"{q.id}'")
-            for q in questions
-        ),
-    ]
-    found = ma.evaluate(tiny, twice, scoring="generate", max_new_tokens=N_TOKENS, scores=[shout])
+    others = [replace(question, text="What is the sound?", id=f"{question.id}, again") for question in questions]
+    found = ma.evaluate(tiny, [*questions, *others], scoring="generate", max_new_tokens=N_TOKENS, scores=[shout])
     assert (found.by_score()["shout"].n, found.by_score()["shout"].n_clips) == (12, 6)
 
 
