@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -207,7 +208,8 @@ def attention_flow(
         model: The opened model.
         questions: With known answers.
         edges: (source, target): spans of the prompt, `+` joins them (`"question+choices"`), seconds of sound are
-            written `"audio[1.0:2.0]"`.
+            written `"audio[1.0:2.0]"`. By default from audio, question and choices (where there are any) to the last
+            position.
         target: Words that are measured in the place of the choices' letters, for all questions or one text per question
             (`PromptBatch.aimed`); of open questions, their answer by default.
         foil: Words that they are held against; by default everything else that could follow.
@@ -227,6 +229,10 @@ def attention_flow(
         KeyError: A role that the prompts do not have.
         IndexError: A layer that the model does not have.
     """
+    questions = iter(questions)
+    foremost = list(islice(questions, 1))
+    if edges is EDGES and any(question.is_open for question in foremost):
+        edges = [edge for edge in EDGES if "choices" not in edge]  # there are none in the prompt of an open question
     edges = _checked_edges(edges)
     centres, windows = _windows(model, window, layers)
     attending = [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if "pattern" in sites]
@@ -239,7 +245,7 @@ def attention_flow(
     ids: list[str] = []
     keys: list[tuple[str, ...]] = []
     targets = Targets(target, foil)
-    for some in in_batches(questions, batch_size, what="attention flow", progress=progress):
+    for some in in_batches(chain(foremost, questions), batch_size, what="attention flow", progress=progress):
         batch = targets.of(prompt(model, some, condition=condition))
         refuse_unknown(batch.questions)
         refuse_all_right(batch.questions)

@@ -217,6 +217,7 @@ class PromptBatch(Shown):
                 first token of each counts.
 
         Raises:
+            TypeError: Something else than words.
             ValueError: Plain inputs; an open question without target and answer; a foil, but no target, for a question
                 with choices; words for another number of questions, or blank ones; words that melt into the prompt,
                 have no token, or begin with the same token as their foil.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,15 +16,14 @@ from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.estimates import Estimate
-from mechaudio.results import Result
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     TEMPLATE,
+    against,
     ends,
     label_axis,
     mark_cells,
     number,
-    of_words,
     plain,
     titled,
     two_sided,
@@ -184,7 +184,8 @@ def sweep_map(
         f"dots: {100 * confidence:g} % interval of the change ({cells.interval}), of each cell alone, excludes 0: "
         f"{marked.sum()} of {len(cells.changes)}"
     )
-    words = of_words(sweep) if isinstance(sweep, Result) else ""
+    names = [str(name) for name in sweep.choice.values] if "choice" in sweep.coords else []
+    words = "" if names == list(ascii_uppercase[: len(names)]) else against([(names[0], names[1])])
     figure.update_layout(
         template=TEMPLATE,
         title=titled(

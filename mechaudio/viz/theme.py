@@ -266,12 +266,16 @@ def titled(title: str, note: str | None = None) -> dict[str, object]:
 
 def of_words(result: Result) -> str:
     """Which words a figure's numbers are of, such as `, of 'dog' against 'cat'`; nothing where they are of letters."""
-    names = set(target_names(result.provenance.settings)) - {None}
+    return against([names for names in target_names(result.provenance.settings) if names is not None])
+
+
+def against(names: Sequence[tuple[str, str]]) -> str:
+    """Targets and foils of all questions in words: those that they share, or that each has its own."""
     if not names:
         return ""
-    if len(names) > 1:
+    if len(set(names)) > 1 or names[0] == ("target", "foil"):
         return ", of each question's target"
-    ((target, foil),) = names
+    target, foil = names[0]
     return plain(f", of {target!r} against {foil if foil == ANYTHING_ELSE else repr(foil)}")
 
 

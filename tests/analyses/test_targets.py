@@ -1,5 +1,7 @@
 """Margins and probabilities of given words, against plain forward passes of transformers."""
 
+import html
+
 import numpy as np
 import pytest
 import torch
@@ -228,6 +230,9 @@ def test_what_cannot_be_measured_is_refused_with_the_way(tiny, questions):
     ):
         with pytest.raises(ValueError, match=said):
             prompts.aimed(**words)
+    for wrong in (5, ["chirp", 5]):
+        with pytest.raises(TypeError, match="target= takes words, or a list of words per question"):
+            batch.aimed(target=wrong)
     with pytest.raises(ValueError, match=r"plain inputs.*ma.prompt"):
         ma.sweep(tiny, dict(batch.inputs), [[]], target="chirp", progress=False)
     whole = batch.aimed(target=TEXTS[0], whole=True)
@@ -237,6 +242,23 @@ def test_what_cannot_be_measured_is_refused_with_the_way(tiny, questions):
         ma.analyses.path_patching(tiny, whole, receiver=("mlp", 3))
     with pytest.raises(ValueError, match=r"direct_logit_attribution measures the first token"):
         ma.analyses.direct_logit_attribution(tiny, whole)
+
+
+def test_figures_and_tables_name_target_and_foil(tiny, questions):
+    words = {"target": "chirp", "foil": "siren"}
+    said = "of 'chirp' against 'siren'"
+    patched = ma.analyses.activation_patching(tiny, questions, over=("layer",), positions="last", **words)
+    assert said in html.unescape(patched.plot().layout.title.subtitle.text)
+    flow = ma.analyses.attention_flow(tiny, questions, **words)
+    assert flow.edges == (("audio", "question"), ("audio", "last"), ("question", "last"))  # there are no choices
+    assert said in html.unescape(flow.plot().layout.title.subtitle.text)
+    grid = ma.grid(ma.ScaleAttention, layers=[0, 1], factor=[0.5, 2.0])
+    swept = ma.sweep(tiny, ma.prompt(tiny, questions), grid, progress=False, **words)
+    assert said in html.unescape(swept.plot().layout.title.subtitle.text)
+    seen = ma.analyses.logit_lens(tiny, questions, **words)
+    assert {"choice_logits_chirp", "choice_logits_siren"} <= set(seen.to_pandas().columns)
+    written = ma.analyses.direct_logit_attribution(tiny, questions, **words)
+    assert "'chirp' minus 'siren'" in html.unescape(str(written.plot().layout.title))
 
 
 def test_an_open_question_without_an_answer_is_read_by_the_lens_without_a_margin(tiny, questions):
