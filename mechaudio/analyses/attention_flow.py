@@ -212,8 +212,8 @@ def attention_flow(
         model: The opened model.
         questions: With known answers.
         edges: (source, target): spans of the prompt, `+` joins them (`"question+choices"`), seconds of sound are
-            written `"audio[1.0:2.0]"`; by default `EDGES`, without choices where a question has none. By default from audio, question and choices (where there are any) to the last
-            position.
+            written `"audio[1.0:2.0]"`; by default from audio, question and choices, where there are any, to what is
+            behind them (`EDGES`).
         target: Words that are measured in the place of the choices' letters, for all questions or one text per question
             (`PromptBatch.aimed`); of open questions, their answer by default.
         foil: Words that they are held against; by default everything else that could follow.
