@@ -25,6 +25,7 @@ from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.head_results import OutputProjection
 from mechaudio.tracing.local_attention import LocalAttention, attends_locally, serving_windows
 from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
 from mechaudio.tracing.options import plain_options, refuse_forward, refuse_generating
@@ -130,6 +131,10 @@ class AudioLM(NNsight):
             for location, product in [added_location(stack, layer, point)]
             if product != location
         }
+        for layer, stack, sites in layers:
+            if "result" in sites:
+                projection = OutputProjection.of(network, stack, layer)
+                self.exchange.projections.update(dict.fromkeys(projection.watched, projection))
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         self._state.refuse_unfit()
@@ -141,9 +146,8 @@ class AudioLM(NNsight):
     def _open(self, stacks: list[Stack], sites: list[Sites], where: str) -> Blocks:
         blocks = []
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
-            projection = stack.projection and f"{stack.attention}.{stack.projection}"
             norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
-            for part in (stack.attention, projection, stack.mid_norm, stack.mlp, *norms):
+            for part in (stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down, *norms):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points))
@@ -335,10 +339,21 @@ def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
 
 def _by_layer(network: nn.Module, stack: Stack, adapter: Adapter) -> list[Stack]:
     """The stack as it is in each of its layers."""
-    first = [stack.in_layer(network.config, layer) for layer in range(len(submodule(network, stack.layers, adapter)))]
+    first = [
+        _with_its_neurons(network, stack.in_layer(network.config, layer), layer)
+        for layer in range(len(submodule(network, stack.layers, adapter)))
+    ]
     if stack.beside is None:
         return first
     return first + _by_layer(network, replace(stack, layers=stack.beside, beside=None, first=len(first)), adapter)
+
+
+def _with_its_neurons(network: nn.Module, stack: Stack, layer: int) -> Stack:
+    """The stack as it is in a layer whose MLP may lack the down projection that others have."""
+    if stack.down is None or "down" not in stack.absent:
+        return stack
+    inside = dict(network.get_submodule(stack.path(layer + stack.first)).named_modules())
+    return stack if stack.projecting_down in inside else replace(stack, down=None)
 
 
 def _attention_modules(network: nn.Module, layers: list[Stack]) -> list[tuple[nn.Module, str]]:
@@ -389,8 +404,7 @@ def _local_attention(network: nn.Module, layers: list[Stack], adapter: Adapter) 
                 "_convert_to_block and _extract_block_context, and it does not: is this transformers version newer "
                 "than the adapter?"
             )
-        assert stack.projection is not None
-        projection = submodule(network, f"{path}.{stack.projection.partition('.')[0]}", adapter)
+        projection = submodule(network, f"{path}.{stack.output.partition('.')[0]}", adapter)
         found.append(LocalAttention(module, projection, attention_location(stack, layer)))
     return found
 
