@@ -379,7 +379,9 @@ CONFORMER: Mapping[Between, str] = {
     "end": "a norm",
 }
 #: Why layers with experts have no neurons to show.
-EXPERTS = "the layer's MLP is a mixture of experts: each position goes to some of them, whose neurons lie in no one tensor"
+EXPERTS = (
+    "the layer's MLP is a mixture of experts: each position goes to some of them, whose neurons lie in no one tensor"
+)
 #: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.
 DECODER = Stack(
     layers="model.language_model.layers",

@@ -100,9 +100,7 @@ class OutputProjection:
                 given = given if rows is None else self._serve(exchange, name, given, rows)
         return given
 
-    def _serve(
-        self, exchange: Exchange, name: str, given: Tensor, rows: Int[Tensor, "batch row"] | None
-    ) -> Tensor:
+    def _serve(self, exchange: Exchange, name: str, given: Tensor, rows: Int[Tensor, "batch row"] | None) -> Tensor:
         """Serve results under a name, and add to the output what was changed in them."""
         received, output = (part if part.ndim == 3 else part[None] for part in (self.received, given))
         index = None if rows is None else repeat(rows, "batch row -> batch row d", d=output.shape[-1])

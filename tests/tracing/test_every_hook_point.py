@@ -269,9 +269,7 @@ def test_head_outputs_through_the_output_projection_sum_to_what_attention_adds(o
             project = attention.get_submodule(inside.output)
             heads = project.weight.unflatten(1, (z.shape[2], z.shape[3]))
             summed = torch.einsum("bphd,mhd->bpm", z, heads) + (0 if project.bias is None else project.bias)
-            torch.testing.assert_close(
-                results.sum(2) + (0 if project.bias is None else project.bias), summed, **close
-            )
+            torch.testing.assert_close(results.sum(2) + (0 if project.bias is None else project.bias), summed, **close)
             if inside.attention_norm is not None:
                 with torch.no_grad():
                     summed = model.network.get_submodule(f"{stack.layers}.{layer}.{inside.attention_norm}")(summed)
