@@ -66,7 +66,7 @@ class AudioLM(NNsight):
             network: An instance of a supported transformers class.
             processor: The processor that belongs to it.
             prove: Overwrite every hook point once, on a second of noise, and demand that the logits move, and that the
-                residual stream moves as what is added to it does. Takes some twenty short forward passes; switch it off
+                residual stream moves as what is added to it does. Takes some thirty short forward passes; switch it off
                 for a network that is proven already.
 
         Raises:

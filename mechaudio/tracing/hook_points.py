@@ -65,7 +65,7 @@ MEANINGS: dict[str, str] = {
     "pattern": "attention weights, after the softmax",
     "mass": "share of attention on each group of keys, for every query, without a score matrix; read only",
     "z": "each head's output, before the output projection",
-    "result": "what each head gives to the residual stream: z times its slice of the output projection, without the bias",
+    "result": "what each head gives: z times its slice of the output projection, without the bias",
     "attn_out": "what attention adds to the residual stream",
     "resid_mid": "the residual stream right behind what attention added",
     "mlp_post": "the MLP's neurons: what goes into its down projection",

@@ -271,7 +271,7 @@ def test_results_are_those_of_what_the_projection_receives_behind_a_gate(plain):
 
 
 def test_a_width_that_heads_do_not_share_is_an_adapters_mistake(plain):
-    model, inputs = plain
+    model, _ = plain
     projection = next(iter(model.exchange.projections.values()))
     with pytest.raises(HookPointError, match="cannot be shared out among 4 heads: the adapter's `output`"):
         projection.n_heads = 4
