@@ -134,8 +134,8 @@ class OutputProjection:
         """
         if not self.n_heads or received.shape[-1] % self.n_heads:
             raise HookPointError(
-                f"{self.receives} is {received.shape[-1]} wide and cannot be shared out among {self.n_heads} heads: the "
-                "adapter's `output` has to name the module that mixes what the heads give"
+                f"{self.receives} is {received.shape[-1]} wide and cannot be shared out among {self.n_heads} heads: "
+                "the adapter's `output` has to name the module that mixes what the heads give"
             )
         heads = received.unflatten(-1, (self.n_heads, -1))
         if _is_plain(self.module):

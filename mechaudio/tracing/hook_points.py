@@ -4,9 +4,9 @@ A hook point is called by its short name (`"resid_post"`, with a layer), by its 
 by TransformerLens's string (`"blocks.3.attn.hook_pattern"`). In the audio tower the short name takes the prefix
 `audio.` and the address starts with `audio_blocks.` (or `audio.blocks.`, which is how TransformerLens would spell it).
 
-Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z`, `batch position
-head d_model` for `result`; `batch head query key` for `scores` and `pattern`. Names stand in the order in which the model computes them; `q` and `k` are taken
-after the rotary embedding.
+Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z` and `batch
+position head d_model` for `result`; `batch head query key` for `scores` and `pattern`. Names stand in the order in which
+the model computes them; `q` and `k` are taken after the rotary embedding.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Rows = Where
 
 #: Inside a layer, in the order of computation.
 LAYER_POINTS: tuple[str, ...] = (
-    "resid_pre", "q", "k", "v", "scores", "pattern", "mass", "z", "result", "attn_out", "resid_mid", "mlp_post", "mlp_out",
-    "resid_post",
+    "resid_pre", "q", "k", "v", "scores", "pattern", "mass", "z", "result", "attn_out", "resid_mid",
+    "mlp_post", "mlp_out", "resid_post",
 )  # fmt: skip
 ATTENTION_POINTS: tuple[str, ...] = ("q", "k", "v", "scores", "pattern", "mass", "z", "result")
 #: Once in a forward pass; `audio.` ones belong to the tower.
