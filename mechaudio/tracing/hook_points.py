@@ -5,8 +5,8 @@ by TransformerLens's string (`"blocks.3.attn.hook_pattern"`). In the audio tower
 `audio.` and the address starts with `audio_blocks.` (or `audio.blocks.`, which is how TransformerLens would spell it).
 
 Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z` and `batch
-position head d_model` for `result`; `batch head query key` for `scores` and `pattern`. Names stand in the order in which
-the model computes them; `q` and `k` are taken after the rotary embedding.
+position head d_model` for `result`; `batch head query key` for `scores` and `pattern`. Names stand in the order in
+which the model computes them; `q` and `k` are taken after the rotary embedding.
 """
 
 from __future__ import annotations
