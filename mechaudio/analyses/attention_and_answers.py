@@ -30,9 +30,10 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.run import answers_in, run
+from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -64,6 +65,17 @@ class AttentionAndAnswers(Result):
     condition: str
     precision: float = float(np.finfo(np.float32).eps)
     clips: tuple[str, ...] = ()
+
+    _table_axes = ("question", "layer", "head")
+
+    @property
+    def _summary(self) -> str:
+        return f"{self.accuracy:.1%} right, condition {self.condition!r}"
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return float(self.correct.mean())
 
     @staticmethod
     def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
@@ -112,7 +124,7 @@ def attention_and_answers(
     condition: str = "audio",
     *,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> AttentionAndAnswers:
     """Ask every question once, and keep how much each head attended to the audio.
 
@@ -122,7 +134,7 @@ def attention_and_answers(
             by another thread, a batch ahead.
         condition: `audio`, `audio+caption` or `silence`, which gives as many audio tokens as the clip.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions, for a question without an answer, a condition without audio or a batch size below

@@ -142,6 +142,13 @@ class AttentionFlow(Result):
         """The same after Holm's correction for all edges and windows."""
         return holm(self.p())
 
+    _table_axes = ("edge", "layer", "question")
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, "edge window"]:
+        """The share of right answers with each cut."""
+        return self.correct.mean(-1)
+
     def to_xarray(self) -> xarray.Dataset:
         """Everything with named axes: `probability`, `margin`, `correct`, `attention` over `edge`, `layer`, `question`,
         the `clean_` ones over `question`, and `p` over `edge` and `layer`.
@@ -153,6 +160,7 @@ class AttentionFlow(Result):
         return xarray.Dataset(
             {**cut, **clean, "p": (("edge", "layer"), self.p())},
             {"edge": [edge_name(edge) for edge in self.edges], "layer": list(self.centres), "question": list(self.ids)},
+            self._attrs,
         )
 
     def __repr__(self) -> str:
@@ -182,7 +190,7 @@ def attention_flow(
     layers: Iterable[int] | None = None,
     condition: str = "audio",
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> AttentionFlow:
     """Cut each edge in each window of layers, and see what becomes of the right answer.
 
@@ -202,7 +210,7 @@ def attention_flow(
         layers: The layers in the middle of windows, negative ones counting from the last; all by default.
         condition: What the model is given; see `ma.prompt`.
         batch_size: Questions at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The right answer's probability, margin and being right, per edge, window and question.
@@ -267,7 +275,7 @@ def _measured(
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
     chosen = likeliest(every, n_choices)
-    warn_of_unanswered([question.id for question in asked], chosen, stacklevel=4)
+    warn_of_unanswered([question.id for question in asked], chosen)
     measures.append(are_right(chosen, right))
     return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
 

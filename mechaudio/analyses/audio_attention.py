@@ -11,7 +11,7 @@ start of the clip; entropy in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,8 @@ from jaxtyping import Float, Int
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
 from mechaudio.data.clip_names import clips_of
-from mechaudio.models.inputs import as_batch
-from mechaudio.models.prompt import PromptBatch
+from mechaudio.models.prompt import PromptBatch, as_prompts
+from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
@@ -87,6 +87,12 @@ class AudioAttention(Result):
     queries: str
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer", "head")
+
+    @property
+    def _summary(self) -> str:
+        return f"{np.nanmean(self.share('audio')):.1%} of attention on audio, queries {self.queries!r}"
+
     def share(self, role: str) -> Float[np.ndarray, "question layer head"]:
         """Share of attention on one role of token.
 
@@ -146,12 +152,14 @@ def in_seconds(
 
 
 @checks_arguments
-def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], queries: str = "last") -> AudioAttention:
+def audio_attention(
+    model: AudioLM, batch: PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion], queries: str = "last"
+) -> AudioAttention:
     """Measure where the attention of some query rows goes.
 
     Args:
         model: The opened model.
-        batch: Prompts with audio, or a dict of the network's own inputs.
+        batch: Questions, prompts with audio, or a dict of the network's own inputs.
         queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a
             span are averaged.
 
@@ -164,7 +172,7 @@ def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], quer
     """
     if queries == "all":
         raise ValueError("every query at once is a job of its own: ma.analyses.attention_mass(model, batch)")
-    batch = as_batch(model, batch)
+    batch = as_prompts(model, batch)
     crowded = [row for row, clock in enumerate(batch.clock) if batch.spans["audio"][row] and clock is None]
     if crowded:
         raise ValueError(

@@ -21,12 +21,15 @@ from mechaudio.analyses.steering_directions import (
 )
 from mechaudio.analyses.streaming import prepared_batches
 from mechaudio.arguments import checks_arguments
+from mechaudio.labelled import joined_along
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
+    import xarray
+
     from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
@@ -44,6 +47,13 @@ class PairedPasses(Result):
     heard: AttentionAndAnswers
     silent: AttentionAndAnswers
     directions: SteeringDirections
+
+    _table_axes = ("condition", "question", "layer", "head")
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return what both passes gave, with an axis `condition`; directions are in `directions.to_xarray()`."""
+        passes = {one.condition: one.to_xarray() for one in (self.heard, self.silent)}
+        return joined_along("condition", passes).assign_attrs(self._attrs)
 
 
 class Pairs:
@@ -101,7 +111,7 @@ def paired_passes(
     *,
     kept: KeptRuns | None = None,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> PairedPasses:
     """Ask every question twice, with its clip and with silence, and keep what heads and directions are made of.
 
@@ -117,7 +127,7 @@ def paired_passes(
             by another thread, a batch ahead.
         kept: Takes the runs with the clips, as far as there is room, so that `steering_sweep` can continue from them.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: As `attention_and_answers` and `steering_directions`.

@@ -94,6 +94,14 @@ class SteeringDirections(Result):
     ids: tuple[str, ...]
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer")
+    _derived = ("norms",)
+
+    @property
+    def norms(self) -> Float[np.ndarray, "question layer"]:
+        """Length of each direction of the residual stream."""
+        return np.linalg.norm(self.residual, axis=-1)
+
     def of(self, ids: Sequence[str]) -> SteeringDirections:
         """Those of some questions, in their order.
 
@@ -241,7 +249,7 @@ class SteeringDirections(Result):
 
 @checks_arguments
 def steering_directions(
-    model: AudioLM, questions: Iterable[AudioQuestion], *, batch_size: int = 8, progress: bool = False
+    model: AudioLM, questions: Iterable[AudioQuestion], *, batch_size: int = 8, progress: bool | None = None
 ) -> SteeringDirections:
     """Measure what hearing adds at the last prompt position, in two forward passes per question.
 
@@ -258,7 +266,7 @@ def steering_directions(
         questions: Any number of them, each with an id of its own. Clips are read
             by another thread, a batch ahead.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions, for ids that are blank or come twice, a batch size below one, or a class in which

@@ -50,6 +50,21 @@ class SteeringSweep(Result):
     passes: PairedPasses | None = None
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("variant", "question")
+    _labels = (
+        ("names", "variant"),
+        ("ways", "variant"),
+    )
+
+    @property
+    def _summary(self) -> str:
+        return f"{self.clean_correct.mean():.1%} right without any, best {self.accuracy.max():.1%}"
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " variant"]:
+        """The share of right answers with each variant."""
+        return self.correct.mean(1)
+
     @property
     def unanswered(self) -> Bool[np.ndarray, "variant question"]:
         """Questions without an answer under a variant, because logits of their choices are NaN or overflow."""
@@ -85,7 +100,7 @@ def steering_sweep(
     *,
     kept: KeptRuns | None = None,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> SteeringSweep:
     """Answer every question with every variant; all variants of a batch share the work of the prompt.
 
@@ -107,7 +122,7 @@ def steering_sweep(
         kept: Runs with the clips that `paired_passes` kept, of batches of the same questions: the variants continue
             from these, each of which is let go of then. Prompts of other batches run again.
         batch_size: Questions per forward pass; as in `paired_passes`, if runs were kept there.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions or variants, for a question without a known answer or without directions, or names

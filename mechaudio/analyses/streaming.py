@@ -7,20 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from tqdm import tqdm
+from mechaudio.progress import bar
 
 Asked = TypeVar("Asked")
 Made = TypeVar("Made")
 
 
-def in_batches(questions: Iterable[Asked], batch_size: int, *, what: str, progress: bool) -> Iterator[list[Asked]]:
+def in_batches(
+    questions: Iterable[Asked], batch_size: int, *, what: str, progress: bool | None
+) -> Iterator[list[Asked]]:
     """Questions a batch at a time; they are drawn from the iterable, and their clips read, when their turn comes.
 
     Args:
         questions: Any iterable of questions, or of pairs of them.
         batch_size: How many at a time.
         what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: For a batch size below one, or without questions.
@@ -29,11 +31,11 @@ def in_batches(questions: Iterable[Asked], batch_size: int, *, what: str, progre
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     total = len(questions) if hasattr(questions, "__len__") else None
     drawn, done = iter(questions), 0
-    with tqdm(total=total, desc=what, unit=" questions", disable=not progress) as bar:
+    with bar(what=what, unit="questions", total=total, progress=progress) as shown:
         while batch := list(islice(drawn, batch_size)):
             yield batch
             done += len(batch)
-            bar.update(len(batch))
+            shown.update(len(batch))
     if not done:
         raise ValueError("there is nothing to ask: no questions were given")
 
@@ -44,7 +46,7 @@ def prepared_batches(
     prepare: Callable[[list[Asked]], Made],
     *,
     what: str,
-    progress: bool,
+    progress: bool | None,
 ) -> Iterator[tuple[list[Asked], Made]]:
     """As `in_batches`, each with what is made of it: while the model works on one batch, a thread makes the next.
 
@@ -55,14 +57,15 @@ def prepared_batches(
         batch_size: How many at a time.
         prepare: Makes the prompts of a batch. What it raises is raised when the batch's turn comes.
         what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: As `in_batches`.
     """
     total = len(questions) if hasattr(questions, "__len__") else None
     batches = in_batches(questions, batch_size, what=what, progress=False)
-    with ThreadPoolExecutor(1) as worker, tqdm(total=total, desc=what, unit=" questions", disable=not progress) as bar:
+    shown = bar(what=what, unit="questions", total=total, progress=progress)
+    with ThreadPoolExecutor(1) as worker, shown:
         batch = next(batches, None)
         making = None if batch is None else worker.submit(prepare, batch)
         while batch is not None and making is not None:
@@ -70,4 +73,4 @@ def prepared_batches(
             batch = next(batches, None)
             making = None if batch is None else worker.submit(prepare, batch)
             yield now, made
-            bar.update(len(now))
+            shown.update(len(now))

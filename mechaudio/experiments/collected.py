@@ -13,8 +13,7 @@ from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row
 from mechaudio.metrics.choices import NO_ANSWER, likeliest, warn_of_unanswered
 from mechaudio.metrics.string_match import parse_choice
-from mechaudio.results import Provenance, digest_of
-from mechaudio.tracing.record import Intervention
+from mechaudio.results import Provenance, kept_or_written
 
 
 def collected(
@@ -27,7 +26,7 @@ def collected(
 ) -> Evaluation | Comparison:
     """The answers under the one list of interventions, or under the first and, compared with it, the others."""
     asked = [row for row in rows if not row.error]
-    kept = [tuple(_kept(one) for one in variant) for variant in variants]
+    kept = [tuple(map(kept_or_written, variant)) for variant in variants]
     texts = [tuple(row.texts[which] for row in asked) for which in range(len(kept))] if asked[0].texts else []
     logits = None if texts else _array([row.logits for row in asked])
     if logits is None:
@@ -64,15 +63,6 @@ def collected(
             for name, values in axes.items()
         },
     )
-
-
-def _kept(intervention: Intervention) -> Any:
-    """The intervention, or what it reads like if it holds what cannot be kept, such as a function."""
-    try:
-        digest_of(intervention)
-    except TypeError:
-        return repr(intervention)
-    return intervention
 
 
 def _array(logits: Sequence[Sequence[Logits]]) -> Float[np.ndarray, "variant question choice"]:

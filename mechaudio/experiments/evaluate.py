@@ -12,8 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
 
-from tqdm import tqdm
-
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
@@ -23,6 +21,7 @@ from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row, RunLog
 from mechaudio.interventions.grid import Grid
 from mechaudio.models.prompt import PromptFormat
+from mechaudio.progress import Bar, bar
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, digest_of
 from mechaudio.tracing.fingerprint import fingerprint
@@ -71,7 +70,7 @@ def evaluate(
     strict: bool = False,
     batch_size: int | None = None,
     positions: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Evaluation | Comparison:
     """Ask every question and count.
 
@@ -106,7 +105,8 @@ def evaluate(
         batch_size: Most questions at once; by default as many as fit.
         positions: Most positions of a batch, padding included; by default as many as memory allows, within
             `mechaudio.experiments.batches.MOST_POSITIONS`, and with a `batch_size` any number.
-        progress: Draw a progress bar with the time left on stderr.
+        progress: Draw a progress bar with the time left on stderr;
+            by default where a person is watching, after two seconds.
 
     Returns:
         An `Evaluation`; with `variants`, a `Comparison`.
@@ -172,12 +172,12 @@ def _ask_all(
     log: RunLog,
     *,
     strict: bool,
-    progress: bool,
+    progress: bool | None,
 ) -> list[tuple[str, ...]]:
     """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
     earlier, again, n, keys = log.failed, list[Placed](), 0, list[tuple[str, ...]]()
     total = len(questions) if isinstance(questions, Sized) else None
-    with tqdm(total=total, desc=asking.condition, unit=" questions", disable=not progress) as bar:
+    with bar(what=asking.condition, unit="questions", total=total, progress=progress) as drawn:
         for window in windows(questions, max(WINDOW, log.header["batch_size"])):
             n += len(window)
             keys += [clip_keys(placed.question) for placed in window]
@@ -186,8 +186,8 @@ def _ask_all(
                 if placed.index in log.rows:
                     log.check(placed.index, placed.question)
             again += [placed for placed in window if placed.index in earlier]
-            bar.update(len(window) - len(new))
-            _ask_window(model, asking, new, variants, log, bar, strict=strict)
+            drawn.update(len(window) - len(new))
+            _ask_window(model, asking, new, variants, log, drawn, strict=strict)
         if not n:
             raise ValueError("there is nothing to evaluate: no questions were given")
         if log.rows and max(log.rows) >= n:
@@ -208,7 +208,7 @@ def _ask_window(
     window: Sequence[Placed],
     variants: Variants,
     log: RunLog,
-    bar: tqdm | None,
+    drawn: Bar | None,
     *,
     strict: bool,
 ) -> None:
@@ -219,8 +219,8 @@ def _ask_window(
         if strict and wrong is not None:
             raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
         log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
-        if bar is not None:
-            bar.update(len(rows))
+        if drawn is not None:
+            drawn.update(len(rows))
 
     found, failed = measured(model, asking, window)
     keep(failed)

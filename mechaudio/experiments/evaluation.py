@@ -5,7 +5,7 @@ clips as clusters where several questions are about one (`mechaudio.metrics.clip
 choice, so that of two choices of the same text either is right.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.arguments import shown
+from mechaudio.labelled import grid_coordinates
 from mechaudio.metrics.checked import same_length
 from mechaudio.metrics.choices import NO_ANSWER, margin, right_choices
 from mechaudio.metrics.estimates import Proportion
@@ -139,6 +140,22 @@ class Evaluation(Result):
             )
         return self._accuracy(self.scored)
 
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers over all questions whose answer is known; `overall` has its interval.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        return self.overall.value
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return everything by question: what was chosen and written, whether it is right, logits and their margin."""
+        data = super().to_xarray().assign(correct=("question", self.correct), scored=("question", self.scored))
+        if any(self.options):
+            data = data.assign(chosen_text=("question", np.array([choice or "" for choice in self.choices])))
+        return data if self.logits is None else data.assign(margin=("question", self.margin))
+
     def by_task(self) -> dict[str, Proportion]:
         """The share of right answers of each task that is named, in the order in which the tasks first come."""
         tasks = np.array(self.tasks)
@@ -215,6 +232,19 @@ class Comparison(Result):
     texts: tuple[tuple[str, ...], ...] = ()
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
+    @property
+    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*(self.axes or ("variant",)), "question")
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " variant"]:
+        """The share of right answers of each variant, over all questions whose answer is known.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        return np.array([self[variant].accuracy for variant in range(len(self))])
+
     def __len__(self) -> int:
         """How many variants there are."""
         return len(self.variants)
@@ -289,22 +319,18 @@ class Comparison(Result):
 
         names = tuple(self.axes) or ("variant",)
         shape = tuple(map(len, self.axes.values())) or (len(self),)
-        coords: dict[str, Sequence[Any]] = {
-            name: [value if isinstance(value, (int, float, str)) else str(value) for value in values]
-            for name, values in self.axes.items()
-        }
-        if not self.axes:
-            coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
-        coords["question"] = list(self.clean.ids)
-        if self.clean.clips:
-            coords["clip"] = ("question", list(self.clean.clips))  # type: ignore[assignment]
+        asked = self.clean.to_xarray()
+        coords = {name: asked[name] for name in asked.coords if name != "text"}
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
+        if self.texts:
+            held["text"] = ((*names, "question"), np.array(self.texts).reshape(*shape, -1))
+            held["clean_text"] = ("question", np.array(self.clean.texts))
         if self.logits is not None:
             held["logits"] = ((*names, "question", "choice"), self.logits.reshape(*shape, *self.logits.shape[1:]))
             held["margin"] = ((*names, "question"), self.margin.reshape(*shape, -1))
             held["clean_margin"] = ("question", self.clean.margin)
-        return xarray.Dataset(held, coords)
+        return xarray.Dataset(held, grid_coordinates(self.axes, self.variants) | coords, self._attrs)
 
     def __repr__(self) -> str:
         return f"<Comparison of {len(self)} variants with {self.clean!r}>"

@@ -15,7 +15,8 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result
-from mechaudio.tracing.run import answers_in, run
+from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.run import run
 
 SAMPLE_RATE = 16_000
 
@@ -64,6 +65,9 @@ class Listening(Result):
     cut: float = 0.0
     task: str | None = None
     unreadable: tuple[str, ...] = ()
+
+    _table_axes = ("choice",)
+    _labels = (("letters", "choice"),)
 
 
 @checks_arguments

@@ -14,6 +14,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
+from mechaudio.analyses.streaming import in_batches
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_arms import MODES
 from mechaudio.interventions.mata import mata
@@ -51,15 +52,20 @@ class MataScores(Result):
     alpha: float
     n: int
 
+    _table_axes = ("layer",)
+
 
 @checks_arguments
-def mata_scores(model: Any, questions: Sequence[AudioQuestion], alpha: float = 0.1) -> MataScores:
+def mata_scores(
+    model: Any, questions: Sequence[AudioQuestion], alpha: float = 0.1, *, progress: bool | None = None
+) -> MataScores:
     """Measure them, in two passes per question.
 
     Args:
         model: An `AudioLM`.
         questions: With recordings; of those that are longer than the model hears, the beginning is measured.
         alpha: The strength.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions.
@@ -70,8 +76,8 @@ def mata_scores(model: Any, questions: Sequence[AudioQuestion], alpha: float = 0
     layers = tuple(site.layer for site in model.site_map.find(HookPoint("scores")))
     variants = [mata(alpha, layers=[layer], mode=mode) for mode in MODES for layer in layers]
     negative, score, masses = [], [], []
-    for start in range(0, len(questions), _AT_ONCE):
-        batch = prompt(model, questions[start : start + _AT_ONCE], allow_cut=True)
+    for together in in_batches(questions, _AT_ONCE, what="MATA scores", progress=progress):
+        batch = prompt(model, together, allow_cut=True)
         cache = run(model, batch, record=[point], logits=None).cache
         scores = rearrange(cache.stack("scores").float(), "layer row head 1 key -> row layer head key")
         audio = rearrange(batch.span_mask("audio"), "row key -> row 1 1 key").to(scores.device)

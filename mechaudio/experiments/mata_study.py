@@ -43,7 +43,7 @@ def mata_study(
     settings: MataSettings | None = None,
     *,
     out: str | Path | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> MataStudy:
     """Run the study.
 
@@ -59,7 +59,7 @@ def mata_study(
         settings: What is varied.
         out: A folder to write to, from which a study that was stopped is taken up; the result goes there too. With
             another seed the letters are taken from there all the same: the split is made afterwards.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: A half without questions whose answer is known, layers that the model does not have, and all that
@@ -91,7 +91,9 @@ def mata_study(
     failed = {failure.index for failure in compared.clean.failures}
     heard = [place for place in range(len(questions)) if place not in failed]
     study = MataStudy(
-        scores=mata_scores(model, [questions[place] for place in heard[: settings.n_measured]], settings.alpha),
+        scores=mata_scores(
+            model, [questions[place] for place in heard[: settings.n_measured]], settings.alpha, progress=progress
+        ),
         compared=compared,
         arms=arms,
         generated=None,

@@ -48,7 +48,7 @@ def specialists_study(
     batch_size: int = 8,
     memory: int | float | None = None,
     out: str | Path | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> SpecialistsStudy:
     """Run the study.
 
@@ -64,7 +64,7 @@ def specialists_study(
         batch_size: Questions per forward pass.
         memory: Bytes that keys and values of the half that chooses may take, as in `steering_study`.
         out: A folder to write the result to.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: No question can be asked, ids are blank or come twice, too few answers of either half are right or

@@ -54,7 +54,7 @@ def steering_study(
     memory: int | float | None = None,
     out: str | Path | None = None,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> SteeringStudy:
     """Run the study.
 
@@ -73,7 +73,7 @@ def steering_study(
             and two billion on a CPU. Questions that do not fit in run once more.
         out: A folder for the result.
         batch_size: Questions per forward pass.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Fewer than three questions that choose or one that reports, answers that are all right or all wrong

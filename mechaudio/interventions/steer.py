@@ -12,7 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.arguments import check_fields
-from mechaudio.interventions.selecting import Layers, Phase, Value, check_choice, check_number, numbers, where
+from mechaudio.interventions.selecting import (
+    Layers,
+    Phase,
+    Value,
+    check_choice,
+    check_number,
+    named,
+    numbers,
+    placed,
+    where,
+)
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy
 from mechaudio.tracing.additions import Add
@@ -65,6 +75,15 @@ class Steer(Value):
     hook_point: str = "resid_post"
     positions: Where | None = "last"
     phase: Phase = "all"
+
+    @property
+    def _sentence(self) -> str:
+        direction = {None: "a direction", "layer": "each layer's direction", "question": "each question's direction"}
+        where = f"{self.hook_point} at {placed(self.positions)}, in {named('layer', self.layers)}"
+        kept = ", keeping its length" if self.keep_norm else ""
+        if self.mode == "project_out":
+            return f"Takes {self.strength:g} of {direction[self.per]} out of {where}{kept}"
+        return f"Adds {self.strength:g} times {direction[self.per]} to {where}{kept}"
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.grid import Grid
@@ -18,6 +17,8 @@ from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.inputs import as_batch
+from mechaudio.progress import Bar, bar
+from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.choice_logits import choices_reader
 from mechaudio.tracing.clean_run import CleanRun
@@ -35,7 +36,7 @@ def sweep(
     variants: Sequence[Intervention | Sequence[Intervention]],
     *,
     memory: int | float | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Sweep:
     """Run every variant on every prompt, and give the logits that running them one by one would give.
 
@@ -56,7 +57,7 @@ def sweep(
         variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
             a CPU. More prompts and variants at a time fit into more.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         Logits at the last position.
@@ -82,12 +83,11 @@ def sweep(
         if len(groups) > 1:
             warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
         jobs = [job for group in groups for job in jobs_of(model, prompts, lists, group, budget)]
-    with tqdm(
-        total=sum(len(job.variants) for job in jobs), desc="sweep", unit=" variants", disable=not progress
-    ) as bar:
+    total = sum(len(job.variants) for job in jobs)
+    with bar(what="sweep", unit="variants", total=total, progress=progress) as drawn:
         for job in jobs:
             part, own = job.of(model, prompts, lists)
-            _sweep_rows(model, part, job, own, budget, found, bar)
+            _sweep_rows(model, part, job, own, budget, found, drawn)
     return Sweep(
         logits=found.logits,
         clean=found.clean,
@@ -97,6 +97,7 @@ def sweep(
         mass_after=found.mass[1],
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
+        provenance=Provenance.collect(model, settings={"condition": prompts.condition, "n_variants": len(lists)}),
     )
 
 
@@ -134,7 +135,7 @@ def _sweep_rows(
     variants: Mapping[int, Sequence[Intervention]],
     budget: float,
     found: _Found,
-    bar: tqdm,
+    drawn: Bar,
 ) -> None:
     """The variants of a job, by their places among all, on its prompts."""
     rows = job.rows
@@ -146,7 +147,7 @@ def _sweep_rows(
         shares = chunk.mass.cpu() / torch.tensor(chunk.measured)  # 0 / 0 where nothing was measured
         for column, row in enumerate(rows):
             found.mass[:, indices, row] = shares[:, column]
-        bar.update(len(indices))
+        drawn.update(len(indices))
 
     if job.alone is not None:
         clean = run(model, batch, logits="last").logits[:, -1]
@@ -171,7 +172,7 @@ def _sweep_rows(
         found.ways[index] = f"one by one: {why}"
         if out.effects:
             found.mass[:, index, list(rows)] = _shares(out.effects)
-        bar.update(1)
+        drawn.update(1)
 
 
 def _shares(effects: Sequence[Any]) -> Float[Tensor, "2 question"]:

@@ -5,21 +5,31 @@ Conventions: rows are padded on the left, positions count from 0 in the padded r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from mechaudio.audio.clock import TokenClock
+from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.models.selection import select
 from mechaudio.question import AudioQuestion
+from mechaudio.results import keep
+from mechaudio.showing import Shown
 
 
 class _Spans(dict):
     """Positions by name; asking for a name that is not there says which are."""
+
+    def __repr__(self) -> str:
+        """How many positions each span has in each prompt."""
+        counts = {name: sorted({len(row) for row in rows}) for name, rows in self.items()}
+        said = [f"{name} {own[0]}" + (f" to {own[-1]}" if len(own) > 1 else "") for name, own in counts.items() if own]
+        return f"<positions of {len(next(iter(self.values()), ()))} prompts: {', '.join(said)}>"
 
     def __missing__(self, name: str) -> tuple[tuple[int, ...], ...]:
         if name == "audio.0" and name.removesuffix(".0") in self:  # the only clip of each row
@@ -27,8 +37,23 @@ class _Spans(dict):
         raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}")
 
 
+@dataclass(frozen=True)
+class TokenTexts:
+    """The texts of the tokens of a batch that was kept with a result, in the place of its tokenizer.
+
+    Attributes:
+        texts: Text of each token id.
+    """
+
+    texts: Mapping[int, str]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The texts of some tokens, one after the other."""
+        return "".join(self.texts[token] for token in ids)
+
+
 @dataclass(frozen=True, eq=False)
-class PromptBatch:
+class PromptBatch(Shown):
     """Prompts ready for one model. `ma.prompt` makes them; a plain dict of model inputs is turned into one.
 
     Attributes:
@@ -70,6 +95,68 @@ class PromptBatch:
 
     def __post_init__(self):
         object.__setattr__(self, "spans", _Spans(self.spans))
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        return self.n_rows
+
+    def __getitem__(self, rows: SupportsIndex | slice | Sequence[SupportsIndex]) -> PromptBatch:
+        """Some prompts as a batch of their own: one, a slice, or a list of them.
+
+        They keep their padding, so that positions and numbers are those that they have in this batch.
+
+        Raises:
+            IndexError: A row that there is not.
+            TypeError: Something else than numbers of rows.
+            ValueError: No row at all.
+        """
+        from mechaudio.models.grouping import part_of  # these two know batches
+        from mechaudio.models.registry import adapter_of_family
+
+        return part_of(adapter_of_family(self.family), self, self._numbers(rows))
+
+    def _numbers(self, rows: Any) -> list[int]:
+        if isinstance(rows, slice):
+            numbers = list(range(self.n_rows))[rows]
+        else:
+            several = isinstance(rows, Iterable) and not isinstance(rows, str) and getattr(rows, "ndim", 1)
+            try:
+                numbers = [operator.index(row) for row in (rows if several else [rows])]
+            except TypeError:
+                raise TypeError(
+                    f"batch[...] takes the number of a row, a slice or a list of numbers; got {rows!r}"
+                ) from None
+        outside = [row for row in numbers if not -self.n_rows <= row < self.n_rows]
+        if outside:
+            raise IndexError(f"row {outside[0]} is outside this batch of {self.n_rows} prompts")
+        if not numbers:
+            raise ValueError(f"batch[{rows!r}] names no row of the {self.n_rows} prompts: a batch has one at least")
+        return [row % self.n_rows for row in numbers]
+
+    def to(self, device: str | int | torch.device) -> PromptBatch:
+        """The same with its inputs on another device; a run puts no inputs anywhere by itself."""
+        return replace(
+            self,
+            inputs={
+                name: value.to(device) if isinstance(value, Tensor) else value for name, value in self.inputs.items()
+            },
+        )
+
+    def _as_kept(self) -> PromptBatch:
+        """What is kept of it with a result: all but the sound, which the result does not need to be read.
+
+        Inputs are the token ids and their mask, questions have no recordings and of `meta` what is plain, and the
+        tokenizer is replaced by the texts of the tokens that occur.
+        """
+        kept = {name: value for name, value in self.inputs.items() if name in ("input_ids", "attention_mask")}
+        decode = getattr(self.tokenizer, "decode", None)
+        ids = kept["input_ids"].unique().tolist() if decode else []
+        return replace(
+            self,
+            inputs=kept,
+            questions=tuple(map(_without_sound, self.questions, clips_of(self.questions))),
+            tokenizer=TokenTexts({token: decode([token]) for token in ids}) if decode else None,
+        )
 
     @property
     def clock(self) -> tuple[TokenClock | None, ...]:
@@ -130,3 +217,13 @@ class PromptBatch:
             f"PromptBatch({self.n_rows} rows x {self.n_positions} positions for {self.family}, "
             f"condition={self.condition!r}, spans {sorted(self.spans)})"
         )
+
+
+def _without_sound(question: AudioQuestion, clip: str) -> AudioQuestion:
+    """The question without its recording, which is known by the name of its clip."""
+    plain = {name: value for name, value in question.meta.items() if isinstance(value, (str, int, float, bool))}
+    return replace(question, audio=None, meta=plain | {KNOWN_AS: clip})
+
+
+for kept in (TokenTexts, PromptBatch):
+    keep(kept)

@@ -121,6 +121,11 @@ def _asked(
     return asked
 
 
+def as_prompts(model: Any, batch: PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion]) -> PromptBatch:
+    """Prompts as they are, those of a dict of inputs, and questions written out with their recordings."""
+    return as_batch(model, batch) if isinstance(batch, (PromptBatch, Mapping)) else prompt(model, list(batch))
+
+
 def _encode(model: Any, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool) -> _Row:
     adapter: Adapter = model.adapter
     owner = f"question {question.id!r}"

@@ -36,6 +36,14 @@ from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
 
+#: Attributes that a model has for nnsight's sake and ours, or that do nothing on it; completion leaves them out.
+_PLUMBING = frozenset(
+    {
+        "OVERLOAD_PREFIX", "all", "exchange", "get", "interleave", "interleaver", "iter", "parent", "path",
+        "refuse_unfit", "root", "save", "session", "site_map", "sites", "skip",
+    }
+)  # fmt: skip
+
 
 class AudioLM(NNsight):
     """A supported transformers network, its processor, and names for everything inside.
@@ -142,6 +150,10 @@ class AudioLM(NNsight):
             from mechaudio.tracing.check import prove_hook_points  # it runs the model that is being opened here
 
             prove_hook_points(self)
+
+    def __dir__(self) -> list[str]:
+        """What is of use here, for completion: our words, the network's parts, and nnsight's verbs."""
+        return [name for name in super().__dir__() if name not in _PLUMBING]
 
     def _open(self, stacks: list[Stack], sites: list[Sites], where: str) -> Blocks:
         blocks = []

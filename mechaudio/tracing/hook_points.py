@@ -19,6 +19,7 @@ from typing import Literal
 
 from mechaudio.arguments import check_fields
 from mechaudio.models.selection import Where, of_rows
+from mechaudio.showing import Shown
 
 Part = Literal["decoder", "encoder"]
 #: Query rows or positions: spans, positions in the padded prompt (negative ones count from its end), or one list of
@@ -80,7 +81,7 @@ MEANINGS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class HookPoint:
+class HookPoint(Shown):
     """One named tensor, in some or all layers, whole or at some rows.
 
     Attributes:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mechaudio.arguments import check_fields
+from mechaudio.showing import Shown
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.effects import Effect
 from mechaudio.tracing.hook_points import MADE_POINTS, HookPoint
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Edit:
+class Edit(Shown):
     """A change at one hook point; the simplest intervention, and what every other one is made of.
 
     ```python
@@ -58,6 +59,12 @@ class Edit:
             TypeError: A point that is no hook point, a change that is no function, or flags that are not True or False.
         """
         check_fields(self)
+
+    def __str__(self) -> str:
+        """What it does, as a sentence."""
+        layers = "" if self.point.layers is None else f" in layers {', '.join(map(str, self.point.layers))}"
+        name = getattr(self.change, "__name__", None) or repr(self.change)
+        return f"Replaces {self.point.name}{layers} by what {name} makes of it"
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002 - the same for all
         """Itself: the same change for every model and every prompt."""

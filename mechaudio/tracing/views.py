@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mechaudio.showing import Shown
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, ROW_POINTS, Rows
 from mechaudio.tracing.rows import request
@@ -34,6 +35,12 @@ class View:
     def __init__(self, exchange: Exchange, sites: Sites):
         self.exchange = exchange
         self.sites = sites
+
+    def __dir__(self) -> list[str]:
+        """The hook points that this layer has and what else is of use, for completion."""
+        points = {name for name in dir(type(self)) if isinstance(getattr(type(self), name, None), HookSite)}
+        plumbing = {"exchange", "sites", "save", *(points - set(self.sites))}
+        return [name for name in super().__dir__() if name not in plumbing]
 
     def __repr__(self) -> str:
         """The hook points one can read here."""
@@ -84,7 +91,7 @@ class Block(View):
         self.attn = Attention(exchange, sites.only(ATTENTION_POINTS))
 
 
-class Blocks(Sequence):
+class Blocks(Shown, Sequence):
     """The layers of a stack, counted as lists are."""
 
     def __init__(self, blocks: Sequence[Block], where: str):

@@ -269,15 +269,15 @@ def test_networks_without_a_processor_give_tokens_and_no_texts(opened):
     assert found.clean_texts == ()
 
 
-def test_a_bar_is_drawn_on_stderr_and_can_be_left_out(opened, capsys):
+def test_a_bar_is_drawn_on_stderr_where_it_is_asked_for(opened, capsys):
     model, inputs = opened("qwen2_audio")
     variants = [[ma.ScaleAttention(2.0, layers=[0])], []]
-    ma.generate_variants(model, inputs, variants, 2)
+    ma.generate_variants(model, inputs, variants, 2, progress=True)
     drawn = capsys.readouterr()
     assert drawn.out == ""
     assert "generate: 100%" in drawn.err
     assert "3/3" in drawn.err
-    ma.generate_variants(model, inputs, variants, 2, progress=False)
+    ma.generate_variants(model, inputs, variants, 2)
     assert capsys.readouterr().err == ""
 
 

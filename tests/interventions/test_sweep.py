@@ -361,14 +361,14 @@ def test_prompts_whose_padding_leaks_are_swept_in_groups(opened, family):
     assert (found.logits - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_a_bar_is_drawn_on_stderr_and_can_be_left_out(toy, capsys):
+def test_a_bar_is_drawn_on_stderr_where_it_is_asked_for(toy, capsys):
     batch = toy_batch(toy, 2)
-    ma.sweep(toy, batch, mixed(toy))
+    ma.sweep(toy, batch, mixed(toy), progress=True)
     drawn = capsys.readouterr()
     assert drawn.out == ""
     assert "sweep: 100%" in drawn.err
     assert "7/7" in drawn.err
-    ma.sweep(toy, batch, mixed(toy), progress=False)
+    ma.sweep(toy, batch, mixed(toy))
     assert capsys.readouterr().err == ""
 
 

@@ -92,6 +92,12 @@ class DirectLogitAttribution(Result):
     texts: tuple[str, ...]
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer", "head")
+    _labels = (
+        ("towards", "question"),
+        ("away", "question"),
+    )
+
     def __repr__(self) -> str:
         """How much was divided among how many."""
         questions, layers, heads = self.heads.shape
@@ -132,7 +138,7 @@ def direct_logit_attribution(
     between: tuple[str | int, str | int] | None = None,
     condition: str = "audio",
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> DirectLogitAttribution:
     """Divide a difference of two logits among the parts of the network that wrote it.
 
@@ -152,7 +158,7 @@ def direct_logit_attribution(
             letter and that of the wrong choice with the highest logit.
         condition: Of questions.
         batch_size: Of questions; values of every position are kept, as in a key-value cache.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: A question without a known answer or a dict of inputs, without `between`; or text that is not one

@@ -29,6 +29,9 @@ from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
 
 if TYPE_CHECKING:
+    import pandas
+    import xarray
+
     from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -88,6 +91,28 @@ class LogitLens(Result):
     lens: str
     ids: tuple[str, ...]
     texts: tuple[str, ...]
+
+    _table_axes = ("question", "depth", "position")
+    _labels = (
+        ("labels", ("question", "position")),
+        ("roles", ("question", "position")),
+        ("token_ids", "token"),
+    )
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return everything with named axes; `top_text` beside `top_ids`, and how likely is what the depth says."""
+        data = super().to_xarray()
+        texts = [self.vocabulary.get(token, "") for token in self.top_ids.ravel().tolist()]
+        return data.assign(top_text=(data["top_ids"].dims, np.array(texts, dtype=str).reshape(self.top_ids.shape)))
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a row per question, depth and position, without those that fill a shorter question up."""
+        table = super().to_pandas()
+        return table[table["positions"] >= 0].reset_index(drop=True)
+
+    @property
+    def _summary(self) -> str:
+        return f"{self.lens} lens"
 
     def says(self, depth: int = -1, position: int = -1, question: int = 0) -> list[tuple[str, float]]:
         """The most probable tokens of one place and their probabilities, best first.
@@ -151,7 +176,7 @@ def logit_lens(
     lens: TunedLens | None = None,
     condition: str = "audio",
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> LogitLens:
     """Read the residual stream through the final norm and the unembedding, at every depth and some positions.
 
@@ -174,7 +199,7 @@ def logit_lens(
         lens: A trained `TunedLens`; by default the plain lens.
         condition: Of questions.
         batch_size: Of questions.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: `top` below one, text that is not one token, a lens of another model, or a prompt without such a

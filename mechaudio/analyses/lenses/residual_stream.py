@@ -91,7 +91,7 @@ def positions_of(batch: PromptBatch, positions: Where | None) -> Sequence[Sequen
 
 
 def batches_of(
-    model: AudioLM, asked: Asked, condition: str, *, batch_size: int, what: str, progress: bool
+    model: AudioLM, asked: Asked, condition: str, *, batch_size: int, what: str, progress: bool | None
 ) -> Iterator[PromptBatch]:
     """Prompts a batch at a time: those given, or questions written out when their turn comes."""
     if isinstance(asked, (PromptBatch, Mapping)):

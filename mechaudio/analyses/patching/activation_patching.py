@@ -104,7 +104,7 @@ def activation_patching(
     memory: int | float | None = None,
     one_by_one: bool = False,
     out: str | os.PathLike | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> PatchingMap:
     """Patch every place by itself, and measure what becomes of the answer.
 
@@ -139,7 +139,7 @@ def activation_patching(
         memory: Bytes that a sweep may use beside the weights.
         one_by_one: Give every place a forward pass of its own: slower, and to the last bit what `ma.run` gives.
         out: A folder to write the answers of each batch to; the same call takes up a run that was stopped.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The map; `undefined` names pairs whose clean and corrupted runs agree in the metric.
@@ -163,9 +163,12 @@ def activation_patching(
     more = {"hook_point": wanted.name, "direction": direction, "layers": wanted.layers, "heads": wanted.counted}
     kept = KeptPairs(out, model, {**settings, **more, "batch_size": batch_size})
     parts = [
-        kept.of(pair, partial(_patched, wanted, pair, kept.provenance, memory, one_by_one, progress and alone))
+        kept.of(
+            pair,
+            partial(_patched, wanted, pair, kept.provenance, memory, one_by_one, progress if alone else False),
+        )
         for pair in contrasts(
-            model, clean, corrupted, batch_size=batch_size, what="patching", progress=progress and not alone
+            model, clean, corrupted, batch_size=batch_size, what="patching", progress=False if alone else progress
         )
     ]
     if parts[0].heads is not None:
@@ -187,7 +190,7 @@ def _patched(
     provenance: Provenance,
     memory: int | float | None,
     one_by_one: bool,
-    progress: bool,
+    progress: bool | None,
 ) -> PatchedPairs:
     """Patch every place of some pairs."""
     source, base = pair.sides(wanted.direction)

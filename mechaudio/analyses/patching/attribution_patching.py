@@ -95,7 +95,7 @@ def attribution_patching(
     positions: Where | None = None,
     window: float | int = 1.0,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> AttributionMap:
     """Estimate what patching each place by itself would do to the answer.
 
@@ -129,7 +129,7 @@ def attribution_patching(
             prompt needs some, unless `over` divides it.
         window: Length of a window of seconds.
         batch_size: Pairs at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The map; `undefined` names pairs whose clean and corrupted runs agree in the metric.
@@ -148,7 +148,7 @@ def attribution_patching(
     parts = [
         Estimator(wanted, pair, metric, method, steps).part()
         for pair in contrasts(
-            model, clean, corrupted, batch_size=batch_size, what="attributing", progress=progress and not alone
+            model, clean, corrupted, batch_size=batch_size, what="attributing", progress=False if alone else progress
         )
     ]
     labels = join_labels([part.labels for part in parts], wanted.along)

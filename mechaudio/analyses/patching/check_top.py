@@ -37,7 +37,7 @@ def check_top(
     *,
     n: int = 10,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> EffectMap:
     """Patch the places with the largest estimated effects, one by one: what an estimate is worth (arXiv 2403.00745).
 
@@ -48,7 +48,7 @@ def check_top(
         corrupted: The same.
         n: How many places.
         batch_size: Pairs at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         A map with the axes of the estimated one: the exact effects at these places, NaN everywhere else.

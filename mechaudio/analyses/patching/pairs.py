@@ -158,7 +158,7 @@ def contrasts(
     *,
     batch_size: int = 8,
     what: str = "pairs",
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Iterator[Contrast]:
     """Pairs a batch at a time, no two of them such that the padding of one would change the other.
 
@@ -168,7 +168,7 @@ def contrasts(
         corrupted: The same.
         batch_size: How many pairs at a time.
         what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: As `contrast`; no pair at all, a batch size below one, or unequally many on both sides.

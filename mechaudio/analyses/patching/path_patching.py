@@ -62,7 +62,7 @@ def path_patching(
     metric: str = "logit_difference",
     mlps: Literal["frozen", "recomputed"] = "frozen",
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> PatchingMap:
     """Measure the effect that goes from a sender to a receiver over the residual stream, and on from there.
 
@@ -91,7 +91,7 @@ def path_patching(
         mlps: `frozen` keeps the MLPs between sender and receiver; `recomputed` lets them answer to the change, as Wang
             et al. do: then a path is everything that goes through no other attention.
         batch_size: Pairs at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The effect of every sender (axes `layer` and `head`, `layer`, or `sender`), at each of several spans (`span`):

@@ -43,7 +43,7 @@ from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
-from mechaudio.tracing.run import answers_in
+from mechaudio.tracing.answers import answers_in
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -106,6 +106,8 @@ class EncoderProbes(Result):
     clips: tuple[str, ...]
     n_training: int
     keys: tuple[str, ...] = ()
+
+    _table_axes = ("place", "task", "clip")
 
     def estimate(self, task: str, place: str | int = -1, *, of: str = "score", seed: int = 0) -> Estimate:
         """The mean over held-out clips, with a bootstrap interval over clips; NaN where fewer than two have the number.
@@ -190,7 +192,7 @@ def encoder_probes(
     margin: float = 0.2,
     seed: int = 0,
     batch_size: int = 8,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> EncoderProbes:
     """Train probes at every depth on some clips and score them on others.
 
@@ -213,7 +215,7 @@ def encoder_probes(
         margin: Pairs of events whose onsets differ by less are left out of the order.
         seed: Of the split, the draws and the control tasks.
         batch_size: Clips per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Too few clips or events on one side of the split, a share outside 0 to 1, or a tower whose frames do
