@@ -139,6 +139,8 @@ class Stack:
         """Path inside a layer of the module whose output, multiplied by `times`, is `attn_out` or `mlp_out`."""
         if point == "mlp_out":
             return self.mlp_norm or self.mlp
+        if self.insides == "windows":
+            return self.attention_norm or self.mixing
         return self.attention_norm or self.attention
 
     @property
