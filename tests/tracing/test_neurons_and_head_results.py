@@ -1,5 +1,6 @@
 """Neurons and what single heads give to the residual stream: linear algebra says what reading and moving them does."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -330,3 +331,38 @@ def test_a_direction_over_neurons_is_as_wide_as_they_are(plain):
     steer = ma.Steer(torch.ones(model.d_model), layers=[LAYER], hook_point="mlp_post")
     with pytest.raises(ValueError, match=r"the direction has 64 numbers, and blocks.1.mlp_post of this model has 96"):
         run(model, inputs, interventions=[steer])
+
+
+@pytest.mark.parametrize("family", thinned(["qwen2_audio", "qwen2_5_omni_thinker", "granite_speech"], ["qwen2_audio"]))
+def test_edits_in_the_tower_and_at_new_tokens_give_in_a_sweep_what_they_give_one_by_one(opened, family):
+    model, _ = opened(family)
+    inputs = model_inputs(family, seconds=(1.6, 1.6))
+
+    def more(value):
+        moved = value.clone()
+        moved[..., 1] += 0.5
+        return moved
+
+    variants = [at(point, more, layer) for point in ("audio.result", "audio.mlp_post") for layer in (0, 1)]
+    variants += [at("mlp_post", more, positions="last"), at("result", more, positions="last")]
+    variants = [replace(edit, by_position=edit.point.part == "decoder") for edit in variants]
+    found = ma.sweep(model, inputs, variants, progress=False)
+    expected = torch.stack([run(model, inputs, interventions=[one], logits="last").logits[:, -1] for one in variants])
+    torch.testing.assert_close(found.logits, expected, atol=1e-5, rtol=1e-4)
+    clean = run(model, inputs, logits="last").logits[:, -1]
+    assert ((expected - clean).abs().amax((1, 2)) > 1e-4).all()
+    written = ma.generate_variants(model, inputs, variants, 4, progress=False)
+    for variant, tokens in zip(variants, written.tokens, strict=True):
+        assert torch.equal(tokens, generate(model, inputs, 4, [variant]).tokens)
+
+
+def test_a_map_over_heads_of_results_is_the_one_over_heads_of_z():
+    tiny = ma.load("tiny", prove=False)
+    questions = ma.data.soundscapes.questions(2, seed=0)
+    for patched in (ma.analyses.activation_patching, ma.analyses.attribution_patching):
+        of_result, of_z = (
+            patched(tiny, questions, over=("layer", "head"), hook_point=point, layers=[1]).mean()
+            for point in ("result", "z")
+        )
+        assert abs(of_z).max() > 1e-3
+        torch.testing.assert_close(torch.as_tensor(of_result), torch.as_tensor(of_z), atol=1e-4, rtol=1e-3)
