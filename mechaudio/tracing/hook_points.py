@@ -89,7 +89,7 @@ class HookPoint(Shown):
         layers: Layers, negative ones counting from the last; `None` for every layer that has it.
         queries: For `scores` and `pattern`, keep these query rows only: a span's name or positions. Nothing of size
             query x key is made then.
-        positions: For the other hook points, keep these positions only.
+        positions: For the other hook points, keep these positions only. Of `result`, no others are computed.
         keys: For `mass`, the spans to measure, one group each (default: audio).
     """
 
