@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.models.selection import select
@@ -196,6 +197,7 @@ class PromptBatch(Shown):
             for question, aim in zip(self.questions, aims, strict=True)
         )
 
+    @checks_arguments
     def aimed(self, *, target: Words = None, foil: Words = None, whole: bool = False) -> PromptBatch:
         """The same prompts, measured on words that could follow them, in the place of the letters of choices.
 

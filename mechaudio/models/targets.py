@@ -124,17 +124,12 @@ def per_row(name: str, given: Words, n_rows: int) -> Sequence[str | None]:
     """The words of each row.
 
     Raises:
-        TypeError: Something else than words.
         ValueError: Words for another number of questions, or blank ones.
     """
-    if not isinstance(given, (str, Sequence, type(None))):
-        raise TypeError(f"{name}= takes words, or a list of words per question; got {given!r}")
     words = [given] * n_rows if given is None or isinstance(given, str) else list(given)
     if len(words) != n_rows:
         raise ValueError(f"{name}= has words for {len(words)} questions, and there are {n_rows}: give one for each")
     for text in words:
-        if text is not None and not isinstance(text, str):
-            raise TypeError(f"{name}= takes words, or a list of words per question; it holds {text!r}")
         if text is not None and not text.strip():
             raise ValueError(f"{name}= is blank, {text!r}: give words that could follow the prompt")
     return words
