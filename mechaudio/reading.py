@@ -238,7 +238,7 @@ def _check_kinds(cls: type, kept: Mapping[str, Any], place: Path) -> None:
         for name, value in kept.items():
             kind = kind_of(cls, name)
             if not fits(value, kind) and not (isinstance(value, np.ndarray) and _is_tensor(kind)):
-                what = f"an array {value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else shown(value)
+                what = f"an array {value.dtype} {list(value.shape)}" if hasattr(value, "shape") else shown(value)
                 raise _damaged(place, f"{name} of its {cls.__name__} is {what}, and should be {_named(kind)}")
 
 

@@ -200,7 +200,7 @@ def test_ctrl_c_stops_without_a_traceback(capsys, monkeypatch):
         (["evaluate", "--n", "many"], "must be a whole number, got 'many'"),
         (["evaluate", "--seed", "-1"], "must be at least 0, got -1"),
         (["demo", "--seed", "-1"], "must be at least 0, got -1"),
-        (["listen", "clip.wav", "--question", "Which?"], "the following arguments are required: --choices"),
+        (["listen", "clip.wav"], "the following arguments are required: --question"),
         (["sing"], "invalid choice: 'sing'"),
         ([], "the following arguments are required: COMMAND"),
     ],

@@ -5,9 +5,12 @@ The list is closed: a result that is defined in the package and stands not in it
 
 import copy
 import importlib
+import json
 import pickle
 import pkgutil
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -91,6 +94,7 @@ MADE = {
     "MataScores": lambda: mata_scores(toy(), asked()),
     "MataStudy": lambda: experiments.mata_study(toy(), asked(30), MataSettings(alphas=(0.1, 2.0), n_measured=4)),
     "PairedPasses": lambda: analyses.paired_passes(toy(), asked()),
+    "PatchedPairs": lambda: patched_pairs(),
     "PatchingMap": lambda: analyses.activation_patching(toy(), asked(), over=("layer", "role")),
     "Run": lambda: ma.run(toy(), batch(), record=RECORDED),
     "SpecialistsStudy": specialists,
@@ -103,6 +107,14 @@ MADE = {
     ),
     "TunedLens": lambda: analyses.tuned_lens(toy(), asked(10), steps=2, batch_size=2, rows=16, positions="last"),
 }
+
+
+def patched_pairs():
+    """What a run of patching keeps of each batch, to be taken up."""
+    with tempfile.TemporaryDirectory() as folder:
+        analyses.activation_patching(toy(), asked(), over=("layer", "role"), out=folder)
+        (kept,) = sorted({file.parent for file in Path(folder).rglob("result.json")})
+        return Result.load(kept)
 
 
 def demo():
@@ -162,6 +174,7 @@ ROWS = {
     "MataScores": lambda result: toy().n_layers,
     "MataStudy": lambda result: len(result.arms) * 30,
     "PairedPasses": lambda result: 2 * len(asked()) * cells(),
+    "PatchedPairs": lambda result: len(result.ids),
     "PatchingMap": lambda result: result.values.size,
     "Run": lambda result: len(asked()),
     "SpecialistsStudy": lambda result: 60,
@@ -390,6 +403,31 @@ def test_damaged_tensors_are_refused(tmp_path):
     place.write_bytes(place.read_bytes()[:-4])
     with pytest.raises(ValueError, match=r"tensors.safetensors in .* is missing, damaged or of another result"):
         ma.Result.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("forged", "message"),
+    [
+        (lambda head: head.update(tensors_sha256=3), "is damaged, or not a result of mechaudio"),
+        (lambda head: head.pop("tensors_sha256"), r"it says \$tensor"),
+        (lambda head: head["result"].update(logits={"$tensor": "nowhere"}), r"it says \$tensor 'nowhere'"),
+        (lambda head: head["result"].update(logits=3), "logits of its Run is 3, and should be"),
+        (lambda head: head["result"]["cache"].update(tensors={"$dict": [[["z", 1], 5]]}), "its Cache cannot be made"),
+        (
+            lambda head: head["result"].update(logits={"$tensor": "batch.inputs['input_ids']"}),
+            r"logits of its Run is an array torch.int64 .*, and should be",
+        ),
+    ],
+)
+def test_what_a_run_cannot_be_is_refused_with_the_file(tmp_path, forged, message):
+    made("Run").save(tmp_path)
+    place = tmp_path / "result.json"
+    head = json.loads(place.read_text())
+    forged(head)
+    place.write_text(json.dumps(head))
+    with pytest.raises(ValueError, match=message) as error:
+        Result.load(tmp_path)
+    assert "result.json" in str(error.value)
 
 
 def test_a_result_without_tensors_takes_away_those_of_an_earlier_one(tmp_path):

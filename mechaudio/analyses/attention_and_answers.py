@@ -27,7 +27,7 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of
-from mechaudio.question import Answer, AudioQuestion
+from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
@@ -153,11 +153,13 @@ def attention_and_answers(
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:
-    """Refuse questions of which it is not known what is right.
+    """Refuse questions of which it is not known what is right, open ones among them.
 
     Raises:
         ValueError: For the first of them.
     """
+    questions = tuple(questions)
+    refuse_open(questions, "being right or wrong", 'ma.evaluate(..., scoring="generate") scores what the model writes')
     unknown = next((question for question in questions if question.answer is None), None)
     if unknown is not None:
         raise ValueError(

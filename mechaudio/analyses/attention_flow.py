@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
 from mechaudio.analyses.patching.scale import value
-from mechaudio.analyses.streaming import Questions, batches_of, required_questions
+from mechaudio.analyses.streaming import Questions, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.knock_out import KnockOutAttention
@@ -38,6 +39,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.depth import absent, which_layers
 from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import select
+from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
 
 if TYPE_CHECKING:
@@ -180,12 +182,19 @@ def edge_name(edge: Edge) -> str:
     return f"{edge[0]} → {edge[1]}"
 
 
+def edges_of(batch: PromptBatch) -> Sequence[Edge]:
+    """The edges that are cut by default: those among `EDGES` whose roles stand in the prompts."""
+    return [edge for edge in EDGES if "choices" not in edge or all(batch.spans.get("choices", ((),)))]
+
+
 @checks_arguments
 def attention_flow(
     model: AudioLM,
     questions: Questions,
     *,
-    edges: Sequence[Edge] = EDGES,
+    edges: Sequence[Edge] | None = None,
+    target: Words = None,
+    foil: Words = None,
     window: int | Literal["all"] | None = None,
     layers: Iterable[int] | None = None,
     condition: str = "audio",
@@ -204,7 +213,11 @@ def attention_flow(
         model: The opened model.
         questions: With known answers.
         edges: (source, target): spans of the prompt, `+` joins them (`"question+choices"`), seconds of sound are
-            written `"audio[1.0:2.0]"`.
+            written `"audio[1.0:2.0]"`; by default from audio, question and choices, where there are any, to what is
+            behind them (`EDGES`).
+        target: Words that are measured in the place of the choices' letters, for all questions or one text per question
+            (`PromptBatch.aimed`); of open questions, their answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
         window: Layers of a window; by default a fifth of the decoder's, at least one. `"all"` is one window of all
             layers, which counts as one around the middle one.
         layers: The layers in the middle of windows, negative ones counting from the last; all by default.
@@ -216,12 +229,15 @@ def attention_flow(
         The right answer's probability, margin and being right, per edge, window and question.
 
     Raises:
-        ValueError: No edge, no question, a question without a known answer or without a wrong choice, a window of no
-            layer, or a prompt without any position of a role.
+        ValueError: No edge, no question, a question without a known answer or without a wrong choice, words that cannot
+            be measured, a window of no layer, or a prompt without any position of a role.
         KeyError: A role that the prompts do not have.
         IndexError: A layer that the model does not have.
     """
-    edges, condition = _checked_edges(edges), condition_of(questions, condition)
+    condition = condition_of(questions, condition)
+    batches = batches_of(model, questions, condition, batch_size=batch_size, what="attention flow", progress=progress)
+    foremost = next(batches)
+    edges = _checked_edges(edges_of(foremost) if edges is None else edges)
     centres, windows = _windows(model, window, layers)
     attending = [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if "pattern" in sites]
     cuts = [
@@ -232,20 +248,20 @@ def attention_flow(
     found: list[tuple[np.ndarray, ...]] = []
     ids: list[str] = []
     keys: list[tuple[str, ...]] = []
-    for batch in batches_of(
-        model, questions, condition, batch_size=batch_size, what="attention flow", progress=progress
-    ):
-        some = list(required_questions(batch, condition))
-        refuse_unknown(some)
-        refuse_all_right(some)
+    targets = Targets(target, foil)
+    for prompts in chain([foremost], batches):
+        batch = targets.of(prompts)
+        refuse_unknown(batch.questions)
+        refuse_all_right(batch.questions)
         _check_roles(batch, edges)
         swept = sweep(model, batch, [[] if cut is None else [cut] for cut in cuts], progress=False)
         found.append(_measured(swept.logits.numpy(), swept.clean.numpy(), batch, swept.mass_before.numpy()))
-        ids += [question.id for question in some]
-        keys += [clip_keys(question) for question in some]
+        ids += [question.id for question in batch.questions]
+        keys += [clip_keys(question) for question in batch.questions]
     cut = [np.concatenate([part[index] for part in found], axis=-1) for index in range(len(found[0]))]
     shape = len(edges), len(windows), len(ids)
     probability, margin, correct, attention = (values.reshape(shape) for values in cut[:4])
+    settings = {"condition": condition, "windows": windows}
     return AttentionFlow(
         edges=edges,
         centres=centres,
@@ -259,7 +275,7 @@ def attention_flow(
         clean_correct=cut[6].astype(bool),
         ids=tuple(ids),
         clips=clip_names(keys),
-        provenance=Provenance.collect(model, settings={"condition": condition, "windows": windows}),
+        provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
 
 
@@ -277,7 +293,7 @@ def _measured(
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
     chosen = likeliest(every, n_choices)
-    warn_of_unanswered([question.id for question in asked], chosen, stacklevel=4)
+    warn_of_unanswered([question.id for question in asked], chosen)
     measures.append(are_right(chosen, right))
     return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
 

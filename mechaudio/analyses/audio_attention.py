@@ -11,6 +11,7 @@ start of the clip; entropy in nats.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from mechaudio.data.clip_names import clips_of
 from mechaudio.models.prompt import PromptBatch, as_prompts
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
@@ -152,7 +154,12 @@ def in_seconds(
 
 @checks_arguments
 def audio_attention(
-    model: AudioLM, questions: Questions, *, queries: str = "last", condition: str = "audio"
+    model: AudioLM,
+    questions: Questions,
+    *,
+    queries: str = "last",
+    condition: str = "audio",
+    interventions: Sequence[Intervention] = (),
 ) -> AudioAttention:
     """Measure where the attention of some query rows goes.
 
@@ -162,6 +169,7 @@ def audio_attention(
         condition: What the model is given, where questions are asked; see `ma.prompt`.
         queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a
             span are averaged.
+        interventions: What to change while it attends.
 
     Returns:
         Shares per role, and the distribution over the audio tokens.
@@ -186,7 +194,8 @@ def audio_attention(
             f"attention to measure"
         )
     rows, weights = _query_rows(batch, queries)
-    out = run(model, batch, record=[HookPoint("pattern", queries=rows)], logits="last")
+    pattern_of_rows = HookPoint("pattern", queries=rows)
+    out = run(model, batch, record=[pattern_of_rows], interventions=interventions, logits="last")
     pattern = out.cache.stack("pattern", missing=math.nan).float().cpu().numpy()  # [layer, question, head, row, key]
     attention = np.einsum("lqhrk,qr->qlhk", pattern.astype(np.float64), weights)
     return _summarise(model, batch, attention, queries)

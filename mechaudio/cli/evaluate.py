@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened
 from mechaudio.cli.options import EachOnce, add_verb, at_least, finite, folder
 from mechaudio.cli.outcome import Outcome
@@ -13,7 +14,6 @@ from mechaudio.question import CONDITIONS
 
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Comparison, Evaluation
-    from mechaudio.interventions.selecting import AttentionIntervention
     from mechaudio.metrics.estimates import Proportion
 
 MAX_NEW_TOKENS = 32
@@ -65,10 +65,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="BIAS",
         help="compare: so much added to them",
     )
-    verb.add_argument("--layers", type=int, nargs="+", metavar="L", help="in these layers alone, together")
-    verb.add_argument(
-        "--queries", default="last", metavar="SPANS", help="in these query rows, such as keyword+last (default: last)"
-    )
+    add_where(verb)
     verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)")
     verb.add_argument(
         "--allow-cut", action="store_true", help="ask about the beginning of recordings that are too long"
@@ -85,22 +82,18 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Ask a model many questions and count the right answers."""
-    if not (arguments.scale or arguments.upweight) and (arguments.layers or arguments.queries != "last"):
-        raise UserMistakeError("--layers and --queries say where to scale or to upweight: give --scale or --upweight")
+    refuse_unplaced(arguments)
     if arguments.max_new_tokens is not None and arguments.scoring != "generate":
         raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments)
-    beyond = [layer for layer in arguments.layers or () if not -model.n_layers <= layer < model.n_layers]
-    if beyond:
-        raise UserMistakeError(f"--layers {beyond[0]}: {arguments.model} has layers 0 to {model.n_layers - 1}")
     found = experiment(
         model,
         asked,
         condition=arguments.condition,
-        variants=_variants(arguments) or None,
+        variants=attention_changes(arguments, model) or None,
         scoring=arguments.scoring,
         max_new_tokens=arguments.max_new_tokens or MAX_NEW_TOKENS,
         allow_cut=arguments.allow_cut,
@@ -120,16 +113,9 @@ def _seed(arguments: argparse.Namespace) -> int | None:
     return arguments.seed if arguments.data.name in MADE else None
 
 
-def _variants(arguments: argparse.Namespace) -> "list[AttentionIntervention]":
-    from mechaudio.interventions.scale import ScaleAttention
-    from mechaudio.interventions.upweight import UpweightAttention
-
-    kinds = ((ScaleAttention, arguments.scale), (UpweightAttention, arguments.upweight))
-    return [
-        kind(strength, layers=arguments.layers, queries=arguments.queries)
-        for kind, strengths in kinds
-        for strength in strengths
-    ]
+def _unparsed(clean: "Evaluation") -> int:
+    """How many written answers name no choice, or several."""
+    return clean.unparsed.count - int(clean.unanswered.sum()) if any(clean.options) else 0
 
 
 def _clean(found: "Evaluation | Comparison") -> "Evaluation":
@@ -151,12 +137,14 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
         "interval": None if overall is None else [overall.low, overall.high],
         "tasks": {task: _score(score) for task, score in clean.by_task().items()},
         "answered": len(clean.ids),
-        "unparsed": clean.unparsed.count - int(clean.unanswered.sum()),
+        "unparsed": _unparsed(clean),
         "nan": int(clean.unanswered.sum()),
         "not_asked": [asdict(failure) for failure in clean.failures],
     }
     if clean.string_match is not None:
         told["string_match"] = _score(clean.string_match)
+    if clean.scores:
+        told["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
     if found is not clean:
         told["variants"] = [
             {"interventions": [repr(one) for one in variant]} | (found.change(place).as_dict() if overall else {})
@@ -185,9 +173,11 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         nan = f"  {score.unanswered} of them without an answer: NaN" if score.unanswered else ""
         interval = f"[{score.low:.1%}, {score.high:.1%}]"
         lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  {interval}{nan}")
+    if clean.scores:
+        lines += [f"{name.replace('_', ' '):18s}{score}" for name, score in clean.by_score().items()]
     if not clean.scored.all():
         lines.append(f"{int((~clean.scored).sum())} answered without a known answer, not scored")
-    if unparsed := clean.unparsed.count - int(clean.unanswered.sum()):
+    if unparsed := _unparsed(clean):
         lines.append(f"{unparsed} answers name no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))

@@ -118,7 +118,7 @@ def _opened(asking: Asking, question: AudioQuestion) -> AudioQuestion:
     return (
         question
         if asking.condition == "caption" or question.audio is None
-        else replace(question, audio=question.clip())
+        else replace(question, audio=question.clips())
     )
 
 

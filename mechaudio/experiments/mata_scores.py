@@ -52,13 +52,14 @@ class MataScores(Result):
 
 
 @checks_arguments
-def mata_scores(model: Any, questions: Questions, *, alpha: float = 0.1) -> MataScores:
+def mata_scores(model: Any, questions: Questions, *, alpha: float = 0.1, progress: bool | None = None) -> MataScores:
     """Measure them, in two passes per question.
 
     Args:
         model: An `AudioLM`.
         questions: With recordings; of those that are longer than the model hears, the beginning is measured.
         alpha: The strength.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions.
@@ -67,7 +68,7 @@ def mata_scores(model: Any, questions: Questions, *, alpha: float = 0.1) -> Mata
     layers = tuple(site.layer for site in model.site_map.find(HookPoint("scores")))
     variants = [mata(alpha, layers=[layer], mode=mode) for mode in MODES for layer in layers]
     negative, score, masses = [], [], []
-    for asked in in_batches(model, questions, what="MATA", progress=False):
+    for asked in in_batches(model, questions, what="MATA scores", progress=progress):
         batch = asked if isinstance(asked, PromptBatch) else prompt(model, asked, allow_cut=True)
         cache = run(model, batch, record=[point], logits=None).cache
         scores = rearrange(cache.stack("scores").float(), "layer row head 1 key -> row layer head key")

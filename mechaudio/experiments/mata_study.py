@@ -93,7 +93,12 @@ def mata_study(
     failed = {failure.index for failure in compared.clean.failures}
     heard = [place for place in range(len(questions)) if place not in failed]
     study = MataStudy(
-        scores=mata_scores(model, [questions[place] for place in heard[: settings.n_measured]], alpha=settings.alpha),
+        scores=mata_scores(
+            model,
+            [questions[place] for place in heard[: settings.n_measured]],
+            alpha=settings.alpha,
+            progress=progress,
+        ),
         compared=compared,
         arms=arms,
         generated=None,

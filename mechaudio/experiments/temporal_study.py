@@ -85,7 +85,7 @@ def temporal_study(
     chooses = _half(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     heard = [question for index, question in enumerate(questions) if index not in unasked]
-    roles, attention = _attention(model, heard[: settings.n_attention])
+    roles, attention = _attention(model, heard[: settings.n_attention], progress)
     study = TemporalStudy(
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings)),
         conditions={
@@ -105,10 +105,10 @@ def temporal_study(
 
 
 def _attention(
-    model: Any, questions: Sequence[AudioQuestion]
+    model: Any, questions: Sequence[AudioQuestion], progress: bool | None
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
     """Where the last position looks, in the mean over heads."""
-    batches = batches_of(model, questions, what="attention", progress=False)
+    batches = batches_of(model, questions, what="attention", progress=progress)
     parts = [audio_attention(model, batch) for batch in batches]
     return parts[0].roles, np.concatenate([part.mass.mean(2) for part in parts])
 

@@ -272,6 +272,7 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
         given=tuple(row.seconds for row in rows),
         audio_token=audio_token,
         tokenizer=model.processor.tokenizer,
+        written=tuple(row.encoded.written for row in rows),
     )
 
 

@@ -29,6 +29,7 @@ from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.elsewhere import OF_MODEL, hook_point
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.head_results import OutputProjection
 from mechaudio.tracing.hook_points import MODEL_POINTS
 from mechaudio.tracing.local_attention import LocalAttention, attends_locally, serving_windows
 from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
@@ -78,7 +79,7 @@ class AudioLM(NNsight):
             network: An instance of a supported transformers class.
             processor: The processor that belongs to it.
             prove: Overwrite every hook point once, on a second of noise, and demand that the logits move, and that the
-                residual stream moves as what is added to it does. Takes some twenty short forward passes; switch it off
+                residual stream moves as what is added to it does. Takes some thirty short forward passes; switch it off
                 for a network that is proven already.
 
         Raises:
@@ -143,6 +144,10 @@ class AudioLM(NNsight):
             for location, product in [added_location(stack, layer, point)]
             if product != location
         }
+        for layer, stack, sites in layers:
+            if "result" in sites:
+                projection = OutputProjection.of(network, stack, layer)
+                self.exchange.projections.update(dict.fromkeys(projection.watched, projection))
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         self._state.refuse_unfit()
@@ -202,9 +207,8 @@ class AudioLM(NNsight):
         blocks = []
         name = "blocks" if where == "decoder" else "audio_blocks"
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
-            projection = stack.projection and f"{stack.attention}.{stack.projection}"
             norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
-            for part in (stack.attention, projection, stack.mid_norm, stack.mlp, *norms):
+            for part in (stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down, *norms):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points, f"{name}[{layer}]"))
@@ -442,10 +446,21 @@ def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
 
 def _by_layer(network: nn.Module, stack: Stack, adapter: Adapter) -> list[Stack]:
     """The stack as it is in each of its layers."""
-    first = [stack.in_layer(network.config, layer) for layer in range(len(submodule(network, stack.layers, adapter)))]
+    first = [
+        _with_its_neurons(network, stack.in_layer(network.config, layer), layer)
+        for layer in range(len(submodule(network, stack.layers, adapter)))
+    ]
     if stack.beside is None:
         return first
     return first + _by_layer(network, replace(stack, layers=stack.beside, beside=None, first=len(first)), adapter)
+
+
+def _with_its_neurons(network: nn.Module, stack: Stack, layer: int) -> Stack:
+    """The stack as it is in a layer whose MLP may lack the down projection that others have."""
+    if stack.down is None or "down" not in stack.absent:
+        return stack
+    inside = dict(network.get_submodule(stack.path(layer + stack.first)).named_modules())
+    return stack if stack.projecting_down in inside else replace(stack, down=None)
 
 
 def _attention_modules(network: nn.Module, layers: list[Stack]) -> list[tuple[nn.Module, str]]:
@@ -496,8 +511,7 @@ def _local_attention(network: nn.Module, layers: list[Stack], adapter: Adapter) 
                 "_convert_to_block and _extract_block_context, and it does not: is this transformers version newer "
                 "than the adapter?"
             )
-        assert stack.projection is not None
-        projection = submodule(network, f"{path}.{stack.projection.partition('.')[0]}", adapter)
+        projection = submodule(network, f"{path}.{stack.output.partition('.')[0]}", adapter)
         found.append(LocalAttention(module, projection, attention_location(stack, layer)))
     return found
 

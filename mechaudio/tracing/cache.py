@@ -30,6 +30,16 @@ class Cache(Shown, Mapping):
     depth: Mapping[str, int]
     tensors: dict[Key, Tensor] = field(default_factory=dict)
 
+    def __post_init__(self):
+        """Refuse what no run keeps, as a file may hold it.
+
+        Raises:
+            TypeError: A value that is no tensor, or a key that is no name and layer.
+        """
+        for key, value in self.tensors.items():
+            if not isinstance(value, Tensor) or not isinstance(key, tuple) or [type(part) for part in key[:1]] != [str]:
+                raise TypeError(f"a cache holds tensors by name and layer, got {type(value).__name__} for {key!r}")
+
     def keep(self, name: str, layer: int | None, value: Tensor) -> None:
         """Keep one tensor (runs do this)."""
         self.tensors[name, layer] = value

@@ -50,6 +50,7 @@ OF_LAYER: Mapping[str, str] = {
     "output": "model.{here}.resid_post",
     "input": "model.{here}.resid_pre",
     "inputs": "model.{here}.resid_pre",
+    "mlp": "model.{here}.mlp_post, the neurons, and model.{here}.mlp_out, what they add",
     "self_attn": "model.{here}.attn, and {here}.attn_out for what it adds",
     "ln1": "model.{here}.resid_pre is what enters it",
     "ln2": "model.{here}.resid_mid is what enters it",

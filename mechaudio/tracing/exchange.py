@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 from jaxtyping import Bool, Int
@@ -22,6 +22,9 @@ from torch.autograd import Function
 from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.tracing.turns import OTHER_THREAD, has_turn, turn_of
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.head_results import OutputProjection
 
 _ROOT_INPUT, _ROOT_OUTPUT = f"{ROOT}.input", f"{ROOT}.output"
 
@@ -74,6 +77,7 @@ class Exchange(Interleaver):
         tower_calls: How often the audio tower's projector ran in this run.
         multiplied: Location of what a module gives and the network multiplies before it adds it -> the location where
             the product is served, and the number.
+        projections: Locations of what an output projection of attention is about to mix, receives and gives -> it.
         copied: Locations whose value the network overwrites later: it goes on with a copy, so that what was read stays.
         asked: The hook points that trace blocks asked for in this run, in their order.
         has_read: Whether they read one of them.
@@ -88,6 +92,7 @@ class Exchange(Interleaver):
         self.decoder, self.projector, self.check = f"{ROOT}.{decoder}.input", f"{ROOT}.{projector}.output", check
         self._counted = frozenset((_ROOT_INPUT, self.decoder, self.projector))
         self.multiplied: dict[str, tuple[str, float]] = {}
+        self.projections: dict[str, OutputProjection] = {}
         self.copied: frozenset[str] = frozenset()
         self.clear()
         self.begin()
@@ -101,6 +106,8 @@ class Exchange(Interleaver):
         self.score_edits: dict[str, list[tuple[BoundScoreEdit, Callable[[Way, Tensor, Tensor], None]]]] = {}
         self.instead: dict[str, Callable[..., Tensor]] = {}
         self.calls: dict[str, Callable[..., None]] = {}
+        for projection in self.projections.values():
+            projection.received = None
         self.batch: Any = None
 
     def begin(self) -> None:
@@ -161,6 +168,15 @@ class Exchange(Interleaver):
             finally:
                 self.clear()
 
+    @contextmanager
+    def unserved(self) -> Iterator[None]:
+        """Let modules of the network be called within a run without serving what they receive and give."""
+        running, self._running = self._running, None
+        try:
+            yield
+        finally:
+            self._running = running
+
     @property
     def taken(self) -> bool:
         """Whether this thread has the network already, for a run of this model."""
@@ -182,6 +198,9 @@ class Exchange(Interleaver):
         """
         if provider in self._counted:
             self._count(provider, value)
+        projection = self.projections.get(provider)
+        if projection is not None and provider == projection.gives:
+            value = projection.serve(self, value)
         if provider in self.edits:
             for edit in self.edits[provider]:
                 value = edit(value)
@@ -192,6 +211,8 @@ class Exchange(Interleaver):
                 keep(value)
         if provider in self.multiplied and self.wanted(self.multiplied[provider][0]):
             value = self._handle_product(*self.multiplied[provider], value)
+        if projection is not None:
+            projection.see(provider, value)
         if provider == _ROOT_OUTPUT:
             self._network_runs = False
         return value.clone() if provider in self.copied else value

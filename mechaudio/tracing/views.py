@@ -102,6 +102,7 @@ class Attention(View):
     scores = HookSite("scores")
     pattern = HookSite("pattern")
     z = HookSite("z")
+    result = HookSite("result")
 
     def at(self, rows: Rows) -> AttentionRows:
         """Only these query rows of `scores` and `pattern`; inside a trace block.
@@ -122,6 +123,7 @@ class Block(View):
     resid_pre = HookSite("resid_pre")
     attn_out = HookSite("attn_out")
     resid_mid = HookSite("resid_mid")
+    mlp_post = HookSite("mlp_post")
     mlp_out = HookSite("mlp_out")
     resid_post = HookSite("resid_post")
 

@@ -16,10 +16,12 @@ from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.paired_passes import PairedPasses
 from mechaudio.analyses.patching.effect_map import EffectMap
+from mechaudio.analyses.patching.joined import PatchedPairs
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep
+from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluation import Comparison, Evaluation
 from mechaudio.experiments.listen import Listening
@@ -50,6 +52,7 @@ from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
 from mechaudio.viz.temporal_accuracies import temporal_accuracies
 from mechaudio.viz.texts import written_texts
+from mechaudio.viz.theme import TEMPLATE, plain, titled
 from mechaudio.viz.timeline import attention_over_time
 from mechaudio.viz.variant_effects import variant_effects
 
@@ -84,7 +87,6 @@ for kind, figure in (
     (Generation, written_texts),
     (Generations, written_texts),
     (HeadScores, specialist_map),
-    (Listening, choice_probabilities),
     (ListeningScore, listening_auc),
     (LogitLens, lens_table),
     (MataScores, mata_attention),
@@ -104,6 +106,15 @@ def _variants(result: Sweep | Comparison, **options: Any) -> go.Figure:
     answers = result.clean.answers if isinstance(result, Comparison) else [q.answer for q in result.batch.questions]
     mapped = len(result.axes) == 2 and bool(answers) and None not in answers
     return (sweep_map if mapped else variant_effects)(result, **options)
+
+
+@figure_of.register
+def _listening(listening: Listening, **options: Any) -> go.Figure:
+    """How probable each choice is; of an open question, when in the recording the model looked."""
+    if listening.choices:
+        return choice_probabilities(listening, **options)
+    clip = AudioClip(listening.waveform.astype(np.float32) / 32767, listening.sample_rate, listening.source)
+    return attention_over_time(listening.attention, 0, clip, **options)
 
 
 @figure_of.register
@@ -129,6 +140,22 @@ def _passes(passes: PairedPasses, **options: Any) -> go.Figure:
         "signed": True,
     }
     return layer_head_grid(100 * (heard - silent), **looks | options)
+
+
+@figure_of.register
+def _pairs(pairs: PatchedPairs, **options: Any) -> go.Figure:
+    """What a patch has to bring back: logits of the right choice in the clean run over those in the corrupted one."""
+    places = pairs.right.argmax(axis=1)[:, None]
+    corrupted, clean = (np.take_along_axis(one, places, axis=1)[:, 0] for one in (pairs.corrupted, pairs.clean))
+    figure = go.Figure(go.Scatter(x=corrupted, y=clean, mode="markers", text=[plain(name) for name in pairs.ids]))
+    figure.update_layout(
+        template=TEMPLATE,
+        title=titled("Logit of the right choice, clean over corrupted", f"n = {len(pairs.ids)} pairs"),
+        xaxis={"title": {"text": "corrupted"}},
+        yaxis={"title": {"text": "clean"}},
+        **options,
+    )
+    return figure
 
 
 @figure_of.register

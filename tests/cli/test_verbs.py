@@ -160,6 +160,14 @@ def test_listen_as_json_has_a_row_per_choice(capsys, clip, tmp_path):
     assert told["page"] == str(tmp_path / "out" / "index.html")
 
 
+def test_listen_as_json_says_what_was_written_and_changed(capsys, clip, tmp_path):
+    words = ["listen", clip, "--question", "What do you hear?", "--scale", 1.5, "--layers", 2, 3, "--max-new-tokens", 4]
+    told = as_json(capsys, *words, "--out", tmp_path)
+    kept = Result.load(told["results"])
+    assert told["choice"] == kept.choice
+    assert told["interventions"] == [repr(ma.ScaleAttention(1.5, layers=[2, 3]))]
+
+
 def test_demo_as_json_has_a_row_per_condition_and_question(capsys, tmp_path):
     told = as_json(capsys, "demo", "--n", 3, "--out", tmp_path)
     assert len(told["rows"]) == 6
@@ -177,21 +185,21 @@ def test_evaluate_as_json_has_a_row_per_question_beside_its_counts(capsys, tmp_p
 @pytest.mark.parametrize(
     "words",
     [
-        ["temporal", "--n", "6", "--factors", "0.5", "--biases", "2", "--queries", "last"],
-        ["specialists", "--n", "8", "--k", "2"],
-        ["mata", "--n", "6", "--no-generate"],
+        pytest.param(["temporal", "--n", "12", "--factors", "0.5", "--biases", "2"], marks=pytest.mark.whole),
+        pytest.param(["specialists", "--n", "40", "--k", "1"], marks=pytest.mark.whole),
+        pytest.param(["mata", "--n", "12", "--no-generate"], marks=pytest.mark.whole),
         ["patch", "--n", "2", "--over", "layer"],
     ],
     ids=lambda words: words[0],
 )
 def test_a_study_as_json_has_the_tables_that_it_writes(words, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("mechaudio.report.figures.browser", lambda: None)
-    told = as_json(capsys, *words, "--out", tmp_path)
+    told = as_json(capsys, *words, "--model", "toy", "--data", "toy", "--seed", 3, "--out", tmp_path)
     assert told["tables"]
     for name, rows in told["tables"].items():
         assert rows == json.loads((tmp_path / "tables" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
     assert told["rows"]
-    assert type(Result.load(told["results"])).__name__.lower().startswith((words[0], "effectmap", "patching"))
+    assert Result.load(told["results"]).provenance.checkpoint == told["provenance"]["checkpoint"] == "toy"
 
 
 def test_what_others_print_while_a_verb_runs_is_kept_off_stdout(capsys, monkeypatch):

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mechaudio.analyses.streaming import length_of, positions_that_fit
 from mechaudio.audio.clip import AudioClip
-from mechaudio.experiments.batches import Placed, batches, length_of, positions_that_fit, windows
+from mechaudio.experiments.batches import Placed, batches, windows
 from mechaudio.models.prompt import prompt
 from mechaudio.question import CONDITIONS, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM

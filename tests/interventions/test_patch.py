@@ -7,7 +7,10 @@ import mechaudio as ma
 from mechaudio.tracing.audio_lm import AudioLM
 from tests.families import model_inputs, network
 
-POINTS = ["resid_pre", "q", "k", "v", "scores", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post"]
+POINTS = [
+    "resid_pre", "q", "k", "v", "scores", "pattern", "z", "result", "attn_out", "resid_mid", "mlp_post", "mlp_out",
+    "resid_post",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.models import chat
 from mechaudio.models.adapter import TokenTiming
 from mechaudio.models.clips import token_clock
+from mechaudio.models.continuation import continuation
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptFormat, prompt, silenced
@@ -305,7 +306,7 @@ def test_letters_have_the_ids_that_the_tokenizer_writes_behind_the_prompt(model,
 
 
 def test_letters_that_begin_with_the_same_token_are_refused(monkeypatch):
-    monkeypatch.setattr(chat, "_first_new", lambda *_: 7)
+    monkeypatch.setattr(chat, "continuation", lambda *_: (7,))
     with pytest.raises(ValueError, match=r"choices A and B begin with the same token \(id 7"):
         prompt(opened("qwen2_audio"), [asked()])
 
@@ -315,9 +316,9 @@ def test_a_letter_that_melts_into_the_prompt_is_refused():
     tokenizer = model.processor.tokenizer
     merged = tokenizer("assistantA")["input_ids"]
     assert merged[: len(tokenizer("assistant")["input_ids"])] == tokenizer("assistant")["input_ids"]
-    assert chat._first_new(tokenizer, "assistant", tokenizer("assistant")["input_ids"], "A") == merged[-1]
-    with pytest.raises(ValueError, match="the letter 's' melts into the end of the prompt 'You are a helpful a'"):
-        chat._first_new(tokenizer, "You are a helpful a", tokenizer("You are a helpful a")["input_ids"], "s")
+    assert continuation(tokenizer, "assistant", "A") == (merged[-1],)
+    with pytest.raises(ValueError, match="'s' melts into the end of the prompt 'You are a helpful a'"):
+        continuation(tokenizer, "You are a helpful a", "s")
 
 
 # Clips and clocks

@@ -40,6 +40,7 @@ from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import clip_numbers, shared
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import accuracy
+from mechaudio.models.batch import PromptBatch
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.answers import answers_in
@@ -228,7 +229,7 @@ def encoder_probes(
         raise ValueError(f"tokens_per_clip is at least 1, got {tokens_per_clip}")
     training: list[ClipStates] = []
     testing: list[ClipStates] = []
-    asked = map(_question, required_questions(clips))
+    asked = map(_question, required_questions(clips) if isinstance(clips, PromptBatch) else clips)
     for batch in batches_of(model, asked, batch_size=batch_size, what="clips", progress=progress):
         batch_questions = batch.questions
         any_answer = any(question.answer is not None for question in batch_questions)

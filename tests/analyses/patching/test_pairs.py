@@ -27,7 +27,7 @@ def test_captions_differ_first_where_their_tokens_do(toy):
     asked = questions(2, seed=1)
     other = questions(2, seed=1, conflict=True)
     sides = [ma.prompt(toy, side, condition="caption") for side in (asked, other)]
-    pairs = contrast(toy, *sides)
+    pairs = contrast(toy, sides[0], corrupted=sides[1])
     ids = [side.inputs["input_ids"] for side in sides]
     assert pairs.first.tolist() == (ids[0] != ids[1]).int().argmax(1).tolist()
 

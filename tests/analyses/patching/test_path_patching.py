@@ -20,7 +20,7 @@ def asked():
 
 
 def patch(model, asked, **settings):
-    return path_patching(model, *asked, progress=False, **settings)
+    return path_patching(model, asked[0], corrupted=asked[1], progress=False, **settings)
 
 
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
