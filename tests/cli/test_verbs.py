@@ -182,6 +182,7 @@ def test_evaluate_as_json_has_a_row_per_question_beside_its_counts(capsys, tmp_p
     assert told["provenance"]["settings"]["data"] == "soundscapes"
 
 
+@pytest.mark.filterwarnings("ignore:.* heads give the audio the same share of attention")
 @pytest.mark.parametrize(
     "words",
     [
