@@ -149,7 +149,7 @@ def test_every_analysis_measures_the_same_words(tiny, questions):
     close(analyses.activation_patching(tiny, batch, over=("layer",), positions="last", **words).clean, expected)
     close(analyses.attribution_patching(tiny, batch, over=("layer",), positions="last", **words).clean, expected)
     close(analyses.path_patching(tiny, batch, receiver=("mlp", 3), sender=("head", 1, 0), **words).clean, expected)
-    close(analyses.attention_flow(tiny, questions, [("audio", "last")], **words).clean_margin, expected)
+    close(analyses.attention_flow(tiny, questions, edges=[("audio", "last")], **words).clean_margin, expected)
     close(analyses.logit_lens(tiny, batch, **words).margin[:, -1, 0], expected)
     written = analyses.direct_logit_attribution(tiny, batch, **words)
     close(written.logit_difference, expected)
@@ -177,7 +177,7 @@ def test_a_target_alone_is_held_against_the_rest_of_the_vocabulary(tiny, questio
 
 def test_gradients_of_a_target_add_up_to_what_patching_does(tiny, questions):
     found = ma.analyses.attribution_patching(tiny, questions, over=("layer",), layers=[5])
-    exact = ma.analyses.check_top(tiny, found, questions, n=1)
+    exact = ma.analyses.check_top(tiny, questions, estimated=found, n=1)
     assert exact.clean == pytest.approx(found.clean, rel=1e-4)
     along = ma.analyses.attribution_patching(
         tiny, questions, over=("layer",), layers=[5], method="integrated", steps=32

@@ -20,7 +20,9 @@ def asked():
 
 
 def patch(model, asked, **settings):
-    return path_patching(model, asked[0], corrupted=asked[1], progress=False, **settings)
+    clean, *corrupted = asked
+    sides = {"corrupted": corrupted[0]} if corrupted else {}
+    return path_patching(model, clean, progress=False, **sides, **settings)
 
 
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
