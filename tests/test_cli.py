@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work_is_done(capsys
 
 def test_a_file_given_for_the_folder_of_a_page_is_told_what_to_give(capsys, clip, tmp_path):
     said = refused(capsys, "listen", clip, *ASK, "--out", clip)
-    assert f"cannot write to --out {clip}: it is a file, and a page goes into a folder. Give a folder" in said
+    assert f"cannot write to --out {clip}: it is no folder, and a page goes into one. Give a folder" in said
     assert not list(tmp_path.glob("*-page"))
 
 

@@ -459,7 +459,12 @@ def test_a_static_cache_gives_the_tokens_and_tensors_of_the_usual_one(family):
     model, inputs = ma.AudioLM(network(family), prove=False), model_inputs(family)
     changes = [ma.ScaleAttention(3.0, layers=[0, 1]), ma.KnockOutAttention(layers=[2]), *DOUBLED]
     ask = partial(
-        ma.generate, model, inputs, 4, interventions=changes, record=[ma.HookPoint("pattern", queries="last")]
+        ma.generate,
+        model,
+        inputs,
+        max_new_tokens=4,
+        interventions=changes,
+        record=[ma.HookPoint("pattern", queries="last")],
     )
     usual, other = ask(min_new_tokens=4), ask(min_new_tokens=4, cache_implementation="static")
     assert torch.equal(other.tokens, usual.tokens)
