@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ASKED = ("question", "pair", "clip")
 #: Lists with an entry for each of these.
 OF_ASKED = ("ids", "texts", "clips", "tasks", "answers", "choices")
+#: Names what a target without a foil is held against.
+ANYTHING_ELSE = "anything else"
 #: The longest axis that becomes columns of a table: as many as there are letters for choices.
 MOST_COLUMNS = 26
 #: What a list labels: an axis, or two where it is a list of lists.
@@ -89,6 +91,25 @@ def dataset_of(
         sizes |= dict(zip(dims, array.shape, strict=True))
     coords = {name: coord for name, coord in _coordinates(result, sizes, labels).items() if name not in variables}
     return xarray.Dataset(variables, coords, attrs)
+
+
+def target_names(settings: Mapping[str, Any]) -> list[tuple[str, str] | None]:
+    """Target and foil of each question, out of the settings of a result; `None` for one measured by letters."""
+    targets = settings.get("targets") or ()
+    return [target and (target["target"], target.get("foil", ANYTHING_ELSE)) for target in targets]
+
+
+def choice_labels(settings: Mapping[str, Any], size: int) -> tuple[str, ...]:
+    """What the columns of choices are called: letters; target and foil in words where all questions have the same.
+
+    Args:
+        settings: of the result.
+        size: number of columns.
+    """
+    names = target_names(settings)
+    if not names or None in names or size != 2:
+        return tuple(ascii_uppercase[:size])
+    return names[0] if len(set(names)) == 1 else ("target", "foil")  # type: ignore[return-value]
 
 
 def joined_along(axis: str, parts: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
@@ -199,7 +220,7 @@ def _coordinates(result: Any, sizes: Mapping[str, int], labels: Mapping[str, Lab
         elif len(values) == sizes.get(axes):
             coords[name.removesuffix("s") if axes in coords else axes] = (axes, _as_array(values))
     if "choice" in sizes and "choice" not in coords:
-        coords["choice"] = ("choice", np.array(list(ascii_uppercase[: sizes["choice"]])))
+        coords["choice"] = ("choice", np.array(choice_labels(result.provenance.settings, sizes["choice"])))
     return coords
 
 

@@ -34,8 +34,16 @@ def test_a_model_offers_its_own_words_the_networks_parts_and_the_verb_of_nnsight
 
 
 def test_a_block_offers_the_hook_points_that_it_has(tiny):
-    assert offered(tiny.blocks[0]) == ["attn", "attn_out", "mlp_out", "resid_mid", "resid_post", "resid_pre"]
-    assert offered(tiny.blocks[0].attn) == ["at", "k", "pattern", "q", "scores", "v", "z"]
+    assert offered(tiny.blocks[0]) == [
+        "attn",
+        "attn_out",
+        "mlp_out",
+        "mlp_post",
+        "resid_mid",
+        "resid_post",
+        "resid_pre",
+    ]
+    assert offered(tiny.blocks[0].attn) == ["at", "k", "pattern", "q", "result", "scores", "v", "z"]
     assert offered(tiny.blocks) == ["count", "index"]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,14 +20,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
-from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.analyses.streaming import Questions, batches_of, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import prompt
-from mechaudio.question import Answer, AudioQuestion
+from mechaudio.models.prompt import condition_of
+from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
@@ -120,10 +119,10 @@ class AttentionAndAnswers(Result):
 @checks_arguments
 def attention_and_answers(
     model: AudioLM,
-    questions: Iterable[AudioQuestion],
-    condition: str = "audio",
+    questions: Questions,
     *,
-    batch_size: int = 8,
+    condition: str = "audio",
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> AttentionAndAnswers:
     """Ask every question once, and keep how much each head attended to the audio.
@@ -140,27 +139,27 @@ def attention_and_answers(
         ValueError: Without questions, for a question without an answer, a condition without audio or a batch size below
             one.
     """
+    condition = condition_of(questions, condition)
     if condition not in _HEARD:
         raise ValueError(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
     measured = Measured(condition)
-    make = partial(prompt, model, condition=condition)
-    for asked, batch in prepared_batches(
-        questions, batch_size, make, what=condition, progress=progress, ahead=model.adapter.merging is None
-    ):
-        refuse_unknown(asked)
+    for batch in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
+        refuse_unknown(required_questions(batch, condition))
         out = run(model, batch, record=[ATTENTION], logits="last")
         measured.add(batch, out.cache, out.logits[:, -1])
     return measured.joined(model)
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:
-    """Refuse questions of which it is not known what is right.
+    """Refuse questions of which it is not known what is right, open ones among them.
 
     Raises:
         ValueError: For the first of them.
     """
+    questions = tuple(questions)
+    refuse_open(questions, "being right or wrong", 'ma.evaluate(..., scoring="generate") scores what the model writes')
     unknown = next((question for question in questions if question.answer is None), None)
     if unknown is not None:
         raise ValueError(

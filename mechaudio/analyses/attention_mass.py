@@ -10,18 +10,17 @@ fp32).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import roles_of
+from mechaudio.analyses.streaming import Questions
 from mechaudio.arguments import checks_arguments
-from mechaudio.models.prompt import PromptBatch, as_prompts
-from mechaudio.question import AudioQuestion
+from mechaudio.models.prompt import as_prompts
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
@@ -69,17 +68,18 @@ class AttentionMass(Result):
 
 
 @checks_arguments
-def attention_mass(model: AudioLM, batch: PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion]) -> AttentionMass:
+def attention_mass(model: AudioLM, questions: Questions, *, condition: str = "audio") -> AttentionMass:
     """Measure, for every query of every prompt, the share of attention on each role of token.
 
     Args:
         model: The opened model.
-        batch: Questions, prompts, or a dict of the network's own inputs.
+        questions: Questions, prompts, or a dict of the network's own inputs.
+        condition: What the model is given, where questions are asked; see `ma.prompt`.
 
     Returns:
         The shares of all queries, layers and heads.
     """
-    batch = as_prompts(model, batch)
+    batch = as_prompts(model, questions, condition)
     roles = roles_of(batch)
     out = run(model, batch, record=[HookPoint("mass", keys=roles)], logits="last")
     mass = rearrange(

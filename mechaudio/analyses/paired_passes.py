@@ -6,7 +6,6 @@ is what heads are chosen from, scored on and steered with; nothing of it needs a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,10 +18,9 @@ from mechaudio.analyses.steering_directions import (
     difference,
     heard_and_silent,
 )
-from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.analyses.streaming import Questions, prepared_batches
 from mechaudio.arguments import checks_arguments
 from mechaudio.labelled import joined_along
-from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
 from mechaudio.tracing.run import run
@@ -63,14 +61,11 @@ class Pairs:
         """Begin with none."""
         self._heard, self._silent, self._found = Measured("audio"), Measured("silence"), Differences()
 
-    def ask(
-        self, model: AudioLM, asked: Sequence[AudioQuestion], batches: tuple[PromptBatch, PromptBatch]
-    ) -> tuple[CleanRun, SteeringDirections]:
+    def ask(self, model: AudioLM, batches: tuple[PromptBatch, PromptBatch]) -> tuple[CleanRun, SteeringDirections]:
         """Ask some questions with their clips and with silence.
 
         Args:
             model: The opened model.
-            asked: The questions.
             batches: Their prompts, as `heard_and_silent` makes them.
 
         Returns:
@@ -79,6 +74,7 @@ class Pairs:
         Raises:
             ValueError: As `paired_passes`.
         """
+        asked = batches[0].questions
         refuse_unknown(asked)
         heard = clean_run(model, batches[0], record=[ATTENTION, *POINTS])
         silent = run(model, batches[1], record=[ATTENTION, *POINTS], logits="last")
@@ -107,10 +103,10 @@ class Pairs:
 @checks_arguments
 def paired_passes(
     model: AudioLM,
-    questions: Iterable[AudioQuestion],
+    questions: Questions,
     *,
     kept: KeptRuns | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> PairedPasses:
     """Ask every question twice, with its clip and with silence, and keep what heads and directions are made of.
@@ -133,10 +129,10 @@ def paired_passes(
         ValueError: As `attention_and_answers` and `steering_directions`.
     """
     pairs, make = Pairs(), partial(heard_and_silent, model)
-    for asked, batches in prepared_batches(
-        questions, batch_size, make, what="audio and silence", progress=progress, ahead=model.adapter.merging is None
+    for _, batches in prepared_batches(
+        model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
     ):
-        heard, _ = pairs.ask(model, asked, batches)
+        heard, _ = pairs.ask(model, batches)
         if kept is not None:
             kept.keep(heard)
     return pairs.joined(model)

@@ -191,7 +191,7 @@ def specialist_heads(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> HeadScores:
     """Find the heads whose audio attention goes with right answers, in one forward pass per question.
@@ -219,7 +219,7 @@ def specialist_heads(
     Warns:
         UserWarning: Some heads give the audio the same share of attention in every question; it names them.
     """
-    measured = attention_and_answers(model, questions, condition, batch_size=batch_size, progress=progress)
+    measured = attention_and_answers(model, questions, condition=condition, batch_size=batch_size, progress=progress)
     return _scored(measured, confidence, resamples, seed)
 
 

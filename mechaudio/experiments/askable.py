@@ -15,7 +15,7 @@ from mechaudio.metrics.choices import chance
 from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import prompt
 from mechaudio.progress import bar
-from mechaudio.question import AudioQuestion
+from mechaudio.question import AudioQuestion, refuse_open
 
 
 class Askable(Sequence[AudioQuestion]):
@@ -34,6 +34,9 @@ class Askable(Sequence[AudioQuestion]):
         model: An `AudioLM`.
         questions: To be asked.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+
+    Raises:
+        ValueError: An open question.
     """
 
     def __init__(self, model: Any, questions: Sequence[AudioQuestion], *, progress: bool | None = None):
@@ -45,6 +48,9 @@ class Askable(Sequence[AudioQuestion]):
         self.chance: list[float] = []
         failures = []
         for place, question in enumerate(bar(questions, what="reading", unit="questions", progress=progress)):
+            refuse_open(
+                [question], "an accuracy of choices", 'ma.evaluate(..., scoring="generate") scores what a model writes'
+            )
             try:
                 self._check(model, place, question)
             except (ValueError, OSError) as error:

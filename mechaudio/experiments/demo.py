@@ -47,7 +47,7 @@ class Demo(Result):
 
 
 @checks_arguments
-def demo(model: Any, seed: int = 0, n: int = 60, *, progress: bool | None = None) -> Demo:
+def demo(model: Any, *, seed: int = 0, n: int = 60, progress: bool | None = None) -> Demo:
     """Ask one question per task closely, and `n` others to count and to average over.
 
     Args:
@@ -66,6 +66,6 @@ def demo(model: Any, seed: int = 0, n: int = 60, *, progress: bool | None = None
         provenance=Provenance.collect(model, seed=seed, settings={"n": n}),
         listenings=tuple(listen(model, question) for question in questions(len(TASKS), seed=seed)),
         attention=audio_attention(model, prompt(model, counted)),
-        heard=evaluate(model, counted, "audio", progress=progress),
-        deaf=evaluate(model, counted, "silence", progress=progress),
+        heard=evaluate(model, counted, condition="audio", progress=progress),
+        deaf=evaluate(model, counted, condition="silence", progress=progress),
     )

@@ -17,7 +17,7 @@ from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
 from mechaudio.progress import Bar, bar
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
@@ -36,8 +36,8 @@ def generate_variants(
     model: AudioLM,
     batch: Inputs,
     variants: Sequence[Intervention | Sequence[Intervention]],
-    max_new_tokens: int = 32,
     *,
+    max_new_tokens: int = 32,
     memory: int | float | None = None,
     progress: bool | None = None,
 ) -> Generations:
@@ -78,7 +78,7 @@ def generate_variants(
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    lists, prompts = ((), *lists_of(variants)), as_batch(model, batch)
+    lists, prompts = ((), *lists_of(variants)), as_prompts(model, batch)
     budget = memory_of(model, memory)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) > 1:
@@ -183,7 +183,11 @@ def _generate_rows(
         go_on(ends)
         alone = apart.alone()
     for index, why in alone.items():
-        found.put([index], job.rows, [generate(model, batch, max_new_tokens, variants[index]).tokens])
+        found.put(
+            [index],
+            job.rows,
+            [generate(model, batch, max_new_tokens=max_new_tokens, interventions=variants[index]).tokens],
+        )
         found.ways[index] = f"one by one: {why}"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 #: The axis that heads are counted along.
-HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "scores": 1, "pattern": 1}
+HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "result": 2, "scores": 1, "pattern": 1}
 
 
 @dataclass(frozen=True, repr=False, eq=False)

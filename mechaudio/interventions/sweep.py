@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from mechaudio.interventions.sweep_result import SHARED, Sweep
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
+from mechaudio.models.targets import Words, tokens_used
 from mechaudio.progress import Bar, bar
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
@@ -27,6 +29,7 @@ from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, run
 from mechaudio.tracing.shared_prefix import Ride, run_alone, why_not_shared
 from mechaudio.tracing.suffixes import Suffixes
+from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 
 
 @checks_arguments
@@ -35,6 +38,9 @@ def sweep(
     batch: Inputs | CleanRun,
     variants: Sequence[Intervention | Sequence[Intervention]],
     *,
+    target: Words = None,
+    foil: Words = None,
+    whole: bool = False,
     memory: int | float | None = None,
     progress: bool | None = None,
 ) -> Sweep:
@@ -55,6 +61,11 @@ def sweep(
         model: The opened model.
         batch: Prompts, a dict of the network's own inputs, or a `clean_run` of either, which is then not run again.
         variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
+        target: Words to measure in the place of the choices' letters, as in `PromptBatch.aimed`; of an open question,
+            its answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced, where the first one counts by default: logits are summed
+            log-probabilities then. Interventions at named positions change the prompt alone, others the words, too.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
             a CPU. More prompts and variants at a time fit into more.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
@@ -67,11 +78,15 @@ def sweep(
 
     Raises:
         TypeError: Something else than interventions.
-        ValueError: No variants, an intervention that does not fit these prompts, or a clean run of another model.
+        ValueError: No variants, an intervention that does not fit these prompts, a clean run of another model, or words
+            that `PromptBatch.aimed` refuses.
     """
     lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
-    prompts = as_batch(model, batch) if clean is None else clean.batch
+    prompts = as_prompts(model, batch) if clean is None else clean.batch
+    prompts = prompts.aimed(target=target, foil=foil, whole=whole)
+    if is_whole(prompts):
+        return _whole(model, prompts, variants, memory=memory, progress=progress)
     budget = memory_of(model, memory)
     found = _Found(len(lists), prompts)
     if clean is not None and clean.model is not model:
@@ -88,6 +103,8 @@ def sweep(
         for job in jobs:
             part, own = job.of(model, prompts, lists)
             _sweep_rows(model, part, job, own, budget, found, drawn)
+    settings = {"condition": prompts.condition, "n_variants": len(lists)}
+    settings |= {"targets": tokens_used(prompts)} if any(prompts.aims) else {}
     return Sweep(
         logits=found.logits,
         clean=found.clean,
@@ -97,8 +114,23 @@ def sweep(
         mass_after=found.mass[1],
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
-        provenance=Provenance.collect(model, settings={"condition": prompts.condition, "n_variants": len(lists)}),
+        provenance=Provenance.collect(model, settings=settings),
     )
+
+
+def _whole(model: AudioLM, prompts: PromptBatch, variants: Sequence, **options: Any) -> Sweep:
+    """Sum the log-probabilities of whole targets over sweeps of prompts that are extended token by token."""
+    swept = list[Sweep]()
+
+    def measure(batch: PromptBatch) -> Tensor:
+        batch = replace(batch, aims=())
+        swept.append(sweep(model, batch, variants, **options))
+        return torch.cat([swept[-1].clean[None], swept[-1].logits])
+
+    clean, *logits = whole_logits(prompts, measure)
+    settings = dict(swept[0].provenance.settings) | {"targets": tokens_used(prompts)}
+    provenance = replace(swept[0].provenance, settings=settings)
+    return replace(swept[0], clean=clean, logits=torch.stack(logits), batch=prompts, provenance=provenance)
 
 
 class _Found:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechaudio.data.clip_names import clips_of
-from mechaudio.labelled import grid_coordinates
+from mechaudio.labelled import choice_labels, grid_coordinates
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
@@ -31,7 +31,8 @@ class Sweep(Result):
     It is saved without the sound of its prompts: `batch` of a loaded sweep is to be read, not to be run again.
 
     Attributes:
-        logits: `[variant, question, choice]` of the choices' letters, `nan` where a question has fewer choices; of
+        logits: `[variant, question, choice]` of the choices' letters, or of target and foil (of whole texts, their
+            log-probabilities); `nan` where a question has fewer choices; of
             plain inputs `[variant, row, vocab]`. Of choices they are on the CPU in float32 or wider, of plain inputs
             as the network made them.
         clean: The same without any intervention, `[question, choice]` or `[row, vocab]`.
@@ -165,7 +166,7 @@ class Sweep(Result):
         if self.batch.questions:
             coords["question"] = [question.id for question in self.batch.questions]
             coords["clip"] = ("question", list(self.clips))
-            coords["choice"] = [chr(ord("A") + column) for column in range(self.clean.shape[-1])]
+            coords["choice"] = list(choice_labels(self.provenance.settings, self.clean.shape[-1]))
 
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
             return (*names, *dims), as_numpy(values).reshape(*shape, *values.shape[1:])

@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.models.selection import select
+from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
 from mechaudio.showing import Shown
@@ -77,7 +79,8 @@ class PromptBatch(Shown):
             and in a dict of inputs with several clips, which does not say where one ends.
         questions: What is asked in each row; empty for a dict of inputs.
         condition: What the model is given, `None` for a dict of inputs.
-        choice_ids: Per row, the token id of each choice's letter as the tokenizer writes it behind this very prompt.
+        choice_ids: Per row, the token id of each choice's letter as the tokenizer writes it behind this very prompt;
+            of a row with a target, the first ids of target and foil (`mechaudio.models.targets`).
         family: Family of the model that the batch was made for.
         made_for: That model: its checkpoint, or its class.
         vocabulary: Number of token ids of that model.
@@ -86,6 +89,11 @@ class PromptBatch(Shown):
             row without audio, and in a dict of inputs.
         audio_token: Id of the placeholder for an audio token.
         tokenizer: Makes readable labels, `None` if there is none.
+        written: Per row, the prompt as its chat template writes it, one placeholder per clip; a blank text where
+            training tokenised answers apart from it, `None` where the tokenizer writes tokens itself. Empty for a dict
+            of inputs.
+        aims: Per row, the words that are measured in the place of letters, `None` for letters; empty without any.
+        n_forced: Positions at the end that hold words of a target, not of the prompt.
     """
 
     inputs: dict[str, Any]
@@ -101,6 +109,9 @@ class PromptBatch(Shown):
     given: tuple[tuple[float, ...], ...]
     audio_token: int
     tokenizer: Any = field(default=None, repr=False)
+    written: tuple[str | None, ...] = ()
+    aims: tuple[Aim | None, ...] = ()
+    n_forced: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "spans", _Spans(self.spans))
@@ -194,6 +205,44 @@ class PromptBatch(Shown):
         return tuple(
             tuple(sorted((*heard, *filled))) for heard, filled in zip(self.spans["audio"], padding, strict=True)
         )
+
+    @property
+    def choice_names(self) -> tuple[tuple[str, ...], ...]:
+        """Per row, what figures and tables call its choices: their letters; of a row with a target, the words."""
+        aims = self.aims or (None,) * len(self.questions)
+        return tuple(
+            question.letters if aim is None else question.choices
+            for question, aim in zip(self.questions, aims, strict=True)
+        )
+
+    @checks_arguments
+    def aimed(self, *, target: Words = None, foil: Words = None, whole: bool = False) -> PromptBatch:
+        """The same prompts, measured on words that could follow them, in the place of the letters of choices.
+
+        ```python
+        batch = ma.prompt(model, [question]).aimed(target="dog", foil="cat")
+        found = ma.sweep(model, batch, variants)
+        found.margin                                  # logit of "dog" minus that of "cat"
+        ```
+
+        Everything that takes a margin or a probability takes it of these words then. Each question counts as one with
+        two choices, the target, which is right, and the foil.
+
+        Args:
+            target: Words to count for, of all questions or one text per question; by default the letter of the right
+                choice, and of an open question its answer.
+            foil: Words to count against, likewise; by default everything else that could follow, so that the margin is
+                the log-odds of the target and its probability is exact.
+            whole: Count all tokens of the words, teacher-forced: the sum of their log-probabilities. By default the
+                first token of each counts.
+
+        Raises:
+            TypeError: Something else than words.
+            ValueError: Plain inputs; an open question without target and answer; a foil, but no target, for a question
+                with choices; words for another number of questions, or blank ones; words that melt into the prompt,
+                have no token, or begin with the same token as their foil.
+        """
+        return aimed(self, target, foil, whole=whole, required=True)
 
     def span_mask(self, name: str) -> Bool[Tensor, "batch position"]:
         """Which positions belong to a span or to several (`"question+choices"`, `"audio[1.0:2.5]"`).

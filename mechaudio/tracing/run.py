@@ -12,9 +12,9 @@ from torch import Tensor
 from mechaudio.arguments import checks_arguments
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
 from mechaudio.provenance import Provenance
-from mechaudio.question import Answer, refuse_open
+from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
@@ -28,13 +28,14 @@ from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import ROOT
 from mechaudio.tracing.unembedding import unembed_last_only
 
-Inputs = PromptBatch | Mapping[str, Tensor]
+Inputs = PromptBatch | Mapping[str, Tensor] | Iterable[AudioQuestion]
 
 
 @checks_arguments
 def run(
     model: AudioLM,
     batch: Inputs,
+    *,
     record: Sequence[str | HookPoint] = (),
     interventions: Iterable[Intervention] = (),
     logits: str | None = "all",
@@ -48,7 +49,7 @@ def run(
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        batch: Prompts, questions, or a dict of the network's own inputs.
         record: Hook points to keep, in any order; each is a copy of what went on through the network, after every
             intervention.
         interventions: What to change. Several at one site act in the order given.
@@ -72,7 +73,7 @@ def run(
     points = hook_points(record)
     if logits is None and not points:
         raise ValueError("nothing to compute: logits=None and no hook point to record")
-    prompts = as_batch(model, batch)
+    prompts = as_prompts(model, batch)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
         return _run(model, prompts, points, interventions, logits)
@@ -136,7 +137,7 @@ def _effects(changed: Iterable[tuple[Intervention, list[Effect]]], size: tuple[i
 
 
 @checks_arguments
-def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] = ()) -> list[Answer]:
+def answer(model: AudioLM, batch: Inputs, *, interventions: Iterable[Intervention] = ()) -> list[Answer]:
     """The choice that gets the highest logit at the last prompt position, for every question.
 
     Args:
@@ -150,29 +151,31 @@ def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] 
     Raises:
         ValueError: The batch was made from plain inputs: no questions, no choices; or a question is open.
     """
-    if not getattr(batch, "questions", ()):
+    prompts = as_prompts(model, batch)
+    if not prompts.questions:
         raise ValueError(
             "ma.answer needs prompts made from questions: ma.prompt(model, questions). For plain inputs, ma.run gives "
             "logits"
         )
-    refuse_open(batch.questions, "ma.answer", "ma.generate writes its answer")
-    return answers_in(batch, run(model, batch, interventions=interventions, logits="last").logits[:, -1])
+    refuse_open(prompts.questions, "ma.answer", "ma.generate writes its answer")
+    return answers_in(prompts, run(model, prompts, interventions=interventions, logits="last").logits[:, -1])
 
 
 @checks_arguments
 def generate(
     model: AudioLM,
     batch: Inputs,
+    *,
     max_new_tokens: int = 32,
-    interventions: Iterable[Intervention] = (),
     record: Sequence[str | HookPoint] = (),
+    interventions: Iterable[Intervention] = (),
     **options: Any,
 ) -> Generation:
     """Greedy generation with a key-value cache; interventions act and hook points are kept at every new token.
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        batch: Prompts, questions, or a dict of the network's own inputs.
         max_new_tokens: How many tokens at most.
         interventions: What to change. `queries="last"` is the newest token's row at every step.
         record: Hook points to keep at every step.
@@ -196,7 +199,7 @@ def generate(
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     refuse_generating("ma.generate", options)
     points = hook_points(record)
-    prompts = as_batch(model, batch)
+    prompts = as_prompts(model, batch)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
         return _generate(model, prompts, points, interventions, max_new_tokens, options)

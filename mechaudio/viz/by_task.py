@@ -50,7 +50,7 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
             "95 % interval %{customdata[2]:.1f} to %{customdata[3]:.1f} %<extra></extra>",
         )
     note = "whiskers: 95 % intervals (Wilson)"
-    if any(first.options):
+    if all(first.options):
         guessed = 100 * float(chance(first.options, first.answers)[first.scored].mean())
         figure.add_hline(guessed, line={"color": INK, "width": 1.5, "dash": "dot"})
         note += f"; dotted: guessing gets {guessed:.0f} % right"

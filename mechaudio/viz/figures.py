@@ -21,6 +21,7 @@ from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep
+from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluation import Comparison, Evaluation
 from mechaudio.experiments.listen import Listening
@@ -86,7 +87,6 @@ for kind, figure in (
     (Generation, written_texts),
     (Generations, written_texts),
     (HeadScores, specialist_map),
-    (Listening, choice_probabilities),
     (ListeningScore, listening_auc),
     (LogitLens, lens_table),
     (MataScores, mata_attention),
@@ -106,6 +106,15 @@ def _variants(result: Sweep | Comparison, **options: Any) -> go.Figure:
     answers = result.clean.answers if isinstance(result, Comparison) else [q.answer for q in result.batch.questions]
     mapped = len(result.axes) == 2 and bool(answers) and None not in answers
     return (sweep_map if mapped else variant_effects)(result, **options)
+
+
+@figure_of.register
+def _listening(listening: Listening, **options: Any) -> go.Figure:
+    """How probable each choice is; of an open question, when in the recording the model looked."""
+    if listening.choices:
+        return choice_probabilities(listening, **options)
+    clip = AudioClip(listening.waveform.astype(np.float32) / 32767, listening.sample_rate, listening.source)
+    return attention_over_time(listening.attention, 0, clip, **options)
 
 
 @figure_of.register

@@ -495,7 +495,9 @@ def test_networks_in_double_precision_stay_there():
     inputs = model_inputs("qwen2_audio")
     inputs = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
     by_rows, fused = (
-        ma.run(model, inputs, ["z"], [ma.ScaleAttention(2.0, layers=[1], queries=queries)]).cache["z", 1][:, -1]
+        ma.run(model, inputs, record=["z"], interventions=[ma.ScaleAttention(2.0, layers=[1], queries=queries)]).cache[
+            "z", 1
+        ][:, -1]
         for queries in ("last", None)
     )
     torch.testing.assert_close(by_rows, fused, rtol=1e-12, atol=1e-12)

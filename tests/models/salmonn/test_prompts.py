@@ -94,7 +94,7 @@ def test_a_dict_of_inputs_has_the_same_spans_and_clock_as_the_prompt(model):
 
 
 def test_silence_of_the_same_length_keeps_every_position(model):
-    heard, silent = (ma.prompt(model, [question(2.0)], condition) for condition in ("audio", "silence"))
+    heard, silent = (ma.prompt(model, [question(2.0)], condition=condition) for condition in ("audio", "silence"))
     assert torch.equal(heard.inputs["input_ids"], silent.inputs["input_ids"])
     assert silent.spans == heard.spans
     assert not torch.equal(heard.inputs["filterbank_features"], silent.inputs["filterbank_features"])
@@ -138,8 +138,8 @@ def test_markers_in_a_text_are_refused_where_they_are_tokens(timeaudio, salmonn,
     given = {"choices": ("dog", "<a_1><f_2>")} if field == "choices" else {field: "from <a_1><f_2> on?"}
     asked = question(**{"caption": "rain", "answer": None, **given})
     with pytest.raises(ValueError, match=r"the text holds '<a_1>', '<f_2>', which .* reads as control"):
-        ma.prompt(timeaudio, [asked], "audio+caption")
-    assert ma.prompt(salmonn, [asked], "audio+caption").n_rows == 1
+        ma.prompt(timeaudio, [asked], condition="audio+caption")
+    assert ma.prompt(salmonn, [asked], condition="audio+caption").n_rows == 1
 
 
 def test_a_clip_longer_than_is_heard_is_refused_with_the_number(model):
@@ -274,7 +274,7 @@ def test_no_analysis_invents_a_time_for_merged_tokens(timeaudio):
             ask()
     with pytest.raises(ValueError, match=r"hear (different moments|other stretches)"):
         other = ma.prompt(timeaudio, [question(11.0, audio=clip(11.0, seed=3))])
-        ma.analyses.activation_patching(timeaudio, batch, other, over=("layer", "role"))
+        ma.analyses.activation_patching(timeaudio, batch, corrupted=other, over=("layer", "role"))
 
 
 def test_times_move_the_tokens_and_none_at_zero(timeaudio):
