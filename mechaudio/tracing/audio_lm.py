@@ -212,7 +212,7 @@ class AudioLM(NNsight):
 
     def _open(self, stacks: list[Stack], sites: list[Sites], name: str) -> Blocks:
         blocks = []
-        here = {"decoder": "blocks", "encoder": "audio_blocks"}.get(name, f"towers[{name!r}].blocks")
+        here = {"decoder": "blocks", "encoder": "audio_blocks"}.get(name, f'towers["{name}"].blocks')
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
             for part in (stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down, *norms):

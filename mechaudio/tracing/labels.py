@@ -16,7 +16,7 @@ from torch import Tensor
 from mechaudio.models.batch import PromptBatch
 from mechaudio.results import as_numpy
 from mechaudio.tracing.cache import Cache
-from mechaudio.tracing.hook_points import SHAPES
+from mechaudio.tracing.hook_points import SHAPES, bare, in_tower
 
 if TYPE_CHECKING:
     import xarray
@@ -51,7 +51,7 @@ class LabelledTensors:
             value = layers[alike[0]]
             if alike != [None]:
                 value = torch.stack([layers[layer].to(value.device) for layer in alike])
-                axes = ("audio_layer" if name.startswith("audio.") else "layer", *axes)
+                axes = (f"{name.rpartition('.')[0]}_layer" if in_tower(name) else "layer", *axes)
                 labels = [tuple(alike), *labels]
             dims = tuple(self._axis(own, axis, held) for axis, held in zip(axes, labels, strict=True))
             self._variables[own] = (dims, as_numpy(value))
@@ -95,8 +95,8 @@ class LabelledTensors:
 
 def axis_names(name: str, n_axes: int) -> tuple[str, ...]:
     """The names of the axes of a hook point; numbered where a tower packs its clips into fewer."""
-    point = name.removeprefix("audio.")
+    point = bare(name)
     names = SHAPES.get(name, SHAPES.get(point, "")).split()
-    if name.startswith("audio.") and name not in SHAPES:
+    if in_tower(name) and name not in SHAPES:
         names = [_IN_TOWER.get(axis, axis) for axis in names]
     return tuple(names) if len(names) == n_axes else tuple(f"{name}_{axis}" for axis in range(n_axes))

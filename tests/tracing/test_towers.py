@@ -74,6 +74,29 @@ def test_what_is_recorded_is_what_a_trace_block_reads(model, inputs):
         ma.run(model, inputs, record=[ma.HookPoint("beats.z", layers=[7])])
 
 
+def test_words_from_elsewhere_are_told_where_they_are_in_this_tower(model):
+    with pytest.raises(
+        AttributeError, match=r"here it is model\.towers\[\"beats\"\]\.blocks\[1\]\.mlp_post, the neurons"
+    ):
+        _ = model.towers["beats"].blocks[1].mlp
+
+
+def test_what_goes_into_the_down_projection_of_every_tower_is_its_neurons(model, inputs):
+    for tower in ("beats", "qformer"):
+        out = ma.run(model, inputs, record=[f"{tower}.mlp_post", f"{tower}.mlp_out"])
+        for layer, stack in enumerate(model.site_map.stacks[tower]):
+            down = model.network.get_submodule(f"{stack.path(layer)}.{stack.projecting_down}")
+            neurons = out.cache[f"{tower}.mlp_post", layer]
+            assert neurons.shape[-1] == down.in_features
+            torch.testing.assert_close(down(neurons), out.cache[f"{tower}.mlp_out", layer])
+
+
+def test_what_each_head_of_a_tower_gives_has_labelled_axes_of_that_tower(model, inputs):
+    labelled = ma.run(model, inputs, record=["beats.result", "resid_post"]).to_xarray()
+    assert labelled["beats.result"].dims[:4] == ("beats_layer", "clip", "frame", "head")
+    assert labelled["resid_post"].dims[0] == "layer"
+
+
 def test_towers_come_in_the_order_in_which_they_run(model, inputs):
     names = ["audio.z", "audio.final_norm", "beats.q", "beats.resid_post", "qformer.z", "projector_out", "resid_pre"]
     assert sorted(names[3:] + names[:3], key=lambda name: order_of(name, 0)) == names

@@ -47,6 +47,12 @@ def test_a_letter_is_the_token_that_training_wrote_apart_from_the_prompt(model):
     assert tokenizer.convert_ids_to_tokens(behind) == ["A"], "another token, which no answer in training began with"
 
 
+def test_words_to_measure_are_tokenised_as_answers_were_in_training(model):
+    tokenizer = model.processor.tokenizer
+    aimed = ma.prompt(model, [question(choices=(), answer=None)]).aimed(target="A", foil="C")
+    assert tokenizer.convert_ids_to_tokens(list(aimed.choice_ids[0])) == ["▁A", "▁C"]
+
+
 def test_a_letter_that_the_tokenizer_has_no_token_for_is_refused():
     model = ma.AudioLM(network("salmonn"), processor("salmonn"), prove=False)
     with pytest.raises(ValueError, match=r"the letter 'B' is no token of this tokenizer but \['▁', 'B'\]"):
