@@ -192,7 +192,7 @@ class Training:
             self.learner.compile(True)
             heard = {True: False, False: not self.feed.captions.is_set()}
             while not all(heard.values()):
-                batch, waves = self.batches.get()
+                batch, waves = self.batches.get(timeout=400)
                 if not heard[waves is not None]:
                     self.loss(batch, waves)[0].backward()
                     heard[waves is not None] = True
@@ -215,7 +215,7 @@ class Training:
                 break
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * min(1, (step + 1) / 100) * max(0.02, 0.5 * (1 + math.cos(math.pi * part)))
-            batch, waves = self.batches.get()
+            batch, waves = self.batches.get(timeout=400)
             loss, pulled, predicted = self.loss(batch, waves)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -258,6 +258,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--projector-seconds", type=float, default=60)
     parser.add_argument("--lora-seconds", type=float, default=300)
+    parser.add_argument("--finish-by", type=float, default=math.inf, help="seconds from the start to training's end")
     parser.add_argument("--steps", type=int, help="instead of seconds: so many steps of each phase")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--pull", type=float, default=1.0, help="how much the divergence from SmolLM2 counts")
@@ -296,23 +297,22 @@ def main() -> None:
         )
         feed.start(arguments.held_out)
         try:
-            _train(arguments, feed, log)
+            _train(arguments, feed, log, began)
         finally:
             feed.stop()
 
 
-def _train(arguments: argparse.Namespace, feed: Feed, log) -> None:
+def _train(arguments: argparse.Namespace, feed: Feed, log, began: float) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     smollm2, whisper = gguf.read(arguments.smollm2), ctranslate2.read(arguments.whisper)
     tokenizer = build_tokenizer(smollm2)
-    network = assemble(whisper, smollm2, None).to(device, dtype)
+    network = assemble(whisper, smollm2, None).to(device)
     log(f"assembled; torch {torch.__version__}, transformers {transformers.__version__}, {device}")
     text = (Path(__file__).parent / "held_out.txt").read_text()
     before = perplexity(network, tokenizer, text)
     texts = written(network, tokenizer, arguments.seed, arguments.texts, rows=min(arguments.texts, 1024))
     log(f"SmolLM2's perplexity {before:.2f}; it wrote {len(texts)} texts, such as", repr(tokenizer.decode([i for i in texts[-1].tolist() if i >= 0])))
-    network = assemble(whisper, smollm2, None)
     torch.manual_seed(arguments.seed)
     learner = Learner(network, Packer(tokenizer), device, dtype)
     training = Training(arguments, learner, feed, log)
@@ -323,8 +323,8 @@ def _train(arguments: argparse.Namespace, feed: Feed, log) -> None:
     if not arguments.no_compile:
         training.try_compiling()
     training.phase("projector", [heard], arguments.projector_seconds, arguments.out / "projector.safetensors", said)
+    learner.compile(False)
     training.untouched, training.texts = copy.deepcopy(learner.decoder), texts
-    training.learner.compile(False)
     learner.add_low_rank(arguments.rank)
     feed.captions.set()
     if not arguments.no_compile:
@@ -332,13 +332,15 @@ def _train(arguments: argparse.Namespace, feed: Feed, log) -> None:
     changes = [value for change in learner.low_rank.values() for value in (change.a, change.b)]
     groups = [{**heard, "lr": 1e-3}, {"params": changes, "lr": 1e-3}]
     deltas = arguments.out / "small_deltas.safetensors"
-    steps = training.phase("low rank", groups, arguments.lora_seconds, deltas, said)
+    left = arguments.finish_by - (time.time() - began)
+    steps = training.phase("low rank", groups, min(arguments.lora_seconds, left), deltas, said)
+    log(f"{training.chunks} of {arguments.chunks} chunks of scenes were made")
     items = feed.held_out()
     feed.stop()
-    network = assemble(whisper, smollm2, deltas).to(device, dtype)
+    network = assemble(whisper, smollm2, deltas).to(device)
     after = perplexity(network, tokenizer, text)
     log(f"perplexity {before:.2f} -> {after:.2f}, {after / before:.2f} times")
-    table = evaluate(network, build_processor(smollm2), items, rows=64 if device == "cuda" else 2)
+    table = evaluate(network.to(dtype), build_processor(smollm2), items, rows=64 if device == "cuda" else 2)
     for row in table:
         if row["task"] == "all":
             log(row)
