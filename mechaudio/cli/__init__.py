@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mechaudio.cli import check, demo, evaluate, listen, mata, models, patch, specialists, temporal
+from mechaudio.cli import check, demo, evaluate, get, listen, mata, models, patch, specialists, temporal
 from mechaudio.cli.mistakes import (
     TerminatedError,
     UserMistakeError,
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     """The sub-commands and their options."""
     top = argparse.ArgumentParser(prog="mechaudio", description="See where an audio language model listens.")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for verb in (demo, listen, models, check, evaluate, temporal, specialists, mata, patch):
+    for verb in (demo, listen, models, check, evaluate, temporal, specialists, mata, patch, get):
         verb.add(verbs)
     return top
 

@@ -1,9 +1,9 @@
 """Collects the recordings: `python recipes/small/bank.py OUT` writes `bank.flac`, `bank.json` and `credits.json`.
 
-All of it is free of conditions: the CC0 samples of Debian's `sonic-pi-samples`, the CC0 and public-domain recordings of
-its `blanket` (Debian 13; both fetched here by apt and unpacked, not installed; `gresource` of `libglib2.0-bin` opens the
-second), and words and sentences spoken by `espeak-ng`. Files under any other licence are left out, by what the packages'
-own copyright files say. A quarter of the files of a class, the last quarter of a long recording, and some of the
+All of it is free of conditions: the CC0 samples of Debian's `sonic-pi-samples`, the CC0 and public-domain recordings
+of its `blanket` (Debian 13), and words and sentences spoken by `espeak-ng`. The packages are fetched by apt and
+unpacked, not installed; `gresource` of `libglib2.0-bin` opens the second. Files under any other licence are left out,
+by what the packages' own copyright files say. A quarter of the files of a class, the last quarter of a long recording, and some of the
 voices are kept for testing.
 
 Conventions: 16 kHz, mono; times in samples.
@@ -103,7 +103,7 @@ def licences(package: Path) -> dict[str, dict[str, str]]:
 
 
 def listed(package: Path) -> dict[str, dict[str, str]]:
-    """Of each sample that `sonic-pi-samples` lists as "placed in the public domain via the Creative Commons 0 License"."""
+    """Licence and source of each sample that `sonic-pi-samples` lists as being under CC0."""
     (file,) = package.rglob("README.md")
     text = file.read_text()
     if "placed in the public domain via the Creative Commons 0 License" not in text:
@@ -176,13 +176,27 @@ def add_speech(bank: Bank, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for voice, (sex, split) in VOICES.items():
         for word in WORDS:
-            bank.add(*spoken(word, voice, int(rng.integers(140, 175))), kind="word", text=word, voice=voice, sex=sex, split=split)
+            bank.add(
+                *spoken(word, voice, int(rng.integers(140, 175))),
+                kind="word",
+                text=word,
+                voice=voice,
+                sex=sex,
+                split=split,
+            )
     for split, count in SENTENCES.items():
         voices = [voice for voice, (_, of) in VOICES.items() if of == split]
         for index in range(count):
             voice = voices[index % len(voices)]
             text = sentence(rng, index, split)
-            bank.add(*spoken(text, voice, int(rng.integers(140, 175))), kind="sentence", text=text, voice=voice, sex=VOICES[voice][0], split=split)
+            bank.add(
+                *spoken(text, voice, int(rng.integers(140, 175))),
+                kind="sentence",
+                text=text,
+                voice=voice,
+                sex=VOICES[voice][0],
+                split=split,
+            )
 
 
 def main() -> None:

@@ -90,7 +90,9 @@ class Feed:
         context = multiprocessing.get_context("spawn")
         self.captions, self._batches = context.Event(), context.Queue(8)
         self._workers = context.Pool(workers, _start, (bank, smollm2))
-        self._jobs = [(folder, slot, chunk, self.n_scenes, 1_000_000 * (1 + seed) + slot * chunk) for slot in range(n_chunks)]
+        self._jobs = [
+            (folder, slot, chunk, self.n_scenes, 1_000_000 * (1 + seed) + slot * chunk) for slot in range(n_chunks)
+        ]
         self._packers = [
             context.Process(
                 target=_pack,

@@ -114,7 +114,9 @@ def _recordings(bank: Bank, index: int) -> Item:
             "conflict": f"Caption: {describe(told)}\n{asked.text}",
         }
         wave = render(bank, events, seconds, rng, "test", EASY)
-        source = next(row["kind"] for row in [*bank.rows, {"label": label, "kind": "speech"}] if row.get("label") == label)
+        source = next(
+            row["kind"] for row in [*bank.rows, {"label": label, "kind": "speech"}] if row.get("label") == label
+        )
         return Item("recordings", task, wave, texts, asked.answer, LETTERS[choices.index(claim)], 4, source)
     raise ValueError(f"no scene for question {index} after {_TRIES} tries")
 

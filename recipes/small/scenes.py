@@ -62,6 +62,7 @@ class Bank:
         return [*sorted(recorded), *SPEAKERS]
 
     def voices(self, split: str) -> list[str]:
+        """The voices of espeak-ng."""
         return sorted({row["voice"] for row in self.rows if "voice" in row and row["split"] == split})
 
     def draw(self, rng: np.random.Generator, *key: str) -> int:
@@ -150,7 +151,7 @@ def rounded(events: Sequence[Event]) -> tuple[Event, ...]:
 def with_choices(text: str, choices: Sequence[str] = (), caption: str | None = None) -> str:
     """A question as `ma.prompt` writes it."""
     lines = [] if caption is None else [f"Caption: {caption}"]
-    return "\n".join([*lines, text, *(f"{letter}: {choice}" for letter, choice in zip(LETTERS, choices))])
+    return "\n".join([*lines, text, *(f"{letter}: {choice}" for letter, choice in zip(LETTERS, choices, strict=False))])
 
 
 def drawn_choices(
@@ -221,7 +222,9 @@ def when(event: Event, kind: int) -> tuple[str, str]:
 
 def _sentence(events: Sequence[Event]) -> str:
     words = [f"the sound of {event.label}" for event in events]
-    return f"There is {words[0]}." if len(words) == 1 else f"First there is {words[0]}, then {', then '.join(words[1:])}."
+    return (
+        f"There is {words[0]}." if len(words) == 1 else f"First there is {words[0]}, then {', then '.join(words[1:])}."
+    )
 
 
 def questions(

@@ -1,4 +1,4 @@
-"""Keeps the decoder a language model: texts that the untouched SmolLM2 writes itself, and a pull towards its predictions.
+"""Keeps the decoder a language model: texts that the untouched SmolLM2 writes, and a pull towards its predictions.
 
 No text is carried along. Instructions and openings are made from templates, SmolLM2 goes on from them, and while the
 sound is learnt the changed decoder is asked to predict those texts as the untouched one does.
@@ -119,7 +119,7 @@ def written(network: torch.nn.Module, tokenizer: Tokenizer, seed: int, count: in
 
 
 def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """The mean Kullback-Leibler divergence in nats from the teacher's to the student's predictions, given their logits."""
+    """The mean Kullback-Leibler divergence in nats from the teacher's predictions to the student's, given logits."""
     return functional.kl_div(
         student.float().log_softmax(-1), teacher.float().log_softmax(-1), reduction="batchmean", log_target=True
     )

@@ -27,7 +27,7 @@ from feed import Feed
 from held_out import evaluate
 from rows import AUDIO_TOKENS, Batch, Packer
 from safetensors.torch import save_file
-from text import LENGTH, divergence, perplexity, written
+from text import divergence, perplexity, written
 from torch.nn import functional
 
 from mechaudio.models.small import ctranslate2, gguf
@@ -50,9 +50,7 @@ class LowRank(torch.nn.Module):
         self.b = torch.nn.Parameter(torch.zeros(fixed.out_features, rank, device=device))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fixed(x) + SCALE * functional.linear(
-            functional.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype)
-        )
+        return self.fixed(x) + SCALE * functional.linear(functional.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype))
 
 
 class Learner:
@@ -165,7 +163,9 @@ class Training:
     def _fetch(self) -> None:
         while True:
             batch, waves, self.chunks = self.feed.next()
-            self.batches.put((batch, waves.pin_memory() if waves is not None and self.learner.device == "cuda" else waves))
+            self.batches.put(
+                (batch, waves.pin_memory() if waves is not None and self.learner.device == "cuda" else waves)
+            )
 
     def loss(self, batch: Batch, waves: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What is minimised, the divergence from the untouched decoder within it, and the predicted tokens."""
@@ -312,7 +312,10 @@ def _train(arguments: argparse.Namespace, feed: Feed, log, began: float) -> None
     text = (Path(__file__).parent / "held_out.txt").read_text()
     before = perplexity(network, tokenizer, text)
     texts = written(network, tokenizer, arguments.seed, arguments.texts, rows=min(arguments.texts, 1024))
-    log(f"SmolLM2's perplexity {before:.2f}; it wrote {len(texts)} texts, such as", repr(tokenizer.decode([i for i in texts[-1].tolist() if i >= 0])))
+    log(
+        f"SmolLM2's perplexity {before:.2f}; it wrote {len(texts)} texts, such as",
+        repr(tokenizer.decode([i for i in texts[-1].tolist() if i >= 0])),
+    )
     torch.manual_seed(arguments.seed)
     learner = Learner(network, Packer(tokenizer), device, dtype)
     training = Training(arguments, learner, feed, log)
@@ -344,7 +347,12 @@ def _train(arguments: argparse.Namespace, feed: Feed, log, began: float) -> None
     for row in table:
         if row["task"] == "all":
             log(row)
-    report = {"seed": arguments.seed, "steps": steps, "perplexity": {"before": before, "after": after}, "held_out": table}
+    report = {
+        "seed": arguments.seed,
+        "steps": steps,
+        "perplexity": {"before": before, "after": after},
+        "held_out": table,
+    }
     (arguments.out / "held_out.json").write_text(json.dumps(report, indent=1) + "\n")
     log("done")
 

@@ -35,6 +35,7 @@ _PLACES = "near under behind above beside inside".split()
 
 def sentence(rng: np.random.Generator, index: int, split: str) -> str:
     """Draw a sentence; those for testing pair an adjective with its noun as no sentence for training does."""
+
     def noun() -> str:
         while True:
             adjective, noun = int(rng.integers(len(_ADJECTIVES))), int(rng.integers(len(_NOUNS)))

@@ -42,7 +42,9 @@ def llama_weights(file: GGUF) -> Iterable[tuple[str, np.ndarray]]:
         weight = file.weight(name)
         if part in heads:
             n_heads = file.values[heads[part]]
-            weight = weight.reshape(n_heads, weight.shape[0] // n_heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
+            weight = (
+                weight.reshape(n_heads, weight.shape[0] // n_heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
+            )
         yield f"layers.{layer}.{_LLAMA[part]}.weight", weight
 
 

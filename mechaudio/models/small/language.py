@@ -19,9 +19,7 @@ SECONDS = 10
 """The longest clip; each second is 25 audio tokens."""
 N_MELS = 80
 AUDIO, AUDIO_START, AUDIO_END = "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"
-SYSTEM_TURN = (
-    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-)
+SYSTEM_TURN = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
 TURN_END = "<|im_end|>"
 
 TEMPLATE = (

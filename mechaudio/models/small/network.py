@@ -1,4 +1,4 @@
-"""The small model assembled: Whisper tiny.en's encoder, a trained projector, SmolLM2 with a trained change of low rank."""
+"""The small model assembled: Whisper's encoder, a trained projector, SmolLM2 with a trained change of low rank."""
 
 import hashlib
 from collections.abc import Mapping
