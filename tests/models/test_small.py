@@ -266,7 +266,7 @@ class TestAssembling:
         model = ma.AudioLM(network, build_processor(smollm2))
         questions = ma.data.soundscapes.questions(2, seed=0)
         batch = ma.prompt(model, questions)
-        assert batch.spans[0]["audio"].stop - batch.spans[0]["audio"].start == 250
+        assert len(batch.spans["audio"][0]) == 250
         assert len(ma.answer(model, batch)) == 2
 
 
