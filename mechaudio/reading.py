@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
 
-from mechaudio.arguments import fits, kind_of, parts_of, shown
+from mechaudio.arguments import shown
+from mechaudio.kinds import fits, kind_of, parts_of
 
 KINDS_OF_NUMBERS = "biuf"
 KINDS_OF_ARRAYS = "biufcSUmM"

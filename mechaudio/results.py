@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mechaudio.arguments import shown
+from mechaudio.arguments import checks_arguments, shown
 from mechaudio.audio.events import Event
 from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer
@@ -72,6 +72,7 @@ class Result:
         said = [f"{name} {list(value.shape)}" if hasattr(value, "shape") else name for name, value in kept.items()]
         return f"<{type(self).__name__} of {', '.join(said)}>"
 
+    @checks_arguments
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the result into a folder, in place of an earlier one there; other files in the folder are left alone.
 
@@ -105,6 +106,7 @@ class Result:
         return folder
 
     @classmethod
+    @checks_arguments
     def load(cls, folder: str | os.PathLike) -> "Result":
         """Read a result back, as the class that it was saved from, its arrays equal bit for bit.
 

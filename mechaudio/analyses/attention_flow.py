@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -32,7 +32,7 @@ from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices
+from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices, warn_of_unanswered
 from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
     from mechaudio.tracing.audio_lm import AudioLM
 
-Edge = tuple[str, str]
+Edge = Annotated[
+    tuple[str, str], "a pair of spans, such as ('audio', 'last')", "pairs of spans, such as ('audio', 'last')"
+]
 EDGES: tuple[Edge, ...] = (
     ("audio", "question"),
     ("audio", "choices"),
@@ -264,7 +266,9 @@ def _measured(
     refuse_nan([question.id for question in asked], clean, n_choices, "the run without a cut")
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
-    measures.append(are_right(likeliest(every, n_choices), right))
+    chosen = likeliest(every, n_choices)
+    warn_of_unanswered([question.id for question in asked], chosen, stacklevel=4)
+    measures.append(are_right(chosen, right))
     return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
 
 

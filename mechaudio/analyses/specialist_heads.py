@@ -30,6 +30,7 @@ from mechaudio.metrics.association import (
     tied_at,
     top_k_stability,
 )
+from mechaudio.notices import warn
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 
@@ -97,10 +98,8 @@ class HeadScores(Result):
         """
         places, strength = self._ranked(self.r[self.varies], k, ranking)
         if tied := tied_at(strength, k):
-            warnings.warn(
-                f"{tied} heads have the same correlation at place {k}: which of them are among the {k} was drawn by "
-                "lot",
-                stacklevel=2,
+            warn(
+                f"{tied} heads have the same correlation at place {k}: which of them are among the {k} was drawn by lot"
             )
         return tuple(tuple(map(int, places[index])) for index in highest(strength[None], k, self._seed)[0])
 
@@ -231,7 +230,7 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
     attention[:, still] = 0.0
     constant = _grid(attending, still, False)
     if still.any():
-        warnings.warn(_told(constant), stacklevel=3)
+        warn(_told(constant))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* columns do not vary")  # they are named above
         found = point_biserial(attention, measured.correct, clips=clips)

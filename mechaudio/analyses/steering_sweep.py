@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class SteeringSweep(Result):
         names: Of the variants.
         correct: Whether the answer is right, with each variant.
         clean_correct: Whether it is without any.
-        margin: Logit of the right choice minus that of the best wrong one, with each variant.
+        margin: Logit of the right choice minus that of the best wrong one, with each variant; NaN without an answer.
         ways: Per variant, `shared prefix`, or `one by one` and why, as it was in the first batch.
         ids: Ids of the questions.
         passes: What each question's two passes gave, where directions were measured on the way.
@@ -49,6 +49,11 @@ class SteeringSweep(Result):
     ids: tuple[str, ...]
     passes: PairedPasses | None = None
     clips: tuple[str, ...] = ()
+
+    @property
+    def unanswered(self) -> Bool[np.ndarray, "variant question"]:
+        """Questions without an answer under a variant, because logits of their choices are NaN or overflow."""
+        return np.isnan(self.margin)
 
     @property
     def best(self) -> str:
@@ -66,7 +71,9 @@ class SteeringSweep(Result):
         """
         if name not in self.names:
             raise KeyError(f"no variant {name!r}; there are {', '.join(self.names)}")
-        return answer_change(self.clean_correct, self.correct[self.names.index(name)], clips=self.clips or None)
+        row = self.names.index(name)
+        change = answer_change(self.clean_correct, self.correct[row], clips=self.clips or None)
+        return replace(change, after=replace(change.after, unanswered=int(self.unanswered[row].sum())))
 
 
 @checks_arguments

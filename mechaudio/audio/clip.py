@@ -10,7 +10,6 @@ import io
 import numbers
 import operator
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import soxr
 from jaxtyping import Float
 
 from mechaudio.audio.files import decode_sound, read_sound
+from mechaudio.notices import warn
 
 MOST_CHANNELS = 32
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
@@ -87,10 +87,7 @@ class AudioClip:
         clip = cls(*_read(sound))
         if clip.waveform.size > 1 and clip.waveform.max() == clip.waveform.min():
             name = "the recording" if clip.source is None else repr(clip.source)
-            warnings.warn(
-                f"{name} is silent: all of its {clip.duration:.2f} s hold the value {clip.waveform.max():g}",
-                stacklevel=2,
-            )
+            warn(f"{name} is silent: all of its {clip.duration:.2f} s hold the value {clip.waveform.max():g}")
         return clip
 
     @property
@@ -132,11 +129,10 @@ class AudioClip:
         alone = np.sqrt(np.square(self.waveform, dtype=np.float64).sum(axis=0).mean()) / len(self.waveform)
         if np.sqrt(np.square(mixed, dtype=np.float64).mean()) < CANCELLED * alone:
             name = "the clip" if self.source is None else repr(self.source)
-            warnings.warn(
+            warn(
                 f"the {len(self.waveform)} channels of {name} cancel one another, so that next to nothing of them is "
                 "left in their mean: is one upside down? Give one channel, AudioClip(clip.waveform[0], "
-                "clip.sample_rate)",
-                stacklevel=3,
+                "clip.sample_rate)"
             )
         return mixed
 
@@ -169,10 +165,7 @@ class AudioClip:
             raise ValueError(f"can save a clip as {' or '.join(SAVED_SUBTYPES)}, got the path {os.fspath(path)!r}")
         peak = float(np.abs(self.waveform).max())
         if peak > 1:
-            warnings.warn(
-                f"samples beyond full scale are clipped in {os.fspath(path)!r}: the peak is {peak:.3g}, not 1",
-                stacklevel=2,
-            )
+            warn(f"samples beyond full scale are clipped in {os.fspath(path)!r}: the peak is {peak:.3g}, not 1")
         soundfile.write(path, self.waveform.T, self.sample_rate, subtype=SAVED_SUBTYPES[suffix])
 
     def to_wav(self) -> bytes:
@@ -349,8 +342,7 @@ def _check_scale(waveform: np.ndarray, owner: str) -> None:
     if peak > LOUDEST:
         raise ValueError(f"{owner} has a peak of {peak:.3g}, and full scale is 1.0: these are no samples of sound")
     if peak > LOUD:
-        warnings.warn(
+        warn(
             f"{owner} has a peak of {peak:.6g}, and full scale is 1.0: divide whole numbers by theirs when you make "
-            "them floats, 32768 for 16 bits",
-            stacklevel=4,
+            "them floats, 32768 for 16 bits"
         )

@@ -9,7 +9,6 @@ Conventions: samples are float32 with full scale at 1.0; durations in seconds.
 
 import math
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
+
+from mechaudio.notices import warn
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -130,7 +131,7 @@ def _opened(file: BufferedIOBase, name: str) -> "Iterator[InputContainer]":
             if not tracks:
                 raise ValueError(f"{name} holds no sound: give a recording, or a film that has some")
             if tracks > 1:
-                warnings.warn(f"{name} holds {tracks} tracks of sound; the first is read", stacklevel=5)
+                warn(f"{name} holds {tracks} tracks of sound; the first is read")
             yield container
     except av.FFmpegError as error:
         raise ValueError(

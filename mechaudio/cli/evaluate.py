@@ -58,6 +58,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--queries", default="last", metavar="SPANS", help="in these query rows, such as keyword+last (default: last)"
     )
+    verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)")
     verb.add_argument(
         "--allow-cut", action="store_true", help="ask about the beginning of recordings that are too long"
     )
@@ -96,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         seed=_seed(arguments),
         strict=arguments.strict,
+        batch_size=arguments.batch_size,
         progress=True,
     )
     if arguments.out is not None:

@@ -147,10 +147,10 @@ def writable(folder: Path) -> None:
     if not os.fspath(folder).strip() or folder == Path():
         raise UserMistakeError("--out is empty, which is the current folder: name one, such as --out reports/page")
     try:
-        if folder.is_file():
+        if os.path.lexists(folder) and not folder.is_dir():  # a file, a pipe, a device, or a link that leads nowhere
             raise UserMistakeError(
-                f"cannot write to --out {folder}: it is a file, and a page goes into a folder. Give a folder, such as "
-                f"--out {folder.with_suffix('')}-page"
+                f"cannot write to --out {folder}: it is no folder, and a page goes into one. Give a folder, such as "
+                f"--out {folder.with_suffix('').name}-page"
             )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # of no name, so that nothing of the user's is in its way

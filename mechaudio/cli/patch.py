@@ -51,7 +51,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     verb.add_argument("--positions", metavar="SPAN", help="patch these positions only, such as last or audio+last")
     verb.add_argument("--window", type=finite, default=1.0, help="length of a window of seconds (default: 1)")
-    add_out(verb, "patch")
+    add_out(verb, "patch", resumes=True)
     verb.set_defaults(run=run)
 
 
@@ -79,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         metric=arguments.metric,
         positions=arguments.positions,
         window=arguments.window,
+        out=arguments.out,
         progress=True,
     )
     found = with_source(found, arguments)

@@ -98,7 +98,7 @@ def _table(source: Any, split: str | None, problems: Problems) -> Table:
     path = Path(source).expanduser() if isinstance(source, (str, os.PathLike)) else None
     if path is None or path.suffix.lower() != ".json" or not path.is_file():
         return read_table(source, problems, split=split)
-    value = read_json(path)
+    value = read_json(path, problems)
     if not isinstance(value, dict):
         return read_table(path, problems)
     rows = [row for name, events in value.items() for row in _rows_of(name, events, problems)]

@@ -57,7 +57,8 @@ def load(
     subset = subset or file.name.partition("_")[0]
     if subset not in SUBSETS:
         raise ValueError(f"{os.fspath(file)!r} is of no known subset: give subset=, one of {', '.join(SUBSETS)}")
-    scenes, problems = read_json(file), Problems(strict)
+    problems = Problems(strict)
+    scenes = read_json(file, problems)
     if not isinstance(scenes, dict):
         raise ValueError(f"{os.fspath(file)!r} should hold an object of scenes, got a {type(scenes).__name__}")
 

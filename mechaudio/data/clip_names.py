@@ -7,7 +7,7 @@ name of the clip that does not change when other questions are asked.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.files import opened_file, read_sound
 from mechaudio.audio.stored import StoredClip
 from mechaudio.question import AudioQuestion, Recording
 
@@ -25,11 +26,11 @@ def clips_of(questions: Iterable[AudioQuestion]) -> tuple[str, ...]:
     """Name the clip that each question is about: the same name for questions that must not be on both sides.
 
     Questions are about one clip if they have the same `meta["clip"]`, or recordings of the same content: copies of a
-    file count as one. Questions about several recordings join these. A name depends on the other questions only where
-    they join clips that were apart.
+    file count as one, and so does an `AudioClip` that holds what its file holds. Questions about several recordings
+    join these. A name depends on the other questions only where they join clips that were apart.
 
     Args:
-        questions: Any number; recordings are read as bytes, not decoded.
+        questions: Any number; files are read as bytes, and decoded only where an `AudioClip` came from them.
     """
     return clip_names([clip_keys(question) for question in questions])
 
@@ -38,7 +39,7 @@ def clip_keys(question: AudioQuestion) -> tuple[str, ...]:
     """Name everything by which a question shares a clip with another, `meta["clip"]` first."""
     named = [f"clip {question.meta['clip']}"] if question.meta.get("clip") not in (None, "") else []
     audio = question.audio if isinstance(question.audio, tuple) else (question.audio,)
-    keys = (*named, *(_content(recording) for recording in audio if recording is not None))
+    keys = (*named, *(key for recording in audio if recording is not None for key in _contents(recording)))
     if keys:
         return keys
     return (f"caption {question.caption}",) if question.caption else (f"question {question.id or question.text}",)
@@ -60,24 +61,53 @@ def clip_names(keys: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(root(own[0]) for own in keys)
 
 
-def _content(recording: Recording) -> str:
-    """A digest of a recording; of one that cannot be read, which is told when it is asked about, its name."""
-    if isinstance(recording, AudioClip):
-        parts: Iterator[bytes] = iter((str(recording.sample_rate).encode(), np.ascontiguousarray(recording.waveform)))
-        return _digest(parts)
+def _contents(recording: Recording) -> tuple[str, ...]:
+    """A digest of a recording; of one that cannot be read, which is told when it is asked about, its name.
+
+    A clip in memory that is a whole file has the digest of its samples, and the file's.
+    """
     try:
+        if isinstance(recording, AudioClip):
+            return _of_samples(recording.waveform, recording.sample_rate), *_file_of(recording)
         if isinstance(recording, StoredClip):
-            return _digest(iter((recording.read(),)))
-        path = Path(recording).expanduser().resolve()
-        state = path.stat()
-        return _of_file(str(path), state.st_mtime_ns, state.st_size)
+            return (_digest(iter((recording.read(),))),)
+        return (_of_file(*_state(recording)),)
     except (OSError, ValueError):
-        return f"sound {recording.source if isinstance(recording, StoredClip) else os.fspath(recording)}"
+        return (f"sound {recording.source if isinstance(recording, StoredClip) else os.fspath(recording)}",)
+
+
+def _file_of(clip: AudioClip) -> tuple[str, ...]:
+    """The digest of the file that a clip came from, if it still is what is in it."""
+    if clip.source is None:
+        return ()
+    try:
+        state = _state(clip.source)
+        same = _samples_of_file(*state) == _of_samples(clip.waveform, clip.sample_rate)
+        return (_of_file(*state),) if same else ()
+    except (OSError, ValueError):
+        return ()  # it is gone, or was no file: then no other question is about it by its path
+
+
+def _state(path: str | os.PathLike) -> tuple[str, int, int]:
+    """A file as it is now."""
+    place = Path(path).expanduser().resolve()
+    state = place.stat()
+    return str(place), state.st_mtime_ns, state.st_size
+
+
+def _of_samples(waveform: np.ndarray, sample_rate: int) -> str:
+    return _digest(iter((str(sample_rate).encode(), np.ascontiguousarray(waveform))))
+
+
+@lru_cache(maxsize=65536)
+def _samples_of_file(path: str, modified: int, size: int) -> str:  # noqa: ARG001  (as of `_of_file`)
+    clip = AudioClip(*read_sound(path))
+    return _of_samples(clip.waveform, clip.sample_rate)
 
 
 @lru_cache(maxsize=65536)
 def _of_file(path: str, modified: int, size: int) -> str:  # noqa: ARG001  (what is cached is of this state of the file)
-    with Path(path).open("rb") as file:
+    with opened_file(path) as file:  # which refuses a pipe, that would be waited on for ever
         return _digest(iter(lambda: file.read(1 << 20), b""))
 
 

@@ -95,6 +95,8 @@ def read_table(
         from datasets import load_dataset
 
         return _dataset_table(_one_split(load_dataset(source, revision=revision), split, source), source, revision)
+    if os.path.exists(path):
+        raise ValueError(f"{os.fspath(source)!r} is a pipe or a device, not a file: write its rows to a file")
     raise FileNotFoundError(
         f"there is no file or folder {os.fspath(source)!r} (looked from {os.getcwd()!r}), and it is no hub id, which "
         "reads 'owner/name'"
@@ -111,13 +113,12 @@ def _text_table(path: Path, problems: Problems, header: Sequence[str] | None) ->
     suffix = path.suffix.lower()
     raw = path.read_bytes()
     version = f"sha256:{hashlib.sha256(raw).hexdigest()[:12]}"
-    text = _text(path, raw, by_line=suffix in (*DELIMITERS, ".jsonl"))
     if suffix in DELIMITERS:
-        columns, rows = _delimited(path, text, DELIMITERS[suffix], problems, header)
+        columns, rows = _delimited(path, _lines(path, raw), DELIMITERS[suffix], problems, header)
     elif suffix == ".jsonl":
-        columns, rows = _json_rows(path, list(_json_lines(path, text, problems)), problems)
+        columns, rows = _json_rows(path, list(_json_lines(path, _lines(path, raw), problems)), problems)
     elif suffix == ".json":
-        columns, rows = _json_rows(path, _json(path, text), problems)
+        columns, rows = _json_rows(path, _json(path, raw, problems), problems)
     else:
         raise ValueError(f"{str(path)!r} is of an unknown kind; {', '.join(SUFFIXES)} are read")
     return Table(str(path), columns, rows, path.parent, version)
@@ -156,11 +157,46 @@ def _delimited(
     return tuple(dict.fromkeys(columns)), rows
 
 
-def _json(path: Path, text: str) -> Any:
+def read_json(path: Path, problems: Problems | None = None) -> Any:
+    """A JSON file, whatever it holds.
+
+    Args:
+        path: the file.
+        problems: where members of its list or object are listed, and left out, that are no text in UTF-8.
+
+    Raises:
+        ValueError: if it is damaged, or not in UTF-8, but for some members that are listed.
+    """
+    return _json(path, path.read_bytes(), problems)
+
+
+def _json(path: Path, raw: bytes, problems: Problems | None) -> Any:
     try:
-        return json.loads(text)
+        text, whole = raw.decode("utf-8-sig"), True
+    except UnicodeDecodeError as error:
+        if problems is None:
+            raise _not_utf8(path, error) from error
+        text, whole = raw.decode("utf-8-sig", "surrogateescape"), False
+    try:
+        value = json.loads(text, strict=False)  # which takes a line end within a text
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is damaged, or not JSON: {error}") from error
+        raise ValueError(f"{str(path)!r} is damaged, or not JSON in UTF-8: {error}") from error
+    return value if whole else _members_in_utf8(path, value, problems)
+
+
+def _members_in_utf8(path: Path, value: Any, problems: Problems) -> Any:
+    """A list or an object without the members that hold bytes which are no text."""
+    named = enumerate(value, start=1) if isinstance(value, list) else getattr(value, "items", tuple)()
+    kept = {}
+    for name, member in named:
+        if NOT_UTF8.search(json.dumps([name, member], ensure_ascii=False)):
+            place = f"row {name}" if isinstance(value, list) else repr(name)
+            _list_not_utf8(problems, f"{path.name}, {place}")
+        else:
+            kept[name] = member
+    if not kept:
+        raise ValueError(f"{str(path)!r} is not text in UTF-8: save it as UTF-8")
+    return list(kept.values()) if isinstance(value, list) else kept
 
 
 def _json_lines(path: Path, text: str, problems: Problems) -> Iterator[Any]:
@@ -171,7 +207,7 @@ def _json_lines(path: Path, text: str, problems: Problems) -> Iterator[Any]:
             _list_not_utf8(problems, f"{path.name}, line {number}")
             continue
         try:
-            yield json.loads(line)
+            yield json.loads(line, strict=False)
         except (ValueError, RecursionError) as error:
             problems.add("malformed row", f"{path.name}, line {number}", f"not JSON, {error}; left out", error)
 
@@ -196,23 +232,18 @@ def _shape(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file, whatever it holds.
-
-    Raises:
-        ValueError: if it is damaged.
-    """
-    return _json(path, _text(path, path.read_bytes()))
-
-
-def _text(path: Path, raw: bytes, *, by_line: bool = False) -> str:
-    """A file as text; by line, bytes that are none are left for the lines that have them, unless the first has."""
+def _lines(path: Path, raw: bytes) -> str:
+    """A file of lines as text; bytes that are none are left for the lines that have them, unless the first has."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if by_line and b"\n" in raw[: error.start]:
+        if b"\n" in raw[: error.start]:
             return raw.decode("utf-8-sig", "surrogateescape")
-        raise ValueError(f"{str(path)!r} is not text in UTF-8 (byte {error.start}): save it as UTF-8") from error
+        raise _not_utf8(path, error) from error
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> ValueError:
+    return ValueError(f"{str(path)!r} is not text in UTF-8 (byte {error.start}): save it as UTF-8")
 
 
 def _parquet_table(path: Path, split: str | None) -> Table:
@@ -220,7 +251,7 @@ def _parquet_table(path: Path, split: str | None) -> Table:
     from datasets.exceptions import DatasetGenerationError
     from pyarrow import parquet
 
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*.parquet") if file.is_file())
     if split is not None and path.is_dir():
         files = [file for file in files if _is_of(split, file)]
     if not files:

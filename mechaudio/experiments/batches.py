@@ -9,6 +9,7 @@ Conventions: a length is in positions of the prompt, and an estimate: no sound i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -51,21 +52,26 @@ def windows(questions: Iterable[AudioQuestion], size: int = WINDOW) -> Iterator[
         TypeError: For something else than a question.
     """
     numbered = enumerate(questions)
-    while window := list(islice(numbered, size)):
+    while window := list(islice(numbered, min(size, sys.maxsize))):
         for index, question in window:
             if not isinstance(question, AudioQuestion):
                 raise TypeError(f"questions are AudioQuestion, but number {index} is {question!r}")
         yield [Placed(index, question) for index, question in window]
 
 
-def batches(window: Iterable[Placed], positions: int) -> Iterator[list[Placed]]:
-    """The questions of a window, longest first, in batches of at most `positions`, padding included.
+def batches(window: Iterable[Placed], positions: int, questions: int = 0) -> Iterator[list[Placed]]:
+    """The questions of a window, longest first, in batches.
 
-    A question that is longer by itself is a batch of its own.
+    Args:
+        window: The questions.
+        positions: Most positions of a batch, padding included, 0 for any number; a question that is longer by itself is
+            a batch of its own.
+        questions: Most questions of a batch, 0 for any number.
     """
     waiting = sorted(window, key=lambda placed: (-placed.length, placed.index))
     while waiting:
-        n = max(1, positions // max(1, waiting[0].length))
+        fitting = max(1, positions // max(1, waiting[0].length)) if positions else len(waiting)
+        n = min(fitting, questions or fitting)
         yield waiting[:n]
         waiting = waiting[n:]
 

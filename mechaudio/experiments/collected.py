@@ -34,7 +34,7 @@ def collected(
         chosen = np.array([[_named(text, row.options) for text in row.texts] for row in asked]).T
     else:
         chosen = likeliest(logits, [len(row.options) for row in asked])
-        warn_of_unanswered([row.id for row in asked], chosen, stacklevel=4)
+        warn_of_unanswered([row.id for row in asked], chosen)
     first = Evaluation(
         provenance=provenance,
         condition=asking.condition,

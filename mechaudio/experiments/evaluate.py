@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
-from mechaudio.experiments.batches import Placed, batches, positions_that_fit, windows
+from mechaudio.experiments.batches import WINDOW, Placed, batches, positions_that_fit, windows
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row, RunLog
@@ -69,6 +69,7 @@ def evaluate(
     out: str | Path | None = None,
     seed: int | None = None,
     strict: bool = False,
+    batch_size: int | None = None,
     positions: int | None = None,
     progress: bool = False,
 ) -> Evaluation | Comparison:
@@ -102,8 +103,9 @@ def evaluate(
             that could not be asked, which are tried once more at the end. More questions may follow those of before.
         seed: Of the questions, to be kept with the result.
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
+        batch_size: Most questions at once; by default as many as fit.
         positions: Most positions of a batch, padding included; by default as many as memory allows, within
-            `mechaudio.experiments.batches.MOST_POSITIONS`.
+            `mechaudio.experiments.batches.MOST_POSITIONS`, and with a `batch_size` any number.
         progress: Draw a progress bar with the time left on stderr.
 
     Returns:
@@ -123,13 +125,17 @@ def evaluate(
     told = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
     provenance = Provenance.collect(model, seed=seed, settings=told)
     header = {} if out is None else _header(model, provenance, lists)
-    plan = {"positions": positions or positions_that_fit(model)}
+    plan = {
+        "positions": positions or (0 if batch_size else positions_that_fit(model)),
+        "batch_size": batch_size or 0,  # 0 is any number
+    }
     with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
-        if positions not in (None, log.header["positions"]):
-            raise ValueError(
-                f"the run in {str(out)!r} has batches of {log.header['positions']} positions, got {positions=}: leave "
-                "it out, or give another out="
-            )
+        for name, given in (("positions", positions), ("batch_size", batch_size)):
+            if given not in (None, log.header[name]):
+                raise ValueError(
+                    f"the run in {str(out)!r} was begun with {name}={log.header[name] or None}, got {given}: leave it "
+                    "out, or give another out="
+                )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
         provenance = replace(provenance, created=log.header["created"], settings=told | {"n": len(log.rows)})
     axes = variants.axes if isinstance(variants, Grid) else {}
@@ -172,7 +178,7 @@ def _ask_all(
     earlier, again, n, keys = log.failed, list[Placed](), 0, list[tuple[str, ...]]()
     total = len(questions) if isinstance(questions, Sized) else None
     with tqdm(total=total, desc=asking.condition, unit=" questions", disable=not progress) as bar:
-        for window in windows(questions):
+        for window in windows(questions, max(WINDOW, log.header["batch_size"])):
             n += len(window)
             keys += [clip_keys(placed.question) for placed in window]
             new = [placed for placed in window if placed.index not in log.rows]
@@ -218,7 +224,7 @@ def _ask_window(
 
     found, failed = measured(model, asking, window)
     keep(failed)
-    for together in batches(found, log.header["positions"]):
+    for together in batches(found, log.header["positions"], log.header["batch_size"]):
         keep(ask(model, asking, together, variants))
 
 

@@ -118,7 +118,7 @@ class Evaluation(Result):
 
     @property
     def margin(self) -> Float[np.ndarray, " question"]:
-        """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
+        """Logit of the right choice minus that of the best wrong one; NaN where there is no answer, or no known one.
 
         Raises:
             ValueError: If answers were generated, so that there are no logits.
@@ -236,7 +236,7 @@ class Comparison(Result):
 
     @property
     def margin(self) -> Float[np.ndarray, "variant question"]:
-        """Logit of the right choice minus that of the best wrong one; NaN where the answer is not known.
+        """Logit of the right choice minus that of the best wrong one; NaN where there is no answer, or no known one.
 
         Raises:
             ValueError: If answers were generated, so that there are no logits.
@@ -313,4 +313,4 @@ class Comparison(Result):
 def _margin(logits: Float[np.ndarray, "*variant question choice"] | None, asked: Evaluation) -> np.ndarray:
     if logits is None:
         raise ValueError("a margin is one of logits, and these answers were generated: use scoring='letter_logit'")
-    return margin(logits, right_choices(asked.options, asked.answers))
+    return margin(logits, right_choices(asked.options, asked.answers), list(map(len, asked.options)))

@@ -62,8 +62,10 @@ class RunLog:
             return
         place = Path(folder) / LOG_NAME
         if Path(folder).exists() and not Path(folder).is_dir():
-            raise NotADirectoryError(f"a run is kept in a folder, and {os.fspath(folder)!r} is a file: give another")
+            raise NotADirectoryError(f"a run is kept in a folder, and {os.fspath(folder)!r} is none: give another")
         Path(folder).mkdir(parents=True, exist_ok=True)
+        if place.exists() and not place.is_file():
+            raise ValueError(f"{os.fspath(place)!r} is no file, so no run is kept in it: give another out=")
         if not place.exists():
             _begin(place, self.header)
         self._file = place.open("r+b")

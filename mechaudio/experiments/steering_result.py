@@ -205,6 +205,8 @@ class SteeringStudy(Result):
         """The study in words."""
         clean = accuracy(self.clean_correct[~self.chooses], clips=self._reporting_clips)
         lines = [f"{self.chooses.sum()} questions choose; of the other {clean.n}, {clean} are right without steering"]
+        if missing := int(np.isnan(self.margin).sum()):
+            lines.append(f"{missing} of the {self.margin.size} answers with steering are NaN, and count as not right")
         for choice in self.choices:
             change, test = choice.held_out.change, choice.held_out.test
             moved = f"{test.fixed} fixed, {test.broken} broken"

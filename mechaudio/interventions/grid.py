@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.kinds import plain
 
 #: Parameters that take positions: a list of numbers is one value of them.
 _PLACES = ("queries", "keys", "positions")
+#: Parameters that take arrays: one is one value of them.
+_ARRAYS = ("direction", "directions", "value")
 
 
 class Grid(Sequence):
@@ -58,9 +61,9 @@ def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
 
     Args:
         kind: The class of the interventions, or any function that makes one.
-        **parameters: Its parameters. A tensor, and an array for a parameter that takes arrays (`direction`, `value`),
-            is held as it is, and so are positions (`queries=[-2, -1]`). To hold another list, put it into a list:
-            `layers=[[10, 11]]` is an axis of one value.
+        **parameters: Its parameters. An array or a tensor for a parameter that takes arrays (`direction`, `value`), and
+            one of several axes, is held as it is, and so are positions (`queries=[-2, -1]`). To hold another list, put
+            it into a list: `layers=[[10, 11]]` is an axis of one value.
 
     Returns:
         The interventions.
@@ -73,7 +76,7 @@ def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
     unknown = [name for name in parameters if name not in known]
     if unknown:
         raise TypeError(f"{kind.__name__} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
-    axes = {name: list(values) for name, values in parameters.items() if _is_axis(name, values)}
+    axes = {name: plain(values, list[Any]) for name, values in parameters.items() if _is_axis(name, values)}
     if not axes:
         raise ValueError(f"a grid needs at least one list or range of values; got {parameters!r}")
     for name, values in axes.items():
@@ -99,6 +102,6 @@ def _same(one: Any, other: Any) -> bool:
 def _is_axis(name: str, values: Any) -> bool:
     if name in _PLACES and isinstance(values, Iterable) and not isinstance(values, str):
         return any(isinstance(value, (str, Iterable)) for value in values)  # numbers alone are one place
-    if isinstance(values, np.ndarray):
-        return values.ndim == 1 and name not in ("direction", "directions", "value")
-    return isinstance(values, Iterable) and not isinstance(values, (str, Mapping)) and not hasattr(values, "shape")
+    if hasattr(values, "ndim"):
+        return values.ndim == 1 and name not in _ARRAYS
+    return isinstance(values, Iterable) and not isinstance(values, (str, Mapping))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from mechaudio.arguments import check_fields, shown
+from mechaudio.kinds import plain
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy, keep
 from mechaudio.tracing.formulas import Formula
@@ -121,8 +122,9 @@ def numbers(name: str, given: Layers | Heads) -> tuple[int, ...] | None:
     """
     if given is None:
         return None
+    given = plain(given, int)
     try:
-        found = (operator.index(given),) if not isinstance(given, Iterable) else tuple(map(operator.index, given))
+        found = (_whole(given),) if not isinstance(given, Iterable) else tuple(map(_whole, given))
     except TypeError:
         raise TypeError(f"{name}= takes whole numbers, such as [20] or range(10, 21); got {given!r}") from None
     if not found:
@@ -136,18 +138,24 @@ def where(given: Where | None) -> Where | None:
     Raises:
         TypeError: Neither spans nor positions.
     """
+    given = plain(given, str if isinstance(given, str) else int)
     if given is None or isinstance(given, str):
         return given
     try:
         if not isinstance(given, Iterable):
-            return operator.index(given)
-        return tuple(
-            operator.index(one) if not isinstance(one, Iterable) else tuple(map(operator.index, one)) for one in given
-        )
+            return _whole(given)
+        return tuple(_whole(one) if not isinstance(one, Iterable) else tuple(map(_whole, one)) for one in given)
     except TypeError:
         raise TypeError(
             f"rows and keys are spans, such as 'keyword+last', or positions, such as [-2, -1]; got {shown(given)}"
         ) from None
+
+
+def _whole(given: Any) -> int:
+    """One place; a mask of True and False would be read as places 1 and 0."""
+    if isinstance(given, bool):
+        raise TypeError("True and False are no places")
+    return operator.index(given)
 
 
 def check_choice(name: str, given: object, choices: Sequence[object]) -> None:
@@ -167,7 +175,8 @@ def check_number(name: str, given: object) -> float:
         TypeError: It is no number.
         ValueError: It is not finite.
     """
-    if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
+    given = plain(given, float)
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
         several = isinstance(given, Iterable) and not isinstance(given, str)
         advice = f"; for several, make a grid: ma.grid(..., {name}=[...])" if several else ""
         raise TypeError(f"{name}= is one number, got {given!r}{advice}")

@@ -73,7 +73,7 @@ class Sweep:
 
     @property
     def margin(self) -> Float[Tensor, "variant question"]:
-        """Logit of the right choice minus that of the best wrong one.
+        """Logit of the right choice minus that of the best wrong one; NaN where there is no answer (`unanswered`).
 
         Raises:
             ValueError: As `correct`, or all choices of a question are right.
@@ -87,12 +87,13 @@ class Sweep:
 
     def _margin(self, logits: Float[Tensor, "variant question choice"]) -> Float[Tensor, "variant question"]:
         right, asked = self._right().numpy(), self.batch.questions
-        checked.some_wrong([one.id for one in asked], [len(one.choices) for one in asked], right)
-        return torch.from_numpy(margin(logits.numpy(), right))
+        n_choices = [len(question.choices) for question in asked]
+        checked.some_wrong([question.id for question in asked], n_choices, right)
+        return torch.from_numpy(margin(logits.numpy(), right, n_choices))
 
     def _is_right(self, logits: Float[Tensor, "variant question choice"]) -> Bool[Tensor, "variant question"]:
         right, chosen = self._right().numpy(), self._chosen(logits)
-        warn_of_unanswered([question.id for question in self.batch.questions], chosen, stacklevel=4)
+        warn_of_unanswered([question.id for question in self.batch.questions], chosen)
         return torch.from_numpy(are_right(chosen, right))
 
     def _chosen(self, logits: Float[Tensor, "variant question choice"]) -> Int[np.ndarray, "variant question"]:

@@ -9,7 +9,6 @@ Conventions: columns are all axes behind the first; p values are two-sided; ever
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,8 +20,9 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
 from mechaudio.metrics.checked import Values
-from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips, shared
+from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, freedom, n_clips, shared
 from mechaudio.metrics.significance import benjamini_hochberg
+from mechaudio.notices import warn
 
 #: A column whose spread is below this share of its mean varies by rounding alone.
 _ROUNDING = np.finfo(np.float64).eps ** 0.75
@@ -157,9 +157,8 @@ def point_biserial(values: Values, correct: Values, *, clips: Clips | None = Non
     if constant.any():
         places = [tuple(map(int, place)) for place in np.argwhere(constant.reshape(shape))]
         shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
-        warnings.warn(
-            f"{len(places)} of {constant.size} columns do not vary, and have no correlation (r is given as 0): {shown}",
-            stacklevel=2,
+        warn(
+            f"{len(places)} of {constant.size} columns do not vary, and have no correlation (r is given as 0): {shown}"
         )
     r, p, q = np.zeros(constant.shape), np.ones(constant.shape), np.ones(constant.shape)
     if not constant.all():
@@ -180,7 +179,7 @@ def _clustered_p(
     r, effective = _effective(columns, correct, numbers)
     with np.errstate(divide="ignore", invalid="ignore"):  # r of 1; 0/0 of no freedom is no evidence
         statistic = np.nan_to_num(np.abs(r) * np.sqrt(np.maximum(0.0, effective - 2) / (1 - r**2)), nan=0.0)
-    return 2 * t.sf(statistic, max(1, n_clips(numbers) - 2))
+    return 2 * t.sf(statistic, max(1.0, freedom(numbers) - 1))
 
 
 def _effective(

@@ -4,7 +4,7 @@ Conventions: samples are drawn anew with replacement; `seed` says which draws, a
 interval; intervals are percentile intervals unless said otherwise. Samples are taken to be independent: where questions
 share a clip, `clips=` names it, and clips are drawn with all their questions (the cluster bootstrap). Intervals of
 means and correlations reach to the percentiles that Student's t asks for (Hesterberg's expanded percentiles, 2015):
-plain ones are too narrow for few samples.
+plain ones are too narrow for few samples. Of fewer clips than `fewest` they are not given.
 """
 
 from __future__ import annotations
@@ -108,6 +108,33 @@ def _of_clips(
     return Estimate(value, float(low), float(high), n, level, "bootstrap over clips, percentile", shared(numbers))
 
 
+def fewest(confidence: float = 0.95) -> int:
+    """Clips that an interval of a mean needs: of fewer, not even from the lowest to the highest is wide enough.
+
+    Resampled means lie within the clips' own values, and all k of these are on one side of the middle with a chance of
+    2^(1 - k): 95 % takes 6 clips.
+
+    Args:
+        confidence: of the interval.
+
+    Raises:
+        ValueError: for a confidence outside 0 to 1.
+    """
+    return math.ceil(1 - math.log2(1 - checked.level(confidence)) - 1e-9)
+
+
+def too_few(n: int, clips: Sequence[str] | None, confidence: float = 0.95) -> str:
+    """Say that there are no intervals of means of so few clips; nothing where there are enough.
+
+    Args:
+        n: questions.
+        clips: the clip of each; nothing if each is about a clip of its own.
+        confidence: of the intervals.
+    """
+    needed = fewest(confidence)
+    return f"no intervals, which take {needed} clips" if (len(set(clips)) if clips else n) < needed else ""
+
+
 @checks_arguments
 def bootstrap_mean(
     values: Values, *, clips: Clips | None = None, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
@@ -115,7 +142,8 @@ def bootstrap_mean(
     """A bootstrap interval of the mean over samples, for every column at once, by expanded percentiles.
 
     Args:
-        values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN.
+        values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN,
+            and fewer clips than `fewest(confidence)` make all of them NaN.
         clips: the name of each sample's clip, at least two clips: clips are drawn with all their samples.
         confidence: the share of resampled means inside the interval.
         resamples: how many times samples are drawn anew.
@@ -154,9 +182,12 @@ def percentile_interval(
     """The middle `confidence` of resampled values, per column.
 
     With `n`, the number of independent samples, the percentiles are expanded to where Student's t with n - 1 degrees of
-    freedom would reach (Hesterberg, The American Statistician 69:371, 2015).
+    freedom would reach (Hesterberg, The American Statistician 69:371, 2015); NaN where these are fewer than `fewest`.
     """
     tail = (1 - checked.level(confidence)) / 2
+    if n is not None and n < fewest(confidence):
+        low, high = np.full((2, *resampled.shape[1:]), np.nan)
+        return np.asarray(low), np.asarray(high)
     if n is not None:
         tail = float(norm.cdf(t.ppf(tail, n - 1) * math.sqrt(n / (n - 1))))
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)

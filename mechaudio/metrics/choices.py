@@ -11,7 +11,6 @@ several overflowed).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
+from mechaudio.notices import warn
 
 #: Stands for the choice where there is none.
 NO_ANSWER = -1
@@ -72,12 +72,13 @@ def chance(choices: Sequence[Sequence[str]], answers: Sequence[str | None]) -> F
 
     Args:
         choices: of each question.
-        answers: of each question; None where it is not known, and then the share is 0.
+        answers: of each question; None where it is not known, or there are no choices, and then the share is 0.
 
     Raises:
         ValueError: for lengths that differ.
     """
-    return right_choices(choices, answers).sum(-1) / np.array([len(own) for own in choices])
+    n_choices = np.array([len(own) for own in choices], dtype=np.int64)
+    return right_choices(choices, answers).sum(-1) / np.maximum(1, n_choices)
 
 
 def likeliest(
@@ -100,13 +101,12 @@ def likeliest(
     return np.where(unclear, NO_ANSWER, there.argmax(-1))
 
 
-def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant question"], stacklevel: int = 3) -> None:
+def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant question"]) -> None:
     """Say how many questions have no answer, and which.
 
     Args:
         ids: of the questions.
         chosen: as `likeliest`.
-        stacklevel: of the warning.
 
     Warns:
         UserWarning: a question has no answer, under one variant or more.
@@ -114,10 +114,9 @@ def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant que
     nowhere = np.flatnonzero((chosen == NO_ANSWER).reshape(-1, len(ids)).any(0))
     if len(nowhere):
         named = ", ".join(repr(ids[place]) for place in nowhere[:_NAMED]) + (", ..." if len(nowhere) > _NAMED else "")
-        warnings.warn(
+        warn(
             f"{len(nowhere)} of {len(ids)} questions have no answer, for logits of their choices are NaN or overflow "
-            f"({named}): they count as not right. float16 overflows like that: open the network in bfloat16 or float32",
-            stacklevel=stacklevel,
+            f"({named}): they count as not right. float16 overflows like that: open the network in bfloat16 or float32"
         )
 
 
@@ -173,18 +172,28 @@ def best_wrong(
 
 @checks_arguments
 def margin(
-    logits: Float[np.ndarray, "*#place choice"], right: Bool[np.ndarray, "*#place choice"]
+    logits: Float[np.ndarray, "*#place choice"],
+    right: Bool[np.ndarray, "*#place choice"],
+    n_choices: Int[np.ndarray, "*#place"] | Sequence[int] | None = None,
 ) -> Float[np.ndarray, "*#place"]:
     """Logit of the right choice minus that of the best wrong one; of two right ones, of the better.
 
     Args:
         logits: of the choices, NaN for one that is not there.
         right: as `right_choices`; any axes in front are matched as numpy matches them.
+        n_choices: how many choices each question has, so that a NaN among these is known from a choice that is not
+            there; without it every NaN counts as that.
 
     Returns:
-        In the logits' precision; NaN where no choice is right, or none is there; infinite where none is wrong.
+        In the logits' precision; NaN where no choice is right, or `likeliest` finds no answer; infinite where none is
+        wrong.
     """
     there = ~np.isnan(logits)
-    of_right, of_wrong = (np.where(side & there, logits, -np.inf).max(-1) for side in (right, ~right))
-    nothing = np.full_like(of_right, np.nan)
-    return np.subtract(of_right, of_wrong, out=nothing, where=right.any(-1) & there.any(-1))
+    lowest = np.array(-np.inf, dtype=logits.dtype)
+    if n_choices is None:
+        unclear = (likeliest(np.where(there, logits, lowest), logits.shape[-1]) == NO_ANSWER) | ~(there & right).any(-1)
+    else:
+        unclear = (likeliest(logits, n_choices) == NO_ANSWER) | ~right.any(-1)
+    of_right, of_wrong = (np.where(side & there, logits, lowest).max(-1) for side in (right, ~right))
+    nothing = np.full(np.broadcast_shapes(of_right.shape, unclear.shape), np.nan, dtype=logits.dtype)
+    return np.subtract(of_right, of_wrong, out=nothing, where=~unclear)

@@ -80,14 +80,24 @@ def design_effect(
     return np.asarray(np.maximum(1.0, np.divide(together, apart, out=alone, where=apart > 1e-12)))
 
 
+def freedom(numbers: Int[np.ndarray, " question"]) -> float:
+    """Degrees of freedom of what is estimated from clips: as of so many equally large ones, less one; at least 1.
+
+    Clips of unequal numbers of questions count as (sum of sizes)^2 / (sum of squared sizes), as in Kish's effect: a
+    few large ones decide.
+    """
+    sizes = summed(np.ones(len(numbers)), numbers)
+    return max(1.0, float(sizes.sum() ** 2 / (sizes**2).sum()) - 1)
+
+
 def quantile(confidence: float, numbers: Int[np.ndarray, " question"]) -> float:
     """How many standard errors reach to the ends of an interval: normal, or Student's t where clips share questions.
 
-    A design effect is estimated from the clips, hence their number less one as degrees of freedom.
+    A design effect is estimated from the clips, hence their `freedom`.
     """
     tail = (1 + checked.level(confidence)) / 2
-    k = n_clips(numbers)
-    return float(norm.ppf(tail) if k == len(numbers) else t.ppf(tail, max(1, k - 1)))
+    alone = n_clips(numbers) == len(numbers)
+    return float(norm.ppf(tail) if alone else t.ppf(tail, freedom(numbers)))
 
 
 def questions_of(n: int, clips: Sequence[str] | int | None = None) -> str:

@@ -7,6 +7,7 @@ that `json.dumps` takes it and a `Result` keeps it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isnan
 from typing import Any
 
 from mechaudio.metrics.clips import counted
@@ -18,7 +19,7 @@ class Estimate:
 
     Attributes:
         value: the estimate from the sample itself.
-        low: lower end of the interval.
+        low: lower end of the interval; NaN where too few clips give none.
         high: upper end.
         n: samples that it rests on.
         confidence: of the interval, 0.95 for a 95 % interval.
@@ -36,13 +37,16 @@ class Estimate:
     n_clips: int | None = None
 
     def __str__(self) -> str:
-        ends = f"{100 * self.confidence:g} % interval {self.low:.3g} to {self.high:.3g}"
-        return f"{self.value:.3g} ({ends}, {counted(self.n, self.n_clips)})"
+        return f"{self.value:.3g} ({self._interval(f'{self.low:.3g} to {self.high:.3g}')})"
 
     def in_percent(self) -> str:
         """A share or a difference of shares in words, in percent."""
         value, low, high = (f"{100 * number:.1f}" for number in (self.value, self.low, self.high))
-        return f"{value} % ({100 * self.confidence:g} % interval {low} to {high} %, {counted(self.n, self.n_clips)})"
+        return f"{value} % ({self._interval(f'{low} to {high} %')})"
+
+    def _interval(self, ends: str) -> str:
+        told = "no interval" if isnan(self.low) else f"{100 * self.confidence:g} % interval {ends}"
+        return f"{told}, {counted(self.n, self.n_clips)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""

@@ -108,7 +108,7 @@ def accuracy(correct: Values, *, clips: Clips | None = None, confidence: float =
 @checks_arguments
 def accuracy_by_group(
     correct: Values,
-    groups: Sequence[str] | np.ndarray,
+    groups: Values,
     *,
     clips: Clips | None = None,
     confidence: float = 0.95,
@@ -210,7 +210,8 @@ def best_rows(
     """
     if not np.size(correct):
         raise ValueError(f"the best is chosen among variants by answers, got an array of shape {np.shape(correct)}")
-    lead = np.zeros(len(correct)) if margin is None else np.nan_to_num(margin.mean(1), nan=-np.inf)
+    with np.errstate(invalid="ignore"):  # banned letters may lead by infinity here and lag by it there
+        lead = np.zeros(len(correct)) if margin is None else np.nan_to_num(margin.mean(1), nan=-np.inf)
     order = list(zip(correct.sum(1), lead, strict=True))
     best = max(order)
     return tuple(row for row, own in enumerate(order) if own == best)

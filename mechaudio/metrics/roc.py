@@ -18,7 +18,7 @@ from scipy.stats import mannwhitneyu, norm, rankdata, t
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
-from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, n_clips, quantile
+from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, freedom, n_clips, quantile
 
 #: At 0 and 1 themselves there is no variance, so that they always lie within none of it.
 _EDGE = 1e-9
@@ -118,7 +118,7 @@ def roc_auc(
     effect, k = float(design_effect(deviations, own)), n_clips(own)
     low, high = _newcombe(float(area), [(m / effect, n / effect) for m, n in sizes], quantile(confidence, own))
     if k < len(own):
-        p = _normal_p(values, compared, effect, max(1, k - 1))
+        p = _normal_p(values, compared, effect, freedom(own))
     elif len(compared) == 1:
         p = float(mannwhitneyu(*(values[side] for side in compared[0]), method="auto").pvalue)
     else:
@@ -189,7 +189,7 @@ def _newcombe(area: float, sizes: Sequence[tuple[float, float]], z: float) -> tu
 
 
 def _normal_p(
-    scores: Float[np.ndarray, " question"], compared: Sequence[_Stratum], effect: float, df: int | None
+    scores: Float[np.ndarray, " question"], compared: Sequence[_Stratum], effect: float, df: float | None
 ) -> float:
     """Of the sum over strata of U, which is about normal; ties reduce its variance (van Elteren 1960)."""
     beyond = variance = 0.0

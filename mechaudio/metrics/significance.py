@@ -27,6 +27,9 @@ from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, design_effect, quantile, shared, summed
 from mechaudio.metrics.estimates import Estimate, Proportion
 
+#: Sums of signs that the test of them goes through: more are no numbers of right answers.
+_LARGEST = 10_000_000
+
 
 @dataclass(frozen=True)
 class McNemar:
@@ -155,7 +158,7 @@ def sign_flip_test(differences: Values, *, clips: Clips | None = None) -> float:
         The p value.
 
     Raises:
-        ValueError: For no differences, or another number of clips.
+        ValueError: For no differences, ones that add up to more than 10,000,000, or another number of clips.
         TypeError: For anything but whole numbers.
     """
     found = np.asarray(differences)
@@ -163,6 +166,11 @@ def sign_flip_test(differences: Values, *, clips: Clips | None = None) -> float:
         raise TypeError(f"the test of signs takes whole numbers, got {found.dtype}: count right answers, not shares")
     if found.ndim != 1 or not found.size:
         raise ValueError(f"the test of signs takes one difference per question, got shape {list(found.shape)}")
+    if sum(abs(difference) for difference in found.tolist()) > _LARGEST:
+        raise ValueError(
+            f"the test of signs takes differences that add up to {_LARGEST} at most, of numbers of right answers; got "
+            f"one of {max(found.tolist(), key=abs)}"
+        )
     return _sign_flips(summed(found.astype(np.int64), clip_numbers(clips, len(found))))[0]
 
 

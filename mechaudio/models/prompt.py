@@ -5,7 +5,6 @@ How a question is written out, and why so, is said in `mechaudio.models.spans`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -25,6 +24,7 @@ from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import as_batch, name_of, place, vocabulary_of
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings
+from mechaudio.notices import warn
 from mechaudio.question import CONDITIONS, AudioQuestion
 
 __all__ = ["PromptBatch", "PromptFormat", "as_batch", "prompt", "silenced"]
@@ -158,10 +158,9 @@ def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
         if token == unknown and span is not None
     }
     if words:
-        warnings.warn(
+        warn(
             f"the model has no token for {sorted(words)} and reads {tokenizer.unk_token!r} instead: it cannot tell "
-            "them apart from one another or from any other unknown word",
-            stacklevel=3,
+            "them apart from one another or from any other unknown word"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 if TYPE_CHECKING:
     from mechaudio.audio.clock import TokenClock
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 #: Names of spans joined by `+`, a stretch of the sound in seconds (`"audio[1.0:2.5]"`), positions for all prompts
 #: (negative ones count from the end of the padded prompt), or one list of positions per prompt.
-Where = str | int | Sequence[int] | Sequence[Sequence[int]]
+Where = Annotated[
+    str | int | Sequence[int] | Sequence[Sequence[int]],
+    "a span, such as 'keyword+last', or places, such as [-2, -1]",
+    "spans or places",
+]
 Positions = tuple[tuple[int, ...], ...]
 
 _STRETCH = re.compile(r"audio(?:\.(?P<clip>\d+))?\[(?P<onset>[\d.\s]*):(?P<offset>[\d.\s]*)\]")

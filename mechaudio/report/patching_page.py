@@ -10,9 +10,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
-from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS
 from mechaudio.analyses.patching.scale import ROUNDING
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.bootstrap import fewest
 from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.question import AudioQuestion
 from mechaudio.report.panels import panel
@@ -91,20 +91,18 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
     towards = (mean > found.no_effect) == (found.direction == "denoising")
     sentence = f"Patching {found.hook_point} in {where} {_VERBS[found.direction, towards]}: to {100 * mean:.1f} %"
     way = f"of the way from corrupted to clean{_beyond(mean)}."
-    if found.scale.n_clips < 2:
-        return (*told, f"{sentence} {way}")
+    if found.scale.n_clips < fewest():
+        few = f"Pairs about fewer than {fewest()} clips give no intervals."
+        return (*told, f"{sentence} {way}{_of_how_many(found)} {few}")
     low, high = found.interval()
     if np.isnan(low[at]):
         why = (
-            "pairs of fewer than two clips have this place"
-            if found.scale.counted_clips(found.values)[at] < 2
+            f"pairs of fewer than {fewest()} clips have this place"
+            if found.scale.counted_clips(found.values)[at] < fewest()
             else "in some of the samples drawn anew the corrupted runs do as well as the clean ones"
         )
         return (*told, f"{sentence} {way} It has no interval: {why}.")
     told.append(f"{sentence} [{100 * low[at]:.1f}, {100 * high[at]:.1f}] {way}{_of_how_many(found)}")
-    if found.scale.n_clips < FEWEST_PAIRS:
-        told.append(f"To say of a place that it does anything takes pairs about {FEWEST_PAIRS} clips or more.")
-        return tuple(told)
     counted, apart = int((~np.isnan(low)).sum()), int(found.excludes_no_effect(low, high).sum())
     told.append(
         f"The intervals of {apart} of {counted} places exclude no effect; if none had any, about "

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mechaudio.arguments import checks_arguments, shown
+from mechaudio.temporal.card import markdown
 
 Cell = str | int | float | tuple[float, float] | None
 
 _UNITS = {"share": " (%)", "change": " (points)", "interval": " (95 %)"}
-_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|`*[]!"})
+#: A text that spreadsheets compute; a signed number is none.
+_FORMULA = re.compile(r"\s*(?:[=@]|[+-](?![\d.]+\s*\Z))")
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -140,12 +142,12 @@ class Table:
         return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_csv(self) -> str:
-        """A heading and a line per row."""
+        """A heading and a line per row; a text that a spreadsheet would compute stands behind an apostrophe."""
         text = io.StringIO()
         names = [name for column in self.columns for name in column.held(None)]
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.held)
+        writer.writerows({name: _in_spreadsheets(cell) for name, cell in row.items()} for row in self.held)
         return text.getvalue()
 
     def to_markdown(self) -> str:
@@ -159,7 +161,7 @@ class Table:
         """A `table` with booktabs' rules."""
         layout = "".join("l" if column.kind == "text" else "r" for column in self.shown_columns)
         lines = [[column.heading for column in self.shown_columns], *self.shown]
-        head, *body = [" & ".join(latex(cell) for cell in line) + r" \\" for line in lines]
+        head, *body = [_latex_row(line) for line in lines]
         return "\n".join(
             [
                 "% needs \\usepackage{booktabs}",
@@ -191,11 +193,6 @@ def as_file_name(name: str) -> str:
     return name
 
 
-def markdown(text: str) -> str:
-    """A text that Markdown shows as it is: no HTML, links, pictures or code of somebody else's, in one line."""
-    return " ".join(re.sub(r"<(?=[^\s\d=])", "&lt;", text.translate(_MARKDOWN)).split())
-
-
 def latex(text: str) -> str:
     """A text that LaTeX shows as it is, in one line."""
     return " ".join(text.translate(_LATEX).split())
@@ -218,6 +215,20 @@ def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
         for ending, text in written.items():
             (folder / f"{table.name}.{ending}").write_text(text, encoding="utf-8")
     return folder
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    """A row of a table; braces keep what it begins with from being read as an option of what stands before it."""
+    row = " & ".join(latex(cell) for cell in cells)
+    return ("{}" if row.startswith(("[", "*")) else "") + row + r" \\"
+
+
+def _in_spreadsheets(cell: Any) -> Any:
+    """A cell as spreadsheets show it, which run a text of somebody else's that looks like a formula."""
+    if not isinstance(cell, str):
+        return cell
+    words = " ".join(cell.splitlines())  # a carriage return that is not quoted would end the row
+    return f"'{words}" if _FORMULA.match(words) else words
 
 
 def _finite(cell: Any) -> Any:

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from mechaudio.arguments import checks_arguments, fits, shown
+from mechaudio.arguments import checks_arguments, shown
 from mechaudio.data.corpus import Problems
 from mechaudio.data.tables import read_json, read_table
 from mechaudio.data.temporal_phrases import TASKS
+from mechaudio.kinds import fits
 from mechaudio.question import AudioQuestion
 from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
-from mechaudio.temporal.card import card
+from mechaudio.temporal.card import REASONS, card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
 
@@ -120,6 +121,7 @@ class Benchmark(Sequence[AudioQuestion]):
             "dropped": [[one.clip, one.task, one.reason] for one in self.dropped],
         }
 
+    @checks_arguments
     def save(self, folder: str | os.PathLike, *, embed: bool = True) -> Path:
         """Write the benchmark into a folder, in place of an earlier one there.
 
@@ -214,9 +216,10 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
     if (folder / MANIFEST).is_file():
         manifest, place = read_json(folder / MANIFEST), folder / MANIFEST
         _check(manifest, place)
-        if digest_of_file(folder / QUESTIONS) != manifest.get("questions_sha256"):
+        kept = folder / QUESTIONS  # a pipe would be waited on for ever
+        if not kept.is_file() or digest_of_file(kept) != manifest.get("questions_sha256"):
             raise ValueError(f"{QUESTIONS} in {os.fspath(source)!r} is damaged, or of another build than {MANIFEST}")
-        table = read_table(folder / QUESTIONS, problems)
+        table = read_table(kept, problems)
     elif folder.exists():
         raise FileNotFoundError(f"there is no benchmark in {os.fspath(source)!r}: it has no {MANIFEST}")
     else:
@@ -275,6 +278,12 @@ def _check(manifest: Any, place: Path) -> None:
     if not set(manifest["tasks"]) <= set(TASKS):
         raise ValueError(
             f"{os.fspath(place)!r} names the tasks {shown(manifest['tasks'])}; there are {', '.join(TASKS)}"
+        )
+    strange = [one for one in manifest["dropped"] if one[1] not in manifest["tasks"] or one[2] not in REASONS]
+    if strange:
+        raise ValueError(
+            f"{os.fspath(place)!r} is damaged: it says {shown(strange[0])} was dropped, and should say a clip, one of "
+            f"its tasks and one of the reasons {', '.join(REASONS)}: build the benchmark again"
         )
     try:
         Settings(**manifest["settings"])

@@ -1,5 +1,6 @@
 """The card of a benchmark: what a reader needs to know before believing an accuracy on it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mechaudio.temporal.benchmark import Benchmark
+
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|`*[]!~"})
 
 REASONS = {
     "no events": "the clip has no events",
@@ -33,8 +36,8 @@ def card(benchmark: "Benchmark") -> str:
     parts = [
         "# Temporal questions",
         f"{len(benchmark)} multiple-choice questions about {benchmark.n_clips} annotated clips"
-        f"{f' of {_plain(benchmark.corpus)}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look at "
-        "Failure Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is "
+        f"{f' of {markdown(benchmark.corpus)}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look "
+        "at Failure Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is "
         f"{chance}.",
         _table(("task", "questions", "clips without one"), _task_rows(benchmark)),
         "## What was dropped, and why",
@@ -55,7 +58,7 @@ def card(benchmark: "Benchmark") -> str:
     if licenses:
         parts.append(f"Questions by the license of their recording: {_counts(licenses)}.")
     if benchmark.similarity:
-        parts.append(f"Texts are compared by `{benchmark.similarity}`.")
+        parts.append(f"Texts are compared by {markdown(benchmark.similarity)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -77,15 +80,17 @@ def _leads(leads: Sequence[float]) -> str:
 
 
 def _counts(counter: Counter) -> str:
-    return ", ".join(f"{name} {n}" for name, n in sorted(counter.items())) or "none"
+    return ", ".join(f"{markdown(str(name))} {n}" for name, n in sorted(counter.items())) or "none"
 
 
-def _plain(cell: object) -> str:
-    """A text of somebody else's, which makes no table and no HTML."""
-    return str(cell).replace("|", "\\|").replace("<", "&lt;")
+def markdown(text: str) -> str:
+    """A text that Markdown shows as it is: no HTML, links, pictures or code of somebody else's, in one line."""
+    emphasis = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text.translate(_MARKDOWN))  # none within a word
+    entities = re.sub(r"&(?=#?[0-9A-Za-z]{1,32};)", "&amp;", emphasis)
+    return " ".join(re.sub(r"<(?=[^\s\d=])", "&lt;", entities).split())
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in rows]
     return "\n".join(lines)

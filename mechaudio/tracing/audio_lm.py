@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,12 +14,14 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from nnsight.intervention.tracer import InterleavingTracer
 from torch import Tensor, nn
 
+from mechaudio.arguments import check, shown
 from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import as_batch, input_device
 from mechaudio.models.registry import adapter_for
+from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.exchange import Exchange
@@ -67,7 +69,7 @@ class AudioLM(NNsight):
                 for a network that is proven already.
 
         Raises:
-            TypeError: The class has no adapter, or the network is wrapped in another module.
+            TypeError: The class has no adapter, the network is wrapped in another module, or the processor is none.
             HookPointError: A path does not resolve, overwriting a hook point changes nothing, `attn_out` or `mlp_out`
                 is not what is added, or the same call twice gives two answers.
             ValueError: It is in training mode, or a part of it is compiled, wrapped, spread over processes or without
@@ -76,6 +78,11 @@ class AudioLM(NNsight):
         Warns:
             UserWarning: Once per process, that the installed transformers or nnsight was not tested.
         """
+        prove = check("prove", prove, bool)
+        if processor is not None and not callable(processor):
+            raise TypeError(
+                f"processor= is what transformers.AutoProcessor.from_pretrained gives; got {shown(processor)}"
+            )
         warn_of_untested_versions()
         if (wrapper := wrapped_in(network)) is not None:
             raise TypeError(
@@ -83,10 +90,12 @@ class AudioLM(NNsight):
                 f"open what is inside, {WRAPPERS[wrapper]}"
             )
         adapter = adapter_for(network)
-        check = partial(refuse_deaf_call, adapter=adapter, config=network.config)
+        refuse_deaf = partial(refuse_deaf_call, adapter=adapter, config=network.config)
         with warnings.catch_warnings():  # a Q-Former has modules called `output`; hook points go by paths, not by that
             warnings.filterwarnings("ignore", message="Module '.*' has a submodule named 'output'")
-            super().__init__(network, interleaver=Exchange(network, adapter.decoder_module, adapter.projector, check))
+            super().__init__(
+                network, interleaver=Exchange(network, adapter.decoder_module, adapter.projector, refuse_deaf)
+            )
         self._state = NetworkState(network)
         self._state.refuse_unopenable()
         self.adapter = adapter
@@ -282,6 +291,8 @@ def trace(
         RuntimeError: The network runs already, in this thread or another.
     """
     prompts = as_batch(model, batch)
+    max_new_tokens = check("max_new_tokens", max_new_tokens, int | None)
+    check("backend", options.get("backend"), Callable | None)
     given = {name: value for name, value in options.items() if name != "backend"}
     if max_new_tokens is None:
         refuse_forward("ma.trace", model.network, given, prompts.inputs)
@@ -298,10 +309,9 @@ def trace(
 
 def warn_of_leaks(adapter: Adapter, advice: str) -> None:
     """Say that the clips of this batch change one another, why, and what happens about it."""
-    warnings.warn(
+    warn(
         f"this batch holds clips of different lengths, and in {adapter.network_class} the padding of one changes "
-        f"another: {adapter.leaks_padding}; {advice}",
-        stacklevel=3,
+        f"another: {adapter.leaks_padding}; {advice}"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import warnings
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import nn
 from transformers.utils import cached_file
 
 from mechaudio.models.adapter import Adapter
+from mechaudio.notices import warn
 
 #: Files of weights that are not read: unpickling them can run code.
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack")
@@ -125,10 +125,9 @@ def refuse_unaccounted(network: nn.Module, adapter: Adapter, info: dict[str, Any
             f"would go on with random numbers, or without them. {_remedy(unexpected)}"
         )
     if unexpected:
-        warnings.warn(
+        warn(
             f"{file} holds {len(unexpected)} tensors of parts that {type(network).__name__} does not have, and that "
-            f"are left out: {_some(unexpected)}",
-            stacklevel=4,
+            f"are left out: {_some(unexpected)}"
         )
 
 

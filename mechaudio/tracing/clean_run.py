@@ -59,7 +59,7 @@ class KeptRuns:
 
     def __init__(self, memory: float):
         """Args: memory: bytes that keys and values of all of them may take."""
-        check("memory", memory, float, "float")
+        check("memory", memory, float)
         if memory < 0:
             raise ValueError(f"memory= is a number of bytes, 0 or more, got {memory}")
         self.free = memory

@@ -95,6 +95,11 @@ class HookPoint:
         """Rewrite an address into name and layer, and check the name."""
         if not isinstance(self.name, str):
             raise TypeError(f"a hook point is named by a text, such as 'resid_post'; got {self.name!r}")
+        if isinstance(self.keys, str):
+            object.__setattr__(self, "keys", (self.keys,))
+        check_fields(self)
+        if isinstance(self.layers, int):
+            object.__setattr__(self, "layers", (self.layers,))
         name, layer = parse(self.name)
         if layer is not None and self.layers is not None and tuple(self.layers) != (layer,):
             raise ValueError(
@@ -103,11 +108,6 @@ class HookPoint:
         object.__setattr__(self, "name", name)
         if layer is not None:
             object.__setattr__(self, "layers", (layer,))
-        elif isinstance(self.layers, int) and not isinstance(self.layers, bool):
-            object.__setattr__(self, "layers", (self.layers,))
-        if isinstance(self.keys, str):
-            object.__setattr__(self, "keys", (self.keys,))
-        check_fields(self)
         for field in ("layers", "keys"):
             if getattr(self, field) is not None and not len(getattr(self, field)):
                 raise ValueError(f"{field}= of {name!r} is empty: name at least one, or leave it out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -13,7 +13,9 @@ from typing import Any
 import torch
 import transformers
 from transformers.utils import find_adapter_config_file, is_peft_available
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from mechaudio.arguments import check, checks_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import refuse_unknown
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL
@@ -23,6 +25,7 @@ from mechaudio.models.small.network import assemble
 from mechaudio.models.small.parts import PARTS, located
 from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
+from mechaudio.notices import warn
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.checkpoint import read_network
 
@@ -32,21 +35,28 @@ _ADAPTER_CONFIG = "adapter_config.json"
 
 
 #: Keywords of transformers that say what is read from where; config, weights and processor get them alike.
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "subfolder", "token")
+_HUB_OPTIONS: dict[str, Any] = {
+    "cache_dir": str | os.PathLike | None,
+    "force_download": bool,
+    "local_files_only": bool,
+    "proxies": dict[str, str] | None,
+    "subfolder": str,
+    "token": str | bool | None,
+}
 #: Keywords of transformers' `from_pretrained` that are passed on.
-_NETWORK_OPTIONS = (
-    "adapter_kwargs",
-    "adapter_name",
-    "attn_implementation",
-    "experts_implementation",
-    "generation_config",
-    "key_mapping",
-    "max_memory",
-    "offload_buffers",
-    "offload_folder",
-    "quantization_config",
-    "variant",
-)
+_NETWORK_OPTIONS: dict[str, Any] = {
+    "adapter_kwargs": dict[str, Any] | None,
+    "adapter_name": str,
+    "attn_implementation": str | dict[str, Any] | None,
+    "experts_implementation": str | dict[str, Any] | None,
+    "generation_config": transformers.GenerationConfig | None,
+    "key_mapping": dict[str, str] | None,
+    "max_memory": dict[Any, Any] | None,
+    "offload_buffers": bool,
+    "offload_folder": str | os.PathLike | None,
+    "quantization_config": QuantizationConfigMixin | dict[str, Any] | None,
+    "variant": str | None,
+}
 #: What is not passed on, and what to do instead.
 _INSTEAD = {
     "config": "a network of another config is no longer the checkpoint's: build it and open AudioLM(network)",
@@ -60,6 +70,7 @@ _INSTEAD = {
 }
 
 
+@checks_arguments
 def load(
     name: str | Path,
     *,
@@ -98,7 +109,7 @@ def load(
             the name is that of an adapter without its network; or `device` and `device_map` were both given.
         OSError: There are no weights, or none in safetensors.
         ImportError: A package is missing that the processor, or an adapter beside the weights, needs.
-        TypeError: The checkpoint's class has no adapter; or an option is not known here.
+        TypeError: The checkpoint's class has no adapter; an option is not known here, or of another kind.
     """
     files_of_small = {part.name: options.pop(part.name) for part in PARTS if part.name in options}
     if files_of_small and str(name) != "small":
@@ -144,7 +155,7 @@ def _sorted_options(
     given = dict(options)
     if given.pop("trust_remote_code", False):
         raise ValueError("mechaudio runs no code from checkpoints: trust_remote_code must stay False")
-    if not given.pop("use_safetensors", True):
+    if not check("use_safetensors", given.pop("use_safetensors", True), bool | None):
         raise ValueError("mechaudio reads safetensors only, as pickled weights can run code: leave use_safetensors out")
     other = given.pop("torch_dtype", None)
     if other is not None and dtype not in ("auto", other):
@@ -154,8 +165,9 @@ def _sorted_options(
         if option in _INSTEAD:
             raise TypeError(f"ma.load takes no {option}=: {_INSTEAD[option]}")
         refuse_unknown("ma.load", option, (*_LOAD, *_HUB_OPTIONS, *_NETWORK_OPTIONS))
-    hub = {option: value for option, value in given.items() if option in _HUB_OPTIONS}
-    return dtype, hub, {option: value for option, value in given.items() if option in _NETWORK_OPTIONS}
+    hub = {name: check(name, given[name], kind) for name, kind in _HUB_OPTIONS.items() if name in given}
+    network = {name: check(name, given[name], kind) for name, kind in _NETWORK_OPTIONS.items() if name in given}
+    return dtype, hub, network
 
 
 def _dtype(given: torch.dtype | str) -> torch.dtype | str:
@@ -278,11 +290,10 @@ def _refuse_lost_adapter(where: str, hub: dict[str, Any]) -> None:
 def _processor(where: str, hub: dict[str, Any]) -> Any:
     folder = Path(where, hub.get("subfolder", ""))
     if folder.is_dir() and not any((folder / name).exists() for name in _PROCESSOR_FILES):
-        warnings.warn(
+        warn(
             f"{where} holds no processor ({' or '.join(_PROCESSOR_FILES)}): the model takes dicts of its own inputs, "
             f"not questions. Save the "
-            "processor into the folder, or build AudioLM(network, processor)",
-            stacklevel=3,
+            "processor into the folder, or build AudioLM(network, processor)"
         )
         return None
     try:

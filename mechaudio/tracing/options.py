@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from mechaudio.arguments import check
 from mechaudio.models.keywords import inputs_of, refuse_unknown
 
 #: Keywords of `generate` under which a prompt still has one continuation, made of the likeliest tokens.
@@ -43,6 +44,15 @@ _GENERATING = (
 _RETURNING = ("output_logits", "output_scores", "return_dict_in_generate")
 #: Keywords of a forward pass that all classes take.
 _FORWARD = ("output_hidden_states", "return_dict")
+#: Kinds of the values of keywords that fail late, or in silence, with another.
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("use_cache", *_FORWARD, *_RETURNING), bool),
+    "labels": Tensor,
+    "min_new_tokens": int,
+    "min_length": int,
+    "repetition_penalty": float,
+    "stop_strings": str | list[str],
+}
 #: Keywords that would do something else than they say here, and what to do instead.
 _INSTEAD = {
     "cache": "positions are counted from the beginning of a prompt: give the whole prompt",
@@ -72,7 +82,7 @@ def refuse_generating(call: str, options: Mapping[str, Any], *, returning: bool 
 
     Raises:
         ValueError: Tokens would be drawn, a prompt would have several continuations, or run in parts.
-        TypeError: A keyword that `generate` does not know.
+        TypeError: A keyword that `generate` does not know, or a value of another kind.
     """
     for option, value in options.items():
         if option in _DRAWN and not value:
@@ -88,6 +98,7 @@ def refuse_generating(call: str, options: Mapping[str, Any], *, returning: bool 
         if option in instead:
             raise ValueError(f"{option}={value!r}: {instead[option]}; leave it out")
         refuse_unknown(call, option, ("max_new_tokens", *_GENERATING, *(_RETURNING if returning else ())))
+        _refuse_another_kind(option, value)
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +118,7 @@ def refuse_forward(call: str, network: nn.Module, options: Mapping[str, Any], gi
 
     Raises:
         ValueError: A keyword that would do something else than it says.
-        TypeError: A keyword that the class does not know, or an input that the prompts have.
+        TypeError: A keyword that the class does not know, a value of another kind, or an input that the prompts have.
     """
     for option, value in options.items():
         if option in given:
@@ -115,3 +126,9 @@ def refuse_forward(call: str, network: nn.Module, options: Mapping[str, Any], gi
         if option in _INSTEAD:
             raise ValueError(f"{option}={value!r}: {_INSTEAD[option]}; leave it out")
         refuse_unknown(call, option, ("max_new_tokens", *_FORWARD, *inputs_of(network)))
+        _refuse_another_kind(option, value)
+
+
+def _refuse_another_kind(option: str, value: Any) -> None:
+    if value is not None and option in _KINDS:
+        check(option, value, _KINDS[option])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from mechaudio.arguments import check_fields
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.effects import Effect
 from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
@@ -49,6 +50,14 @@ class Edit:
     change: Callable[[Tensor], Tensor]
     every_step: bool = True
     by_position: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what was given.
+
+        Raises:
+            TypeError: A point that is no hook point, a change that is no function, or flags that are not True or False.
+        """
+        check_fields(self)
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002 - the same for all
         """Itself: the same change for every model and every prompt."""

@@ -206,7 +206,7 @@ def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, requ
     if required:
         refuse_nan(ids, rows, n_choices, "this run")
     chosen = likeliest(rows, n_choices)
-    warn_of_unanswered(ids, chosen, stacklevel=4)
+    warn_of_unanswered(ids, chosen)
     return [
         _answer(question, tuple(row[: len(question.choices)].tolist()), None if place == NO_ANSWER else place)
         for question, row, place in zip(batch.questions, rows, chosen.tolist(), strict=True)

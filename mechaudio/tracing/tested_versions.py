@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 from importlib.metadata import version
 
 from packaging.specifiers import SpecifierSet
+
+from mechaudio.notices import warn
 
 #: The ranges of pyproject.toml, whose two ends the tests run with.
 TESTED = {"transformers": ">=5.20,<5.25", "nnsight": ">=0.8.1,<0.9"}
@@ -22,8 +23,7 @@ def warn_of_untested_versions() -> None:
     for package, tested in TESTED.items():
         installed = version(package)
         if not SpecifierSet(tested).contains(installed, prereleases=True):
-            warnings.warn(
+            warn(
                 f"{package} {installed} is installed, and mechaudio was tested with {package}{tested}: it may fail, or "
-                f"give other numbers without a sign. To get a tested version: pip install '{package}{tested}'",
-                stacklevel=3,
+                f"give other numbers without a sign. To get a tested version: pip install '{package}{tested}'"
             )

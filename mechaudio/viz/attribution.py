@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution
 from mechaudio.arguments import checks_arguments
-from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, pale, plain, titled, whiskers
 
@@ -86,8 +86,8 @@ def _bars(
 ) -> go.Figure:
     mean, n = values.mean(0), len(values)
     spread, clips = None, written.clips if len(written.clips) == n else ()
-    several = n > 1 and len(set(clips)) != 1
-    if several:
+    few = too_few(n, clips)
+    if not few:
         low, high = bootstrap_mean(values, clips=clips or None)
         spread = whiskers(mean, low, high, color=INK, thickness=1.2)
     figure = go.Figure(
@@ -117,10 +117,7 @@ def _bars(
         "second": "The second that heads read it from",
     }[by]
     note = plain(f"{pair}: {whole:.2f} logits in all") + (
-        ""
-        if one
-        else f"; means over {questions_of(n, clips)}, "
-        + ("95 % bootstrap intervals over clips" if several else "no intervals of one clip")
+        "" if one else f"; means over {questions_of(n, clips)}, " + (few or "95 % bootstrap intervals over clips")
     )
     below = {"part": "layer and part", "head": "layer.head", "role": "role of the key", "second": ""}[by]
     figure.update_layout(

@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from mechaudio.analyses.attention_flow import MEASURES, AttentionFlow, edge_name
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.bootstrap import too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.significance import paired_difference
 from mechaudio.viz.grid import WRITTEN_IN
@@ -18,6 +19,7 @@ from mechaudio.viz.theme import (
     FAINT,
     ROLE_COLOURS,
     TEMPLATE,
+    ends,
     layer_ticks,
     mark_cells,
     number,
@@ -103,13 +105,17 @@ def flow_map(
         "accuracy": f"{100 * flow.clean_correct.mean():.0f} %",
     }[measure]
     size = max(len(window) for window in flow.windows)
+    few = "" if measure == "accuracy" else too_few(len(flow.ids), flow.clips, confidence)
+    dots = (
+        f"dots: {100 * confidence:g} % interval ({_how(measure)}), of each cell alone, excludes 0: "
+        f"{int(sure.sum())} of {sure.size}"
+    )
     figure.update_layout(
         template=TEMPLATE,
         title=titled(
             title or f"{_WHAT[measure]} when one role does not see another",
             f"change, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of {size} "
-            f"layer{'s' if size > 1 else ''}<br>dots: {100 * confidence:g} % interval "
-            f"({_how(measure)}), of each cell alone, excludes 0: {int(sure.sum())} of {sure.size}",
+            f"layer{'s' if size > 1 else ''}<br>{few or dots}",
         ),
         height=150 + sum(heights),
         margin={"t": 104},
@@ -126,14 +132,14 @@ def _interval(
         return low, high
     if len(flow.ids) < 2:
         raise ValueError(f"an interval over questions needs at least 2 of them, got {len(flow.ids)}")
-    ends = [
+    changes = [
         [
             paired_difference(flow.clean_correct, after, clips=flow.clips or None, confidence=confidence)
             for after in edge
         ]
         for edge in flow.correct
     ]
-    return tuple(scale * np.array([[getattr(one, end) for one in row] for row in ends]) for end in ("low", "high"))
+    return tuple(scale * np.array([[getattr(one, end) for one in row] for row in changes]) for end in ("low", "high"))
 
 
 def _how(measure: str) -> str:
@@ -237,8 +243,8 @@ def _draw_cells(
     hover = [
         [
             f"{plain(edge_name(edge))}, layers {window[0]} to {window[-1]}<br>"
-            f"change {mean[row, column]:+.{decimals + 1}f} {unit}, {100 * confidence:g} % interval "
-            f"{low[row, column]:+.{decimals + 1}f} to {high[row, column]:+.{decimals + 1}f}<br>"
+            f"change {mean[row, column]:+.{decimals + 1}f} {unit}, "
+            f"{ends(low[row, column], high[row, column], f'+.{decimals + 1}f', confidence=confidence)}<br>"
             f"answers: McNemar p = {p[row, column]:.2g}<br>"
             f"{_cut_off(flow.attention[row, column])}"
             for column, window in enumerate(flow.windows)

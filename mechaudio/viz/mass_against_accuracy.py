@@ -12,7 +12,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, faded, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, ends, faded, plain, titled, whiskers
 from mechaudio.viz.variants import Variants, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ def _draw(
     names = [plain(one) for one, drawn in zip(variants.names, known, strict=True) if drawn]
     colour = CYCLE[index % len(CYCLE)]
     hover = [
-        f"{plain(name) + '<br>' if name else ''}{one}<br>attention {here:+.1f} points, {100 * confidence:g} % interval "
-        f"{left:+.1f} to {right:+.1f}<br>right answers {there:+.1f} points, {100 * confidence:g} % interval "
-        f"{under:+.1f} to {over:+.1f}"
+        f"{plain(name) + '<br>' if name else ''}{one}<br>attention {here:+.1f} points, "
+        f"{ends(left, right, '+.1f', confidence=confidence)}<br>right answers {there:+.1f} points, "
+        f"{ends(under, over, '+.1f', confidence=confidence)}"
         for one, here, left, right, there, under, over in zip(names, x, low, high, y, bottom, top, strict=True)
     ]
     bars = {"width": 0, "color": faded(colour, 0.5)}

@@ -11,10 +11,10 @@ from plotly.subplots import make_subplots
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
-from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.multiple_choice import accuracy
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, level, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, ends, level, plain, titled, whiskers
 
 _COLOURS = CYCLE[:6]
 _GREYS = ("#8c8c8c", "#b8860b", "#767c84", "#a0846c")
@@ -117,9 +117,12 @@ def _line(
         line={"color": colour, "width": 2, "dash": dash},
         marker={"color": colour, "size": 7, "symbol": symbol},
         error_y=whiskers(100 * share, 100 * low, 100 * high, color=colour, width=2),
-        customdata=np.stack([line.strengths, 100 * low, 100 * high], axis=-1),
-        hovertemplate=f"{plain(line.name)}, %{{customdata[0]:g}}: %{{y:.1f}} % right<br>"
-        f"95 % interval %{{customdata[1]:.1f}} to %{{customdata[2]:.1f}} %, n = {half.sum()}<extra></extra>",
+        customdata=[
+            (f"{strength:g}", ends(100 * left, 100 * right, ".1f", "%"))
+            for strength, left, right in zip(line.strengths, low, high, strict=True)
+        ],
+        hovertemplate=f"{plain(line.name)}, %{{customdata[0]}}: %{{y:.1f}} % right<br>"
+        f"%{{customdata[1]}}, n = {half.sum()}<extra></extra>",
     )
     if line.chosen is not None:
         figure.add_scatter(
@@ -143,6 +146,6 @@ def _with_interval(
     if np.isin(answers, (0, 1)).all():
         found = [accuracy(row.astype(bool), clips=clips) for row in answers]
         return share, np.array([one.low for one in found]), np.array([one.high for one in found])
-    if (answers.shape[1] if clips is None else len(set(clips))) < 2:
-        return share, share, share
+    if too_few(answers.shape[1], None if clips is None else tuple(clips)):
+        return share, *np.full((2, len(share)), np.nan)
     return share, *bootstrap_mean(answers.T, clips=clips, confidence=0.95, seed=seed)

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
-from mechaudio.analyses.patching.effect_map import FEWEST_PAIRS, EffectMap
+from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.bootstrap import fewest
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     CYCLE,
@@ -180,10 +181,7 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     pairs += f" ({none} more without a difference of clean and corrupted, left out)" if none else ""
     lines = [f"{DIRECTIONS[found.direction]}; {metric_name(found)}; {plain(found.hook_point)}; {pairs}"]
     if np.isnan(drawn.low).all():
-        return f"{lines[0]}<br>no intervals: {_why_none(found)}"
-    if found.scale.n_clips < FEWEST_PAIRS:
-        few = f"{FEWEST_PAIRS} pairs" if found.scale.n_clips == n else f"{FEWEST_PAIRS} clips"
-        return f"{lines[0]}<br>intervals are in the hover; of fewer than {few} they exclude nothing"
+        return f"{lines[0]}<br>no intervals: {_why_none(found, fewest(confidence))}"
     counted, marked = int((~np.isnan(drawn.low)).sum()), int(found.excludes_no_effect(drawn.low, drawn.high).sum())
     kind = "dots" if len(found.axes) == 2 else "band" if next(iter(found.axes)) in _IN_ORDER else "bars"
     interval = f"{100 * confidence:g} % interval (bootstrap) of each place alone"
@@ -192,12 +190,12 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     return "<br>".join(lines)
 
 
-def _why_none(found: EffectMap) -> str:
+def _why_none(found: EffectMap, needed: int) -> str:
     """Why no place has an interval."""
-    if found.scale.n_clips < 2:
-        return "they take two pairs" + (" about different clips" if found.scale.defined.sum() > 1 else "")
-    if found.scale.counted_clips(found.values).max() < 2:
-        return "they take two pairs with the same place"
+    if found.scale.n_clips < needed:
+        return f"they take {needed} pairs" + (" about different clips" if found.scale.defined.sum() >= needed else "")
+    if found.scale.counted_clips(found.values).max() < needed:
+        return f"they take {needed} pairs with the same place"
     return "clean and corrupted may not differ in the mean"
 
 

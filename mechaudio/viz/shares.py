@@ -9,9 +9,11 @@ from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.arguments import checks_arguments
-from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
+
+_ENDS = ": %{customdata[0]:.1f} to %{customdata[1]:.1f} %"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +32,10 @@ def _line(attention: AudioAttention, role: str, confidence: float, seed: int) ->
     if len(share) > 1:
         mean = share.mean(axis=2)
         low = high = np.full(mean.shape[1], np.nan)
-        if len(set(attention.clips)) != 1:
+        few = too_few(len(mean), attention.clips, confidence)
+        if not few:
             low, high = bootstrap_mean(mean, clips=attention.clips or None, confidence=confidence, seed=seed)
-        return _Line(role, mean.mean(axis=0), low, high, f"{100 * confidence:g} % interval over clips")
+        return _Line(role, mean.mean(axis=0), low, high, few or f"{100 * confidence:g} % interval over clips")
     low, high = np.quantile(share[0], [0.25, 0.75], axis=1)
     return _Line(role, share[0].mean(axis=1), low, high, "middle half of the heads")
 
@@ -47,7 +50,7 @@ def _draw_line(figure: go.Figure, line: _Line) -> None:
         line={"color": ROLE_COLOURS.get(line.role, CYCLE[-1]), "width": 2.5},
         customdata=np.stack([line.low, line.high], axis=1),
         hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {line.role}<br>"
-        f"{line.spread}: %{{customdata[0]:.1f}} to %{{customdata[1]:.1f}} %<extra></extra>",
+        f"{line.spread}{'' if np.isnan(line.low).all() else _ENDS}<extra></extra>",
     )
 
 
@@ -85,7 +88,7 @@ def audio_share_by_layer(
 ) -> go.Figure:
     """Share of attention per role of token by layer, mean over heads and questions.
 
-    Bands are bootstrap intervals of the mean, over clips; of one clip there is none. Of one question dots show each
+    Bands are bootstrap intervals of the mean, over clips; of few clips there are none. Of one question dots show each
     head's share on the first role, the hover gives the middle half of the heads, and the figure says so.
 
     Args:
@@ -103,18 +106,19 @@ def audio_share_by_layer(
         raise ValueError(f"no role {', '.join(unknown) or 'given'}: this result has {', '.join(attention.roles)}")
     n, n_layers, n_heads, _ = attention.mass.shape
     lines = [_line(attention, role, confidence, seed) for role in drawn]
+    few = too_few(n, attention.clips, confidence)
     figure = go.Figure()
     if n == 1:
         _draw_heads(figure, drawn[0], attention.share(drawn[0])[0])
-    elif len(set(attention.clips)) != 1:
+    elif not few:
         for line in lines:
             _draw_band(figure, line)
     for line in lines:
         _draw_line(figure, line)
     sample = questions_of(n, attention.clips)
     spread = f"bands: {lines[0].spread} (bootstrap)" if n > 1 else f"dots: each head's share on {drawn[0]}"
-    if n > 1 and len(set(attention.clips)) == 1:
-        spread = "one clip has no interval"
+    if n > 1 and few:
+        spread = few
     figure.update_layout(
         template=TEMPLATE,
         height=430,

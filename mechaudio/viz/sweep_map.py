@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.interventions.sweep_result import Sweep
-from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.viz.grid import WRITTEN_IN
-from mechaudio.viz.theme import TEMPLATE, label_axis, mark_cells, number, plain, titled, two_sided, write_cells
+from mechaudio.viz.theme import TEMPLATE, ends, label_axis, mark_cells, number, plain, titled, two_sided, write_cells
 from mechaudio.viz.variants import Variants, excludes_zero, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -81,16 +81,16 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
     clips = sweep["clip"].values if "clip" in sweep.coords else None
     low, high = bootstrap_mean(margins.T, clips=clips, confidence=confidence, seed=seed)
     differences = (margins - clean).T
-    ends = zip(
+    changes = zip(
         differences.mean(0), *bootstrap_mean(differences, clips=clips, confidence=confidence, seed=seed), strict=True
     )
     return _Cells(
         what="Margin of the right answer",
         values=list(margins.mean(1)),
         baseline=float(clean.mean()),
-        changes=[Estimate(*map(float, one), len(clean), confidence, "bootstrap, percentile") for one in ends],
+        changes=[Estimate(*map(float, one), len(clean), confidence, "bootstrap, percentile") for one in changes],
         hover=[
-            f"mean margin {mean:.2f}<br>{100 * confidence:g} % interval {first:.2f} to {last:.2f}"
+            f"mean margin {mean:.2f}<br>{ends(first, last, '.2f', confidence=confidence)}"
             for mean, first, last in zip(margins.mean(1), low, high, strict=True)
         ],
         unit="logits",
@@ -167,13 +167,16 @@ def sweep_map(
     marked = np.reshape([excludes_zero(one) for one in cells.changes], shape)
     mark_cells(figure, marked, "interval excludes 0")
     baseline = f"{cells.baseline:.{max(1, cells.decimals)}f} {cells.unit}"
+    few = too_few(variants.n, variants.clips, confidence) if value == "margin" else ""
+    dots = (
+        f"dots: {100 * confidence:g} % interval of the change ({cells.interval}), of each cell alone, excludes 0: "
+        f"{marked.sum()} of {len(cells.changes)}"
+    )
     figure.update_layout(
         template=TEMPLATE,
         title=titled(
             title or f"{cells.what} by {plain(up)} and {plain(across)}",
-            f"{questions_of(variants.n, variants.clips)}; baseline, without intervention: {baseline}"
-            f"<br>dots: {100 * confidence:g} % interval of the change ({cells.interval}), of each cell alone, excludes "
-            f"0: {marked.sum()} of {len(cells.changes)}",
+            f"{questions_of(variants.n, variants.clips)}; baseline, without intervention: {baseline}<br>{few or dots}",
         ),
         height=max(300, min(190 + 28 * len(rows), 720)),
         xaxis=label_axis(across, columns),
@@ -187,8 +190,8 @@ def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
     fixed = (~variants.clean_correct & variants.correct).sum(1)
     broken = (variants.clean_correct & ~variants.correct).sum(1)
     return [
-        f"{plain(name)}<br>{line}<br>change {one.value:+.{cells.decimals + 1}f} {cells.unit}, {100 * confidence:g} % "
-        f"interval {one.low:+.{cells.decimals + 1}f} to {one.high:+.{cells.decimals + 1}f}<br>"
+        f"{plain(name)}<br>{line}<br>change {one.value:+.{cells.decimals + 1}f} {cells.unit}, "
+        f"{ends(one.low, one.high, f'+.{cells.decimals + 1}f', confidence=confidence)}<br>"
         f"{mended} answers fixed, {worse} broken"
         for name, line, one, mended, worse in zip(
             variants.names, cells.hover, cells.changes, fixed, broken, strict=True
@@ -200,8 +203,8 @@ def _colours(cells: _Cells) -> dict[str, object]:
     """Of the two-sided colours those that are needed: the bar ends where the values do."""
     colours = two_sided(min(cells.values), max(cells.values), cells.baseline)
     low, high = colours["zmin"], colours["zmax"]
-    ends = [end for end in (low, high) if abs(end - cells.baseline) > 0.1 * (high - low)]
-    ticks = [cells.baseline, *ends]
+    outer = [end for end in (low, high) if abs(end - cells.baseline) > 0.1 * (high - low)]
+    ticks = [cells.baseline, *outer]
     words = [f"{tick:.{cells.decimals}f}" for tick in ticks]
     words[0] += " baseline"
     return {

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.models.spans import TEXT_ROLES
 from mechaudio.viz.theme import LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
@@ -17,7 +17,7 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
 
     Args:
         study: what `temporal_study` found.
-        confidence: of the bands, bootstrap intervals of the mean, over clips; one clip has none.
+        confidence: of the bands, bootstrap intervals of the mean, over clips; few clips have none.
         seed: of the bootstrap.
     """
     measured = np.flatnonzero(np.isfinite(study.attention).all((0, 2)))
@@ -29,9 +29,9 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
     lines |= {role: share for role, share in shares.items() if share.any()}
     figure, n = go.Figure(), len(study.attention)
     clips = study.compared.clean.clips[:n]  # attention was measured on the first questions
-    several = n > 1 and len(set(clips)) != 1
+    few = too_few(n, clips, confidence)
     colours = {name: ROLE_COLOURS["question" if name.startswith("text (") else name] for name in lines}
-    for name, share in lines.items() if several else ():
+    for name, share in () if few else lines.items():
         ends = bootstrap_mean(share, clips=clips or None, confidence=confidence, seed=seed)
         band(figure, measured, *ends, colour=colours[name], legendgroup=name, name=f"{name}: interval")
     for name, share in lines.items():
@@ -52,7 +52,7 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
         if len(text) > 1
         else ""
     )
-    bands = f"; bands: {100 * confidence:g} % intervals over clips (bootstrap)" if several else ""
+    bands = f"; {few}" if few else f"; bands: {100 * confidence:g} % intervals over clips (bootstrap)"
     figure.update_layout(
         template=TEMPLATE,
         height=440,

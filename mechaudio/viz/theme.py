@@ -236,6 +236,21 @@ def plain(text: object, longest: int | None = None) -> str:
     return html.escape(words, quote=False)
 
 
+def ends(low: float, high: float, spec: str, unit: str = "", confidence: float = 0.95) -> str:
+    """An interval in words, or that there is none.
+
+    Args:
+        low: lower end; NaN where there is no interval.
+        high: upper end.
+        spec: how the ends are written, such as `.1f`.
+        unit: behind them.
+        confidence: of the interval.
+    """
+    if math.isnan(low):
+        return "no interval"
+    return f"{100 * confidence:g} % interval {low:{spec}} to {high:{spec}}{unit and ' '}{unit}"
+
+
 def layer_ticks(layers: Sequence[int], at_most: int = 17) -> list[int]:
     """The layers to label: all of them if there are few, else every so many."""
     return list(layers)[:: max(1, math.ceil(len(layers) / at_most))]

@@ -117,7 +117,7 @@ def test_it_is_kept_and_labelled(flow, tmp_path):
     ("settings", "error", "message"),
     [
         ({"edges": []}, ValueError, "edges= is a list of"),
-        ({"edges": ["audio"]}, TypeError, "edges= takes .*Edge.*; got"),
+        ({"edges": ["audio"]}, TypeError, "edges= takes a list of pairs of spans, such as .*; got"),
         ({"edges": [("audio", "last")] * 2}, ValueError, "an edge is named twice"),
         ({"edges": [("caption", "last")]}, ValueError, "has no position of 'caption' in condition 'audio'"),
         ({"edges": [("voice", "last")]}, KeyError, "no span 'voice' in this batch"),

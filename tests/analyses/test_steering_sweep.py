@@ -81,6 +81,15 @@ def test_the_specialist_fixes_answers_and_neither_decoy_nor_its_layers_own_direc
         swept.change("specialist 2")
 
 
+def test_answers_that_are_nan_are_counted_beside_the_accuracy(toy, asked, directions):
+    overflow = ma.Edit(ma.HookPoint("logits"), lambda logits: logits * np.nan)
+    with pytest.warns(UserWarning, match="5 of 5 questions have no answer"):
+        broken = steering_sweep(toy, asked[:5], directions, lambda own: {"plain": [], "broken": overflow})
+    assert broken.unanswered.tolist() == [[False] * 5, [True] * 5]
+    assert (broken.change("plain").after.unanswered, broken.change("broken").after.unanswered) == (0, 5)
+    assert broken.best == "plain"
+
+
 def test_of_equally_many_right_answers_the_larger_margin_is_best(swept):
     even = replace(swept, correct=np.ones_like(swept.correct))
     assert even.best == swept.names[swept.margin.mean(axis=1).argmax()]

@@ -1,6 +1,7 @@
 import inspect
 import weakref
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import answer, generate
 from tests.families import network, noise, processor
+
+EVALUATE = import_module("mechaudio.experiments.evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,21 @@ def test_batches_change_nothing_and_every_question_is_counted_once(model, asked_
     assert together.overall.n == 5
     assert {task: score.n for task, score in together.by_task().items()} == {"first": 3, "last": 2}
     assert together.overall.count == sum(choice == "dog" for choice in together.choices)
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [({"batch_size": 2}, [2, 2, 1]), ({"batch_size": 10**20}, [5]), ({"batch_size": 3, "positions": 200}, [2, 2, 1])],
+)
+def test_a_batch_has_as_many_questions_as_are_asked_for(model, asked_of, options, sizes):
+    evaluate(model, questions(5), **options)
+    assert list(map(len, asked_of)) == sizes
+
+
+def test_a_batch_may_have_more_questions_than_are_sorted_together_otherwise(model, asked_of, monkeypatch):
+    monkeypatch.setattr(EVALUATE, "WINDOW", 2)
+    evaluate(model, questions(5), batch_size=4)
+    assert list(map(len, asked_of)) == [4, 1]
 
 
 def test_answers_are_those_of_answer_and_stand_in_the_order_of_the_questions(model):

@@ -173,6 +173,14 @@ def test_a_study_is_kept_whole(study, tmp_path):
     assert again.arms == study.arms
 
 
+def test_a_study_says_how_many_of_its_answers_are_nan(study):
+    margin = study.margin.copy()
+    margin[0, :3] = np.nan
+    assert "NaN" not in str(study)
+    told = f"3 of the {margin.size} answers with steering are NaN, and count as not right"
+    assert told in str(replace(study, margin=margin))
+
+
 def test_what_cannot_be_studied_is_refused(toy, asked, study):
     with pytest.raises(ValueError, match="three that choose and one that reports"):
         steering_study(toy, asked[:2], SETTINGS)

@@ -24,7 +24,7 @@ def test_every_column_has_an_interval_and_one_without_values_has_none():
 
 
 def test_equal_samples_have_an_interval_of_no_width():
-    low, high = bootstrap_mean(np.full((3, 2), 0.25))
+    low, high = bootstrap_mean(np.full((6, 2), 0.25))
     np.testing.assert_allclose([low, high], 0.25)
 
 

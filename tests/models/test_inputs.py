@@ -203,7 +203,7 @@ def test_how_much_sound_a_dict_holds_is_not_known(model, family):
 
 
 def test_something_else_than_a_batch_is_refused(model):
-    message = r"batch= takes PromptBatch \| Mapping.*; got \[AudioQuestion.*: ma.prompt gives it"
+    message = r"batch= takes a PromptBatch or a dict.*; got \[AudioQuestion.*: ma.prompt gives it"
     with unchecked_types(), pytest.raises(TypeError, match=message):
         as_batch(model, [question()])
 

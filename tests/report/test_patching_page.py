@@ -41,7 +41,7 @@ def told_of(found, values, **other):
 
 
 def test_the_largest_effect_is_told_with_its_direction():
-    found = activation_patching(ma.load("toy", prove=False), list(questions(2, seed=0)), over=("layer",))
+    found = activation_patching(ma.load("toy", prove=False), list(questions(6, seed=0)), over=("layer",))
     for direction, values, told in (
         ("denoising", [0.8, 0.0], "in layer 0 brings the answer back most: to 80.0 % [80.0, 80.0] of the way"),
         ("denoising", [1.3, 0.0], "brings the answer back most: to 130.0 % [130.0, 130.0] of the way from corrupted to "
@@ -60,7 +60,8 @@ def test_only_the_largest_of_unequal_effects_is_overstated():
     found = activation_patching(ma.load("toy", prove=False), list(questions(2, seed=0)), over=("layer",))
     assert "As the largest of 2 places it is likely overstated." in told_of(found, [0.8, 0.0])
     assert "All 3 places have an effect of this size." in told_of(found, [0.8] * 3)
-    assert "places" not in told_of(found, [0.8]).partition("To say of a place")[0]
+    assert "places" not in told_of(found, [0.8])
+    assert told_of(found, [0.8]).endswith("Pairs about fewer than 6 clips give no intervals.")
 
 
 def test_captions_and_counts_are_those_of_what_is_shown(tmp_path):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import mechaudio as ma
-from mechaudio.arguments import fits, kind_of
 from mechaudio.data import toy_questions
+from mechaudio.kinds import fits, kind_of
 from mechaudio.provenance import Provenance
 from mechaudio.results import digest_of_file
 from tests.data.files import write_json, write_sound, write_table

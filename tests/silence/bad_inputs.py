@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import mechaudio as ma
-from mechaudio.arguments import _kind, fits
 from mechaudio.cli import main
 from mechaudio.cli.mistakes import is_mistake
+from mechaudio.kinds import evaluated, fits
 
 SECONDS = 20
 ROOMS = ("analyses", "experiments", "interventions", "metrics", "models", "report", "temporal", "tracing", "viz")
@@ -214,7 +214,9 @@ def generated(folder: Path) -> Iterator[tuple[str, Case]]:
             if first_unknown not in (None, parameter.name):
                 continue
             for what, junk in JUNK.items():
-                kind = _kind(inspect.unwrap(entry), parameter.name)
+                kind = evaluated(inspect.unwrap(entry), parameter.name)
+                if junk is None and parameter.default == ():
+                    continue  # none of them
                 if fits(junk, kind) and not (parameter.name == "model" and not hasattr(junk, "network")):
                     continue
                 arguments = {p: known.get(p) for p in needed} | {parameter.name: junk}
@@ -245,7 +247,7 @@ def settings() -> Iterator[tuple[str, Case]]:
     for kind, given in first.items():
         for field in dataclasses.fields(kind):
             for what, junk in JUNK.items():
-                if not fits(junk, _kind(kind, field.name)) or (junk != junk and field.type != "Any"):
+                if not fits(junk, evaluated(kind, field.name)) or (junk != junk and field.type != "Any"):
                     name = f"{kind.__name__}({field.name}={what})"
                     yield name, lambda k=kind, g={**given, field.name: junk}: k(**g)
 

@@ -19,7 +19,7 @@ def settings() -> Iterator[tuple[str, Case]]:
     """Settings of studies, each refused when it is made."""
     refused: dict[str, dict[str, tuple[Any, ...]]] = {
         "TemporalSettings": {
-            "factors": ((NAN,), (INFINITE,), (1.0,), (2.0, 2.0), (), [2.0], ("2",)),
+            "factors": ((NAN,), (INFINITE,), (1.0,), (2.0, 2.0), (), ["2"], ("2",)),
             "biases": ((NAN,), (0.0,), (1.0, 1.0)),
             "queries": (("banana",), ("last", "last"), ("last+banana",), ("",)),
             "targeted": ("x", ""),

@@ -11,9 +11,9 @@ import pytest
 import mechaudio as ma
 from mechaudio.report import figures
 from tests.families.build import unchecked_types
-from tests.silence import bad_commands, bad_files, bad_inputs, bad_values
+from tests.silence import bad_commands, bad_files, bad_inputs, bad_options, bad_values
 
-FEWEST = {"arguments": 2500, "settings": 300, "values": 350, "files": 700, "commands": 300}
+FEWEST = {"arguments": 2500, "settings": 300, "values": 350, "options": 300, "files": 700, "commands": 300}
 
 
 def fails(verdicts: dict[str, bad_inputs.Verdict], about: str) -> list[str]:
@@ -43,6 +43,12 @@ def test_no_value_that_nobody_can_mean_is_taken(tmp_path):
     )
     with unchecked_types():
         assert not fails({name: bad_inputs.judge(case) for group in groups for name, case in group}, "values")
+
+
+def test_no_option_pipe_or_line_of_a_log_that_cannot_be_meant_is_taken(tmp_path):
+    with unchecked_types():
+        verdicts = {name: bad_inputs.judge(case) for name, case in bad_options.every(tmp_path)}
+    assert not fails(verdicts, "options")
 
 
 def test_no_damaged_or_hostile_file_is_believed(tmp_path):

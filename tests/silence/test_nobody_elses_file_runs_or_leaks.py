@@ -1,5 +1,7 @@
 """Nobody else's file runs or leaks anything: what is loaded is checked, what is written stays in its place."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -196,6 +198,44 @@ def test_html_and_links_in_words_of_others_are_text_in_markdown_and_latex():
     assert "\n\n" not in latex
 
 
+WORDS = (Column("who"), Column("gain", "number"))
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", " =1", "\t=1", "\r@a", "=HYPERLINK(1)"]
+)
+def test_a_text_that_spreadsheets_would_compute_is_a_text_in_csv(text):
+    (row,) = csv.DictReader(io.StringIO(Table("t", "T", "", WORDS, ((text, -1.5),)).to_csv(), newline=""))
+    assert row == {"who": f"'{text.replace(chr(13), ' ')}", "gain": "-1.5"}
+
+
+@pytest.mark.parametrize("text", ["a dog", "-3", "+0.5", "a = b", "", "'quoted'"])
+def test_any_other_text_stands_in_csv_as_it_is(text):
+    (row,) = csv.DictReader(io.StringIO(Table("t", "T", "", WORDS, ((text, -1.5),)).to_csv(), newline=""))
+    assert row == {"who": text, "gain": "-1.5"}
+
+
+@pytest.mark.parametrize(
+    ("text", "row"), [("[5pt] x", "{}[5pt] x & 2"), ("* x", "{}* x & 2"), ("x [5pt]", "x [5pt] & 2")]
+)
+def test_no_row_begins_with_an_option_of_the_line_before_it_in_latex(text, row):
+    assert rf"{row} \\" in Table("t", "T", "", WORDS, ((text, 2.0),)).to_latex().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("_x_", r"\_x\_"),
+        ("a_b", "a_b"),
+        ("~~x~~", r"\~\~x\~\~"),
+        ("&lt;b&gt;", "&amp;lt;b&amp;gt;"),
+        ("R&B; a & b", "R&amp;B; a & b"),
+    ],
+)
+def test_emphasis_and_entities_in_words_of_others_are_letters_in_markdown(text, shown):
+    assert f"| {shown} | 2 |" in Table("t", "T", "", WORDS, ((text, 2.0),)).to_markdown()
+
+
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", "..", "", "x" * 300, "nul\0"])
 def test_names_that_climb_out_of_a_folder_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="cannot name a file"):
@@ -207,3 +247,33 @@ def test_names_that_climb_out_of_a_folder_are_refused(tmp_path, name):
 
 def test_arrays_come_back_bit_for_bit(result):
     assert np.isfinite(ma.Result.load(result).logits).all()
+
+
+def forged_manifest(folder: Path, **changed) -> None:
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changed), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["corpus", "similarity"])
+def test_the_card_of_a_benchmark_shows_what_its_manifest_says_as_letters(tmp_path, name):
+    loaded_benchmark(tmp_path / "theirs", write_sound(tmp_path / "theirs" / "a.wav"))
+    forged_manifest(tmp_path / "theirs", **{name: "x\n\n# Mine\n![](http://x.example/y) <img src=x> `` _z_"})
+    theirs = ma.temporal.load(tmp_path / "theirs")
+    (line,) = (line for line in theirs.card().splitlines() if "Mine" in line)
+    assert r"x # Mine !\[\](http://x.example/y) &lt;img src=x> \`\` \_z\_".replace("!", r"\!") in line
+
+
+def test_the_card_shows_licenses_as_letters():
+    clip = ma.AnnotatedClip(
+        ma.AudioClip(np.zeros(160000, np.float32), 16000), SCENE, id="a", meta={"license": "<b>\n# x"}
+    )
+    built = ma.temporal.build([clip], settings=ma.temporal.Settings(n_choices=2))
+    assert "license of their recording: &lt;b> # x" in built.card()
+
+
+@pytest.mark.parametrize("dropped", [["a", "order", "no events"], ["a", "count", "just so"]])
+def test_a_manifest_that_drops_for_no_reason_or_from_no_task_is_damaged(tmp_path, dropped):
+    loaded_benchmark(tmp_path / "theirs", write_sound(tmp_path / "theirs" / "a.wav"))
+    forged_manifest(tmp_path / "theirs", dropped=[dropped])
+    with pytest.raises(ValueError, match=r"manifest\.json' is damaged: it says \['a', .*was dropped"):
+        ma.temporal.load(tmp_path / "theirs")

@@ -1,5 +1,6 @@
 """The likeliest choice, the best wrong one, and what a logit that is not finite means, are decided in one place."""
 
+import itertools
 import json
 import math
 
@@ -8,9 +9,11 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.analyses.patching.scale import METRICS, value
 from mechaudio.experiments.log_lines import Row
 from mechaudio.experiments.run_log import RunLog
-from mechaudio.metrics.choices import NO_ANSWER, are_right, best_wrong, likeliest, refuse_nan
+from mechaudio.metrics.choices import NO_ANSWER, are_right, best_wrong, likeliest, margin, refuse_nan
+from mechaudio.metrics.multiple_choice import best_rows
 from mechaudio.report.wording import lacking, percent
 
 INF, NAN = math.inf, math.nan
@@ -70,6 +73,30 @@ def test_no_answer_is_never_right_and_the_best_wrong_choice_is_always_a_wrong_on
     assert best_wrong(np.array([[9.0, NAN, -INF], [-INF, -INF, 9.0]]), right).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("logits", list(itertools.product((NAN, -INF, 0.0, INF), repeat=3)))
+def test_a_question_has_a_margin_where_it_has_an_answer_and_it_is_positive_where_that_is_right(logits):
+    row, right = np.array([logits]), np.array([[True, False, False]])
+    (chosen,), (lead,) = likeliest(row, [3]), margin(row, right, [3])
+    assert np.isnan(lead) == (chosen == NO_ANSWER)
+    assert (lead > 0) <= (chosen == 0) <= (lead >= 0 or chosen == NO_ANSWER)
+    for metric in METRICS:
+        measured = value(metric, row, right, np.array([1]), np.array([[3.0, 2.0, 1.0]]))
+        assert chosen != NO_ANSWER or np.isnan(measured).all()
+        assert metric != "probability" or chosen == NO_ANSWER or 0 <= measured[0] <= 1
+
+
+def test_nan_behind_a_questions_own_choices_is_none_of_its_logits():
+    row, right = np.array([[1.0, 3.0, NAN]]), np.array([[True, False, False]])
+    assert margin(row, right, [2]).tolist() == margin(row, right).tolist() == [-2.0]
+    assert np.isnan(margin(row, right, [3])).all()
+    assert np.isnan(margin(row[:, ::-1], right)).all()
+
+
+def test_of_settings_that_are_right_equally_often_one_without_a_mean_margin_is_not_the_best():
+    margins = np.array([[INF, -INF], [NAN, 9.0], [0.5, 0.5]])
+    assert best_rows(np.ones((3, 2), dtype=bool), margins) == (2,)
+
+
 @pytest.mark.parametrize("column", [0, pytest.param(3, marks=pytest.mark.whole)])
 def test_with_one_letter_banned_every_path_gives_the_same_answers(model, questions, column):
     batch = ma.prompt(model, questions)
@@ -95,6 +122,7 @@ def test_a_nan_is_no_answer_on_any_path_and_every_path_names_the_question(model,
     assert [row for row, answer in enumerate(answered) if answer.choice is None] == [1, 4]
     assert answered[1].correct is False
     swept = ma.sweep(model, batch, [spoilt], progress=False)
+    assert swept.margin[0].isnan().nonzero()[:, 0].tolist() == [1, 4]
     assert "2 answers are NaN" in repr(swept)
     assert swept.unanswered[0].nonzero()[:, 0].tolist() == [1, 4]
     with pytest.warns(UserWarning, match=told):
@@ -109,6 +137,7 @@ def test_an_evaluation_says_how_many_answers_are_nan_beside_every_accuracy(model
     assert evaluated.choices == (None,) * 8
     assert np.isnan(evaluated.logits[:, :2]).all()
     assert evaluated.overall.unanswered == 8
+    assert np.isnan(evaluated.margin).all()
     assert "0 of 8 questions of" in str(evaluated.overall) or "0 of 8; 8 without" in str(evaluated.overall)
     assert "8 without an answer" in str(evaluated.overall)
     assert "8 without an answer" in repr(evaluated)

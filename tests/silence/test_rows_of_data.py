@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import unicodedata
 
 import numpy as np
@@ -329,6 +330,45 @@ def test_a_row_that_is_not_utf8_is_listed_and_the_others_are_kept(folder, suffix
     corpus = ma.data.mmar.load(path)
     assert_listed_in_short_lines(corpus, 2)
     assert "not text in UTF-8" in corpus.problems[0].message
+
+
+def test_a_member_of_a_json_file_that_is_not_utf8_is_listed_and_the_others_are_kept(folder):
+    rows = [ROW | {"id": f"good {n}", "question": "Caf\u00e9?" if n == 1 else "Which?"} for n in range(3)]
+    path = folder / "rows.json"
+    path.write_bytes(json.dumps(rows, ensure_ascii=False).encode("latin-1"))
+    for loader in QUESTIONS:
+        corpus = loader.load(path)
+        assert_listed_in_short_lines(corpus, 2)
+        assert "not text in UTF-8" in corpus.problems[0].message
+        assert corpus.problems[0].item == "rows.json, row 2"
+    path.write_bytes(json.dumps({"b.wav": [["caf\u00e9", 0, 0.5]], "a.wav": []}, ensure_ascii=False).encode("latin-1"))
+    assert "'b.wav'" in ma.data.annotations.load(path, audio=folder).problems[0].item
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_json_file_of_another_encoding_says_so(folder, encoding):
+    (folder / "rows.json").write_bytes(json.dumps([ROW | {"question": "\u00e9"}], ensure_ascii=False).encode(encoding))
+    with pytest.raises(ValueError, match=r"rows\.json' is (not text|damaged, or not JSON) in UTF-8"):
+        ma.data.mmau.load(folder / "rows.json")
+
+
+def test_a_line_end_within_a_text_of_json_does_not_end_the_load(folder):
+    (folder / "rows.json").write_text(json.dumps([ROW]).replace("Which?", "Which\n one?"))
+    assert ma.data.mmau.load(folder / "rows.json")[0].text == "Which\n one?"
+
+
+def test_a_pipe_is_not_read_and_an_empty_path_is_not_the_current_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    os.mkfifo("rows.json")
+    (folder / "rows.parquet").mkdir()
+    for module in (*QUESTIONS, ma.data.annotations, ma.data.audioset_strong, ma.data.audio_grounding):
+        with pytest.raises(ValueError, match="is empty, which would be the current folder"):
+            module.load("")
+    for module in (*QUESTIONS, ma.data.annotations):
+        with pytest.raises(ValueError, match="is a pipe or a device, not a file"):
+            module.load("rows.json")
+        with pytest.raises(FileNotFoundError, match="there are no parquet files"):
+            module.load(folder)
 
 
 def test_a_field_of_a_csv_file_may_be_longer_than_a_page(folder):

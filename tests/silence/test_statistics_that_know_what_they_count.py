@@ -28,6 +28,9 @@ from mechaudio.metrics import (
     roc_auc,
     sign_flip_test,
 )
+from mechaudio.metrics.bootstrap import fewest
+from mechaudio.metrics.clips import freedom
+from mechaudio.metrics.estimates import Estimate
 from mechaudio.results import Provenance
 from tests.analyses.maps import effect_map
 from tests.viz.made_up import attention
@@ -87,6 +90,23 @@ def test_a_copy_of_a_file_the_same_samples_and_the_same_name_are_the_same_clip(t
     assert len({first, x, s, m, n}) == 5
 
 
+def test_a_file_and_the_clip_that_was_read_from_it_are_the_same_clip_and_a_part_of_it_is_another(tmp_path):
+    ma.data.soundscapes.questions(1, seed=0)[0].clip().save(tmp_path / "a.wav")
+    whole = ma.AudioClip.load(tmp_path / "a.wav")
+    asked = {"text": "Which?", "choices": ("dog", "car")}
+    path, clip, samples, part = (
+        ma.AudioQuestion(audio=audio, **asked)
+        for audio in (tmp_path / "a.wav", whole, replace(whole, source=None), whole.cut(0.0, 0.5))
+    )
+    assert len(set(ma.analyses.clips_of([path, clip, samples]))) == 1
+    assert len(set(ma.analyses.clips_of([path, clip, part]))) == 2
+    other = ma.data.soundscapes.questions(1, seed=1)[0].clip()
+    other.save(tmp_path / "a.wav")  # what the clip was read from is there no more
+    assert len(set(ma.analyses.clips_of([path, clip]))) == 2
+    (tmp_path / "a.wav").unlink()
+    assert len(set(ma.analyses.clips_of([path, clip]))) == 2
+
+
 def test_a_question_about_two_clips_joins_them():
     one, two, other = (replace(q, id="") for q in ma.data.soundscapes.questions(3, seed=0))
     both = ma.AudioQuestion(audio=[one.audio, two.audio], text="Which is louder?", choices=("first", "second"))
@@ -140,6 +160,13 @@ def test_the_test_of_signs_over_clips_is_mcnemars_with_one_question_each():
 
 
 # Duplicates never count as independent.
+
+
+def test_differences_that_no_questions_have_are_refused_before_they_are_counted():
+    for absurd in ([2**62, 2**62, 1], [-(2**63), 1], np.array([2**63 + 5], dtype=np.uint64), [10_000_000, 1]):
+        with pytest.raises(ValueError, match="add up to 10000000 at most"):
+            sign_flip_test(absurd)
+    assert sign_flip_test([1_000_000, 3]) == 0.5
 
 
 @pytest.mark.parametrize("times", [2, 8])
@@ -235,6 +262,22 @@ def test_the_interval_of_a_correlation_is_not_given_below_thirty_clips():
     enough = bootstrap_point_biserial(RNG.normal(size=40), correct, resamples=50)
     assert np.isnan([few.low, few.high]).all()
     assert enough.low < enough.high
+
+
+@pytest.mark.parametrize(("confidence", "clips"), [(0.8, 4), (0.9, 5), (0.95, 6), (0.99, 8)])
+def test_the_interval_of_a_mean_is_given_from_as_many_clips_as_can_hold_its_level(confidence, clips):
+    assert fewest(confidence) == clips
+    assert 2.0 ** (1 - clips) <= 1 - confidence < 2.0 ** (2 - clips)
+    values = np.random.default_rng(0).normal(size=(clips, 3))
+    assert np.isfinite(bootstrap_mean(values, confidence=confidence)).all()
+    assert np.isnan(bootstrap_mean(values[1:], confidence=confidence)).all()
+    twice = np.repeat(values[1:], 2, axis=0)
+    assert np.isnan(bootstrap_mean(twice, clips=np.arange(len(twice)) // 2, confidence=confidence)).all()
+
+
+def test_a_mean_of_few_clips_prints_that_it_has_no_interval():
+    few = Estimate(0.25, np.nan, np.nan, 5, 0.95, "bootstrap")
+    assert (str(few), few.in_percent()) == ("0.25 (no interval, n = 5)", "25.0 % (no interval, n = 5)")
 
 
 def test_strata_of_the_listening_check_hold_their_level():
@@ -342,6 +385,11 @@ def test_intervals_and_tests_hold_their_level_whatever_the_number_of_questions_a
     assert {name: share for name, share in found.items() if share > most} == {}
 
 
+@pytest.mark.parametrize(("sizes", "told"), [([3] * 8, 7.0), ([1] * 8, 7.0), ([9, 1], 100 / 82 - 1), ([5], 0.0)])
+def test_degrees_of_freedom_are_those_of_as_many_equally_large_clips(sizes, told):
+    assert freedom(np.repeat(np.arange(len(sizes)), sizes)) == pytest.approx(max(1.0, told))
+
+
 def test_questions_that_share_clips_would_not_hold_it_as_independent_ones():
     found = levels(100, 40, 3, by_clip=False, resamples=100)
     assert min(found["accuracy, interval"], found["any head, q"]) > 0.1
@@ -363,16 +411,16 @@ def test_text_says_how_many_clips_there_are():
 
 def test_figures_draw_clips_and_say_how_many_there_are():
     shown = attention(n=12)
-    doubled = replace(shown, clips=tuple(f"clip {place // 4}" for place in range(12)))
+    doubled = replace(shown, clips=tuple(f"clip {place // 2}" for place in range(12)))
     figure = ma.viz.audio_share_by_layer(doubled)
-    assert "n = 12 questions of 3 clips" in figure.layout.title.text
+    assert "n = 12 questions of 6 clips" in figure.layout.title.text
     share = 100 * doubled.share("audio").mean(axis=2)
     low, high = bootstrap_mean(share, clips=doubled.clips)
     np.testing.assert_allclose(
         next(line for line in figure.data if line.mode and line.name == "audio").customdata, np.stack([low, high], 1)
     )
     one = ma.viz.audio_share_by_layer(replace(shown, clips=("clip",) * 12))
-    assert "one clip has no interval" in one.layout.title.subtitle.text
+    assert "no intervals, which take 6 clips" in one.layout.title.subtitle.text
 
 
 def test_bars_of_attribution_draw_clips():
@@ -387,4 +435,4 @@ def test_a_patching_map_says_of_how_many_clips_its_pairs_are_and_draws_no_interv
     drawn = ma.viz.patching_map(effect_map(values, clips=tuple("aabbccddeeff")))
     assert "n = 12 pairs of 6 clips" in drawn.layout.title.subtitle.text
     alone = ma.viz.patching_map(effect_map(values, clips=("clip",) * 12))
-    assert "no intervals: they take two pairs about different clips" in alone.layout.title.subtitle.text
+    assert "no intervals: they take 6 pairs about different clips" in alone.layout.title.subtitle.text

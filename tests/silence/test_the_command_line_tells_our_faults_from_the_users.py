@@ -96,7 +96,7 @@ def test_a_result_that_cannot_be_saved_where_it_should_is_saved_elsewhere(capsys
     save = ma.Result.save
 
     def full(result: ma.Result, folder: Path) -> Path:
-        if Path(folder).is_relative_to(tmp_path):
+        if Path(folder) == tmp_path / "results":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return save(result, folder)
 
@@ -164,3 +164,30 @@ def test_options_that_a_mode_ignores_are_refused(capsys):
 
 def test_a_model_that_is_there_opens():
     assert opened("toy").n_layers > 0
+
+
+def test_patching_that_was_stopped_goes_on_where_it_was(capsys, monkeypatch, tmp_path):
+    patching = import_module("mechaudio.analyses.patching.activation_patching")
+    patched, seen = patching._patched, []
+
+    def stopped_at_the_second(*given: object) -> object:
+        seen.append(given)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return patched(*given)
+
+    monkeypatch.setattr(figures, "browser", lambda: None)
+    monkeypatch.setattr(patching, "_patched", stopped_at_the_second)
+    command = ["patch", "--model", "toy", "--data", "toy", "--n", "12", "--over", "layer", "--out", str(tmp_path)]
+    assert main(command) == 143
+    assert f"what was done is kept in {tmp_path}, and it goes on from there" in capsys.readouterr().err
+    assert main(command) == 0
+    assert len(seen) == 3  # the first of two batches was not patched again
+    assert len(ma.Result.load(tmp_path / "results").ids) == 12
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_page_does_not_go_where_no_folder_can_be(tmp_path, make):
+    make(tmp_path / "page")
+    with pytest.raises(mistakes.UserMistakeError, match="it is no folder, and a page goes into one"):
+        writable(tmp_path / "page")

@@ -173,4 +173,4 @@ def test_the_card_counts_questions_letters_origins_and_what_was_dropped(tmp_path
     assert "Wrong options from the same clip: 12; from other clips: 6." in card
     assert "| margin | 1.0 |" in card
     assert "Questions by the license of their recording: CC0 3." in card
-    assert "Texts are compared by `token_overlap`." in card
+    assert "Texts are compared by token_overlap." in card

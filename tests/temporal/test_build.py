@@ -219,7 +219,7 @@ def test_recordings_are_not_opened():
         ({"tasks": ()}, ValueError, r"tasks are any of .*, got \(\)"),
         ({"tasks": ("latest_offset",) * 2}, ValueError, "a task is named twice"),
         ({"clips": clip()}, TypeError, "got an AnnotatedClip: put it into a list"),
-        ({"clips": [SCENE]}, TypeError, r"takes Iterable\[AnnotatedClip\]; got \[\(Event"),
+        ({"clips": [SCENE]}, TypeError, r"takes a list of AnnotatedClips; got \[\(Event"),
         ({"clips": [clip(), clip()]}, ValueError, r"clips\[1\] has the id 'a.wav', and so has another: .*id=FILENAME"),
         ({"clips": [AnnotatedClip("a.wav")]}, ValueError, r"clips\[0\] has no id"),
     ],

@@ -19,7 +19,7 @@ def made_up(n=4):
     whole = embed + attention[:, 0] + mlp.sum(1)
     empty = np.full((n, 2), np.nan)
     return DirectLogitAttribution(
-        towards=("A",) * n, away=("B", "C", "B", "C")[:n], logit_difference=whole, capped_difference=whole,
+        towards=("A",) * n, away=(("B", "C") * n)[:n], logit_difference=whole, capped_difference=whole,
         explained=whole, embed=embed, attention=attention, mlp=mlp, mixer=empty, constant=np.zeros(n), heads=heads,
         attention_bias=0 * attention, by_role=by_role, roles=ROLES, over_time=over_time, n_tokens=np.full(n, 8),
         edges=np.tile(np.linspace(0, 2, 9), (n, 1)), ids=tuple(map(str, range(n))), texts=("?",) * n,
@@ -28,7 +28,7 @@ def made_up(n=4):
 
 
 def test_parts_are_means_over_questions_and_layers_without_attention_have_no_bar():
-    written = made_up()
+    written = made_up(n=6)
     bars = attribution_bars(written).data[0]
     assert list(bars.x) == ["embed", "0 attn", "0 mlp", "1 mlp"]
     parts = np.stack([written.embed, written.attention[:, 0], written.mlp[:, 0], written.mlp[:, 1]], axis=1)

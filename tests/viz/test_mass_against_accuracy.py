@@ -74,7 +74,7 @@ def test_sweeps_of_different_questions_and_of_none_are_refused():
         mass_against_accuracy({})
     with pytest.raises(ValueError, match="intervals need at least two questions, and there is 1"):
         mass_against_accuracy(dataset(n=1))
-    with pytest.raises(TypeError, match=r"takes Dataset \| Sweep .*; got \[1\]: ma.sweep gives it"):
+    with pytest.raises(TypeError, match=r"takes a Dataset or a Sweep .*; got \[1\]: ma.sweep gives it"):
         mass_against_accuracy([1])
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,10 +41,19 @@ def test_controls_are_explained_where_there_are_any(figure):
 
 
 def test_a_mean_over_draws_has_bootstrap_intervals(figure):
-    left, _ = lines(figure, "random heads")
-    low, high = bootstrap_mean(DRAWS.correct[:, CHOOSES].T)
-    np.testing.assert_allclose(np.array(left.customdata)[:, 1:], 100 * np.stack([low, high], axis=-1))
+    twice = replace(DRAWS, correct=np.tile(DRAWS.correct, 2))
+    drawn = accuracy_over_strength(OverStrength((twice,), np.tile(CLEAN, 2), np.tile(CHOOSES, 2)))
+    left, _ = lines(drawn, "random heads")
+    low, high = bootstrap_mean(twice.correct[:, np.tile(CHOOSES, 2)].T)
+    np.testing.assert_allclose(left.error_y.array, 100 * high - left.y)
+    assert left.customdata[0][1] == f"95 % interval {100 * low[0]:.1f} to {100 * high[0]:.1f} %"
     assert left.line.dash == "dot"
+
+
+def test_a_mean_over_draws_of_few_clips_has_none(figure):
+    left, _ = lines(figure, "random heads")
+    assert np.isnan(left.error_y.array).all()
+    assert [words for _, words in left.customdata] == ["no interval", "no interval"]
 
 
 def test_the_ring_is_at_the_chosen_strength_on_both_sides_and_nowhere_else(figure):

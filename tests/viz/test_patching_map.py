@@ -80,7 +80,7 @@ def test_a_place_that_there_is_not_is_blank():
 def test_one_pair_has_no_interval_and_no_dots():
     figure = patching_map(effect_map(values(n=1), axes=HEADS))
     assert not len(figure.data[1].x)
-    assert figure.layout.title.subtitle.text.endswith("n = 1 pair<br>no intervals: they take two pairs")
+    assert figure.layout.title.subtitle.text.endswith("n = 1 pair<br>no intervals: they take 6 pairs")
 
 
 def test_why_no_place_has_an_interval_is_told():
@@ -88,17 +88,17 @@ def test_why_no_place_has_an_interval_is_told():
     ends = np.where(turned, 0.0, 1.1), np.where(turned, 1.0, 0.0)
     told = patching_map(effect_map(values(), *ends, axes=HEADS)).layout.title.subtitle.text
     assert told.endswith("n = 12 pairs<br>no intervals: clean and corrupted may not differ in the mean")
-    apart = np.full((2, 2), np.nan)
-    apart[[0, 1], [0, 1]] = 0.5  # each pair has a place of its own
+    apart = np.full((2, 10), np.nan)
+    apart[0, :5] = apart[1, 5:] = 0.5  # each place is that of five pairs
     told = patching_map(effect_map(apart)).layout.title.subtitle.text
-    assert told.endswith("n = 2 pairs<br>no intervals: they take two pairs with the same place")
+    assert told.endswith("n = 10 pairs<br>no intervals: they take 6 pairs with the same place")
 
 
-def test_few_pairs_have_intervals_in_the_hover_and_no_dots():
+def test_few_pairs_have_no_intervals_and_no_dots():
     figure = patching_map(effect_map(values(n=5), axes=HEADS))
     assert not len(figure.data[1].x)
-    assert "of fewer than 6 pairs they exclude nothing" in figure.layout.title.subtitle.text
-    assert "95 % interval" in figure.data[0].customdata[0, 0]
+    assert figure.layout.title.subtitle.text.endswith("n = 5 pairs<br>no intervals: they take 6 pairs")
+    assert "interval" not in figure.data[0].customdata[0, 0]
 
 
 def test_positions_can_carry_their_tokens():

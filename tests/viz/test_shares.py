@@ -19,12 +19,19 @@ def test_the_lines_are_the_means_over_questions_and_heads_in_percent():
 
 
 def test_the_band_of_several_questions_is_their_bootstrap_mean():
-    result = attention(n=5)
+    result = attention(n=6)
     low, high = bootstrap_mean(result.mass[..., 0].mean(axis=2), seed=0)
     figure = audio_share_by_layer(result)
     np.testing.assert_allclose(line(figure, "audio").customdata, 100 * np.stack([low, high], axis=1))
-    assert "n = 5 questions" in figure.layout.title.text
+    assert "n = 6 questions" in figure.layout.title.text
     assert "95 % interval over clips" in figure.layout.title.subtitle.text
+
+
+def test_few_questions_have_no_band_and_the_figure_says_so():
+    figure = audio_share_by_layer(attention(n=5))
+    assert [trace.fill for trace in figure.data] == [None] * 4
+    assert figure.layout.title.subtitle.text.endswith("no intervals, which take 6 clips")
+    assert line(figure, "audio").hovertemplate.endswith("on audio<br>no intervals, which take 6 clips<extra></extra>")
 
 
 def test_one_question_shows_each_head_as_a_dot_and_says_so():
@@ -53,5 +60,5 @@ def test_an_unknown_role_names_those_there_are():
 
 
 def test_bands_lie_beneath_all_lines():
-    figure = audio_share_by_layer(attention(n=5))
+    figure = audio_share_by_layer(attention(n=6))
     assert [trace.fill for trace in figure.data] == ["toself"] * 4 + [None] * 4

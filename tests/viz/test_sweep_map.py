@@ -117,7 +117,7 @@ def test_what_is_no_map_is_refused_with_what_to_do():
         sweep_map(dataset().mean("question"))
     with pytest.raises(ValueError, match="no question left"):
         sweep_map(dataset(n=0))
-    with pytest.raises(TypeError, match=r"takes Dataset \| Sweep \| Comparison; got a ndarray: ma.sweep or"):
+    with pytest.raises(TypeError, match=r"takes a Dataset or a Sweep or a Comparison; got a ndarray: ma.sweep or"):
         sweep_map(np.ones((2, 2)))
 
 

@@ -135,8 +135,9 @@ class LogitLens(Result):
         is_right = np.zeros((len(self.letters), 1, 1, self.choice_logits.shape[-1]), dtype=bool)
         for row, letters in enumerate(self.right_letters):
             is_right[row, ..., [self.letters[row].index(letter) for letter in letters]] = True
-        checked.some_wrong(self.ids, [len(own) for own in self.letters], is_right[:, 0, 0])
-        return margin(self.choice_logits, is_right)
+        n_choices = np.array([len(letters) for letters in self.letters])
+        checked.some_wrong(self.ids, n_choices.tolist(), is_right[:, 0, 0])
+        return margin(self.choice_logits, is_right, n_choices[:, None, None])
 
 
 @checks_arguments

@@ -12,8 +12,10 @@ equal.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
 from mechaudio.analyses.patching.joined import PatchedPairs, join_labels, joined, measured
+from mechaudio.analyses.patching.kept_pairs import KeptPairs, patched_pairs
 from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
 from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric, chosen
@@ -100,6 +103,7 @@ def activation_patching(
     batch_size: int = 8,
     memory: int | float | None = None,
     one_by_one: bool = False,
+    out: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> PatchingMap:
     """Patch every place by itself, and measure what becomes of the answer.
@@ -134,6 +138,7 @@ def activation_patching(
         batch_size: Pairs at a time.
         memory: Bytes that a sweep may use beside the weights.
         one_by_one: Give every place a forward pass of its own: slower, and to the last bit what `ma.run` gives.
+        out: A folder to write the answers of each batch to; the same call takes up a run that was stopped.
         progress: Draw a progress bar on stderr.
 
     Returns:
@@ -141,7 +146,7 @@ def activation_patching(
 
     Raises:
         ValueError: Axes that make no map of this hook point, an unknown metric or direction, or pairs that do not
-            match (`ma.analyses.contrast`).
+            match (`ma.analyses.contrast`); an `out` that holds another run, or a damaged one.
         KeyError: No such hook point or span.
         IndexError: A layer or head that there is not.
         NoSuchHookPoint: A hook point that this family has in none of these layers.
@@ -149,12 +154,22 @@ def activation_patching(
     wanted = PatchedPlaces(model, over, hook_point, direction, layers, heads, positions, window)
     check_choice("metric", metric, METRICS)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
+    settings = {
+        "over": tuple(over),
+        "positions": positions if isinstance(positions, (str, int)) or positions is None else repr(positions),
+        "window": float(window),
+        "one_by_one": one_by_one,
+    }
+    more = {"hook_point": wanted.name, "direction": direction, "layers": wanted.layers, "heads": wanted.counted}
+    kept = KeptPairs(out, model, {**settings, **more, "batch_size": batch_size})
     parts = [
-        _patched(wanted, pair, memory, one_by_one, progress and alone)
+        kept.of(pair, partial(_patched, wanted, pair, kept.provenance, memory, one_by_one, progress and alone))
         for pair in contrasts(
             model, clean, corrupted, batch_size=batch_size, what="patching", progress=progress and not alone
         )
     ]
+    if parts[0].heads is not None:
+        wanted.take_heads(parts[0].heads)
     labels = join_labels([part.labels for part in parts], wanted.along)
     return PatchingMap(
         **joined(parts, metric, wanted.axes(labels), labels),
@@ -162,20 +177,17 @@ def activation_patching(
         hook_point=wanted.name,
         heads=wanted.together,
         window=float(window),
-        provenance=Provenance.collect(
-            model,
-            settings={
-                "over": tuple(over),
-                "positions": positions if isinstance(positions, (str, int)) or positions is None else repr(positions),
-                "window": float(window),
-                "one_by_one": one_by_one,
-            },
-        ),
+        provenance=Provenance.collect(model, settings=settings),
     )
 
 
 def _patched(
-    wanted: PatchedPlaces, pair: Contrast, memory: int | float | None, one_by_one: bool, progress: bool
+    wanted: PatchedPlaces,
+    pair: Contrast,
+    provenance: Provenance,
+    memory: int | float | None,
+    one_by_one: bool,
+    progress: bool,
 ) -> PatchedPairs:
     """Patch every place of some pairs."""
     source, base = pair.sides(wanted.direction)
@@ -197,8 +209,9 @@ def _patched(
     found = found.reshape(len(wanted.layers), len(wanted.heads), len(placed), *found.shape[1:]).copy()
     for index, has in enumerate(placed.values()):
         found[:, :, index, ~np.array(has)] = np.nan
-    asked = pair.right, pair.texts, pair.wrong(clean, corrupted), pair.ids, pair.clip_keys
-    return PatchedPairs(found, clean, corrupted, *asked, ways, tuple(placed))
+    return patched_pairs(
+        pair, found, clean, corrupted, provenance=provenance, ways=ways, labels=tuple(placed), heads=wanted.counted
+    )
 
 
 def _each(

@@ -8,7 +8,7 @@ those of its group.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from mechaudio.models.selection import heads_among
 from mechaudio.tracing.hook_points import HookPoint
@@ -43,7 +43,11 @@ class Component(NamedTuple):
         )
 
 
-Given = str | tuple[str] | tuple[str, int] | tuple[str, int, int]
+Given = Annotated[
+    str | tuple[str] | tuple[str, int] | tuple[str, int, int],
+    "a component, such as 'embed', ('mlp_out', 3) or ('z', 3, 0)",
+    "components",
+]
 
 
 def sender(model: AudioLM, given: Given) -> Component:

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 Direction = Literal["denoising", "noising"]
 DIRECTIONS: tuple[str, ...] = get_args(Direction)
-#: Clips that pairs are about: of five all lie on one side by chance in 1 of 16 cases, of six in 1 of 32, which is rarer
-#: than 1 in 20.
-FEWEST_PAIRS = 6
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -101,7 +98,7 @@ class EffectMap(Result):
     ) -> tuple[Float[np.ndarray, "*axis"], Float[np.ndarray, "*axis"]]:
         """Bootstrap interval of `mean` over the clips of the pairs, for each place by itself.
 
-        NaN where pairs of fewer than two clips have the place and a scale, and where the mean difference of clean and
+        NaN where pairs of fewer than six clips have the place and a scale, and where the mean difference of clean and
         corrupted runs may be zero (`Scale.interval`).
 
         Raises:
@@ -112,12 +109,8 @@ class EffectMap(Result):
     def excludes_no_effect(
         self, low: Float[np.ndarray, "*axis"], high: Float[np.ndarray, "*axis"]
     ) -> Bool[np.ndarray, "*axis"]:
-        """Which intervals lie on one side of `no_effect`, by more than rounding.
-
-        None does that rests on pairs about fewer than `FEWEST_PAIRS` clips.
-        """
-        apart = (low - self.no_effect > ROUNDING) | (self.no_effect - high > ROUNDING)
-        return apart & (self.scale.counted_clips(self.values) >= FEWEST_PAIRS)
+        """Which intervals lie on one side of `no_effect`, by more than rounding."""
+        return (low - self.no_effect > ROUNDING) | (self.no_effect - high > ROUNDING)
 
     def top(self, n: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The places with the largest mean effect, either way: their labels, and the mean on the map's scale.

@@ -17,13 +17,14 @@ from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.analyses.patching.places import EVENTS
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.data.clip_names import clip_names
+from mechaudio.results import Result
 
 #: Keys of the clean and of the corrupted question of a pair.
 PairKeys = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class PatchedPairs:
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class PatchedPairs(Result):
     """The answers of some pairs with every place patched, and without a patch.
 
     Attributes:
@@ -37,6 +38,9 @@ class PatchedPairs:
         clip_keys: `Contrast.clip_keys`.
         ways: How the places were computed.
         labels: Of the third axis of places, if this batch may lack some of them.
+        heads: Heads of the map, or those that were patched together; `None` where neither was asked for.
+        network: Digest of the network, where the pairs are kept.
+        asked: Digest of the prompts, where the pairs are kept.
     """
 
     logits: Float[np.ndarray, "*place pair choice"]
@@ -49,6 +53,9 @@ class PatchedPairs:
     clip_keys: tuple[PairKeys, ...]
     ways: tuple[str, ...]
     labels: tuple[Any, ...] = ()
+    heads: tuple[int, ...] | None = None
+    network: str = ""
+    asked: str = ""
 
 
 def joined(

@@ -151,11 +151,19 @@ class PatchedPlaces:
             raise ValueError(
                 f"layers have unequally many heads at {self.name!r}, {sizes}: name layers= with one number of them"
             )
-        found = range(n) if self.heads_given is None else heads_among(self.heads_given, n)
+        self.take_heads(range(n) if self.heads_given is None else heads_among(self.heads_given, n))
+
+    def take_heads(self, found: Iterable[int]) -> None:
+        """Take heads that there are as those of the map, or as those that are patched together."""
         if "head" in self.over:
             self.heads = list(found)
         else:
             self.heads_given = tuple(found)
+
+    @property
+    def counted(self) -> tuple[int, ...] | None:
+        """The heads of the map, or those that are patched together, once they are counted; `None` without any."""
+        return self.heads_given if self.heads == [None] else tuple(self.heads)
 
     def patches(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
         """What patches each place of every layer.

@@ -31,7 +31,8 @@ from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.components import Given
 from mechaudio.analyses.patching.components import receiver as checked_receiver
 from mechaudio.analyses.patching.effect_map import DIRECTIONS
-from mechaudio.analyses.patching.joined import PatchedPairs, joined
+from mechaudio.analyses.patching.joined import joined
+from mechaudio.analyses.patching.kept_pairs import patched_pairs
 from mechaudio.analyses.patching.pairs import contrasts, turned
 from mechaudio.analyses.patching.paths import Paths, check_span, senders_before
 from mechaudio.analyses.patching.scale import METRICS
@@ -114,6 +115,8 @@ def path_patching(
         axes = {**({} if axes == {"sender": (str(senders[0]),)} else axes), "span": tuple(spans)}
     there = [index for index, one in enumerate(senders) if one is not None]
     known = [senders[index] for index in there]
+    settings = {"sender": [*map(str, known)], "receiver": str(to), "at": [*map(str, spans)], "mlps": mlps}
+    provenance = Provenance.collect(model, settings=settings)
     parts = []
     for pair in contrasts(model, clean, corrupted, batch_size=batch_size, what="path patching", progress=progress):
         for span in spans:
@@ -127,19 +130,10 @@ def path_patching(
         logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
         ours, theirs = (choice_logits(one.batch, one.logits[:, -1]) for one in paths.runs)
         ends = turned(direction, theirs, ours)
-        asked = pair.right, pair.texts, pair.wrong(*ends), pair.ids, pair.clip_keys
-        parts.append(PatchedPairs(logits, *ends, *asked, swept.ways))
+        parts.append(patched_pairs(pair, logits, *ends, provenance=provenance, ways=tuple(swept.ways)))
     return PatchingMap(
         **joined(parts, metric, axes),
         direction=direction,
         hook_point=f"{sender if isinstance(sender, str) else 'paths'} to {to}",
-        provenance=Provenance.collect(
-            model,
-            settings={
-                "sender": [str(one) for one in known],
-                "receiver": str(to),
-                "at": [str(span) for span in spans],
-                "mlps": mlps,
-            },
-        ),
+        provenance=provenance,
     )

@@ -75,10 +75,13 @@ def _value(
     """The metric of runs whose logits are numbers."""
     if metric == "logit_difference":
         of_wrong = np.take_along_axis(logits, np.broadcast_to(wrong[:, None], (*logits.shape[:-1], 1)), -1)[..., 0]
-        return np.where(right, logits, -np.inf).max(-1) - of_wrong
+        with np.errstate(invalid="ignore"):  # both are banned, or both overflowed: nothing lies between them
+            return np.where(right, logits, -np.inf).max(-1) - of_wrong
     if metric == "margin":
         return margin(logits, right)
-    likelihood = np.nan_to_num(np.exp(logits - np.nanmax(logits, -1, keepdims=True)))
+    highest = np.nanmax(logits, -1, keepdims=True)
+    behind = np.subtract(logits, highest, out=np.zeros_like(logits), where=logits != highest)  # not inf - inf
+    likelihood = np.nan_to_num(np.exp(behind))
     return np.where(right, likelihood, 0.0).sum(-1) / likelihood.sum(-1)
 
 
@@ -155,8 +158,9 @@ class Scale:
         """Bootstrap interval of `mean` over the clips of the pairs in which clean and corrupted differ.
 
         Clips are drawn with all their pairs, and percentiles expanded (Hesterberg 2015) to the clips that a place has.
-        NaN where pairs of fewer than two clips have a number, and where the mean difference of clean and corrupted may
-        be zero or of the other sign, by its own interval over the same resamples: a quotient of means is then anything.
+        NaN where pairs of too few clips have a number (`mechaudio.metrics.bootstrap.fewest`), and where the mean
+        difference of clean and corrupted may be zero or of the other sign, by its own interval over the same
+        resamples: a quotient of means is then anything.
 
         Raises:
             ValueError: Such pairs of fewer than two clips, or a confidence outside 0 to 1.
@@ -203,7 +207,7 @@ class Scale:
 def _interval(
     drawn: Float[np.ndarray, "resample place"], confidence: float, clips: Int[np.ndarray, " place"]
 ) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
-    """Expanded percentile intervals that leave NaN out; NaN where there are fewer than two clips."""
+    """Expanded percentile intervals that leave NaN out; NaN where there are too few clips."""
     low, high = np.full((2, drawn.shape[1]), np.nan)
     for k in np.unique(clips[clips >= 2]).tolist():
         low[clips == k], high[clips == k] = percentile_interval(drawn[:, clips == k], confidence, k)

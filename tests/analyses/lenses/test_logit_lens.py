@@ -63,7 +63,7 @@ def test_every_depth_is_final_norm_and_unembedding_of_its_residual_stream(tiny, 
 
 
 def test_how_many_tokens_to_keep_is_a_whole_number(tiny, batch):
-    with unchecked_types(), pytest.raises(TypeError, match=r"top= takes int; got 2\.5"):
+    with unchecked_types(), pytest.raises(TypeError, match=r"top= takes a whole number; got 2\.5"):
         logit_lens(tiny, batch, top=2.5)
 
 

@@ -109,7 +109,7 @@ def test_settings_that_make_no_sense_say_why(tiny, questions, how, told):
 
 
 def test_numbers_that_are_not_whole_are_refused(tiny, questions):
-    with unchecked_types(), pytest.raises(TypeError, match=r"rows= takes int; got 2\.5"):
+    with unchecked_types(), pytest.raises(TypeError, match=r"rows= takes a whole number; got 2\.5"):
         tuned_lens(tiny, questions, rows=2.5, progress=False)
 
 

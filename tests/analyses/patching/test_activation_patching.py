@@ -1,6 +1,7 @@
 """Activation patching: the toy's planted head and second, exactness, and what the two directions say."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.sites import NoSuchHookPoint
 from tests.families import network, unchecked_types
 
+ACTIVATION_PATCHING = import_module("mechaudio.analyses.patching.activation_patching")
 questions = ma.data.toy_questions.questions
 LOUD = {"level": (-8.0, 0.0)}
 
@@ -244,7 +246,7 @@ def test_maps_that_cannot_be_are_refused(toy, asked, settings, message):
 
 def test_the_length_of_windows_is_one_number(toy, asked):
     for over in (("layer", "second"), ("layer", "head")):
-        with unchecked_types(), pytest.raises(TypeError, match=r"window= takes float \| int; got '1'$"):
+        with unchecked_types(), pytest.raises(TypeError, match=r"window= takes a number; got '1'$"):
             activation_patching(toy, asked, over=over, window="1")
 
 
@@ -277,3 +279,83 @@ def test_agreement_of_two_maps():
         agreement(close, made([0.0, 0.5, 1.0, 0.1], metric="answer"))
     with pytest.raises(ValueError, match="at least three places"):
         agreement(made([0.0, 1.0]), made([0.0, 1.0]))
+
+
+MAP = {"over": ("layer", "head"), "batch_size": 2}
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Which batches are run, by the ids of their questions; the second is stopped while `stopping` holds something."""
+    seen, stopping = [], []
+
+    def patched(wanted, pair, *rest):
+        if stopping and len(seen) == 1:
+            raise KeyboardInterrupt
+        seen.append(pair.ids)
+        return original(wanted, pair, *rest)
+
+    original = ACTIVATION_PATCHING._patched
+    monkeypatch.setattr(ACTIVATION_PATCHING, "_patched", patched)
+    return seen, stopping
+
+
+def test_a_run_that_was_stopped_is_taken_up_and_ends_in_the_same_map(toy, asked, tmp_path, runs):
+    seen, stopping = runs
+    whole = activation_patching(toy, asked, **MAP)
+    seen.clear()
+    stopping.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        activation_patching(toy, asked, out=tmp_path, **MAP)
+    stopping.clear()
+    again = activation_patching(toy, asked, out=tmp_path, **MAP)
+    ids = [question.id for question in asked]
+    assert seen == [tuple(ids[start : start + 2]) for start in (0, 2, 4)]  # none of them twice
+    assert again.logits.tobytes() == whole.logits.tobytes()
+    assert again.axes == whole.axes
+    assert again.clips == whole.clips
+
+
+@pytest.mark.parametrize("heads", [None, [-1], [1, 0]])
+def test_a_run_of_which_all_is_kept_runs_nothing(toy, asked, tmp_path, runs, heads):
+    over = ("layer",) if heads == [-1] else ("layer", "head")
+    options = {"over": over, "heads": heads, "hook_point": "z", "out": tmp_path}
+    first = activation_patching(toy, asked, **options)
+    runs[0].clear()
+    again = activation_patching(toy, asked, metric="margin", **options)
+    assert runs[0] == []
+    assert (again.axes, again.heads) == (first.axes, first.heads)
+    np.testing.assert_array_equal(again.values, first.by("margin").values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"over": ("layer", "role")}, r"over was \('layer', 'head'\) and is \('layer', 'role'\)"),
+        ({"direction": "noising"}, "direction was 'denoising' and is 'noising'"),
+        ({"batch_size": 3}, "batch_size was 2 and is 3"),
+        (
+            {"corrupted": ma.data.toy_questions.counterparts(questions(6, seed=0, **LOUD), "clip")},
+            "the questions, or what is heard, are others",
+        ),
+    ],
+)
+def test_another_run_in_the_folder_is_refused_with_what_differs(toy, asked, tmp_path, changes, told):
+    activation_patching(toy, asked, out=tmp_path, **MAP)
+    with pytest.raises(ValueError, match=f"is of another run: .*{told}.*give another out="):
+        activation_patching(toy, asked, out=tmp_path, **MAP | changes)
+
+
+def test_a_kept_batch_of_other_weights_or_with_other_bytes_is_refused(asked, tmp_path):
+    model = ma.load("toy", prove=False)
+    activation_patching(model, asked, out=tmp_path, **MAP)
+    arrays = tmp_path / "pairs" / "000001" / "arrays.npz"
+    content = bytearray(arrays.read_bytes())
+    content[len(content) // 2] ^= 1
+    arrays.write_bytes(content)
+    with pytest.raises(ValueError, match=r"arrays\.npz"):
+        activation_patching(model, asked, out=tmp_path, **MAP)
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1.0)
+    with pytest.raises(ValueError, match="the network, its weights or its settings, is another"):
+        activation_patching(model, asked, out=tmp_path, **MAP)

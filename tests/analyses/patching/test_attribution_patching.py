@@ -276,7 +276,7 @@ def test_a_map_is_saved_and_read_back(tmp_path, toy, asked):
         ({"metric": "loss"}, "metric= is one of"),
         ({"method": "qk-fix"}, "'resid_pre' is neither: name 'q' or 'k'"),
         ({"method": "integrated", "steps": 0}, "from 1 on; got 0"),
-        ({"method": "integrated", "steps": 2.5}, "steps= takes int; got 2.5"),
+        ({"method": "integrated", "steps": 2.5}, "steps= takes a whole number; got 2.5"),
         ({"over": ("layer",), "hook_point": "z", "heads": [1, -3]}, "name one of 4 heads twice"),
         ({"over": ("layer", "head"), "layers": [1, -3]}, "name one layer twice"),
         ({"over": ("layer", "band"), "hook_point": "features"}, "goes over 'second', 'band' or both"),

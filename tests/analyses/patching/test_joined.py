@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from mechaudio.analyses.patching.joined import PatchedPairs, join_labels, joined, spread, with_choices
+from mechaudio.results import Provenance
 
 NAN = np.nan
 #: One layer, no heads; a pair of two choices with places `a` and `b`, and a pair of three choices with `b` alone.
 FIRST = PatchedPairs(
+    provenance=Provenance.collect(),
     logits=np.array([[[[[3.0, 1.0]], [[0.0, 2.0]]]]]),
     clean=np.array([[4.0, 0.0]]),
     corrupted=np.array([[0.0, 1.0]]),

@@ -42,7 +42,8 @@ def test_the_scale_puts_corrupted_at_0_and_clean_at_1_and_leaves_out_pairs_that_
     np.testing.assert_allclose(scale.per_pair(found)[:, :2], [[1, 1], [0, 0], [0.5, 1]])
     assert np.isnan(scale.per_pair(found)[:, 2]).all()
     np.testing.assert_allclose(scale.mean(found), [1.0, 0.0, 2 / 3])  # (1 + 1) / (2 + 1)
-    low, high = scale.interval(found, seed=1)
+    thrice = Scale(np.tile(scale.clean, 3), np.tile(scale.corrupted, 3))
+    low, high = thrice.interval(np.tile(found, 3), seed=1)
     np.testing.assert_allclose([low[:2], high[:2]], [[1, 0], [1, 0]])
     assert 0.5 - 1e-9 <= low[2] < 2 / 3 < high[2] <= 1 + 1e-9
 
@@ -67,11 +68,11 @@ def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
 
 
 def test_a_scale_that_may_be_zero_or_turned_round_has_no_interval():
-    """Clean is above corrupted in two pairs and below in two: the mean difference may as well be zero."""
-    corrupted, gap = np.zeros(4), np.array([3.0, 2.5, -2.0, -2.4])
-    low, high = Scale(gap, corrupted).interval(np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]))
+    """Clean is above corrupted in six pairs and below in six: the mean difference may as well be zero."""
+    corrupted, gap = np.zeros(12), np.repeat([3.0, 2.5, -2.0, -2.4], 3)
+    low, high = Scale(gap, corrupted).interval(np.repeat([[1.0], [0.0]], 12, axis=1))
     assert np.isnan([low, high]).all()
-    both = np.array([1.0, 1.0, np.nan, np.nan])  # in the pairs that have this place it is not
+    both = np.repeat([1.0, np.nan], 6)  # in the pairs that have this place it is not
     low, high = Scale(gap, corrupted).interval(both[None])
     assert 1 / 3 - 1e-9 <= low[0] <= high[0] <= 1 / 2.5 + 1e-9
 

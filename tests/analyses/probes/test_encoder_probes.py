@@ -89,7 +89,10 @@ def test_what_cannot_be_probed_says_why(toy, asked, probes):
     bare = ma.AudioQuestion(asked[0].audio, asked[0].text, asked[0].choices, id="q")
     with pytest.raises(ValueError, match="question 'q' has no events"):
         encoder_probes(toy, [bare], places=["embed"])
-    with unchecked_types(), pytest.raises(TypeError, match=r"clips= takes .*AudioQuestion\]; got \[3\]"):
+    with (
+        unchecked_types(),
+        pytest.raises(TypeError, match=r"clips= takes a list of Annot.* or AudioQuestions; got \[3\]"),
+    ):
         encoder_probes(toy, [3], places=["embed"])
     with pytest.raises(ValueError, match=r"no place 'blocks\.9\.resid_post'; there are"):
         probes.answers("blocks.9.resid_post")
