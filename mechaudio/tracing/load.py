@@ -237,9 +237,9 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
                 f"{error}"
             ) from error
         raise ValueError(
-            f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), 'toy' (the one written by hand), 'small' (the "
-            f"one of real parts), a folder made by save_pretrained, or a hub id such as {ADAPTERS[0].checkpoints[0]!r} "
-            f"(with a network, or in the hub's cache). transformers says: {error}"
+            f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), 'toy' (the one written by hand), 'small' "
+            f"(the one of real parts), a folder made by save_pretrained, or a hub id such as "
+            f"{ADAPTERS[0].checkpoints[0]!r} (with a network, or in the hub's cache). transformers says: {error}"
         ) from error
     for adapter in ADAPTERS:
         if config.model_type in (adapter.family, *adapter.also_in):

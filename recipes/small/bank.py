@@ -3,8 +3,8 @@
 All of it is free of conditions: the CC0 samples of Debian's `sonic-pi-samples`, the CC0 and public-domain recordings
 of its `blanket` (Debian 13), and words and sentences spoken by `espeak-ng`. The packages are fetched by apt and
 unpacked, not installed; `gresource` of `libglib2.0-bin` opens the second. Files under any other licence are left out,
-by what the packages' own copyright files say. A quarter of the files of a class, the last quarter of a long recording, and some of the
-voices are kept for testing.
+by what the packages' own copyright files say. A quarter of the files of a class, the last quarter of a long recording,
+and some of the voices are kept for testing.
 
 Conventions: 16 kHz, mono; times in samples.
 """

@@ -7,7 +7,9 @@ with the numbers of their clips in the pool, and every so often a batch of capti
 import multiprocessing
 import pickle
 import time
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
+from queue import Empty
 
 import numpy as np
 import torch
@@ -89,7 +91,7 @@ class Feed:
             file.truncate(2 * self.n_scenes * SAMPLES)
         context = multiprocessing.get_context("spawn")
         self.captions, self._batches = context.Event(), context.Queue(8)
-        self._workers = context.Pool(workers, _start, (bank, smollm2))
+        self._workers = ProcessPoolExecutor(workers, context, _start, (bank, smollm2))
         self._jobs = [
             (folder, slot, chunk, self.n_scenes, 1_000_000 * (1 + seed) + slot * chunk) for slot in range(n_chunks)
         ]
@@ -102,30 +104,42 @@ class Feed:
             for index in range(3 if workers > 3 else 1)
         ]
         self._pool = np.memmap(Path(folder) / "pool", np.int16, "r", shape=(self.n_scenes, SAMPLES))
-        self._items = None
+        self._scenes: list[Future] = []
+        self._items: list[Future] = []
 
     def start(self, n_held_out: int) -> None:
         """Begin to make scenes, and after the first of them the held-out questions."""
         first = len(self._jobs) // 8 + 1
-        self._made = [self._workers.map_async(_chunk, self._jobs[:first], chunksize=1)]
-        jobs = [(name, index) for name in SETS for index in range(n_held_out)]
-        self._items = self._workers.map_async(_item, jobs, chunksize=4)
-        self._made.append(self._workers.map_async(_chunk, self._jobs[first:], chunksize=1))
+        self._scenes += [self._workers.submit(_chunk, job) for job in self._jobs[:first]]
+        self._items += [self._workers.submit(_item, (name, i)) for name in SETS for i in range(n_held_out)]
+        self._scenes += [self._workers.submit(_chunk, job) for job in self._jobs[first:]]
         for packer in self._packers:
             packer.start()
 
     def next(self) -> tuple[Batch, torch.Tensor | None, int]:
-        batch, clips, chunks = self._batches.get(timeout=300)
-        return batch, None if clips is None else torch.from_numpy(self._pool[clips]), chunks
+        """Wait for a batch; raises what went wrong in a worker.
+
+        Raises:
+            RuntimeError: A packer has ended.
+        """
+        while True:
+            try:
+                batch, clips, chunks = self._batches.get(timeout=10)
+            except Empty:
+                for scenes in self._scenes:
+                    if scenes.done():
+                        scenes.result()
+                if not all(packer.is_alive() for packer in self._packers):
+                    raise RuntimeError("a process that packs batches has ended; its traceback is above") from None
+                continue
+            return batch, None if clips is None else torch.from_numpy(self._pool[clips]), chunks
 
     def held_out(self) -> list[Item]:
         """The held-out questions; raises what went wrong in a worker."""
-        for made in self._made:
-            if made.ready():
-                made.get()
-        return self._items.get(timeout=600)
+        return [made.result(timeout=300) for made in self._items]
 
     def stop(self) -> None:
-        self._workers.terminate()
+        """End all processes."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
         for packer in self._packers:
             packer.terminate()

@@ -165,10 +165,21 @@ class Training:
 
     def _fetch(self) -> None:
         while True:
-            batch, waves, self.chunks = self.feed.next()
+            try:
+                batch, waves, self.chunks = self.feed.next()
+            except Exception as error:  # noqa: BLE001 - raised where a batch is waited for
+                self.batches.put(error)
+                return
             self.batches.put(
                 (batch, waves.pin_memory() if waves is not None and self.learner.device == "cuda" else waves)
             )
+
+    def next(self) -> tuple[Batch, torch.Tensor | None]:
+        """Wait for a batch and its clips; raises what went wrong while they were made."""
+        made = self.batches.get()
+        if isinstance(made, Exception):
+            raise made
+        return made
 
     def loss(self, batch: Batch, waves: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What is minimised, the divergence from the untouched decoder within it, and the predicted tokens."""
@@ -195,7 +206,7 @@ class Training:
             self.learner.compile(True)
             heard = {True: False, False: not self.feed.captions.is_set()}
             while not all(heard.values()):
-                batch, waves = self.batches.get(timeout=400)
+                batch, waves = self.next()
                 if not heard[waves is not None]:
                     self.loss(batch, waves)[0].backward()
                     heard[waves is not None] = True
@@ -218,7 +229,7 @@ class Training:
                 break
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * min(1, (step + 1) / 100) * max(0.02, 0.5 * (1 + math.cos(math.pi * part)))
-            batch, waves = self.batches.get(timeout=400)
+            batch, waves = self.next()
             loss, pulled, predicted = self.loss(batch, waves)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -281,7 +292,10 @@ def main() -> None:
     arguments = parsed()
     began = time.time()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with (arguments.out / "log.txt").open("a") as file, tempfile.TemporaryDirectory() as scratch:
+    with (
+        (arguments.out / "log.txt").open("a") as file,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+    ):
 
         def log(*parts: object) -> None:
             line = f"{time.time() - began:7.1f} " + " ".join(str(part) for part in parts)
