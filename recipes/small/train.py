@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import transformers
 from feed import Feed
-from held_out import evaluate
+from held_out import SETS, evaluate
 from rows import AUDIO_TOKENS, Batch, Packer
 from safetensors.torch import save_file
 from text import divergence, perplexity, written
@@ -132,8 +132,11 @@ class Learner:
         return functional.linear(self._hidden(embedded, mask, positions, decoder), self.words)
 
     def _hidden(self, embedded, mask, positions, decoder=None) -> torch.Tensor:
+        embedded = embedded.to(self.dtype)
+        if torch.is_grad_enabled():  # of captions, too: a compiled layer is made once more for an input without
+            embedded.requires_grad_()
         return (decoder or self.decoder)(
-            inputs_embeds=embedded.to(self.dtype), attention_mask=mask, position_ids=positions, use_cache=False
+            inputs_embeds=embedded, attention_mask=mask, position_ids=positions, use_cache=False
         ).last_hidden_state
 
     def on(self, array: np.ndarray) -> torch.Tensor:
@@ -357,17 +360,16 @@ def _train(arguments: argparse.Namespace, feed: Feed, log, began: float) -> None
     network = assemble(whisper, smollm2, deltas).to(device)
     after = perplexity(network, tokenizer, text)
     log(f"perplexity {before:.2f} -> {after:.2f}, {after / before:.2f} times")
-    table = evaluate(network.to(dtype), build_processor(smollm2), items, rows=64 if device == "cuda" else 2)
-    for row in table:
-        if row["task"] == "all":
-            log(row)
-    report = {
-        "seed": arguments.seed,
-        "steps": steps,
-        "perplexity": {"before": before, "after": after},
-        "held_out": table,
-    }
-    (arguments.out / "held_out.json").write_text(json.dumps(report, indent=1) + "\n")
+    report = {"seed": arguments.seed, "steps": steps, "perplexity": {"before": before, "after": after}, "held_out": []}
+    network, processor = network.to(dtype), build_processor(smollm2)
+    for name in SETS:  # written after each, so that a run which is cut short has told what it knew
+        of_set = [item for item in items if item.name == name]
+        table = evaluate(network, processor, of_set, rows=64 if device == "cuda" else 2)
+        report["held_out"] += table
+        (arguments.out / "held_out.json").write_text(json.dumps(report, indent=1) + "\n")
+        for row in table:
+            if row["task"] == "all":
+                log(row)
     log("done")
 
 
