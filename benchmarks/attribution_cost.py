@@ -44,8 +44,10 @@ def main() -> None:
     for over, hook_point in MAPS:
         options = {"over": over, "hook_point": hook_point}
         ways = {
-            "patched one by one": partial(activation_patching, model, *pairs, one_by_one=True, **options),
-            "patched by sweep": partial(activation_patching, model, *pairs, **options),
+            "patched one by one": partial(
+                activation_patching, model, pairs[0], corrupted=pairs[1], one_by_one=True, **options
+            ),
+            "patched by sweep": partial(activation_patching, model, pairs[0], corrupted=pairs[1], **options),
             **{method: partial(attribution_patching, model, *pairs, method=method, **options) for method in METHODS},
         }
         seconds = side_by_side(ways, settings.repeats, warm_up=0 if settings.random else 1)

@@ -59,14 +59,15 @@ def measure(large: bool, dtype: torch.dtype, n_variants: int, n_tokens: int, que
         return plain_net.generate(**batch, max_new_tokens=n_tokens, do_sample=False)
 
     def shared(of: list[ma.Steer]) -> Callable[[], object]:
-        return lambda: ma.generate_variants(model, batch, of, n_tokens, progress=False)
+        return lambda: ma.generate_variants(model, batch, of, max_new_tokens=n_tokens, progress=False)
 
     ways = {
         "plain transformers, one generation": plain,
         f"ma.generate_variants, {n_variants} at the last position": shared(variants),
         f"ma.generate_variants, {n_variants} from 60 positions on": shared(suffix),
         f"one by one, ma.generate, {n_variants} and the clean run": lambda: [
-            ma.generate(model, batch, n_tokens, one) for one in ([], *([variant] for variant in variants))
+            ma.generate(model, batch, max_new_tokens=n_tokens, interventions=one)
+            for one in ([], *([variant] for variant in variants))
         ],
         f"one by one, hooks, {n_variants} and the clean run": lambda: [
             plain(),
@@ -76,8 +77,8 @@ def measure(large: bool, dtype: torch.dtype, n_variants: int, n_tokens: int, que
     with torch.no_grad():
         seconds = side_by_side(ways, repeats, warm_up=1)
         memory = {name: peak_memory(way) for name, way in ways.items()} if large else None
-        found = ma.generate_variants(model, batch, variants, n_tokens, progress=False)
-        alone = [ma.generate(model, batch, n_tokens, [one]).tokens for one in variants]
+        found = ma.generate_variants(model, batch, variants, max_new_tokens=n_tokens, progress=False)
+        alone = [ma.generate(model, batch, max_new_tokens=n_tokens, interventions=[one]).tokens for one in variants]
         prompt = statistics.median(side_by_side({"prompt": lambda: plain_net(**batch)}, repeats)["prompt"])
     same = sum(torch.equal(ours, theirs) for ours, theirs in zip(found.tokens, alone, strict=True))
     where = torch.cuda.get_device_name() if large else "CPU, 1 thread"

@@ -148,7 +148,7 @@ def compare(net: Qwen2AudioForConditionalGeneration, maps: Maps, repeats: int, s
 
     def ours(name: str) -> Callable[[], None]:
         def run() -> None:
-            found = ma.analyses.activation_patching(model, clean, corrupted, **maps[name])
+            found = ma.analyses.activation_patching(model, clean, corrupted=corrupted, **maps[name])
             sizes[name] = found.mean().size
 
         return run

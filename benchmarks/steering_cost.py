@@ -133,7 +133,12 @@ def main() -> None:
     def swept(directions: Any, kept: Any = None) -> Any:
         made = partial(aim.interventions, arms)
         return steering_sweep(
-            model, questions, directions, lambda own: made(own, others.of(own.ids)), kept=kept, batch_size=size
+            model,
+            questions,
+            directions=directions,
+            variants=lambda own: made(own, others.of(own.ids)),
+            kept=kept,
+            batch_size=size,
         )
 
     def choosing() -> None:
@@ -144,7 +149,9 @@ def main() -> None:
     ways = {
         "plain forward": lambda: plain(model, batches),
         "plain forward, prompts made included": lambda: plain(model, [ma.prompt(model, own) for own in parts]),
-        "the whole study, prompts made included": lambda: steering_study(model, questions, settings, batch_size=size),
+        "the whole study, prompts made included": lambda: steering_study(
+            model, questions, settings=settings, batch_size=size
+        ),
         "  its pair of passes": lambda: paired_passes(model, questions, batch_size=size),
         "  the half that chooses: both passes, then all variants": choosing,
         "  the half that reports: both passes and all variants": lambda: swept(None),
@@ -172,8 +179,8 @@ def main() -> None:
     found = steering_sweep(
         model,
         questions,
-        passes.directions,
-        lambda own: aim.interventions(some, own, others.of(own.ids)),
+        directions=passes.directions,
+        variants=lambda own: aim.interventions(some, own, others.of(own.ids)),
         batch_size=size,
     )
     worst = max(difference(questions, alone(place), found.margin[place]) for place in range(len(some)))

@@ -7,8 +7,8 @@ python docs/generate.py --check    # say whether they are up to date; exit statu
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +19,7 @@ from mechaudio.models.registry import ADAPTERS
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
 
 HERE = Path(__file__).parent
+WIDTH = 120
 
 
 def hook_points_page() -> str:
@@ -42,9 +43,13 @@ def hook_points_page() -> str:
     for point in LAYER_POINTS:
         dotted = f"attn.{point}" if point in ATTENTION_POINTS else point
         block = "-" if point == "mass" else f"`model.blocks[i].{dotted}`"
-        lens = {"scores": "attn.hook_attn_scores", "q": "attn.hook_rot_q", "k": "attn.hook_rot_k", "mass": ""}.get(
-            point
-        )
+        lens = {
+            "scores": "attn.hook_attn_scores",
+            "q": "attn.hook_rot_q",
+            "k": "attn.hook_rot_k",
+            "mlp_post": "mlp.hook_post",
+            "mass": "",
+        }.get(point)
         lens = lens if lens is not None else (f"attn.hook_{point}" if point in ATTENTION_POINTS else f"hook_{point}")
         lines.append(
             f"| {block} | `{point}` | {f'`blocks.i.{lens}`' if lens else '-'} | {SHAPES[point]} | {MEANINGS[point]} |"
@@ -69,6 +74,18 @@ def hook_points_page() -> str:
         '`model.blocks[i].attn.at("last").pattern` and `HookPoint("pattern", queries="last")` give chosen query rows',
         "only, `[batch, head, row, key]`, and no `query x key` matrix is made. `mass` is measured inside the fused",
         "kernel and cannot be edited.",
+        "",
+        "`result` is made where it is asked for, out of what the output projection receives, and before any norm or",
+        "multiplier behind attention. With the projection's bias, the heads add up to what the projection gives, and",
+        "what an edit adds to one head is added there. It holds as many numbers as the residual stream *for every "
+        "head*: of a",
+        'model with 28 layers of 28 heads, 3584 wide, `record=["result"]` on a prompt of 1000 positions keeps 5.6 GB '
+        "in bf16.",
+        '`HookPoint("result", layers=[20], positions="last")` makes those layers and positions alone; in a trace block',
+        "`model.blocks[20].attn.result` is that layer's at all positions. Sweeps run variants that edit it one by one.",
+        "",
+        "`mlp_post` are the MLP's neurons, as they go into its down projection (in a conformer, that of the second",
+        "feed-forward, the one that `mlp_out` is of). Layers of experts have no such tensor, and say so.",
         "",
         "## What is added",
         "",
@@ -169,21 +186,14 @@ def names_page() -> str:
 
 
 ABOUT_VERBS = {
-    "demo": (
-        "The page shows what the model answers with the sound and with silence, and where it looks. `make demo` does "
-        "the same from a clone without an environment."
-    ),
-    "listen": (
-        "The page shows the recording, how likely each choice is with it and with silence of the same length, and "
-        "where the last position looks: over the seconds of sound, by layer and head. A recording that is longer than "
-        "the model hears is cut, and a message says by how much."
-    ),
+    "demo": "`make demo` does the same from a clone without an environment.",
+    "listen": "A recording that is longer than the model hears is cut, and a message says by how much.",
     "models": "It is the table of [Models](models.md).",
     "check": (
         "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point and "
         "prints by how much the logits move, holds the residual stream to the sum of what is added, then reads them "
-        "all and compares the logits to the last bit: a line per proof, `ok` or `FAIL`. Use it after an upgrade of "
-        "transformers, and on a checkpoint that you trained."
+        "all and compares the logits to the last bit. Use it after an upgrade of transformers, and on a checkpoint "
+        "that you trained."
     ),
     "evaluate": "Explained in [Evaluating](evaluating.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
@@ -191,27 +201,7 @@ ABOUT_VERBS = {
     "mata": "The study of [MATA](mata.md).",
     "patch": "A map of [activation patching](patching.md).",
 }
-"""What is said of a verb beside its options."""
-
-EXAMPLES = {
-    "demo": ("mechaudio demo",),
-    "listen": (
-        'mechaudio listen clip.wav --question "Which sound has the earliest onset?" --choices dog car rain',
-        'mechaudio listen clip.wav --question "Is there a dog?" --choices yes no --model Qwen/Qwen2-Audio-7B-Instruct',
-    ),
-    "models": ("mechaudio models",),
-    "check": ("mechaudio check tiny", "mechaudio check runs/my-finetuned-qwen"),
-    "evaluate": (
-        "mechaudio evaluate --condition silence --n 50",
-        "mechaudio evaluate --data mmau:mmau-test-mini.json --audio recordings/ --out runs/mmau",
-        "mechaudio evaluate --scale 0.5 2 --layers 3 4 --queries keyword+last",
-    ),
-    "temporal": ("mechaudio temporal --n 300",),
-    "specialists": ("mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",),
-    "mata": ("mechaudio mata --no-generate --n 300",),
-    "patch": ("mechaudio patch --over layer,head --corrupted events",),
-}
-"""Command lines of every verb; the parser has to take them."""
+"""What the page says of a verb beside its `--help`."""
 
 
 def command_line_page() -> str:
@@ -231,6 +221,30 @@ def command_line_page() -> str:
     lines += [f"| [`{name}`](#{name}) | {_sentence(told[name])} |" for name in verbs.choices]
     lines += [
         "",
+        *textwrap.wrap(
+            "`mechaudio --version` says which version this is. `mechaudio --completion SHELL` prints a script that "
+            "completes verbs, options and paths in bash, zsh or fish (`pip install 'mechaudio[completion]'`):",
+            WIDTH,
+        ),
+        "",
+        "```bash",
+        "mechaudio --completion bash >> ~/.bash_completion",
+        "mechaudio --completion zsh > ~/.zsh/_mechaudio           # a folder in $fpath",
+        "mechaudio --completion fish > ~/.config/fish/completions/mechaudio.fish",
+        "```",
+        "",
+        *textwrap.wrap(
+            "With `--json` a verb prints one JSON object on stdout and nothing else there. Its keys: `verb`; "
+            "`mechaudio`, the version; `rows`, a list of objects, which are those of the result's `to_pandas()` "
+            "(of `check` the proofs, of `models` the classes); `tables`, those of a study by name, as in "
+            "`tables/*.json`; `provenance`, the checkpoint, seed, settings and versions; `page` and `results`, "
+            "what was written and where. `check` adds `holds`, `evaluate` its counts (`n`, `right`, `accuracy`, "
+            "`interval`, `tasks`, `variants` and others), `listen` `choice` (of an open question, what was "
+            "written), `silence_choice`, `correct`, `cut`, `unreadable` and `interventions`. What is NaN, "
+            "infinite or not there is null. A mistake leaves stdout empty.",
+            WIDTH,
+        ),
+        "",
         "Results go to stdout, everything else to stderr. The exit code is 0; 1 if `check` finds a proof that fails; 2 "
         "for a mistake",
         "of the user's, which is told in one message; 130 after Ctrl-C and 143 after SIGTERM, with how to go on. A "
@@ -244,10 +258,10 @@ def command_line_page() -> str:
     asking = [rows for rows in options.values() if "`--data NAME`" in rows]
     shared = {flag: said for flag, said in asking[0].items() if all(rows.get(flag) == said for rows in asking)}
     for name, rows in options.items():
-        for example in EXAMPLES[name]:
-            parser().parse_args(shlex.split(example)[1:])
-        lines += ["", f"## {name}", "", f"{_sentence(told[name])} {ABOUT_VERBS[name]}"]
-        lines += ["", "```bash", *EXAMPLES[name], "```"]
+        verb = verbs.choices[name]
+        examples = [line.strip() for line in verb.epilog.splitlines()[1:]]
+        lines += ["", f"## {name}", "", f"{' '.join(verb.description.split())} {ABOUT_VERBS[name]}"]
+        lines += ["", "```bash", *examples, "```"]
         own = {flag: said for flag, said in rows.items() if flag not in shared or rows not in asking}
         lines += _table("option", own) if own else []
         lines += ["", f"Also {', '.join(shared)}: [below](#which-model-which-questions)."] if rows in asking else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields
 from functools import wraps
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -69,6 +69,7 @@ def checks_arguments(function: Function) -> Function:
         try:
             given = signature.bind(*args, **kwargs)
         except TypeError:
+            _refuse_unnamed(function, signature, args)
             return function(*args, **kwargs)  # Python names what is missing or misspelt
         for name, value in given.arguments.items():
             parameter = signature.parameters[name]
@@ -79,6 +80,18 @@ def checks_arguments(function: Function) -> Function:
         return function(*given.args, **given.kwargs)
 
     return run  # type: ignore[return-value]
+
+
+def _refuse_unnamed(function: Callable, signature: inspect.Signature, args: Sequence[Any]) -> None:
+    """Refuse arguments by position that have to be given by name, and say which names there are."""
+    parameters = signature.parameters.values()
+    placed = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    named = [f"{each.name}=" for each in parameters if each.kind is each.KEYWORD_ONLY]
+    if named and len(args) > len(placed) and not any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        raise TypeError(
+            f"{function.__name__} takes {' and '.join(placed) or 'nothing'} by position and all else by name "
+            f"({', '.join(named)}); got {args[len(placed)]!r:.80} by position"
+        )
 
 
 def check_fields(value: Any, of: type | None = None) -> None:

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import cache
 from importlib import import_module, metadata
 from types import MappingProxyType
 from typing import Any
@@ -79,6 +80,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+@cache
 def version(package: str) -> str | None:
     """The version of a package, which is not imported for it; None where it is not installed."""
     if package == "mechaudio":

@@ -14,6 +14,7 @@ from typing import Any
 from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.events import Event, checked_events
 from mechaudio.audio.stored import StoredClip, opened, recording_of
+from mechaudio.showing import Shown
 
 #: What a model can be given: the clip; its caption instead; both; zeros of the clip's length.
 CONDITIONS = ("audio", "caption", "audio+caption", "silence")
@@ -23,7 +24,7 @@ FEWEST_CHOICES, MOST_CHOICES = 2, len(ascii_uppercase)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AudioQuestion:
+class AudioQuestion(Shown):
     """A recording, a text, the choices, and what is known beside.
 
     Attributes:
@@ -143,7 +144,7 @@ class AudioQuestion:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Shown):
     """What a model answered to one question.
 
     Attributes:
@@ -163,6 +164,14 @@ class Answer:
     choice_logits: tuple[float, ...]
     probabilities: tuple[float, ...]
     correct: bool | None
+
+    def __repr__(self) -> str:
+        """The choice, how probable it is, and whether it is right."""
+        known = {True: ", right", False: ", wrong", None: ""}[self.correct]
+        if self.choice is None:
+            return f"Answer({self.question_id!r}: none, its logits are NaN)"
+        share = max(self.probabilities)
+        return f"Answer({self.question_id!r}: {self.letter} {self.choice!r}, probability {share:.3f}{known})"
 
 
 def refuse_open(questions: Iterable[AudioQuestion], call: str, instead: str) -> None:

@@ -15,17 +15,18 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import AbstractArray, jaxtyped
+from jaxtyping import jaxtyped
 
 from mechaudio.arguments import shown
 from mechaudio.kinds import fits, kind_of, parts_of
+from mechaudio.labelled import axes_of
 
 KINDS_OF_NUMBERS = "biuf"
 KINDS_OF_ARRAYS = "biufcSUmM"
@@ -50,6 +51,7 @@ def read_head(place: Path) -> dict[str, Any]:
         raise ValueError(f"{os.fspath(place)!r} is damaged, it is not JSON: {error}") from error
     expected = {"schema": int, "mechaudio": str, "arrays_sha256": str, "result": dict}
     whole = isinstance(head, dict) and all(isinstance(head.get(key), kind) for key, kind in expected.items())
+    whole = whole and isinstance(head.get("tensors_sha256", ""), str)
     if not whole or head["schema"] is True or head["schema"] < 1:
         raise ValueError(
             f"{os.fspath(place)!r} is damaged, or not a result of mechaudio: it needs {', '.join(expected)}"
@@ -72,6 +74,18 @@ def read_arrays(place: Path) -> dict[str, np.ndarray]:
             return {entry.filename.removesuffix(".npy"): _read_array(archive, entry, place) for entry in entries}
     except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
         raise _damaged(place, f"it is no archive of arrays ({error})") from error
+
+
+def read_tensors(place: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file, by name, on the CPU; torch is imported for it.
+
+    Raises:
+        ValueError: It is no such file, or holds less than it says.
+    """
+    try:
+        return import_module("safetensors.torch").load_file(place)
+    except import_module("safetensors").SafetensorError as error:
+        raise _damaged(place, f"it is no file of tensors ({shown(str(error))})") from error
 
 
 def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> np.ndarray:
@@ -109,24 +123,40 @@ def _damaged(place: Path, why: str) -> Damaged:
     return Damaged(f"{os.fspath(place)!r} is damaged: {why}")
 
 
-def decode(value: Any, arrays: Mapping[str, np.ndarray], kinds: Mapping[str, type], place: Path, depth: int = 0) -> Any:
-    """What a value in the JSON stands for.
+@dataclass(frozen=True)
+class Decoding:
+    """What the values of a result's JSON are made of.
+
+    Attributes:
+        arrays: By name.
+        tensors: By name.
+        kinds: The classes that can be kept, by name; those of this package are added when they are imported.
+        place: The file, for errors.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    tensors: Mapping[str, Any]
+    kinds: Mapping[str, type]
+    place: Path
+
+
+def decode(value: Any, of: Decoding, depth: int = 0) -> Any:
+    """Return what a value in the JSON stands for.
 
     Args:
         value: From the JSON.
-        arrays: By name.
-        kinds: The classes that can be kept, by name; those of this package are added when they are imported.
-        place: The file, for errors.
+        of: What it is made of.
         depth: How deep in the result the value is.
 
     Raises:
         ValueError: It stands for nothing.
     """
+    arrays, place = of.arrays, of.place
     if depth > DEEPEST:
         raise _damaged(place, f"its values are nested more than {DEEPEST} deep")
 
     def inner(part: Any) -> Any:
-        return decode(part, arrays, kinds, place, depth + 1)
+        return decode(part, of, depth + 1)
 
     if isinstance(value, list):
         return tuple(map(inner, value))
@@ -146,9 +176,11 @@ def decode(value: Any, arrays: Mapping[str, np.ndarray], kinds: Mapping[str, typ
             return {inner(key): inner(part) for key, part in content}
     if tag == "$array" and isinstance(content, str) and content in arrays:
         return arrays[content]
+    if tag == "$tensor" and isinstance(content, str) and content in of.tensors:
+        return of.tensors[content]
     if tag == "$class" and isinstance(content, str):
         kept = {name: inner(part) for name, part in value.items() if name != tag}
-        return _rebuild(_class_of(content, kinds, place), kept, place)
+        return _rebuild(_class_of(content, of.kinds, place), kept, place)
     if tag.startswith("$"):
         raise _damaged(place, f"it says {shown(tag)[1:-1]} {shown(content)}, which is not there")
     return {name: inner(part) for name, part in value.items()}
@@ -206,7 +238,7 @@ def _check_kinds(cls: type, kept: Mapping[str, Any], place: Path) -> None:
         for name, value in kept.items():
             kind = kind_of(cls, name)
             if not fits(value, kind) and not (isinstance(value, np.ndarray) and _is_tensor(kind)):
-                what = f"an array {value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else shown(value)
+                what = f"an array {value.dtype} {list(value.shape)}" if hasattr(value, "shape") else shown(value)
                 raise _damaged(place, f"{name} of its {cls.__name__} is {what}, and should be {_named(kind)}")
 
 
@@ -226,7 +258,8 @@ def _check_lengths(cls: type, kept: Mapping[str, Any], place: Path) -> None:
     lengths: dict[str, int] = {}
     for name, value in kept.items():
         if isinstance(value, np.ndarray):
-            lengths |= _axes(kind_of(cls, name), value)
+            axes = axes_of(kind_of(cls, name), value.ndim) or ()
+            lengths |= dict(zip(axes, value.shape, strict=False))
     first = next((axis for axis in ("question", "pair", "clip") if axis in lengths), "")
     for name, value in kept.items():
         axis = first if name == "ids" else name.removesuffix("s")
@@ -234,14 +267,6 @@ def _check_lengths(cls: type, kept: Mapping[str, Any], place: Path) -> None:
             raise _damaged(
                 place, f"{name} of its {cls.__name__} has {len(value)} entries for {lengths[axis]} of axis {axis!r}"
             )
-
-
-def _axes(kind: Any, array: np.ndarray) -> dict[str, int]:
-    for part in parts_of(kind):
-        names = part.dim_str.split() if isinstance(part, type) and issubclass(part, AbstractArray) else ()
-        if len(names) == array.ndim and all(name.isidentifier() for name in names):
-            return dict(zip(names, array.shape, strict=True))
-    return {}
 
 
 @contextmanager

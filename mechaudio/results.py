@@ -1,9 +1,8 @@
 """What is kept of an analysis: numbers, and the checkpoint, seed, settings and versions that made them, in a folder.
 
 Conventions: `result.json` holds all but the arrays, readable by people and in the order of the fields; `arrays.npz`
-holds the arrays, bit for bit, each under the path of its field (`attention.mass`); a tensor is an array, of bfloat16
-one of float32. A list in the JSON is a tuple, an object whose first key begins with `$` stands for what JSON has no
-word for. Nothing is pickled.
+holds the arrays, bit for bit, each under the path of its field (`attention.mass`); `tensors.safetensors` the tensors,
+if there are any, in the same way. Nothing is pickled.
 """
 
 import hashlib
@@ -11,35 +10,37 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
+from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mechaudio.arguments import checks_arguments, shown
+from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.events import Event
+from mechaudio.labelled import Labelled, dataset_of, first_rows, sizes_of, table_of
 from mechaudio.provenance import Provenance, version
-from mechaudio.question import Answer
-from mechaudio.reading import decode, digest_of_file, read_arrays, read_head
+from mechaudio.question import Answer, AudioQuestion
+from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
+from mechaudio.showing import Shown
+from mechaudio.writing import Stores, as_numpy, encode, write_arrays, write_json, write_tensors
 
-__all__ = ["Provenance", "Result"]
+if TYPE_CHECKING:
+    import pandas
+    import plotly.graph_objects
+    import xarray
 
-SCHEMA = 1
+__all__ = ["Provenance", "Result", "as_numpy", "digest_of_file"]
+
+SCHEMA = 2
 DRAFTS = ".saving-"
-JSON_NAME, ARRAYS_NAME = "result.json", "arrays.npz"
-KEPT = (
-    "arrays, tensors, numbers, str, bool, None, Event, Answer, Provenance, interventions, results, and tuples and "
-    "dicts of these"
-)
+JSON_NAME, ARRAYS_NAME, TENSORS_NAME = "result.json", "arrays.npz", "tensors.safetensors"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Result:
+class Result(Shown):
     """The base of everything that is kept.
 
     A subclass is a dataclass, `@dataclass(frozen=True, eq=False, kw_only=True)`. Its fields hold numpy arrays and
@@ -54,7 +55,15 @@ class Result:
 
     provenance: Provenance
 
-    kinds: ClassVar[dict[str, type]] = {"Event": Event, "Answer": Answer, "Provenance": Provenance}
+    kinds: ClassVar[dict[str, type]] = {
+        kind.__name__: kind for kind in (Event, Answer, AudioQuestion, TokenClock, Provenance)
+    }
+    #: The axes of which each place is a row of `to_pandas()`; None for what was asked about.
+    _table_axes: ClassVar[tuple[str, ...] | None] = None
+    #: Lists that label an axis without being named after it, and that axis; lists of lists with both axes.
+    _labels: ClassVar[tuple[tuple[str, Labelled], ...]] = ()
+    #: Properties with named axes that belong into tables, too.
+    _derived: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -64,13 +73,58 @@ class Result:
         keep(cls)
 
     def __post_init__(self):
-        _encode(self, type(self).__name__, {})
+        encode(self, type(self).__name__, Stores(), self.kinds)
 
     def __repr__(self) -> str:
-        """The names of what is in it, arrays with their shapes."""
+        """How much there is along each axis, and what that comes to; without named axes, the names of what is in it."""
+        sizes = [_counted(axis, n) for axis, n in sizes_of(self).items() if not axis.endswith("_2")]
+        if sizes:
+            return f"<{type(self).__name__} of {', '.join(sizes[:5])}{': ' * bool(self._summary)}{self._summary}>"
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "provenance"}
         said = [f"{name} {list(value.shape)}" if hasattr(value, "shape") else name for name, value in kept.items()]
         return f"<{type(self).__name__} of {', '.join(said)}>"
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return everything that has axes as a dataset, with the axes named and labelled.
+
+        `attrs` say which class of result it is and which checkpoint the numbers come from.
+        """
+        return dataset_of(self, labels=dict(self._labels), derived=self._derived, attrs=self._attrs)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a tidy table: a row per question, cell or head, a column for each number that there is of it.
+
+        What has more axes than a row has, such as attention over time, is in `to_xarray()` alone.
+        """
+        return table_of(self.to_xarray(), self._table_axes)
+
+    def first_rows(self, n: int) -> "tuple[pandas.DataFrame, int]":
+        """Return the first rows of `to_pandas()`, and how many rows there are."""
+        if type(self).to_pandas is not Result.to_pandas:
+            table = self.to_pandas()
+            return table.head(n), len(table)
+        return first_rows(self.to_xarray(), self._table_axes, n)
+
+    def plot(self, **options: Any) -> "plotly.graph_objects.Figure":
+        """Draw the result, with the function of `ma.viz` that is made for its class.
+
+        Args:
+            **options: passed on to that function, which names them.
+
+        Raises:
+            TypeError: no figure is made for this class.
+        """
+        return import_module("mechaudio.viz").figure_of(self, **options)  # figures are above results, and find them
+
+    @property
+    def _summary(self) -> str:
+        """What the numbers come to, for `repr`."""
+        return ""
+
+    @property
+    def _attrs(self) -> dict[str, Any]:
+        known = {"checkpoint": self.provenance.checkpoint, "revision": self.provenance.revision}
+        return {"result": type(self).__name__, **{name: value for name, value in known.items() if value is not None}}
 
     @checks_arguments
     def save(self, folder: str | os.PathLike) -> Path:
@@ -85,8 +139,8 @@ class Result:
             TypeError: for a field that cannot be kept; nothing is written then.
             NotADirectoryError: if there is a file in the folder's place.
         """
-        arrays: dict[str, np.ndarray] = {}
-        body = _encode(self, type(self).__name__, arrays)
+        stores = Stores()
+        body = encode(self, type(self).__name__, stores, self.kinds)
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(
@@ -94,16 +148,29 @@ class Result:
             )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as drafts:
-            digest = _write_arrays(Path(drafts, ARRAYS_NAME), arrays)
-            head = {"schema": SCHEMA, "mechaudio": version("mechaudio"), "arrays_sha256": digest, "result": body}
-            _write_json(Path(drafts, JSON_NAME), head)
-            os.replace(Path(drafts, ARRAYS_NAME), _waiting(folder, digest))
+            digests = {ARRAYS_NAME: write_arrays(Path(drafts, ARRAYS_NAME), stores.arrays)}
+            head = {"schema": SCHEMA, "mechaudio": version("mechaudio"), "arrays_sha256": digests[ARRAYS_NAME]}
+            if stores.tensors:
+                digests[TENSORS_NAME] = write_tensors(Path(drafts, TENSORS_NAME), stores.tensors, self._tensor_labels)
+                head["tensors_sha256"] = digests[TENSORS_NAME]
+            write_json(Path(drafts, JSON_NAME), head | {"result": body})
+            for name, digest in digests.items():
+                os.replace(Path(drafts, name), _waiting(folder, name, digest))
             os.replace(Path(drafts, JSON_NAME), folder / JSON_NAME)  # from here on `load` sees the new result
-        os.replace(_waiting(folder, digest), folder / ARRAYS_NAME)
-        for leftover in folder.glob(_waiting(folder, "*").name):
-            leftover.unlink(missing_ok=True)
+        for name, digest in digests.items():
+            os.replace(_waiting(folder, name, digest), folder / name)
+        if not stores.tensors:
+            (folder / TENSORS_NAME).unlink(missing_ok=True)  # of an earlier result
+        for name in (ARRAYS_NAME, TENSORS_NAME):
+            for leftover in folder.glob(_waiting(folder, name, "*").name):
+                leftover.unlink(missing_ok=True)
         remove_drafts(folder)
         return folder
+
+    @property
+    def _tensor_labels(self) -> dict[str, str]:
+        """What the file of tensors says about them, for those who open it with safetensors alone."""
+        return {"result": type(self).__name__}
 
     @classmethod
     @checks_arguments
@@ -130,12 +197,22 @@ class Result:
                 f"{head['schema']}, and "
                 f"mechaudio {version('mechaudio')} reads formats up to {SCHEMA}: upgrade mechaudio"
             )
-        result = decode(head["result"], _arrays_of(folder, head["arrays_sha256"]), cls.kinds, place)
+        arrays = read_arrays(_file_of(folder, ARRAYS_NAME, head["arrays_sha256"]))
+        digest = head.get("tensors_sha256")
+        tensors = {} if digest is None else read_tensors(_file_of(folder, TENSORS_NAME, digest))
+        result = decode(head["result"], Decoding(arrays, tensors, cls.kinds, place))
         if not isinstance(result, cls):
             raise TypeError(
                 f"{os.fspath(folder)!r} holds a {type(result).__name__}, not a {cls.__name__}: use Result.load"
             )
         return result
+
+
+def _counted(axis: str, n: int) -> str:
+    """The length of an axis in words: `6 layers`, `d_model 128`."""
+    if axis.startswith("d_"):
+        return f"{axis} {n}"
+    return f"{n} {axis.removesuffix('s')}{'' if n == 1 else 's'}"
 
 
 def remove_drafts(folder: Path) -> None:
@@ -165,86 +242,35 @@ def digest_of(value: Any) -> str:
     Raises:
         TypeError: for what cannot be kept.
     """
-    arrays: dict[str, np.ndarray] = {}
-    body = _encode(value, "value", arrays)
-    found = hashlib.sha256(json.dumps(body, sort_keys=True).encode())
-    for name in sorted(arrays):
-        found.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return found.hexdigest()
+    stores = Stores(tensors=None)
+    body = encode(value, "value", stores, Result.kinds)
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode())
+    for name in sorted(stores.arrays):
+        digest.update(np.ascontiguousarray(stores.arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
-def as_numpy(array: Any) -> np.ndarray:
-    """An array of any library; bfloat16, which numpy does not know, as float32, which holds all its numbers."""
-    if not hasattr(array, "detach"):
-        return np.asarray(array)
-    plain = array.detach().cpu()
-    return (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy()
+def kept_or_written(value: Any) -> Any:
+    """A value, or what it reads like if it holds what cannot be kept, such as a function."""
+    try:
+        encode(value, "value", Stores(), Result.kinds)
+    except TypeError:
+        return repr(value)
+    return value
 
 
-def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
-    """What stands for a value in the JSON; arrays are put into `arrays` on the way, under the path of their field."""
-    if value is None or type(value) in (str, int, bool):
-        return value
-    if type(value) is float:
-        return value if isfinite(value) else {"$float": repr(value)}
-    if type(value) is tuple:
-        return [_encode(part, f"{path}[{index}]", arrays) for index, part in enumerate(value)]
-    if type(value) in (dict, MappingProxyType):
-        if all(type(key) is str and not key.startswith("$") for key in value):
-            return {key: _encode(part, f"{path}[{key!r}]", arrays) for key, part in value.items()}
-        pairs = (
-            (_encode(key, f"{path} keys", {}), _encode(part, f"{path}[{key!r}]", arrays)) for key, part in value.items()
-        )
-        return {"$dict": [list(pair) for pair in pairs]}
-    if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
-        return {"$number": value.dtype.name, "value": _encode(value.item(), path, arrays)}
-    if type(value).__module__ == "torch" and hasattr(value, "detach"):  # torch itself is not needed to keep results
-        value = as_numpy(value)
-    if type(value) is np.ndarray and value.dtype.kind in "biufcSUmM":
-        name = path.partition(".")[2] or path
-        arrays[name] = value
-        return {"$array": name, "holds": f"{value.dtype} {list(value.shape)}"}
-    if Result.kinds.get(type(value).__name__) is type(value):
-        kept = {f.name: _encode(getattr(value, f.name), f"{path}.{f.name}", arrays) for f in fields(value) if f.init}
-        return {"$class": f"{type(value).__module__}.{type(value).__name__}"} | kept
-    what = (
-        f"an array of {value.dtype}"
-        if type(value) is np.ndarray
-        else f"a {type(value).__module__}.{type(value).__name__}"
-    )
-    advice = "; make the list a tuple" if type(value) is list else ""
-    raise TypeError(f"{path} is {what}, which cannot be kept; a result holds {KEPT}{advice}")
+def _waiting(folder: Path, name: str, digest: str) -> Path:
+    """Where arrays and tensors are until their result is in place."""
+    return folder / f".{name}.{digest}"
 
 
-def _write_json(place: Path, head: dict[str, Any]) -> None:
-    text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with place.open("wb") as file:
-        file.write(text.encode("utf-8", "surrogatepass"))  # undecodable bytes in a path are kept as surrogates
-        file.flush()
-        os.fsync(file.fileno())
+def _file_of(folder: Path, name: str, digest: str) -> Path:
+    """The file of a result's arrays or tensors.
 
-
-def _waiting(folder: Path, digest: str) -> Path:
-    """Where arrays are until their result is in place."""
-    return folder / f".{ARRAYS_NAME}.{digest}"
-
-
-def _write_arrays(place: Path, arrays: Mapping[str, np.ndarray]) -> str:
-    """Write arrays as `numpy.savez` does, whatever their names, and return the file's digest."""
-    with place.open("wb") as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return digest_of_file(place)
-
-
-def _arrays_of(folder: Path, digest: str) -> dict[str, np.ndarray]:
-    for place in (folder / ARRAYS_NAME, _waiting(folder, digest)):
+    Raises:
+        ValueError: It is missing, damaged or of another result.
+    """
+    for place in (folder / name, _waiting(folder, name, digest)):
         if place.is_file() and digest_of_file(place) == digest:
-            return read_arrays(place)
-    raise ValueError(
-        f"{ARRAYS_NAME} in {os.fspath(folder)!r} is missing, damaged or of another result than {JSON_NAME}"
-    )
+            return place
+    raise ValueError(f"{name} in {os.fspath(folder)!r} is missing, damaged or of another result than {JSON_NAME}")

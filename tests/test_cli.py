@@ -12,6 +12,7 @@ import pytest
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.cli import main
+from mechaudio.cli.outcome import Outcome
 from mechaudio.data import toy_questions
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.tracing.load import load
@@ -119,7 +120,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work_is_done(capsys
 
 def test_a_file_given_for_the_folder_of_a_page_is_told_what_to_give(capsys, clip, tmp_path):
     said = refused(capsys, "listen", clip, *ASK, "--out", clip)
-    assert f"cannot write to --out {clip}: it is a file, and a page goes into a folder. Give a folder" in said
+    assert f"cannot write to --out {clip}: it is no folder, and a page goes into one. Give a folder" in said
     assert not list(tmp_path.glob("*-page"))
 
 
@@ -171,7 +172,7 @@ def test_a_warning_is_told_as_its_message_alone(monkeypatch):
     def warned(arguments):
         told = warnings.formatwarning(UserWarning("two heads are alike"), UserWarning, "heads.py", 7, "warn()")
         assert told == "two heads are alike\n"
-        return 0
+        return Outcome("")
 
     monkeypatch.setattr("mechaudio.cli.models.run", warned)
     assert main(["models"]) == 0
@@ -199,7 +200,7 @@ def test_ctrl_c_stops_without_a_traceback(capsys, monkeypatch):
         (["evaluate", "--n", "many"], "must be a whole number, got 'many'"),
         (["evaluate", "--seed", "-1"], "must be at least 0, got -1"),
         (["demo", "--seed", "-1"], "must be at least 0, got -1"),
-        (["listen", "clip.wav", "--question", "Which?"], "the following arguments are required: --choices"),
+        (["listen", "clip.wav"], "the following arguments are required: --question"),
         (["sing"], "invalid choice: 'sing'"),
         ([], "the following arguments are required: COMMAND"),
     ],
@@ -281,7 +282,7 @@ def test_the_toy_is_asked_its_own_questions(capsys):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    command = [sys.executable, "-m", "mechaudio.cli", "models"]
+    command = [sys.executable, "-m", "mechaudio", "models"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         running.stdout.close()
         assert running.stderr.read() == b""

@@ -11,6 +11,10 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.experiments.mata_arms import MataSettings
+from mechaudio.experiments.specialists_result import SpecialistsSettings
+from mechaudio.experiments.steering_arms import SteeringSettings
+from mechaudio.experiments.temporal_arms import TemporalSettings
 
 NAMES = [
     "question",
@@ -32,6 +36,15 @@ NAMES = [
     "steering",
     "grid",
     "clock",
+    "every intervention",
+    "one row of a batch",
+    "cache",
+    "effects",
+    "settings",
+    "annotated corpus",
+    "questions of a corpus",
+    "benchmark",
+    "model facts",
 ]
 
 
@@ -63,6 +76,23 @@ def public_values():
         "steering": ma.Steer(torch.ones(model.d_model), 1.0, layers=[1]),
         "grid": grid,
         "clock": batch.clock[0],
+        "every intervention": (
+            ma.UpweightAttention(1.0, mode="pai", layers=[0]),
+            ma.ScaleAttention(2.0, mode="centred", queries=[-1]),
+            ma.KnockOutAttention(keys="audio[0.5:1.0]"),
+            ma.SteerHeads(torch.ones(1, 16), heads=[(0, 1)]),
+            ma.Patch("z", layer=0, value=torch.ones(1, 16), heads=[1], positions="last"),
+            ma.mata(layers=[0, 1]),
+            ma.Edit(ma.HookPoint("resid_post", layers=[0]), torch.neg),
+        ),
+        "one row of a batch": batch[1],
+        "cache": ma.run(model, batch, record=record).cache,
+        "effects": ma.run(model, batch, interventions=[scale]).effects,
+        "settings": (MataSettings(), TemporalSettings(), SteeringSettings(), SpecialistsSettings()),
+        "annotated corpus": ma.data.soundscapes.clips(2, seed=1),
+        "questions of a corpus": tuple(questions),
+        "benchmark": ma.temporal.build(ma.data.soundscapes.clips(4, seed=1)),
+        "model facts": model.adapter,
     }
 
 
@@ -101,11 +131,21 @@ def seconds_of(question):
     return question.clip().duration
 
 
-def test_questions_go_to_the_processes_of_a_pool_and_a_batch_to_those_of_a_loader():
+def accuracy_of(result):
+    return result.accuracy
+
+
+def test_questions_batches_and_results_go_to_the_processes_of_pools_and_loaders(public_values):
     questions = ma.data.soundscapes.questions(3, seed=11)
     seconds = [seconds_of(question) for question in questions]
+    results = [public_values["evaluation"], public_values["run"]]
+    batches = [public_values["batch"], public_values["one row of a batch"]]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map(seconds_of, questions) == seconds
-    assert joblib.Parallel(n_jobs=2, backend="threading")(joblib.delayed(seconds_of)(q) for q in questions) == seconds
+        assert pool.map(accuracy_of, results) == [result.accuracy for result in results]
+        assert pool.map(len, batches) == [2, 1]
+    assert joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(len)(batch) for batch in batches) == [2, 1]
     loader = torch.utils.data.DataLoader(questions, batch_size=2, num_workers=1, collate_fn=list)
     assert [question.id for batch in loader for question in batch] == [question.id for question in questions]
+    rows = torch.utils.data.DataLoader(public_values["batch"], batch_size=None, num_workers=1)
+    assert [row.questions[0].id for row in rows] == [question.id for question in public_values["batch"].questions]

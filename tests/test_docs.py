@@ -85,6 +85,7 @@ def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
         pytest.param("docs/attribution_patching.md", marks=pytest.mark.whole),
         pytest.param("docs/your_own_direction.md", marks=pytest.mark.whole),
         pytest.param("docs/keeping_results.md", marks=pytest.mark.whole),
+        pytest.param("docs/open_questions.md", marks=pytest.mark.whole),
         pytest.param("docs/steering.md", marks=pytest.mark.whole),
         pytest.param("docs/mata.md", marks=pytest.mark.whole),
         "docs/statistics.md",

@@ -59,9 +59,9 @@ def test_a_generation_is_plain_generation_and_variants_write_what_each_writes_al
     variants = variants_of(model)
     with torch.no_grad():
         plain = model.network.generate(**inputs, max_new_tokens=N, **greedy(model.network))
-    clean = ma.generate(model, inputs, N).tokens
+    clean = ma.generate(model, inputs, max_new_tokens=N).tokens
     assert torch.equal(clean, new_tokens(plain, inputs["input_ids"].shape[1]))
     written = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     assert torch.equal(written.clean_tokens, clean)
     for variant, tokens in zip(variants, written.tokens, strict=True):
-        assert torch.equal(tokens, ma.generate(model, inputs, N, variant).tokens)
+        assert torch.equal(tokens, ma.generate(model, inputs, max_new_tokens=N, interventions=variant).tokens)

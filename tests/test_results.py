@@ -180,7 +180,7 @@ def test_saving_again_replaces_the_result_and_leaves_other_files_alone(tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["arrays.npz", "index.html", "result.json"]
 
 
-@pytest.mark.parametrize("broken", ["_write_arrays", "_write_json"])
+@pytest.mark.parametrize("broken", ["write_arrays", "write_json"])
 def test_a_save_that_breaks_off_leaves_the_earlier_result_as_it_was(tmp_path, monkeypatch, broken):
     toy(np.zeros(3), note="first").save(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -241,7 +241,7 @@ def test_a_result_of_a_newer_format_is_refused_with_both_versions(tmp_path):
     toy(1).save(tmp_path)
     alter(tmp_path, schema=99, mechaudio="9.0")
     with pytest.raises(
-        ValueError, match=r"saved by mechaudio 9\.0 in format 99, and mechaudio .* reads formats up to 1: upgrade"
+        ValueError, match=r"saved by mechaudio 9\.0 in format 99, and mechaudio .* reads formats up to 2: upgrade"
     ):
         Result.load(tmp_path)
 

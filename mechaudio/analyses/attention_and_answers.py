@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,18 +20,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
-from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.analyses.streaming import Questions, batches_of, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import prompt
-from mechaudio.question import Answer, AudioQuestion
+from mechaudio.models.prompt import condition_of
+from mechaudio.question import Answer, AudioQuestion, refuse_open
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.run import answers_in, run
+from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -64,6 +64,17 @@ class AttentionAndAnswers(Result):
     condition: str
     precision: float = float(np.finfo(np.float32).eps)
     clips: tuple[str, ...] = ()
+
+    _table_axes = ("question", "layer", "head")
+
+    @property
+    def _summary(self) -> str:
+        return f"{self.accuracy:.1%} right, condition {self.condition!r}"
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return float(self.correct.mean())
 
     @staticmethod
     def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
@@ -108,11 +119,11 @@ class AttentionAndAnswers(Result):
 @checks_arguments
 def attention_and_answers(
     model: AudioLM,
-    questions: Iterable[AudioQuestion],
-    condition: str = "audio",
+    questions: Questions,
     *,
-    batch_size: int = 8,
-    progress: bool = False,
+    condition: str = "audio",
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> AttentionAndAnswers:
     """Ask every question once, and keep how much each head attended to the audio.
 
@@ -122,31 +133,33 @@ def attention_and_answers(
             by another thread, a batch ahead.
         condition: `audio`, `audio+caption` or `silence`, which gives as many audio tokens as the clip.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions, for a question without an answer, a condition without audio or a batch size below
             one.
     """
+    condition = condition_of(questions, condition)
     if condition not in _HEARD:
         raise ValueError(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
     measured = Measured(condition)
-    make = partial(prompt, model, condition=condition)
-    for asked, batch in prepared_batches(questions, batch_size, make, what=condition, progress=progress):
-        refuse_unknown(asked)
+    for batch in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
+        refuse_unknown(required_questions(batch, condition))
         out = run(model, batch, record=[ATTENTION], logits="last")
         measured.add(batch, out.cache, out.logits[:, -1])
     return measured.joined(model)
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:
-    """Refuse questions of which it is not known what is right.
+    """Refuse questions of which it is not known what is right, open ones among them.
 
     Raises:
         ValueError: For the first of them.
     """
+    questions = tuple(questions)
+    refuse_open(questions, "being right or wrong", 'ma.evaluate(..., scoring="generate") scores what the model writes')
     unknown = next((question for question in questions if question.answer is None), None)
     if unknown is not None:
         raise ValueError(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
 from mechaudio.analyses.patching.scale import value
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import Questions, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.knock_out import KnockOutAttention
@@ -35,9 +36,10 @@ from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices, warn_of_unanswered
 from mechaudio.metrics.significance import McNemar, holm, mcnemar
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import prompt
+from mechaudio.models.depth import absent, which_layers
+from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import select
-from mechaudio.question import AudioQuestion
+from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
 
 if TYPE_CHECKING:
@@ -142,6 +144,13 @@ class AttentionFlow(Result):
         """The same after Holm's correction for all edges and windows."""
         return holm(self.p())
 
+    _table_axes = ("edge", "layer", "question")
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, "edge window"]:
+        """The share of right answers with each cut."""
+        return self.correct.mean(-1)
+
     def to_xarray(self) -> xarray.Dataset:
         """Everything with named axes: `probability`, `margin`, `correct`, `attention` over `edge`, `layer`, `question`,
         the `clean_` ones over `question`, and `p` over `edge` and `layer`.
@@ -153,6 +162,7 @@ class AttentionFlow(Result):
         return xarray.Dataset(
             {**cut, **clean, "p": (("edge", "layer"), self.p())},
             {"edge": [edge_name(edge) for edge in self.edges], "layer": list(self.centres), "question": list(self.ids)},
+            self._attrs,
         )
 
     def __repr__(self) -> str:
@@ -172,48 +182,62 @@ def edge_name(edge: Edge) -> str:
     return f"{edge[0]} → {edge[1]}"
 
 
+def edges_of(batch: PromptBatch) -> Sequence[Edge]:
+    """The edges that are cut by default: those among `EDGES` whose roles stand in the prompts."""
+    return [edge for edge in EDGES if "choices" not in edge or all(batch.spans.get("choices", ((),)))]
+
+
 @checks_arguments
 def attention_flow(
     model: AudioLM,
-    questions: Iterable[AudioQuestion],
-    edges: Sequence[Edge] = EDGES,
+    questions: Questions,
     *,
+    edges: Sequence[Edge] | None = None,
+    target: Words = None,
+    foil: Words = None,
     window: int | Literal["all"] | None = None,
     layers: Iterable[int] | None = None,
     condition: str = "audio",
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> AttentionFlow:
     """Cut each edge in each window of layers, and see what becomes of the right answer.
 
     ```python
     flow = ma.analyses.attention_flow(model, questions, window=3)
     seconds = [(f"audio[{s}:{s + 1}]", "last") for s in range(10)]
-    by_second = ma.analyses.attention_flow(model, questions, seconds, window="all")
+    by_second = ma.analyses.attention_flow(model, questions, edges=seconds, window="all")
     ```
 
     Args:
         model: The opened model.
         questions: With known answers.
         edges: (source, target): spans of the prompt, `+` joins them (`"question+choices"`), seconds of sound are
-            written `"audio[1.0:2.0]"`.
+            written `"audio[1.0:2.0]"`; by default from audio, question and choices, where there are any, to what is
+            behind them (`EDGES`).
+        target: Words that are measured in the place of the choices' letters, for all questions or one text per question
+            (`PromptBatch.aimed`); of open questions, their answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
         window: Layers of a window; by default a fifth of the decoder's, at least one. `"all"` is one window of all
             layers, which counts as one around the middle one.
         layers: The layers in the middle of windows, negative ones counting from the last; all by default.
         condition: What the model is given; see `ma.prompt`.
         batch_size: Questions at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The right answer's probability, margin and being right, per edge, window and question.
 
     Raises:
-        ValueError: No edge, no question, a question without a known answer or without a wrong choice, a window of no
-            layer, or a prompt without any position of a role.
+        ValueError: No edge, no question, a question without a known answer or without a wrong choice, words that cannot
+            be measured, a window of no layer, or a prompt without any position of a role.
         KeyError: A role that the prompts do not have.
         IndexError: A layer that the model does not have.
     """
-    edges = _checked_edges(edges)
+    condition = condition_of(questions, condition)
+    batches = batches_of(model, questions, condition, batch_size=batch_size, what="attention flow", progress=progress)
+    foremost = next(batches)
+    edges = _checked_edges(edges_of(foremost) if edges is None else edges)
     centres, windows = _windows(model, window, layers)
     attending = [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if "pattern" in sites]
     cuts = [
@@ -224,18 +248,20 @@ def attention_flow(
     found: list[tuple[np.ndarray, ...]] = []
     ids: list[str] = []
     keys: list[tuple[str, ...]] = []
-    for some in in_batches(questions, batch_size, what="attention flow", progress=progress):
-        refuse_unknown(some)
-        refuse_all_right(some)
-        batch = prompt(model, some, condition=condition)
+    targets = Targets(target, foil)
+    for prompts in chain([foremost], batches):
+        batch = targets.of(prompts)
+        refuse_unknown(batch.questions)
+        refuse_all_right(batch.questions)
         _check_roles(batch, edges)
         swept = sweep(model, batch, [[] if cut is None else [cut] for cut in cuts], progress=False)
         found.append(_measured(swept.logits.numpy(), swept.clean.numpy(), batch, swept.mass_before.numpy()))
-        ids += [question.id for question in some]
-        keys += [clip_keys(question) for question in some]
+        ids += [question.id for question in batch.questions]
+        keys += [clip_keys(question) for question in batch.questions]
     cut = [np.concatenate([part[index] for part in found], axis=-1) for index in range(len(found[0]))]
     shape = len(edges), len(windows), len(ids)
     probability, margin, correct, attention = (values.reshape(shape) for values in cut[:4])
+    settings = {"condition": condition, "windows": windows}
     return AttentionFlow(
         edges=edges,
         centres=centres,
@@ -249,7 +275,7 @@ def attention_flow(
         clean_correct=cut[6].astype(bool),
         ids=tuple(ids),
         clips=clip_names(keys),
-        provenance=Provenance.collect(model, settings={"condition": condition, "windows": windows}),
+        provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
 
 
@@ -267,7 +293,7 @@ def _measured(
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
     chosen = likeliest(every, n_choices)
-    warn_of_unanswered([question.id for question in asked], chosen, stacklevel=4)
+    warn_of_unanswered([question.id for question in asked], chosen)
     measures.append(are_right(chosen, right))
     return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
 
@@ -299,9 +325,8 @@ def _windows(
     chosen = tuple(range(n)) if layers is None else tuple(layers)
     if not chosen:
         raise ValueError("layers= is empty: name at least one, or leave it out for all")
-    for layer in chosen:
-        if not -n <= layer < n:
-            raise IndexError(f"there is no layer {layer}: this decoder has layers 0 to {n - 1}")
+    if beyond := absent(chosen, n):
+        raise IndexError(f"there is no layer {beyond[0]}: {which_layers(chosen, n)}")
     centres = tuple(layer % n for layer in chosen)
     return centres, tuple(
         tuple(range(max(0, centre - size // 2), min(n, centre + (size + 1) // 2))) for centre in centres

@@ -10,23 +10,24 @@ fp32).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import roles_of
+from mechaudio.analyses.streaming import Questions
 from mechaudio.arguments import checks_arguments
-from mechaudio.models.inputs import as_batch
-from mechaudio.models.prompt import PromptBatch
+from mechaudio.models.prompt import as_prompts
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
+    import pandas
+
     from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -46,6 +47,14 @@ class AttentionMass(Result):
     query_role: tuple[tuple[str, ...], ...]
     ids: tuple[str, ...]
 
+    _table_axes = ("question", "layer", "head", "position")
+    _labels = (("query_role", ("question", "position")),)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a row per question, layer, head and query, without padding."""
+        table = super().to_pandas()
+        return table[table["query_role"] != ""].reset_index(drop=True)
+
     def between(self) -> Float[np.ndarray, "question layer head from_role to_role"]:
         """Mean attention from the queries of each role to the keys of each; NaN where a question lacks the role."""
         flows = []
@@ -59,17 +68,18 @@ class AttentionMass(Result):
 
 
 @checks_arguments
-def attention_mass(model: AudioLM, batch: PromptBatch | Mapping[str, Any]) -> AttentionMass:
+def attention_mass(model: AudioLM, questions: Questions, *, condition: str = "audio") -> AttentionMass:
     """Measure, for every query of every prompt, the share of attention on each role of token.
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        questions: Questions, prompts, or a dict of the network's own inputs.
+        condition: What the model is given, where questions are asked; see `ma.prompt`.
 
     Returns:
         The shares of all queries, layers and heads.
     """
-    batch = as_batch(model, batch)
+    batch = as_prompts(model, questions, condition)
     roles = roles_of(batch)
     out = run(model, batch, record=[HookPoint("mass", keys=roles)], logits="last")
     mass = rearrange(

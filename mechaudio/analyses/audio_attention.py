@@ -11,20 +11,21 @@ start of the clip; entropy in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechaudio.analyses.streaming import Questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
 from mechaudio.data.clip_names import clips_of
-from mechaudio.models.inputs import as_batch
-from mechaudio.models.prompt import PromptBatch
+from mechaudio.models.prompt import PromptBatch, as_prompts
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ class AudioAttention(Result):
     queries: str
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer", "head")
+
+    @property
+    def _summary(self) -> str:
+        return f"{np.nanmean(self.share('audio')):.1%} of attention on audio, queries {self.queries!r}"
+
     def share(self, role: str) -> Float[np.ndarray, "question layer head"]:
         """Share of attention on one role of token.
 
@@ -146,14 +153,23 @@ def in_seconds(
 
 
 @checks_arguments
-def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], queries: str = "last") -> AudioAttention:
+def audio_attention(
+    model: AudioLM,
+    questions: Questions,
+    *,
+    queries: str = "last",
+    condition: str = "audio",
+    interventions: Sequence[Intervention] = (),
+) -> AudioAttention:
     """Measure where the attention of some query rows goes.
 
     Args:
         model: The opened model.
-        batch: Prompts with audio, or a dict of the network's own inputs.
+        questions: Questions, prompts with audio, or a dict of the network's own inputs.
+        condition: What the model is given, where questions are asked; see `ma.prompt`.
         queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a
             span are averaged.
+        interventions: What to change while it attends.
 
     Returns:
         Shares per role, and the distribution over the audio tokens.
@@ -163,8 +179,8 @@ def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], quer
         KeyError: No such span.
     """
     if queries == "all":
-        raise ValueError("every query at once is a job of its own: ma.analyses.attention_mass(model, batch)")
-    batch = as_batch(model, batch)
+        raise ValueError("every query at once is a job of its own: ma.analyses.attention_mass(model, questions)")
+    batch = as_prompts(model, questions, condition)
     crowded = [row for row, clock in enumerate(batch.clock) if batch.spans["audio"][row] and clock is None]
     if crowded:
         raise ValueError(
@@ -178,7 +194,8 @@ def audio_attention(model: AudioLM, batch: PromptBatch | Mapping[str, Any], quer
             f"attention to measure"
         )
     rows, weights = _query_rows(batch, queries)
-    out = run(model, batch, record=[HookPoint("pattern", queries=rows)], logits="last")
+    pattern_of_rows = HookPoint("pattern", queries=rows)
+    out = run(model, batch, record=[pattern_of_rows], interventions=interventions, logits="last")
     pattern = out.cache.stack("pattern", missing=math.nan).float().cpu().numpy()  # [layer, question, head, row, key]
     attention = np.einsum("lqhrk,qr->qlhk", pattern.astype(np.float64), weights)
     return _summarise(model, batch, attention, queries)

@@ -80,6 +80,10 @@ class ListeningScore(Result):
     confidence: float
     clips: tuple[str, ...] = ()
 
+    @property
+    def _summary(self) -> str:
+        return f"area under the ROC curve {self.auc.value:.3f} with {len(self.heads)} heads"
+
     @cached_property
     def auc(self) -> RocAuc:
         """How well the score tells right answers from wrong ones, with its interval."""

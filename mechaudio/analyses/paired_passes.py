@@ -6,7 +6,6 @@ is what heads are chosen from, scored on and steered with; nothing of it needs a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,14 +18,16 @@ from mechaudio.analyses.steering_directions import (
     difference,
     heard_and_silent,
 )
-from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.analyses.streaming import Questions, prepared_batches
 from mechaudio.arguments import checks_arguments
-from mechaudio.question import AudioQuestion
+from mechaudio.labelled import joined_along
 from mechaudio.results import Result
 from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
+    import xarray
+
     from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
@@ -45,6 +46,13 @@ class PairedPasses(Result):
     silent: AttentionAndAnswers
     directions: SteeringDirections
 
+    _table_axes = ("condition", "question", "layer", "head")
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return what both passes gave, with an axis `condition`; directions are in `directions.to_xarray()`."""
+        passes = {one.condition: one.to_xarray() for one in (self.heard, self.silent)}
+        return joined_along("condition", passes).assign_attrs(self._attrs)
+
 
 class Pairs:
     """Paired passes, batch by batch."""
@@ -53,14 +61,11 @@ class Pairs:
         """Begin with none."""
         self._heard, self._silent, self._found = Measured("audio"), Measured("silence"), Differences()
 
-    def ask(
-        self, model: AudioLM, asked: Sequence[AudioQuestion], batches: tuple[PromptBatch, PromptBatch]
-    ) -> tuple[CleanRun, SteeringDirections]:
+    def ask(self, model: AudioLM, batches: tuple[PromptBatch, PromptBatch]) -> tuple[CleanRun, SteeringDirections]:
         """Ask some questions with their clips and with silence.
 
         Args:
             model: The opened model.
-            asked: The questions.
             batches: Their prompts, as `heard_and_silent` makes them.
 
         Returns:
@@ -69,6 +74,7 @@ class Pairs:
         Raises:
             ValueError: As `paired_passes`.
         """
+        asked = batches[0].questions
         refuse_unknown(asked)
         heard = clean_run(model, batches[0], record=[ATTENTION, *POINTS])
         silent = run(model, batches[1], record=[ATTENTION, *POINTS], logits="last")
@@ -97,11 +103,11 @@ class Pairs:
 @checks_arguments
 def paired_passes(
     model: AudioLM,
-    questions: Iterable[AudioQuestion],
+    questions: Questions,
     *,
     kept: KeptRuns | None = None,
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> PairedPasses:
     """Ask every question twice, with its clip and with silence, and keep what heads and directions are made of.
 
@@ -117,14 +123,16 @@ def paired_passes(
             by another thread, a batch ahead.
         kept: Takes the runs with the clips, as far as there is room, so that `steering_sweep` can continue from them.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: As `attention_and_answers` and `steering_directions`.
     """
     pairs, make = Pairs(), partial(heard_and_silent, model)
-    for asked, batches in prepared_batches(questions, batch_size, make, what="audio and silence", progress=progress):
-        heard, _ = pairs.ask(model, asked, batches)
+    for _, batches in prepared_batches(
+        model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
+    ):
+        heard, _ = pairs.ask(model, batches)
         if kept is not None:
             kept.keep(heard)
     return pairs.joined(model)

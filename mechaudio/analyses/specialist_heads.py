@@ -72,6 +72,17 @@ class HeadScores(Result):
     confidence: float
     resamples: int
 
+    _table_axes = ("layer", "head")
+    _derived = ("mean",)
+
+    @property
+    def _summary(self) -> str:
+        if not self.varies.any():
+            return "no head varies"
+        layer, head = np.unravel_index(np.argmax(np.where(self.varies, np.abs(self.r), -1)), self.r.shape)
+        n = len(self.measured.ids)
+        return f"strongest is head {head} of layer {layer}, r = {self.r[layer, head]:+.2f} on {n} questions"
+
     @property
     def mean(self) -> Float[np.ndarray, "layer head"]:
         """Mean audio attention: how much a head attends to the audio, whatever comes of it."""
@@ -180,8 +191,8 @@ def specialist_heads(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> HeadScores:
     """Find the heads whose audio attention goes with right answers, in one forward pass per question.
 
@@ -200,7 +211,7 @@ def specialist_heads(
         resamples: How many times questions are drawn anew.
         seed: Of the bootstrap.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Fewer than 3 questions, answers that are all right or all wrong, and as `attention_and_answers`.
@@ -208,7 +219,7 @@ def specialist_heads(
     Warns:
         UserWarning: Some heads give the audio the same share of attention in every question; it names them.
     """
-    measured = attention_and_answers(model, questions, condition, batch_size=batch_size, progress=progress)
+    measured = attention_and_answers(model, questions, condition=condition, batch_size=batch_size, progress=progress)
     return _scored(measured, confidence, resamples, seed)
 
 

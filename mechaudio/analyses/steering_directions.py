@@ -16,7 +16,7 @@ differences are audio minus silence, in float32.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.analyses.specialist_heads import Head
-from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.analyses.streaming import Questions, prepared_batches, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.selecting import numbers
@@ -93,6 +93,14 @@ class SteeringDirections(Result):
     z: Mapping[int, Float[np.ndarray, "question head d_head"]]
     ids: tuple[str, ...]
     clips: tuple[str, ...] = ()
+
+    _table_axes = ("question", "layer")
+    _derived = ("norms",)
+
+    @property
+    def norms(self) -> Float[np.ndarray, "question layer"]:
+        """Length of each direction of the residual stream."""
+        return np.linalg.norm(self.residual, axis=-1)
 
     def of(self, ids: Sequence[str]) -> SteeringDirections:
         """Those of some questions, in their order.
@@ -241,7 +249,7 @@ class SteeringDirections(Result):
 
 @checks_arguments
 def steering_directions(
-    model: AudioLM, questions: Iterable[AudioQuestion], *, batch_size: int = 8, progress: bool = False
+    model: AudioLM, questions: Questions, *, batch_size: int | None = None, progress: bool | None = None
 ) -> SteeringDirections:
     """Measure what hearing adds at the last prompt position, in two forward passes per question.
 
@@ -258,7 +266,7 @@ def steering_directions(
         questions: Any number of them, each with an id of its own. Clips are read
             by another thread, a batch ahead.
         batch_size: Questions per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions, for ids that are blank or come twice, a batch size below one, or a class in which
@@ -266,19 +274,23 @@ def steering_directions(
     """
     found = Differences()
     make = partial(heard_and_silent, model)
-    for asked, batches in prepared_batches(questions, batch_size, make, what="audio and silence", progress=progress):
+    for _, batches in prepared_batches(
+        model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
+    ):
         caches = [run(model, batch, record=POINTS, logits=None).cache for batch in batches]
-        found.add(difference(model, *caches), asked)
+        found.add(difference(model, *caches), batches[0].questions)
     return found.joined(model)
 
 
-def heard_and_silent(model: AudioLM, asked: Sequence[AudioQuestion]) -> tuple[PromptBatch, PromptBatch]:
+def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, PromptBatch]:
     """The prompts of some questions with their clips, and with silence of the same lengths.
 
     Raises:
-        ValueError: A class in which silence makes another prompt.
+        TypeError: A dict of the network's own inputs.
+        ValueError: A class in which silence makes another prompt, or prompts that were not made with audio.
     """
-    heard = prompt(model, asked)
+    heard = prompt(model, asked) if not isinstance(asked, PromptBatch) and not isinstance(asked, Mapping) else asked
+    required_questions(heard)
     return heard, silenced(model, heard)
 
 

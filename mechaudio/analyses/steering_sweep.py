@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,12 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.paired_passes import PairedPasses, Pairs
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
-from mechaudio.analyses.streaming import prepared_batches
+from mechaudio.analyses.streaming import Questions, prepared_batches, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
-from mechaudio.models.prompt import prompt
-from mechaudio.question import AudioQuestion
+from mechaudio.models.prompt import as_prompts
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.clean_run import KeptRuns
 from mechaudio.tracing.record import Intervention
@@ -50,6 +49,21 @@ class SteeringSweep(Result):
     passes: PairedPasses | None = None
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("variant", "question")
+    _labels = (
+        ("names", "variant"),
+        ("ways", "variant"),
+    )
+
+    @property
+    def _summary(self) -> str:
+        return f"{self.clean_correct.mean():.1%} right without any, best {self.accuracy.max():.1%}"
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " variant"]:
+        """The share of right answers with each variant."""
+        return self.correct.mean(1)
+
     @property
     def unanswered(self) -> Bool[np.ndarray, "variant question"]:
         """Questions without an answer under a variant, because logits of their choices are NaN or overflow."""
@@ -79,18 +93,18 @@ class SteeringSweep(Result):
 @checks_arguments
 def steering_sweep(
     model: AudioLM,
-    questions: Iterable[AudioQuestion],
+    questions: Questions,
+    *,
     directions: SteeringDirections | None,
     variants: Callable[[SteeringDirections], Mapping[str, Intervention]],
-    *,
     kept: KeptRuns | None = None,
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> SteeringSweep:
     """Answer every question with every variant; all variants of a batch share the work of the prompt.
 
     ```python
-    found = ma.analyses.steering_sweep(model, questions, directions, lambda own: {
+    found = ma.analyses.steering_sweep(model, questions, directions=directions, variants=lambda own: {
         f"strength {strength}": own.layer_guided(heads, strength) for strength in (0.5, 1.0, 2.0)
     })
     found.best, found.change("strength 1.0")
@@ -107,7 +121,7 @@ def steering_sweep(
         kept: Runs with the clips that `paired_passes` kept, of batches of the same questions: the variants continue
             from these, each of which is let go of then. Prompts of other batches run again.
         batch_size: Questions per forward pass; as in `paired_passes`, if runs were kept there.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions or variants, for a question without a known answer or without directions, or names
@@ -117,16 +131,19 @@ def steering_sweep(
     ways: tuple[str, ...] = ()
     ids, found, pairs, keys = [], [], Pairs(), []
 
-    def make(asked: Sequence[AudioQuestion]) -> Any:
+    def make(asked: Questions) -> Any:
         if directions is None:
             return heard_and_silent(model, asked)
-        continued = None if kept is None else kept.take(asked)
-        return prompt(model, asked) if continued is None else continued
+        continued = None if kept is None else kept.take(list(required_questions(asked)))
+        return as_prompts(model, asked) if continued is None else continued
 
-    for asked, made in prepared_batches(questions, batch_size, make, what="steering", progress=progress):
+    for together, made in prepared_batches(
+        model, questions, make, batch_size=batch_size, what="steering", progress=progress
+    ):
+        asked = list(required_questions(together))
         own = [question.id for question in asked]
         keys += [clip_keys(question) for question in asked]
-        batch, here = pairs.ask(model, asked, made) if directions is None else (made, directions.of(own))
+        batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(own))
         wanted = dict(variants(here))
         if ids and tuple(wanted) != names:
             raise ValueError(f"variants= gave {list(names)} for the first questions, then {list(wanted)}")

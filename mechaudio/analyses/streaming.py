@@ -1,68 +1,102 @@
-"""Questions in batches, so that any number of them can be asked in bounded memory."""
+"""Questions in batches, so that any number of them can be asked in bounded memory.
+
+Every analysis takes its questions through here: questions in any iterable, drawn when their turn comes, or prompts that
+are made already, which are one batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tqdm import tqdm
+from mechaudio.audio.stored import duration_of
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.clips import longest_clip
+from mechaudio.models.prompt import as_prompts
+from mechaudio.progress import bar
+from mechaudio.question import AudioQuestion, Recording
+from mechaudio.tracing.memory import bytes_per_position, memory_of, widest_bytes
 
-Asked = TypeVar("Asked")
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
 Made = TypeVar("Made")
 
+#: What an analysis is asked about: questions, or prompts made of them; where no question is needed, also a dict of the
+#: network's own inputs.
+Questions = PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion]
+#: What is asked together: some questions, pairs of them, or prompts.
+Together = Sequence[Any] | PromptBatch | Mapping[str, Any]
 
-def in_batches(questions: Iterable[Asked], batch_size: int, *, what: str, progress: bool) -> Iterator[list[Asked]]:
-    """Questions a batch at a time; they are drawn from the iterable, and their clips read, when their turn comes.
+MOST_POSITIONS = {"cuda": 16_384, "cpu": 4_096}
+"""Of a batch by default, however large the memory: a batch is the unit in which results are written."""
+
+_CHARACTERS_PER_TOKEN = 3
+_TEMPLATE = 40
+
+
+def batches_of(
+    model: AudioLM,
+    questions: Questions,
+    condition: str = "audio",
+    *,
+    batch_size: int | None = None,
+    what: str,
+    progress: bool | None,
+) -> Iterator[PromptBatch]:
+    """Prompts a batch at a time: those given, or questions written out, by another thread, a batch ahead.
 
     Args:
-        questions: Any iterable of questions, or of pairs of them.
-        batch_size: How many at a time.
+        model: The opened model.
+        questions: Questions, drawn when their turn comes; prompts, or a dict of the network's own inputs, as one batch.
+        condition: What the model is given; see `ma.prompt`.
+        batch_size: How many questions at once; by default as many as fit.
         what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
-        ValueError: For a batch size below one, or without questions.
+        TypeError: Something else.
+        ValueError: Without questions, for prompts made in another condition, or as `ma.prompt`.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    total = len(questions) if hasattr(questions, "__len__") else None
-    drawn, done = iter(questions), 0
-    with tqdm(total=total, desc=what, unit=" questions", disable=not progress) as bar:
-        while batch := list(islice(drawn, batch_size)):
-            yield batch
-            done += len(batch)
-            bar.update(len(batch))
-    if not done:
-        raise ValueError("there is nothing to ask: no questions were given")
+    make = partial(as_prompts, model, condition=condition)
+    for _, batch in prepared_batches(
+        model, questions, make, condition=condition, batch_size=batch_size, what=what, progress=progress
+    ):
+        yield batch
 
 
 def prepared_batches(
-    questions: Iterable[Asked],
-    batch_size: int,
-    prepare: Callable[[list[Asked]], Made],
+    model: AudioLM,
+    questions: Questions,
+    prepare: Callable[[Any], Made],
     *,
+    condition: str = "audio",
+    batch_size: int | None = None,
     what: str,
-    progress: bool,
-) -> Iterator[tuple[list[Asked], Made]]:
+    progress: bool | None,
+) -> Iterator[tuple[Together, Made]]:
     """As `in_batches`, each with what is made of it: while the model works on one batch, a thread makes the next.
 
     Reading a clip and computing its spectrogram can take half as long as a forward pass on a GPU.
 
     Args:
+        model: The opened model.
         questions: As in `in_batches`; they are drawn in the thread of the caller.
-        batch_size: How many at a time.
         prepare: Makes the prompts of a batch. What it raises is raised when the batch's turn comes.
+        condition: What the model is given.
+        batch_size: How many questions at once; by default as many as fit.
         what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: As `in_batches`.
     """
-    total = len(questions) if hasattr(questions, "__len__") else None
-    batches = in_batches(questions, batch_size, what=what, progress=False)
-    with ThreadPoolExecutor(1) as worker, tqdm(total=total, desc=what, unit=" questions", disable=not progress) as bar:
+    batches = in_batches(model, questions, condition=condition, batch_size=batch_size, what=what, progress=False)
+    shown = bar(what=what, unit="questions", total=_total(questions), progress=progress)
+    with ThreadPoolExecutor(1) as worker, shown:
         batch = next(batches, None)
         making = None if batch is None else worker.submit(prepare, batch)
         while batch is not None and making is not None:
@@ -70,4 +104,150 @@ def prepared_batches(
             batch = next(batches, None)
             making = None if batch is None else worker.submit(prepare, batch)
             yield now, made
-            bar.update(len(now))
+            shown.update(len(questions_in(now)))
+
+
+def in_batches(
+    model: AudioLM,
+    questions: Questions | Iterable[Any],
+    *,
+    condition: str = "audio",
+    batch_size: int | None = None,
+    most: int | None = None,
+    what: str,
+    progress: bool | None,
+) -> Iterator[Together]:
+    """Questions a batch at a time; they are drawn from the iterable, and their clips read, when their turn comes.
+
+    Args:
+        model: The opened model.
+        questions: Any iterable of questions, or of pairs of them; prompts, which are one batch.
+        condition: What the model is given.
+        batch_size: How many at once; by default as many as fit.
+        most: At most so many by default.
+        what: Stands before the progress bar.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+
+    Raises:
+        TypeError: Something else than questions and prompts.
+        ValueError: For a batch size below one, or without questions.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if isinstance(questions, (PromptBatch, Mapping)):
+        yield questions
+        return
+    if isinstance(questions, (str, bytes, AudioQuestion)) or not isinstance(questions, Iterable):
+        raise TypeError(
+            "questions= takes a list of ma.AudioQuestion, or prompts that ma.prompt made of them; got "
+            f"{type(questions).__name__} {questions!r:.80}" + (": write [question]" if hasattr(questions, "id") else "")
+        )
+    done = 0
+    with bar(what=what, unit="questions", total=_total(questions), progress=progress) as shown:
+        for batch in _cut(model, questions, condition, batch_size, most):
+            yield batch
+            done += len(batch)
+            shown.update(len(batch))
+    if not done:
+        raise ValueError("there is nothing to ask: no questions were given")
+
+
+def questions_in(asked: Questions) -> Sequence[AudioQuestion]:
+    """The questions of what is asked together; none of a dict of the network's own inputs."""
+    if isinstance(asked, PromptBatch):
+        return asked.questions
+    return () if isinstance(asked, Mapping) else list(asked)
+
+
+def required_questions(questions: Questions, condition: str = "audio") -> Iterable[AudioQuestion]:
+    """The questions themselves, for what writes prompts of its own: of prompts, those that they were made of.
+
+    Raises:
+        TypeError: A dict of the network's own inputs, which does not say what is asked.
+        ValueError: Prompts made in another condition.
+    """
+    if isinstance(questions, Mapping) or (isinstance(questions, PromptBatch) and not questions.questions):
+        raise TypeError("plain inputs do not say what is asked: give questions, or prompts made of them with ma.prompt")
+    if not isinstance(questions, PromptBatch):
+        return questions
+    if questions.condition != condition:
+        raise ValueError(
+            f"these prompts were made with condition={questions.condition!r}, and {condition!r} is asked about: give "
+            "the questions"
+        )
+    return questions.questions
+
+
+def sequence_of(questions: Questions, condition: str = "audio") -> Sequence[AudioQuestion]:
+    """The questions as a sequence, for what goes through them more than once; a sequence stays what it is.
+
+    Raises:
+        TypeError: As `required_questions`.
+        ValueError: As `required_questions`.
+    """
+    asked = required_questions(questions, condition)
+    return asked if isinstance(asked, Sequence) or hasattr(asked, "__getitem__") else list(asked)
+
+
+def length_of(model: Any, question: AudioQuestion, condition: str) -> int:
+    """About how many positions a question's prompt has, from the header of its recording.
+
+    Raises:
+        FileNotFoundError: If the recording is not there.
+        ValueError: If it is no sound.
+    """
+    adapter = model.adapter
+    letters = len(question.text) + sum(len(choice) + 4 for choice in question.choices)
+    letters += len(question.caption or "") if "caption" in condition else 0
+    seconds = sum(_heard(model, recording) for recording in question.recordings) if condition != "caption" else 0.0
+    return _TEMPLATE + letters // _CHARACTERS_PER_TOKEN + round(1000 * seconds / adapter.milliseconds)
+
+
+def _heard(model: Any, recording: Recording) -> float:
+    """Seconds that a recording takes of the prompt."""
+    timing, rate = model.adapter.timing, model.adapter.sampling_rate
+    seconds, longest = duration_of(recording), longest_clip(model.processor, model.adapter)
+    if longest is not None:
+        seconds = min(seconds, longest / rate)
+    return max(seconds, timing.window / rate) if timing.pads_to_window and timing.window is not None else seconds
+
+
+def positions_that_fit(model: Any) -> int:
+    """Positions of a batch whose keys, values and widest activations fit into the memory that may be used."""
+    fitting = int(memory_of(model) / (bytes_per_position(model) + widest_bytes(model)))
+    return max(1, min(fitting, MOST_POSITIONS["cuda" if model.device.type == "cuda" else "cpu"]))
+
+
+def _cut(
+    model: Any, questions: Iterable[Any], condition: str, batch_size: int | None, most: int | None
+) -> Iterator[list[Any]]:
+    """Neighbours, so many at once, or as many as fit by their estimated lengths."""
+    drawn = iter(questions)
+    if batch_size is not None:
+        while batch := list(islice(drawn, batch_size)):
+            yield batch
+        return
+    room, batch, longest = positions_that_fit(model), [], 0
+    for asked in drawn:
+        length = _length(model, asked, condition)
+        if batch and (max(longest, length) * (len(batch) + 1) > room or len(batch) == most):
+            yield batch
+            batch, longest = [], 0
+        batch.append(asked)
+        longest = max(longest, length)
+    if batch:
+        yield batch
+
+
+def _length(model: Any, asked: Any, condition: str) -> int:
+    """About how many positions a question has, or the longer of a pair."""
+    if isinstance(asked, tuple):
+        return max(_length(model, each, condition) for each in asked)
+    try:
+        return length_of(model, asked, condition)
+    except (AttributeError, OSError, ValueError):  # what is wrong with it is said when its prompt is made
+        return 1
+
+
+def _total(questions: Any) -> int | None:
+    return len(questions) if hasattr(questions, "__len__") else None

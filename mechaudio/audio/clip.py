@@ -4,8 +4,6 @@ Conventions: samples are float32 with full scale at 1.0, `[samples]` for one cha
 several; seconds count from the start of the clip.
 """
 
-import base64
-import html
 import io
 import numbers
 import operator
@@ -21,7 +19,9 @@ import soxr
 from jaxtyping import Float
 
 from mechaudio.audio.files import decode_sound, read_sound
+from mechaudio.audio.player import player
 from mechaudio.notices import warn
+from mechaudio.showing import Shown
 
 MOST_CHANNELS = 32
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
@@ -33,7 +33,7 @@ SAVED_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AudioClip:
+class AudioClip(Shown):
     """A recording: never empty, never NaN, and never changed once it is made.
 
     Anything that `np.asarray` turns into a float array is taken and copied, lists too, and torch tensors of any float
@@ -182,13 +182,8 @@ class AudioClip:
         return f"AudioClip({self.duration:.2f} s, {self.sample_rate} Hz, {channels}{source})"
 
     def _repr_html_(self) -> str:
-        """A player, for notebooks."""
-        file = io.BytesIO()
-        soundfile.write(file, self.waveform.T, self.sample_rate, format="WAV", subtype="PCM_16")
-        sound = base64.b64encode(file.getvalue()).decode("ascii")
-        title = html.escape(repr(self), quote=True)
-        player = f'<audio controls src="data:audio/wav;base64,{sound}"></audio>'
-        return f"<figure>{player}<figcaption>{title}</figcaption></figure>"
+        """A player, for notebooks; of a long recording the beginning."""
+        return player(self)
 
 
 def is_samples_and_rate(sound: Any) -> bool:

@@ -12,9 +12,11 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechaudio.showing import Shown
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TokenClock:
+class TokenClock(Shown):
     """Token `i` hears samples `edges[i]` up to, not including, `edges[i + 1]`.
 
     Attributes:

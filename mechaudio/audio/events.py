@@ -12,10 +12,11 @@ from typing import Any
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip, opened, recording_of
+from mechaudio.showing import Shown
 
 
 @dataclass(frozen=True)
-class Event:
+class Event(Shown):
     """One sound in a recording.
 
     Attributes:
@@ -80,7 +81,7 @@ def checked_events(events: Any, owner: str) -> tuple[Event, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class AnnotatedClip:
+class AnnotatedClip(Shown):
     """A recording and what is known of it.
 
     Attributes:

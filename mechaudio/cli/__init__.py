@@ -8,6 +8,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
+from typing import Any
 
 from mechaudio.cli import check, demo, evaluate, get, listen, mata, models, patch, specialists, temporal
 from mechaudio.cli.mistakes import (
@@ -21,15 +23,42 @@ from mechaudio.cli.mistakes import (
     warnings_as_messages,
     words,
 )
+from mechaudio.provenance import version
 
 #: What shells report of a command that Ctrl-C ended, that was terminated, and whose reader, such as `head`, has seen
 #: enough.
 STOPPED, TERMINATED, UNREAD = 130, 143, 141
 
 
+SHELLS = ("bash", "zsh", "fish")
+
+
+class _Completion(argparse.Action):
+    """Print a script of completion and end."""
+
+    def __init__(self, **options: Any):
+        super().__init__(choices=SHELLS, **options)
+
+    def __call__(self, top: argparse.ArgumentParser, _: object, shell: Any, option_string: str | None = None) -> None:  # noqa: ARG002
+        """Print the script of a shell."""
+        try:
+            import shtab
+        except ImportError:
+            top.error("--completion needs the package shtab: pip install 'mechaudio[completion]'")
+        paths = {"DIR": shtab.DIRECTORY, "CLIP": shtab.FILE, "NAME_OR_PATH": shtab.DIRECTORY}
+        (verbs,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+        for option in (option for verb in verbs.choices.values() for option in verb._actions):
+            if option.metavar in paths:
+                option.complete = paths[option.metavar]
+        print(shtab.complete(top, shell))
+        top.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The sub-commands and their options."""
     top = argparse.ArgumentParser(prog="mechaudio", description="See where an audio language model listens.")
+    top.add_argument("--version", action="version", version=f"mechaudio {version('mechaudio')}")
+    top.add_argument("--completion", action=_Completion, help="print a script that completes commands in this shell")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for verb in (demo, listen, models, check, evaluate, temporal, specialists, mata, patch, get):
         verb.add(verbs)
@@ -49,9 +78,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         with warnings_as_messages(), terminable():
-            code = arguments.run(arguments)
+            # What others print while a verb runs is not its result.
+            with redirect_stdout(sys.stderr) if arguments.json else nullcontext():
+                outcome = arguments.run(arguments)
+            print(outcome.to_json(arguments) if arguments.json else outcome.text)
             sys.stdout.flush()
-            return code
+            return outcome.code
     except UserMistakeError as mistake:
         print(f"mechaudio {arguments.verb}: {in_options(str(mistake), arguments)}", file=sys.stderr)
         return 2

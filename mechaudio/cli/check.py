@@ -1,37 +1,58 @@
 """`mechaudio check`: the proofs that opening a model rests on, made on one's own checkpoint and told."""
 
 import argparse
+from typing import Any
 
 from mechaudio.cli.mistakes import opened, telling
+from mechaudio.cli.options import add_model, add_verb
+from mechaudio.cli.outcome import Outcome
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb."""
-    verb = verbs.add_parser("check", help="prove every hook point of a checkpoint and print what holds")
+    verb = add_verb(
+        verbs,
+        "check",
+        does="prove every hook point of a checkpoint and print what holds",
+        leaves="It prints a line per proof, ok or FAIL, and writes no file; the exit code is 1 if one fails.",
+        examples=("mechaudio check tiny", "mechaudio check runs/my-finetuned-qwen"),
+    )
     verb.add_argument("model", metavar="NAME_OR_PATH", help="tiny, toy, a hub id or a local folder")
+    add_model(verb, name=False)
     verb.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Open a model without proof, then print each proof; the exit code is 1 if one fails."""
     from mechaudio.tracing.check import measure_hook_points, reading_is_exact
 
-    model = opened(arguments.model, prove=False, ask=False)
-    print(model)
+    model = opened(arguments, prove=False, ask=False)
+    proofs = []
     if model.checkpoint != "toy":  # the others were refused if they were not
-        print(f"ok   weights: all {len(model.network.state_dict())} tensors accounted for")
+        proofs.append(_proof(f"weights: all {len(model.network.state_dict())} tensors accounted for"))
     with telling(f"nothing can be proven about {arguments.model!r}: "):
         moved = measure_hook_points(model)
-    width = max(map(len, moved))
-    for address, change in moved.items():
-        print(
-            f"{'ok  ' if change > 0 else 'FAIL'} {address.ljust(width)}  overwritten, moves the logits by {change:.3g}"
-        )
-    print("ok   attn_out and mlp_out are what is added to the residual stream, wherever there are such")
+    proofs += [
+        _proof("overwritten, moves the logits", change > 0, hook_point=address, change=change)
+        for address, change in moved.items()
+    ]
+    proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream, wherever there are such"))
     exact = reading_is_exact(model)
-    print(f"{_verdict(exact)} reading every hook point leaves the logits as they were, to the last bit")
-    return 0 if exact and all(change > 0 for change in moved.values()) else 1
+    proofs.append(_proof("reading every hook point leaves the logits as they were, to the last bit", exact))
+    lines = [_line(proof, width=max(map(len, moved))) for proof in proofs]
+    holds = all(proof["holds"] for proof in proofs)
+    return Outcome("\n".join([str(model), *lines]), rows=proofs, numbers={"holds": holds}, code=0 if holds else 1)
 
 
-def _verdict(holds: bool) -> str:
-    return "ok  " if holds else "FAIL"
+def _proof(
+    proof: str, holds: bool = True, *, hook_point: str | None = None, change: float | None = None
+) -> dict[str, Any]:
+    """One proof; `change` is by how much the logits moved."""
+    return {"hook_point": hook_point, "proof": proof, "holds": holds, "change": change}
+
+
+def _line(proof: dict[str, Any], width: int) -> str:
+    verdict = "ok  " if proof["holds"] else "FAIL"
+    if proof["hook_point"] is None:
+        return f"{verdict} {proof['proof']}"
+    return f"{verdict} {proof['hook_point'].ljust(width)}  {proof['proof']} by {proof['change']:.3g}"

@@ -6,13 +6,21 @@ import sys
 from pathlib import Path
 
 from mechaudio.cli.mistakes import opened, writable
-from mechaudio.cli.options import LARGEST_SEED, at_least, folder
+from mechaudio.cli.options import LARGEST_SEED, add_model, add_verb, at_least, folder, model_words
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("demo", help="trace the shipped model on soundscapes and write a page about it")
+    verb = add_verb(
+        verbs,
+        "demo",
+        does="trace the shipped model on soundscapes and write a page about it",
+        leaves="It leaves a folder with index.html, which shows what the model answers with the sound and with silence "
+        "and where it looks, and results/.",
+        examples=("mechaudio demo",),
+    )
     verb.add_argument(
         "--out",
         type=folder,
@@ -22,25 +30,27 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     verb.add_argument("--seed", type=at_least(0, LARGEST_SEED), default=0, help="which soundscapes (default: 0)")
     verb.add_argument("--n", type=at_least(1), default=60, help="questions counted for the summary (default: 60)")
-    verb.set_defaults(run=run)
+    add_model(verb, name=False)
+    verb.set_defaults(run=run, model="tiny")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Trace the shipped model on soundscapes made for it and write a page about it."""
     from mechaudio.experiments.demo import demo as experiment
     from mechaudio.report.page import write_page
 
     writable(arguments.out)
     print("Opening the shipped model and proving its hook points.", file=sys.stderr)
-    model = opened("tiny")
+    model = opened(arguments)
     found = experiment(model, seed=arguments.seed, n=arguments.n, progress=True)
     keep(found, arguments)
     page = write_page(
         found.listenings,
         arguments.out / "index.html",
         title="What a small audio model listens to",
-        command=shlex.join(["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n)]),
+        command=shlex.join(
+            ["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n), *model_words(arguments)[2:]]
+        ),
         demo=found,
     )
-    print(page)
-    return 0
+    return Outcome(str(page), result=found, page=page)

@@ -1,19 +1,19 @@
 """`mechaudio evaluate`: many questions, counted, without and with interventions."""
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened
-from mechaudio.cli.options import EachOnce, at_least, finite, folder
+from mechaudio.cli.options import EachOnce, add_verb, at_least, finite, folder
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source, questions
 from mechaudio.cli.studies import left_out, with_source
 from mechaudio.question import CONDITIONS
 
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Comparison, Evaluation
-    from mechaudio.interventions.selecting import AttentionIntervention
     from mechaudio.metrics.estimates import Proportion
 
 MAX_NEW_TOKENS = 32
@@ -22,7 +22,18 @@ SCORINGS = ("letter_logit", "generate")
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("evaluate", help="ask a model many questions and count the right answers")
+    verb = add_verb(
+        verbs,
+        "evaluate",
+        does="ask a model many questions and count the right answers",
+        leaves="It prints the counts with their intervals, and with --out leaves the answers and the result in a "
+        "folder.",
+        examples=(
+            "mechaudio evaluate --condition silence --n 50",
+            "mechaudio evaluate --data mmau:mmau-test-mini.json --audio recordings/ --out runs/mmau",
+            "mechaudio evaluate --scale 0.5 2 --layers 3 4 --queries keyword+last",
+        ),
+    )
     add_source(verb, fewest=1)
     verb.add_argument(
         "--condition", default="audio", choices=CONDITIONS, help="what the model is given (default: audio)"
@@ -54,10 +65,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="BIAS",
         help="compare: so much added to them",
     )
-    verb.add_argument("--layers", type=int, nargs="+", metavar="L", help="in these layers alone, together")
-    verb.add_argument(
-        "--queries", default="last", metavar="SPANS", help="in these query rows, such as keyword+last (default: last)"
-    )
+    add_where(verb)
     verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)")
     verb.add_argument(
         "--allow-cut", action="store_true", help="ask about the beginning of recordings that are too long"
@@ -69,28 +77,23 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="write answers there as they come, and the result; the same command takes up a run that was stopped",
     )
-    verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run, resumes=True)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Ask a model many questions and count the right answers."""
-    if not (arguments.scale or arguments.upweight) and (arguments.layers or arguments.queries != "last"):
-        raise UserMistakeError("--layers and --queries say where to scale or to upweight: give --scale or --upweight")
+    refuse_unplaced(arguments)
     if arguments.max_new_tokens is not None and arguments.scoring != "generate":
         raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
-    model = opened(arguments.model)
-    beyond = [layer for layer in arguments.layers or () if not -model.n_layers <= layer < model.n_layers]
-    if beyond:
-        raise UserMistakeError(f"--layers {beyond[0]}: {arguments.model} has layers 0 to {model.n_layers - 1}")
+    model = opened(arguments)
     found = experiment(
         model,
         asked,
-        arguments.condition,
-        variants=_variants(arguments) or None,
+        condition=arguments.condition,
+        variants=attention_changes(arguments, model) or None,
         scoring=arguments.scoring,
         max_new_tokens=arguments.max_new_tokens or MAX_NEW_TOKENS,
         allow_cut=arguments.allow_cut,
@@ -101,25 +104,18 @@ def run(arguments: argparse.Namespace) -> int:
         progress=True,
     )
     if arguments.out is not None:
-        with_source(found, arguments).save(arguments.out)
-    print(json.dumps(_numbers(arguments, found)) if arguments.json else _in_words(arguments, found))
-    return 0
+        found = with_source(found, arguments)
+        arguments.kept = found.save(arguments.out)
+    return Outcome(_in_words(arguments, found), result=found, numbers=_numbers(arguments, found))
 
 
 def _seed(arguments: argparse.Namespace) -> int | None:
     return arguments.seed if arguments.data.name in MADE else None
 
 
-def _variants(arguments: argparse.Namespace) -> "list[AttentionIntervention]":
-    from mechaudio.interventions.scale import ScaleAttention
-    from mechaudio.interventions.upweight import UpweightAttention
-
-    kinds = ((ScaleAttention, arguments.scale), (UpweightAttention, arguments.upweight))
-    return [
-        kind(strength, layers=arguments.layers, queries=arguments.queries)
-        for kind, strengths in kinds
-        for strength in strengths
-    ]
+def _unparsed(clean: "Evaluation") -> int:
+    """How many written answers name no choice, or several."""
+    return clean.unparsed.count - int(clean.unanswered.sum()) if any(clean.options) else 0
 
 
 def _clean(found: "Evaluation | Comparison") -> "Evaluation":
@@ -141,12 +137,14 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
         "interval": None if overall is None else [overall.low, overall.high],
         "tasks": {task: _score(score) for task, score in clean.by_task().items()},
         "answered": len(clean.ids),
-        "unparsed": clean.unparsed.count - int(clean.unanswered.sum()),
+        "unparsed": _unparsed(clean),
         "nan": int(clean.unanswered.sum()),
         "not_asked": [asdict(failure) for failure in clean.failures],
     }
     if clean.string_match is not None:
         told["string_match"] = _score(clean.string_match)
+    if clean.scores:
+        told["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
     if found is not clean:
         told["variants"] = [
             {"interventions": [repr(one) for one in variant]} | (found.change(place).as_dict() if overall else {})
@@ -175,9 +173,11 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         nan = f"  {score.unanswered} of them without an answer: NaN" if score.unanswered else ""
         interval = f"[{score.low:.1%}, {score.high:.1%}]"
         lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  {interval}{nan}")
+    if clean.scores:
+        lines += [f"{name.replace('_', ' '):18s}{score}" for name, score in clean.by_score().items()]
     if not clean.scored.all():
         lines.append(f"{int((~clean.scored).sum())} answered without a known answer, not scored")
-    if unparsed := clean.unparsed.count - int(clean.unanswered.sum()):
+    if unparsed := _unparsed(clean):
         lines.append(f"{unparsed} answers name no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))

@@ -7,24 +7,51 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened, writable
-from mechaudio.cli.options import folder
+from mechaudio.cli.options import add_model, add_verb, at_least, finite, folder, model_words
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
 
 if TYPE_CHECKING:
     from mechaudio.question import AudioQuestion
 
 
+NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "interventions")
+
+
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("listen", help="ask a model about a recording and write a page about where it looked")
+    verb = add_verb(
+        verbs,
+        "listen",
+        does="ask a model about a recording and write a page about where it looked",
+        leaves="It leaves a folder with index.html, which shows the recording, the answers with it and with silence, "
+        "and where the last position looks, and results/.",
+        examples=(
+            'mechaudio listen clip.wav --question "Which sound has the earliest onset?" --choices dog car rain',
+            'mechaudio listen clip.wav --question "Is there a dog?" --choices yes no --model '
+            "Qwen/Qwen2-Audio-7B-Instruct",
+            'mechaudio listen clip.wav --question "What do you hear?" --scale 1.5 --layers 2 3',
+        ),
+    )
     verb.add_argument("clip", metavar="CLIP", help="the recording: wav, flac, mp3, ogg, m4a, webm ...")
     verb.add_argument("--question", required=True, metavar="TEXT", help="what to ask")
-    verb.add_argument("--choices", required=True, nargs="+", metavar="CHOICE", help="the options, two or more")
-    verb.add_argument("--answer", default=None, metavar="CHOICE", help="the right one of them, if known")
     verb.add_argument(
-        "--model", default="tiny", metavar="NAME", help="tiny, toy, a hub id or a local folder (default: tiny)"
+        "--choices",
+        nargs="+",
+        default=(),
+        metavar="CHOICE",
+        help="the options, two or more (default: none, the model answers in its own words)",
     )
+    verb.add_argument("--answer", default=None, metavar="TEXT", help="the right one of them, or any text, if known")
+    verb.add_argument("--scale", type=finite, metavar="FACTOR", help="scale attention scores of audio while it answers")
+    verb.add_argument("--upweight", type=finite, metavar="BIAS", help="add so much to them")
+    add_where(verb)
+    verb.add_argument(
+        "--max-new-tokens", type=at_least(1), metavar="N", help="of what it writes without choices (default: 32)"
+    )
+    add_model(verb)
     verb.add_argument(
         "--out",
         type=folder,
@@ -35,18 +62,27 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Ask a model about a recording, trace where it looks and write a page about it."""
+    refuse_unplaced(arguments)
+    if arguments.max_new_tokens is not None and arguments.choices:
+        raise UserMistakeError("--max-new-tokens is of written answers: leave out --choices too")
     question = _question(arguments)
     writable(arguments.out)
     from mechaudio.audio.soundscape import CLASSES
     from mechaudio.experiments.listen import listen as experiment
     from mechaudio.report.page import write_page
 
-    model = opened(arguments.model)
+    model = opened(arguments)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
-        found = experiment(model, question, allow_cut=True)
+        found = experiment(
+            model,
+            question,
+            interventions=attention_changes(arguments, model),
+            max_new_tokens=arguments.max_new_tokens or 32,
+            allow_cut=True,
+        )
     if found.cut:
         print(f"The model does not hear the last {found.cut:.1f} s of {arguments.clip}.", file=sys.stderr)
     if found.unreadable:
@@ -59,19 +95,23 @@ def run(arguments: argparse.Namespace) -> int:
         title=f"What {arguments.model} listens to in {Path(arguments.clip).name}",
         command=_command(arguments),
     )
+    lines = []
     for letter, choice, heard, deaf in zip(
         found.letters, found.choices, found.probabilities, found.silence_probabilities, strict=True
     ):
-        print(f"{'→' if choice == found.choice else ' '} {letter}  {heard:6.1%}  (with silence {deaf:6.1%})  {choice}")
-    print(page)
-    return 0
+        mark = "→" if choice == found.choice else " "
+        lines.append(f"{mark} {letter}  {heard:6.1%}  (with silence {deaf:6.1%})  {choice}")
+    if not found.choices:
+        lines.append(f"→ {found.choice}  (with silence: {found.silence_choice})")
+    numbers = {name: getattr(found, name) for name in NUMBERS}
+    return Outcome("\n".join([*lines, str(page)]), result=found, page=page, numbers=numbers)
 
 
 def _question(arguments: argparse.Namespace) -> "AudioQuestion":
     from mechaudio.audio.clip import AudioClip
     from mechaudio.question import AudioQuestion
 
-    if len(arguments.choices) < 2:
+    if len(arguments.choices) == 1:
         raise UserMistakeError(f"--choices needs at least two options, got {arguments.choices}")
     return AudioQuestion(
         audio=AudioClip.load(arguments.clip),
@@ -83,6 +123,11 @@ def _question(arguments: argparse.Namespace) -> "AudioQuestion":
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    words = ["mechaudio", "listen", arguments.clip, "--question", arguments.question, "--choices", *arguments.choices]
-    words += [] if arguments.answer is None else ["--answer", arguments.answer]
-    return shlex.join([*words, "--model", arguments.model])
+    words = ["mechaudio", "listen", arguments.clip, "--question", arguments.question]
+    words += ["--choices", *arguments.choices] if arguments.choices else []
+    for name in ("answer", "scale", "upweight", "max_new_tokens"):
+        value = getattr(arguments, name)
+        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--layers", *map(str, arguments.layers)] if arguments.layers else []
+    words += ["--queries", arguments.queries] if arguments.queries != "last" else []
+    return shlex.join([*words, *model_words(arguments)])

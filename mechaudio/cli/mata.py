@@ -3,9 +3,19 @@
 import argparse
 
 from mechaudio.cli.mistakes import UserMistakeError, opened, writable
-from mechaudio.cli.options import at_least
+from mechaudio.cli.options import add_verb, at_least
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, keep, tell_left_out, with_source, write
+from mechaudio.cli.studies import (
+    STUDY_LEAVES,
+    add_out,
+    add_split_seed,
+    command,
+    keep,
+    tell_left_out,
+    with_source,
+    write,
+)
 
 MAX_NEW_TOKENS = 16
 MAPPINGS = ("proportional", "numbered")
@@ -13,7 +23,13 @@ MAPPINGS = ("proportional", "numbered")
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("mata", help="study whether more attention to audio in the middle layers helps")
+    verb = add_verb(
+        verbs,
+        "mata",
+        does="study whether more attention to audio in the middle layers helps",
+        leaves=STUDY_LEAVES,
+        examples=("mechaudio mata --no-generate --n 300",),
+    )
     add_source(verb, fewest=2)
     verb.add_argument(
         "--mapping",
@@ -31,7 +47,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Run the study and write its results, tables, figures and page."""
     if arguments.no_generate and arguments.max_new_tokens is not None:
         raise UserMistakeError("--max-new-tokens is of written answers, and --no-generate leaves them out: give one")
@@ -49,11 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.split_seed,
     )
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
-    model = opened(arguments.model)
-    study = mata_study(model, asked, settings, out=arguments.out / "results", progress=True)
+    model = opened(arguments)
+    study = mata_study(model, asked, settings=settings, out=arguments.out / "results", progress=True)
     study = with_source(study, arguments)
     keep(study, arguments)
-    write(arguments.out, (*mata_tables(study), *mata_published()), mata_figures(study))
+    tables = mata_tables(study)
+    write(arguments.out, (*tables, *mata_published()), mata_figures(study))
     page = write_mata_page(
         study,
         arguments.out / "index.html",
@@ -61,8 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         command=_command(arguments),
     )
     tell_left_out(arguments, study.compared.clean.failures)
-    print(*mata_findings(study), page, sep="\n")
-    return 0
+    return Outcome("\n".join([*mata_findings(study), str(page)]), result=study, tables=tables, page=page)
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -35,24 +35,25 @@ class UserMistakeError(Exception):
     """Something that only the user can put right; the message says what and how."""
 
 
-def opened(name: str, *, prove: bool = True, ask: bool = True) -> "AudioLM":
+def opened(arguments: argparse.Namespace, *, prove: bool = True, ask: bool = True) -> "AudioLM":
     """Open a model, or say why it cannot be opened.
 
     Args:
-        name: `tiny`, `toy`, a hub id or a local folder.
+        arguments: of a verb with the options of `add_model`.
         prove: whether to prove its hook points.
         ask: whether it will be asked questions, for which it needs a tokenizer.
 
     Raises:
         UserMistakeError: it cannot be opened, or not be asked.
     """
+    name = arguments.model
     if ask:
         _refuse_without_tokenizer(Path(name))
     from mechaudio.tracing.load import load
 
     _quiet()
     with telling(f"cannot open model {name!r}: "):
-        return load(name, prove=prove)
+        return load(name, prove=prove, device=arguments.device, dtype=arguments.dtype, revision=arguments.revision)
 
 
 def _refuse_without_tokenizer(folder: Path) -> None:

@@ -2,7 +2,10 @@
 
 import argparse
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mechaudio.cli.options import add_verb
+from mechaudio.cli.outcome import Outcome
 
 if TYPE_CHECKING:
     from mechaudio.models.adapter import Adapter
@@ -13,10 +16,18 @@ COLUMNS = ("class, checkpoints", "ms per token", "window", "audio tower", "excep
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb."""
-    verbs.add_parser("models", help="list the classes that mechaudio opens").set_defaults(run=run)
+    verb = add_verb(
+        verbs,
+        "models",
+        does="list the classes that mechaudio opens",
+        leaves="It prints their checkpoints, how long an audio token is, what becomes of long clips, and what does not "
+        "hold of a class, and writes no file.",
+        examples=("mechaudio models",),
+    )
+    verb.set_defaults(run=run)
 
 
-def run(_arguments: argparse.Namespace) -> int:
+def run(_arguments: argparse.Namespace) -> Outcome:
     """List the classes that mechaudio opens."""
     from mechaudio.models.registry import ADAPTERS
 
@@ -24,17 +35,35 @@ def run(_arguments: argparse.Namespace) -> int:
     rows = [COLUMNS, *(_facts(adapter, notes) for adapter in ADAPTERS)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    print(lines[0])
+    told = lines[:1]
     for adapter, line in zip(ADAPTERS, lines[1:], strict=True):
-        print(line)
-        for checkpoint in adapter.checkpoints:
-            print(f"  {checkpoint}")
-    print("\n'tiny' is a small Qwen2AudioForConditionalGeneration that travels with mechaudio: mechaudio demo")
-    print("'toy' is one whose weights are written by hand, so that all about it is known: mechaudio check toy")
-    print("\nExceptions")
-    for number, said in enumerate(notes, start=1):
-        print(textwrap.fill(f"{said}.", WIDTH, initial_indent=f"{number:3d}  ", subsequent_indent="     "))
-    return 0
+        told += [line, *(f"  {checkpoint}" for checkpoint in adapter.checkpoints)]
+    told += [
+        "",
+        "'tiny' is a small Qwen2AudioForConditionalGeneration that travels with mechaudio: mechaudio demo",
+        "'toy' is one whose weights are written by hand, so that all about it is known: mechaudio check toy",
+        "",
+        "Exceptions",
+    ]
+    told += [
+        textwrap.fill(f"{said}.", WIDTH, initial_indent=f"{number:3d}  ", subsequent_indent="     ")
+        for number, said in enumerate(notes, start=1)
+    ]
+    return Outcome("\n".join(told), rows=[_row(adapter) for adapter in ADAPTERS])
+
+
+def _row(adapter: "Adapter") -> dict[str, Any]:
+    """The facts about a class, for programs; a window of None takes any length."""
+    timing = adapter.timing
+    return {
+        "class": adapter.network_class,
+        "checkpoints": adapter.checkpoints,
+        "milliseconds_per_token": adapter.milliseconds,
+        "window_seconds": None if timing.window is None else timing.window / adapter.sampling_rate,
+        "long_clips": timing.long_clips,
+        "audio_tower": adapter.access,
+        "exceptions": adapter.caveats,
+    }
 
 
 def _facts(adapter: "Adapter", notes: list[str]) -> tuple[str, ...]:

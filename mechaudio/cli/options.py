@@ -1,14 +1,17 @@
-"""Values read from the command line, refused where they are given."""
+"""What the verbs share: how they say what they are for, which model they open, and values refused where given."""
 
 import argparse
 import math
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 MOST = 1_000_000
 """Of anything that is counted, such as questions or tokens."""
 LARGEST_SEED = 2**63 - 1
+DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
+HELP_WIDTH = 79
 
 
 def folder(text: str) -> Path:
@@ -54,3 +57,53 @@ def finite(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be finite, got {text[:40]}")
     return value
+
+
+def add_verb(
+    verbs: argparse._SubParsersAction, name: str, *, does: str, leaves: str, examples: Sequence[str]
+) -> argparse.ArgumentParser:
+    """Add a sub-command that says what it is for.
+
+    Args:
+        verbs: The sub-commands.
+        name: Of this one.
+        does: A sentence on what it does, without its end.
+        leaves: A sentence on what is there afterwards.
+        examples: Whole command lines.
+    """
+    description = textwrap.fill(f"{does[0].upper()}{does[1:]}. {leaves}", HELP_WIDTH)
+    verb = verbs.add_parser(
+        name,
+        help=does,
+        description=description,
+        epilog="\n  ".join(["for example:", *examples]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("--json", action="store_true", help="print one JSON object instead of words")
+    return verb
+
+
+def add_model(verb: argparse.ArgumentParser, *, name: bool = True) -> None:
+    """Add the options that say which model is opened, and how.
+
+    Args:
+        verb: A sub-command.
+        name: Whether `--model` says which.
+    """
+    if name:
+        verb.add_argument(
+            "--model", default="tiny", metavar="NAME", help="tiny, toy, a hub id or a local folder (default: tiny)"
+        )
+    verb.add_argument("--device", metavar="DEVICE", help="where it runs, such as cpu or cuda:0 (default: the CPU)")
+    verb.add_argument(
+        "--dtype", choices=DTYPES, default="auto", help="type of its weights (default: auto, the checkpoint's own)"
+    )
+    verb.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a hub id")
+
+
+def model_words(arguments: argparse.Namespace) -> list[str]:
+    """The words of `add_model`'s options, for a command line that opens the same model."""
+    words = ["--model", arguments.model]
+    words += [] if arguments.device is None else ["--device", arguments.device]
+    words += [] if arguments.dtype == "auto" else ["--dtype", arguments.dtype]
+    return words + ([] if arguments.revision is None else ["--revision", arguments.revision])

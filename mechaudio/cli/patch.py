@@ -4,9 +4,10 @@ import argparse
 from importlib import import_module
 
 from mechaudio.cli.mistakes import UserMistakeError, opened, writable
-from mechaudio.cli.options import finite
+from mechaudio.cli.options import add_verb, finite
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source, questions
-from mechaudio.cli.studies import add_out, command, keep, with_source, write
+from mechaudio.cli.studies import STUDY_LEAVES, add_out, command, keep, with_source, write
 
 N = 24
 OTHERS = ("events", "clip")
@@ -17,7 +18,13 @@ METRICS = ("logit_difference", "margin", "probability", "answer")
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("patch", help="find the layers, heads, roles or seconds of sound that carry the answer")
+    verb = add_verb(
+        verbs,
+        "patch",
+        does="find the layers, heads, roles or seconds of sound that carry the answer",
+        leaves=STUDY_LEAVES,
+        examples=("mechaudio patch --over layer,head --corrupted events",),
+    )
     add_source(verb, fewest=2, n=N)
     verb.add_argument(
         "--over",
@@ -55,7 +62,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Patch every place, and write the map, its tables, figures and page."""
     if arguments.corrupted in OTHERS and arguments.data.name not in MADE:
         raise UserMistakeError(
@@ -68,11 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     from mechaudio.report.patching_tables import patching_tables
 
     asked = list(questions(arguments.data, arguments.n, arguments.seed, arguments.audio))
-    model = opened(arguments.model)
+    model = opened(arguments)
     found = activation_patching(
         model,
         asked,
-        _corrupted(arguments, asked),
+        corrupted=_corrupted(arguments, asked),
         over=arguments.over,
         hook_point=arguments.hook_point,
         direction=arguments.direction,
@@ -84,7 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     found = with_source(found, arguments)
     keep(found, arguments)
-    write(arguments.out, patching_tables(found), patching_figures(found, asked))
+    tables = patching_tables(found)
+    write(arguments.out, tables, patching_figures(found, asked))
     page = write_patching_page(
         found,
         asked,
@@ -92,8 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         title=f"What carries the answers of {arguments.model} to {arguments.data}",
         command=_command(arguments),
     )
-    print(*patching_findings(found), page, sep="\n")
-    return 0
+    return Outcome("\n".join([*patching_findings(found), str(page)]), result=found, tables=tables, page=page)
 
 
 def _axes(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import LARGEST_SEED, at_least
+from mechaudio.cli.options import LARGEST_SEED, add_model, at_least
 from mechaudio.question import AudioQuestion
 
 #: Name -> the module that makes question `i` of a seed.
@@ -59,9 +59,7 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
         fewest: how many questions it needs at least.
         n: how many it takes where none is given; otherwise all, and `N_MADE` of those that are made.
     """
-    verb.add_argument(
-        "--model", default="tiny", metavar="NAME", help="tiny, toy, a hub id or a local folder (default: tiny)"
-    )
+    add_model(verb)
     verb.add_argument(
         "--data",
         type=source,

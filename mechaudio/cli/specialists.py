@@ -4,14 +4,30 @@ import argparse
 import sys
 
 from mechaudio.cli.mistakes import opened, writable
-from mechaudio.cli.options import at_least
+from mechaudio.cli.options import add_verb, at_least
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, keep, tell_left_out, with_source, write
+from mechaudio.cli.studies import (
+    STUDY_LEAVES,
+    add_out,
+    add_split_seed,
+    command,
+    keep,
+    tell_left_out,
+    with_source,
+    write,
+)
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("specialists", help="study which heads listen, and whether steering by them helps")
+    verb = add_verb(
+        verbs,
+        "specialists",
+        does="study which heads listen, and whether steering by them helps",
+        leaves=STUDY_LEAVES,
+        examples=("mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",),
+    )
     add_source(verb, fewest=4)
     verb.add_argument(
         "--k",
@@ -29,7 +45,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Run the study and write its results, tables, figures and page."""
     writable(arguments.out)
     from mechaudio.experiments.specialists_study import SpecialistsSettings, specialists_study
@@ -39,18 +55,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed)
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
-    model = opened(arguments.model)
+    model = opened(arguments)
     study = specialists_study(
         model,
         asked,
-        settings,
+        settings=settings,
         batch_size=arguments.batch_size,
         out=arguments.out / "results",
         progress=True,
     )
     study = with_source(study, arguments)
     keep(study, arguments)
-    write(arguments.out, (*specialists_tables(study), *specialists_published()), specialists_figures(study))
+    tables = specialists_tables(study)
+    write(arguments.out, (*tables, *specialists_published()), specialists_figures(study))
     page = write_specialists_page(
         study,
         arguments.out / "index.html",
@@ -60,5 +77,4 @@ def run(arguments: argparse.Namespace) -> int:
     tell_left_out(arguments, study.failures)
     if study.n_cut:
         print(f"{study.n_cut} recordings are longer than the model hears: it heard the beginnings", file=sys.stderr)
-    print(*specialists_findings(study), page, sep="\n")
-    return 0
+    return Outcome("\n".join([*specialists_findings(study), str(page)]), result=study, tables=tables, page=page)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mechaudio.cli.mistakes import UserMistakeError, in_options
-from mechaudio.cli.options import LARGEST_SEED, at_least, folder
+from mechaudio.cli.options import LARGEST_SEED, at_least, folder, model_words
 from mechaudio.cli.questions import MADE
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from mechaudio.results import Result
 
 Kept = TypeVar("Kept")
+
+STUDY_LEAVES = (
+    "It leaves a folder with a page (index.html), tables/, figures/ and results/, which ma.Result.load reads; what it "
+    "found is printed."
+)
 
 
 def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) -> None:
@@ -124,7 +129,7 @@ def command(arguments: argparse.Namespace, *more: str) -> str:
         arguments: of a verb with the options of `add_source`.
         *more: words of its own options.
     """
-    words = ["mechaudio", arguments.verb, "--model", arguments.model, "--data", str(arguments.data)]
+    words = ["mechaudio", arguments.verb, *model_words(arguments), "--data", str(arguments.data)]
     words += [] if arguments.audio is None else ["--audio", str(arguments.audio)]
     words += [] if arguments.n is None else ["--n", str(arguments.n)]
     words += ["--seed", str(arguments.seed)] if arguments.data.name in MADE else []

@@ -4,9 +4,19 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mechaudio.cli.mistakes import opened, writable
-from mechaudio.cli.options import EachOnce, finite
+from mechaudio.cli.options import EachOnce, add_verb, finite
+from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import add_source, questions
-from mechaudio.cli.studies import add_out, add_split_seed, command, keep, tell_left_out, with_source, write
+from mechaudio.cli.studies import (
+    STUDY_LEAVES,
+    add_out,
+    add_split_seed,
+    command,
+    keep,
+    tell_left_out,
+    with_source,
+    write,
+)
 
 if TYPE_CHECKING:
     from mechaudio.experiments.temporal_arms import TemporalSettings
@@ -14,7 +24,13 @@ if TYPE_CHECKING:
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
-    verb = verbs.add_parser("temporal", help="study whether a model hears what sounds first, last or longest")
+    verb = add_verb(
+        verbs,
+        "temporal",
+        does="study whether a model hears what sounds first, last or longest",
+        leaves=STUDY_LEAVES,
+        examples=("mechaudio temporal --n 300",),
+    )
     add_source(verb, fewest=2)
     verb.add_argument(
         "--scale",
@@ -48,7 +64,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Outcome:
     """Run the study and write its results, tables, figures and page."""
     writable(arguments.out)
     from mechaudio.experiments.temporal_study import temporal_study
@@ -58,11 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = _settings(arguments)
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
-    model = opened(arguments.model)
-    study = temporal_study(model, asked, settings, out=arguments.out / "results", progress=True)
+    model = opened(arguments)
+    study = temporal_study(model, asked, settings=settings, out=arguments.out / "results", progress=True)
     study = with_source(study, arguments)
     keep(study, arguments)
-    write(arguments.out, (*temporal_tables(study), *temporal_published()), temporal_figures(study))
+    tables = temporal_tables(study)
+    write(arguments.out, (*tables, *temporal_published()), temporal_figures(study))
     page = write_temporal_page(
         study,
         arguments.out / "index.html",
@@ -70,8 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         command=_command(arguments),
     )
     tell_left_out(arguments, study.compared.clean.failures)
-    print(*temporal_findings(study), page, sep="\n")
-    return 0
+    return Outcome("\n".join([*temporal_findings(study), str(page)]), result=study, tables=tables, page=page)
 
 
 def _split_seed(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,9 @@ from mechaudio.audio.files import opened_file, read_sound
 from mechaudio.audio.stored import StoredClip
 from mechaudio.question import AudioQuestion, Recording
 
+#: In `meta` of a question that was kept without its recording: the name of its clip.
+KNOWN_AS = "clip, as named among its questions"
+
 
 @checks_arguments
 def clips_of(questions: Iterable[AudioQuestion]) -> tuple[str, ...]:
@@ -37,6 +40,8 @@ def clips_of(questions: Iterable[AudioQuestion]) -> tuple[str, ...]:
 
 def clip_keys(question: AudioQuestion) -> tuple[str, ...]:
     """Name everything by which a question shares a clip with another, `meta["clip"]` first."""
+    if KNOWN_AS in question.meta:
+        return (str(question.meta[KNOWN_AS]),)
     named = [f"clip {question.meta['clip']}"] if question.meta.get("clip") not in (None, "") else []
     audio = question.audio if isinstance(question.audio, tuple) else (question.audio,)
     keys = (*named, *(key for recording in audio if recording is not None for key in _contents(recording)))

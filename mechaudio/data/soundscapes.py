@@ -226,7 +226,7 @@ def counterparts(questions: Iterable[AudioQuestion], kind: str = "events") -> li
 
     ```python
     clean = ma.data.soundscapes.questions(32, seed=0)
-    pairs = ma.analyses.contrast(model, clean, ma.data.soundscapes.counterparts(clean))
+    pairs = ma.analyses.contrast(model, clean, corrupted=ma.data.soundscapes.counterparts(clean))
     ```
 
     Args:

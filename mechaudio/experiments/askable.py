@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tqdm import tqdm
-
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip
 from mechaudio.data.clip_names import clip_keys
@@ -16,7 +14,8 @@ from mechaudio.experiments.evaluation import Failure
 from mechaudio.metrics.choices import chance
 from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import prompt
-from mechaudio.question import AudioQuestion
+from mechaudio.progress import bar
+from mechaudio.question import AudioQuestion, refuse_open
 
 
 class Askable(Sequence[AudioQuestion]):
@@ -34,10 +33,13 @@ class Askable(Sequence[AudioQuestion]):
     Args:
         model: An `AudioLM`.
         questions: To be asked.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+
+    Raises:
+        ValueError: An open question.
     """
 
-    def __init__(self, model: Any, questions: Sequence[AudioQuestion], *, progress: bool = False):
+    def __init__(self, model: Any, questions: Sequence[AudioQuestion], *, progress: bool | None = None):
         self._rate, self._questions = model.adapter.sampling_rate, questions
         self._longest = None if model.processor is None else longest_clip(model.processor, model.adapter)
         self._places: list[int] = []
@@ -45,7 +47,10 @@ class Askable(Sequence[AudioQuestion]):
         self.metas: list[dict[str, Any]] = []
         self.chance: list[float] = []
         failures = []
-        for place, question in enumerate(tqdm(questions, "reading", disable=not progress, unit=" questions")):
+        for place, question in enumerate(bar(questions, what="reading", unit="questions", progress=progress)):
+            refuse_open(
+                [question], "an accuracy of choices", 'ma.evaluate(..., scoring="generate") scores what a model writes'
+            )
             try:
                 self._check(model, place, question)
             except (ValueError, OSError) as error:

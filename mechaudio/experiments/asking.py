@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from mechaudio.experiments.batches import Placed, length_of
+from mechaudio.analyses.streaming import length_of
+from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.run_log import Row, digest, task_of
 from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
@@ -117,12 +118,12 @@ def _opened(asking: Asking, question: AudioQuestion) -> AudioQuestion:
     return (
         question
         if asking.condition == "caption" or question.audio is None
-        else replace(question, audio=question.clip())
+        else replace(question, audio=question.clips())
     )
 
 
 def _prompts(model: Any, asking: Asking, questions: Sequence[AudioQuestion]) -> PromptBatch:
-    return prompt(model, questions, asking.condition, layout=asking.layout, allow_cut=asking.allow_cut)
+    return prompt(model, questions, condition=asking.condition, layout=asking.layout, allow_cut=asking.allow_cut)
 
 
 def _letter_logits(model: Any, batch: PromptBatch, variants: Variants) -> Iterator[tuple[Logits, ...]]:
@@ -141,6 +142,6 @@ def _letter_logits(model: Any, batch: PromptBatch, variants: Variants) -> Iterat
 def _texts(model: Any, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:
     """Per variant, what the model writes to each question."""
     if len(variants) > 1:
-        written = generate_variants(model, batch, variants[1:], max_new_tokens, progress=False)
+        written = generate_variants(model, batch, variants[1:], max_new_tokens=max_new_tokens, progress=False)
         return [written.clean_texts, *written.texts]
-    return [generate(model, batch, max_new_tokens, variants[0]).texts]
+    return [generate(model, batch, max_new_tokens=max_new_tokens, interventions=variants[0]).texts]

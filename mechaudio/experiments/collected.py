@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from jaxtyping import Float
 from mechaudio.experiments.asking import Asking, Logits, Variants
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row
+from mechaudio.experiments.written import scored
 from mechaudio.metrics.choices import NO_ANSWER, likeliest, warn_of_unanswered
 from mechaudio.metrics.string_match import parse_choice
-from mechaudio.results import Provenance, digest_of
-from mechaudio.tracing.record import Intervention
+from mechaudio.results import Provenance, kept_or_written
 
 
 def collected(
@@ -24,10 +24,11 @@ def collected(
     rows: Sequence[Row],
     axes: Mapping[str, Sequence[Any]],
     clips: Mapping[int, str],
+    functions: Mapping[str, Callable[..., float]],
 ) -> Evaluation | Comparison:
     """The answers under the one list of interventions, or under the first and, compared with it, the others."""
     asked = [row for row in rows if not row.error]
-    kept = [tuple(_kept(one) for one in variant) for variant in variants]
+    kept = [tuple(map(kept_or_written, variant)) for variant in variants]
     texts = [tuple(row.texts[which] for row in asked) for which in range(len(kept))] if asked[0].texts else []
     logits = None if texts else _array([row.logits for row in asked])
     if logits is None:
@@ -35,16 +36,20 @@ def collected(
     else:
         chosen = likeliest(logits, [len(row.options) for row in asked])
         warn_of_unanswered([row.id for row in asked], chosen)
+    options, answers = tuple(row.options for row in asked), tuple(row.answer for row in asked)
+    written = functions if texts and not all(options) else {}
+    scores = [scored(written, own, options, answers) for own in texts]
     first = Evaluation(
         provenance=provenance,
         condition=asking.condition,
         ids=tuple(row.id for row in asked),
         tasks=tuple(row.task for row in asked),
-        options=tuple(row.options for row in asked),
-        answers=tuple(row.answer for row in asked),
+        options=options,
+        answers=answers,
         chosen=chosen[0],
         logits=None if logits is None else logits[0],
         texts=texts[0] if texts else (),
+        scores=scores[0] if texts else {},
         interventions=kept[0],
         failures=tuple(Failure(row.index, row.id, row.error) for row in rows if row.error),
         scoring=asking.scoring,
@@ -59,20 +64,12 @@ def collected(
         chosen=chosen[1:],
         logits=None if logits is None else logits[1:],
         texts=tuple(texts[1:]),
+        scores={name: np.stack([own[name] for own in scores[1:]]) for name in written},
         axes={
             name: tuple(tuple(value) if isinstance(value, (list, range)) else value for value in values)
             for name, values in axes.items()
         },
     )
-
-
-def _kept(intervention: Intervention) -> Any:
-    """The intervention, or what it reads like if it holds what cannot be kept, such as a function."""
-    try:
-        digest_of(intervention)
-    except TypeError:
-        return repr(intervention)
-    return intervention
 
 
 def _array(logits: Sequence[Sequence[Logits]]) -> Float[np.ndarray, "variant question choice"]:
@@ -83,6 +80,8 @@ def _array(logits: Sequence[Sequence[Logits]]) -> Float[np.ndarray, "variant que
 
 
 def _named(text: str, options: Sequence[str]) -> int:
-    """The first choice whose text is the one that a generated text names."""
+    """The first choice whose text is the one that a generated text names; none of an open question."""
+    if not options:
+        return NO_ANSWER
     choice = parse_choice(text, options).choice
     return NO_ANSWER if choice is None else options.index(choice)

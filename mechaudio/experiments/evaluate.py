@@ -12,18 +12,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
 
-from tqdm import tqdm
-
+from mechaudio.analyses.streaming import positions_that_fit, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
-from mechaudio.experiments.batches import WINDOW, Placed, batches, positions_that_fit, windows
+from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row, RunLog
+from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
-from mechaudio.models.prompt import PromptFormat
-from mechaudio.question import AudioQuestion
+from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
+from mechaudio.progress import Bar, bar
+from mechaudio.question import AudioQuestion, refuse_open
 from mechaudio.results import Provenance, digest_of
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.tracing.record import Intervention
@@ -34,9 +35,9 @@ __all__ = ["Comparison", "Evaluation", "Failure", "evaluate"]
 @overload
 def evaluate(
     model: Any,
-    questions: Iterable[AudioQuestion],
-    condition: str = ...,
+    questions: PromptBatch | Iterable[AudioQuestion],
     *,
+    condition: str = ...,
     interventions: Sequence[Intervention] = ...,
     variants: None = ...,
     **options: Any,
@@ -46,9 +47,9 @@ def evaluate(
 @overload
 def evaluate(
     model: Any,
-    questions: Iterable[AudioQuestion],
-    condition: str = ...,
+    questions: PromptBatch | Iterable[AudioQuestion],
     *,
+    condition: str = ...,
     variants: Sequence[Intervention | Sequence[Intervention]],
     **options: Any,
 ) -> Comparison: ...
@@ -57,12 +58,13 @@ def evaluate(
 @checks_arguments
 def evaluate(
     model: Any,
-    questions: Iterable[AudioQuestion],
-    condition: str = "audio",
+    questions: PromptBatch | Iterable[AudioQuestion],
     *,
+    condition: str = "audio",
     interventions: Sequence[Intervention] = (),
     variants: Sequence[Intervention | Sequence[Intervention]] | None = None,
     scoring: str = "letter_logit",
+    scores: Scores = DEFAULT,
     max_new_tokens: int = 32,
     layout: PromptFormat | None = None,
     allow_cut: bool = False,
@@ -71,7 +73,7 @@ def evaluate(
     strict: bool = False,
     batch_size: int | None = None,
     positions: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Evaluation | Comparison:
     """Ask every question and count.
 
@@ -94,7 +96,10 @@ def evaluate(
             questions. They share the prompt's forward pass (`ma.sweep`, `ma.generate_variants`).
         scoring: `letter_logit`: the choice whose letter has the highest logit at the last prompt position. `generate`:
             greedy generation; the text is read for a letter or a choice (`ma.metrics.parse_choice`), and scored by
-            MMAU's words too (`Evaluation.string_match`).
+            MMAU's words too (`Evaluation.string_match`). Open questions are asked so alone; each question of a mixed
+            set is scored by its own rule.
+        scores: Of written answers to open questions (`Evaluation.scores`, `by_score()`): names of functions of
+            `ma.metrics.captions`, such as `"rouge"`, functions of a text and its reference, or a dict of those by name.
         max_new_tokens: Of a generated answer.
         layout: How questions are written out, by default as in `PromptFormat()`.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
@@ -105,21 +110,25 @@ def evaluate(
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
         batch_size: Most questions at once; by default as many as fit.
         positions: Most positions of a batch, padding included; by default as many as memory allows, within
-            `mechaudio.experiments.batches.MOST_POSITIONS`, and with a `batch_size` any number.
-        progress: Draw a progress bar with the time left on stderr.
+            `mechaudio.analyses.streaming.MOST_POSITIONS`, and with a `batch_size` any number.
+        progress: Draw a progress bar with the time left on stderr;
+            by default where a person is watching, after two seconds.
 
     Returns:
         An `Evaluation`; with `variants`, a `Comparison`.
 
     Raises:
-        ValueError: No questions, or none that can be asked; `interventions` beside `variants`; an unknown condition or
+        ValueError: No questions, or none that can be asked; an open question, without `scoring="generate"`; an unknown
+            score; `interventions` beside `variants`; an unknown condition or
             scoring; an `out` that holds another run, which the message compares, or a damaged one; with `out`, forward
             hooks of others on the network; a network in training mode, or otherwise not fit to run; with `strict`, a
             question that cannot be asked.
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
     """
+    condition = condition_of(questions, condition)
+    questions = required_questions(questions, condition)
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
-    lists = _lists(interventions, variants)
+    lists, functions = _lists(interventions, variants), chosen_scores(scores)
     if positions is not None and positions < 1:
         raise ValueError(f"positions must be at least 1, got {positions}")
     told = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
@@ -140,7 +149,9 @@ def evaluate(
         provenance = replace(provenance, created=log.header["created"], settings=told | {"n": len(log.rows)})
     axes = variants.axes if isinstance(variants, Grid) else {}
     clips = dict(enumerate(clip_names(keys)))
-    found = collected(provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips)
+    found = collected(
+        provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips, functions
+    )
     if out is not None:
         found.save(out)
     return found
@@ -172,12 +183,12 @@ def _ask_all(
     log: RunLog,
     *,
     strict: bool,
-    progress: bool,
+    progress: bool | None,
 ) -> list[tuple[str, ...]]:
     """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
     earlier, again, n, keys = log.failed, list[Placed](), 0, list[tuple[str, ...]]()
     total = len(questions) if isinstance(questions, Sized) else None
-    with tqdm(total=total, desc=asking.condition, unit=" questions", disable=not progress) as bar:
+    with bar(what=asking.condition, unit="questions", total=total, progress=progress) as drawn:
         for window in windows(questions, max(WINDOW, log.header["batch_size"])):
             n += len(window)
             keys += [clip_keys(placed.question) for placed in window]
@@ -186,8 +197,8 @@ def _ask_all(
                 if placed.index in log.rows:
                     log.check(placed.index, placed.question)
             again += [placed for placed in window if placed.index in earlier]
-            bar.update(len(window) - len(new))
-            _ask_window(model, asking, new, variants, log, bar, strict=strict)
+            drawn.update(len(window) - len(new))
+            _ask_window(model, asking, new, variants, log, drawn, strict=strict)
         if not n:
             raise ValueError("there is nothing to evaluate: no questions were given")
         if log.rows and max(log.rows) >= n:
@@ -208,7 +219,7 @@ def _ask_window(
     window: Sequence[Placed],
     variants: Variants,
     log: RunLog,
-    bar: tqdm | None,
+    drawn: Bar | None,
     *,
     strict: bool,
 ) -> None:
@@ -219,9 +230,14 @@ def _ask_window(
         if strict and wrong is not None:
             raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
         log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
-        if bar is not None:
-            bar.update(len(rows))
+        if drawn is not None:
+            drawn.update(len(rows))
 
+    if asking.scoring != "generate":
+        questions = [placed.question for placed in window]
+        refuse_open(
+            questions, f"scoring={asking.scoring!r}", 'ma.evaluate(..., scoring="generate") scores what it writes'
+        )
     found, failed = measured(model, asking, window)
     keep(failed)
     for together in batches(found, log.header["positions"], log.header["batch_size"]):

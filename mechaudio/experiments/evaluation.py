@@ -15,9 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.arguments import shown
+from mechaudio.experiments.written import mean_over_clips
+from mechaudio.labelled import grid_coordinates
+from mechaudio.metrics.captions import normalised_match
 from mechaudio.metrics.checked import same_length
 from mechaudio.metrics.choices import NO_ANSWER, margin, right_choices
-from mechaudio.metrics.estimates import Proportion
+from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import (
     AnswerChange,
     RandomFixRate,
@@ -72,6 +75,8 @@ class Evaluation(Result):
         interventions: What was changed while it answered.
         failures: Questions that could not be asked.
         scoring: `letter_logit` or `generate`.
+        scores: Of each written answer to an open question, by name, `[question]`; NaN of questions with choices and of
+            those whose answer is not known.
         clips: Name of the clip of each question (`ma.analyses.clips_of`), whose questions intervals and tests take as a
             cluster; without them, each is about a clip of its own.
     """
@@ -88,6 +93,7 @@ class Evaluation(Result):
     failures: tuple[Failure, ...] = ()
     scoring: str = "letter_logit"
     clips: tuple[str, ...] = ()
+    scores: Mapping[str, Float[np.ndarray, " question"]] = field(default_factory=dict)
 
     def __post_init__(self):
         super().__post_init__()
@@ -107,9 +113,14 @@ class Evaluation(Result):
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, " question"]:
-        """Whether each choice is the right one; False where the answer is not known."""
-        pairs = zip(self.choices, self.answers, strict=True)
-        return np.array([choice is not None and choice == answer for choice, answer in pairs], dtype=bool)
+        """Whether each answer is right; False where that is not known.
+
+        A choice is right if it is the answer; a text in the model's own words, if it equals the answer once both are
+        normalised (`ma.metrics.captions.normalised_match`).
+        """
+        texts = self.texts or ("",) * len(self.ids)
+        asked = zip(self.options, self.choices, texts, self.answers, strict=True)
+        return np.array([_is_right(*one) for one in asked], dtype=bool)
 
     @cached_property
     def scored(self) -> Bool[np.ndarray, " question"]:
@@ -139,6 +150,38 @@ class Evaluation(Result):
             )
         return self._accuracy(self.scored)
 
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers over all questions whose answer is known; `overall` has its interval.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        return self.overall.value
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return everything by question: what was chosen and written, its scores, whether it is right, and logits."""
+        data = super().to_xarray().assign(correct=("question", self.correct), scored=("question", self.scored))
+        data = data.assign({name: ("question", values) for name, values in self.scores.items()})
+        if any(self.options):
+            data = data.assign(chosen_text=("question", np.array([choice or "" for choice in self.choices])))
+        return data if self.logits is None else data.assign(margin=("question", self.margin))
+
+    def by_score(self) -> dict[str, Estimate]:
+        """The mean of each score over the open questions whose answer is known, with a bootstrap interval over clips.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        which = self.scored & np.array([not options for options in self.options])
+        if not which.any() or not self.scores:
+            raise ValueError(
+                "no open question with a known answer was asked here, so there is no written answer to score: "
+                ".overall has the share of right choices"
+            )
+        clips = self.clips_among(which)
+        return {name: mean_over_clips(values[which], clips) for name, values in self.scores.items()}
+
     def by_task(self) -> dict[str, Proportion]:
         """The share of right answers of each task that is named, in the order in which the tasks first come."""
         tasks = np.array(self.tasks)
@@ -158,8 +201,15 @@ class Evaluation(Result):
 
     @property
     def unparsed(self) -> Proportion:
-        """The share of answers that name no choice, or several; they are wrong."""
-        return share(self.chosen == NO_ANSWER, clips=self.clips or None)
+        """The share of answers to questions with choices that name no choice, or several; they are wrong.
+
+        Raises:
+            ValueError: If all questions are open.
+        """
+        which = np.array([bool(options) for options in self.options])
+        if not which.any():
+            raise ValueError("all questions are open, so no answer has to name a choice: .by_score() has their scores")
+        return share((self.chosen == NO_ANSWER)[which], clips=self.clips_among(which))
 
     @property
     def string_match(self) -> Proportion | None:
@@ -173,7 +223,7 @@ class Evaluation(Result):
         matched = [
             (string_match(text, answer, options), clip)
             for text, options, answer, clip in asked
-            if answer is not None and any(character.isalnum() or character == "_" for character in answer)
+            if options and answer is not None and any(character.isalnum() or character == "_" for character in answer)
         ]
         if not matched:
             return None
@@ -205,6 +255,7 @@ class Comparison(Result):
         chosen: Which choice the model chose, `[variant, question]`; -1 where that cannot be read.
         logits: Of each choice's letter, `[variant, question, choice]`; None where answers were generated.
         texts: Per variant what the model wrote, where answers were generated.
+        scores: Of each written answer to an open question, by name, `[variant, question]`.
         axes: The parameters of a grid and their values; empty for a list of variants.
     """
 
@@ -213,7 +264,21 @@ class Comparison(Result):
     chosen: Int[np.ndarray, "variant question"]
     logits: Float[np.ndarray, "variant question choice"] | None = None
     texts: tuple[tuple[str, ...], ...] = ()
+    scores: Mapping[str, Float[np.ndarray, "variant question"]] = field(default_factory=dict)
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*(self.axes or ("variant",)), "question")
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " variant"]:
+        """The share of right answers of each variant, over all questions whose answer is known.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        return np.array([self[variant].accuracy for variant in range(len(self))])
 
     def __len__(self) -> int:
         """How many variants there are."""
@@ -227,11 +292,12 @@ class Comparison(Result):
             chosen=self.chosen[variant],
             logits=None if self.logits is None else self.logits[variant],
             texts=self.texts[variant] if self.texts else (),
+            scores={name: values[variant] for name, values in self.scores.items()},
         )
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, "variant question"]:
-        """Whether each choice is the right one; False where the answer is not known."""
+        """Whether each answer is right (`Evaluation.correct`)."""
         return np.stack([self[variant].correct for variant in range(len(self))])
 
     @property
@@ -272,8 +338,14 @@ class Comparison(Result):
         """The same for some of the questions with known answers.
 
         Raises:
-            ValueError: If none of their answers is wrong without interventions.
+            ValueError: If none of their answers is wrong without interventions, or one of them is open.
         """
+        bare = [name for name, options in zip(self.clean.ids, self.clean.options, strict=True) if not options]
+        if bare:
+            raise ValueError(
+                f"nobody guesses the answer to an open question such as {bare[0]!r}: a random fix rate is one of "
+                "questions with choices, so evaluate these by themselves"
+            )
         n_choices = np.array([len(options) for options in self.clean.options])
         n_right = right_choices(self.clean.options, self.clean.answers).sum(1)
         return random_fix_rate(self.clean.correct[known], n_choices[known], n_right=n_right[known])
@@ -281,33 +353,38 @@ class Comparison(Result):
     def to_xarray(self) -> "xarray.Dataset":
         """Everything as a labelled dataset, with an axis for every parameter of a grid.
 
-        Its variables are `correct` and `clean_correct`; where logits were read also `logits`, `margin` and
-        `clean_margin`. `comparison.to_xarray().correct.mean("question")` is the accuracy of every variant, if all
-        answers are known, and `ma.viz.sweep_map` draws it.
+        Its variables are `correct` and `clean_correct`, and each of the `scores` likewise; where logits were read also
+        `logits`, `margin` and `clean_margin`. `comparison.to_xarray().correct.mean("question")` is the accuracy of
+        every variant, if all answers are known, and `ma.viz.sweep_map` draws it.
         """
         import xarray
 
         names = tuple(self.axes) or ("variant",)
         shape = tuple(map(len, self.axes.values())) or (len(self),)
-        coords: dict[str, Sequence[Any]] = {
-            name: [value if isinstance(value, (int, float, str)) else str(value) for value in values]
-            for name, values in self.axes.items()
-        }
-        if not self.axes:
-            coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
-        coords["question"] = list(self.clean.ids)
-        if self.clean.clips:
-            coords["clip"] = ("question", list(self.clean.clips))  # type: ignore[assignment]
+        asked = self.clean.to_xarray()
+        coords = {name: asked[name] for name in asked.coords if name != "text"}
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
+        if self.texts:
+            held["text"] = ((*names, "question"), np.array(self.texts).reshape(*shape, -1))
+            held["clean_text"] = ("question", np.array(self.clean.texts))
+        for name, values in self.scores.items():
+            held[name] = ((*names, "question"), values.reshape(*shape, -1))
+            held[f"clean_{name}"] = ("question", self.clean.scores[name])
         if self.logits is not None:
             held["logits"] = ((*names, "question", "choice"), self.logits.reshape(*shape, *self.logits.shape[1:]))
             held["margin"] = ((*names, "question"), self.margin.reshape(*shape, -1))
             held["clean_margin"] = ("question", self.clean.margin)
-        return xarray.Dataset(held, coords)
+        return xarray.Dataset(held, grid_coordinates(self.axes, self.variants) | coords, self._attrs)
 
     def __repr__(self) -> str:
         return f"<Comparison of {len(self)} variants with {self.clean!r}>"
+
+
+def _is_right(options: Sequence[str], choice: str | None, text: str, answer: str | None) -> bool:
+    if answer is None:
+        return False
+    return choice == answer if options else bool(normalised_match(text, answer))
 
 
 def _margin(logits: Float[np.ndarray, "*variant question choice"] | None, asked: Evaluation) -> np.ndarray:

@@ -4,6 +4,7 @@ Conventions: sound is mono, 16 kHz, 16-bit whole numbers; times in seconds; prob
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,14 @@ from jaxtyping import Float, Int16
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.captions import normalised_match
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
-from mechaudio.results import Result
-from mechaudio.tracing.run import answers_in, run
+from mechaudio.results import Result, kept_or_written
+from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.record import Intervention
+from mechaudio.tracing.run import generate, run
 
 SAMPLE_RATE = 16_000
 
@@ -27,13 +32,14 @@ class Listening(Result):
     Attributes:
         id: Of the question.
         text: The question.
-        letters: Of the choices.
-        choices: The options.
-        answer: The right choice, None where it is not known.
-        choice: What the model chose with the recording.
-        silence_choice: What it chose with zeros of the same length.
-        correct: Whether `choice` is right, None where that is not known.
-        probabilities: Of each choice with the recording.
+        letters: Of the choices; none of an open question.
+        choices: The options; none of an open question.
+        answer: The right choice, or any text of an open question; None where it is not known.
+        choice: What the model chose with the recording, or wrote to an open question.
+        silence_choice: What it chose, or wrote, with zeros of the same length.
+        correct: Whether `choice` is right, None where that is not known; of what was written, whether it equals the
+            answer once both are normalised (`ma.metrics.captions.normalised_match`).
+        probabilities: Of each choice with the recording; empty of an open question.
         silence_probabilities: Of each choice with silence.
         attention: From the last position, with the recording.
         silence_attention: The same with silence: attention on "audio" that does not depend on what is heard.
@@ -42,6 +48,7 @@ class Listening(Result):
         source: The file that the recording came from, None if it was made in memory.
         cut: Seconds at the end of the recording that the model did not hear.
         task: The temporal task, None if the question names none.
+        interventions: What was changed while it answered.
         unreadable: Words of the question and its choices that the model's tokenizer has no token for: all of them look
             the same to it.
     """
@@ -64,15 +71,33 @@ class Listening(Result):
     cut: float = 0.0
     task: str | None = None
     unreadable: tuple[str, ...] = ()
+    interventions: tuple[Any, ...] = ()
+
+    @property
+    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("choice",) if self.choices else ()
+
+    _labels = (("letters", "choice"),)
 
 
 @checks_arguments
-def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> Listening:
+def listen(
+    model: Any,
+    question: AudioQuestion,
+    *,
+    interventions: Sequence[Intervention] = (),
+    max_new_tokens: int = 32,
+    allow_cut: bool = False,
+) -> Listening:
     """Ask a question with its recording and with silence, and trace the attention of the last position.
+
+    An open question is answered in the model's own words.
 
     Args:
         model: An `AudioLM`.
         question: With a recording; its events are kept where it has any.
+        interventions: What to change while it answers, with the recording and with silence.
+        max_new_tokens: Of the answer to an open question.
         allow_cut: Take the beginning of a recording that is longer than the model hears; `Listening.cut` says what was
             lost.
 
@@ -81,11 +106,12 @@ def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> L
             than the model hears; or where the model's logits are NaN.
     """
     clip = question.clip()
-    heard, deaf = (prompt(model, [question], condition, allow_cut=allow_cut) for condition in ("audio", "silence"))
-    with_sound, without = (
-        answers_in(batch, run(model, batch, logits="last").logits[:, -1], required=True)[0] for batch in (heard, deaf)
+    heard, deaf = (
+        prompt(model, [question], condition=condition, allow_cut=allow_cut) for condition in ("audio", "silence")
     )
-    attention = audio_attention(model, heard)
+    changes = tuple(interventions)
+    with_sound, without = (_answered(model, batch, changes, max_new_tokens) for batch in (heard, deaf))
+    attention = audio_attention(model, heard, interventions=changes)
     cut = float(heard.cut[0])
     samples = clip.mono(SAMPLE_RATE)
     samples = samples[: len(samples) - round(cut * SAMPLE_RATE)]
@@ -102,13 +128,25 @@ def listen(model: Any, question: AudioQuestion, *, allow_cut: bool = False) -> L
         probabilities=_array(with_sound),
         silence_probabilities=_array(without),
         attention=attention,
-        silence_attention=audio_attention(model, deaf),
+        silence_attention=audio_attention(model, deaf, interventions=changes),
         waveform=np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16),
         source=clip.source,
         cut=cut,
         task=question.meta.get("task"),
         unreadable=unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices])),
+        interventions=tuple(map(kept_or_written, changes)),
     )
+
+
+def _answered(model: Any, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:
+    """What the model chooses; of an open question what it writes, without logits of choices."""
+    (question,) = batch.questions
+    if not question.is_open:
+        logits = run(model, batch, interventions=changes, logits="last").logits[:, -1]
+        return answers_in(batch, logits, required=True)[0]
+    text = generate(model, batch, max_new_tokens=max_new_tokens, interventions=changes).texts[0]
+    correct = None if question.answer is None else bool(normalised_match(text, question.answer))
+    return Answer(question.id, (), text, None, (), (), correct)
 
 
 def unreadable_words(tokenizer: Any, text: str) -> tuple[str, ...]:

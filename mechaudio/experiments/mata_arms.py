@@ -9,6 +9,7 @@ from typing import Literal
 from mechaudio.arguments import check_fields, once_each
 from mechaudio.interventions.mata import mata
 from mechaudio.interventions.selecting import AttentionIntervention
+from mechaudio.models.depth import same_share_of_depth
 from mechaudio.results import keep
 
 Mode = Literal["multiplicative", "additive", "pai"]
@@ -16,9 +17,6 @@ Mapping = Literal["proportional", "numbered"]
 
 MODES: tuple[Mode, ...] = ("multiplicative", "additive", "pai")
 """The three readings of the formula: (1 + alpha) s, s + alpha, s + alpha |s|."""
-
-PUBLISHED_DEPTH = 28
-"""Layers of the model that the paper's ranges were chosen on."""
 
 _BOUNDARIES = 8
 
@@ -29,7 +27,7 @@ class MataSettings:
 
     Attributes:
         alpha: The published strength.
-        published: The published range, first and last layer, of a model of `PUBLISHED_DEPTH` layers.
+        published: The published range, first and last layer, of a model of 28 layers.
         ranges: The ranges of the published ablation, of the same model.
         alphas: Strengths in the published range.
         mapping: `proportional`: a published range is the layers whose middles lie in the same part of the depth.
@@ -122,9 +120,7 @@ keep(MataArm)
 def placed(span: tuple[int, int], layers: Sequence[int], depth: int, mapping: Mapping) -> tuple[int, int]:
     """A published range in a model of another depth: its first and last layer there.
 
-    With `proportional`, layers a to b of the published depth D reach from a / D to (b + 1) / D of the way through the
-    model, and the range is of those layers l whose middle (l + 1/2) / depth lies there, or if none does, the layer
-    whose middle is nearest to that of the range. In a model of D layers these are a to b.
+    With `proportional`, it is the same part of the depth (`same_share_of_depth`).
 
     Args:
         span: First and last layer, both included.
@@ -142,11 +138,7 @@ def placed(span: tuple[int, int], layers: Sequence[int], depth: int, mapping: Ma
                 f"the model has {depth} layers, none of which is {span[0]} to {span[1]}: use mapping='proportional'"
             )
         return own[0], own[-1]
-    start, stop = span[0] / PUBLISHED_DEPTH, min(1.0, (span[1] + 1) / PUBLISHED_DEPTH)
-    middles = {layer: (layer + 0.5) / depth for layer in layers}
-    own = [layer for layer in layers if start <= middles[layer] < stop]
-    nearest = min(layers, key=lambda layer: abs(middles[layer] - (start + stop) / 2))
-    return (own[0], own[-1]) if own else (nearest, nearest)
+    return same_share_of_depth(span, layers, depth)
 
 
 def contiguous(layers: Sequence[int]) -> tuple[tuple[int, int], ...]:

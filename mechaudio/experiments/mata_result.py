@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from mechaudio.experiments.choosing import Choice, Halves, Tested, tested
 from mechaudio.experiments.evaluation import Comparison
@@ -21,6 +22,9 @@ from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.multiple_choice import AnswerChange
 from mechaudio.metrics.significance import holm
 from mechaudio.results import Result
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,18 @@ class MataStudy(Result):
     published: tuple[int, int]
     ranges: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
     settings: MataSettings
+
+    _table_axes = ("variant", "question")
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return the answers in each setting, and which questions choose."""
+        data = self.compared.to_xarray().assign_coords(variant=[str(arm) for arm in self.arms])
+        return data.assign(chooses=("question", self.chooses)).assign_attrs(self._attrs)
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " variant"]:
+        """The share of right answers in each setting."""
+        return self.compared.accuracy
 
     @property
     def alpha(self) -> float:

@@ -6,7 +6,6 @@ more attention depends on the sign of s, which nothing in training fixes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +13,15 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
+from mechaudio.analyses.streaming import Questions, in_batches
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_arms import MODES
 from mechaudio.interventions.mata import mata
 from mechaudio.interventions.sweep import sweep
-from mechaudio.models.prompt import prompt
-from mechaudio.question import AudioQuestion
+from mechaudio.models.prompt import PromptBatch, prompt
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
-
-_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,27 +48,28 @@ class MataScores(Result):
     alpha: float
     n: int
 
+    _table_axes = ("layer",)
+
 
 @checks_arguments
-def mata_scores(model: Any, questions: Sequence[AudioQuestion], alpha: float = 0.1) -> MataScores:
+def mata_scores(model: Any, questions: Questions, *, alpha: float = 0.1, progress: bool | None = None) -> MataScores:
     """Measure them, in two passes per question.
 
     Args:
         model: An `AudioLM`.
         questions: With recordings; of those that are longer than the model hears, the beginning is measured.
         alpha: The strength.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions.
     """
-    if not len(questions):
-        raise ValueError("there is nothing to measure: no questions were given")
     point = HookPoint("scores", queries="last")
     layers = tuple(site.layer for site in model.site_map.find(HookPoint("scores")))
     variants = [mata(alpha, layers=[layer], mode=mode) for mode in MODES for layer in layers]
     negative, score, masses = [], [], []
-    for start in range(0, len(questions), _AT_ONCE):
-        batch = prompt(model, questions[start : start + _AT_ONCE], allow_cut=True)
+    for asked in in_batches(model, questions, what="MATA scores", progress=progress):
+        batch = asked if isinstance(asked, PromptBatch) else prompt(model, asked, allow_cut=True)
         cache = run(model, batch, record=[point], logits=None).cache
         scores = rearrange(cache.stack("scores").float(), "layer row head 1 key -> row layer head key")
         audio = rearrange(batch.span_mask("audio"), "row key -> row 1 1 key").to(scores.device)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mechaudio.analyses.halves import in_calibration
+from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Comparison, evaluate
 from mechaudio.experiments.groups import groups_of
@@ -39,11 +40,11 @@ __all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "mata_study"]
 @checks_arguments
 def mata_study(
     model: Any,
-    questions: Sequence[AudioQuestion],
-    settings: MataSettings | None = None,
+    questions: Questions,
     *,
+    settings: MataSettings | None = None,
     out: str | Path | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> MataStudy:
     """Run the study.
 
@@ -59,12 +60,13 @@ def mata_study(
         settings: What is varied.
         out: A folder to write to, from which a study that was stopped is taken up; the result goes there too. With
             another seed the letters are taken from there all the same: the split is made afterwards.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: A half without questions whose answer is known, layers that the model does not have, and all that
             `ma.evaluate` raises.
     """
+    questions = sequence_of(questions)
     settings = settings or MataSettings()
     layers = [site.layer for site in model.site_map.find(HookPoint("scores"))]
     arms = mata_arms(settings, layers, model.n_layers)
@@ -91,7 +93,12 @@ def mata_study(
     failed = {failure.index for failure in compared.clean.failures}
     heard = [place for place in range(len(questions)) if place not in failed]
     study = MataStudy(
-        scores=mata_scores(model, [questions[place] for place in heard[: settings.n_measured]], settings.alpha),
+        scores=mata_scores(
+            model,
+            [questions[place] for place in heard[: settings.n_measured]],
+            alpha=settings.alpha,
+            progress=progress,
+        ),
         compared=compared,
         arms=arms,
         generated=None,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -27,6 +28,9 @@ from mechaudio.metrics.clips import counted, questions_of
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.metrics.significance import holm
 from mechaudio.results import Result, keep
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,13 @@ class SpecialistsStudy(Result):
     steering: SteeringStudy
     failures: tuple[Failure, ...] = ()
     n_cut: int = 0
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return the answers with the recording and with silence by question; all of the heads by layer and head."""
+        data = super().to_xarray().assign_coords(question=list(self.heard.ids))
+        by_question = {"correct": self.heard.correct, "silent_correct": self.silent.correct, "chooses": self.chooses}
+        data = data.assign({name: ("question", values) for name, values in by_question.items()})
+        return data.merge(self.scores.to_xarray()).assign_attrs(self._attrs)
 
     @property
     def heard(self) -> AttentionAndAnswers:

@@ -17,7 +17,6 @@ by a hash of its clip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from mechaudio.analyses.listening_score import listening_score
+from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.askable import Askable
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.specialists_result import SpecialistsSettings, SpecialistsStudy, steering_settings
 from mechaudio.experiments.steering_study import steering_study
-from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 
 __all__ = ["SpecialistsSettings", "SpecialistsStudy", "specialists_study"]
@@ -42,13 +41,13 @@ _CURVE = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 @checks_arguments
 def specialists_study(
     model: Any,
-    questions: Sequence[AudioQuestion],
-    settings: SpecialistsSettings | None = None,
+    questions: Questions,
     *,
-    batch_size: int = 8,
+    settings: SpecialistsSettings | None = None,
+    batch_size: int | None = None,
     memory: int | float | None = None,
     out: str | Path | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> SpecialistsStudy:
     """Run the study.
 
@@ -64,16 +63,17 @@ def specialists_study(
         batch_size: Questions per forward pass.
         memory: Bytes that keys and values of the half that chooses may take, as in `steering_study`.
         out: A folder to write the result to.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: No question can be asked, ids are blank or come twice, too few answers of either half are right or
             wrong (what was found by then is saved to `out`/steering), or fewer heads vary than the smallest of `ks`.
     """
+    questions = sequence_of(questions)
     settings = settings or SpecialistsSettings()
     asked = Askable(model, questions, progress=progress)
     steering = steering_study(
-        model, asked, steering_settings(settings), memory=memory, batch_size=batch_size, progress=progress
+        model, asked, settings=steering_settings(settings), memory=memory, batch_size=batch_size, progress=progress
     )
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
     assert not set(calibration.clips) & set(held_out.clips), "a clip is on both sides of the split"

@@ -77,6 +77,13 @@ class SteeringStudy(Result):
     tasks: tuple[str, ...]
     settings: SteeringSettings
 
+    _table_axes = ("arm", "question")
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " arm"]:
+        """The share of right answers with each way of steering."""
+        return self.correct.mean(1)
+
     @cached_property
     def choices(self) -> tuple[Choice[SteeringArm], ...]:
         """What was chosen of every kind, its controls left out."""

@@ -33,6 +33,7 @@ from mechaudio.analyses.paired_passes import paired_passes
 from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
+from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
@@ -48,13 +49,13 @@ __all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy",
 @checks_arguments
 def steering_study(
     model: Any,
-    questions: Sequence[AudioQuestion],
-    settings: SteeringSettings | None = None,
+    questions: Questions,
     *,
+    settings: SteeringSettings | None = None,
     memory: int | float | None = None,
     out: str | Path | None = None,
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> SteeringStudy:
     """Run the study.
 
@@ -73,7 +74,7 @@ def steering_study(
             and two billion on a CPU. Questions that do not fit in run once more.
         out: A folder for the result.
         batch_size: Questions per forward pass.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Fewer than three questions that choose or one that reports, answers that are all right or all wrong
@@ -82,6 +83,7 @@ def steering_study(
     Warns:
         UserWarning: As `score_heads`.
     """
+    questions = sequence_of(questions)
     settings = settings or SteeringSettings()
     ids = [question.id for question in questions]
     if not all(ids):
@@ -118,8 +120,8 @@ def steering_study(
         return steering_sweep(
             model,
             _these(questions, places),
-            directions,
-            lambda own: aim.interventions(arms, own, others(own.ids)),
+            directions=directions,
+            variants=lambda own: aim.interventions(arms, own, others(own.ids)),
             kept=kept,
             batch_size=batch_size,
             progress=progress,

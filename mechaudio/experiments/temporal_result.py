@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,11 +16,15 @@ from jaxtyping import Bool, Float
 from mechaudio.experiments.choosing import Choice, Halves, Tested
 from mechaudio.experiments.evaluation import Comparison, Evaluation
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
+from mechaudio.labelled import joined_along
 from mechaudio.metrics.choices import chance
 from mechaudio.metrics.clips import counted
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.significance import McNemar, holm, mcnemar, paired_difference
 from mechaudio.results import Result
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,13 @@ class TemporalStudy(Result):
     arms: tuple[Arm, ...]
     chooses: Bool[np.ndarray, " question"]
     settings: TemporalSettings
+
+    _table_axes = ("condition", "question")
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return the answers in each condition, with an axis `condition`; those under each arm are in `compared`."""
+        conditions = {name: one.to_xarray() for name, one in self.conditions.items()}
+        return joined_along("condition", conditions).assign_attrs(self._attrs)
 
     @property
     def chance(self) -> float:

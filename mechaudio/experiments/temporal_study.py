@@ -28,28 +28,26 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.audio_attention import audio_attention
 from mechaudio.analyses.halves import in_calibration
+from mechaudio.analyses.streaming import Questions, batches_of, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Evaluation, evaluate
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.hook_points import HookPoint
 
 __all__ = ["Arm", "TemporalSettings", "TemporalStudy", "temporal_study"]
 
-_AT_ONCE = 8
-
 
 @checks_arguments
 def temporal_study(
     model: Any,
-    questions: Sequence[AudioQuestion],
-    settings: TemporalSettings | None = None,
+    questions: Questions,
     *,
+    settings: TemporalSettings | None = None,
     out: str | Path | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> TemporalStudy:
     """Run the study.
 
@@ -64,11 +62,12 @@ def temporal_study(
         settings: What is varied, and the seed.
         out: A folder to write to: a folder per condition, from which a study that was stopped is taken up, and the
             result.
-        progress: Draw progress bars on stderr.
+        progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Fewer than two questions with a known answer, a half without any, and all that `ma.evaluate` raises.
     """
+    questions = sequence_of(questions)
     settings = settings or TemporalSettings()
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
@@ -76,7 +75,9 @@ def temporal_study(
 
     def asked(name: str, condition: str, **changes: Any) -> Any:
         where = None if out is None else Path(out) / name
-        return evaluate(model, questions, condition, out=where, seed=settings.seed, progress=progress, **changes)
+        return evaluate(
+            model, questions, condition=condition, out=where, seed=settings.seed, progress=progress, **changes
+        )
 
     compared = asked("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
     if compared.clean.scored.sum() < 2:
@@ -84,7 +85,7 @@ def temporal_study(
     chooses = _half(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     heard = [question for index, question in enumerate(questions) if index not in unasked]
-    roles, attention = _attention(model, heard[: settings.n_attention])
+    roles, attention = _attention(model, heard[: settings.n_attention], progress)
     study = TemporalStudy(
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings)),
         conditions={
@@ -104,13 +105,11 @@ def temporal_study(
 
 
 def _attention(
-    model: Any, questions: Sequence[AudioQuestion]
+    model: Any, questions: Sequence[AudioQuestion], progress: bool | None
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
     """Where the last position looks, in the mean over heads."""
-    parts = [
-        audio_attention(model, prompt(model, questions[start : start + _AT_ONCE]))
-        for start in range(0, len(questions), _AT_ONCE)
-    ]
+    batches = batches_of(model, questions, what="attention", progress=progress)
+    parts = [audio_attention(model, batch) for batch in batches]
     return parts[0].roles, np.concatenate([part.mass.mean(2) for part in parts])
 
 

@@ -35,6 +35,10 @@ class OnTextKeys(Value):
     seed: int = 0
 
     @property
+    def _sentence(self) -> str:
+        return f"{self.intervention}; on as many tokens of text in place of its keys"
+
+    @property
     def heads(self) -> Heads:
         """The heads that it acts in, `None` for all."""
         return self.intervention.heads

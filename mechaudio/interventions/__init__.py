@@ -4,7 +4,7 @@ They compose, in lists, wherever `interventions=` is taken. There is one file pe
 `ma.sweep` and `ma.generate_variants` are the functions of this room.
 """
 
-from mechaudio.interventions.generate_variants import Generations
+from mechaudio.interventions.generations import Generations
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.patch import Patch

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 from transformers import DynamicCache
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.interventions.generations import Generations, Tokens
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.jobs import Job, jobs_of, lists_of
 from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
+from mechaudio.progress import Bar, bar
+from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.continuing import FirstPass, PromptEnd, continued, variant_ends, why_not_continued
 from mechaudio.tracing.decoding import padding_token
@@ -30,52 +30,16 @@ from mechaudio.tracing.run import Inputs, generate, texts_of
 from mechaudio.tracing.shared_prefix import run_alone
 from mechaudio.tracing.suffixes import Suffixes
 
-#: Ids of new tokens, `[row, new token]`; every variant writes as many as it does.
-Tokens = Int[Tensor, "row _"]
-
-
-@dataclass(frozen=True, eq=False)
-class Generations:
-    """What greedy generation gave under every variant.
-
-    Attributes:
-        tokens: Per variant the ids of the new tokens, `[row, new token]`, padded with the padding id after a row's end.
-        texts: Per variant the new tokens as text, one per prompt; `()` each without a processor.
-        clean_tokens: The same without any intervention.
-        clean_texts: The same without any intervention.
-        variants: The interventions.
-        ways: Per variant, `shared prefix`, or `one by one` and why.
-        batch: The prompts.
-        axes: The parameters of a grid and their values; empty for a list of variants.
-    """
-
-    tokens: tuple[Tokens, ...]
-    texts: tuple[tuple[str, ...], ...]
-    clean_tokens: Tokens
-    clean_texts: tuple[str, ...]
-    variants: tuple[tuple[Intervention, ...], ...]
-    ways: tuple[str, ...]
-    batch: PromptBatch
-    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        """The size, and how many variants shared what comes before them."""
-        shared = self.ways.count(SHARED)
-        return (
-            f"<Generations of {len(self.variants)} variants on {self.batch.n_rows} prompts: {shared} with a shared "
-            f"prefix, {len(self.variants) - shared} one by one>"
-        )
-
 
 @checks_arguments
 def generate_variants(
     model: AudioLM,
     batch: Inputs,
     variants: Sequence[Intervention | Sequence[Intervention]],
-    max_new_tokens: int = 32,
     *,
+    max_new_tokens: int = 32,
     memory: int | float | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Generations:
     """Generate greedily under every variant, and give the tokens that `ma.generate` gives one by one.
 
@@ -100,7 +64,7 @@ def generate_variants(
         max_new_tokens: How many tokens at most.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
             a CPU. More prompts and variants at a time fit into more.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The new tokens and their text.
@@ -114,15 +78,15 @@ def generate_variants(
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    lists, prompts = ((), *lists_of(variants)), as_batch(model, batch)
+    lists, prompts = ((), *lists_of(variants)), as_prompts(model, batch)
     budget = memory_of(model, memory)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) > 1:
         warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     jobs = [job for group in groups for job in _jobs(model, prompts, lists, group, budget)]
     total = sum(len(job.variants) for job in jobs)
-    with tqdm(total=total, desc="generate", unit=" variants", disable=not progress) as bar:
-        found = _Found(len(lists), bar)
+    with bar(what="generate", unit="variants", total=total, progress=progress) as drawn:
+        found = _Found(len(lists), drawn)
         for job in jobs:
             part, own = job.of(model, prompts, lists)
             _generate_rows(model, part, job, own, max_new_tokens, budget, found)
@@ -138,6 +102,14 @@ def generate_variants(
         ways=tuple(found.ways[1:]),
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
+        provenance=Provenance.collect(
+            model,
+            settings={
+                "condition": prompts.condition,
+                "n_variants": len(lists) - 1,
+                "max_new_tokens": max_new_tokens,
+            },
+        ),
     )
 
 
@@ -149,16 +121,16 @@ class _Found:
         ways: Per variant, how it was computed.
     """
 
-    def __init__(self, n_variants: int, bar: tqdm):
-        """Args: n_variants: how many there are; bar: shows how many are done."""
+    def __init__(self, n_variants: int, drawn: Bar):
+        """Args: n_variants: how many there are; drawn: shows how many are done."""
         self.parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in range(n_variants)]
-        self.ways, self.bar = [SHARED] * n_variants, bar
+        self.ways, self.drawn = [SHARED] * n_variants, drawn
 
     def put(self, variants: Iterable[int], rows: list[int], tokens: Iterable[Tokens]) -> None:
         """The new tokens of some prompts under some variants."""
         for index, ids in zip(variants, tokens, strict=True):
             self.parts[index].append((rows, ids))
-            self.bar.update(1)
+            self.drawn.update(1)
 
 
 def _jobs(
@@ -211,7 +183,11 @@ def _generate_rows(
         go_on(ends)
         alone = apart.alone()
     for index, why in alone.items():
-        found.put([index], job.rows, [generate(model, batch, max_new_tokens, variants[index]).tokens])
+        found.put(
+            [index],
+            job.rows,
+            [generate(model, batch, max_new_tokens=max_new_tokens, interventions=variants[index]).tokens],
+        )
         found.ways[index] = f"one by one: {why}"
 
 

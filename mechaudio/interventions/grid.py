@@ -11,6 +11,7 @@ import numpy as np
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.kinds import plain
+from mechaudio.showing import Shown
 
 #: Parameters that take positions: a list of numbers is one value of them.
 _PLACES = ("queries", "keys", "positions")
@@ -18,7 +19,7 @@ _PLACES = ("queries", "keys", "positions")
 _ARRAYS = ("direction", "directions", "value")
 
 
-class Grid(Sequence):
+class Grid(Shown, Sequence):
     """Interventions that differ in some parameters, in the order of a nested loop over these.
 
     Attributes:

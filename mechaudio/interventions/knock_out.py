@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mechaudio.interventions.selecting import AttentionIntervention
+from mechaudio.interventions.selecting import AttentionIntervention, placed
 from mechaudio.tracing.formulas import Block, Formula
 
 
@@ -19,6 +19,10 @@ class KnockOutAttention(AttentionIntervention):
     ma.KnockOutAttention(layers=range(4, 8), queries="last", keys="audio[1.0:2.5]")
     ```
     """
+
+    @property
+    def _sentence(self) -> str:
+        return f"Keeps {placed(self.keys)} from being seen by {self._place}"
 
     @property
     def formula(self) -> Formula:

@@ -22,7 +22,8 @@ def mata(
 
     Args:
         alpha: The strength; 0.1 in the paper.
-        layers: Where; 10 to 20, both included, in the paper, in models of 28 and 32 layers.
+        layers: Where; 10 to 20, both included, in the paper, in models of 28 and 32 layers. A network without them is
+            not run: the error says which layers it has, and which of them lie in the same part of its depth.
         mode: The reading of the formula.
 
     Returns:

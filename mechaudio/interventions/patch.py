@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mechaudio.interventions.selecting import Heads, Phase, Value, check_choice, numbers, where
+from mechaudio.interventions.selecting import Heads, Phase, Value, check_choice, named, numbers, placed, where
 from mechaudio.models.selection import Where, heads_among, of_rows
 from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint
 from mechaudio.tracing.record import Edit
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 #: The axis that heads are counted along.
-HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "scores": 1, "pattern": 1}
+HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "result": 2, "scores": 1, "pattern": 1}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -53,6 +53,13 @@ class Patch(Value):
     heads: Heads = None
     positions: Where | None = None
     phase: Phase = "prefill"
+
+    @property
+    def _sentence(self) -> str:
+        where = "" if self.layer is None else f" of layer {self.layer}"
+        heads = "" if self.heads is None else f", {named('head', self.heads)}"
+        value = list(self.value.shape)
+        return f"Puts a value {value} in the place of {self.hook_point}{where}{heads}, at {placed(self.positions)}"
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mechaudio.interventions.selecting import AttentionIntervention, check_choice, check_number
+from mechaudio.interventions.selecting import AttentionIntervention, check_choice, check_number, placed
 from mechaudio.tracing.formulas import Formula, Scale, ScaleAboutMean, ScaleKeepingMass, ShiftAsScaled
 
 _FORMULAS: dict[str, type[Formula]] = {
@@ -44,6 +44,15 @@ class ScaleAttention(AttentionIntervention):
 
     factor: int | float
     mode: Literal["plain", "centred", "mass_preserving", "mass_matched"] = "plain"
+
+    @property
+    def _sentence(self) -> str:
+        if self.mode == "mass_matched":
+            how = f"Gives {placed(self.keys)} the attention that scores times {self.factor:g} would give them"
+            return f"{how}, shared out as before, for {self._place}"
+        about = {"centred": " about their mean", "mass_preserving": ", keeping their attention in all"}
+        scores = f"the attention scores of {placed(self.keys)} by {self.factor:g}{about.get(self.mode, '')}"
+        return f"Multiplies {scores}, for {self._place}"
 
     def __post_init__(self) -> None:
         """Check the factor and the mode."""

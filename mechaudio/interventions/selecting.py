@@ -13,6 +13,7 @@ from mechaudio.arguments import check_fields, shown
 from mechaudio.kinds import plain
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy, keep
+from mechaudio.showing import Shown
 from mechaudio.tracing.formulas import Formula
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.score_edit import ScoreEdit
@@ -27,7 +28,7 @@ Phase = Literal["prefill", "all"]
 Own = TypeVar("Own", bound="Value")
 
 
-class Value:
+class Value(Shown):
     """A frozen dataclass that prints as it is written, is compared by what it holds, and is kept with a result."""
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -44,6 +45,15 @@ class Value:
             if not same(value, default):
                 shown.append(f"{field.name}={_written(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    @property
+    def _sentence(self) -> str:
+        """What it does, as a sentence without its end."""
+        return repr(self)
+
+    def __str__(self) -> str:
+        """What it does, as a sentence."""
+        return self._sentence
 
     def __eq__(self, other: object) -> bool:
         """Whether the other is of the same kind and holds the same."""
@@ -101,6 +111,13 @@ class AttentionIntervention(Value):
         """What becomes of the scores."""
         raise NotImplementedError
 
+    @property
+    def _place(self) -> str:
+        """Where it acts: query rows, layers and heads."""
+        phase = "" if self.phase == "all" else ", in the prompt alone"
+        heads = "" if self.heads is None else f", {named('head', self.heads)}"
+        return f"{placed(self.queries, 'query')}, in {named('layer', self.layers)}{heads}{phase}"
+
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[ScoreEdit, ...]:  # noqa: ARG002 - the same for all
         """The change of scores."""
         point = HookPoint("scores", layers=self.layers, queries=self.queries)
@@ -111,6 +128,31 @@ class AttentionIntervention(Value):
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {"queries": of_rows(self.queries, rows), "keys": of_rows(self.keys, rows)}
         return type(self)(**values)
+
+
+def named(what: str, numbers: Layers | Heads) -> str:
+    """Layers or heads in words: `layers 4 to 7`, `every layer`."""
+    if numbers is None:
+        return f"every {what}"
+    given = list(numbers) if isinstance(numbers, Iterable) else [numbers]
+    if len(given) == 1:
+        return f"{what} {given[0]}"
+    if given == list(range(given[0], given[0] + len(given))):
+        return f"{what}s {given[0]} to {given[-1]}"
+    return f"{what}s {', '.join(map(str, given[:8]))}{', …' * (len(given) > 8)}"
+
+
+def placed(given: Where | None, what: str = "position") -> str:
+    """Positions, queries or keys in words: `the last position`, `every query`, `positions -2, -1`."""
+    if given is None:
+        return f"every {what}"
+    if given == "last":
+        return f"the last {what}"
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Sequence) and given and not isinstance(given[0], int):
+        return f"{what} positions of each prompt's own"
+    return named("position", given)
 
 
 def numbers(name: str, given: Layers | Heads) -> tuple[int, ...] | None:

@@ -12,7 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.arguments import check_fields
-from mechaudio.interventions.selecting import Layers, Phase, Value, check_choice, check_number, numbers, where
+from mechaudio.interventions.selecting import (
+    Layers,
+    Phase,
+    Value,
+    check_choice,
+    check_number,
+    named,
+    numbers,
+    placed,
+    where,
+)
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy
 from mechaudio.tracing.additions import Add
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
-_POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "final_norm")
+_POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post", "final_norm")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -40,13 +50,13 @@ class Steer(Value):
 
     Attributes:
         direction: `[d_model]`; with `per="layer"` `[layer, d_model]`, one for each of `layers`; with `per="question"`
-            `[batch, d_model]`.
+            `[batch, d_model]`. At `mlp_post` it is as wide as the neurons, `d_mlp`.
         strength: What it is multiplied with.
         mode: `"add"` or `"project_out"`.
         keep_norm: Whether the residual stream keeps its length.
         per: What the first axis of the directions counts, `None` for one direction.
         layers: Layers, negative ones counting from the last; `None` for all. Left out for `final_norm`.
-        hook_point: Where: `resid_pre`, `attn_out`, `resid_mid`, `mlp_out`, `resid_post` or `final_norm`.
+        hook_point: Where: `resid_pre`, `attn_out`, `resid_mid`, `mlp_post`, `mlp_out`, `resid_post` or `final_norm`.
         positions: Spans or positions; `None` for all.
         phase: While generating: `"all"` steers new tokens too, where `positions` name the last one (or all);
             `"prefill"` steers the prompt alone.
@@ -65,6 +75,15 @@ class Steer(Value):
     hook_point: str = "resid_post"
     positions: Where | None = "last"
     phase: Phase = "all"
+
+    @property
+    def _sentence(self) -> str:
+        direction = {None: "a direction", "layer": "each layer's direction", "question": "each question's direction"}
+        where = f"{self.hook_point} at {placed(self.positions)}, in {named('layer', self.layers)}"
+        kept = ", keeping its length" if self.keep_norm else ""
+        if self.mode == "project_out":
+            return f"Takes {self.strength:g} of {direction[self.per]} out of {where}{kept}"
+        return f"Adds {self.strength:g} times {direction[self.per]} to {where}{kept}"
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""
@@ -87,19 +106,18 @@ class Steer(Value):
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit, ...]:
         """One change for all layers, or one per layer."""
         directions = torch.as_tensor(self.direction)
-        if directions.shape[-1] != model.d_model:
-            raise ValueError(
-                f"the direction has {directions.shape[-1]} numbers, and the residual stream of this model has "
-                f"{model.d_model}"
-            )
+        point = HookPoint(self.hook_point, layers=self.layers, positions=self.positions)
+        for where_, width in _widths(model, point).items():
+            if directions.shape[-1] != width:
+                raise ValueError(
+                    f"the direction has {directions.shape[-1]} numbers, and {where_} of this model has {width}"
+                )
         if self.per == "question" and len(directions) != batch.n_rows:
             raise ValueError(f"there are {len(directions)} directions, one per question, and {batch.n_rows} prompts")
         if self.mode == "project_out" and bool((directions == 0).all(-1).any()):
             raise ValueError("a direction of zeros cannot be projected out: it points nowhere")
         if self.strength == 0:
             return ()
-        layers = None if self.hook_point in MODEL_POINTS else self.layers
-        point = HookPoint(self.hook_point, layers=layers, positions=self.positions)
         if self.per == "layer":
             places = [(replace(point, layers=[layer]), one) for layer, one in zip(self.layers, directions, strict=True)]
         else:
@@ -128,6 +146,18 @@ class Steer(Value):
         """The same for some prompts of a batch."""
         own = self.direction[list(rows)] if self.per == "question" else self.direction
         return replace(self, direction=own, positions=of_rows(self.positions, rows))
+
+
+def _widths(model: AudioLM, point: HookPoint) -> dict[str, int]:
+    """The width of every place that a direction is added at; the residual stream has one."""
+    if point.point != "mlp_post":
+        return {"the residual stream": model.d_model}
+    widths = {}
+    for site in model.site_map.find(point):
+        stack = model.site_map.stacks["decoder"][site.layer]
+        down = model.network.get_submodule(f"{stack.path(site.layer)}.{stack.projecting_down}")
+        widths[site.address] = down.in_features
+    return widths
 
 
 def check_array(name: str, given: object, axes: str) -> None:

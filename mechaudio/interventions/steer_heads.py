@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mechaudio.arguments import check_fields
-from mechaudio.interventions.selecting import Phase, Value, check_choice, check_number, numbers, where
+from mechaudio.interventions.selecting import Phase, Value, check_choice, check_number, numbers, placed, where
 from mechaudio.interventions.steer import check_array
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.tracing.additions import Add
@@ -53,6 +53,12 @@ class SteerHeads(Value):
     per_question: bool = False
     positions: Where | None = "last"
     phase: Phase = "all"
+
+    @property
+    def _sentence(self) -> str:
+        heads = ", ".join(f"{layer}.{head}" for layer, head in self.heads[:8]) + ", …" * (len(self.heads) > 8)
+        whose = "each question's direction" if self.per_question else "a direction"
+        return f"Adds {self.strength:g} times {whose} to the outputs of heads {heads}, at {placed(self.positions)}"
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""

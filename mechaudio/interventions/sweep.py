@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.grid import Grid
@@ -17,7 +17,10 @@ from mechaudio.interventions.sweep_result import SHARED, Sweep
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
+from mechaudio.models.targets import Words, tokens_used
+from mechaudio.progress import Bar, bar
+from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.choice_logits import choices_reader
 from mechaudio.tracing.clean_run import CleanRun
@@ -26,6 +29,7 @@ from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import Inputs, run
 from mechaudio.tracing.shared_prefix import Ride, run_alone, why_not_shared
 from mechaudio.tracing.suffixes import Suffixes
+from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 
 
 @checks_arguments
@@ -34,8 +38,11 @@ def sweep(
     batch: Inputs | CleanRun,
     variants: Sequence[Intervention | Sequence[Intervention]],
     *,
+    target: Words = None,
+    foil: Words = None,
+    whole: bool = False,
     memory: int | float | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Sweep:
     """Run every variant on every prompt, and give the logits that running them one by one would give.
 
@@ -54,9 +61,14 @@ def sweep(
         model: The opened model.
         batch: Prompts, a dict of the network's own inputs, or a `clean_run` of either, which is then not run again.
         variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
+        target: Words to measure in the place of the choices' letters, as in `PromptBatch.aimed`; of an open question,
+            its answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced, where the first one counts by default: logits are summed
+            log-probabilities then. Interventions at named positions change the prompt alone, others the words, too.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
             a CPU. More prompts and variants at a time fit into more.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         Logits at the last position.
@@ -66,11 +78,15 @@ def sweep(
 
     Raises:
         TypeError: Something else than interventions.
-        ValueError: No variants, an intervention that does not fit these prompts, or a clean run of another model.
+        ValueError: No variants, an intervention that does not fit these prompts, a clean run of another model, or words
+            that `PromptBatch.aimed` refuses.
     """
     lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
-    prompts = as_batch(model, batch) if clean is None else clean.batch
+    prompts = as_prompts(model, batch) if clean is None else clean.batch
+    prompts = prompts.aimed(target=target, foil=foil, whole=whole)
+    if is_whole(prompts):
+        return _whole(model, prompts, variants, memory=memory, progress=progress)
     budget = memory_of(model, memory)
     found = _Found(len(lists), prompts)
     if clean is not None and clean.model is not model:
@@ -82,12 +98,13 @@ def sweep(
         if len(groups) > 1:
             warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
         jobs = [job for group in groups for job in jobs_of(model, prompts, lists, group, budget)]
-    with tqdm(
-        total=sum(len(job.variants) for job in jobs), desc="sweep", unit=" variants", disable=not progress
-    ) as bar:
+    total = sum(len(job.variants) for job in jobs)
+    with bar(what="sweep", unit="variants", total=total, progress=progress) as drawn:
         for job in jobs:
             part, own = job.of(model, prompts, lists)
-            _sweep_rows(model, part, job, own, budget, found, bar)
+            _sweep_rows(model, part, job, own, budget, found, drawn)
+    settings = {"condition": prompts.condition, "n_variants": len(lists)}
+    settings |= {"targets": tokens_used(prompts)} if any(prompts.aims) else {}
     return Sweep(
         logits=found.logits,
         clean=found.clean,
@@ -97,7 +114,23 @@ def sweep(
         mass_after=found.mass[1],
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
+        provenance=Provenance.collect(model, settings=settings),
     )
+
+
+def _whole(model: AudioLM, prompts: PromptBatch, variants: Sequence, **options: Any) -> Sweep:
+    """Sum the log-probabilities of whole targets over sweeps of prompts that are extended token by token."""
+    swept = list[Sweep]()
+
+    def measure(batch: PromptBatch) -> Tensor:
+        batch = replace(batch, aims=())
+        swept.append(sweep(model, batch, variants, **options))
+        return torch.cat([swept[-1].clean[None], swept[-1].logits])
+
+    clean, *logits = whole_logits(prompts, measure)
+    settings = dict(swept[0].provenance.settings) | {"targets": tokens_used(prompts)}
+    provenance = replace(swept[0].provenance, settings=settings)
+    return replace(swept[0], clean=clean, logits=torch.stack(logits), batch=prompts, provenance=provenance)
 
 
 class _Found:
@@ -134,7 +167,7 @@ def _sweep_rows(
     variants: Mapping[int, Sequence[Intervention]],
     budget: float,
     found: _Found,
-    bar: tqdm,
+    drawn: Bar,
 ) -> None:
     """The variants of a job, by their places among all, on its prompts."""
     rows = job.rows
@@ -146,7 +179,7 @@ def _sweep_rows(
         shares = chunk.mass.cpu() / torch.tensor(chunk.measured)  # 0 / 0 where nothing was measured
         for column, row in enumerate(rows):
             found.mass[:, indices, row] = shares[:, column]
-        bar.update(len(indices))
+        drawn.update(len(indices))
 
     if job.alone is not None:
         clean = run(model, batch, logits="last").logits[:, -1]
@@ -171,7 +204,7 @@ def _sweep_rows(
         found.ways[index] = f"one by one: {why}"
         if out.effects:
             found.mass[:, index, list(rows)] = _shares(out.effects)
-        bar.update(1)
+        drawn.update(1)
 
 
 def _shares(effects: Sequence[Any]) -> Float[Tensor, "2 question"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechaudio.data.clip_names import clips_of
+from mechaudio.labelled import choice_labels, grid_coordinates
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
-from mechaudio.results import as_numpy
-from mechaudio.tracing.record import Intervention
+from mechaudio.results import Result, as_numpy, kept_or_written
 
 if TYPE_CHECKING:
     import xarray
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 SHARED = "shared prefix"
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Sweep(Result):
     """The logits of every variant, at the last position.
 
+    It is saved without the sound of its prompts: `batch` of a loaded sweep is to be read, not to be run again.
+
     Attributes:
-        logits: `[variant, question, choice]` of the choices' letters, `nan` where a question has fewer choices; of
+        logits: `[variant, question, choice]` of the choices' letters, or of target and foil (of whole texts, their
+            log-probabilities); `nan` where a question has fewer choices; of
             plain inputs `[variant, row, vocab]`. Of choices they are on the CPU in float32 or wider, of plain inputs
             as the network made them.
         clean: The same without any intervention, `[question, choice]` or `[row, vocab]`.
@@ -45,12 +48,43 @@ class Sweep:
 
     logits: Float[Tensor, "variant question choice"]
     clean: Float[Tensor, "question choice"]
-    variants: tuple[tuple[Intervention, ...], ...]
+    variants: tuple[tuple[Any, ...], ...]
     ways: tuple[str, ...]
     mass_before: Float[Tensor, "variant question"]
     mass_after: Float[Tensor, "variant question"]
     batch: PromptBatch
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        """Check nothing before it is saved: interventions may hold functions."""
+
+    def _as_kept(self) -> Sweep:
+        """The same, with interventions that hold a function as their text."""
+        variants = tuple(tuple(map(kept_or_written, variant)) for variant in self.variants)
+        return replace(self, variants=variants, axes=kept_axes(self.axes))
+
+    @property
+    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*(self.axes or ("variant",)), "question" if self.batch.questions else "row")
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " variant"]:
+        """The share of right answers of every variant.
+
+        Raises:
+            ValueError: As `correct`.
+        """
+        return self.correct.numpy().mean(1)
+
+    @property
+    def _tensor_labels(self) -> dict[str, str]:
+        ids = ", ".join(question.id for question in self.batch.questions)
+        return {**super()._tensor_labels, "ids": ids, "logits": "variant question choice", "clean": "question choice"}
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """Name of the clip of each question; without questions, none."""
+        return clips_of(self.batch.questions) if self.batch.questions else ()
 
     @property
     def unanswered(self) -> Bool[Tensor, "variant question"]:
@@ -128,13 +162,11 @@ class Sweep:
         last = "choice" if self.batch.questions else "token"
         names = tuple(self.axes) or ("variant",)
         shape = tuple(len(values) for values in self.axes.values()) or (len(self.variants),)
-        coords: dict[str, Any] = {name: [_label(value) for value in values] for name, values in self.axes.items()}
-        if not self.axes:
-            coords["variant"] = [" + ".join(map(repr, variant)) or "clean" for variant in self.variants]
+        coords: dict[str, Any] = dict(grid_coordinates(self.axes, self.variants))
         if self.batch.questions:
             coords["question"] = [question.id for question in self.batch.questions]
-            coords["clip"] = ("question", list(clips_of(self.batch.questions)))
-            coords["choice"] = [chr(ord("A") + column) for column in range(self.clean.shape[-1])]
+            coords["clip"] = ("question", list(self.clips))
+            coords["choice"] = list(choice_labels(self.provenance.settings, self.clean.shape[-1]))
 
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
             return (*names, *dims), as_numpy(values).reshape(*shape, *values.shape[1:])
@@ -150,7 +182,7 @@ class Sweep:
             found["clean_correct"] = ((rows,), self.clean_correct.numpy())
             found["margin"] = per_variant(self.margin, rows)
             found["clean_margin"] = ((rows,), self.clean_margin.numpy())
-        return xarray.Dataset(found, coords)
+        return xarray.Dataset(found, coords, self._attrs)
 
     def __repr__(self) -> str:
         """The size, and how many variants shared what comes before them."""
@@ -165,6 +197,10 @@ class Sweep:
         return f"<Sweep of {size} on {len(self.clean)} prompts: {ways}>"
 
 
-def _label(value: Any) -> Any:
-    """A value of a grid as a coordinate."""
-    return value if isinstance(value, (int, float, str, np.number)) else str(value)
+def kept_axes(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """The parameters of a grid as they are kept: lists as tuples, what holds a function as its text."""
+    plain = {
+        name: [tuple(value) if isinstance(value, (list, range)) else value for value in values]
+        for name, values in axes.items()
+    }
+    return {name: tuple(map(kept_or_written, values)) for name, values in plain.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mechaudio.interventions.selecting import AttentionIntervention, check_choice, check_number
+from mechaudio.interventions.selecting import AttentionIntervention, check_choice, check_number, placed
 from mechaudio.tracing.formulas import Formula, Shift, ShiftBySize
 
 
@@ -33,6 +33,11 @@ class UpweightAttention(AttentionIntervention):
 
     bias: int | float
     mode: Literal["constant", "pai"] = "constant"
+
+    @property
+    def _sentence(self) -> str:
+        added = f"{self.bias:g}" if self.mode == "constant" else f"{self.bias:g} times their size"
+        return f"Adds {added} to the attention scores of {placed(self.keys)} for {self._place}"
 
     def __post_init__(self) -> None:
         """Check the bias and the mode."""

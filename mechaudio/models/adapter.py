@@ -32,6 +32,9 @@ class Stack:
         mid_norm: The module inside a layer whose input is the residual stream right behind what attention added.
         mid_norm_adds: Whether `mid_norm` is a module that adds by itself, so that its output is that stream.
         mlp: The MLP inside a layer.
+        down: Path inside `mlp` of the down projection, which the neurons go into: `""` where `mlp` is that projection
+            itself, `None` where there is none, and `absent` says why. A reason beside a path is that of the layers
+            whose MLP does not have it.
         norm: Path of the norm after the last layer.
         config: Attribute of the network's config that holds this stack's own config, `""` where it is the network's.
         beside: Path of a second list of layers, of a tower that runs beside the first and is built alike: they are
@@ -51,8 +54,7 @@ class Stack:
         absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
         core: With `windows`, path inside the attention module of the part that makes scores and weights, `""` where it
             does so itself.
-        projection: With `windows`, path inside the attention module of the output projection.
-        output: The output projection inside attention, which mixes the heads' `z`.
+        output: Path inside the attention module of the output projection, which mixes the heads' `z`.
         attention_norm: The module inside a layer whose output is added to the residual stream in place of attention's
             own, which it norms; `None` where attention's own is added. Its output is `attn_out`.
         mlp_norm: The same behind the MLP. Its output is `mlp_out`.
@@ -88,8 +90,8 @@ class Stack:
     overwritten: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict, hash=False)
     core: str = ""
-    projection: str | None = None
     output: str = "o_proj"
+    down: str | None = "down_proj"
     mid_norm_adds: bool = False
     attention_norm: str | None = None
     mlp_norm: str | None = None
@@ -110,8 +112,10 @@ class Stack:
         if ("end" in self.between) != (self.closing is not None):
             raise ValueError(f"{self.layers}: an end= of between= and closing= belong together")
         missing = {part for part in PARTS if getattr(self, part) is None}
-        if not self.kinds and missing != set(self.absent):
+        if not self.kinds and missing != set(self.absent) - {"down"}:
             raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
+        if self.down is None and self.mlp is not None and "down" not in self.absent:
+            raise ValueError(f"{self.layers}: down is None, and absent= does not say why")
 
     def path(self, layer: int) -> str:
         """Where a layer of this list is."""
@@ -135,9 +139,19 @@ class Stack:
         """Path inside a layer of the module whose output, multiplied by `times`, is `attn_out` or `mlp_out`."""
         if point == "mlp_out":
             return self.mlp_norm or self.mlp
-        if self.attention_norm is None and self.projection is not None:
-            return f"{self.attention}.{self.projection}"
+        if self.insides == "windows":
+            return self.attention_norm or self.mixing
         return self.attention_norm or self.attention
+
+    @property
+    def mixing(self) -> str | None:
+        """Path inside a layer of attention's output projection."""
+        return None if self.attention is None else f"{self.attention}.{self.output}"
+
+    @property
+    def projecting_down(self) -> str | None:
+        """Path inside a layer of the MLP's down projection."""
+        return None if self.mlp is None or self.down is None else f"{self.mlp}.{self.down}".rstrip(".")
 
     def in_layer(self, config: Any, layer: int) -> Stack:
         """The stack as it is in one layer.
@@ -366,6 +380,10 @@ CONFORMER: Mapping[Between, str] = {
     "mlp": "a convolution",
     "end": "a norm",
 }
+#: Why layers with experts have no neurons to show.
+EXPERTS = (
+    "the layer's MLP is a mixture of experts: each position goes to some of them, whose neurons lie in no one tensor"
+)
 #: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.
 DECODER = Stack(
     layers="model.language_model.layers",
@@ -380,6 +398,8 @@ WHISPER_ENCODER = Stack(
     attention="self_attn",
     mid_norm="final_layer_norm",
     mlp="fc2",
+    down="",
+    output="out_proj",
     norm="model.audio_tower.layer_norm",
     config="audio_config",
 )

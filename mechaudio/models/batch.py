@@ -5,21 +5,33 @@ Conventions: rows are padded on the left, positions count from 0 in the padded r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
+from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.models.selection import select
+from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion
+from mechaudio.results import keep
+from mechaudio.showing import Shown
 
 
 class _Spans(dict):
     """Positions by name; asking for a name that is not there says which are."""
+
+    def __repr__(self) -> str:
+        """How many positions each span has in each prompt."""
+        counts = {name: sorted({len(row) for row in rows}) for name, rows in self.items()}
+        said = [f"{name} {own[0]}" + (f" to {own[-1]}" if len(own) > 1 else "") for name, own in counts.items() if own]
+        return f"<positions of {len(next(iter(self.values()), ()))} prompts: {', '.join(said)}>"
 
     def __missing__(self, name: str) -> tuple[tuple[int, ...], ...]:
         if name == "audio.0" and name.removesuffix(".0") in self:  # the only clip of each row
@@ -27,8 +39,23 @@ class _Spans(dict):
         raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}")
 
 
+@dataclass(frozen=True)
+class TokenTexts:
+    """The texts of the tokens of a batch that was kept with a result, in the place of its tokenizer.
+
+    Attributes:
+        texts: Text of each token id.
+    """
+
+    texts: Mapping[int, str]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The texts of some tokens, one after the other."""
+        return "".join(self.texts[token] for token in ids)
+
+
 @dataclass(frozen=True, eq=False)
-class PromptBatch:
+class PromptBatch(Shown):
     """Prompts ready for one model. `ma.prompt` makes them; a plain dict of model inputs is turned into one.
 
     Attributes:
@@ -43,7 +70,8 @@ class PromptBatch:
             inputs with several clips, which does not say where one ends.
         questions: What is asked in each row; empty for a dict of inputs.
         condition: What the model is given, `None` for a dict of inputs.
-        choice_ids: Per row, the token id of each choice's letter as the tokenizer writes it behind this very prompt.
+        choice_ids: Per row, the token id of each choice's letter as the tokenizer writes it behind this very prompt;
+            of a row with a target, the first ids of target and foil (`mechaudio.models.targets`).
         family: Family of the model that the batch was made for.
         made_for: That model: its checkpoint, or its class.
         vocabulary: Number of token ids of that model.
@@ -52,6 +80,10 @@ class PromptBatch:
             row without audio, and in a dict of inputs.
         audio_token: Id of the placeholder for an audio token.
         tokenizer: Makes readable labels, `None` if there is none.
+        written: Per row, the prompt as its chat template writes it, one placeholder per clip; `None` where the
+            tokenizer writes tokens itself. Empty for a dict of inputs.
+        aims: Per row, the words that are measured in the place of letters, `None` for letters; empty without any.
+        n_forced: Positions at the end that hold words of a target, not of the prompt.
     """
 
     inputs: dict[str, Any]
@@ -67,9 +99,74 @@ class PromptBatch:
     given: tuple[tuple[float, ...], ...]
     audio_token: int
     tokenizer: Any = field(default=None, repr=False)
+    written: tuple[str | None, ...] = ()
+    aims: tuple[Aim | None, ...] = ()
+    n_forced: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "spans", _Spans(self.spans))
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        return self.n_rows
+
+    def __getitem__(self, rows: SupportsIndex | slice | Sequence[SupportsIndex]) -> PromptBatch:
+        """Some prompts as a batch of their own: one, a slice, or a list of them.
+
+        They keep their padding, so that positions and numbers are those that they have in this batch.
+
+        Raises:
+            IndexError: A row that there is not.
+            TypeError: Something else than numbers of rows.
+            ValueError: No row at all.
+        """
+        from mechaudio.models.grouping import part_of  # these two know batches
+        from mechaudio.models.registry import adapter_of_family
+
+        return part_of(adapter_of_family(self.family), self, self._numbers(rows))
+
+    def _numbers(self, rows: Any) -> list[int]:
+        if isinstance(rows, slice):
+            numbers = list(range(self.n_rows))[rows]
+        else:
+            several = isinstance(rows, Iterable) and not isinstance(rows, str) and getattr(rows, "ndim", 1)
+            try:
+                numbers = [operator.index(row) for row in (rows if several else [rows])]
+            except TypeError:
+                raise TypeError(
+                    f"batch[...] takes the number of a row, a slice or a list of numbers; got {rows!r}"
+                ) from None
+        outside = [row for row in numbers if not -self.n_rows <= row < self.n_rows]
+        if outside:
+            raise IndexError(f"row {outside[0]} is outside this batch of {self.n_rows} prompts")
+        if not numbers:
+            raise ValueError(f"batch[{rows!r}] names no row of the {self.n_rows} prompts: a batch has one at least")
+        return [row % self.n_rows for row in numbers]
+
+    def to(self, device: str | int | torch.device) -> PromptBatch:
+        """The same with its inputs on another device; a run puts no inputs anywhere by itself."""
+        return replace(
+            self,
+            inputs={
+                name: value.to(device) if isinstance(value, Tensor) else value for name, value in self.inputs.items()
+            },
+        )
+
+    def _as_kept(self) -> PromptBatch:
+        """What is kept of it with a result: all but the sound, which the result does not need to be read.
+
+        Inputs are the token ids and their mask, questions have no recordings and of `meta` what is plain, and the
+        tokenizer is replaced by the texts of the tokens that occur.
+        """
+        kept = {name: value for name, value in self.inputs.items() if name in ("input_ids", "attention_mask")}
+        decode = getattr(self.tokenizer, "decode", None)
+        ids = kept["input_ids"].unique().tolist() if decode else []
+        return replace(
+            self,
+            inputs=kept,
+            questions=tuple(map(_without_sound, self.questions, clips_of(self.questions))),
+            tokenizer=TokenTexts({token: decode([token]) for token in ids}) if decode else None,
+        )
 
     @property
     def clock(self) -> tuple[TokenClock | None, ...]:
@@ -90,6 +187,44 @@ class PromptBatch:
     def n_positions(self) -> int:
         """Positions of a row, padding included."""
         return self.inputs["input_ids"].shape[1]
+
+    @property
+    def choice_names(self) -> tuple[tuple[str, ...], ...]:
+        """Per row, what figures and tables call its choices: their letters; of a row with a target, the words."""
+        aims = self.aims or (None,) * len(self.questions)
+        return tuple(
+            question.letters if aim is None else question.choices
+            for question, aim in zip(self.questions, aims, strict=True)
+        )
+
+    @checks_arguments
+    def aimed(self, *, target: Words = None, foil: Words = None, whole: bool = False) -> PromptBatch:
+        """The same prompts, measured on words that could follow them, in the place of the letters of choices.
+
+        ```python
+        batch = ma.prompt(model, [question]).aimed(target="dog", foil="cat")
+        found = ma.sweep(model, batch, variants)
+        found.margin                                  # logit of "dog" minus that of "cat"
+        ```
+
+        Everything that takes a margin or a probability takes it of these words then. Each question counts as one with
+        two choices, the target, which is right, and the foil.
+
+        Args:
+            target: Words to count for, of all questions or one text per question; by default the letter of the right
+                choice, and of an open question its answer.
+            foil: Words to count against, likewise; by default everything else that could follow, so that the margin is
+                the log-odds of the target and its probability is exact.
+            whole: Count all tokens of the words, teacher-forced: the sum of their log-probabilities. By default the
+                first token of each counts.
+
+        Raises:
+            TypeError: Something else than words.
+            ValueError: Plain inputs; an open question without target and answer; a foil, but no target, for a question
+                with choices; words for another number of questions, or blank ones; words that melt into the prompt,
+                have no token, or begin with the same token as their foil.
+        """
+        return aimed(self, target, foil, whole=whole, required=True)
 
     def span_mask(self, name: str) -> Bool[Tensor, "batch position"]:
         """Which positions belong to a span or to several (`"question+choices"`, `"audio[1.0:2.5]"`).
@@ -130,3 +265,13 @@ class PromptBatch:
             f"PromptBatch({self.n_rows} rows x {self.n_positions} positions for {self.family}, "
             f"condition={self.condition!r}, spans {sorted(self.spans)})"
         )
+
+
+def _without_sound(question: AudioQuestion, clip: str) -> AudioQuestion:
+    """The question without its recording, which is known by the name of its clip."""
+    plain = {name: value for name, value in question.meta.items() if isinstance(value, (str, int, float, bool))}
+    return replace(question, audio=None, meta=plain | {KNOWN_AS: clip})
+
+
+for kept in (TokenTexts, PromptBatch):
+    keep(kept)

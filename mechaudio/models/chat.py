@@ -25,6 +25,7 @@ from torch import Tensor
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models.adapter import Adapter
+from mechaudio.models.continuation import continuation
 from mechaudio.models.spans import TextBlock
 from mechaudio.models.turns import Turn, recordings, texts
 
@@ -58,12 +59,14 @@ class EncodedPrompt:
             none.
         sounds: Its clips, in order.
         choice_ids: The token id of each letter behind this prompt.
+        written: The prompt as text, one placeholder per clip; None where the tokenizer writes tokens itself.
     """
 
     ids: tuple[int, ...]
     offsets: tuple[tuple[int, int] | None, ...]
     sounds: tuple[Sound, ...]
     choice_ids: tuple[int, ...]
+    written: str | None
 
 
 def encode(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str] = ()) -> EncodedPrompt:
@@ -157,8 +160,9 @@ def _through_template(processor: Any, adapter: Adapter, turns: Sequence[Turn], l
         grown = next(stands_for) if token == placeholder else (token,)
         ids += grown
         offsets += [None] * len(grown) if token == placeholder else [inside(*span)]
-    choice_ids = tuple(_first_new(tokenizer, _interleaved(between, words), split["input_ids"], x) for x in letters)
-    return EncodedPrompt(tuple(ids), tuple(offsets), tuple(sounds), choice_ids)
+    prompt = _interleaved(between, words)
+    choice_ids = tuple(continuation(tokenizer, prompt, letter)[0] for letter in letters)
+    return EncodedPrompt(tuple(ids), tuple(offsets), tuple(sounds), choice_ids, prompt)
 
 
 def _as_written(
@@ -276,17 +280,6 @@ def _refuse_control_tokens(processor: Any, text: str) -> None:
         )
 
 
-def _first_new(tokenizer: Any, rendered: str, ids: list[int], letter: str) -> int:
-    """The token that a letter begins with, written right behind a prompt."""
-    longer = tokenizer(rendered + letter)["input_ids"]
-    if longer[: len(ids)] != ids or len(longer) == len(ids):
-        raise ValueError(
-            f"the letter {letter!r} melts into the end of the prompt {rendered[-20:]!r}: no token of its own is left "
-            "to score. Use a chat template that ends with a control token or a line break"
-        )
-    return longer[len(ids)]
-
-
 def _through_mistral(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str]) -> EncodedPrompt:
     tokenizer, clips = processor.tokenizer, recordings(turns)
     made = processor.apply_chat_template([[_mistral_message(turn, adapter) for turn in turns]])
@@ -309,8 +302,8 @@ def _through_mistral(processor: Any, adapter: Adapter, turns: Sequence[Turn], le
     else:
         heard = tuple(token for token in ids if token == processor.audio_token_id)
         sounds = [Sound(heard, len(heard), {adapter.features: made[adapter.features]}) for _ in clips]
-    choice_ids = tuple(_first_answered(tokenizer, letter) for letter in letters)
-    return EncodedPrompt(tuple(ids), offsets, tuple(sounds), choice_ids)
+    choice_ids = tuple(continuation(tokenizer, None, letter)[0] for letter in letters)
+    return EncodedPrompt(tuple(ids), offsets, tuple(sounds), choice_ids, None)
 
 
 def _mistral_message(turn: Turn, adapter: Adapter) -> dict[str, Any]:
@@ -323,14 +316,3 @@ def _mistral_message(turn: Turn, adapter: Adapter) -> dict[str, Any]:
             sound = base64.b64encode(AudioClip(part, adapter.sampling_rate).to_wav()).decode("ascii")
             content.append({"type": "audio", "base64": sound})
     return {"role": turn.speaker, "content": content}
-
-
-def _first_answered(tokenizer: Any, letter: str) -> int:
-    """The token that a letter begins with as the model's own turn, behind the control token that ends a prompt."""
-    question = {"role": "user", "content": "?"}
-    asked = tokenizer.apply_chat_template([[question]], return_dict=False)[0]
-    answered = tokenizer.apply_chat_template(
-        [[question, {"role": "assistant", "content": letter}]], continue_final_message=True, return_dict=False
-    )[0]
-    assert answered[: len(asked)] == asked, "a control token keeps prompt and answer apart"
-    return answered[len(asked)]

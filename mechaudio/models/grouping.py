@@ -95,6 +95,8 @@ def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatc
         choice_ids=tuple(batch.choice_ids[row] for row in rows) if batch.choice_ids else (),
         cut=tuple(batch.cut[row] for row in rows),
         given=tuple(batch.given[row] for row in rows),
+        written=tuple(batch.written[row] for row in rows) if batch.written else (),
+        aims=tuple(batch.aims[row] for row in rows) if batch.aims else (),
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter
-from mechaudio.models.batch import PromptBatch
+from mechaudio.models.batch import PromptBatch, TokenTexts
 from mechaudio.models.clips import audio_tower, bands_of, token_clock, tokens_of_features
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
@@ -152,6 +152,8 @@ def _refuse_foreign(model: Any, batch: PromptBatch) -> None:
             f"{batch.audio_token}), the model is {name_of(model)!r} ({vocabulary} token ids, audio placeholder "
             f"{placeholder}): token ids of one mean nothing to the other. {advice}"
         )
+    if isinstance(batch.tokenizer, TokenTexts):
+        raise ValueError(f"this batch was loaded with a result, and its sound is not kept there. {advice}")
     own = getattr(model.processor, "tokenizer", None)
     if own is None or batch.tokenizer is None or own is batch.tokenizer:
         return

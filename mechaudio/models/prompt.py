@@ -27,7 +27,7 @@ from mechaudio.models.turns import Turn, joined, of_messages, of_question, quest
 from mechaudio.notices import warn
 from mechaudio.question import CONDITIONS, AudioQuestion
 
-__all__ = ["PromptBatch", "PromptFormat", "as_batch", "prompt", "silenced"]
+__all__ = ["PromptBatch", "PromptFormat", "as_batch", "as_prompts", "prompt", "silenced"]
 
 
 #: A conversation in transformers' chat format.
@@ -47,8 +47,8 @@ class _Row:
 def prompt(
     model: Any,
     questions: Iterable[AudioQuestion | Conversation],
-    condition: str = "audio",
     *,
+    condition: str = "audio",
     layout: PromptFormat | None = None,
     allow_cut: bool = False,
 ) -> PromptBatch:
@@ -119,6 +119,44 @@ def _asked(
         else:
             raise TypeError(f"questions is a list of AudioQuestion, but holds a {type(row).__name__}: {row!r}")
     return asked
+
+
+def as_prompts(
+    model: Any,
+    questions: PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion | Conversation],
+    condition: str = "audio",
+) -> PromptBatch:
+    """Prompts for this model from whatever may stand for them.
+
+    Args:
+        model: An opened model.
+        questions: Prompts, returned as they are; a dict of the network's own inputs; or questions and conversations,
+            which are written out.
+        condition: What the model is given, where questions are written out.
+
+    Raises:
+        TypeError: Something else.
+        ValueError: Prompts that were made in another condition, or as `prompt` and `as_batch`.
+    """
+    if isinstance(questions, (PromptBatch, Mapping)):
+        condition_of(questions, condition)
+        return as_batch(model, questions)
+    return prompt(model, questions, condition=condition)
+
+
+def condition_of(questions: Any, condition: str) -> str:
+    """The condition in which something is asked: of prompts, the one they were made in; else the one that is given.
+
+    Raises:
+        ValueError: Prompts that were made in another one than the one given, where that is not the default.
+    """
+    made = questions.condition if isinstance(questions, PromptBatch) else None
+    if made is not None and condition not in ("audio", made):
+        raise ValueError(
+            f"these prompts were made with condition={made!r}, got {condition=}: give the questions, or prompts made "
+            f"with ma.prompt(model, questions, {condition=})"
+        )
+    return made or condition
 
 
 def _encode(model: Any, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool) -> _Row:
@@ -234,6 +272,7 @@ def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, 
         given=tuple(row.seconds for row in rows),
         audio_token=audio_token,
         tokenizer=model.processor.tokenizer,
+        written=tuple(row.encoded.written for row in rows),
     )
 
 

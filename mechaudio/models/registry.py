@@ -65,6 +65,19 @@ def adapter_for(network: object) -> Adapter:
     )
 
 
+def adapter_of_family(family: str) -> Adapter:
+    """The adapter of a family, for what is known of a batch alone.
+
+    Raises:
+        ValueError: There is none; the message lists those there are.
+    """
+    for adapter in ADAPTERS:
+        if adapter.family == family:
+            return adapter
+    known = ", ".join(adapter.family for adapter in ADAPTERS)
+    raise ValueError(f"mechaudio has no adapter for the family {family!r}; it has one for: {known}")
+
+
 def _as_built(adapter: Adapter, network: object) -> Adapter:
     """Return the adapter with the paths that this network has, and only those inputs that its forward knows."""
     known = inspect.signature(type(network).forward).parameters if adapter.always else {}

@@ -49,10 +49,11 @@ def select(batch: PromptBatch, where: Where) -> Positions:
             f"positions are given for all prompts at once, or as one list per prompt ({batch.n_rows} here); got "
             f"{len(rows)} lists"
         )
+    n_positions = batch.n_positions - batch.n_forced
     for position in {position for row in rows for position in row}:
-        if not -batch.n_positions <= position < batch.n_positions:
-            raise IndexError(f"position {position} is outside the prompts of {batch.n_positions} positions")
-    return tuple(tuple(sorted({position % batch.n_positions for position in row})) for row in rows)
+        if not -n_positions <= position < n_positions:
+            raise IndexError(f"position {position} is outside the prompts of {n_positions} positions")
+    return tuple(tuple(sorted({position % n_positions for position in row})) for row in rows)
 
 
 def _span(batch: PromptBatch, part: str) -> Positions:

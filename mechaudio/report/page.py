@@ -40,7 +40,7 @@ class Section:
 def _section(listening: Listening) -> Section:
     attention = listening.attention
     panels = (
-        answer_panel(listening),
+        *([answer_panel(listening)] if listening.choices else []),
         time_panel(listening),
         layers_panel(attention),
         heads_panel(attention),

@@ -9,7 +9,7 @@ from mechaudio.tracing.clean_run import CleanRun, KeptRuns
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.order import HookOrderError
 from mechaudio.tracing.record import Edit, Intervention
-from mechaudio.tracing.run import Generation, Run
+from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import HookPointError, NoSuchHookPoint
 from mechaudio.tracing.window_map import WindowMap, window_map
 

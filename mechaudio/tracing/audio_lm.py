@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
 from nnsight import NNsight
 from nnsight.intervention.interleaver import OutOfOrderError
 from nnsight.intervention.tracer import InterleavingTracer
+from nnsight.tracing.tracer import WithBlockNotFoundError
 from torch import Tensor, nn
 
 from mechaudio.arguments import check, shown
@@ -19,12 +21,16 @@ from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
-from mechaudio.models.inputs import as_batch, input_device
+from mechaudio.models.inputs import input_device
+from mechaudio.models.prompt import as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
+from mechaudio.tracing.elsewhere import OF_MODEL, hook_point
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.head_results import OutputProjection
+from mechaudio.tracing.hook_points import MODEL_POINTS
 from mechaudio.tracing.local_attention import LocalAttention, attends_locally, serving_windows
 from mechaudio.tracing.network_state import WRAPPERS, NetworkState, wrapped_in
 from mechaudio.tracing.options import plain_options, refuse_forward, refuse_generating
@@ -34,6 +40,14 @@ from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, added_locati
 from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
 from mechaudio.tracing.views import Block, Blocks, HookSite
+
+#: Attributes that a model has for nnsight's sake and ours, or that do nothing on it; completion leaves them out.
+_PLUMBING = frozenset(
+    {
+        "OVERLOAD_PREFIX", "all", "exchange", "get", "interleave", "interleaver", "iter", "parent", "path",
+        "refuse_unfit", "root", "save", "session", "site_map", "sites", "skip",
+    }
+)  # fmt: skip
 
 
 class AudioLM(NNsight):
@@ -65,7 +79,7 @@ class AudioLM(NNsight):
             network: An instance of a supported transformers class.
             processor: The processor that belongs to it.
             prove: Overwrite every hook point once, on a second of noise, and demand that the logits move, and that the
-                residual stream moves as what is added to it does. Takes some twenty short forward passes; switch it off
+                residual stream moves as what is added to it does. Takes some thirty short forward passes; switch it off
                 for a network that is proven already.
 
         Raises:
@@ -130,6 +144,10 @@ class AudioLM(NNsight):
             for location, product in [added_location(stack, layer, point)]
             if product != location
         }
+        for layer, stack, sites in layers:
+            if "result" in sites:
+                projection = OutputProjection.of(network, stack, layer)
+                self.exchange.projections.update(dict.fromkeys(projection.watched, projection))
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [*_attention_configs(network, decoder, adapter), *_attention_configs(network, encoder, adapter)]
         self._state.refuse_unfit()
@@ -138,15 +156,62 @@ class AudioLM(NNsight):
 
             prove_hook_points(self)
 
+    def __getattr__(self, name: str) -> Any:
+        """What is not the model's own: the network's parts and methods, and words of other libraries.
+
+        Raises:
+            AttributeError: There is none; where it is a word of other libraries, with what it is called here.
+        """
+        if (point := hook_point(name) if name.startswith("hook_") else None) in MODEL_POINTS:
+            return getattr(self, point)
+        try:
+            value = super().__getattr__(name)
+        except AttributeError as error:
+            way = OF_MODEL.get(name)
+            told = f"here it is {way}" if way else str(error)
+            raise AttributeError(f"an AudioLM has no {name!r}: {told}", name=name, obj=self) from None
+        return self._generate(value) if name == "generate" else value
+
+    def _generate(self, generate: Callable) -> Callable:
+        """The network's own `generate`, and `ma.generate` for prompts."""
+
+        @wraps(generate)
+        def either(*args: Any, **kwargs: Any) -> Any:
+            if args and isinstance(args[0], PromptBatch):
+                from mechaudio.tracing.run import generate as generate_prompts  # it runs this model
+
+                return generate_prompts(self, *args, **kwargs)
+            return generate(*args, **kwargs)
+
+        return either
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the network's forward; of prompts, as `ma.run` does."""
+        if args and isinstance(args[0], PromptBatch):
+            from mechaudio.tracing.run import run  # it runs this model
+
+            return run(self, *args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def trace(self, *args: Any, **kwargs: Any) -> InterleavingTracer:
+        """Nnsight's own `trace`; of prompts, as `ma.trace` opens it."""
+        if args and isinstance(args[0], PromptBatch):
+            return trace(self, *args, **kwargs)
+        return super().trace(*args, **kwargs)
+
+    def __dir__(self) -> list[str]:
+        """What is of use here, for completion: our words, the network's parts, and nnsight's verbs."""
+        return [name for name in super().__dir__() if name not in _PLUMBING]
+
     def _open(self, stacks: list[Stack], sites: list[Sites], where: str) -> Blocks:
         blocks = []
+        name = "blocks" if where == "decoder" else "audio_blocks"
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
-            projection = stack.projection and f"{stack.attention}.{stack.projection}"
             norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
-            for part in (stack.attention, projection, stack.mid_norm, stack.mlp, *norms):
+            for part in (stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down, *norms):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
-            blocks.append(Block(self.exchange, points))
+            blocks.append(Block(self.exchange, points, f"{name}[{layer}]"))
         return Blocks(blocks, where)
 
     @property
@@ -250,12 +315,30 @@ class BatchTracer(InterleavingTracer):
         super().__init__(*args, **kwargs)
         self.batch = batch
 
+    def parse(self, source: str, lineno: int) -> ast.With | ast.AsyncWith:
+        """Find the `with` statement that opens this trace.
+
+        Raises:
+            WithBlockNotFoundError: There is none, or its source is not to be had.
+        """
+        node = super().parse(source, lineno)
+        if node is None:
+            raise WithBlockNotFoundError(
+                "a trace runs the source of its own block, and line "
+                f"{lineno} is no `with` statement of a file or a notebook cell: write `with ma.trace(model, batch):`, "
+                "or use ma.run(model, batch, record=...), which needs no block"
+            )
+        return node
+
     def execute(self, code: Any) -> None:
         """Run the block with its prompts at hand, and with the network to itself."""
         exchange = self.envoy.exchange
+        before = dict(self.info.frame.f_locals)
         with exchange.turn():
             exchange.batch = self.batch
             super().execute(code)
+        if exchange.has_read:
+            warn_of_unsaved(self.node, before, self.info.frame.f_locals)
 
 
 def trace(
@@ -290,7 +373,7 @@ def trace(
             not be its own.
         RuntimeError: The network runs already, in this thread or another.
     """
-    prompts = as_batch(model, batch)
+    prompts = as_prompts(model, batch)
     max_new_tokens = check("max_new_tokens", max_new_tokens, int | None)
     check("backend", options.get("backend"), Callable | None)
     given = {name: value for name, value in options.items() if name != "backend"}
@@ -305,6 +388,34 @@ def trace(
         return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
     options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **plain_options(options)}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
+
+
+def warn_of_unsaved(block: ast.With | ast.AsyncWith, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Say that what a trace block read does not outlive it, or that a name still holds what it held before.
+
+    Args:
+        block: The source of the block.
+        before: The names around it and their values before it ran.
+        after: The same after it.
+    """
+    nodes = [node for line in block.body for node in ast.walk(line)]
+    written = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    saves = any(isinstance(node, (ast.Attribute, ast.Name)) and _named(node) == "save" for node in nodes)
+    stale = sorted(name for name in written if isinstance(before.get(name), Tensor) and after.get(name) is before[name])
+    if stale:
+        warn(
+            f"{stale[0]!r} was set in this trace block and not saved: it still holds what it held before the block. "
+            f"Mark what is to outlive a block: {stale[0]} = ... .save()"
+        )
+    elif not saves:
+        warn(
+            "this trace block read hook points and saved nothing, so nothing of it is left: mark what is to outlive "
+            "it with .save(), such as pattern = model.blocks[3].attn.pattern.save()"
+        )
+
+
+def _named(node: ast.Attribute | ast.Name) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id
 
 
 def warn_of_leaks(adapter: Adapter, advice: str) -> None:
@@ -335,10 +446,21 @@ def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
 
 def _by_layer(network: nn.Module, stack: Stack, adapter: Adapter) -> list[Stack]:
     """The stack as it is in each of its layers."""
-    first = [stack.in_layer(network.config, layer) for layer in range(len(submodule(network, stack.layers, adapter)))]
+    first = [
+        _with_its_neurons(network, stack.in_layer(network.config, layer), layer)
+        for layer in range(len(submodule(network, stack.layers, adapter)))
+    ]
     if stack.beside is None:
         return first
     return first + _by_layer(network, replace(stack, layers=stack.beside, beside=None, first=len(first)), adapter)
+
+
+def _with_its_neurons(network: nn.Module, stack: Stack, layer: int) -> Stack:
+    """The stack as it is in a layer whose MLP may lack the down projection that others have."""
+    if stack.down is None or "down" not in stack.absent:
+        return stack
+    inside = dict(network.get_submodule(stack.path(layer + stack.first)).named_modules())
+    return stack if stack.projecting_down in inside else replace(stack, down=None)
 
 
 def _attention_modules(network: nn.Module, layers: list[Stack]) -> list[tuple[nn.Module, str]]:
@@ -389,8 +511,7 @@ def _local_attention(network: nn.Module, layers: list[Stack], adapter: Adapter) 
                 "_convert_to_block and _extract_block_context, and it does not: is this transformers version newer "
                 "than the adapter?"
             )
-        assert stack.projection is not None
-        projection = submodule(network, f"{path}.{stack.projection.partition('.')[0]}", adapter)
+        projection = submodule(network, f"{path}.{stack.output.partition('.')[0]}", adapter)
         found.append(LocalAttention(module, projection, attention_location(stack, layer)))
     return found
 

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from mechaudio.results import keep
+from mechaudio.showing import Shown
 from mechaudio.tracing.hook_points import parse
 
 Key = tuple[str, int | None]
 
 
-class Cache(Mapping):
+@dataclass(eq=False, repr=False)
+class Cache(Shown, Mapping):
     """Recorded tensors by name and layer.
 
     `cache["pattern", 3]`, `cache["resid_post", -1]` and `cache["blocks.3.attn.hook_pattern"]` all work.
     Every tensor is a copy of its own: nothing that the network or a later edit does can change it.
+
+    Attributes:
+        depth: Number of layers of the `decoder` and of the `encoder`, for layers counted from the end.
+        tensors: What was kept, by name and layer.
     """
 
-    def __init__(self, depth: Mapping[str, int]):
-        """Args: depth: number of layers of the `decoder` and of the `encoder`, for layers counted from the end."""
-        self._tensors: dict[Key, Tensor] = {}
-        self._depth = depth
+    depth: Mapping[str, int]
+    tensors: dict[Key, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self):
+        """Refuse what no run keeps, as a file may hold it.
+
+        Raises:
+            TypeError: A value that is no tensor, or a key that is no name and layer.
+        """
+        for key, value in self.tensors.items():
+            if not isinstance(value, Tensor) or not isinstance(key, tuple) or [type(part) for part in key[:1]] != [str]:
+                raise TypeError(f"a cache holds tensors by name and layer, got {type(value).__name__} for {key!r}")
 
     def keep(self, name: str, layer: int | None, value: Tensor) -> None:
         """Keep one tensor (runs do this)."""
-        self._tensors[name, layer] = value
+        self.tensors[name, layer] = value
 
     def extend(self, name: str, layer: int | None, value: Tensor) -> None:
         """Put one more chunk of positions behind those that are kept already."""
-        kept = self._tensors.get((name, layer))
-        self._tensors[name, layer] = value if kept is None else torch.cat([kept, value], dim=1)
+        kept = self.tensors.get((name, layer))
+        self.tensors[name, layer] = value if kept is None else torch.cat([kept, value], dim=1)
 
     def __getitem__(self, key: str | tuple[str, int | None]) -> Tensor:
         """One tensor.
@@ -43,23 +59,23 @@ class Cache(Mapping):
         name, layer = parse(spelled)
         layer = asked if layer is None else layer
         if layer is not None and layer < 0:
-            layer += self._depth["encoder" if name.startswith("audio.") else "decoder"]
-        if (name, layer) in self._tensors:
-            return self._tensors[name, layer]
-        layers = sorted(kept for kept_name, kept in self._tensors if kept_name == name and kept is not None)
+            layer += self.depth["encoder" if name.startswith("audio.") else "decoder"]
+        if (name, layer) in self.tensors:
+            return self.tensors[name, layer]
+        layers = sorted(kept for kept_name, kept in self.tensors if kept_name == name and kept is not None)
         if layers and layer is None:
             raise KeyError(f"{name!r} was kept per layer: ask for cache[{name!r}, layer] with one of {layers}")
         if layers:
             raise KeyError(f"{name!r} was kept in layers {layers}, not in {layer}")
-        raise KeyError(f"{name!r} was not recorded; this run kept {sorted({kept for kept, _ in self._tensors})}")
+        raise KeyError(f"{name!r} was not recorded; this run kept {sorted({kept for kept, _ in self.tensors})}")
 
     def __iter__(self) -> Iterator[Key]:
         """Names and layers, in the order of computation."""
-        return iter(self._tensors)
+        return iter(self.tensors)
 
     def __len__(self) -> int:
         """How many tensors there are."""
-        return len(self._tensors)
+        return len(self.tensors)
 
     def stack(self, name: str, missing: float | None = None) -> Tensor:
         """One hook point over all layers it was kept in, as `[layer, ...]`, on the device of the first of them.
@@ -74,24 +90,27 @@ class Cache(Mapping):
             RuntimeError: Its shape differs between layers.
         """
         short, _ = parse(name)
-        layers = sorted(layer for kept, layer in self._tensors if kept == short and layer is not None)
+        layers = sorted(layer for kept, layer in self.tensors if kept == short and layer is not None)
         if not layers:
             return self[name][None]
-        first = self._tensors[short, layers[0]]
-        kept = {layer: self._tensors[short, layer].to(first.device) for layer in layers}
+        first = self.tensors[short, layers[0]]
+        kept = {layer: self.tensors[short, layer].to(first.device) for layer in layers}
         if missing is None:
             return torch.stack(list(kept.values()))
-        depth = self._depth["encoder" if short.startswith("audio.") else "decoder"]
+        depth = self.depth["encoder" if short.startswith("audio.") else "decoder"]
         nothing = torch.full_like(first, missing)
         return torch.stack([kept.get(layer, nothing) for layer in range(depth)])
 
     def __repr__(self) -> str:
         """What was kept, and how large it is."""
-        if not self._tensors:
+        if not self.tensors:
             return "Cache()"
         lines = [
             f"  {name}{'' if layer is None else f'[{layer}]'}: {list(value.shape)} {value.dtype}"
-            for (name, layer), value in self._tensors.items()
+            for (name, layer), value in self.tensors.items()
         ]
-        megabytes = sum(value.numel() * value.element_size() for value in self._tensors.values()) / 2**20
+        megabytes = sum(value.numel() * value.element_size() for value in self.tensors.values()) / 2**20
         return "\n".join([f"Cache of {len(self)} tensors, {megabytes:.1f} MB", *lines])
+
+
+keep(Cache)

@@ -17,7 +17,7 @@ from torch import Tensor
 from mechaudio.arguments import check
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
 from mechaudio.question import AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
@@ -108,7 +108,7 @@ def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] =
         axis = "queries" if point.point in ROW_POINTS else "positions"
         if getattr(point, axis) != "last":
             raise ValueError(f'a clean run keeps this hook point at {axis}="last", got {point}')
-    prompts = as_batch(model, batch)
+    prompts = as_prompts(model, batch)
     why = why_not_shared(model)
     if why is None and len(padding_groups(model.adapter, prompts)) > 1:
         why = "padding leaks between clips of different lengths in this class, so prompts run in groups"

@@ -8,13 +8,15 @@ know the sign and the mean of the scores that were scaled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mechaudio.results import keep, kept_or_written
+from mechaudio.showing import Shown
 from mechaudio.tracing.score_edit import Way
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class Effect:
 
 
 @dataclass(frozen=True, eq=False)
-class Effects:
+class Effects(Shown):
     """What one intervention on attention did, layer by layer.
 
     Attributes:
@@ -87,7 +89,7 @@ class Effects:
         score_negative: Share of these scores that are below zero: a factor above one lowers the attention on these.
     """
 
-    intervention: Intervention
+    intervention: Intervention | str
     layers: tuple[int, ...]
     ways: tuple[Way, ...]
     mass_before: Float[Tensor, "layer batch head"]
@@ -111,6 +113,10 @@ class Effects:
             **stacked,
         )
 
+    def _as_kept(self) -> Effects:
+        """The same, with an intervention that holds a function as its text."""
+        return replace(self, intervention=kept_or_written(self.intervention))
+
     def __str__(self) -> str:
         """A table of means over prompts and heads, one line a layer."""
         lines = [f"{self.intervention}", "layer  mass before -> after  mean score  below zero  way"]
@@ -121,3 +127,6 @@ class Effects:
             )
             lines.append(f"{layer:5}  {before:11.3f} -> {after:.3f}  {mean:10.2f}  {negative:10.0%}  {way}")
         return "\n".join(lines)
+
+
+keep(Effects)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 from jaxtyping import Bool, Int
@@ -22,6 +22,9 @@ from torch.autograd import Function
 from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.tracing.turns import OTHER_THREAD, has_turn, turn_of
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.head_results import OutputProjection
 
 _ROOT_INPUT, _ROOT_OUTPUT = f"{ROOT}.input", f"{ROOT}.output"
 
@@ -74,8 +77,10 @@ class Exchange(Interleaver):
         tower_calls: How often the audio tower's projector ran in this run.
         multiplied: Location of what a module gives and the network multiplies before it adds it -> the location where
             the product is served, and the number.
+        projections: Locations of what an output projection of attention is about to mix, receives and gives -> it.
         copied: Locations whose value the network overwrites later: it goes on with a copy, so that what was read stays.
         asked: The hook points that trace blocks asked for in this run, in their order.
+        has_read: Whether they read one of them.
     """
 
     def __init__(
@@ -87,12 +92,13 @@ class Exchange(Interleaver):
         self.decoder, self.projector, self.check = f"{ROOT}.{decoder}.input", f"{ROOT}.{projector}.output", check
         self._counted = frozenset((_ROOT_INPUT, self.decoder, self.projector))
         self.multiplied: dict[str, tuple[str, float]] = {}
+        self.projections: dict[str, OutputProjection] = {}
         self.copied: frozenset[str] = frozenset()
         self.clear()
         self.begin()
 
     def clear(self) -> None:
-        """Forget what the run asked for; what it did (`step`, `tower_calls`) can still be looked up."""
+        """Forget what the run asked for; what it did (`step`, `tower_calls`, `has_read`) can still be looked up."""
         self.edits: dict[str, list[Callable[[Any], Any]]] = {}
         self.keeps: dict[str, list[Callable[[Any], None]]] = {}
         self.rows: dict[str, dict[str, RowRequest]] = {}
@@ -100,14 +106,17 @@ class Exchange(Interleaver):
         self.score_edits: dict[str, list[tuple[BoundScoreEdit, Callable[[Way, Tensor, Tensor], None]]]] = {}
         self.instead: dict[str, Callable[..., Tensor]] = {}
         self.calls: dict[str, Callable[..., None]] = {}
+        for projection in self.projections.values():
+            projection.received = None
         self.batch: Any = None
-        self.asked: list[Site] = []
 
     def begin(self) -> None:
         """Start counting: a run begins."""
         self.step = -1
         self.tower_calls = 0
         self._network_runs = False
+        self.asked: list[Site] = []
+        self.has_read = False
         self.counts_before = dict(self.counts)
 
     @property
@@ -159,6 +168,15 @@ class Exchange(Interleaver):
             finally:
                 self.clear()
 
+    @contextmanager
+    def unserved(self) -> Iterator[None]:
+        """Let modules of the network be called within a run without serving what they receive and give."""
+        running, self._running = self._running, None
+        try:
+            yield
+        finally:
+            self._running = running
+
     @property
     def taken(self) -> bool:
         """Whether this thread has the network already, for a run of this model."""
@@ -180,6 +198,9 @@ class Exchange(Interleaver):
         """
         if provider in self._counted:
             self._count(provider, value)
+        projection = self.projections.get(provider)
+        if projection is not None and provider == projection.gives:
+            value = projection.serve(self, value)
         if provider in self.edits:
             for edit in self.edits[provider]:
                 value = edit(value)
@@ -190,6 +211,8 @@ class Exchange(Interleaver):
                 keep(value)
         if provider in self.multiplied and self.wanted(self.multiplied[provider][0]):
             value = self._handle_product(*self.multiplied[provider], value)
+        if projection is not None:
+            projection.see(provider, value)
         if provider == _ROOT_OUTPUT:
             self._network_runs = False
         return value.clone() if provider in self.copied else value
@@ -225,6 +248,7 @@ class Exchange(Interleaver):
     def read(self, site: Site) -> Tensor:
         """From inside a trace block: wait for the hook point and give its tensor."""
         self._inside(site)
+        self.has_read = True
         served = Mediator.value(site.location)
         value = site.take(served)
         is_view = not site.in_place and site.take(served) is not value

@@ -4,9 +4,9 @@ A hook point is called by its short name (`"resid_post"`, with a layer), by its 
 by TransformerLens's string (`"blocks.3.attn.hook_pattern"`). In the audio tower the short name takes the prefix
 `audio.` and the address starts with `audio_blocks.` (or `audio.blocks.`, which is how TransformerLens would spell it).
 
-Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z`; `batch head
-query key` for `scores` and `pattern`. Names stand in the order in which the model computes them; `q` and `k` are taken
-after the rotary embedding.
+Conventions: `batch position d_model` for the residual stream; `batch position head d_head` for `q k v z` and `batch
+position head d_model` for `result`; `batch head query key` for `scores` and `pattern`. Names stand in the order in
+which the model computes them; `q` and `k` are taken after the rotary embedding.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Literal
 
 from mechaudio.arguments import check_fields
 from mechaudio.models.selection import Where, of_rows
+from mechaudio.showing import Shown
 
 Part = Literal["decoder", "encoder"]
 #: Query rows or positions: spans, positions in the padded prompt (negative ones count from its end), or one list of
@@ -27,26 +28,31 @@ Rows = Where
 
 #: Inside a layer, in the order of computation.
 LAYER_POINTS: tuple[str, ...] = (
-    "resid_pre", "q", "k", "v", "scores", "pattern", "mass", "z", "attn_out", "resid_mid", "mlp_out", "resid_post",
+    "resid_pre", "q", "k", "v", "scores", "pattern", "mass", "z", "result", "attn_out", "resid_mid",
+    "mlp_post", "mlp_out", "resid_post",
 )  # fmt: skip
-ATTENTION_POINTS: tuple[str, ...] = ("q", "k", "v", "scores", "pattern", "mass", "z")
+ATTENTION_POINTS: tuple[str, ...] = ("q", "k", "v", "scores", "pattern", "mass", "z", "result")
 #: Once in a forward pass; `audio.` ones belong to the tower.
 MODEL_POINTS: tuple[str, ...] = ("audio.final_norm", "projector_out", "embed", "final_norm", "logits")
 #: Those whose second-to-last axis is made of query rows.
 ROW_POINTS: tuple[str, ...] = ("scores", "pattern")
+#: Those that are computed for somebody who asks, and only at the rows or positions that are asked for.
+MADE_POINTS: tuple[str, ...] = (*ROW_POINTS, "result")
 
 #: TransformerLens's words where they differ from ours by more than the prefix `hook_`.
 _TRANSFORMER_LENS = {
     "attn_scores": "scores", "rot_q": "q", "rot_k": "k", "normalized": "final_norm",
     "ln_final": "final_norm", "unembed": "logits", "audio_projector": "projector_out", "projector": "projector_out",
-    "out": "",
+    "out": "", "mlp.post": "mlp_post",
 }  # fmt: skip
 
 SHAPES: dict[str, str] = {
     "resid_pre": "batch position d_model", "q": "batch position head d_head", "k": "batch position kv_head d_head",
     "v": "batch position kv_head d_head", "scores": "batch head query key", "pattern": "batch head query key",
-    "mass": "batch head query group", "z": "batch position head d_head", "attn_out": "batch position d_model",
-    "resid_mid": "batch position d_model", "mlp_out": "batch position d_model", "resid_post": "batch position d_model",
+    "mass": "batch head query group", "z": "batch position head d_head", "result": "batch position head d_model",
+    "attn_out": "batch position d_model",
+    "resid_mid": "batch position d_model", "mlp_post": "batch position d_mlp", "mlp_out": "batch position d_model",
+    "resid_post": "batch position d_model",
     "audio.final_norm": "clip token d_model", "projector_out": "clip token d_model", "embed": "batch position d_model",
     "final_norm": "batch position d_model", "logits": "batch position vocab",
 }  # fmt: skip
@@ -60,8 +66,10 @@ MEANINGS: dict[str, str] = {
     "pattern": "attention weights, after the softmax",
     "mass": "share of attention on each group of keys, for every query, without a score matrix; read only",
     "z": "each head's output, before the output projection",
+    "result": "what each head gives: z times its slice of the output projection, without the bias",
     "attn_out": "what attention adds to the residual stream",
     "resid_mid": "the residual stream right behind what attention added",
+    "mlp_post": "the MLP's neurons: what goes into its down projection",
     "mlp_out": "what the MLP adds to the residual stream",
     "resid_post": "the residual stream after the layer",
     "audio.final_norm": "the tower's output after its last norm",
@@ -73,7 +81,7 @@ MEANINGS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class HookPoint:
+class HookPoint(Shown):
     """One named tensor, in some or all layers, whole or at some rows.
 
     Attributes:
@@ -81,7 +89,7 @@ class HookPoint:
         layers: Layers, negative ones counting from the last; `None` for every layer that has it.
         queries: For `scores` and `pattern`, keep these query rows only: a span's name or positions. Nothing of size
             query x key is made then.
-        positions: For the other hook points, keep these positions only.
+        positions: For the other hook points, keep these positions only. Of `result`, no others are computed.
         keys: For `mass`, the spans to measure, one group each (default: audio).
     """
 
@@ -162,6 +170,7 @@ def parse(name: str) -> tuple[str, int | None]:
         layer, rest = int(match[1]), match[2]
     words = [word.removeprefix("hook_") for word in rest.removeprefix("attn.").split(".")]
     short = ".".join(word for word in (_TRANSFORMER_LENS.get(word, word) for word in words) if word)
+    short = _TRANSFORMER_LENS.get(short, short)
     short = "final_norm" if short == "final_norm.final_norm" else short
     full = f"audio.{short}" if audio and short != "projector_out" else short
     per_layer = short in LAYER_POINTS

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import CacheNotFound, scan_cache_dir
 from transformers.utils import find_adapter_config_file, is_peft_available
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
@@ -183,11 +184,36 @@ _LOAD = ("dtype", "device", "device_map", "revision", "prove")
 
 
 def _refuse_absent(device: torch.device | str) -> None:
-    """Say that a device is not there before anything is read."""
+    """Say that a device is not there, and which are, before anything is read."""
+    here = f"there {'are' if len(_devices()) > 1 else 'is'} {', '.join(_devices())}"
     try:
-        torch.empty(0, device=device)
+        kind = torch.empty(0, device=device).device.type
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for it
-        raise ValueError(f"device={str(device)!r} cannot be used here: {error}") from error
+        raise ValueError(f"device={str(device)!r} cannot be used here: {here}. torch says: {error}") from error
+    if kind == "meta":
+        raise ValueError(f"device='meta' holds shapes and no numbers: {here}")
+
+
+def _devices() -> list[str]:
+    """The devices of this machine, by torch's names."""
+    accelerator = torch.accelerator.current_accelerator()
+    numbered = [] if accelerator is None else range(torch.accelerator.device_count())
+    return ["cpu", *(f"{accelerator.type}:{number}" for number in numbered)]
+
+
+def _other_revisions(name: str, hub: dict[str, Any]) -> str:
+    """The revisions of a hub id that the cache holds, in words."""
+    try:
+        cache = scan_cache_dir(hub.get("cache_dir"))
+    except CacheNotFound:
+        return "the hub's cache is empty"
+    revisions = [
+        " ".join([revision.commit_hash[:8], *sorted(revision.refs)])
+        for repository in cache.repos
+        if repository.repo_id == name
+        for revision in sorted(repository.revisions, key=lambda revision: revision.last_modified)
+    ]
+    return f"the hub's cache holds {', '.join(revisions)}" if revisions else "the hub's cache holds none of it"
 
 
 def _toy(dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, **options: Any) -> AudioLM:
@@ -247,6 +273,11 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
             raise ValueError(
                 f"{str(folder / 'config.json')!r} cannot be read as the config of a network: {type(error).__name__}: "
                 f"{error}"
+            ) from error
+        if hub["revision"] is not None:
+            raise ValueError(
+                f"revision={hub['revision']!r} of {where!r} cannot be had: {_other_revisions(where, hub)}. Give a "
+                f"branch, tag or commit that is on the hub (with a network) or in its cache. transformers says: {error}"
             ) from error
         raise ValueError(
             f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), 'toy' (the one written by hand), 'small' "

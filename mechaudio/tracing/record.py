@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from mechaudio.arguments import check_fields
+from mechaudio.showing import Shown
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.effects import Effect
-from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
+from mechaudio.tracing.hook_points import MADE_POINTS, HookPoint
 from mechaudio.tracing.row_plan import AskedRows, Part, RowPlan
 from mechaudio.tracing.rows import row_positions
 from mechaudio.tracing.score_edit import BoundScoreEdit, ScoreEdit, Way
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Edit:
+class Edit(Shown):
     """A change at one hook point; the simplest intervention, and what every other one is made of.
 
     ```python
@@ -58,6 +59,12 @@ class Edit:
             TypeError: A point that is no hook point, a change that is no function, or flags that are not True or False.
         """
         check_fields(self)
+
+    def __str__(self) -> str:
+        """What it does, as a sentence."""
+        layers = "" if self.point.layers is None else f" in layers {', '.join(map(str, self.point.layers))}"
+        name = getattr(self.change, "__name__", None) or repr(self.change)
+        return f"Replaces {self.point.name}{layers} by what {name} makes of it"
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002 - the same for all
         """Itself: the same change for every model and every prompt."""
@@ -184,7 +191,7 @@ def register(
             if bound is not None and edit.formula.is_noop:
                 continue
             if bound is None:
-                if edit.point.point in ROW_POINTS:
+                if edit.point.point in MADE_POINTS:
                     by_rows.add(base)
                     wanted.append((site, _rows(batch, edit.point, fill=edit.by_position)))
                 appliers.append(partial(_apply_edit, model, edit, site))
@@ -196,7 +203,7 @@ def register(
                 by_rows.add(base)
                 wanted.append((site, bound.rows))
                 appliers.append(partial(_apply_score_edit, model, bound, site, did))
-    wanted += [(site, _rows(batch, point)) for point, site in kept if point.point in ROW_POINTS]
+    wanted += [(site, _rows(batch, point)) for point, site in kept if point.point in MADE_POINTS]
     plan = RowPlan(exchange, batch, wanted)
     for apply in appliers:
         apply(plan)
@@ -229,7 +236,8 @@ def register(
 
 
 def _rows(batch: PromptBatch, point: HookPoint, *, fill: bool = False) -> AskedRows | None:
-    return None if point.queries is None else row_positions(batch, point.queries, fill=fill).tolist()
+    chosen = point.positions if point.queries is None else point.queries
+    return None if chosen is None else row_positions(batch, chosen, fill=fill).tolist()
 
 
 def _apply_edit(model: AudioLM, edit: Edit, site: Site, plan: RowPlan) -> None:

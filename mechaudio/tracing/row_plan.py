@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mechaudio.tracing.exchange import Exchange, RowRequest
-from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
+from mechaudio.tracing.hook_points import MADE_POINTS, ROW_POINTS, HookPoint
 from mechaudio.tracing.rows import row_positions
 from mechaudio.tracing.sites import Site
 
@@ -83,8 +83,8 @@ class RowPlan:
         Args:
             exchange: The model's exchange.
             batch: The prompts.
-            wanted: Every `scores` and `pattern` that is edited or recorded, and per prompt the query rows of it, `None`
-                for all.
+            wanted: Every `scores`, `pattern` and `result` that is edited or recorded, and per prompt the query rows or
+                positions of it, `None` for all.
         """
         self.batch = batch
         self.shared: dict[str, Int[Tensor, "batch row"] | None] = {}
@@ -110,16 +110,17 @@ class RowPlan:
         chosen = point.positions if point.queries is None else point.queries
         rows = None if chosen is None else row_positions(self.batch, chosen, fill=fill)
         newest = None if rows is None else (rows == self.batch.n_positions - 1).any(-1)
-        if point.point not in ROW_POINTS:
-            return Part(site, 1, rows, newest, self.batch.n_positions)
+        axis = 2 if point.point in ROW_POINTS else 1
+        if point.point not in MADE_POINTS:
+            return Part(site, axis, rows, newest, self.batch.n_positions)
         shared = self.shared[_base(site)]
         if shared is None:
-            return Part(site, 2, rows, newest)
+            return Part(site, axis, rows, newest)
         served, _ = self.served(site)
         if rows is None or torch.equal(rows, shared):
-            return Part(served, 2, torch.arange(shared.shape[1]).expand_as(shared), newest)
+            return Part(served, axis, torch.arange(shared.shape[1]).expand_as(shared), newest)
         places = (shared[:, None, :] == rows[:, :, None]).int().argmax(-1)
-        return Part(served, 2, places, newest)
+        return Part(served, axis, places, newest)
 
     def kept(self, point: HookPoint, site: Site) -> Part:
         """What is recorded of a site: at later steps of a generation, nothing unless the newest row is all there is."""

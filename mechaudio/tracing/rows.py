@@ -57,10 +57,11 @@ def row_positions(batch: PromptBatch | None, rows: Rows, *, fill: bool = False) 
             f"positions are given for all prompts at once, or as one list per prompt ({batch.n_rows} here), equally "
             f"long; got {rows!r}"
         )
+    n_positions = batch.n_positions - batch.n_forced
     for position in {position for positions in wanted for position in positions}:
-        if not -batch.n_positions <= position < batch.n_positions:
-            raise IndexError(f"position {position} is outside the prompts of {batch.n_positions} positions")
-    return torch.tensor([list(positions) for positions in wanted]) % batch.n_positions
+        if not -n_positions <= position < n_positions:
+            raise IndexError(f"position {position} is outside the prompts of {n_positions} positions")
+    return torch.tensor([list(positions) for positions in wanted]) % n_positions
 
 
 def _filled(rows: Sequence[list[int]]) -> list[list[int]]:

@@ -3,81 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.metrics.choices import NO_ANSWER, likeliest, refuse_nan, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
+from mechaudio.provenance import Provenance
 from mechaudio.question import Answer, AudioQuestion, refuse_open
+from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
-from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.decoding import greedy, new_tokens, padding_token, sound_with_the_prompt
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
 from mechaudio.tracing.options import plain_options, refuse_generating
 from mechaudio.tracing.record import Intervention, hook_points, register
+from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import ROOT
 from mechaudio.tracing.unembedding import unembed_last_only
 
-Inputs = PromptBatch | Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What one forward pass gave.
-
-    Attributes:
-        logits: Next-token logits, `[batch, position, vocab]`, or `[batch, 1, vocab]` if only the last position was
-            asked for; `None` if none were.
-        cache: The hook points that were recorded.
-        batch: The prompts.
-        tower_calls: How often the audio tower ran: 0 means that nothing was heard.
-        effects: For each intervention on attention, in their order, what it did to attention: nothing in any layer,
-            for one that leaves scores as they are.
-    """
-
-    logits: Float[Tensor, "batch position vocab"] | None
-    cache: Cache
-    batch: PromptBatch
-    tower_calls: int
-    effects: tuple[Effects, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Generation:
-    """What a greedy generation gave.
-
-    Attributes:
-        tokens: Ids of the new tokens, padded with the padding id after a row's end.
-        texts: The new tokens as text, `()` without a processor.
-        steps: What was recorded in each forward pass: `steps[0]` in the prompt, `steps[t]` at the t-th new token, where
-            positions are 1 long and keys grow.
-        batch: The prompts.
-        tower_calls: How often the audio tower ran.
-        effects: For each intervention on attention, in their order, what it did to attention in the prompt.
-    """
-
-    tokens: Int[Tensor, "batch new_token"]
-    texts: tuple[str, ...]
-    steps: tuple[Cache, ...]
-    batch: PromptBatch
-    tower_calls: int
-    effects: tuple[Effects, ...] = ()
+Inputs = PromptBatch | Mapping[str, Tensor] | Iterable[AudioQuestion]
 
 
 @checks_arguments
 def run(
     model: AudioLM,
     batch: Inputs,
+    *,
     record: Sequence[str | HookPoint] = (),
     interventions: Iterable[Intervention] = (),
     logits: str | None = "all",
@@ -91,7 +49,7 @@ def run(
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        batch: Prompts, questions, or a dict of the network's own inputs.
         record: Hook points to keep, in any order; each is a copy of what went on through the network, after every
             intervention.
         interventions: What to change. Several at one site act in the order given.
@@ -115,7 +73,7 @@ def run(
     points = hook_points(record)
     if logits is None and not points:
         raise ValueError("nothing to compute: logits=None and no hook point to record")
-    prompts = as_batch(model, batch)
+    prompts = as_prompts(model, batch)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
         return _run(model, prompts, points, interventions, logits)
@@ -133,11 +91,12 @@ def run(
         for rows, group_changes in zip(groups, own, strict=True)
     ]
     return Run(
-        None if logits is None else join_rows([part.logits for part in parts], groups),
-        join_caches([part.cache for part in parts], groups, model.adapter, prompts, Cache(model.site_map.depth)),
-        prompts,
-        sum(part.tower_calls for part in parts),
-        join_effects([part.effects for part in parts], groups, changes, own[0]),
+        logits=None if logits is None else join_rows([part.logits for part in parts], groups),
+        cache=join_caches([part.cache for part in parts], groups, model.adapter, prompts, Cache(model.site_map.depth)),
+        batch=prompts,
+        tower_calls=sum(part.tower_calls for part in parts),
+        effects=join_effects([part.effects for part in parts], groups, changes, own[0]),
+        provenance=_provenance(model, points, changes),
     )
 
 
@@ -148,15 +107,29 @@ def _run(
     interventions: Iterable[Intervention],
     logits: str | None,
 ) -> Run:
-    cache = Cache(model.site_map.depth)
+    cache, changes = Cache(model.site_map.depth), list(interventions)
     exchange = model.exchange
     with torch.no_grad(), exchange.prepared(prompts):
-        changed = register(model, prompts, points, interventions, lambda: cache, stop_after_last=logits is None)
+        changed = register(model, prompts, points, changes, lambda: cache, stop_after_last=logits is None)
         if logits == "last":
             unembed_last_only(model)
         out = model.interleave("__call__", **prompts.inputs, use_cache=False)
         last = None if logits is None else out.logits
-        return Run(last, cache, prompts, exchange.tower_calls, _effects(changed, (prompts.n_rows, model.n_heads)))
+        return Run(
+            logits=last,
+            cache=cache,
+            batch=prompts,
+            tower_calls=exchange.tower_calls,
+            effects=_effects(changed, (prompts.n_rows, model.n_heads)),
+            provenance=_provenance(model, points, changes),
+        )
+
+
+def _provenance(
+    model: AudioLM, points: Sequence[HookPoint], interventions: Iterable[Intervention], **settings: Any
+) -> Provenance:
+    recorded, changes = tuple(map(repr, points)), tuple(map(repr, interventions))
+    return Provenance.collect(model, settings={"record": recorded, "interventions": changes, **settings})
 
 
 def _effects(changed: Iterable[tuple[Intervention, list[Effect]]], size: tuple[int, int]) -> tuple[Effects, ...]:
@@ -164,7 +137,7 @@ def _effects(changed: Iterable[tuple[Intervention, list[Effect]]], size: tuple[i
 
 
 @checks_arguments
-def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] = ()) -> list[Answer]:
+def answer(model: AudioLM, batch: Inputs, *, interventions: Iterable[Intervention] = ()) -> list[Answer]:
     """The choice that gets the highest logit at the last prompt position, for every question.
 
     Args:
@@ -178,68 +151,31 @@ def answer(model: AudioLM, batch: Inputs, interventions: Iterable[Intervention] 
     Raises:
         ValueError: The batch was made from plain inputs: no questions, no choices; or a question is open.
     """
-    if not getattr(batch, "questions", ()):
+    prompts = as_prompts(model, batch)
+    if not prompts.questions:
         raise ValueError(
             "ma.answer needs prompts made from questions: ma.prompt(model, questions). For plain inputs, ma.run gives "
             "logits"
         )
-    refuse_open(batch.questions, "ma.answer", "ma.generate writes its answer")
-    return answers_in(batch, run(model, batch, interventions=interventions, logits="last").logits[:, -1])
-
-
-def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, required: bool = False) -> list[Answer]:
-    """The answers that logits at the last prompt position give to the questions of a batch.
-
-    Args:
-        batch: The prompts.
-        logits: Of the whole vocabulary.
-        required: Raise for a question without an answer, whose logits are NaN.
-
-    Warns:
-        UserWarning: Questions have no answer.
-
-    Raises:
-        ValueError: A question has no answer, where one is required.
-    """
-    rows, n_choices = choice_logits(batch, logits.float()), [len(question.choices) for question in batch.questions]
-    ids = [question.id for question in batch.questions]
-    if required:
-        refuse_nan(ids, rows, n_choices, "this run")
-    chosen = likeliest(rows, n_choices)
-    warn_of_unanswered(ids, chosen)
-    return [
-        _answer(question, tuple(row[: len(question.choices)].tolist()), None if place == NO_ANSWER else place)
-        for question, row, place in zip(batch.questions, rows, chosen.tolist(), strict=True)
-    ]
-
-
-def _answer(question: AudioQuestion, logits: tuple[float, ...], place: int | None) -> Answer:
-    choice = None if place is None else question.choices[place]
-    return Answer(
-        question_id=question.id,
-        choices=question.choices,
-        choice=choice,
-        letter=None if place is None else question.letters[place],
-        choice_logits=logits,
-        probabilities=tuple(torch.tensor(logits, dtype=torch.float64).softmax(-1).tolist()),
-        correct=None if question.answer is None else choice == question.answer,
-    )
+    refuse_open(prompts.questions, "ma.answer", "ma.generate writes its answer")
+    return answers_in(prompts, run(model, prompts, interventions=interventions, logits="last").logits[:, -1])
 
 
 @checks_arguments
 def generate(
     model: AudioLM,
     batch: Inputs,
+    *,
     max_new_tokens: int = 32,
-    interventions: Iterable[Intervention] = (),
     record: Sequence[str | HookPoint] = (),
+    interventions: Iterable[Intervention] = (),
     **options: Any,
 ) -> Generation:
     """Greedy generation with a key-value cache; interventions act and hook points are kept at every new token.
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        batch: Prompts, questions, or a dict of the network's own inputs.
         max_new_tokens: How many tokens at most.
         interventions: What to change. `queries="last"` is the newest token's row at every step.
         record: Hook points to keep at every step.
@@ -263,7 +199,7 @@ def generate(
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     refuse_generating("ma.generate", options)
     points = hook_points(record)
-    prompts = as_batch(model, batch)
+    prompts = as_prompts(model, batch)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
         return _generate(model, prompts, points, interventions, max_new_tokens, options)
@@ -284,12 +220,13 @@ def generate(
     filler = options.get("pad_token_id", padding_token(model.network))
     tokens = join_rows([part.tokens for part in parts], groups, filler)
     return Generation(
-        tokens,
-        texts_of(model, tokens),
-        _joined_steps([part.steps for part in parts], groups, model, prompts),
-        prompts,
-        sum(part.tower_calls for part in parts),
-        join_effects([part.effects for part in parts], groups, changes, own[0]),
+        tokens=tokens,
+        texts=texts_of(model, tokens),
+        steps=_joined_steps([part.steps for part in parts], groups, model, prompts),
+        batch=prompts,
+        tower_calls=sum(part.tower_calls for part in parts),
+        effects=join_effects([part.effects for part in parts], groups, changes, own[0]),
+        provenance=_provenance(model, points, changes, max_new_tokens=max_new_tokens),
     )
 
 
@@ -327,6 +264,7 @@ def _generate(
 ) -> Generation:
     """Generation for rows that may run together."""
     exchange, steps = model.exchange, [Cache(model.site_map.depth)]
+    changes = list(interventions)
 
     def cache_now() -> Cache:
         while len(steps) <= exchange.step:
@@ -334,7 +272,7 @@ def _generate(
         return steps[-1]
 
     with torch.no_grad(), exchange.prepared(prompts):
-        changed = register(model, prompts, points, interventions, cache_now)
+        changed = register(model, prompts, points, changes, cache_now)
         exchange.edits.setdefault(f"{ROOT}.input", []).append(sound_with_the_prompt(model.adapter.features))
         out = model.interleave(
             model.network.generate,
@@ -346,7 +284,15 @@ def _generate(
     new = new_tokens(out, prompts.n_positions)
     effects = _effects(changed, (prompts.n_rows, model.n_heads))
     kept = tuple(steps) if points else ()
-    return Generation(new, texts_of(model, new), kept, prompts, tower_calls, effects)
+    return Generation(
+        tokens=new,
+        texts=texts_of(model, new),
+        steps=kept,
+        batch=prompts,
+        tower_calls=tower_calls,
+        effects=effects,
+        provenance=_provenance(model, points, changes, max_new_tokens=max_new_tokens),
+    )
 
 
 def texts_of(model: AudioLM, tokens: Int[Tensor, "batch new_token"]) -> tuple[str, ...]:

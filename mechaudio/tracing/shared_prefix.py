@@ -139,7 +139,8 @@ class Ride:
         n_rows = max([1, later, *(chunk.n_rows for chunk in self.chunks)])
         self.prefix = Prefix(self.batch, n_rows, keeps=later > 0 or len(self.chunks) > 1)
         self.positions = _Positions(self.riders.n_rows, len(self.riders.variants))
-        _end_with_rows(self.model, slice(self.n - (n_rows if self.prefix.keeps else 1), None))
+        if not self.riders.changes_in(self.model.n_layers - 1, ("mlp_post",)):
+            _end_with_rows(self.model, slice(self.n - (n_rows if self.prefix.keeps else 1), None))
         for location, change in self.riders.edits.items():
             self.model.exchange.edits.setdefault(location, []).append(change)
         for sites in self.model.site_map.layers["decoder"]:
@@ -232,7 +233,7 @@ def run_alone(
         return lambda _call, *parts: suffixes.attend(location, prefix.past[location], *parts)
 
     with torch.no_grad(), model.exchange.prepared(prefix.batch):
-        if not suffixes.changes_in(len(layers) - 1, ("mlp_out", "resid_post")):
+        if not suffixes.changes_in(len(layers) - 1, ("mlp_post", "mlp_out", "resid_post")):
             _end_with_rows(model, slice(rows - 1, None, rows))
         for location, change in suffixes.edits.items():
             model.exchange.edits.setdefault(location, []).append(change)

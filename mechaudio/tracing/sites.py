@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mechaudio.models.adapter import Adapter, Stack
+from mechaudio.models.depth import absent, which_layers
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, MODEL_POINTS, HookPoint, address
 
 #: The name under which nnsight serves the network itself; every location starts with it.
@@ -173,6 +174,11 @@ def attention_location(stack: Stack, layer: int) -> str:
     return f"{ROOT}.{stack.path(layer)}.{stack.attention}.mechaudio"
 
 
+def result_location(stack: Stack, layer: int) -> str:
+    """The location under which the output projection serves what each head gives."""
+    return f"{ROOT}.{stack.path(layer)}.{stack.mixing}.mechaudio.result"
+
+
 def added_location(stack: Stack, layer: int, point: str) -> tuple[str, str]:
     """Two locations of what attention or the MLP adds: the module's output, and that as it is added.
 
@@ -184,7 +190,7 @@ def added_location(stack: Stack, layer: int, point: str) -> tuple[str, str]:
 
 
 #: The part of a layer that a hook point lives in; the others live in the layer itself.
-_PART_OF = {"resid_mid": "mid_norm", "mlp_out": "mlp", "attn_out": "attention"} | dict.fromkeys(
+_PART_OF = {"resid_mid": "mid_norm", "mlp_post": "mlp", "mlp_out": "mlp", "attn_out": "attention"} | dict.fromkeys(
     ATTENTION_POINTS, "attention"
 )
 
@@ -206,6 +212,7 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
         "resid_pre": (f"{inside}.input", _argument, _with_argument),
         "attn_out": (added_location(stack, layer, "attn_out")[1], _first, _with_first),
         "resid_mid": middle,
+        "mlp_post": (f"{inside}.{stack.projecting_down}.input", _argument, _with_argument),
         "mlp_out": (added_location(stack, layer, "mlp_out")[1], _first, _with_first),
         "resid_post": (f"{inside}.output", _first, _with_first),
     }
@@ -225,12 +232,17 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
             continue  # its groups of keys are groups of prompt positions
         turned = point in ("q", "k", "v")
         take, put = (_heads_last, _with_heads_last) if turned else (_as_is, _instead)
-        sites[point] = Site(prefix + point, layer, f"{base}.{point}", take, put)
+        location = result_location(stack, layer) if point == "result" else f"{base}.{point}"
+        sites[point] = Site(prefix + point, layer, location, take, put)
     absent = {
         point: f"{address(prefix + point, layer)} does not exist in {network_class}: {stack.absent[part]}"
         for point, part in _PART_OF.items()
         if part in stack.absent and not (point == "mass" and prefix)
     }
+    if stack.down is None and "mlp_post" not in absent:
+        absent["mlp_post"] = (
+            f"{address(prefix + 'mlp_post', layer)} does not exist in {network_class}: {stack.absent['down']}"
+        )
     return Sites({point: site for point, site in sites.items() if point not in absent}, absent)
 
 
@@ -304,12 +316,11 @@ class SiteMap:
             return [self.once[point.name]]
         depth = self.depth[point.part]
         chosen = range(depth) if point.layers is None else point.layers
-        for layer in chosen:
-            if not -depth <= layer < depth:
-                where = "audio tower" if point.part == "encoder" else "decoder"
-                raise IndexError(
-                    f"{point.name!r} was asked for in layer {layer}, but this {where} has layers 0 to {depth - 1}"
-                )
+        if beyond := absent(chosen, depth):
+            stack = "this audio tower" if point.part == "encoder" else "this decoder"
+            raise IndexError(
+                f"{point.name!r} was asked for in layer {beyond[0]}, but {which_layers(chosen, depth, stack)}"
+            )
         layers = [self.layers[point.part][layer % depth] for layer in chosen]
         if point.layers is None and any(point.point in sites for sites in layers):
             layers = [sites for sites in layers if point.point in sites]

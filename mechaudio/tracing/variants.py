@@ -112,6 +112,8 @@ def take_apart(
             continue
         if point.point not in (*LAYER_POINTS, "embed", "final_norm"):
             return f"{point.name} lies outside the layers"
+        if point.point == "result":
+            return "result is as wide as the residual stream for every head, and is computed for one run at a time"
         where = point.queries if point.point in ROW_POINTS else point.positions
         idle = isinstance(edit, ScoreEdit) and edit.formula.is_noop
         bound = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from torch import Tensor
 
+from mechaudio.showing import Shown
+from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_LAYER, hook_point
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, ROW_POINTS, Rows
 from mechaudio.tracing.rows import request
@@ -29,11 +31,53 @@ class HookSite:
 
 
 class View:
-    """What a block, its attention and chosen rows have in common: the sites they show and where values come from."""
+    """What a block, its attention and chosen rows have in common: the sites they show and where values come from.
 
-    def __init__(self, exchange: Exchange, sites: Sites):
-        self.exchange = exchange
-        self.sites = sites
+    TransformerLens's names (`hook_resid_post`) stand for the hook points that they name.
+    """
+
+    _elsewhere: Mapping[str, str] = {}
+
+    def __init__(self, exchange: Exchange, sites: Sites, here: str = ""):
+        vars(self).update(exchange=exchange, sites=sites, here=here)
+
+    def __getattr__(self, name: str) -> Any:
+        """The hook point that a name of TransformerLens stands for.
+
+        Raises:
+            AttributeError: Another name; where it is a word of other libraries, with what it is called here.
+        """
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if not isinstance(getattr(type(self), point := self._point(name), None), HookSite):
+            self._refuse(name)
+        return getattr(self, point)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Put a value in the place of a hook point.
+
+        Raises:
+            AttributeError: There is none of this name.
+        """
+        if not isinstance(getattr(type(self), point := self._point(name), None), HookSite):
+            self._refuse(name)
+        object.__setattr__(self, point, value)
+
+    def _point(self, name: str) -> str:
+        return (hook_point(name) if name.startswith("hook_") else None) or name
+
+    def _refuse(self, name: str) -> NoReturn:
+        layer = self.here.removesuffix(".attn").removesuffix(".mlp")
+        way = self._elsewhere.get(name)
+        points = ", ".join(site.address for site in self.sites.values())
+        told = f"here it is {way.format(here=self.here, layer=layer)}" if way else f"there are {points}"
+        raise AttributeError(f"model.{self.here} has no {name!r}: {told}", name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        """The hook points that this layer has and what else is of use, for completion."""
+        points = {name for name in dir(type(self)) if isinstance(getattr(type(self), name, None), HookSite)}
+        plumbing = {"exchange", "here", "sites", "save", *(points - set(self.sites))}
+        return [name for name in super().__dir__() if name not in plumbing]
 
     def __repr__(self) -> str:
         """The hook points one can read here."""
@@ -50,12 +94,15 @@ class AttentionRows(View):
 class Attention(View):
     """The insides of one layer's attention."""
 
+    _elsewhere = OF_ATTENTION
+
     q = HookSite("q")
     k = HookSite("k")
     v = HookSite("v")
     scores = HookSite("scores")
     pattern = HookSite("pattern")
     z = HookSite("z")
+    result = HookSite("result")
 
     def at(self, rows: Rows) -> AttentionRows:
         """Only these query rows of `scores` and `pattern`; inside a trace block.
@@ -65,24 +112,27 @@ class Attention(View):
                 padded prompt, negative ones from its end.
         """
         chosen = {point: request(self.exchange, self.sites[point], rows) for point in ROW_POINTS}
-        return AttentionRows(self.exchange, Sites(chosen, {}))
+        return AttentionRows(self.exchange, Sites(chosen, {}), f"{self.here}.at({rows!r})")
 
 
 class Block(View):
     """One transformer layer, of the decoder or of the audio tower."""
 
+    _elsewhere = OF_LAYER
+
     resid_pre = HookSite("resid_pre")
     attn_out = HookSite("attn_out")
     resid_mid = HookSite("resid_mid")
+    mlp_post = HookSite("mlp_post")
     mlp_out = HookSite("mlp_out")
     resid_post = HookSite("resid_post")
 
-    def __init__(self, exchange: Exchange, sites: Sites):
-        super().__init__(exchange, sites.only(point for point in LAYER_POINTS if point not in ATTENTION_POINTS))
-        self.attn = Attention(exchange, sites.only(ATTENTION_POINTS))
+    def __init__(self, exchange: Exchange, sites: Sites, here: str):
+        super().__init__(exchange, sites.only(point for point in LAYER_POINTS if point not in ATTENTION_POINTS), here)
+        vars(self)["attn"] = Attention(exchange, sites.only(ATTENTION_POINTS), f"{here}.attn")
 
 
-class Blocks(Sequence):
+class Blocks(Shown, Sequence):
     """The layers of a stack, counted as lists are."""
 
     def __init__(self, blocks: Sequence[Block], where: str):

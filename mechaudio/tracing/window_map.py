@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.inputs import as_batch
+from mechaudio.models.prompt import as_prompts
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import NoSuchHookPoint
@@ -69,7 +69,7 @@ def window_map(model: AudioLM, batch: PromptBatch | Mapping[str, Any]) -> Window
         NoSuchHookPoint: The tower has no attention.
         ValueError: No row has audio.
     """
-    prompts = as_batch(model, batch)
+    prompts = as_prompts(model, batch)
     if model.adapter.features not in prompts.inputs:
         raise ValueError("no row of this batch has audio, so that the audio tower does not run")
     attends = [layer for layer, sites in enumerate(model.site_map.layers["encoder"]) if "scores" in sites]

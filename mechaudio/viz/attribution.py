@@ -106,9 +106,10 @@ def _bars(
                 figure.add_bar(x=[None], y=[None], name=kind, marker=pale(_KINDS[kind]))
     one = n == 1
     at = 0 if question is None else question
-    pair = f"{written.towards[at]!r} minus {written.away[at]!r}" if one else "right minus best wrong choice"
-    if not one and len(set(written.towards)) == 1 == len(set(written.away)):
-        pair = f"{written.towards[0]!r} minus {written.away[0]!r}"
+    alike = len(set(written.towards)) == 1 == len(set(written.away))
+    pair = "right minus best wrong choice" if not written.provenance.settings.get("targets") else "target minus foil"
+    if one or alike:
+        pair = f"{written.towards[at]!r} minus {written.away[at]!r}" if written.away[at] else f"{written.towards[at]!r}"
     whole = written.logit_difference[at] if one else written.logit_difference.mean()
     title = {
         "part": "Who wrote the answer",

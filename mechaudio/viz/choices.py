@@ -15,7 +15,14 @@ def choice_probabilities(listening: Listening) -> go.Figure:
 
     Args:
         listening: one question, asked both ways.
+
+    Raises:
+        ValueError: for an open question.
     """
+    if not listening.choices:
+        raise ValueError(
+            f"question {listening.id!r} is open, so it has no choices to draw: Listening.choice is what the model wrote"
+        )
     names = [
         f"{letter}  {plain(choice, 36)}{' ✓' if choice == listening.answer else ''}"
         for letter, choice in zip(listening.letters, listening.choices, strict=True)

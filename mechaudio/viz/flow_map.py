@@ -23,6 +23,7 @@ from mechaudio.viz.theme import (
     layer_ticks,
     mark_cells,
     number,
+    of_words,
     plain,
     titled,
     write_cells,
@@ -114,8 +115,8 @@ def flow_map(
         template=TEMPLATE,
         title=titled(
             title or f"{_WHAT[measure]} when one role does not see another",
-            f"change, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of {size} "
-            f"layer{'s' if size > 1 else ''}<br>{few or dots}",
+            f"change{of_words(flow)}, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of "
+            f"{size} layer{'s' if size > 1 else ''}<br>{few or dots}",
         ),
         height=150 + sum(heights),
         margin={"t": 104},

@@ -22,6 +22,7 @@ from mechaudio.viz.theme import (
     label_axis,
     mark_cells,
     number,
+    of_words,
     plain,
     titled,
     two_sided,
@@ -128,7 +129,7 @@ def of_clips(n: int, clips: int) -> str:
 
 def metric_name(found: EffectMap) -> str:
     """What is measured of the answers, in words."""
-    return found.metric.replace("_", " ")
+    return found.metric.replace("_", " ") + of_words(found)
 
 
 def scale_bar(low: float, high: float) -> dict[str, object]:

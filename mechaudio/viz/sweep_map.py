@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,7 +17,18 @@ from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.viz.grid import WRITTEN_IN
-from mechaudio.viz.theme import TEMPLATE, ends, label_axis, mark_cells, number, plain, titled, two_sided, write_cells
+from mechaudio.viz.theme import (
+    TEMPLATE,
+    against,
+    ends,
+    label_axis,
+    mark_cells,
+    number,
+    plain,
+    titled,
+    two_sided,
+    write_cells,
+)
 from mechaudio.viz.variants import Variants, excludes_zero, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -172,11 +184,14 @@ def sweep_map(
         f"dots: {100 * confidence:g} % interval of the change ({cells.interval}), of each cell alone, excludes 0: "
         f"{marked.sum()} of {len(cells.changes)}"
     )
+    names = [str(name) for name in sweep.choice.values] if "choice" in sweep.coords else []
+    words = "" if names == list(ascii_uppercase[: len(names)]) else against([(names[0], names[1])])
     figure.update_layout(
         template=TEMPLATE,
         title=titled(
             title or f"{cells.what} by {plain(up)} and {plain(across)}",
-            f"{questions_of(variants.n, variants.clips)}; baseline, without intervention: {baseline}<br>{few or dots}",
+            f"{questions_of(variants.n, variants.clips)}{words}; baseline, without intervention: {baseline}<br>"
+            f"{few or dots}",
         ),
         height=max(300, min(190 + 28 * len(rows), 720)),
         xaxis=label_axis(across, columns),

@@ -14,6 +14,9 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Num
 from plotly.colors import convert_colors_to_same_type, sample_colorscale
 
+from mechaudio.labelled import ANYTHING_ELSE, target_names
+from mechaudio.results import Result
+
 Ends = Float[np.ndarray, " point"]
 Places = Num[np.ndarray, " point"]
 
@@ -259,6 +262,21 @@ def layer_ticks(layers: Sequence[int], at_most: int = 17) -> list[int]:
 def titled(title: str, note: str | None = None) -> dict[str, object]:
     """A title with what the figure rests on (sample size, what a band means) as a line below it."""
     return {"text": title} if note is None else {"text": title, "subtitle": {"text": note}}
+
+
+def of_words(result: Result) -> str:
+    """Which words a figure's numbers are of, such as `, of 'dog' against 'cat'`; nothing where they are of letters."""
+    return against([names for names in target_names(result.provenance.settings) if names is not None])
+
+
+def against(names: Sequence[tuple[str, str]]) -> str:
+    """Targets and foils of all questions in words: those that they share, or that each has its own."""
+    if not names:
+        return ""
+    if len(set(names)) > 1 or names[0] == ("target", "foil"):
+        return ", of each question's target"
+    target, foil = names[0]
+    return plain(f", of {target!r} against {foil if foil == ANYTHING_ELSE else repr(foil)}")
 
 
 def two_sided(low: float, high: float, centre: float) -> dict[str, object]:

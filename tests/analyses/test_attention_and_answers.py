@@ -77,7 +77,7 @@ def test_every_question_runs_once_and_is_drawn_a_batch_ahead(toy):
 
 def test_silence_is_attended_to_as_well_and_gets_other_answers(toy):
     asked = questions(6, seed=0, level=(0, 0))
-    heard, silent = (attention_and_answers(toy, asked, condition) for condition in ("audio", "silence"))
+    heard, silent = (attention_and_answers(toy, asked, condition=condition) for condition in ("audio", "silence"))
     assert heard.correct.all()
     assert heard.choices != silent.choices
     assert np.isfinite(silent.audio_attention).all()
@@ -86,7 +86,7 @@ def test_silence_is_attended_to_as_well_and_gets_other_answers(toy):
 def test_what_cannot_be_measured_is_refused(toy):
     asked = questions(2, seed=0)
     with pytest.raises(ValueError, match=r"in which there are audio tokens to attend to; got 'caption'"):
-        attention_and_answers(toy, asked, "caption")
+        attention_and_answers(toy, asked, condition="caption")
     with pytest.raises(ValueError, match="batch_size= must be at least 1, got 0"):
         attention_and_answers(toy, asked, batch_size=0)
     with pytest.raises(ValueError, match="no questions were given"):

@@ -70,13 +70,13 @@ def test_intervals_hold_the_mean_and_collapse_where_nothing_changes(flow):
 
 
 def test_a_window_is_what_a_run_with_those_layers_cut_gives(toy, asked):
-    flow = attention_flow(toy, asked[:3], [("audio", "last")], window=2, layers=[0, 2, -1], progress=False)
+    flow = attention_flow(toy, asked[:3], edges=[("audio", "last")], window=2, layers=[0, 2, -1], progress=False)
     assert flow.centres == (0, 2, 3)
     assert flow.windows == ((0,), (1, 2), (2, 3))
     batch = ma.prompt(toy, asked[:3])
     for index, window in enumerate(flow.windows):
         cut = ma.KnockOutAttention(layers=window, queries="last", keys="audio")
-        for row, answered in enumerate(ma.answer(toy, batch, [cut])):
+        for row, answered in enumerate(ma.answer(toy, batch, interventions=[cut])):
             right = answered.choices.index(asked[row].answer)
             assert flow.probability[0, index, row] == pytest.approx(answered.probabilities[right], abs=1e-5)
             assert flow.correct[0, index, row] == answered.correct
@@ -85,7 +85,7 @@ def test_a_window_is_what_a_run_with_those_layers_cut_gives(toy, asked):
 def test_seconds_of_sound_are_roles_too(toy):
     question = toy_questions.ask([toy_questions.sung("tenor", 1), toy_questions.sung("alto", 3)], ["tenor", "alto"])
     edges = [(f"audio[{second}:{second + 1}]", "last") for second in range(4)]
-    flow = attention_flow(toy, [question], edges, window="all", progress=False)
+    flow = attention_flow(toy, [question], edges=edges, window="all", progress=False)
     assert flow.windows == ((0, 1, 2, 3),)
     change = flow.change("margin")[:, 0, 0]
     logits = arithmetic.logits(question)
@@ -143,14 +143,14 @@ def test_questions_need_answers_and_measures_their_names(toy, flow):
 def test_a_question_without_a_wrong_choice_has_no_margin_and_is_refused(toy, asked):
     same = replace(asked[1], choices=(asked[1].answer,) * 3)
     with pytest.raises(ValueError, match=f"all 3 choices of question '{same.id}' are right"):
-        attention_flow(toy, [asked[0], same], [("audio", "last")], window="all")
+        attention_flow(toy, [asked[0], same], edges=[("audio", "last")], window="all")
 
 
 def test_layers_without_attention_have_nothing_to_cut():
     model = AudioLM(network("nemotron_h_omni"), processor("nemotron_h_omni"), prove=False)
     clips = [ma.AudioClip(noise(1.0, seed), 16_000) for seed in range(2)]
     asked = [ma.AudioQuestion(clip, "Which sound comes first?", ("dog", "car"), "dog") for clip in clips]
-    flow = attention_flow(model, asked, [("audio", "last")], window=1)
+    flow = attention_flow(model, asked, edges=[("audio", "last")], window=1)
     attends = ["pattern" in sites for sites in model.site_map.layers["decoder"]]
     assert 0 < sum(attends) < len(attends)
     changes, cut = flow.change("margin")[0], flow.attention[0]

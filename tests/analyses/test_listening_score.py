@@ -117,7 +117,9 @@ def toy_score():
     asked = questions(200, seed=1)
     chosen, rest = attention_and_answers(toy, asked, batch_size=20).split()
     left = set(rest.ids)
-    silent = attention_and_answers(toy, [one for one in reversed(asked) if one.id in left], "silence", batch_size=20)
+    silent = attention_and_answers(
+        toy, [one for one in reversed(asked) if one.id in left], condition="silence", batch_size=20
+    )
     with pytest.warns(UserWarning, match="14 of 16 heads"):
         scores = score_heads(chosen)
     return listening_score(scores, rest, k=1, silent=silent), rest, silent

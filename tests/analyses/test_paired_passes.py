@@ -16,7 +16,7 @@ def test_two_passes_give_what_each_analysis_gives_with_its_own(toy):
     asked = questions(7, seed=5)
     passes = paired_passes(toy, asked, batch_size=3)
     for found, condition in ((passes.heard, "audio"), (passes.silent, "silence")):
-        alone = attention_and_answers(toy, asked, condition, batch_size=3)
+        alone = attention_and_answers(toy, asked, condition=condition, batch_size=3)
         assert (found.condition, found.ids, found.choices) == (condition, alone.ids, alone.choices)
         np.testing.assert_allclose(found.audio_attention, alone.audio_attention)
     alone = steering_directions(toy, asked, batch_size=3)
@@ -37,8 +37,8 @@ def test_directions_measured_on_the_way_steer_as_those_measured_before(toy):
             "heads": own.head_level(heads),
         }
 
-    before = steering_sweep(toy, asked, steering_directions(toy, asked), variants, batch_size=3)
-    on_the_way = steering_sweep(toy, asked, None, variants, batch_size=3)
+    before = steering_sweep(toy, asked, directions=steering_directions(toy, asked), variants=variants, batch_size=3)
+    on_the_way = steering_sweep(toy, asked, directions=None, variants=variants, batch_size=3)
     assert on_the_way.ways == before.ways == ("shared prefix",) * 3
     np.testing.assert_allclose(on_the_way.margin, before.margin, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(on_the_way.clean_correct, before.clean_correct)

@@ -42,7 +42,7 @@ def variants(own):
 
 @pytest.fixture(scope="module")
 def swept(toy, asked, directions):
-    return steering_sweep(toy, asked, directions, variants, batch_size=5)
+    return steering_sweep(toy, asked, directions=directions, variants=variants, batch_size=5)
 
 
 def test_every_variant_is_as_one_by_one_and_shares_the_prompt(toy, asked, directions, swept):
@@ -84,7 +84,9 @@ def test_the_specialist_fixes_answers_and_neither_decoy_nor_its_layers_own_direc
 def test_answers_that_are_nan_are_counted_beside_the_accuracy(toy, asked, directions):
     overflow = ma.Edit(ma.HookPoint("logits"), lambda logits: logits * np.nan)
     with pytest.warns(UserWarning, match="5 of 5 questions have no answer"):
-        broken = steering_sweep(toy, asked[:5], directions, lambda own: {"plain": [], "broken": overflow})
+        broken = steering_sweep(
+            toy, asked[:5], directions=directions, variants=lambda own: {"plain": [], "broken": overflow}
+        )
     assert broken.unanswered.tolist() == [[False] * 5, [True] * 5]
     assert (broken.change("plain").after.unanswered, broken.change("broken").after.unanswered) == (0, 5)
     assert broken.best == "plain"
@@ -100,11 +102,11 @@ def test_names_that_change_between_batches_and_questions_without_directions_are_
         return {own.ids[0]: own.single_layer(3)}
 
     with pytest.raises(ValueError, match=r"variants= gave \['toy-0-0'\] for the first questions, then \['toy-0-5'\]"):
-        steering_sweep(toy, asked, directions, changing, batch_size=5)
+        steering_sweep(toy, asked, directions=directions, variants=changing, batch_size=5)
     with pytest.raises(ValueError, match="no directions for 1 questions"):
-        steering_sweep(toy, questions(1, seed=9), directions, variants)
+        steering_sweep(toy, questions(1, seed=9), directions=directions, variants=variants)
     with pytest.raises(ValueError, match="variants= is empty"):
-        steering_sweep(toy, asked, directions, lambda own: {})
+        steering_sweep(toy, asked, directions=directions, variants=lambda own: {})
 
 
 def test_a_sweep_survives_the_disk(swept, tmp_path):

@@ -1,57 +1,132 @@
 """Batches whose prompts are made ahead: in order, by another thread, one at a time, with errors at their turn."""
 
+import inspect
 import threading
 
 import pytest
 
-from mechaudio.analyses.streaming import in_batches, prepared_batches
+import mechaudio as ma
+from mechaudio.analyses import streaming
+from mechaudio.analyses.streaming import batches_of, in_batches, length_of, prepared_batches, required_questions
 
 
-def test_batches_come_in_order_with_what_is_made_of_them_one_ahead():
+@pytest.fixture(scope="module")
+def asked():
+    return ma.data.toy_questions.questions(7, seed=0)
+
+
+def test_batches_come_in_order_with_what_is_made_of_them_one_ahead(asked):
     made, drawn = [], []
 
     def make(batch):
         made.append((batch, threading.get_ident()))
-        return sum(batch)
+        return [question.id for question in batch]
 
-    def numbers():
-        for number in range(7):
+    def questions():
+        for question in asked:
             drawn.append(threading.get_ident())
-            yield number
+            yield question
 
     seen = []
-    for batch, total in prepared_batches(numbers(), 2, make, what="", progress=False):
-        seen.append((batch, total))
+    for batch, ids in prepared_batches(None, questions(), make, batch_size=2, what="", progress=False):
+        seen.append((batch, ids))
         assert len(drawn) <= 2 * (len(seen) + 1)
-    assert seen == [([0, 1], 1), ([2, 3], 5), ([4, 5], 9), ([6], 6)]
+    assert [batch for batch, _ in seen] == [asked[0:2], asked[2:4], asked[4:6], asked[6:7]]
+    assert [name for _, ids in seen for name in ids] == [question.id for question in asked]
     assert [batch for batch, _ in made] == [batch for batch, _ in seen]
     assert set(drawn) == {threading.get_ident()}
     assert threading.get_ident() not in {thread for _, thread in made}
 
 
-def test_what_cannot_be_made_is_raised_when_its_turn_comes():
+def test_what_cannot_be_made_is_raised_when_its_turn_comes(asked):
     def make(batch):
-        if 3 in batch:
-            raise ValueError("no prompt can be made of 3")
-        return batch
+        if asked[3] in batch:
+            raise ValueError("no prompt can be made of the fourth")
+        return len(batch)
 
-    found = prepared_batches(range(6), 2, make, what="", progress=False)
-    assert next(found) == ([0, 1], [0, 1])
-    with pytest.raises(ValueError, match="no prompt can be made of 3"):
+    found = prepared_batches(None, asked, make, batch_size=2, what="", progress=False)
+    assert next(found) == (asked[:2], 2)
+    with pytest.raises(ValueError, match="no prompt can be made of the fourth"):
         next(found)
 
 
-def test_no_questions_or_no_batch_size_are_refused_as_without_a_thread():
-    for message, questions, size in (("no questions", [], 2), ("batch_size must be at least 1", [1], 0)):
+def test_no_questions_or_no_batch_size_are_refused_as_without_a_thread(asked):
+    for message, questions, size in (("no questions", [], 2), ("batch_size must be at least 1", asked, 0)):
         with pytest.raises(ValueError, match=message):
-            list(in_batches(questions, size, what="", progress=False))
+            list(in_batches(None, questions, batch_size=size, what="", progress=False))
         with pytest.raises(ValueError, match=message):
-            list(prepared_batches(questions, size, len, what="", progress=False))
+            list(prepared_batches(None, questions, len, batch_size=size, what="", progress=False))
 
 
-def test_a_loop_that_is_left_early_leaves_no_thread():
+def test_a_loop_that_is_left_early_leaves_no_thread(asked):
     before = threading.active_count()
-    found = prepared_batches(range(100), 2, len, what="", progress=False)
+    found = prepared_batches(None, asked, len, batch_size=2, what="", progress=False)
     next(found)
     found.close()
     assert threading.active_count() == before
+
+
+def test_as_many_questions_go_together_as_fit(monkeypatch):
+    model = ma.load("tiny", prove=False)
+    short, long = (ma.data.soundscapes.questions(1, seed=0, duration=duration)[0] for duration in (2.0, 5.0))
+    monkeypatch.setitem(streaming.MOST_POSITIONS, "cpu", 3 * length_of(model, long, "audio"))
+    for questions, sizes in (([long] * 3 + [short], [3, 1]), ([long, short, long], [3]), ([short] * 3, [3])):
+        together = in_batches(model, questions, what="", progress=False)
+        assert [len(batch) for batch in together] == sizes
+    alone = in_batches(model, [long, long], most=1, what="", progress=False)
+    assert [len(batch) for batch in alone] == [1, 1]
+
+
+def test_prompts_are_one_batch_and_have_a_condition(asked):
+    model = ma.load("toy")
+    batch = ma.prompt(model, asked[:3], condition="silence")
+    assert list(batches_of(model, batch, what="", progress=False)) == [batch]
+    with pytest.raises(ValueError, match="made with condition='silence', got condition='caption'"):
+        next(batches_of(model, batch, "caption", what="", progress=False))
+    with pytest.raises(ValueError, match="made with condition='silence', and 'audio' is asked about"):
+        required_questions(batch)
+    with pytest.raises(TypeError, match="plain inputs do not say what is asked"):
+        required_questions(dict(batch.inputs))
+
+
+@pytest.mark.parametrize(
+    "analysis",
+    [
+        ma.analyses.attention_and_answers, ma.analyses.attention_flow, ma.analyses.attention_mass,
+        ma.analyses.audio_attention, ma.analyses.direct_logit_attribution, ma.analyses.logit_lens,
+        ma.analyses.paired_passes, ma.analyses.specialist_heads, ma.analyses.steering_directions, ma.evaluate,
+    ],
+)  # fmt: skip
+def test_anything_else_than_questions_and_prompts_is_refused_in_one_way(analysis, asked):
+    for wrong in ("questions.json", asked[0], 3):
+        with pytest.raises(TypeError, match=r"^questions= takes a .*(PromptBatch|AudioQuestion).*; got"):
+            analysis(ma.load("toy"), wrong)
+
+
+def test_what_is_given_behind_the_questions_is_given_by_name(asked):
+    """Every public function of a model and questions, so that no two of them can be mixed up by their order."""
+    behind = {}
+    for name, function in named_functions():
+        parameters = list(inspect.signature(function).parameters.values())
+        if [parameter.name for parameter in parameters[:2]] in (["model", "questions"], ["model", "batch"]):
+            positional = [each.name for each in parameters[2:] if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+            behind[name] = positional
+    assert len(behind) > 20
+    assert {name: positional for name, positional in behind.items() if positional} == {
+        "sweep": ["variants"],
+        "generate_variants": ["variants"],
+    }
+
+
+def test_what_is_given_by_position_is_refused_with_its_names(asked):
+    with pytest.raises(
+        TypeError, match=r"^attention_flow takes model and questions by position.*edges=.*got \[\('audio'"
+    ):
+        ma.analyses.attention_flow(ma.load("toy"), asked, [("audio", "last")])
+
+
+def named_functions():
+    for module in (ma, ma.analyses, ma.experiments):
+        for name in module.__all__:
+            if inspect.isfunction(function := getattr(module, name)):
+                yield name, inspect.unwrap(function)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mechaudio.analyses.streaming import length_of, positions_that_fit
 from mechaudio.audio.clip import AudioClip
-from mechaudio.experiments.batches import Placed, batches, length_of, positions_that_fit, windows
+from mechaudio.experiments.batches import Placed, batches, windows
 from mechaudio.models.prompt import prompt
 from mechaudio.question import CONDITIONS, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
@@ -58,7 +59,7 @@ def test_the_length_that_is_guessed_orders_prompts_as_their_own_does(tmp_path):
     longer = replace(asked, audio=AudioClip(noise(3.0, 0), 16_000))
     assert length_of(model, longer, "audio") - length_of(model, asked, "audio") == 25
     guessed = [length_of(model, asked, condition) for condition in CONDITIONS]
-    true = [prompt(model, [asked], condition).n_positions for condition in CONDITIONS]
+    true = [prompt(model, [asked], condition=condition).n_positions for condition in CONDITIONS]
     assert guessed[0] == guessed[3] > guessed[1]
     assert guessed[2] > guessed[0]
     assert true[0] == true[3] > true[1]

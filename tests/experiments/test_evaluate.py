@@ -88,7 +88,7 @@ def test_answers_are_those_of_answer_and_stand_in_the_order_of_the_questions(mod
     asked = questions(4)
     found = evaluate(model, iter(asked), interventions=[ma.ScaleAttention(2.0)], positions=1)
     for place, question in enumerate(asked):
-        alone = answer(model, prompt(model, [question]), [ma.ScaleAttention(2.0)])[0]
+        alone = answer(model, prompt(model, [question]), interventions=[ma.ScaleAttention(2.0)])[0]
         assert found.choices[place] == alone.choice
         assert tuple(found.logits[place]) == alone.choice_logits
     assert found.interventions == (ma.ScaleAttention(2.0),)
@@ -110,14 +110,14 @@ def test_of_two_choices_of_the_same_text_either_is_right(model):
 
 @pytest.mark.parametrize("condition", ["audio", "caption", "audio+caption", "silence"])
 def test_the_condition_is_what_the_model_is_given(model, condition):
-    found = evaluate(model, questions(1), condition)
+    found = evaluate(model, questions(1), condition=condition)
     assert found.condition == condition
-    assert tuple(found.logits[0]) == answer(model, prompt(model, questions(1), condition))[0].choice_logits
+    assert tuple(found.logits[0]) == answer(model, prompt(model, questions(1), condition=condition))[0].choice_logits
 
 
 def test_a_caption_is_enough_where_nothing_else_is_given(model):
     asked = [replace(question, audio="nowhere.wav") for question in questions(2)]
-    assert len(evaluate(model, asked, "caption").ids) == 2
+    assert len(evaluate(model, asked, condition="caption").ids) == 2
 
 
 def test_variants_are_answered_as_one_by_one_and_compared_with_the_clean_model(model):
@@ -193,8 +193,11 @@ def test_generated_texts_are_kept_and_read_by_both_rules(model):
     found = evaluate(model, asked, scoring="generate", max_new_tokens=3, variants=[ma.ScaleAttention(5.0)])
     for place, question in enumerate(asked):
         batch = prompt(model, [question])
-        assert found.clean.texts[place] == generate(model, batch, 3).texts[0]
-        assert found[0].texts[place] == generate(model, batch, 3, [ma.ScaleAttention(5.0)]).texts[0]
+        assert found.clean.texts[place] == generate(model, batch, max_new_tokens=3).texts[0]
+        assert (
+            found[0].texts[place]
+            == generate(model, batch, max_new_tokens=3, interventions=[ma.ScaleAttention(5.0)]).texts[0]
+        )
     scored = score_generated(found.clean.texts, found.clean.options, found.clean.answers)
     assert found.clean.correct.tolist() == list(scored.correct)
     assert found.clean.unparsed == scored.unparsed
@@ -204,7 +207,7 @@ def test_generated_texts_are_kept_and_read_by_both_rules(model):
 def test_generated_texts_do_not_depend_on_the_padding_of_others():
     leaky = AudioLM(network("qwen3_omni_moe_thinker"), processor("qwen3_omni_moe_thinker"), prove=False)
     asked = questions(3)
-    alone = [generate(leaky, prompt(leaky, [question]), 3).texts[0] for question in asked]
+    alone = [generate(leaky, prompt(leaky, [question]), max_new_tokens=3).texts[0] for question in asked]
     assert list(evaluate(leaky, asked, scoring="generate", max_new_tokens=3).texts) == alone
 
 
@@ -265,7 +268,7 @@ def test_recordings_that_cannot_be_read_are_listed_and_the_others_answered_as_ev
 def test_a_question_that_cannot_be_written_out_does_not_spoil_its_batch(model):
     asked = questions(3)
     asked[1] = replace(asked[1], caption=None)
-    found = evaluate(model, asked, "audio+caption")
+    found = evaluate(model, asked, condition="audio+caption")
     assert found.ids == ("0", "2")
     assert "has no caption" in found.failures[0].error
 

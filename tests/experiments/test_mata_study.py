@@ -36,7 +36,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(toy, asked, written):
-    return mata_study(toy, asked, SETTINGS, out=written)
+    return mata_study(toy, asked, settings=SETTINGS, out=written)
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def test_written_answers_are_of_the_half_that_reports_with_the_readings_and_the_
     assert study.generated.clean.ids == tuple(question.id for question in held)
     assert set(study.written_arms) == {one.arm for one in (*study.readings, *study.choices)}
     arm = study.written_arms[0]
-    alone = ma.generate(toy, ma.prompt(toy, held[:1]), 3, [arm.intervention(range(4))])
+    alone = ma.generate(toy, ma.prompt(toy, held[:1]), max_new_tokens=3, interventions=[arm.intervention(range(4))])
     assert study.generated[0].texts[0] == alone.texts[0]
-    assert mata_study(toy, asked, replace(SETTINGS, generate=False)).written == ()
+    assert mata_study(toy, asked, settings=replace(SETTINGS, generate=False)).written == ()
 
 
 def test_groups_are_of_the_questions(study):
@@ -136,7 +136,7 @@ def test_groups_are_of_the_questions(study):
 
 
 def test_scores_below_zero_decide_what_multiplying_does(toy, asked):
-    found = mata_scores(toy, asked[:4], 1.0)
+    found = mata_scores(toy, asked[:4], alpha=1.0)
     batch = ma.prompt(toy, asked[:4])
     point = ma.HookPoint("scores", queries="last")
     scores = ma.run(toy, batch, record=[point]).cache["scores", PLANTED.listening[0]][:, :, 0]
@@ -155,7 +155,7 @@ def test_of_a_recording_that_is_too_long_the_beginning_is_measured(toy, asked):
         ma.prompt(toy, [replace(asked[0], audio=long)])
     heard = round(long.duration - ma.prompt(toy, [replace(asked[0], audio=long)], allow_cut=True).cut[0], 6)
     beginning = ma.AudioClip(long.waveform[: round(heard * clip.sample_rate)], clip.sample_rate)
-    found, expected = (mata_scores(toy, [replace(asked[0], audio=audio)], 1.0) for audio in (long, beginning))
+    found, expected = (mata_scores(toy, [replace(asked[0], audio=audio)], alpha=1.0) for audio in (long, beginning))
     np.testing.assert_array_equal(found.score, expected.score)
 
 
@@ -163,16 +163,16 @@ def test_a_study_is_kept_and_taken_up(toy, asked, study, kept):
     again = MataStudy.load(kept)
     assert str(again) == str(study)
     assert again.settings == SETTINGS
-    assert str(mata_study(toy, asked, SETTINGS, out=kept)) == str(study)
+    assert str(mata_study(toy, asked, settings=SETTINGS, out=kept)) == str(study)
 
 
 @pytest.mark.whole
 def test_another_split_takes_up_the_same_letters(toy, asked, study, kept):
     other = replace(SETTINGS, seed=SETTINGS.seed + 1)
     letters = (kept / "letters" / "answers.jsonl").read_bytes()
-    found = mata_study(toy, asked, other, out=kept)
+    found = mata_study(toy, asked, settings=other, out=kept)
     assert (kept / "letters" / "answers.jsonl").read_bytes() == letters
-    assert str(found) == str(mata_study(toy, asked, other)) != str(study)
+    assert str(found) == str(mata_study(toy, asked, settings=other)) != str(study)
     assert found.compared.provenance.seed is None
     assert (found.provenance.seed, found.settings.seed) == (other.seed, other.seed)
 
@@ -194,4 +194,4 @@ def test_settings_that_mean_nothing_are_refused(wrong, message):
 
 def test_a_model_without_the_numbered_layers_says_so(toy, asked):
     with pytest.raises(ValueError, match="none of which is 10 to 20: use mapping='proportional'"):
-        mata_study(toy, asked, replace(SETTINGS, mapping="numbered"))
+        mata_study(toy, asked, settings=replace(SETTINGS, mapping="numbered"))

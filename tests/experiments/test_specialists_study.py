@@ -44,7 +44,7 @@ def asked():
 
 @pytest.fixture(scope="module")
 def study(toy, asked):
-    return specialists_study(toy, asked, SMALL, batch_size=20)
+    return specialists_study(toy, asked, settings=SMALL, batch_size=20)
 
 
 def test_the_planted_head_is_found_and_steering_by_it_helps(study):
@@ -65,7 +65,7 @@ def test_questions_are_on_one_side_by_their_clips_and_every_step_keeps_to_the_si
     assert not calibration & held_out
     np.testing.assert_array_equal(study.steering.chooses, study.chooses)
     for condition, found in (("audio", study.heard), ("silence", study.silent)):
-        alone = attention_and_answers(toy, asked, condition, batch_size=20)
+        alone = attention_and_answers(toy, asked, condition=condition, batch_size=20)
         np.testing.assert_allclose(found.audio_attention, alone.audio_attention, atol=1e-5)
         assert found.choices == alone.choices
     again = listening_score(
@@ -76,7 +76,7 @@ def test_questions_are_on_one_side_by_their_clips_and_every_step_keeps_to_the_si
 
 
 def test_steering_is_the_study_of_its_own(toy, asked, study):
-    alone = steering_study(toy, asked, steering_settings(SMALL), batch_size=20)
+    alone = steering_study(toy, asked, settings=steering_settings(SMALL), batch_size=20)
     assert alone.arms == study.steering.arms
     np.testing.assert_array_equal(study.steering.correct, alone.correct)
 
@@ -211,7 +211,7 @@ def guessing():
 
 def of_corpus(model, corpus, seed):
     few = SpecialistsSettings(ks=(2,), strengths=(1.0,), norms=("pre",), draws=5, steering_draws=1, seed=seed)
-    return specialists_study(model, corpus, few, batch_size=6)
+    return specialists_study(model, corpus, settings=few, batch_size=6)
 
 
 @pytest.mark.whole
@@ -250,7 +250,7 @@ def test_what_was_found_is_kept_where_the_listening_score_cannot_be_judged(toy, 
 
     monkeypatch.setattr(import_module("mechaudio.experiments.specialists_study"), "listening_score", refuse)
     with pytest.raises(ValueError, match=r"wrong answers; answers and steering are kept in .*steering"):
-        specialists_study(toy, asked, SMALL, batch_size=20, out=tmp_path)
+        specialists_study(toy, asked, settings=SMALL, batch_size=20, out=tmp_path)
     assert SteeringStudy.load(tmp_path / "steering").ids == tuple(one.id for one in asked)
     with pytest.raises(ValueError, match=r"2 wrong answers$"):
-        specialists_study(toy, asked, SMALL, batch_size=20)
+        specialists_study(toy, asked, settings=SMALL, batch_size=20)

@@ -27,7 +27,7 @@ def asked():
 
 @pytest.fixture(scope="module")
 def study(toy, asked):
-    return steering_study(toy, asked, SETTINGS, batch_size=20)
+    return steering_study(toy, asked, settings=SETTINGS, batch_size=20)
 
 
 def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, study):
@@ -45,10 +45,10 @@ def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not
         return interleave(model, call, *args, **inputs)
 
     monkeypatch.setattr(type(toy), "interleave", counted)
-    again = steering_study(toy, asked, SETTINGS, batch_size=20)
+    again = steering_study(toy, asked, settings=SETTINGS, batch_size=20)
     assert sum(rows) == 2 * len(asked)
     rows.clear()
-    forgetful = steering_study(toy, asked, SETTINGS, batch_size=20, memory=0)
+    forgetful = steering_study(toy, asked, settings=SETTINGS, batch_size=20, memory=0)
     assert sum(rows) == 2 * len(asked) + study.chooses.sum()
     for found in (again, forgetful):
         np.testing.assert_array_equal(found.correct, study.correct)
@@ -57,7 +57,7 @@ def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not
 
 def test_answers_with_and_without_sound_are_those_of_all_questions_in_their_order(toy, asked, study):
     for condition, found in (("audio", study.heard), ("silence", study.silent)):
-        alone = attention_and_answers(toy, asked, condition, batch_size=20)
+        alone = attention_and_answers(toy, asked, condition=condition, batch_size=20)
         assert (found.condition, found.ids, found.choices) == (condition, alone.ids, alone.choices)
         np.testing.assert_allclose(found.audio_attention, alone.audio_attention, atol=1e-5)
         assert found.provenance.settings["n"] == len(asked)
@@ -183,9 +183,9 @@ def test_a_study_says_how_many_of_its_answers_are_nan(study):
 
 def test_what_cannot_be_studied_is_refused(toy, asked, study):
     with pytest.raises(ValueError, match="three that choose and one that reports"):
-        steering_study(toy, asked[:2], SETTINGS)
+        steering_study(toy, asked[:2], settings=SETTINGS)
     with pytest.raises(ValueError, match=r"too few for any of K = \(999,\)"):
-        steering_study(toy, asked[:20], replace(SETTINGS, ks=(999,)), batch_size=20)
+        steering_study(toy, asked[:20], settings=replace(SETTINGS, ks=(999,)), batch_size=20)
     with pytest.raises(ValueError, match="the study has no arm"):
         study.by_task(SteeringArm("layer-guided", 77.0, 1, norm="pre"))
     for wrong, message in (

@@ -46,13 +46,13 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(toy, asked, written):
-    return temporal_study(toy, asked, SMALL, out=written)
+    return temporal_study(toy, asked, settings=SMALL, out=written)
 
 
 def test_every_condition_is_as_evaluated_alone(toy, asked, study):
     assert tuple(study.conditions) == ("audio", "caption", "audio+caption", "silence")
     for condition, found in study.conditions.items():
-        assert found.choices == evaluate(toy, asked, condition).choices
+        assert found.choices == evaluate(toy, asked, condition=condition).choices
     assert study.conditions["silence"].overall.count < study.conditions["audio"].overall.count
 
 
@@ -150,7 +150,7 @@ def test_it_reads_as_tables_with_the_answers_at_random_beside_the_fix_rates(stud
 def test_it_is_kept_and_taken_up(toy, asked, study, written, tmp_path, monkeypatch):
     shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(asking, "prompt", None)  # nothing is asked again
-    again = temporal_study(toy, asked, SMALL, out=tmp_path)
+    again = temporal_study(toy, asked, settings=SMALL, out=tmp_path)
     back = Result.load(tmp_path)
     assert isinstance(back, TemporalStudy)
     for other in (again, back):
@@ -160,7 +160,7 @@ def test_it_is_kept_and_taken_up(toy, asked, study, written, tmp_path, monkeypat
     assert back.settings == SMALL
     assert back.provenance.settings["factors"] == (0.2, 3.0)
     with pytest.raises(ValueError, match="is of another run: seed was 4 and is 5"):
-        temporal_study(toy, asked, replace(SMALL, seed=5), out=tmp_path)
+        temporal_study(toy, asked, settings=replace(SMALL, seed=5), out=tmp_path)
 
 
 def test_conditions_are_compared_question_by_question(asked, study):
@@ -175,18 +175,18 @@ def test_conditions_are_compared_question_by_question(asked, study):
 def test_questions_of_one_id_are_still_told_apart(toy, asked, tmp_path):
     named = [replace(one, id="the same") for one in asked]
     few = [replace(named[0], audio=tmp_path / "missing.wav"), *named[1:]]
-    found = temporal_study(toy, few, replace(SMALL, queries=("last",), conditions=("audio", "caption")))
+    found = temporal_study(toy, few, settings=replace(SMALL, queries=("last",), conditions=("audio", "caption")))
     alone = evaluate(toy, asked[1:])
     contrast = found.against_audio["caption"]
     assert contrast.n == len(asked) - 1  # the caption needs no recording, the comparison does
     assert len(found.conditions["caption"].ids) == len(asked)
-    assert contrast.test == mcnemar(alone.correct, evaluate(toy, asked[1:], "caption").correct)
+    assert contrast.test == mcnemar(alone.correct, evaluate(toy, asked[1:], condition="caption").correct)
 
 
 def test_without_captions_their_conditions_are_left_out_and_what_cannot_be_asked_too(toy, asked, tmp_path):
     few = [replace(one, caption=None) for one in asked[:5]]
     few[0] = replace(few[0], audio=tmp_path / "missing.wav")
-    found = temporal_study(toy, few, replace(SMALL, queries=("keyword",)))
+    found = temporal_study(toy, few, settings=replace(SMALL, queries=("keyword",)))
     assert tuple(found.conditions) == ("audio", "silence")
     assert len(found.compared.clean.failures) == 1
     assert len(found.attention) == 4
@@ -195,7 +195,9 @@ def test_without_captions_their_conditions_are_left_out_and_what_cannot_be_asked
 
 def test_layers_without_attention_are_not_among_the_layers_to_choose_from(asked):
     hybrid = AudioLM(network("nemotron_h_omni"), processor("nemotron_h_omni"), prove=False)
-    found = temporal_study(hybrid, asked[:4], TemporalSettings((1.0,), (2.0,), ("last",), conditions=("audio",)))
+    found = temporal_study(
+        hybrid, asked[:4], settings=TemporalSettings((1.0,), (2.0,), ("last",), conditions=("audio",))
+    )
     shares = found.attention.mean((0, 2))
     with_attention = {layer for layer in range(hybrid.n_layers) if not np.isnan(shares[layer])}
     assert {tested.arm.layer for tested in found.targeted} == with_attention
@@ -204,7 +206,7 @@ def test_layers_without_attention_are_not_among_the_layers_to_choose_from(asked)
 
 def test_one_question_cannot_both_choose_and_report(toy, asked):
     with pytest.raises(ValueError, match="needs two questions with a known answer"):
-        temporal_study(toy, asked[:1], SMALL)
+        temporal_study(toy, asked[:1], settings=SMALL)
 
 
 @pytest.mark.parametrize(

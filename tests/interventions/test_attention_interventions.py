@@ -164,20 +164,20 @@ def test_while_generating_the_edit_follows_the_newest_token(model, inputs, queri
     every = ma.ScaleAttention(1.5, layers=[1, 2], queries=queries)
     options = {"eos_token_id": None, "min_new_tokens": 4}
     record = [ma.HookPoint("z", layers=[2])]
-    made = ma.generate(model, inputs, 4, [every], record=record, **options)
+    made = ma.generate(model, inputs, max_new_tokens=4, interventions=[every], record=record, **options)
     width, n_new = inputs["input_ids"].shape[1], made.tokens.shape[1]
     longer = inputs | {
         "input_ids": torch.cat([inputs["input_ids"], made.tokens], dim=1),
         "attention_mask": torch.cat([inputs["attention_mask"], torch.ones_like(made.tokens)], dim=1),
     }
     rows = None if queries is None else list(range(width - 1, width + n_new))
-    whole = ma.run(model, longer, record, [ma.ScaleAttention(1.5, layers=[1, 2], queries=rows)])
+    whole = ma.run(model, longer, record=record, interventions=[ma.ScaleAttention(1.5, layers=[1, 2], queries=rows)])
     for step, cache in enumerate(made.steps):
         uncached = whole.cache["z", 2][:, width - 1 + step]
         torch.testing.assert_close(cache["z", 2][:, -1], uncached, rtol=1e-4, atol=1e-4)
     assert torch.equal(made.tokens[:, 0], whole.logits[:, width - 1].argmax(-1))
     prefill = ma.ScaleAttention(1.5, layers=[1, 2], queries=queries, phase="prefill")
-    once = ma.generate(model, inputs, 4, [prefill], record=record, **options)
+    once = ma.generate(model, inputs, max_new_tokens=4, interventions=[prefill], record=record, **options)
     assert torch.equal(once.steps[0]["z", 2], made.steps[0]["z", 2])
     assert not torch.equal(once.steps[1]["z", 2], made.steps[1]["z", 2])
 

@@ -128,7 +128,7 @@ def test_clips_of_one_length_are_patched_from_one_another(opened):
         ]
         names = list(dict.fromkeys(name for name, _ in points))
         for source, same in ((clean, True), (other, False)):
-            cache = ma.run(model, source, names, logits=None).cache
+            cache = ma.run(model, source, record=names, logits=None).cache
             variants = [[ma.Patch(name, cache[name, layer], layer)] for name, layer in points]
             found = ma.sweep(model, clean, variants, progress=False)
             assert set(found.ways) == {SHARED}

@@ -64,7 +64,7 @@ def variants_of(model, inputs):
 
 def one_by_one(model, inputs, variants, n=N):
     """The tokens of every variant alone, none of them chosen by a hair's breadth."""
-    found = [ma.generate(model, inputs, n, one, record=["logits"]) for one in variants]
+    found = [ma.generate(model, inputs, max_new_tokens=n, interventions=one, record=["logits"]) for one in variants]
     for out in found:
         for step in out.steps:
             best = step["logits"][:, -1].topk(2).values
@@ -81,7 +81,7 @@ def test_variants_write_what_they_write_one_by_one(opened, family):
     model, inputs = opened(family)
     variants = variants_of(model, inputs)[:: 5 if family in ALONE else 1]
     expected = one_by_one(model, inputs, variants)
-    found = ma.generate_variants(model, inputs, variants, N, progress=False)
+    found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     assert same(found.tokens, expected)
     assert torch.equal(found.clean_tokens, expected[0])
     assert len({str(tokens.tolist()) for tokens in expected}) > (1 if family in ALONE else 12)
@@ -100,8 +100,8 @@ def test_variants_write_what_they_write_one_by_one(opened, family):
 def test_little_memory_takes_longer_and_gives_the_same(opened, family, memory):
     model, inputs = opened(family)
     variants = variants_of(model, inputs)
-    whole = ma.generate_variants(model, inputs, variants, N, progress=False)
-    in_pieces = ma.generate_variants(model, inputs, variants, N, memory=memory, progress=False)
+    whole = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
+    in_pieces = ma.generate_variants(model, inputs, variants, max_new_tokens=N, memory=memory, progress=False)
     assert same(in_pieces.tokens, whole.tokens)
     assert torch.equal(in_pieces.clean_tokens, whole.clean_tokens)
 
@@ -122,7 +122,7 @@ def test_prompts_go_through_the_tower_and_the_decoder_once(opened, family, monke
         return handle(exchange, provider, value)
 
     monkeypatch.setattr(Exchange, "handle", counting)
-    found = ma.generate_variants(model, inputs, variants, N, progress=False)
+    found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     assert set(found.ways) == {SHARED}
     assert passed.count("tower") == calls
     steps = [what for what in passed if what != "tower"]
@@ -145,7 +145,7 @@ def test_the_layers_with_a_sliding_window_forget_as_they_do_one_by_one():
     model, inputs = AudioLM(sliding, prove=False), model_inputs("qwen2_audio")
     assert model.network.model.language_model.has_sliding_layers
     variants = variants_of(model, inputs)
-    found = ma.generate_variants(model, inputs, variants, N, progress=False)
+    found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     expected = one_by_one(model, inputs, variants)
     assert same(found.tokens, expected)
     assert not same(found.tokens, one_by_one(AudioLM(net, prove=False), inputs, variants))
@@ -158,9 +158,9 @@ def test_a_variant_ends_where_it_ends_alone(opened):
     before = settings.eos_token_id
     settings.eos_token_id = [int(one[0, 1]) for one in one_by_one(model, inputs, variants[:12:3])]
     try:
-        expected = [ma.generate(model, inputs, 6, one).tokens for one in variants]
-        found = ma.generate_variants(model, inputs, variants, 6, progress=False)
-        in_pieces = ma.generate_variants(model, inputs, variants, 6, memory=1, progress=False)
+        expected = [ma.generate(model, inputs, max_new_tokens=6, interventions=one).tokens for one in variants]
+        found = ma.generate_variants(model, inputs, variants, max_new_tokens=6, progress=False)
+        in_pieces = ma.generate_variants(model, inputs, variants, max_new_tokens=6, memory=1, progress=False)
     finally:
         settings.eos_token_id = before
     assert same(found.tokens, expected)
@@ -182,7 +182,7 @@ def test_prompts_whose_padding_leaks_run_in_groups(opened, family):
         [ma.UpweightAttention(1.0, layers=[1], queries=[[-2, -1], [-3, -1], [-1, -2], [-2, -1]])],
     ]
     with pytest.warns(UserWarning, match="3 groups of rows"):
-        found = ma.generate_variants(model, inputs, variants, N, progress=False)
+        found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     for rows in groups:
         part = part_of(model.adapter, batch, rows)
         expected = one_by_one(model, part, [interventions_of_rows(one, rows) for one in variants])
@@ -202,11 +202,11 @@ def test_questions_of_different_lengths_are_answered_in_words_as_alone(toy):
     batch = ma.prompt(toy, questions)
     assert len(set(batch.inputs["attention_mask"].sum(1).tolist())) > 1
     heads = ma.grid(ma.KnockOutAttention, layers=range(4), heads=[1, 2])
-    found = ma.generate_variants(toy, batch, heads, 2, progress=False)
+    found = ma.generate_variants(toy, batch, heads, max_new_tokens=2, progress=False)
     assert set(found.ways) == {SHARED}
     assert found.axes == heads.axes
-    assert found.clean_texts == ma.generate(toy, batch, 2).texts
-    assert list(found.texts) == [ma.generate(toy, batch, 2, [one]).texts for one in heads]
+    assert found.clean_texts == ma.generate(toy, batch, max_new_tokens=2).texts
+    assert list(found.texts) == [ma.generate(toy, batch, max_new_tokens=2, interventions=[one]).texts for one in heads]
     assert len(set(found.texts)) > 1
     assert repr(found) == "<Generations of 8 variants on 3 prompts: 8 with a shared prefix, 0 one by one>"
 
@@ -216,7 +216,7 @@ def test_what_acts_at_every_new_token_and_what_acts_in_the_prompt_only_differ(op
     direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     steer = ma.Steer(direction, layers=[1], strength=2.0)
     variants = [replace(steer, phase=phase) for phase in ("all", "prefill")]
-    found = ma.generate_variants(model, inputs, variants, N, progress=False)
+    found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     assert same(found.tokens, one_by_one(model, inputs, [[one] for one in variants]))
     assert torch.equal(found.tokens[0][:, 0], found.tokens[1][:, 0])
     assert not torch.equal(found.tokens[0], found.tokens[1])
@@ -228,7 +228,7 @@ def test_a_hook_of_somebody_elses_makes_variants_run_one_by_one(opened):
     layer = model.network.get_submodule(model.adapter.decoder.path(1))
     handle = layer.register_forward_hook(lambda _layer, _args, out: out + 3.0 * (out == out[:, -1:]))
     try:
-        found = ma.generate_variants(model, inputs, variants, N, progress=False)
+        found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
         expected = one_by_one(model, inputs, variants)
     finally:
         handle.remove()
@@ -243,21 +243,21 @@ def test_settings_that_leave_nothing_to_continue_from_are_said(opened, setting, 
     before = getattr(settings, setting)
     setattr(settings, setting, value)
     try:
-        found = ma.generate_variants(model, inputs, [[]], 1, progress=False)
+        found = ma.generate_variants(model, inputs, [[]], max_new_tokens=1, progress=False)
     finally:
         setattr(settings, setting, before)
     assert found.ways[0].startswith("one by one: the network's generation settings")
     assert setting in found.ways[0]
-    assert torch.equal(found.tokens[0], ma.generate(model, inputs, 1).tokens)
+    assert torch.equal(found.tokens[0], ma.generate(model, inputs, max_new_tokens=1).tokens)
 
 
 def test_a_network_that_returns_more_than_tokens_gives_the_same(opened):
     model, inputs = opened("qwen2_audio")
     variants = variants_of(model, inputs)[:3]
-    before = ma.generate_variants(model, inputs, variants, N, progress=False)
+    before = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     model.network.generation_config.return_dict_in_generate = True
     try:
-        found = ma.generate_variants(model, inputs, variants, N, progress=False)
+        found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     finally:
         model.network.generation_config.return_dict_in_generate = False
     assert same(found.tokens, before.tokens)
@@ -269,15 +269,15 @@ def test_networks_without_a_processor_give_tokens_and_no_texts(opened):
     assert found.clean_texts == ()
 
 
-def test_a_bar_is_drawn_on_stderr_and_can_be_left_out(opened, capsys):
+def test_a_bar_is_drawn_on_stderr_where_it_is_asked_for(opened, capsys):
     model, inputs = opened("qwen2_audio")
     variants = [[ma.ScaleAttention(2.0, layers=[0])], []]
-    ma.generate_variants(model, inputs, variants, 2)
+    ma.generate_variants(model, inputs, variants, max_new_tokens=2, progress=True)
     drawn = capsys.readouterr()
     assert drawn.out == ""
     assert "generate: 100%" in drawn.err
     assert "3/3" in drawn.err
-    ma.generate_variants(model, inputs, variants, 2, progress=False)
+    ma.generate_variants(model, inputs, variants, max_new_tokens=2)
     assert capsys.readouterr().err == ""
 
 
@@ -286,11 +286,11 @@ def test_nothing_to_generate_and_what_is_no_intervention_are_refused(opened):
     with pytest.raises(ValueError, match="there is nothing to run: variants= is empty"):
         ma.generate_variants(model, inputs, [], progress=False)
     with pytest.raises(ValueError, match="max_new_tokens= must be at least 1, got 0"):
-        ma.generate_variants(model, inputs, [[]], 0, progress=False)
+        ma.generate_variants(model, inputs, [[]], max_new_tokens=0, progress=False)
     with unchecked_types(), pytest.raises(TypeError, match="got a ScaleAttention: put it into a list"):
         ma.generate_variants(model, inputs, ma.ScaleAttention(2.0), progress=False)
     with unchecked_types(), pytest.raises(TypeError, match=r"variants= takes .*Intervention.*; got \[2\.0\]"):
         ma.generate_variants(model, inputs, [2.0], progress=False)
     with pytest.raises(KeyError, match="no such span"):
         ma.generate_variants(model, inputs, [ma.ScaleAttention(2.0, queries="no such span")], progress=False)
-    assert ma.generate(model, inputs, 2).tower_calls == 1  # a run that failed leaves nothing behind
+    assert ma.generate(model, inputs, max_new_tokens=2).tower_calls == 1  # a run that failed leaves nothing behind

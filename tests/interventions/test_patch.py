@@ -7,7 +7,10 @@ import mechaudio as ma
 from mechaudio.tracing.audio_lm import AudioLM
 from tests.families import model_inputs, network
 
-POINTS = ["resid_pre", "q", "k", "v", "scores", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post"]
+POINTS = [
+    "resid_pre", "q", "k", "v", "scores", "pattern", "z", "result", "attn_out", "resid_mid", "mlp_post", "mlp_out",
+    "resid_post",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def test_the_chosen_heads_are_the_other_runs_and_no_others(model, inputs, donor,
     expected = clean.clone()
     expected[:, :, heads] = donor["z", 1][:, :, heads]
     for patch in (whole, part):
-        assert torch.equal(ma.run(model, inputs, ["z"], [patch]).cache["z", 1], expected)
+        assert torch.equal(ma.run(model, inputs, record=["z"], interventions=[patch]).cache["z", 1], expected)
 
 
 def test_of_logits_the_last_position_is_patched_though_no_other_is_computed(model, inputs):

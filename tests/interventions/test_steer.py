@@ -73,7 +73,14 @@ def test_one_direction_for_each_layer_is_one_steer_for_each(model, inputs):
 def test_new_tokens_are_steered_if_they_are_meant(model, inputs, phase):
     steer = ma.Steer(torch.zeros(model.d_model) + 1e4, layers=[-1], phase=phase)
     options = {"eos_token_id": None, "min_new_tokens": 3}
-    steps = ma.generate(model, inputs, 3, [steer], [ma.HookPoint("resid_post", layers=[-1])], **options).steps
+    steps = ma.generate(
+        model,
+        inputs,
+        max_new_tokens=3,
+        interventions=[steer],
+        record=[ma.HookPoint("resid_post", layers=[-1])],
+        **options,
+    ).steps
     assert steps[0]["resid_post", -1][:, -1].mean() > 5e3
     assert (steps[1]["resid_post", -1].mean() > 5e3) == (phase == "all")
 
@@ -88,7 +95,7 @@ def test_prompts_may_have_unequally_many_positions_and_new_tokens_follow_the_las
     else:
         other = ma.run(model, model_inputs("qwen2_audio", seed=7), record=["z"]).cache["z", 1]
         intervention, point = ma.Patch("z", other, layer=1, positions=positions, phase="all"), "z"
-    clean, changed = (ma.run(model, inputs, [point], given) for given in ((), [intervention]))
+    clean, changed = (ma.run(model, inputs, record=[point], interventions=given) for given in ((), [intervention]))
     width = inputs["input_ids"].shape[1]
     for row, expected in enumerate(positions):
         differs = (changed.cache[point, 1] != clean.cache[point, 1])[row].flatten(1).any(1).nonzero().flatten()
@@ -101,7 +108,14 @@ def test_prompts_may_have_unequally_many_positions_and_new_tokens_follow_the_las
 
     record, options = [ma.HookPoint(point, layers=[1])], {"eos_token_id": None, "min_new_tokens": 2}
     every, prompt_only = (
-        ma.generate(model, inputs, 2, [replace(intervention, phase=phase)], record, **options).steps
+        ma.generate(
+            model,
+            inputs,
+            max_new_tokens=2,
+            interventions=[replace(intervention, phase=phase)],
+            record=record,
+            **options,
+        ).steps
         for phase in ("all", "prefill")
     )
     assert torch.equal(every[0][point, 1], prompt_only[0][point, 1])

@@ -361,14 +361,14 @@ def test_prompts_whose_padding_leaks_are_swept_in_groups(opened, family):
     assert (found.logits - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_a_bar_is_drawn_on_stderr_and_can_be_left_out(toy, capsys):
+def test_a_bar_is_drawn_on_stderr_where_it_is_asked_for(toy, capsys):
     batch = toy_batch(toy, 2)
-    ma.sweep(toy, batch, mixed(toy))
+    ma.sweep(toy, batch, mixed(toy), progress=True)
     drawn = capsys.readouterr()
     assert drawn.out == ""
     assert "sweep: 100%" in drawn.err
     assert "7/7" in drawn.err
-    ma.sweep(toy, batch, mixed(toy), progress=False)
+    ma.sweep(toy, batch, mixed(toy))
     assert capsys.readouterr().err == ""
 
 
@@ -495,7 +495,9 @@ def test_networks_in_double_precision_stay_there():
     inputs = model_inputs("qwen2_audio")
     inputs = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
     by_rows, fused = (
-        ma.run(model, inputs, ["z"], [ma.ScaleAttention(2.0, layers=[1], queries=queries)]).cache["z", 1][:, -1]
+        ma.run(model, inputs, record=["z"], interventions=[ma.ScaleAttention(2.0, layers=[1], queries=queries)]).cache[
+            "z", 1
+        ][:, -1]
         for queries in ("last", None)
     )
     torch.testing.assert_close(by_rows, fused, rtol=1e-12, atol=1e-12)

@@ -9,6 +9,7 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.models import chat
 from mechaudio.models.adapter import TokenTiming
 from mechaudio.models.clips import token_clock
+from mechaudio.models.continuation import continuation
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptFormat, prompt, silenced
@@ -62,7 +63,7 @@ def model(request):
 
 def test_qwen2_audio_is_asked_in_its_published_format():
     model = opened("qwen2_audio")
-    batch = prompt(model, [asked(caption="a dog")], "audio+caption")
+    batch = prompt(model, [asked(caption="a dog")], condition="audio+caption")
     ids = batch.inputs["input_ids"][0].tolist()
     first = ids.index(batch.audio_token)
     one = [*ids[:first], batch.audio_token, *ids[first + ids.count(batch.audio_token) :]]
@@ -80,7 +81,7 @@ def test_the_system_turn_of_the_family_opens_the_prompt():
 
 def test_every_span_holds_its_own_words_and_nothing_else(model):
     question = asked("Was hört man, bevor es läutet? 你好", ("Hündin", "Glocke"), caption="erst ein Hündchen")
-    batch = prompt(model, [question], "audio+caption")
+    batch = prompt(model, [question], condition="audio+caption")
     assert words(model, batch, "question").strip() == question.text
     assert words(model, batch, "choices").strip() == "A: Hündin\nB: Glocke"
     assert words(model, batch, "caption").strip() == question.caption
@@ -88,7 +89,7 @@ def test_every_span_holds_its_own_words_and_nothing_else(model):
 
 
 def test_the_words_of_the_question_in_caption_and_choices_stay_there(model):
-    batch = prompt(model, [asked(choices=(TEXT, "earliest"), caption=TEXT)], "audio+caption")
+    batch = prompt(model, [asked(choices=(TEXT, "earliest"), caption=TEXT)], condition="audio+caption")
     caption, question, choices = (batch.spans[name][0] for name in ("caption", "question", "choices"))
     assert max(caption) < min(question)
     assert max(question) < min(choices)
@@ -101,7 +102,7 @@ def test_the_words_of_the_question_in_caption_and_choices_stay_there(model):
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_roles_are_disjoint_and_share_out_all_but_padding(model, condition):
     questions = [asked(caption="rain"), asked("Which?", ("a", "b", "c"), clip(2.0), "a long caption about a dog")]
-    batch = prompt(model, questions, condition)
+    batch = prompt(model, questions, condition=condition)
     for row in range(2):
         positions = [position for role in ROLES for position in batch.spans[role][row]]
         real = batch.inputs["attention_mask"][row].nonzero()[:, 0].tolist()
@@ -111,7 +112,7 @@ def test_roles_are_disjoint_and_share_out_all_but_padding(model, condition):
 
 def test_conditions_differ_in_what_is_given_and_in_nothing_else(model):
     question = asked(caption="a dog, then rain")
-    made = {condition: prompt(model, [question], condition) for condition in CONDITIONS}
+    made = {condition: prompt(model, [question], condition=condition) for condition in CONDITIONS}
     heard = {condition: len(batch.spans["audio"][0]) for condition, batch in made.items()}
     assert heard["audio"] == heard["audio+caption"] == heard["silence"] > 0
     assert heard["caption"] == 0
@@ -124,9 +125,9 @@ def test_conditions_differ_in_what_is_given_and_in_nothing_else(model):
 
 
 def test_silence_is_zeros_in_the_place_of_the_clip(model):
-    audio, silence = prompt(model, [asked()], "audio"), prompt(model, [asked()], "silence")
+    audio, silence = prompt(model, [asked()], condition="audio"), prompt(model, [asked()], condition="silence")
     assert torch.equal(audio.inputs["input_ids"], silence.inputs["input_ids"])
-    zeros = prompt(model, [asked(audio=AudioClip(np.zeros(16_000, np.float32), 16_000))], "audio")
+    zeros = prompt(model, [asked(audio=AudioClip(np.zeros(16_000, np.float32), 16_000))], condition="audio")
     features = model.adapter.features
     assert torch.equal(silence.inputs[features], zeros.inputs[features])
     assert not torch.equal(silence.inputs[features], audio.inputs[features])
@@ -134,7 +135,7 @@ def test_silence_is_zeros_in_the_place_of_the_clip(model):
 
 def test_prompts_are_silenced_without_reading_their_clips_again(model):
     questions = [asked(), asked()]
-    heard, written = prompt(model, questions), prompt(model, questions, "silence")
+    heard, written = prompt(model, questions), prompt(model, questions, condition="silence")
     made = silenced(model, heard)
     assert {**vars(made), "inputs": None, "clocks": None} == {**vars(written), "inputs": None, "clocks": None}
     assert made.inputs.keys() == written.inputs.keys()
@@ -158,12 +159,12 @@ def test_silence_that_makes_fewer_tokens_is_refused(monkeypatch):
     with pytest.raises(
         ValueError, match="question 'q1': the clip gives 25 audio tokens, silence of the same length 12"
     ):
-        prompt(model, [asked()], "silence")
+        prompt(model, [asked()], condition="silence")
 
 
 def test_the_network_hears_the_clip(model):
     def answer(audio, condition="audio"):
-        batch = prompt(model, [asked(audio=audio)], condition)
+        batch = prompt(model, [asked(audio=audio)], condition=condition)
         with torch.no_grad():
             return model.network(**batch.inputs).logits[0, -1]
 
@@ -305,7 +306,7 @@ def test_letters_have_the_ids_that_the_tokenizer_writes_behind_the_prompt(model,
 
 
 def test_letters_that_begin_with_the_same_token_are_refused(monkeypatch):
-    monkeypatch.setattr(chat, "_first_new", lambda *_: 7)
+    monkeypatch.setattr(chat, "continuation", lambda *_: (7,))
     with pytest.raises(ValueError, match=r"choices A and B begin with the same token \(id 7"):
         prompt(opened("qwen2_audio"), [asked()])
 
@@ -315,9 +316,9 @@ def test_a_letter_that_melts_into_the_prompt_is_refused():
     tokenizer = model.processor.tokenizer
     merged = tokenizer("assistantA")["input_ids"]
     assert merged[: len(tokenizer("assistant")["input_ids"])] == tokenizer("assistant")["input_ids"]
-    assert chat._first_new(tokenizer, "assistant", tokenizer("assistant")["input_ids"], "A") == merged[-1]
-    with pytest.raises(ValueError, match="the letter 's' melts into the end of the prompt 'You are a helpful a'"):
-        chat._first_new(tokenizer, "You are a helpful a", tokenizer("You are a helpful a")["input_ids"], "s")
+    assert continuation(tokenizer, "assistant", "A") == (merged[-1],)
+    with pytest.raises(ValueError, match="'s' melts into the end of the prompt 'You are a helpful a'"):
+        continuation(tokenizer, "You are a helpful a", "s")
 
 
 # Clips and clocks
@@ -517,20 +518,20 @@ def test_a_span_as_a_mask_marks_its_positions():
 
 def test_a_question_without_the_caption_it_needs_is_refused():
     with pytest.raises(ValueError, match=r"question 'q1' has no caption, which condition='audio\+caption' needs"):
-        prompt(opened("qwen2_audio"), [asked()], "audio+caption")
+        prompt(opened("qwen2_audio"), [asked()], condition="audio+caption")
 
 
 @pytest.mark.parametrize("condition", ["audio", "audio+caption", "silence"])
 def test_a_question_without_audio_is_refused_where_audio_is_needed(condition):
     question = AudioQuestion(None, TEXT, ("dog", "rain"), caption="rain", id="q1")
     with pytest.raises(ValueError, match="question 'q1' has no audio: a prompt without audio is condition='caption'"):
-        prompt(opened("qwen2_audio"), [question], condition)
-    assert prompt(opened("qwen2_audio"), [question], "caption").n_rows == 1
+        prompt(opened("qwen2_audio"), [question], condition=condition)
+    assert prompt(opened("qwen2_audio"), [question], condition="caption").n_rows == 1
 
 
 def test_an_unknown_condition_names_those_there_are():
     with pytest.raises(ValueError, match=r"condition is one of \('audio', 'caption', .*got 'text'"):
-        prompt(opened("qwen2_audio"), [asked()], "text")
+        prompt(opened("qwen2_audio"), [asked()], condition="text")
 
 
 def test_no_question_is_refused():
@@ -567,7 +568,7 @@ def test_control_tokens_in_a_text_from_outside_are_refused(family, field):
     fields = {"text": f"Which {evil}?", "choices": (evil, "dog"), "caption": evil}
     question = asked(**{"caption": "rain", field: fields[field]})
     with pytest.raises(ValueError, match=r"the text holds '<.*>', '<.*>', which .* reads as control"):
-        prompt(opened(family), [question], "audio+caption")
+        prompt(opened(family), [question], condition="audio+caption")
 
 
 def test_control_tokens_are_just_words_to_voxtral():

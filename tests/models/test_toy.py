@@ -34,7 +34,7 @@ def asked():
 
 
 def letter_logits(model, batch, *interventions):
-    return torch.tensor([answered.choice_logits for answered in ma.answer(model, batch, interventions)])
+    return torch.tensor([answered.choice_logits for answered in ma.answer(model, batch, interventions=interventions)])
 
 
 def by_hand(asked, *given, **how):
@@ -356,7 +356,9 @@ def test_sound_and_caption_add_up(toy):
 def test_in_a_conflict_loud_sound_wins_and_faint_sound_loses(toy):
     for level, listens in ((-5.0, True), (-25.0, False)):
         some = questions(20, seed=7, level=(level, level), conflict=True)
-        for question, answered in zip(some, ma.answer(toy, ma.prompt(toy, some, "audio+caption")), strict=True):
+        for question, answered in zip(
+            some, ma.answer(toy, ma.prompt(toy, some, condition="audio+caption")), strict=True
+        ):
             assert answered.choice != question.answer or listens
             assert answered.choice in (question.answer, question.caption.split()[0])
 
@@ -410,7 +412,8 @@ def test_what_it_gets_wrong_it_answers_with_a(toy, asked):
 def test_listening_harder_fixes_some_and_breaks_none(toy, asked):
     batch = ma.prompt(toy, asked)
     before, after = (
-        np.array([answered.correct for answered in ma.answer(toy, batch, changes)]) for changes in ([], [*scaled(2.0)])
+        np.array([answered.correct for answered in ma.answer(toy, batch, interventions=changes)])
+        for changes in ([], [*scaled(2.0)])
     )
     assert (after & ~before).sum() >= 5
     assert not (before & ~after).any()

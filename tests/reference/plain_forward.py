@@ -62,24 +62,41 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
         added = {"attn_out": parts.attention_norm or parts.attention, "mlp_out": parts.mlp_norm or parts.mlp}
         for point, module in added.items():
             if module is not None:
-                path = parts.projection if point == "attn_out" and parts.attention_norm is None else None
                 times = _number(parts, plain, {"attn_out": parts.attention_times, "mlp_out": parts.mlp_times}[point])
-                _after(plain, ".".join(filter(None, (inside, module, path))), f"{where}.{point}", values, times=times)
+                _after(plain, f"{inside}.{module}", f"{where}.{point}", values, times=times)
+        if parts.mlp is not None and parts.down is not None:
+            down = f"{inside}.{parts.mlp}.{parts.down}".rstrip(".")
+            if down in dict(plain.named_modules()):  # experts have none
+                _before(plain, down, f"{where}.mlp_post", values)
         if parts.attention is not None:
             if parts.insides != "windows":
                 module = plain.get_submodule(f"{inside}.{parts.attention}")
                 watch = _watch_calls_in_blocks if parts.insides == "sdpa" else _watch_attention
                 watch(module, f"{where}.attn", values)
             else:
-                projection = plain.get_submodule(f"{inside}.{parts.attention}.{parts.projection}")
+                projection = plain.get_submodule(f"{inside}.{parts.attention}.{parts.output}")
                 core = plain.get_submodule(f"{inside}.{parts.attention}.{parts.core}".rstrip("."))
                 _watch_windows(core, f"{where}.attn", values)
                 projection.register_forward_pre_hook(_heads_into(f"{where}.attn.z", core.num_heads, values))
+            _watch_results(plain.get_submodule(f"{inside}.{parts.attention}"), parts.output, f"{where}.attn", values)
 
 
 def _heads_into(name: str, heads: int, values: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor]], None]:
     """A hook for what an output projection receives."""
     return lambda _module, args: values.update({name: args[0].unflatten(-1, (heads, -1)).clone()})
+
+
+def _watch_results(attention: nn.Module, output: str, where: str, values: dict[str, Tensor]) -> None:
+    """Multiply each head's part of what the output projection receives by its slice of the weight, in a loop."""
+    projection, received = attention.get_submodule(output), list[Tensor]()
+    projection.register_forward_pre_hook(lambda _module, args: received.append(_batched(args[0])))
+
+    def multiply(*_: object) -> None:
+        heads = values[f"{where}.z"].shape[2]
+        parts = zip(received.pop().chunk(heads, dim=-1), projection.weight.chunk(heads, dim=1), strict=True)
+        values[f"{where}.result"] = torch.stack([part @ weights.T for part, weights in parts], dim=2)
+
+    attention.register_forward_hook(multiply)
 
 
 def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -> None:

@@ -79,7 +79,7 @@ def alone(request, family):
     model, questions = model_of(family), three_questions()
     changes = edits(model) if request.param == "edited" else []
     prompts = [ma.prompt(model, [question]) for question in questions]
-    written = [ma.generate(model, prompt, N, changes) for prompt in prompts]
+    written = [ma.generate(model, prompt, max_new_tokens=N, interventions=changes) for prompt in prompts]
     return Alone(
         model,
         questions,
@@ -124,7 +124,7 @@ def test_a_sweep_has_the_logits_of_a_run(alone):
 
 
 def test_a_batch_is_written_as_its_prompts_alone(alone):
-    written = ma.generate(alone.model, alone.batch, N, alone.changes)
+    written = ma.generate(alone.model, alone.batch, max_new_tokens=N, interventions=alone.changes)
     assert list(written.texts) == alone.texts
     for tokens, expected in zip(written.tokens.tolist(), alone.tokens, strict=True):
         assert tokens[: len(expected)] == expected
@@ -163,7 +163,7 @@ def test_phi_4_goes_on_behind_a_placeholder_of_audio_that_it_wrote_as_behind_tex
     model, inputs = ma.AudioLM(network("phi4_multimodal"), prove=False), model_inputs("phi4_multimodal")
     placeholder, n_positions = audio_token_id("phi4_multimodal"), inputs["input_ids"].shape[1]
     says = {"logits_processor": [Says(placeholder, n_positions)], "min_new_tokens": 2}
-    written = ma.generate(model, inputs, 2, record=["embed"], **says)
+    written = ma.generate(model, inputs, max_new_tokens=2, record=["embed"], **says)
     assert written.tokens[:, 0].tolist() == [placeholder] * 2
     as_text = model.network.get_input_embeddings().weight[placeholder]
     assert torch.equal(written.steps[1]["embed"][:, -1], as_text.expand(2, -1))

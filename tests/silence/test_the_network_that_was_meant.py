@@ -281,7 +281,7 @@ def test_other_keywords_of_trace_are_refused(net, inputs, options, error, told):
 )
 def test_other_keywords_of_generate_are_refused(net, inputs, options, error, told):
     with pytest.raises(error, match=told):
-        ma.generate(ma.AudioLM(net, prove=False), inputs, 2, **options)
+        ma.generate(ma.AudioLM(net, prove=False), inputs, max_new_tokens=2, **options)
 
 
 def test_inputs_that_the_network_would_drop_are_refused(net, inputs):
@@ -459,7 +459,12 @@ def test_a_static_cache_gives_the_tokens_and_tensors_of_the_usual_one(family):
     model, inputs = ma.AudioLM(network(family), prove=False), model_inputs(family)
     changes = [ma.ScaleAttention(3.0, layers=[0, 1]), ma.KnockOutAttention(layers=[2]), *DOUBLED]
     ask = partial(
-        ma.generate, model, inputs, 4, interventions=changes, record=[ma.HookPoint("pattern", queries="last")]
+        ma.generate,
+        model,
+        inputs,
+        max_new_tokens=4,
+        interventions=changes,
+        record=[ma.HookPoint("pattern", queries="last")],
     )
     usual, other = ask(min_new_tokens=4), ask(min_new_tokens=4, cache_implementation="static")
     assert torch.equal(other.tokens, usual.tokens)
@@ -469,10 +474,10 @@ def test_a_static_cache_gives_the_tokens_and_tensors_of_the_usual_one(family):
 
 def test_settings_of_a_checkpoint_that_draw_or_cut_are_switched_off(net, inputs):
     model = ma.AudioLM(net, prove=False)
-    usual = ma.generate(model, inputs, 4, interventions=DOUBLED).tokens
+    usual = ma.generate(model, inputs, max_new_tokens=4, interventions=DOUBLED).tokens
     net.generation_config.use_cache = False
     net.generation_config.update(do_sample=True, temperature=3.0, prefill_chunk_size=8, cache_implementation="static")
-    assert torch.equal(ma.generate(model, inputs, 4, interventions=DOUBLED).tokens, usual)
+    assert torch.equal(ma.generate(model, inputs, max_new_tokens=4, interventions=DOUBLED).tokens, usual)
 
 
 # Threads, and several models on one network.
@@ -535,7 +540,7 @@ def test_whatever_comes_from_another_thread_during_a_run_is_refused_at_once(net,
     calls = (
         lambda: ma.run(model, inputs).logits,
         lambda: ma.run(other, inputs).logits,
-        lambda: ma.generate(other, inputs, 2).tokens,
+        lambda: ma.generate(other, inputs, max_new_tokens=2).tokens,
         traced,
         torch.no_grad()(lambda: net(**inputs).logits),
     )

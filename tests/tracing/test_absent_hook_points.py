@@ -34,6 +34,12 @@ def inputs(model):
     return model_inputs(model.adapter.family, seconds=(1.6, 1.6))
 
 
+def _part(point, reasons):
+    if point == "mlp_post":
+        return "mlp" if "mlp" in reasons else "down"
+    return {"resid_mid": "mid_norm", "mlp_out": "mlp"}.get(point, "attention")
+
+
 def absent_points(model):
     """Every hook point that is not there: name, layer and the reason in the adapter."""
     network_config = model.network.config
@@ -44,7 +50,7 @@ def absent_points(model):
                 yield (
                     prefix + point,
                     layer,
-                    reasons[{"resid_mid": "mid_norm", "mlp_out": "mlp"}.get(point, "attention")],
+                    reasons[_part(point, reasons)],
                 )
     for name in model.sites.absent:
         stack = model.adapter.encoder if name.startswith("audio.") else model.adapter.decoder
@@ -71,7 +77,7 @@ def test_a_trace_block_that_asks_for_one_says_the_same(model, inputs):
         point = name.removeprefix("audio.")
         blocks = model.audio_blocks if name.startswith("audio.") else model.blocks
         where, attribute = (model, name.replace("audio.", "audio_")) if layer is None else (blocks[layer], point)
-        if layer is not None and point not in ("attn_out", "resid_mid", "mlp_out"):
+        if layer is not None and point not in ("attn_out", "resid_mid", "mlp_post", "mlp_out"):
             where = blocks[layer].attn
         if point == "mass":
             continue
@@ -100,4 +106,6 @@ def test_a_missing_part_needs_a_reason():
         Stack(mid_norm=None, **fields)
     with pytest.raises(ValueError, match=r"the parts \[\] are None, reasons are \['mlp'\]"):
         Stack(mid_norm="norm", absent={"mlp": "there is one"}, **fields)
+    with pytest.raises(ValueError, match="layers: down is None, and absent= does not say why"):
+        Stack(mid_norm="norm", down=None, **fields)
     assert {DECODER: "found"}[replace(DECODER)] == "found"

@@ -14,7 +14,7 @@ from tests.families import FAMILIES, model_inputs, network, thinned
 from tests.reference.plain_forward import plain_values
 
 #: Read as the fused kernel's neighbours compute them, so equal but for rounding.
-ROUNDED = ("scores", "pattern")
+ROUNDED = ("scores", "pattern", "result")
 
 #: Family and property -> why the property does not hold of it. Every other pair is tested.
 KNOWN_EXCEPTIONS = {
@@ -263,16 +263,13 @@ def test_head_outputs_through_the_output_projection_sum_to_what_attention_adds(o
             inside = stack.in_layer(model.network.config, layer)
             if inside.attention is None:
                 continue
-            points = [HookPoint(f"{prefix}{point}", layers=[layer]) for point in ("z", "attn_out")]
-            z, added = run(model, inputs, record=points).cache.values()
+            points = [HookPoint(f"{prefix}{point}", layers=[layer]) for point in ("z", "result", "attn_out")]
+            z, results, added = run(model, inputs, record=points).cache.values()
             attention = model.network.get_submodule(f"{stack.layers}.{layer}.{inside.attention}")
-            if inside.projection is not None:
-                project = attention.get_submodule(inside.projection)
-            else:
-                named = [name for name in ("o_proj", "out_proj", "to_out") if hasattr(attention, name)]
-                project = attention.get_submodule(named[0])
+            project = attention.get_submodule(inside.output)
             heads = project.weight.unflatten(1, (z.shape[2], z.shape[3]))
             summed = torch.einsum("bphd,mhd->bpm", z, heads) + (0 if project.bias is None else project.bias)
+            torch.testing.assert_close(results.sum(2) + (0 if project.bias is None else project.bias), summed, **close)
             if inside.attention_norm is not None:
                 with torch.no_grad():
                     summed = model.network.get_submodule(f"{stack.layers}.{layer}.{inside.attention_norm}")(summed)
@@ -332,8 +329,14 @@ def test_edits_act_at_every_new_token_or_in_the_prompt_only(opened, family):
         chosen[..., forced] = 0
         return chosen
 
-    assert generate(model, inputs, 5, [Edit(HookPoint("logits"), only)]).tokens.eq(forced).all()
-    first = generate(model, inputs, 5, [Edit(HookPoint("logits"), only, every_step=False)]).tokens
+    assert (
+        generate(model, inputs, max_new_tokens=5, interventions=[Edit(HookPoint("logits"), only)])
+        .tokens.eq(forced)
+        .all()
+    )
+    first = generate(
+        model, inputs, max_new_tokens=5, interventions=[Edit(HookPoint("logits"), only, every_step=False)]
+    ).tokens
     assert first[:, 0].eq(forced).all()
     assert not first.eq(forced).all()
     assert not torch.equal(first, plain)

@@ -69,7 +69,7 @@ def calls_of(model, inputs, edits):
     with Counted(model) as skipped:
         embeds = front.embeds(edits)
     with Counted(model) as whole:
-        expected = ma.run(model, inputs, ["resid_pre"], interventions=edits, logits=None).cache["resid_pre", 0]
+        expected = ma.run(model, inputs, record=["resid_pre"], interventions=edits, logits=None).cache["resid_pre", 0]
     assert torch.equal(embeds, expected)
     assert not torch.equal(embeds, front.clean)
     return skipped.calls, whole.calls
@@ -125,7 +125,7 @@ def test_only_what_variants_need_is_kept(opened):
         Front(model, batch, [variant(edited(name, layer))]).n_bytes
         for name, layer in (("audio.resid_post", 1), ("audio.resid_pre", 1), ("audio.resid_pre", 0))
     ]
-    layer = ma.run(model, inputs, [ma.HookPoint("audio.resid_post", layers=[0])], logits=None)
+    layer = ma.run(model, inputs, record=[ma.HookPoint("audio.resid_post", layers=[0])], logits=None)
     assert -torch.tensor(sizes).diff() / layer.cache["audio.resid_post", 0].nbytes == pytest.approx([1.0, 1.0])
     assert Front(model, batch, []).n_bytes == 0
 

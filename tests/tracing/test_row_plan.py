@@ -19,9 +19,23 @@ def test_only_the_newest_key_or_value_is_read_and_changed_at_a_new_token(model, 
     options = {} if cache == "dynamic" else {"cache_implementation": "static"}
     n = inputs["input_ids"].shape[1]
     whole, last = ma.HookPoint(point, layers=[1]), ma.HookPoint(point, layers=[1], positions="last")
-    clean = ma.generate(opened, inputs, 4, record=[whole, "logits"], **options)
-    same = ma.generate(opened, inputs, 4, [ma.Edit(last, lambda values: values)], record=[last, "logits"], **options)
-    doubled = ma.generate(opened, inputs, 4, [ma.Edit(last, lambda values: 2 * values)], record=[whole], **options)
+    clean = ma.generate(opened, inputs, max_new_tokens=4, record=[whole, "logits"], **options)
+    same = ma.generate(
+        opened,
+        inputs,
+        max_new_tokens=4,
+        interventions=[ma.Edit(last, lambda values: values)],
+        record=[last, "logits"],
+        **options,
+    )
+    doubled = ma.generate(
+        opened,
+        inputs,
+        max_new_tokens=4,
+        interventions=[ma.Edit(last, lambda values: 2 * values)],
+        record=[whole],
+        **options,
+    )
     assert torch.equal(same.tokens, clean.tokens)
     for step, (before, read) in enumerate(zip(clean.steps, same.steps, strict=True)):
         torch.testing.assert_close(read["logits"], before["logits"])

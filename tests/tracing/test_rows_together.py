@@ -90,7 +90,7 @@ def test_while_generating_rows_of_the_prompt_are_left_behind_and_the_last_goes_a
     record = [HookPoint("pattern", layers=[0], queries="last"), HookPoint("resid_post", layers=[0], positions="last")]
     seen = []
     there = Edit(HookPoint("pattern", layers=[0], queries=[-3]), lambda rows: seen.append(rows.shape) or rows)
-    steps = generate(model, inputs, 3, [there], record=record).steps
+    steps = generate(model, inputs, max_new_tokens=3, interventions=[there], record=record).steps
     assert len(seen) == 1
     assert [step["pattern", 0].shape[2] for step in steps] == [1, 1, 1]
     assert [step["resid_post", 0].shape[1] for step in steps] == [1, 1, 1]

@@ -87,7 +87,7 @@ def test_masked_keys_stay_at_weight_zero(model, intervention):
 @pytest.mark.parametrize("queries", ["last", None])
 def test_a_row_that_sees_no_key_gives_zeros(model, queries):
     every = list(range(inputs(model)["input_ids"].shape[1]))
-    out = ma.run(model, inputs(model), ["z"], [ma.KnockOutAttention(queries=queries, keys=every)])
+    out = ma.run(model, inputs(model), record=["z"], interventions=[ma.KnockOutAttention(queries=queries, keys=every)])
     for name, layer in out.cache:
         assert out.cache[name, layer][:, -1].abs().max() == 0
     assert real(out, inputs(model)).isfinite().all()
@@ -98,14 +98,18 @@ def test_each_step_of_a_generation_is_a_row_of_one_pass(model, queries):
     given = model_inputs(model.adapter.family, seconds=(1.6, 1.6), words=(9, 9))
     record = [ma.HookPoint("resid_post", layers=[-1])]
     edit = ma.ScaleAttention(1.5, queries=queries)
-    made = ma.generate(model, given, 3, [edit], record, eos_token_id=None, min_new_tokens=3)
+    made = ma.generate(
+        model, given, max_new_tokens=3, interventions=[edit], record=record, eos_token_id=None, min_new_tokens=3
+    )
     longer = given | {
         "input_ids": torch.cat([given["input_ids"], made.tokens], dim=1),
         "attention_mask": torch.cat([given["attention_mask"], torch.ones_like(made.tokens)], dim=1),
     }
     width = given["input_ids"].shape[1]
     rows = None if queries is None else list(range(width - 1, width + 3))
-    whole = ma.run(model, longer, record, [ma.ScaleAttention(1.5, queries=rows)]).cache["resid_post", -1]
+    whole = ma.run(model, longer, record=record, interventions=[ma.ScaleAttention(1.5, queries=rows)]).cache[
+        "resid_post", -1
+    ]
     for step, cache in enumerate(made.steps):
         ours, theirs = cache["resid_post", -1][:, -1], whole[:, width - 1 + step]
         assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()

@@ -27,9 +27,10 @@ from jaxtyping import Float, Int
 
 from mechaudio.analyses.audio_attention import in_seconds, roles_of
 from mechaudio.analyses.lenses.parts import attribute
-from mechaudio.analyses.lenses.residual_stream import Asked, batches_of
+from mechaudio.analyses.streaming import Questions, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
+from mechaudio.models.targets import OTHERS, Targets, Words, refuse_whole
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.unembedding import (
@@ -49,7 +50,7 @@ class DirectLogitAttribution(Result):
 
     Attributes:
         towards: The token whose logit is counted for, per question.
-        away: The one whose logit is counted against.
+        away: The one whose logit is counted against; blank where the first stands alone.
         logit_difference: Between the two in the network's logits, before a softcap.
         capped_difference: The same behind the softcap; equal to it where there is none.
         explained: The sum of all parts.
@@ -92,6 +93,12 @@ class DirectLogitAttribution(Result):
     texts: tuple[str, ...]
     clips: tuple[str, ...] = ()
 
+    _table_axes = ("question", "layer", "head")
+    _labels = (
+        ("towards", "question"),
+        ("away", "question"),
+    )
+
     def __repr__(self) -> str:
         """How much was divided among how many."""
         questions, layers, heads = self.heads.shape
@@ -127,12 +134,14 @@ class DirectLogitAttribution(Result):
 @checks_arguments
 def direct_logit_attribution(
     model: AudioLM,
-    asked: Asked,
+    questions: Questions,
     *,
+    target: Words = None,
+    foil: Words = None,
     between: tuple[str | int, str | int] | None = None,
     condition: str = "audio",
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> DirectLogitAttribution:
     """Divide a difference of two logits among the parts of the network that wrote it.
 
@@ -147,21 +156,27 @@ def direct_logit_attribution(
 
     Args:
         model: The opened model.
-        asked: Prompts, a dict of the network's own inputs, or questions.
-        between: The token to count for and the one to count against, as ids or text; by default the right choice's
-            letter and that of the wrong choice with the highest logit.
+        questions: Prompts, a dict of the network's own inputs, or questions.
+        target: Words to count for, by their first token, for all questions or one text per question
+            (`PromptBatch.aimed`); of open questions, their answer by default.
+        foil: Words to count against, likewise; without any, the target's logit by itself is divided.
+        between: The token to count for and the one to count against, as ids or text, of any prompts; by default target
+            and foil, or the right choice's letter and that of the wrong choice with the highest logit.
         condition: Of questions.
         batch_size: Of questions; values of every position are kept, as in a key-value cache.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
-        ValueError: A question without a known answer or a dict of inputs, without `between`; or text that is not one
-            token.
+        ValueError: A question without a known answer or a dict of inputs, without `between`; text of `between` that is
+            not one token; both `target` and `between`; or words that cannot be measured.
         NotImplementedError: The decoder has several residual streams.
         TypeError: Its norms are no RMS norms, or the output projections and the unembedding no linear layers.
     """
     refuse_several_streams(model, "a layer predicts and corrects all of them together")
     pair = None if between is None else (token_id(model, between[0]), token_id(model, between[1]))
+    if pair is not None and (target is not None or foil is not None):
+        raise ValueError("target= and foil= say which words to compare, and so does between=: give one of them")
+    targets = Targets(target, foil, required=pair is None)
     parts: list[dict[str, np.ndarray]] = []
     roles: list[tuple[str, ...]] = []
     tokens: list[tuple[int, int]] = []
@@ -169,8 +184,10 @@ def direct_logit_attribution(
     texts: list[str] = []
     keys: list[tuple[str, ...]] = []
     for batch in batches_of(
-        model, asked, condition, batch_size=batch_size, what="direct logit attribution", progress=progress
+        model, questions, condition, batch_size=batch_size, what="direct logit attribution", progress=progress
     ):
+        batch = batch if pair is not None else targets.of(batch)
+        refuse_whole(batch, "direct_logit_attribution", "a text's later words are written at other positions")
         found, chosen = attribute(model, batch, pair)
         parts.append(found)
         tokens += chosen
@@ -188,13 +205,14 @@ def direct_logit_attribution(
         missing = longest - part["over_time"].shape[-1]
         part["over_time"] = np.pad(part["over_time"], [(0, 0)] * 3 + [(0, missing)])
         part["edges"] = np.pad(part["edges"], [(0, 0), (0, missing)], constant_values=np.nan)
+    settings = {"between": between, "condition": condition}
     return DirectLogitAttribution(
         towards=tuple(token_text(model, one) for one, _ in tokens),
-        away=tuple(token_text(model, other) for _, other in tokens),
+        away=tuple("" if other == OTHERS else token_text(model, other) for _, other in tokens),
         roles=named,
         ids=tuple(ids),
         texts=tuple(texts),
         clips=clip_names(keys),
-        provenance=Provenance.collect(model, settings={"between": between, "condition": condition}),
+        provenance=Provenance.collect(model, settings=settings | (targets.settings() if pair is None else {})),
         **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
     )

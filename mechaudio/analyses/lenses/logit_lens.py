@@ -19,16 +19,21 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mechaudio.analyses.lenses.reading import ARRAYS, concatenated, read
-from mechaudio.analyses.lenses.residual_stream import Asked, batches_of, depth_names, residual_stream
+from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
+from mechaudio.analyses.streaming import Questions, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import margin
 from mechaudio.models.selection import Where
+from mechaudio.models.targets import Targets, Words
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
 
 if TYPE_CHECKING:
+    import pandas
+    import xarray
+
     from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -46,11 +51,12 @@ class LogitLens(Result):
         top_ids: The most probable tokens, best first.
         top_probability: Their probabilities.
         vocabulary: Text of every token id that occurs here.
-        choice_logits: Logit of each choice's letter.
+        choice_logits: Logit of each choice's letter; of a question with a target, of the first tokens of target and
+            foil, where a target without a foil stands against the rest of the vocabulary (its logsumexp).
         choice_probability: Its probability.
-        choice_rank: Its rank.
+        choice_rank: Its rank; -1 of the rest of the vocabulary.
         right: Index of the right choice, the first of two with the answer's text; -1 where it is not known.
-        letters: Letters of the choices.
+        letters: Letters of the choices; target and foil in words.
         right_letters: Letters of all choices with the answer's text.
         token_ids: The further tokens that were asked for.
         token_logits: Their logits.
@@ -89,6 +95,28 @@ class LogitLens(Result):
     ids: tuple[str, ...]
     texts: tuple[str, ...]
 
+    _table_axes = ("question", "depth", "position")
+    _labels = (
+        ("labels", ("question", "position")),
+        ("roles", ("question", "position")),
+        ("token_ids", "token"),
+    )
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return everything with named axes; `top_text` beside `top_ids`, and how likely is what the depth says."""
+        data = super().to_xarray()
+        texts = [self.vocabulary.get(token, "") for token in self.top_ids.ravel().tolist()]
+        return data.assign(top_text=(data["top_ids"].dims, np.array(texts, dtype=str).reshape(self.top_ids.shape)))
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a row per question, depth and position, without those that fill a shorter question up."""
+        table = super().to_pandas()
+        return table[table["positions"] >= 0].reset_index(drop=True)
+
+    @property
+    def _summary(self) -> str:
+        return f"{self.lens} lens"
+
     def says(self, depth: int = -1, position: int = -1, question: int = 0) -> list[tuple[str, float]]:
         """The most probable tokens of one place and their probabilities, best first.
 
@@ -120,6 +148,12 @@ class LogitLens(Result):
             if values not in known:
                 raise ValueError(f"there are {', '.join(known)} of choices, got {values!r}")
             values = known[values]
+        bare = [name for name, letters in zip(self.ids, self.letters, strict=True) if not letters]
+        if bare:
+            raise ValueError(
+                f"question {bare[0]!r} has neither choices nor a target to read: "
+                "ma.analyses.logit_lens(model, questions, target=...)"
+            )
         if (self.right < 0).any():
             raise ValueError(f"the right choice of questions {np.flatnonzero(self.right < 0).tolist()} is not known")
         return np.take_along_axis(values, self.right[:, None, None, None], axis=-1)[..., 0]
@@ -143,15 +177,17 @@ class LogitLens(Result):
 @checks_arguments
 def logit_lens(
     model: AudioLM,
-    asked: Asked,
+    questions: Questions,
     *,
+    target: Words = None,
+    foil: Words = None,
     positions: Where | None = "last",
     top: int = 5,
     tokens: Sequence[str | int] = (),
     lens: TunedLens | None = None,
     condition: str = "audio",
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> LogitLens:
     """Read the residual stream through the final norm and the unembedding, at every depth and some positions.
 
@@ -167,14 +203,17 @@ def logit_lens(
 
     Args:
         model: The opened model.
-        asked: Prompts, a dict of the network's own inputs, or questions.
+        questions: Prompts, a dict of the network's own inputs, or questions.
+        target: Words that stand in the place of the choices, for all questions or one text per question
+            (`PromptBatch.aimed`), by their first token; of open questions, their answer by default.
+        foil: Words that they are held against; by default everything else in the vocabulary.
         positions: Spans, stretches of sound (`"audio[1.0:2.5]"`), or positions; `None` for all.
         top: How many of the most probable tokens to keep.
         tokens: Further tokens to follow: ids, or text that is one token.
         lens: A trained `TunedLens`; by default the plain lens.
         condition: Of questions.
         batch_size: Of questions.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: `top` below one, text that is not one token, a lens of another model, or a prompt without such a
@@ -188,15 +227,18 @@ def logit_lens(
     if lens is not None:
         lens.refuse_other(model)
     name = "plain" if lens is None else "tuned"
+    targets = Targets(target, foil, required=False)
+    prompts = batches_of(model, questions, condition, batch_size=batch_size, what="logit lens", progress=progress)
     parts = [
         read(model, batch, residual_stream(model, batch, positions), wanted, top, lens)
-        for batch in batches_of(model, asked, condition, batch_size=batch_size, what="logit lens", progress=progress)
+        for batch in map(targets.of, prompts)
     ]
     joined = {
         field: concatenated([part[field] for part in parts], -1 if parts[0][field].dtype.kind == "i" else np.nan)
         for field in ARRAYS
     }
     shown = {*joined["top_ids"].flatten().tolist(), *wanted} - {-1}
+    settings = {"positions": positions, "condition": condition, "lens": name}
     return LogitLens(
         depths=depth_names(model),
         labels=tuple(row for part in parts for row in part["labels"]),
@@ -208,6 +250,6 @@ def logit_lens(
         lens=name,
         ids=tuple(row for part in parts for row in part["ids"]),
         texts=tuple(row for part in parts for row in part["texts"]),
-        provenance=Provenance.collect(model, settings={"positions": positions, "condition": condition, "lens": name}),
+        provenance=Provenance.collect(model, settings=settings | targets.settings()),
         **joined,
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mechaudio.analyses.audio_attention import roles_of
 from mechaudio.metrics.choices import best_wrong, refuse_nan, right_choices
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.targets import OTHERS
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.hook_points import HookPoint
@@ -36,7 +37,7 @@ def attribute(
         model: The opened model.
         batch: Prompts.
         pair: Ids of the token to count for and the one to count against; by default the letters of the right choice
-            and of the wrong one with the highest logit.
+            and of the wrong one with the highest logit, or target and foil (`OTHERS` without one).
 
     Returns:
         The fields of a `DirectLogitAttribution` that are arrays, roles as in `roles_of(batch)`; and each prompt's pair.
@@ -49,6 +50,7 @@ def attribute(
     uncapped = logits
     if softcap(model) is not None:
         uncapped = unembed(model, last, capped=False)
+    against = away != OTHERS  # a target alone is held against nothing
     unembedding = _linear(model, model.adapter.unembed, "the unembedding")
     stream = [cache["resid_pre", 0][:, -1], *(cache["resid_post", layer][:, -1] for layer in range(model.n_layers))]
     stream = [state.double().to(last.device) for state in stream]
@@ -59,12 +61,16 @@ def attribute(
         ]
     )
     weight = unembedding.weight.to(last.device)
-    direction = (
-        frozen * (weight[towards.to(weight.device)].double() - weight[away.to(weight.device)].double()) / divisor(model)
-    )
+
+    def difference(values: Tensor) -> Tensor:
+        """Of the two tokens, out of values by token."""
+        for_it, for_other = (values[tokens.to(values.device)].double() for tokens in (towards, away))
+        return for_it - for_other * against.to(values.device).view(-1, *[1] * (values.ndim - 1))
+
+    direction = frozen * difference(weight) / divisor(model)
     constant = torch.zeros(batch.n_rows, dtype=torch.float64)
     if unembedding.bias is not None:
-        constant = (unembedding.bias[towards].double() - unembedding.bias[away].double()) / divisor(model)
+        constant = difference(unembedding.bias) / divisor(model)
     scales = [_scale(model, layer) for layer in range(model.n_layers)]
     roles = torch.stack([batch.span_mask(role) for role in roles_of(batch)], dim=-1).double().to(last.device)
     layers = []
@@ -82,8 +88,8 @@ def attribute(
         "embed": embed,
         "constant": constant,
         "explained": embed + added + constant,
-        "logit_difference": (uncapped[rows, towards].double() - uncapped[rows, away].double()).cpu().numpy(),
-        "capped_difference": (logits[rows, towards].double() - logits[rows, away].double()).cpu().numpy(),
+        "logit_difference": (uncapped[rows, towards].double() - against * uncapped[rows, away].double()).cpu().numpy(),
+        "capped_difference": (logits[rows, towards].double() - against * logits[rows, away].double()).cpu().numpy(),
         **_clock(batch, found["over_time"].shape[-1]),
     }
     return found | parts, chosen

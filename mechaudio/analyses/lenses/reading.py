@@ -17,6 +17,8 @@ from mechaudio.analyses.audio_attention import roles_of
 from mechaudio.analyses.lenses.residual_stream import ResidualStream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.targets import OTHERS
+from mechaudio.tracing.choice_logits import ChoiceColumns
 from mechaudio.tracing.unembedding import read_out
 
 if TYPE_CHECKING:
@@ -37,11 +39,9 @@ def read(
     """One batch: positions in turns, and for each the depths in turns."""
     n_rows, n_positions = stream.positions.shape
     n_choices = max((len(own) for own in batch.choice_ids), default=0)
-    columns = torch.tensor(
-        [[*own, *[0] * (n_choices - len(own)), *tokens] for own in batch.choice_ids or [()] * n_rows], dtype=torch.long
-    )
+    columns = ChoiceColumns(batch, n_choices, stream.depths[-1].device) if n_choices else None
     chunks = [
-        [_numbers(final, logits, columns, top) for final, logits in _depths(model, stream, part, lens)]
+        [_numbers(final, logits, columns, tokens, top) for final, logits in _depths(model, stream, part, lens)]
         for part in _turns(n_positions, max(1, AT_ONCE // (n_rows * batch.vocabulary)))
     ]
     found = {
@@ -51,12 +51,14 @@ def read(
     real = stream.real.numpy()
     given = np.array([len(own) for own in batch.choice_ids] or [0] * n_rows)
     is_choice = np.arange(n_choices) < given[:, None]
+    is_rest = [[ids[column : column + 1] == (OTHERS,) for column in range(n_choices)] for ids in batch.choice_ids]
     out: dict = {"positions": np.where(real, stream.positions.numpy(), -1)}
     for name, values in found.items():
         fill = -1 if values.dtype.kind == "i" else np.nan
         kept = np.where(real[:, None, :].reshape(n_rows, 1, n_positions, *[1] * (values.ndim - 3)), values, fill)
         if name in ("logits", "probability", "rank"):
-            out[f"choice_{name}"] = np.where(is_choice[:, None, None], kept[..., :n_choices], fill)
+            shown = is_choice & ~np.array(is_rest) if name == "rank" and n_choices else is_choice
+            out[f"choice_{name}"] = np.where(shown[:, None, None], kept[..., :n_choices], fill)
             out[f"token_{name}"] = kept[..., n_choices:]
         else:
             out[name] = kept
@@ -83,19 +85,22 @@ def _depths(
 def _numbers(
     final: Float[Tensor, "batch position vocab"],
     logits: Float[Tensor, "batch position vocab"],
-    columns: Int[Tensor, "batch column"],
+    columns: ChoiceColumns | None,
+    tokens: list[int],
     top: int,
 ) -> dict[str, np.ndarray]:
     logits = logits.float()
     log_probability = logits.log_softmax(-1)
-    index = columns.to(logits.device)[:, None].expand(*logits.shape[:2], -1)
-    wanted = logits.gather(-1, index)
+    wanted, wanted_log_probability = (
+        torch.cat([*([columns.of(values, torch.nan)] if columns else []), values[..., tokens]], dim=-1)
+        for values in (logits, log_probability)
+    )
     best = log_probability.topk(min(top, logits.shape[-1]), dim=-1)
     above = [(logits > wanted[..., [column]]).sum(-1) for column in range(wanted.shape[-1])]
     numbers = {
         "logits": wanted,
-        "probability": log_probability.gather(-1, index).exp(),
-        "rank": torch.stack(above, dim=-1) if above else index,
+        "probability": wanted_log_probability.exp(),
+        "rank": torch.stack(above, dim=-1) if above else wanted.long(),
         "top_ids": best.indices,
         "top_probability": best.values.exp(),
         "entropy": -(log_probability.exp() * log_probability).nan_to_num(0.0).sum(-1),
@@ -128,10 +133,15 @@ def _places(batch: PromptBatch, positions: Int[np.ndarray, "question position"])
         "labels": labels,
         "roles": names,
         "right": np.array(
-            [-1 if one.answer is None else one.choices.index(one.answer) for one in questions] or [-1] * n_rows
+            [-1 if one.answer not in one.choices else one.choices.index(one.answer) for one in questions]
+            or [-1] * n_rows
         ),
-        "letters": [tuple(question.letters) for question in questions] or [()] * n_rows,
-        "right_letters": [question.answer_letters for question in questions] or [()] * n_rows,
+        "letters": list(batch.choice_names) or [()] * n_rows,
+        "right_letters": [
+            tuple(name for name, choice in zip(names, question.choices, strict=True) if choice == question.answer)
+            for names, question in zip(batch.choice_names, questions, strict=True)
+        ]
+        or [()] * n_rows,
         "ids": [question.id for question in questions] or [str(row) for row in range(n_rows)],
         "texts": [question.text for question in questions] or [""] * n_rows,
     }

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mechaudio.analyses.streaming import in_batches
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.inputs import as_batch
-from mechaudio.models.prompt import prompt
 from mechaudio.models.selection import Where, select
-from mechaudio.question import AudioQuestion
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
-
-Asked = PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +82,3 @@ def positions_of(batch: PromptBatch, positions: Where | None) -> Sequence[Sequen
     if empty:
         raise ValueError(f"positions={positions!r} names no position of rows {empty} of this batch: choose others")
     return chosen
-
-
-def batches_of(
-    model: AudioLM, asked: Asked, condition: str, *, batch_size: int, what: str, progress: bool
-) -> Iterator[PromptBatch]:
-    """Prompts a batch at a time: those given, or questions written out when their turn comes."""
-    if isinstance(asked, (PromptBatch, Mapping)):
-        yield as_batch(model, asked)
-        return
-    for questions in in_batches(asked, batch_size, what=what, progress=progress):
-        yield prompt(model, questions, condition=condition)

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from mechaudio.analyses.halves import clips_of, in_calibration
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
@@ -29,6 +28,7 @@ from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import prompt
 from mechaudio.models.selection import Where
+from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.unembedding import read_out
@@ -60,6 +60,13 @@ class TunedLens(Result):
     tuned_kl: Float[np.ndarray, "question depth"]
     held_out: tuple[str, ...]
     trained_on: tuple[str, ...]
+
+    _table_axes = ("question", "depth")
+    _labels = (("held_out", "question"),)
+
+    @property
+    def _summary(self) -> str:
+        return f"{self.tuned_kl.mean():.3f} nats from the output, {self.plain_kl.mean():.3f} untuned"
 
     def translate(self, depth: int, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The residual stream of a depth as the last layer would put it; in float32, then as it came."""
@@ -95,7 +102,7 @@ def tuned_lens(
     held_out: float = 0.2,
     seed: int = 0,
     condition: str = "audio",
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> TunedLens:
     """Train a translator for every depth, all at once, on the residual streams of questions.
 
@@ -120,7 +127,7 @@ def tuned_lens(
         held_out: Share of the clips whose questions to measure on.
         seed: Of the split, the order of questions and the positions.
         condition: What the model is given.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: A number below one, a share outside 0 to 1, questions without ids, or none on one side of the split.
@@ -151,8 +158,8 @@ def tuned_lens(
     rng = np.random.default_rng(seed)
     order: list[int] = []
     losses = np.empty((steps, len(depths)))
-    bar = tqdm(range(steps), desc="tuned lens", unit=" steps", disable=not progress)
-    for step in bar:
+    drawn = bar(range(steps), what="tuned lens", unit="steps", progress=progress)
+    for step in drawn:
         while len(order) < min(batch_size, len(train)):
             order += rng.permutation(len(train)).tolist()
         batch = prompt(model, [train[order.pop()] for _ in range(min(batch_size, len(train)))], condition=condition)
@@ -169,7 +176,7 @@ def tuned_lens(
             losses[step, depth] = loss.item()
         optimiser.step()
         schedule.step()
-        bar.set_postfix({"mean KL": f"{losses[step].mean():.4f}"})
+        drawn.set_postfix({"mean KL": f"{losses[step].mean():.4f}"})
     trained = [one.detach().cpu().numpy() for one in weight], [one.detach().cpu().numpy() for one in bias]
     settings = {
         "positions": positions, "steps": steps, "batch_size": batch_size, "rows": rows, "learning_rate": learning_rate,

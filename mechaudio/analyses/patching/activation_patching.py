@@ -33,11 +33,13 @@ from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
+from mechaudio.models.targets import Targets, Words
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
+from mechaudio.tracing.teacher_forced import is_whole, measured_logits
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -90,8 +92,11 @@ class PatchingMap(EffectMap):
 def activation_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     *,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
+    target: Words = None,
+    foil: Words = None,
+    whole: bool = False,
     over: Sequence[Axis] = ("layer", "position"),
     hook_point: str | None = None,
     direction: Direction = "denoising",
@@ -100,11 +105,11 @@ def activation_patching(
     heads: int | Iterable[int] | None = None,
     positions: Where | None = None,
     window: float | int = 1.0,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     memory: int | float | None = None,
     one_by_one: bool = False,
     out: str | os.PathLike | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> PatchingMap:
     """Patch every place by itself, and measure what becomes of the answer.
 
@@ -122,6 +127,10 @@ def activation_patching(
         model: The opened model.
         clean: Questions with known answers, or prompts.
         corrupted: Questions or prompts that pair with them, or `silence` in the place of their clips.
+        target: Words that are measured behind the prompts in the place of the choices' letters, for all pairs or one
+            text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced; by default the first one counts.
         over: The axes of the map: `layer`, `head`, and at most one of `position`, `role` (`last` apart from the
             template), `second` and `event` (the answer's event, other events, no event).
         hook_point: What is patched: any hook point of the decoder's layers, `embed`, or one of the audio tower's layers
@@ -139,7 +148,7 @@ def activation_patching(
         memory: Bytes that a sweep may use beside the weights.
         one_by_one: Give every place a forward pass of its own: slower, and to the last bit what `ma.run` gives.
         out: A folder to write the answers of each batch to; the same call takes up a run that was stopped.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The map; `undefined` names pairs whose clean and corrupted runs agree in the metric.
@@ -154,18 +163,35 @@ def activation_patching(
     wanted = PatchedPlaces(model, over, hook_point, direction, layers, heads, positions, window)
     check_choice("metric", metric, METRICS)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
+    targets = Targets(target, foil, whole=whole)
     settings = {
         "over": tuple(over),
         "positions": positions if isinstance(positions, (str, int)) or positions is None else repr(positions),
         "window": float(window),
         "one_by_one": one_by_one,
     }
-    more = {"hook_point": wanted.name, "direction": direction, "layers": wanted.layers, "heads": wanted.counted}
+    words = {name: given for name, given in (("target", target), ("foil", foil), ("whole", whole)) if given}
+    more = {
+        **words,
+        "hook_point": wanted.name,
+        "direction": direction,
+        "layers": wanted.layers,
+        "heads": wanted.counted,
+    }
     kept = KeptPairs(out, model, {**settings, **more, "batch_size": batch_size})
     parts = [
-        kept.of(pair, partial(_patched, wanted, pair, kept.provenance, memory, one_by_one, progress and alone))
+        kept.of(
+            pair,
+            partial(_patched, wanted, pair, kept.provenance, memory, one_by_one, progress if alone else False),
+        )
         for pair in contrasts(
-            model, clean, corrupted, batch_size=batch_size, what="patching", progress=progress and not alone
+            model,
+            clean,
+            corrupted=corrupted,
+            targets=targets,
+            batch_size=batch_size,
+            what="patching",
+            progress=False if alone else progress,
         )
     ]
     if parts[0].heads is not None:
@@ -177,7 +203,7 @@ def activation_patching(
         hook_point=wanted.name,
         heads=wanted.together,
         window=float(window),
-        provenance=Provenance.collect(model, settings=settings),
+        provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
 
 
@@ -187,7 +213,7 @@ def _patched(
     provenance: Provenance,
     memory: int | float | None,
     one_by_one: bool,
-    progress: bool,
+    progress: bool | None,
 ) -> PatchedPairs:
     """Patch every place of some pairs."""
     source, base = pair.sides(wanted.direction)
@@ -204,7 +230,7 @@ def _patched(
     else:
         swept = sweep(wanted.model, base, variants, memory=memory, progress=progress)
         unchanged, found, ways = swept.clean.numpy(), swept.logits.numpy(), tuple(dict.fromkeys(swept.ways))
-    other = choice_logits(source, given.logits[:, -1])
+    other = measured_logits(wanted.model, source) if is_whole(source) else choice_logits(source, given.logits[:, -1])
     clean, corrupted = turned(wanted.direction, other, unchanged)
     found = found.reshape(len(wanted.layers), len(wanted.heads), len(placed), *found.shape[1:]).copy()
     for index, has in enumerate(placed.values()):
@@ -218,6 +244,5 @@ def _each(
     model: AudioLM, batch: PromptBatch, variants: Sequence[Intervention]
 ) -> tuple[Float[np.ndarray, "pair choice"], Float[np.ndarray, "variant pair choice"]]:
     """Every variant in a forward pass of its own."""
-    runs = [run(model, batch, interventions=one, logits="last").logits[:, -1] for one in ([], *([v] for v in variants))]
-    unchanged, *found = (choice_logits(batch, logits) for logits in runs)
+    unchanged, *found = (measured_logits(model, batch, one) for one in ([], *([v] for v in variants)))
     return unchanged, np.stack(found)

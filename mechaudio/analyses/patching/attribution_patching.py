@@ -45,6 +45,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
+from mechaudio.models.targets import Targets, Words
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 
@@ -78,12 +79,18 @@ class AttributionMap(EffectMap):
         }[self.method]
 
 
+#: Pairs at once by default: a backward pass keeps the activations of every layer.
+MOST_PAIRS = 8
+
+
 @checks_arguments
 def attribution_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     *,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
+    target: Words = None,
+    foil: Words = None,
     over: Sequence[str] = ("layer", "position"),
     hook_point: str | None = None,
     direction: Direction = "denoising",
@@ -94,8 +101,8 @@ def attribution_patching(
     heads: int | Iterable[int] | None = None,
     positions: Where | None = None,
     window: float | int = 1.0,
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> AttributionMap:
     """Estimate what patching each place by itself would do to the answer.
 
@@ -113,6 +120,9 @@ def attribution_patching(
         model: The opened model. Its weights are left as they are.
         clean: Questions with known answers, or prompts.
         corrupted: Questions or prompts that pair with them, or `silence` in the place of their clips.
+        target: Words that are measured behind the prompts in the place of the choices' letters, for all pairs or one
+            text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
         over: The axes of the map, as in `activation_patching`: `layer`, `head`, and at most one of `position`, `role`,
             `second` and `event`; of `features`, `second` and `band`.
         hook_point: What is patched: as in `activation_patching`; or `features`, what the tower hears, of which `layer`,
@@ -129,7 +139,7 @@ def attribution_patching(
             prompt needs some, unless `over` divides it.
         window: Length of a window of seconds.
         batch_size: Pairs at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The map; `undefined` names pairs whose clean and corrupted runs agree in the metric.
@@ -145,15 +155,24 @@ def attribution_patching(
     wanted = axes_of(model, over, hook_point, direction, layers, heads, positions, window)
     _check(wanted.name, metric, method, steps)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
+    targets = Targets(target, foil)
     parts = [
         Estimator(wanted, pair, metric, method, steps).part()
         for pair in contrasts(
-            model, clean, corrupted, batch_size=batch_size, what="attributing", progress=progress and not alone
+            model,
+            clean,
+            corrupted=corrupted,
+            targets=targets,
+            batch_size=batch_size,
+            most=MOST_PAIRS,
+            what="attributing",
+            progress=False if alone else progress,
         )
     ]
     labels = join_labels([part.labels for part in parts], wanted.along)
     shape = tuple(len(axis) for axis in wanted.axes(labels).values())
     values = np.concatenate([spread(part.values, part.labels, labels) for part in parts], axis=-1)
+    settings = {"over": tuple(over), "method": method, "window": float(window)}
     return AttributionMap(
         axes=wanted.axes(labels),
         values=values.reshape(*shape, -1),
@@ -169,7 +188,7 @@ def attribution_patching(
         positions=wanted.positions,
         heads=wanted.together,
         window=float(window),
-        provenance=Provenance.collect(model, settings={"over": tuple(over), "method": method, "window": float(window)}),
+        provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
 
 

@@ -19,6 +19,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.targets import Targets
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.choice_logits import choice_logits
@@ -31,24 +32,25 @@ if TYPE_CHECKING:
 @checks_arguments
 def check_top(
     model: AudioLM,
-    estimated: AttributionMap,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     *,
+    estimated: AttributionMap,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     n: int = 10,
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> EffectMap:
     """Patch the places with the largest estimated effects, one by one: what an estimate is worth (arXiv 2403.00745).
 
     Args:
         model: The model that the estimates are of.
+        clean: The questions or prompts that the map was made from.
         estimated: The map.
-        clean: The questions or prompts that it was made from.
+        clean: The questions or prompts that the map was made from; what was measured behind them is measured again.
         corrupted: The same.
         n: How many places.
         batch_size: Pairs at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         A map with the axes of the estimated one: the exact effects at these places, NaN everywhere else.
@@ -64,9 +66,18 @@ def check_top(
     rest = (estimated.direction, have.get("layer"), have.get("head", estimated.heads), estimated.positions)
     wanted = axes_of(model, tuple(have), estimated.hook_point, *rest, estimated.window)
     chosen = [labels for labels, _ in estimated.top(n)]
+    targets = Targets.of_settings(estimated.provenance.settings)
     found = [
         _patched(wanted, pair, chosen, estimated.metric)
-        for pair in contrasts(model, clean, corrupted, batch_size=batch_size, what="checking", progress=progress)
+        for pair in contrasts(
+            model,
+            clean,
+            corrupted=corrupted,
+            targets=targets,
+            batch_size=batch_size,
+            what="checking",
+            progress=progress,
+        )
     ]
     ids = tuple(name for _, _, _, own in found for name in own)
     if ids != estimated.ids:
@@ -75,6 +86,7 @@ def check_top(
     exact = np.concatenate([own for own, *_ in found], axis=-1)
     for labels, own in zip(chosen, exact, strict=True):
         values[tuple(have[name].index(label) for name, label in labels.items())] = own
+    settings = {"checked": len(chosen), "method": estimated.method}
     return EffectMap(
         axes=have,
         values=values,
@@ -87,7 +99,7 @@ def check_top(
         clips=estimated.clips,
         heads=estimated.heads,
         window=estimated.window,
-        provenance=Provenance.collect(model, settings={"checked": len(chosen), "method": estimated.method}),
+        provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
 
 

@@ -127,6 +127,10 @@ class EffectMap(Result):
         places = [np.unravel_index(index, mean.shape) for index in order[:n]]
         return [(self._labels(place), float(mean[place])) for place in places if not np.isnan(effect[place])]
 
+    @property
+    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*self.axes, "pair")
+
     def to_xarray(self) -> xarray.Dataset:
         """Named axes: `values` and `effect` `[*axes, pair]`, `mean` `[*axes]`, and the two ends of the scale."""
         import xarray
@@ -141,7 +145,7 @@ class EffectMap(Result):
                 "corrupted": (("pair",), self.corrupted),
             },
             {**{name: list(labels) for name, labels in self.axes.items()}, "pair": list(self.ids)},
-            {"metric": self.metric, "direction": self.direction, "hook_point": self.hook_point},
+            {**self._attrs, "metric": self.metric, "direction": self.direction, "hook_point": self.hook_point},
         )
 
     def _labels(self, place: tuple[Any, ...]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.interventions.patch import HEAD_AXIS
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.targets import refuse_whole
 from mechaudio.tracing.cache import Key
-from mechaudio.tracing.choice_logits import choice_logits
+from mechaudio.tracing.choice_logits import ChoiceColumns, choice_logits
 from mechaudio.tracing.gradients import Graph, Layer, graph
 from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
 from mechaudio.tracing.record import Edit
@@ -51,6 +52,7 @@ class Estimator:
 
     def __init__(self, wanted: PatchedPlaces | FeatureAxes, pair: Contrast, metric: Metric, method: Method, steps: int):
         self.wanted, self.pair, self.metric, self.method, self.steps = wanted, pair, metric, method, steps
+        refuse_whole(pair.clean, "attribution_patching", "activation_patching(..., whole=True) patches for whole texts")
         self.model, self.n_pairs = wanted.model, pair.clean.n_rows
         self.source, self.base = pair.sides(wanted.direction)
         self.from_features = wanted.name == FEATURES
@@ -104,7 +106,8 @@ class Estimator:
     def _objective(self, logits: Float[Tensor, "pair vocab"]) -> Float[Tensor, " pair"]:
         if self.wrong is None:
             self._see(logits.detach())
-        return differentiable(self.metric, logits, self.base.choice_ids, self.pair.right, self.wrong)
+        columns = ChoiceColumns(self.base, self.pair.right.shape[1], logits.device)
+        return differentiable(self.metric, columns.of(logits.double(), -torch.inf), self.pair.right, self.wrong)
 
     def _graph(self, points: Sequence[HookPoint], base: PromptBatch, **options: Any) -> Graph:
         return graph(self.model, base, points, self._objective, features=self.from_features, **options)
@@ -259,28 +262,23 @@ class Estimator:
 
 def differentiable(
     metric: Metric,
-    logits: Float[Tensor, "pair vocab"],
-    choice_ids: Sequence[Sequence[int]],
+    logits: Float[Tensor, "pair choice"],
     right: Bool[np.ndarray, "pair choice"],
     wrong: Int[np.ndarray, " pair"],
 ) -> Float[Tensor, " pair"]:
-    """`scale.value` as a function with a gradient, of the logits of the whole vocabulary.
+    """`scale.value` as a function with a gradient, of logits that are minus infinity where there is no such choice.
 
     Raises:
         ValueError: A metric that has no gradient.
     """
-    width = right.shape[1]
-    ids = torch.tensor([[*own, *[own[0]] * (width - len(own))] for own in choice_ids], device=logits.device)
-    lacking = torch.tensor([[choice >= len(own) for choice in range(width)] for own in choice_ids], device=ids.device)
-    is_right = torch.from_numpy(right).to(ids.device)
-    own = logits.double().gather(1, ids).masked_fill(lacking, -torch.inf)
-    of_right = own.masked_fill(~is_right, -torch.inf).amax(-1)
+    is_right = torch.from_numpy(right).to(logits.device)
+    of_right = logits.masked_fill(~is_right, -torch.inf).amax(-1)
     if metric == "logit_difference":
-        return of_right - own.gather(1, torch.from_numpy(wrong).to(ids.device)[:, None])[:, 0]
+        return of_right - logits.gather(1, torch.from_numpy(wrong).to(logits.device)[:, None])[:, 0]
     if metric == "margin":
-        return of_right - own.masked_fill(is_right, -torch.inf).amax(-1)
+        return of_right - logits.masked_fill(is_right, -torch.inf).amax(-1)
     if metric == "probability":
-        return own.softmax(-1).masked_fill(~is_right, 0.0).sum(-1)
+        return logits.softmax(-1).masked_fill(~is_right, 0.0).sum(-1)
     raise ValueError(f"metric {metric!r} has no gradient")
 
 

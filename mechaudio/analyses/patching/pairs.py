@@ -3,8 +3,8 @@
 The clean prompt is one that the model should get right; the corrupted one has as many tokens in the same places, with
 another sound or another caption behind them.
 
-Conventions: logits are those of the choices' letters at the last position, `nan` where a question has fewer choices;
-the right choice is the clean question's answer.
+Conventions: logits are those of the choices' letters at the last position, or of a target and its foil, `nan` where a
+question has fewer choices; the right choice is the clean question's answer, or the target.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of, windows_of_rows
 from mechaudio.models.prompt import prompt, silenced
+from mechaudio.models.targets import Targets, Words, aimed_at
 from mechaudio.question import AudioQuestion
 
 if TYPE_CHECKING:
@@ -113,33 +114,55 @@ def turned(direction: Direction, clean: Side, corrupted: Side) -> tuple[Side, Si
 def contrast(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
+    *,
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
+    target: Words = None,
+    foil: Words = None,
+    whole: bool = False,
 ) -> Contrast:
     """Pair clean prompts with corrupted ones, and refuse pairs whose positions do not mean the same.
 
     ```python
     pairs = ma.analyses.contrast(model, questions)                       # audio against silence of the same length
-    pairs = ma.analyses.contrast(model, questions, other_questions)      # another clip, events elsewhere in time
+    pairs = ma.analyses.contrast(model, questions, corrupted=other_questions)  # another clip, events elsewhere in time
     ```
 
     Args:
         model: The opened model.
         clean: Questions with known answers, asked with their clips; or prompts made with `ma.prompt` in any condition.
         corrupted: The same for the other side, pair by pair; or `silence`, in place of the clean questions' clips.
+        target: Words that are measured behind both prompts, in the place of the choices' letters, as in
+            `PromptBatch.aimed`; of open questions, the clean one's answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced.
 
     Raises:
         ValueError: Another number of prompts, other choices, a clean question without a known answer or without a wrong
-            choice, prompts that differ in length or in what stands where (clips of unequal length make unequally many
-            audio tokens), or no pair in which anything differs.
+            choice, words that cannot be measured, prompts that differ in length or in what stands where (clips of
+            unequal length make unequally many audio tokens), or no pair in which anything differs.
         TypeError: Plain inputs instead of questions.
     """
+    targets = Targets(target, foil, whole=whole)
+    pair = _contrast(model, clean, corrupted, targets)
+    targets.settings()
+    return pair
+
+
+def _contrast(
+    model: AudioLM,
+    clean: PromptBatch | Iterable[AudioQuestion],
+    corrupted: PromptBatch | Iterable[AudioQuestion] | str,
+    targets: Targets,
+) -> Contrast:
     if isinstance(corrupted, str) and corrupted != "silence":
         raise ValueError(f"corrupted= is questions, prompts or 'silence', got {corrupted!r}")
-    one = _asked("clean", clean if isinstance(clean, PromptBatch) else prompt(model, clean))
+    one = targets.of(_asked("clean", clean if isinstance(clean, PromptBatch) else prompt(model, clean)))
     if isinstance(corrupted, str):
         other = silenced(model, one)
     else:
         other = _asked("corrupted", corrupted if isinstance(corrupted, PromptBatch) else prompt(model, corrupted))
+        if other.n_rows == one.n_rows:
+            other = aimed_at(other, [aim and (aim.target, aim.foil, aim.whole) for aim in one.aims])
     _check_alike(model.adapter, one, other)
     return Contrast(one, other)
 
@@ -154,11 +177,13 @@ def _asked(name: str, side: PromptBatch) -> PromptBatch:
 def contrasts(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     *,
-    batch_size: int = 8,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
+    targets: Targets | None = None,
+    batch_size: int | None = None,
+    most: int | None = None,
     what: str = "pairs",
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Iterator[Contrast]:
     """Pairs a batch at a time, no two of them such that the padding of one would change the other.
 
@@ -166,24 +191,27 @@ def contrasts(
         model: The opened model.
         clean: As `contrast` takes them; prompts that are a batch already stay together as far as padding allows.
         corrupted: The same.
+        targets: Words that are measured in the place of letters; by default those of open questions' answers.
         batch_size: How many pairs at a time.
+        most: At most so many by default.
         what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: As `contrast`; no pair at all, a batch size below one, or unequally many on both sides.
     """
+    targets = targets or Targets(None, None)
     if isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch):
-        yield from _apart(model, contrast(model, clean, corrupted))
+        yield from _apart(model, _contrast(model, clean, corrupted, targets))
     elif isinstance(corrupted, str):
-        for asked in in_batches(clean, batch_size, what=what, progress=progress):
-            yield from _apart(model, contrast(model, asked, corrupted))
+        for asked in in_batches(model, clean, batch_size=batch_size, most=most, what=what, progress=progress):
+            yield from _apart(model, _contrast(model, asked, corrupted, targets))
     else:
         sides = list(clean), list(corrupted)
         checked.same_length(clean=sides[0], corrupted=sides[1])
         pairs = list(zip(*sides, strict=True))
-        for some in in_batches(pairs, batch_size, what=what, progress=progress):
-            yield from _apart(model, contrast(model, *zip(*some, strict=True)))
+        for some in in_batches(model, pairs, batch_size=batch_size, most=most, what=what, progress=progress):
+            yield from _apart(model, _contrast(model, *zip(*some, strict=True), targets))
 
 
 def _apart(model: AudioLM, pairs: Contrast) -> Iterator[Contrast]:

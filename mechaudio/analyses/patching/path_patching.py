@@ -22,6 +22,7 @@ and as nothing between moves information from position to position, the receiver
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -41,6 +42,7 @@ from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
+from mechaudio.models.targets import Targets, Words, refuse_whole
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.choice_logits import choice_logits
@@ -53,16 +55,18 @@ if TYPE_CHECKING:
 def path_patching(
     model: AudioLM,
     clean: PromptBatch | Iterable[AudioQuestion],
-    corrupted: PromptBatch | Iterable[AudioQuestion] | str = "silence",
     *,
+    corrupted: PromptBatch | Iterable[AudioQuestion] | str = "silence",
+    target: Words = None,
+    foil: Words = None,
     receiver: Given,
     sender: Given | list[Given] = "heads",
     at: Where | Sequence[str] | None = None,
     direction: Literal["noising", "denoising"] = "noising",
     metric: str = "logit_difference",
     mlps: Literal["frozen", "recomputed"] = "frozen",
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> PatchingMap:
     """Measure the effect that goes from a sender to a receiver over the residual stream, and on from there.
 
@@ -80,6 +84,9 @@ def path_patching(
         model: The opened model.
         clean: Questions with known answers, or prompts, as `contrast` takes them.
         corrupted: The other side of the pairs, or `silence`.
+        target: Words that are measured behind the prompts in the place of the choices' letters, for all pairs or one
+            text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default.
+        foil: Words that they are held against; by default everything else that could follow.
         receiver: Who reads: `("q", layer, head)`, `("k", ...)`, `("v", ...)`, `("head", layer, head)` for all three,
             `("mlp", layer)`, or `"logits"`.
         sender: Who writes: `("head", layer, head)`, `("attention", layer)`, `("mlp", layer)` or `"embed"`, what enters
@@ -91,7 +98,7 @@ def path_patching(
         mlps: `frozen` keeps the MLPs between sender and receiver; `recomputed` lets them answer to the change, as Wang
             et al. do: then a path is everything that goes through no other attention.
         batch_size: Pairs at a time.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The effect of every sender (axes `layer` and `head`, `layer`, or `sender`), at each of several spans (`span`):
@@ -117,8 +124,17 @@ def path_patching(
     known = [senders[index] for index in there]
     settings = {"sender": [*map(str, known)], "receiver": str(to), "at": [*map(str, spans)], "mlps": mlps}
     provenance = Provenance.collect(model, settings=settings)
-    parts = []
-    for pair in contrasts(model, clean, corrupted, batch_size=batch_size, what="path patching", progress=progress):
+    parts, targets = [], Targets(target, foil)
+    for pair in contrasts(
+        model,
+        clean,
+        corrupted=corrupted,
+        targets=targets,
+        batch_size=batch_size,
+        what="path patching",
+        progress=progress,
+    ):
+        refuse_whole(pair.clean, "path_patching", "activation_patching(..., whole=True) patches for whole texts")
         for span in spans:
             check_span(pair.clean, span, to)
         source, base = pair.sides(direction)
@@ -135,5 +151,5 @@ def path_patching(
         **joined(parts, metric, axes),
         direction=direction,
         hook_point=f"{sender if isinstance(sender, str) else 'paths'} to {to}",
-        provenance=provenance,
+        provenance=replace(provenance, settings=dict(provenance.settings) | targets.settings()),
     )

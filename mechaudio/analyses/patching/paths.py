@@ -20,7 +20,8 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, select
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint, order_of
-from mechaudio.tracing.run import Run, run
+from mechaudio.tracing.run import run
+from mechaudio.tracing.run_result import Run
 from mechaudio.tracing.sites import NoSuchHookPoint
 
 if TYPE_CHECKING:

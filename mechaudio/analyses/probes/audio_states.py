@@ -16,7 +16,8 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import tokens_of_windows, windows_of_rows
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.run import Run, run
+from mechaudio.tracing.run import run
+from mechaudio.tracing.run_result import Run
 from mechaudio.tracing.tower_frames import steps_before
 
 if TYPE_CHECKING:

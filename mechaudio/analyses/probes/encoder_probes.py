@@ -33,17 +33,17 @@ from mechaudio.analyses.probes.audio_states import audio_states, places_of
 from mechaudio.analyses.probes.clip_states import ClipStates
 from mechaudio.analyses.probes.frame_tasks import FRAME_TASKS
 from mechaudio.analyses.probes.probe_tasks import TASKS, PlaceProbes, fit_place
-from mechaudio.analyses.streaming import in_batches
+from mechaudio.analyses.streaming import batches_of, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import clip_numbers, shared
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import accuracy
-from mechaudio.models.prompt import prompt
+from mechaudio.models.batch import PromptBatch
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
-from mechaudio.tracing.run import answers_in
+from mechaudio.tracing.answers import answers_in
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -106,6 +106,8 @@ class EncoderProbes(Result):
     clips: tuple[str, ...]
     n_training: int
     keys: tuple[str, ...] = ()
+
+    _table_axes = ("place", "task", "clip")
 
     def estimate(self, task: str, place: str | int = -1, *, of: str = "score", seed: int = 0) -> Estimate:
         """The mean over held-out clips, with a bootstrap interval over clips; NaN where fewer than two have the number.
@@ -189,8 +191,8 @@ def encoder_probes(
     tolerance: float = 0.1,
     margin: float = 0.2,
     seed: int = 0,
-    batch_size: int = 8,
-    progress: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> EncoderProbes:
     """Train probes at every depth on some clips and score them on others.
 
@@ -213,7 +215,7 @@ def encoder_probes(
         margin: Pairs of events whose onsets differ by less are left out of the order.
         seed: Of the split, the draws and the control tasks.
         batch_size: Clips per forward pass.
-        progress: Draw a progress bar on stderr.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Too few clips or events on one side of the split, a share outside 0 to 1, or a tower whose frames do
@@ -227,9 +229,9 @@ def encoder_probes(
         raise ValueError(f"tokens_per_clip is at least 1, got {tokens_per_clip}")
     training: list[ClipStates] = []
     testing: list[ClipStates] = []
-    asked = (_question(clip) for clip in clips)
-    for batch_questions in in_batches(asked, batch_size, what="clips", progress=progress):  # type: ignore[arg-type]
-        batch = prompt(model, batch_questions)
+    asked = map(_question, required_questions(clips) if isinstance(clips, PromptBatch) else clips)
+    for batch in batches_of(model, asked, batch_size=batch_size, what="clips", progress=progress):
+        batch_questions = batch.questions
         any_answer = any(question.answer is not None for question in batch_questions)
         rows, out = audio_states(model, batch, wanted, logits=any_answer)
         answers = answers_in(batch, out.logits[:, -1], required=True) if any_answer else [None] * batch.n_rows

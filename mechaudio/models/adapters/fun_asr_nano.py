@@ -18,6 +18,7 @@ FUN_ASR_NANO = Adapter(
         layers="model.audio_tower.layers",
         norm=None,
         config="audio_config",
+        down="fc2",
         between={
             "attention": "an end to the wider stream that the first layer is given: its resid_mid is its attn_out",
             "end": "a norm, in the last layer that transcribes and in the last of all",

@@ -38,6 +38,7 @@ GEMMA_3N = Adapter(
         mid_norm="attention",
         mid_norm_adds=True,
         mlp="ffw_layer_end.ffw_layer_2",
+        down="",
         attention_norm="attention.post_norm",
         mlp_norm="ffw_layer_end.post_layer_norm",
         mlp_times="conf_residual_weight",
@@ -47,7 +48,7 @@ GEMMA_3N = Adapter(
         config="audio_config",
         insides="windows",
         core="attn",
-        projection="post",
+        output="post",
         absent={
             "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
         },

@@ -27,6 +27,7 @@ GEMMA_4 = Adapter(
         attention="self_attn",
         mid_norm="lconv1d",
         mlp="feed_forward2.ffw_layer_2",
+        down="linear",
         attention_norm="norm_post_attn",
         mlp_norm="feed_forward2.post_layer_norm",
         mlp_times="residual_weight",
@@ -36,7 +37,7 @@ GEMMA_4 = Adapter(
         norm=None,
         config="audio_config",
         insides="windows",
-        projection="post.linear",
+        output="post.linear",
         absent={
             "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
         },
@@ -57,7 +58,8 @@ GEMMA_4 = Adapter(
         "one position (ma.run holds all)",
         "layers with a sliding window forget: at the new tokens of a generation their keys are the last ones only, "
         "as many as the window holds",
-        "where the decoder has experts, mlp_out is what they and the dense MLP beside them add together",
+        "where the decoder has experts, mlp_out is what they and the dense MLP beside them add together, and mlp_post "
+        "are the neurons of the dense one",
         "in the tower, scores are behind their softcap, a frame of padding sees all of its window alike, and all of "
         "attention but z is in fp32",
         "logits are as the network returns them, after its softcap",

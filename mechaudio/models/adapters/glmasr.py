@@ -13,7 +13,9 @@ GLM_ASR = Adapter(
     network_class="GlmAsrForConditionalGeneration",
     checkpoints=("zai-org/GLM-ASR-Nano-2512",),
     decoder=DECODER,
-    encoder=replace(DECODER, layers="model.audio_tower.layers", norm="model.audio_tower.norm", config="audio_config"),
+    encoder=replace(
+        DECODER, layers="model.audio_tower.layers", norm="model.audio_tower.norm", config="audio_config", down="fc2"
+    ),
     decoder_module="model.language_model",
     unembed="lm_head",
     projector="model.multi_modal_projector",

@@ -39,6 +39,7 @@ GRANITE_SPEECH = Adapter(
         config="encoder_config",
         insides="sdpa",
         queries="to_q",
+        output="to_out",
         overwritten=("resid_post",),
         absent={
             "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"

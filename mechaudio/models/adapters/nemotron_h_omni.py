@@ -7,7 +7,7 @@ residual stream behind attention, `mlp_out` half of what the second feed-forward
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, EXPERTS, Adapter, Stack, TokenTiming
 
 _BETWEEN = "a layer is one mixer, so there is no place between attention and MLP"
 _MAMBA = "the layer is a Mamba block, a recurrence without {part}; resid_post - resid_pre is what it adds"
@@ -31,7 +31,8 @@ _ATTENTION = replace(
     attention="mixer",
     absent={"mid_norm": _BETWEEN, "mlp": "the layer's mixer is attention, and no MLP follows it"},
 )
-_EXPERTS = replace(_LAYERS, mlp="mixer", absent={"attention": _MLP, "mid_norm": _BETWEEN})
+_DENSE = replace(_LAYERS, mlp="mixer", absent={"attention": _MLP, "mid_norm": _BETWEEN})
+_EXPERTS = replace(_DENSE, down=None, absent={**_DENSE.absent, "down": EXPERTS})
 
 NEMOTRON_H_OMNI = Adapter(
     family="nemotron_h_omni",
@@ -40,13 +41,14 @@ NEMOTRON_H_OMNI = Adapter(
     decoder=replace(
         _LAYERS,
         absent={},
-        kinds={"linear_attention": _LAYERS, "full_attention": _ATTENTION, "moe": _EXPERTS, "mlp": _EXPERTS},
+        kinds={"linear_attention": _LAYERS, "full_attention": _ATTENTION, "moe": _EXPERTS, "mlp": _DENSE},
     ),
     encoder=Stack(
         layers="audio_tower.layers",
         attention="self_attn",
         mid_norm="norm_conv",
         mlp="feed_forward2",
+        down="linear2",
         mlp_times=0.5,
         between=CONFORMER,
         closing="norm_out",

@@ -5,7 +5,7 @@
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, THINKER_UP_TO_5_20, WHISPER_ENCODER, Adapter, TokenTiming
+from mechaudio.models.adapter import DECODER, EXPERTS, THINKER_UP_TO_5_20, WHISPER_ENCODER, Adapter, TokenTiming
 
 #: Its tower and how sound becomes tokens there; Qwen3-ASR has the same.
 ENCODER = replace(WHISPER_ENCODER, norm="model.audio_tower.ln_post", layout="packed")
@@ -15,7 +15,7 @@ QWEN3_OMNI_MOE = Adapter(
     family="qwen3_omni_moe_thinker",
     network_class="Qwen3OmniMoeThinkerForConditionalGeneration",
     checkpoints=("Qwen/Qwen3-Omni-30B-A3B-Instruct", "Qwen/Qwen3-Omni-30B-A3B-Thinking"),
-    decoder=DECODER,
+    decoder=replace(DECODER, absent={"down": EXPERTS}),
     encoder=ENCODER,
     decoder_module="model.language_model",
     unembed="lm_head",

@@ -8,7 +8,8 @@
 3. `conv2` takes every second frame. Strength and its negative stand with an offset that carries them past the second
    GELU, and that the position table takes away again, while it adds what depends on time alone.
 4. Layer 0 does nothing. In layer 1 both frames of a token look at the token's second frame, whose 25 ms lie inside the
-   token's 40, and copy its strengths; the frames are told apart by their number in binary.
+   token's 40, and copy its strengths; the frames are told apart by their number in binary. Its MLP has a neuron that
+   would raise all strengths, and that nothing wakes: opening the toy proves where its neurons are.
 5. Every LayerNorm leaves things as they are: its mean is 0 because each feature stands with its negative, its
    variance that of the carrier, to 5e-7.
 """
@@ -54,6 +55,7 @@ def write_tower(tower: nn.Module, mel_filters: Float[np.ndarray, "bin band"]) ->
         _keep_as_it_is(layer.self_attn_layer_norm, squares=2 * (TOKEN_BITS + 2))
         _keep_as_it_is(layer.final_layer_norm, squares=2 * (TOKEN_BITS + 2))
     _keep_as_it_is(tower.layer_norm, squares=2 * (TOKEN_BITS + 1))  # a token's two frames cancel in `odd`
+    _sleeping_neuron(tower.layers[-1].fc2)
     _join_frames(tower.layers[PLANTED.joining[0]].self_attn, head=PLANTED.joining[1])
 
 
@@ -95,6 +97,11 @@ def _positions() -> Float[Tensor, "frame d_model"]:
 def _keep_as_it_is(norm: nn.LayerNorm, squares: int) -> None:
     """Multiply by the deviation that the norm divides by, which the carrier and the constant `squares` make."""
     norm.weight.fill_(math.sqrt((2 * CARRIER**2 + squares) / D_MODEL))
+
+
+def _sleeping_neuron(down: nn.Linear) -> None:
+    for voice in VOICES:
+        down.weight[TOWER[f"heard:{voice}"], 0], down.weight[TOWER[f"-heard:{voice}"], 0] = 1, -1
 
 
 def _join_frames(attention: nn.Module, head: int) -> None:

@@ -191,7 +191,7 @@ def test_places_that_some_pairs_lack_share_what_they_are_patched_with(hook_point
 
 def test_a_caption_is_patched_like_a_sound(toy):
     sides = [ma.prompt(toy, questions(4, seed=2, conflict=conflict), condition="caption") for conflict in (False, True)]
-    found = activation_patching(toy, *sides, over=("layer", "head"), positions="last")
+    found = activation_patching(toy, sides[0], corrupted=sides[1], over=("layer", "head"), positions="last")
     expected = np.zeros((4, 4))
     expected[PLANTED.reading] = 1.0
     np.testing.assert_allclose(found.mean(), expected, atol=1e-4)

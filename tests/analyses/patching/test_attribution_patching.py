@@ -28,7 +28,9 @@ def exact_in_toy(toy, asked):
 @pytest.fixture(scope="module")
 def exact_in_small_steps(tiny, scenes):
     """What patching measures between two clips that hardly differ; another metric needs no other run."""
-    return cache(lambda **settings: activation_patching(tiny, scenes[:2], nearly(scenes[:2], 2e-3), **settings))
+    return cache(
+        lambda **settings: activation_patching(tiny, scenes[:2], corrupted=nearly(scenes[:2], 2e-3), **settings)
+    )
 
 
 @pytest.mark.parametrize("direction", ["denoising", pytest.param("noising", marks=pytest.mark.whole)])
@@ -121,7 +123,9 @@ def test_integrated_gradients_of_a_layer_sum_to_the_effect_of_all_of_it(tiny, sc
     over = ("band", "second") if hook_point == "features" else ("layer", "second")
     layers = {} if hook_point == "features" else {"layers": [0]}
     settings = {"over": over, "hook_point": hook_point, "window": 10.0, **layers}
-    found = attribution_patching(tiny, scenes[:2], nearly(scenes[:2], 0.02), method="integrated", steps=12, **settings)
+    found = attribution_patching(
+        tiny, scenes[:2], corrupted=nearly(scenes[:2], 0.02), method="integrated", steps=12, **settings
+    )
     whole = found.clean - found.corrupted
     np.testing.assert_allclose(np.nansum(found.change, axis=(0, 1)), whole, atol=0.02 * np.abs(whole).max())
 
@@ -147,7 +151,7 @@ def test_small_changes_are_estimated_as_they_are(tiny, scenes, exact_in_small_st
     """Between two clips that hardly differ every function is a line: estimates are effects, at every hook point."""
     exact = exact_in_small_steps(over=over, hook_point=hook_point).by(metric)
     estimated = attribution_patching(
-        tiny, scenes[:2], nearly(scenes[:2], 2e-3), over=over, hook_point=hook_point, metric=metric
+        tiny, scenes[:2], corrupted=nearly(scenes[:2], 2e-3), over=over, hook_point=hook_point, metric=metric
     )
     assert estimated.axes == exact.axes
     change, known = estimated.change, exact.change

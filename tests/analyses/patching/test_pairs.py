@@ -27,7 +27,7 @@ def test_captions_differ_first_where_their_tokens_do(toy):
     asked = questions(2, seed=1)
     other = questions(2, seed=1, conflict=True)
     sides = [ma.prompt(toy, side, condition="caption") for side in (asked, other)]
-    pairs = contrast(toy, *sides)
+    pairs = contrast(toy, sides[0], corrupted=sides[1])
     ids = [side.inputs["input_ids"] for side in sides]
     assert pairs.first.tolist() == (ids[0] != ids[1]).int().argmax(1).tolist()
 
@@ -35,11 +35,11 @@ def test_captions_differ_first_where_their_tokens_do(toy):
 def test_what_cannot_be_compared_is_refused(toy):
     asked = questions(2, seed=0)
     with pytest.raises(ValueError, match="2 clean prompts and 1 corrupted"):
-        contrast(toy, asked, asked[:1])
+        contrast(toy, asked, corrupted=asked[:1])
     with pytest.raises(ValueError, match="nothing differs between clean and corrupted in any of 2 pairs"):
-        contrast(toy, asked, asked)
+        contrast(toy, asked, corrupted=asked)
     with pytest.raises(ValueError, match="the choices of pair 0 differ"):
-        contrast(toy, asked, [replace(asked[0], choices=asked[0].choices[::-1]), asked[1]])
+        contrast(toy, asked, corrupted=[replace(asked[0], choices=asked[0].choices[::-1]), asked[1]])
     with pytest.raises(ValueError, match="'toy-0-0' has no known answer"):
         contrast(toy, [replace(asked[0], answer=None)])
     with pytest.raises(ValueError, match="all 2 choices of question 'toy-0-0' are right"):
@@ -47,9 +47,9 @@ def test_what_cannot_be_compared_is_refused(toy):
     with pytest.raises(ValueError, match="silence takes the place of the clips of condition 'audio', got 'caption'"):
         contrast(toy, ma.prompt(toy, asked, condition="caption"))
     with unchecked_types(), pytest.raises(ValueError, match="corrupted= is one of 'silence'; got 'noise'"):
-        contrast(toy, asked, "noise")
+        contrast(toy, asked, corrupted="noise")
     with pytest.raises(TypeError, match="corrupted= is plain inputs"):
-        contrast(toy, ma.prompt(toy, asked), as_batch(toy, dict(ma.prompt(toy, asked).inputs)))
+        contrast(toy, ma.prompt(toy, asked), corrupted=as_batch(toy, dict(ma.prompt(toy, asked).inputs)))
 
 
 def test_clips_of_unequal_length_and_other_templates_are_refused_with_the_reason():
@@ -57,18 +57,18 @@ def test_clips_of_unequal_length_and_other_templates_are_refused_with_the_reason
     long, short = (ma.data.soundscapes.questions(1, seed=0, duration=seconds)[0] for seconds in (6.0, 4.0))
     short = replace(short, text=long.text, choices=long.choices, answer=long.answer)
     with pytest.raises(ValueError, match=r"audio tokens \(6.00 s and 4.00 s\)"):
-        contrast(model, [long], [short])
+        contrast(model, [long], corrupted=[short])
     reworded = replace(long, text=long.text + " " + long.text)
     with pytest.raises(ValueError, match=r"differ in length or template: '\w+' stands at positions"):
-        contrast(model, [long], [reworded])
+        contrast(model, [long], corrupted=[reworded])
 
 
 def test_pairs_stream_in_batches_and_both_sides_must_go_on(toy):
     asked, other = questions(5, seed=0), questions(5, seed=0, level=(-40.0, -40.0))
-    assert [len(pairs.ids) for pairs in contrasts(toy, asked, other, batch_size=2)] == [2, 2, 1]
+    assert [len(pairs.ids) for pairs in contrasts(toy, asked, corrupted=other, batch_size=2)] == [2, 2, 1]
     assert [len(pairs.ids) for pairs in contrasts(toy, iter(asked), batch_size=3)] == [3, 2]
     with pytest.raises(ValueError, match="clean has 5, corrupted has 3: give both"):
-        list(contrasts(toy, asked, other[:3]))
+        list(contrasts(toy, asked, corrupted=other[:3]))
     with pytest.raises(ValueError, match="batch_size= must be at least 1"):
         list(contrasts(toy, asked, batch_size=0))
     with pytest.raises(ValueError, match="nothing to ask"):
@@ -86,4 +86,4 @@ def test_the_wrong_choice_is_the_corrupted_questions_answer_or_its_likeliest(toy
     others = [replace(q, answer=q.choices[0] if q.answer != q.choices[0] else q.choices[1]) for q in asked]
     others = [replace(q, audio=questions(1, seed=9)[0].audio) for q in others]
     expected = [q.choices.index(q.answer) for q in others]
-    assert contrast(toy, asked, others).wrong(corrupted, corrupted).tolist() == expected
+    assert contrast(toy, asked, corrupted=others).wrong(corrupted, corrupted).tolist() == expected

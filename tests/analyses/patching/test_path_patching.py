@@ -20,7 +20,9 @@ def asked():
 
 
 def patch(model, asked, **settings):
-    return path_patching(model, *asked, progress=False, **settings)
+    clean, *corrupted = asked
+    sides = {"corrupted": corrupted[0]} if corrupted else {}
+    return path_patching(model, clean, progress=False, **sides, **settings)
 
 
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
@@ -47,7 +49,9 @@ def test_a_path_takes_one_head_of_a_group_that_shares_keys_and_values(toy, asked
 
 def test_a_caption_goes_by_the_reading_head(toy):
     clean = toy_questions.questions(4, seed=1)
-    prompts = [ma.prompt(toy, side, "caption") for side in (clean, toy_questions.counterparts(clean, "caption"))]
+    prompts = [
+        ma.prompt(toy, side, condition="caption") for side in (clean, toy_questions.counterparts(clean, "caption"))
+    ]
     mean = patch(toy, prompts, receiver=EVIDENCE, at="last").mean()
     assert mean[PLANTED.reading] == pytest.approx(0.0, abs=1e-4)
     assert np.allclose(np.delete(mean.ravel(), np.ravel_multi_index(PLANTED.reading, mean.shape)), 1.0, atol=1e-4)

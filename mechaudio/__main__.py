@@ -1,4 +1,4 @@
-"""`python -m mechaudio.cli`."""
+"""`python -m mechaudio`."""
 
 import sys
 

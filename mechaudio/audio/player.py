@@ -1,0 +1,40 @@
+"""A recording as a player for notebooks, of bounded size.
+
+Conventions: seconds from the start of the clip.
+"""
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING
+
+import soundfile
+
+if TYPE_CHECKING:
+    from mechaudio.audio.clip import AudioClip
+
+LARGEST = 1_000_000
+"""Bytes of 16-bit samples in a page; more are played at 16 kHz in one channel, and what is still too much is cut."""
+PLAIN_RATE = 16_000
+
+
+def player(clip: "AudioClip") -> str:
+    """An audio element that holds the sound itself, and a line of what it is; what is left out is said there."""
+    samples, rate, notes = clip.waveform, clip.sample_rate, []
+    if 2 * samples.size > LARGEST and (samples.ndim > 1 or rate > PLAIN_RATE):
+        rate = min(rate, PLAIN_RATE)
+        samples = clip.mono(rate)
+        notes.append(f"played in one channel at {rate} Hz")
+    most = LARGEST // (2 if samples.ndim == 1 else 2 * samples.shape[0])
+    if samples.shape[-1] > most:
+        samples = samples[..., :most]
+        notes.append(f"the first {most / rate:.1f} s of {clip.duration:.1f} s can be played here")
+    file = io.BytesIO()
+    soundfile.write(file, samples.T, rate, format="WAV", subtype="PCM_16")
+    sound = base64.b64encode(file.getvalue()).decode("ascii")
+    title = html.escape("; ".join([repr(clip), *notes]), quote=True)
+    return (
+        f'<figure style="margin:0"><audio controls style="width:100%;max-width:420px" '
+        f'src="data:audio/wav;base64,{sound}"></audio>'
+        f'<figcaption style="overflow-wrap:anywhere">{title}</figcaption></figure>'
+    )

@@ -1,0 +1,8 @@
+"""How values show themselves in a notebook: HTML that is escaped, needs no network, and reads on light and on dark.
+
+Conventions: colours of text are the page's own; what is added is translucent. Nothing runs: there are no scripts.
+"""
+
+from mechaudio.notebook.shown import html_of
+
+__all__ = ["html_of"]

@@ -1,0 +1,162 @@
+"""Head by head, what attention's output projection gives: computed where somebody asks for it, and nowhere else.
+
+The projection itself runs as ever. Where `result` is read or edited, its own input (so behind any gate between the
+heads and the projection) goes through it once more, each head by itself, and what an edit changed there is added to the
+projection's output: an edit that changes nothing leaves every bit.
+
+Conventions: `result` is `[batch, position, head, d_model]`, without the projection's bias. It takes as many times the
+memory of the projection's output as there are heads, and an edit takes up to three times that. Of a hook point with
+`positions=`, only those positions are computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import repeat
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mechaudio.models.adapter import Stack
+from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.sites import ROOT, HookPointError, attention_location, result_location
+
+#: What each head gives, and the projection's bias.
+Results = tuple[Float[Tensor, "batch position head d_model"], Tensor | None]
+
+
+@dataclass(eq=False)
+class OutputProjection:
+    """The module that mixes the heads' outputs of one layer's attention.
+
+    Attributes:
+        module: It.
+        heads: Location of the heads' outputs, which it is about to mix.
+        receives: Location of its input.
+        gives: Location of its output.
+        base: Where results are served: as `result`, or those of chosen positions as `rows.result`.
+        n_heads: How many heads there were at `heads`.
+        received: Its input while it runs, `[batch, position, head * d_head]`, or without a batch axis.
+    """
+
+    module: nn.Module
+    heads: str
+    receives: str
+    gives: str
+    base: str
+    n_heads: int = 0
+    received: Tensor | None = None
+
+    @classmethod
+    def of(cls, network: nn.Module, stack: Stack, layer: int) -> OutputProjection:
+        """Find it in one layer.
+
+        Args:
+            network: The network.
+            stack: The stack as it is in this layer.
+            layer: The layer.
+        """
+        path = f"{stack.path(layer)}.{stack.mixing}"
+        here = f"{ROOT}.{path}"
+        base = result_location(stack, layer).rpartition(".")[0]
+        heads = f"{attention_location(stack, layer)}.z"
+        return cls(network.get_submodule(path), heads, f"{here}.input", f"{here}.output", base)
+
+    @property
+    def watched(self) -> tuple[str, str, str]:
+        """The locations of what it is about to mix, receives and gives."""
+        return self.heads, self.receives, self.gives
+
+    def see(self, location: str, value: Tensor | tuple) -> None:
+        """Take note of what passes one of these locations, after every edit.
+
+        Args:
+            location: Which.
+            value: The heads' outputs, or arguments and keywords, or the output.
+        """
+        if location == self.heads:
+            self.n_heads = value.shape[2]
+        elif location == self.receives:
+            args, kwargs = value
+            self.received = args[0] if args else next(iter(kwargs.values()))
+        else:
+            self.received = None
+
+    def serve(self, exchange: Exchange, given: Tensor) -> Tensor:
+        """Serve the results where somebody wants them; what the network goes on with comes back.
+
+        Args:
+            exchange: Who is served.
+            given: The projection's output.
+        """
+        requests = exchange.rows.get(self.base, {})
+        if exchange.wanted(f"{self.base}.result"):
+            given = self._serve(exchange, "result", given, None)
+        for request in requests.values():
+            name = f"{request.name}.result"
+            if exchange.wanted(f"{self.base}.{name}"):
+                rows = self._positions(request, given, exchange.step)
+                given = given if rows is None else self._serve(exchange, name, given, rows)
+        return given
+
+    def _serve(self, exchange: Exchange, name: str, given: Tensor, rows: Int[Tensor, "batch row"] | None) -> Tensor:
+        """Serve results under a name, and add to the output what was changed in them."""
+        received, output = (part if part.ndim == 3 else part[None] for part in (self.received, given))
+        index = None if rows is None else repeat(rows, "batch row -> batch row d", d=output.shape[-1])
+        if rows is not None:
+            received = received.gather(1, repeat(rows, "batch row -> batch row d", d=received.shape[-1]))
+        made, bias = self._results(exchange, received)
+        version = None if made.is_inference() else made._version
+        served = exchange.handle(f"{self.base}.{name}", made)
+        overwritten = version is None or made._version != version
+        graded = torch.is_grad_enabled() and served.requires_grad
+        if served is made and not overwritten and not graded:
+            return given
+        with torch.no_grad():
+            before = self._results(exchange, received)[0] if overwritten else made.detach()
+        # Gradients pass through the results that were read, and through nothing beside them.
+        before_edit = (output if index is None else output.gather(1, index)).detach()
+        after = before_edit + (served - before).sum(2)
+        if bias is not None and graded:
+            after = after + (bias - bias.detach())
+        whole = after if index is None else output.scatter(1, index, after)
+        return whole.reshape(given.shape)
+
+    def _results(self, exchange: Exchange, received: Float[Tensor, "batch position d"]) -> Results:
+        """Send each head through the projection by itself.
+
+        A plain linear layer is cut into slices; any other module (of low rank, quantised, offloaded) is called once for
+        every head, and once for its bias.
+
+        Raises:
+            HookPointError: What the projection receives cannot be shared out among the heads.
+        """
+        if not self.n_heads or received.shape[-1] % self.n_heads:
+            raise HookPointError(
+                f"{self.receives} is {received.shape[-1]} wide and cannot be shared out among {self.n_heads} heads: "
+                "the adapter's `output` has to name the module that mixes what the heads give"
+            )
+        heads = received.unflatten(-1, (self.n_heads, -1))
+        if _is_plain(self.module):
+            weight = self.module.weight.unflatten(1, (self.n_heads, -1))
+            results = torch.einsum("bphd,mhd->bphm", heads.to(weight.device), weight)
+            return results, self.module.bias
+        with exchange.unserved():
+            bias = self.module(torch.zeros_like(received[:, :1]))
+            alone = torch.eye(self.n_heads, dtype=torch.bool, device=heads.device)[:, :, None]
+            each = [self.module(torch.where(own, heads, 0).flatten(2)) - bias for own in alone]
+        return torch.stack(each, dim=2), bias
+
+    @staticmethod
+    def _positions(request: RowRequest, given: Tensor, step: int) -> Int[Tensor, "batch row"] | None:
+        """The requested positions in this call: those of the prompt, or the newest one while generating."""
+        n_rows, n_positions = given.shape[:2]
+        if step <= 0 and int(request.rows.max()) < n_positions:
+            return request.rows.to(given.device, non_blocking=True)
+        return torch.full((n_rows, 1), n_positions - 1, device=given.device) if request.last else None
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether it is a linear layer whose weight is there, as numbers."""
+    return type(module) is nn.Linear and type(module.weight.data) is Tensor and not module.weight.is_meta

@@ -1,0 +1,214 @@
+"""What a run and a generation give: logits, texts, and the hook points that were kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mechaudio.models.batch import PromptBatch
+from mechaudio.question import Answer
+from mechaudio.results import Result, as_numpy
+from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.effects import Effects
+from mechaudio.tracing.labels import LabelledTensors
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Run(Result):
+    """What one forward pass gave.
+
+    It is saved without the sound of its prompts: `batch` of a loaded run is to be read, not to be run again.
+
+    Attributes:
+        logits: Next-token logits, `[batch, position, vocab]`, or `[batch, 1, vocab]` if only the last position was
+            asked for; `None` if none were.
+        cache: The hook points that were recorded.
+        batch: The prompts.
+        tower_calls: How often the audio tower ran: 0 means that nothing was heard.
+        effects: For each intervention on attention, in their order, what it did to attention: nothing in any layer,
+            for one that leaves scores as they are.
+    """
+
+    logits: Float[Tensor, "batch position vocab"] | None
+    cache: Cache
+    batch: PromptBatch
+    tower_calls: int
+    effects: tuple[Effects, ...] = ()
+
+    def __post_init__(self):
+        """Check nothing before it is saved: to look at every tensor would take time in every run."""
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The likeliest choice of each question.
+
+        Raises:
+            ValueError: The prompts have no choices, or no logits were asked for.
+        """
+        if self.logits is None or not self.batch.questions or any(one.is_open for one in self.batch.questions):
+            raise ValueError(
+                'this run answers no questions: that takes logits="last" or "all", and prompts made from questions '
+                "with choices"
+            )
+        return tuple(answers_in(self.batch, self.logits[:, -1]))
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers.
+
+        Raises:
+            ValueError: As `answers`, or the answer to a question is not known.
+        """
+        answers = self.answers
+        unknown = [answer.question_id for answer in answers if answer.correct is None]
+        if unknown:
+            raise ValueError(f"question {unknown[0]!r} has no known answer, so there is no accuracy")
+        return float(np.mean([bool(answer.correct) for answer in answers]))
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return logits and every hook point with named axes, layers together; on the CPU, bfloat16 as float32."""
+        tensors = LabelledTensors(self.batch)
+        if self.logits is not None:
+            tensors.add("logits", {None: self.logits})
+        tensors.add_cache(self.cache)
+        return tensors.dataset(self._attrs | {"tower_calls": self.tower_calls})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a row per question: its answer, and each choice's logit and probability.
+
+        Without choices it is the likeliest next token of each prompt; without logits a row per prompt, hook point and
+        layer, with the root mean square of what was kept.
+        """
+        import pandas
+
+        if self.logits is None:
+            return pandas.DataFrame(
+                {"question": name, "hook_point": point, "layer": layer, "rms": float(rows[row].square().mean().sqrt())}
+                for (point, layer), values in self.cache.items()
+                for rows in [values.float().nan_to_num(neginf=0.0)]
+                for row, name in enumerate(names_of(self.batch) if len(rows) == self.batch.n_rows else ())
+            )
+        if self.batch.questions and not any(question.is_open for question in self.batch.questions):
+            return pandas.DataFrame([_answer_row(answer) for answer in self.answers])
+        likeliest = self.logits[:, -1].float().softmax(-1).max(-1)
+        decode = getattr(self.batch.tokenizer, "decode", None)
+        tokens = likeliest.indices.tolist()
+        texts = [decode([token]) for token in tokens] if decode else [str(token) for token in tokens]
+        return pandas.DataFrame(
+            {
+                "question": names_of(self.batch),
+                "token_id": tokens,
+                "token": texts,
+                "probability": likeliest.values.tolist(),
+            }
+        )
+
+    @property
+    def _tensor_labels(self) -> dict[str, str]:
+        tensors = LabelledTensors(self.batch)
+        return {**super()._tensor_labels, "ids": ", ".join(names_of(self.batch)), **tensors.axes_of_cache(self.cache)}
+
+    def __repr__(self) -> str:
+        """The prompts, and what was kept."""
+        logits = "no logits" if self.logits is None else f"logits {list(self.logits.shape)}"
+        heard = "" if self.tower_calls else ", nothing heard"
+        return f"<Run of {self.batch.n_rows} prompts: {logits}, {recorded(self.cache)}{heard}>"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Generation(Result):
+    """What a greedy generation gave.
+
+    It is saved without the sound of its prompts: `batch` of a loaded one is to be read, not to be run again.
+
+    Attributes:
+        tokens: Ids of the new tokens, padded with the padding id after a row's end.
+        texts: The new tokens as text, `()` without a processor.
+        steps: What was recorded in each forward pass: `steps[0]` in the prompt, `steps[t]` at the t-th new token, where
+            positions are 1 long and keys grow.
+        batch: The prompts.
+        tower_calls: How often the audio tower ran.
+        effects: For each intervention on attention, in their order, what it did to attention in the prompt.
+    """
+
+    tokens: Int[Tensor, "batch new_token"]
+    texts: tuple[str, ...]
+    steps: tuple[Cache, ...]
+    batch: PromptBatch
+    tower_calls: int
+    effects: tuple[Effects, ...] = ()
+
+    def __post_init__(self):
+        """Check nothing before it is saved, as a `Run`."""
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return tokens and texts, and of what was recorded that of the prompt, with named axes."""
+        tensors = LabelledTensors(self.batch)
+        data = tensors.dataset(self._attrs | {"tower_calls": self.tower_calls})
+        data = data.assign(tokens=((tensors.prompts, "new_token"), as_numpy(self.tokens)))
+        if self.texts:
+            data = data.assign(text=(tensors.prompts, np.array(self.texts)))
+        if self.steps:
+            tensors.add_cache(self.steps[0])
+            data = data.merge(tensors.dataset({}))
+        return data
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a row per prompt: what was written, beside the answer where it is known."""
+        import pandas
+
+        columns: dict[str, Any] = {"question": names_of(self.batch)}
+        if self.batch.questions:
+            columns["asked"] = [question.text for question in self.batch.questions]
+            columns["answer"] = [question.answer for question in self.batch.questions]
+        columns["text"] = self.texts or [" ".join(map(str, row)) for row in self.tokens.tolist()]
+        return pandas.DataFrame(columns)
+
+    @property
+    def _tensor_labels(self) -> dict[str, str]:
+        return {**super()._tensor_labels, "ids": ", ".join(names_of(self.batch)), "tokens": "batch new_token"}
+
+    def __repr__(self) -> str:
+        """The prompts, the beginning of the first text, and what was kept."""
+        first = f", the first {self.texts[0][:40]!r}" if self.texts else ""
+        kept = f"; {recorded(self.steps[0])} at every step" if self.steps else ""
+        return f"<Generation of {self.tokens.shape[1]} tokens for {self.batch.n_rows} prompts{first}{kept}>"
+
+
+def names_of(batch: PromptBatch) -> list[str]:
+    """The id of each question of a batch, the number of the row where there is none."""
+    if not batch.questions:
+        return [str(row) for row in range(batch.n_rows)]
+    return [question.id or str(row) for row, question in enumerate(batch.questions)]
+
+
+def recorded(cache: Cache) -> str:
+    """What a cache holds, in words: `recorded resid_post in 6 layers, logits`."""
+    if not cache:
+        return "nothing recorded"
+    layers: dict[str, int] = {}
+    for name, layer in cache:
+        layers[name] = layers.get(name, 0) + (layer is not None)
+    return "recorded " + ", ".join(f"{name} in {n} layers" if n else name for name, n in layers.items())
+
+
+def _answer_row(answer: Answer) -> dict[str, Any]:
+    letters = [chr(ord("A") + place) for place in range(len(answer.choices))]
+    known = {
+        "question": answer.question_id,
+        "choice": answer.choice,
+        "letter": answer.letter,
+        "correct": answer.correct,
+    }
+    logits = {f"logit_{letter}": value for letter, value in zip(letters, answer.choice_logits, strict=True)}
+    shares = {f"probability_{letter}": value for letter, value in zip(letters, answer.probabilities, strict=True)}
+    return known | logits | shares

@@ -1,0 +1,270 @@
+"""Margins and probabilities of given words, against plain forward passes of transformers."""
+
+import html
+
+import numpy as np
+import pytest
+import torch
+
+import mechaudio as ma
+from mechaudio.audio.clip import AudioClip
+from mechaudio.models.targets import ANYTHING_ELSE
+from tests.families import network, noise, processor
+
+#: A target and a foil that begin differently, and two texts of several tokens.
+WORDS = ("chirp", "whistle")
+TEXTS = ("chirp starts first", "chirp ends")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ma.load("tiny")
+
+
+@pytest.fixture(scope="module")
+def questions():
+    clips = [made.audio for made in ma.data.soundscapes.questions(2, seed=11)]
+    return [
+        ma.AudioQuestion(audio=clip, text="What do you hear?", answer="chirp", id=f"open {n}")
+        for n, clip in enumerate(clips)
+    ]
+
+
+def forward(model, batch, words=""):
+    """Log-probabilities of a plain forward pass, at the prompt's end and behind each token of words but the last."""
+    ids = []
+    if words:
+        ids = model.processor.tokenizer(batch.written[0] + words)["input_ids"]
+        ids = ids[len(model.processor.tokenizer(batch.written[0])["input_ids"]) :]
+    more = torch.tensor([ids] * batch.n_rows, dtype=torch.long)
+    inputs = dict(batch.inputs)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(more)], dim=1)
+    with torch.no_grad():
+        logits = model.network(**inputs, use_cache=False).logits.float()
+    return logits[:, batch.n_positions - 1 :].log_softmax(-1).double(), ids
+
+
+def of_first(model, batch, words):
+    log_probabilities, _ = forward(model, batch)
+    return log_probabilities[:, 0, forward(model, batch, words)[1][0]]
+
+
+def of_whole(model, batch, words):
+    """Every word in one pass, as a causal model allows; the package takes a pass per word."""
+    log_probabilities, ids = forward(model, batch, words)
+    return sum(log_probabilities[:, place, token] for place, token in enumerate(ids))
+
+
+def close(got, expected, atol=1e-4):
+    np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=1e-4, atol=atol)
+
+
+def family(name):
+    return ma.AudioLM(network(name), processor(name), prove=False)
+
+
+def asked(seconds=2.0, n=2, **known):
+    return [
+        ma.AudioQuestion(audio=AudioClip(noise(seconds, seed), 16_000), text="What is heard?", id=str(seed), **known)
+        for seed in range(n)
+    ]
+
+
+@pytest.mark.parametrize("name", ["qwen2_audio", "audioflamingo3", "granite_speech"])
+def test_every_class_gives_the_logits_of_a_plain_forward_pass(name):
+    model = family(name)
+    batch = ma.prompt(model, asked(answer="dog"))
+    swept = ma.sweep(model, batch, [ma.ScaleAttention(0.5)], target="dog", foil="cat", progress=False)
+    close(swept.clean_margin, of_first(model, batch, "dog") - of_first(model, batch, "cat"))
+    alone = ma.sweep(model, batch, [ma.ScaleAttention(0.5)], progress=False)  # the answer, against everything else
+    close(alone.clean.softmax(-1)[:, 0], of_first(model, batch, "dog").exp())
+    whole = ma.sweep(model, batch, [ma.ScaleAttention(0.5)], target="a dog", foil="a cat", whole=True, progress=False)
+    close(whole.clean[:, 0], of_whole(model, batch, "a dog"))
+    close(whole.clean[:, 1], of_whole(model, batch, "a cat"))
+
+
+def test_mistrals_tokens_are_those_of_the_models_own_turn():
+    model = family("voxtral")
+    batch = ma.prompt(model, asked()).aimed(target="dog", foil="cat")
+    (aim, _) = batch.aims
+    assert [model.processor.tokenizer.decode(list(ids)) for ids in (aim.target_ids, aim.foil_ids)] == ["dog", "cat"]
+    logits = model.network(**batch.inputs, use_cache=False).logits[:, -1].double().detach()
+    first = [aim.target_ids[0], aim.foil_ids[0]]
+    swept = ma.sweep(model, batch, [[]], progress=False)
+    close(swept.clean_margin, logits[:, first[0]] - logits[:, first[1]])
+
+
+def test_the_toy_answers_an_open_question_as_its_arithmetic_says():
+    toy = ma.load("toy")
+    made = ma.data.toy_questions.questions(2, 0)
+    batch = ma.prompt(toy, [ma.AudioQuestion(audio=one.audio, text=one.text, id=one.id) for one in made])
+    swept = ma.sweep(toy, batch, [[]], target=["A", "B"], foil=["B", "A"], progress=False)
+    expected = [of_first(toy, batch, "A")[0] - of_first(toy, batch, "B")[0]]
+    expected += [of_first(toy, batch, "B")[1] - of_first(toy, batch, "A")[1]]
+    close(swept.clean_margin, expected)
+
+
+def test_a_sweep_of_whole_texts_gives_what_a_pass_with_the_intervention_gives(tiny, questions):
+    batch = ma.prompt(tiny, questions)
+    change = ma.ScaleAttention(0.0, layers=[1])
+    swept = ma.sweep(tiny, batch, [change], target=TEXTS[0], foil=TEXTS[1], whole=True, progress=False)
+    for column, text in enumerate(TEXTS):
+        close(swept.clean[:, column], of_whole(tiny, batch, text))
+        _, ids = forward(tiny, batch, text)
+        total = 0.0
+        for place, token in enumerate(ids):  # the query rows of the prompt's end alone are changed
+            longer = batch.aimed(target=text, whole=True)
+            longer = ma.models.targets.forced(longer, 0, place)
+            logits = ma.run(tiny, longer, interventions=[change], logits="last").logits[:, -1]
+            total = total + logits.double().log_softmax(-1)[:, token]
+        close(swept.logits[0, :, column], total)
+
+
+def test_a_whole_text_alone_is_held_against_all_other_texts(tiny, questions):
+    batch = ma.prompt(tiny, questions)
+    swept = ma.sweep(tiny, batch, [[]], target=TEXTS[0], whole=True, progress=False)
+    close(swept.clean.softmax(-1)[:, 0], of_whole(tiny, batch, TEXTS[0]).exp(), atol=1e-8)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_activation_patching_of_whole_texts_goes_from_silence_to_the_clip(tiny, questions, one_by_one):
+    options = {"target": TEXTS[0], "foil": TEXTS[1], "whole": True, "one_by_one": one_by_one}
+    over = {"over": ("layer", "head"), "layers": [1], "heads": [0, 3], "positions": "last"}
+    found = ma.analyses.activation_patching(tiny, questions, **over, **options)
+    heard, deaf = (ma.prompt(tiny, questions, condition=condition) for condition in ("audio", "silence"))
+    for got, batch in ((found.clean_logits, heard), (found.corrupted_logits, deaf)):
+        close(got, np.stack([of_whole(tiny, batch, text) for text in TEXTS], axis=-1))
+    everything = ma.analyses.activation_patching(
+        tiny, questions, over=("layer",), layers=[0], hook_point="resid_pre", **options
+    )
+    close(everything.logits[0], found.clean_logits)  # all that follows the first sound is as with the clip
+
+
+def test_every_analysis_measures_the_same_words(tiny, questions):
+    batch = ma.prompt(tiny, questions)
+    expected = of_first(tiny, batch, WORDS[0]) - of_first(tiny, batch, WORDS[1])
+    words = {"target": WORDS[0], "foil": WORDS[1]}
+    analyses = ma.analyses
+    close(analyses.activation_patching(tiny, batch, over=("layer",), positions="last", **words).clean, expected)
+    close(analyses.attribution_patching(tiny, batch, over=("layer",), positions="last", **words).clean, expected)
+    close(analyses.path_patching(tiny, batch, receiver=("mlp", 3), sender=("head", 1, 0), **words).clean, expected)
+    close(analyses.attention_flow(tiny, questions, edges=[("audio", "last")], **words).clean_margin, expected)
+    close(analyses.logit_lens(tiny, batch, **words).margin[:, -1, 0], expected)
+    written = analyses.direct_logit_attribution(tiny, batch, **words)
+    close(written.logit_difference, expected)
+    close(written.explained, expected, atol=1e-3)
+    assert (written.towards, written.away) == (("chirp",) * 2, ("whistle",) * 2)
+
+
+def test_a_target_alone_is_held_against_the_rest_of_the_vocabulary(tiny, questions):
+    batch = ma.prompt(tiny, questions)
+    probability = of_first(tiny, batch, "chirp").exp()
+    odds = torch.logit(probability)
+    found = ma.analyses.attribution_patching(tiny, questions, over=("layer",), positions="last", metric="probability")
+    close(found.clean, probability)
+    close(ma.analyses.attention_flow(tiny, questions, edges=[("audio", "last")]).clean_probability, probability)
+    seen = ma.analyses.logit_lens(tiny, questions)
+    close(seen.margin[:, -1, 0], odds, atol=1e-3)
+    close(seen.choice_probability[:, -1, 0], torch.stack([probability, 1 - probability], -1))
+    assert seen.letters == (("chirp", ANYTHING_ELSE),) * 2
+    assert (seen.choice_rank[..., 1] == -1).all()
+    alone = ma.analyses.direct_logit_attribution(tiny, questions)
+    logits = ma.run(tiny, batch, logits="last").logits[:, -1]
+    close(alone.logit_difference, logits[:, batch.aimed().aims[0].target_ids[0]])
+    close(alone.explained, alone.logit_difference, atol=1e-3)
+
+
+def test_gradients_of_a_target_add_up_to_what_patching_does(tiny, questions):
+    found = ma.analyses.attribution_patching(tiny, questions, over=("layer",), layers=[5])
+    exact = ma.analyses.check_top(tiny, questions, estimated=found, n=1)
+    assert exact.clean == pytest.approx(found.clean, rel=1e-4)
+    along = ma.analyses.attribution_patching(
+        tiny, questions, over=("layer",), layers=[5], method="integrated", steps=32
+    )
+    np.testing.assert_allclose(along.values, exact.values, rtol=0.02, atol=0.05)
+
+
+def test_each_question_has_words_of_its_own_across_batches(tiny, questions):
+    batch = ma.prompt(tiny, questions)
+    words = {"target": ["chirp", "siren"], "foil": ["whistle", None]}
+    flow = ma.analyses.attention_flow(tiny, questions, edges=[("audio", "last")], batch_size=1, **words)
+    expected = of_first(tiny, batch, "chirp")[0] - of_first(tiny, batch, "whistle")[0]
+    close(flow.clean_margin, [expected, torch.logit(of_first(tiny, batch, "siren")[1].exp())], atol=1e-3)
+    assert [used["target_tokens"] for used in flow.provenance.settings["targets"]] == [("chirp",), ("siren",)]
+    with pytest.raises(ValueError, match="words for 1 questions"):
+        ma.analyses.attention_flow(tiny, questions, edges=[("audio", "last")], batch_size=1, target=["chirp"])
+    with pytest.raises(ValueError, match="words for 3 questions, and there are 2"):
+        ma.analyses.attention_flow(tiny, questions, edges=[("audio", "last")], batch_size=1, target=["chirp"] * 3)
+
+
+def test_a_target_stands_in_the_place_of_letters_where_there_are_choices(tiny, questions):
+    made = ma.data.soundscapes.questions(1, seed=11)
+    mixed = ma.prompt(tiny, [*made, questions[0]])
+    swept = ma.sweep(tiny, mixed, [[]], progress=False)
+    letters = ma.sweep(tiny, ma.prompt(tiny, made), [[]], progress=False)
+    close(swept.clean[0], letters.clean[0])
+    close(swept.clean[1, :2].softmax(-1)[0], of_first(tiny, mixed, "chirp")[1].exp())
+    assert swept.clean[1, 2:].isnan().all()
+    words = ma.sweep(tiny, mixed, [[]], target="chirp", foil="whistle", progress=False)
+    close(words.clean_margin, of_first(tiny, mixed, "chirp") - of_first(tiny, mixed, "whistle"))
+    assert words.to_xarray().choice.values.tolist() == ["chirp", "whistle"]
+    whole = ma.sweep(tiny, mixed, [[]], target=[None, TEXTS[0]], whole=True, progress=False)
+    close(whole.clean[0], letters.clean[0])
+    close(whole.clean[1, 0], of_whole(tiny, mixed, TEXTS[0])[1])
+
+
+def test_what_cannot_be_measured_is_refused_with_the_way(tiny, questions):
+    batch = ma.prompt(tiny, questions)
+    bare = ma.prompt(tiny, [ma.AudioQuestion(audio=questions[0].audio, text="What do you hear?", id="bare")])
+    made = ma.prompt(tiny, ma.data.soundscapes.questions(1, seed=11))
+    for prompts, words, said in (
+        (batch, {"target": TEXTS[0], "foil": TEXTS[1]}, r"begin with the same token \('chirp'\).*whole=True"),
+        (batch, {"target": "chirp", "foil": "chirp", "whole": True}, "name two different ones"),
+        (batch, {"target": "xylophone"}, "no token for the beginning of 'xylophone'"),
+        (batch, {"target": " "}, "target= is blank"),
+        (batch, {"target": ["chirp"]}, "words for 1 questions, and there are 2"),
+        (bare, {}, "is open and its answer is not known.*target="),
+        (made, {"foil": "chirp"}, "has choices.*give target="),
+        (made, {"whole": True}, "these questions have choices: give target="),
+    ):
+        with pytest.raises(ValueError, match=said):
+            prompts.aimed(**words)
+    for wrong in (5, ["chirp", 5]):
+        with pytest.raises(TypeError, match="target= takes words, or a list of words per question"):
+            batch.aimed(target=wrong)
+    with pytest.raises(ValueError, match=r"plain inputs.*ma.prompt"):
+        ma.sweep(tiny, dict(batch.inputs), [[]], target="chirp", progress=False)
+    whole = batch.aimed(target=TEXTS[0], whole=True)
+    with pytest.raises(ValueError, match=r"attribution_patching measures the first token.*activation_patching"):
+        ma.analyses.attribution_patching(tiny, whole, over=("layer",))
+    with pytest.raises(ValueError, match=r"path_patching measures the first token"):
+        ma.analyses.path_patching(tiny, whole, receiver=("mlp", 3))
+    with pytest.raises(ValueError, match=r"direct_logit_attribution measures the first token"):
+        ma.analyses.direct_logit_attribution(tiny, whole)
+
+
+def test_figures_and_tables_name_target_and_foil(tiny, questions):
+    words = {"target": "chirp", "foil": "siren"}
+    said = "of 'chirp' against 'siren'"
+    patched = ma.analyses.activation_patching(tiny, questions, over=("layer",), positions="last", **words)
+    assert said in html.unescape(patched.plot().layout.title.subtitle.text)
+    flow = ma.analyses.attention_flow(tiny, questions, **words)
+    assert flow.edges == (("audio", "question"), ("audio", "last"), ("question", "last"))  # there are no choices
+    assert said in html.unescape(flow.plot().layout.title.subtitle.text)
+    grid = ma.grid(ma.ScaleAttention, layers=[0, 1], factor=[0.5, 2.0])
+    swept = ma.sweep(tiny, ma.prompt(tiny, questions), grid, progress=False, **words)
+    assert said in html.unescape(swept.plot().layout.title.subtitle.text)
+    seen = ma.analyses.logit_lens(tiny, questions, **words)
+    assert {"choice_logits_chirp", "choice_logits_siren"} <= set(seen.to_pandas().columns)
+    written = ma.analyses.direct_logit_attribution(tiny, questions, **words)
+    assert "'chirp' minus 'siren'" in html.unescape(str(written.plot().layout.title))
+
+
+def test_an_open_question_without_an_answer_is_read_by_the_lens_without_a_margin(tiny, questions):
+    bare = [ma.AudioQuestion(audio=questions[0].audio, text="What do you hear?", id="bare")]
+    seen = ma.analyses.logit_lens(tiny, bare)
+    likeliest = int(ma.run(tiny, ma.prompt(tiny, bare), logits="last").logits[0, -1].argmax())
+    assert seen.top_ids[0, -1, 0, 0] == likeliest
+    with pytest.raises(ValueError, match=r"neither choices nor a target.*target="):
+        _ = seen.margin
