@@ -56,9 +56,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         found.listenings,
         arguments.out / "index.html",
         title="What a small audio model listens to",
-        command=shlex.join(
-            ["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n), *words]
-        ),
+        command=shlex.join(["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n), *words]),
         demo=found,
     )
     return Outcome(str(page), result=found, page=page)
