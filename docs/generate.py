@@ -135,8 +135,8 @@ def models_page() -> str:
         "adapters",
         "(`python docs/generate.py`); `mechaudio models` prints the same. [Adding a model](adding_a_model.md) shows "
         "how to write another.",
-        "Three travel with mechaudio or are assembled by it, all of the first class: [the shipped model](tiny_model.md), "
-        "[the toy](toy.md)",
+        "Three travel with mechaudio or are assembled by it, all of the first class: "
+        "[the shipped model](tiny_model.md), [the toy](toy.md)",
         "and [the model of real parts](small_model.md).",
         "",
         "The last column says how the insides of the tower's attention are come by. `whole clips`: transformers' "
@@ -323,8 +323,8 @@ def _held_out(told: dict[str, Any]) -> list[str]:
     """Of each set a table with a row per task and source of sound, and a column per condition."""
     before, after = told["perplexity"]["before"], told["perplexity"]["after"]
     lines = [
-        f"Seed {told['seed']}, {told['steps']} steps. Perplexity of held-out prose: {before:.2f} of SmolLM2 as published "
-        f"in this file, {after:.2f} after training ({after / before:.2f} times).",
+        f"Seed {told['seed']}, {told['steps']} steps. Perplexity of held-out prose: {before:.2f} of SmolLM2 as "
+        f"published in this file, {after:.2f} after training ({after / before:.2f} times).",
     ]
     for name in dict.fromkeys(row["set"] for row in told["held_out"]):
         rows = [row for row in told["held_out"] if row["set"] == name]

