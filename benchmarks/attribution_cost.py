@@ -48,7 +48,10 @@ def main() -> None:
                 activation_patching, model, pairs[0], corrupted=pairs[1], one_by_one=True, **options
             ),
             "patched by sweep": partial(activation_patching, model, pairs[0], corrupted=pairs[1], **options),
-            **{method: partial(attribution_patching, model, *pairs, method=method, **options) for method in METHODS},
+            **{
+                method: partial(attribution_patching, model, pairs[0], corrupted=pairs[1], method=method, **options)
+                for method in METHODS
+            },
         }
         seconds = side_by_side(ways, settings.repeats, warm_up=0 if settings.random else 1)
         print(table(seconds, f"{hook_point} over {' x '.join(over)}, {settings.pairs} pairs"))
