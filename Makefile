@@ -13,7 +13,7 @@ SHORT_WAY := tests/test_every_class.py tests/tracing/test_nnsight_contract.py te
 	tests/viz/test_sweep_map.py tests/data/test_tables.py tests/temporal/test_benchmark.py
 short_way = $(1)/bin/python -m pytest $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
 
-.PHONY: help demo test check kernels dist newest oldest notebooks docs bench train-tiny clean
+.PHONY: help demo test check kernels small dist newest oldest notebooks docs bench train-tiny clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -41,6 +41,11 @@ kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older p
 	@# Threads that wait must not spin: on busy cores that took most of the time.
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 		MECHAUDIO_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "bits and not whole" tests/tracing tests/interventions tests/analyses
+
+small: $(VENV)/.installed-dev ## Fetch the parts of the model small (174 MB, once), check its weights and answers, and run a study on it
+	$(BIN)/mechaudio get small
+	$(BIN)/python -m pytest -q tests/models/test_small_real.py
+	$(BIN)/mechaudio evaluate --model small --n 8 --out reports/small
 
 dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, and try both where this clone is out of sight
 	rm -rf dist build/wheel build/mechaudio-*

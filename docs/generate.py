@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: hook points, models, the command line and the public names.
+"""Write the pages that are made from the code: hook points, models, the card of small, the command line, the names.
 
 python docs/generate.py            # write them
 python docs/generate.py --check    # say whether they are up to date; exit status 1 if not
@@ -7,15 +7,18 @@ python docs/generate.py --check    # say whether they are up to date; exit statu
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import textwrap
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import mechaudio
 from mechaudio.cli import parser
+from mechaudio.metrics.significance import wilson_interval
 from mechaudio.models.adapter import Adapter, Between
 from mechaudio.models.registry import ADAPTERS
+from mechaudio.models.small import DELTAS
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
 
 HERE = Path(__file__).parent
@@ -138,6 +141,9 @@ def models_page() -> str:
         "[a class of your own](own_class.md) how to open what transformers does not have. [SALMONN and "
         "TimeAudio](salmonn.md) are such classes; what is",
         "published of them are parts, which `mechaudio assemble` puts together.",
+        "Three travel with mechaudio or are assembled by it, all of one class of transformers, Qwen2-Audio's: "
+        "[the shipped model](tiny_model.md), [the toy](toy.md)",
+        "and [the model of real parts](small_model.md).",
         "",
         "The last column says how the insides of the tower's attention are come by. `whole clips`: transformers' "
         "attention functions, over",
@@ -225,6 +231,7 @@ ABOUT_VERBS = {
         "that you trained."
     ),
     "evaluate": "Explained in [Evaluating](evaluating.md).",
+    "get": "`small` is described in [The model of real parts](small_model.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
     "specialists": "The study of [who listens](who_listens.md), with [steering](steering.md).",
     "mata": "The study of [MATA](mata.md).",
@@ -330,9 +337,64 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
+def small_model_page() -> str:
+    """The card of the small model, its tables made anew from what its training wrote; the prose stays."""
+    weights = DELTAS.parent
+    page = (HERE / "small_model.md").read_text(encoding="utf-8")
+    held_out = json.loads((weights / "held_out.json").read_text(encoding="utf-8"))
+    page = _between_marks(page, "held out", _held_out(held_out))
+    return _between_marks(page, "credits", _credits(json.loads((weights / "credits.json").read_text(encoding="utf-8"))))
+
+
+def _between_marks(page: str, name: str, lines: list[str]) -> str:
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, after = page.split(begin)[0], page.split(end)[1]
+    return "\n".join([before + begin, "", *lines, "", end + after])
+
+
+def _held_out(told: dict[str, Any]) -> list[str]:
+    """Of each set a table with a row per task and source of sound, and a column per condition."""
+    before, after = told["perplexity"]["before"], told["perplexity"]["after"]
+    lines = [
+        f"Seed {told['seed']}, {told['steps']} steps. Perplexity of held-out prose: {before:.2f} of SmolLM2 as "
+        f"published in this file, {after:.2f} after training ({after / before:.2f} times).",
+    ]
+    for name in dict.fromkeys(row["set"] for row in told["held_out"]):
+        rows = [row for row in told["held_out"] if row["set"] == name]
+        conditions = list(dict.fromkeys(row["condition"] for row in rows))
+        shown = {condition: condition.replace("conflict", "conflict: sound") for condition in conditions}
+        heads = [*shown.values(), *(["conflict: caption"] if "conflict" in conditions else [])]
+        lines += ["", f"**{name.capitalize()}**", "", f"| task, source of the sound | {' | '.join(heads)} |"]
+        lines.append("|---" * (len(heads) + 1) + "|")
+        kinds = sorted({(row["task"], row["source"]) for row in rows}, key=lambda kind: (kind[0] == "all", kind))
+        for task, source in kinds:
+            of = {row["condition"]: row for row in rows if (row["task"], row["source"]) == (task, source)}
+            cells = [_share(of[c]["right"], of[c]["n"]) if c in of else "-" for c in conditions]
+            if "conflict" in conditions:
+                cells.append(_share(of["conflict"]["follow the caption"], of["conflict"]["n"]))
+            lines.append(f"| {task.replace('_', ' ')}{'' if task == 'all' else f', {source}'} | {' | '.join(cells)} |")
+    return lines
+
+
+def _share(count: int, n: int) -> str:
+    low, high = wilson_interval(count, n)
+    return f"{count} of {n} ({100 * low:.0f}-{100 * high:.0f})"
+
+
+def _credits(recordings: dict[str, dict[str, str]]) -> list[str]:
+    """The recordings by author, each with the page it comes from."""
+    names = {"CC0-1.0": "CC0", "Public-Domain": "public domain"}
+    lines = ["| recording | author | licence |", "|---|---|---|"]
+    for file, told in sorted(recordings.items()):
+        author = told.get("author", "not named")
+        lines.append(f"| [{file}]({told['source']}) | {author} | {names.get(told['licence'], told['licence'])} |")
+    return lines
+
+
 PAGES = {
     "hook_points.md": hook_points_page,
     "models.md": models_page,
+    "small_model.md": small_model_page,
     "command_line.md": command_line_page,
     "reference/names.md": names_page,
 }

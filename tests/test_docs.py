@@ -63,6 +63,13 @@ def test_the_page_on_sweeps_prints_what_it_says(told):
     assert told("docs/sweeps.md") == "".join(printed).splitlines()
 
 
+@pytest.mark.parametrize("page", ["coming_from_nnsight", "coming_from_transformer_lens", "errors", "recipes"])
+def test_the_pages_for_people_who_come_print_what_they_say(told, page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # recipes write files
+    printed = PRINTED.findall((REPOSITORY / f"docs/{page}.md").read_text(encoding="utf-8"))
+    assert told(f"docs/{page}.md") == "".join(printed).splitlines()
+
+
 @pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.stem)
 def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
     """Of pages whose run is left to `make check` too."""

@@ -17,7 +17,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         leaves="It prints a line per proof, ok or FAIL, and writes no file; the exit code is 1 if one fails.",
         examples=("mechaudio check tiny", "mechaudio check runs/my-finetuned-qwen"),
     )
-    verb.add_argument("model", metavar="NAME_OR_PATH", help="tiny, toy, a hub id or a local folder")
+    verb.add_argument("model", metavar="NAME_OR_PATH", help="tiny, toy, small, a hub id or a local folder")
     add_model(verb, name=False)
     verb.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""`mechaudio demo`: the main job on the shipped model."""
+"""`mechaudio demo`: the main job on a model that travels with the package."""
 
 import argparse
 import shlex
@@ -16,10 +16,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb = add_verb(
         verbs,
         "demo",
-        does="trace the shipped model on soundscapes and write a page about it",
+        does="trace the shipped model, or small, on soundscapes and write a page about it",
         leaves="It leaves a folder with index.html, which shows what the model answers with the sound and with silence "
         "and where it looks, and results/.",
-        examples=("mechaudio demo",),
+        examples=("mechaudio demo", "mechaudio demo --model small --n 12"),
     )
     verb.add_argument(
         "--out",
@@ -30,27 +30,33 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     verb.add_argument("--seed", type=at_least(0, LARGEST_SEED), default=0, help="which soundscapes (default: 0)")
     verb.add_argument("--n", type=at_least(1), default=60, help="questions counted for the summary (default: 60)")
+    verb.add_argument(
+        "--model",
+        choices=("tiny", "small"),
+        default="tiny",
+        help="small is made of published files, which `mechaudio get small` fetches (default: tiny)",
+    )
     add_model(verb, name=False)
-    verb.set_defaults(run=run, model="tiny")
+    verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    """Trace the shipped model on soundscapes made for it and write a page about it."""
+    """Trace a model on soundscapes made for it and write a page about it."""
     from mechaudio.experiments.demo import demo as experiment
     from mechaudio.report.page import write_page
 
     writable(arguments.out)
-    print("Opening the shipped model and proving its hook points.", file=sys.stderr)
+    print(f"Opening {arguments.model} and proving its hook points.", file=sys.stderr)
     model = opened(arguments)
     found = experiment(model, seed=arguments.seed, n=arguments.n, progress=True)
     keep(found, arguments)
+    words = model_words(arguments)
+    words = words[2:] if arguments.model == "tiny" else words  # the default
     page = write_page(
         found.listenings,
         arguments.out / "index.html",
         title="What a small audio model listens to",
-        command=shlex.join(
-            ["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n), *model_words(arguments)[2:]]
-        ),
+        command=shlex.join(["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n), *words]),
         demo=found,
     )
     return Outcome(str(page), result=found, page=page)

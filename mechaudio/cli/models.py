@@ -43,6 +43,7 @@ def run(_arguments: argparse.Namespace) -> Outcome:
         "",
         "'tiny' is a small Qwen2AudioForConditionalGeneration that travels with mechaudio: mechaudio demo",
         "'toy' is one whose weights are written by hand, so that all about it is known: mechaudio check toy",
+        "'small' is one of real parts, Whisper tiny.en's encoder and SmolLM2-135M-Instruct: mechaudio get small",
         "",
         "Exceptions",
     ]

@@ -92,7 +92,10 @@ def add_model(verb: argparse.ArgumentParser, *, name: bool = True) -> None:
     """
     if name:
         verb.add_argument(
-            "--model", default="tiny", metavar="NAME", help="tiny, toy, a hub id or a local folder (default: tiny)"
+            "--model",
+            default="tiny",
+            metavar="NAME",
+            help="tiny, toy, small, a hub id or a local folder (default: tiny)",
         )
     verb.add_argument("--device", metavar="DEVICE", help="where it runs, such as cpu or cuda:0 (default: the CPU)")
     verb.add_argument(

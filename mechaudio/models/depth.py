@@ -43,13 +43,13 @@ def which_layers(layers: Sequence[int], depth: int, stack: str = "this decoder")
     """
     has = f"{stack} has layers 0 to {depth - 1}"
     first, last = min(layers), max(layers)
-    if first < 0:
+    if first < 0 or first == last:  # one layer is no published range
         return has
     of = max(PUBLISHED_DEPTH, last + 1)
     low, high = same_share_of_depth((first, last), range(depth), depth, of=of)
     instead = f"layers=range({low}, {high + 1})" if high > low else f"layers=[{low}]"
     return (
-        f"{has}. {_span(first, last).capitalize()} of {of}, from {first / of:.0%} to {(last + 1) / of:.0%} of the "
+        f"{has}. Layers {first} to {last} of {of}, from {first / of:.0%} to {(last + 1) / of:.0%} of the "
         f"depth, would be {_span(low, high)} of {depth}: {instead}"
     )
 

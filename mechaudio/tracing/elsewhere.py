@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MODEL_POINTS, parse
 
 _CACHE = "ma.run(model, batch, record=['resid_post', 'pattern']).cache, or with ma.trace(model, batch): ..."
-_HOOKS = "ma.run(model, batch, interventions=[ma.Edit('resid_post', function)])"
+_HOOKS = "ma.run(model, batch, interventions=[ma.Edit(ma.HookPoint('resid_post'), function)])"
 _TOKENS = "ma.prompt(model, questions).inputs['input_ids'], and model.processor.tokenizer for texts"
 _WEIGHTS = "model.network.get_{}().weight: weights are those of the transformers module"
 _OWN = "the weights of the transformers module, model.network: its named_parameters() lists them"

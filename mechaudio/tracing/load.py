@@ -1,4 +1,4 @@
-"""Opening a model by name: the shipped one, the toy, a hub id or a local folder."""
+"""Opening a model by name: the shipped one, the toy, the one of real parts, a hub id or a local folder."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ from mechaudio.arguments import check, checks_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import refuse_unknown
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL, adapters
+from mechaudio.models.small import DELTAS, ctranslate2, gguf
+from mechaudio.models.small.language import build_processor as build_small_processor
+from mechaudio.models.small.network import assemble
+from mechaudio.models.small.parts import PARTS, located
 from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
 from mechaudio.notices import warn
@@ -94,7 +98,8 @@ def load(
 
     Args:
         name: `"tiny"` for the model that travels with the package, `"toy"` for the one whose weights are written by
-            hand (docs/toy.md), a hub id, or a folder made by `save_pretrained` or `mechaudio assemble`.
+            hand (docs/toy.md), `"small"` for the one made of Whisper's encoder and SmolLM2 (docs/small_model.md), whose
+            files `mechaudio get small` fetches, a hub id, or a folder made by `save_pretrained` or `mechaudio assemble`.
         dtype: Passed on to transformers; `"auto"` takes the checkpoint's own. `torch_dtype` is taken for it.
         device: Where to put the network; default: where transformers puts it.
         device_map: Passed on to transformers instead of `device`, to spread a network over devices.
@@ -103,7 +108,8 @@ def load(
         **options: Passed on to transformers: `cache_dir`, `force_download`, `local_files_only`, `proxies`, `subfolder`
             and `token` to whatever is read; `attn_implementation`, `experts_implementation`, `quantization_config`,
             `max_memory`, `offload_folder`, `offload_buffers`, `variant`, `key_mapping`, `generation_config`,
-            `adapter_name` and `adapter_kwargs` to the class's `from_pretrained`.
+            `adapter_name` and `adapter_kwargs` to the class's `from_pretrained`. `"small"` takes none of them, but the
+            paths of its two files where they lie elsewhere: `whisper` and `smollm2`.
 
     Returns:
         The opened model, in evaluation mode.
@@ -115,6 +121,11 @@ def load(
         ImportError: A package is missing that the processor, or an adapter beside the weights, needs.
         TypeError: The checkpoint's class has no adapter; an option is not known here, or of another kind.
     """
+    files_of_small = {part.name: options.pop(part.name) for part in PARTS if part.name in options}
+    if files_of_small and str(name) != "small":
+        raise TypeError(
+            f"{' and '.join(files_of_small)}= name the files of 'small', and {str(name)!r} is another model"
+        )
     dtype, hub, passed = _sorted_options(options, dtype)
     if device is not None and device_map is not None:
         raise ValueError(f"give device or device_map, not both (got {device!r} and {device_map!r})")
@@ -122,6 +133,9 @@ def load(
         _refuse_absent(device)
     if str(name) == "toy":
         return _toy(dtype, device, prove, revision=revision, device_map=device_map, **hub, **passed)
+    if str(name) == "small":
+        _refuse_options("small", revision=revision, device_map=device_map, **hub, **passed)
+        return _small(dtype, device, prove, files_of_small)
     where = str(files("mechaudio.models.tiny") / "weights") if str(name) == "tiny" else str(name)
     dtype = torch.float32 if str(name) == "tiny" and dtype == "auto" else dtype
     if revision is not None and Path(where).is_dir():
@@ -213,13 +227,35 @@ def _other_revisions(name: str, hub: dict[str, Any]) -> str:
 
 def _toy(dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, **options: Any) -> AudioLM:
     """The model that is made by arithmetic, not read from a checkpoint."""
-    given = sorted(option for option, value in options.items() if value is not None)
-    if given:
-        raise ValueError(f"the toy is no checkpoint: it takes dtype=, device= and prove=, not {', '.join(given)}")
+    _refuse_options("toy", **options)
     network = build_network(torch.float32 if dtype == "auto" else dtype)
     model = AudioLM(network if device is None else network.to(device), build_processor(), prove=prove)
     model.checkpoint = "toy"
     return model
+
+
+def _small(
+    dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, given: dict[str, str | Path]
+) -> AudioLM:
+    """The model that is assembled from two published files and what was trained between them."""
+    whisper, smollm2 = (located(part, given.get(part.name)) for part in PARTS)
+    decoder = gguf.read(smollm2)
+    with _quiet(True):
+        network = assemble(ctranslate2.read(whisper), decoder, DELTAS, torch.float32 if dtype == "auto" else dtype)
+    model = AudioLM(network if device is None else network.to(device), build_small_processor(decoder), prove=prove)
+    model.checkpoint = "small"
+    return model
+
+
+def _refuse_options(name: str, **options: Any) -> None:
+    """Refuse what only checkpoints take.
+
+    Raises:
+        ValueError: An option was given.
+    """
+    given = sorted(option for option, value in options.items() if value is not None)
+    if given:
+        raise ValueError(f"{name!r} is no checkpoint: it takes dtype=, device= and prove=, not {', '.join(given)}")
 
 
 @contextmanager
@@ -262,8 +298,8 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
                 f"branch, tag or commit that is on the hub (with a network) or in its cache. transformers says: {error}"
             ) from error
         raise ValueError(
-            f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), 'toy' (the one written by hand), a folder "
-            f"made by save_pretrained, or a hub id such as "
+            f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), 'toy' (the one written by hand), 'small' "
+            f"(the one of real parts), a folder made by save_pretrained, or a hub id such as "
             f"{ADAPTERS[0].checkpoints[0]!r} (with a network, or in the hub's cache). transformers says: {error}"
         ) from error
     for adapter in adapters():

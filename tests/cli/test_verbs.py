@@ -19,13 +19,17 @@ from mechaudio.results import Result
 
 (CHOSEN,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
 VERBS = CHOSEN.choices
-OPENING = [verb for verb in VERBS if verb != "models"]
+OPENING = [verb for verb in VERBS if verb not in ("models", "get")]
 KEYS = {"verb", "mechaudio", "rows", "tables", "provenance", "page", "results"}
 
 
 def words_of(verb, *more):
     """The least that a verb has to be given, and more."""
-    needed = {"check": ["tiny"], "listen": ["a.wav", "--question", "Which?", "--choices", "hum", "beep"]}
+    needed = {
+        "check": ["tiny"],
+        "get": ["small"],
+        "listen": ["a.wav", "--question", "Which?", "--choices", "hum", "beep"],
+    }
     return [verb, *needed.get(verb, []), *more]
 
 
@@ -135,6 +139,23 @@ def test_a_revision_that_is_not_there_is_refused_with_those_of_the_cache(tmp_pat
             ValueError, match=f"revision='v2' of 'someone/listener' cannot be had: {said}. Give a branch"
         ):
             ma.load("someone/listener", revision="v2", cache_dir=there, local_files_only=True)
+
+
+def test_models_names_those_that_need_no_hub(capsys):
+    assert main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n'{name}' is " in said for name in ("tiny", "toy", "small"))
+
+
+@pytest.mark.parametrize("verb", OPENING)
+def test_the_help_of_a_verb_names_every_model_that_needs_no_hub(verb):
+    said = " ".join(VERBS[verb].format_help().split())
+    assert "tiny, toy, small, a hub id or a local folder" in said or "{tiny,small}" in said
+
+
+def test_demo_without_the_files_of_small_says_how_to_get_them(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "`mechaudio get small` fetches both" in refused(capsys, "demo", "--model", "small", "--out", str(tmp_path))
 
 
 def test_models_as_json_are_the_classes(capsys):
