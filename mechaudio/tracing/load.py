@@ -99,7 +99,8 @@ def load(
     Args:
         name: `"tiny"` for the model that travels with the package, `"toy"` for the one whose weights are written by
             hand (docs/toy.md), `"small"` for the one made of Whisper's encoder and SmolLM2 (docs/small_model.md), whose
-            files `mechaudio get small` fetches, a hub id, or a folder made by `save_pretrained` or `mechaudio assemble`.
+            files `mechaudio get small` fetches, a hub id, or a folder made by `save_pretrained` or by
+            `mechaudio assemble`.
         dtype: Passed on to transformers; `"auto"` takes the checkpoint's own. `torch_dtype` is taken for it.
         device: Where to put the network; default: where transformers puts it.
         device_map: Passed on to transformers instead of `device`, to spread a network over devices.
