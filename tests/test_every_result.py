@@ -57,7 +57,7 @@ def measured(n=40):
 @cache
 def specialists():
     settings = SpecialistsSettings(ks=(1, 2), strengths=(1.0, 3.0), norms=("pre",), draws=20, steering_draws=1)
-    return experiments.specialists_study(toy(), asked(60), settings, batch_size=20)
+    return experiments.specialists_study(toy(), asked(60), settings=settings, batch_size=20)
 
 
 def listening_score():
@@ -71,12 +71,12 @@ def steered():
     def variants(given):
         return {"one": given.single_layer(1, 1.0), "two": given.single_layer(2, 3.0)}
 
-    return analyses.steering_sweep(toy(), asked(), directions, variants)
+    return analyses.steering_sweep(toy(), asked(), directions=directions, variants=variants)
 
 
 MADE = {
     "AttentionAndAnswers": lambda: analyses.attention_and_answers(toy(), asked()),
-    "AttentionFlow": lambda: analyses.attention_flow(toy(), asked(), [("audio", "last")], window=1),
+    "AttentionFlow": lambda: analyses.attention_flow(toy(), asked(), edges=[("audio", "last")], window=1),
     "AttentionMass": lambda: analyses.attention_mass(toy(), batch()),
     "AttributionMap": lambda: analyses.attribution_patching(toy(), asked(), over=("layer", "role")),
     "AudioAttention": lambda: analyses.audio_attention(toy(), batch()),
@@ -92,7 +92,9 @@ MADE = {
     "ListeningScore": listening_score,
     "LogitLens": lambda: analyses.logit_lens(toy(), asked(), positions="question"),
     "MataScores": lambda: mata_scores(toy(), asked()),
-    "MataStudy": lambda: experiments.mata_study(toy(), asked(30), MataSettings(alphas=(0.1, 2.0), n_measured=4)),
+    "MataStudy": lambda: experiments.mata_study(
+        toy(), asked(30), settings=MataSettings(alphas=(0.1, 2.0), n_measured=4)
+    ),
     "PairedPasses": lambda: analyses.paired_passes(toy(), asked()),
     "PatchedPairs": lambda: patched_pairs(),
     "PatchingMap": lambda: analyses.activation_patching(toy(), asked(), over=("layer", "role")),
@@ -103,7 +105,7 @@ MADE = {
     "SteeringSweep": steered,
     "Sweep": lambda: ma.sweep(toy(), batch(), ma.grid(ma.ScaleAttention, **SCALES)),
     "TemporalStudy": lambda: experiments.temporal_study(
-        toy(), asked(20), TemporalSettings(biases=(3.0,), factors=(0.2, 3.0), queries=("last",), n_attention=5)
+        toy(), asked(20), settings=TemporalSettings(biases=(3.0,), factors=(0.2, 3.0), queries=("last",), n_attention=5)
     ),
     "TunedLens": lambda: analyses.tuned_lens(toy(), asked(10), steps=2, batch_size=2, rows=16, positions="last"),
 }

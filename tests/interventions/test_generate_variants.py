@@ -264,7 +264,7 @@ def test_a_network_that_returns_more_than_tokens_gives_the_same(opened):
 
 
 def test_networks_without_a_processor_give_tokens_and_no_texts(opened):
-    found = ma.generate_variants(*opened("qwen2_audio"), [[]], 2, progress=False)
+    found = ma.generate_variants(*opened("qwen2_audio"), [[]], max_new_tokens=2, progress=False)
     assert found.texts == ((),)
     assert found.clean_texts == ()
 

@@ -137,7 +137,6 @@ def listening(folder: Path) -> Iterator[list[str]]:
     for words in (
         ["--question", "", "--choices", "a", "b"],
         ["--question", "?", "--choices", "a"],
-        ["--question", "?"],
         ["--question", "?", "--choices"],
         ["--choices", "a", "b"],
         ["--question", "?", "--choices", "a", ""],

@@ -97,7 +97,7 @@ def tracing(model: ma.AudioLM, batch: Any) -> Iterator[tuple[str, Case]]:
         with ma.trace(model, given, **options):
             pass
 
-    for given in (None, 5, "x", {}, {"input_ids": 5}, {"x": torch.zeros(1)}, list(batch.questions)):
+    for given in (None, 5, "x", {}, {"input_ids": 5}, {"x": torch.zeros(1)}, [5]):
         yield f"trace({type(given).__name__})", lambda g=given: trace(g)
     for option, values in TRACING.items():
         for value in values:

@@ -202,7 +202,6 @@ def calls(folder: Path) -> Iterator[tuple[str, Case]]:
         "run(one hook point)": lambda: ma.run(toy, batch, record="pattern"),
         "run(a layer that is not there)": lambda: ma.run(toy, batch, record=[ma.HookPoint("pattern", layers=[99])]),
         "run(logits)": lambda: ma.run(toy, batch, logits="x"),
-        "answer(questions)": lambda: ma.answer(toy, asked),
         "generate(0)": lambda: ma.generate(toy, batch, max_new_tokens=0),
         "generate(-1)": lambda: ma.generate(toy, batch, max_new_tokens=-1),
         "sweep(no variant)": lambda: ma.sweep(toy, batch, [], progress=False),

@@ -1,5 +1,6 @@
 """The command line tells our faults from the user's: his end in a message and exit code 2, ours in a traceback."""
 
+import argparse
 import errno
 import os
 import signal
@@ -163,7 +164,8 @@ def test_options_that_a_mode_ignores_are_refused(capsys):
 
 
 def test_a_model_that_is_there_opens():
-    assert opened("toy").n_layers > 0
+    named = argparse.Namespace(model="toy", device=None, dtype="auto", revision=None)
+    assert opened(named).n_layers > 0
 
 
 def test_patching_that_was_stopped_goes_on_where_it_was(capsys, monkeypatch, tmp_path):

@@ -251,7 +251,10 @@ def test_messages_hold_no_name_that_only_annotations_use():
             r"edges= takes a list of pairs of spans, such as",
         ),
         (lambda: ma.metrics.accuracy(5), "correct= takes an array or a list; got 5"),
-        (lambda: ma.run(toy, 5), "batch= takes a PromptBatch or a dict with Tensors; got 5: ma.prompt gives it"),
+        (
+            lambda: ma.run(toy, 5),
+            "batch= takes a PromptBatch or a dict with Tensors or a list of AudioQuestions; got 5",
+        ),
     ):
         with pytest.raises(TypeError, match=told):
             call()

@@ -72,7 +72,7 @@ def test_a_changed_pattern_makes_the_outputs_of_a_plain_hook_wherever_it_looks(m
     pattern[:, 2, 40, key] = 1
     z = torch.einsum("chqk,ckhd->cqhd", pattern, values["audio.v", 1])
     stack = model.adapter.encoder
-    projection = model.network.get_submodule(f"{stack.layers}.1.{stack.attention}.{stack.projection}")
+    projection = model.network.get_submodule(f"{stack.layers}.1.{stack.mixing}")
 
     def hook(_module, args):
         heads = args[0].clone()

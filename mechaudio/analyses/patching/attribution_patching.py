@@ -80,10 +80,6 @@ class AttributionMap(EffectMap):
         }[self.method]
 
 
-#: Pairs at once by default: a backward pass keeps the activations of every layer.
-MOST_PAIRS = 8
-
-
 @checks_arguments
 def attribution_patching(
     model: AudioLM,
@@ -165,7 +161,6 @@ def attribution_patching(
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
-            most=MOST_PAIRS,
             what="attributing",
             progress=False if alone else progress,
         )

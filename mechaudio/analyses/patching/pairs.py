@@ -173,6 +173,10 @@ def _asked(name: str, side: PromptBatch) -> PromptBatch:
     return side
 
 
+#: Pairs at once by default: each is patched at every place, and what was done is kept batch by batch.
+MOST_PAIRS = 8
+
+
 @checks_arguments
 def contrasts(
     model: AudioLM,
@@ -181,7 +185,6 @@ def contrasts(
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     targets: Targets | None = None,
     batch_size: int | None = None,
-    most: int | None = None,
     what: str = "pairs",
     progress: bool | None = None,
 ) -> Iterator[Contrast]:
@@ -193,7 +196,6 @@ def contrasts(
         corrupted: The same.
         targets: Words that are measured in the place of letters; by default those of open questions' answers.
         batch_size: How many pairs at a time.
-        most: At most so many by default.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -204,13 +206,13 @@ def contrasts(
     if isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch):
         yield from _apart(model, _contrast(model, clean, corrupted, targets))
     elif isinstance(corrupted, str):
-        for asked in in_batches(model, clean, batch_size=batch_size, most=most, what=what, progress=progress):
+        for asked in in_batches(model, clean, batch_size=batch_size, most=MOST_PAIRS, what=what, progress=progress):
             yield from _apart(model, _contrast(model, asked, corrupted, targets))
     else:
         sides = list(clean), list(corrupted)
         checked.same_length(clean=sides[0], corrupted=sides[1])
         pairs = list(zip(*sides, strict=True))
-        for some in in_batches(model, pairs, batch_size=batch_size, most=most, what=what, progress=progress):
+        for some in in_batches(model, pairs, batch_size=batch_size, most=MOST_PAIRS, what=what, progress=progress):
             yield from _apart(model, _contrast(model, *zip(*some, strict=True), targets))
 
 
