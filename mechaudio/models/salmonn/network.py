@@ -198,7 +198,6 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         audio_merging: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
@@ -217,12 +216,12 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 out where it is not given.
             attention_mask: 1 at real positions.
             position_ids: Positions of the decoder.
-            past_key_values: The cache of a generation.
             inputs_embeds: In the place of `input_ids` and features.
             labels: Next tokens for a loss, -100 where there is none.
             use_cache: Whether to keep keys and values.
             logits_to_keep: Last positions to give logits of, 0 for all.
-            **kwargs: Passed on to the decoder.
+            **kwargs: Passed on to the decoder: the cache of a generation, whose name depends on the version of
+                transformers.
 
         Raises:
             ValueError: As many placeholders as audio tokens are needed.
@@ -243,41 +242,25 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 if len(heard) != int(audio.sum()):
                     raise ValueError(f"the clips make {len(heard)} audio tokens, input_ids have {int(audio.sum())}")
                 inputs_embeds = inputs_embeds.masked_scatter(audio[..., None], heard.to(inputs_embeds.dtype))
-        made = self.decoder(
+        return self.decoder(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             labels=labels,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
-        return CausalLMOutputWithPast(
-            loss=made.loss,
-            logits=made.logits,
-            past_key_values=made.past_key_values,
-            hidden_states=made.hidden_states,
-            attentions=made.attentions,
-        )
 
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
-        past_key_values: Any = None,
-        attention_mask: Tensor | None = None,
         is_first_iteration: bool = False,
         **kwargs,
     ) -> dict[str, Any]:
         """Return the inputs of one step: sound comes with the prompt alone."""
         audio = {name: kwargs.pop(name) for name in AUDIO_INPUTS if name in kwargs}
-        inputs = super().prepare_inputs_for_generation(
-            input_ids,
-            past_key_values=past_key_values,
-            attention_mask=attention_mask,
-            is_first_iteration=is_first_iteration,
-            **kwargs,
-        )
+        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
         return inputs | audio if is_first_iteration else inputs
 
 
