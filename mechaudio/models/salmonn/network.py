@@ -202,7 +202,7 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
-        **kwargs,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Return next-token logits.
 
@@ -256,7 +256,7 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self,
         input_ids: Tensor,
         is_first_iteration: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Return the inputs of one step: sound comes with the prompt alone."""
         audio = {name: kwargs.pop(name) for name in AUDIO_INPUTS if name in kwargs}
