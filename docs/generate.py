@@ -241,7 +241,7 @@ ABOUT_VERBS = {
         "without running code from them, every tensor is accounted for, and the folder appears when it is whole."
     ),
 }
-"""What the page says of a verb beside its `--help`."""
+"""Sentences of the page about a verb, beside its `--help`."""
 
 
 def command_line_page() -> str:
@@ -353,7 +353,7 @@ def _between_marks(page: str, name: str, lines: list[str]) -> str:
 
 
 def _held_out(told: dict[str, Any]) -> list[str]:
-    """Of each set a table with a row per task and source of sound, and a column per condition."""
+    """A table of each set, with a row per task and source of sound, and a column per condition."""
     before, after = told["perplexity"]["before"], told["perplexity"]["after"]
     lines = [
         f"Seed {told['seed']}, {told['steps']} steps. Perplexity of held-out prose: {before:.2f} of SmolLM2 as "

@@ -36,7 +36,7 @@ from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.metrics import checked
 from mechaudio.metrics.clips import clip_numbers, questions_of
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import prompt, silenced
+from mechaudio.models.prompt import as_prompts, silenced
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.temporal.draws import digest
@@ -289,8 +289,8 @@ def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, Pro
         TypeError: A dict of the network's own inputs.
         ValueError: A class in which silence makes another prompt, or prompts that were not made with audio.
     """
-    heard = prompt(model, asked) if not isinstance(asked, PromptBatch) and not isinstance(asked, Mapping) else asked
-    required_questions(heard)
+    required_questions(asked)
+    heard = as_prompts(model, asked)
     return heard, silenced(model, heard)
 
 

@@ -185,14 +185,14 @@ def required_questions(questions: Questions, condition: str = "audio") -> Iterab
     return questions.questions
 
 
-def sequence_of(questions: Questions, condition: str = "audio") -> Sequence[AudioQuestion]:
+def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
     """The questions as a sequence, for what goes through them more than once; a sequence stays what it is.
 
     Raises:
         TypeError: As `required_questions`.
         ValueError: As `required_questions`.
     """
-    asked = required_questions(questions, condition)
+    asked = required_questions(questions)
     return asked if isinstance(asked, Sequence) or hasattr(asked, "__getitem__") else list(asked)
 
 

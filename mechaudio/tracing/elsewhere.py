@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MODEL_POINTS, parse
+from mechaudio.tracing.hook_points import ATTENTION_POINTS, parse
 
 _CACHE = "ma.run(model, batch, record=['resid_post', 'pattern']).cache, or with ma.trace(model, batch): ..."
 _HOOKS = "ma.run(model, batch, interventions=[ma.Edit(ma.HookPoint('resid_post'), function)])"
@@ -74,4 +74,4 @@ def hook_point(name: str) -> str | None:
         point, layer = parse(name)
     except KeyError:
         return None
-    return point if layer is None and (point in LAYER_POINTS or point in MODEL_POINTS) else None
+    return point if layer is None else None

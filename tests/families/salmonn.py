@@ -1,5 +1,6 @@
 """SALMONN and TimeAudio: Whisper, BEATs, a window Q-Former, Llama; TimeAudio with times and with merged tokens."""
 
+from dataclasses import replace
 from functools import cache
 from string import ascii_uppercase
 
@@ -152,21 +153,13 @@ SALMONN = Family(
 )
 
 _MARKED = _control(TimeAudioProcessor.added[1:])
-TIMEAUDIO = Family(
+TIMEAUDIO = replace(
+    SALMONN,
     name="timeaudio",
     network_class="TimeAudioForConditionalGeneration",
     control=_MARKED,
-    audio="<SpeechHere>",
     vocab_size=_MARKED["<SpeechHere>"],
     config=_config(TimeAudioConfig, _MARKED, MERGED),
     processor=_processor(TimeAudioProcessor, MERGED),
     tokens=_merged,
-    token_seconds=0.34,
-    shortest=1,
-    last=lambda samples: 0.34 * _windows(samples),
-    clip_features=_features,
-    pad="[PAD]",
-    end="</s>",
-    clips=(3.2, 3.2),
-    train=_train,
 )

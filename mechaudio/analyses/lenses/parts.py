@@ -63,7 +63,7 @@ def attribute(
     weight = unembedding.weight.to(last.device)
 
     def difference(values: Tensor) -> Tensor:
-        """Of the two tokens, out of values by token."""
+        """The difference between the two tokens, out of values by token."""
         for_it, for_other = (values[tokens.to(values.device)].double() for tokens in (towards, away))
         return for_it - for_other * against.to(values.device).view(-1, *[1] * (values.ndim - 1))
 

@@ -1,4 +1,4 @@
-"""What patching found on the pairs of each batch, written as it is found: nothing is lost when a run is stopped.
+"""Results of patching, written batch by batch as they are found: nothing is lost when a run is stopped.
 
 Each batch is a result of its own, which is written whole or not at all. It says which run it is of: settings, network,
 prompts and sounds. A run that is taken up reads the batches that are there and goes on behind them.
