@@ -66,7 +66,7 @@ QUICK = tests/test_packaging.py tests/test_public_names.py tests/test_question.p
 
 newest: | .venv-newest/bin/pip ## Run the tests of every class with the newest packages that pyproject.toml admits, and the pinned torch
 	grep '^torch==' constraints.txt >.venv-newest/torch.txt
-	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager \
+	.venv-newest/bin/python -m pip install --quiet --no-compile --upgrade --upgrade-strategy eager \
 		--constraint .venv-newest/torch.txt --editable '.[dev]'
 	$(call short_way,.venv-newest)
 
@@ -107,7 +107,8 @@ docs/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebook
 .PRECIOUS: $(VENV)/.installed-%
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing mechaudio ($*) into $(VENV): a minute or three the first time."
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
+	@# Python compiles what it imports; pip would compile all of it, for a minute.
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
 
 $(VENV)/bin/pip .venv-newest/bin/pip .venv-oldest/bin/pip: %/bin/pip:
