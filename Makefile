@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
+# Every run after the first finds its modules compiled, whatever the shell says; installing leaves that to the first.
+export PYTHONDONTWRITEBYTECODE :=
 SOURCES := $(shell find mechaudio -name '*.py')
 
 # A short way through every class, and through what else other packages carry: nnsight, xarray, pandas, plotly, datasets.
@@ -107,7 +109,6 @@ docs/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebook
 .PRECIOUS: $(VENV)/.installed-%
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing mechaudio ($*) into $(VENV): a minute or three the first time."
-	@# Python compiles what it imports; pip would compile all of it, for a minute.
 	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
 
