@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
@@ -30,17 +30,18 @@ from mechaudio.models.features import to_the_largest, unmerged
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
 from mechaudio.models.keywords import inputs_of, refuse_unknown
+from mechaudio.models.network import Network
 from mechaudio.models.opened_model import OpenedModel
 
 
-def input_device(network: nn.Module) -> torch.device:
+def input_device(network: Network) -> torch.device:
     """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
     embeddings = network.get_input_embeddings()
     executes = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)  # a device, or a GPU's number
     return next(embeddings.parameters()).device if executes is None else torch.device(executes)
 
 
-def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def place(network: Network, adapter: Adapter, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs on the network's device, features in the audio tower's type.
 
     Audio Flamingo 3's tower takes features in its own type only, and fails otherwise; the others cast them themselves,
@@ -145,7 +146,7 @@ def name_of(model: OpenedModel) -> str:
     return getattr(model, "checkpoint", None) or type(model.network).__name__
 
 
-def vocabulary_of(network: nn.Module, adapter: Adapter) -> int:
+def vocabulary_of(network: Network, adapter: Adapter) -> int:
     """Number of token ids that a network knows."""
     return adapter.decoder.own_config(network.config).vocab_size
 
