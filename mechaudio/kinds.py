@@ -72,8 +72,15 @@ def fits(value: Any, kind: Any) -> bool:
         tensors = getattr(args[1], "__module__", "").startswith("torch")  # a network says itself what it does not know
         return all(fits(key, args[0]) and (tensors or fits(part, args[1])) for key, part in value.items())
     if args and isinstance(value, (tuple, list, str, range, Mapping, np.ndarray)):  # what can be gone through twice
+        if args[0] in (int, float) and all_int(value):
+            return True
         return all(fits(part, args[0]) for part in value)
     return True
+
+
+def all_int(values: Iterable[Any]) -> bool:
+    """Whether values are Python's own whole numbers one and all, in the time of a set: positions come in thousands."""
+    return {*map(type, values)} <= {int}
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 
 from mechaudio.arguments import check_fields, shown
-from mechaudio.kinds import plain
+from mechaudio.kinds import all_int, plain
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy, keep
 from mechaudio.showing import Shown
@@ -168,7 +168,7 @@ def numbers(name: str, given: Layers | Heads) -> tuple[int, ...] | None:
         return None
     given = plain(given, int)
     try:
-        found = (_whole(given),) if not isinstance(given, Iterable) else tuple(map(_whole, given))
+        found = _wholes(given) if isinstance(given, Iterable) else (_whole(given),)
     except TypeError:
         raise TypeError(f"{name}= takes whole numbers, such as [20] or range(10, 21); got {given!r}") from None
     if not found:
@@ -188,11 +188,16 @@ def where(given: Where | None) -> Where | None:
     try:
         if not isinstance(given, Iterable):
             return _whole(given)
-        return tuple(_whole(one) if not isinstance(one, Iterable) else tuple(map(_whole, one)) for one in given)
+        return tuple(_wholes(each) if isinstance(each, Iterable) else _whole(each) for each in given)
     except TypeError:
         raise TypeError(
             f"rows and keys are spans, such as 'keyword+last', or positions, such as [-2, -1]; got {shown(given)}"
         ) from None
+
+
+def _wholes(given: Iterable[Any]) -> tuple[int, ...]:
+    places = tuple(given)
+    return places if all_int(places) else tuple(map(_whole, places))
 
 
 def _whole(given: Any) -> int:

@@ -20,7 +20,7 @@ from mechaudio.results import Result
 
 (CHOSEN,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
 VERBS = CHOSEN.choices
-OPENING = [verb for verb in VERBS if verb not in ("models", "get")]
+OPENING = [verb for verb in VERBS if verb not in ("models", "get", "assemble")]
 KEYS = {"verb", "mechaudio", "rows", "tables", "provenance", "page", "results"}
 
 
