@@ -32,11 +32,12 @@ test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of ev
 	@command -v chromium >/dev/null || echo "Nine tests look at pages in a browser, and skip without: apt-get install chromium"
 	$(BIN)/python -m pytest $(PARALLEL) -m "not whole"
 
-check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then run all tests
+check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types, then run all tests
 	@echo "About 12 minutes on 2 cores."
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/python tests/check_types.py
 	$(BIN)/python -m pytest $(PARALLEL)
 
 kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older processor, on two threads

@@ -131,7 +131,7 @@ def check(name: str, given: Any, kind: Any) -> Any:
         ValueError: It is NaN, not among the choices, below the lowest, or a path that is empty.
     """
     what = f"{name}="
-    if name == "model" and kind is Any and not hasattr(given, "network"):
+    if name == "model" and getattr(kind, "_is_protocol", False) and not isinstance(given, kind):
         raise TypeError(f"{what} is an AudioLM, which ma.load gives; got {_described(given)}")
     value = plain(given, kind)
     if not fits(value, kind):

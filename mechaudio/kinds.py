@@ -15,10 +15,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import cache
 from importlib import import_module
 from itertools import islice
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
+#: None where something is left out that nearly always is there: type checkers ask for no check of it, which every use
+#: would have to make.
+if TYPE_CHECKING:
+    MaybeNone: TypeAlias = Any
+else:
+    MaybeNone = None
 #: Most parts of what is given as a list and cannot be measured before.
 MOST = 10_000_000
 #: What values of a kind are called: one of them, and several.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ Own = TypeVar("Own", bound="Value")
 class Value(Shown):
     """A frozen dataclass that prints as it is written, is compared by what it holds, and is kept with a result."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         if not cls.__name__.startswith("_"):
@@ -39,7 +41,7 @@ class Value(Shown):
     def __repr__(self) -> str:
         """As it is written, without what was left at its default."""
         shown = []
-        for field in sorted(fields(self), key=lambda field: field.kw_only):
+        for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
             value = getattr(self, field.name)
             default = field.default if field.default_factory is MISSING else field.default_factory()
             if not same(value, default):
@@ -240,7 +242,7 @@ def same(first: object, second: object) -> bool:
     return bool(first == second)
 
 
-def _written(value: object) -> str:
+def _written(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"<array {list(value.shape)}>"
     whole = isinstance(value, tuple) and all(isinstance(one, int) for one in value)

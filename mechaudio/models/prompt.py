@@ -23,6 +23,7 @@ from mechaudio.models.clips import clock_of_sounding, samples_of, sounding, toke
 from mechaudio.models.features import silence, stack_features
 from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
+from mechaudio.models.opened_model import OpenedModel
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings
 from mechaudio.notices import warn
@@ -46,7 +47,7 @@ class _Row:
 
 @checks_arguments
 def prompt(
-    model: Any,
+    model: OpenedModel,
     questions: Iterable[AudioQuestion | Conversation],
     *,
     condition: str = "audio",
@@ -123,7 +124,7 @@ def _asked(
 
 
 def as_prompts(
-    model: Any,
+    model: OpenedModel,
     questions: PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion | Conversation],
     condition: str = "audio",
 ) -> PromptBatch:
@@ -160,8 +161,10 @@ def condition_of(questions: Any, condition: str) -> str:
     return made or condition
 
 
-def _encode(model: Any, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool) -> _Row:
-    adapter: Adapter = model.adapter
+def _encode(
+    model: OpenedModel, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool
+) -> _Row:
+    adapter = model.adapter
     owner = f"question {question.id!r}"
     kept = [opened(recording) for recording in recordings(turns)]
     if not kept and condition != "caption" and question.recordings == () and len(turns) == 1:
@@ -205,7 +208,7 @@ def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
         )
 
 
-def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
+def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
     """The same prompts with zeros of the same lengths in the place of their clips, which are not read again.
 
     It is what `prompt(model, batch.questions, condition="silence")` makes.
@@ -219,7 +222,7 @@ def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     """
     if batch.condition != "audio":
         raise ValueError(f"silence takes the place of the clips of condition 'audio', got {batch.condition!r}")
-    adapter: Adapter = model.adapter
+    adapter = model.adapter
     audio_token = audio_token_id(model.network.config, adapter)
     sounds, spans, clocks = list[Sound](), list[dict[str, tuple[int, ...]]](), []
     for row, (question, given) in enumerate(zip(batch.questions, batch.given, strict=True)):
@@ -244,7 +247,7 @@ def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     )
 
 
-def _silent(model: Any, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
+def _silent(model: OpenedModel, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
     """Features of zeros in a clip's place. That as many tokens come out is counted, not assumed."""
     silent = silence(model, n_samples)
     if silent.n_tokens != n_tokens:
@@ -260,7 +263,9 @@ def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent:
     )
 
 
-def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]) -> PromptBatch:
+def _together(
+    model: OpenedModel, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]
+) -> PromptBatch:
     """Rows behind one another, padded on the left to the longest."""
     adapter, network = model.adapter, model.network
     width = max(len(row.encoded.ids) for row in rows)
