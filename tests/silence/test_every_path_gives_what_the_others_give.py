@@ -17,6 +17,7 @@ import mechaudio as ma
 from mechaudio.models.grouping import part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.choice_logits import choice_logits
+from mechaudio.tracing.clean_run import clean_run
 from tests.families import ASKED, FAMILIES, audio_token_id, model_inputs, network, noise, opened, thinned
 from tests.interventions.kinds import having
 
@@ -147,6 +148,33 @@ def test_an_evaluation_of_written_answers_has_the_texts_of_generate(alone, posit
     asking = {"scoring": "generate", "max_new_tokens": N, "positions": positions}
     assert list(ma.evaluate(alone.model, alone.questions, interventions=alone.changes, **asking).texts) == alone.texts
     assert list(ma.evaluate(alone.model, alone.questions, variants=[alone.changes], **asking)[-1].texts) == alone.texts
+
+
+def two_conversations():
+    def of(seconds, text):
+        sound = {"type": "audio", "audio": (noise(seconds), 16_000)}
+        return [{"role": "user", "content": [sound, {"type": "text", "text": text}]}]
+
+    return [of(2.4, "What is this?"), of(1.2, "And what do you hear?")]
+
+
+@pytest.mark.parametrize("family", ["qwen2_audio", "granite_speech"])
+def test_a_conversation_is_taken_wherever_a_question_is_and_means_what_its_prompt_means(family):
+    model, conversations = model_of(family), two_conversations()
+    batch, changes, words = ma.prompt(model, conversations), edits(model_of(family)), {"target": "dog", "foil": "car"}
+    run = ma.run(model, batch, interventions=changes).logits
+    assert torch.equal(ma.run(model, conversations, interventions=changes).logits, run)
+    expected = choice_logits(batch.aimed(**words), run[:, -1])
+    assert_near(ma.sweep(model, conversations, [changes], progress=False, **words).logits[0], expected)
+    assert_near(
+        ma.sweep(model, clean_run(model, conversations), [changes], progress=False, **words).logits[0], expected
+    )
+    written = ma.generate(model, batch, max_new_tokens=N, interventions=changes)
+    assert ma.generate(model, conversations, max_new_tokens=N, interventions=changes).texts == written.texts
+    assert ma.generate_variants(model, conversations, [changes], max_new_tokens=N).texts == (written.texts,)
+    with torch.no_grad(), ma.trace(model, conversations[:1]):
+        traced = model.logits.save()
+    assert torch.equal(traced, ma.run(model, conversations[:1]).logits)
 
 
 def alone_in(model, batch, row):
