@@ -34,6 +34,8 @@ __all__ = ["PromptBatch", "PromptFormat", "as_batch", "as_prompts", "prompt", "s
 
 #: A conversation in transformers' chat format.
 Conversation = Sequence[Mapping[str, Any]]
+#: Prompts, a dict of the network's own inputs, or what is written out as prompts.
+Inputs = PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion | Conversation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ def _asked(
 
 def as_prompts(
     model: OpenedModel,
-    questions: PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion | Conversation],
+    questions: Inputs,
     condition: str = "audio",
 ) -> PromptBatch:
     """Prompts for this model from whatever may stand for them.

@@ -23,7 +23,7 @@ from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import input_device
 from mechaudio.models.network import Network
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
@@ -357,9 +357,7 @@ class BatchTracer(InterleavingTracer):
             warn_of_unsaved(self.node, before, self.info.frame.f_locals)
 
 
-def trace(
-    model: AudioLM, batch: PromptBatch | Mapping[str, Tensor], *, max_new_tokens: int | None = None, **options: Any
-) -> InterleavingTracer:
+def trace(model: AudioLM, batch: Inputs, *, max_new_tokens: int | None = None, **options: Any) -> InterleavingTracer:
     """Open a trace: inside the block, read and edit hook points in the order in which the model computes them.
 
     ```python
@@ -371,7 +369,7 @@ def trace(
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        batch: Prompts, questions, conversations, or a dict of the network's own inputs.
         max_new_tokens: Trace a greedy generation of this many tokens instead of one forward pass; go through its steps
             with `for step in tracer.iter[:n]`. Name the end: if a generation ends before the loop does, nnsight
             warns and leaves out what follows the loop.

@@ -153,7 +153,7 @@ class OutputProjection:
     def _positions(request: RowRequest, given: Tensor, step: int) -> Int[Tensor, "batch row"] | None:
         """The requested positions in this call: those of the prompt, or the newest one while generating."""
         n_rows, n_positions = given.shape[:2]
-        if step <= 0 and int(request.rows.max()) < n_positions:
+        if step <= 0 and n_positions >= request.n_positions:
             return request.rows.to(given.device, non_blocking=True)
         return torch.full((n_rows, 1), n_positions - 1, device=given.device) if request.last else None
 
