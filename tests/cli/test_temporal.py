@@ -20,6 +20,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.whole
 def test_the_tables_hold_what_the_result_says(folder):
     study = TemporalStudy.load(folder / "results")
     told = json.loads((folder / "tables" / "accuracies.json").read_text(encoding="utf-8"))

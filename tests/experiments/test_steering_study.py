@@ -37,6 +37,7 @@ def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, s
     assert set(study.scores.measured.ids) == {own for own, chooses in zip(ids, study.chooses, strict=True) if chooses}
 
 
+@pytest.mark.whole
 def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not_fit(toy, asked, study, monkeypatch):
     rows, interleave = [], type(toy).interleave
 

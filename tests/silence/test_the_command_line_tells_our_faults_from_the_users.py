@@ -16,6 +16,7 @@ from mechaudio.cli.mistakes import is_mistake, opened, remedy, writable
 from mechaudio.report import figures
 
 EVALUATION = import_module("mechaudio.experiments.evaluate")
+pytestmark = pytest.mark.usefixtures("without_proofs")
 EVALUATE = ["evaluate", "--model", "toy", "--data", "toy", "--n", "4"]
 
 
