@@ -339,7 +339,9 @@ def test_one_intervention_without_a_list_is_refused(model, name):
 @pytest.mark.parametrize("ask", [ma.evaluate, ma.sweep, ma.generate_variants])
 @pytest.mark.parametrize("given", [ma.KnockOutAttention(), [ma.KnockOutAttention()]])
 def test_variants_with_names_are_refused_before_anything_runs(model, ask, given):
-    message = r"variants= takes a list of Interventions.*got \{'cut': .*: give the values as a list, without their names"
+    message = (
+        r"variants= takes a list of Interventions.*got \{'cut': .*: give the values as a list, without their names"
+    )
     with unchecked_types(), pytest.raises(TypeError, match=message):
         ask(model, questions(2), variants={"cut": given})
 
