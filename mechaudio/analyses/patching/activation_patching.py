@@ -171,9 +171,8 @@ def activation_patching(
         "window": float(window),
         "one_by_one": one_by_one,
     }
-    words = {name: given for name, given in (("target", target), ("foil", foil), ("whole", whole)) if given}
     more = {
-        **words,
+        **targets.given,
         "hook_point": wanted.name,
         "direction": direction,
         "layers": wanted.layers,
