@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from mechaudio.arguments import checks_arguments, shown
 from mechaudio.temporal.card import markdown
+from mechaudio.writing import made_folder
 
 Cell = str | int | float | tuple[float, float] | None
 
@@ -208,8 +209,7 @@ def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
     Raises:
         OSError: Where a file cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(folder, "a table")
     for table in tables:
         written = {"json": table.to_json(), "csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
         for ending, text in written.items():

@@ -22,6 +22,7 @@ from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.arguments import shown
 from mechaudio.results import JSON_NAME, Provenance, digest_of
 from mechaudio.tracing.fingerprint import fingerprint
+from mechaudio.writing import made_folder
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -40,11 +41,12 @@ class KeptPairs:
 
     Raises:
         ValueError: With a folder, forward hooks of others on the network.
+        NotADirectoryError: There is something else in the folder's place.
     """
 
     def __init__(self, out: str | os.PathLike | None, model: AudioLM, settings: Mapping[str, Any]):
         self.provenance = Provenance.collect(model, settings=settings)
-        self._folder = None if out is None else Path(out) / FOLDER
+        self._folder = None if out is None else made_folder(out, "a run") / FOLDER
         self._network = "" if out is None else _digest_of_network(model)
         self._n = 0
 

@@ -114,6 +114,15 @@ def test_kept_pairs_of_other_questions_or_weights_are_refused(asked, tmp_path, p
         patching(model, asked[:2], out=tmp_path, **options)
 
 
+def test_a_folder_that_cannot_be_is_refused_before_anything_runs(toy, asked, tmp_path):
+    (tmp_path / "out").symlink_to("nowhere")
+    for patching, options in ((attribution_patching, {"over": ("layer",)}), (path_patching, {"receiver": "logits"})):
+        with pytest.raises(
+            NotADirectoryError, match=r"a run is kept in a folder, and .*out' is a link that leads nowhere"
+        ):
+            patching(toy, asked[:2], out=tmp_path / "out", **options)
+
+
 def test_estimates_are_read_back_as_they_were(toy, asked, tmp_path):
     found = attribution_patching(toy, asked[:2], over=("layer", "head"), out=tmp_path)
     (kept,) = (ma.Result.load(place.parent) for place in tmp_path.rglob("result.json"))
