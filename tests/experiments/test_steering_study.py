@@ -10,6 +10,8 @@ from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringS
 from mechaudio.experiments.steering_study import SteeringStudy, steering_study
 from mechaudio.metrics import answer_change, holm
 from mechaudio.models.toy.planted import PLANTED
+from mechaudio.report.changes import UNANSWERED
+from mechaudio.report.steering_tables import steering_tables
 
 SETTINGS = SteeringSettings(strengths=(1.0, 3.0), ks=(1, 2, 999), norms=("pre",), draws=2, seed=1)
 pytestmark = pytest.mark.filterwarnings("ignore:.*heads give the audio the same share")
@@ -179,6 +181,26 @@ def test_a_study_says_how_many_of_its_answers_are_nan(study):
     assert "NaN" not in str(study)
     told = f"3 of the {margin.size} answers with steering are NaN, and count as not right"
     assert told in str(replace(study, margin=margin))
+
+
+def test_tables_of_steering_say_how_many_answers_are_missing(study):
+    choice = study.choices[0]
+    place, reports = study.arms.index(choice.arm), np.flatnonzero(~study.chooses)
+    margin = study.margin.copy()
+    margin[place, reports[:2]] = np.nan
+    lacks = replace(study, margin=margin)
+    assert lacks.change(choice.arm, ~study.chooses).after.unanswered == 2
+    assert lacks.change(choice.arm, study.chooses).after.unanswered == 0
+    assert sum(change.after.unanswered for change in lacks.by_task(choice.arm).values()) == 2
+    chosen, _, _, arms = steering_tables(lacks)
+    assert chosen.rows[0][chosen.columns.index(UNANSWERED)] == 2
+    assert [column.name for column in chosen.shown_columns].count("unanswered") == 1
+    row = dict(zip([column.name for column in arms.columns], arms.rows[place], strict=True))
+    assert (row["unanswered chooses"], row["unanswered reports"]) == (0, 2)
+    assert lacks.to_pandas()["unanswered"].sum() == 2
+    whole, *_ = steering_tables(study)
+    assert "unanswered" not in [column.name for column in whole.shown_columns]
+    assert {row[whole.columns.index(UNANSWERED)] for row in whole.rows} == {0}
 
 
 def test_what_cannot_be_studied_is_refused(toy, asked, study):
