@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 import mechaudio as ma
-from mechaudio.analyses import attention_and_answers, clips_of, in_calibration, steering_directions
+from mechaudio.analyses import attention_and_answers, clips_of, in_calibration, steering_directions, streaming
 from mechaudio.data.toy_questions import questions
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_study import SteeringStudy, steering_study
 from mechaudio.metrics import answer_change, holm
 from mechaudio.models.toy.planted import PLANTED
+from mechaudio.progress import bar
 from mechaudio.report.changes import UNANSWERED
 from mechaudio.report.steering_tables import steering_tables
 
@@ -28,8 +29,26 @@ def asked():
 
 
 @pytest.fixture(scope="module")
-def study(toy, asked):
-    return steering_study(toy, asked, settings=SETTINGS, batch_size=20)
+def bars():
+    """Name and total of every bar of the study."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def study(toy, asked, bars):
+    def spy(*items, **options):
+        bars.append((options["what"], options["total"], options["progress"]))
+        return bar(*items, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "bar", spy)
+        return steering_study(toy, asked, settings=SETTINGS, batch_size=20)
+
+
+def test_every_bar_says_how_many_questions_there_will_be(study, bars):
+    choose = int(study.chooses.sum())
+    drawn = [(what, total) for what, total, progress in bars if progress is None]
+    assert drawn == [("audio and silence", choose), ("steering", choose), ("steering", 60 - choose)]
 
 
 def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, study):
