@@ -21,6 +21,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import refuse_unknown
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL, adapters
 from mechaudio.models.small import DELTAS, ctranslate2, gguf
+from mechaudio.models.small.answers import TRAINED
 from mechaudio.models.small.language import build_processor as build_small_processor
 from mechaudio.models.small.network import assemble
 from mechaudio.models.small.parts import PARTS, located
@@ -232,7 +233,7 @@ def _small(
     with _quiet(True):
         network = assemble(ctranslate2.read(whisper), decoder, DELTAS, torch.float32 if dtype == "auto" else dtype)
     model = AudioLM(network if device is None else network.to(device), build_small_processor(decoder), prove=prove)
-    model.checkpoint = "small"
+    model.checkpoint, model.trained_choices = "small", TRAINED
     return model
 
 
