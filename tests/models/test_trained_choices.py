@@ -56,9 +56,10 @@ def test_the_small_model_declares_what_its_recipe_trained():
     constants = {}
     for file in ("bank.py", "scenes.py", "words.py"):
         for node in ast.parse((RECIPE / file).read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign) and node.targets[0].id in ("HITS", "SURROUNDINGS", "SPEAKERS"):
-                constants[node.targets[0].id] = ast.literal_eval(node.value)
-            if isinstance(node, ast.Assign) and node.targets[0].id == "WORDS":
+            name = getattr(node.targets[0], "id", None) if isinstance(node, ast.Assign) else None
+            if name in ("HITS", "SURROUNDINGS", "SPEAKERS"):
+                constants[name] = ast.literal_eval(node.value)
+            if name == "WORDS":
                 constants["WORDS"] = ast.literal_eval(node.value.func.value).split()
     assert set(answers.RECORDED) == {*constants["HITS"], *constants["SURROUNDINGS"], *constants["SPEAKERS"]}
     assert list(answers.SPOKEN) == constants["WORDS"]
