@@ -66,6 +66,7 @@ def sessions():
     return [session(order) for order in ("forwards", "backwards", "imported")]
 
 
+@pytest.mark.whole
 def test_an_attribute_of_a_package_is_the_same_object_before_and_after_everything_was_imported(sessions):
     assert [changed for changed, _, _ in sessions] == [[], [], []]
 

@@ -134,7 +134,7 @@ def test_a_revision_that_is_not_there_is_refused_with_those_of_the_cache(tmp_pat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for there, said in (
         (tmp_path, "the hub's cache holds 01234567 main"),
-        (tmp_path / "no", "the hub's cache is empty"),
+        (tmp_path / "no", "the hub's cache holds none of it"),
     ):
         with pytest.raises(
             ValueError, match=f"revision='v2' of 'someone/listener' cannot be had: {said}. Give a branch"
