@@ -74,7 +74,7 @@ def test_questions_stand_for_prompts_where_nnsight_and_the_network_are_called(mo
     with torch.no_grad(), model.trace(questions):
         logits = model.logits.save()
     assert torch.equal(logits, ma.run(model, batch).logits)
-    with pytest.raises(TypeError, match="takes a list of AudioQuestions"):
+    with pytest.raises(TypeError, match="batch= takes a PromptBatch or a dict or a list of AudioQuestions"):
         model("which comes first?")
 
 
