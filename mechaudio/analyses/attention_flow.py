@@ -282,9 +282,7 @@ def window_size(model: AudioLM, given: int | str | None) -> int:
     return size
 
 
-def _windows(
-    model: AudioLM, size: int | str | None, layers: Iterable[int] | None
-) -> tuple[tuple[int, ...], Windows]:
+def _windows(model: AudioLM, size: int | str | None, layers: Iterable[int] | None) -> tuple[tuple[int, ...], Windows]:
     """The layers in the middle of windows, and the layers of each."""
     n = model.n_layers
     if size == "all":

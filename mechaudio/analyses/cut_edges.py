@@ -30,6 +30,8 @@ Edge = Annotated[
     tuple[str, str], "a pair of spans, such as ('audio', 'last')", "pairs of spans, such as ('audio', 'last')"
 ]
 Windows = tuple[tuple[int, ...], ...]
+ALL: Edge = ("audio", "behind")
+"""What hides the sound from every row."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
 
 #: Names of spans joined by `+`, a stretch of the sound in seconds (`"audio[1.0:2.5]"`), positions for all prompts
-#: (negative ones count from the end of the padded prompt), or one list of positions per prompt. Two more names are known
-#: in every prompt: `behind`, all positions behind the first of the audio that are none of it, which is all that can
-#: hear; and `words`, those of a target of which all tokens count, which no prompt by itself has.
+#: (negative ones count from the end of the padded prompt), or one list of positions per prompt. Two more names
+#: are known in every prompt: `behind`, all positions behind the first of the audio that are none of it, which is all
+#: that can hear; and `words`, those of a target of which all tokens count, which no prompt by itself has.
 Where = Annotated[
     str | int | Sequence[int] | Sequence[Sequence[int]],
     "a span, such as 'keyword+last', or places, such as [-2, -1]",

@@ -111,8 +111,8 @@ def load(
             and `token` to whatever is read; `attn_implementation`, `experts_implementation`, `quantization_config`,
             `max_memory`, `offload_folder`, `offload_buffers`, `variant`, `key_mapping`, `generation_config`,
             `adapter_name` and `adapter_kwargs` to the class's `from_pretrained`. `"small"` takes none of them, but the
-            paths of its two files where they lie elsewhere: `whisper` and `smollm2`. `"toy"` takes `listens`, the rows that
-            are written to listen: `"last"` (the default), `"question"` or `"choices"`.
+            paths of its two files where they lie elsewhere: `whisper` and `smollm2`. `"toy"` takes `listens`, the rows
+            that are written to listen: `"last"` (the default), `"question"` or `"choices"`.
 
     Returns:
         The opened model, in evaluation mode.

@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.attention_flow import AttentionFlow
-from mechaudio.analyses.cut_edges import Edge
-from mechaudio.analyses.where_it_listens import ALL, LEVEL, ROLES, WhereItListens, window_name
+from mechaudio.analyses.cut_edges import ALL
+from mechaudio.analyses.where_it_listens import LEVEL, WhereItListens, window_name
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import FAINT, INK, ROLE_COLOURS, TEMPLATE, number, of_words, plain, titled
@@ -28,8 +28,7 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
 
     Above the line sound goes from the audio to the rows that hear it, below it they hand on to the last row. The first
     line is of cuts in all layers, the others of windows of layers. An arrow whose cut is not known to cost anything, by
-    the test of signs after Holm's correction over all arrows of all layers, or of all windows, is thin and dotted. A
-    role in a ring listens.
+    the test of signs after Holm's correction, is thin and dotted. A role in a ring listens.
 
     ```python
     found = ma.analyses.where_it_listens(model, questions)
@@ -41,19 +40,15 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
         title: What the figure shows; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         windows: Draw a line for each window of layers, too.
     """
-    flows = [found.everywhere, *([found.windows] if windows else [])]
-    lines = [
-        (window_name(window, found), flow, place) for flow in flows for place, window in enumerate(flow.windows)
-    ]
-    roles = ["audio", *(role for role in ROLES if ("audio", role) in found.edges)]
+    flows = [found.everywhere, *([found.windows] if windows and found.windows is not None else [])]
+    lines = [(window_name(window, found), flow, place) for flow in flows for place, window in enumerate(flow.windows)]
+    roles = ["audio", *found.roles]
     figure = go.Figure()
-    worth = float(found.everywhere.mean("margin")[found.edges.index(ALL), 0]) if found.reaches else np.nan
-    for number_of_line, (name, flow, window) in enumerate(lines):
-        height = -_APART * number_of_line
+    for line, (name, flow, window) in enumerate(lines):
         for place, edge in enumerate(found.edges):
             if edge != ALL:
-                _draw_arrow(figure, found, flow, (place, window), edge, roles, height, worth, name)
-        _draw_roles(figure, found, roles, height, first=number_of_line == 0)
+                _draw_arrow(figure, found, flow, (place, window), -_APART * line, name)
+        _draw_roles(figure, found, roles, -_APART * line, first=line == 0)
     figure.update_xaxes(
         range=[-0.6, len(roles) - 0.4],
         side="top",
@@ -72,16 +67,15 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
         fixedrange=True,
     )
     n = questions_of(len(found.everywhere.ids), found.everywhere.clips)
+    worth = number(found.change[found.edges.index(ALL)], 2, "+")
     heard = (
-        f"arrows: share of what the sound is worth{of_words(found)},<br>{number(worth, 2, '+')} of margin without it; {n}"
+        f"arrows: share of what the sound is worth{of_words(found)},<br>{worth} of {found.measure} without it; {n}"
         if found.reaches
         else f"the sound is worth nothing that is sure{of_words(found)}; {n}"
     )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(
-            title or _title(found), f"{heard}<br>above: who hears; below: who hands on; dotted: not sure"
-        ),
+        title=titled(title or _title(found), f"{heard}<br>above: who hears; below: who hands on; dotted: not sure"),
         height=164 + 108 * len(lines),
         margin={"t": 138, "b": 16, "r": 16},
         showlegend=False,
@@ -100,16 +94,14 @@ def _draw_arrow(
     found: WhereItListens,
     flow: AttentionFlow,
     cell: tuple[int, int],
-    edge: Edge,
-    roles: Sequence[str],
     height: float,
-    worth: float,
     name: str,
 ) -> None:
     """One edge in one window: an arc over the line from the sound, or under it to the last row."""
-    change = float(flow.mean("margin")[cell])
-    sure = change < 0 and bool(flow.p_holm("margin")[cell] < LEVEL)
-    share = change / worth if found.reaches else 0.0
+    edge, roles = found.edges[cell[0]], ["audio", *found.roles]
+    change, p = float(flow.mean(found.measure)[cell]), float(found.p_holm(flow)[cell])
+    sure = change < 0 and p < LEVEL
+    share = change / float(found.change[found.edges.index(ALL)]) if found.reaches else 0.0
     start, stop = (roles.index(role) for role in edge)
     side = 1.0 if edge[0] == "audio" else -1.0
     along = np.linspace(0.0, 1.0, 31)
@@ -118,9 +110,9 @@ def _draw_arrow(
     colour = ROLE_COLOURS[edge[0]]
     width = max(1.5, _WIDEST * min(share, 1.0)) if sure else 1.0
     says = (
-        f"{plain(edge[0])} → {plain(edge[1])}, {name}<br>{change:+.2f} of margin"
+        f"{plain(edge[0])} → {plain(edge[1])}, {name}<br>{change:+.2f} of {found.measure}"
         + (f", {100 * share + 0.0:.0f} % of what the sound is worth" if found.reaches else "")
-        + f"<br>{_answers(flow, cell)}; p = {flow.p_holm('margin')[cell]:.2g} (Holm)"
+        + f"<br>{_answers(flow, cell)}; p = {p:.2g} (Holm)"
     )
     figure.add_scatter(
         x=x,

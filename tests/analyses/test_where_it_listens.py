@@ -8,7 +8,8 @@ import torch
 
 import mechaudio as ma
 from mechaudio.analyses import WhereItListens, where_it_listens
-from mechaudio.analyses.where_it_listens import ALL, EDGES
+from mechaudio.analyses.cut_edges import ALL
+from mechaudio.analyses.where_it_listens import EDGES
 from mechaudio.data import toy_questions
 from mechaudio.models.selection import select
 from mechaudio.models.toy import arithmetic
@@ -85,9 +86,9 @@ def test_each_layer_shows_where_the_planted_heads_are(found, listens):
 def test_a_role_that_hears_and_does_not_hand_on_does_not_listen(found):
     """In the first toy the last row needs the choices, for their letters, but these hear nothing."""
     result = found["last"]
-    carried = dict(zip(result.edges, result.carries, strict=True))
-    assert carried[("choices", "last")]
-    assert not carried[("audio", "choices")]
+    share = dict(zip(result.edges, result.share, strict=True))
+    assert share[("choices", "last")] == pytest.approx(1.0, abs=1e-3)
+    assert share[("audio", "choices")] == pytest.approx(0.0, abs=1e-3)
     assert "choices" not in result.rows
 
 
@@ -150,7 +151,7 @@ def test_a_model_that_does_not_need_the_sound_listens_nowhere(toys, asked):
     result = where_it_listens(toys["last"], quiet, each_layer=False, progress=False)
     assert not result.reaches
     assert result.rows == ()
-    assert result.sentence.startswith("The sound does not reach the answer")
+    assert result.sentence.startswith("The sound is not known to reach the answer")
     assert not result.deaf("choices"), "where nothing is heard, no rows are at fault"
 
 
@@ -206,7 +207,10 @@ def test_of_whole_words_the_rows_of_the_words_belong_to_the_last(toys, asked):
         rows = list(range(batch.n_positions - 1, batch.n_positions + len(words) - 1))
         for cut, margin in (
             ([], result.everywhere.clean_margin),
-            ([ma.KnockOutAttention(queries=rows, keys=list(batch.spans["audio"][0]))], result.everywhere.margin[last, 0]),
+            (
+                [ma.KnockOutAttention(queries=rows, keys=list(batch.spans["audio"][0]))],
+                result.everywhere.margin[last, 0],
+            ),
         ):
             logits = ma.run(toy, inputs, interventions=cut).logits[0, rows].double().log_softmax(-1)
             total = sum(logits[place, token] for place, token in enumerate(words))
@@ -229,11 +233,12 @@ def test_it_is_kept_and_is_a_tidy_table(found, tmp_path):
 
 def test_the_sentence_says_who_listens_and_who_does_not(found):
     said = found["choices"].sentence
-    assert said.startswith("The choices listen: hidden from the choices, ")
-    assert "100% of what it does hidden from every row" in said
-    assert "hidden from the last row, 0%" in said
+    assert said.startswith("The choices listen, and the last row does not. Without the sound in the choices the prob")
+    assert "100% of what it does without any sound" in said
+    right = found["choices"].everywhere.clean_correct.sum()
+    assert f"in the last row by +0.00 [+0.00, +0.00], 0% of what it does without any sound, and {right} stay" in said
     assert said.endswith("(n = 14 questions).")
-    assert found["last"].sentence.startswith("The last row listens: ")
+    assert found["last"].sentence.startswith("The last row listens. Without the sound in the last row ")
 
 
 @pytest.mark.parametrize(
