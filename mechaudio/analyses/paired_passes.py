@@ -6,6 +6,7 @@ is what heads are chosen from, scored on and steered with; nothing of it needs a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.labelled import joined_along
 from mechaudio.results import Result
 from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
+from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class Pairs:
         asked = batches[0].questions
         refuse_unknown(asked)
         record = [[self._heard.point(batch), *points(batch, self._queries)] for batch in batches]
-        heard = clean_run(model, batches[0], record=record[0])
+        heard = self._heard_run(model, batches[0], record[0])
         silent = run(model, batches[1], record=record[1], logits="last")
         self._heard.add(heard.batch, heard.cache, heard.logits)
         self._silent.add(silent.batch, silent.cache, silent.logits[:, -1])
@@ -88,6 +90,13 @@ class Pairs:
         for differences in (own, self._found):
             differences.add(found, asked)
         return heard, own.joined(model)
+
+    def _heard_run(self, model: AudioLM, batch: PromptBatch, record: Sequence[HookPoint]) -> CleanRun:
+        """The run with the clips; one that reads rows in front of the last is no run to continue from."""
+        if self._queries == "last":
+            return clean_run(model, batch, record=record)
+        out = run(model, batch, record=record, logits="last")
+        return CleanRun(model, batch, out.logits[:, -1], out.cache, None, f"the rows {self._queries!r} were read")
 
     def joined(self, model: AudioLM) -> PairedPasses:
         """All of them.

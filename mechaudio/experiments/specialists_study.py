@@ -1,8 +1,8 @@
 """Which heads listen, does a score of their listening tell right from wrong, and does steering by them help?
 
-After "Audio-specialist heads" (arXiv 2603.06854), in four steps. First it is found, on the half that chooses, which rows
-of the prompt listen (`where_it_listens`): attention of rows that do not may go with right answers, and nothing comes of
-it.
+After "Audio-specialist heads" (arXiv 2603.06854), in four steps. First it is found, on the half that chooses, which
+rows of the prompt listen (`where_it_listens`): attention of rows that do not may go with right answers, and nothing
+comes of it.
 
 1. Every question is asked with its recording and with silence.
 2. On one half of the questions, each head's audio attention is correlated with right answers (eq. 1-2).

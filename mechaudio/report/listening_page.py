@@ -21,8 +21,8 @@ PART = (HEADING, ("where_it_listens",), ("listens",))
 """Of the page of a study, as `arranged` takes it."""
 HOW_ROWS = (
     "Sound goes from the audio to the rows that hear it (above), and these hand on to the last row, where the answer "
-    "is read (below). An arrow is as thick as what the right answer loses when one cannot see the other; dotted ones are "
-    "not known to carry anything. A ring is around the rows that listen: they hear, and the last row needs them."
+    "is read (below). An arrow is as thick as what the right answer loses when one cannot see the other; dotted ones "
+    "are not known to carry anything. A ring is around the rows that listen: they hear, and the last row needs them."
 )
 _LEAD = (
     "The sound was hidden from the rows of each part of the prompt, and each part from the last row, where the answer "

@@ -42,7 +42,7 @@ _AREA = (
 
 @checks_arguments
 def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
-    """What the study found: rows that listen, hearing, heads, the listening score and its checks, steering, controls."""
+    """What the study found: rows that listen, hearing, heads, the listening score, its checks, steering, controls."""
     return (
         *first_table(study.listens),
         _hearing(study),
