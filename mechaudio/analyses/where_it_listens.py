@@ -124,18 +124,18 @@ class WhereItListens(Result):
         return "+".join(self.rows)
 
     def deaf(self, where: str) -> bool:
-        """Whether the sound gets to the answer, and, as far as these questions tell, not over what these rows hear.
+        """Whether the sound gets to the answer, and these rows hear less than `least` of what it is worth.
+
+        Of fewer clips than `fewest`, of rows that were not measured, and where the sound does not get to the answer,
+        nothing is known, and this is False.
 
         Args:
-            where: A role, or several that `+` joins; of any that was not measured nothing is known.
+            where: A role, or several that `+` joins.
         """
         parts = {part.strip() for part in where.split("+")}
         parts |= {"last"} if "template" in parts else set()
-        return self.reaches and parts <= {*self.roles} and not any(self._hears(part) for part in parts)
-
-    def _hears(self, role: str) -> bool:
-        place = self._place(("audio", role))
-        return bool(self.share[place] >= self.least and self.p_holm(self.everywhere)[place, 0] < LEVEL)
+        known = self.reaches and self.n_clips >= self.fewest and parts <= {*self.roles}
+        return known and all(self.share[self._place(("audio", part))] < self.least for part in parts)
 
     @cached_property
     def change(self) -> Float[np.ndarray, " edge"]:

@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"mechaudio {version('mechaudio')}")
     top.add_argument("--completion", action=_Completion, help="print a script that completes commands in this shell")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for verb in (demo, listen, listens, models, check, evaluate, temporal, specialists, mata, patch, assemble, get):
+    for verb in (demo, listen, models, check, evaluate, listens, temporal, specialists, mata, patch, assemble, get):
         verb.add(verbs)
     return top
 

@@ -11,9 +11,10 @@ After "Audio-specialist heads" (arXiv 2603.06854), with a protocol that never ch
    control.
 4. On the other half, what was chosen is held against no steering and against its controls.
 
-A question costs two passes: all variants continue from the pass with its clip. On the half that chooses, heads are
+First it is found, on at most 48 questions of the half that chooses, which rows of the prompt listen
+(`where_it_listens`), for one pass more and about half of one. A question costs two passes: all variants continue from the pass with its clip. On the half that chooses, heads are
 known only after all questions have run, so what that pass left behind is kept in memory; a question whose keys and
-values do not fit in costs a third pass (`benchmarks/steering_cost.py` measures both).
+values do not fit in costs a third pass, and so does each where other rows than the last are read (`benchmarks/steering_cost.py` measures both).
 
 Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
 """
