@@ -76,8 +76,8 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
     figure.update_layout(
         template=TEMPLATE,
         title=titled(title or _title(found), f"{heard}<br>above: who hears; below: who hands on; dotted: not sure"),
-        height=164 + 108 * len(lines),
-        margin={"t": 138, "b": 16, "r": 16},
+        height=180 + 108 * len(lines),
+        margin={"t": 154, "b": 16, "r": 16},
         showlegend=False,
     )
     return figure

@@ -61,7 +61,7 @@ def test_a_ring_is_around_the_rows_that_listen_and_they_are_in_bold(found):
 def test_a_small_one_is_of_all_layers_alone(found):
     figure = ma.viz.listening_rows(found["question"], windows=False)
     assert lines(figure) == ["all layers"]
-    assert figure.layout.height < 300
+    assert figure.layout.height < 320
     assert ma.viz.listening_rows(found["question"], title="Rows").layout.title.text == "Rows"
 
 
