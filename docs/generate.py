@@ -214,7 +214,7 @@ def names_page() -> str:
         "|---|---|",
         *(f"| `ma.{name}` | `{mechaudio._HOME[name]}` |" for name in sorted(mechaudio._HOME, key=str.lower)),
     ]
-    for room in mechaudio._ROOMS:
+    for room in sorted({*mechaudio.__all__} - {*mechaudio._HOME, "__version__"}):
         names = ", ".join(f"`{name}`" for name in getattr(mechaudio, room).__all__)
         lines += ["", f"## `ma.{room}`", "", names]
     return "\n".join(lines) + "\n"
@@ -281,7 +281,8 @@ def command_line_page() -> str:
             "`tables/*.json`; `provenance`, the checkpoint, seed, settings and versions; `page` and `results`, "
             "what was written and where. `check` adds `holds`, `evaluate` its counts (`n`, `right`, `accuracy`, "
             "`interval`, `tasks`, `variants` and others), `listen` `choice` (of an open question, what was "
-            "written), `silence_choice`, `correct`, `cut`, `unreadable` and `interventions`. What is NaN, "
+            "written), `silence_choice`, `correct`, `cut`, `unreadable`, `guesses` (choices that the model was never "
+            "trained to hear, where it says so) and `interventions`. What is NaN, "
             "infinite or not there is null. A mistake leaves stdout empty.",
             WIDTH,
         ),
@@ -292,7 +293,8 @@ def command_line_page() -> str:
         "traceback and exit",
         "code 1 are a mistake of ours: please report it. What took long is kept if a disk fills behind it. The studies "
         "(`temporal`,",
-        "`specialists`, `mata`, `patch` and `listens`) leave a folder: `index.html`, `tables/`, `figures/`, and `results/`, which "
+        "`specialists`, `mata`, `patch` and `listens`) leave a folder: `index.html`, `tables/`, `figures/`, and "
+        "`results/`, which "
         "[`ma.Result.load`](keeping_results.md) reads.",
     ]
     options = {name: _options(verb) for name, verb in verbs.choices.items()}

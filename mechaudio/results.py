@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
 from mechaudio.showing import Shown
-from mechaudio.writing import Stores, as_numpy, encode, write_arrays, write_json, write_tensors
+from mechaudio.writing import Stores, as_numpy, encode, made_folder, write_arrays, write_json, write_tensors
 
 if TYPE_CHECKING:
     import pandas
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import xarray
 
 __all__ = ["Provenance", "Result", "as_numpy", "digest_of_file"]
+
+#: The class that `load` is called on.
+Kept = TypeVar("Kept", bound="Result")
 
 SCHEMA = 2
 DRAFTS = ".saving-"
@@ -137,16 +140,11 @@ class Result(Shown):
 
         Raises:
             TypeError: for a field that cannot be kept; nothing is written then.
-            NotADirectoryError: if there is a file in the folder's place.
+            NotADirectoryError: if there is a file, or a link that leads nowhere, in the folder's place or above it.
         """
         stores = Stores()
         body = encode(self, type(self).__name__, stores, self.kinds)
-        folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(
-                f"a result is saved into a folder, and {os.fspath(folder)!r} is a file: give another"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = made_folder(folder, "a result")
         with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as drafts:
             digests = {ARRAYS_NAME: write_arrays(Path(drafts, ARRAYS_NAME), stores.arrays)}
             head = {"schema": SCHEMA, "mechaudio": version("mechaudio"), "arrays_sha256": digests[ARRAYS_NAME]}
@@ -174,7 +172,7 @@ class Result(Shown):
 
     @classmethod
     @checks_arguments
-    def load(cls, folder: str | os.PathLike) -> "Result":
+    def load(cls: type[Kept], folder: str | os.PathLike) -> Kept:
         """Read a result back, as the class that it was saved from, its arrays equal bit for bit.
 
         A folder of somebody else's can be loaded: nothing in it is run, and nothing is made of it that it does not

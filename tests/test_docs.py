@@ -15,12 +15,11 @@ import mechaudio as ma
 from mechaudio.data.toy_questions import ask, sung
 from mechaudio.models import registry
 from mechaudio.models.toy import arithmetic, decoder, planted, tower
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+from tests.snippets import REPOSITORY, snippets
 
 PRINTED = re.compile(r"^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 """What stands right behind a python block as its output."""
+pytestmark = pytest.mark.usefixtures("without_proofs")
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(go.Figure, "show", lambda figure: sys.stdout.write(f"a figure of {len(figure.data)} traces\n"))
 
     def run(page: str) -> list[str]:
-        blocks = PYTHON.findall((REPOSITORY / page).read_text(encoding="utf-8"))
+        blocks = snippets(page)
         assert blocks
         script = tmp_path / f"{Path(page).stem}.py"  # a trace block is read from its file
         script.write_text("\n".join(blocks), encoding="utf-8")
@@ -58,12 +57,21 @@ def test_the_examples_of_the_concepts_run(told):
     assert told("docs/concepts.md") == []
 
 
+@pytest.mark.whole
 def test_the_page_on_sweeps_prints_what_it_says(told):
     printed = PRINTED.findall((REPOSITORY / "docs/sweeps.md").read_text(encoding="utf-8"))
     assert told("docs/sweeps.md") == "".join(printed).splitlines()
 
 
-@pytest.mark.parametrize("page", ["coming_from_nnsight", "coming_from_transformer_lens", "errors", "recipes"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "errors",
+        pytest.param("coming_from_nnsight", marks=pytest.mark.whole),
+        pytest.param("coming_from_transformer_lens", marks=pytest.mark.whole),
+        pytest.param("recipes", marks=pytest.mark.whole),
+    ],
+)
 def test_the_pages_for_people_who_come_print_what_they_say(told, page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # recipes write files
     printed = PRINTED.findall((REPOSITORY / f"docs/{page}.md").read_text(encoding="utf-8"))
@@ -73,7 +81,7 @@ def test_the_pages_for_people_who_come_print_what_they_say(told, page, tmp_path,
 @pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.stem)
 def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
     """Of pages whose run is left to `make check` too."""
-    for block in PYTHON.findall(page.read_text(encoding="utf-8")):
+    for block in snippets(page):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("mechaudio"):
                 assert all(hasattr(importlib.import_module(node.module), name.name) for name in node.names)
@@ -106,7 +114,7 @@ def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
 def test_a_page_prints_what_it_says(told, page):
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     printed = PRINTED.findall(text)
-    assert len(printed) == len(PYTHON.findall(text))
+    assert len(printed) == len(snippets(page))
     assert told(page) == "".join(printed).splitlines()
 
 

@@ -22,6 +22,7 @@ from mechaudio.analyses.specialist_heads import HeadScores, score_heads, special
 from mechaudio.analyses.steering_directions import SteeringDirections, layer_weights, steering_directions
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.analyses.where_it_listens import WhereItListens, where_it_listens
+from mechaudio.rooms import as_room
 
 __all__ = [
     "AttentionAndAnswers",
@@ -71,3 +72,5 @@ __all__ = [
     "tuned_lens",
     "where_it_listens",
 ]
+
+as_room(__name__)

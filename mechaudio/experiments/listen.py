@@ -15,10 +15,12 @@ from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.captions import normalised_match
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.hearing import guesses
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result, kept_or_written
 from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import generate, run
 
@@ -51,6 +53,7 @@ class Listening(Result):
         interventions: What was changed while it answered.
         unreadable: Words of the question and its choices that the model's tokenizer has no token for: all of them look
             the same to it.
+        guesses: Choices that the model was never trained to tell by ear, where it says what it was trained on.
     """
 
     id: str
@@ -72,6 +75,7 @@ class Listening(Result):
     task: str | None = None
     unreadable: tuple[str, ...] = ()
     interventions: tuple[Any, ...] = ()
+    guesses: tuple[str, ...] = ()
 
     @property
     def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -82,7 +86,7 @@ class Listening(Result):
 
 @checks_arguments
 def listen(
-    model: Any,
+    model: AudioLM,
     question: AudioQuestion,
     *,
     interventions: Sequence[Intervention] = (),
@@ -135,10 +139,11 @@ def listen(
         task=question.meta.get("task"),
         unreadable=unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices])),
         interventions=tuple(map(kept_or_written, changes)),
+        guesses=guesses(getattr(model, "trained_choices", ()), question.choices),
     )
 
 
-def _answered(model: Any, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:
+def _answered(model: AudioLM, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:
     """What the model chooses; of an open question what it writes, without logits of choices."""
     (question,) = batch.questions
     if not question.is_open:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mechaudio.analyses.attention_and_answers import LISTENING, MOST
 from mechaudio.analyses.halves import clips_of, in_calibration
@@ -19,9 +19,12 @@ from mechaudio.experiments.askable import Askable
 from mechaudio.notices import warn
 from mechaudio.question import AudioQuestion
 
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
 
 def listen_first(
-    model: Any, questions: Sequence[AudioQuestion], *, share: float, seed: int, progress: bool | None
+    model: AudioLM, questions: Sequence[AudioQuestion], *, share: float, seed: int, progress: bool | None
 ) -> WhereItListens | None:
     """Find the rows that listen, over all layers, on at most `MOST` questions of the half that chooses.
 

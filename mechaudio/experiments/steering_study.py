@@ -12,17 +12,18 @@ After "Audio-specialist heads" (arXiv 2603.06854), with a protocol that never ch
 4. On the other half, what was chosen is held against no steering and against its controls.
 
 First it is found, on at most 48 questions of the half that chooses, which rows of the prompt listen
-(`where_it_listens`), for one pass more and about half of one. A question costs two passes: all variants continue from the pass with its clip. On the half that chooses, heads are
-known only after all questions have run, so what that pass left behind is kept in memory; a question whose keys and
-values do not fit in costs a third pass, and so does each where other rows than the last are read (`benchmarks/steering_cost.py` measures both).
+(`where_it_listens`), for about two passes of each. Then a question costs two passes: all variants continue from the
+pass with its clip. On the half that chooses, heads are known only after all questions have run, so what that pass left
+behind is kept in memory; a question whose keys and values do not fit in costs a third pass, and so does each where
+other rows than the last are read (`benchmarks/steering_cost.py` measures both).
 
 Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.clean_run import KeptRuns
 from mechaudio.tracing.memory import memory_of
 
@@ -50,7 +52,7 @@ __all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy",
 
 @checks_arguments
 def steering_study(
-    model: Any,
+    model: AudioLM,
     questions: Questions,
     *,
     settings: SteeringSettings | None = None,
@@ -108,7 +110,7 @@ def steering_study(
     warn_of_deaf(listens, [settings.queries])
     passes = paired_passes(
         model,
-        _these(questions, choosing),
+        _Some(questions, choosing),
         queries=settings.queries,
         kept=kept,
         batch_size=batch_size,
@@ -132,7 +134,7 @@ def steering_study(
     ) -> SteeringSweep:
         return steering_sweep(
             model,
-            _these(questions, places),
+            _Some(questions, places),
             directions=directions,
             queries=settings.queries,
             variants=lambda own: aim.interventions(arms, own, others(own.ids)),
@@ -170,9 +172,20 @@ def steering_study(
     return study
 
 
-def _these(questions: Sequence[AudioQuestion], places: Sequence[int]) -> Iterator[AudioQuestion]:
-    """Some of the questions, one after the other: sequences that make theirs when asked keep few in memory."""
-    return (questions[place] for place in places)
+@dataclass(frozen=True)
+class _Some(Sequence[AudioQuestion]):
+    """Some of the questions, each fetched when its turn comes: sequences that make theirs then keep few in memory."""
+
+    questions: Sequence[AudioQuestion]
+    places: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return _Some(self.questions, self.places[index])
+        return self.questions[self.places[index]]
 
 
 def _of_another(directions: SteeringDirections, ids: Sequence[str], seed: int) -> SteeringDirections:

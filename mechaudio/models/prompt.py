@@ -21,8 +21,9 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, Sound, encode
 from mechaudio.models.clips import clock_of_sounding, samples_of, sounding, token_clock, too_short
 from mechaudio.models.features import silence, stack_features
-from mechaudio.models.hearing import audio_token_id
+from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
+from mechaudio.models.opened_model import OpenedModel
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings
 from mechaudio.notices import warn
@@ -33,6 +34,8 @@ __all__ = ["PromptBatch", "PromptFormat", "as_batch", "as_prompts", "prompt", "s
 
 #: A conversation in transformers' chat format.
 Conversation = Sequence[Mapping[str, Any]]
+#: Prompts, a dict of the network's own inputs, or what is written out as prompts.
+Inputs = PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion | Conversation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ class _Row:
 
 @checks_arguments
 def prompt(
-    model: Any,
+    model: OpenedModel,
     questions: Iterable[AudioQuestion | Conversation],
     *,
     condition: str = "audio",
@@ -98,6 +101,8 @@ def prompt(
         )
     rows = [_encode(model, question, turns, condition, allow_cut) for question, turns in asked]
     _warn_of_unknown_words(model.processor.tokenizer, rows)
+    if condition == "audio":
+        _warn_of_guesses(model, [question for question, _ in asked])
     return _together(model, tuple(question for question, _ in asked), condition, rows)
 
 
@@ -123,8 +128,8 @@ def _asked(
 
 
 def as_prompts(
-    model: Any,
-    questions: PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion | Conversation],
+    model: OpenedModel,
+    questions: Inputs,
     condition: str = "audio",
 ) -> PromptBatch:
     """Prompts for this model from whatever may stand for them.
@@ -160,8 +165,10 @@ def condition_of(questions: Any, condition: str) -> str:
     return made or condition
 
 
-def _encode(model: Any, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool) -> _Row:
-    adapter: Adapter = model.adapter
+def _encode(
+    model: OpenedModel, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool
+) -> _Row:
+    adapter = model.adapter
     owner = f"question {question.id!r}"
     kept = [opened(recording) for recording in recordings(turns)]
     if not kept and condition != "caption" and question.recordings == () and len(turns) == 1:
@@ -205,7 +212,19 @@ def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
         )
 
 
-def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
+def _warn_of_guesses(model: OpenedModel, questions: Sequence[AudioQuestion]) -> None:
+    """Say which choices name what the model never heard, where it says what it was trained on."""
+    trained = getattr(model, "trained_choices", ())
+    untrained = guesses(trained, (choice for question in questions for choice in question.choices))
+    if untrained:
+        warn(
+            f"the model was never trained to hear {', '.join(map(repr, untrained))}: how probable it makes these "
+            f"choices is a guess, however sure it looks. It knows {len(trained)} (model.trained_choices), such as "
+            f"{', '.join(map(repr, trained[:3]))}"
+        )
+
+
+def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
     """The same prompts with zeros of the same lengths in the place of their clips, which are not read again.
 
     It is what `prompt(model, batch.questions, condition="silence")` makes.
@@ -219,7 +238,7 @@ def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     """
     if batch.condition != "audio":
         raise ValueError(f"silence takes the place of the clips of condition 'audio', got {batch.condition!r}")
-    adapter: Adapter = model.adapter
+    adapter = model.adapter
     audio_token = audio_token_id(model.network.config, adapter)
     sounds, spans, clocks = list[Sound](), list[dict[str, tuple[int, ...]]](), []
     for row, (question, given) in enumerate(zip(batch.questions, batch.given, strict=True)):
@@ -244,7 +263,7 @@ def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     )
 
 
-def _silent(model: Any, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
+def _silent(model: OpenedModel, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
     """Features of zeros in a clip's place. That as many tokens come out is counted, not assumed."""
     silent = silence(model, n_samples)
     if silent.n_tokens != n_tokens:
@@ -260,7 +279,9 @@ def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent:
     )
 
 
-def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]) -> PromptBatch:
+def _together(
+    model: OpenedModel, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]
+) -> PromptBatch:
     """Rows behind one another, padded on the left to the longest."""
     adapter, network = model.adapter, model.network
     width = max(len(row.encoded.ids) for row in rows)

@@ -30,7 +30,7 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
     return (
         *heard_where(study.listens, (*study.settings.queries, study.settings.targeted)),
         *_conditions(study),
-        *lacking(study.compared),
+        *lacking(study.compared.unanswered, int(study.compared.clean.unanswered.sum())),
         _attention(study),
         _changed("changes in all layers", study.uniform),
         *_fixes(study),

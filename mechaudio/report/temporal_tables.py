@@ -8,7 +8,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.report.changes import changed
+from mechaudio.report.changes import UNANSWERED, changed
 from mechaudio.report.listening_tables import first_table
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -174,6 +174,7 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
         Column("n", "count", shown=False),
         Column("before", "share", shown=False),
         Column("after", "share"),
+        UNANSWERED,
         Column("change", "change"),
         Column("interval", "interval"),
         Column("fixed", "share"),
