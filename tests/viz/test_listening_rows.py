@@ -31,7 +31,7 @@ def test_an_arrow_goes_to_the_rows_that_hear_in_all_layers_and_in_the_planted_on
     heights = [float(max(trace.y)) for trace in arrows(figure, f"audio to {listens}")]
     places = list(figure.layout.yaxis.tickvals)
     assert [min(range(5), key=lambda line: abs(places[line] - height)) for height in heights] == [0, 2]
-    assert {trace.line.width for trace in arrows(figure, f"audio to {listens}")} == {12.0}
+    assert [trace.line.width for trace in arrows(figure, f"audio to {listens}")] == pytest.approx([12.0, 12.0])
     assert all("100 % of what the sound is worth" in trace.text for trace in arrows(figure, f"audio to {listens}"))
 
 
