@@ -57,7 +57,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         action=EachOnce,
         metavar="ROWS",
-        help="query rows to change (default: last keyword keyword+last)",
+        help="query rows to change; listening: those that are found to listen, in one layer, too (default: last "
+        "keyword keyword+last)",
     )
     add_split_seed(verb, default=None, of="the split into halves and of tokens of text that are drawn")
     add_out(verb, "temporal", resumes=True)
@@ -98,7 +99,9 @@ def _settings(arguments: argparse.Namespace) -> "TemporalSettings":
     from mechaudio.experiments.temporal_arms import TemporalSettings
 
     given = {name: tuple(getattr(arguments, name) or ()) for name in ("factors", "biases", "queries")}
-    return TemporalSettings(seed=_split_seed(arguments), **{name: values for name, values in given.items() if values})
+    targeted = {"targeted": "listening"} if "listening" in given["queries"] else {}
+    named = {name: values for name, values in given.items() if values}
+    return TemporalSettings(seed=_split_seed(arguments), **named, **targeted)
 
 
 def _command(arguments: argparse.Namespace) -> str:
