@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-#: Values that differ by less than this share of the largest are equal: kernels that sum in another order differ by less.
+#: Values that differ by less than this share of the largest are equal: kernels that sum in another order change less.
 ROUNDING = 1e-5
 
 
