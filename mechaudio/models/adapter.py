@@ -73,6 +73,7 @@ class Stack:
             attention and MLP work on, which is shown.
         frames_of: Where frames of a tower follow from its features by other steps than those to audio tokens: so many
             samples, and the frames that hear them together.
+        timeless: Why the tower's frames hear no stretch of their own, `None` where they do.
         kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
         kinds_in: Attribute of the stack's config that lists the kind of every layer.
     """
@@ -105,6 +106,7 @@ class Stack:
     scaled_by: str | None = None
     stream: int | None = None
     frames_of: tuple[int, int] | None = None
+    timeless: str | None = None
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     kinds_in: str = "layer_types"
 
@@ -303,6 +305,9 @@ class Adapter:
         parts: Hub ids known to hold parts of this network, which `mechaudio assemble` puts together.
         merging: Name of the input that says which windows each audio token is made of, `[clip, token, window]`, where
             tokens of long clips are merged by content. The network's method `merging_of` works it out.
+        transcribes: Name of the network's method that writes a clip out in words, from samples and the processor, where
+            its prompts hold such a transcript behind the audio tokens of each clip; `None` where they hold none. Its
+            processor has `recogniser` and `finds_speech`, and takes `transcripts`.
     """
 
     family: str
@@ -349,6 +354,7 @@ class Adapter:
     cuts_padding: bool = True
     parts: tuple[str, ...] = ()
     merging: str | None = None
+    transcribes: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse names of towers that hook points could not be called by, and import paths that are none."""

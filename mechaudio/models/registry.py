@@ -7,6 +7,7 @@ from typing import Any
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
+from mechaudio.models.adapters.desta25 import DESTA_25
 from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
 from mechaudio.models.adapters.gemma3n import GEMMA_3N
 from mechaudio.models.adapters.gemma4 import GEMMA_4
@@ -45,6 +46,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     GRANITE_SPEECH_PLUS,
     SALMONN,
     TIMEAUDIO,
+    DESTA_25,
 )
 
 #: Adapters that users registered, by the name of their class; they come before those that mechaudio brings.

@@ -75,10 +75,23 @@ def of_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
     return turns
 
 
-def question_of(turns: Sequence[Turn]) -> AudioQuestion:
-    """The open question that a conversation ends with; its recordings are those of all turns."""
+def question_of(turns: Sequence[Turn], transcripts: Sequence[Any] = ()) -> AudioQuestion:
+    """The open question that a conversation ends with; its recordings are those of all turns.
+
+    Args:
+        turns: The conversation.
+        transcripts: The words of its recordings, as `transcripts_in` reads them.
+    """
     texts = [part.text for part in turns[-1].parts if isinstance(part, TextBlock)]
-    return AudioQuestion(audio=recordings(turns) or None, text="\n".join(texts) or _VOICE)
+    meta = {} if all(words is None for words in transcripts) else {"transcript": list(transcripts)}
+    return AudioQuestion(audio=recordings(turns) or None, text="\n".join(texts) or _VOICE, meta=meta)
+
+
+def transcripts_in(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The `transcript` of every recording in a conversation in transformers' chat format, None where there is none."""
+    contents = [message["content"] for message in messages if not isinstance(message["content"], str)]
+    parts = [part for content in contents for part in content if isinstance(part, Mapping)]
+    return [part.get("transcript") for part in parts if part.get("type") == "audio"]
 
 
 def recordings(turns: Sequence[Turn]) -> list[Any]:

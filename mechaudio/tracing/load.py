@@ -63,7 +63,6 @@ _NETWORK_OPTIONS: dict[str, Any] = {
 _OWN_CODE = {
     "moonshotai/Kimi-Audio-7B-Instruct": "Kimi-Audio",
     "moonshotai/Kimi-Audio-7B": "Kimi-Audio",
-    "DeSTA-ntu/DeSTA2.5-Audio-Llama-3.1-8B": "DeSTA2.5-Audio",
 }
 #: Files of weights that are parts of a network where no config.json lies beside them.
 _LOOSE_WEIGHTS = ("*.pth", "*.pt", "*.bin", "*.ckpt")

@@ -17,6 +17,7 @@ from transformers import ProcessorMixin
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS, adapter_for
 from tests.families.audioflamingo3 import AUDIO_FLAMINGO_3
+from tests.families.desta25 import DESTA_25
 from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
 from tests.families.fun_asr_nano import FUN_ASR_NANO
 from tests.families.gemma3n import GEMMA_3N
@@ -57,6 +58,7 @@ _FAMILIES: dict[str, Family] = {
         GRANITE_SPEECH_PLUS,
         SALMONN,
         TIMEAUDIO,
+        DESTA_25,
     )
 }
 FAMILIES = tuple(_FAMILIES)
