@@ -338,8 +338,8 @@ def _refuse_parts(where: str, hub: dict[str, Any]) -> None:
     for adapter in adapters():
         if where in adapter.parts:
             raise ValueError(
-                f"{where!r} holds parts of a {adapter.network_class} (adapters of low rank, Q-Former, projection), and "
-                f"the rest lies elsewhere. {_assembling(adapter.family)}"
+                f"{where!r} holds parts of a {adapter.network_class}, and the rest lies elsewhere. "
+                f"{_assembling(adapter.family)}"
             )
     if where in _OWN_CODE:
         raise ValueError(
@@ -348,12 +348,18 @@ def _refuse_parts(where: str, hub: dict[str, Any]) -> None:
         )
 
 
+#: What `mechaudio assemble` calls a family, and takes for it.
+_ASSEMBLED = {
+    "salmonn": "salmonn --llama … --whisper … --beats … --checkpoint …",
+    "timeaudio": "timeaudio --llama … --whisper … --beats … --checkpoint …",
+    "desta25": "desta --llama … --whisper … --checkpoint …",
+}
+
+
 def _assembling(*families: str) -> str:
     """How parts become a checkpoint."""
-    return (
-        f"Fetch all parts and put them together once, `mechaudio assemble {' | '.join(families)} --llama … --whisper … "
-        "--beats … --checkpoint … --out FOLDER`, then ma.load(FOLDER)"
-    )
+    commands = " or ".join(f"`mechaudio assemble {_ASSEMBLED[family]} --out FOLDER`" for family in families)
+    return f"Fetch all parts and put them together once, {commands}, then ma.load(FOLDER)"
 
 
 def _own_class() -> str:

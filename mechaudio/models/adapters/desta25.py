@@ -54,10 +54,9 @@ DESTA_25 = Adapter(
     system="Focus on the audio clips and instructions.",
     transcribes="transcribe",
     exceptions=(
-        "it is no class of transformers but one of mechaudio's, and its checkpoint holds what lies between Whisper and "
+        "it is no class of transformers but one of mechaudio's, and its checkpoint is what lies between Whisper and "
         "Llama; `mechaudio assemble desta` puts the three together once",
-        "each of the 64 audio tokens of a clip reads all of it, so that none has a time: what goes over seconds refuses "
-        "them",
+        "each of the 64 audio tokens of a clip reads all of it and has no time: what goes over seconds refuses them",
         "what is said in a clip stands in the prompt in words, behind its audio tokens, as the span transcript: given "
         '(`meta["transcript"]`), or written by `model.processor.recogniser`, by default the network\'s own Whisper',
         "`condition='silence'` keeps the clip's transcript, so that no position moves; "

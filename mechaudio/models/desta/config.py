@@ -48,7 +48,8 @@ class DestaConfig(PreTrainedConfig):
         if not self.taps or any(not 0 <= tap < depth for tap in self.taps):
             raise ValueError(f"taps are layers of Whisper's encoder, 0 to {depth - 1}, got {self.taps}")
         self.audio_token_id, self.n_queries, self.recognition = audio_token_id, n_queries, recognition
-        super().__init__(**kwargs)
+        # Of the network's own ties, which are Whisper's: Llama's config says whether its embeddings are tied.
+        super().__init__(**{"tie_word_embeddings": True, **kwargs})
 
     def n_audio_tokens(self, frames: int) -> int:  # noqa: ARG002 - clips of all lengths make as many
         """Return how many audio tokens a clip of so many frames makes."""

@@ -71,6 +71,9 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
     config_class = DestaConfig
     config: DestaConfig
     main_input_name = "input_ids"
+    _tied_weights_keys = {  # noqa: RUF012 - as transformers declares it
+        "perception.whisper.proj_out.weight": "perception.whisper.model.decoder.embed_tokens.weight"
+    }
     _supports_sdpa = True
     _supports_attention_backend = True
     _no_split_modules = ("LlamaDecoderLayer", "WhisperEncoderLayer", "WhisperDecoderLayer", "QFormerLayer")

@@ -47,7 +47,12 @@ class DestaProcessor(ProcessorMixin):
             whisper_tokenizer: Whisper's, to read what it transcribes.
             chat_template: By default the tokenizer's.
             n_queries: Audio tokens of a clip.
+
+        Raises:
+            ValueError: The tokenizer has no token for audio.
         """
+        if self.audio_token not in tokenizer.get_vocab():
+            raise ValueError(f"the tokenizer has no token {self.audio_token!r}: is it Llama 3.1's?")
         self.n_queries = n_queries
         self.recogniser: Callable[[np.ndarray], str] | None = None
         self.finds_speech: Callable[[np.ndarray], bool] | None = None
