@@ -89,7 +89,7 @@ def prompt(
     """
     if condition not in EVERY_CONDITION:
         raise ValueError(f"condition is one of {EVERY_CONDITION}, got {condition!r}")
-    asked = _asked(questions, condition, layout or PromptFormat())
+    asked = _asked(questions, condition, layout or PromptFormat(), model.adapter)
     if model.adapter.no_questions is not None:
         raise TypeError(f"{model.adapter.network_class} takes no questions: {model.adapter.no_questions}")
     if model.processor is None:
@@ -104,7 +104,7 @@ def prompt(
 
 
 def _asked(
-    questions: Iterable[AudioQuestion | Conversation], condition: str, layout: PromptFormat
+    questions: Iterable[AudioQuestion | Conversation], condition: str, layout: PromptFormat, adapter: Adapter
 ) -> list[tuple[AudioQuestion, tuple[Turn, ...]]]:
     """Questions and what is written for each; a conversation stands for the question that it ends with."""
     rows = list(questions)
@@ -113,7 +113,7 @@ def _asked(
     asked = []
     for row in rows:
         if isinstance(row, AudioQuestion):
-            asked.append((row, of_question(row, condition, layout)))
+            asked.append((row, of_question(row, condition, layout, text_first=adapter.text_first)))
         elif isinstance(row, Sequence) and not isinstance(row, (str, bytes)):
             turns = of_messages(row)
             asked.append((question_of(turns, transcripts_in(row)), turns))

@@ -1,6 +1,7 @@
 """A prompt as turns: who speaks, and which recordings and texts a turn holds, in order.
 
-A question is one turn of the user, its recordings first. A conversation comes in transformers' chat format:
+A question is one turn of the user, its recordings first unless training or `PromptFormat` say otherwise. A conversation
+comes in transformers' chat format:
 
     [{"role": "system", "content": "You are a sound engineer."},
      {"role": "user", "content": [{"type": "audio", "audio": "clip.wav"}, {"type": "text", "text": "What is this?"}]},
@@ -42,8 +43,16 @@ class Turn:
         return replace(self, parts=tuple(part if isinstance(part, TextBlock) else next(clips) for part in self.parts))
 
 
-def of_question(question: AudioQuestion, condition: str, layout: PromptFormat) -> tuple[Turn, ...]:
-    """Write a question as one turn of the user: its recordings, then its text.
+def of_question(
+    question: AudioQuestion, condition: str, layout: PromptFormat, *, text_first: bool = False
+) -> tuple[Turn, ...]:
+    """Write a question as one turn of the user: its recordings and its text.
+
+    Args:
+        question: What is asked.
+        condition: What the model is given.
+        layout: How it is written.
+        text_first: Whether training put the text first.
 
     Raises:
         ValueError: The condition needs a caption, and there is none; `meta["keyword"]` is not in the question's text.
@@ -54,7 +63,9 @@ def of_question(question: AudioQuestion, condition: str, layout: PromptFormat) -
             "AudioQuestion(caption=...)"
         )
     block = text_block(question, question.caption if "caption" in condition else None, layout)
-    return (Turn("user", (*(question.recordings if condition != "caption" else ()), block)),)
+    recordings = question.recordings if condition != "caption" else ()
+    last = layout.audio == "last" or (layout.audio == "trained" and text_first)
+    return (Turn("user", (block, *recordings) if last else (*recordings, block)),)
 
 
 def of_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:

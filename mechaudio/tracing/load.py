@@ -59,11 +59,6 @@ _NETWORK_OPTIONS: dict[str, Any] = {
     "quantization_config": QuantizationConfigMixin | dict[str, Any] | None,
     "variant": str | None,
 }
-#: Checkpoints that people try, whose networks are code in their own repositories and for which there is no class here.
-_OWN_CODE = {
-    "moonshotai/Kimi-Audio-7B-Instruct": "Kimi-Audio",
-    "moonshotai/Kimi-Audio-7B": "Kimi-Audio",
-}
 #: Files of weights that are parts of a network where no config.json lies beside them.
 _LOOSE_WEIGHTS = ("*.pth", "*.pt", "*.bin", "*.ckpt")
 #: What is not passed on, and what to do instead.
@@ -341,11 +336,6 @@ def _refuse_parts(where: str, hub: dict[str, Any]) -> None:
                 f"{where!r} holds parts of a {adapter.network_class}, and the rest lies elsewhere. "
                 f"{_assembling(adapter.family)}"
             )
-    if where in _OWN_CODE:
-        raise ValueError(
-            f"{where!r} ({_OWN_CODE[where]}) is a network that neither transformers nor mechaudio has a class for: its "
-            f"code lies in its own repository, and mechaudio runs no code from checkpoints. {_own_class()}"
-        )
 
 
 #: What `mechaudio assemble` calls a family, and takes for it.
@@ -353,6 +343,7 @@ _ASSEMBLED = {
     "salmonn": "salmonn --llama … --whisper … --beats … --checkpoint …",
     "timeaudio": "timeaudio --llama … --whisper … --beats … --checkpoint …",
     "desta25": "desta --llama … --whisper … --checkpoint …",
+    "kimi_audio": "kimi --checkpoint … --speech-tokenizer …",
 }
 
 

@@ -24,6 +24,7 @@ from tests.families.gemma3n import GEMMA_3N
 from tests.families.gemma4 import GEMMA_4
 from tests.families.glmasr import GLM_ASR
 from tests.families.granite_speech import GRANITE_SPEECH, GRANITE_SPEECH_PLUS
+from tests.families.kimi_audio import KIMI_AUDIO
 from tests.families.moss_transcribe_diarize import MOSS_TRANSCRIBE_DIARIZE
 from tests.families.musicflamingo import MUSIC_FLAMINGO
 from tests.families.nemotron_h_omni import NEMOTRON_H_OMNI
@@ -59,6 +60,7 @@ _FAMILIES: dict[str, Family] = {
         SALMONN,
         TIMEAUDIO,
         DESTA_25,
+        KIMI_AUDIO,
     )
 }
 FAMILIES = tuple(_FAMILIES)

@@ -98,11 +98,13 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         if audio_codes is None:
             if code_features is None:
-                raise ValueError("audio tokens need codes: pass code_features (the processor gives them) or audio_codes")
+                raise ValueError(
+                    "audio tokens need codes: pass code_features (the processor gives them) or audio_codes"
+                )
             audio_codes = self.audio_tokenizer(code_features, input_features_mask)
         counted = self._counted(input_features_mask, audio_codes.shape[-1])
         codes = audio_codes[:, : counted.shape[-1]][counted[:, : audio_codes.shape[-1]]]
-        if len(codes) and int(codes.min()) < 0 or counted.shape[-1] > audio_codes.shape[-1]:
+        if counted.shape[-1] > audio_codes.shape[-1] or (len(codes) and int(codes.min()) < 0):
             raise ValueError("audio_codes hold fewer codes than a window makes audio tokens: one for every 80 ms")
         return codes
 
