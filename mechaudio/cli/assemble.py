@@ -14,11 +14,13 @@ _PARTS = {
     "salmonn": ("llama", "whisper", "beats", "checkpoint"),
     "timeaudio": ("llama", "whisper", "beats", "checkpoint"),
     "desta": ("llama", "whisper", "checkpoint"),
+    "kimi": ("checkpoint", "speech_tokenizer"),
 }
 _SETTINGS = {
     "salmonn": ("lora_alpha", "qformer_heads"),
     "timeaudio": ("lora_alpha", "qformer_heads"),
     "desta": ("qformer_heads",),
+    "kimi": ("whisper", "audio_branch"),
 }
 
 
@@ -27,20 +29,24 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb = add_verb(
         verbs,
         "assemble",
-        does="put the published parts of SALMONN, TimeAudio or DeSTA2.5-Audio together, once",
+        does="put the published parts of SALMONN, TimeAudio, DeSTA2.5-Audio or Kimi-Audio together, once",
         leaves="It leaves one folder, which ma.load opens, and prints what it left out.",
         examples=(
             "mechaudio assemble salmonn --llama vicuna-7b-v1.5 --whisper whisper-large-v2 "
             "--beats BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt --checkpoint salmonn_7b_v0.pth --out salmonn-7b",
             "mechaudio assemble desta --llama Llama-3.1-8B-Instruct --whisper whisper-large-v3 "
             "--checkpoint DeSTA2.5-Audio-Llama-3.1-8B --out desta-8b",
+            "mechaudio assemble kimi --checkpoint Kimi-Audio-7B-Instruct --speech-tokenizer glm-4-voice-tokenizer "
+            "--out kimi-7b",
         ),
     )
     verb.add_argument("family", choices=tuple(_PARTS), help="which network")
     verb.add_argument("--llama", type=Path, metavar="FOLDER", help="the decoder: Vicuna, for DeSTA Llama 3.1")
-    verb.add_argument("--whisper", type=Path, metavar="FOLDER", help="whisper-large-v2, for DeSTA v3")
+    verb.add_argument("--whisper", type=Path, metavar="FOLDER", help="whisper-large-v2, for DeSTA v3; Kimi holds it")
     verb.add_argument("--beats", type=Path, metavar="FILE", help="BEATs' .pt file")
     verb.add_argument("--checkpoint", type=Path, metavar="PATH", help="the release's .pth file, or its folder")
+    verb.add_argument("--speech-tokenizer", type=Path, metavar="FOLDER", help="glm-4-voice-tokenizer, for Kimi")
+    verb.add_argument("--audio-branch", action="store_true", default=None, help="keep the branch of Kimi that speaks")
     verb.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     verb.add_argument("--dtype", metavar="TYPE", help="type of the weights, by default the decoder's")
     verb.add_argument("--lora-alpha", type=int, metavar="N", help="the release's setting (default 32)")
@@ -70,6 +76,10 @@ def _assembler(family: str) -> Callable[..., Any]:
         from mechaudio.models.desta.assemble import assemble as assemble_desta
 
         return assemble_desta
+    if family == "kimi":
+        from mechaudio.models.kimi.assemble import assemble as assemble_kimi
+
+        return assemble_kimi
     from functools import partial
 
     from mechaudio.models.salmonn.assemble import assemble as assemble_salmonn
@@ -91,6 +101,6 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     if missing or strange:
         lacks, has = (", ".join(f"--{name.replace('_', '-')}" for name in names) for names in (missing, strange))
         wrong = [*([f"it lacks {lacks}"] if missing else []), *([f"it has no {has}"] if strange else [])]
-        parts = " ".join(f"--{name}" for name in _PARTS[family])
+        parts = " ".join(f"--{name.replace('_', '-')}" for name in _PARTS[family])
         raise ValueError(f"assemble {family} takes {parts}: {', and '.join(wrong)}")
     return given

@@ -216,13 +216,19 @@ def tokenizer_in(part: str, folder: Path) -> Any:
     return transformers.AutoTokenizer.from_pretrained(folder)
 
 
-def fill(network: PreTrainedModel, tensors: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype) -> None:
+def fill(
+    network: PreTrainedModel,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    dtype: torch.dtype,
+    exact: str | None = None,
+) -> None:
     """Give a network that has no numbers yet the tensors of all parts; later parts come last.
 
     Args:
         network: Built on the meta device.
         tensors: Per part, its tensors under the names of the network.
         dtype: Type of the weights.
+        exact: Beginning of the names of those that are in full precision whatever the type.
 
     Raises:
         ValueError: A tensor has no place or another shape than the network's, or a tensor of the network's is missing.
@@ -240,7 +246,8 @@ def fill(network: PreTrainedModel, tensors: Mapping[str, Mapping[str, Tensor]], 
                     f"{part}: {name} is {list(value.shape)}, and the other parts make it {list(wanted[name])}: do the "
                     "parts belong together?"
                 )
-            together[name] = value.to(dtype) if value.is_floating_point() else value
+            own_type = torch.float32 if exact is not None and name.startswith(exact) else dtype
+            together[name] = value.to(own_type) if value.is_floating_point() else value
     shared = network._tied_weights_keys or {}
     missing = sorted(name for name in wanted if name not in together and shared.get(name) not in together)
     if missing:
