@@ -68,11 +68,13 @@ def _processor() -> KimiAudioProcessor:
 
 
 def _train(network: torch.nn.Module) -> None:
-    """A speech tokenizer whose codes depend on all that it does: attention far from even, rows of the codebook near."""
+    """A speech tokenizer whose codes depend on all that it does, most on what attention adds."""
     tokenizer = network.audio_tokenizer
+    spreads = {"q_proj": 0.5, "k_proj": 0.5, "v_proj": 0.5, "out_proj": 1.0, "fc1": 0.5, "fc2": 0.2}
     for name, parameter in tokenizer.named_parameters():
-        if "_proj.weight" in name or "fc" in name:
-            parameter.mul_(1.0 / parameter.std() * (2.0 if "q_proj" in name or "k_proj" in name else 0.5))
+        spread = next((spread for part, spread in spreads.items() if f"{part}.weight" in name), None)
+        if spread is not None:
+            parameter.mul_(spread / parameter.std())
     tokenizer.codebook.weight.normal_(std=3.0, generator=torch.Generator().manual_seed(1))
 
 
