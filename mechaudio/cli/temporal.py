@@ -2,7 +2,7 @@
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mechaudio.cli.mistakes import opened, telling, writable
 from mechaudio.cli.options import EachOnce, add_verb, finite
@@ -83,10 +83,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments)
     if arguments.paper:
-        from mechaudio.experiments.published import paper_settings
-
         with telling():
-            settings = replace(paper_settings(model).settings, seed=_split_seed(arguments))
+            settings = _as_published(arguments, model)
     study = temporal_study(model, asked, settings=settings, out=arguments.out / "results", progress=True)
     study = with_source(study, arguments)
     keep(study, arguments)
@@ -113,6 +111,12 @@ def _settings(arguments: argparse.Namespace) -> "TemporalSettings":
     if arguments.paper and any(given.values()):
         raise ValueError("--paper sets factors and query rows: leave out --scale, --upweight and --queries, or --paper")
     return TemporalSettings(seed=_split_seed(arguments), **{name: values for name, values in given.items() if values})
+
+
+def _as_published(arguments: argparse.Namespace, model: Any) -> "TemporalSettings":
+    from mechaudio.experiments.published import paper_settings
+
+    return replace(paper_settings(model).settings, seed=_split_seed(arguments))
 
 
 def _command(arguments: argparse.Namespace) -> str:
