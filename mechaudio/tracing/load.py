@@ -274,9 +274,10 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
         if own is None:
             _refuse_unknown_type(where, settings)
         else:  # transformers reads the config when it reads the tokenizer, too
+            _refuse_unassembled(where, own, settings)
             transformers.AutoConfig.register(own.family, own.load_class().config_class, exist_ok=True)
         config = transformers.AutoConfig.from_pretrained(where, **hub)
-    except _UnknownTypeError:
+    except (_UnknownTypeError, _UnassembledError):
         raise
     except Exception as error:  # of a config.json that is damaged, whatever its fields make of it
         folder = Path(where, hub.get("subfolder", ""))
@@ -304,6 +305,10 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
         f"{where!r} holds a {config.model_type!r}; mechaudio opens: {_known()}. {ADDING_A_MODEL} shows how to add a "
         "class"
     )
+
+
+class _UnassembledError(ValueError):
+    """A release as it was published, of a network that is put together of parts."""
 
 
 class _UnknownTypeError(TypeError):
@@ -336,6 +341,20 @@ def _refuse_parts(where: str, hub: dict[str, Any]) -> None:
                 f"{where!r} holds parts of a {adapter.network_class}, and the rest lies elsewhere. "
                 f"{_assembling(adapter.family)}"
             )
+
+
+def _refuse_unassembled(where: str, adapter: Adapter, settings: dict[str, Any]) -> None:
+    """Refuse a release whose config is not that of the whole network.
+
+    Raises:
+        ValueError: It is one.
+    """
+    parts = getattr(adapter.load_class().config_class, "sub_configs", {})
+    if adapter.parts and not set(parts) <= set(settings):
+        raise _UnassembledError(
+            f"{where!r} is the release of a {adapter.network_class} as it was published, which holds parts of it, and "
+            f"the rest lies elsewhere. {_assembling(adapter.family)}"
+        )
 
 
 #: What `mechaudio assemble` calls a family, and takes for it.
