@@ -51,7 +51,7 @@ def test_the_order_can_be_turned_round_and_no_answer_in_text_is_asked_for_then(k
 
 def test_edits_of_what_sees_no_audio_are_refused_and_the_other_order_is_offered(kimi):
     edit = [ma.ScaleAttention(2.0, layers=[1], queries="keyword")]
-    said = r"'keyword' comes before 'audio': no token sees what follows it.*turn the order round.*PromptFormat\(audio='first'\)"
+    said = r"'keyword' comes before 'audio'.*turn the order round.*PromptFormat\(audio='first'\)"
     with pytest.raises(ValueError, match=said):
         ma.run(kimi, ma.prompt(kimi, [question()]), interventions=edit)
     turned = ma.prompt(kimi, [question()], layout=FIRST)
