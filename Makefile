@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
+# Every run after the first finds its modules compiled, whatever the shell says; installing leaves that to the first.
+export PYTHONDONTWRITEBYTECODE :=
 SOURCES := $(shell find mechaudio -name '*.py')
 
 # A short way through every class, and through what else other packages carry: nnsight, xarray, pandas, plotly, datasets.
@@ -30,11 +32,12 @@ test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of ev
 	@command -v chromium >/dev/null || echo "Nine tests look at pages in a browser, and skip without: apt-get install chromium"
 	$(BIN)/python -m pytest $(PARALLEL) -m "not whole"
 
-check: $(VENV)/.installed-dev ## Check format, lint and import contracts, then run all tests
+check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types, then run all tests
 	@echo "About 12 minutes on 2 cores."
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/python tests/check_types.py
 	$(BIN)/python -m pytest $(PARALLEL)
 
 kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older processor, on two threads
@@ -66,7 +69,7 @@ QUICK = tests/test_packaging.py tests/test_public_names.py tests/test_question.p
 
 newest: | .venv-newest/bin/pip ## Run the tests of every class with the newest packages that pyproject.toml admits, and the pinned torch
 	grep '^torch==' constraints.txt >.venv-newest/torch.txt
-	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager \
+	.venv-newest/bin/python -m pip install --quiet --no-compile --upgrade --upgrade-strategy eager \
 		--constraint .venv-newest/torch.txt --editable '.[dev]'
 	$(call short_way,.venv-newest)
 
@@ -107,7 +110,7 @@ docs/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebook
 .PRECIOUS: $(VENV)/.installed-%
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing mechaudio ($*) into $(VENV): a minute or three the first time."
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
 
 $(VENV)/bin/pip .venv-newest/bin/pip .venv-oldest/bin/pip: %/bin/pip:

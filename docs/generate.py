@@ -262,7 +262,7 @@ def names_page() -> str:
         "|---|---|",
         *(f"| `ma.{name}` | `{mechaudio._HOME[name]}` |" for name in sorted(mechaudio._HOME, key=str.lower)),
     ]
-    for room in mechaudio._ROOMS:
+    for room in sorted({*mechaudio.__all__} - {*mechaudio._HOME, "__version__"}):
         names = ", ".join(f"`{name}`" for name in getattr(mechaudio, room).__all__)
         lines += ["", f"## `ma.{room}`", "", names]
     return "\n".join(lines) + "\n"

@@ -12,9 +12,10 @@ Everything is imported when it is first used: `import mechaudio` itself loads no
 """
 
 import copyreg
-from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mechaudio.rooms import as_room
 
 if TYPE_CHECKING:
     from mechaudio import (
@@ -89,22 +90,51 @@ _HOME = {
     "sweep": "mechaudio.interventions.sweep",
     "trace": "mechaudio.tracing.audio_lm",
 }
-_ROOMS = (
+
+__all__ = [
+    "AnnotatedClip",
+    "Answer",
+    "AudioClip",
+    "AudioLM",
+    "AudioQuestion",
+    "Edit",
+    "Event",
+    "HookPoint",
+    "KnockOutAttention",
+    "NoSuchHookPoint",
+    "Patch",
+    "PromptFormat",
+    "Result",
+    "ScaleAttention",
+    "Steer",
+    "SteerHeads",
+    "UpweightAttention",
+    "__version__",
     "analyses",
+    "answer",
     "audio",
     "data",
+    "evaluate",
     "experiments",
+    "generate",
+    "generate_variants",
+    "grid",
     "interventions",
+    "load",
+    "mata",
     "metrics",
     "models",
+    "prompt",
+    "register",
     "report",
+    "run",
+    "sweep",
     "temporal",
     "timeaudio",
+    "trace",
     "tracing",
     "viz",
-)
-
-__all__ = ["__version__", *_HOME, *_ROOMS]
+]
 
 
 def _read_only(mapping: dict) -> MappingProxyType:
@@ -115,19 +145,4 @@ def _read_only(mapping: dict) -> MappingProxyType:
 # the workers of a DataLoader, of multiprocessing and of joblib.
 copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
-
-def __getattr__(name: str) -> Any:
-    """Fetch a public name from its home the first time it is asked for."""
-    if name in _HOME:
-        value = getattr(import_module(_HOME[name]), name)
-    elif name in _ROOMS:
-        value = import_module(f"mechaudio.{name}")
-    else:
-        raise AttributeError(f"module 'mechaudio' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """The public names, for completion."""
-    return sorted(__all__)
+as_room(__name__, _HOME)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
 
-from mechaudio.kinds import classes_in, evaluated, fits, in_words, parts_of, plain
+from mechaudio.kinds import all_int, classes_in, evaluated, fits, in_words, parts_of, plain
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -131,7 +131,7 @@ def check(name: str, given: Any, kind: Any) -> Any:
         ValueError: It is NaN, not among the choices, below the lowest, or a path that is empty.
     """
     what = f"{name}="
-    if name == "model" and kind is Any and not hasattr(given, "network"):
+    if name == "model" and getattr(kind, "_is_protocol", False) and not isinstance(given, kind):
         raise TypeError(f"{what} is an AudioLM, which ma.load gives; got {_described(given)}")
     value = plain(given, kind)
     if not fits(value, kind):
@@ -202,6 +202,6 @@ def _advice(value: Any, kind: Any) -> str:
 def _numbers_in(value: Any) -> Iterable[Any]:
     """The plain numbers of a value: itself, or those in a tuple or list."""
     if isinstance(value, (tuple, list)):
-        return [number for part in value for number in _numbers_in(part)]
+        return value if all_int(value) else [number for part in value for number in _numbers_in(part)]
     plain = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
     return [value] if plain else []

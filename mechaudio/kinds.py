@@ -15,10 +15,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import cache
 from importlib import import_module
 from itertools import islice
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
+#: None where something is left out that nearly always is there: type checkers ask for no check of it, which every use
+#: would have to make.
+if TYPE_CHECKING:
+    MaybeNone: TypeAlias = Any
+else:
+    MaybeNone = None
 #: Most parts of what is given as a list and cannot be measured before.
 MOST = 10_000_000
 #: What values of a kind are called: one of them, and several.
@@ -66,8 +72,15 @@ def fits(value: Any, kind: Any) -> bool:
         tensors = getattr(args[1], "__module__", "").startswith("torch")  # a network says itself what it does not know
         return all(fits(key, args[0]) and (tensors or fits(part, args[1])) for key, part in value.items())
     if args and isinstance(value, (tuple, list, str, range, Mapping, np.ndarray)):  # what can be gone through twice
+        if args[0] in (int, float) and all_int(value):
+            return True
         return all(fits(part, args[0]) for part in value)
     return True
+
+
+def all_int(values: Iterable[Any]) -> bool:
+    """Whether values are Python's own whole numbers one and all, in the time of a set: positions come in thousands."""
+    return {*map(type, values)} <= {int}
 
 
 def _is_a(value: Any, kind: Any) -> bool:

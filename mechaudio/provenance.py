@@ -7,11 +7,26 @@ from datetime import datetime, timezone
 from functools import cache
 from importlib import import_module, metadata
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 PACKAGES = ("mechaudio", "torch", "transformers", "nnsight", "numpy")
+
+
+@runtime_checkable
+class HasCheckpoint(Protocol):
+    """What says which checkpoint it is of, as an `AudioLM` does."""
+
+    @property
+    def checkpoint(self) -> str:
+        """What it was loaded from."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """Commit on the hub, where there is one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,7 @@ class Provenance:
 
     @classmethod
     def collect(
-        cls, model: Any = None, seed: int | None = None, settings: Mapping[str, Any] | None = None
+        cls, model: "HasCheckpoint | None" = None, seed: int | None = None, settings: Mapping[str, Any] | None = None
     ) -> "Provenance":
         """The provenance of what is computed now; imports no package to learn its version.
 

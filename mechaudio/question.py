@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.events import Event, checked_events
@@ -62,6 +62,20 @@ class AudioQuestion(Shown):
     events: tuple[Event, ...] = ()
     id: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    if TYPE_CHECKING:  # what it takes, beside what it keeps
+
+        def __init__(
+            self,
+            audio: Any,
+            text: str,
+            choices: Iterable[str] = (),
+            answer: str | None = None,
+            caption: str | None = None,
+            events: Iterable[Event] = (),
+            id: str = "",
+            meta: Mapping[str, Any] = ...,
+        ) -> None: ...
 
     def __post_init__(self):
         owner = f"question {self.id!r}" if self.id else "the question"

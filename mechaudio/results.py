@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import xarray
 
 __all__ = ["Provenance", "Result", "as_numpy", "digest_of_file"]
+
+#: The class that `load` is called on.
+Kept = TypeVar("Kept", bound="Result")
 
 SCHEMA = 2
 DRAFTS = ".saving-"
@@ -174,7 +177,7 @@ class Result(Shown):
 
     @classmethod
     @checks_arguments
-    def load(cls, folder: str | os.PathLike) -> "Result":
+    def load(cls: type[Kept], folder: str | os.PathLike) -> Kept:
         """Read a result back, as the class that it was saved from, its arrays equal bit for bit.
 
         A folder of somebody else's can be loaded: nothing in it is run, and nothing is made of it that it does not

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +151,7 @@ def test_what_keeps_a_model_from_being_opened_is_told_without_a_traceback(capsys
     def load(*_words, **_options):
         raise error
 
-    monkeypatch.setattr("mechaudio.tracing.load.load", load)
+    monkeypatch.setattr(import_module("mechaudio.tracing.load"), "load", load)
     assert refused(capsys, "evaluate") == f"mechaudio evaluate: cannot open model 'tiny': {error}\n"
     assert refused(capsys, "check", "tiny") == f"mechaudio check: cannot open model 'tiny': {error}\n"
 
@@ -183,7 +184,7 @@ def test_ctrl_c_stops_without_a_traceback(capsys, monkeypatch):
     def load(*_words, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mechaudio.tracing.load.load", load)
+    monkeypatch.setattr(import_module("mechaudio.tracing.load"), "load", load)
     assert main(["evaluate"]) == 130
     assert (
         capsys.readouterr().err

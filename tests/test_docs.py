@@ -15,9 +15,7 @@ import mechaudio as ma
 from mechaudio.data.toy_questions import ask, sung
 from mechaudio.models import registry
 from mechaudio.models.toy import arithmetic, decoder, planted, tower
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+from tests.snippets import REPOSITORY, snippets
 
 PRINTED = re.compile(r"^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 """What stands right behind a python block as its output."""
@@ -30,7 +28,7 @@ def told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(go.Figure, "show", lambda figure: sys.stdout.write(f"a figure of {len(figure.data)} traces\n"))
 
     def run(page: str) -> list[str]:
-        blocks = PYTHON.findall((REPOSITORY / page).read_text(encoding="utf-8"))
+        blocks = snippets(page)
         assert blocks
         script = tmp_path / f"{Path(page).stem}.py"  # a trace block is read from its file
         script.write_text("\n".join(blocks), encoding="utf-8")
@@ -73,7 +71,7 @@ def test_the_pages_for_people_who_come_print_what_they_say(told, page, tmp_path,
 @pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.stem)
 def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
     """Of pages whose run is left to `make check` too."""
-    for block in PYTHON.findall(page.read_text(encoding="utf-8")):
+    for block in snippets(page):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("mechaudio"):
                 assert all(hasattr(importlib.import_module(node.module), name.name) for name in node.names)
@@ -105,7 +103,7 @@ def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
 def test_a_page_prints_what_it_says(told, page):
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     printed = PRINTED.findall(text)
-    assert len(printed) == len(PYTHON.findall(text))
+    assert len(printed) == len(snippets(page))
     assert told(page) == "".join(printed).splitlines()
 
 

@@ -1,13 +1,17 @@
 """What `import mechaudio as ma` promises."""
 
 import inspect
+import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
 import mechaudio as ma
+
+ROOMS = {name: getattr(ma, name) for name in ma.__all__ if inspect.ismodule(getattr(ma, name))}
 
 
 @pytest.mark.parametrize("name", ma.__all__)
@@ -15,18 +19,83 @@ def test_every_public_name_is_there(name):
     assert getattr(ma, name) is not None
 
 
-def test_in_a_fresh_session_what_the_pages_name_is_there_and_no_room_hides_a_public_function():
-    names = (
-        "ma.PromptFormat, ma.models.PromptBatch, ma.NoSuchHookPoint, ma.tracing.window_map, ma.interventions.Grid, "
-        "ma.interventions.AttentionIntervention, ma.interventions.Sweep, ma.experiments.Listening"
-    )
-    rooms = "import mechaudio.tracing.run, mechaudio.cli; print(callable(ma.trace), callable(ma.prompt))"
-    program = f"import mechaudio as ma; {names}; {rooms}"
-    fresh = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert fresh.stdout.split() == ["True", "True"]
+WALK = """
+import json, pkgutil, sys
+from importlib import import_module
+import mechaudio
+
+def attributes(package):
+    submodules = {module.name for module in pkgutil.iter_modules(package.__path__)} - {"__main__"}
+    return sorted({*dir(package), *submodules})
+
+def walk():
+    seen, packages = {}, [mechaudio]
+    for package in packages:
+        names = attributes(package)
+        for name in names[::-1] if "backwards" in sys.argv else names:
+            value = seen[f"{package.__name__}.{name}"] = getattr(package, name)
+            if hasattr(value, "__path__"):
+                packages.append(value)
+    return seen
+
+def import_everything():
+    for module in pkgutil.walk_packages(mechaudio.__path__, "mechaudio."):
+        import_module(module.name)
+
+if "imported" in sys.argv:
+    import_everything()
+before = walk()
+import_everything()
+after = walk()
+changed = [name for name in {**before, **after} if before.get(name, walk) is not after.get(name, walk)]
+kinds = {name: f"{type(value).__name__} {getattr(value, '__module__', value)}" for name, value in after.items()}
+rooms = [name for name, module in sys.modules.items() if name.startswith("mechaudio") and hasattr(module, "__path__")]
+completed = {room: dir(sys.modules[room]) for room in sorted(rooms)}
+print(json.dumps([changed, kinds, completed]))
+"""
 
 
-@pytest.mark.parametrize("room", ma._ROOMS)
+@pytest.fixture(scope="module")
+def sessions():
+    """Fresh sessions that ask packages for everything, in one order, in the other, and after importing everything."""
+
+    def session(order):
+        fresh = subprocess.run([sys.executable, "-c", WALK, order], capture_output=True, text=True, check=True)
+        return json.loads(fresh.stdout)
+
+    return [session(order) for order in ("forwards", "backwards", "imported")]
+
+
+def test_an_attribute_of_a_package_is_the_same_object_before_and_after_everything_was_imported(sessions):
+    assert [changed for changed, _, _ in sessions] == [[], [], []]
+
+
+def test_it_is_the_same_in_every_session(sessions):
+    forwards, *others = [(kinds, completed) for _, kinds, completed in sessions]
+    assert len(forwards[0]) > 500
+    assert others == [forwards, forwards]
+
+
+def test_a_package_completes_to_its_public_names(sessions):
+    completed = sessions[0][2]
+    assert completed["mechaudio"] == sorted(ma.__all__)
+    assert {room: completed[f"mechaudio.{room}"] for room in ROOMS} == {
+        name: sorted(room.__all__) for name, room in ROOMS.items()
+    }
+
+
+def test_a_public_function_is_never_seen_as_the_module_of_its_name(sessions):
+    public = {id(getattr(package, name)) for package in (ma, *ROOMS.values()) for name in package.__all__}
+    for name, kind in sessions[0][1].items():
+        room, _, last = name.removeprefix("mechaudio.").rpartition(".")
+        if room in ROOMS and kind.startswith("module "):
+            assert id(vars(import_module(name)).get(last)) not in public, name
+    assert inspect.isfunction(ma.interventions.sweep)
+    assert inspect.isfunction(ma.tracing.load)
+    assert inspect.isfunction(ma.models.prompt)
+
+
+@pytest.mark.parametrize("room", ROOMS)
 def test_every_name_that_a_room_lists_is_there(room):
     found = getattr(ma, room)
     assert found.__all__

@@ -21,6 +21,7 @@ from mechaudio.analyses.probes.encoder_probes import EncoderProbes, ProbeAnswers
 from mechaudio.analyses.specialist_heads import HeadScores, score_heads, specialist_heads
 from mechaudio.analyses.steering_directions import SteeringDirections, layer_weights, steering_directions
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
+from mechaudio.rooms import as_room
 
 __all__ = [
     "AttentionAndAnswers",
@@ -68,3 +69,5 @@ __all__ = [
     "steering_sweep",
     "tuned_lens",
 ]
+
+as_room(__name__)

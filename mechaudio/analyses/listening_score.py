@@ -22,6 +22,7 @@ from scipy.stats import rankdata
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
 from mechaudio.arguments import checks_arguments
+from mechaudio.kinds import MaybeNone
 from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.roc import RocAuc, roc_auc
@@ -44,9 +45,9 @@ class ListeningCheck:
         within_wrong: Among the wrong ones only.
     """
 
-    everywhere: RocAuc | None
-    within_right: RocAuc | None
-    within_wrong: RocAuc | None
+    everywhere: RocAuc | MaybeNone
+    within_right: RocAuc | MaybeNone
+    within_wrong: RocAuc | MaybeNone
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

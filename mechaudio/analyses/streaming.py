@@ -196,7 +196,7 @@ def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
     return asked if isinstance(asked, Sequence) or hasattr(asked, "__getitem__") else list(asked)
 
 
-def length_of(model: Any, question: AudioQuestion, condition: str) -> int:
+def length_of(model: AudioLM, question: AudioQuestion, condition: str) -> int:
     """About how many positions a question's prompt has, from the header of its recording.
 
     Raises:
@@ -210,7 +210,7 @@ def length_of(model: Any, question: AudioQuestion, condition: str) -> int:
     return _TEMPLATE + letters // _CHARACTERS_PER_TOKEN + round(1000 * seconds / adapter.milliseconds)
 
 
-def _heard(model: Any, recording: Recording) -> float:
+def _heard(model: AudioLM, recording: Recording) -> float:
     """Seconds that a recording takes of the prompt."""
     timing, rate = model.adapter.timing, model.adapter.sampling_rate
     seconds, longest = duration_of(recording), longest_clip(model.processor, model.adapter)
@@ -219,14 +219,14 @@ def _heard(model: Any, recording: Recording) -> float:
     return max(seconds, timing.window / rate) if timing.pads_to_window and timing.window is not None else seconds
 
 
-def positions_that_fit(model: Any) -> int:
+def positions_that_fit(model: AudioLM) -> int:
     """Positions of a batch whose keys, values and widest activations fit into the memory that may be used."""
     fitting = int(memory_of(model) / (bytes_per_position(model) + widest_bytes(model)))
     return max(1, min(fitting, MOST_POSITIONS["cuda" if model.device.type == "cuda" else "cpu"]))
 
 
 def _cut(
-    model: Any, questions: Iterable[Any], condition: str, batch_size: int | None, most: int | None
+    model: AudioLM, questions: Iterable[Any], condition: str, batch_size: int | None, most: int | None
 ) -> Iterator[list[Any]]:
     """Neighbours, so many at once, or as many as fit by their estimated lengths."""
     drawn = iter(questions)
@@ -246,7 +246,7 @@ def _cut(
         yield batch
 
 
-def _length(model: Any, asked: Any, condition: str) -> int:
+def _length(model: AudioLM, asked: Any, condition: str) -> int:
     """About how many positions a question has, or the longer of a pair."""
     if isinstance(asked, tuple):
         return max(_length(model, each, condition) for each in asked)

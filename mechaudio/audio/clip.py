@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import soundfile
@@ -55,6 +55,10 @@ class AudioClip(Shown):
     waveform: Float[np.ndarray, "*channels samples"]
     sample_rate: int
     source: str | None = None
+
+    if TYPE_CHECKING:  # what it takes, beside what it keeps
+
+        def __init__(self, waveform: Any, sample_rate: SupportsIndex | float, source: str | None = None) -> None: ...
 
     def __post_init__(self):
         owner = "the waveform" if self.source is None else f"the waveform of {self.source!r}"

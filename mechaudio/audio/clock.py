@@ -9,7 +9,7 @@ import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -34,6 +34,10 @@ class TokenClock(Shown):
 
     edges: Int[np.ndarray, " n_tokens_plus_1"]
     sample_rate: int = 16_000
+
+    if TYPE_CHECKING:  # what it takes, beside what it keeps
+
+        def __init__(self, edges: Any, sample_rate: SupportsIndex = 16_000) -> None: ...
 
     def __post_init__(self):
         object.__setattr__(self, "sample_rate", _positive("sample_rate", self.sample_rate))

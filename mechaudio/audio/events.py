@@ -5,10 +5,10 @@ Conventions: seconds from the start of the clip; an event fills `[onset, offset)
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip, opened, recording_of
@@ -100,6 +100,17 @@ class AnnotatedClip(Shown):
     caption: str | None = None
     id: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    if TYPE_CHECKING:  # what it takes, beside what it keeps
+
+        def __init__(
+            self,
+            audio: Any,
+            events: Iterable[Event] = (),
+            caption: str | None = None,
+            id: str = "",
+            meta: Mapping[str, Any] = ...,
+        ) -> None: ...
 
     def __post_init__(self):
         object.__setattr__(self, "audio", recording_of(self.audio, f"clip {self.id!r}"))

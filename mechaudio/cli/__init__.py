@@ -24,6 +24,7 @@ from mechaudio.cli.mistakes import (
     words,
 )
 from mechaudio.provenance import version
+from mechaudio.rooms import as_room
 
 #: What shells report of a command that Ctrl-C ended, that was terminated, and whose reader, such as `head`, has seen
 #: enough.
@@ -101,3 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"mechaudio {arguments.verb}: {in_options(words(error), arguments)}", file=sys.stderr)
         return 2
+
+
+as_room(__name__)

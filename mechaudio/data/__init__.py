@@ -18,6 +18,7 @@ from mechaudio.data import (
     temporal_lalm,
     toy_questions,
 )
+from mechaudio.rooms import as_room
 
 __all__ = [
     "annotations",
@@ -32,3 +33,5 @@ __all__ = [
     "temporal_lalm",
     "toy_questions",
 ]
+
+as_room(__name__)

@@ -18,6 +18,7 @@ from mechaudio.experiments.steering_study import steering_study
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
 from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
 from mechaudio.experiments.temporal_study import temporal_study
+from mechaudio.rooms import as_room
 
 __all__ = [
     "PAPER_SETTINGS",
@@ -56,3 +57,5 @@ __all__ = [
     "steering_study",
     "temporal_study",
 ]
+
+as_room(__name__)

@@ -16,6 +16,7 @@ from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import prompt
 from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion, refuse_open
+from mechaudio.tracing.audio_lm import AudioLM
 
 
 class Askable(Sequence[AudioQuestion]):
@@ -39,7 +40,7 @@ class Askable(Sequence[AudioQuestion]):
         ValueError: An open question.
     """
 
-    def __init__(self, model: Any, questions: Sequence[AudioQuestion], *, progress: bool | None = None):
+    def __init__(self, model: AudioLM, questions: Sequence[AudioQuestion], *, progress: bool | None = None):
         self._rate, self._questions = model.adapter.sampling_rate, questions
         self._longest = None if model.processor is None else longest_clip(model.processor, model.adapter)
         self._places: list[int] = []
@@ -66,7 +67,7 @@ class Askable(Sequence[AudioQuestion]):
         """How many recordings are cut."""
         return len(self._too_long)
 
-    def _check(self, model: Any, place: int, question: AudioQuestion) -> None:
+    def _check(self, model: AudioLM, place: int, question: AudioQuestion) -> None:
         if question.answer is None:
             raise ValueError("its answer is not known, so it cannot be right or wrong")
         with warnings.catch_warnings():

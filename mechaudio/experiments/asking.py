@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mechaudio.analyses.streaming import length_of
 from mechaudio.experiments.batches import Placed
@@ -18,6 +18,7 @@ from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, prompt
 from mechaudio.question import EVERY_CONDITION, AudioQuestion
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import generate, run
@@ -60,13 +61,13 @@ class Asking:
             raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
 
 
-def measured(model: Any, asking: Asking, window: Sequence[Placed]) -> tuple[list[Placed], list[Row]]:
+def measured(model: AudioLM, asking: Asking, window: Sequence[Placed]) -> tuple[list[Placed], list[Row]]:
     """The questions with about how long they are; and rows of those whose recording is missing or no sound."""
     lengths, failed = _each(window, lambda placed: length_of(model, placed.question, asking.condition))
     return [replace(placed, length=length) for placed, length in lengths.items()], failed
 
 
-def ask(model: Any, asking: Asking, together: Sequence[Placed], variants: Variants) -> list[Row]:
+def ask(model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Variants) -> list[Row]:
     """Ask some questions together, under every variant.
 
     Args:
@@ -122,11 +123,11 @@ def _opened(asking: Asking, question: AudioQuestion) -> AudioQuestion:
     )
 
 
-def _prompts(model: Any, asking: Asking, questions: Sequence[AudioQuestion]) -> PromptBatch:
+def _prompts(model: AudioLM, asking: Asking, questions: Sequence[AudioQuestion]) -> PromptBatch:
     return prompt(model, questions, condition=asking.condition, layout=asking.layout, allow_cut=asking.allow_cut)
 
 
-def _letter_logits(model: Any, batch: PromptBatch, variants: Variants) -> Iterator[tuple[Logits, ...]]:
+def _letter_logits(model: AudioLM, batch: PromptBatch, variants: Variants) -> Iterator[tuple[Logits, ...]]:
     """Per question and variant, the logits of the choices' letters."""
     if len(variants) == 1:
         logits = run(model, batch, interventions=variants[0], logits="last").logits[:, -1]
@@ -139,7 +140,7 @@ def _letter_logits(model: Any, batch: PromptBatch, variants: Variants) -> Iterat
         yield tuple(tuple(logits[row][: len(question.choices)]) for logits in found)
 
 
-def _texts(model: Any, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:
+def _texts(model: AudioLM, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:
     """Per variant, what the model writes to each question."""
     if len(variants) > 1:
         written = generate_variants(model, batch, variants[1:], max_new_tokens=max_new_tokens, progress=False)

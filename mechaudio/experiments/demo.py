@@ -1,7 +1,7 @@
 """The shipped model on soundscapes made for it: a few questions looked at closely, many counted."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
 from mechaudio.arguments import checks_arguments
@@ -12,6 +12,7 @@ from mechaudio.experiments.listen import Listening, listen
 from mechaudio.labelled import joined_along
 from mechaudio.models.prompt import prompt
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
     import xarray
@@ -47,7 +48,7 @@ class Demo(Result):
 
 
 @checks_arguments
-def demo(model: Any, *, seed: int = 0, n: int = 60, progress: bool | None = None) -> Demo:
+def demo(model: AudioLM, *, seed: int = 0, n: int = 60, progress: bool | None = None) -> Demo:
     """Ask one question per task closely, and `n` others to count and to average over.
 
     Args:

@@ -26,6 +26,7 @@ from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
 from mechaudio.progress import Bar, bar
 from mechaudio.question import AudioQuestion, refuse_open
 from mechaudio.results import Provenance, digest_of
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.tracing.record import Intervention
 
@@ -34,30 +35,51 @@ __all__ = ["Comparison", "Evaluation", "Failure", "evaluate"]
 
 @overload
 def evaluate(
-    model: Any,
+    model: AudioLM,
     questions: PromptBatch | Iterable[AudioQuestion],
     *,
     condition: str = ...,
     interventions: Sequence[Intervention] = ...,
     variants: None = ...,
-    **options: Any,
+    scoring: str = ...,
+    scores: Scores = ...,
+    max_new_tokens: int = ...,
+    layout: PromptFormat | None = ...,
+    allow_cut: bool = ...,
+    out: str | Path | None = ...,
+    seed: int | None = ...,
+    strict: bool = ...,
+    batch_size: int | None = ...,
+    positions: int | None = ...,
+    progress: bool | None = ...,
 ) -> Evaluation: ...
 
 
 @overload
 def evaluate(
-    model: Any,
+    model: AudioLM,
     questions: PromptBatch | Iterable[AudioQuestion],
     *,
     condition: str = ...,
+    interventions: tuple[()] = ...,
     variants: Sequence[Intervention | Sequence[Intervention]],
-    **options: Any,
+    scoring: str = ...,
+    scores: Scores = ...,
+    max_new_tokens: int = ...,
+    layout: PromptFormat | None = ...,
+    allow_cut: bool = ...,
+    out: str | Path | None = ...,
+    seed: int | None = ...,
+    strict: bool = ...,
+    batch_size: int | None = ...,
+    positions: int | None = ...,
+    progress: bool | None = ...,
 ) -> Comparison: ...
 
 
 @checks_arguments
 def evaluate(
-    model: Any,
+    model: AudioLM,
     questions: PromptBatch | Iterable[AudioQuestion],
     *,
     condition: str = "audio",
@@ -176,7 +198,7 @@ def _lists(interventions: Any, variants: Any) -> tuple[tuple[Intervention, ...],
 
 
 def _ask_all(
-    model: Any,
+    model: AudioLM,
     asking: Asking,
     questions: Iterable[AudioQuestion],
     variants: Variants,
@@ -214,7 +236,7 @@ def _ask_all(
 
 
 def _ask_window(
-    model: Any,
+    model: AudioLM,
     asking: Asking,
     window: Sequence[Placed],
     variants: Variants,
@@ -244,7 +266,7 @@ def _ask_window(
         keep(ask(model, asking, together, variants))
 
 
-def _header(model: Any, provenance: Provenance, variants: Variants) -> dict[str, Any]:
+def _header(model: AudioLM, provenance: Provenance, variants: Variants) -> dict[str, Any]:
     """What has to be the same for a run to be taken up."""
     return {
         "settings": dict(provenance.settings),

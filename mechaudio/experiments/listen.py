@@ -19,6 +19,7 @@ from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result, kept_or_written
 from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import generate, run
 
@@ -82,7 +83,7 @@ class Listening(Result):
 
 @checks_arguments
 def listen(
-    model: Any,
+    model: AudioLM,
     question: AudioQuestion,
     *,
     interventions: Sequence[Intervention] = (),
@@ -138,7 +139,7 @@ def listen(
     )
 
 
-def _answered(model: Any, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:
+def _answered(model: AudioLM, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:
     """What the model chooses; of an open question what it writes, without logits of choices."""
     (question,) = batch.questions
     if not question.is_open:

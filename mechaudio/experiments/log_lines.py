@@ -132,7 +132,8 @@ def read_line(place: Path, number: int, line: bytes, before: str, n_variants: in
         raise ValueError(damaged(place, number, f"{wrong[0]} is {short(value[wrong[0]])}"))
     batch, size = value.pop("batch"), value.pop("of")
     value |= {name: tuple(value[name]) for name in ("options", "texts")}
-    row = Row(**value | {"logits": tuple(tuple(map(_logit, one)) for one in value["logits"])})
+    value["logits"] = tuple(tuple(map(_logit, one)) for one in value["logits"])
+    row = Row(**value)
     if (strange := _strange_answers(row, n_variants)) is not None:
         raise ValueError(damaged(place, number, strange))
     return Line(row, batch, size, checksum)

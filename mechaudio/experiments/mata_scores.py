@@ -7,7 +7,6 @@ more attention depends on the sign of s, which nothing in training fixes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from einops import rearrange
@@ -20,6 +19,7 @@ from mechaudio.interventions.mata import mata
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.prompt import PromptBatch, prompt
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 
@@ -52,7 +52,9 @@ class MataScores(Result):
 
 
 @checks_arguments
-def mata_scores(model: Any, questions: Questions, *, alpha: float = 0.1, progress: bool | None = None) -> MataScores:
+def mata_scores(
+    model: AudioLM, questions: Questions, *, alpha: float = 0.1, progress: bool | None = None
+) -> MataScores:
     """Measure them, in two passes per question.
 
     Args:

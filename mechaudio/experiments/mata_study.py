@@ -32,6 +32,7 @@ from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.experiments.mata_scores import mata_scores
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 
 __all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "mata_study"]
@@ -39,7 +40,7 @@ __all__ = ["MataArm", "MataChoice", "MataSettings", "MataStudy", "mata_study"]
 
 @checks_arguments
 def mata_study(
-    model: Any,
+    model: AudioLM,
     questions: Questions,
     *,
     settings: MataSettings | None = None,

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.specialists_result import SpecialistsSettings, SpecialistsStudy, steering_settings
 from mechaudio.experiments.steering_study import steering_study
 from mechaudio.results import Provenance
+from mechaudio.tracing.audio_lm import AudioLM
 
 __all__ = ["SpecialistsSettings", "SpecialistsStudy", "specialists_study"]
 
@@ -40,7 +40,7 @@ _CURVE = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 
 @checks_arguments
 def specialists_study(
-    model: Any,
+    model: AudioLM,
     questions: Questions,
     *,
     settings: SpecialistsSettings | None = None,

@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -40,6 +39,7 @@ from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.clean_run import KeptRuns
 from mechaudio.tracing.memory import memory_of
 
@@ -48,7 +48,7 @@ __all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy",
 
 @checks_arguments
 def steering_study(
-    model: Any,
+    model: AudioLM,
     questions: Questions,
     *,
     settings: SteeringSettings | None = None,

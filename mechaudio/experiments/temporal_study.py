@@ -35,6 +35,7 @@ from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 
 __all__ = ["Arm", "TemporalSettings", "TemporalStudy", "temporal_study"]
@@ -42,7 +43,7 @@ __all__ = ["Arm", "TemporalSettings", "TemporalStudy", "temporal_study"]
 
 @checks_arguments
 def temporal_study(
-    model: Any,
+    model: AudioLM,
     questions: Questions,
     *,
     settings: TemporalSettings | None = None,
@@ -105,7 +106,7 @@ def temporal_study(
 
 
 def _attention(
-    model: Any, questions: Sequence[AudioQuestion], progress: bool | None
+    model: AudioLM, questions: Sequence[AudioQuestion], progress: bool | None
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
     """Where the last position looks, in the mean over heads."""
     batches = batches_of(model, questions, what="attention", progress=progress)

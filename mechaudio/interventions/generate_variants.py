@@ -17,7 +17,7 @@ from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.progress import Bar, bar
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
@@ -26,7 +26,7 @@ from mechaudio.tracing.decoding import padding_token
 from mechaudio.tracing.join import join_rows
 from mechaudio.tracing.memory import bytes_per_position, memory_of
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import Inputs, generate, texts_of
+from mechaudio.tracing.run import generate, texts_of
 from mechaudio.tracing.shared_prefix import run_alone
 from mechaudio.tracing.suffixes import Suffixes
 
@@ -59,7 +59,7 @@ def generate_variants(
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        batch: Prompts, questions, conversations, or a dict of the network's own inputs.
         variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
         max_new_tokens: How many tokens at most.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
 from mechaudio.arguments import check_fields, shown
-from mechaudio.kinds import plain
+from mechaudio.kinds import all_int, plain
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy, keep
 from mechaudio.showing import Shown
@@ -31,6 +31,8 @@ Own = TypeVar("Own", bound="Value")
 class Value(Shown):
     """A frozen dataclass that prints as it is written, is compared by what it holds, and is kept with a result."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         if not cls.__name__.startswith("_"):
@@ -39,7 +41,7 @@ class Value(Shown):
     def __repr__(self) -> str:
         """As it is written, without what was left at its default."""
         shown = []
-        for field in sorted(fields(self), key=lambda field: field.kw_only):
+        for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
             value = getattr(self, field.name)
             default = field.default if field.default_factory is MISSING else field.default_factory()
             if not same(value, default):
@@ -166,7 +168,7 @@ def numbers(name: str, given: Layers | Heads) -> tuple[int, ...] | None:
         return None
     given = plain(given, int)
     try:
-        found = (_whole(given),) if not isinstance(given, Iterable) else tuple(map(_whole, given))
+        found = _wholes(given) if isinstance(given, Iterable) else (_whole(given),)
     except TypeError:
         raise TypeError(f"{name}= takes whole numbers, such as [20] or range(10, 21); got {given!r}") from None
     if not found:
@@ -186,11 +188,16 @@ def where(given: Where | None) -> Where | None:
     try:
         if not isinstance(given, Iterable):
             return _whole(given)
-        return tuple(_whole(one) if not isinstance(one, Iterable) else tuple(map(_whole, one)) for one in given)
+        return tuple(_wholes(each) if isinstance(each, Iterable) else _whole(each) for each in given)
     except TypeError:
         raise TypeError(
             f"rows and keys are spans, such as 'keyword+last', or positions, such as [-2, -1]; got {shown(given)}"
         ) from None
+
+
+def _wholes(given: Iterable[Any]) -> tuple[int, ...]:
+    places = tuple(given)
+    return places if all_int(places) else tuple(map(_whole, places))
 
 
 def _whole(given: Any) -> int:
@@ -235,7 +242,7 @@ def same(first: object, second: object) -> bool:
     return bool(first == second)
 
 
-def _written(value: object) -> str:
+def _written(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"<array {list(value.shape)}>"
     whole = isinstance(value, tuple) and all(isinstance(one, int) for one in value)

@@ -160,7 +160,7 @@ def _widths(model: AudioLM, point: HookPoint) -> dict[str, int]:
     return widths
 
 
-def check_array(name: str, given: object, axes: str) -> None:
+def check_array(name: str, given: Any, axes: str) -> None:
     """Refuse what is no array of these axes.
 
     Raises:

@@ -17,7 +17,7 @@ from mechaudio.interventions.sweep_result import SHARED, Sweep
 from mechaudio.interventions.taken_apart import TakenApart
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.targets import Words, tokens_used
 from mechaudio.progress import Bar, bar
 from mechaudio.provenance import Provenance
@@ -26,7 +26,7 @@ from mechaudio.tracing.choice_logits import choices_reader
 from mechaudio.tracing.clean_run import CleanRun
 from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import Inputs, run
+from mechaudio.tracing.run import run
 from mechaudio.tracing.shared_prefix import Ride, run_alone, why_not_shared
 from mechaudio.tracing.suffixes import Suffixes
 from mechaudio.tracing.teacher_forced import is_whole, whole_logits
@@ -59,7 +59,8 @@ def sweep(
 
     Args:
         model: The opened model.
-        batch: Prompts, a dict of the network's own inputs, or a `clean_run` of either, which is then not run again.
+        batch: Prompts, questions, conversations, a dict of the network's own inputs, or a `clean_run` of any of these,
+            which is then not run again.
         variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
         target: Words to measure in the place of the choices' letters, as in `PromptBatch.aimed`; of an open question,
             its answer by default.

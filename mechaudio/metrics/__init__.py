@@ -36,6 +36,7 @@ from mechaudio.metrics.significance import (
     wilson_interval,
 )
 from mechaudio.metrics.string_match import GeneratedScore, ParsedChoice, parse_choice, score_generated, string_match
+from mechaudio.rooms import as_room
 
 __all__ = [
     "AnswerChange",
@@ -78,3 +79,5 @@ __all__ = [
     "top_k_stability",
     "wilson_interval",
 ]
+
+as_room(__name__)

@@ -162,9 +162,9 @@ def point_biserial(values: Values, correct: Values, *, clips: Clips | None = Non
         )
     r, p, q = np.zeros(constant.shape), np.ones(constant.shape), np.ones(constant.shape)
     if not constant.all():
-        found = pearsonr(columns[:, ~constant], correct[:, None].astype(np.float64), axis=0)
-        r[~constant] = found.statistic
-        p[~constant] = found.pvalue if k == len(numbers) else _clustered_p(columns[:, ~constant], correct, numbers)
+        statistic, pvalue = pearsonr(columns[:, ~constant], correct[:, None].astype(np.float64), axis=0)
+        r[~constant] = statistic
+        p[~constant] = pvalue if k == len(numbers) else _clustered_p(columns[:, ~constant], correct, numbers)
         q[~constant] = benjamini_hochberg(p[~constant])
     return PointBiserial(
         *(part.reshape(shape) for part in (r, p, q, constant)),

@@ -17,6 +17,7 @@ from torch import Tensor
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
+from mechaudio.kinds import MaybeNone
 from mechaudio.models.selection import select
 from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion
@@ -179,12 +180,12 @@ class PromptBatch(Shown):
         )
 
     @property
-    def clock(self) -> tuple[TokenClock | None, ...]:
+    def clock(self) -> tuple[TokenClock | MaybeNone, ...]:
         """Per row, when each audio token is; `None` for a row without audio, or with several clips (`clocks`)."""
         return tuple(clocks[0] if len(clocks) == 1 else None for clocks in self.clocks)
 
     @property
-    def durations(self) -> tuple[float | None, ...]:
+    def durations(self) -> tuple[float | MaybeNone, ...]:
         """Per row, seconds of its only clip that the model was given; `None` where there is none, or not known."""
         return tuple(seconds[0] if len(seconds) == 1 else None for seconds in self.given)
 

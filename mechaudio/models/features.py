@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.chat import Sound, encode_alone
+from mechaudio.models.opened_model import OpenedModel
 
 #: How many lengths of silence are kept for each processor.
 _KEPT = 4
@@ -22,7 +23,7 @@ _KEPT = 4
 _known: WeakKeyDictionary[Any, OrderedDict[int, Sound]] = WeakKeyDictionary()
 
 
-def silence(model: Any, n_samples: int) -> Sound:
+def silence(model: OpenedModel, n_samples: int) -> Sound:
     """What the model's processor makes of so many zeros; it is asked once for a length.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
@@ -30,16 +30,18 @@ from mechaudio.models.features import to_the_largest, unmerged
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
 from mechaudio.models.keywords import inputs_of, refuse_unknown
+from mechaudio.models.network import Network
+from mechaudio.models.opened_model import OpenedModel
 
 
-def input_device(network: nn.Module) -> torch.device:
+def input_device(network: Network) -> torch.device:
     """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
     embeddings = network.get_input_embeddings()
     executes = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)  # a device, or a GPU's number
     return next(embeddings.parameters()).device if executes is None else torch.device(executes)
 
 
-def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def place(network: Network, adapter: Adapter, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs on the network's device, features in the audio tower's type.
 
     Audio Flamingo 3's tower takes features in its own type only, and fails otherwise; the others cast them themselves,
@@ -54,7 +56,7 @@ def place(network: nn.Module, adapter: Adapter, inputs: Mapping[str, Any]) -> di
     return placed
 
 
-def merged(model: Any, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def merged(model: OpenedModel, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return audio inputs with what each audio token is made of, in a class that merges tokens by content.
 
     It is worked out clip by clip, by the network as it is, so that it does not depend on the batch. Interventions leave
@@ -81,7 +83,7 @@ def merged(model: Any, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @checks_arguments
-def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
+def as_batch(model: OpenedModel, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
     """A batch for this model from whatever may stand for one.
 
     Args:
@@ -97,7 +99,7 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
             of sound; or the inputs lack ids, are padded on the right, hold placeholders without features or the
             reverse, or not one placeholder per audio token; or a clip is longer than the network has positions for.
     """
-    adapter: Adapter = model.adapter
+    adapter = model.adapter
     if isinstance(batch, PromptBatch):
         _refuse_foreign(model, batch)
         _refuse_other_bands(model, batch.inputs)
@@ -139,17 +141,17 @@ def as_batch(model: Any, batch: PromptBatch | Mapping[str, Any]) -> PromptBatch:
     )
 
 
-def name_of(model: Any) -> str:
+def name_of(model: OpenedModel) -> str:
     """What messages call a model: its checkpoint, or its class where it has none."""
     return getattr(model, "checkpoint", None) or type(model.network).__name__
 
 
-def vocabulary_of(network: nn.Module, adapter: Adapter) -> int:
+def vocabulary_of(network: Network, adapter: Adapter) -> int:
     """Number of token ids that a network knows."""
     return adapter.decoder.own_config(network.config).vocab_size
 
 
-def _refuse_unknown(model: Any, inputs: Mapping[str, Any]) -> None:
+def _refuse_unknown(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
     """Every input has a name that the network's forward pass knows: another would be dropped without a word."""
     made = getattr(model.processor, "model_input_names", None) or ()
     known = (*inputs_of(model.network), *model.adapter.always, *made)
@@ -157,7 +159,7 @@ def _refuse_unknown(model: Any, inputs: Mapping[str, Any]) -> None:
         refuse_unknown(f"the forward pass of {type(model.network).__name__}", name, known, kind="input")
 
 
-def _refuse_unmarked_padding(model: Any, inputs: Mapping[str, Any]) -> None:
+def _refuse_unmarked_padding(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
     """Without a mask, padding is read as text."""
     ids, padding = inputs["input_ids"], getattr(model.network.generation_config, "pad_token_id", None)
     if inputs.get("attention_mask") is not None or len(ids) < 2 or padding is None:
@@ -170,13 +172,13 @@ def _refuse_unmarked_padding(model: Any, inputs: Mapping[str, Any]) -> None:
         )
 
 
-def _refuse_foreign(model: Any, batch: PromptBatch) -> None:
+def _refuse_foreign(model: OpenedModel, batch: PromptBatch) -> None:
     """A batch is for every model that reads the same token ids: the same network opened twice, or its fine-tuned kin.
 
     Raises:
         ValueError: Another family, placeholder, number of token ids or vocabulary.
     """
-    adapter: Adapter = model.adapter
+    adapter = model.adapter
     advice = "Make a batch for it: ma.prompt(model, questions)"
     if batch.family != adapter.family:
         raise ValueError(
@@ -202,9 +204,9 @@ def _refuse_foreign(model: Any, batch: PromptBatch) -> None:
         )
 
 
-def _refuse_other_bands(model: Any, inputs: Mapping[str, Any]) -> None:
+def _refuse_other_bands(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
     """Features have as many numbers in a frame as the network's tower was built for."""
-    adapter: Adapter = model.adapter
+    adapter = model.adapter
     features = inputs.get(adapter.features)
     if not isinstance(features, Tensor) or features.ndim != 3:
         return
@@ -234,7 +236,7 @@ def _where(mask: Bool[Tensor, " position"]) -> tuple[int, ...]:
     return tuple(mask.nonzero()[:, 0].tolist())
 
 
-def _with_merging(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+def _with_merging(model: OpenedModel, inputs: dict[str, Any]) -> dict[str, Any]:
     audio = {name: inputs[name] for name in model.adapter.audio_inputs if name in inputs}
     return {**inputs, **merged(model, audio)}
 

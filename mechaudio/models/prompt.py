@@ -23,6 +23,7 @@ from mechaudio.models.clips import clock_of_sounding, samples_of, sounding, toke
 from mechaudio.models.features import silence, stack_features
 from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
+from mechaudio.models.opened_model import OpenedModel
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.transcripts import transcripts_of
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings, transcripts_in
@@ -34,6 +35,8 @@ __all__ = ["PromptBatch", "PromptFormat", "as_batch", "as_prompts", "prompt", "s
 
 #: A conversation in transformers' chat format.
 Conversation = Sequence[Mapping[str, Any]]
+#: Prompts, a dict of the network's own inputs, or what is written out as prompts.
+Inputs = PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion | Conversation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class _Row:
 
 @checks_arguments
 def prompt(
-    model: Any,
+    model: OpenedModel,
     questions: Iterable[AudioQuestion | Conversation],
     *,
     condition: str = "audio",
@@ -125,8 +128,8 @@ def _asked(
 
 
 def as_prompts(
-    model: Any,
-    questions: PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion | Conversation],
+    model: OpenedModel,
+    questions: Inputs,
     condition: str = "audio",
 ) -> PromptBatch:
     """Prompts for this model from whatever may stand for them.
@@ -162,8 +165,10 @@ def condition_of(questions: Any, condition: str) -> str:
     return made or condition
 
 
-def _encode(model: Any, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool) -> _Row:
-    adapter: Adapter = model.adapter
+def _encode(
+    model: OpenedModel, question: AudioQuestion, turns: tuple[Turn, ...], condition: str, allow_cut: bool
+) -> _Row:
+    adapter = model.adapter
     owner = f"question {question.id!r}"
     kept = [opened(recording) for recording in recordings(turns)]
     if not kept and condition != "caption" and question.recordings == () and len(turns) == 1:
@@ -209,7 +214,7 @@ def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
         )
 
 
-def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
+def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
     """The same prompts with zeros of the same lengths in the place of their clips, which are not read again.
 
     It is what `prompt(model, batch.questions, condition="silence")` makes.
@@ -223,7 +228,7 @@ def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     """
     if batch.condition != "audio":
         raise ValueError(f"silence takes the place of the clips of condition 'audio', got {batch.condition!r}")
-    adapter: Adapter = model.adapter
+    adapter = model.adapter
     audio_token = audio_token_id(model.network.config, adapter)
     sounds, spans, clocks = list[Sound](), list[dict[str, tuple[int, ...]]](), []
     for row, (question, given) in enumerate(zip(batch.questions, batch.given, strict=True)):
@@ -248,7 +253,7 @@ def silenced(model: Any, batch: PromptBatch) -> PromptBatch:
     )
 
 
-def _silent(model: Any, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
+def _silent(model: OpenedModel, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
     """Features of zeros in a clip's place. That as many tokens come out is counted, not assumed."""
     silent = silence(model, n_samples)
     if silent.n_tokens != n_tokens:
@@ -264,7 +269,9 @@ def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent:
     )
 
 
-def _together(model: Any, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]) -> PromptBatch:
+def _together(
+    model: OpenedModel, questions: tuple[AudioQuestion, ...], condition: str, rows: Sequence[_Row]
+) -> PromptBatch:
     """Rows behind one another, padded on the left to the longest."""
     adapter, network = model.adapter, model.network
     width = max(len(row.encoded.ids) for row in rows)

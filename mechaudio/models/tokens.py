@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mechaudio.models.inputs import vocabulary_of
+from mechaudio.models.opened_model import OpenedModel
 
 
-def token_id(model: Any, token: str | int) -> int:
+def token_id(model: OpenedModel, token: str | int) -> int:
     """The id of a token that is given as an id or as text.
 
     Raises:
@@ -32,7 +31,7 @@ def token_id(model: Any, token: str | int) -> int:
     return ids[0]
 
 
-def token_text(model: Any, token: int) -> str:
+def token_text(model: OpenedModel, token: int) -> str:
     """How a token reads; its id where there is no tokenizer."""
     tokenizer = getattr(model.processor, "tokenizer", None)
     return str(token) if tokenizer is None else tokenizer.decode([token])

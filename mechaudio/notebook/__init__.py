@@ -4,5 +4,8 @@ Conventions: colours of text are the page's own; what is added is translucent. N
 """
 
 from mechaudio.notebook.shown import html_of
+from mechaudio.rooms import as_room
 
 __all__ = ["html_of"]
+
+as_room(__name__)

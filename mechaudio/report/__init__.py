@@ -17,6 +17,7 @@ from mechaudio.report.tables import Table, write_tables
 from mechaudio.report.temporal_findings import temporal_findings
 from mechaudio.report.temporal_page import temporal_figures, write_temporal_page
 from mechaudio.report.temporal_tables import temporal_published, temporal_tables
+from mechaudio.rooms import as_room
 
 __all__ = [
     "Panel",
@@ -48,3 +49,5 @@ __all__ = [
     "write_tables",
     "write_temporal_page",
 ]
+
+as_room(__name__)

@@ -3,12 +3,15 @@
 Its functions are `ma.load`, `ma.trace`, `ma.run`, `ma.answer` and `ma.generate`.
 """
 
-from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.rooms import as_room
+from mechaudio.tracing.audio_lm import AudioLM, trace
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.clean_run import CleanRun, KeptRuns
 from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.load import load
 from mechaudio.tracing.order import HookOrderError
 from mechaudio.tracing.record import Edit, Intervention
+from mechaudio.tracing.run import answer, generate, run
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import HookPointError, NoSuchHookPoint
 from mechaudio.tracing.window_map import WindowMap, window_map
@@ -27,5 +30,12 @@ __all__ = [
     "NoSuchHookPoint",
     "Run",
     "WindowMap",
+    "answer",
+    "generate",
+    "load",
+    "run",
+    "trace",
     "window_map",
 ]
+
+as_room(__name__)

@@ -332,7 +332,7 @@ def serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:
 def _rows_now(request: RowRequest, query: Tensor, step: int) -> Int[Tensor, "batch row"] | None:
     """The requested rows among the queries of this call: those of the prompt, or the newest one while generating."""
     batch, n_queries = query.shape[0], query.shape[2]
-    if step <= 0 and int(request.rows.max()) < n_queries:
+    if step <= 0 and n_queries >= request.n_positions:
         return request.rows.to(query.device, non_blocking=True)
     return torch.full((batch, 1), n_queries - 1, device=query.device) if request.last else None
 

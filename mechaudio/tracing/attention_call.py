@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from einops import repeat
@@ -21,7 +22,7 @@ class Call:
     dropout: float
     scaling: float
     causal: bool
-    kwargs: dict[str, object]
+    kwargs: dict[str, Any]
 
     def fused(self, query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "batch query head d_value"]:
         """PyTorch's fused attention; in packed stacks window by window, as the network itself does it."""

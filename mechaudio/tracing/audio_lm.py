@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial, wraps
-from typing import Any
+from typing import Any, cast
 
 import torch
 from nnsight import NNsight
 from nnsight.intervention.interleaver import OutOfOrderError
 from nnsight.intervention.tracer import InterleavingTracer
 from nnsight.tracing.tracer import WithBlockNotFoundError
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechaudio.arguments import check, shown
 from mechaudio.models.adapter import Adapter, Stack
@@ -22,7 +22,8 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import input_device
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.network import Network
+from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import warn
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
@@ -74,7 +75,7 @@ class AudioLM(NNsight):
     final_norm = HookSite("final_norm")
     logits = HookSite("logits")
 
-    def __init__(self, network: nn.Module, processor: Any = None, *, prove: bool = True):
+    def __init__(self, network: Network, processor: Any = None, *, prove: bool = True):
         """Open a network.
 
         Args:
@@ -222,14 +223,14 @@ class AudioLM(NNsight):
         return Blocks(blocks, {"encoder": "audio tower"}.get(name, name))
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """The transformers module."""
         return self._module
 
     @property
     def exchange(self) -> Exchange:
         """What every value of a forward pass goes through."""
-        return self.interleaver
+        return cast("Exchange", self.interleaver)
 
     @property
     def sites(self) -> Sites:
@@ -356,9 +357,7 @@ class BatchTracer(InterleavingTracer):
             warn_of_unsaved(self.node, before, self.info.frame.f_locals)
 
 
-def trace(
-    model: AudioLM, batch: PromptBatch | Mapping[str, Tensor], *, max_new_tokens: int | None = None, **options: Any
-) -> InterleavingTracer:
+def trace(model: AudioLM, batch: Inputs, *, max_new_tokens: int | None = None, **options: Any) -> InterleavingTracer:
     """Open a trace: inside the block, read and edit hook points in the order in which the model computes them.
 
     ```python
@@ -370,7 +369,7 @@ def trace(
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        batch: Prompts, questions, conversations, or a dict of the network's own inputs.
         max_new_tokens: Trace a greedy generation of this many tokens instead of one forward pass; go through its steps
             with `for step in tracer.iter[:n]`. Name the end: if a generation ends before the loop does, nnsight
             warns and leaves out what follows the loop.
@@ -441,7 +440,7 @@ def warn_of_leaks(adapter: Adapter, advice: str) -> None:
     )
 
 
-def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
+def submodule(network: Network, path: str, adapter: Adapter) -> Network:
     """The module at a path that an adapter names.
 
     Raises:
@@ -459,7 +458,7 @@ def submodule(network: nn.Module, path: str, adapter: Adapter) -> nn.Module:
         ) from None
 
 
-def _by_layer(network: nn.Module, stack: Stack, adapter: Adapter) -> list[Stack]:
+def _by_layer(network: Network, stack: Stack, adapter: Adapter) -> list[Stack]:
     """The stack as it is in each of its layers."""
     first = [
         _with_its_neurons(network, stack.in_layer(network.config, layer), layer)
@@ -470,7 +469,7 @@ def _by_layer(network: nn.Module, stack: Stack, adapter: Adapter) -> list[Stack]
     return first + _by_layer(network, replace(stack, layers=stack.beside, beside=None, first=len(first)), adapter)
 
 
-def _with_its_neurons(network: nn.Module, stack: Stack, layer: int) -> Stack:
+def _with_its_neurons(network: Network, stack: Stack, layer: int) -> Stack:
     """The stack as it is in a layer whose MLP may lack the down projection that others have."""
     if stack.down is None or "down" not in stack.absent:
         return stack
@@ -478,7 +477,7 @@ def _with_its_neurons(network: nn.Module, stack: Stack, layer: int) -> Stack:
     return stack if stack.projecting_down in inside else replace(stack, down=None)
 
 
-def _attention_modules(network: nn.Module, layers: list[Stack]) -> list[tuple[nn.Module, str]]:
+def _attention_modules(network: Network, layers: list[Stack]) -> list[tuple[Network, str]]:
     return [
         (network.get_submodule(f"{stack.path(layer)}.{stack.attention}"), attention_location(stack, layer))
         for layer, stack in enumerate(layers)
@@ -486,7 +485,7 @@ def _attention_modules(network: nn.Module, layers: list[Stack]) -> list[tuple[nn
     ]
 
 
-def _own_calls(network: nn.Module, layers: list[Stack], adapter: Adapter) -> list[OwnCall]:
+def _own_calls(network: Network, layers: list[Stack], adapter: Adapter) -> list[OwnCall]:
     """The attention modules that call PyTorch's fused attention themselves.
 
     Raises:
@@ -508,7 +507,7 @@ def _own_calls(network: nn.Module, layers: list[Stack], adapter: Adapter) -> lis
     return found
 
 
-def _local_attention(network: nn.Module, layers: list[Stack], adapter: Adapter) -> list[LocalAttention]:
+def _local_attention(network: Network, layers: list[Stack], adapter: Adapter) -> list[LocalAttention]:
     """The attention modules that attend within sliding windows by themselves.
 
     Raises:
@@ -531,7 +530,7 @@ def _local_attention(network: nn.Module, layers: list[Stack], adapter: Adapter) 
     return found
 
 
-def _attention_configs(network: nn.Module, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:
+def _attention_configs(network: Network, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:
     """Every config that a part of the stack reads its attention implementation from, and the name to put there."""
     if stack.insides == "windows":
         return []  # it takes no other implementation than its own

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from mechaudio.models.adapter import Adapter
+from mechaudio.models.network import Network
 from mechaudio.notices import warn
 
 #: Files of weights that are not read: unpickling them can run code.
@@ -39,7 +39,7 @@ _SHOWN = 3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dict[str, Any]) -> nn.Module:
+def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dict[str, Any]) -> Network:
     """Build the adapter's class and fill it from the safetensors of a checkpoint.
 
     Args:
@@ -88,7 +88,7 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
     return network
 
 
-def refuse_unaccounted(network: nn.Module, adapter: Adapter, info: dict[str, Any], file: str) -> None:
+def refuse_unaccounted(network: Network, adapter: Adapter, info: dict[str, Any], file: str) -> None:
     """Refuse a network that is not all of the checkpoint, or a checkpoint that is not all of the network.
 
     Args:
@@ -130,7 +130,7 @@ def refuse_unaccounted(network: nn.Module, adapter: Adapter, info: dict[str, Any
         )
 
 
-def _refuse_quantised(network: nn.Module, folder: Path) -> None:
+def _refuse_quantised(network: Network, folder: Path) -> None:
     """Quantised numbers are read as what they stand for, or not at all."""
     if getattr(network, "hf_quantizer", None) is not None:
         return

@@ -17,13 +17,13 @@ from torch import Tensor
 from mechaudio.arguments import check
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.question import AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS, HookPoint
 from mechaudio.tracing.record import hook_points, register
-from mechaudio.tracing.run import Inputs, run
+from mechaudio.tracing.run import run
 from mechaudio.tracing.shared_prefix import Prefix, Ride, why_not_shared
 from mechaudio.tracing.suffixes import Suffixes
 
@@ -95,7 +95,7 @@ def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] =
 
     Args:
         model: The opened model.
-        batch: Prompts, or a dict of the network's own inputs.
+        batch: Prompts, questions, conversations, or a dict of the network's own inputs.
         record: Hook points to keep, at the last position: those of the decoder's layers, and `final_norm`.
 
     Raises:

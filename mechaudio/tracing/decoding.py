@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechaudio.models.hearing import past_prompt
+from mechaudio.models.network import Network
 
 #: Generation settings that would change which token is the likeliest, draw it, make several continuations of a prompt,
 #: cut it into parts, run it anew for every token (without the edits of the prompt) or compile the network (without
@@ -30,7 +31,7 @@ _PLAIN = {
 }
 
 
-def greedy(network: nn.Module) -> dict[str, Any]:
+def greedy(network: Network) -> dict[str, Any]:
     """Options that make `generate` take the likeliest token, whatever the checkpoint's own generation settings are."""
     settings = getattr(network, "generation_config", None)
     switched_off = {name: off for name, off in _PLAIN.items() if getattr(settings, name, None) is not None}
@@ -62,7 +63,7 @@ def new_tokens(generated: Any, n_positions: int) -> Int[Tensor, "batch new_token
     return sequences[:, n_positions:]
 
 
-def end_tokens(network: nn.Module) -> list[int]:
+def end_tokens(network: Network) -> list[int]:
     """Ids of the tokens that end an answer."""
     ends = network.generation_config.eos_token_id
     if ends is None:
@@ -70,7 +71,7 @@ def end_tokens(network: nn.Module) -> list[int]:
     return [ends] if isinstance(ends, int) else list(ends)
 
 
-def padding_token(network: nn.Module) -> int:
+def padding_token(network: Network) -> int:
     """Id of the token behind the end of an answer, as `generate` chooses it; 0 where answers have no end."""
     padding = network.generation_config.pad_token_id
     return [*end_tokens(network), 0][0] if padding is None else padding

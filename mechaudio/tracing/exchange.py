@@ -37,11 +37,13 @@ class RowRequest:
         name: What they are served under.
         rows: Positions of the rows in the padded prompt.
         last: Whether they are the last position, in the prompt and at every new token.
+        n_positions: Of the prompts: where a call has fewer, they are the newest ones.
     """
 
     name: str
     rows: Int[Tensor, "batch row"]
     last: bool
+    n_positions: int
 
 
 class _Divided(Function):

@@ -20,6 +20,8 @@ import torch
 from accelerate.utils import align_module_device, has_offloaded_params
 from torch import Tensor, nn
 
+from mechaudio.models.network import Network
+
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
@@ -72,7 +74,7 @@ def fingerprint(model: AudioLM) -> dict[str, Any]:
     }
 
 
-def weight_digests(network: nn.Module) -> dict[str, str]:
+def weight_digests(network: Network) -> dict[str, str]:
     """Digests of the parts of a network.
 
     Args:
@@ -108,7 +110,7 @@ def _part(path: str) -> str:
     return layer[0] if layer else path
 
 
-def _numbers(module: nn.Module) -> Iterator[tuple[str, Any]]:
+def _numbers(module: Network) -> Iterator[tuple[str, Any]]:
     """The tensors that a module holds itself; of packed weights, which are no tensors, what they are saved as."""
     kinds = (module._parameters, module._buffers)
     own = {name: value for kind in kinds for name, value in kind.items() if value is not None}
@@ -121,7 +123,7 @@ def _numbers(module: nn.Module) -> Iterator[tuple[str, Any]]:
         yield from ((name, value) for name, value in saved.items() if name not in own)
 
 
-def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+def _attributes(module: Network) -> Iterator[tuple[str, Any]]:
     """Plain numbers and names that a module computes with, such as a scaling, and its functions; an adapter's too."""
     for name, value in sorted(vars(module).items()):
         private = name.startswith("_") and name not in ("_active_adapter", "_disable_adapters")

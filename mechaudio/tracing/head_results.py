@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mechaudio.models.adapter import Stack
+from mechaudio.models.network import Network
 from mechaudio.tracing.exchange import Exchange, RowRequest
 from mechaudio.tracing.sites import ROOT, HookPointError, attention_location, result_location
 
@@ -40,7 +41,7 @@ class OutputProjection:
         received: Its input while it runs, `[batch, position, head * d_head]`, or without a batch axis.
     """
 
-    module: nn.Module
+    module: Network
     heads: str
     receives: str
     gives: str
@@ -49,7 +50,7 @@ class OutputProjection:
     received: Tensor | None = None
 
     @classmethod
-    def of(cls, network: nn.Module, stack: Stack, layer: int) -> OutputProjection:
+    def of(cls, network: Network, stack: Stack, layer: int) -> OutputProjection:
         """Find it in one layer.
 
         Args:
@@ -152,11 +153,11 @@ class OutputProjection:
     def _positions(request: RowRequest, given: Tensor, step: int) -> Int[Tensor, "batch row"] | None:
         """The requested positions in this call: those of the prompt, or the newest one while generating."""
         n_rows, n_positions = given.shape[:2]
-        if step <= 0 and int(request.rows.max()) < n_positions:
+        if step <= 0 and n_positions >= request.n_positions:
             return request.rows.to(given.device, non_blocking=True)
         return torch.full((n_rows, 1), n_positions - 1, device=given.device) if request.last else None
 
 
-def _is_plain(module: nn.Module) -> bool:
+def _is_plain(module: Network) -> bool:
     """Whether it is a linear layer whose weight is there, as numbers."""
     return type(module) is nn.Linear and type(module.weight.data) is Tensor and not module.weight.is_meta

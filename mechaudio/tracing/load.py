@@ -14,7 +14,8 @@ import torch
 import transformers
 from huggingface_hub import CacheNotFound, scan_cache_dir
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.utils import find_adapter_config_file, is_peft_available
+from transformers.utils.import_utils import is_peft_available
+from transformers.utils.peft_utils import find_adapter_config_file
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from mechaudio.arguments import check, checks_arguments
@@ -201,8 +202,9 @@ def _refuse_absent(device: torch.device | str) -> None:
 def _devices() -> list[str]:
     """The devices of this machine, by torch's names."""
     accelerator = torch.accelerator.current_accelerator()
-    numbered = [] if accelerator is None else range(torch.accelerator.device_count())
-    return ["cpu", *(f"{accelerator.type}:{number}" for number in numbered)]
+    if accelerator is None:
+        return ["cpu"]
+    return ["cpu", *(f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count()))]
 
 
 def _other_revisions(name: str, hub: dict[str, Any]) -> str:

@@ -22,10 +22,11 @@ from typing import Any
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from mechaudio.models.network import Network
 from mechaudio.tracing.attention import Spot, serve
 from mechaudio.tracing.exchange import Exchange
 
@@ -44,12 +45,12 @@ class LocalAttention:
         location: Where its insides are served.
     """
 
-    module: nn.Module
-    projection: nn.Module
+    module: Network
+    projection: Network
     location: str
 
 
-def attends_locally(module: nn.Module) -> bool:
+def attends_locally(module: Network) -> bool:
     """Whether the module has the methods and sizes that are served here."""
     return all(hasattr(module, name) for name in (_BLOCKS, _CONTEXTS, *_SIZES))
 
@@ -75,7 +76,7 @@ def serving_windows(exchange: Exchange, modules: Sequence[LocalAttention]) -> It
 class _Watch(TorchFunctionMode):
     """Follows one module through its forward pass, from the queries to the weights."""
 
-    def __init__(self, module: nn.Module, spot: Spot):
+    def __init__(self, module: Network, spot: Spot):
         super().__init__()
         self._module, self._spot = module, spot
         self._next: list[str] = []
@@ -83,13 +84,13 @@ class _Watch(TorchFunctionMode):
         self._beyond: Tensor | None = None
         self._open = False
 
-    def begin(self, _module: nn.Module, _args: tuple) -> None:
+    def begin(self, _module: Network, _args: tuple) -> None:
         """A forward pass begins."""
         self._next, self._values, self._beyond = ["k", "v"], None, None
         self.__enter__()
         self._open = True
 
-    def end(self, _module: nn.Module, _args: tuple, _output: Any) -> None:
+    def end(self, _module: Network, _args: tuple, _output: Any) -> None:
         """It is over, perhaps with an error."""
         if self._open:
             self._open = False
@@ -153,7 +154,7 @@ class _Watch(TorchFunctionMode):
                 weights = band.blocks(served, weights)
         return weights
 
-    def heads(self, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def heads(self, _module: Network, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Serve the heads' outputs, with what an edited pattern takes from frames that the module cannot reach."""
         beyond, self._beyond = self._beyond, None
         z = args[0].unflatten(-1, (int(self._module.num_heads), -1))
@@ -184,7 +185,7 @@ class Band:
     size: int
 
     @classmethod
-    def of(cls, module: nn.Module, frames: int, device: torch.device) -> Band:
+    def of(cls, module: Network, frames: int, device: torch.device) -> Band:
         """The band of a module, for clips of so many frames."""
         size, past = int(module.chunk_size), int(module.max_past_horizon)
         starts = torch.arange(0, frames, size, device=device)

@@ -253,10 +253,12 @@ def _apply_score_edit(model: AudioLM, bound: BoundScoreEdit, site: Site, did: li
 
     def apply(scores: Tensor) -> Tensor:
         if exchange.step > 0:
-            return bound.apply(scores, newest, exchange.step)
-        edited = bound.apply(scores, active, exchange.step)
+            return bound.apply(scores, newest & bound.edit.every_step, exchange.step)
+        # Layers that share keys and values compute no other position of a prompt that a generation begins with.
+        here = active if scores.shape[2] == active.shape[1] else newest
+        edited = bound.apply(scores, here, exchange.step)
         own = slice(-1, None) if bound.rows is None else slice(None)
-        did.append(Effect.measure(site.layer, way, scores[:, :, own], edited[:, :, own], bound.chosen, active[:, own]))
+        did.append(Effect.measure(site.layer, way, scores[:, :, own], edited[:, :, own], bound.chosen, here[:, own]))
         return edited
 
     exchange.edits.setdefault(served.location, []).append(apply)

@@ -36,7 +36,7 @@ class Part:
         axis: The axis that rows or positions are counted along.
         rows: Which of them, per prompt; `None` for all.
         newest: Per prompt, whether the last position is among them: then the newest one is, while generating.
-        n_positions: Of the prompts.
+        n_positions: Of the prompts, or rows of them that are served: where fewer come, the newest alone is computed.
     """
 
     site: Site
@@ -71,7 +71,7 @@ class Part:
 
     def _later(self, value: Tensor, step: int) -> bool:
         """Whether only the newest position is served: at a later step, or where nothing else is computed."""
-        return step > 0 or int(self.rows.max()) >= value.shape[self.axis]
+        return step > 0 or value.shape[self.axis] < self.n_positions
 
 
 class RowPlan:
@@ -96,7 +96,7 @@ class RowPlan:
             self.shared[base] = union(rows, batch.n_positions) if len(rows) == len(requests) else None
             if self.shared[base] is not None:
                 last = any(batch.n_positions - 1 in prompt for request in rows for prompt in request)
-                exchange.rows[base] = {"rows": RowRequest("rows", self.shared[base], last)}
+                exchange.rows[base] = {"rows": RowRequest("rows", self.shared[base], last, batch.n_positions)}
 
     def served(self, site: Site) -> tuple[Site, list[list[int]] | None]:
         """Where a layer's rows are served, and per prompt which those are, `None` for all."""
@@ -115,12 +115,12 @@ class RowPlan:
             return Part(site, axis, rows, newest, self.batch.n_positions)
         shared = self.shared[_base(site)]
         if shared is None:
-            return Part(site, axis, rows, newest)
+            return Part(site, axis, rows, newest, self.batch.n_positions)
         served, _ = self.served(site)
         if rows is None or torch.equal(rows, shared):
-            return Part(served, axis, torch.arange(shared.shape[1]).expand_as(shared), newest)
+            return Part(served, axis, torch.arange(shared.shape[1]).expand_as(shared), newest, shared.shape[1])
         places = (shared[:, None, :] == rows[:, :, None]).int().argmax(-1)
-        return Part(served, axis, places, newest)
+        return Part(served, axis, places, newest, shared.shape[1])
 
     def kept(self, point: HookPoint, site: Site) -> Part:
         """What is recorded of a site: at later steps of a generation, nothing unless the newest row is all there is."""

@@ -96,5 +96,5 @@ def request(exchange: Exchange, site: Site, rows: Rows) -> Site:
                 f"{site.address} was asked for at rows that overlap ({rows!r} and {other.name}): ask once, for all of "
                 "them"
             )
-    requests[name] = RowRequest(name, positions, last)
+    requests[name] = RowRequest(name, positions, last, exchange.batch.n_positions)
     return replace(site, location=f"{base}.{name}.{point}", rows=name)

@@ -12,9 +12,9 @@ from torch import Tensor
 from mechaudio.arguments import checks_arguments
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.provenance import Provenance
-from mechaudio.question import Answer, AudioQuestion, refuse_open
+from mechaudio.question import Answer, refuse_open
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
@@ -27,8 +27,6 @@ from mechaudio.tracing.record import Intervention, hook_points, register
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import ROOT
 from mechaudio.tracing.unembedding import unembed_last_only
-
-Inputs = PromptBatch | Mapping[str, Tensor] | Iterable[AudioQuestion]
 
 
 @checks_arguments
@@ -49,7 +47,7 @@ def run(
 
     Args:
         model: The opened model.
-        batch: Prompts, questions, or a dict of the network's own inputs.
+        batch: Prompts, questions, conversations, or a dict of the network's own inputs.
         record: Hook points to keep, in any order; each is a copy of what went on through the network, after every
             intervention.
         interventions: What to change. Several at one site act in the order given.
@@ -142,7 +140,7 @@ def answer(model: AudioLM, batch: Inputs, *, interventions: Iterable[Interventio
 
     Args:
         model: The opened model.
-        batch: Prompts made from questions.
+        batch: Prompts made from questions, or the questions.
         interventions: What to change while answering.
 
     Returns:
@@ -175,7 +173,7 @@ def generate(
 
     Args:
         model: The opened model.
-        batch: Prompts, questions, or a dict of the network's own inputs.
+        batch: Prompts, questions, conversations, or a dict of the network's own inputs.
         max_new_tokens: How many tokens at most.
         interventions: What to change. `queries="last"` is the newest token's row at every step.
         record: Hook points to keep at every step.

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechaudio.kinds import MaybeNone
 from mechaudio.models.batch import PromptBatch
 from mechaudio.question import Answer
 from mechaudio.results import Result, as_numpy
@@ -38,7 +39,7 @@ class Run(Result):
             for one that leaves scores as they are.
     """
 
-    logits: Float[Tensor, "batch position vocab"] | None
+    logits: Float[Tensor, "batch position vocab"] | MaybeNone
     cache: Cache
     batch: PromptBatch
     tower_calls: int

@@ -126,9 +126,9 @@ class BoundScoreEdit:
         return torch.tensor(marks).to(self.chosen.device, non_blocking=True)
 
     def newest(self, n_positions: int) -> Bool[Tensor, "batch 1"]:
-        """Whether a new token of a generation is one of its rows."""
+        """Whether the last position of the prompts, and so a new token of a generation, is one of its rows."""
         last = [self.rows is None or n_positions - 1 in mine for mine in self.rows or [()] * len(self.chosen)]
-        return torch.tensor(last, device=self.chosen.device)[:, None] & self.edit.every_step
+        return torch.tensor(last, device=self.chosen.device)[:, None]
 
     def apply(
         self, scores: Float[Tensor, "batch head row key"], active: Bool[Tensor, "batch row"], step: int

@@ -15,6 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from mechaudio.kinds import MaybeNone
 from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.depth import absent, which_layers
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, MODEL_POINTS, HookPoint, address, prefix_of
@@ -69,7 +70,7 @@ class Site:
     """
 
     name: str
-    layer: int | None
+    layer: int | MaybeNone
     location: str
     take: Callable[[Any], Tensor]
     put: Callable[[Any, Tensor], Any]

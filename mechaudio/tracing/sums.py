@@ -13,9 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechaudio.models.adapter import Stack
+from mechaudio.models.network import Network
 from mechaudio.tracing.sites import HookPointError, Site, closing_site
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _end(model: AudioLM, stack: Stack, part: str, layer: int) -> Site:
     return replace(after, take=lambda served: after.take(served) / scale)
 
 
-def _has(module: nn.Module, path: str) -> bool:
+def _has(module: Network, path: str) -> bool:
     return path in dict(module.named_modules())
 
 

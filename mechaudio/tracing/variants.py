@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechaudio.kinds import all_int
 from mechaudio.models.selection import Positions
 from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS
 from mechaudio.tracing.record import Edit, Intervention, edits_of, sites_to_change
@@ -166,4 +167,6 @@ def where_of(edit: ScoreEdit) -> tuple[Hashable, ...]:
 
 
 def _frozen(where: Any) -> Hashable:
-    return where if where is None or isinstance(where, (str, int)) else tuple(_frozen(one) for one in where)
+    if where is None or isinstance(where, (str, int)):
+        return where
+    return tuple(where) if all_int(where) else tuple(map(_frozen, where))

@@ -1,5 +1,6 @@
 """Figures: a kept result in, a plotly `Figure` out. No network is opened here."""
 
+from mechaudio.rooms import as_room
 from mechaudio.viz.agreement import agreement
 from mechaudio.viz.attribution import attribution_bars
 from mechaudio.viz.by_layer import direction_lengths, tuned_lens_kl
@@ -68,3 +69,5 @@ __all__ = [
     "variant_effects",
     "written_texts",
 ]
+
+as_room(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -133,7 +134,7 @@ def metric_name(found: EffectMap) -> str:
     return found.metric.replace("_", " ") + of_words(found)
 
 
-def scale_bar(low: float, high: float) -> dict[str, object]:
+def scale_bar(low: float, high: float) -> dict[str, Any]:
     """A colour bar that says what the ends of the scale mean."""
     words = {0.0: "0 corrupted", 1.0: "1 clean"}
     ticks = [tick for tick in words if low - 1e-9 <= tick <= high + 1e-9]
@@ -167,7 +168,7 @@ def _drawn(found: EffectMap, tokens: Sequence[str] | None, confidence: float, re
     return _Drawn(mean, low, high, names, tuple(hover))
 
 
-def _names(axis: str, labels: Sequence[object], tokens: Sequence[str] | None) -> tuple[str, ...]:
+def _names(axis: str, labels: Sequence[Any], tokens: Sequence[str] | None) -> tuple[str, ...]:
     if axis != "position" or tokens is None:
         return tuple(f"{label:g}" if isinstance(label, float) else str(label) for label in labels)
     if max(labels) >= len(tokens):

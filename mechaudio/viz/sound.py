@@ -44,9 +44,9 @@ def hz_to_mel(hz: Float[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."] 
     return 2595 * np.log10(1 + np.asarray(hz) / 700)
 
 
-def mel_to_hz(mel: Float[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."] | float:
+def mel_to_hz(mel: Float[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."]:
     """The inverse of `hz_to_mel`."""
-    return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
+    return np.asarray(700 * (10 ** (np.asarray(mel) / 2595) - 1))
 
 
 def _filters(n_bands: int, n_fft: int, sample_rate: int) -> Float[np.ndarray, "band bin"]:

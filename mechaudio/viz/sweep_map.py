@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -214,7 +214,7 @@ def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
     ]
 
 
-def _colours(cells: _Cells) -> dict[str, object]:
+def _colours(cells: _Cells) -> dict[str, Any]:
     """Of the two-sided colours those that are needed: the bar ends where the values do."""
     colours = two_sided(min(cells.values), max(cells.values), cells.baseline)
     low, high = colours["zmin"], colours["zmax"]

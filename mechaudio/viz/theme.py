@@ -8,6 +8,7 @@ template is a value that each figure is given: nothing global is changed by impo
 import html
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -96,7 +97,7 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def whiskers(value: Ends, low: Ends, high: Ends, **look: object) -> dict[str, object]:
+def whiskers(value: Ends, low: Ends, high: Ends, **look: Any) -> dict[str, Any]:
     """Error bars from `low` to `high`, as plotly takes them: as distances from the value.
 
     Args:
@@ -114,13 +115,13 @@ def faded(colour: str, share: float) -> str:
     return f"rgba{(*(int(colour[start : start + 2], 16) for start in (1, 3, 5)), share)}"
 
 
-def pale(colours: str | Sequence[str]) -> dict[str, object]:
+def pale(colours: str | Sequence[str]) -> dict[str, Any]:
     """The look of bars, outlined and pale inside, in which error bars are seen; in one colour, or in one for each."""
     inside = faded(colours, 0.3) if isinstance(colours, str) else [faded(colour, 0.3) for colour in colours]
     return {"color": inside, "line": {"color": colours, "width": 1.5}}
 
 
-def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | None = None, **look: object) -> None:
+def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | None = None, **look: Any) -> None:
     """A filled band from `low` to `high`, to be added before the lines that are to lie upon it.
 
     Args:
@@ -143,7 +144,7 @@ def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | N
     )
 
 
-def level(figure: go.Figure, value: float, low: float, high: float, **where: object) -> None:
+def level(figure: go.Figure, value: float, low: float, high: float, **where: Any) -> None:
     """What everything else is compared with: a dashed line across the figure, and its interval as a band.
 
     Args:
@@ -261,7 +262,7 @@ def layer_ticks(layers: Sequence[int], at_most: int = 17) -> list[int]:
     return list(layers)[:: max(1, math.ceil(len(layers) / at_most))]
 
 
-def titled(title: str, note: str | None = None) -> dict[str, object]:
+def titled(title: str, note: str | None = None) -> dict[str, Any]:
     """A title with what the figure rests on (sample size, what a band means) as a line below it."""
     return {"text": title} if note is None else {"text": title, "subtitle": {"text": note}}
 
@@ -281,7 +282,7 @@ def against(names: Sequence[tuple[str, str]]) -> str:
     return plain(f", of {target!r} against {foil if foil == ANYTHING_ELSE else repr(foil)}")
 
 
-def two_sided(low: float, high: float, centre: float) -> dict[str, object]:
+def two_sided(low: float, high: float, centre: float) -> dict[str, Any]:
     """The two-sided colours that values from `low` to `high` need: white at `centre`, as strong to either side.
 
     Returns:
@@ -295,7 +296,7 @@ def two_sided(low: float, high: float, centre: float) -> dict[str, object]:
     return {"colorscale": sample_colorscale(DIVERGING, np.clip(places, 0, 1)), "zmin": low, "zmax": high}
 
 
-def label_axis(name: str, labels: Sequence[str], at_most: int = 17) -> dict[str, object]:
+def label_axis(name: str, labels: Sequence[str], at_most: int = 17) -> dict[str, Any]:
     """An axis with a label per row or column, at 0, 1, 2 ...; of many, every so many."""
     step = max(1, -(-len(labels) // at_most))
     return {

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from mechaudio.results import Result
 
 (CHOSEN,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
 VERBS = CHOSEN.choices
-OPENING = [verb for verb in VERBS if verb not in ("models", "get")]
+OPENING = [verb for verb in VERBS if verb not in ("models", "get", "assemble")]
 KEYS = {"verb", "mechaudio", "rows", "tables", "provenance", "page", "results"}
 
 
@@ -98,7 +99,7 @@ def test_every_verb_that_opens_a_model_passes_on_how(verb, monkeypatch, tmp_path
     def load(name, **options):
         raise Opened(name, options)
 
-    monkeypatch.setattr("mechaudio.tracing.load.load", load)
+    monkeypatch.setattr(import_module("mechaudio.tracing.load"), "load", load)
     monkeypatch.setattr("mechaudio.cli.mistakes.telling", lambda _about: pytest.MonkeyPatch.context())
     words = words_of(verb, "--device", "cuda:1", "--dtype", "bfloat16", "--revision", "v2")
     words = [str(clip) if word == "a.wav" else word for word in words]

@@ -82,7 +82,8 @@ def test_a_sweep_gives_what_its_variants_give_one_by_one(opened, family):
     assert ((found.logits - expected).abs().amax() / scale) < 1e-5
     assert ((in_pieces.logits - expected).abs().amax() / scale) < 1e-5
     moved = (expected - expected[0]).abs().amax((1, 2))
-    assert (moved[[index for index in range(len(variants)) if index not in (0, 2)]] > 1e-4 * scale).all()
+    unmoved = (0, 2, 19) if family == "gemma3n" else (0, 2)  # its window has left the clip behind, not its padding
+    assert (moved[[index for index in range(len(variants)) if index not in unmoved]] > 1e-4 * scale).all()
     if family in ALONE:
         assert all(ALONE[family] in way for way in found.ways)
     else:

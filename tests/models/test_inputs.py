@@ -85,13 +85,21 @@ def test_what_a_dict_cannot_tell_is_not_guessed(model, family):
             batch.spans[name]
 
 
+def all_audio(batch):
+    return [
+        sorted(heard + filled) for heard, filled in zip(batch.spans["audio"], batch.spans["audio_padding"], strict=True)
+    ]
+
+
 @pytest.mark.parametrize("family", thinned(ASKED))
 def test_the_inputs_of_a_prompt_read_back_have_the_same_audio(family):
     model = opened(family)
     made = prompt(model, [question(), question()])
     again = as_batch(model, made.inputs)
-    assert again.spans["audio"] == made.spans["audio"]
-    assert again.clock[0].n_tokens == made.clock[0].n_tokens
+    assert all_audio(again) == all_audio(made)
+    if family != "voxtral":  # whose inputs do not tell how long a clip is
+        assert again.spans["audio"] == made.spans["audio"]
+        assert again.clock[0].n_tokens == made.clock[0].n_tokens
     assert as_batch(model, made) is made
 
 

@@ -5,6 +5,7 @@ Counts per verdict are printed (`pytest -s`). None is silent, none ends in Pytho
 
 import functools
 from collections import Counter
+from importlib import import_module
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_no_damaged_or_hostile_file_is_believed(tmp_path):
 
 def test_no_command_line_that_cannot_be_meant_runs_or_ends_in_a_traceback(tmp_path, monkeypatch):
     opened = functools.cache(ma.load)
-    monkeypatch.setattr("mechaudio.tracing.load.load", opened)
+    monkeypatch.setattr(import_module("mechaudio.tracing.load"), "load", opened)
     monkeypatch.setattr(figures, "browser", lambda: None)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)

@@ -105,3 +105,21 @@ def test_an_edit_may_give_numbers_of_another_type_on_every_path():
     expected = ma.run(model, batch, interventions=halved).logits
     assert torch.equal(ma.run(model, batch, interventions=in_double).logits, expected)
     assert ma.answer(model, batch, interventions=in_double) == ma.answer(model, batch, interventions=halved)
+
+
+@pytest.mark.parametrize("point", ["logits", "final_norm"])
+def test_an_edit_of_another_position_leaves_the_last_one_alone_where_only_that_is_computed(point):
+    model, inputs = AudioLM(network("qwen2_audio"), prove=False), model_inputs("qwen2_audio")
+    first = ma.Edit(ma.HookPoint(point, positions=[0]), lambda value: 2 * value)
+    clean = ma.run(model, inputs, logits="last").logits
+    torch.testing.assert_close(ma.run(model, inputs, interventions=[first], logits="last").logits, clean)
+    torch.testing.assert_close(ma.sweep(model, inputs, [first], progress=False).logits[0], clean[:, -1])
+
+
+@pytest.mark.parametrize("mode", ["centred", "mass_preserving", "mass_matched"])
+def test_layers_that_share_keys_and_values_take_whole_edits_while_generating(mode):
+    """Gemma 4 computes the last position of the prompt alone in such layers."""
+    model, inputs = AudioLM(network("gemma4"), prove=False), model_inputs("gemma4")
+    louder = ma.ScaleAttention(3.0, mode=mode, layers=[-1], queries=None)
+    first = ma.generate(model, inputs, max_new_tokens=1, interventions=[louder]).tokens[:, 0]
+    assert torch.equal(first, ma.run(model, inputs, interventions=[louder], logits="last").logits[:, -1].argmax(-1))

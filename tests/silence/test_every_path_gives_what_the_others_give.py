@@ -14,8 +14,11 @@ import torch
 from transformers import LogitsProcessor
 
 import mechaudio as ma
+from mechaudio.models.grouping import part_of
+from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.choice_logits import choice_logits
-from tests.families import ASKED, audio_token_id, model_inputs, network, noise, opened, thinned
+from mechaudio.tracing.clean_run import clean_run
+from tests.families import ASKED, FAMILIES, audio_token_id, model_inputs, network, noise, opened, thinned
 from tests.interventions.kinds import having
 
 N = 3
@@ -145,6 +148,60 @@ def test_an_evaluation_of_written_answers_has_the_texts_of_generate(alone, posit
     asking = {"scoring": "generate", "max_new_tokens": N, "positions": positions}
     assert list(ma.evaluate(alone.model, alone.questions, interventions=alone.changes, **asking).texts) == alone.texts
     assert list(ma.evaluate(alone.model, alone.questions, variants=[alone.changes], **asking)[-1].texts) == alone.texts
+
+
+def two_conversations():
+    def of(seconds, text):
+        sound = {"type": "audio", "audio": (noise(seconds), 16_000)}
+        return [{"role": "user", "content": [sound, {"type": "text", "text": text}]}]
+
+    return [of(2.4, "What is this?"), of(1.2, "And what do you hear?")]
+
+
+@pytest.mark.parametrize("family", ["qwen2_audio", "granite_speech"])
+def test_a_conversation_is_taken_wherever_a_question_is_and_means_what_its_prompt_means(family):
+    model, conversations = model_of(family), two_conversations()
+    batch, changes, words = ma.prompt(model, conversations), edits(model_of(family)), {"target": "dog", "foil": "car"}
+    run = ma.run(model, batch, interventions=changes).logits
+    assert torch.equal(ma.run(model, conversations, interventions=changes).logits, run)
+    expected = choice_logits(batch.aimed(**words), run[:, -1])
+    assert_near(ma.sweep(model, conversations, [changes], progress=False, **words).logits[0], expected)
+    assert_near(
+        ma.sweep(model, clean_run(model, conversations), [changes], progress=False, **words).logits[0], expected
+    )
+    written = ma.generate(model, batch, max_new_tokens=N, interventions=changes)
+    assert ma.generate(model, conversations, max_new_tokens=N, interventions=changes).texts == written.texts
+    assert ma.generate_variants(model, conversations, [changes], max_new_tokens=N).texts == (written.texts,)
+    with torch.no_grad(), ma.trace(model, conversations[:1]):
+        traced = model.logits.save()
+    assert torch.equal(traced, ma.run(model, conversations[:1]).logits)
+
+
+def alone_in(model, batch, row):
+    """One prompt of a batch, without the padding in front of it."""
+    inputs = part_of(model.adapter, batch, [row]).inputs
+    width = int(inputs["attention_mask"].sum())
+    return as_batch(model, inputs | {name: inputs[name][:, -width:] for name in ("input_ids", "attention_mask")})
+
+
+@pytest.mark.parametrize("family", thinned([family for family in FAMILIES if family not in ASKED]))
+def test_inputs_of_a_class_that_takes_no_questions_give_together_and_in_variants_what_they_give_alone(family):
+    model = ma.AudioLM(network(family), prove=False)
+    batch = as_batch(model, model_inputs(family, seconds=(2.4, 1.2, 1.6), words=(9, 5, 7)))
+    prompts = [alone_in(model, batch, row) for row in range(batch.n_rows)]
+    variants = [[], edits(model)]
+    swept = ma.sweep(model, batch, variants, progress=False).logits
+    together = ma.generate_variants(model, batch, variants, max_new_tokens=N, progress=False).tokens
+    for changes, of_sweep, of_variants in zip(variants, swept, together, strict=True):
+        alone = [ma.run(model, prompt, interventions=changes, logits="last").logits[0, -1] for prompt in prompts]
+        assert_near(ma.run(model, batch, interventions=changes, logits="last").logits[:, -1], torch.stack(alone))
+        assert_near(of_sweep, torch.stack(alone))
+        written = ma.generate(model, batch, max_new_tokens=N, interventions=changes).tokens
+        assert torch.equal(of_variants, written)
+        for prompt, logits, tokens in zip(prompts, alone, written.tolist(), strict=True):
+            assert_near(ma.sweep(model, prompt, [changes], progress=False).logits[0, 0], logits)
+            (expected,) = ma.generate(model, prompt, max_new_tokens=N, interventions=changes).tokens.tolist()
+            assert tokens[: len(expected)] == expected
 
 
 class Says(LogitsProcessor):

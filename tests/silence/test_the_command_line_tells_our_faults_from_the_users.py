@@ -124,7 +124,7 @@ def test_every_error_of_the_system_has_its_path(code):
 
 @pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_that_is_stopped_says_how_to_go_on(capsys, monkeypatch, tmp_path, kind, code):
-    monkeypatch.setattr(EVALUATION, "evaluate", lambda *_, **__: os.kill(os.getpid(), kind))
+    monkeypatch.setattr(EVALUATION, "evaluate", lambda *_, **__: signal.raise_signal(kind))
     before = signal.getsignal(signal.SIGTERM)
     assert main([*EVALUATE, "--out", str(tmp_path)]) == code
     assert (

@@ -253,7 +253,7 @@ def test_messages_hold_no_name_that_only_annotations_use():
         (lambda: ma.metrics.accuracy(5), "correct= takes an array or a list; got 5"),
         (
             lambda: ma.run(toy, 5),
-            "batch= takes a PromptBatch or a dict with Tensors or a list of AudioQuestions; got 5",
+            "batch= takes a PromptBatch or a dict or a list of AudioQuestions or lists of dicts; got 5",
         ),
     ):
         with pytest.raises(TypeError, match=told):

@@ -191,8 +191,8 @@ def agreement(
     n = min(10, len(one))
     best = [set(np.argsort(-np.abs(mean - exact.no_effect), kind="stable")[:n].tolist()) for mean in (one, other)]
     return {
-        "pearson": float(pearsonr(one, other).statistic),
-        "spearman": float(spearmanr(one, other).statistic),
+        "pearson": float(pearsonr(one, other)[0]),
+        "spearman": float(spearmanr(one, other)[0]),
         "error": float(np.abs(one - other).max()),
         "top": len(best[0] & best[1]) / n,
         "places": float(len(one)),

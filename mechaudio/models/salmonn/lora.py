@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mechaudio.models.network import Network
+
 #: What the released checkpoints adapt.
 TARGETS = ("q_proj", "v_proj")
 
@@ -34,7 +36,7 @@ class LoraLinear(nn.Module):
         return self.base_layer(hidden_states) + self.scaling * low
 
 
-def put_lora_in(decoder: nn.Module, settings: dict[str, Any]) -> None:
+def put_lora_in(decoder: Network, settings: dict[str, Any]) -> None:
     """Replace the query and value projections of every layer of a decoder by adapted ones.
 
     Args:

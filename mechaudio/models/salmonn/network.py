@@ -21,6 +21,7 @@ from transformers import GenerationMixin, LlamaForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from mechaudio.models.network import Network
 from mechaudio.models.salmonn.beats import Beats, BeatsAttention
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import HOP, RATE
@@ -61,7 +62,7 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self._tied_weights_keys = {_BIAS.format(layer): _BIAS.format(0) for layer in range(1, beats.encoder_layers)}
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
+    def _init_weights(self, module: Network) -> None:
         super()._init_weights(module)
         if isinstance(module, BeatsAttention):
             nn.init.ones_(module.grep_a)
@@ -75,19 +76,19 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """The language model."""
         return self.llama_model.base_model.model
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> Network:
         """Return the embeddings of text."""
         return self.decoder.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: Network) -> None:
         """Replace the embeddings of text."""
         self.decoder.set_input_embeddings(value)
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> Network:
         """Return the unembedding."""
         return self.decoder.get_output_embeddings()
 
-    def set_output_embeddings(self, value: nn.Module) -> None:
+    def set_output_embeddings(self, value: Network) -> None:
         """Replace the unembedding."""
         self.decoder.set_output_embeddings(value)
 

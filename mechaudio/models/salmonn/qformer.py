@@ -14,13 +14,14 @@ from torch.nn import functional
 from transformers import BertConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from mechaudio.models.network import Network
 from mechaudio.models.salmonn.beats import eager_attention
 
 
 class Named(nn.Module):
     """A module that only holds others under the names of the checkpoints."""
 
-    def __init__(self, **parts: nn.Module):
+    def __init__(self, **parts: Network):
         super().__init__()
         for name, part in parts.items():
             self.add_module(name, part)

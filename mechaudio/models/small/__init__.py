@@ -7,5 +7,9 @@ transformers' names, `language` is the tokenizer and the prompt, `network` puts 
 
 from pathlib import Path
 
+from mechaudio.rooms import as_room
+
 DELTAS = Path(__file__).parent / "weights" / "small_deltas.safetensors"
 """What was trained: projector, embeddings of the marks around the audio, and the decoder's change of low rank."""
+
+as_room(__name__)

@@ -7,4 +7,8 @@ conclusions from it.
 
 from pathlib import Path
 
+from mechaudio.rooms import as_room
+
 WEIGHTS = Path(__file__).parent / "weights"
+
+as_room(__name__)

@@ -9,10 +9,11 @@ import math
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
+from mechaudio.models.network import Network
 from mechaudio.models.tiny.language import AUDIO, MAX_AUDIO_TOKENS, PAD, TURN_END, VOCABULARY
 
 D_MODEL = 128
@@ -78,7 +79,7 @@ def build_network(seed: int) -> Qwen2AudioForConditionalGeneration:
 
 
 def audio_embeddings(
-    network: nn.Module, mel: Float[Tensor, "batch 128 1000"], heard: Bool[Tensor, "batch 500"]
+    network: Network, mel: Float[Tensor, "batch 128 1000"], heard: Bool[Tensor, "batch 500"]
 ) -> Float[Tensor, "batch 250 d_model"]:
     """Audio tokens after the projector; encoder frames that are not `heard` (padding) are hidden from the others."""
     tower = network.model.audio_tower
@@ -107,7 +108,7 @@ def audio_embeddings(
     return functional.linear(x, projector.weight, projector.bias)
 
 
-def _rms_norm(x: Tensor, norm: nn.Module) -> Tensor:
+def _rms_norm(x: Tensor, norm: Network) -> Tensor:
     wide = x.float()
     scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
     return norm.weight * scaled.to(x.dtype)
@@ -119,7 +120,7 @@ def _rotate(x: Float[Tensor, "b h s d"], cosine: Tensor, sine: Tensor) -> Float[
 
 
 def packed_logits(
-    network: nn.Module,
+    network: Network,
     ids: Int[Tensor, "batch position"],
     audio: Float[Tensor, "batch token d_model"],
     audio_start: int,

@@ -5,12 +5,12 @@ import subprocess
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from torch import nn
 
+from mechaudio.models.network import Network
 from mechaudio.models.tiny.language import build_processor
 
 
-def export(network: nn.Module, folder: Path, record: dict[str, object]) -> None:
+def export(network: Network, folder: Path, record: dict[str, object]) -> None:
     """Write a Hugging Face folder: fp16 weights that open in fp32, `record` beside them and in their metadata."""
     folder.mkdir(parents=True, exist_ok=True)
     network.half().save_pretrained(folder)

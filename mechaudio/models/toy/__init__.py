@@ -4,3 +4,7 @@
 names the numbers of the residual streams, `network` puts the weights of `tower` and `decoder` together, `language` is
 what it reads. docs/toy.md works it all out.
 """
+
+from mechaudio.rooms import as_room
+
+as_room(__name__)

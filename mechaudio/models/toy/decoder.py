@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from mechaudio.data.toy_questions import SECONDS, VOICES
+from mechaudio.models.network import Network
 from mechaudio.models.toy.features import D_HEAD, D_MODEL, DECODER, LETTERS, PAIRS
 from mechaudio.models.toy.language import VOCABULARY
 from mechaudio.models.toy.planted import (
@@ -57,7 +58,7 @@ SECOND = [f"second:{second}" for second in range(SECONDS)]
 class _Head:
     """The weights of one head of a decoder layer, by feature."""
 
-    attention: nn.Module
+    attention: Network
     index: int
 
     def query(self, coordinate: int, weights: Mapping[str, float], bias: float = 0.0) -> None:
@@ -93,7 +94,7 @@ class _Head:
             self.attention.o_proj.weight[DECODER[feature], self.index * D_HEAD + coordinate] = times
 
 
-def write_decoder(decoder: nn.Module, unembedding: nn.Linear) -> None:
+def write_decoder(decoder: Network, unembedding: nn.Linear) -> None:
     """Write the weights of a decoder whose parameters are all 0."""
     _embed(decoder.embed_tokens)
     for layer in decoder.layers:
@@ -180,7 +181,7 @@ def _look_in_vain(head: _Head, place: Head) -> None:
     head.carries([*TONES, *NAMES])
 
 
-def _multiply(mlp: nn.Module, number: int, left: str, right: str, product: str) -> None:
+def _multiply(mlp: Network, number: int, left: str, right: str, product: str) -> None:
     """An exact product of two neurons: silu(x) y + silu(-x) (-y) = x y (sigmoid(x) + sigmoid(-x)) = x y."""
     for neuron, sign in ((2 * number, 1.0), (2 * number + 1, -1.0)):
         mlp.gate_proj.weight[neuron, DECODER[left]] = sign

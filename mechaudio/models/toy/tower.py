@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechaudio.data.toy_questions import AMPLITUDE, SAMPLE_RATE, SECONDS, VOICES
+from mechaudio.models.network import Network
 from mechaudio.models.toy.features import AUDIO_TOKENS, D_HEAD, D_MODEL, DECODER, TOKEN_BITS, TOWER
 from mechaudio.models.toy.planted import DECIBELS_PER_STRENGTH, PLANTED
 
@@ -47,7 +48,7 @@ def voice_bands(mel_filters: Float[np.ndarray, "bin band"]) -> dict[str, tuple[i
     return found
 
 
-def write_tower(tower: nn.Module, mel_filters: Float[np.ndarray, "bin band"]) -> None:
+def write_tower(tower: Network, mel_filters: Float[np.ndarray, "bin band"]) -> None:
     """Write the weights of a tower whose parameters are all 0."""
     _hear_voices(tower, mel_filters)
     tower.embed_positions.weight.copy_(_positions())
@@ -69,7 +70,7 @@ def write_projector(projector: nn.Linear, carrier: float) -> None:
         projector.weight[DECODER[f"second:{second}"], TOWER[f"second:{second}"]] = 1
 
 
-def _hear_voices(tower: nn.Module, mel_filters: Float[np.ndarray, "bin band"]) -> None:
+def _hear_voices(tower: Network, mel_filters: Float[np.ndarray, "bin band"]) -> None:
     per_strength = DECIBELS_PER_STRENGTH / 40  # features: 40 dB are one
     for channel, (voice, (band, loud)) in enumerate(voice_bands(mel_filters).items()):
         tower.conv1.weight[channel, band, 1] = _STEEP
@@ -104,7 +105,7 @@ def _sleeping_neuron(down: nn.Linear) -> None:
         down.weight[TOWER[f"heard:{voice}"], 0], down.weight[TOWER[f"-heard:{voice}"], 0] = 1, -1
 
 
-def _join_frames(attention: nn.Module, head: int) -> None:
+def _join_frames(attention: Network, head: int) -> None:
     first = head * D_HEAD
     query, key = attention.q_proj, attention.k_proj
     for bit in range(TOKEN_BITS):

@@ -1,0 +1,48 @@
+"""What attributes a package has: the same ones in every session, whatever was imported before.
+
+Python makes a submodule an attribute of its package when somebody imports it, so `package.name` would be an error or a
+module by what ran before. A room has its submodules from the start. Where a room exports a function of the same name
+as the module that holds it, the room's `__init__` decides: the attribute is the function, always.
+"""
+
+import pkgutil
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+
+class Room(ModuleType):
+    """A package that imports what it has when it is first asked for, and completes to its public names."""
+
+    _homes: Mapping[str, str]
+
+    def __getattr__(self, name: str) -> Any:
+        """Import a public name from its home, or a submodule."""
+        if name in self._homes:
+            value = getattr(import_module(self._homes[name]), name)
+            setattr(self, name, value)
+            return value
+        if name in self._submodules():
+            return import_module(f"{self.__name__}.{name}")
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; it has {', '.join(dir(self))}")
+
+    def __dir__(self) -> list[str]:
+        """The public names; of a package that lists none, its submodules."""
+        return sorted(vars(self).get("__all__", self._submodules()))
+
+    def _submodules(self) -> set[str]:
+        return {module.name for module in pkgutil.iter_modules(self.__path__) if not module.name.startswith("_")}
+
+
+def as_room(package: str, homes: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Make a package a room: the last statement of its `__init__`.
+
+    Args:
+        package: Its name, `__name__`.
+        homes: Public name -> the module that it is imported from when it is first asked for.
+    """
+    module = sys.modules[package]
+    module.__class__ = Room
+    module._homes = homes
