@@ -2,7 +2,7 @@
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mechaudio.cli.mistakes import opened, telling, writable
 from mechaudio.cli.options import EachOnce, add_verb, finite
@@ -21,6 +21,7 @@ from mechaudio.cli.studies import (
 
 if TYPE_CHECKING:
     from mechaudio.experiments.temporal_arms import TemporalSettings
+    from mechaudio.models.opened_model import OpenedModel
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -113,7 +114,7 @@ def _settings(arguments: argparse.Namespace) -> "TemporalSettings":
     return TemporalSettings(seed=_split_seed(arguments), **{name: values for name, values in given.items() if values})
 
 
-def _as_published(arguments: argparse.Namespace, model: Any) -> "TemporalSettings":
+def _as_published(arguments: argparse.Namespace, model: "OpenedModel") -> "TemporalSettings":
     from mechaudio.experiments.published import paper_settings
 
     return replace(paper_settings(model).settings, seed=_split_seed(arguments))

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from mechaudio.experiments.temporal_arms import TemporalSettings
+from mechaudio.models.opened_model import OpenedModel
 
 #: Query rows of the paper's best scaling.
 _BEST_ROWS = "keyword+last"
@@ -56,7 +56,7 @@ PAPER_SETTINGS: Mapping[str, PaperSettings] = MappingProxyType(
 )
 
 
-def paper_settings(model: Any) -> PaperSettings:
+def paper_settings(model: OpenedModel) -> PaperSettings:
     """Return what the paper did with the class of a model.
 
     Args:

@@ -7,12 +7,11 @@ processor's `recogniser`, or by the network's own. Where the processor's `finds_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from mechaudio.models.adapter import Adapter
+from mechaudio.models.opened_model import OpenedModel
 from mechaudio.notices import warn
 from mechaudio.question import NO_TRANSCRIPT, AudioQuestion
 
@@ -21,7 +20,7 @@ NO_WORDS = " "
 
 
 def transcripts_of(
-    model: Any, question: AudioQuestion, clips: Sequence[Float[np.ndarray, " samples"]], condition: str
+    model: OpenedModel, question: AudioQuestion, clips: Sequence[Float[np.ndarray, " samples"]], condition: str
 ) -> tuple[str, ...]:
     """Return the transcript of each clip; none in a class that reads no transcripts.
 
@@ -36,7 +35,7 @@ def transcripts_of(
         ValueError: Another number of transcripts than of clips; or the condition, in a class that reads none.
         TypeError: A transcript that is no text, from the question or from a recogniser.
     """
-    adapter: Adapter = model.adapter
+    adapter = model.adapter
     if adapter.transcribes is None:
         if condition == NO_TRANSCRIPT:
             raise ValueError(
@@ -67,7 +66,7 @@ def _given(question: AudioQuestion, n_clips: int) -> list[str | None]:
     return list(several[:n_clips])
 
 
-def _transcript(model: Any, samples: Float[np.ndarray, " samples"]) -> str:
+def _transcript(model: OpenedModel, samples: Float[np.ndarray, " samples"]) -> str:
     processor = model.processor
     if processor.finds_speech is None:
         warn(
@@ -79,6 +78,7 @@ def _transcript(model: Any, samples: Float[np.ndarray, " samples"]) -> str:
     if processor.recogniser is not None:
         words = processor.recogniser(samples)
     else:
+        assert model.adapter.transcribes is not None, "a class that reads transcripts writes them"
         words = getattr(model.network, model.adapter.transcribes)(samples, processor)
     if not isinstance(words, str):
         raise TypeError(f"a recogniser returns a text, got {words!r}")

@@ -27,6 +27,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.desta.config import DestaConfig
+from mechaudio.models.network import Network
 from mechaudio.models.salmonn.qformer import Named, QFormerLayer
 
 #: Tokens that a transcript has at most, as released.
@@ -89,7 +90,7 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.llm_model = LlamaForCausalLM(config.text_config)
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
+    def _init_weights(self, module: Network) -> None:
         super()._init_weights(module)
         if isinstance(module, Connector):
             spread = self.config.qformer_config.initializer_range
@@ -97,19 +98,19 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 nn.init.normal_(queries, std=spread)
             nn.init.zeros_(module.layer_weights)
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> Network:
         """Return the embeddings of text."""
         return self.llm_model.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: Network) -> None:
         """Replace the embeddings of text."""
         self.llm_model.set_input_embeddings(value)
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> Network:
         """Return the unembedding."""
         return self.llm_model.get_output_embeddings()
 
-    def set_output_embeddings(self, value: nn.Module) -> None:
+    def set_output_embeddings(self, value: Network) -> None:
         """Replace the unembedding."""
         self.llm_model.set_output_embeddings(value)
 

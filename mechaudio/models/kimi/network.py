@@ -26,6 +26,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from mechaudio.models.kimi.config import KimiAudioConfig
 from mechaudio.models.kimi.speech_tokenizer import SpeechTokenizer
+from mechaudio.models.network import Network
 from mechaudio.models.salmonn.qformer import Named
 
 #: Inputs that carry the audio.
@@ -67,19 +68,19 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             self.mimo_output = nn.Linear(width, text.vocab_size, bias=False)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> Network:
         """Return the embeddings of both streams."""
         return self.model.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: Network) -> None:
         """Replace the embeddings of both streams."""
         self.model.embed_tokens = value
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> Network:
         """Return the unembedding of text."""
         return self.lm_head
 
-    def set_output_embeddings(self, value: nn.Module) -> None:
+    def set_output_embeddings(self, value: Network) -> None:
         """Replace the unembedding of text."""
         self.lm_head = value
 
