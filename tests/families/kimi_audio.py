@@ -12,7 +12,7 @@ from mechaudio.models.kimi.processor import AUDIO_TOKEN, BLANK, IN_AUDIO, TEXT_E
 from tests.families.family import ENCODER, ENCODER_LAYERS, SPREAD, WINDOW_SECONDS, Family, text_config
 from tests.families.words import TEXT
 
-CODES = 32
+CODES = 128
 _CONTROL = ("<|pad|>", *IN_AUDIO, BLANK, TEXT_END)
 
 
@@ -68,9 +68,9 @@ def _processor() -> KimiAudioProcessor:
 
 
 def _train(network: torch.nn.Module) -> None:
-    """A speech tokenizer whose codes depend on all that it does, most on what attention adds."""
+    """A speech tokenizer whose codes depend on all that it does: sharp attention, and many codes to fall into."""
     tokenizer = network.audio_tokenizer
-    spreads = {"q_proj": 0.5, "k_proj": 0.5, "v_proj": 0.5, "out_proj": 1.0, "fc1": 0.5, "fc2": 0.2}
+    spreads = {"q_proj": 1.0, "k_proj": 1.0, "v_proj": 0.5, "out_proj": 0.5, "fc1": 0.5, "fc2": 0.3}
     for name, parameter in tokenizer.named_parameters():
         spread = next((spread for part, spread in spreads.items() if f"{part}.weight" in name), None)
         if spread is not None:

@@ -74,9 +74,9 @@ def assemble(
         "speech_tokenizer": Path(speech_tokenizer),
     }
     files = {part: folder_files(part, path) for part, path in paths.items()}
-    unspoken = dict.fromkeys(() if audio_branch else _BRANCH)
+    branch = {start: start if audio_branch else None for start in _BRANCH}
     places: dict[str, dict[str, str | None]] = {
-        "checkpoint": {**unspoken, "model.": "model.", "lm_head.": "lm_head.", "mimo_output.": "mimo_output."},
+        "checkpoint": {**branch, "model.": "model.", "lm_head.": "lm_head."},
         "whisper": {**_WHISPER, **dict.fromkeys(_NO_USE_OF_WHISPER)},
         "speech_tokenizer": {"": "audio_tokenizer."},
     }
