@@ -38,7 +38,9 @@ check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types,
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_types.py
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not whole"
+	@# The same lines, in more classes and for longer; the types of arguments are checked above, which takes as long again.
+	$(BIN)/python -m pytest $(PARALLEL) -m whole --jaxtyping-packages=
 
 kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older processor, on two threads
 	@# Threads that wait must not spin: on busy cores that took most of the time.

@@ -329,7 +329,8 @@ def command_line_page() -> str:
             "`tables/*.json`; `provenance`, the checkpoint, seed, settings and versions; `page` and `results`, "
             "what was written and where. `check` adds `holds`, `evaluate` its counts (`n`, `right`, `accuracy`, "
             "`interval`, `tasks`, `variants` and others), `listen` `choice` (of an open question, what was "
-            "written), `silence_choice`, `correct`, `cut`, `unreadable` and `interventions`. What is NaN, "
+            "written), `silence_choice`, `correct`, `cut`, `unreadable`, `guesses` (choices that the model was never "
+            "trained to hear, where it says so) and `interventions`. What is NaN, "
             "infinite or not there is null. A mistake leaves stdout empty.",
             WIDTH,
         ),

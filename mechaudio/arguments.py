@@ -193,6 +193,8 @@ def _advice(value: Any, kind: Any) -> str:
             return ": make it a tuple, (...,)" if origin is tuple else ": put it into a list, [...]"
         if isinstance(value, Set):
             return ": a set has no order, so give a list"
+        if isinstance(value, Mapping) and args and all(fits(part, args[0]) for part in value.values()):
+            return ": give the values as a list, without their names; results stand in its order"
     if isinstance(value, float) and value.is_integer() and fits(int(value), kind):
         return f": write {int(value)}"
     makers = dict.fromkeys(MADE_BY[cls.__name__] for cls in classes_in(kind) if cls.__name__ in MADE_BY)

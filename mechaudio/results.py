@@ -25,7 +25,7 @@ from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
 from mechaudio.showing import Shown
-from mechaudio.writing import Stores, as_numpy, encode, write_arrays, write_json, write_tensors
+from mechaudio.writing import Stores, as_numpy, encode, made_folder, write_arrays, write_json, write_tensors
 
 if TYPE_CHECKING:
     import pandas
@@ -140,16 +140,11 @@ class Result(Shown):
 
         Raises:
             TypeError: for a field that cannot be kept; nothing is written then.
-            NotADirectoryError: if there is a file in the folder's place.
+            NotADirectoryError: if there is a file, or a link that leads nowhere, in the folder's place or above it.
         """
         stores = Stores()
         body = encode(self, type(self).__name__, stores, self.kinds)
-        folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(
-                f"a result is saved into a folder, and {os.fspath(folder)!r} is a file: give another"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = made_folder(folder, "a result")
         with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as drafts:
             digests = {ARRAYS_NAME: write_arrays(Path(drafts, ARRAYS_NAME), stores.arrays)}
             head = {"schema": SCHEMA, "mechaudio": version("mechaudio"), "arrays_sha256": digests[ARRAYS_NAME]}

@@ -105,6 +105,31 @@ def _step(key: Any) -> str:
     return "".join(f".{part}" for part in parts) or f"[{key!r}]"
 
 
+def made_folder(folder: str | os.PathLike, what: str) -> Path:
+    """Make a folder, and those above it, where they are not there.
+
+    Args:
+        folder: its path.
+        what: is written into it, for the message.
+
+    Raises:
+        NotADirectoryError: if there is something else in its place or above it, such as a link that leads nowhere.
+        OSError: if it cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        blocking = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+        if not os.path.lexists(blocking) or blocking.is_dir():
+            raise
+        kind = "a file" if blocking.is_file() else "a link that leads nowhere" if blocking.is_symlink() else "no folder"
+        raise NotADirectoryError(
+            f"{what} is kept in a folder, and {os.fspath(blocking)!r} is {kind}: give another"
+        ) from error
+    return folder
+
+
 def write_json(place: Path, head: dict[str, Any]) -> None:
     """Write the JSON of a result, and see it onto the disk."""
     text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -27,3 +27,11 @@ def pytest_collection_finish():
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     return min(8, joblib.cpu_count())  # the cores that this process may use; each worker takes about a gigabyte
+
+
+@pytest.fixture(scope="module")
+def without_proofs():
+    """Models open without their proofs, which the tests of opening hold for every class."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mechaudio.tracing.check.prove_hook_points", lambda model: None)
+        yield

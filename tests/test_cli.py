@@ -274,7 +274,7 @@ def test_evaluate_can_be_read_without_json(capsys):
 
 
 def test_the_toy_is_asked_its_own_questions(capsys):
-    model = load("toy")
+    model = load("toy", prove=False)
     answers = ma.answer(model, ma.prompt(model, toy_questions.questions(6, seed=1)))
     right = sum(answer.correct for answer in answers)
     assert main(["evaluate", "--model", "toy", "--data", "toy", "--n", "6", "--seed", "1", "--json"]) == 0

@@ -50,7 +50,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def public_values():
-    model = ma.load("tiny")
+    model = ma.load("tiny", prove=False)
     questions = ma.data.soundscapes.questions(2, seed=11)
     batch = ma.prompt(model, questions)
     scale = ma.ScaleAttention(layers=[0], factor=2.0)

@@ -19,6 +19,7 @@ from tests.snippets import REPOSITORY, snippets
 
 PRINTED = re.compile(r"^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 """What stands right behind a python block as its output."""
+pytestmark = pytest.mark.usefixtures("without_proofs")
 
 
 @pytest.fixture
@@ -56,12 +57,21 @@ def test_the_examples_of_the_concepts_run(told):
     assert told("docs/concepts.md") == []
 
 
+@pytest.mark.whole
 def test_the_page_on_sweeps_prints_what_it_says(told):
     printed = PRINTED.findall((REPOSITORY / "docs/sweeps.md").read_text(encoding="utf-8"))
     assert told("docs/sweeps.md") == "".join(printed).splitlines()
 
 
-@pytest.mark.parametrize("page", ["coming_from_nnsight", "coming_from_transformer_lens", "errors", "recipes"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "errors",
+        pytest.param("coming_from_nnsight", marks=pytest.mark.whole),
+        pytest.param("coming_from_transformer_lens", marks=pytest.mark.whole),
+        pytest.param("recipes", marks=pytest.mark.whole),
+    ],
+)
 def test_the_pages_for_people_who_come_print_what_they_say(told, page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # recipes write files
     printed = PRINTED.findall((REPOSITORY / f"docs/{page}.md").read_text(encoding="utf-8"))

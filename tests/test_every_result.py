@@ -84,6 +84,7 @@ MADE = {
     "Demo": lambda: demo(),
     "DirectLogitAttribution": lambda: analyses.direct_logit_attribution(toy(), asked()),
     "EncoderProbes": lambda: analyses.encoder_probes(toy(), asked(40), places=("embed",), tokens_per_clip=25),
+    "EstimatedPairs": lambda: kept_pairs(analyses.attribution_patching),
     "Evaluation": lambda: ma.evaluate(toy(), asked()),
     "Generation": lambda: ma.generate(toy(), batch(), max_new_tokens=2, record=["z"]),
     "Generations": lambda: ma.generate_variants(toy(), batch(), [ma.KnockOutAttention()], max_new_tokens=2),
@@ -96,7 +97,7 @@ MADE = {
         toy(), asked(30), settings=MataSettings(alphas=(0.1, 2.0), n_measured=4)
     ),
     "PairedPasses": lambda: analyses.paired_passes(toy(), asked()),
-    "PatchedPairs": lambda: patched_pairs(),
+    "PatchedPairs": lambda: kept_pairs(analyses.activation_patching),
     "PatchingMap": lambda: analyses.activation_patching(toy(), asked(), over=("layer", "role")),
     "Run": lambda: ma.run(toy(), batch(), record=RECORDED),
     "SpecialistsStudy": specialists,
@@ -111,10 +112,10 @@ MADE = {
 }
 
 
-def patched_pairs():
+def kept_pairs(patching):
     """What a run of patching keeps of each batch, to be taken up."""
     with tempfile.TemporaryDirectory() as folder:
-        analyses.activation_patching(toy(), asked(), over=("layer", "role"), out=folder)
+        patching(toy(), asked(), over=("layer", "role"), out=folder)
         (kept,) = sorted({file.parent for file in Path(folder).rglob("result.json")})
         return Result.load(kept)
 
@@ -148,7 +149,7 @@ def kinds_of_results():
 
 
 def test_the_list_has_every_class_of_result_in_the_package():
-    bases = {"EffectMap"}  # of maps of patching, which are made as one of two kinds
+    bases = {"EffectMap", "MeasuredPairs"}  # of maps of patching and their batches, which are made as one of two kinds
     assert {cls.__name__ for cls in kinds_of_results()} - bases == set(MADE)
 
 
@@ -166,6 +167,7 @@ ROWS = {
     "Demo": lambda result: 2 * len(asked()),
     "DirectLogitAttribution": lambda result: len(asked()) * cells(),
     "EncoderProbes": lambda result: result.score.size,
+    "EstimatedPairs": lambda result: len(result.ids),
     "Evaluation": lambda result: len(asked()),
     "Generation": lambda result: len(asked()),
     "Generations": lambda result: len(asked()),

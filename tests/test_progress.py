@@ -85,7 +85,7 @@ def test_a_kernel_is_watched_and_a_script_with_ipython_is_not(notebook, monkeypa
 def test_every_call_that_may_take_long_draws_by_default_where_a_person_is_watching(open_terminal, monkeypatch):
     terminal = open_terminal()
     monkeypatch.setattr(progress, "DELAY", 1e-9)
-    model, questions = ma.load("toy"), ma.data.toy_questions.questions(2, seed=0)
+    model, questions = ma.load("toy", prove=False), ma.data.toy_questions.questions(2, seed=0)
     ma.evaluate(model, questions)
     ma.sweep(model, ma.prompt(model, questions), [ma.ScaleAttention(2.0, layers=[0])])
     ma.analyses.attention_and_answers(model, questions)

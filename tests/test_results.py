@@ -218,10 +218,31 @@ def test_whichever_move_is_the_last_the_folder_holds_one_whole_result(tmp_path, 
     assert sorted(os.listdir(tmp_path)) == ["arrays.npz", "result.json"]
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "out").write_text("a file")
-    with pytest.raises(NotADirectoryError, match=r"saved into a folder, and '.*out' is a file"):
-        toy(1).save(tmp_path / "out")
+@pytest.mark.parametrize(
+    ("put", "kind"),
+    [
+        (Path.touch, "a file"),
+        (lambda place: place.symlink_to(place.with_name("gone") / "away"), "a link that leads nowhere"),
+        (lambda place: place.symlink_to(place), "a link that leads nowhere"),
+        (os.mkfifo, "no folder"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["out", "out/run/first"])
+def test_what_is_no_folder_is_refused_by_its_name_and_left_as_it_is(tmp_path, put, kind, folder):
+    put(tmp_path / "out")
+    with pytest.raises(
+        NotADirectoryError, match=rf"a result is kept in a folder, and '.*/out' is {kind}: give another"
+    ):
+        toy(1).save(tmp_path / folder)
+    assert os.listdir(tmp_path) == ["out"]
+    assert not (tmp_path / "out").is_dir()
+
+
+def test_a_link_to_a_folder_is_that_folder(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").symlink_to("there")
+    toy(1).save(tmp_path / "here")
+    assert Toy.load(tmp_path / "there").value == 1
 
 
 def test_folders_are_made_on_the_way(tmp_path):
@@ -349,5 +370,5 @@ def test_a_digest_is_the_same_for_equal_values_and_another_for_any_bit():
 def test_what_a_killed_process_left_while_it_saved_goes_with_the_next_save(tmp_path):
     (tmp_path / ".saving-dead").mkdir()
     (tmp_path / ".saving-dead" / "arrays.npz").write_bytes(b"half")
-    ma.evaluate(ma.load("toy"), ma.data.toy_questions.questions(2, 0)).save(tmp_path)
+    ma.evaluate(ma.load("toy", prove=False), ma.data.toy_questions.questions(2, 0)).save(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["arrays.npz", "result.json"]

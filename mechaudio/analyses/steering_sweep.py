@@ -50,6 +50,7 @@ class SteeringSweep(Result):
     clips: tuple[str, ...] = ()
 
     _table_axes = ("variant", "question")
+    _derived = ("unanswered",)
     _labels = (
         ("names", "variant"),
         ("ways", "variant"),

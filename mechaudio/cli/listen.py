@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mechaudio.question import AudioQuestion
 
 
-NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "interventions")
+NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "guesses", "interventions")
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     model = opened(arguments)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
+        warnings.filterwarnings("ignore", message="the model was never trained to hear")
         found = experiment(
             model,
             question,
@@ -88,6 +89,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if found.unreadable:
         known = f"; the sounds that it knows are {', '.join(CLASSES)}" if arguments.model == "tiny" else ""
         print(f"{arguments.model} has no token for: {', '.join(found.unreadable)}{known}.", file=sys.stderr)
+    if found.guesses:
+        print(
+            f"{arguments.model} was never trained to hear {', '.join(found.guesses)}: its answers about these are "
+            "guesses, however sure they look.",
+            file=sys.stderr,
+        )
     keep(found, arguments)
     page = write_page(
         [found],

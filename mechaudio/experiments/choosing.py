@@ -75,6 +75,8 @@ class Halves(Generic[ArmT]):
         margin: Logit of the right choice minus that of the best wrong one; None where it decides nothing.
         clips: Name of the clip of each question; without them, each is about a clip of its own.
         seed: Of the lot among equally good arms.
+        unanswered: Which questions have no answer under an arm, because logits are NaN; None where all have.
+        clean_unanswered: Which have none without any of them.
     """
 
     arms: Sequence[ArmT]
@@ -85,6 +87,8 @@ class Halves(Generic[ArmT]):
     margin: Float[np.ndarray, "arm question"] | None = None
     clips: tuple[str, ...] = ()
     seed: int = 0
+    unanswered: Bool[np.ndarray, "arm question"] | None = None
+    clean_unanswered: Bool[np.ndarray, " question"] | None = None
 
     @classmethod
     def of(
@@ -116,6 +120,8 @@ class Halves(Generic[ArmT]):
             margin,
             clean.clips,
             seed,
+            compared.unanswered,
+            clean.unanswered,
         )
 
     @cached_property
@@ -141,7 +147,19 @@ class Halves(Generic[ArmT]):
     def tested(self, arms: Sequence[ArmT]) -> tuple[Tested[ArmT], ...]:
         """What arms do to the questions of both halves, p values corrected over these arms."""
         known = self.chooses | self.reports
-        return tested(arms, [self.change(self.clean_correct, row, known) for row in self.rows(arms)])
+        return tested(arms, [self.change_by(arm, known) for arm in arms])
+
+    def change_by(self, arm: ArmT, among: Bool[np.ndarray, " question"]) -> AnswerChange:
+        """What became of the answers to some of the questions under one arm, and how many are missing."""
+        (place,) = self._rows([arm])
+        change = self.change(self.clean_correct, self.correct[place], among)
+        missing = None if self.unanswered is None else self.unanswered[place]
+        before, after = (0 if lacks is None else int(lacks[among].sum()) for lacks in (self.clean_unanswered, missing))
+        return replace(
+            change,
+            before=replace(change.before, unanswered=before),
+            after=replace(change.after, unanswered=after),
+        )
 
     def change(
         self,
@@ -166,8 +184,7 @@ class Halves(Generic[ArmT]):
 
     def choice(self, arm: ArmT) -> Choice[ArmT]:
         """What an arm does on either half."""
-        row = self.row(arm)
-        return Choice(arm, *(self.change(self.clean_correct, row, half) for half in (self.chooses, self.reports)))
+        return Choice(arm, *(self.change_by(arm, half) for half in (self.chooses, self.reports)))
 
     def _rows(self, arms: Sequence[ArmT]) -> list[int]:
         unknown = [arm for arm in arms if arm not in self._places]

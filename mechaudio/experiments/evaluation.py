@@ -300,6 +300,11 @@ class Comparison(Result):
         """Whether each answer is right (`Evaluation.correct`)."""
         return np.stack([self[variant].correct for variant in range(len(self))])
 
+    @cached_property
+    def unanswered(self) -> Bool[np.ndarray, "variant question"]:
+        """Whether each answer is missing, because logits of its choices are NaN (`Evaluation.unanswered`)."""
+        return np.stack([self[variant].unanswered for variant in range(len(self))])
+
     @property
     def margin(self) -> Float[np.ndarray, "variant question"]:
         """Logit of the right choice minus that of the best wrong one; NaN where there is no answer, or no known one.

@@ -15,6 +15,7 @@ from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.captions import normalised_match
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.hearing import guesses
 from mechaudio.models.prompt import prompt
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result, kept_or_written
@@ -52,6 +53,7 @@ class Listening(Result):
         interventions: What was changed while it answered.
         unreadable: Words of the question and its choices that the model's tokenizer has no token for: all of them look
             the same to it.
+        guesses: Choices that the model was never trained to tell by ear, where it says what it was trained on.
     """
 
     id: str
@@ -73,6 +75,7 @@ class Listening(Result):
     task: str | None = None
     unreadable: tuple[str, ...] = ()
     interventions: tuple[Any, ...] = ()
+    guesses: tuple[str, ...] = ()
 
     @property
     def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -136,6 +139,7 @@ def listen(
         task=question.meta.get("task"),
         unreadable=unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices])),
         interventions=tuple(map(kept_or_written, changes)),
+        guesses=guesses(getattr(model, "trained_choices", ()), question.choices),
     )
 
 

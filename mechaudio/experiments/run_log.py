@@ -33,6 +33,7 @@ from mechaudio.experiments.log_lines import (
     signed_row,
 )
 from mechaudio.question import AudioQuestion
+from mechaudio.writing import made_folder
 
 LOG_NAME = "answers.jsonl"
 _NAMED = 3
@@ -60,10 +61,7 @@ class RunLog:
         self._file: BinaryIO | None = None
         if folder is None:
             return
-        place = Path(folder) / LOG_NAME
-        if Path(folder).exists() and not Path(folder).is_dir():
-            raise NotADirectoryError(f"a run is kept in a folder, and {os.fspath(folder)!r} is none: give another")
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        place = made_folder(folder, "a run") / LOG_NAME
         if place.exists() and not place.is_file():
             raise ValueError(f"{os.fspath(place)!r} is no file, so no run is kept in it: give another out=")
         if not place.exists():

@@ -78,6 +78,7 @@ class SteeringStudy(Result):
     settings: SteeringSettings
 
     _table_axes = ("arm", "question")
+    _derived = ("unanswered",)
 
     @property
     def accuracy(self) -> Float[np.ndarray, " arm"]:
@@ -135,9 +136,18 @@ class SteeringStudy(Result):
                 lines.append(StrengthLine(name, strengths, rows.astype(bool) if one else rows, place, bool(control)))
         return OverStrength(tuple(lines), self.clean_correct, self.chooses, "strength (lambda)", self.clips)
 
-    def change(self, correct: Bool[np.ndarray, " question"], among: Bool[np.ndarray, " question"]) -> AnswerChange:
-        """What became of the answers to some of the questions, of which `correct` are right afterwards."""
-        return self._halves.change(self.clean_correct, correct, among)
+    @property
+    def unanswered(self) -> Bool[np.ndarray, "arm question"]:
+        """Questions without an answer under an arm, because logits of their choices are NaN or overflow."""
+        return np.isnan(self.margin)
+
+    def change(self, arm: SteeringArm, among: Bool[np.ndarray, " question"]) -> AnswerChange:
+        """What a way of steering does to the answers to some of the questions.
+
+        Raises:
+            ValueError: It is none of the study's.
+        """
+        return self._halves.change_by(arm, among)
 
     def by_task(self, arm: SteeringArm) -> dict[str, AnswerChange]:
         """What a way of steering does to each task that is named, on the half that reports.
@@ -145,9 +155,9 @@ class SteeringStudy(Result):
         Raises:
             ValueError: It is none of the study's.
         """
-        row, tasks = self._halves.row(arm), np.array(self.tasks)
+        tasks = np.array(self.tasks)
         members = {task: ~self.chooses & (tasks == task) for task in dict.fromkeys(self.tasks) if task}
-        return {task: self._halves.change(self.clean_correct, row, own) for task, own in members.items() if own.any()}
+        return {task: self.change(arm, own) for task, own in members.items() if own.any()}
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -186,6 +196,7 @@ class SteeringStudy(Result):
             self.margin,
             self.clips,
             self.settings.seed,
+            self.unanswered,
         )
 
     def _against(self, kind: str, control: str, of: str) -> AgainstControl:
@@ -212,7 +223,7 @@ class SteeringStudy(Result):
         """The study in words."""
         clean = accuracy(self.clean_correct[~self.chooses], clips=self._reporting_clips)
         lines = [f"{self.chooses.sum()} questions choose; of the other {clean.n}, {clean} are right without steering"]
-        if missing := int(np.isnan(self.margin).sum()):
+        if missing := int(self.unanswered.sum()):
             lines.append(f"{missing} of the {self.margin.size} answers with steering are NaN, and count as not right")
         for choice in self.choices:
             change, test = choice.held_out.change, choice.held_out.test

@@ -20,9 +20,10 @@ Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def steering_study(
             "choose and one that reports at least"
         )
     kept = KeptRuns(0.0 if memory == 0 else memory_of(model, memory))
-    passes = paired_passes(model, _these(questions, choosing), kept=kept, batch_size=batch_size, progress=progress)
+    passes = paired_passes(model, _Some(questions, choosing), kept=kept, batch_size=batch_size, progress=progress)
     scores = score_heads(passes.heard, seed=settings.seed)
     n_varying = int(scores.varies.sum())
     ks = [k for k in settings.ks if k <= n_varying]
@@ -119,7 +120,7 @@ def steering_study(
     ) -> SteeringSweep:
         return steering_sweep(
             model,
-            _these(questions, places),
+            _Some(questions, places),
             directions=directions,
             variants=lambda own: aim.interventions(arms, own, others(own.ids)),
             kept=kept,
@@ -155,9 +156,20 @@ def steering_study(
     return study
 
 
-def _these(questions: Sequence[AudioQuestion], places: Sequence[int]) -> Iterator[AudioQuestion]:
-    """Some of the questions, one after the other: sequences that make theirs when asked keep few in memory."""
-    return (questions[place] for place in places)
+@dataclass(frozen=True)
+class _Some(Sequence[AudioQuestion]):
+    """Some of the questions, each fetched when its turn comes: sequences that make theirs then keep few in memory."""
+
+    questions: Sequence[AudioQuestion]
+    places: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return _Some(self.questions, self.places[index])
+        return self.questions[self.places[index]]
 
 
 def _of_another(directions: SteeringDirections, ids: Sequence[str], seed: int) -> SteeringDirections:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -58,6 +58,18 @@ def refuse_deaf_call(args: tuple, inputs: Mapping[str, Any], *, adapter: Adapter
         ValueError: As `refuse_deaf_inputs`.
     """
     refuse_deaf_inputs({"input_ids": args[0], **inputs} if args else inputs, adapter=adapter, config=config)
+
+
+def guesses(trained: Collection[str], choices: Iterable[str]) -> tuple[str, ...]:
+    """The choices that a model was not trained to tell by ear, in order, each once; numbers and times aside.
+
+    Args:
+        trained: Those that it was trained on; of a model that says nothing of them, none.
+        choices: Of questions about a sound.
+    """
+    known = {choice.casefold() for choice in trained}
+    others = dict.fromkeys(choice for choice in choices if known and choice.casefold().strip(" .") not in known)
+    return tuple(choice for choice in others if not any(letter.isdigit() for letter in choice))
 
 
 def past_prompt(inputs: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, Sound, encode
 from mechaudio.models.clips import clock_of_sounding, samples_of, sounding, token_clock, too_short
 from mechaudio.models.features import silence, stack_features
-from mechaudio.models.hearing import audio_token_id
+from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
 from mechaudio.models.opened_model import OpenedModel
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
@@ -103,6 +103,8 @@ def prompt(
         )
     rows = [_encode(model, question, turns, condition, allow_cut) for question, turns in asked]
     _warn_of_unknown_words(model.processor.tokenizer, rows)
+    if condition == "audio":
+        _warn_of_guesses(model, [question for question, _ in asked])
     return _together(model, tuple(question for question, _ in asked), condition, rows)
 
 
@@ -211,6 +213,18 @@ def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
         warn(
             f"the model has no token for {sorted(words)} and reads {tokenizer.unk_token!r} instead: it cannot tell "
             "them apart from one another or from any other unknown word"
+        )
+
+
+def _warn_of_guesses(model: OpenedModel, questions: Sequence[AudioQuestion]) -> None:
+    """Say which choices name what the model never heard, where it says what it was trained on."""
+    trained = getattr(model, "trained_choices", ())
+    untrained = guesses(trained, (choice for question in questions for choice in question.choices))
+    if untrained:
+        warn(
+            f"the model was never trained to hear {', '.join(map(repr, untrained))}: how probable it makes these "
+            f"choices is a guess, however sure it looks. It knows {len(trained)} (model.trained_choices), such as "
+            f"{', '.join(map(repr, trained[:3]))}"
         )
 
 

@@ -216,6 +216,14 @@ class Targets:
         target, foil = ([row and row.get(name) for row in used] for name in ("target", "foil"))
         return cls(target, foil)
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """The words as they were given, and `whole`, for what says which run this is; nothing of what was not."""
+        words = {
+            name: given if isinstance(given, str) else tuple(given) for name, given in self._given.items() if given
+        }
+        return words | ({"whole": True} if self._options["whole"] else {})
+
     def of(self, batch: PromptBatch) -> PromptBatch:
         """The next prompts, measured on their words.
 

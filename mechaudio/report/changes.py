@@ -9,10 +9,13 @@ from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import AnswerChange
 from mechaudio.report.tables import Cell, Column
 
+UNANSWERED = Column("unanswered", "count", shown="unless zero")
+"""How many answers are missing after a change, because logits are NaN; they count as not right."""
 CHANGED = (
     Column("n", "count"),
     Column("before", "share"),
     Column("after", "share"),
+    UNANSWERED,
     Column("change", "change"),
     Column("interval", "interval"),
     Column("fix rate", "share"),
@@ -29,6 +32,7 @@ def changed(change: AnswerChange, p_holm: float | None) -> tuple[Cell, ...]:
         change.n,
         change.before.value,
         change.after.value,
+        change.after.unanswered,
         change.change.value,
         (change.change.low, change.change.high),
         _rate(change.fix_rate),

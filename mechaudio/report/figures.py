@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.report.tables import as_file_name
+from mechaudio.writing import made_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH = 1000
@@ -44,8 +45,7 @@ def write_figures(figures: Mapping[str, go.Figure], folder: str | os.PathLike) -
     """
     for name in figures:
         as_file_name(name)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(folder, "a figure")
     for name, figure in figures.items():
         figure.write_html(folder / f"{name}.html", include_plotlyjs="directory", config={"displayModeBar": False})
     chromium = browser()

@@ -13,7 +13,7 @@ def mata_findings(study: MataStudy) -> tuple[str, ...]:
     clean = study.compared.clean.overall
     told = [
         f"Without MATA {percent(clean)} of {of_clips(clean.n, clean.n_clips, 'answers')} are right.",
-        *lacking(study.compared),
+        *lacking(study.compared.unanswered, int(study.compared.clean.unanswered.sum())),
         _attention(study),
         _readings(study),
     ]

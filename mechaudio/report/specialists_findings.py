@@ -15,7 +15,7 @@ from mechaudio.metrics.association import FEWEST
 from mechaudio.metrics.clips import counted
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.metrics.significance import holm
-from mechaudio.report.wording import SIGNIFICANT, by_lot, named, of_clips, p_value, percent, points
+from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, named, of_clips, p_value, percent, points
 
 ATTENDS = 0.01
 """A head that gives audio a smaller share of its attention, in the mean, is not called a listener."""
@@ -137,7 +137,8 @@ def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
 
 
 def _steering(study: SpecialistsStudy) -> list[str]:
-    steering, told = study.steering, []
+    steering = study.steering
+    told = [*lacking(steering.unanswered)]
     for choice in steering.choices:
         change, test = choice.held_out.change, choice.held_out.test
         sure = choice.p_holm < SIGNIFICANT

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.steering_arms import SteeringArm
 from mechaudio.experiments.steering_result import SteeringStudy
-from mechaudio.report.changes import CHANGED, changed
+from mechaudio.report.changes import CHANGED, UNANSWERED, changed
 from mechaudio.report.tables import Cell, Column, Table
 
 _ARM = (
@@ -82,15 +84,28 @@ def _by_k(study: SteeringStudy) -> Table:
 def _arms(study: SteeringStudy) -> Table:
     halves = {"chooses": study.chooses, "reports": ~study.chooses}
     rows = []
-    for arm, correct in zip(study.arms, study.correct, strict=True):
-        both = [study.change(correct, half) for half in halves.values()]
-        rows.append((*_arm(arm), *(cell for one in both for cell in (one.after.value, one.test.p))))
+    for arm in study.arms:
+        both = [study.change(arm, half) for half in halves.values()]
+        rows.append(
+            (*_arm(arm), *(cell for one in both for cell in (one.after.value, one.test.p, one.after.unanswered)))
+        )
     return Table(
         "steering_arms",
         "Every way of steering on both halves",
         "Share of right answers on the questions that choose and on those that report, and the p value of McNemar's "
         "test against no steering, not corrected.",
-        (*_ARM, *(column for half in halves for column in (Column(half, "share"), Column(f"p {half}", "p")))),
+        (
+            *_ARM,
+            *(
+                column
+                for half in halves
+                for column in (
+                    Column(half, "share"),
+                    Column(f"p {half}", "p"),
+                    replace(UNANSWERED, name=f"unanswered {half}"),
+                )
+            ),
+        ),
         tuple(rows),
     )
 

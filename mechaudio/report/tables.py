@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from mechaudio.arguments import checks_arguments, shown
 from mechaudio.temporal.card import markdown
+from mechaudio.writing import made_folder
 
 Cell = str | int | float | tuple[float, float] | None
 
@@ -48,12 +49,13 @@ class Column:
         name: Its heading, and its key in JSON.
         kind: `share` and `change` are shown in percent, `score` with three decimals, `p` with two digits, `count` and
             `number` as they are; `interval` is a pair of changes, held in JSON and CSV as `NAME low` and `NAME high`.
-        shown: Whether it is part of what people read, or of JSON and CSV alone.
+        shown: Whether it is part of what people read, or of JSON and CSV alone; `"unless zero"` where a row has
+            something else than 0.
     """
 
     name: str
     kind: Literal["text", "count", "number", "score", "share", "change", "interval", "p"] = "text"
-    shown: bool = True
+    shown: bool | Literal["unless zero"] = True
 
     @property
     def heading(self) -> str:
@@ -118,15 +120,21 @@ class Table:
     @property
     def shown_columns(self) -> tuple[Column, ...]:
         """The columns that people read."""
-        return tuple(column for column in self.columns if column.shown)
+        return tuple(column for column, _ in self._shown)
+
+    @property
+    def _shown(self) -> tuple[tuple[Column, int], ...]:
+        """The columns that people read, with their places."""
+        return tuple(
+            (column, place)
+            for place, column in enumerate(self.columns)
+            if (any(row[place] for row in self.rows) if column.shown == "unless zero" else column.shown)
+        )
 
     @property
     def shown(self) -> tuple[tuple[str, ...], ...]:
         """The cells of these columns as people read them."""
-        return tuple(
-            tuple(column.told(cell) for column, cell in zip(self.columns, row, strict=True) if column.shown)
-            for row in self.rows
-        )
+        return tuple(tuple(column.told(row[place]) for column, place in self._shown) for row in self.rows)
 
     @property
     def held(self) -> tuple[dict[str, str | int | float | None], ...]:
@@ -208,8 +216,7 @@ def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
     Raises:
         OSError: Where a file cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(folder, "a table")
     for table in tables:
         written = {"json": table.to_json(), "csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
         for ending, text in written.items():

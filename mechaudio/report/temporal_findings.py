@@ -19,7 +19,7 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     return (
         *_conditions(study),
-        *lacking(study.compared),
+        *lacking(study.compared.unanswered, int(study.compared.clean.unanswered.sum())),
         _attention(study),
         _changed("changes in all layers", study.uniform),
         *_fixes(study),

@@ -9,7 +9,7 @@ from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.published import PAPER_SETTINGS
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.report.changes import changed
+from mechaudio.report.changes import UNANSWERED, changed
 from mechaudio.report.tables import Cell, Column, Table
 
 PAPER = "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models (Interspeech 2026)"
@@ -170,6 +170,7 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
         Column("n", "count", shown=False),
         Column("before", "share", shown=False),
         Column("after", "share"),
+        UNANSWERED,
         Column("change", "change"),
         Column("interval", "interval"),
         Column("fixed", "share"),

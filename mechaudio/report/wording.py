@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+from jaxtyping import Bool
+
 from mechaudio.experiments.choosing import Choice
-from mechaudio.experiments.evaluation import Comparison
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.significance import McNemar
 
@@ -17,16 +19,20 @@ def percent(share: Proportion) -> str:
     return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]{nan}"
 
 
-def lacking(compared: Comparison) -> tuple[str, ...]:
-    """That some answers of a comparison are missing; nothing where all are there."""
-    counts = [int(compared[variant].unanswered.sum()) for variant in range(len(compared))]
-    missing = sum(counts) + int(compared.clean.unanswered.sum())
+def lacking(unanswered: Bool[np.ndarray, "variant question"], clean: int = 0) -> tuple[str, ...]:
+    """That some answers are missing; nothing where all are there.
+
+    Args:
+        unanswered: Which answers are missing under each variant.
+        clean: How many are without a change.
+    """
+    missing = int(unanswered.sum()) + clean
     if not missing:
         return ()
-    variants = f"{sum(map(bool, counts))} of {len(counts)} variants"
+    variants = f"{unanswered.any(axis=1).sum()} of {len(unanswered)} variants"
     return (
         f"{missing} answers are missing, because logits of their choices are NaN or overflow ({variants}, and "
-        f"{compared.clean.unanswered.sum()} without a change); all of them count as not right.",
+        f"{clean} without a change); all of them count as not right.",
     )
 
 

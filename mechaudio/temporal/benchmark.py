@@ -23,6 +23,7 @@ from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
 from mechaudio.temporal.card import REASONS, card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
+from mechaudio.writing import made_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -141,8 +142,7 @@ class Benchmark(Sequence[AudioQuestion]):
         """
         import pyarrow.parquet as parquet
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = made_folder(folder, "a benchmark")
         schema = features().arrow_schema
         with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as drafts:
             draft = Path(drafts, QUESTIONS)

@@ -66,6 +66,8 @@ class AudioLM(NNsight):
         towers: Every audio tower by name: `model.towers["beats"].blocks[3].attn.pattern`. The first is also called
             `audio`.
         checkpoint: What the network was loaded from, or its class.
+        trained_choices: The choices that the model was trained to tell by ear, where it says so: `ma.prompt` warns of
+            others, whose probabilities are guesses. Empty of most models; set it on a model of your own.
         revision: Commit on the hub, where there is one.
     """
 
@@ -118,6 +120,7 @@ class AudioLM(NNsight):
         self.adapter = adapter
         self.processor = processor
         self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
+        self.trained_choices: tuple[str, ...] = ()
         decoder, encoder = adapter.decoder, adapter.encoder
         by_name = {name: _by_layer(network, stack, adapter) for name, stack in adapter.stacks.items()}
         stacks = list(by_name.values())

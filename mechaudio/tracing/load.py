@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import CacheNotFound, scan_cache_dir
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.import_utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -23,6 +22,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import refuse_unknown
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL, adapters
 from mechaudio.models.small import DELTAS, ctranslate2, gguf
+from mechaudio.models.small.answers import TRAINED
 from mechaudio.models.small.language import build_processor as build_small_processor
 from mechaudio.models.small.network import assemble
 from mechaudio.models.small.parts import PARTS, located
@@ -31,6 +31,7 @@ from mechaudio.models.toy.network import build_network
 from mechaudio.notices import warn
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.checkpoint import read_network
+from mechaudio.tracing.hub import cached_revisions, near_names, why_unreachable
 
 #: Files of which a folder that holds a processor has at least one.
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
@@ -137,7 +138,10 @@ def load(
     if revision is not None and Path(where).is_dir():
         raise ValueError(f"revision={revision!r} is of the hub, and {str(name)!r} is a folder: leave it out")
     hub |= {"revision": revision, "trust_remote_code": False}
-    adapter = _adapter(where, hub)
+    unreachable = why_unreachable(where, hub)
+    if unreachable is not None:
+        hub["local_files_only"] = True
+    adapter = _adapter(where, hub, unreachable)
     _refuse_lost_adapter(where, hub)
     with _quiet(str(name) == "tiny"):
         network = read_network(adapter, where, hub, {"dtype": dtype, "device_map": device_map, **passed})
@@ -207,21 +211,6 @@ def _devices() -> list[str]:
     return ["cpu", *(f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count()))]
 
 
-def _other_revisions(name: str, hub: dict[str, Any]) -> str:
-    """The revisions of a hub id that the cache holds, in words."""
-    try:
-        cache = scan_cache_dir(hub.get("cache_dir"))
-    except CacheNotFound:
-        return "the hub's cache is empty"
-    revisions = [
-        " ".join([revision.commit_hash[:8], *sorted(revision.refs)])
-        for repository in cache.repos
-        if repository.repo_id == name
-        for revision in sorted(repository.revisions, key=lambda revision: revision.last_modified)
-    ]
-    return f"the hub's cache holds {', '.join(revisions)}" if revisions else "the hub's cache holds none of it"
-
-
 def _toy(dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, **options: Any) -> AudioLM:
     """The model that is made by arithmetic, not read from a checkpoint."""
     _refuse_options("toy", **options)
@@ -240,7 +229,7 @@ def _small(
     with _quiet(True):
         network = assemble(ctranslate2.read(whisper), decoder, DELTAS, torch.float32 if dtype == "auto" else dtype)
     model = AudioLM(network if device is None else network.to(device), build_small_processor(decoder), prove=prove)
-    model.checkpoint = "small"
+    model.checkpoint, model.trained_choices = "small", TRAINED
     return model
 
 
@@ -268,7 +257,7 @@ def _quiet(small: bool) -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
-def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
+def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapter:
     _refuse_parts(where, hub)
     try:
         settings, _ = transformers.PreTrainedConfig.get_config_dict(where, **hub)
@@ -292,13 +281,17 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
             ) from error
         if hub["revision"] is not None:
             raise ValueError(
-                f"revision={hub['revision']!r} of {where!r} cannot be had: {_other_revisions(where, hub)}. Give a "
-                f"branch, tag or commit that is on the hub (with a network) or in its cache. transformers says: {error}"
+                f"revision={hub['revision']!r} of {where!r} cannot be had: "
+                f"{cached_revisions(where, hub.get('cache_dir'))}. Give a "
+                "branch, tag or commit that is on the hub (with a network) or in its cache. "
+                f"{_told(error, unreachable)}"
             ) from error
+        near = " or ".join(map(repr, near_names(where, hub.get("cache_dir"))))
         raise ValueError(
-            f"no checkpoint at {where!r}. Give 'tiny' (the shipped model), 'toy' (the one written by hand), 'small' "
-            f"(the one of real parts), a folder made by save_pretrained, or a hub id such as "
-            f"{ADAPTERS[0].checkpoints[0]!r} (with a network, or in the hub's cache). transformers says: {error}"
+            f"no checkpoint at {where!r}{f': did you mean {near}?' if near else '.'} Give 'tiny' (the shipped model), "
+            "'toy' (the one written by hand), 'small' (the one of real parts), a folder made by save_pretrained, or a "
+            f"hub id such as {ADAPTERS[0].checkpoints[0]!r} (with a network, or in the hub's cache). "
+            f"{_told(error, unreachable)}"
         ) from error
     for adapter in adapters():
         if config.model_type in (adapter.family, *adapter.also_in):
@@ -311,6 +304,11 @@ def _adapter(where: str, hub: dict[str, Any]) -> Adapter:
 
 class _UnassembledError(ValueError):
     """A release as it was published, of a network that is put together of parts."""
+
+
+def _told(error: Exception, unreachable: str | None) -> str:
+    """What is known of the reason that nothing was found."""
+    return f"transformers says: {error}" if unreachable is None else f"The hub does not answer ({unreachable})"
 
 
 class _UnknownTypeError(TypeError):

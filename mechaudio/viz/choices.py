@@ -45,6 +45,8 @@ def choice_probabilities(listening: Listening) -> go.Figure:
             hovertemplate=f"with {heard}: %{{x:.1f}} %<extra></extra>",
         )
     known = "" if listening.answer is None else "; ✓ is right"
+    if listening.guesses:
+        known += f"<br>guesses, as the model was never trained to hear it: {plain(', '.join(listening.guesses), 90)}"
     figure.update_layout(
         template=TEMPLATE,
         height=180 + 46 * len(names),

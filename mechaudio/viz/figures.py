@@ -1,5 +1,6 @@
 """The figure of each class of result, which `result.plot()` draws."""
 
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -16,6 +17,7 @@ from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.paired_passes import PairedPasses
 from mechaudio.analyses.patching.effect_map import EffectMap
+from mechaudio.analyses.patching.estimates import EstimatedPairs
 from mechaudio.analyses.patching.joined import PatchedPairs
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.analyses.specialist_heads import HeadScores
@@ -147,10 +149,23 @@ def _pairs(pairs: PatchedPairs, **options: Any) -> go.Figure:
     """What a patch has to bring back: logits of the right choice in the clean run over those in the corrupted one."""
     places = pairs.right.argmax(axis=1)[:, None]
     corrupted, clean = (np.take_along_axis(one, places, axis=1)[:, 0] for one in (pairs.corrupted, pairs.clean))
-    figure = go.Figure(go.Scatter(x=corrupted, y=clean, mode="markers", text=[plain(name) for name in pairs.ids]))
+    return _clean_over_corrupted("Logit of the right choice", pairs.ids, clean, corrupted, **options)
+
+
+@figure_of.register
+def _estimated(pairs: EstimatedPairs, **options: Any) -> go.Figure:
+    """What a patch has to bring back: the metric in the clean run over that in the corrupted one."""
+    metric = str(pairs.provenance.settings["metric"]).replace("_", " ").capitalize()
+    return _clean_over_corrupted(metric, pairs.ids, pairs.clean, pairs.corrupted, **options)
+
+
+def _clean_over_corrupted(
+    what: str, ids: Sequence[str], clean: np.ndarray, corrupted: np.ndarray, **options: Any
+) -> go.Figure:
+    figure = go.Figure(go.Scatter(x=corrupted, y=clean, mode="markers", text=[plain(name) for name in ids]))
     figure.update_layout(
         template=TEMPLATE,
-        title=titled("Logit of the right choice, clean over corrupted", f"n = {len(pairs.ids)} pairs"),
+        title=titled(f"{what}, clean over corrupted", f"n = {len(ids)} pairs"),
         xaxis={"title": {"text": "corrupted"}},
         yaxis={"title": {"text": "clean"}},
         **options,

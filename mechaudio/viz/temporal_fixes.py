@@ -35,13 +35,17 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
         raise ValueError(f"fix and break rates need wrong and right answers; {right.sum()} of {len(right)} are right")
     kinds = [kind for kind in ("upweighting", "scaling") if any(tested.arm.kind == kind for tested in arms)]
     figure = make_subplots(2, len(kinds), shared_yaxes=True, shared_xaxes=True, vertical_spacing=0.07)
-    every = list(dict.fromkeys(tested.arm.queries for tested in arms))
+    every, named = list(dict.fromkeys(tested.arm.queries for tested in arms)), set[str]()
     for column, kind in enumerate(kinds, 1):
         of_kind = [tested for tested in arms if tested.arm.kind == kind]
         for place, queries in enumerate(every):
             drawn = [tested for tested in of_kind if tested.arm.queries == queries]
+            if not drawn:  # rows that are there for the change in one layer are scaled, and not upweighted
+                continue
             for row, what in enumerate(("fix", "break"), 1):
-                _rates(figure, row, column, drawn, what, queries, place, len(every), first=row == column == 1)
+                first = row == 1 and queries not in named
+                _rates(figure, row, column, drawn, what, queries, place, len(every), first=first)
+            named.add(queries)
         axis = "bias added to audio scores" if kind == "upweighting" else "factor on audio scores (1 changes nothing)"
         figure.update_xaxes(title_text=f"{kind}: {axis}", row=2, col=column)
         if kind == "scaling":

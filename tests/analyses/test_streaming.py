@@ -18,7 +18,7 @@ def asked():
 
 @pytest.fixture(scope="module")
 def toy():
-    return ma.load("toy")
+    return ma.load("toy", prove=False)
 
 
 def test_batches_come_in_order_with_what_is_made_of_them_one_ahead(toy, asked):
@@ -99,7 +99,7 @@ def test_as_many_questions_go_together_as_fit(monkeypatch):
 
 
 def test_prompts_are_one_batch_and_have_a_condition(asked):
-    model = ma.load("toy")
+    model = ma.load("toy", prove=False)
     batch = ma.prompt(model, asked[:3], condition="silence")
     assert list(batches_of(model, batch, what="", progress=False)) == [batch]
     with pytest.raises(ValueError, match="made with condition='silence', got condition='caption'"):
@@ -121,7 +121,7 @@ def test_prompts_are_one_batch_and_have_a_condition(asked):
 def test_anything_else_than_questions_and_prompts_is_refused_in_one_way(analysis, asked):
     for wrong in ("questions.json", asked[0], 3):
         with pytest.raises(TypeError, match=r"^questions= takes a .*(PromptBatch|AudioQuestion).*; got"):
-            analysis(ma.load("toy"), wrong)
+            analysis(ma.load("toy", prove=False), wrong)
 
 
 def test_what_is_given_behind_the_questions_is_given_by_name(asked):
@@ -143,7 +143,7 @@ def test_what_is_given_by_position_is_refused_with_its_names(asked):
     with pytest.raises(
         TypeError, match=r"^attention_flow takes model and questions by position.*edges=.*got \[\('audio'"
     ):
-        ma.analyses.attention_flow(ma.load("toy"), asked, [("audio", "last")])
+        ma.analyses.attention_flow(ma.load("toy", prove=False), asked, [("audio", "last")])
 
 
 def named_functions():

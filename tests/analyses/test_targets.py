@@ -18,7 +18,7 @@ TEXTS = ("chirp starts first", "chirp ends")
 
 @pytest.fixture(scope="module")
 def tiny():
-    return ma.load("tiny")
+    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_mistrals_tokens_are_those_of_the_models_own_turn():
 
 
 def test_the_toy_answers_an_open_question_as_its_arithmetic_says():
-    toy = ma.load("toy")
+    toy = ma.load("toy", prove=False)
     made = ma.data.toy_questions.questions(2, 0)
     batch = ma.prompt(toy, [ma.AudioQuestion(audio=one.audio, text=one.text, id=one.id) for one in made])
     swept = ma.sweep(toy, batch, [[]], target=["A", "B"], foil=["B", "A"], progress=False)
@@ -175,6 +175,7 @@ def test_a_target_alone_is_held_against_the_rest_of_the_vocabulary(tiny, questio
     close(alone.explained, alone.logit_difference, atol=1e-3)
 
 
+@pytest.mark.whole
 def test_gradients_of_a_target_add_up_to_what_patching_does(tiny, questions):
     found = ma.analyses.attribution_patching(tiny, questions, over=("layer",), layers=[5])
     exact = ma.analyses.check_top(tiny, questions, estimated=found, n=1)

@@ -34,6 +34,7 @@ def table(folder, name):
     return json.loads((folder / "tables" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
 
 
+@pytest.mark.whole
 def test_the_tables_hold_what_the_result_says(folder, study):
     for row, tested in zip(table(folder, "readings"), study.readings, strict=True):
         assert (row["reading"], row["after"]) == (tested.arm.mode, tested.change.after.value)

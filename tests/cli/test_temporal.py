@@ -10,7 +10,7 @@ from mechaudio.experiments import PAPER_SETTINGS, TemporalSettings, TemporalStud
 from mechaudio.report import figures
 from tests.families import opened
 
-WORDS = ["temporal", "--n", "6", "--seed", "3", "--factors", "0.5", "--biases", "2", "--queries", "last"]
+WORDS = ["temporal", "--n", "6", "--seed", "3", "--factors", "0.5", "--biases", "2", "--queries", "choices"]
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.whole
 def test_the_tables_hold_what_the_result_says(folder):
     study = TemporalStudy.load(folder / "results")
     told = json.loads((folder / "tables" / "accuracies.json").read_text(encoding="utf-8"))
@@ -33,6 +34,12 @@ def test_the_tables_hold_what_the_result_says(folder):
         assert {place.suffix for place in (folder / "tables").glob(f"{name}.*")} == {".json", ".csv", ".md", ".tex"}
 
 
+def test_rows_other_than_the_last_are_changed_beside_the_last_row_of_the_single_layers(folder):
+    arms = TemporalStudy.load(folder / "results").arms
+    assert {arm.queries for arm in arms if arm.kind == "upweighting"} == {"choices"}
+    assert {arm.queries for arm in arms if arm.kind == "scaling" and not arm.control} == {"choices", "last"}
+
+
 def test_the_figures_are_html_where_there_is_no_browser(folder):
     names = {place.name for place in (folder / "figures").iterdir()}
     assert {"accuracies.html", "attention.html", "fixes.html", "layers.html"} < names
@@ -42,8 +49,8 @@ def test_the_figures_are_html_where_there_is_no_browser(folder):
 def test_the_page_is_whole_and_tells_the_papers_numbers_from_ours(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert (
-        "mechaudio temporal --model tiny --data soundscapes --n 6 --seed 3 --factors 0.5 --biases 2.0 --queries last "
-        "--split-seed 3" in page
+        "mechaudio temporal --model tiny --data soundscapes --n 6 --seed 3 --factors 0.5 --biases 2.0 "
+        "--queries choices --split-seed 3" in page
     )
     assert 'src="http' not in page
     assert "the paper's" in page.lower() or "the paper&#39;s" in page.lower()

@@ -190,6 +190,7 @@ def test_listen_as_json_says_what_was_written_and_changed(capsys, clip, tmp_path
     assert told["interventions"] == [repr(ma.ScaleAttention(1.5, layers=[2, 3]))]
 
 
+@pytest.mark.whole
 def test_demo_as_json_has_a_row_per_condition_and_question(capsys, tmp_path):
     told = as_json(capsys, "demo", "--n", 3, "--out", tmp_path)
     assert len(told["rows"]) == 6

@@ -36,6 +36,17 @@ def test_most_right_answers_then_the_largest_margin_then_by_lot(arms, margin, be
     assert {choice.tied for choice in drawn} == {len(best) if len(best) > 1 else 0}
 
 
+def test_a_change_says_how_many_answers_are_missing_with_and_without_it():
+    lacks = np.zeros(CORRECT.shape, dtype=bool)
+    lacks[1, [0, 3, 4]] = True
+    given = replace(halves(), unanswered=lacks, clean_unanswered=np.arange(6) == 4)
+    choice = given.choice("strong")
+    assert (choice.chosen_on.before.unanswered, choice.chosen_on.after.unanswered) == (0, 1)
+    assert (choice.held_out.before.unanswered, choice.held_out.after.unanswered) == (1, 2)
+    assert [tested.change.after.unanswered for tested in given.tested(ARMS)] == [0, 3, 0, 0]
+    assert halves().choice("strong").held_out.after.unanswered == 0
+
+
 def test_the_half_that_reports_does_not_choose():
     other = Halves(ARMS, np.where(CHOOSES, CORRECT, ~CORRECT), CLEAN, CHOOSES, REPORTS, np.where(CHOOSES, MARGIN, 7.0))
     assert other.best(ARMS) == halves().best(ARMS)

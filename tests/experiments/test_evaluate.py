@@ -19,7 +19,7 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import answer, generate
-from tests.families import network, noise, processor
+from tests.families import network, noise, processor, unchecked_types
 
 EVALUATE = import_module("mechaudio.experiments.evaluate")
 
@@ -334,6 +334,16 @@ def test_one_intervention_without_a_list_is_refused(model, name):
     unchecked = inspect.unwrap(evaluate)  # users run it without the checks of types that tests have
     with pytest.raises(TypeError, match=rf"{name}= takes a list, got ScaleAttention"):
         unchecked(model, questions(1), **{name: ma.ScaleAttention(2.0)})
+
+
+@pytest.mark.parametrize("ask", [ma.evaluate, ma.sweep, ma.generate_variants])
+@pytest.mark.parametrize("given", [ma.KnockOutAttention(), [ma.KnockOutAttention()]])
+def test_variants_with_names_are_refused_before_anything_runs(model, ask, given):
+    message = (
+        r"variants= takes a list of Interventions.*got \{'cut': .*: give the values as a list, without their names"
+    )
+    with unchecked_types(), pytest.raises(TypeError, match=message):
+        ask(model, questions(2), variants={"cut": given})
 
 
 @pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")

@@ -85,6 +85,7 @@ def test_each_setting_comes_once(toy):
     assert MataArm("additive", 2.0, 1, 2) in arms
 
 
+@pytest.mark.whole
 def test_answers_are_those_of_each_setting_alone(toy, asked, study):
     for arm in study.arms[:: len(study.arms) // 5]:
         alone = evaluate(toy, asked, interventions=[arm.intervention(range(4))])

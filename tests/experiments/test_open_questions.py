@@ -16,7 +16,7 @@ N_TOKENS = 4
 
 @pytest.fixture(scope="module")
 def tiny():
-    return ma.load("tiny")
+    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")

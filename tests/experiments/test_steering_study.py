@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 import mechaudio as ma
-from mechaudio.analyses import attention_and_answers, clips_of, in_calibration, steering_directions
+from mechaudio.analyses import attention_and_answers, clips_of, in_calibration, steering_directions, streaming
 from mechaudio.data.toy_questions import questions
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_study import SteeringStudy, steering_study
 from mechaudio.metrics import answer_change, holm
 from mechaudio.models.toy.planted import PLANTED
+from mechaudio.progress import bar
+from mechaudio.report.changes import UNANSWERED
+from mechaudio.report.steering_tables import steering_tables
 
 SETTINGS = SteeringSettings(strengths=(1.0, 3.0), ks=(1, 2, 999), norms=("pre",), draws=2, seed=1)
 pytestmark = pytest.mark.filterwarnings("ignore:.*heads give the audio the same share")
@@ -26,8 +29,26 @@ def asked():
 
 
 @pytest.fixture(scope="module")
-def study(toy, asked):
-    return steering_study(toy, asked, settings=SETTINGS, batch_size=20)
+def bars():
+    """Name and total of every bar of the study."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def study(toy, asked, bars):
+    def spy(*items, **options):
+        bars.append((options["what"], options["total"], options["progress"]))
+        return bar(*items, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "bar", spy)
+        return steering_study(toy, asked, settings=SETTINGS, batch_size=20)
+
+
+def test_every_bar_says_how_many_questions_there_will_be(study, bars):
+    choose = int(study.chooses.sum())
+    drawn = [(what, total) for what, total, progress in bars if progress is None]
+    assert drawn == [("audio and silence", choose), ("steering", choose), ("steering", 60 - choose)]
 
 
 def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, study):
@@ -37,6 +58,7 @@ def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, s
     assert set(study.scores.measured.ids) == {own for own, chooses in zip(ids, study.chooses, strict=True) if chooses}
 
 
+@pytest.mark.whole
 def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not_fit(toy, asked, study, monkeypatch):
     rows, interleave = [], type(toy).interleave
 
@@ -179,6 +201,26 @@ def test_a_study_says_how_many_of_its_answers_are_nan(study):
     assert "NaN" not in str(study)
     told = f"3 of the {margin.size} answers with steering are NaN, and count as not right"
     assert told in str(replace(study, margin=margin))
+
+
+def test_tables_of_steering_say_how_many_answers_are_missing(study):
+    choice = study.choices[0]
+    place, reports = study.arms.index(choice.arm), np.flatnonzero(~study.chooses)
+    margin = study.margin.copy()
+    margin[place, reports[:2]] = np.nan
+    lacks = replace(study, margin=margin)
+    assert lacks.change(choice.arm, ~study.chooses).after.unanswered == 2
+    assert lacks.change(choice.arm, study.chooses).after.unanswered == 0
+    assert sum(change.after.unanswered for change in lacks.by_task(choice.arm).values()) == 2
+    chosen, _, _, arms = steering_tables(lacks)
+    assert chosen.rows[0][chosen.columns.index(UNANSWERED)] == 2
+    assert [column.name for column in chosen.shown_columns].count("unanswered") == 1
+    row = dict(zip([column.name for column in arms.columns], arms.rows[place], strict=True))
+    assert (row["unanswered chooses"], row["unanswered reports"]) == (0, 2)
+    assert lacks.to_pandas()["unanswered"].sum() == 2
+    whole, *_ = steering_tables(study)
+    assert "unanswered" not in [column.name for column in whole.shown_columns]
+    assert {row[whole.columns.index(UNANSWERED)] for row in whole.rows} == {0}
 
 
 def test_what_cannot_be_studied_is_refused(toy, asked, study):

@@ -11,7 +11,7 @@ from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_t
 
 @pytest.fixture(scope="module")
 def tiny():
-    return ma.load("tiny")
+    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")

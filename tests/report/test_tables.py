@@ -34,6 +34,15 @@ def test_markdown_and_latex_show_shares_in_percent_and_escape_what_they_must():
     assert r"\caption{Rates \& more. 95 \% intervals}" in latex
 
 
+def test_a_count_that_should_be_zero_is_shown_where_one_is_not():
+    columns = (Column("arm"), Column("unanswered", "count", shown="unless zero"))
+    assert Table("t", "T", "", columns, (("a", 0), ("b", 0))).shown == (("a",), ("b",))
+    table = Table("t", "T", "", columns, (("a", 0), ("b", 2)))
+    assert table.shown == (("a", "0"), ("b", "2"))
+    assert [column.name for column in table.shown_columns] == ["arm", "unanswered"]
+    assert json.loads(Table("t", "T", "", columns, (("a", 0),)).to_json())["rows"] == [{"arm": "a", "unanswered": 0}]
+
+
 def test_a_score_is_shown_with_three_decimals_and_kept_whole():
     table = Table("t", "", "", (Column("AUC", "score"),), ((0.71456,), (None,)))
     assert table.shown == (("0.715",), ("–",))

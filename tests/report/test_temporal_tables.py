@@ -24,7 +24,7 @@ def test_files_hold_every_column_and_readers_see_those_that_vary(found, tables):
         "kind": "upweighting", "queries": "last", "control": "none", "layer": "all", "strength": 1.0, "n": 8,
         "before": 0.625, "after": first.change.after.value, "change": first.change.change.value,
         "interval low": first.change.change.low, "interval high": first.change.change.high,
-        "fixed": first.change.fix_rate.value, "broken": first.change.break_rate.value,
+        "fixed": first.change.fix_rate.value, "broken": first.change.break_rate.value, "unanswered": 0,
         "p": first.change.test.p, "p Holm": first.p_holm, "p BH": first.p_bh,
     }  # fmt: skip
     assert [column.name for column in table.shown_columns] == [

@@ -77,7 +77,7 @@ def family(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=["clean", "edited"])
+@pytest.fixture(scope="module", params=["edited", pytest.param("clean", marks=pytest.mark.whole)])
 def alone(request, family):
     model, questions = model_of(family), three_questions()
     changes = edits(model) if request.param == "edited" else []

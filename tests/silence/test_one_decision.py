@@ -144,7 +144,8 @@ def test_an_evaluation_says_how_many_answers_are_nan_beside_every_accuracy(model
     with pytest.warns(UserWarning, match="8 of 8 questions"):
         compared = ma.evaluate(model, questions, variants=[[], [overflow]])
     assert (compared.change(1).before.unanswered, compared.change(1).after.unanswered) == (0, 8)
-    (sentence,) = lacking(compared)
+    assert compared.unanswered.tolist() == [[False] * 8, [True] * 8]
+    (sentence,) = lacking(compared.unanswered)
     assert sentence.startswith("8 answers are missing, because logits of their choices are NaN or overflow (1 of 2")
     assert percent(compared[1].overall).endswith("(8 of 8 have no answer: NaN)")
     assert all(score.unanswered for score in evaluated.by_task().values())

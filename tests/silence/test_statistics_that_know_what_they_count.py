@@ -319,11 +319,12 @@ def test_pairs_share_a_clip_on_either_side_but_not_by_what_corrupts_all_of_them(
     assert first == second != other
 
 
+@pytest.mark.whole
 def test_a_map_knows_the_clips_of_its_pairs(benchmark):
     some = [question for question in benchmark if len(question.choices) == len(benchmark[0].choices)][:6]
-    found = ma.analyses.activation_patching(ma.load("tiny"), some, over=("layer",))
+    found = ma.analyses.activation_patching(ma.load("tiny", prove=False), some, over=("layer",))
     assert found.clips == ma.analyses.clips_of(some)
-    model = ma.load("tiny")
+    model = ma.load("tiny", prove=False)
     assert ma.analyses.audio_attention(model, ma.prompt(model, some)).clips == found.clips
 
 
@@ -425,7 +426,9 @@ def test_figures_draw_clips_and_say_how_many_there_are():
 
 def test_bars_of_attribution_draw_clips():
     asked = ma.data.soundscapes.questions(2, seed=0)
-    written = ma.analyses.direct_logit_attribution(ma.load("tiny"), [asked[0], replace(asked[0], id="again"), asked[1]])
+    written = ma.analyses.direct_logit_attribution(
+        ma.load("tiny", prove=False), [asked[0], replace(asked[0], id="again"), asked[1]]
+    )
     assert written.clips == ma.analyses.clips_of([asked[0], asked[0], asked[1]])
     assert "n = 3 questions of 2 clips" in ma.viz.attribution_bars(written).layout.title.subtitle.text
 

@@ -16,6 +16,7 @@ from mechaudio.cli.mistakes import is_mistake, opened, remedy, writable
 from mechaudio.report import figures
 
 EVALUATION = import_module("mechaudio.experiments.evaluate")
+pytestmark = pytest.mark.usefixtures("without_proofs")
 EVALUATE = ["evaluate", "--model", "toy", "--data", "toy", "--n", "4"]
 
 
@@ -64,7 +65,7 @@ def test_a_fault_of_ours_ends_in_its_traceback(monkeypatch, error):
 
 
 def test_what_another_package_makes_of_a_models_files_is_told_with_its_words(monkeypatch, capsys):
-    monkeypatch.setattr("mechaudio.tracing.load.load", lambda *_, **__: {}["added_tokens"])
+    monkeypatch.setattr(import_module("mechaudio.tracing.load"), "load", lambda *_, **__: {}["added_tokens"])
     assert main(EVALUATE) == 2
     said = capsys.readouterr().err
     assert "cannot open model 'toy': its files are not what transformers expects (KeyError: added_tokens)" in said

@@ -47,7 +47,11 @@ def test_what_fits_runs_as_it_would():
         ({"seed": 1.5}, TypeError, r"seed= takes a whole number; got 1\.5"),
         ({"seed": 2.0}, TypeError, r"got 2\.0: write 2"),
         ({"values": itertools.repeat(1.0)}, TypeError, "got a repeat"),
-        ({"values": {1.0: 2.0}}, TypeError, "values= takes a list of numbers; got {1.0: 2.0}"),
+        (
+            {"values": {1.0: 2.0}},
+            TypeError,
+            "values= takes a list of numbers; got {1.0: 2.0}: give the values as a list",
+        ),
         ({"seed": -1}, ValueError, "seed= must be at least 0, got -1"),
         ({"title": 5}, TypeError, "title= takes a text or None; got 5"),
         ({"titel": "x"}, TypeError, "unexpected keyword argument 'titel'"),

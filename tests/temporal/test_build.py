@@ -169,6 +169,7 @@ def test_more_clips_reshuffle_nothing():
     assert build(few, seed=1, settings=chosen)[0].choices != build(few, seed=0, settings=chosen)[0].choices
 
 
+@pytest.mark.whole
 def test_the_right_letter_is_as_likely_to_be_any():
     clips = [clip(f"{index}.wav") for index in range(2000)]
     letters = Counter(question.answer_letter for question in build(clips, tasks=["earliest_onset"]))
@@ -176,6 +177,7 @@ def test_the_right_letter_is_as_likely_to_be_any():
     assert chisquare(list(letters.values())).pvalue > 0.01
 
 
+@pytest.mark.whole
 def test_which_of_many_sounds_are_offered_is_drawn_evenly():
     scene = (*SCENE, Event("siren", 4.0, 5.0), Event("hum", 4.0, 5.0))
     clips = [clip(f"{index}.wav", scene) for index in range(1000)]

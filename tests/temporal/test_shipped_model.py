@@ -1,11 +1,13 @@
 """Questions that are built from soundscapes are asked in the words that the shipped model knows."""
 
 import datasets
+import pytest
 
 import mechaudio as ma
 from mechaudio.experiments.evaluate import evaluate
 
 
+@pytest.mark.whole
 def test_the_shipped_model_answers_built_questions_far_above_chance_and_alike_after_they_were_kept(
     tmp_path, monkeypatch
 ):

@@ -27,10 +27,10 @@ def evaluation(condition, chosen):
 
 
 @cache
-def study(seed=0, right=5):
+def study(seed=0, right=5, settings=SETTINGS):
     """A study with this many right answers without a change."""
     rng = np.random.default_rng(seed)
-    arms = arms_of(SETTINGS, range(2))
+    arms = arms_of(settings, range(2))
     clean = evaluation("audio", [0] * right + [1] * (N - right))
     return TemporalStudy(
         provenance=provenance(),
@@ -45,5 +45,5 @@ def study(seed=0, right=5):
         ),
         arms=arms,
         chooses=np.arange(N) % 4 < 2,
-        settings=SETTINGS,
+        settings=settings,
     )

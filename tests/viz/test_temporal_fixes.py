@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mechaudio.viz import temporal_fixes
-from tests.viz.studies import study
+from tests.viz.studies import SETTINGS, study
 
 
 def test_rates_stand_over_their_strengths_with_whiskers():
@@ -42,3 +42,14 @@ def test_what_cannot_be_drawn_is_refused():
         temporal_fixes(fewer, control="centred")
     with pytest.raises(ValueError, match="need wrong and right answers; 8 of 8 are right"):
         temporal_fixes(study(right=8))
+
+
+def test_rows_that_only_the_change_in_one_layer_has_are_drawn_where_they_were_scaled():
+    found = study(settings=replace(SETTINGS, queries=("choices",)))  # one layer: the last row, which is scaled alone
+    figure = temporal_fixes(found)
+    assert [(line.name, line.xaxis) for line in figure.data if line.yaxis in ("y", "y2")] == [
+        ("choices", "x"),
+        ("choices", "x2"),
+        ("last", "x2"),
+    ]
+    assert [line.name for line in figure.data if line.showlegend] == ["choices", "last"]

@@ -25,12 +25,12 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
 from mechaudio.analyses.patching.joined import PatchedPairs, join_labels, joined, measured
 from mechaudio.analyses.patching.kept_pairs import KeptPairs, patched_pairs
+from mechaudio.analyses.patching.leading_places import sweep_places
 from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
 from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric, chosen
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import check_choice
-from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words
@@ -121,7 +121,8 @@ def activation_patching(
     ```
 
     All places of a batch share the work of the prompt, as far as causality lets them (`ma.sweep`): a patch costs the
-    positions from its first one on, in the layers from its own on.
+    positions from its first one on, in the layers from its own on. Of the residual stream, a place that holds all that
+    differs up to its end, such as the role `audio`, costs the positions behind it instead.
 
     Args:
         model: The opened model.
@@ -170,9 +171,8 @@ def activation_patching(
         "window": float(window),
         "one_by_one": one_by_one,
     }
-    words = {name: given for name, given in (("target", target), ("foil", foil), ("whole", whole)) if given}
     more = {
-        **words,
+        **targets.given,
         "hook_point": wanted.name,
         "direction": direction,
         "layers": wanted.layers,
@@ -221,15 +221,15 @@ def _patched(
     wanted.count_heads(given.cache)
     by_layer = wanted.patches(pair, given.cache, base)
     placed = {label: own.has for label, own in by_layer[wanted.layers[0]].items()}
-    variants = [
-        by_layer[layer][label].make(layer, head) for layer, head, label in product(wanted.layers, wanted.heads, placed)
+    patches = [
+        (layer, label, by_layer[layer][label].make(layer, head))
+        for layer, head, label in product(wanted.layers, wanted.heads, placed)
     ]
     if one_by_one:
-        unchanged, found = _each(wanted.model, base, variants)
+        unchanged, found = _each(wanted.model, base, [patch for _, _, patch in patches])
         ways = ("one by one: as asked",)
     else:
-        swept = sweep(wanted.model, base, variants, memory=memory, progress=progress)
-        unchanged, found, ways = swept.clean.numpy(), swept.logits.numpy(), tuple(dict.fromkeys(swept.ways))
+        unchanged, found, ways = sweep_places(wanted, pair, patches, memory=memory, progress=progress)
     other = measured_logits(wanted.model, source) if is_whole(source) else choice_logits(source, given.logits[:, -1])
     clean, corrupted = turned(wanted.direction, other, unchanged)
     found = found.reshape(len(wanted.layers), len(wanted.heads), len(placed), *found.shape[1:]).copy()

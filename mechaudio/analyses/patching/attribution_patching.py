@@ -28,8 +28,10 @@ in a frame of the features (its mel band, where features are mel spectrograms).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -38,6 +40,7 @@ from mechaudio.analyses.patching.effect_map import Direction, EffectMap
 from mechaudio.analyses.patching.estimates import METHODS, Estimator, Method
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes
 from mechaudio.analyses.patching.joined import join_labels, pair_clips, spread
+from mechaudio.analyses.patching.kept_pairs import KeptPairs
 from mechaudio.analyses.patching.pairs import contrasts
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric
@@ -47,7 +50,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words
 from mechaudio.question import AudioQuestion
-from mechaudio.results import Provenance
+from mechaudio.results import Provenance, kept_or_written
 from mechaudio.tracing.hook_points import bare
 
 if TYPE_CHECKING:
@@ -99,6 +102,7 @@ def attribution_patching(
     positions: Where | None = None,
     window: float | int = 1.0,
     batch_size: int | None = None,
+    out: str | os.PathLike | None = None,
     progress: bool | None = None,
 ) -> AttributionMap:
     """Estimate what patching each place by itself would do to the answer.
@@ -136,13 +140,15 @@ def attribution_patching(
             prompt needs some, unless `over` divides it.
         window: Length of a window of seconds.
         batch_size: Pairs at a time.
+        out: A folder to write the estimates of each batch to; the same call takes up a run that was stopped.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The map; `undefined` names pairs whose clean and corrupted runs agree in the metric.
 
     Raises:
-        ValueError: An unknown method; a metric without a gradient (`answer`); the fix of queries and keys at another
+        ValueError: An `out` that holds another run, or a damaged one; an unknown method; a metric without a gradient
+            (`answer`); the fix of queries and keys at another
             hook point, or in a tower that attends by code of its own; a class that runs its tower without gradients;
             or whatever `activation_patching` refuses.
         KeyError: No such hook point or span.
@@ -153,8 +159,20 @@ def attribution_patching(
     _check(wanted.name, metric, method, steps)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
     targets = Targets(target, foil)
+    settings = {"over": tuple(over), "method": method, "window": float(window)}
+    more = {
+        "hook_point": wanted.name,
+        "direction": direction,
+        "metric": metric,
+        "steps": steps,
+        "layers": tuple(wanted.layers),
+        "heads": wanted.counted,
+        "positions": kept_or_written(wanted.positions),
+        **targets.given,
+    }
+    kept = KeptPairs(out, model, {**settings, **more, "batch_size": batch_size})
     parts = [
-        Estimator(wanted, pair, metric, method, steps).part()
+        kept.of(pair, partial(Estimator(wanted, pair, metric, method, steps).part, kept.provenance))
         for pair in contrasts(
             model,
             clean,
@@ -165,10 +183,11 @@ def attribution_patching(
             progress=False if alone else progress,
         )
     ]
+    if parts[0].heads is not None:
+        wanted.take_heads(parts[0].heads)
     labels = join_labels([part.labels for part in parts], wanted.along)
     shape = tuple(len(axis) for axis in wanted.axes(labels).values())
     values = np.concatenate([spread(part.values, part.labels, labels) for part in parts], axis=-1)
-    settings = {"over": tuple(over), "method": method, "window": float(window)}
     return AttributionMap(
         axes=wanted.axes(labels),
         values=values.reshape(*shape, -1),

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
-from mechaudio.analyses.patching.joined import PairKeys
+from mechaudio.analyses.patching.joined import MeasuredPairs
 from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.interventions.patch import HEAD_AXIS
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.targets import refuse_whole
+from mechaudio.provenance import Provenance
 from mechaudio.tracing.cache import Key
 from mechaudio.tracing.choice_logits import ChoiceColumns, choice_logits
 from mechaudio.tracing.gradients import Graph, Layer, graph
@@ -35,16 +36,19 @@ Place = Key | Literal["features"]
 Estimates = Float[np.ndarray, "layer head place pair"]
 
 
-@dataclass(frozen=True, eq=False)
-class EstimatedPairs:
-    """What was estimated on some pairs."""
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class EstimatedPairs(MeasuredPairs):
+    """What was estimated on some pairs.
 
-    values: Estimates
-    labels: tuple[Any, ...]
+    Attributes:
+        values: The metric with each place patched, as estimated; NaN where there is no such place.
+        clean: The metric in the clean runs.
+        corrupted: In the corrupted runs.
+    """
+
+    values: Float[np.ndarray, "layer head place pair"]
     clean: Float[np.ndarray, " pair"]
     corrupted: Float[np.ndarray, " pair"]
-    ids: tuple[str, ...]
-    clip_keys: tuple[PairKeys, ...]
 
 
 class Estimator:
@@ -61,7 +65,7 @@ class Estimator:
         self.wrong: Int[np.ndarray, " pair"] | None = None
         self.unchanged: Float[np.ndarray, "pair choice"] | None = None
 
-    def part(self) -> EstimatedPairs:
+    def part(self, provenance: Provenance) -> EstimatedPairs:
         """Run the pairs and estimate every place."""
         given = run(self.model, self.source, record=self.points, logits="last")
         self.theirs = choice_logits(self.source, given.logits[:, -1])
@@ -90,12 +94,14 @@ class Estimator:
         )
         unpatched = corrupted_value if self.wanted.direction == "denoising" else clean_value
         return EstimatedPairs(
-            np.where(there, unpatched + change, np.nan),
-            tuple(self.grounds[self.keys[0]].places),
-            clean_value,
-            corrupted_value,
-            self.pair.ids,
-            self.pair.clip_keys,
+            provenance=provenance,
+            values=np.where(there, unpatched + change, np.nan),
+            clean=clean_value,
+            corrupted=corrupted_value,
+            ids=self.pair.ids,
+            clip_keys=self.pair.clip_keys,
+            labels=tuple(self.grounds[self.keys[0]].places),
+            heads=self.wanted.counted,
         )
 
     def _see(self, logits: Float[Tensor, "pair vocab"]) -> None:

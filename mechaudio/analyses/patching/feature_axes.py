@@ -63,8 +63,16 @@ class FeatureAxes:
     def count_bands(self, features: Tensor) -> None:
         """Find the bands of the map in the features."""
         if "band" in self.over:
-            n = features.movedim(self.model.adapter.frames_axis, 1).flatten(2).shape[2]
-            self.heads = list(range(n))
+            self.take_heads(range(features.movedim(self.model.adapter.frames_axis, 1).flatten(2).shape[2]))
+
+    def take_heads(self, found: Iterable[int]) -> None:
+        """Take bands that there are as those of the map."""
+        self.heads = list(found)
+
+    @property
+    def counted(self) -> tuple[int, ...] | None:
+        """The bands of the map, once they are counted; `None` without any."""
+        return None if self.heads == [None] else tuple(self.heads)
 
     def axes(self, labels: Sequence[Any]) -> dict[str, tuple[Any, ...]]:
         """The axes of the map: `band`, then `second`, as a spectrogram is drawn."""

@@ -24,7 +24,28 @@ PairKeys = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class PatchedPairs(Result):
+class MeasuredPairs(Result):
+    """What was measured of the pairs of one batch.
+
+    Attributes:
+        ids: `Contrast.ids`.
+        clip_keys: `Contrast.clip_keys`.
+        labels: Of the third axis of places, if this batch may lack some of them.
+        heads: Heads (or bands) of the map, or those that were patched together; `None` where neither was asked for.
+        network: Digest of the network, where the pairs are kept.
+        asked: Digest of the prompts, where the pairs are kept.
+    """
+
+    ids: tuple[str, ...]
+    clip_keys: tuple[PairKeys, ...]
+    labels: tuple[Any, ...] = ()
+    heads: tuple[int, ...] | None = None
+    network: str = ""
+    asked: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class PatchedPairs(MeasuredPairs):
     """The answers of some pairs with every place patched, and without a patch.
 
     Attributes:
@@ -34,13 +55,7 @@ class PatchedPairs(Result):
         right: `Contrast.right`.
         texts: `Contrast.texts`.
         wrong: `Contrast.wrong`.
-        ids: `Contrast.ids`.
-        clip_keys: `Contrast.clip_keys`.
         ways: How the places were computed.
-        labels: Of the third axis of places, if this batch may lack some of them.
-        heads: Heads of the map, or those that were patched together; `None` where neither was asked for.
-        network: Digest of the network, where the pairs are kept.
-        asked: Digest of the prompts, where the pairs are kept.
     """
 
     logits: Float[np.ndarray, "*place pair choice"]
@@ -49,13 +64,7 @@ class PatchedPairs(Result):
     right: Bool[np.ndarray, "pair choice"]
     texts: Int[np.ndarray, "pair choice"]
     wrong: Int[np.ndarray, " pair"]
-    ids: tuple[str, ...]
-    clip_keys: tuple[PairKeys, ...]
     ways: tuple[str, ...]
-    labels: tuple[Any, ...] = ()
-    heads: tuple[int, ...] | None = None
-    network: str = ""
-    asked: str = ""
 
 
 def joined(

@@ -12,21 +12,23 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
-from mechaudio.analyses.patching.joined import PatchedPairs
+from mechaudio.analyses.patching.joined import MeasuredPairs, PatchedPairs
 from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.arguments import shown
 from mechaudio.results import JSON_NAME, Provenance, digest_of
 from mechaudio.tracing.fingerprint import fingerprint
+from mechaudio.writing import made_folder
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 FOLDER = "pairs"
+Measured = TypeVar("Measured", bound=MeasuredPairs)
 
 
 class KeptPairs:
@@ -39,37 +41,38 @@ class KeptPairs:
 
     Raises:
         ValueError: With a folder, forward hooks of others on the network.
+        NotADirectoryError: There is something else in the folder's place.
     """
 
     def __init__(self, out: str | os.PathLike | None, model: AudioLM, settings: Mapping[str, Any]):
         self.provenance = Provenance.collect(model, settings=settings)
-        self._folder = None if out is None else Path(out) / FOLDER
+        self._folder = None if out is None else made_folder(out, "a run") / FOLDER
         self._network = "" if out is None else _digest_of_network(model)
         self._n = 0
 
-    def of(self, pair: Contrast, patched: Callable[[], PatchedPairs]) -> PatchedPairs:
-        """What is kept of the next batch, or else what is found now, which is then kept.
+    def of(self, pair: Contrast, measure: Callable[[], Measured]) -> Measured:
+        """What is kept of the next batch, or else what is measured now, which is then kept.
 
         Args:
             pair: The prompts of the batch.
-            patched: Finds it.
+            measure: Measures it.
 
         Raises:
             ValueError: The folder holds a batch of another run, or a damaged one.
         """
         if self._folder is None:
-            return patched()
+            return measure()
         place, self._n = self._folder / f"{self._n:06d}", self._n + 1
         asked = _digest_of_prompts(pair)
         if (place / JSON_NAME).exists():
-            kept = PatchedPairs.load(place)
+            kept = MeasuredPairs.load(place)
             self._refuse_another(kept, asked, place)
             return kept
-        found = replace(patched(), provenance=self.provenance, network=self._network, asked=asked)
+        found = replace(measure(), provenance=self.provenance, network=self._network, asked=asked)
         found.save(place)
         return found
 
-    def _refuse_another(self, kept: PatchedPairs, asked: str, place: Path) -> None:
+    def _refuse_another(self, kept: MeasuredPairs, asked: str, place: Path) -> None:
         there, here = kept.provenance, self.provenance
         differing = [
             f"{name} was {shown(before)} and is {shown(now)}"

@@ -21,20 +21,21 @@ and as nothing between moves information from position to position, the receiver
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
-from mechaudio.analyses.patching.components import Given
+from mechaudio.analyses.patching.components import Component, Given
 from mechaudio.analyses.patching.components import receiver as checked_receiver
-from mechaudio.analyses.patching.effect_map import DIRECTIONS
-from mechaudio.analyses.patching.joined import joined
-from mechaudio.analyses.patching.kept_pairs import patched_pairs
-from mechaudio.analyses.patching.pairs import contrasts, turned
+from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
+from mechaudio.analyses.patching.joined import PatchedPairs, joined
+from mechaudio.analyses.patching.kept_pairs import KeptPairs, patched_pairs
+from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
 from mechaudio.analyses.patching.paths import Paths, check_span, senders_before
 from mechaudio.analyses.patching.scale import METRICS
 from mechaudio.arguments import checks_arguments
@@ -66,6 +67,7 @@ def path_patching(
     metric: str = "logit_difference",
     mlps: Literal["frozen", "recomputed"] = "frozen",
     batch_size: int | None = None,
+    out: str | os.PathLike | None = None,
     progress: bool | None = None,
 ) -> PatchingMap:
     """Measure the effect that goes from a sender to a receiver over the residual stream, and on from there.
@@ -98,6 +100,7 @@ def path_patching(
         mlps: `frozen` keeps the MLPs between sender and receiver; `recomputed` lets them answer to the change, as Wang
             et al. do: then a path is everything that goes through no other attention.
         batch_size: Pairs at a time.
+        out: A folder to write the answers of each batch to; the same call takes up a run that was stopped.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
@@ -106,7 +109,7 @@ def path_patching(
 
     Raises:
         ValueError: As `contrast` does; no such component; a sender that does not come before the receiver; positions
-            from which nothing gets to the receiver.
+            from which nothing gets to the receiver; an `out` that holds another run, or a damaged one.
         IndexError: A layer or head that the network does not have.
         KeyError: A span that the prompts do not have.
         NoSuchHookPoint: A component that the class does not have, or a layer on the way that cannot be frozen.
@@ -120,36 +123,53 @@ def path_patching(
     spans = list(at) if several else [at]
     if several:
         axes = {**({} if axes == {"sender": (str(senders[0]),)} else axes), "span": tuple(spans)}
-    there = [index for index, one in enumerate(senders) if one is not None]
-    known = [senders[index] for index in there]
-    settings = {"sender": [*map(str, known)], "receiver": str(to), "at": [*map(str, spans)], "mlps": mlps}
-    provenance = Provenance.collect(model, settings=settings)
-    parts, targets = [], Targets(target, foil)
-    for pair in contrasts(
-        model,
-        clean,
-        corrupted=corrupted,
-        targets=targets,
-        batch_size=batch_size,
-        what="path patching",
-        progress=progress,
-    ):
-        refuse_whole(pair.clean, "path_patching", "activation_patching(..., whole=True) patches for whole texts")
-        for span in spans:
-            check_span(pair.clean, span, to)
-        source, base = pair.sides(direction)
-        paths = Paths.between(model, base, source, known, to, mlps)
-        variants = [paths.interventions(one, span) for one, span in product(known, spans)]
-        swept = sweep(model, base, variants, progress=False)
-        found = swept.logits.double().numpy()
-        logits = np.full((len(senders), len(spans), *found.shape[1:]), np.nan)
-        logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
-        ours, theirs = (choice_logits(one.batch, one.logits[:, -1]) for one in paths.runs)
-        ends = turned(direction, theirs, ours)
-        parts.append(patched_pairs(pair, logits, *ends, provenance=provenance, ways=tuple(swept.ways)))
+    known = [str(component) for component in senders if component is not None]
+    settings = {"sender": tuple(known), "receiver": str(to), "at": tuple(map(str, spans)), "mlps": mlps}
+    targets = Targets(target, foil)
+    kept = KeptPairs(out, model, {**settings, "direction": direction, **targets.given, "batch_size": batch_size})
+    parts = [
+        kept.of(pair, partial(_patched, model, pair, direction, senders, spans, to, mlps, kept.provenance))
+        for pair in contrasts(
+            model,
+            clean,
+            corrupted=corrupted,
+            targets=targets,
+            batch_size=batch_size,
+            what="path patching",
+            progress=progress,
+        )
+    ]
     return PatchingMap(
         **joined(parts, metric, axes),
         direction=direction,
         hook_point=f"{sender if isinstance(sender, str) else 'paths'} to {to}",
-        provenance=replace(provenance, settings=dict(provenance.settings) | targets.settings()),
+        provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
+
+
+def _patched(
+    model: AudioLM,
+    pair: Contrast,
+    direction: Direction,
+    senders: Sequence[Component | None],
+    spans: Sequence[Where | None],
+    receiver: Component,
+    mlps: str,
+    provenance: Provenance,
+) -> PatchedPairs:
+    """Patch every path of some pairs; a sender that there is not has NaN."""
+    refuse_whole(pair.clean, "path_patching", "activation_patching(..., whole=True) patches for whole texts")
+    for span in spans:
+        check_span(pair.clean, span, receiver)
+    there = [index for index, sender in enumerate(senders) if sender is not None]
+    known = [sender for sender in senders if sender is not None]
+    source, base = pair.sides(direction)
+    paths = Paths.between(model, base, source, known, receiver, mlps)
+    variants = [paths.interventions(sender, span) for sender, span in product(known, spans)]
+    swept = sweep(model, base, variants, progress=False)
+    found = swept.logits.double().numpy()
+    logits = np.full((len(senders), len(spans), *found.shape[1:]), np.nan)
+    logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
+    ours, theirs = (choice_logits(given.batch, given.logits[:, -1]) for given in paths.runs)
+    ends = turned(direction, theirs, ours)
+    return patched_pairs(pair, logits, *ends, provenance=provenance, ways=tuple(swept.ways))

@@ -27,6 +27,7 @@ def lens(tiny, questions):
     return tuned_lens(tiny, questions, **HOW)
 
 
+@pytest.mark.whole
 def test_on_questions_it_was_not_trained_on_it_is_closer_to_the_output_than_the_plain_lens(lens):
     assert not set(lens.held_out) & set(lens.trained_on)
     assert lens.depths == ("embed", "0", "1", "2", "3", "4")

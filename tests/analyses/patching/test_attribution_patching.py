@@ -171,6 +171,7 @@ def test_dropping_gradients_averages_over_the_other_layers(toy, asked):
 LATER = {"z": (2, 3), "mlp_out": (2, None), "attn_out": (1, None), "resid_pre": (3, None), "resid_mid": (4, None)}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("hook_point", LATER)
 def test_effects_that_cancel_have_no_gradient_and_dropping_layers_finds_them(scenes, hook_point):
     """The unembedding is turned so that what a place does directly is undone by what the layers behind make of it.

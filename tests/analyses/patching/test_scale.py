@@ -95,6 +95,7 @@ def test_intervals_of_many_places_are_taken_in_blocks_and_are_what_each_alone_ha
     np.testing.assert_allclose([ends[0, 3] for ends in whole], np.quantile(drawn, [tail, 1 - tail]))
 
 
+@pytest.mark.whole
 def test_intervals_of_a_large_map_take_little_memory():
     rng = np.random.default_rng(0)
     scale = Scale(rng.uniform(1, 2, size=6), np.zeros(6))
