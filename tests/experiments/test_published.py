@@ -48,7 +48,7 @@ def test_the_papers_study_runs_as_published(family):
     ]
     arm = in_one[1]
     edited = ma.evaluate(model, questions(), variants=[arm.intervention(1)], progress=False)
-    np.testing.assert_array_equal(study.compared.variants[study.arms.index(arm)].chosen, edited.variants[0].chosen)
+    np.testing.assert_array_equal(study.compared.chosen[study.arms.index(arm)], edited.chosen[0])
 
 
 def test_a_class_that_the_paper_changed_nothing_in_is_told():
