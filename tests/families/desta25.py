@@ -100,5 +100,6 @@ DESTA_25 = Family(
     clip_features=_features,
     pad="<|eot_id|>",
     end="<|eot_id|>",
+    token_seconds=None,
     shortest=1,
 )
