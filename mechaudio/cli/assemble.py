@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     return Outcome("\n".join(told), rows=rows, numbers=numbers)
 
 
-def _assembler(family: str) -> Callable[..., Any]:
+def _assembler(family: Any) -> Callable[..., Any]:
     """The function that puts a family together."""
     if family == "desta":
         from mechaudio.models.desta.assemble import assemble as assemble_desta

@@ -45,7 +45,7 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
     _no_split_modules = ("Qwen2DecoderLayer", "WhisperEncoderLayer")
     #: Codes are decided by distances, which rounding moves; the release makes them in full precision.
-    _keep_in_fp32_modules_strict = ("audio_tokenizer",)
+    _keep_in_fp32_modules_strict = {"audio_tokenizer"}  # noqa: RUF012 - as transformers declares it
 
     def __init__(self, config: KimiAudioConfig):
         super().__init__(config)
