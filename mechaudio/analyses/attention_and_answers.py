@@ -29,7 +29,7 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of
-from mechaudio.question import Answer, AudioQuestion, refuse_open
+from mechaudio.question import NO_TRANSCRIPT, Answer, AudioQuestion, refuse_open
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
@@ -43,7 +43,7 @@ LISTENING = "listening"
 """In the place of query rows: those that listen."""
 MOST = 48
 """Questions that are asked for that."""
-_HEARD = ("audio", "audio+caption", "silence")
+_HEARD = ("audio", "audio+caption", "silence", NO_TRANSCRIPT)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

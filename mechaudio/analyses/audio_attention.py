@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 #: Roles of tokens, in the order of figures and tables; together they cover a prompt, each position once.
-ROLES = ("audio", "audio_padding", "caption", "history", "question", "choices", "template", "text")
+ROLES = ("audio", "audio_padding", "transcript", "caption", "history", "question", "choices", "template", "text")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

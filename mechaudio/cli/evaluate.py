@@ -10,7 +10,7 @@ from mechaudio.cli.options import EachOnce, add_verb, at_least, finite, folder
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source, questions
 from mechaudio.cli.studies import left_out, with_source
-from mechaudio.question import CONDITIONS
+from mechaudio.question import EVERY_CONDITION
 
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Comparison, Evaluation
@@ -36,7 +36,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     add_source(verb, fewest=1)
     verb.add_argument(
-        "--condition", default="audio", choices=CONDITIONS, help="what the model is given (default: audio)"
+        "--condition", default="audio", choices=EVERY_CONDITION, help="what the model is given (default: audio)"
     )
     verb.add_argument(
         "--scoring",

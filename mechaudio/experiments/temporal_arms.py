@@ -12,11 +12,11 @@ from mechaudio.experiments.text_keys import OnTextKeys
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.upweight import UpweightAttention
 from mechaudio.models.spans import ROLES
-from mechaudio.question import CONDITIONS
+from mechaudio.question import CONDITIONS, EVERY_CONDITION
 from mechaudio.results import keep
 
 Kind = Literal["upweighting", "scaling"]
-SPANS = (*ROLES, "audio_padding", "keyword", "last")
+SPANS = (*ROLES, "transcript", "keyword", "last")
 """Names of query rows; `listening` stands for those that the study finds."""
 Control = Literal["", "mass_preserving", "mass_matched", "centred", "text keys"]
 
@@ -61,9 +61,9 @@ class TemporalSettings:
                 )
         if 1 in self.factors or 0 in self.biases:
             raise ValueError("a factor of 1 and a bias of 0 change nothing: the clean answers are there anyway")
-        unknown = [condition for condition in self.conditions if condition not in CONDITIONS]
+        unknown = [condition for condition in self.conditions if condition not in EVERY_CONDITION]
         if unknown or "audio" not in self.conditions:
-            raise ValueError(f"conditions are of {CONDITIONS}, 'audio' among them; got {self.conditions}")
+            raise ValueError(f"conditions are of {EVERY_CONDITION}, 'audio' among them; got {self.conditions}")
         for rows in (*self.queries, self.targeted):
             unknown = [span for span in rows.split("+") if span not in SPANS]
             if unknown and rows != LISTENING:
