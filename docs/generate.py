@@ -280,6 +280,7 @@ ABOUT_VERBS = {
     ),
     "evaluate": "Explained in [Evaluating](evaluating.md).",
     "get": "`small` is described in [The model of real parts](small_model.md).",
+    "listens": "Explained in [Where a model listens](where_it_listens.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
     "specialists": "The study of [who listens](who_listens.md), with [steering](steering.md).",
     "mata": "The study of [MATA](mata.md).",
@@ -341,7 +342,8 @@ def command_line_page() -> str:
         "traceback and exit",
         "code 1 are a mistake of ours: please report it. What took long is kept if a disk fills behind it. The studies "
         "(`temporal`,",
-        "`specialists`, `mata` and `patch`) leave a folder: `index.html`, `tables/`, `figures/`, and `results/`, which "
+        "`specialists`, `mata`, `patch` and `listens`) leave a folder: `index.html`, `tables/`, `figures/`, and "
+        "`results/`, which "
         "[`ma.Result.load`](keeping_results.md) reads.",
     ]
     options = {name: _options(verb) for name, verb in verbs.choices.items()}

@@ -15,6 +15,7 @@ import mechaudio as ma
 from mechaudio.data.toy_questions import ask, sung
 from mechaudio.models import registry
 from mechaudio.models.toy import arithmetic, decoder, planted, tower
+from tests.browser import needs_browser
 from tests.snippets import REPOSITORY, snippets
 
 PRINTED = re.compile(r"^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -69,7 +70,7 @@ def test_the_page_on_sweeps_prints_what_it_says(told):
         "errors",
         pytest.param("coming_from_nnsight", marks=pytest.mark.whole),
         pytest.param("coming_from_transformer_lens", marks=pytest.mark.whole),
-        pytest.param("recipes", marks=pytest.mark.whole),
+        pytest.param("recipes", marks=[pytest.mark.whole, needs_browser]),
     ],
 )
 def test_the_pages_for_people_who_come_print_what_they_say(told, page, tmp_path, monkeypatch):
@@ -94,6 +95,7 @@ def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
     [
         "docs/index.md",
         pytest.param("docs/toy.md", marks=pytest.mark.whole),
+        pytest.param("docs/where_it_listens.md", marks=pytest.mark.whole),
         pytest.param("docs/who_listens.md", marks=pytest.mark.whole),
         pytest.param("docs/lenses.md", marks=pytest.mark.whole),
         pytest.param("docs/probes.md", marks=pytest.mark.whole),

@@ -66,16 +66,19 @@ def sessions():
     return [session(order) for order in ("forwards", "backwards", "imported")]
 
 
+@pytest.mark.whole
 def test_an_attribute_of_a_package_is_the_same_object_before_and_after_everything_was_imported(sessions):
     assert [changed for changed, _, _ in sessions] == [[], [], []]
 
 
+@pytest.mark.whole
 def test_it_is_the_same_in_every_session(sessions):
     forwards, *others = [(kinds, completed) for _, kinds, completed in sessions]
     assert len(forwards[0]) > 500
     assert others == [forwards, forwards]
 
 
+@pytest.mark.whole
 def test_a_package_completes_to_its_public_names(sessions):
     completed = sessions[0][2]
     assert completed["mechaudio"] == sorted(ma.__all__)
@@ -84,6 +87,7 @@ def test_a_package_completes_to_its_public_names(sessions):
     }
 
 
+@pytest.mark.whole
 def test_a_public_function_is_never_seen_as_the_module_of_its_name(sessions):
     public = {id(getattr(package, name)) for package in (ma, *ROOMS.values()) for name in package.__all__}
     for name, kind in sessions[0][1].items():

@@ -59,7 +59,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         action=EachOnce,
         metavar="ROWS",
-        help="query rows to change (default: last keyword keyword+last)",
+        help="query rows to change; listening: those that are found to listen, in one layer, too (default: last "
+        "keyword keyword+last)",
     )
     verb.add_argument(
         "--paper",
@@ -111,7 +112,9 @@ def _settings(arguments: argparse.Namespace) -> "TemporalSettings":
     given = {name: tuple(getattr(arguments, name) or ()) for name in ("factors", "biases", "queries")}
     if arguments.paper and any(given.values()):
         raise ValueError("--paper sets factors and query rows: leave out --scale, --upweight and --queries, or --paper")
-    return TemporalSettings(seed=_split_seed(arguments), **{name: values for name, values in given.items() if values})
+    targeted = {"targeted": "listening"} if "listening" in given["queries"] else {}
+    named = {name: values for name, values in given.items() if values}
+    return TemporalSettings(seed=_split_seed(arguments), **named, **targeted)
 
 
 def _as_published(arguments: argparse.Namespace, model: "OpenedModel") -> "TemporalSettings":

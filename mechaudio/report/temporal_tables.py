@@ -10,6 +10,7 @@ from mechaudio.experiments.published import PAPER_SETTINGS
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.changes import UNANSWERED, changed
+from mechaudio.report.listening_tables import first_table
 from mechaudio.report.tables import Cell, Column, Table
 
 PAPER = "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models (Interspeech 2026)"
@@ -44,8 +45,9 @@ _PUBLISHED_FIX_RATES = (
 
 @checks_arguments
 def temporal_tables(study: TemporalStudy) -> tuple[Table, ...]:
-    """What the study found: accuracies, attention, all layers, their controls, single layers, what was held out."""
+    """What the study found: rows that listen, accuracies, attention, all layers, controls, single layers, held out."""
     return (
+        *first_table(study.listens),
         _accuracies(study),
         _attention(study),
         _changes(

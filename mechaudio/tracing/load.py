@@ -28,6 +28,7 @@ from mechaudio.models.small.network import assemble
 from mechaudio.models.small.parts import PARTS, located
 from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
+from mechaudio.models.toy.planted import PLANTED
 from mechaudio.notices import warn
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.checkpoint import read_network
@@ -106,7 +107,8 @@ def load(
             and `token` to whatever is read; `attn_implementation`, `experts_implementation`, `quantization_config`,
             `max_memory`, `offload_folder`, `offload_buffers`, `variant`, `key_mapping`, `generation_config`,
             `adapter_name` and `adapter_kwargs` to the class's `from_pretrained`. `"small"` takes none of them, but the
-            paths of its two files where they lie elsewhere: `whisper` and `smollm2`.
+            paths of its two files where they lie elsewhere: `whisper` and `smollm2`. `"toy"` takes `listens`, the rows
+            that are written to listen: `"last"` (the default), `"question"` or `"choices"`.
 
     Returns:
         The opened model, in evaluation mode.
@@ -123,13 +125,16 @@ def load(
         raise TypeError(
             f"{' and '.join(files_of_small)}= name the files of 'small', and {str(name)!r} is another model"
         )
+    if "listens" in options and str(name) != "toy":
+        raise TypeError(f"listens= says where the 'toy' listens, and {str(name)!r} is another model")
+    listens = options.pop("listens", PLANTED.listens)
     dtype, hub, passed = _sorted_options(options, dtype)
     if device is not None and device_map is not None:
         raise ValueError(f"give device or device_map, not both (got {device!r} and {device_map!r})")
     if device is not None:
         _refuse_absent(device)
     if str(name) == "toy":
-        return _toy(dtype, device, prove, revision=revision, device_map=device_map, **hub, **passed)
+        return _toy(dtype, device, prove, listens, revision=revision, device_map=device_map, **hub, **passed)
     if str(name) == "small":
         _refuse_options("small", revision=revision, device_map=device_map, **hub, **passed)
         return _small(dtype, device, prove, files_of_small)
@@ -211,12 +216,14 @@ def _devices() -> list[str]:
     return ["cpu", *(f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count()))]
 
 
-def _toy(dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, **options: Any) -> AudioLM:
+def _toy(
+    dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, listens: str, **options: Any
+) -> AudioLM:
     """The model that is made by arithmetic, not read from a checkpoint."""
     _refuse_options("toy", **options)
-    network = build_network(torch.float32 if dtype == "auto" else dtype)
+    network = build_network(torch.float32 if dtype == "auto" else dtype, listens)
     model = AudioLM(network if device is None else network.to(device), build_processor(), prove=prove)
-    model.checkpoint = "toy"
+    model.checkpoint = "toy" if listens == PLANTED.listens else f"toy, {listens} listening"
     return model
 
 

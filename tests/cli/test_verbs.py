@@ -134,7 +134,7 @@ def test_a_revision_that_is_not_there_is_refused_with_those_of_the_cache(tmp_pat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for there, said in (
         (tmp_path, "the hub's cache holds 01234567 main"),
-        (tmp_path / "no", "the hub's cache is empty"),
+        (tmp_path / "no", "the hub's cache holds none of it"),
     ):
         with pytest.raises(
             ValueError, match=f"revision='v2' of 'someone/listener' cannot be had: {said}. Give a branch"
@@ -213,6 +213,7 @@ def test_evaluate_as_json_has_a_row_per_question_beside_its_counts(capsys, tmp_p
         pytest.param(["specialists", "--n", "40", "--k", "1"], marks=pytest.mark.whole),
         pytest.param(["mata", "--n", "12", "--no-generate"], marks=pytest.mark.whole),
         ["patch", "--n", "2", "--over", "layer"],
+        ["listens", "--n", "2"],
     ],
     ids=lambda words: words[0],
 )

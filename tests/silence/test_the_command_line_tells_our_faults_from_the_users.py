@@ -124,9 +124,11 @@ def test_every_error_of_the_system_has_its_path(code):
 
 
 @pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_command_that_is_stopped_says_how_to_go_on(capsys, monkeypatch, tmp_path, kind, code):
+def test_a_command_that_is_stopped_says_how_to_go_on(request, capsys, monkeypatch, tmp_path, kind, code):
     monkeypatch.setattr(EVALUATION, "evaluate", lambda *_, **__: signal.raise_signal(kind))
     before = signal.getsignal(signal.SIGTERM)
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, ignored))
     assert main([*EVALUATE, "--out", str(tmp_path)]) == code
     assert (
         f"stopped. To go on, give the same command again: what was done is kept in {tmp_path}"

@@ -26,7 +26,7 @@ def behind(model, asked, *over, name=None, positions=None, **words):
     return leading_places._behind(wanted, contrast(model, asked, **words))
 
 
-@pytest.mark.parametrize("direction", ["denoising", "noising"])
+@pytest.mark.parametrize("direction", ["denoising", pytest.param("noising", marks=pytest.mark.whole)])
 @pytest.mark.parametrize("hook_point", ["resid_pre", "resid_mid", "resid_post"])
 def test_all_audio_tokens_cost_what_follows_them_and_give_what_one_by_one_gives(
     tiny, scenes, swept, direction, hook_point
