@@ -58,7 +58,8 @@ class CutAnswers:
         """The fields of an `AttentionFlow`, of some edges in some windows."""
         fields = {name: value for name, value in vars(self).items() if name != "there"}
         for name in ("probability", "margin", "correct", "attention"):
-            fields[name] = fields[name][list(edges), windows]
+            # Laid out as they are once they were kept: sums depend on it in the last bit.
+            fields[name] = np.ascontiguousarray(fields[name][list(edges), windows])
         return fields
 
 

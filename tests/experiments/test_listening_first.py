@@ -103,7 +103,8 @@ def test_changing_the_rows_that_listen_does_what_the_published_rows_do_where_tho
     for own, other in zip(listening["temporal"].uniform, published.uniform, strict=True):
         assert own.change.test == other.change.test
     assert any(own.change.test.fixed + own.change.test.broken for own in listening["temporal"].uniform)
-    deaf = mata(toys["last"], asked, "choices")
+    with pytest.warns(UserWarning, match=DEAF):
+        deaf = mata(toys["last"], asked, "choices")
     assert not any(one.change.test.fixed + one.change.test.broken for one in deaf.over_alphas)
     for own, other in zip(listening["mata"].over_alphas, mata(toys["last"], asked, "last").over_alphas, strict=True):
         assert own.change.test == other.change.test

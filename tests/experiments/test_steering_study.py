@@ -48,7 +48,12 @@ def study(toy, asked, bars):
 def test_every_bar_says_how_many_questions_there_will_be(study, bars):
     choose = int(study.chooses.sum())
     drawn = [(what, total) for what, total, progress in bars if progress is None]
-    assert drawn == [("audio and silence", choose), ("steering", choose), ("steering", 60 - choose)]
+    assert drawn == [
+        ("where it listens", choose),
+        ("audio and silence", choose),
+        ("steering", choose),
+        ("steering", 60 - choose),
+    ]
 
 
 def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, study):
