@@ -333,8 +333,7 @@ def test_the_clock_has_one_tick_per_audio_token(model, seconds):
     assert len(batch.spans["audio"][0]) == batch.clock[0].n_tokens
     assert batch.cut == (pytest.approx((samples - heard) / 16_000),)
     if told.token_seconds is None:
-        with pytest.raises(ValueError, match="no audio token has a time of its own"):
-            _ = batch.clock[0].end
+        assert np.isnan(batch.clock[0].end)
         return
     end = batch.clock[0].end
     if told.together is not None:
