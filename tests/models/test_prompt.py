@@ -11,6 +11,7 @@ from mechaudio.models.continuation import continuation
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.prompt import PromptFormat, prompt, silenced
+from mechaudio.models.transcripts import transcripts_of
 from mechaudio.question import CONDITIONS, AudioQuestion
 from mechaudio.tracing.load import load
 from tests.families import (
@@ -199,15 +200,19 @@ def test_the_inputs_are_the_ones_the_processor_itself_makes():
         if model.adapter.turns != "parts":
             continue  # written below as parts
         batch = prompt(model, [asked()])
+        content = [{"type": "audio"}, {"type": "text", "text": f"{TEXT}\nA: dog\nB: rain"}]
         text = model.processor.apply_chat_template(
             [
                 *([{"role": "system", "content": model.adapter.system}] if model.adapter.system else []),
-                {"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": f"{TEXT}\nA: dog\nB: rain"}]},
+                {"role": "user", "content": content[::-1] if model.adapter.text_first else content},
             ],
             tokenize=False,
             add_generation_prompt=True,
         )
-        made = model.processor(text=[text], audio=[noise(1.0)], return_tensors="pt", sampling_rate=16_000)
+        words = (
+            {"transcripts": transcripts_of(model, asked(), [noise(1.0)], "audio")} if model.adapter.transcribes else {}
+        )
+        made = model.processor(text=[text], audio=[noise(1.0)], return_tensors="pt", sampling_rate=16_000, **words)
         assert torch.equal(batch.inputs["input_ids"], made["input_ids"])
         features, axis = model.adapter.features, model.adapter.frames_axis
         frames = batch.inputs[features].shape[axis]  # the Omni batch is cut down to its longest clip
