@@ -29,14 +29,14 @@ def listening_tables(found: WhereItListens) -> tuple[Table, ...]:
     )
     rows: dict[bool, list[tuple]] = {True: [], False: []}
     n = len(found.everywhere.ids)
-    for row in found.to_pandas().itertuples():
-        low, high = (None if math.isnan(end) else float(end) for end in (row.low, row.high))
+    for row in found.to_pandas().to_dict("records"):
+        low, high = (None if math.isnan(end) else float(end) for end in (row["low"], row["high"]))
         interval = [None if low is None or high is None else (low, high)] if change == "share" else [low, high]
-        share = None if math.isnan(row.share) else float(row.share)
-        rows[row.scope == "all layers"].append(
+        share = None if math.isnan(row["share"]) else float(row["share"])
+        rows[row["scope"] == "all layers"].append(
             (
-                row.edge, row.cut, float(row.change), *interval, share, round(row.accuracy * n), int(row.fixed),
-                int(row.broken), float(row.p), float(row.p_holm),
+                row["edge"], row["cut"], float(row["change"]), *interval, share, round(row["accuracy"] * n),
+                int(row["fixed"]), int(row["broken"]), float(row["p"]), float(row["p_holm"]),
             )
         )  # fmt: skip
     what = "probability of the right choice" if found.measure == "probability" else "margin of the right words"

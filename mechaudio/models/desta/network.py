@@ -44,7 +44,7 @@ class Connector(nn.Module):
             nn.Parameter(torch.zeros(1, config.n_queries, width)) for _ in range(n_taps)
         )
         self.layer_weights = nn.Parameter(torch.zeros(config.n_queries, n_taps))
-        self.qformer = Named(
+        self.qformer: Network = Named(
             layer=nn.ModuleList(QFormerLayer(own, width, mlp="") for _ in range(own.num_hidden_layers))
         )
         self.proj = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.text_config.hidden_size))
@@ -86,8 +86,8 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         whisper = WhisperForConditionalGeneration(config.audio_config)
         if config.recognition is not None:
             whisper.generation_config = GenerationConfig(**config.recognition)
-        self.perception = Named(whisper=whisper, connector=Connector(config))
-        self.llm_model = LlamaForCausalLM(config.text_config)
+        self.perception: Network = Named(whisper=whisper, connector=Connector(config))
+        self.llm_model: Network = LlamaForCausalLM(config.text_config)
         self.post_init()
 
     def _init_weights(self, module: Network) -> None:

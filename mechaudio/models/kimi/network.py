@@ -50,9 +50,9 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def __init__(self, config: KimiAudioConfig):
         super().__init__(config)
         text, width = config.text_config, config.text_config.hidden_size
-        self.speech_encoder = WhisperEncoder(config.audio_config)
-        self.audio_tokenizer = SpeechTokenizer(config.codes_config)
-        self.model = Qwen2Model(text)
+        self.speech_encoder: Network = WhisperEncoder(config.audio_config)
+        self.audio_tokenizer: Network = SpeechTokenizer(config.codes_config)
+        self.model: Network = Qwen2Model(text)
         adaptor = nn.Sequential(
             nn.Linear(FRAMES * config.audio_config.d_model, width),
             nn.SiLU(),
@@ -61,11 +61,11 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             nn.LayerNorm(width, eps=text.rms_norm_eps),
         )
         self.model.vq_adaptor = Named(layers=adaptor)
-        self.lm_head = nn.Linear(width, text.vocab_size, bias=False)
+        self.lm_head: Network = nn.Linear(width, text.vocab_size, bias=False)
         if config.mimo_layers:
             self.model.mimo_layers = nn.ModuleList(Qwen2DecoderLayer(text, at) for at in range(config.mimo_layers))
             self.model.mimo_norm = Qwen2RMSNorm(width, eps=text.rms_norm_eps)
-            self.mimo_output = nn.Linear(width, text.vocab_size, bias=False)
+            self.mimo_output: Network = nn.Linear(width, text.vocab_size, bias=False)
         self.post_init()
 
     def get_input_embeddings(self) -> Network:
