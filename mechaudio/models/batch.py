@@ -82,7 +82,7 @@ class PromptBatch(NamesTheWay, Shown):
             the roles `audio`, `audio_padding`, `question`, `choices`, `caption` and `template`, which share out every
             position but padding; `keyword`, inside the question; and `last`. From a dict of inputs: `audio`,
             `audio_padding`, `text` and `last`. `audio_padding` are audio tokens that hear nothing of the clip, only
-            what it was filled up with.
+            what it was filled up with. Where the prompt holds what is said in a clip, `transcript` are those words.
             Beside several clips in a row, `audio.0`, `audio.1` ... are those of each; in conversations, `turn.0`
             ... are the texts and sounds of each turn, `system`, `user` and `assistant` those of all turns of a speaker,
             and `history` the texts before the last turn.
