@@ -132,7 +132,10 @@ def test_such_layers_change_the_last_position_of_those_prompts_only_that_asked_f
     for change in (
         ma.Edit(ma.HookPoint("pattern", **there), lambda pattern: 3 * pattern),
         ma.Edit(ma.HookPoint("scores", **there), lambda scores: 3 * scores),
-        ma.Edit(ma.HookPoint("result", layers=[-1], positions=rows), lambda result: 3 * result),
+        *(
+            ma.Edit(ma.HookPoint(point, layers=[-1], positions=rows), lambda value: 3 * value + 1)
+            for point in ("q", "k", "v", "z", "result", "attn_out", "mlp_post", "resid_post")
+        ),
         ma.ScaleAttention(9.0, keys=[1, 2], **there),
     ):
         whole = ma.run(model, batch, interventions=[change], logits="last").logits
