@@ -61,10 +61,10 @@ def hook_points_page() -> str:
         "",
         "In the tower the names take the prefix `audio.` in `record=` (`audio.pattern`) and in strings "
         "(`audio.blocks.1.attn.hook_pattern`).",
-        "Where a class has several towers (SALMONN, TimeAudio), `audio` is the first, and the others take their own "
-        "names in its place:",
+        "Where a class has several towers (SALMONN, TimeAudio, DeSTA2.5-Audio, Kimi-Audio), `audio` is the first, and "
+        "the others take their own names in its place:",
         '`model.towers["beats"].blocks[1].attn.pattern`, `record=["beats.pattern"]`, '
-        "`beats.blocks.1.attn.hook_pattern`; `qformer` likewise.",
+        "`beats.blocks.1.attn.hook_pattern`; `qformer` and `codes` likewise.",
         "A class need not have them all: a Mamba layer has no attention, a tower of convolutions neither attention nor "
         "`resid_mid`. Asking for",
         "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
@@ -139,8 +139,9 @@ def models_page() -> str:
         "(`python docs/generate.py`); `mechaudio models` prints the same. [Adding a model](adding_a_model.md) shows "
         "how to write another,",
         "[a class of your own](own_class.md) how to open what transformers does not have. [SALMONN and "
-        "TimeAudio](salmonn.md) are such classes; what is",
-        "published of them are parts, which `mechaudio assemble` puts together.",
+        "TimeAudio](salmonn.md), [DeSTA2.5-Audio](desta.md)",
+        "and [Kimi-Audio](kimi.md) are such classes; what is published of them are parts, which `mechaudio assemble` "
+        "puts together.",
         "Three travel with mechaudio or are assembled by it, all of one class of transformers, Qwen2-Audio's: "
         "[the shipped model](tiny_model.md), [the toy](toy.md)",
         "and [the model of real parts](small_model.md).",
@@ -156,6 +157,20 @@ def models_page() -> str:
         "| class, checkpoints | ms per audio token | encoder window | longer clips | audio tower |",
         "|---|---|---|---|---|",
         *(_row(adapter) for adapter in ADAPTERS),
+    ]
+    lines += [
+        "",
+        "## The systems of the papers that mechaudio follows",
+        "",
+        "What opens each, and what was proven of it. Full-size checkpoints of none were at hand when this was written: "
+        "all that is said",
+        "was tried on small networks of the same classes, and holds for whoever has the weights.",
+        "",
+        "| paper | system | opens with | proven |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in SYSTEMS),
+        "",
+        "LTU and GAMA, which TimeAudio's tables compare with, are not opened, and the Gemini models are closed.",
     ]
     lines += ["", "## Not opened, and why", "", "| class | why not |", "|---|---|"]
     lines += [f"| `{name}` | {why} |" for name, why in NOT_OPENED.items()]
@@ -179,11 +194,44 @@ NOT_OPENED = {
     "Dots3NoteForConditionalGeneration, MuseSparkForConditionalGeneration": (
         "have a tower and audio tokens, and nobody has described them yet: an adapter would open them"
     ),
-    "Kimi-Audio, DeSTA2.5-Audio": (
-        "are no classes of transformers; their networks are code in their own repositories, which mechaudio does not "
-        "run: written in transformers' conventions, they open as a class of your own"
-    ),
 }
+
+_TEMPORAL = "A Closer Look at Failure Modes in Temporal Understanding (2606.17417)"
+_OWN = "every hook point on opening, as all"
+_AUTHORS = f"{_OWN}; numbers of the authors' code on the same small weights"
+#: Paper, system, what opens it, and what was proven how.
+SYSTEMS = (
+    (_TEMPORAL, "Audio Flamingo 3", '`ma.load("nvidia/audio-flamingo-3-hf")`', _OWN),
+    (
+        _TEMPORAL,
+        "DeSTA2.5-Audio",
+        "`mechaudio assemble desta …`, then `ma.load(FOLDER)`",
+        f"{_AUTHORS}: encoder states, 64 audio tokens, embedded prompts, logits, greedy answers of six prompts",
+    ),
+    (
+        _TEMPORAL,
+        "Kimi-Audio",
+        "`mechaudio assemble kimi …`, then `ma.load(FOLDER)`",
+        f"{_AUTHORS}: embedded prompts, both trunks and both heads of four prompts, codes of three clips",
+    ),
+    (_TEMPORAL, "Qwen2-Audio", '`ma.load("Qwen/Qwen2-Audio-7B-Instruct")`', _OWN),
+    ("MATA (2509.18816)", "Qwen2.5-Omni", '`ma.load("Qwen/Qwen2.5-Omni-7B")`', _OWN),
+    ("MATA (2509.18816)", "Ke-Omni-R", '`ma.load("KE-Team/Ke-Omni-R")`', _OWN),
+    (
+        "TimeAudio (2511.11039)",
+        "TimeAudio",
+        "`mechaudio assemble timeaudio …`, then `ma.load(FOLDER)`",
+        f"{_AUTHORS}: tokens before and after merging, loss of an answer with markers",
+    ),
+    (
+        "TimeAudio (2511.11039)",
+        "SALMONN",
+        "`mechaudio assemble salmonn …`, then `ma.load(FOLDER)`",
+        f"{_AUTHORS}: filterbank, both encoders, Q-Former, audio tokens, logits",
+    ),
+    ("Audio-specialist heads", "Qwen2-Audio", '`ma.load("Qwen/Qwen2-Audio-7B-Instruct")`', _OWN),
+    ("Audio-specialist heads", "R1-AQA", '`ma.load("mispeech/r1-aqa")`', _OWN),
+)
 
 
 def _row(adapter: Adapter) -> str:
@@ -198,7 +246,7 @@ def _row(adapter: Adapter) -> str:
         timing.long_clips
     ]
     longer = "-" if timing.window is None else longer
-    milliseconds = f"{adapter.milliseconds:.4g}"
+    milliseconds = "-" if timing.timeless is not None else f"{adapter.milliseconds:.4g}"
     return f"| {names} | {milliseconds} | {window} | {longer} | {adapter.access} |"
 
 
@@ -232,12 +280,14 @@ ABOUT_VERBS = {
     ),
     "evaluate": "Explained in [Evaluating](evaluating.md).",
     "get": "`small` is described in [The model of real parts](small_model.md).",
+    "listens": "Explained in [Where a model listens](where_it_listens.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
     "specialists": "The study of [who listens](who_listens.md), with [steering](steering.md).",
     "mata": "The study of [MATA](mata.md).",
     "patch": "A map of [activation patching](patching.md).",
     "assemble": (
-        "Where to get the parts, and how the two differ: [SALMONN and TimeAudio](salmonn.md). Pickled files are read "
+        "Where to get the parts: [SALMONN and TimeAudio](salmonn.md), [DeSTA2.5-Audio](desta.md), "
+        "[Kimi-Audio](kimi.md). Pickled files are read "
         "without running code from them, every tensor is accounted for, and the folder appears when it is whole."
     ),
 }
@@ -292,7 +342,8 @@ def command_line_page() -> str:
         "traceback and exit",
         "code 1 are a mistake of ours: please report it. What took long is kept if a disk fills behind it. The studies "
         "(`temporal`,",
-        "`specialists`, `mata` and `patch`) leave a folder: `index.html`, `tables/`, `figures/`, and `results/`, which "
+        "`specialists`, `mata`, `patch` and `listens`) leave a folder: `index.html`, `tables/`, `figures/`, and "
+        "`results/`, which "
         "[`ma.Result.load`](keeping_results.md) reads.",
     ]
     options = {name: _options(verb) for name, verb in verbs.choices.items()}

@@ -18,6 +18,10 @@ from mechaudio.showing import Shown
 
 #: What a model can be given: the clip; its caption instead; both; zeros of the clip's length.
 CONDITIONS = ("audio", "caption", "audio+caption", "silence")
+#: In classes that read a transcript beside the sound, silence keeps that of the clip; this is silence with its own,
+#: that of nobody speaking.
+NO_TRANSCRIPT = "silence_no_transcript"
+EVERY_CONDITION = (*CONDITIONS, NO_TRANSCRIPT)
 #: Sound, or where it is read from.
 Recording = AudioClip | StoredClip | str | os.PathLike
 FEWEST_CHOICES, MOST_CHOICES = 2, len(ascii_uppercase)
@@ -39,7 +43,8 @@ class AudioQuestion(Shown):
         events: what sounds when, in a question about one recording; kept as a tuple.
         id: a name for results and errors.
         meta: anything else; read-only. `meta["task"]` names the temporal task, `meta["keyword"]` the word of the text
-            that says what is compared.
+            that says what is compared, `meta["transcript"]` what is said in the recording (of several, a list), for
+            models that read it.
 
     Raises:
         TypeError: for a field of another type.

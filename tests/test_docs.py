@@ -95,6 +95,7 @@ def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
     [
         "docs/index.md",
         pytest.param("docs/toy.md", marks=pytest.mark.whole),
+        pytest.param("docs/where_it_listens.md", marks=pytest.mark.whole),
         pytest.param("docs/who_listens.md", marks=pytest.mark.whole),
         pytest.param("docs/lenses.md", marks=pytest.mark.whole),
         pytest.param("docs/probes.md", marks=pytest.mark.whole),

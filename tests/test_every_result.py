@@ -109,6 +109,7 @@ MADE = {
         toy(), asked(20), settings=TemporalSettings(biases=(3.0,), factors=(0.2, 3.0), queries=("last",), n_attention=5)
     ),
     "TunedLens": lambda: analyses.tuned_lens(toy(), asked(10), steps=2, batch_size=2, rows=16, positions="last"),
+    "WhereItListens": lambda: analyses.where_it_listens(toy(), asked()),
 }
 
 
@@ -188,6 +189,7 @@ ROWS = {
     "Sweep": lambda result: 4 * len(asked()),
     "TemporalStudy": lambda result: len(result.conditions) * 20,
     "TunedLens": lambda result: len(result.held_out) * len(result.depths),
+    "WhereItListens": lambda result: len(result.edges) * (1 + toy().n_layers),
 }
 
 

@@ -21,6 +21,7 @@ from mechaudio.analyses.probes.encoder_probes import EncoderProbes, ProbeAnswers
 from mechaudio.analyses.specialist_heads import HeadScores, score_heads, specialist_heads
 from mechaudio.analyses.steering_directions import SteeringDirections, layer_weights, steering_directions
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
+from mechaudio.analyses.where_it_listens import WhereItListens, where_it_listens
 from mechaudio.rooms import as_room
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "SteeringDirections",
     "SteeringSweep",
     "TunedLens",
+    "WhereItListens",
     "activation_patching",
     "agreement",
     "attention_and_answers",
@@ -68,6 +70,7 @@ __all__ = [
     "steering_directions",
     "steering_sweep",
     "tuned_lens",
+    "where_it_listens",
 ]
 
 as_room(__name__)

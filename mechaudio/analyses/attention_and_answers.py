@@ -1,6 +1,7 @@
 """How much every head attends to the audio while the model answers, and whether the answer is right.
 
-One forward pass per question gives both: the attention row of the last prompt position, and the logits there. No score
+One forward pass per question gives both: the attention row of the last prompt position, or the mean over other rows,
+and the logits at the last position. No score
 matrix is made.
 
 Conventions: audio attention is a share from 0 to 1; layers and heads count from 0; a layer without attention is NaN.
@@ -20,14 +21,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
-from mechaudio.analyses.streaming import Questions, batches_of, required_questions
+from mechaudio.analyses.query_rows import query_rows
+from mechaudio.analyses.streaming import Questions, batches_of, required_questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of
-from mechaudio.question import Answer, AudioQuestion, refuse_open
+from mechaudio.question import NO_TRANSCRIPT, Answer, AudioQuestion, refuse_open
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
@@ -37,23 +39,26 @@ from mechaudio.tracing.run import run
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
-#: The attention row of the last prompt position.
-ATTENTION = HookPoint("pattern", queries="last")
-_HEARD = ("audio", "audio+caption", "silence")
+LISTENING = "listening"
+"""In the place of query rows: those that listen."""
+MOST = 48
+"""Questions that are asked for that."""
+_HEARD = ("audio", "audio+caption", "silence", NO_TRANSCRIPT)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AttentionAndAnswers(Result):
-    """Audio attention at the last prompt position, and the answers, question by question.
+    """Audio attention at the last prompt position or other rows, and the answers, question by question.
 
     Attributes:
-        audio_attention: Share of the last position's attention on audio tokens, in float32 ("Audio-specialist heads",
-            arXiv 2603.06854, eq. 1); NaN in layers without attention.
+        audio_attention: Share of the rows' attention on audio tokens, in the mean over these rows, in float32
+            ("Audio-specialist heads", arXiv 2603.06854, eq. 1); NaN in layers without attention.
         correct: Whether the answer is right.
         choices: Text of the choice that each question was answered with.
         ids: Ids of the questions.
         condition: What the model was given.
         clips: Name of the clip of each question (`clips_of`); without them, each is about a clip of its own.
+        queries: The rows that attend; `last` is the paper's.
         precision: Relative spacing of the numbers that attention was computed in, such as 2^-7 for bfloat16.
     """
 
@@ -64,6 +69,7 @@ class AttentionAndAnswers(Result):
     condition: str
     precision: float = float(np.finfo(np.float32).eps)
     clips: tuple[str, ...] = ()
+    queries: str = "last"
 
     _table_axes = ("question", "layer", "head")
 
@@ -122,6 +128,7 @@ def attention_and_answers(
     questions: Questions,
     *,
     condition: str = "audio",
+    queries: str = "last",
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> AttentionAndAnswers:
@@ -132,6 +139,9 @@ def attention_and_answers(
         questions: Any number of them, each with its right answer; an iterator is read as it is needed. Clips are read
             by another thread, a batch ahead.
         condition: `audio`, `audio+caption` or `silence`, which gives as many audio tokens as the clip.
+        queries: The rows whose attention is kept, spans that `+` joins; by default the last one, as published.
+            `listening` are those that `where_it_listens` finds on the first of the questions; to report on others than
+            chose the rows, find them yourself and give their names.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -144,12 +154,28 @@ def attention_and_answers(
         raise ValueError(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
-    measured = Measured(condition)
+    questions, queries = rows_of(model, questions, queries, progress=progress)
+    measured = Measured(condition, queries)
     for batch in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
         refuse_unknown(required_questions(batch, condition))
-        out = run(model, batch, record=[ATTENTION], logits="last")
+        out = run(model, batch, record=[measured.point(batch)], logits="last")
         measured.add(batch, out.cache, out.logits[:, -1])
     return measured.joined(model)
+
+
+def rows_of(model: AudioLM, questions: Questions, queries: str, *, progress: bool | None) -> tuple[Questions, str]:
+    """The questions, and the query rows that are meant: `listening` are found on the first of the questions.
+
+    Raises:
+        ValueError: No row is known to listen.
+    """
+    if queries != LISTENING:
+        return questions, queries
+    from mechaudio.analyses.where_it_listens import where_it_listens  # which asks for answers, too
+
+    asked = sequence_of(questions)
+    some = [asked[place] for place in range(min(MOST, len(asked)))]
+    return asked, where_it_listens(model, some, window="all", each_layer=False, progress=progress).queries
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:
@@ -170,21 +196,27 @@ def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:
 class Measured:
     """Audio attention and answers, batch by batch."""
 
-    def __init__(self, condition: str):
-        """Args: condition: what the model is given."""
-        self.condition = condition
+    def __init__(self, condition: str, queries: str = "last"):
+        """Args: condition: what the model is given; queries: the rows that attend."""
+        self.condition, self.queries = condition, queries
         self._attention: list[Float[np.ndarray, "question layer head"]] = []
         self._answers: list[Answer] = []
         self._clips: list[tuple[str, ...]] = []
 
+    def point(self, batch: PromptBatch) -> HookPoint:
+        """The attention of the rows in some prompts."""
+        return HookPoint("pattern", queries=query_rows(batch, self.queries)[0])
+
     def add(self, batch: PromptBatch, cache: Cache, logits: Float[Tensor, "question vocab"]) -> None:
-        """What a run of some questions recorded at `ATTENTION`, and its logits at the last position."""
+        """What a run of some questions recorded at `point`, and its logits at the last position."""
         rows = rearrange(
-            cache.stack("pattern", missing=math.nan), "layer question head 1 key -> question layer head key"
+            cache.stack("pattern", missing=math.nan), "layer question head row key -> question layer head row key"
         )
-        audio = rearrange(batch.span_mask("audio"), "question key -> question 1 1 key").to(rows.device)
+        audio = rearrange(batch.span_mask("audio"), "question key -> question 1 1 1 key").to(rows.device)
         rows = rows.float()  # of rounded weights, whose sum is 1 only up to their rounding
-        self._attention.append(((rows * audio).sum(-1) / rows.sum(-1)).cpu().numpy())
+        shares = ((rows * audio).sum(-1) / rows.sum(-1)).cpu().numpy()
+        weights = query_rows(batch, self.queries)[1].astype(np.float32)
+        self._attention.append((shares * weights[:, None, None]).sum(-1))
         self._answers += answers_in(batch, logits, required=True)
         self._clips += [clip_keys(question) for question in batch.questions]
 
@@ -196,9 +228,12 @@ class Measured:
             choices=tuple(answer.choice for answer in self._answers),
             ids=tuple(answer.question_id for answer in self._answers),
             condition=self.condition,
+            queries=self.queries,
             clips=clip_names(self._clips),
             precision=torch.finfo(model.network.dtype).eps,
-            provenance=Provenance.collect(model, settings={"condition": self.condition, "n": len(self._answers)}),
+            provenance=Provenance.collect(
+                model, settings={"condition": self.condition, "queries": self.queries, "n": len(self._answers)}
+            ),
         )
 
 

@@ -19,22 +19,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
-from mechaudio.analyses.patching.scale import value
+from mechaudio.analyses.cut_edges import Edge, Windows, cut_edges
 from mechaudio.analyses.streaming import Questions, batches_of
 from mechaudio.arguments import checks_arguments
-from mechaudio.data.clip_names import clip_keys, clip_names
-from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.selecting import check_choice
-from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
-from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices, warn_of_unanswered
-from mechaudio.metrics.significance import McNemar, holm, mcnemar
+from mechaudio.metrics.significance import McNemar, holm, mcnemar, sign_flip_test
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.depth import absent, which_layers
 from mechaudio.models.prompt import condition_of
@@ -47,9 +42,6 @@ if TYPE_CHECKING:
 
     from mechaudio.tracing.audio_lm import AudioLM
 
-Edge = Annotated[
-    tuple[str, str], "a pair of spans, such as ('audio', 'last')", "pairs of spans, such as ('audio', 'last')"
-]
 EDGES: tuple[Edge, ...] = (
     ("audio", "question"),
     ("audio", "choices"),
@@ -85,7 +77,7 @@ class AttentionFlow(Result):
 
     edges: tuple[Edge, ...]
     centres: tuple[int, ...]
-    windows: tuple[tuple[int, ...], ...]
+    windows: Windows
     probability: Float[np.ndarray, "edge window question"]
     margin: Float[np.ndarray, "edge window question"]
     correct: Bool[np.ndarray, "edge window question"]
@@ -136,13 +128,27 @@ class AttentionFlow(Result):
         after = self.correct[self.edges.index(tuple(edge)), self.centres.index(centre)]
         return mcnemar(self.clean_correct, after, clips=self.clips or None)
 
-    def p(self) -> Float[np.ndarray, "edge window"]:
-        """McNemar's exact test of every edge and window, by itself; `p_holm` accounts for their number."""
-        return np.array([[self.mcnemar(edge, centre).p for centre in self.centres] for edge in self.edges])
+    def p(self, measure: Measure = "accuracy") -> Float[np.ndarray, "edge window"]:
+        """Test every edge and window by itself; `p_holm` accounts for their number.
 
-    def p_holm(self) -> Float[np.ndarray, "edge window"]:
+        Args:
+            measure: `accuracy`: McNemar's exact test of the answers. `probability` or `margin`: the test of signs of
+                its changes over clips (`ma.metrics.sign_flip_test`), in steps of a ten-thousandth of all change, and at
+                least of a thousandth: what is smaller counts as none.
+
+        Raises:
+            ValueError: An unknown measure.
+        """
+        change = self.change(measure)
+        if measure == "accuracy":
+            return np.array([[self.mcnemar(edge, centre).p for centre in self.centres] for edge in self.edges])
+        total = np.abs(change).sum(-1, keepdims=True)
+        steps = np.rint(change / np.maximum(total / 10_000, 1e-3)).astype(np.int64)
+        return np.array([[sign_flip_test(one, clips=self.clips or None) for one in edge] for edge in steps])
+
+    def p_holm(self, measure: Measure = "accuracy") -> Float[np.ndarray, "edge window"]:
         """The same after Holm's correction for all edges and windows."""
-        return holm(self.p())
+        return holm(self.p(measure))
 
     _table_axes = ("edge", "layer", "question")
 
@@ -239,63 +245,17 @@ def attention_flow(
     foremost = next(batches)
     edges = _checked_edges(edges_of(foremost) if edges is None else edges)
     centres, windows = _windows(model, window, layers)
-    attending = [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if "pattern" in sites]
-    cuts = [
-        KnockOutAttention(layers=within, queries=target, keys=source) if within else None
-        for source, target in edges
-        for within in ([layer for layer in own if layer in attending] for own in windows)
-    ]
-    found: list[tuple[np.ndarray, ...]] = []
-    ids: list[str] = []
-    keys: list[tuple[str, ...]] = []
     targets = Targets(target, foil)
-    for prompts in chain([foremost], batches):
-        batch = targets.of(prompts)
-        refuse_unknown(batch.questions)
-        refuse_all_right(batch.questions)
-        _check_roles(batch, edges)
-        swept = sweep(model, batch, [[] if cut is None else [cut] for cut in cuts], progress=False)
-        found.append(_measured(swept.logits.numpy(), swept.clean.numpy(), batch, swept.mass_before.numpy()))
-        ids += [question.id for question in batch.questions]
-        keys += [clip_keys(question) for question in batch.questions]
-    cut = [np.concatenate([part[index] for part in found], axis=-1) for index in range(len(found[0]))]
-    shape = len(edges), len(windows), len(ids)
-    probability, margin, correct, attention = (values.reshape(shape) for values in cut[:4])
-    settings = {"condition": condition, "windows": windows}
+    prompts = (_with_roles(batch, edges) for batch in chain([foremost], batches))
+    found = cut_edges(model, prompts, edges, windows, targets)
+    settings = {"condition": condition, "windows": windows} | targets.settings()
     return AttentionFlow(
         edges=edges,
         centres=centres,
         windows=windows,
-        probability=probability,
-        margin=margin,
-        correct=correct.astype(bool),
-        attention=attention,
-        clean_probability=cut[4],
-        clean_margin=cut[5],
-        clean_correct=cut[6].astype(bool),
-        ids=tuple(ids),
-        clips=clip_names(keys),
-        provenance=Provenance.collect(model, settings=settings | targets.settings()),
+        **found.part(range(len(edges)), slice(None)),
+        provenance=Provenance.collect(model, settings=settings),
     )
-
-
-def _measured(
-    logits: Float[np.ndarray, "variant question choice"],
-    clean: Float[np.ndarray, "question choice"],
-    batch: PromptBatch,
-    attention: Float[np.ndarray, "variant question"],
-) -> tuple[np.ndarray, ...]:
-    """Probability, margin, being right and the attention that was cut, then the first three without a cut."""
-    asked = batch.questions
-    right = right_choices([question.choices for question in asked], [question.answer for question in asked])
-    unused, n_choices = np.zeros(len(right), dtype=np.int64), [len(question.choices) for question in asked]
-    refuse_nan([question.id for question in asked], clean, n_choices, "the run without a cut")
-    every = np.concatenate([logits, clean[None]])
-    measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
-    chosen = likeliest(every, n_choices)
-    warn_of_unanswered([question.id for question in asked], chosen)
-    measures.append(are_right(chosen, right))
-    return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
 
 
 def _checked_edges(edges: Sequence[Edge]) -> tuple[Edge, ...]:
@@ -310,18 +270,26 @@ def _checked_edges(edges: Sequence[Edge]) -> tuple[Edge, ...]:
     return found
 
 
-def _windows(
-    model: AudioLM, size: int | str | None, layers: Iterable[int] | None
-) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+def window_size(model: AudioLM, given: int | str | None) -> int:
+    """The layers of a window; by default a fifth of the decoder's, at least one.
+
+    Raises:
+        ValueError: No number of layers.
+    """
+    size = max(1, round(model.n_layers / 5)) if given is None else given
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"window= is a number of layers, at least 1, or 'all'; got {given!r}")
+    return size
+
+
+def _windows(model: AudioLM, size: int | str | None, layers: Iterable[int] | None) -> tuple[tuple[int, ...], Windows]:
     """The layers in the middle of windows, and the layers of each."""
     n = model.n_layers
     if size == "all":
         if layers is not None:
             raise ValueError("window='all' is one window of all layers: leave out layers=")
         return (n // 2,), (tuple(range(n)),)
-    size = max(1, round(n / 5)) if size is None else size
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"window= is a number of layers, at least 1, or 'all'; got {size!r}")
+    size = window_size(model, size)
     chosen = tuple(range(n)) if layers is None else tuple(layers)
     if not chosen:
         raise ValueError("layers= is empty: name at least one, or leave it out for all")
@@ -333,8 +301,8 @@ def _windows(
     )
 
 
-def _check_roles(batch: PromptBatch, edges: Sequence[Edge]) -> None:
-    """Refuse an edge with an end that a prompt does not have."""
+def _with_roles(batch: PromptBatch, edges: Sequence[Edge]) -> PromptBatch:
+    """The batch; an edge with an end that a prompt does not have, or that is in front of the other, is refused."""
     for role in {role for edge in edges for role in edge}:
         for row, positions in enumerate(select(batch, role)):
             if not positions:
@@ -342,3 +310,11 @@ def _check_roles(batch: PromptBatch, edges: Sequence[Edge]) -> None:
                     f"the prompt of question {batch.questions[row].id!r} has no position of {role!r} in condition "
                     f"{batch.condition!r}: leave out the edges of this role, or choose another condition"
                 )
+    for source, target in edges:
+        for row, (keys, queries) in enumerate(zip(select(batch, source), select(batch, target), strict=True)):
+            if max(queries) < min(keys):
+                raise ValueError(
+                    f"in the prompt of question {batch.questions[row].id!r}, {target!r} comes before {source!r}: no "
+                    "token sees what follows it, so there is nothing to cut"
+                )
+    return batch

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechaudio.analyses.query_rows import query_rows
 from mechaudio.analyses.streaming import Questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 #: Roles of tokens, in the order of figures and tables; together they cover a prompt, each position once.
-ROLES = ("audio", "audio_padding", "caption", "history", "question", "choices", "template", "text")
+ROLES = ("audio", "audio_padding", "transcript", "caption", "history", "question", "choices", "template", "text")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -215,7 +216,7 @@ def audio_attention(
             f"rows {silent} of this batch hold no audio (condition {batch.condition!r}), so there is no audio "
             f"attention to measure"
         )
-    rows, weights = _query_rows(batch, queries)
+    rows, weights = query_rows(batch, queries)
     pattern_of_rows = HookPoint("pattern", queries=rows)
     out = run(model, batch, record=[pattern_of_rows], interventions=interventions, logits="last")
     pattern = out.cache.stack("pattern", missing=math.nan).float().cpu().numpy()  # [layer, question, head, row, key]
@@ -226,21 +227,6 @@ def audio_attention(
 def _overlap(edges: Float[np.ndarray, " edge"], onset: float, offset: float) -> Float[np.ndarray, " token"]:
     """Seconds that each token shares with an interval."""
     return np.clip(np.minimum(edges[1:], offset) - np.maximum(edges[:-1], onset), 0.0, None)
-
-
-def _query_rows(batch: PromptBatch, span: str) -> tuple[tuple[tuple[int, ...], ...], Float[np.ndarray, "question row"]]:
-    """Positions of a span, made equally long by repeating the last one, and weights that average the real ones."""
-    positions = batch.spans[span]
-    empty = [row for row, found in enumerate(positions) if not found]
-    if empty:
-        raise ValueError(
-            f"span {span!r} is empty in rows {empty} of this batch: choose other query rows, or other questions"
-        )
-    longest = max(len(found) for found in positions)
-    weights = np.array(
-        [[1 / len(found) if place < len(found) else 0.0 for place in range(longest)] for found in positions]
-    )
-    return tuple((*found, *[found[-1]] * (longest - len(found))) for found in positions), weights
 
 
 def _summarise(

@@ -194,7 +194,8 @@ def listening_score(
 
     Args:
         scores: Of the heads, from the calibration questions.
-        measured: Questions about other clips than those that the heads were chosen on.
+        measured: Questions about other clips than those that the heads were chosen on, and attention of the same rows
+            (`queries=` of `attention_and_answers`).
         k: How many heads.
         ranking: As in `HeadScores.top`.
         weighting: Each head's `r`; its `sign`; or `equal`, 1 for every head that varies.
@@ -214,6 +215,11 @@ def listening_score(
         raise ValueError(
             f"the heads were chosen in a model of {list(scores.r.shape)} layers and heads, the questions were put to "
             f"one of {list(measured.audio_attention.shape[1:])}"
+        )
+    if scores.measured.queries != measured.queries:
+        raise ValueError(
+            f"the heads were chosen by the attention of the rows {scores.measured.queries!r}, and that of "
+            f"{measured.queries!r} was measured: measure both with the same queries="
         )
     if min(measured.correct.sum(), (~measured.correct).sum()) < 2:
         raise ValueError(

@@ -6,23 +6,26 @@ is what heads are chosen from, scored on and steered with; nothing of it needs a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mechaudio.analyses.attention_and_answers import ATTENTION, AttentionAndAnswers, Measured, refuse_unknown
+from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, Measured, refuse_unknown, rows_of
+from mechaudio.analyses.query_rows import query_rows
 from mechaudio.analyses.steering_directions import (
-    POINTS,
     Differences,
     SteeringDirections,
     difference,
     heard_and_silent,
+    points,
 )
 from mechaudio.analyses.streaming import Questions, prepared_batches
 from mechaudio.arguments import checks_arguments
 from mechaudio.labelled import joined_along
 from mechaudio.results import Result
 from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
+from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 
 if TYPE_CHECKING:
@@ -57,9 +60,10 @@ class PairedPasses(Result):
 class Pairs:
     """Paired passes, batch by batch."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._heard, self._silent, self._found = Measured("audio"), Measured("silence"), Differences()
+    def __init__(self, queries: str = "last") -> None:
+        """Args: queries: the rows whose attention and difference are kept."""
+        self._queries, self._found = queries, Differences(queries)
+        self._heard, self._silent = Measured("audio", queries), Measured("silence", queries)
 
     def ask(self, model: AudioLM, batches: tuple[PromptBatch, PromptBatch]) -> tuple[CleanRun, SteeringDirections]:
         """Ask some questions with their clips and with silence.
@@ -76,14 +80,23 @@ class Pairs:
         """
         asked = batches[0].questions
         refuse_unknown(asked)
-        heard = clean_run(model, batches[0], record=[ATTENTION, *POINTS])
-        silent = run(model, batches[1], record=[ATTENTION, *POINTS], logits="last")
+        record = [[self._heard.point(batch), *points(batch, self._queries)] for batch in batches]
+        heard = self._heard_run(model, batches[0], record[0])
+        silent = run(model, batches[1], record=record[1], logits="last")
         self._heard.add(heard.batch, heard.cache, heard.logits)
         self._silent.add(silent.batch, silent.cache, silent.logits[:, -1])
-        own, found = Differences(), difference(model, heard.cache, silent.cache)
+        weights = query_rows(batches[0], self._queries)[1]
+        own, found = Differences(self._queries), difference(model, heard.cache, silent.cache, weights)
         for differences in (own, self._found):
             differences.add(found, asked)
         return heard, own.joined(model)
+
+    def _heard_run(self, model: AudioLM, batch: PromptBatch, record: Sequence[HookPoint]) -> CleanRun:
+        """The run with the clips; one that reads rows in front of the last is no run to continue from."""
+        if self._queries == "last":
+            return clean_run(model, batch, record=record)
+        out = run(model, batch, record=record, logits="last")
+        return CleanRun(model, batch, out.logits[:, -1], out.cache, None, f"the rows {self._queries!r} were read")
 
     def joined(self, model: AudioLM) -> PairedPasses:
         """All of them.
@@ -105,6 +118,7 @@ def paired_passes(
     model: AudioLM,
     questions: Questions,
     *,
+    queries: str = "last",
     kept: KeptRuns | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
@@ -121,6 +135,7 @@ def paired_passes(
         model: The opened model.
         questions: Any number of them, each with its right answer and an id of its own. Clips are read
             by another thread, a batch ahead.
+        queries: The rows whose attention and difference are kept, as in `attention_and_answers`.
         kept: Takes the runs with the clips, as far as there is room, so that `steering_sweep` can continue from them.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
@@ -128,7 +143,8 @@ def paired_passes(
     Raises:
         ValueError: As `attention_and_answers` and `steering_directions`.
     """
-    pairs, make = Pairs(), partial(heard_and_silent, model)
+    questions, queries = rows_of(model, questions, queries, progress=progress)
+    pairs, make = Pairs(queries), partial(heard_and_silent, model)
     for _, batches in prepared_batches(
         model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
     ):

@@ -188,6 +188,7 @@ def specialist_heads(
     questions: Iterable[AudioQuestion],
     *,
     condition: str = "audio",
+    queries: str = "last",
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -207,6 +208,8 @@ def specialist_heads(
         model: The opened model.
         questions: Any number of them, each with its right answer; the model must get some right and some wrong.
         condition: What the model is given: `audio`, or another condition with audio tokens.
+        queries: The rows whose attention is measured, as in `attention_and_answers`; by default the last one, as
+            published.
         confidence: Of the intervals.
         resamples: How many times questions are drawn anew.
         seed: Of the bootstrap.
@@ -219,7 +222,9 @@ def specialist_heads(
     Warns:
         UserWarning: Some heads give the audio the same share of attention in every question; it names them.
     """
-    measured = attention_and_answers(model, questions, condition=condition, batch_size=batch_size, progress=progress)
+    measured = attention_and_answers(
+        model, questions, condition=condition, queries=queries, batch_size=batch_size, progress=progress
+    )
     return _scored(measured, confidence, resamples, seed)
 
 

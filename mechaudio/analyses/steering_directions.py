@@ -26,6 +26,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechaudio.analyses.attention_and_answers import rows_of
+from mechaudio.analyses.query_rows import query_rows
 from mechaudio.analyses.specialist_heads import Head
 from mechaudio.analyses.streaming import Questions, prepared_batches, required_questions
 from mechaudio.arguments import checks_arguments
@@ -50,12 +52,11 @@ if TYPE_CHECKING:
 Norm = Literal["pre", "post"]
 Kind = TypeVar("Kind", Steer, SteerHeads)
 
-#: What directions are differences of.
-POINTS = (
-    HookPoint("resid_post", positions="last"),
-    HookPoint("z", positions="last"),
-    HookPoint("final_norm", positions="last"),
-)
+
+def points(batch: PromptBatch, queries: str) -> tuple[HookPoint, ...]:
+    """What directions are differences of, at some rows of the prompts."""
+    where, _ = query_rows(batch, queries)
+    return tuple(HookPoint(name, positions=where) for name in ("resid_post", "z", "final_norm"))
 
 
 @checks_arguments
@@ -75,7 +76,7 @@ def layer_weights(heads: Sequence[Head]) -> dict[int, float]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SteeringDirections(Result):
-    """Audio minus silence at the last prompt position, of every question.
+    """Audio minus silence at the last prompt position or in the mean over other rows, of every question.
 
     The methods give interventions with a direction for every question, in the order of `ids`: for a batch of some of
     the questions, take `of(ids)` first. `dataclasses.replace(intervention, keep_norm=True)` keeps a `Steer`'s length.
@@ -86,6 +87,7 @@ class SteeringDirections(Result):
         z: Of each head's output before the output projection (eq. 7), by layer; layers without attention are left out.
         ids: Ids of the questions.
         clips: Name of the clip of each question; without them, each is about a clip of its own.
+        queries: The rows at which directions are differences; `last` is the paper's.
     """
 
     residual: Float[np.ndarray, "question layer d_model"]
@@ -93,6 +95,7 @@ class SteeringDirections(Result):
     z: Mapping[int, Float[np.ndarray, "question head d_head"]]
     ids: tuple[str, ...]
     clips: tuple[str, ...] = ()
+    queries: str = "last"
 
     _table_axes = ("question", "layer")
     _derived = ("norms",)
@@ -169,6 +172,8 @@ class SteeringDirections(Result):
     ) -> SteerHeads:
         """Steer each head along its own direction (eq. 7-9); what follows in the same forward pass is computed anew.
 
+        Heads are steered at the rows that directions are differences at.
+
         Args:
             heads: The specialists, or as a control as many random heads.
             strength: The paper's lambda.
@@ -194,7 +199,7 @@ class SteeringDirections(Result):
         for place, (layer, head) in enumerate(heads):
             own = self.z[layer][:, head]
             directions[:, place, : own.shape[-1]] = own / np.float32(divisors[layer])
-        return SteerHeads(directions, heads=tuple(heads), strength=strength, per_question=True)
+        return SteerHeads(directions, heads=tuple(heads), strength=strength, per_question=True, positions=self.queries)
 
     def random_direction(self, intervention: Kind, seed: int = 0) -> Kind:
         """An intervention of these questions with random directions of the same lengths in its directions' place.
@@ -249,7 +254,12 @@ class SteeringDirections(Result):
 
 @checks_arguments
 def steering_directions(
-    model: AudioLM, questions: Questions, *, batch_size: int | None = None, progress: bool | None = None
+    model: AudioLM,
+    questions: Questions,
+    *,
+    queries: str = "last",
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> SteeringDirections:
     """Measure what hearing adds at the last prompt position, in two forward passes per question.
 
@@ -265,6 +275,8 @@ def steering_directions(
         model: The opened model.
         questions: Any number of them, each with an id of its own. Clips are read
             by another thread, a batch ahead.
+        queries: The rows whose difference is taken, as in `attention_and_answers`; by default the last one, as
+            published. Layer-guided steering adds at the last position whatever they are, as the answer is read there.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -272,13 +284,14 @@ def steering_directions(
         ValueError: Without questions, for ids that are blank or come twice, a batch size below one, or a class in which
             silence makes another prompt.
     """
-    found = Differences()
+    questions, queries = rows_of(model, questions, queries, progress=progress)
+    found = Differences(queries)
     make = partial(heard_and_silent, model)
     for _, batches in prepared_batches(
         model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
     ):
-        caches = [run(model, batch, record=POINTS, logits=None).cache for batch in batches]
-        found.add(difference(model, *caches), batches[0].questions)
+        caches = [run(model, batch, record=points(batch, queries), logits=None).cache for batch in batches]
+        found.add(difference(model, *caches, query_rows(batches[0], queries)[1]), batches[0].questions)
     return found.joined(model)
 
 
@@ -303,9 +316,15 @@ class Difference:
     z: Mapping[int, Float[Tensor, "question head d_head"]]
 
 
-def difference(model: AudioLM, heard: Cache, silent: Cache) -> Difference:
-    """What two runs that recorded `POINTS` differ in."""
-    own = {key: (heard[key].float() - silent[key].float())[:, -1].cpu() for key in heard}
+def difference(model: AudioLM, heard: Cache, silent: Cache, weights: Float[np.ndarray, "question row"]) -> Difference:
+    """What two runs that recorded `points` differ in, in the mean over their rows."""
+
+    def mean(key: tuple) -> Tensor:
+        apart = (heard[key].float() - silent[key].float()).cpu()
+        shares = torch.from_numpy(weights).float()
+        return (apart * shares.reshape(*shares.shape, *[1] * (apart.ndim - 2))).sum(1)
+
+    own = {key: mean(key) for key in heard if key[0] in ("resid_post", "z", "final_norm")}
     return Difference(
         residual=torch.stack([own["resid_post", layer] for layer in range(model.n_layers)], dim=1),
         final_norm=own["final_norm", None],
@@ -316,7 +335,9 @@ def difference(model: AudioLM, heard: Cache, silent: Cache) -> Difference:
 class Differences:
     """Directions, batch by batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, queries: str = "last") -> None:
+        """Args: queries: the rows at which directions are differences."""
+        self._queries = queries
         self._parts: list[Difference] = []
         self._ids: list[str] = []
         self._keys: list[tuple[str, ...]] = []
@@ -344,5 +365,6 @@ class Differences:
             z={layer: torch.cat([part.z[layer] for part in self._parts]).numpy() for layer in sorted(self._parts[0].z)},
             ids=tuple(self._ids),
             clips=clip_names(self._keys),
-            provenance=Provenance.collect(model, settings={"n": len(self._ids)}),
+            queries=self._queries,
+            provenance=Provenance.collect(model, settings={"n": len(self._ids), "queries": self._queries}),
         )

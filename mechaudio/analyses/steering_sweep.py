@@ -98,6 +98,7 @@ def steering_sweep(
     *,
     directions: SteeringDirections | None,
     variants: Callable[[SteeringDirections], Mapping[str, Intervention]],
+    queries: str = "last",
     kept: KeptRuns | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
@@ -119,6 +120,7 @@ def steering_sweep(
             that the variants continue from: two forward passes per question and a little, instead of three.
         variants: Given the directions of some of the questions, the interventions on these, by name; the same names
             every time.
+        queries: Of directions that are measured on the way, the rows, as in `steering_directions`.
         kept: Runs with the clips that `paired_passes` kept, of batches of the same questions: the variants continue
             from these, each of which is let go of then. Prompts of other batches run again.
         batch_size: Questions per forward pass; as in `paired_passes`, if runs were kept there.
@@ -130,7 +132,7 @@ def steering_sweep(
     """
     names: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
-    ids, found, pairs, keys = [], [], Pairs(), []
+    ids, found, pairs, keys = [], [], Pairs(queries), []
 
     def make(asked: Questions) -> Any:
         if directions is None:

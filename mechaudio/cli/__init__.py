@@ -11,7 +11,20 @@ from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
-from mechaudio.cli import assemble, check, demo, evaluate, get, listen, mata, models, patch, specialists, temporal
+from mechaudio.cli import (
+    assemble,
+    check,
+    demo,
+    evaluate,
+    get,
+    listen,
+    listens,
+    mata,
+    models,
+    patch,
+    specialists,
+    temporal,
+)
 from mechaudio.cli.mistakes import (
     TerminatedError,
     UserMistakeError,
@@ -61,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"mechaudio {version('mechaudio')}")
     top.add_argument("--completion", action=_Completion, help="print a script that completes commands in this shell")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for verb in (demo, listen, models, check, evaluate, temporal, specialists, mata, patch, assemble, get):
+    for verb in (demo, listen, models, check, evaluate, listens, temporal, specialists, mata, patch, assemble, get):
         verb.add(verbs)
     return top
 

@@ -1,11 +1,27 @@
-"""`mechaudio assemble`: one folder from the published parts of SALMONN or TimeAudio, made once."""
+"""`mechaudio assemble`: one folder from the published parts of a network that transformers does not have, made once."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mechaudio.cli.mistakes import telling
 from mechaudio.cli.options import add_verb
 from mechaudio.cli.outcome import Outcome
+
+#: What each family is made of, and the settings that no file of its holds.
+_PARTS = {
+    "salmonn": ("llama", "whisper", "beats", "checkpoint"),
+    "timeaudio": ("llama", "whisper", "beats", "checkpoint"),
+    "desta": ("llama", "whisper", "checkpoint"),
+    "kimi": ("checkpoint", "speech_tokenizer"),
+}
+_SETTINGS = {
+    "salmonn": ("lora_alpha", "qformer_heads"),
+    "timeaudio": ("lora_alpha", "qformer_heads"),
+    "desta": ("qformer_heads",),
+    "kimi": ("whisper", "audio_branch"),
+}
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -13,43 +29,35 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb = add_verb(
         verbs,
         "assemble",
-        does="put the published parts of SALMONN or TimeAudio together, once",
+        does="put the published parts of SALMONN, TimeAudio, DeSTA2.5-Audio or Kimi-Audio together, once",
         leaves="It leaves one folder, which ma.load opens, and prints what it left out.",
         examples=(
             "mechaudio assemble salmonn --llama vicuna-7b-v1.5 --whisper whisper-large-v2 "
             "--beats BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt --checkpoint salmonn_7b_v0.pth --out salmonn-7b",
+            "mechaudio assemble desta --llama Llama-3.1-8B-Instruct --whisper whisper-large-v3 "
+            "--checkpoint DeSTA2.5-Audio-Llama-3.1-8B --out desta-8b",
+            "mechaudio assemble kimi --checkpoint Kimi-Audio-7B-Instruct --speech-tokenizer glm-4-voice-tokenizer "
+            "--out kimi-7b",
         ),
     )
-    verb.add_argument("family", choices=("salmonn", "timeaudio"), help="which network")
-    verb.add_argument("--llama", type=Path, required=True, metavar="FOLDER", help="the decoder: Vicuna")
-    verb.add_argument("--whisper", type=Path, required=True, metavar="FOLDER", help="whisper-large-v2")
-    verb.add_argument("--beats", type=Path, required=True, metavar="FILE", help="BEATs' .pt file")
-    verb.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the release's .pth file")
+    verb.add_argument("family", choices=tuple(_PARTS), help="which network")
+    verb.add_argument("--llama", type=Path, metavar="FOLDER", help="the decoder: Vicuna, for DeSTA Llama 3.1")
+    verb.add_argument("--whisper", type=Path, metavar="FOLDER", help="whisper-large-v2, for DeSTA v3; Kimi holds it")
+    verb.add_argument("--beats", type=Path, metavar="FILE", help="BEATs' .pt file")
+    verb.add_argument("--checkpoint", type=Path, metavar="PATH", help="the release's .pth file, or its folder")
+    verb.add_argument("--speech-tokenizer", type=Path, metavar="FOLDER", help="glm-4-voice-tokenizer, for Kimi")
+    verb.add_argument("--audio-branch", action="store_true", default=None, help="keep the branch of Kimi that speaks")
     verb.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     verb.add_argument("--dtype", metavar="TYPE", help="type of the weights, by default the decoder's")
-    verb.add_argument("--lora-alpha", type=int, default=32, metavar="N", help="the release's setting (default 32)")
-    verb.add_argument(
-        "--qformer-heads", type=int, metavar="N", help="heads of the Q-Former, by default one per 64 of its width"
-    )
+    verb.add_argument("--lora-alpha", type=int, metavar="N", help="the release's setting (default 32)")
+    verb.add_argument("--qformer-heads", type=int, metavar="N", help="heads of the Q-Former, by default the release's")
     verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Put the parts together and say what was left out."""
     with telling():
-        from mechaudio.models.salmonn.assemble import assemble
-
-        made = assemble(
-            arguments.family,
-            llama=arguments.llama,
-            whisper=arguments.whisper,
-            beats=arguments.beats,
-            checkpoint=arguments.checkpoint,
-            out=arguments.out,
-            dtype=arguments.dtype,
-            lora_alpha=arguments.lora_alpha,
-            qformer_heads=arguments.qformer_heads,
-        )
+        made = _assembler(arguments.family)(**_given(arguments), out=arguments.out, dtype=arguments.dtype)
     told = [f"{made.folder}: {made.n_tensors} tensors, all from the parts"]
     told += [
         f"  left out of {part}, as they have no use here: {len(names)} tensors, such as {names[0]}"
@@ -60,3 +68,39 @@ def run(arguments: argparse.Namespace) -> Outcome:
     rows = [{"part": part, "left_out": names} for part, names in made.left_out.items()]
     numbers = {"folder": made.folder, "n_tensors": made.n_tensors}
     return Outcome("\n".join(told), rows=rows, numbers=numbers)
+
+
+def _assembler(family: Any) -> Callable[..., Any]:
+    """The function that puts a family together."""
+    if family == "desta":
+        from mechaudio.models.desta.assemble import assemble as assemble_desta
+
+        return assemble_desta
+    if family == "kimi":
+        from mechaudio.models.kimi.assemble import assemble as assemble_kimi
+
+        return assemble_kimi
+    from functools import partial
+
+    from mechaudio.models.salmonn.assemble import assemble as assemble_salmonn
+
+    return partial(assemble_salmonn, family)
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The parts and settings that were given.
+
+    Raises:
+        ValueError: A part of the family is missing, or something was given that is none of its.
+    """
+    family = arguments.family
+    every = dict.fromkeys(name for names in (*_PARTS.values(), *_SETTINGS.values()) for name in names)
+    given = {name: getattr(arguments, name) for name in every if getattr(arguments, name) is not None}
+    missing = [name for name in _PARTS[family] if name not in given]
+    strange = [name for name in given if name not in (*_PARTS[family], *_SETTINGS[family])]
+    if missing or strange:
+        lacks, has = (", ".join(f"--{name.replace('_', '-')}" for name in names) for names in (missing, strange))
+        wrong = [*([f"it lacks {lacks}"] if missing else []), *([f"it has no {has}"] if strange else [])]
+        parts = " ".join(f"--{name.replace('_', '-')}" for name in _PARTS[family])
+        raise ValueError(f"assemble {family} takes {parts}: {', and '.join(wrong)}")
+    return given

@@ -10,11 +10,20 @@ if TYPE_CHECKING:
     from mechaudio.interventions.selecting import AttentionIntervention
 
 
-def add_where(verb: argparse.ArgumentParser) -> None:
-    """Add the options that say where attention is changed."""
+def add_where(verb: argparse.ArgumentParser, *, listening: bool = False) -> None:
+    """Add the options that say where attention is changed.
+
+    Args:
+        verb: A sub-command.
+        listening: Whether it finds the rows that listen.
+    """
+    found = "; listening: those that are found to listen" if listening else ""
     verb.add_argument("--layers", type=int, nargs="+", metavar="L", help="in these layers alone, together")
     verb.add_argument(
-        "--queries", default="last", metavar="SPANS", help="in these query rows, such as keyword+last (default: last)"
+        "--queries",
+        default="last",
+        metavar="SPANS",
+        help=f"in these query rows, such as keyword+last{found} (default: last)",
     )
 
 

@@ -10,7 +10,7 @@ from mechaudio.cli.options import EachOnce, add_verb, at_least, finite, folder
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source, questions
 from mechaudio.cli.studies import left_out, with_source
-from mechaudio.question import CONDITIONS
+from mechaudio.question import EVERY_CONDITION
 
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Comparison, Evaluation
@@ -36,7 +36,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     add_source(verb, fewest=1)
     verb.add_argument(
-        "--condition", default="audio", choices=CONDITIONS, help="what the model is given (default: audio)"
+        "--condition", default="audio", choices=EVERY_CONDITION, help="what the model is given (default: audio)"
     )
     verb.add_argument(
         "--scoring",
@@ -65,7 +65,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="BIAS",
         help="compare: so much added to them",
     )
-    add_where(verb)
+    add_where(verb, listening=True)
     verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)")
     verb.add_argument(
         "--allow-cut", action="store_true", help="ask about the beginning of recordings that are too long"
@@ -100,6 +100,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         out=arguments.out,
         seed=_seed(arguments),
         strict=arguments.strict,
+        queries=arguments.queries if arguments.scale or arguments.upweight else None,
         batch_size=arguments.batch_size,
         progress=True,
     )
@@ -146,6 +147,7 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
     if clean.scores:
         told["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
     if found is not clean:
+        told["rows_that_listen"] = None if found.listens is None else list(found.listens.rows)
         told["variants"] = [
             {"interventions": [repr(one) for one in variant]} | (found.change(place).as_dict() if overall else {})
             for place, variant in enumerate(found.variants)
@@ -159,6 +161,8 @@ def _score(share: "Proportion") -> dict[str, int | float]:
 
 
 def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -> str:
+    from mechaudio.report.wording import heard_where
+
     clean = _clean(found)
     made = f" (seed {arguments.seed})" if arguments.data.name in MADE else ""
     lines = [
@@ -181,6 +185,8 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         lines.append(f"{unparsed} answers name no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))
+    if found is not clean and found.listens is not None:
+        lines += ["", *heard_where(found.listens, [arguments.queries])]
     if found is not clean and clean.scored.any():
         for place, variant in enumerate(found.variants):
             lines += ["", " + ".join(map(repr, variant)), str(found.change(place))]

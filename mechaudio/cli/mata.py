@@ -42,6 +42,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--max-new-tokens", type=at_least(1), metavar="N", help=f"of a written answer (default: {MAX_NEW_TOKENS})"
     )
+    verb.add_argument(
+        "--queries",
+        default="last",
+        metavar="ROWS",
+        help="query rows to change, such as choices; listening: those that are found to listen (default: last)",
+    )
     add_split_seed(verb)
     add_out(verb, "mata", resumes=True)
     verb.set_defaults(run=run)
@@ -60,6 +66,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     settings = MataSettings(
         mapping=arguments.mapping,
+        queries=arguments.queries,
         generate=not arguments.no_generate,
         max_new_tokens=arguments.max_new_tokens,
         seed=arguments.split_seed,
@@ -82,6 +89,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    words = ["--mapping", arguments.mapping, "--split-seed", str(arguments.split_seed)]
+    words = ["--queries", arguments.queries] if arguments.queries != "last" else []
+    words += ["--mapping", arguments.mapping, "--split-seed", str(arguments.split_seed)]
     words += ["--no-generate"] if arguments.no_generate else ["--max-new-tokens", str(arguments.max_new_tokens)]
     return command(arguments, *words)

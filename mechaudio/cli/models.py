@@ -61,7 +61,7 @@ def _row(adapter: "Adapter") -> dict[str, Any]:
         "class": adapter.network_class,
         "checkpoints": adapter.checkpoints,
         "parts": adapter.parts,
-        "milliseconds_per_token": adapter.milliseconds,
+        "milliseconds_per_token": None if adapter.timing.timeless is not None else adapter.milliseconds,
         "window_seconds": None if timing.window is None else timing.window / adapter.sampling_rate,
         "long_clips": timing.long_clips,
         "audio_tower": adapter.access,
@@ -75,7 +75,7 @@ def _facts(adapter: "Adapter", notes: list[str]) -> tuple[str, ...]:
     longer = {"cut": "then cut", "split": "then the next", "refused": "and no more"}[timing.long_clips]
     return (
         adapter.network_class,
-        f"{adapter.milliseconds:.4g}",
+        "-" if adapter.timing.timeless is not None else f"{adapter.milliseconds:.4g}",
         window if timing.window is None else f"{window}, {longer}",
         adapter.access,
         _ranges([notes.index(said) + 1 for said in adapter.caveats]),

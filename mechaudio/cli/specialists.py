@@ -37,6 +37,13 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="K",
         help="numbers of heads, the first one reported in detail (default: 20 10 30)",
     )
+    verb.add_argument(
+        "--queries",
+        default="last",
+        metavar="ROWS",
+        help="query rows to read and to steer, such as choices; listening: those that are found to listen (default: "
+        "last)",
+    )
     add_split_seed(verb)
     verb.add_argument(
         "--batch-size", type=at_least(1), default=8, metavar="N", help="questions per forward pass (default: 8)"
@@ -53,7 +60,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from mechaudio.report.specialists_page import specialists_figures, write_specialists_page
     from mechaudio.report.specialists_tables import specialists_published, specialists_tables
 
-    settings = SpecialistsSettings(ks=tuple(arguments.k), seed=arguments.split_seed)
+    settings = SpecialistsSettings(ks=tuple(arguments.k), queries=arguments.queries, seed=arguments.split_seed)
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments)
     study = specialists_study(
@@ -72,9 +79,14 @@ def run(arguments: argparse.Namespace) -> Outcome:
         study,
         arguments.out / "index.html",
         title=f"Who listens in {arguments.model}, asked about {arguments.data}",
-        command=command(arguments, "--k", *map(str, arguments.k), "--split-seed", str(arguments.split_seed)),
+        command=_command(arguments),
     )
     tell_left_out(arguments, study.failures)
     if study.n_cut:
         print(f"{study.n_cut} recordings are longer than the model hears: it heard the beginnings", file=sys.stderr)
     return Outcome("\n".join([*specialists_findings(study), str(page)]), result=study, tables=tables, page=page)
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    words = ["--queries", arguments.queries] if arguments.queries != "last" else []
+    return command(arguments, "--k", *map(str, arguments.k), *words, "--split-seed", str(arguments.split_seed))

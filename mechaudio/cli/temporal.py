@@ -1,9 +1,10 @@
 """`mechaudio temporal`: the study of the temporal benchmark, as tables, figures and a page."""
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mechaudio.cli.mistakes import opened, writable
+from mechaudio.cli.mistakes import opened, telling, writable
 from mechaudio.cli.options import EachOnce, add_verb, finite
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import add_source, questions
@@ -20,6 +21,7 @@ from mechaudio.cli.studies import (
 
 if TYPE_CHECKING:
     from mechaudio.experiments.temporal_arms import TemporalSettings
+    from mechaudio.models.opened_model import OpenedModel
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -29,7 +31,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "temporal",
         does="study whether a model hears what sounds first, last or longest",
         leaves=STUDY_LEAVES,
-        examples=("mechaudio temporal --n 300",),
+        examples=("mechaudio temporal --n 300", "mechaudio temporal --model desta-8b --paper"),
     )
     add_source(verb, fewest=2)
     verb.add_argument(
@@ -57,7 +59,13 @@ def add(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         action=EachOnce,
         metavar="ROWS",
-        help="query rows to change (default: last keyword keyword+last)",
+        help="query rows to change; listening: those that are found to listen, in one layer, too (default: last "
+        "keyword keyword+last)",
+    )
+    verb.add_argument(
+        "--paper",
+        action="store_true",
+        help="the factor and the query rows that the paper had for this class (Audio Flamingo 3, DeSTA2.5-Audio)",
     )
     add_split_seed(verb, default=None, of="the split into halves and of tokens of text that are drawn")
     add_out(verb, "temporal", resumes=True)
@@ -72,9 +80,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from mechaudio.report.temporal_page import temporal_figures, write_temporal_page
     from mechaudio.report.temporal_tables import temporal_published, temporal_tables
 
-    settings = _settings(arguments)
+    with telling():
+        settings = _settings(arguments)
     asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments)
+    if arguments.paper:
+        with telling():
+            settings = _as_published(arguments, model)
     study = temporal_study(model, asked, settings=settings, out=arguments.out / "results", progress=True)
     study = with_source(study, arguments)
     keep(study, arguments)
@@ -98,7 +110,17 @@ def _settings(arguments: argparse.Namespace) -> "TemporalSettings":
     from mechaudio.experiments.temporal_arms import TemporalSettings
 
     given = {name: tuple(getattr(arguments, name) or ()) for name in ("factors", "biases", "queries")}
-    return TemporalSettings(seed=_split_seed(arguments), **{name: values for name, values in given.items() if values})
+    if arguments.paper and any(given.values()):
+        raise ValueError("--paper sets factors and query rows: leave out --scale, --upweight and --queries, or --paper")
+    targeted = {"targeted": "listening"} if "listening" in given["queries"] else {}
+    named = {name: values for name, values in given.items() if values}
+    return TemporalSettings(seed=_split_seed(arguments), **named, **targeted)
+
+
+def _as_published(arguments: argparse.Namespace, model: "OpenedModel") -> "TemporalSettings":
+    from mechaudio.experiments.published import paper_settings
+
+    return replace(paper_settings(model).settings, seed=_split_seed(arguments))
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -106,4 +128,5 @@ def _command(arguments: argparse.Namespace) -> str:
     for name in ("factors", "biases", "queries"):
         given = getattr(arguments, name)
         words += [f"--{name}", *map(str, given)] if given else []
+    words += ["--paper"] if arguments.paper else []
     return command(arguments, *words, "--split-seed", str(_split_seed(arguments)))

@@ -9,6 +9,7 @@ from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.experiments.mata_scores import MataScores, mata_scores
 from mechaudio.experiments.mata_study import mata_study
 from mechaudio.experiments.over_strength import OverStrength
+from mechaudio.experiments.published import PAPER_SETTINGS, PaperSettings, paper_settings
 from mechaudio.experiments.specialists_result import GroupAuc, SpecialistsSettings, SpecialistsStudy
 from mechaudio.experiments.specialists_study import specialists_study
 from mechaudio.experiments.steering_arms import SteeringArm, SteeringSettings
@@ -20,6 +21,7 @@ from mechaudio.experiments.temporal_study import temporal_study
 from mechaudio.rooms import as_room
 
 __all__ = [
+    "PAPER_SETTINGS",
     "AgainstControl",
     "Arm",
     "Choice",
@@ -36,6 +38,7 @@ __all__ = [
     "MataStudy",
     "OverStrength",
     "PairedComparison",
+    "PaperSettings",
     "SpecialistsSettings",
     "SpecialistsStudy",
     "SteeringArm",
@@ -49,6 +52,7 @@ __all__ = [
     "listen",
     "mata_scores",
     "mata_study",
+    "paper_settings",
     "specialists_study",
     "steering_study",
     "temporal_study",

@@ -17,7 +17,7 @@ from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, prompt
-from mechaudio.question import CONDITIONS, AudioQuestion
+from mechaudio.question import EVERY_CONDITION, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
@@ -54,8 +54,8 @@ class Asking:
     allow_cut: bool = False
 
     def __post_init__(self):
-        if self.condition not in CONDITIONS:
-            raise ValueError(f"condition is one of {CONDITIONS}, got {self.condition!r}")
+        if self.condition not in EVERY_CONDITION:
+            raise ValueError(f"condition is one of {EVERY_CONDITION}, got {self.condition!r}")
         check_choice("scoring", self.scoring, SCORINGS)
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")

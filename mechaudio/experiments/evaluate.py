@@ -12,16 +12,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
 
-from mechaudio.analyses.streaming import positions_that_fit, required_questions
+from mechaudio.analyses.streaming import positions_that_fit, required_questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
 from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
+from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.run_log import Row, RunLog
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
+from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
 from mechaudio.progress import Bar, bar
 from mechaudio.question import AudioQuestion, refuse_open
@@ -49,6 +51,7 @@ def evaluate(
     out: str | Path | None = ...,
     seed: int | None = ...,
     strict: bool = ...,
+    queries: str | None = ...,
     batch_size: int | None = ...,
     positions: int | None = ...,
     progress: bool | None = ...,
@@ -71,6 +74,7 @@ def evaluate(
     out: str | Path | None = ...,
     seed: int | None = ...,
     strict: bool = ...,
+    queries: str | None = ...,
     batch_size: int | None = ...,
     positions: int | None = ...,
     progress: bool | None = ...,
@@ -93,6 +97,7 @@ def evaluate(
     out: str | Path | None = None,
     seed: int | None = None,
     strict: bool = False,
+    queries: str | None = None,
     batch_size: int | None = None,
     positions: int | None = None,
     progress: bool | None = None,
@@ -130,6 +135,10 @@ def evaluate(
             that could not be asked, which are tried once more at the end. More questions may follow those of before.
         seed: Of the questions, to be kept with the result.
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
+        queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
+            `listening`, those that listen. Which do is found first (`where_it_listens`), on half of the clips, drawn
+            with `seed`, and at most 48 questions, and kept as `Comparison.listens`; it warns of rows that carry
+            nothing. To report on other questions than chose the rows, find them yourself and name them.
         batch_size: Most questions at once; by default as many as fit.
         positions: Most positions of a batch, padding included; by default as many as memory allows, within
             `mechaudio.analyses.streaming.MOST_POSITIONS`, and with a `batch_size` any number.
@@ -146,11 +155,20 @@ def evaluate(
             hooks of others on the network; a network in training mode, or otherwise not fit to run; with `strict`, a
             question that cannot be asked.
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
+
+    Warns:
+        UserWarning: `queries` are rows that carry nothing of the sound to the answers, where others do.
     """
     condition = condition_of(questions, condition)
     questions = required_questions(questions, condition)
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
     lists, functions = _lists(interventions, variants), chosen_scores(scores)
+    listens = None
+    if queries is not None:
+        questions = sequence_of(questions)
+        listens = listen_first(model, questions, share=0.5, seed=seed or 0, progress=progress)
+        lists = _at_rows(lists, variants, listening_rows(listens, queries))
+        warn_of_deaf(listens, [queries])
     if positions is not None and positions < 1:
         raise ValueError(f"positions must be at least 1, got {positions}")
     told = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
@@ -174,9 +192,27 @@ def evaluate(
     found = collected(
         provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips, functions
     )
+    if isinstance(found, Comparison):
+        found = replace(found, listens=listens)
     if out is not None:
         found.save(out)
     return found
+
+
+def _at_rows(lists: Variants, variants: Any, queries: str) -> tuple[tuple[Intervention, ...], ...]:
+    """The same with these query rows in every change of attention.
+
+    Raises:
+        ValueError: There is no change of attention, or a grid over query rows.
+    """
+    if isinstance(variants, Grid) and "queries" in variants.axes:
+        raise ValueError("queries= places every variant, and the grid has query rows of its own: give one of them")
+    if not any(isinstance(one, AttentionIntervention) for own in lists for one in own):
+        raise ValueError("queries= says where attention is changed, and nothing changes it: give interventions")
+    return tuple(
+        tuple(replace(one, queries=queries) if isinstance(one, AttentionIntervention) else one for one in own)
+        for own in lists
+    )
 
 
 def _lists(interventions: Any, variants: Any) -> tuple[tuple[Intervention, ...], ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import shown
 from mechaudio.experiments.written import mean_over_clips
 from mechaudio.labelled import grid_coordinates
@@ -257,6 +258,7 @@ class Comparison(Result):
         texts: Per variant what the model wrote, where answers were generated.
         scores: Of each written answer to an open question, by name, `[variant, question]`.
         axes: The parameters of a grid and their values; empty for a list of variants.
+        listens: Which rows listen, where `ma.evaluate` was told at which rows to change attention.
     """
 
     clean: Evaluation
@@ -266,6 +268,7 @@ class Comparison(Result):
     texts: tuple[tuple[str, ...], ...] = ()
     scores: Mapping[str, Float[np.ndarray, "variant question"]] = field(default_factory=dict)
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    listens: WhereItListens | None = None
 
     @property
     def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -33,6 +33,7 @@ class MataSettings:
         mapping: `proportional`: a published range is the layers whose middles lie in the same part of the depth.
             `numbered`: the layers of these numbers, as the paper seems to do in a model of 32 layers.
         share: Of the clips whose questions choose; those of the others report.
+        queries: Query rows: `last`, as published, others, or `listening`, those that the study finds to listen.
         n_measured: Questions whose attention scores are measured.
         generate: Whether answers are written too, with the published setting and with what was chosen.
         max_new_tokens: Of a written answer.
@@ -49,6 +50,7 @@ class MataSettings:
     alphas: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.5, 1.0)
     mapping: Mapping = "proportional"
     share: float = 0.5
+    queries: str = "last"
     n_measured: int = 64
     generate: bool = True
     max_new_tokens: int = 16
@@ -89,12 +91,14 @@ class MataArm:
         alpha: The strength.
         first: First layer.
         last: Last layer.
+        queries: The query rows that are changed.
     """
 
     mode: Mode
     alpha: float
     first: int
     last: int
+    queries: str = "last"
 
     def intervention(self, layers: Sequence[int]) -> AttentionIntervention:
         """What it does.
@@ -103,7 +107,7 @@ class MataArm:
             layers: That have attention.
         """
         own = [layer for layer in layers if self.first <= layer <= self.last]
-        return mata(self.alpha, layers=own, mode=self.mode)
+        return mata(self.alpha, layers=own, mode=self.mode, queries=self.queries)
 
     @property
     def where(self) -> str:
@@ -111,7 +115,8 @@ class MataArm:
         return f"layer {self.first}" if self.first == self.last else f"layers {self.first} to {self.last}"
 
     def __str__(self) -> str:
-        return f"{self.mode}, alpha {self.alpha:g}, {self.where}"
+        rows = "" if self.queries == "last" else f", {self.queries}"
+        return f"{self.mode}, alpha {self.alpha:g}, {self.where}{rows}"
 
 
 keep(MataArm)
@@ -159,9 +164,10 @@ def mata_arms(settings: MataSettings, layers: Sequence[int], depth: int) -> tupl
     """
     published = placed(settings.published, layers, depth, settings.mapping)
     spans = [placed(span, layers, depth, settings.mapping) for span in known_ranges(settings, layers, depth)]
-    arms = [MataArm(mode, settings.alpha, *published) for mode in MODES]
-    arms += [MataArm(mode, alpha, *published) for mode in MODES for alpha in settings.alphas]
-    arms += [MataArm(mode, settings.alpha, *span) for mode in MODES for span in (*spans, *contiguous(layers))]
+    rows = settings.queries
+    arms = [MataArm(mode, settings.alpha, *published, rows) for mode in MODES]
+    arms += [MataArm(mode, alpha, *published, rows) for mode in MODES for alpha in settings.alphas]
+    arms += [MataArm(mode, settings.alpha, *span, rows) for mode in MODES for span in (*spans, *contiguous(layers))]
     return tuple(dict.fromkeys(arms))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice, Halves, Tested, tested
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.experiments.groups import GroupChange, changes_by_group
@@ -59,7 +60,8 @@ class MataStudy(Result):
         groups: Which groups each question is in, by grouping.
         published: The published range in this model, first and last layer.
         ranges: Published range -> the same in this model, of the ablation of layers.
-        settings: What was varied.
+        settings: What was varied, with the rows that listen in the place of `listening`.
+        listens: Which rows listen, on the half that chooses; None where no question of it could be asked.
     """
 
     scores: MataScores
@@ -72,6 +74,7 @@ class MataStudy(Result):
     published: tuple[int, int]
     ranges: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
     settings: MataSettings
+    listens: WhereItListens | None = None
 
     _table_axes = ("variant", "question")
 
@@ -93,18 +96,24 @@ class MataStudy(Result):
     @cached_property
     def readings(self) -> tuple[Tested[MataArm], ...]:
         """The published setting in the three readings."""
-        return self._halves.tested([MataArm(mode, self.alpha, *self.published) for mode in MODES])
+        return self._halves.tested(
+            [MataArm(mode, self.alpha, *self.published, self.settings.queries) for mode in MODES]
+        )
 
     @cached_property
     def over_alphas(self) -> tuple[Tested[MataArm], ...]:
         """The ablation of strength, in the three readings."""
-        return self._halves.tested([MataArm(mode, alpha, *self.published) for mode in MODES for alpha in self._alphas])
+        return self._halves.tested(
+            [MataArm(mode, alpha, *self.published, self.settings.queries) for mode in MODES for alpha in self._alphas]
+        )
 
     @cached_property
     def over_ranges(self) -> tuple[Tested[MataArm], ...]:
         """The ablation of layers, in the three readings; published ranges that are one here come once."""
         spans = dict.fromkeys(own for _, own in self.ranges)
-        return self._halves.tested([MataArm(mode, self.alpha, *span) for mode in MODES for span in spans])
+        return self._halves.tested(
+            [MataArm(mode, self.alpha, *span, self.settings.queries) for mode in MODES for span in spans]
+        )
 
     @cached_property
     def choices(self) -> tuple[MataChoice, ...]:
@@ -144,7 +153,7 @@ class MataStudy(Result):
         known = self.compared.clean.scored
         choosing, lines = self.chooses[known], []
         for mode in MODES:
-            arms = [MataArm(mode, alpha, *self.published) for alpha in self._alphas]
+            arms = [MataArm(mode, alpha, *self.published, self.settings.queries) for alpha in self._alphas]
             place = arms.index(self.best_of(arms))
             lines.append(StrengthLine(mode, self._alphas, self._halves.rows(arms)[:, known], place))
         return OverStrength(

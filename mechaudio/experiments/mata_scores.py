@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from einops import rearrange
 from jaxtyping import Float
 
+from mechaudio.analyses.query_rows import query_rows
 from mechaudio.analyses.streaming import Questions, in_batches
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_arms import MODES
@@ -53,7 +55,7 @@ class MataScores(Result):
 
 @checks_arguments
 def mata_scores(
-    model: AudioLM, questions: Questions, *, alpha: float = 0.1, progress: bool | None = None
+    model: AudioLM, questions: Questions, *, alpha: float = 0.1, queries: str = "last", progress: bool | None = None
 ) -> MataScores:
     """Measure them, in two passes per question.
 
@@ -61,23 +63,28 @@ def mata_scores(
         model: An `AudioLM`.
         questions: With recordings; of those that are longer than the model hears, the beginning is measured.
         alpha: The strength.
+        queries: The query rows, a span; of several rows of a prompt, the mean.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: Without questions.
     """
-    point = HookPoint("scores", queries="last")
     layers = tuple(site.layer for site in model.site_map.find(HookPoint("scores")))
-    variants = [mata(alpha, layers=[layer], mode=mode) for mode in MODES for layer in layers]
+    variants = [mata(alpha, layers=[layer], mode=mode, queries=queries) for mode in MODES for layer in layers]
     negative, score, masses = [], [], []
     for asked in in_batches(model, questions, what="MATA scores", progress=progress):
         batch = asked if isinstance(asked, PromptBatch) else prompt(model, asked, allow_cut=True)
-        cache = run(model, batch, record=[point], logits=None).cache
-        scores = rearrange(cache.stack("scores").float(), "layer row head 1 key -> row layer head key")
-        audio = rearrange(batch.span_mask("audio"), "row key -> row 1 1 key").to(scores.device)
-        share = audio / audio.sum(-1, keepdim=True)
-        negative.append(((scores < 0) * share).sum(-1).mean(-1).cpu().numpy())
-        score.append((scores.where(audio, 0) * share).sum(-1).mean(-1).cpu().numpy())
+        own, weights = query_rows(batch, queries)
+        cache = run(model, batch, record=[HookPoint("scores", queries=own)], logits=None).cache
+        scores = rearrange(cache.stack("scores").float(), "layer row head query key -> row layer head query key")
+        audio = rearrange(batch.span_mask("audio"), "row key -> row 1 1 1 key").to(scores.device)
+        share = (
+            audio
+            / audio.sum(-1, keepdim=True)
+            * rearrange(torch.from_numpy(weights).to(scores), "row query -> row 1 1 query 1")
+        )
+        negative.append(((scores < 0) * share).sum((-1, -2)).mean(-1).cpu().numpy())
+        score.append((scores.where(audio, 0) * share).sum((-1, -2)).mean(-1).cpu().numpy())
         swept = sweep(model, batch, variants, progress=False)
         both = np.stack([swept.mass_before.numpy(), swept.mass_after.numpy()])
         masses.append(rearrange(both, "when (mode layer) row -> row when mode layer", mode=len(MODES)))
@@ -91,5 +98,5 @@ def mata_scores(
         modes=MODES,
         alpha=alpha,
         n=len(questions),
-        provenance=Provenance.collect(model, settings={"alpha": alpha, "n": len(questions)}),
+        provenance=Provenance.collect(model, settings={"alpha": alpha, "queries": queries, "n": len(questions)}),
     )

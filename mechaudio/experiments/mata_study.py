@@ -1,7 +1,7 @@
 """Does MATA make answers right, which reading of its formula does, and are its layers the ones?
 
 After "MATA" (arXiv 2509.18816), which gives the last token more attention to audio in the middle layers, with what it
-leaves open:
+leaves open. First it is found, on half of the questions, which rows of the prompt listen (`where_it_listens`).
 
 1. Scores of audio and their signs by layer, which decide what its formula does, and what each of three readings of it
    does to attention.
@@ -27,6 +27,7 @@ from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Comparison, evaluate
 from mechaudio.experiments.groups import groups_of
+from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.mata_arms import MataArm, MataSettings, known_ranges, mata_arms, placed
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.experiments.mata_scores import mata_scores
@@ -64,12 +65,18 @@ def mata_study(
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
-        ValueError: A half without questions whose answer is known, layers that the model does not have, and all that
-            `ma.evaluate` raises.
+        ValueError: A half without questions whose answer is known, layers that the model does not have, `listening`
+            rows where none is known to listen, and all that `ma.evaluate` raises.
+
+    Warns:
+        UserWarning: The rows that are changed carry nothing of the sound to the answers, and others do.
     """
     questions = sequence_of(questions)
     settings = settings or MataSettings()
     layers = [site.layer for site in model.site_map.find(HookPoint("scores"))]
+    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, progress=progress)
+    given, settings = settings, replace(settings, queries=listening_rows(listens, settings.queries))
+    warn_of_deaf(listens, [settings.queries])
     arms = mata_arms(settings, layers, model.n_layers)
 
     def asked(name: str, given: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
@@ -98,6 +105,7 @@ def mata_study(
             model,
             [questions[place] for place in heard[: settings.n_measured]],
             alpha=settings.alpha,
+            queries=settings.queries,
             progress=progress,
         ),
         compared=compared,
@@ -112,7 +120,8 @@ def mata_study(
             for span in known_ranges(settings, layers, model.n_layers)
         ),
         settings=settings,
-        provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(heard)}),
+        listens=listens,
+        provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(heard)}),
     )
     if settings.generate:
         written = tuple(

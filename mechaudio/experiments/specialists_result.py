@@ -18,6 +18,7 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import Norm
+from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import check_fields
 from mechaudio.experiments.choosing import Choice
 from mechaudio.experiments.evaluation import Failure
@@ -46,6 +47,8 @@ class SpecialistsSettings:
         strengths: Of steering; the paper does not tell its own.
         norms: Where layer-guided steering adds: before the final norm, behind it, or either.
         steering_draws: Sets of random heads that steering is held against.
+        queries: Query rows whose attention is read and whose heads are steered: `last`, as published, others, or
+            `listening`, those that the study finds to listen.
         seed: Of the split, the draws and the bootstrap.
 
     Raises:
@@ -59,6 +62,7 @@ class SpecialistsSettings:
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     norms: tuple[Norm, ...] = ("pre", "post")
     steering_draws: int = 3
+    queries: str = "last"
     seed: int = 0
 
     def __post_init__(self):
@@ -82,6 +86,7 @@ def steering_settings(settings: SpecialistsSettings) -> SteeringSettings:
         ranking=settings.ranking,
         draws=settings.steering_draws,
         share=settings.share,
+        queries=settings.queries,
         seed=settings.seed,
     )
 
@@ -133,6 +138,11 @@ class SpecialistsStudy(Result):
         by_question = {"correct": self.heard.correct, "silent_correct": self.silent.correct, "chooses": self.chooses}
         data = data.assign({name: ("question", values) for name, values in by_question.items()})
         return data.merge(self.scores.to_xarray()).assign_attrs(self._attrs)
+
+    @property
+    def listens(self) -> WhereItListens | None:
+        """Which rows listen, on the half that chooses; None where no question of it could be asked."""
+        return self.steering.listens
 
     @property
     def heard(self) -> AttentionAndAnswers:

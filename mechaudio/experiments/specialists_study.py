@@ -1,6 +1,8 @@
 """Which heads listen, does a score of their listening tell right from wrong, and does steering by them help?
 
-After "Audio-specialist heads" (arXiv 2603.06854), in four steps:
+After "Audio-specialist heads" (arXiv 2603.06854), in four steps. First it is found, on the half that chooses, which
+rows of the prompt listen (`where_it_listens`): attention of rows that do not may go with right answers, and nothing
+comes of it.
 
 1. Every question is asked with its recording and with silence.
 2. On one half of the questions, each head's audio attention is correlated with right answers (eq. 1-2).
@@ -78,7 +80,7 @@ def specialists_study(
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
     assert not set(calibration.clips) & set(held_out.clips), "a clip is on both sides of the split"
     scores, most = steering.scores, int(steering.scores.varies.sum())
-    settings = replace(settings, ks=tuple(k for k in settings.ks if k <= most))
+    settings = replace(settings, queries=steering.settings.queries, ks=tuple(k for k in settings.ks if k <= most))
     held_out_silent = steering.silent.split(settings.share, settings.seed)[1]
     try:
         listening = {

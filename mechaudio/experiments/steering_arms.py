@@ -36,6 +36,8 @@ class SteeringSettings:
         ranking: Of heads, as in `HeadScores.top`.
         draws: Sets of random heads.
         share: Of the clips whose questions choose; those of the others report.
+        queries: Query rows whose attention and differences are measured, and whose heads are steered: `last`, as
+            published, others, or `listening`, those that the study finds to listen.
         seed: Of the halves and the controls.
 
     Raises:
@@ -49,6 +51,7 @@ class SteeringSettings:
     ranking: Ranking = "magnitude"
     draws: int = 3
     share: float = 0.5
+    queries: str = "last"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import HeadScores
+from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice, Halves, corrected
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings
@@ -62,7 +63,8 @@ class SteeringStudy(Result):
         chooses: Which questions choose; the others report.
         ids: Of the questions.
         tasks: Of the questions; an empty text where a question names none.
-        settings: What was varied.
+        settings: What was varied, with the rows that listen in the place of `listening`.
+        listens: Which rows listen, on the half that chooses; None where no question of it could be asked.
     """
 
     heard: AttentionAndAnswers
@@ -76,6 +78,7 @@ class SteeringStudy(Result):
     ids: tuple[str, ...]
     tasks: tuple[str, ...]
     settings: SteeringSettings
+    listens: WhereItListens | None = None
 
     _table_axes = ("arm", "question")
     _derived = ("unanswered",)

@@ -11,9 +11,11 @@ After "Audio-specialist heads" (arXiv 2603.06854), with a protocol that never ch
    control.
 4. On the other half, what was chosen is held against no steering and against its controls.
 
-A question costs two passes: all variants continue from the pass with its clip. On the half that chooses, heads are
-known only after all questions have run, so what that pass left behind is kept in memory; a question whose keys and
-values do not fit in costs a third pass (`benchmarks/steering_cost.py` measures both).
+First it is found, on at most 48 questions of the half that chooses, which rows of the prompt listen
+(`where_it_listens`), for about two passes of each. Then a question costs two passes: all variants continue from the
+pass with its clip. On the half that chooses, heads are known only after all questions have run, so what that pass left
+behind is kept in memory; a question whose keys and values do not fit in costs a third pass, and so does each where
+other rows than the last are read (`benchmarks/steering_cost.py` measures both).
 
 Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
 """
@@ -21,7 +23,7 @@ Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
+from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.question import AudioQuestion
@@ -82,7 +85,8 @@ def steering_study(
             on the half that chooses, a K that is larger than the number of heads (if all are), and as `paired_passes`.
 
     Warns:
-        UserWarning: As `score_heads`.
+        UserWarning: As `score_heads`; and where the rows that are read and steered carry nothing of the sound to the
+            answers, and others do.
     """
     questions = sequence_of(questions)
     settings = settings or SteeringSettings()
@@ -101,7 +105,17 @@ def steering_study(
             "choose and one that reports at least"
         )
     kept = KeptRuns(0.0 if memory == 0 else memory_of(model, memory))
-    passes = paired_passes(model, _Some(questions, choosing), kept=kept, batch_size=batch_size, progress=progress)
+    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, progress=progress)
+    given, settings = settings, replace(settings, queries=listening_rows(listens, settings.queries))
+    warn_of_deaf(listens, [settings.queries])
+    passes = paired_passes(
+        model,
+        _Some(questions, choosing),
+        queries=settings.queries,
+        kept=kept,
+        batch_size=batch_size,
+        progress=progress,
+    )
     scores = score_heads(passes.heard, seed=settings.seed)
     n_varying = int(scores.varies.sum())
     ks = [k for k in settings.ks if k <= n_varying]
@@ -122,6 +136,7 @@ def steering_study(
             model,
             _Some(questions, places),
             directions=directions,
+            queries=settings.queries,
             variants=lambda own: aim.interventions(arms, own, others(own.ids)),
             kept=kept,
             batch_size=batch_size,
@@ -149,7 +164,8 @@ def steering_study(
         ids=tuple(ids),
         tasks=tuple(str(question.meta.get("task", "")) for question in questions),
         settings=settings,
-        provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(ids)}),
+        listens=listens,
+        provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(ids)}),
     )
     if out is not None:
         study.save(out)

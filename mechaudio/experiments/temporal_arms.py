@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mechaudio.arguments import check_fields
+from mechaudio.experiments.listening_first import LISTENING
 from mechaudio.experiments.text_keys import OnTextKeys
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.upweight import UpweightAttention
 from mechaudio.models.spans import ROLES
-from mechaudio.question import CONDITIONS
+from mechaudio.question import CONDITIONS, EVERY_CONDITION
 from mechaudio.results import keep
 
 Kind = Literal["upweighting", "scaling"]
-SPANS = (*ROLES, "audio_padding", "keyword", "last")
+SPANS = (*ROLES, "transcript", "keyword", "last")
+"""Names of query rows; `listening` stands for those that the study finds."""
 Control = Literal["", "mass_preserving", "mass_matched", "centred", "text keys"]
 
 
@@ -26,8 +28,9 @@ class TemporalSettings:
     Attributes:
         biases: Strengths of upweighting. The paper does not tell its own.
         factors: Strengths of scaling; 2.0 and 0.2 are the paper's best for two models.
-        queries: Query rows that are changed in step 4.
-        targeted: Query rows that are changed in step 5.
+        queries: Query rows that are changed in step 4; those published are `last`, `keyword` and both, and `listening`
+            are those that the study finds to listen.
+        targeted: Query rows that are changed in step 5, likewise.
         conditions: Of steps 1 and 2; `audio` among them. Those with a caption are left out where a question has none.
         n_attention: Questions that attention is averaged over.
         share: Of the clips whose questions choose in step 5; those of the others report.
@@ -58,13 +61,15 @@ class TemporalSettings:
                 )
         if 1 in self.factors or 0 in self.biases:
             raise ValueError("a factor of 1 and a bias of 0 change nothing: the clean answers are there anyway")
-        unknown = [condition for condition in self.conditions if condition not in CONDITIONS]
+        unknown = [condition for condition in self.conditions if condition not in EVERY_CONDITION]
         if unknown or "audio" not in self.conditions:
-            raise ValueError(f"conditions are of {CONDITIONS}, 'audio' among them; got {self.conditions}")
+            raise ValueError(f"conditions are of {EVERY_CONDITION}, 'audio' among them; got {self.conditions}")
         for rows in (*self.queries, self.targeted):
             unknown = [span for span in rows.split("+") if span not in SPANS]
-            if unknown:
-                raise ValueError(f"queries are spans such as 'keyword+last', of {', '.join(SPANS)}; got {rows!r}")
+            if unknown and rows != LISTENING:
+                raise ValueError(
+                    f"queries are spans such as 'keyword+last', of {', '.join(SPANS)}, or {LISTENING!r}; got {rows!r}"
+                )
         if self.n_attention < 1:
             raise ValueError(f"n_attention must be at least 1, got {self.n_attention}")
         if not 0 < self.share < 1:

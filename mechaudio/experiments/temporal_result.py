@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice, Halves, Tested
 from mechaudio.experiments.evaluation import Comparison, Evaluation
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
@@ -58,7 +59,8 @@ class TemporalStudy(Result):
         compared: The answers with the recording, without a change and under every arm.
         arms: What the variants of `compared` are.
         chooses: Which questions choose in step 5; the others report.
-        settings: What was varied.
+        settings: What was varied, with the rows that listen in the place of `listening`.
+        listens: Which rows listen, on the half that chooses; None where no question of it could be asked.
     """
 
     conditions: Mapping[str, Evaluation]
@@ -68,6 +70,7 @@ class TemporalStudy(Result):
     arms: tuple[Arm, ...]
     chooses: Bool[np.ndarray, " question"]
     settings: TemporalSettings
+    listens: WhereItListens | None = None
 
     _table_axes = ("condition", "question")
 

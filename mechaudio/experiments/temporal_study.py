@@ -1,6 +1,8 @@
 """Does a model listen when it is asked what sounds first, last or longest, and does it help to make it listen?
 
-After "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models" (2026), in five steps:
+After "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models" (2026), in five steps.
+
+First it is found, on half of the questions, which rows of the prompt listen (`where_it_listens`).
 
 1. Accuracy with the recording, with a caption instead, with both.
 2. The same with silence: what is left is not heard.
@@ -19,7 +21,7 @@ Conventions: layers count from 0; shares and rates are from 0 to 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,10 @@ from jaxtyping import Bool, Float
 from mechaudio.analyses.audio_attention import audio_attention
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import Questions, batches_of, sequence_of
+from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Evaluation, evaluate
+from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.question import AudioQuestion
@@ -66,12 +70,18 @@ def temporal_study(
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
-        ValueError: Fewer than two questions with a known answer, a half without any, and all that `ma.evaluate` raises.
+        ValueError: Fewer than two questions with a known answer, a half without any, `listening` rows where none is
+            known to listen, and all that `ma.evaluate` raises.
+
+    Warns:
+        UserWarning: Rows that are changed carry nothing of the sound to the answers, and others do.
     """
     questions = sequence_of(questions)
     settings = settings or TemporalSettings()
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
+    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, progress=progress)
+    given, settings = settings, _placed(settings, listens)
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 
     def asked(name: str, condition: str, **changes: Any) -> Any:
@@ -88,7 +98,8 @@ def temporal_study(
     heard = [question for index, question in enumerate(questions) if index not in unasked]
     roles, attention = _attention(model, heard[: settings.n_attention], progress)
     study = TemporalStudy(
-        provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings)),
+        listens=listens,
+        provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),
         conditions={
             condition: compared.clean if condition == "audio" else asked(condition, condition)
             for condition in conditions
@@ -103,6 +114,14 @@ def temporal_study(
     if out is not None:
         study.save(out)
     return study
+
+
+def _placed(settings: TemporalSettings, listens: WhereItListens | None) -> TemporalSettings:
+    """The settings with the rows that listen where they ask for them; of rows that carry nothing, a warning."""
+    queries = tuple(dict.fromkeys(listening_rows(listens, rows) for rows in settings.queries))
+    targeted = listening_rows(listens, settings.targeted)
+    warn_of_deaf(listens, ("+".join(queries), targeted))
+    return replace(settings, queries=queries, targeted=targeted)
 
 
 def _attention(

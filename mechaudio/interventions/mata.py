@@ -7,12 +7,14 @@ from typing import Literal
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.selecting import AttentionIntervention, Layers, check_choice, check_number
 from mechaudio.interventions.upweight import UpweightAttention
+from mechaudio.models.selection import Where
 
 
 def mata(
     alpha: int | float = 0.1,
     layers: Layers = range(10, 21),
     mode: Literal["multiplicative", "additive", "pai"] = "multiplicative",
+    queries: Where | None = "last",
 ) -> AttentionIntervention:
     """The intervention of MATA (arXiv 2509.18816): the last token, at every step, gives audio keys higher scores.
 
@@ -25,6 +27,7 @@ def mata(
         layers: Where; 10 to 20, both included, in the paper, in models of 28 and 32 layers. A network without them is
             not run: the error says which layers it has, and which of them lie in the same part of its depth.
         mode: The reading of the formula.
+        queries: Query rows; the last token in the paper.
 
     Returns:
         A `ScaleAttention` or an `UpweightAttention`.
@@ -36,5 +39,5 @@ def mata(
     check_choice("mode", mode, ("multiplicative", "additive", "pai"))
     alpha = check_number("alpha", alpha)
     if mode == "multiplicative":
-        return ScaleAttention(1 + alpha, layers=layers)
-    return UpweightAttention(alpha, mode="constant" if mode == "additive" else "pai", layers=layers)
+        return ScaleAttention(1 + alpha, layers=layers, queries=queries)
+    return UpweightAttention(alpha, mode="constant" if mode == "additive" else "pai", layers=layers, queries=queries)

@@ -73,6 +73,7 @@ class Stack:
             attention and MLP work on, which is shown.
         frames_of: Where frames of a tower follow from its features by other steps than those to audio tokens: so many
             samples, and the frames that hear them together.
+        timeless: Why the tower's frames hear no stretch of their own, `None` where they do.
         kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
         kinds_in: Attribute of the stack's config that lists the kind of every layer.
     """
@@ -105,6 +106,7 @@ class Stack:
     scaled_by: str | None = None
     stream: int | None = None
     frames_of: tuple[int, int] | None = None
+    timeless: str | None = None
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     kinds_in: str = "layer_types"
 
@@ -303,6 +305,12 @@ class Adapter:
         parts: Hub ids known to hold parts of this network, which `mechaudio assemble` puts together.
         merging: Name of the input that says which windows each audio token is made of, `[clip, token, window]`, where
             tokens of long clips are merged by content. The network's method `merging_of` works it out.
+        features_given: Further inputs with one entry per clip, or per window of one, that may be given in the place of
+            something which the network works out.
+        text_first: Whether training put the text of a turn in front of its clips.
+        transcribes: Name of the network's method that writes a clip out in words, from samples and the processor, where
+            its prompts hold such a transcript behind the audio tokens of each clip; `None` where they hold none. Its
+            processor has `recogniser` and `finds_speech`, and takes `transcripts`.
     """
 
     family: str
@@ -349,6 +357,9 @@ class Adapter:
     cuts_padding: bool = True
     parts: tuple[str, ...] = ()
     merging: str | None = None
+    transcribes: str | None = None
+    features_given: tuple[str, ...] = ()
+    text_first: bool = False
 
     def __post_init__(self) -> None:
         """Refuse names of towers that hook points could not be called by, and import paths that are none."""
@@ -379,7 +390,7 @@ class Adapter:
     def audio_inputs(self) -> tuple[str, ...]:
         """Every input that has one entry per clip, or per window of one."""
         named = (self.features, self.features_mask, self.features_sizes, self.lengths, self.merging)
-        return (*(name for name in named if name is not None), *self.features_beside)
+        return (*(name for name in named if name is not None), *self.features_beside, *self.features_given)
 
     @property
     def stacks(self) -> dict[str, Stack]:

@@ -39,7 +39,8 @@ class Sound:
     """One clip as a processor writes it.
 
     Attributes:
-        tokens: The ids in its place: audio tokens, in some families between control tokens.
+        tokens: The ids in its place: audio tokens, in some families between control tokens or in front of a
+            transcript.
         n_tokens: How many of them are audio tokens.
         features: The adapter's audio inputs, `[window, ...]`.
     """
@@ -70,7 +71,13 @@ class EncodedPrompt:
     written: str | None
 
 
-def encode(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str] = ()) -> EncodedPrompt:
+def encode(
+    processor: Any,
+    adapter: Adapter,
+    turns: Sequence[Turn],
+    letters: Sequence[str] = (),
+    transcripts: Sequence[str] = (),
+) -> EncodedPrompt:
     """Encode turns, up to where the model answers.
 
     Args:
@@ -78,6 +85,7 @@ def encode(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Seq
         adapter: The facts about the family.
         turns: Texts, and the samples of clips at the adapter's rate.
         letters: Letters of the choices.
+        transcripts: The words of each clip, in a family whose prompts hold them.
 
     Raises:
         ValueError: A text holds a control token; the chat template changes a text or has no place for it or for audio;
@@ -91,7 +99,7 @@ def encode(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Seq
             f"{adapter.network_class} takes one clip a prompt, got {len(recordings(turns))}: {adapter.one_clip}"
         )
     if getattr(tokenizer, "is_fast", False):
-        encoded = _through_template(processor, adapter, turns, letters)
+        encoded = _through_template(processor, adapter, turns, letters, transcripts)
     elif hasattr(tokenizer, "tokenizer") and hasattr(tokenizer.tokenizer, "instruct_tokenizer"):
         encoded = _through_mistral(processor, adapter, turns, letters)
     else:
@@ -121,15 +129,20 @@ def encode(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Seq
     return encoded
 
 
-def encode_alone(processor: Any, adapter: Adapter, samples: Float[np.ndarray, " samples"]) -> Sound:
-    """One clip as the processor writes it in a prompt of its own."""
-    return encode(processor, adapter, (Turn("user", (samples, TextBlock("?", ()))),)).sounds[0]
+def encode_alone(
+    processor: Any, adapter: Adapter, samples: Float[np.ndarray, " samples"], transcripts: Sequence[str] = ()
+) -> Sound:
+    """One clip, and its transcript in a family that has one, as the processor writes it in a prompt of its own."""
+    turns = (Turn("user", (samples, TextBlock("?", ()))),)
+    return encode(processor, adapter, turns, transcripts=transcripts).sounds[0]
 
 
-def _through_template(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str]) -> EncodedPrompt:
+def _through_template(
+    processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str], transcripts: Sequence[str]
+) -> EncodedPrompt:
     tokenizer, clips = processor.tokenizer, recordings(turns)
     words = [block.text for block in texts(turns)]
-    for text in words:
+    for text in (*words, *transcripts):
         _refuse_control_tokens(processor, text)
     between = _between_texts(processor, adapter, turns)
     rendered = _render(processor, adapter, turns, words)
@@ -150,9 +163,10 @@ def _through_template(processor: Any, adapter: Adapter, turns: Sequence[Turn], l
     split = tokenizer(_interleaved(between, words), return_offsets_mapping=True)
     placeholder = tokenizer.convert_tokens_to_ids(processor.audio_token)
     if len(clips) > 1:
-        sounds = [encode_alone(processor, adapter, clip) for clip in clips]
+        spoken = [transcripts[number : number + 1] for number in range(len(clips))]
+        sounds = [encode_alone(processor, adapter, *alone) for alone in zip(clips, spoken, strict=True)]
     else:
-        sounds = _as_written(processor, adapter, rendered, clips, split["input_ids"], placeholder)
+        sounds = _as_written(processor, adapter, rendered, clips, transcripts, split["input_ids"], placeholder)
     ids, offsets, inside = list[int](), list[tuple[int, int] | None](), _InTexts(between, words)
     # Some processors write a single placeholder for a clip and grow it later, others every audio token at once.
     each = written.count(processor.audio_token)
@@ -170,10 +184,17 @@ def _through_template(processor: Any, adapter: Adapter, turns: Sequence[Turn], l
 
 
 def _as_written(
-    processor: Any, adapter: Adapter, rendered: str, clips: Sequence[np.ndarray], split: list[int], placeholder: int
+    processor: Any,
+    adapter: Adapter,
+    rendered: str,
+    clips: Sequence[np.ndarray],
+    transcripts: Sequence[str],
+    split: list[int],
+    placeholder: int,
 ) -> list[Sound]:
     """The clip of a prompt that has one at most, as the processor writes it there."""
     audio = {"audio": clips, "audio_kwargs": {"sampling_rate": adapter.sampling_rate}} if clips else {}
+    audio |= {"transcripts": transcripts} if transcripts else {}
     made = processor(text=[rendered], return_tensors="pt", **audio)
     ids = made["input_ids"][0].tolist()
     grown = _grown(split, ids, placeholder)

@@ -25,9 +25,10 @@ from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
 from mechaudio.models.opened_model import OpenedModel
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
-from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings
+from mechaudio.models.transcripts import transcripts_of
+from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings, transcripts_in
 from mechaudio.notices import warn
-from mechaudio.question import CONDITIONS, AudioQuestion
+from mechaudio.question import EVERY_CONDITION, NO_TRANSCRIPT, AudioQuestion
 
 __all__ = ["PromptBatch", "PromptFormat", "as_batch", "as_prompts", "prompt", "silenced"]
 
@@ -73,7 +74,8 @@ def prompt(
             assistant, audio anywhere), whose last turn the model answers. A question with several clips is heard in
             their order.
         condition: `audio`; `caption` (no audio at all); `audio+caption`; `silence` (zeros of the same length, as many
-            audio tokens).
+            audio tokens, and the transcript of the clip in a class that reads one); `silence_no_transcript`, in such a
+            class: silence, and the transcript of silence.
         layout: How caption and choices are written; by default as in `PromptFormat()`.
         allow_cut: Take the beginning of clips that are longer than the model hears; `PromptBatch.cut` says what was
             lost.
@@ -88,9 +90,9 @@ def prompt(
             than the model's context.
         TypeError: No processor, something else than questions, or a class that takes none.
     """
-    if condition not in CONDITIONS:
-        raise ValueError(f"condition is one of {CONDITIONS}, got {condition!r}")
-    asked = _asked(questions, condition, layout or PromptFormat())
+    if condition not in EVERY_CONDITION:
+        raise ValueError(f"condition is one of {EVERY_CONDITION}, got {condition!r}")
+    asked = _asked(questions, condition, layout or PromptFormat(), model.adapter)
     if model.adapter.no_questions is not None:
         raise TypeError(f"{model.adapter.network_class} takes no questions: {model.adapter.no_questions}")
     if model.processor is None:
@@ -107,7 +109,7 @@ def prompt(
 
 
 def _asked(
-    questions: Iterable[AudioQuestion | Conversation], condition: str, layout: PromptFormat
+    questions: Iterable[AudioQuestion | Conversation], condition: str, layout: PromptFormat, adapter: Adapter
 ) -> list[tuple[AudioQuestion, tuple[Turn, ...]]]:
     """Questions and what is written for each; a conversation stands for the question that it ends with."""
     rows = list(questions)
@@ -116,10 +118,10 @@ def _asked(
     asked = []
     for row in rows:
         if isinstance(row, AudioQuestion):
-            asked.append((row, of_question(row, condition, layout)))
+            asked.append((row, of_question(row, condition, layout, text_first=adapter.text_first)))
         elif isinstance(row, Sequence) and not isinstance(row, (str, bytes)):
             turns = of_messages(row)
-            asked.append((question_of(turns), turns))
+            asked.append((question_of(turns, transcripts_in(row)), turns))
             if "caption" in condition:
                 raise ValueError(f"a conversation has no caption, which condition={condition!r} needs")
         else:
@@ -178,11 +180,13 @@ def _encode(
         )
     heard = [samples_of(clip, owner, model.processor, adapter, allow_cut=allow_cut) for clip in kept]
     clips = iter([samples for samples, _ in heard])
-    encoded = encode(model.processor, adapter, [turn.with_clips(clips) for turn in turns], question.letters)
+    written = [turn.with_clips(clips) for turn in turns]
+    transcripts = transcripts_of(model, question, [samples for samples, _ in heard], condition)
+    encoded = encode(model.processor, adapter, written, question.letters, transcripts)
     for sound, (samples, _) in zip(encoded.sounds, heard, strict=True):
         if sound.n_tokens == 0:
             raise too_short(owner, len(samples), adapter)
-    if condition == "silence":
+    if condition in ("silence", NO_TRANSCRIPT):
         silent = [
             replace(sound, features=_silent(model, owner, len(samples), sound.n_tokens))
             for sound, (samples, _) in zip(encoded.sounds, heard, strict=True)
@@ -326,6 +330,14 @@ def _spans(adapter: Adapter, row: _Row, audio_token: int) -> tuple[dict[str, tup
     clips = [spans["audio"][first:end] for first, end in pairwise(ends)]
     audio, clocks = _audio_spans(adapter, encoded.sounds, row.seconds, spans["audio"])
     spans |= audio
+    if adapter.transcribes is not None:
+        spoken = [
+            position
+            for positions, sound in zip(clips, encoded.sounds, strict=True)
+            for position in range(positions[-1] + 1, positions[-1] + 1 + len(sound.tokens) - sound.n_tokens)
+        ]
+        spans["transcript"] = tuple(spoken)
+        spans["template"] = tuple(position for position in spans["template"] if position not in set(spoken))
     following = iter(clips)
     for number, turn in enumerate(row.turns if len(row.turns) > 1 else ()):
         sounds = [position for _ in recordings([turn]) for position in next(following)]

@@ -7,11 +7,13 @@ from typing import Any
 
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
+from mechaudio.models.adapters.desta25 import DESTA_25
 from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
 from mechaudio.models.adapters.gemma3n import GEMMA_3N
 from mechaudio.models.adapters.gemma4 import GEMMA_4
 from mechaudio.models.adapters.glmasr import GLM_ASR
 from mechaudio.models.adapters.granite_speech import GRANITE_SPEECH, GRANITE_SPEECH_PLUS
+from mechaudio.models.adapters.kimi_audio import KIMI_AUDIO
 from mechaudio.models.adapters.moss_transcribe_diarize import MOSS_TRANSCRIBE_DIARIZE
 from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
 from mechaudio.models.adapters.nemotron_h_omni import NEMOTRON_H_OMNI
@@ -45,6 +47,8 @@ ADAPTERS: tuple[Adapter, ...] = (
     GRANITE_SPEECH_PLUS,
     SALMONN,
     TIMEAUDIO,
+    DESTA_25,
+    KIMI_AUDIO,
 )
 
 #: Adapters that users registered, by the name of their class; they come before those that mechaudio brings.

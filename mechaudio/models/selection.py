@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
 
 #: Names of spans joined by `+`, a stretch of the sound in seconds (`"audio[1.0:2.5]"`), positions for all prompts
-#: (negative ones count from the end of the padded prompt), or one list of positions per prompt.
+#: (negative ones count from the end of the padded prompt), or one list of positions per prompt. Two more names
+#: are known in every prompt: `behind`, all positions behind the first of the audio that are none of it, which is all
+#: that can hear; and `words`, those of a target of which all tokens count, which no prompt by itself has.
 Where = Annotated[
     str | int | Sequence[int] | Sequence[Sequence[int]],
     "a span, such as 'keyword+last', or places, such as [-2, -1]",
@@ -57,6 +59,11 @@ def select(batch: PromptBatch, where: Where) -> Positions:
 
 
 def _span(batch: PromptBatch, part: str) -> Positions:
+    if part == "words":
+        return (tuple(range(batch.n_positions - batch.n_forced, batch.n_positions)),) * batch.n_rows
+    if part == "behind":
+        rows = batch.spans["audio"]
+        return tuple(tuple(sorted({*range(min(own), batch.n_positions)} - {*own})) if own else () for own in rows)
     stretch = _STRETCH.fullmatch(part)
     if stretch is None:
         return batch.spans[part]

@@ -7,11 +7,11 @@ Layout. The user's turn is the audio, then one block of text:
     A: dog
     B: rain
 
-The audio comes first because all supported families were trained that way. The caption stands before the question and
-never moves between conditions, so that conditions differ in what is given and in nothing else. The letter stands before
-its option at the start of a line: the answer, too, starts a line, and there a letter is one token, the same one that
-`choice_ids` looks up. `A: dog` is what the shipped model was trained on; `PromptFormat` writes others, and an accuracy
-is comparable only within one format. An open question, which has no choices, ends with its own text.
+The audio comes first where a family was trained that way, which is all but Kimi-Audio. The caption stands before the
+question and never moves between conditions, so that conditions differ in what is given and in nothing else. The letter
+stands before its option at the start of a line: the answer, too, starts a line, and there a letter is one token, the
+same one that `choice_ids` looks up. `A: dog` is what the shipped model was trained on; `PromptFormat` writes others,
+and an accuracy is comparable only within one format. An open question, which has no choices, ends with its own text.
 
 Spans. Roles are given out by character offsets of the pieces from which the text was put together. Nothing is ever
 searched for, so that a caption with the words of the question stays a caption.
@@ -47,14 +47,19 @@ class PromptFormat:
         caption: The caption's line, holding `{caption}`.
         choice: One choice's line, holding `{letter}` and `{choice}`.
         closing: A last line, such as "Answer with the letter."; empty for none.
+        audio: Where the clips of a question stand: `trained`, where training had them; `first` or `last`. Positions in
+            front of a clip cannot attend to it.
     """
 
     caption: str = "Caption: {caption}"
     choice: str = "{letter}: {choice}"
     closing: str = ""
+    audio: str = "trained"
 
     def __post_init__(self):
         check_fields(self)
+        if self.audio not in ("trained", "first", "last"):
+            raise ValueError(f"PromptFormat(audio=) is one of 'trained', 'first' and 'last', got {self.audio!r}")
         for name, field, needed in (
             ("caption", self.caption, ("{caption}",)),
             ("choice", self.choice, ("{letter}", "{choice}")),

@@ -1,6 +1,7 @@
 """A prompt as turns: who speaks, and which recordings and texts a turn holds, in order.
 
-A question is one turn of the user, its recordings first. A conversation comes in transformers' chat format:
+A question is one turn of the user, its recordings first unless training or `PromptFormat` say otherwise. A conversation
+comes in transformers' chat format:
 
     [{"role": "system", "content": "You are a sound engineer."},
      {"role": "user", "content": [{"type": "audio", "audio": "clip.wav"}, {"type": "text", "text": "What is this?"}]},
@@ -42,8 +43,16 @@ class Turn:
         return replace(self, parts=tuple(part if isinstance(part, TextBlock) else next(clips) for part in self.parts))
 
 
-def of_question(question: AudioQuestion, condition: str, layout: PromptFormat) -> tuple[Turn, ...]:
-    """Write a question as one turn of the user: its recordings, then its text.
+def of_question(
+    question: AudioQuestion, condition: str, layout: PromptFormat, *, text_first: bool = False
+) -> tuple[Turn, ...]:
+    """Write a question as one turn of the user: its recordings and its text.
+
+    Args:
+        question: What is asked.
+        condition: What the model is given.
+        layout: How it is written.
+        text_first: Whether training put the text first.
 
     Raises:
         ValueError: The condition needs a caption, and there is none; `meta["keyword"]` is not in the question's text.
@@ -54,7 +63,9 @@ def of_question(question: AudioQuestion, condition: str, layout: PromptFormat) -
             "AudioQuestion(caption=...)"
         )
     block = text_block(question, question.caption if "caption" in condition else None, layout)
-    return (Turn("user", (*(question.recordings if condition != "caption" else ()), block)),)
+    recordings = question.recordings if condition != "caption" else ()
+    last = layout.audio == "last" or (layout.audio == "trained" and text_first)
+    return (Turn("user", (block, *recordings) if last else (*recordings, block)),)
 
 
 def of_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
@@ -75,10 +86,23 @@ def of_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
     return turns
 
 
-def question_of(turns: Sequence[Turn]) -> AudioQuestion:
-    """The open question that a conversation ends with; its recordings are those of all turns."""
+def question_of(turns: Sequence[Turn], transcripts: Sequence[Any] = ()) -> AudioQuestion:
+    """The open question that a conversation ends with; its recordings are those of all turns.
+
+    Args:
+        turns: The conversation.
+        transcripts: The words of its recordings, as `transcripts_in` reads them.
+    """
     texts = [part.text for part in turns[-1].parts if isinstance(part, TextBlock)]
-    return AudioQuestion(audio=recordings(turns) or None, text="\n".join(texts) or _VOICE)
+    meta = {} if all(words is None for words in transcripts) else {"transcript": list(transcripts)}
+    return AudioQuestion(audio=recordings(turns) or None, text="\n".join(texts) or _VOICE, meta=meta)
+
+
+def transcripts_in(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The `transcript` of every recording in a conversation in transformers' chat format, None where there is none."""
+    contents = [message["content"] for message in messages if not isinstance(message["content"], str)]
+    parts = [part for content in contents for part in content if isinstance(part, Mapping)]
+    return [part.get("transcript") for part in parts if part.get("type") == "audio"]
 
 
 def recordings(turns: Sequence[Turn]) -> list[Any]:

@@ -1,6 +1,8 @@
 """Kept results and their figures as pages that need no network, and as tables."""
 
 from mechaudio.report.figures import write_figures
+from mechaudio.report.listening_page import listening_figures, listening_findings, write_listening_page
+from mechaudio.report.listening_tables import listening_tables
 from mechaudio.report.mata_findings import mata_findings
 from mechaudio.report.mata_page import mata_figures, write_mata_page
 from mechaudio.report.mata_tables import mata_published, mata_tables
@@ -23,6 +25,9 @@ __all__ = [
     "Panel",
     "Step",
     "Table",
+    "listening_figures",
+    "listening_findings",
+    "listening_tables",
     "mata_figures",
     "mata_findings",
     "mata_published",
@@ -41,6 +46,7 @@ __all__ = [
     "temporal_published",
     "temporal_tables",
     "write_figures",
+    "write_listening_page",
     "write_mata_page",
     "write_page",
     "write_patching_page",

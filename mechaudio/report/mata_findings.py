@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
-from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, of_clips, p_value, percent, points
+from mechaudio.report.wording import SIGNIFICANT, by_lot, heard_where, lacking, of_clips, p_value, percent, points
 
 
 @checks_arguments
@@ -12,6 +12,7 @@ def mata_findings(study: MataStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     clean = study.compared.clean.overall
     told = [
+        *heard_where(study.listens, [study.settings.queries]),
         f"Without MATA {percent(clean)} of {of_clips(clean.n, clean.n_clips, 'answers')} are right.",
         *lacking(study.compared.unanswered, int(study.compared.clean.unanswered.sum())),
         _attention(study),

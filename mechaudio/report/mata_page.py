@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_result import MataStudy
+from mechaudio.report.listening_page import HOW_ROWS, PART, small_figure
 from mechaudio.report.mata_findings import mata_findings
 from mechaudio.report.mata_tables import PAPER, mata_published, mata_tables
 from mechaudio.report.study_page import arranged, write_study_page
@@ -19,6 +20,7 @@ _LEAD = (
     "layers the ones?"
 )
 _HOW = {
+    "listens": HOW_ROWS,
     "attention": (
         "On the left, how many of the scores that the last position gives audio tokens are below zero: multiplied by "
         "1 + alpha, these fall. On the right, how much attention each reading of the formula moves to the audio, in "
@@ -34,6 +36,7 @@ _HOW = {
     ),
 }
 _PARTS = (
+    PART,
     ("What the formula does to attention", ("attention",), ("attention",)),
     ("The published setting", ("readings", "groups"), ()),
     ("Over strength", ("strengths",), ("strengths",)),
@@ -46,7 +49,7 @@ _PARTS = (
 @checks_arguments
 def mata_figures(study: MataStudy) -> dict[str, go.Figure]:
     """Every figure of the study by name."""
-    return {
+    return small_figure(study.listens) | {
         "attention": mata_attention(study.scores),
         "strengths": accuracy_over_strength(
             study.over_strength, title="Right answers over alpha, in the published layers"

@@ -9,6 +9,7 @@ from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.mata_arms import MataArm
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.report.changes import CHANGED, changed, group_rows
+from mechaudio.report.listening_tables import first_table
 from mechaudio.report.tables import Cell, Column, Table
 
 PAPER = "MATA (arXiv 2509.18816, Interspeech 2026)"
@@ -34,8 +35,16 @@ _PUBLISHED_MORE = (
 
 @checks_arguments
 def mata_tables(study: MataStudy) -> tuple[Table, ...]:
-    """What the study found: scores, readings, choices, groups, layers, strengths, and written answers."""
-    found = [_scores(study), _readings(study), _choices(study), _groups(study), _ranges(study), _alphas(study)]
+    """What the study found: rows that listen, scores, readings, choices, groups, layers, strengths, written answers."""
+    found = [
+        *first_table(study.listens),
+        _scores(study),
+        _readings(study),
+        _choices(study),
+        _groups(study),
+        _ranges(study),
+        _alphas(study),
+    ]
     return (*found, _written(study)) if study.generated is not None else tuple(found)
 
 

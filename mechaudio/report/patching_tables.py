@@ -6,6 +6,7 @@ import numpy as np
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.ranking import largest_first
 from mechaudio.report.tables import Cell, Column, Table
 
 TOP = 10
@@ -28,8 +29,8 @@ def patching_tables(found: PatchingMap) -> tuple[Table, ...]:
         where = [labels[at] for labels, at in zip(found.axes.values(), place, strict=True)]
         ends = None if np.isnan(low[place]) else (float(low[place]), float(high[place]))
         rows[place] = (*where, float(mean[place]), ends, int(counted[place]), float(flips[place]))
-    effect = np.abs(mean - found.no_effect)
-    largest = [place for place in sorted(rows, key=lambda place: -effect[place]) if not np.isnan(effect[place])]
+    places = list(rows)
+    largest = [places[index] for index in largest_first(np.abs(mean - found.no_effect))]
     columns = (
         *(
             Column(axis, "number" if isinstance(labels[0], (int, float)) else "text")

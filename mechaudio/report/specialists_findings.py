@@ -15,7 +15,17 @@ from mechaudio.metrics.association import FEWEST
 from mechaudio.metrics.clips import counted
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.metrics.significance import holm
-from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, named, of_clips, p_value, percent, points
+from mechaudio.report.wording import (
+    SIGNIFICANT,
+    by_lot,
+    heard_where,
+    lacking,
+    named,
+    of_clips,
+    p_value,
+    percent,
+    points,
+)
 
 ATTENDS = 0.01
 """A head that gives audio a smaller share of its attention, in the mean, is not called a listener."""
@@ -36,7 +46,8 @@ _CONTROLS = {
 @checks_arguments
 def specialists_findings(study: SpecialistsStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
-    return (_hearing(study), *_heads(study), *_listening_and_checks(study), *_steering(study))
+    listens = heard_where(study.listens, [study.settings.queries])
+    return (*listens, _hearing(study), *_heads(study), *_listening_and_checks(study), *_steering(study))
 
 
 def _hearing(study: SpecialistsStudy) -> str:

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
+from mechaudio.report.listening_page import HOW_ROWS, PART, small_figure
 from mechaudio.report.specialists_findings import specialists_findings
 from mechaudio.report.specialists_tables import PAPER, specialists_published, specialists_tables
 from mechaudio.report.study_page import arranged, write_study_page
@@ -21,6 +22,7 @@ _LEAD = (
     "questions, and does pushing the model from silence to audio by these heads help?"
 )
 _HOW = {
+    "listens": HOW_ROWS,
     "heads": (
         "A cell is one head. Red: it gives the audio more attention when the answer is right; blue: when it is wrong. "
         "Dots mark the heads for which chance is no likely reason, all heads taken together. A correlation names heads "
@@ -41,6 +43,7 @@ _HOW = {
     ),
 }
 _PARTS = (
+    PART,
     ("Right answers, with silence and with the recording", ("hearing",), ()),
     ("Heads that go with right answers", ("heads",), ("heads",)),
     ("The listening score", ("listening", "checks", "listening_by_group"), ("listening",)),
@@ -56,7 +59,7 @@ _PARTS = (
 def specialists_figures(study: SpecialistsStudy) -> dict[str, go.Figure]:
     """Every figure of the study by name."""
     ks, ranking = tuple(sorted(study.settings.ks)), study.settings.ranking
-    return {
+    return small_figure(study.listens) | {
         "heads": specialist_map(study.scores),
         "listening": listening_curve(study.listening),
         "layers": induced_layers(study.scores, ks=ks, ranking=ranking),

@@ -10,6 +10,7 @@ from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.changes import CHANGED, group_rows
+from mechaudio.report.listening_tables import first_table
 from mechaudio.report.steering_tables import steering_tables
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -41,8 +42,9 @@ _AREA = (
 
 @checks_arguments
 def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
-    """What the study found: hearing, heads, the listening score and the checks of it, steering and its controls."""
+    """What the study found: rows that listen, hearing, heads, the listening score, its checks, steering, controls."""
     return (
+        *first_table(study.listens),
         _hearing(study),
         _heads(study),
         _listening(study),

@@ -11,13 +11,24 @@ from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
 from mechaudio.metrics.clips import counted
-from mechaudio.report.wording import SIGNIFICANT, by_lot, lacking, named, of_clips, p_value, percent, points
+from mechaudio.report.wording import (
+    SIGNIFICANT,
+    by_lot,
+    heard_where,
+    lacking,
+    named,
+    of_clips,
+    p_value,
+    percent,
+    points,
+)
 
 
 @checks_arguments
 def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
     """One sentence or two per step of the study; each says what the numbers say, whichever way they fall."""
     return (
+        *heard_where(study.listens, (*study.settings.queries, study.settings.targeted)),
         *_conditions(study),
         *lacking(study.compared.unanswered, int(study.compared.clean.unanswered.sum())),
         _attention(study),

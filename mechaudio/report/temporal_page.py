@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_result import TemporalStudy
+from mechaudio.report.listening_page import HOW_ROWS, PART, small_figure
 from mechaudio.report.study_page import arranged, write_study_page
 from mechaudio.report.temporal_findings import temporal_findings
 from mechaudio.report.temporal_tables import PAPER, temporal_published, temporal_tables
@@ -20,6 +21,7 @@ _LEAD = (
     "silence. Then its attention to the audio was changed while it answered, in all layers and in one."
 )
 _HOW = {
+    "listens": HOW_ROWS,
     "accuracies": (
         "A group of bars per task, a bar per condition. Where the bar of silence is as high as that of the recording, "
         "the answers did not come from listening; the dotted line is what guessing gets right."
@@ -40,6 +42,7 @@ _HOW = {
     ),
 }
 _PARTS = (
+    PART,
     ("Right answers, and what is left without hearing", ("accuracies",), ("accuracies",)),
     ("Where the last position looks", ("attention",), ("attention",)),
     ("Attention to audio changed in all layers", ("all_layers", "controls"), ("fixes",)),
@@ -52,7 +55,10 @@ def temporal_figures(study: TemporalStudy) -> dict[str, go.Figure]:
     """Every figure of the study by name; `fixes` only where some answers are wrong and some right without a change."""
     clean = study.compared.clean
     right = clean.correct[clean.scored]
-    drawn = {"accuracies": temporal_accuracies(study), "attention": temporal_attention(study)}
+    drawn = small_figure(study.listens) | {
+        "accuracies": temporal_accuracies(study),
+        "attention": temporal_attention(study),
+    }
     if right.any() and not right.all():
         drawn["fixes"] = temporal_fixes(study)
     return drawn | {"layers": temporal_layers(study)}

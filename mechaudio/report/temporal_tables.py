@@ -6,9 +6,11 @@ from collections.abc import Collection, Sequence
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
+from mechaudio.experiments.published import PAPER_SETTINGS
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.changes import UNANSWERED, changed
+from mechaudio.report.listening_tables import first_table
 from mechaudio.report.tables import Cell, Column, Table
 
 PAPER = "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models (Interspeech 2026)"
@@ -40,14 +42,12 @@ _PUBLISHED_FIX_RATES = (
     ("DeSTA2.5", "upweighting", 10.1),
 )
 
-#: Model -> the one layer in which scaling helps most, and the factor.
-_PUBLISHED_LAYERS = {"Audio Flamingo 3": (20, 2.0), "DeSTA2.5": (9, 0.2)}
-
 
 @checks_arguments
 def temporal_tables(study: TemporalStudy) -> tuple[Table, ...]:
-    """What the study found: accuracies, attention, all layers, their controls, single layers, what was held out."""
+    """What the study found: rows that listen, accuracies, attention, all layers, controls, single layers, held out."""
     return (
+        *first_table(study.listens),
         _accuracies(study),
         _attention(study),
         _changes(
@@ -110,7 +110,7 @@ def temporal_published() -> tuple[Table, ...]:
             f"last together are better than last, and last better than keyword. Whether layers count from 0 or 1 is "
             f"not said. {note}",
             (Column("model"), Column("best layer", "count"), Column("factor", "number")),
-            tuple((model, *best) for model, best in _PUBLISHED_LAYERS.items()),
+            tuple((own.name, own.layer, own.settings.factors[0]) for own in PAPER_SETTINGS.values()),
         ),
     )
 

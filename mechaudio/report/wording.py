@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool
 
+from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.significance import McNemar
 
 SIGNIFICANT = 0.05
 """Findings call a difference significant where its p value, corrected as they say, is below."""
+
+
+def heard_where(found: WhereItListens | None, rows: Sequence[str]) -> tuple[str, ...]:
+    """Which rows listen, on the half that chooses, and which of those that a study changes or reads carry nothing.
+
+    Args:
+        found: What was found; nothing comes of None.
+        rows: Those of the study.
+    """
+    if found is None:
+        return ()
+    deaf = [one for one in dict.fromkeys(rows) if found.deaf(one)]
+    told = (
+        f" What reaches {' and '.join(deaf)} carries nothing: a change there is no test of listening." if deaf else ""
+    )
+    return (found.sentence + told,)
 
 
 def percent(share: Proportion) -> str:

@@ -28,6 +28,7 @@ from mechaudio.models.small.network import assemble
 from mechaudio.models.small.parts import PARTS, located
 from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
+from mechaudio.models.toy.planted import PLANTED
 from mechaudio.notices import warn
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.checkpoint import read_network
@@ -60,12 +61,6 @@ _NETWORK_OPTIONS: dict[str, Any] = {
     "offload_folder": str | os.PathLike | None,
     "quantization_config": QuantizationConfigMixin | dict[str, Any] | None,
     "variant": str | None,
-}
-#: Checkpoints that people try, whose networks are code in their own repositories and for which there is no class here.
-_OWN_CODE = {
-    "moonshotai/Kimi-Audio-7B-Instruct": "Kimi-Audio",
-    "moonshotai/Kimi-Audio-7B": "Kimi-Audio",
-    "DeSTA-ntu/DeSTA2.5-Audio-Llama-3.1-8B": "DeSTA2.5-Audio",
 }
 #: Files of weights that are parts of a network where no config.json lies beside them.
 _LOOSE_WEIGHTS = ("*.pth", "*.pt", "*.bin", "*.ckpt")
@@ -112,7 +107,8 @@ def load(
             and `token` to whatever is read; `attn_implementation`, `experts_implementation`, `quantization_config`,
             `max_memory`, `offload_folder`, `offload_buffers`, `variant`, `key_mapping`, `generation_config`,
             `adapter_name` and `adapter_kwargs` to the class's `from_pretrained`. `"small"` takes none of them, but the
-            paths of its two files where they lie elsewhere: `whisper` and `smollm2`.
+            paths of its two files where they lie elsewhere: `whisper` and `smollm2`. `"toy"` takes `listens`, the rows
+            that are written to listen: `"last"` (the default), `"question"` or `"choices"`.
 
     Returns:
         The opened model, in evaluation mode.
@@ -129,13 +125,16 @@ def load(
         raise TypeError(
             f"{' and '.join(files_of_small)}= name the files of 'small', and {str(name)!r} is another model"
         )
+    if "listens" in options and str(name) != "toy":
+        raise TypeError(f"listens= says where the 'toy' listens, and {str(name)!r} is another model")
+    listens = options.pop("listens", PLANTED.listens)
     dtype, hub, passed = _sorted_options(options, dtype)
     if device is not None and device_map is not None:
         raise ValueError(f"give device or device_map, not both (got {device!r} and {device_map!r})")
     if device is not None:
         _refuse_absent(device)
     if str(name) == "toy":
-        return _toy(dtype, device, prove, revision=revision, device_map=device_map, **hub, **passed)
+        return _toy(dtype, device, prove, listens, revision=revision, device_map=device_map, **hub, **passed)
     if str(name) == "small":
         _refuse_options("small", revision=revision, device_map=device_map, **hub, **passed)
         return _small(dtype, device, prove, files_of_small)
@@ -217,12 +216,14 @@ def _devices() -> list[str]:
     return ["cpu", *(f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count()))]
 
 
-def _toy(dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, **options: Any) -> AudioLM:
+def _toy(
+    dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, listens: str, **options: Any
+) -> AudioLM:
     """The model that is made by arithmetic, not read from a checkpoint."""
     _refuse_options("toy", **options)
-    network = build_network(torch.float32 if dtype == "auto" else dtype)
+    network = build_network(torch.float32 if dtype == "auto" else dtype, listens)
     model = AudioLM(network if device is None else network.to(device), build_processor(), prove=prove)
-    model.checkpoint = "toy"
+    model.checkpoint = "toy" if listens == PLANTED.listens else f"toy, {listens} listening"
     return model
 
 
@@ -271,9 +272,10 @@ def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapte
         if own is None:
             _refuse_unknown_type(where, settings)
         else:  # transformers reads the config when it reads the tokenizer, too
+            _refuse_unassembled(where, own, settings)
             transformers.AutoConfig.register(own.family, own.load_class().config_class, exist_ok=True)
         config = transformers.AutoConfig.from_pretrained(where, **hub)
-    except _UnknownTypeError:
+    except (_UnknownTypeError, _UnassembledError):
         raise
     except Exception as error:  # of a config.json that is damaged, whatever its fields make of it
         folder = Path(where, hub.get("subfolder", ""))
@@ -305,6 +307,10 @@ def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapte
         f"{where!r} holds a {config.model_type!r}; mechaudio opens: {_known()}. {ADDING_A_MODEL} shows how to add a "
         "class"
     )
+
+
+class _UnassembledError(ValueError):
+    """A release as it was published, of a network that is put together of parts."""
 
 
 def _told(error: Exception, unreachable: str | None) -> str:
@@ -339,22 +345,38 @@ def _refuse_parts(where: str, hub: dict[str, Any]) -> None:
     for adapter in adapters():
         if where in adapter.parts:
             raise ValueError(
-                f"{where!r} holds parts of a {adapter.network_class} (adapters of low rank, Q-Former, projection), and "
-                f"the rest lies elsewhere. {_assembling(adapter.family)}"
+                f"{where!r} holds parts of a {adapter.network_class}, and the rest lies elsewhere. "
+                f"{_assembling(adapter.family)}"
             )
-    if where in _OWN_CODE:
-        raise ValueError(
-            f"{where!r} ({_OWN_CODE[where]}) is a network that neither transformers nor mechaudio has a class for: its "
-            f"code lies in its own repository, and mechaudio runs no code from checkpoints. {_own_class()}"
+
+
+def _refuse_unassembled(where: str, adapter: Adapter, settings: dict[str, Any]) -> None:
+    """Refuse a release whose config is not that of the whole network.
+
+    Raises:
+        ValueError: It is one.
+    """
+    parts = getattr(adapter.load_class().config_class, "sub_configs", {})
+    if adapter.parts and not set(parts) <= set(settings):
+        raise _UnassembledError(
+            f"{where!r} is the release of a {adapter.network_class} as it was published, which holds parts of it, and "
+            f"the rest lies elsewhere. {_assembling(adapter.family)}"
         )
+
+
+#: What `mechaudio assemble` calls a family, and takes for it.
+_ASSEMBLED = {
+    "salmonn": "salmonn --llama … --whisper … --beats … --checkpoint …",
+    "timeaudio": "timeaudio --llama … --whisper … --beats … --checkpoint …",
+    "desta25": "desta --llama … --whisper … --checkpoint …",
+    "kimi_audio": "kimi --checkpoint … --speech-tokenizer …",
+}
 
 
 def _assembling(*families: str) -> str:
     """How parts become a checkpoint."""
-    return (
-        f"Fetch all parts and put them together once, `mechaudio assemble {' | '.join(families)} --llama … --whisper … "
-        "--beats … --checkpoint … --out FOLDER`, then ma.load(FOLDER)"
-    )
+    commands = " or ".join(f"`mechaudio assemble {_ASSEMBLED[family]} --out FOLDER`" for family in families)
+    return f"Fetch all parts and put them together once, {commands}, then ma.load(FOLDER)"
 
 
 def _own_class() -> str:

@@ -96,7 +96,8 @@ class BoundScoreEdit:
             if rows is not None and max(rows[row]) < min(keys[row]):
                 raise ValueError(
                     f"in {which}, {queries!r} comes before {edit.keys!r}: no token sees what follows it, so there is "
-                    "nothing to change"
+                    "nothing to change. Leave these rows out; or, where training put text in front of audio, turn the "
+                    "order round: ma.prompt(model, questions, layout=PromptFormat(audio='first'))"
                 )
         device = batch.inputs["input_ids"].device
         chosen = torch.zeros(batch.n_rows, batch.n_positions, dtype=torch.bool)

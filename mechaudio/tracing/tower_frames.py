@@ -23,15 +23,23 @@ class TowerFrames:
     Attributes:
         row: Row of the batch whose sound a frame hears.
         seconds: When in that row's clip the frame's stretch of sound begins and ends. Frames of padding lie behind the
-            clip's end.
+            clip's end. Not numbers where frames hear no stretch of their own.
+        timeless: Why they do not, `None` where they do.
     """
 
     row: Int[np.ndarray, "clip frame"]
     seconds: Float[np.ndarray, "clip frame 2"]
+    timeless: str | None = None
 
     @property
     def middle(self) -> Float[np.ndarray, "clip frame"]:
-        """The middle of each frame's stretch of sound, in seconds."""
+        """The middle of each frame's stretch of sound, in seconds.
+
+        Raises:
+            ValueError: Frames hear no stretch of their own.
+        """
+        if self.timeless is not None:
+            raise ValueError(f"the frames of this tower have no time of their own: {self.timeless}")
         return self.seconds.mean(-1)
 
 
@@ -56,7 +64,11 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
     owned = [(row, place) for row, own in enumerate(windows_of_rows(adapter, batch)) for place in range(len(own))]
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
     window = (width * timing.hop if timing.window is None else timing.window) / adapter.sampling_rate
-    together = adapter.stacks[stack].frames_of
+    own = adapter.stacks[stack]
+    if own.timeless is not None:
+        row = np.repeat([row for row, _ in owned], clips // len(owned))[:, None].repeat(frames, axis=1)
+        return TowerFrames(row, np.full((clips, frames, 2), np.nan), own.timeless)
+    together = own.frames_of
     if together is not None:
         samples, frames_together = together
         pieces = clips // len(owned)

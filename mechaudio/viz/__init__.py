@@ -13,6 +13,7 @@ from mechaudio.viz.induced_layers import induced_layers
 from mechaudio.viz.lens import lens_table
 from mechaudio.viz.listening import listening_auc
 from mechaudio.viz.listening_curve import listening_curve
+from mechaudio.viz.listening_rows import listening_rows
 from mechaudio.viz.mass_against_accuracy import mass_against_accuracy
 from mechaudio.viz.mata import mata_attention, mata_layers
 from mechaudio.viz.next_tokens import next_tokens, recorded_sizes
@@ -50,6 +51,7 @@ __all__ = [
     "lens_table",
     "listening_auc",
     "listening_curve",
+    "listening_rows",
     "mass_against_accuracy",
     "mata_attention",
     "mata_layers",

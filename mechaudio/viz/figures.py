@@ -23,6 +23,7 @@ from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep
+from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluation import Comparison, Evaluation
@@ -44,6 +45,7 @@ from mechaudio.viz.flow_map import flow_map
 from mechaudio.viz.grid import layer_head_grid
 from mechaudio.viz.lens import lens_table
 from mechaudio.viz.listening import listening_auc
+from mechaudio.viz.listening_rows import listening_rows
 from mechaudio.viz.mata import mata_attention, mata_layers
 from mechaudio.viz.next_tokens import next_tokens, recorded_sizes
 from mechaudio.viz.over_strength import accuracy_over_strength
@@ -97,6 +99,7 @@ for kind, figure in (
     (SteeringSweep, variant_effects),
     (TemporalStudy, temporal_accuracies),
     (TunedLens, tuned_lens_kl),
+    (WhereItListens, listening_rows),
 ):
     figure_of.register(kind, figure)
 

@@ -115,7 +115,10 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
         maps.append(changes)
     most = max(1.0, float(np.nanmax(np.abs(maps))))
     best = study.best_of(arms)
-    marks = [("published", MataArm(mode, study.alpha, *study.published), "square-open"), ("best", best, "circle-open")]
+    marks = [
+        ("published", MataArm(mode, study.alpha, *study.published, study.settings.queries), "square-open"),
+        ("best", best, "circle-open"),
+    ]
     for column, changes in enumerate(maps, start=1):
         figure.add_heatmap(
             row=1,

@@ -19,7 +19,7 @@ from mechaudio.models.spans import ROLES
 from mechaudio.viz.theme import INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, plain, titled
 
 #: Of which a position is drawn in the first that it is in; `text` is all that is no audio, where nothing more is known.
-_ROLES = (*ROLES, "text")
+_ROLES = (*ROLES, "transcript", "text")
 LABEL_PIXELS = 12
 
 

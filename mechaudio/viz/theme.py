@@ -45,6 +45,7 @@ CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8
 ROLE_COLOURS = {
     "audio": "#d55e00",
     "audio_padding": "#e8b48f",
+    "transcript": "#8a5fbf",
     "question": "#2c8fd1",
     "choices": "#009e73",
     "caption": "#cc79a7",

@@ -1,12 +1,15 @@
 """`mechaudio temporal`: results, tables, figures and a page, of one study."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+import mechaudio as ma
 from mechaudio.cli import main, parser, temporal
-from mechaudio.experiments import TemporalSettings, TemporalStudy
+from mechaudio.experiments import PAPER_SETTINGS, TemporalSettings, TemporalStudy
 from mechaudio.report import figures
+from tests.families import network
 
 WORDS = ["temporal", "--n", "6", "--seed", "3", "--factors", "0.5", "--biases", "2", "--queries", "choices"]
 
@@ -75,6 +78,18 @@ def test_what_is_varied_is_said_on_the_command_line_and_stands_in_the_command():
         "--n 4 --seed 3 --factors 0.5 2.0 --biases -1.0 --queries last --split-seed 3"
     )
     assert temporal._settings(parser().parse_args(["temporal"])) == TemporalSettings(seed=7)
+
+
+def test_the_papers_settings_go_by_the_class_of_the_model(tmp_path, capsys):
+    arguments = parser().parse_args(["temporal", "--model", "desta-8b", "--paper", "--seed", "3"])
+    settings = temporal._as_published(arguments, ma.AudioLM(network("desta25"), prove=False))
+    assert settings == replace(PAPER_SETTINGS["desta25"].settings, seed=3)
+    assert temporal._command(arguments).endswith("--seed 3 --paper --split-seed 3")
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["temporal", "--paper", "--factors", "2", *out]) == 2
+    assert "leave out --scale, --upweight and --queries, or --paper" in capsys.readouterr().err
+    assert main(["temporal", "--model", "tiny", "--n", "4", "--paper", *out]) == 2
+    assert "the paper has no settings for 'qwen2_audio'" in capsys.readouterr().err
 
 
 def test_strengths_go_by_the_names_that_they_have_in_evaluate_too():

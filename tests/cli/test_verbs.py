@@ -213,6 +213,7 @@ def test_evaluate_as_json_has_a_row_per_question_beside_its_counts(capsys, tmp_p
         pytest.param(["specialists", "--n", "40", "--k", "1"], marks=pytest.mark.whole),
         pytest.param(["mata", "--n", "12", "--no-generate"], marks=pytest.mark.whole),
         ["patch", "--n", "2", "--over", "layer"],
+        ["listens", "--n", "2"],
     ],
     ids=lambda words: words[0],
 )

@@ -48,7 +48,12 @@ def study(toy, asked, bars):
 def test_every_bar_says_how_many_questions_there_will_be(study, bars):
     choose = int(study.chooses.sum())
     drawn = [(what, total) for what, total, progress in bars if progress is None]
-    assert drawn == [("audio and silence", choose), ("steering", choose), ("steering", 60 - choose)]
+    assert drawn == [
+        ("where it listens", choose),
+        ("audio and silence", choose),
+        ("steering", choose),
+        ("steering", 60 - choose),
+    ]
 
 
 def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, study):
@@ -68,10 +73,11 @@ def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not
 
     monkeypatch.setattr(type(toy), "interleave", counted)
     again = steering_study(toy, asked, settings=SETTINGS, batch_size=20)
-    assert sum(rows) == 2 * len(asked)
+    first = study.chooses.sum()  # a run of those that choose, to find where it listens
+    assert sum(rows) == 2 * len(asked) + first
     rows.clear()
     forgetful = steering_study(toy, asked, settings=SETTINGS, batch_size=20, memory=0)
-    assert sum(rows) == 2 * len(asked) + study.chooses.sum()
+    assert sum(rows) == 2 * len(asked) + 2 * first
     for found in (again, forgetful):
         np.testing.assert_array_equal(found.correct, study.correct)
         np.testing.assert_allclose(found.margin, study.margin, rtol=1e-4, atol=1e-4)

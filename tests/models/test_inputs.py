@@ -73,6 +73,9 @@ def test_audio_and_text_share_out_all_but_padding(model, family):
 def test_the_clock_of_a_dict_is_the_clock_of_its_family(model, family):
     clock = as_batch(model, model_inputs(family)).clock[0]
     seconds = facts(family).token_seconds
+    if seconds is None:
+        assert clock.intervals(3) == ()
+        return
     assert clock.seconds(3) == pytest.approx((3 * seconds, 4 * seconds), abs=1e-4)
 
 

@@ -14,7 +14,7 @@ from mechaudio.models.toy import arithmetic, tower
 from mechaudio.models.toy.features import DECODER, PAIRS
 from mechaudio.models.toy.language import VOCABULARY
 from mechaudio.models.toy.network import build_network
-from mechaudio.models.toy.planted import PLANTED, PRIOR
+from mechaudio.models.toy.planted import BY_LISTENER, PLANTED, PRIOR
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
 LAYER, HEAD = PLANTED.listening
@@ -453,3 +453,46 @@ def test_loading_refuses_what_makes_no_sense_for_it():
     with pytest.raises(ValueError, match=r"float32 and torch\.float64, got torch\.bfloat16"):
         ma.load("toy", dtype=torch.bfloat16)
     assert ma.load("toy", device="cpu", prove=False).checkpoint == "toy"
+
+
+# The toys in which other rows listen
+
+
+@pytest.fixture(scope="module", params=["question", "choices"])
+def other(request):
+    return ma.load("toy", listens=request.param)  # every hook point of it is proven
+
+
+@pytest.mark.parametrize("condition", ["audio", "caption", "audio+caption"])
+def test_the_arithmetic_gives_the_logits_wherever_the_toy_listens(other, condition):
+    some = questions(12, seed=3)
+    found = letter_logits(other, ma.prompt(other, some, condition=condition))
+    torch.testing.assert_close(found, by_hand(some, condition), **TOLERANCE)
+
+
+def test_only_the_head_that_listens_hears_and_only_at_its_rows(other):
+    some, listens = questions(6, seed=3), other.checkpoint.split()[1]
+    batch = ma.prompt(other, some)
+    truth = BY_LISTENER[listens]
+    assert truth.listens == listens
+    for layer, head in truth.heads:
+        cut = ma.KnockOutAttention(layers=[layer], heads=[head], queries=listens)
+        deaf = (layer, head) == truth.listening
+        torch.testing.assert_close(letter_logits(other, batch, cut), by_hand(some, deaf=deaf), **TOLERANCE)
+    torch.testing.assert_close(letter_logits(other, batch, ma.KnockOutAttention()), by_hand(some), **TOLERANCE)
+
+
+def test_the_handing_head_takes_it_to_the_last_row(other):
+    some, listens = questions(6, seed=3), other.checkpoint.split()[1]
+    layer, head = BY_LISTENER[listens].handing
+    cut = ma.KnockOutAttention(layers=[layer], heads=[head], keys=listens)
+    torch.testing.assert_close(
+        letter_logits(other, ma.prompt(other, some), cut), by_hand(some, deaf=True), rtol=0, atol=1e-4
+    )
+
+
+def test_rows_that_no_toy_listens_in_and_other_models_are_refused():
+    with pytest.raises(ValueError, match="listens= is one of 'last', 'question', 'choices'; got 'caption'"):
+        ma.load("toy", listens="caption")
+    with pytest.raises(TypeError, match="listens= says where the 'toy' listens, and 'tiny' is another model"):
+        ma.load("tiny", listens="last")

@@ -75,6 +75,12 @@ MORE = {
     ("phi4_multimodal", "encoder"): conformer("feed_forward_in", "conv", "layer_norm"),
     ("nemotron_h_omni", "encoder"): conformer("feed_forward1", "conv", "norm_out"),
     **{(family, tower): more for family in ("salmonn", "timeaudio") for tower, more in SALMONNS.items()},
+    ("desta25", "qformer"): {
+        "resid_mid": SALMONNS["qformer"]["resid_mid"],
+        "resid_post": lambda at, seen, layer: layer.output.LayerNorm(
+            seen("crossattention.output.LayerNorm") + at("mlp_out")
+        ),
+    },
     ("gemma3n", "encoder"): gemma_conformer("ffw_layer_start", "norm"),
     ("gemma4", "encoder"): gemma_conformer("feed_forward1", "norm_out"),
     ("fun_asr_nano", "encoder"): {

@@ -14,12 +14,13 @@ from mechaudio.cli import main
         ("tsinghua-ee/SALMONN-7B", "salmonn"),
         ("tsinghua-ee/SALMONN", "salmonn"),
         ("lysanderism/TimeAudio", "timeaudio"),
+        ("DeSTA-ntu/DeSTA2.5-Audio-Llama-3.1-8B", "desta"),
+        ("moonshotai/Kimi-Audio-7B-Instruct", "kimi"),
+        ("moonshotai/Kimi-Audio-7B", "kimi"),
     ],
 )
 def test_a_release_of_parts_says_how_to_put_them_together(name, family, capsys):
-    said = (
-        rf"'{name}' holds parts of a .*the rest lies elsewhere.*`mechaudio assemble {family} --llama .*ma\.load\(FOLDER"
-    )
+    said = rf"'{name}' holds parts of a .*the rest lies elsewhere.*`mechaudio assemble {family} --.*ma\.load\(FOLDER"
     with pytest.raises(ValueError, match=said):
         ma.load(name)
     assert main(["check", name]) == 2
@@ -27,34 +28,36 @@ def test_a_release_of_parts_says_how_to_put_them_together(name, family, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "called"),
+    ("settings", "family"),
     [
-        ("moonshotai/Kimi-Audio-7B-Instruct", "Kimi-Audio"),
-        ("DeSTA-ntu/DeSTA2.5-Audio-Llama-3.1-8B", r"DeSTA2\.5-Audio"),
+        ({"model_type": "kimi_audio", "kimia_token_offset": 152064, "auto_map": {"AutoConfig": "own.Config"}}, "kimi"),
+        ({"model_type": "desta25", "prompt_size": 64}, "desta"),
     ],
 )
-def test_a_network_of_its_own_code_says_that_none_of_it_is_run(name, called, capsys):
-    with pytest.raises(ValueError, match=rf"\({called}\) is a network that neither .* has a class for.*ma\.register"):
-        ma.load(name)
-    assert main(["check", name]) == 2
-    assert "mechaudio runs no code from checkpoints" in capsys.readouterr().err
+def test_a_folder_as_it_was_published_says_how_to_put_the_parts_together(tmp_path, settings, family, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"as it was published, which holds parts.*`mechaudio assemble {family} --"):
+        ma.load(tmp_path)
+    assert main(["check", str(tmp_path)]) == 2
+    assert f"mechaudio assemble {family}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mapped", [True, False])
 def test_a_model_type_that_nobody_has_is_named(tmp_path, mapped, capsys):
-    config = {"model_type": "kimi_audio", "hidden_size": 8}
-    code = {"auto_map": {"AutoModelForCausalLM": "modeling_moonshot_kimia.MoonshotKimiaForCausalLM"}} if mapped else {}
+    config = {"model_type": "own_audio", "hidden_size": 8}
+    code = {"auto_map": {"AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}} if mapped else {}
     (tmp_path / "config.json").write_text(json.dumps({**config, **code}))
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(
-        TypeError, match=r"holds a 'kimi_audio', which neither this transformers \(.*\) nor mechaudio"
+        TypeError, match=r"holds a 'own_audio', which neither this transformers \(.*\) nor mechaudio"
     ) as e:
         ma.load(tmp_path)
     assert ("names code of its own (auto_map), which mechaudio does not run" in str(e.value)) == mapped
     assert "trust_remote_code" not in str(e.value)
     assert "qwen2_audio (Qwen2AudioForConditionalGeneration)" in str(e.value)
     assert main(["check", str(tmp_path)]) == 2
-    assert "holds a 'kimi_audio'" in capsys.readouterr().err
+    assert "holds a 'own_audio'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

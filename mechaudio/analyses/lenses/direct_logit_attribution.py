@@ -30,6 +30,7 @@ from mechaudio.analyses.lenses.parts import attribute
 from mechaudio.analyses.streaming import Questions, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
+from mechaudio.metrics.ranking import largest_first
 from mechaudio.models.targets import OTHERS, Targets, Words, refuse_whole
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
@@ -130,8 +131,8 @@ class DirectLogitAttribution(Result):
     def top_heads(self, k: int = 5) -> list[tuple[int, int]]:
         """The heads with the largest mean contribution over questions, towards or away, as `(layer, head)`."""
         mean = self.heads.mean(axis=0)
-        order = np.argsort(-np.abs(mean), axis=None, kind="stable")[: min(k, int(np.isfinite(mean).sum()))]
-        return [(int(layer), int(head)) for layer, head in zip(*np.unravel_index(order, mean.shape), strict=True)]
+        largest = largest_first(np.abs(mean))[:k]
+        return [(int(layer), int(head)) for layer, head in zip(*np.unravel_index(largest, mean.shape), strict=True)]
 
 
 @checks_arguments

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.patching.scale import ROUNDING, Metric, Scale
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
+from mechaudio.metrics.ranking import largest_first
 from mechaudio.results import Result
 
 if TYPE_CHECKING:
@@ -122,10 +123,9 @@ class EffectMap(Result):
         if checked.whole("n", n) < 1:
             raise ValueError(f"n is how many places to name, at least 1; got {n}")
         mean = self.mean()
-        effect = np.abs(mean - self.no_effect)
-        order = np.argsort(-np.where(np.isnan(effect), -np.inf, effect), axis=None, kind="stable")
-        places = [np.unravel_index(index, mean.shape) for index in order[:n]]
-        return [(self._labels(place), float(mean[place])) for place in places if not np.isnan(effect[place])]
+        largest = largest_first(np.abs(mean - self.no_effect))[:n]
+        places = [np.unravel_index(index, mean.shape) for index in largest]
+        return [(self._labels(place), float(mean[place])) for place in places]
 
     @property
     def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -189,7 +189,7 @@ def agreement(
     if len(one) < 3:
         raise ValueError(f"a correlation takes at least three places, got {len(one)}")
     n = min(10, len(one))
-    best = [set(np.argsort(-np.abs(mean - exact.no_effect), kind="stable")[:n].tolist()) for mean in (one, other)]
+    best = [set(largest_first(np.abs(mean - exact.no_effect))[:n].tolist()) for mean in (one, other)]
     return {
         "pearson": float(pearsonr(one, other)[0]),
         "spearman": float(spearmanr(one, other)[0]),

@@ -53,7 +53,7 @@ def ground(wanted: PatchedPlaces | FeatureAxes, pair: Contrast, size: tuple[int,
             row, middle = feature_frames(wanted.model, pair.clean)
         else:
             when = tower_frames(wanted.model, pair.clean, size, stack_of(wanted.name))
-            row, middle = when.row, when.middle
+            row, middle = when.row, None if wanted.along is None else when.middle
         return Ground(row, frame_windows(row, middle, None if wanted.along is None else wanted.window))
     row = np.arange(size[0])[:, None].repeat(size[1], axis=1)
     masks = {}

@@ -251,7 +251,7 @@ class PatchedPlaces:
         short, axis = bare(self.name), self.name
         along = 2 if short in ROW_POINTS else 1
         when = tower_frames(self.model, batch, (values.shape[0], values.shape[along]), stack_of(axis))
-        windows = frame_windows(when.row, when.middle, None if self.along is None else self.window)
+        windows = frame_windows(when.row, *((None, None) if self.along is None else (when.middle, self.window)))
         for label, chosen in windows.items():
             has = [bool((chosen & (when.row == row)).any()) for row in range(batch.n_rows)]
             mask = torch.from_numpy(chosen).to(values.device)

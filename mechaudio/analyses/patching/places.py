@@ -105,13 +105,13 @@ def seconds(middles: Sequence[dict[int, float]], window: float | int) -> Places:
 
 
 def frame_windows(
-    row: Int[np.ndarray, "clip frame"], middle: Float[np.ndarray, "clip frame"], window: float | int | None
+    row: Int[np.ndarray, "clip frame"], middle: Float[np.ndarray, "clip frame"] | None, window: float | int | None
 ) -> dict[str | float, Bool[np.ndarray, "clip frame"]]:
     """Which frames of a tower or of its features lie in which window of seconds; all in one place without a window.
 
     Args:
         row: The prompt that each frame belongs to.
-        middle: The middle of its stretch of sound, in seconds.
+        middle: The middle of its stretch of sound, in seconds; may be `None` without a window.
         window: Length of a window, `None` not to divide.
 
     Raises:
@@ -119,6 +119,7 @@ def frame_windows(
     """
     if window is None:
         return {"": np.ones(row.shape, dtype=bool)}
+    assert middle is not None, "windows of seconds divide what has a time"
     flat = [{int(at): float(middle.flat[at]) for at in np.flatnonzero(row == own)} for own in range(row.max() + 1)]
     found = {}
     for label, rows in seconds(flat, window).items():

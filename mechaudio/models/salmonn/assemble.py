@@ -1,22 +1,12 @@
 """One safetensors folder from the published parts of SALMONN or TimeAudio, made once.
 
 The parts are four: a Llama decoder (Vicuna) and a Whisper model as transformers' folders, BEATs as a `.pt` file, and
-the release's own `.pth` file with what was trained. Pickled files are read with `weights_only=True`, which runs no
-code. Every tensor of every part is used, or is one of those that are known to have no use here; every tensor of the
-network comes from a part. The folder appears when it is whole.
+the release's own `.pth` file with what was trained.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +14,20 @@ import torch
 import transformers
 from torch import Tensor
 
+from mechaudio.models.assembling import (
+    Assembled,
+    fill,
+    new_folder,
+    save,
+    shape_of,
+    tokenizer_in,
+    type_of_weights,
+)
 from mechaudio.models.salmonn.beats import BeatsConfig
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.lora import peft_names
 from mechaudio.models.salmonn.network import SalmonnForConditionalGeneration, TimeAudioForConditionalGeneration
-from mechaudio.models.salmonn.parts import LLAMA, files_of, some, tensors_of, tokenizer_in
+from mechaudio.models.salmonn.parts import LLAMA, read_parts
 from mechaudio.models.salmonn.processor import SalmonnProcessor, TimeAudioProcessor
 
 Family = Literal["salmonn", "timeaudio"]
@@ -38,22 +37,6 @@ _CLASSES = {
     "salmonn": (SalmonnForConditionalGeneration, SalmonnConfig, SalmonnProcessor),
     "timeaudio": (TimeAudioForConditionalGeneration, TimeAudioConfig, TimeAudioProcessor),
 }
-MANIFEST = "assembled.json"
-
-
-@dataclass(frozen=True)
-class Assembled:
-    """What was put together.
-
-    Attributes:
-        folder: Where it is.
-        n_tensors: Tensors of the network.
-        left_out: Per part, tensors that have no use here.
-    """
-
-    folder: Path
-    n_tensors: int
-    left_out: dict[str, tuple[str, ...]]
 
 
 def assemble(
@@ -93,31 +76,19 @@ def assemble(
     """
     if family not in _CLASSES:
         raise ValueError(f"family is one of {', '.join(_CLASSES)}, got {family!r}")
-    target = Path(out)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{str(target)!r} is there already: give out= a new folder")
+    target = new_folder(out)
     paths = {"llama": Path(llama), "whisper": Path(whisper), "beats": Path(beats), "checkpoint": Path(checkpoint)}
-    files = {part: files_of(part, path) for part, path in paths.items()}
     network_class, config_class, processor_class = _CLASSES[family]
-    tensors, left_out, beats_settings = tensors_of(files)
-    tokenizer = tokenizer_in(paths["llama"])
+    parts, beats_settings = read_parts(paths)
+    tokenizer = tokenizer_in("llama", paths["llama"])
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
     processor = processor_class(extractor, tokenizer)
-    config = _config(config_class, paths, tensors, beats_settings, processor, lora_alpha, qformer_heads)
-    kept = tensors["llama"][f"{LLAMA}model.embed_tokens.weight"].dtype if dtype is None else _dtype(dtype)
-    network = _filled(network_class, config, tensors, kept)
-    with _whole(target) as folder:
-        network.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        _write_manifest(folder, family, files, left_out, kept, lora_alpha)
-    return Assembled(target, len(network.state_dict()), left_out)
-
-
-def _dtype(given: torch.dtype | str) -> torch.dtype:
-    dtype = getattr(torch, given, None) if isinstance(given, str) else given
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ValueError(f"dtype={given!r} is no type for weights: give one such as 'float16'")
-    return dtype
+    config = _config(config_class, paths, parts.tensors, beats_settings, processor, lora_alpha, qformer_heads)
+    embeddings = parts.tensors["llama"][f"{LLAMA}model.embed_tokens.weight"]
+    kept = embeddings.dtype if dtype is None else type_of_weights(dtype)
+    network = _filled(network_class, config, parts.tensors, kept)
+    facts = {"family": family, "dtype": str(kept).removeprefix("torch."), "lora_alpha": lora_alpha}
+    return save(target, network, processor, parts, **facts)
 
 
 def _config(
@@ -134,8 +105,9 @@ def _config(
     text = transformers.LlamaConfig.from_pretrained(paths["llama"]).to_dict()
     text["vocab_size"] = processor.audio_token_id
     text["pad_token_id"] = processor.tokenizer.pad_token_id
-    query = _shape(trained, "speech_Qformer.bert.encoder.layer.0.crossattention.self.query.weight")[0]
-    neurons = _shape(trained, "speech_Qformer.bert.encoder.layer.0.intermediate_query.dense.weight")[0]
+    layer = "speech_Qformer.bert.encoder.layer.0"
+    query = shape_of("checkpoint", trained, f"{layer}.crossattention.self.query.weight")[0]
+    neurons = shape_of("checkpoint", trained, f"{layer}.intermediate_query.dense.weight")[0]
     layers = {
         int(found[1]) for name in trained if (found := re.match(r"speech_Qformer\.bert\.encoder\.layer\.(\d+)\.", name))
     }
@@ -161,48 +133,25 @@ def _config(
     )
 
 
-def _shape(trained: dict[str, Tensor], name: str) -> tuple[int, ...]:
-    if name not in trained:
-        raise ValueError(f"checkpoint: it lacks {name}, which every release has: is it the right file?")
-    return tuple(trained[name].shape)
-
-
 def _filled(
     network_class: type[SalmonnForConditionalGeneration],
     config: SalmonnConfig,
     tensors: dict[str, dict[str, Tensor]],
     dtype: torch.dtype,
 ) -> SalmonnForConditionalGeneration:
-    """The network with the tensors of all parts, where they agree in name and shape; later parts come last."""
+    """The network with the tensors of all parts."""
     _refuse_unmarked(network_class, tensors["checkpoint"])
     with torch.device("meta"):
         network = network_class(config).eval()
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    rows = config.text_config.vocab_size
-    together: dict[str, Tensor] = {}
-    for part in ("llama", "whisper", "beats", "checkpoint"):
-        for name, value in peft_names(tensors[part], set(wanted)).items():
-            place = _weight_norm(name)
-            if place not in wanted:
-                raise ValueError(
-                    f"{part}: the network has no place for {name} {list(value.shape)}: is it the right part?"
-                )
-            if part == "llama" and place.endswith(("embed_tokens.weight", "lm_head.weight")):
-                value = _with_new_rows(value, rows)
-            if tuple(value.shape) != wanted[place]:
-                raise ValueError(
-                    f"{part}: {name} is {list(value.shape)}, and the other parts make it {list(wanted[place])}: do the "
-                    "parts belong together?"
-                )
-            together[place] = value.to(dtype) if value.is_floating_point() else value
-    shared = network._tied_weights_keys
-    missing = sorted(name for name in wanted if name not in together and shared.get(name) not in together)
-    if missing:
-        raise ValueError(f"no part holds {some(missing)}: do the parts belong together?")
-    for name, first in shared.items():
-        together[name] = together[first]
-    network.load_state_dict(together, strict=True, assign=True)
-    network.config.dtype = dtype
+    wanted, rows = set(network.state_dict()), config.text_config.vocab_size
+    named = {
+        part: {_weight_norm(name): value for name, value in peft_names(own, wanted).items()}
+        for part, own in tensors.items()
+    }
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        if f"{LLAMA}{name}" in named["llama"]:
+            named["llama"][f"{LLAMA}{name}"] = _with_new_rows(named["llama"][f"{LLAMA}{name}"], rows)
+    fill(network, named, dtype)
     return network
 
 
@@ -227,50 +176,3 @@ def _refuse_unmarked(network_class: type, trained: dict[str, Tensor]) -> None:
     lacking = [name for name in tables if name not in trained]
     if network_class is TimeAudioForConditionalGeneration and lacking:
         raise ValueError(f"checkpoint: it lacks {', '.join(lacking)}, which hold the rows of TimeAudio's marker tokens")
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A folder beside the target that takes its place once it is whole, and is gone if anything goes wrong."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        yield folder
-        if target.exists():
-            target.rmdir()
-        folder.chmod(0o755)
-        os.replace(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_manifest(
-    folder: Path,
-    family: str,
-    files: dict[str, list[Path]],
-    left_out: dict[str, tuple[str, ...]],
-    dtype: torch.dtype,
-    lora_alpha: int,
-) -> None:
-    parts = {
-        part: [{"file": str(file.resolve()), "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in own]
-        for part, own in files.items()
-    }
-    manifest = {
-        "family": family,
-        "parts": parts,
-        "left_out": {part: list(names) for part, names in left_out.items()},
-        "dtype": str(dtype).removeprefix("torch."),
-        "lora_alpha": lora_alpha,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

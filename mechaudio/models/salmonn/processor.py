@@ -14,6 +14,7 @@ import torch
 from tokenizers import AddedToken, normalizers
 from transformers import BatchFeature, ProcessorMixin
 
+from mechaudio.models.padding import left_padded
 from mechaudio.models.salmonn.beats import BeatsConfig
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import HOP, RATE, filterbank, frames_of_samples
@@ -130,7 +131,7 @@ class SalmonnProcessor(ProcessorMixin):
             else []
         )
         ids = self._ids([text] if isinstance(text, str) else list(text), counts)
-        return BatchFeature({**_padded(ids, padding, self.tokenizer.pad_token_id), **heard})
+        return BatchFeature({**left_padded(ids, padding, self.tokenizer.pad_token_id), **heard})
 
     def _ids(self, texts: list[str], counts: list[int]) -> list[list[int]]:
         placeholder, following, grown = self.audio_token_id, iter(counts), []
@@ -200,12 +201,3 @@ def _write_tokens_as_released(tokenizer: Any, added: Sequence[str]) -> None:
         tokenizer.add_special_tokens({"pad_token": AddedToken(pad, normalized=False, special=True)})
     tokenizer.add_tokens([AddedToken(marker, normalized=False) for marker in markers])
     tokenizer.add_tokens([AddedToken(AUDIO_TOKEN, normalized=False, special=True)], special_tokens=True)
-
-
-def _padded(rows: list[list[int]], padding: bool | str, pad: int) -> dict[str, torch.Tensor]:
-    width = max(map(len, rows))
-    if not padding and any(len(row) < width for row in rows):
-        raise ValueError("prompts of different lengths: pass padding=True")
-    ids = [[pad] * (width - len(row)) + row for row in rows]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}

@@ -1,8 +1,8 @@
-"""The window Q-Former: one query reads every third of a second of what the encoders give.
+"""The layers of Q-Formers, and SALMONN's window Q-Former: one query reads every third of a second of the encoders.
 
-Two layers in the shape of BERT's: self-attention of the queries (of one query per window, so it mixes nothing),
-attention to the window's 17 frames, an MLP. Windows do not see each other. Layers end in norms. Parameters are named as
-in the released checkpoints.
+Layers are in the shape of BERT's and end in norms: self-attention of the queries, attention to frames, an MLP. No query
+waits for another: their attention is not causal. In the window Q-Former there are two layers and one query per window
+of 17 frames; windows do not see each other. Parameters are named as in the released checkpoints.
 """
 
 from __future__ import annotations
@@ -84,15 +84,17 @@ class QFormerIntermediate(nn.Module):
 class QFormerLayer(nn.Module):
     """Attention of the queries, attention to the frames, and an MLP, each followed by a norm."""
 
-    def __init__(self, config: BertConfig, width_seen: int):
+    def __init__(self, config: BertConfig, width_seen: int, mlp: str = "_query"):
+        """Args: config: sizes; width_seen: width of the frames; mlp: what ends the names of the MLP's two halves."""
         super().__init__()
         width = config.hidden_size
         self.attention = QFormerAttention(config, width)
         self.crossattention = QFormerAttention(config, width_seen)
-        self.intermediate_query = QFormerIntermediate(config)
-        self.output_query = Named(
-            dense=nn.Linear(config.intermediate_size, width), LayerNorm=nn.LayerNorm(width, eps=config.layer_norm_eps)
-        )
+        self.halves = (f"intermediate{mlp}", f"output{mlp}")
+        self.add_module(self.halves[0], QFormerIntermediate(config))
+        back = nn.Linear(config.intermediate_size, width)
+        norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.add_module(self.halves[1], Named(dense=back, LayerNorm=norm))
 
     def between(self, hidden_states: Tensor) -> Tensor:
         """Return the states behind the queries' own attention, which attend to the frames."""
@@ -102,8 +104,8 @@ class QFormerLayer(nn.Module):
         """Return the queries' states behind the layer."""
         states = self.between(hidden_states)
         states = self.crossattention.output.LayerNorm(self.crossattention(states, seen) + states)
-        added = self.output_query.dense(self.intermediate_query(states))
-        return self.output_query.LayerNorm(added + states)
+        first, second = (self.get_submodule(half) for half in self.halves)
+        return second.LayerNorm(second.dense(first(states)) + states)
 
 
 class QFormer(nn.Module):

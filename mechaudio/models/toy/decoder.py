@@ -6,6 +6,10 @@
 3. Layer 2 adds nothing.
 4. Layer 3, collecting head: the last position gathers the pairs. The MLP multiplies evidence and pairs into letters.
 
+Where the question or the choices listen, the listening head works for them, and in layer 3 the handing head takes what
+they have made of it to the last position: the question mark hands on evidence, and each choice, whose evidence the MLP
+of layer 1 has multiplied with its pair, its letter.
+
 A head has a query for the positions that it works for; everywhere else it rests on `<|begin|>`, which has no value. A
 score is written into one coordinate of query and key that the rotary embedding turns by 1e-7 per position: over the
 longest prompt, 512 positions, the cosine is 1 - 1e-9. The binding head measures distance in one that turns by 0.1.
@@ -37,6 +41,7 @@ from mechaudio.models.toy.planted import (
     TOLD,
     TONE_SCORE,
     Head,
+    Planted,
 )
 
 CARRIER = 16_384.0
@@ -51,6 +56,7 @@ TONES, NAMES = ([f"{kind}:{voice}" for voice in VOICES] for kind in ("tone", "na
 LETTER, BEHIND = ([f"{kind}:{letter}" for letter in LETTERS] for kind in ("letter", "behind"))
 PAIR = [f"pair:{pair}" for pair in PAIRS]
 EVIDENCE = [f"evidence:{voice}" for voice in VOICES]
+ANSWER = [f"answer:{letter}" for letter in LETTERS]
 SECOND = [f"second:{second}" for second in range(SECONDS)]
 
 
@@ -94,9 +100,11 @@ class _Head:
             self.attention.o_proj.weight[DECODER[feature], self.index * D_HEAD + coordinate] = times
 
 
-def write_decoder(decoder: Network, unembedding: nn.Linear) -> None:
+def write_decoder(decoder: Network, unembedding: nn.Linear, planted: Planted = PLANTED) -> None:
     """Write the weights of a decoder whose parameters are all 0."""
     _embed(decoder.embed_tokens)
+    if planted.listens == "question":
+        decoder.embed_tokens.weight[VOCABULARY["?"], DECODER["asked"]] = 1
     for layer in decoder.layers:
         layer.input_layernorm.weight.fill_(CARRIER / math.sqrt(D_MODEL))
         layer.post_attention_layernorm.weight.fill_(CARRIER / math.sqrt(D_MODEL))
@@ -105,16 +113,19 @@ def write_decoder(decoder: Network, unembedding: nn.Linear) -> None:
     def head(place: Head) -> _Head:
         return _Head(decoder.layers[place[0]].self_attn, place[1])
 
-    _bind(head(PLANTED.binding))
-    _listen(head(PLANTED.listening))
-    _read(head(PLANTED.reading))
-    _collect(head(PLANTED.collecting))
-    for place in PLANTED.inert:
+    _bind(head(planted.binding))
+    _listen(head(planted.listening), {"last": "ask", "question": "asked", "choices": BEHIND}[planted.listens])
+    _read(head(planted.reading))
+    _collect(head(planted.collecting))
+    if planted.handing is not None:
+        _hand_on(head(planted.handing), planted)
+    for place in planted.inert:
         _look_in_vain(head(place), place)
     for number, (letter, voice) in enumerate((letter, voice) for letter in LETTERS for voice in VOICES):
         pair = f"pair:{letter}={voice}"
-        _multiply(decoder.layers[PLANTED.binding[0]].mlp, number, f"behind:{letter}", f"name:{voice}", pair)
-        _multiply(decoder.layers[PLANTED.collecting[0]].mlp, number, f"evidence:{voice}", pair, f"answer:{letter}")
+        _multiply(decoder.layers[planted.binding[0]].mlp, number, f"behind:{letter}", f"name:{voice}", pair)
+        for place in (planted.collecting, *([planted.listening] if planted.listens == "choices" else [])):
+            _multiply(decoder.layers[place[0]].mlp, number, f"evidence:{voice}", pair, f"answer:{letter}")
     _unembed(unembedding)
 
 
@@ -139,10 +150,10 @@ def _bind(head: _Head) -> None:
     head.writes(BEHIND)
 
 
-def _listen(head: _Head) -> None:
+def _listen(head: _Head, works_for: str | list[str]) -> None:
     seconds = {feature: SECOND_SCORE * second for second, feature in enumerate(SECOND)}
     other = dict.fromkeys(["text", *NAMES], NEVER)
-    head.looks("ask", {**dict.fromkeys(TONES, TONE_SCORE), **seconds, "begin": BEGIN_SCORE, **other})
+    head.looks(works_for, {**dict.fromkeys(TONES, TONE_SCORE), **seconds, "begin": BEGIN_SCORE, **other})
     head.carries(TONES)
     head.writes(EVIDENCE)
 
@@ -159,6 +170,18 @@ def _collect(head: _Head) -> None:
     head.looks("ask", dict.fromkeys(PAIR, -NEVER))
     head.carries(PAIR)
     head.writes(PAIR, COLLECTED)
+
+
+def _hand_on(head: _Head, planted: Planted) -> None:
+    """From the question mark its evidence, at full attention; from the choices their letters, each at its share."""
+    if planted.listens == "question":
+        head.looks("ask", {"asked": -NEVER})
+        head.carries(EVIDENCE)
+        head.writes(EVIDENCE)
+    else:
+        head.looks("ask", dict.fromkeys(PAIR, -NEVER))
+        head.carries(ANSWER)
+        head.writes(ANSWER, COLLECTED)
 
 
 def _look_in_vain(head: _Head, place: Head) -> None:

@@ -56,8 +56,9 @@ DECODER: Mapping[str, int] = _indices(
         *(f"pair:{pair}" for pair in PAIRS),
         *(f"evidence:{voice}" for voice in VOICES),
         *(f"answer:{letter}" for letter in LETTERS),
+        "asked",
     ]
 )
 """carrier: large and constant. begin, text, ask, audio: the kind of token. second, tone: of an audio token. name,
 letter: of a word. behind: the letter before a name. pair: that letter and that name together. evidence: for a voice,
-from sound and caption. answer: for a letter."""
+from sound and caption. answer: for a letter. asked: the question mark, where the question listens."""

@@ -8,7 +8,7 @@ from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 from mechaudio.models.toy.decoder import CARRIER, MLP_WIDTH, ROPE_BASE, write_decoder
 from mechaudio.models.toy.features import AUDIO_TOKENS, D_MODEL, N_HEADS
 from mechaudio.models.toy.language import VOCABULARY, build_processor
-from mechaudio.models.toy.planted import PLANTED
+from mechaudio.models.toy.planted import BY_LISTENER, PLANTED
 from mechaudio.models.toy.tower import write_projector, write_tower
 
 
@@ -45,15 +45,20 @@ def build_config() -> Qwen2AudioConfig:
     )
 
 
-def build_network(dtype: torch.dtype = torch.float32) -> Qwen2AudioForConditionalGeneration:
+def build_network(
+    dtype: torch.dtype = torch.float32, listens: str = PLANTED.listens
+) -> Qwen2AudioForConditionalGeneration:
     """The network, its weights computed in float64 and rounded once.
 
     Args:
         dtype: of the weights. Half precision is too coarse: the tower's offsets would swallow the strength of a voice.
+        listens: the rows that listen: `last`, `question` or `choices`.
 
     Raises:
-        ValueError: for another dtype than float32 and float64.
+        ValueError: for another dtype than float32 and float64, or rows that no toy listens in.
     """
+    if listens not in BY_LISTENER:
+        raise ValueError(f"the toy's listens= is one of {', '.join(map(repr, BY_LISTENER))}; got {listens!r}")
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"the toy is worked out for torch.float32 and torch.float64, got {dtype}: in half precision its arithmetic "
@@ -66,5 +71,5 @@ def build_network(dtype: torch.dtype = torch.float32) -> Qwen2AudioForConditiona
             parameter.zero_()
         write_tower(network.model.audio_tower, build_processor().feature_extractor.mel_filters)
         write_projector(network.model.multi_modal_projector.linear, CARRIER)
-        write_decoder(network.model.language_model, network.lm_head)
+        write_decoder(network.model.language_model, network.lm_head, BY_LISTENER[listens])
     return network.to(dtype).eval()

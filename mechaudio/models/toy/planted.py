@@ -6,9 +6,13 @@ Tests of a method import what it has to find from here.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
 
 Head = tuple[int, int]
+Listener = Literal["last", "question", "choices"]
 
 TONE_SCORE = 12.0
 """What a voice of strength 1 adds to the listening head's score of an audio token."""
@@ -37,7 +41,7 @@ class Planted:
     """Heads as `(layer, head)` of the decoder.
 
     Attributes:
-        listening: looks from the last position to the voice that comes first; the only way for sound to the answer.
+        listening: looks from the rows that listen to the voice that comes first; the only way for sound to the answer.
         reading: looks from the last position to the name in the caption; the only way for the caption.
         decoy: looks from the last position to the audio, more than any other head does on average, and adds nothing.
         binding: looks from a name to the letter before it.
@@ -46,6 +50,10 @@ class Planted:
         n_layers: layers of the decoder.
         n_heads: heads in each layer.
         joining: the one head of the audio tower that adds something, as `(layer, head)` of the tower.
+        listens: the rows that listen: the `last` position; the question mark of the `question`; or the `choices`, each
+            at its name.
+        handing: looks from the last position to the rows that listen, and takes over what they have made of the sound;
+            None where the last position listens itself.
     """
 
     listening: Head = (1, 2)
@@ -57,6 +65,8 @@ class Planted:
     n_layers: int = 4
     n_heads: int = 4
     joining: Head = (1, 0)
+    listens: Listener = "last"
+    handing: Head | None = None
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -66,12 +76,21 @@ class Planted:
     @property
     def active(self) -> tuple[Head, ...]:
         """The heads that add something to the residual stream."""
-        return (self.binding, self.reading, self.listening, self.collecting)
+        handing = () if self.handing is None else (self.handing,)
+        return (self.binding, self.reading, self.listening, self.collecting, *handing)
 
     @property
     def inert(self) -> tuple[Head, ...]:
-        """The heads that add nothing, whatever they look at: the decoy and eleven others."""
+        """The heads that add nothing, whatever they look at: the decoy and the others."""
         return tuple(head for head in self.heads if head not in self.active)
 
 
 PLANTED = Planted()
+BY_LISTENER: Mapping[Listener, Planted] = MappingProxyType(
+    {
+        "last": PLANTED,
+        "question": Planted(listens="question", handing=(3, 2)),
+        "choices": Planted(listens="choices", handing=(3, 2)),
+    }
+)
+"""The truth of each toy, by the rows that listen in it."""

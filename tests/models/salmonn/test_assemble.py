@@ -9,7 +9,8 @@ import torch
 
 import mechaudio as ma
 from mechaudio.cli import main
-from mechaudio.models.salmonn.assemble import MANIFEST, assemble
+from mechaudio.models.assembling import MANIFEST
+from mechaudio.models.salmonn.assemble import assemble
 from tests.families import noise
 from tests.models.salmonn.parts import write_parts
 from tests.models.salmonn.released import network, processor

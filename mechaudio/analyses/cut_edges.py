@@ -1,0 +1,160 @@
+"""The right answer with edges of the prompt cut, in windows of layers: what knock-outs between roles measure.
+
+Conventions: an edge is (source, target), keys first, as information moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mechaudio.analyses.attention_and_answers import refuse_all_right, refuse_unknown
+from mechaudio.analyses.patching.scale import value
+from mechaudio.analyses.streaming import required_questions
+from mechaudio.data.clip_names import clip_keys, clip_names
+from mechaudio.interventions.knock_out import KnockOutAttention
+from mechaudio.interventions.sweep import sweep
+from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices, warn_of_unanswered
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.selection import Where, select
+from mechaudio.models.targets import Targets
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
+Edge = Annotated[
+    tuple[str, str], "a pair of spans, such as ('audio', 'last')", "pairs of spans, such as ('audio', 'last')"
+]
+Windows = tuple[tuple[int, ...], ...]
+ALL: Edge = ("audio", "behind")
+"""What hides the sound from every row."""
+
+
+@dataclass(frozen=True, eq=False)
+class CutAnswers:
+    """What becomes of the right answer; the fields are those of `AttentionFlow`, and one more.
+
+    Attributes:
+        there: Whether the prompt has both ends of the edge. Where it has not, nothing is cut: its answer is the one
+            without a cut, and `attention` NaN.
+    """
+
+    probability: Float[np.ndarray, "edge window question"]
+    margin: Float[np.ndarray, "edge window question"]
+    correct: Bool[np.ndarray, "edge window question"]
+    attention: Float[np.ndarray, "edge window question"]
+    clean_probability: Float[np.ndarray, " question"]
+    clean_margin: Float[np.ndarray, " question"]
+    clean_correct: Bool[np.ndarray, " question"]
+    ids: tuple[str, ...]
+    clips: tuple[str, ...]
+    there: Bool[np.ndarray, "edge question"]
+
+    def part(self, edges: Sequence[int], windows: slice) -> dict[str, Any]:
+        """The fields of an `AttentionFlow`, of some edges in some windows."""
+        fields = {name: value for name, value in vars(self).items() if name != "there"}
+        for name in ("probability", "margin", "correct", "attention"):
+            # Laid out as they are once they were kept: sums depend on it in the last bit.
+            fields[name] = np.ascontiguousarray(fields[name][list(edges), windows])
+        return fields
+
+
+def cut_edges(
+    model: AudioLM,
+    batches: Iterable[PromptBatch],
+    edges: Sequence[Edge],
+    windows: Windows,
+    targets: Targets,
+    *,
+    place: Callable[[PromptBatch, str], Where] = lambda batch, role: role,  # noqa: ARG005
+) -> CutAnswers:
+    """Cut each edge in each window of layers, in one sweep per batch.
+
+    Args:
+        model: The opened model.
+        batches: Prompts of questions with known answers.
+        edges: Which.
+        windows: The layers of each window.
+        targets: The words that are measured.
+        place: Gives the positions of a role in some prompts.
+
+    Raises:
+        ValueError: A question without a known answer or without a wrong choice, or words that cannot be measured.
+        KeyError: A role that the prompts do not have.
+    """
+    attending = [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if "pattern" in sites]
+    parts: list[tuple[np.ndarray, ...]] = []
+    ids: list[str] = []
+    keys: list[tuple[str, ...]] = []
+    places: list[int] = []
+    ends: list[np.ndarray] = []
+    for prompts in batches:
+        batch = targets.of(prompts)
+        refuse_unknown(required_questions(batch, str(batch.condition)))
+        refuse_all_right(batch.questions)
+        own = [(place(batch, source), place(batch, target)) for source, target in edges]
+        there = np.array([_ends_meet(batch, source, target) for source, target in own])
+        before = len(places)
+        kinds, kind_of_row = np.unique(there, axis=1, return_inverse=True)
+        for number, kind in enumerate(kinds.T):
+            rows = np.flatnonzero(kind_of_row.reshape(-1) == number).tolist()
+            alike = batch if len(rows) == batch.n_rows else batch[rows]
+            layers = [[layer for layer in window if layer in attending] for window in windows]
+            variants = [
+                [KnockOutAttention(layers=within, queries=place(alike, target), keys=place(alike, source))]
+                if within and cut
+                else []
+                for (source, target), cut in zip(edges, kind, strict=True)
+                for within in layers
+            ]
+            swept = sweep(model, alike, variants, progress=False)
+            ends.append(there[:, rows])
+            places += [before + row for row in rows]
+            parts.append(_measured(swept.logits.numpy(), swept.clean.numpy(), alike, swept.mass_before.numpy()))
+            ids += [question.id for question in alike.questions]
+            keys += [clip_keys(question) for question in alike.questions]
+    order = np.argsort(places)
+    cut = [np.concatenate([part[index] for part in parts], axis=-1)[..., order] for index in range(len(parts[0]))]
+    shape = len(edges), len(windows), len(ids)
+    probability, margin, correct, attention = (values.reshape(shape) for values in cut[:4])
+    return CutAnswers(
+        probability=probability,
+        margin=margin,
+        correct=correct.astype(bool),
+        attention=attention,
+        clean_probability=cut[4],
+        clean_margin=cut[5],
+        clean_correct=cut[6].astype(bool),
+        ids=tuple(ids[place] for place in order),
+        clips=clip_names([keys[place] for place in order]),
+        there=np.concatenate(ends, axis=1)[:, order],
+    )
+
+
+def _ends_meet(batch: PromptBatch, source: Where, target: Where) -> list[bool]:
+    """Per prompt, whether it has both ends of an edge, and the target one position that can see the source."""
+    ends = zip(select(batch, source), select(batch, target), strict=True)
+    return [bool(keys and queries) and max(queries) > min(keys) for keys, queries in ends]
+
+
+def _measured(
+    logits: Float[np.ndarray, "variant question choice"],
+    clean: Float[np.ndarray, "question choice"],
+    batch: PromptBatch,
+    attention: Float[np.ndarray, "variant question"],
+) -> tuple[np.ndarray, ...]:
+    """Probability, margin, being right and the attention that was cut, then the first three without a cut."""
+    asked = batch.questions
+    right = right_choices([question.choices for question in asked], [question.answer for question in asked])
+    unused, n_choices = np.zeros(len(right), dtype=np.int64), [len(question.choices) for question in asked]
+    refuse_nan([question.id for question in asked], clean, n_choices, "the run without a cut")
+    every = np.concatenate([logits, clean[None]])
+    measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
+    chosen = likeliest(every, n_choices)
+    warn_of_unanswered([question.id for question in asked], chosen)
+    measures.append(are_right(chosen, right))
+    return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))

@@ -1,0 +1,80 @@
+"""What every study begins with: which rows of the prompt listen, found on questions of the half that chooses.
+
+A study changes attention in some rows. If the sound gets to the answer over others, nothing comes of it, and nothing
+follows: neither that the change is useless nor that the model does not listen.
+
+Conventions: rows are named as interventions name them, spans that `+` joins; `listening` are those that are found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mechaudio.analyses.attention_and_answers import LISTENING, MOST
+from mechaudio.analyses.halves import clips_of, in_calibration
+from mechaudio.analyses.where_it_listens import WhereItListens, where_it_listens
+from mechaudio.experiments.askable import Askable
+from mechaudio.notices import warn
+from mechaudio.question import AudioQuestion
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
+
+def listen_first(
+    model: AudioLM, questions: Sequence[AudioQuestion], *, share: float, seed: int, progress: bool | None
+) -> WhereItListens | None:
+    """Find the rows that listen, over all layers, on at most `MOST` questions of the half that chooses.
+
+    Args:
+        model: An `AudioLM`.
+        questions: Of the study.
+        share: Of the clips that choose.
+        seed: Of the halves.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+
+    Returns:
+        None where none of these questions can be asked and be right or wrong.
+    """
+    chooses = in_calibration(clips_of(questions), share, seed)
+    own = (question for question, chosen in zip(questions, chooses, strict=True) if chosen)
+    asked = Askable(model, list(islice(filter(_may_be_wrong, own), MOST)), progress=False)
+    if not len(asked):
+        return None
+    return where_it_listens(model, list(asked), window="all", each_layer=False, progress=progress)
+
+
+def _may_be_wrong(question: AudioQuestion) -> bool:
+    """Whether a question has a known answer and a choice that is another."""
+    return question.answer is not None and len({*question.choices}) > 1
+
+
+def listening_rows(found: WhereItListens | None, queries: str) -> str:
+    """The query rows that are meant: those that listen, where that is what is written.
+
+    Raises:
+        ValueError: No row is known to listen.
+    """
+    if queries != LISTENING:
+        return queries
+    if found is None or not found.rows:
+        why = "no question of the half that chooses can be asked" if found is None else found.sentence
+        raise ValueError(f"queries={LISTENING!r} takes the rows that listen, and none is known to. {why} Name the rows")
+    return found.queries
+
+
+def warn_of_deaf(found: WhereItListens | None, queries: Iterable[str]) -> None:
+    """Warn of rows that a study changes or reads although what they hear carries nothing.
+
+    Warns:
+        UserWarning: For each of them.
+    """
+    for rows in dict.fromkeys(queries):
+        if found is not None and found.deaf(rows):
+            warn(
+                f"queries={rows!r}: what these rows hear carries nothing to the answers, so that a change of their "
+                f"attention says nothing about listening. {found.sentence} queries={LISTENING!r} takes the rows that "
+                "listen"
+            )

@@ -1,0 +1,49 @@
+"""Kimi-Audio: Whisper and the codes of GLM-4-voice, 80 ms a token, in a Qwen2 decoder of two streams."""
+
+from dataclasses import replace
+
+from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+
+CODES = replace(
+    WHISPER_ENCODER,
+    layers="audio_tokenizer.layers",
+    norm=None,
+    config="codes_config",
+    frames_of=(320, 1),
+    absent={"norm": "codes are made of the raw outputs of its last layer"},
+)
+
+KIMI_AUDIO = Adapter(
+    family="kimi_audio",
+    network_class="KimiAudioForConditionalGeneration",
+    network="mechaudio.models.kimi.network:KimiAudioForConditionalGeneration",
+    processor="mechaudio.models.kimi.processor:KimiAudioProcessor",
+    checkpoints=(),
+    parts=("moonshotai/Kimi-Audio-7B-Instruct", "moonshotai/Kimi-Audio-7B"),
+    decoder=replace(DECODER, layers="model.layers", norm="model.norm"),
+    encoder=replace(WHISPER_ENCODER, layers="speech_encoder.layers", norm="speech_encoder.layer_norm"),
+    tower="whisper",
+    towers={"codes": CODES},
+    decoder_module="model",
+    unembed="lm_head",
+    projector="model.vq_adaptor.layers",
+    projector_layout="packed",
+    timing=TokenTiming(samples=1280, tokens=1, window=480_000, long_clips="split", steps=((3, 2, 1), (1, 4, 0))),
+    features_mask="input_features_mask",
+    features_beside={"code_features": "codes_config.num_mel_bins"},
+    features_given=("audio_codes",),
+    cuts_padding=False,
+    text_first=True,
+    exceptions=(
+        "it is no class of transformers but one of mechaudio's, and its checkpoint lacks the speech tokenizer; "
+        "`mechaudio assemble kimi` puts all together once",
+        "two streams of ids run side by side, and one of them is blank wherever the other speaks: prompts have one "
+        "stream, which the class takes apart. The branch that speaks is left out, also of generation, which is of text",
+        "training put text in front of audio, and so do questions: keywords see no audio, and an edit of what they see "
+        "of it is refused. `PromptFormat(audio='first')` turns the order round, which was not trained",
+        "turns are the user's and the assistant's: it knows no system turn",
+        "it has two audio towers: audio_blocks are Whisper's layers, `model.towers['codes']` the speech tokenizer's, "
+        "whose frames become codes: an edit there moves the logits where another code is nearest, and no gradient goes "
+        "through. `audio_codes` among the inputs takes their place",
+    ),
+)

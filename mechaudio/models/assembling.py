@@ -1,0 +1,313 @@
+"""Putting the published parts of a network together, once: reading them, filling the network, writing one folder.
+
+Pickled files are read with `weights_only=True`, which runs no code. Every tensor of every part is used, or is one of
+those that are known to have no use; every tensor of the network comes from a part. The folder appears when it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+MANIFEST = "assembled.json"
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What was put together.
+
+    Attributes:
+        folder: Where it is.
+        n_tensors: Tensors of the network.
+        left_out: Per part, tensors that have no use here.
+    """
+
+    folder: Path
+    n_tensors: int
+    left_out: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a network, read.
+
+    Attributes:
+        files: Per part, the files that it was read from.
+        tensors: Per part, its tensors under the names of the network.
+        left_out: Per part, tensors that have no use here.
+    """
+
+    files: dict[str, list[Path]]
+    tensors: dict[str, dict[str, Tensor]]
+    left_out: dict[str, tuple[str, ...]]
+
+
+def new_folder(out: str | Path) -> Path:
+    """Return the path of a folder that is to be made.
+
+    Raises:
+        FileExistsError: Something is there already.
+    """
+    target = Path(out)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{str(target)!r} is there already: give out= a new folder")
+    return target
+
+
+def type_of_weights(given: torch.dtype | str) -> torch.dtype:
+    """Return a type of weights that was given by name or as it is.
+
+    Raises:
+        ValueError: It is none.
+    """
+    dtype = getattr(torch, given, None) if isinstance(given, str) else given
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype={given!r} is no type for weights: give one such as 'float16'")
+    return dtype
+
+
+def folder_files(part: str, path: Path) -> list[Path]:
+    """Return the files of weights of a part that is a folder.
+
+    Raises:
+        FileNotFoundError: Nothing is there, or no weights.
+    """
+    _refuse_absent(part, path)
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{part}: {str(path)!r} has no config.json; give the folder of the whole checkpoint")
+    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+        if files := sorted(path.glob(pattern)):
+            return files
+    raise FileNotFoundError(f"{part}: {str(path)!r} holds neither model*.safetensors nor pytorch_model*.bin")
+
+
+def single_file(part: str, path: Path) -> list[Path]:
+    """Return the file of weights of a part that is one.
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        ValueError: It is a folder.
+    """
+    _refuse_absent(part, path)
+    if path.is_dir():
+        raise ValueError(f"{part} is a file, and {str(path)!r} is a folder: name the file in it")
+    return [path]
+
+
+def _refuse_absent(part: str, path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"{part}: there is nothing at {str(path)!r}")
+
+
+def read_weights(part: str, files: Collection[Path]) -> dict[str, Any]:
+    """Return the content of files of weights, without running code.
+
+    Raises:
+        ValueError: A file cannot be read without running code from it, or is cut off.
+    """
+    read: dict[str, Any] = {}
+    for file in files:
+        read |= _read(part, file)
+    return read
+
+
+def _read(part: str, file: Path) -> dict[str, Any]:
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{part}: {str(file)!r} cannot be read without running code from it, which is not done: {error}"
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f"{part}: {str(file)!r} is no whole file of weights: {error}. Fetch it again") from error
+
+
+def sorted_out(
+    part: str,
+    read: Mapping[str, Tensor],
+    places: Mapping[str, str | None],
+    files: list[Path],
+    unused: re.Pattern[str] = re.compile(r"(?!)"),
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return a part's tensors under the names of the network, and the names of those that have no use here.
+
+    Args:
+        part: What messages call it.
+        read: Its tensors under their own names.
+        places: Beginning of a name -> what stands in its place, `None` where such tensors have no use.
+        files: Where they were read from.
+        unused: Names of the network's that have no use all the same, such as of tensors that are worked out today.
+
+    Raises:
+        ValueError: A tensor has no place.
+    """
+    kept, left_out, strange = dict[str, Tensor](), list[str](), list[str]()
+    for name, value in read.items():
+        start = next((start for start in places if name.startswith(start)), None)
+        if start is None:
+            strange.append(name)
+            continue
+        instead = places[start]
+        place = None if instead is None else instead + name.removeprefix(start)
+        if place is None or unused.search(place):
+            left_out.append(name)
+        else:
+            kept[place] = value
+    if strange:
+        where = files[0].parent if len(files) > 1 else files[0]
+        raise ValueError(
+            f"{part}: {str(where)!r} holds tensors that have no place in the network: {some(strange)}. Is it the "
+            "right part?"
+        )
+    return kept, tuple(left_out)
+
+
+def some(names: list[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def shape_of(part: str, tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
+    """Return the shape of a tensor that every release of a part has.
+
+    Raises:
+        ValueError: It is not there.
+    """
+    if name not in tensors:
+        raise ValueError(f"{part}: it lacks {name}, which every release has: is it the right file?")
+    return tuple(tensors[name].shape)
+
+
+def tokenizer_in(part: str, folder: Path) -> Any:
+    """Return the tokenizer of a folder.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ImportError: It needs the package sentencepiece.
+    """
+    fast = (folder / "tokenizer.json").is_file()
+    slow = any((folder / name).is_file() for name in ("tokenizer.model", "vocab.json"))
+    if not fast and not slow:
+        raise FileNotFoundError(f"{part}: {str(folder)!r} holds neither tokenizer.json nor tokenizer.model")
+    if not fast and (folder / "tokenizer.model").is_file() and find_spec("sentencepiece") is None:
+        raise ImportError(
+            f"the tokenizer in {str(folder)!r} is a tokenizer.model, which needs the package sentencepiece: `pip "
+            "install 'mechaudio[salmonn]'`. The folder that is made does not need it"
+        )
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def fill(
+    network: PreTrainedModel,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    dtype: torch.dtype,
+    exact: str | None = None,
+) -> None:
+    """Give a network that has no numbers yet the tensors of all parts; later parts come last.
+
+    Args:
+        network: Built on the meta device.
+        tensors: Per part, its tensors under the names of the network.
+        dtype: Type of the weights.
+        exact: Beginning of the names of those that are in full precision whatever the type.
+
+    Raises:
+        ValueError: A tensor has no place or another shape than the network's, or a tensor of the network's is missing.
+    """
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    together: dict[str, Tensor] = {}
+    for part, own in tensors.items():
+        for name, value in own.items():
+            if name not in wanted:
+                raise ValueError(
+                    f"{part}: the network has no place for {name} {list(value.shape)}: is it the right part?"
+                )
+            if tuple(value.shape) != wanted[name]:
+                raise ValueError(
+                    f"{part}: {name} is {list(value.shape)}, and the other parts make it {list(wanted[name])}: do the "
+                    "parts belong together?"
+                )
+            own_type = torch.float32 if exact is not None and name.startswith(exact) else dtype
+            together[name] = value.to(own_type) if value.is_floating_point() else value
+    shared = network._tied_weights_keys or {}
+    missing = sorted(name for name in wanted if name not in together and shared.get(name) not in together)
+    if missing:
+        raise ValueError(f"no part holds {some(missing)}: do the parts belong together?")
+    for name, first in shared.items():
+        together[name] = together[first]
+    network.load_state_dict(together, strict=True, assign=True)
+    network.config.dtype = dtype
+
+
+def save(target: Path, network: PreTrainedModel, processor: Any, parts: Parts, **facts: Any) -> Assembled:
+    """Write a network and its processor into a new folder, which appears when it is whole.
+
+    Args:
+        target: Where.
+        network: Filled.
+        processor: The network's.
+        parts: What it was made of.
+        **facts: What else the manifest tells.
+    """
+    with _whole(target) as folder:
+        network.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        _write_manifest(folder, parts, facts)
+    return Assembled(target, len(network.state_dict()), parts.left_out)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A folder beside the target that takes its place once it is whole, and is gone if anything goes wrong."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield folder
+        if target.exists():
+            target.rmdir()
+        folder.chmod(0o755)
+        os.replace(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_manifest(folder: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
+    files = {
+        part: [{"file": str(file.resolve()), "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in own]
+        for part, own in parts.files.items()
+    }
+    manifest = {
+        **facts,
+        "parts": files,
+        "left_out": {part: list(names) for part, names in parts.left_out.items()},
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

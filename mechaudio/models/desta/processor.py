@@ -1,0 +1,175 @@
+"""What DeSTA2.5-Audio's prompts are made of: Llama's chat template, Whisper's frames, and transcripts.
+
+In the place of a clip stands `<start_audio>`, 64 placeholders, its transcript, `<end_audio>`; the two marks are words
+to the tokenizer, and the transcript is tokenised as a text of its own, as in training. Text follows after an empty
+line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from transformers import BatchFeature, ProcessorMixin
+
+from mechaudio.models.padding import left_padded
+
+AUDIO_TOKEN = "<|reserved_special_token_87|>"
+_BEFORE, _BEHIND = "<start_audio>", "<end_audio>"
+
+
+class DestaProcessor(ProcessorMixin):
+    """DeSTA2.5-Audio's processor: a Whisper feature extractor, Llama's tokenizer, and Whisper's for transcripts.
+
+    Attributes:
+        audio_token: The placeholder for audio, a reserved token of Llama's.
+        n_queries: Audio tokens of a clip.
+        recogniser: Writes the transcript of samples at 16 kHz; `None` for the network's own Whisper.
+        finds_speech: Says of samples at 16 kHz whether somebody speaks; `None` to transcribe every clip.
+    """
+
+    audio_token = AUDIO_TOKEN
+
+    def __init__(
+        self,
+        feature_extractor: Any = None,
+        tokenizer: Any = None,
+        whisper_tokenizer: Any = None,
+        chat_template: str | None = None,
+        n_queries: int = 64,
+    ):
+        """Put a processor together.
+
+        Args:
+            feature_extractor: Whisper's.
+            tokenizer: Llama's, with its chat template.
+            whisper_tokenizer: Whisper's, to read what it transcribes.
+            chat_template: By default the tokenizer's.
+            n_queries: Audio tokens of a clip.
+
+        Raises:
+            ValueError: The tokenizer has no token for audio.
+        """
+        if self.audio_token not in tokenizer.get_vocab():
+            raise ValueError(f"the tokenizer has no token {self.audio_token!r}: is it Llama 3.1's?")
+        self.n_queries = n_queries
+        self.recogniser: Callable[[np.ndarray], str] | None = None
+        self.finds_speech: Callable[[np.ndarray], bool] | None = None
+        super().__init__(
+            feature_extractor, tokenizer, whisper_tokenizer, chat_template=chat_template or tokenizer.chat_template
+        )
+
+    @property
+    def audio_token_id(self) -> int:
+        """The placeholder's id."""
+        return self.tokenizer.convert_tokens_to_ids(self.audio_token)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The inputs that it makes."""
+        return ["input_ids", "attention_mask", "input_features"]
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Put a processor together from its parts and its saved settings.
+
+        transformers reads from the constructor's code which settings it takes, and would drop them without a word where
+        the constructor is wrapped, as by a type checker.
+        """
+        given = {**processor_dict, **kwargs}
+        made = cls(*args, **{name: given[name] for name in ("chat_template", "n_queries") if name in given})
+        return (made, {}) if kwargs.get("return_unused_kwargs") else made
+
+    def apply_chat_template(self, conversation: Sequence[Mapping[str, Any]], **kwargs: Any) -> Any:
+        """Return a conversation as text, a placeholder for each clip.
+
+        Args:
+            conversation: Turns, whose content is a text or a list of parts (`audio` or `text`).
+            **kwargs: `tokenize=False` and `add_generation_prompt`, as in transformers.
+        """
+        if kwargs.pop("tokenize", False):
+            raise ValueError("this processor renders text alone: pass tokenize=False, and the text to the processor")
+        turns = [{"role": turn["role"], "content": self._written(turn["content"])} for turn in conversation]
+        text = self.tokenizer.apply_chat_template(turns, chat_template=self.chat_template, tokenize=False, **kwargs)
+        start = self.tokenizer.bos_token
+        # Llama's template begins with a token that its tokenizer puts in front by itself.
+        twice = start is not None and self.tokenizer("")["input_ids"] == [self.tokenizer.bos_token_id]
+        return text.removeprefix(start) if twice else text
+
+    def _written(self, content: str | Sequence[Mapping[str, Any]]) -> str:
+        """A turn's content as text: an empty line keeps clips that it begins with apart from what is said of them."""
+        if isinstance(content, str):
+            return content
+        written, text_yet = "", False
+        for number, part in enumerate(content):
+            if part["type"] == "audio":
+                written += f"{_BEFORE}{self.audio_token}{_BEHIND}"
+            else:
+                written += ("\n\n" if number and not text_yet else "") + part["text"]
+                text_yet = True
+        return written
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | None = None,
+        audio: Any = None,
+        transcripts: Sequence[str] | None = None,
+        *,
+        audio_kwargs: dict[str, Any] | None = None,
+        padding: bool | str = False,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Return the network's inputs.
+
+        Args:
+            text: Prompts, one placeholder for each clip.
+            audio: Clips in the order of their placeholders, mono samples at 16 kHz; 30 s of each are heard.
+            transcripts: The words of each clip, by default none.
+            audio_kwargs: `sampling_rate`.
+            padding: Fill shorter prompts up on the left.
+            return_tensors: `pt`.
+            **kwargs: `sampling_rate`.
+
+        Raises:
+            ValueError: Another sampling rate or kind of tensors, or another number of clips or transcripts than of
+                placeholders.
+        """
+        heard_at = self.feature_extractor.sampling_rate
+        rate = {**(audio_kwargs or {}), **kwargs}.get("sampling_rate", heard_at)
+        if rate != heard_at or return_tensors != "pt":
+            raise ValueError(f"clips are at {heard_at} Hz and tensors PyTorch's, got {rate} Hz and {return_tensors!r}")
+        clips = [] if audio is None else [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
+        heard = {}
+        if clips:
+            made = self.feature_extractor(clips, sampling_rate=rate, return_tensors="pt")
+            heard = {"input_features": made["input_features"]}
+        if text is None:
+            return BatchFeature(heard)
+        words = [" "] * len(clips) if transcripts is None else list(transcripts)
+        texts = [text] if isinstance(text, str) else list(text)
+        wanted = sum(one.count(self.audio_token) for one in texts)
+        if not wanted == len(clips) == len(words):
+            raise ValueError(
+                f"the texts have {wanted} placeholders {self.audio_token!r} for {len(clips)} clips and {len(words)} "
+                "transcripts"
+            )
+        written = iter([self._in_place_of(transcript) for transcript in words])
+        placeholder = self.audio_token_id
+        rows = [
+            [token for i in ids for token in (next(written) if i == placeholder else [i])]
+            for ids in self.tokenizer(texts)["input_ids"]
+        ]
+        return BatchFeature({**left_padded(rows, padding, self._padding_id), **heard})
+
+    def _in_place_of(self, transcript: str) -> list[int]:
+        """The ids in a clip's place: its audio tokens, and its transcript, tokenised apart."""
+        return [self.audio_token_id] * self.n_queries + self.tokenizer(transcript, add_special_tokens=False)[
+            "input_ids"
+        ]
+
+    @property
+    def _padding_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if pad is None else pad

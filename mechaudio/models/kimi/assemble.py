@@ -1,0 +1,129 @@
+"""One safetensors folder from the published parts of Kimi-Audio, made once.
+
+The release's folder holds the decoder, the adaptor, the branch that speaks, and Whisper in a folder of its own
+(`whisper-large-v3`). The speech tokenizer is GLM-4-voice's, a folder of its own on the hub.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from mechaudio.models.assembling import (
+    Assembled,
+    Parts,
+    fill,
+    folder_files,
+    new_folder,
+    read_weights,
+    save,
+    shape_of,
+    sorted_out,
+    type_of_weights,
+)
+from mechaudio.models.kimi.config import KimiAudioConfig, SpeechTokenizerConfig
+from mechaudio.models.kimi.network import KimiAudioForConditionalGeneration
+from mechaudio.models.kimi.processor import BLANK, IN_AUDIO, TEXT_END, KimiAudioProcessor
+from mechaudio.models.kimi.tiktoken import fast_tokenizer
+
+_BRANCH = ("model.mimo_layers.", "model.mimo_norm.", "mimo_output.")
+_WHISPER = {"model.encoder.": "speech_encoder.", "encoder.": "speech_encoder."}
+_NO_USE_OF_WHISPER = ("model.decoder.", "decoder.", "proj_out.")
+#: Of the speech tokenizer: what only its training and the decoder behind it use.
+_UNUSED = re.compile(r"^audio_tokenizer\.(ema_count|ema_weight|embed_positions2\.weight)$|rotary_emb\.inv_freq$")
+
+
+def assemble(
+    *,
+    checkpoint: str | Path,
+    speech_tokenizer: str | Path,
+    out: str | Path,
+    whisper: str | Path | None = None,
+    dtype: torch.dtype | str | None = None,
+    audio_branch: bool = False,
+) -> Assembled:
+    """Put the network together and save it.
+
+    Args:
+        checkpoint: Folder of the release, with its `tiktoken.model`.
+        speech_tokenizer: Folder of GLM-4-voice's speech tokenizer.
+        out: A folder that is not there yet, or is empty.
+        whisper: Folder of Whisper large-v3, by default `whisper-large-v3` inside the release's.
+        dtype: Type of the weights, by default that of the decoder's; the speech tokenizer keeps full precision.
+        audio_branch: Keep the branch that speaks.
+
+    Returns:
+        What was put together; `ma.load(out)` opens it.
+
+    Raises:
+        FileNotFoundError: A part is not there.
+        FileExistsError: Something is at `out` already.
+        ValueError: A part holds tensors that have no place, lacks some, or has some of other shapes; or it cannot be
+            read without running code from it.
+    """
+    target = new_folder(out)
+    release = Path(checkpoint)
+    paths = {
+        "checkpoint": release,
+        "whisper": release / "whisper-large-v3" if whisper is None else Path(whisper),
+        "speech_tokenizer": Path(speech_tokenizer),
+    }
+    files = {part: folder_files(part, path) for part, path in paths.items()}
+    branch = {start: start if audio_branch else None for start in _BRANCH}
+    places: dict[str, dict[str, str | None]] = {
+        "checkpoint": {**branch, "model.": "model.", "lm_head.": "lm_head."},
+        "whisper": {**_WHISPER, **dict.fromkeys(_NO_USE_OF_WHISPER)},
+        "speech_tokenizer": {"": "audio_tokenizer."},
+    }
+    parts = Parts(files, {}, {})
+    for part, own in files.items():
+        parts.tensors[part], parts.left_out[part] = sorted_out(
+            part, read_weights(part, own), places[part], own, _UNUSED
+        )
+    extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
+    processor = KimiAudioProcessor(extractor, fast_tokenizer(release))
+    settings = json.loads((release / "config.json").read_text(encoding="utf-8"))
+    config = _config(paths, parts, processor, settings)
+    shape_of("checkpoint", parts.tensors["checkpoint"], "model.embed_tokens.weight")
+    embeddings = parts.tensors["checkpoint"]["model.embed_tokens.weight"]
+    kept = embeddings.dtype if dtype is None else type_of_weights(dtype)
+    with torch.device("meta"):
+        network = KimiAudioForConditionalGeneration(config).eval()
+    fill(network, parts.tensors, kept, exact="audio_tokenizer.")
+    network.generation_config.eos_token_id = config.eos_token_id
+    network.generation_config.pad_token_id = config.pad_token_id
+    facts = {"family": "kimi", "dtype": str(kept).removeprefix("torch."), "audio_branch": audio_branch}
+    return save(target, network, processor, parts, **facts)
+
+
+def _config(
+    paths: dict[str, Path], parts: Parts, processor: KimiAudioProcessor, settings: dict[str, Any]
+) -> KimiAudioConfig:
+    """The network's config, from the parts' own."""
+    known = set(transformers.Qwen2Config().to_dict()) | {"rope_theta"}
+    text = {name: value for name, value in settings.items() if name in known - {"model_type", "architectures"}}
+    held = parts.tensors["checkpoint"]
+    layers = {name.split(".")[2] for name in held if name.startswith("model.mimo_layers.")}
+    numbers = processor.tokenizer.convert_tokens_to_ids
+    codes = SpeechTokenizerConfig.from_pretrained(paths["speech_tokenizer"])
+    offset = settings.get("kimia_token_offset", text["vocab_size"] - codes.quantize_vocab_size)
+    pad = processor.tokenizer.pad_token_id
+    return KimiAudioConfig(
+        {**text, "bos_token_id": None, "eos_token_id": numbers(TEXT_END), "pad_token_id": pad},
+        transformers.WhisperConfig.from_pretrained(paths["whisper"]).to_dict(),
+        codes.to_dict(),
+        audio_token_id=processor.audio_token_id,
+        text_blank_id=numbers(BLANK),
+        audio_stream_ids=[numbers(name) for name in IN_AUDIO],
+        codes_offset=offset,
+        mimo_layers=len(layers),
+        mimo_from=settings.get("kimia_mimo_transformer_from_layer_index", 21),
+        bos_token_id=None,
+        eos_token_id=numbers(TEXT_END),
+        pad_token_id=pad,
+    )

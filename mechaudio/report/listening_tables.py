@@ -1,0 +1,63 @@
+"""Where a model listens, as a table of what every cut costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from mechaudio.analyses.where_it_listens import WhereItListens
+from mechaudio.arguments import checks_arguments
+from mechaudio.report.tables import Column, Table
+
+
+@checks_arguments
+def listening_tables(found: WhereItListens) -> tuple[Table, ...]:
+    """What each edge carries over all layers, and every cut in windows and single layers, with 95 % intervals."""
+    change = "share" if found.measure == "probability" else "score"
+    ends = [Column("interval", "interval")] if change == "share" else [Column("low", "score"), Column("high", "score")]
+    columns = (
+        Column("edge"),
+        Column("layers"),
+        Column("change", "change" if change == "share" else "score"),
+        *ends,
+        Column("share of all", "share"),
+        Column("right", "count"),
+        Column("fixed", "count"),
+        Column("broken", "count"),
+        Column("p", "p"),
+        Column("p (Holm)", "p"),
+    )
+    rows: dict[bool, list[tuple]] = {True: [], False: []}
+    n = len(found.everywhere.ids)
+    for row in found.to_pandas().to_dict("records"):
+        low, high = (None if math.isnan(end) else float(end) for end in (row["low"], row["high"]))
+        interval = [None if low is None or high is None else (low, high)] if change == "share" else [low, high]
+        share = None if math.isnan(row["share"]) else float(row["share"])
+        rows[row["scope"] == "all layers"].append(
+            (
+                row["edge"], row["cut"], float(row["change"]), *interval, share, round(row["accuracy"] * n),
+                int(row["fixed"]), int(row["broken"]), float(row["p"]), float(row["p_holm"]),
+            )
+        )  # fmt: skip
+    what = "probability of the right choice" if found.measure == "probability" else "margin of the right words"
+    note = (
+        f"Change of the {what} when the target does not see the source; `behind` are all rows behind the sound. "
+        "Intervals are bootstrap over clips, of each cut alone; p is the exact test of signs over clips, Holm's "
+        "correction is over the edges of a kind (what all rows hear, what each hears, what each hands on) and the "
+        "layers. "
+        f"{int(found.everywhere.clean_correct.sum())} of {n} answers are right without a cut."
+    )
+    tables = [Table("edges", "What each edge carries, over all layers", note, columns, tuple(rows[True]))]
+    if rows[False]:
+        tables.append(
+            Table("layers", "The same in windows of layers and in single ones", note, columns, tuple(rows[False]))
+        )
+    return tuple(tables)
+
+
+def first_table(found: WhereItListens | None) -> tuple[Table, ...]:
+    """What every edge carries on the half that chooses, which a study begins with; nothing comes of None."""
+    if found is None:
+        return ()
+    (edges, *_) = listening_tables(found)
+    return (replace(edges, name="where_it_listens", title=f"{edges.title}, on the half that chooses"),)
