@@ -133,15 +133,19 @@ class RowPlan:
 def union(requests: Sequence[AskedRows], n_positions: int) -> Int[Tensor, "batch _"]:
     """Every row that is asked for, once per prompt; filled up with other rows where a prompt has fewer.
 
-    A single request is kept as it is, in its order, if it names no row twice and as many in every prompt.
+    A single request is kept as it is, in its order, if it names no row twice and as many in every prompt. Single rows
+    that are the last one in some prompts only get a second one: where a layer computes nothing but the last position,
+    that is then told from what was asked for.
     """
     prompts = range(len(requests[0]))
     distinct = [sorted({row for request in requests for row in request[prompt]}) for prompt in prompts]
     first = [list(rows) for rows in requests[0]]
     alike = all([list(rows) for rows in request] == first for request in requests)
-    if alike and len({len(rows) for rows in distinct} | {len(rows) for rows in first}) == 1:
-        return torch.tensor(first)
     size = max(len(rows) for rows in distinct)
+    if size == 1 and len({rows == [n_positions - 1] for rows in distinct}) > 1:
+        size = 2
+    if alike and {len(rows) for rows in distinct} | {len(rows) for rows in first} == {size}:
+        return torch.tensor(first)
     filled = [rows + [row for row in range(n_positions) if row not in rows][: size - len(rows)] for rows in distinct]
     return torch.tensor([sorted(rows) for rows in filled])
 

@@ -123,3 +123,21 @@ def test_layers_that_share_keys_and_values_take_whole_edits_while_generating(mod
     louder = ma.ScaleAttention(3.0, mode=mode, layers=[-1], queries=None)
     first = ma.generate(model, inputs, max_new_tokens=1, interventions=[louder]).tokens[:, 0]
     assert torch.equal(first, ma.run(model, inputs, interventions=[louder], logits="last").logits[:, -1].argmax(-1))
+
+
+@pytest.mark.parametrize("rows", [[[-1], [-2]], [[-2, -3], [-1, -3]]], ids=str)
+def test_such_layers_change_the_last_position_of_those_prompts_only_that_asked_for_it(rows):
+    model, batch = AudioLM(network("gemma4"), prove=False), model_inputs("gemma4")
+    there = {"layers": [-1], "queries": rows}
+    for change in (
+        ma.Edit(ma.HookPoint("pattern", **there), lambda pattern: 3 * pattern),
+        ma.Edit(ma.HookPoint("scores", **there), lambda scores: 3 * scores),
+        *(
+            ma.Edit(ma.HookPoint(point, layers=[-1], positions=rows), lambda value: 3 * value + 1)
+            for point in ("q", "k", "v", "z", "result", "attn_out", "mlp_post", "resid_post")
+        ),
+        ma.ScaleAttention(9.0, keys=[1, 2], **there),
+    ):
+        whole = ma.run(model, batch, interventions=[change], logits="last").logits
+        first = ma.generate(model, batch, max_new_tokens=1, interventions=[change], record=["logits"]).steps[0]
+        torch.testing.assert_close(first["logits"][:, -1:], whole)

@@ -149,3 +149,9 @@ def test_the_union_of_rows_has_each_once_and_is_equally_long_in_every_prompt():
     first, second = [[5], [5]], [[4, 5], [3, 4]]
     assert union([first, second], 6).tolist() == [[0, 4, 5], [3, 4, 5]]
     assert union([second], 6).tolist() == [[4, 5], [3, 4]]
+
+
+def test_single_rows_that_are_the_last_one_in_some_prompts_only_get_a_second_one():
+    assert union([[[5], [4]]], 6).tolist() == [[0, 5], [0, 4]]
+    assert union([[[5], [5]]], 6).tolist() == [[5], [5]]
+    assert union([[[3], [4]]], 6).tolist() == [[3], [4]]
