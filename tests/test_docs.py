@@ -203,5 +203,6 @@ def test_the_temporal_benchmark_is_built_and_studied(told, tmp_path, monkeypatch
     assert said[0] == "True"
     assert (tmp_path / "benchmark" / "manifest.json").is_file()
     assert re.fullmatch(r"\d+ right with silence", said[1])
-    assert said[2].startswith("With the recording ")
+    assert said[2].startswith("Which rows listen cannot be told from so few clips")
+    assert said[3].startswith("With the recording ")
     assert any("the best upweighting (upweighting 1, last, all layers)" in line for line in said)
