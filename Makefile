@@ -13,7 +13,7 @@ SOURCES := $(shell find mechaudio -name '*.py')
 # A short way through every class, and through what else other packages carry: nnsight, xarray, pandas, plotly, datasets.
 SHORT_WAY := tests/test_every_class.py tests/tracing/test_nnsight_contract.py tests/test_results.py \
 	tests/viz/test_sweep_map.py tests/data/test_tables.py tests/temporal/test_benchmark.py
-short_way = $(1)/bin/python -m pytest $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
+short_way = $(1)/bin/python -m pytest $(PARALLEL) $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
 
 .PHONY: help demo test check kernels small dist newest oldest notebooks docs bench train-tiny clean
 .DEFAULT_GOAL := help
