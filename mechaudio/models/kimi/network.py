@@ -187,8 +187,8 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 transformers.
 
         Raises:
-            ValueError: As many placeholders as audio tokens are needed, and codes for all of them; neither `input_ids` nor
-                `inputs_embeds`; features without their mask.
+            ValueError: As many placeholders as audio tokens are needed, and codes for all of them; neither `input_ids`
+                nor `inputs_embeds`; features without their mask.
         """
         if inputs_embeds is None:
             if input_ids is None:
