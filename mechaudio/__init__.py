@@ -91,6 +91,16 @@ _HOME = {
     "trace": "mechaudio.tracing.audio_lm",
 }
 
+#: Where people who know other libraries begin.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("HookedTransformer", "TransformerBridge", "LanguageModel", "StandardizedTransformer", "load_model"), "ma.load"
+    ),
+    **dict.fromkeys(("NNsight", "Envoy", "HookedRootModule"), "ma.AudioLM(network, processor)"),
+    "ActivationCache": "ma.run(model, batch, record=[...]).cache",
+    "patching": "ma.analyses.activation_patching, .attribution_patching and .path_patching",
+}
+
 __all__ = [
     "AnnotatedClip",
     "Answer",
@@ -145,4 +155,4 @@ def _read_only(mapping: dict) -> MappingProxyType:
 # the workers of a DataLoader, of multiprocessing and of joblib.
 copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
-as_room(__name__, _HOME)
+as_room(__name__, _HOME, _ELSEWHERE)

@@ -17,6 +17,7 @@ class Room(ModuleType):
     """A package that imports what it has when it is first asked for, and completes to its public names."""
 
     _homes: Mapping[str, str]
+    _elsewhere: Mapping[str, str]
 
     def __getattr__(self, name: str) -> Any:
         """Import a public name from its home, or a submodule."""
@@ -26,23 +27,38 @@ class Room(ModuleType):
             return value
         if name in self._submodules():
             return import_module(f"{self.__name__}.{name}")
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}; it has {', '.join(dir(self))}")
+        way = self._elsewhere.get(name) or self._inside(name)
+        told = f": here it is {way}" if way else f"; it has {', '.join(dir(self))}"
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{told}")
 
     def __dir__(self) -> list[str]:
         """The public names; of a package that lists none, its submodules."""
         return sorted(vars(self).get("__all__", self._submodules()))
 
+    def _inside(self, name: str) -> str | None:
+        """Where a name that this room lacks is to be had: in the first of its own rooms that lists it."""
+        if name.startswith("_") or "." in self.__name__:
+            return None
+        rooms = [room for room in vars(self).get("__all__", ()) if room in self._submodules()]
+        lists = (room for room in rooms if name in vars(import_module(f"{self.__name__}.{room}")).get("__all__", ()))
+        return next((f"{self.__name__}.{room}.{name}" for room in lists), None)
+
     def _submodules(self) -> set[str]:
         return {module.name for module in pkgutil.iter_modules(self.__path__) if not module.name.startswith("_")}
 
 
-def as_room(package: str, homes: Mapping[str, str] = MappingProxyType({})) -> None:
+def as_room(
+    package: str,
+    homes: Mapping[str, str] = MappingProxyType({}),
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Make a package a room: the last statement of its `__init__`.
 
     Args:
         package: Its name, `__name__`.
         homes: Public name -> the module that it is imported from when it is first asked for.
+        elsewhere: Word of other libraries -> what does it here.
     """
     module = sys.modules[package]
     module.__class__ = Room
-    module._homes = homes
+    module._homes, module._elsewhere = homes, elsewhere

@@ -1,8 +1,10 @@
-"""What values show in a notebook, and what completion offers of them."""
+"""What values show in a notebook, what completion offers of them, and what they say to words of other libraries."""
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-__all__ = ["Shown"]
+__all__ = ["NamesTheWay", "Shown"]
 
 
 class Shown:
@@ -20,3 +22,22 @@ class Shown:
         """The names that there are, for completion."""
         owned = any("save" in vars(cls) for cls in type(self).__mro__[:-1])
         return [name for name in super().__dir__() if name != "save" or owned]
+
+
+class NamesTheWay:
+    """The base of values that have another name here than elsewhere, or whose parts have."""
+
+    #: What the value is asked for by people who know other libraries, and what does it here.
+    _elsewhere: ClassVar[Mapping[str, str]] = {}
+
+    if not TYPE_CHECKING:  # a type checker knows that these attributes are not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Refuse an attribute that is not there.
+
+            Raises:
+                AttributeError: Always; where it is a word of other libraries, with what it is called here.
+            """
+            way = type(self)._elsewhere.get(name)
+            told = f": here it is {way}" if way else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{told}", name=name, obj=self)

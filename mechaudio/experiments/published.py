@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_arms import TemporalSettings
-from mechaudio.models.opened_model import OpenedModel
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
 
 #: Query rows of the paper's best scaling.
 _BEST_ROWS = "keyword+last"
@@ -56,7 +60,8 @@ PAPER_SETTINGS: Mapping[str, PaperSettings] = MappingProxyType(
 )
 
 
-def paper_settings(model: OpenedModel) -> PaperSettings:
+@checks_arguments
+def paper_settings(model: AudioLM) -> PaperSettings:
     """Return what the paper did with the class of a model.
 
     Args:

@@ -22,7 +22,17 @@ from mechaudio.models.selection import select
 from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
-from mechaudio.showing import Shown
+from mechaudio.showing import NamesTheWay, Shown
+
+#: What prompts are asked for by people who know transformers.
+_OF_BATCH: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("input_ids", "attention_mask", "input_features"), "batch.inputs, by name: batch.inputs['input_ids']"
+    ),
+    **dict.fromkeys(("keys", "items", "values", "data"), "batch.inputs, a dict"),
+    "shape": "batch.n_rows and batch.n_positions",
+    **dict.fromkeys(("cuda", "cpu"), "batch.to(device)"),
+}
 
 
 def _label(stretches: tuple[tuple[float, float], ...]) -> str:
@@ -63,7 +73,7 @@ class TokenTexts:
 
 
 @dataclass(frozen=True, eq=False)
-class PromptBatch(Shown):
+class PromptBatch(NamesTheWay, Shown):
     """Prompts ready for one model. `ma.prompt` makes them; a plain dict of model inputs is turned into one.
 
     Attributes:
@@ -96,6 +106,8 @@ class PromptBatch(Shown):
         aims: Per row, the words that are measured in the place of letters, `None` for letters; empty without any.
         n_forced: Positions at the end that hold words of a target, not of the prompt.
     """
+
+    _elsewhere = _OF_BATCH
 
     inputs: dict[str, Any]
     spans: Mapping[str, tuple[tuple[int, ...], ...]]
@@ -145,7 +157,8 @@ class PromptBatch(Shown):
                 numbers = [operator.index(row) for row in (rows if several else [rows])]
             except TypeError:
                 raise TypeError(
-                    f"batch[...] takes the number of a row, a slice or a list of numbers; got {rows!r}"
+                    f"batch[...] takes the number of a row, a slice or a list of numbers; got {rows!r}. What the "
+                    "network receives is in batch.inputs"
                 ) from None
         outside = [row for row in numbers if not -self.n_rows <= row < self.n_rows]
         if outside:
@@ -155,7 +168,16 @@ class PromptBatch(Shown):
         return [row % self.n_rows for row in numbers]
 
     def to(self, device: str | int | torch.device) -> PromptBatch:
-        """The same with its inputs on another device; a run puts no inputs anywhere by itself."""
+        """The same with its inputs on another device; a run puts no inputs anywhere by itself.
+
+        Raises:
+            TypeError: Something else than a device.
+        """
+        if not isinstance(device, (str, int, torch.device)):
+            raise TypeError(
+                f"batch.to takes a device, such as model.device, 'cuda' or 'cpu'; got {type(device).__name__}: inputs "
+                "are given in the model's number format by ma.prompt"
+            )
         return replace(
             self,
             inputs={

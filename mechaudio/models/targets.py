@@ -64,7 +64,8 @@ def aimed(batch: PromptBatch, target: Words, foil: Words, *, whole: bool, requir
         target: Words to count for.
         foil: Words to count against.
         whole: Count all tokens.
-        required: Refuse an open question with neither a target nor an answer; otherwise it stays as it is.
+        required: Refuse an open question with neither a target nor an answer; otherwise it stays as it is, unless a
+            foil is given.
 
     Raises:
         ValueError: As `PromptBatch.aimed`.
@@ -87,7 +88,9 @@ def aimed(batch: PromptBatch, target: Words, foil: Words, *, whole: bool, requir
     if not required:  # an answer that the model has no token for is nothing to read, and nobody asked for it
         unknown = batch.tokenizer.unk_token_id
         words = [
-            None if targets[row] is None and wanted and _ids(batch, row, wanted[0])[0] == unknown else wanted
+            None
+            if targets[row] is foils[row] is None and wanted and _ids(batch, row, wanted[0])[0] == unknown
+            else wanted
             for row, wanted in enumerate(words)
         ]
     return aimed_at(batch, words)
@@ -149,7 +152,7 @@ def _words(
     if target is None and foil is None and before is not None and whole in (False, before.whole):
         return None
     words = target or (before.target if before else question.answer)
-    if words is None and required:
+    if words is None and (required or foil is not None):
         raise ValueError(
             f"question {question.id!r} ({question.text!r}) is open and its answer is not known, so there is no word to "
             "measure: give target=, or AudioQuestion(answer=...)"

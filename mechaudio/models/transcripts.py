@@ -20,7 +20,7 @@ NO_WORDS = " "
 
 
 def transcripts_of(
-    model: OpenedModel, question: AudioQuestion, clips: Sequence[Float[np.ndarray, " samples"]], condition: str
+    model: OpenedModel, question: AudioQuestion, clips: Sequence[Float[np.ndarray, " _"]], condition: str
 ) -> tuple[str, ...]:
     """Return the transcript of each clip; none in a class that reads no transcripts.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, cast
@@ -14,7 +14,6 @@ from nnsight import NNsight
 from nnsight.intervention.interleaver import OutOfOrderError
 from nnsight.intervention.tracer import InterleavingTracer
 from nnsight.tracing.tracer import WithBlockNotFoundError
-from torch import Tensor
 
 from mechaudio.arguments import check, shown
 from mechaudio.models.adapter import Adapter, Stack
@@ -26,6 +25,7 @@ from mechaudio.models.network import Network
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import warn
+from mechaudio.question import AudioQuestion
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.elsewhere import OF_MODEL, hook_point
@@ -40,6 +40,7 @@ from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
 from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, added_location, attention_location
 from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
+from mechaudio.tracing.unsaved import warn_of_unsaved
 from mechaudio.tracing.views import Block, Blocks, HookSite, Tower, Towers
 
 #: Attributes that a model has for nnsight's sake and ours, or that do nothing on it; completion leaves them out.
@@ -188,7 +189,7 @@ class AudioLM(NNsight):
 
         @wraps(generate)
         def either(*args: Any, **kwargs: Any) -> Any:
-            if args and isinstance(args[0], PromptBatch):
+            if _asks(args):
                 from mechaudio.tracing.run import generate as generate_prompts  # it runs this model
 
                 return generate_prompts(self, *args, **kwargs)
@@ -197,18 +198,18 @@ class AudioLM(NNsight):
         return either
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the network's forward; of prompts, as `ma.run` does."""
-        if args and isinstance(args[0], PromptBatch):
+        """Run the network's forward; of prompts or questions, as `ma.run` does."""
+        if _asks(args):
             from mechaudio.tracing.run import run  # it runs this model
 
             return run(self, *args, **kwargs)
         return super().__call__(*args, **kwargs)
 
     def trace(self, *args: Any, **kwargs: Any) -> InterleavingTracer:
-        """Nnsight's own `trace`; of prompts, as `ma.trace` opens it."""
-        if args and isinstance(args[0], PromptBatch):
+        """Nnsight's own `trace`; of prompts or questions, as `ma.trace` opens it."""
+        if _asks(args) and "tracer_cls" not in kwargs:
             return trace(self, *args, **kwargs)
-        return super().trace(*args, **kwargs)
+        return super().trace(*args, **{"tracer_cls": WatchedTracer, **kwargs})
 
     def __dir__(self) -> list[str]:
         """What is of use here, for completion: our words, the network's parts, and nnsight's verbs."""
@@ -327,8 +328,23 @@ class AudioLM(NNsight):
         )
 
 
-class BatchTracer(InterleavingTracer):
-    """nnsight's tracer, which also knows the prompts: for rows and spans by name."""
+def _asks(args: tuple[Any, ...]) -> bool:
+    """Whether a call of the network is given prompts, or questions, conversations or a text in their place."""
+    return bool(args) and isinstance(args[0], (PromptBatch, AudioQuestion, list, tuple, str))
+
+
+class WatchedTracer(InterleavingTracer):
+    """nnsight's tracer, which also tells what its block set and did not save."""
+
+    def execute(self, code: Any) -> None:
+        """Run the block, and look at what it left."""
+        before = dict(self.info.frame.f_locals)
+        super().execute(code)
+        warn_of_unsaved(self.node, before, self.info.frame.f_locals, has_read=self.envoy.exchange.has_read)
+
+
+class BatchTracer(WatchedTracer):
+    """A tracer that also knows the prompts: for rows and spans by name."""
 
     def __init__(self, *args: Any, batch: PromptBatch, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -352,12 +368,9 @@ class BatchTracer(InterleavingTracer):
     def execute(self, code: Any) -> None:
         """Run the block with its prompts at hand, and with the network to itself."""
         exchange = self.envoy.exchange
-        before = dict(self.info.frame.f_locals)
         with exchange.turn():
             exchange.batch = self.batch
             super().execute(code)
-        if exchange.has_read:
-            warn_of_unsaved(self.node, before, self.info.frame.f_locals)
 
 
 def trace(model: AudioLM, batch: Inputs, *, max_new_tokens: int | None = None, **options: Any) -> InterleavingTracer:
@@ -405,34 +418,6 @@ def trace(model: AudioLM, batch: Inputs, *, max_new_tokens: int | None = None, *
         return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
     options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **plain_options(options)}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
-
-
-def warn_of_unsaved(block: ast.With | ast.AsyncWith, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Say that what a trace block read does not outlive it, or that a name still holds what it held before.
-
-    Args:
-        block: The source of the block.
-        before: The names around it and their values before it ran.
-        after: The same after it.
-    """
-    nodes = [node for line in block.body for node in ast.walk(line)]
-    written = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    saves = any(isinstance(node, (ast.Attribute, ast.Name)) and _named(node) == "save" for node in nodes)
-    stale = sorted(name for name in written if isinstance(before.get(name), Tensor) and after.get(name) is before[name])
-    if stale:
-        warn(
-            f"{stale[0]!r} was set in this trace block and not saved: it still holds what it held before the block. "
-            f"Mark what is to outlive a block: {stale[0]} = ... .save()"
-        )
-    elif not saves:
-        warn(
-            "this trace block read hook points and saved nothing, so nothing of it is left: mark what is to outlive "
-            "it with .save(), such as pattern = model.blocks[3].attn.pattern.save()"
-        )
-
-
-def _named(node: ast.Attribute | ast.Name) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id
 
 
 def warn_of_leaks(adapter: Adapter, advice: str) -> None:

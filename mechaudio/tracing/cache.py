@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from mechaudio.results import keep
-from mechaudio.showing import Shown
+from mechaudio.showing import NamesTheWay, Shown
+from mechaudio.tracing.elsewhere import OF_CACHE
 from mechaudio.tracing.hook_points import parse, stack_of
 
 Key = tuple[str, int | None]
 
 
 @dataclass(eq=False, repr=False)
-class Cache(Shown, Mapping):
+class Cache(NamesTheWay, Shown, Mapping):
     """Recorded tensors by name and layer.
 
     `cache["pattern", 3]`, `cache["resid_post", -1]` and `cache["blocks.3.attn.hook_pattern"]` all work.
@@ -26,6 +27,8 @@ class Cache(Shown, Mapping):
         depth: Number of layers of the `decoder`, the `encoder` and further towers, for layers counted from the end.
         tensors: What was kept, by name and layer.
     """
+
+    _elsewhere = OF_CACHE
 
     depth: Mapping[str, int]
     tensors: dict[Key, Tensor] = field(default_factory=dict)

@@ -15,6 +15,11 @@ _HOOKS = "ma.run(model, batch, interventions=[ma.Edit(ma.HookPoint('resid_post')
 _TOKENS = "ma.prompt(model, questions).inputs['input_ids'], and model.processor.tokenizer for texts"
 _WEIGHTS = "model.network.get_{}().weight: weights are those of the transformers module"
 _OWN = "the weights of the transformers module, model.network: its named_parameters() lists them"
+_OF_HEADS = ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O")
+_OF_NEURONS = ("W_in", "W_out", "W_gate", "b_in", "b_out")
+_PARTS = "ma.analyses.direct_logit_attribution(model, questions): what each layer, head and MLP writes to the logits"
+_MEASURED = "ma.analyses.logit_lens(model, questions), which reads each layer through the final norm"
+_MADE = "nothing to set: hook points are computed where record= or a trace block asks for them"
 
 #: What a model is asked for elsewhere, and what does it here.
 OF_MODEL: Mapping[str, str] = {
@@ -23,12 +28,22 @@ OF_MODEL: Mapping[str, str] = {
     **dict.fromkeys(("to_tokens", "to_str_tokens", "to_string", "to_single_token", "prepend_bos"), _TOKENS),
     "tokenizer": "model.processor.tokenizer",
     **dict.fromkeys(
-        ("cfg", "num_layers", "num_heads", "hidden_size", "vocab_size", "d_head", "d_mlp", "d_vocab"),
+        ("cfg", "num_layers", "num_heads", "hidden_size", "vocab_size", "d_head", "d_mlp", "d_vocab", "n_ctx"),
         "model.n_layers, model.n_heads, model.d_model; all else is in model.network.config",
     ),
-    **dict.fromkeys(("hook_dict", "hook_points"), "model.site_map, every hook point; `mechaudio check` lists them"),
+    **dict.fromkeys(
+        ("hook_dict", "mod_dict", "hook_points"), "model.site_map, every hook point; `mechaudio check` lists them"
+    ),
     **dict.fromkeys(("W_E", "token_embeddings", "embed_tokens"), _WEIGHTS.format("input_embeddings")),
-    **dict.fromkeys(("W_U", "unembed", "project_on_vocab"), _WEIGHTS.format("output_embeddings")),
+    **dict.fromkeys(
+        ("W_U", "b_U", "unembed", "project_on_vocab", "tokens_to_residual_directions"),
+        _WEIGHTS.format("output_embeddings"),
+    ),
+    **dict.fromkeys(
+        (*_OF_HEADS, "QK", "OV", *_OF_NEURONS, "W_pos", "pos_embed"),
+        _OWN,
+    ),
+    **dict.fromkeys(("set_use_attn_result", "set_use_split_qkv_input", "set_use_hook_mlp_in"), _MADE),
     **dict.fromkeys(
         ("layers", "layers_output", "layers_input", "h"),
         "model.blocks[3].resid_post and .resid_pre; the audio tower's are in model.audio_blocks",
@@ -50,7 +65,6 @@ OF_LAYER: Mapping[str, str] = {
     "output": "model.{here}.resid_post",
     "input": "model.{here}.resid_pre",
     "inputs": "model.{here}.resid_pre",
-    "mlp": "model.{here}.mlp_post, the neurons, and model.{here}.mlp_out, what they add",
     "self_attn": "model.{here}.attn, and {here}.attn_out for what it adds",
     "ln1": "model.{here}.resid_pre is what enters it",
     "ln2": "model.{here}.resid_mid is what enters it",
@@ -60,7 +74,31 @@ OF_ATTENTION: Mapping[str, str] = {
     "output": "model.{layer}.attn_out",
     "attn_out": "model.{layer}.attn_out",
     "input": "model.{layer}.resid_pre",
-    **dict.fromkeys(("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"), _OWN),
+    **dict.fromkeys(_OF_HEADS, _OWN),
+}
+OF_MLP: Mapping[str, str] = {
+    "output": "model.{layer}.mlp_out",
+    "mlp_out": "model.{layer}.mlp_out",
+    "input": "model.{layer}.resid_mid is what enters its norm",
+    "mlp_post": "model.{layer}.mlp_post",
+    **dict.fromkeys((*_OF_NEURONS, "gate_proj", "up_proj", "down_proj"), _OWN),
+}
+
+#: What a cache of a run, and the run itself, are asked for elsewhere.
+OF_CACHE: Mapping[str, str] = {
+    "stack_activation": "cache.stack('resid_post')",
+    **dict.fromkeys(("logit_attrs", "decompose_resid", "get_full_resid_decomposition"), _PARTS),
+    **dict.fromkeys(("stack_head_results", "compute_head_results"), "record=['result'] and cache.stack('result')"),
+    **dict.fromkeys(("stack_neuron_results", "get_neuron_results"), "record=['mlp_post'] and cache.stack('mlp_post')"),
+    **dict.fromkeys(("accumulated_resid", "apply_ln_to_stack"), _MEASURED),
+    **dict.fromkeys(("to", "cpu", "cuda"), "cache['resid_post', 3].to(device), tensor by tensor"),
+    "remove_batch_dim": "cache['resid_post', 3][0]",
+    "toggle_autodiff": "with ma.trace(model, batch): ..., as what a run keeps carries no gradients",
+}
+OF_RUN: Mapping[str, str] = {
+    **dict.fromkeys(("shape", "argmax", "softmax", "log_softmax", "to", "cpu", "detach"), "out.logits, a tensor"),
+    **dict.fromkeys(("hidden_states", "activations"), "record=['resid_post'] and out.cache.stack('resid_post')"),
+    "attentions": "record=['pattern'] and out.cache.stack('pattern')",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,9 +13,11 @@ from mechaudio.kinds import MaybeNone
 from mechaudio.models.batch import PromptBatch
 from mechaudio.question import Answer
 from mechaudio.results import Result, as_numpy
+from mechaudio.showing import NamesTheWay
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.effects import Effects
+from mechaudio.tracing.elsewhere import OF_RUN
 from mechaudio.tracing.labels import LabelledTensors
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Run(Result):
+class Run(NamesTheWay, Result):
     """What one forward pass gave.
 
     It is saved without the sound of its prompts: `batch` of a loaded run is to be read, not to be run again.
@@ -39,6 +41,8 @@ class Run(Result):
             for one that leaves scores as they are.
     """
 
+    _elsewhere = OF_RUN
+
     logits: Float[Tensor, "batch position vocab"] | MaybeNone
     cache: Cache
     batch: PromptBatch
@@ -47,6 +51,14 @@ class Run(Result):
 
     def __post_init__(self):
         """Check nothing before it is saved: to look at every tensor would take time in every run."""
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        """Refuse to be taken for logits, a cache, or a pair of both.
+
+        Raises:
+            TypeError: Always, with the names of its parts.
+        """
+        raise TypeError("a Run is neither a tensor nor a pair: its parts are out.logits and out.cache['resid_post', 3]")
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -150,6 +162,19 @@ class Generation(Result):
 
     def __post_init__(self):
         """Check nothing before it is saved, as a `Run`."""
+
+    def __enter__(self) -> NoReturn:
+        """Refuse to be the head of a block: nnsight's `generate` opens one, and this has run already.
+
+        Raises:
+            TypeError: Always, with what opens one.
+        """
+        raise TypeError(
+            "model.generate(batch) writes at once: a block is `with ma.trace(model, batch, max_new_tokens=8):`"
+        )
+
+    def __exit__(self, *raised: object) -> None:
+        """Never come to: there is no block."""
 
     def to_xarray(self) -> xarray.Dataset:
         """Return tokens and texts, and of what was recorded that of the prompt, with named axes."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from mechaudio.showing import Shown
-from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_LAYER, hook_point
+from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_LAYER, OF_MLP, hook_point
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, ROW_POINTS, Rows
 from mechaudio.tracing.rows import request
@@ -116,6 +116,17 @@ class Attention(View):
         return AttentionRows(self.exchange, Sites(chosen, {}), f"{self.here}.at({rows!r})")
 
 
+class MLP(View):
+    """TransformerLens's place of the neurons: `mlp.hook_post` is `mlp_post` of the layer."""
+
+    _elsewhere = OF_MLP
+
+    post = HookSite("mlp_post")
+
+    def _point(self, name: str) -> str:
+        return name.removeprefix("hook_")
+
+
 class Block(View):
     """One transformer layer, of the decoder or of the audio tower."""
 
@@ -131,6 +142,7 @@ class Block(View):
     def __init__(self, exchange: Exchange, sites: Sites, here: str):
         super().__init__(exchange, sites.only(point for point in LAYER_POINTS if point not in ATTENTION_POINTS), here)
         vars(self)["attn"] = Attention(exchange, sites.only(ATTENTION_POINTS), f"{here}.attn")
+        vars(self)["mlp"] = MLP(exchange, sites.only(["mlp_post"]), f"{here}.mlp")
 
 
 class Blocks(Shown, Sequence):

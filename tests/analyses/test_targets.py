@@ -269,3 +269,5 @@ def test_an_open_question_without_an_answer_is_read_by_the_lens_without_a_margin
     assert seen.top_ids[0, -1, 0, 0] == likeliest
     with pytest.raises(ValueError, match=r"neither choices nor a target.*target="):
         _ = seen.margin
+    with pytest.raises(ValueError, match=r"'bare'.*is open and its answer is not known.*give target="):
+        ma.analyses.logit_lens(tiny, bare, foil="siren")

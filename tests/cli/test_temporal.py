@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+import mechaudio as ma
 from mechaudio.cli import main, parser, temporal
 from mechaudio.experiments import PAPER_SETTINGS, TemporalSettings, TemporalStudy
 from mechaudio.report import figures
-from tests.families import opened
+from tests.families import network
 
 WORDS = ["temporal", "--n", "6", "--seed", "3", "--factors", "0.5", "--biases", "2", "--queries", "choices"]
 
@@ -81,7 +82,7 @@ def test_what_is_varied_is_said_on_the_command_line_and_stands_in_the_command():
 
 def test_the_papers_settings_go_by_the_class_of_the_model(tmp_path, capsys):
     arguments = parser().parse_args(["temporal", "--model", "desta-8b", "--paper", "--seed", "3"])
-    settings = temporal._as_published(arguments, opened("desta25"))
+    settings = temporal._as_published(arguments, ma.AudioLM(network("desta25"), prove=False))
     assert settings == replace(PAPER_SETTINGS["desta25"].settings, seed=3)
     assert temporal._command(arguments).endswith("--seed 3 --paper --split-seed 3")
     out = ["--out", str(tmp_path / "out")]

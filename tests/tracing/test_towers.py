@@ -75,10 +75,8 @@ def test_what_is_recorded_is_what_a_trace_block_reads(model, inputs):
 
 
 def test_words_from_elsewhere_are_told_where_they_are_in_this_tower(model):
-    with pytest.raises(
-        AttributeError, match=r"here it is model\.towers\[\"beats\"\]\.blocks\[1\]\.mlp_post, the neurons"
-    ):
-        _ = model.towers["beats"].blocks[1].mlp
+    with pytest.raises(AttributeError, match=r"here it is model\.towers\[\"beats\"\]\.blocks\[1\]\.mlp_out"):
+        _ = model.towers["beats"].blocks[1].mlp.output
 
 
 def test_what_goes_into_the_down_projection_of_every_tower_is_its_neurons(model, inputs):

@@ -8,7 +8,8 @@ from nnsight.tracing.tracer import WithBlockNotFoundError
 
 import mechaudio as ma
 from mechaudio.models.adapter import Adapter
-from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_LAYER, OF_MODEL
+from mechaudio.models.batch import _OF_BATCH
+from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_CACHE, OF_LAYER, OF_MLP, OF_MODEL, OF_RUN
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,9 @@ def batch(model):
         ("model.blocks[1].attn.hook_z", "model.blocks[1].attn.z"),
         ("model.blocks[1].hook_attn_out", "model.blocks[1].attn_out"),
         ("model.blocks[1].hook_mlp_out", "model.blocks[1].mlp_out"),
+        ("model.blocks[1].mlp.hook_post", "model.blocks[1].mlp_post"),
+        ("model.blocks[1].attn.hook_result", "model.blocks[1].attn.result"),
+        ("model.audio_blocks[0].mlp.hook_post", "model.audio_blocks[0].mlp_post"),
         ("model.audio_blocks[0].hook_resid_post", "model.audio_blocks[0].resid_post"),
         ("model.hook_embed", "model.embed"),
     ],
@@ -64,6 +68,24 @@ def test_a_model_called_on_prompts_runs_them(model, batch):
     assert torch.equal(model(batch).logits, ma.run(model, batch).logits)
 
 
+def test_questions_stand_for_prompts_where_nnsight_and_the_network_are_called(model, batch):
+    questions = list(batch.questions)
+    assert torch.equal(model(questions).logits, ma.run(model, batch).logits)
+    with torch.no_grad(), model.trace(questions):
+        logits = model.logits.save()
+    assert torch.equal(logits, ma.run(model, batch).logits)
+    with pytest.raises(TypeError, match="takes a list of AudioQuestions"):
+        model("which comes first?")
+
+
+def test_generate_as_the_head_of_a_block_names_the_way(model, batch):
+    with (
+        pytest.raises(TypeError, match=r"a block is `with ma\.trace\(model, batch, max_new_tokens=8\):`"),
+        model.generate(batch, max_new_tokens=1),
+    ):
+        pass
+
+
 def test_generate_of_a_model_takes_prompts_and_the_networks_own_inputs(model, batch):
     written = ma.generate(model, batch, max_new_tokens=3)
     assert model.generate(batch, max_new_tokens=3).texts == written.texts
@@ -90,6 +112,52 @@ def test_a_word_for_a_layer_names_the_way(model, name):
 def test_a_word_for_attention_names_the_way(model, name):
     with pytest.raises(AttributeError, match=r"here it is (model\.blocks\[1\]\.|the weight)"):
         getattr(model.blocks[1].attn, name)
+
+
+@pytest.mark.parametrize("name", OF_MLP)
+def test_a_word_for_an_mlp_names_the_way(model, name):
+    with pytest.raises(AttributeError, match=r"mlp has no '\w+': here it is (model\.blocks\[1\]\.|the weight)"):
+        getattr(model.blocks[1].mlp, name)
+
+
+def test_words_for_a_cache_a_run_and_prompts_name_the_way(model, batch):
+    out = ma.run(model, batch, record=["resid_post"], logits="last")
+    for value, words in ((out.cache, OF_CACHE), (out, OF_RUN), (batch, _OF_BATCH)):
+        for name, way in words.items():
+            with pytest.raises(AttributeError) as refused:
+                getattr(value, name)
+            assert str(refused.value) == f"{type(value).__name__!r} object has no attribute {name!r}: here it is {way}"
+        with pytest.raises(AttributeError, match=r"object has no attribute 'foo'$"):
+            value.foo  # noqa: B018
+
+
+def test_a_run_taken_for_a_pair_or_a_cache_names_its_parts(model, batch):
+    out = ma.run(model, batch, logits="last")
+    with pytest.raises(TypeError, match=r"its parts are out\.logits and out\.cache"):
+        _logits, _cache = out
+    with pytest.raises(TypeError, match=r"its parts are out\.logits and out\.cache"):
+        out["resid_post", 3]
+
+
+def test_prompts_name_the_way_to_their_inputs_and_devices(model, batch):
+    with pytest.raises(TypeError, match=r"What the network receives is in batch\.inputs"):
+        batch["input_ids"]
+    with pytest.raises(TypeError, match=r"batch\.to takes a device, such as model\.device.*got AudioLM"):
+        batch.to(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("HookedTransformer", "ma.load"),
+        ("NNsight", r"ma\.AudioLM\(network, processor\)"),
+        ("logit_lens", r"mechaudio\.analyses\.logit_lens"),
+        ("Adapter", r"mechaudio\.models\.Adapter"),
+    ],
+)
+def test_a_name_that_is_in_another_room_is_said_to_be_there(name, way):
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}': here it is {way}$"):
+        getattr(ma, name)
 
 
 def test_a_misspelt_hook_point_lists_those_there_are(model):
@@ -150,3 +218,84 @@ def test_blocks_that_save_or_only_write_say_nothing(model, batch):
         with ma.trace(model, batch):
             model.blocks[1].mlp_out = torch.zeros_like(stream[..., :1]).expand(-1, -1, model.d_model)
     assert stream is logits
+
+
+def told_in(block):
+    with warnings.catch_warnings(record=True) as warned, torch.no_grad():
+        warnings.simplefilter("always")
+        block()
+    return [str(each.message).split(":")[0] for each in warned]
+
+
+def test_lists_dicts_and_numbers_of_yesterday_are_told_as_tensors_are(model, batch):
+    def a_list():
+        kept = [torch.zeros(1)]
+        with ma.trace(model, batch):
+            kept = [model.blocks[layer].resid_post for layer in range(2)]
+            model.logits.save()
+        assert len(kept) == 1
+
+    def a_dict():
+        kept = {0: torch.zeros(1)}
+        with ma.trace(model, batch):
+            kept = {layer: model.blocks[layer].resid_post for layer in range(2)}
+            model.logits.save()
+        assert len(kept) == 1
+
+    def a_number():
+        kept = 0.5
+        with ma.trace(model, batch):
+            kept = model.blocks[1].attn.pattern.max().item()
+            model.logits.save()
+        assert kept == 0.5
+
+    for block in (a_list, a_dict, a_number):
+        assert told_in(block) == ["'kept' was set in this trace block and not saved"]
+
+
+def test_nnsights_own_trace_tells_of_a_forgotten_save_too(model, batch):
+    def block():
+        kept = torch.zeros(1)
+        with model.trace(**batch.inputs):
+            kept = model.blocks[1].attn.pattern
+        assert kept.shape == (1,)
+
+    assert told_in(block) == ["'kept' was set in this trace block and not saved"]
+
+
+def test_what_is_put_into_a_value_from_outside_the_block_needs_no_save(model, batch):
+    run = ma.run(model, batch, record=["resid_post"])
+    expected = run.cache["resid_post", 2]
+    kept, by_layer, summed = [], {}, []
+
+    def appends():
+        with ma.trace(model, batch):
+            kept.append(model.blocks[2].resid_post)
+
+    def sets_an_item():
+        with ma.trace(model, batch):
+            by_layer[2] = model.blocks[2].resid_post
+
+    def adds_in_place():
+        total = torch.zeros_like(expected)
+        with ma.trace(model, batch):
+            total += model.blocks[2].resid_post
+        summed.append(total)
+
+    assert told_in(appends) == told_in(sets_an_item) == told_in(adds_in_place) == []
+    for stream in (kept[0], by_layer[2], summed[0]):
+        assert torch.equal(stream, expected)
+
+
+def test_loop_variables_and_constants_of_a_block_are_not_held_for_forgotten(model, batch):
+    def block():
+        factor, layer, scale = 2.0, 0.5, 0.25
+        with ma.trace(model, batch):
+            factor = 0.5
+            for layer in range(2):
+                model.blocks[layer].mlp_out *= factor
+            scales = [scale * 2 for scale in (0.5, 1.0)]  # noqa: F841
+            logits = model.logits.save()
+        assert (factor, layer, scale, logits.shape[0]) == (2.0, 0.5, 0.25, 2)
+
+    assert told_in(block) == []
