@@ -344,11 +344,9 @@ def where_it_listens(
     settings: dict[str, Any] = {"condition": condition, "window": size, "least": float(least)} | targets.settings()
     provenance = Provenance.collect(model, settings=settings)
 
-    def flow(scope: int) -> AttentionFlow | None:
+    def flow(scope: int) -> AttentionFlow:
         start = sum(map(len, scopes[:scope]))
         windows = scopes[scope]
-        if not windows:
-            return None
         return AttentionFlow(
             edges=tuple(EDGES[place] for place in there),
             centres=tuple((window[0] + window[-1] + 1) // 2 for window in windows),
@@ -359,8 +357,8 @@ def where_it_listens(
 
     return WhereItListens(
         everywhere=flow(0),
-        windows=flow(1),
-        layers=flow(2),
+        windows=flow(1) if scopes[1] else None,
+        layers=flow(2) if scopes[2] else None,
         measure="margin" if "targets" in settings else "probability",
         least=float(least),
         provenance=provenance,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from einops import rearrange, repeat
@@ -89,7 +89,7 @@ class Graph:
     features: Tensor | None
     closed: set[Layer]
 
-    def gradients(self, without: Layer | None = None) -> dict[Key | str, Tensor]:
+    def gradients(self, without: Layer | None = None) -> dict[Key | Literal["features"], Tensor]:
         """The gradient of every prompt's number at every hook point, by name and layer, and at `features`.
 
         Args:
@@ -98,7 +98,7 @@ class Graph:
         """
         self.closed.clear()
         self.closed.update(() if without is None else (without,))
-        wanted: dict[Key | str, Tensor] = {**self.probes} | (
+        wanted: dict[Key | Literal["features"], Tensor] = {**self.probes} | (
             {} if self.features is None else {"features": self.features}
         )
         found = torch.autograd.grad(self.objective.sum(), list(wanted.values()), retain_graph=True, allow_unused=True)

@@ -59,9 +59,9 @@ class Estimator:
         refuse_whole(pair.clean, "attribution_patching", "activation_patching(..., whole=True) patches for whole texts")
         self.model, self.n_pairs = wanted.model, pair.clean.n_rows
         self.source, self.base = pair.sides(wanted.direction)
-        self.from_features = wanted.name == FEATURES
+        self.from_features = isinstance(wanted, FeatureAxes)
         self.keys: list[Place] = [FEATURES] if self.from_features else [(wanted.name, layer) for layer in wanted.layers]
-        self.points = [] if self.from_features else [wanted.point]
+        self.points = [] if isinstance(wanted, FeatureAxes) else [wanted.point]
         self.wrong: Int[np.ndarray, " pair"] | None = None
         self.unchanged: Float[np.ndarray, "pair choice"] | None = None
 
@@ -70,7 +70,7 @@ class Estimator:
         given = run(self.model, self.source, record=self.points, logits="last")
         self.theirs = choice_logits(self.source, given.logits[:, -1])
         self.towards: dict[Place, Tensor] = dict(given.cache)
-        if self.from_features:
+        if isinstance(self.wanted, FeatureAxes):
             self.towards = {FEATURES: features_of(self.model, self.source, self.base)}
             self.wanted.count_bands(self.towards[FEATURES])
         else:
@@ -88,6 +88,7 @@ class Estimator:
         }[self.method]()
         there = np.stack([self.grounds[place].there(self.n_pairs) for place in self.keys])[:, None]
         assert self.unchanged is not None
+        assert self.wrong is not None
         clean, corrupted = turned(self.wanted.direction, self.theirs, self.unchanged)
         clean_value, corrupted_value = (
             value(self.metric, logits, self.pair.right, self.wrong, clean) for logits in (clean, corrupted)
@@ -104,16 +105,16 @@ class Estimator:
             heads=self.wanted.counted,
         )
 
-    def _see(self, logits: Float[Tensor, "pair vocab"]) -> None:
-        """Note the answers of the run that is patched."""
+    def _see(self, logits: Float[Tensor, "pair vocab"]) -> Int[np.ndarray, " pair"]:
+        """Note the answers of the run that is patched, and return the wrong choices that are compared with."""
         self.unchanged = choice_logits(self.base, logits)
         self.wrong = self.pair.wrong(*turned(self.wanted.direction, self.theirs, self.unchanged))
+        return self.wrong
 
     def _objective(self, logits: Float[Tensor, "pair vocab"]) -> Float[Tensor, " pair"]:
-        if self.wrong is None:
-            self._see(logits.detach())
+        wrong = self._see(logits.detach()) if self.wrong is None else self.wrong
         columns = ChoiceColumns(self.base, self.pair.right.shape[1], logits.device)
-        return differentiable(self.metric, columns.of(logits.double(), -torch.inf), self.pair.right, self.wrong)
+        return differentiable(self.metric, columns.of(logits.double(), -torch.inf), self.pair.right, wrong)
 
     def _graph(self, points: Sequence[HookPoint], base: PromptBatch, **options: Any) -> Graph:
         return graph(self.model, base, points, self._objective, features=self.from_features, **options)
@@ -135,11 +136,11 @@ class Estimator:
         found = []
         for place in self.keys:
             here = self.base.inputs[self.model.adapter.features] if place == FEATURES else made.values[place]
-            if made.attended:
+            if place == FEATURES or not made.attended:
+                found.append(self._on_a_line(place, _difference(self.towards[place], here) * gradients[place].float()))
+            else:
                 pattern = (self.wanted.name[:-1] + "pattern", place[1])
                 found.append(self._through_softmax(place, made, gradients[pattern]))
-            else:
-                found.append(self._on_a_line(place, _difference(self.towards[place], here) * gradients[place].float()))
         return np.stack(found)
 
     def _on_a_line(self, place: Place, product: Tensor) -> Float[np.ndarray, "head place pair"]:

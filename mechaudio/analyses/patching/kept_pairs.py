@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -67,7 +67,7 @@ class KeptPairs:
         if (place / JSON_NAME).exists():
             kept = MeasuredPairs.load(place)
             self._refuse_another(kept, asked, place)
-            return kept
+            return cast("Measured", kept)  # settings are the same, so that the same function measured it
         found = replace(measure(), provenance=self.provenance, network=self._network, asked=asked)
         found.save(place)
         return found

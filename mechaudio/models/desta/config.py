@@ -37,7 +37,7 @@ class DestaConfig(PreTrainedConfig):
         taps: Any = None,
         n_queries: int = 64,
         recognition: dict[str, Any] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         given = {"text_config": text_config, "audio_config": audio_config, "qformer_config": qformer_config}
         for name, value in given.items():
@@ -49,7 +49,8 @@ class DestaConfig(PreTrainedConfig):
             raise ValueError(f"taps are layers of Whisper's encoder, 0 to {depth - 1}, got {self.taps}")
         self.audio_token_id, self.n_queries, self.recognition = audio_token_id, n_queries, recognition
         # Of the network's own ties, which are Whisper's: Llama's config says whether its embeddings are tied.
-        super().__init__(**{"tie_word_embeddings": True, **kwargs})
+        kwargs.setdefault("tie_word_embeddings", True)
+        super().__init__(**kwargs)
 
     def n_audio_tokens(self, frames: int) -> int:  # noqa: ARG002 - clips of all lengths make as many
         """Return how many audio tokens a clip of so many frames makes."""

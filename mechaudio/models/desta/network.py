@@ -9,7 +9,7 @@ Reference: DeSTA2.5-Audio (arXiv 2507.02768) and its released code.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
     }
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ("LlamaDecoderLayer", "WhisperEncoderLayer", "WhisperDecoderLayer", "QFormerLayer")
+    _no_split_modules: ClassVar = ["LlamaDecoderLayer", "WhisperEncoderLayer", "WhisperDecoderLayer", "QFormerLayer"]
 
     def __init__(self, config: DestaConfig):
         super().__init__(config)
@@ -87,7 +87,7 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if config.recognition is not None:
             whisper.generation_config = GenerationConfig(**config.recognition)
         self.perception: Network = Named(whisper=whisper, connector=Connector(config))
-        self.llm_model: Network = LlamaForCausalLM(config.text_config)
+        self.llm_model = LlamaForCausalLM(config.text_config)
         self.post_init()
 
     def _init_weights(self, module: Network) -> None:
@@ -173,9 +173,11 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 transformers.
 
         Raises:
-            ValueError: As many placeholders as audio tokens are needed.
+            ValueError: As many placeholders as audio tokens are needed; neither `input_ids` nor `inputs_embeds`.
         """
         if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("there is nothing to read: pass input_ids or inputs_embeds")
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if input_features is not None:
                 audio = input_ids == self.config.audio_token_id

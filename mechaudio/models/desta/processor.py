@@ -30,6 +30,10 @@ class DestaProcessor(ProcessorMixin):
     """
 
     audio_token = AUDIO_TOKEN
+    feature_extractor: Any
+    tokenizer: Any
+    whisper_tokenizer: Any
+    chat_template: str | None
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class SpeechTokenizerConfig(WhisperConfig):
         quantize_vocab_size: int = 16_384,
         quantize_causal_block_size: int = 200,
         pooling_kernel_size: int = 4,
-        **kwargs,
+        **kwargs: Any,
     ):
         self.quantize_position, self.quantize_vocab_size = quantize_position, quantize_vocab_size
         self.quantize_causal_block_size, self.pooling_kernel_size = quantize_causal_block_size, pooling_kernel_size
@@ -67,7 +67,7 @@ class KimiAudioConfig(PreTrainedConfig):
         codes_offset: int = 152_064,
         mimo_layers: int = 0,
         mimo_from: int = 21,
-        **kwargs,
+        **kwargs: Any,
     ):
         given = {"text_config": text_config, "audio_config": audio_config, "codes_config": codes_config}
         for name, value in given.items():

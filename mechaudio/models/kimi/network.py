@@ -12,7 +12,7 @@ Reference: Kimi-Audio Technical Report (arXiv 2504.18425) and its released code.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
@@ -43,15 +43,15 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ("Qwen2DecoderLayer", "WhisperEncoderLayer")
+    _no_split_modules: ClassVar = ["Qwen2DecoderLayer", "WhisperEncoderLayer"]
     #: Codes are decided by distances, which rounding moves; the release makes them in full precision.
     _keep_in_fp32_modules_strict = {"audio_tokenizer"}  # noqa: RUF012 - as transformers declares it
 
     def __init__(self, config: KimiAudioConfig):
         super().__init__(config)
         text, width = config.text_config, config.text_config.hidden_size
-        self.speech_encoder: Network = WhisperEncoder(config.audio_config)
-        self.audio_tokenizer: Network = SpeechTokenizer(config.codes_config)
+        self.speech_encoder = WhisperEncoder(config.audio_config)
+        self.audio_tokenizer = SpeechTokenizer(config.codes_config)
         self.model: Network = Qwen2Model(text)
         adaptor = nn.Sequential(
             nn.Linear(FRAMES * config.audio_config.d_model, width),
@@ -61,11 +61,11 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             nn.LayerNorm(width, eps=text.rms_norm_eps),
         )
         self.model.vq_adaptor = Named(layers=adaptor)
-        self.lm_head: Network = nn.Linear(width, text.vocab_size, bias=False)
+        self.lm_head = nn.Linear(width, text.vocab_size, bias=False)
         if config.mimo_layers:
             self.model.mimo_layers = nn.ModuleList(Qwen2DecoderLayer(text, at) for at in range(config.mimo_layers))
             self.model.mimo_norm = Qwen2RMSNorm(width, eps=text.rms_norm_eps)
-            self.mimo_output: Network = nn.Linear(width, text.vocab_size, bias=False)
+            self.mimo_output = nn.Linear(width, text.vocab_size, bias=False)
         self.post_init()
 
     def get_input_embeddings(self) -> Network:
@@ -187,11 +187,16 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 transformers.
 
         Raises:
-            ValueError: As many placeholders as audio tokens are needed, and codes for all of them.
+            ValueError: As many placeholders as audio tokens are needed, and codes for all of them; neither `input_ids`
+                nor `inputs_embeds`; features without their mask.
         """
         if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("there is nothing to read: pass input_ids or inputs_embeds")
             codes = heard = None
             if input_features is not None:
+                if input_features_mask is None:
+                    raise ValueError("input_features come with input_features_mask, which says what of them is sound")
                 codes = self.codes(input_features_mask, code_features, audio_codes)
                 heard = self.hear(input_features, input_features_mask)
             inputs_embeds = self.embed(input_ids, codes, heard)

@@ -36,6 +36,8 @@ class KimiAudioProcessor(ProcessorMixin):
     """
 
     audio_token = AUDIO_TOKEN
+    feature_extractor: Any
+    tokenizer: Any
 
     def __init__(self, feature_extractor: Any = None, tokenizer: Any = None, chat_template: str | None = None):
         """Put a processor together.

@@ -7,6 +7,8 @@ named as in the released checkpoint.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Bool, Float, Int
@@ -16,7 +18,6 @@ from transformers import PreTrainedModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
 from mechaudio.models.kimi.config import SpeechTokenizerConfig
-from mechaudio.models.network import Network
 
 
 class CausalConvolution(nn.Conv1d):
@@ -34,16 +35,16 @@ class SpeechTokenizer(PreTrainedModel):
     main_input_name = "input_features"
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ("WhisperEncoderLayer",)
+    _no_split_modules: ClassVar = ["WhisperEncoderLayer"]
 
     def __init__(self, config: SpeechTokenizerConfig):
         super().__init__(config)
         width = config.d_model
-        self.conv1: Network = CausalConvolution(config.num_mel_bins, width, kernel_size=3)
-        self.conv2: Network = CausalConvolution(width, width, kernel_size=3, stride=2)
-        self.embed_positions: Network = nn.Embedding(config.max_source_positions, width)
-        self.layers: Network = nn.ModuleList(WhisperEncoderLayer(config) for _ in range(config.quantize_position))
-        self.codebook: Network = nn.Embedding(config.quantize_vocab_size, width)
+        self.conv1 = CausalConvolution(config.num_mel_bins, width, kernel_size=3)
+        self.conv2 = CausalConvolution(width, width, kernel_size=3, stride=2)
+        self.embed_positions = nn.Embedding(config.max_source_positions, width)
+        self.layers = nn.ModuleList(WhisperEncoderLayer(config) for _ in range(config.quantize_position))
+        self.codebook = nn.Embedding(config.quantize_vocab_size, width)
         self.post_init()
 
     def forward(

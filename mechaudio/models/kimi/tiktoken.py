@@ -45,7 +45,8 @@ def fast_tokenizer(folder: Path, pattern: str = PATTERN) -> PreTrainedTokenizerF
     letters = bytes_to_unicode()
     written = {token: "".join(letters[byte] for byte in token) for token in ranks}
     vocabulary = {written[token]: rank for token, rank in ranks.items()}
-    merges = [tuple(written[part] for part in _parts(token, ranks)) for token in ranks if len(token) > 1]
+    parts = [_parts(token, ranks) for token in ranks if len(token) > 1]
+    merges = [(written[first], written[second]) for first, second in parts]
     tokenizer = Tokenizer(models.BPE(vocabulary | {name: number for number, name in control.items()}, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
