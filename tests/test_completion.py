@@ -37,6 +37,7 @@ def test_a_block_offers_the_hook_points_that_it_has(tiny):
     assert offered(tiny.blocks[0]) == [
         "attn",
         "attn_out",
+        "mlp",
         "mlp_out",
         "mlp_post",
         "resid_mid",

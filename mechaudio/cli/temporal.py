@@ -2,7 +2,7 @@
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mechaudio.cli.mistakes import opened, telling, writable
 from mechaudio.cli.options import EachOnce, add_verb, finite
@@ -21,7 +21,7 @@ from mechaudio.cli.studies import (
 
 if TYPE_CHECKING:
     from mechaudio.experiments.temporal_arms import TemporalSettings
-    from mechaudio.models.opened_model import OpenedModel
+    from mechaudio.tracing.audio_lm import AudioLM
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -112,12 +112,13 @@ def _settings(arguments: argparse.Namespace) -> "TemporalSettings":
     given = {name: tuple(getattr(arguments, name) or ()) for name in ("factors", "biases", "queries")}
     if arguments.paper and any(given.values()):
         raise ValueError("--paper sets factors and query rows: leave out --scale, --upweight and --queries, or --paper")
-    targeted = {"targeted": "listening"} if "listening" in given["queries"] else {}
-    named = {name: values for name, values in given.items() if values}
-    return TemporalSettings(seed=_split_seed(arguments), **named, **targeted)
+    named: dict[str, Any] = {name: values for name, values in given.items() if values}
+    if "listening" in given["queries"]:
+        named["targeted"] = "listening"
+    return TemporalSettings(seed=_split_seed(arguments), **named)
 
 
-def _as_published(arguments: argparse.Namespace, model: "OpenedModel") -> "TemporalSettings":
+def _as_published(arguments: argparse.Namespace, model: "AudioLM") -> "TemporalSettings":
     from mechaudio.experiments.published import paper_settings
 
     return replace(paper_settings(model).settings, seed=_split_seed(arguments))

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import shown
 from mechaudio.experiments.written import mean_over_clips
+from mechaudio.kinds import MaybeNone
 from mechaudio.labelled import grid_coordinates
 from mechaudio.metrics.captions import normalised_match
 from mechaudio.metrics.checked import same_length
@@ -268,7 +269,7 @@ class Comparison(Result):
     texts: tuple[tuple[str, ...], ...] = ()
     scores: Mapping[str, Float[np.ndarray, "variant question"]] = field(default_factory=dict)
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    listens: WhereItListens | None = None
+    listens: WhereItListens | MaybeNone = None
 
     @property
     def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]

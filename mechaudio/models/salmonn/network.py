@@ -57,7 +57,7 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
         decoder = LlamaForCausalLM(config.text_config)
         if config.lora is not None:
             put_lora_in(decoder, config.lora)
-        self.llama_model = Named(base_model=Named(model=decoder))
+        self.llama_model: Network = Named(base_model=Named(model=decoder))
         # The table of biases is the first layer's; the others use it.
         self._tied_weights_keys = {_BIAS.format(layer): _BIAS.format(0) for layer in range(1, beats.encoder_layers)}
         self.post_init()

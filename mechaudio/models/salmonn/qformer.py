@@ -41,7 +41,9 @@ class QFormerAttention(nn.Module):
             query=nn.Linear(width, width), key=nn.Linear(width_seen, width), value=nn.Linear(width_seen, width)
         )
         self.add_module("self", projections)
-        self.output = Named(dense=nn.Linear(width, width), LayerNorm=nn.LayerNorm(width, eps=config.layer_norm_eps))
+        self.output: Network = Named(
+            dense=nn.Linear(width, width), LayerNorm=nn.LayerNorm(width, eps=config.layer_norm_eps)
+        )
 
     def heads_of(self, name: str, states: Tensor) -> Float[Tensor, "window head token d_head"]:
         """Return the queries, keys or values of states."""
@@ -104,7 +106,8 @@ class QFormerLayer(nn.Module):
         """Return the queries' states behind the layer."""
         states = self.between(hidden_states)
         states = self.crossattention.output.LayerNorm(self.crossattention(states, seen) + states)
-        first, second = (self.get_submodule(half) for half in self.halves)
+        halves: list[Network] = [self.get_submodule(half) for half in self.halves]
+        first, second = halves
         return second.LayerNorm(second.dense(first(states)) + states)
 
 
@@ -115,7 +118,7 @@ class QFormer(nn.Module):
         super().__init__()
         norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         layers = nn.ModuleList(QFormerLayer(config, width_seen) for _ in range(config.num_hidden_layers))
-        self.bert = Named(embeddings=Named(LayerNorm=norm), encoder=Named(layer=layers))
+        self.bert: Network = Named(embeddings=Named(LayerNorm=norm), encoder=Named(layer=layers))
 
     def forward(
         self, queries: Float[Tensor, "window query width"], seen: Float[Tensor, "window frame width_seen"]
