@@ -134,7 +134,10 @@ def test_such_layers_change_the_last_position_of_those_prompts_only_that_asked_f
         ma.Edit(ma.HookPoint("scores", **there), lambda scores: 3 * scores),
         *(
             ma.Edit(ma.HookPoint(point, layers=[-1], positions=rows), lambda value: 3 * value + 1)
-            for point in ("q", "k", "v", "z", "result", "attn_out", "mlp_post", "resid_post")
+            for point in ("v", "z", "result", "attn_out", "mlp_post", "resid_post")
+        ),
+        *(  # rotated by positions, which count what pads a prompt in a run and not while generating
+            ma.Edit(ma.HookPoint(point, layers=[-1], positions=rows), lambda value: 3 * value) for point in ("q", "k")
         ),
         ma.ScaleAttention(9.0, keys=[1, 2], **there),
     ):
