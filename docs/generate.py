@@ -68,10 +68,10 @@ def hook_points_page() -> str:
         "A class need not have them all: a Mamba layer has no attention, a tower of convolutions neither attention nor "
         "`resid_mid`. Asking for",
         "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
-        "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here. In "
-        "a prompt that is padded beside longer ones they are turned further where the network counts the padding, as "
-        "transformers does in a pass and not while it generates: scores are the same, and what is added to a query or key "
-        "is not. A "
+        "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here.",
+        "In a prompt that is padded beside longer ones they are turned further where the network counts the padding, as "
+        "in a pass of",
+        "transformers and not while it generates: scores are the same, and what is added to a query or a key is not. A "
         "tower that packs all clips",
         "of a batch behind one another (Qwen2.5-Omni, Qwen3-Omni, Qwen3-ASR) is shown as a batch of one; its `pattern` "
         "is block-diagonal, one block per window.",
