@@ -69,7 +69,7 @@ def hook_points_page() -> str:
         "`resid_mid`. Asking for",
         "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
         "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here.",
-        "In a prompt that is padded beside longer ones they are turned further where the network counts the padding, as "
+        "In a prompt that is padded beside longer ones they are turned further where the network counts padding, as "
         "in a pass of",
         "transformers and not while it generates: scores are the same, and what is added to a query or a key is not. A "
         "tower that packs all clips",
