@@ -10,6 +10,7 @@ import mechaudio as ma
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import _OF_BATCH
 from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_CACHE, OF_LAYER, OF_MLP, OF_MODEL, OF_RUN
+from tests.families import unchecked_types
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +141,12 @@ def test_a_run_taken_for_a_pair_or_a_cache_names_its_parts(model, batch):
 
 
 def test_prompts_name_the_way_to_their_inputs_and_devices(model, batch):
-    with pytest.raises(TypeError, match=r"What the network receives is in batch\.inputs"):
+    with unchecked_types(), pytest.raises(TypeError, match=r"What the network receives is in batch\.inputs"):
         batch["input_ids"]
-    with pytest.raises(TypeError, match=r"batch\.to takes a device, such as model\.device.*got AudioLM"):
+    with (
+        unchecked_types(),
+        pytest.raises(TypeError, match=r"batch\.to takes a device, such as model\.device.*got AudioLM"),
+    ):
         batch.to(model)
 
 
