@@ -28,6 +28,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.desta.config import DestaConfig
 from mechaudio.models.network import Network
+from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder
 from mechaudio.models.salmonn.qformer import Named, QFormerLayer
 
 #: Tokens that a transcript has at most, as released.
@@ -66,12 +67,13 @@ class Connector(nn.Module):
         return self.proj((read * weights).sum(2))
 
 
-class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class Desta25ForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTrainedModel, GenerationMixin):
     """DeSTA2.5-Audio: Whisper, a Q-Former over its layers, and a Llama decoder that was left as it was."""
 
     config_class = DestaConfig
     config: DestaConfig
     main_input_name = "input_ids"
+    audio_inputs = ("input_features",)
     _tied_weights_keys = {  # noqa: RUF012 - as transformers declares it
         "perception.whisper.proj_out.weight": "perception.whisper.model.decoder.embed_tokens.weight"
     }
@@ -98,21 +100,10 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 nn.init.normal_(queries, std=spread)
             nn.init.zeros_(module.layer_weights)
 
-    def get_input_embeddings(self) -> Network:
-        """Return the embeddings of text."""
-        return self.llm_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: Network) -> None:
-        """Replace the embeddings of text."""
-        self.llm_model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> Network:
-        """Return the unembedding."""
-        return self.llm_model.get_output_embeddings()
-
-    def set_output_embeddings(self, value: Network) -> None:
-        """Replace the unembedding."""
-        self.llm_model.set_output_embeddings(value)
+    @property
+    def decoder(self) -> LlamaForCausalLM:
+        """The language model."""
+        return self.llm_model
 
     def tapped(self, input_features: Float[Tensor, "clip mel mel_frame"]) -> list[Float[Tensor, "clip frame width"]]:
         """Return what the tapped layers of Whisper's encoder pass on, without its last norm."""
@@ -194,11 +185,3 @@ class Desta25ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
-
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, is_first_iteration: bool = False, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Return the inputs of one step: sound comes with the prompt alone."""
-        audio = {"input_features": kwargs.pop("input_features")} if "input_features" in kwargs else {}
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
-        return inputs | audio if is_first_iteration else inputs

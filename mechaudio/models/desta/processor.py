@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import BatchFeature, ProcessorMixin
 
+from mechaudio.models.own_classes import clips_given
 from mechaudio.models.padding import left_padded
 
 AUDIO_TOKEN = "<|reserved_special_token_87|>"
@@ -140,11 +141,8 @@ class DestaProcessor(ProcessorMixin):
             ValueError: Another sampling rate or kind of tensors, or another number of clips or transcripts than of
                 placeholders.
         """
-        heard_at = self.feature_extractor.sampling_rate
-        rate = {**(audio_kwargs or {}), **kwargs}.get("sampling_rate", heard_at)
-        if rate != heard_at or return_tensors != "pt":
-            raise ValueError(f"clips are at {heard_at} Hz and tensors PyTorch's, got {rate} Hz and {return_tensors!r}")
-        clips = [] if audio is None else [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
+        rate = self.feature_extractor.sampling_rate
+        clips = clips_given(audio, rate, return_tensors, {**(audio_kwargs or {}), **kwargs})
         heard = {}
         if clips:
             made = self.feature_extractor(clips, sampling_rate=rate, return_tensors="pt")

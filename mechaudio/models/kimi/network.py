@@ -27,20 +27,20 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from mechaudio.models.kimi.config import KimiAudioConfig
 from mechaudio.models.kimi.speech_tokenizer import SpeechTokenizer
 from mechaudio.models.network import Network
+from mechaudio.models.own_classes import SoundWithThePrompt
 from mechaudio.models.salmonn.qformer import Named
 
-#: Inputs that carry the audio.
-AUDIO_INPUTS = ("input_features", "input_features_mask", "code_features", "audio_codes")
 #: Frames of Whisper in one audio token, and mel frames.
 FRAMES, MEL_FRAMES = 4, 8
 
 
-class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, GenerationMixin):
     """Kimi-Audio: Whisper, a speech tokenizer, an adaptor and a Qwen2 decoder of two streams."""
 
     config_class = KimiAudioConfig
     config: KimiAudioConfig
     main_input_name = "input_ids"
+    audio_inputs = ("input_features", "input_features_mask", "code_features", "audio_codes")
     _supports_sdpa = True
     _supports_attention_backend = True
     _no_split_modules: ClassVar = ["Qwen2DecoderLayer", "WhisperEncoderLayer"]
@@ -248,11 +248,3 @@ class KimiAudioForConditionalGeneration(PreTrainedModel, GenerationMixin):
             states = states[0] if isinstance(states, tuple) else states
         states = self.model.mimo_norm(states)
         return states, self.mimo_output(states)
-
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, is_first_iteration: bool = False, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Return the inputs of one step: sound comes with the prompt alone."""
-        audio = {name: kwargs.pop(name) for name in AUDIO_INPUTS if name in kwargs}
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
-        return inputs | audio if is_first_iteration else inputs

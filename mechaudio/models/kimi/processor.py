@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import BatchFeature, ProcessorMixin
 
 from mechaudio.models.kimi.network import MEL_FRAMES
+from mechaudio.models.own_classes import clips_given
 from mechaudio.models.padding import left_padded
 
 AUDIO_TOKEN = "<|mechaudio_audio|>"
@@ -129,11 +130,8 @@ class KimiAudioProcessor(ProcessorMixin):
         Raises:
             ValueError: Another sampling rate or kind of tensors, or another number of clips than of placeholders.
         """
-        heard_at = self.feature_extractor.sampling_rate
-        rate = {**(audio_kwargs or {}), **kwargs}.get("sampling_rate", heard_at)
-        if rate != heard_at or return_tensors != "pt":
-            raise ValueError(f"clips are at {heard_at} Hz and tensors PyTorch's, got {rate} Hz and {return_tensors!r}")
-        clips = [] if audio is None else [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
+        rate = self.feature_extractor.sampling_rate
+        clips = clips_given(audio, rate, return_tensors, {**(audio_kwargs or {}), **kwargs})
         heard = self._audio([np.asarray(clip, dtype=np.float32) for clip in clips]) if clips else {}
         if text is None:
             return BatchFeature(heard)

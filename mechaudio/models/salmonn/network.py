@@ -22,6 +22,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from mechaudio.models.network import Network
+from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder
 from mechaudio.models.salmonn.beats import Beats, BeatsAttention
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import HOP, RATE
@@ -30,16 +31,15 @@ from mechaudio.models.salmonn.qformer import Named, QFormer
 from mechaudio.timeaudio.merging import merge, received_attention
 from mechaudio.timeaudio.time_encoding import window_rows
 
-#: Inputs that carry the audio.
-AUDIO_INPUTS = ("input_features", "input_features_mask", "filterbank_features", "audio_samples", "audio_merging")
 _BIAS = "beats.encoder.layers.{}.self_attn.relative_attention_bias.weight"
 
 
-class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTrainedModel, GenerationMixin):
     """SALMONN: Whisper and BEATs, a window Q-Former and a Llama decoder with adapters of low rank."""
 
     config_class = SalmonnConfig
     main_input_name = "input_ids"
+    audio_inputs = ("input_features", "input_features_mask", "filterbank_features", "audio_samples", "audio_merging")
     _supports_sdpa = True
     _supports_attention_backend = True
     _no_split_modules = ("LlamaDecoderLayer", "WhisperEncoderLayer", "BeatsLayer", "QFormerLayer")
@@ -75,22 +75,6 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def decoder(self) -> LlamaForCausalLM:
         """The language model."""
         return self.llama_model.base_model.model
-
-    def get_input_embeddings(self) -> Network:
-        """Return the embeddings of text."""
-        return self.decoder.get_input_embeddings()
-
-    def set_input_embeddings(self, value: Network) -> None:
-        """Replace the embeddings of text."""
-        self.decoder.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> Network:
-        """Return the unembedding."""
-        return self.decoder.get_output_embeddings()
-
-    def set_output_embeddings(self, value: Network) -> None:
-        """Replace the unembedding."""
-        self.decoder.set_output_embeddings(value)
 
     def encode(
         self,
@@ -252,17 +236,6 @@ class SalmonnForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
-
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        is_first_iteration: bool = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Return the inputs of one step: sound comes with the prompt alone."""
-        audio = {name: kwargs.pop(name) for name in AUDIO_INPUTS if name in kwargs}
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
-        return inputs | audio if is_first_iteration else inputs
 
 
 class TimeAudioForConditionalGeneration(SalmonnForConditionalGeneration):

@@ -14,6 +14,7 @@ import torch
 from tokenizers import AddedToken, normalizers
 from transformers import BatchFeature, ProcessorMixin
 
+from mechaudio.models.own_classes import clips_given
 from mechaudio.models.padding import left_padded
 from mechaudio.models.salmonn.beats import BeatsConfig
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
@@ -118,10 +119,7 @@ class SalmonnProcessor(ProcessorMixin):
             ValueError: Another sampling rate or kind of tensors, a clip longer than `max_audio_len`, or another number
                 of clips than of placeholders.
         """
-        rate = {**(audio_kwargs or {}), **kwargs}.get("sampling_rate", RATE)
-        if rate != RATE or return_tensors != "pt":
-            raise ValueError(f"clips are at {RATE} Hz and tensors PyTorch's, got {rate} Hz and {return_tensors!r}")
-        clips = [] if audio is None else [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
+        clips = clips_given(audio, RATE, return_tensors, {**(audio_kwargs or {}), **kwargs})
         heard = self._audio([np.asarray(clip, dtype=np.float32) for clip in clips]) if clips else {}
         if text is None:
             return BatchFeature(heard)
