@@ -208,7 +208,7 @@ class Measured:
         return HookPoint("pattern", queries=query_rows(batch, self.queries)[0])
 
     def add(self, batch: PromptBatch, cache: Cache, logits: Float[Tensor, "question vocab"]) -> None:
-        """What a run of some questions recorded at `point`, and its logits at the last position."""
+        """Add a run of some questions: what it recorded at `point`, and its logits at the last position."""
         rows = rearrange(
             cache.stack("pattern", missing=math.nan), "layer question head row key -> question layer head row key"
         )

@@ -31,12 +31,12 @@ Edge = Annotated[
 ]
 Windows = tuple[tuple[int, ...], ...]
 ALL: Edge = ("audio", "behind")
-"""What hides the sound from every row."""
+"""The edge whose cut hides the sound from every row."""
 
 
 @dataclass(frozen=True, eq=False)
 class CutAnswers:
-    """What becomes of the right answer; the fields are those of `AttentionFlow`, and one more.
+    """The right answer under every cut; the fields are those of `AttentionFlow`, and one more.
 
     Attributes:
         there: Whether the prompt has both ends of the edge. Where it has not, nothing is cut: its answer is the one

@@ -1,4 +1,4 @@
-"""Where a model listens, in a sentence: `WhereItListens.sentence`."""
+"""The sentence that says where a model listens: `WhereItListens.sentence`."""
 
 from __future__ import annotations
 
