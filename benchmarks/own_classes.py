@@ -32,6 +32,7 @@ from mechaudio.models.kimi.config import KimiAudioConfig
 from mechaudio.models.kimi.network import KimiAudioForConditionalGeneration
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.network import SalmonnForConditionalGeneration, TimeAudioForConditionalGeneration
+from mechaudio.tracing.sites import HookPointError
 from tests.families import build
 
 LLAMA_7B = {
@@ -132,7 +133,7 @@ def reading(family: str, small: bool, device: str, dtype: torch.dtype, seconds: 
     began = time.perf_counter()
     try:
         model, proven = ma.AudioLM(net, processor(family, small)), "opened and proven"
-    except ValueError as refusal:
+    except HookPointError as refusal:
         print(f"  {str(refusal)[:300]}")
         model, proven = ma.AudioLM(net, processor(family, small), prove=False), "opened, not proven,"
     print(f"{type(net).__name__}, {parameters / 1e9:.2f} billion parameters: {proven} in "
