@@ -101,8 +101,9 @@ def prepare(work: Path, device: str, workers: int, sizes: dict[str, int]) -> dic
     if all(file.is_file() for file in files.values()):
         return files
     begun = time.time()
-    bank = scenes.make_bank(sizes["bank"], 1000, workers).to(device)
-    held_out = scenes.make_bank(sizes["held_out_bank"], 77, workers).to(device)
+    # Both before the GPU is used: sounds are made by forked processes.
+    made = [scenes.make_bank(sizes[name], seed, workers) for name, seed in (("bank", 1000), ("held_out_bank", 77))]
+    bank, held_out = (each.to(device) for each in made)
     log.info("%.0f s: sounds are made", time.time() - begun)
     encoder = WhisperEncoder(whisper_config())
     torch.manual_seed(5)
@@ -115,6 +116,9 @@ def prepare(work: Path, device: str, workers: int, sizes: dict[str, int]) -> dic
         source = held_out if name.startswith("held_out") else bank
         save_file(hear(encoder, source, sizes[name], of_length, generator), files[name])
     log.info("%.0f s: all scenes are heard", time.time() - begun)
+    del bank, held_out
+    if device == "cuda":
+        torch.cuda.empty_cache()
     return files
 
 

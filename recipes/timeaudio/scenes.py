@@ -3,8 +3,8 @@
 A class sounds in up to three stretches of a scene, at least half a second apart, so that a question has several
 intervals. All times are whole tenths of a second.
 
-Conventions: seconds, 16 kHz, levels in dB; a short scene lasts 20 to 30 s, one stretch of Whisper's, a long one 30.1 to
-60 s, two of them; silence behind the end.
+Conventions: seconds, 16 kHz, levels in dB; a short scene lasts 20 to 30 s, one stretch of Whisper's, a long one 35 to
+60 s, two of them (Whisper is not given what is left of less than 5 s); silence behind the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE
 from mechaudio.models.tiny.scenes import Bank, make_bank
 
 STRETCH = 30
-SHORT, LONG = (20.0, 30.0), (30.1, 60.0)
+SHORT, LONG = (20.0, 30.0), (35.0, 60.0)
 PRESENT = 0.45
 COUNTS = (0.5, 0.3, 0.2)
 SHORTEST, LONGEST, APART = 0.8, 6.0, 0.5
