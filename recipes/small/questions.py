@@ -211,17 +211,25 @@ def attention(asked: Asked) -> dict[str, Any]:
     cuts = with_holm(
         [{"rows": arm[2]} | change(clean, correct[place]) for place, arm in enumerate(arms) if arm[0] == "cut"]
     )
+
+    def best(kind: str, rows: Iterable[str]) -> int:
+        own = [place for place, arm in enumerate(arms) if arm[0] == kind and arm[2] in rows]
+        return max(own, key=lambda place: (correct[place][chooses].sum(), margin[place][chooses].mean()))
+
     chosen = []
     for kind in strengths:
         for rows in asked.rows:
-            own = [place for place, arm in enumerate(arms) if arm[0] == kind and arm[2] == rows]
-            best = max(own, key=lambda i: (correct[i][chooses].sum(), margin[i][chooses].mean()))
-            others = [correct[place][~chooses].mean() for place in own]
-            row = {"kind": kind, "rows": rows, "strength": arms[best][1], "layers": arms[best][3], "tried": len(own)}
-            row |= change(clean[~chooses], correct[best][~chooses])
-            row["drawn at random, change"] = rounded(float(np.mean(others)) - clean[~chooses].mean())
-            row["answers changed"] = int((found.chosen[best] != found.clean.chosen)[~chooses].sum())
+            own, place = [arm[0] == kind and arm[2] == rows for arm in arms], best(kind, [rows])
+            row = {"kind": kind, "rows": rows, "strength": arms[place][1], "layers": arms[place][3], "tried": sum(own)}
+            row |= change(clean[~chooses], correct[place][~chooses])
+            row["drawn at random, change"] = rounded(correct[own][:, ~chooses].mean() - clean[~chooses].mean())
+            row["answers changed"] = int((found.chosen[place] != found.clean.chosen)[~chooses].sum())
             chosen.append(row)
+    against = []
+    for rows in (asked.rows, [asked.listening]):
+        scaled, raised = best("scaling", rows), best("upweighting", rows)
+        row = {"scaling": list(arms[scaled][1:]), "upweighting": list(arms[raised][1:])}
+        against.append(row | change(correct[raised][~chooses], correct[scaled][~chooses]))
     uniform = [
         {"kind": kind, "strength": strength, "rows": rows} | change(clean, correct[place])
         for place, (kind, strength, rows, window) in enumerate(arms)
@@ -229,6 +237,7 @@ def attention(asked: Asked) -> dict[str, Any]:
     ]
     guessing = found.random_fix_rate.uniform.value
     about = {"clean": share(clean), "choose": int(chooses.sum()), "fix rate of guessing": rounded(guessing)}
+    about["scaling against upweighting"] = with_holm(against)
     return about | {"cuts": cuts, "chosen": with_holm(chosen), "all layers": with_holm(uniform)}
 
 
