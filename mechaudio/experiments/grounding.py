@@ -83,7 +83,7 @@ def ground(
         raise ValueError("query is blank: name the sound to look for, such as 'a dog'")
     clip = AudioClip.load(audio)
     markers = None
-    if model.processor is not None and marker_ids(model.processor.tokenizer):
+    if model.processor is not None and marker_ids(model.processor):
         markers = Markers()
         markers.encode(query)  # refuses a marker in it, which the model would read as a time
     text = instruction.replace("{query}", query.strip())
