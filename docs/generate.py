@@ -286,6 +286,7 @@ ABOUT_VERBS = {
     "evaluate": "Explained in [Evaluating](evaluating.md).",
     "get": "`small` is described in [The model of real parts](small_model.md).",
     "listens": "Explained in [Where a model listens](where_it_listens.md).",
+    "ground": "Explained in [TimeAudio's method](timeaudio.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
     "specialists": "The study of [who listens](who_listens.md), with [steering](steering.md).",
     "mata": "The study of [MATA](mata.md).",
