@@ -204,6 +204,42 @@ def test_inputs_of_a_class_that_takes_no_questions_give_together_and_in_variants
             assert tokens[: len(expected)] == expected
 
 
+#: Their generation counts padding, as their passes do: a padded prompt has other positions than the prompt alone.
+COUNT_PADDING = ("vibevoice_asr", "moss_transcribe_diarize")
+
+
+@pytest.mark.parametrize(
+    "family", thinned(FAMILIES, ("qwen2_audio", "qwen3_omni_moe_thinker", "glmasr", "gemma4", "salmonn"))
+)
+def test_what_is_added_to_queries_and_keys_moves_a_padded_prompt_on_every_path_as_the_prompt_alone(family):
+    model = ma.AudioLM(network(family), prove=False)
+    batch = as_batch(model, model_inputs(family, words=(9, 5)))
+    layer = having(model, "q")[-1]
+    changes = [
+        ma.Edit(ma.HookPoint("q", layers=[layer], positions="last"), lambda q: q + 5.0, by_position=True),
+        ma.Edit(ma.HookPoint("k", layers=[layer], positions="audio"), lambda k: 0.5 * k - 5.0, by_position=True),
+    ]
+    read = [ma.HookPoint(point, layers=[layer], positions="last") for point in ("q", "k")]
+    run = ma.run(model, batch, interventions=changes, record=read)
+    written = ma.generate(
+        model, batch, max_new_tokens=2, interventions=changes, record=[*read, ma.HookPoint("logits", positions="last")]
+    )
+    for point in ("q", "k"):
+        assert_near(written.steps[0][point, layer], run.cache[point, layer])
+    logits = run.logits[:, -1]
+    assert (logits - ma.run(model, batch).logits[:, -1]).abs().max() > 10 * BOUND * logits.abs().max()
+    assert_near(written.steps[0]["logits"][:, -1], logits)
+    assert_near(ma.sweep(model, batch, [changes], progress=False).logits[0], logits)
+    variants = ma.generate_variants(model, batch, [changes], max_new_tokens=2, progress=False)
+    assert torch.equal(variants.tokens[0], written.tokens)
+    with torch.no_grad(), ma.trace(model, batch):
+        queries = model.blocks[layer].attn.q.save()
+    assert_near(queries[:, -1:], ma.run(model, batch, record=["q"]).cache["q", layer][:, -1:])
+    if family not in COUNT_PADDING:
+        alone = ma.run(model, alone_in(model, batch, 1), interventions=changes, logits="last").logits[:, -1]
+        assert_near(logits[1:], alone)
+
+
 class Says(LogitsProcessor):
     """Makes one token the likeliest behind a prompt."""
 
