@@ -150,7 +150,7 @@ def test_attention_is_measured_behind_a_changed_tower(opened):
 
 def test_variants_of_the_tower_are_refused_in_prompts_without_sound(toy):
     batch = ma.prompt(toy, ma.data.toy_questions.questions(2, seed=0), condition="caption")
-    for variant in ([edited("audio.resid_post", 0)], [edited("projector_out"), ma.ScaleAttention(2.0, layers=[1])]):
+    for variant in ([edited("audio.resid_post", 0)], [edited("projector_out")]):
         with pytest.raises(ValueError, match=r"hold no sound \(condition='caption'\), so that .* is never computed"):
             ma.sweep(toy, batch, [variant], progress=False)
 
