@@ -11,7 +11,6 @@ one clip are a cluster: p values and intervals count clips (`ma.metrics.point_bi
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -30,7 +29,7 @@ from mechaudio.metrics.association import (
     tied_at,
     top_k_stability,
 )
-from mechaudio.notices import warn
+from mechaudio.notices import warn, withheld
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 
@@ -247,8 +246,7 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
     constant = _grid(attending, still, False)
     if still.any():
         warn(_told(constant))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* columns do not vary")  # they are named above
+    with withheld():  # columns that do not vary are named above
         found = point_biserial(attention, measured.correct, clips=clips)
     again = bootstrap_point_biserial(
         attention, measured.correct, clips=clips, confidence=confidence, resamples=resamples, seed=seed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
@@ -25,7 +24,7 @@ from mechaudio.models.network import Network
 from mechaudio.models.padding import with_positions
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
-from mechaudio.notices import warn
+from mechaudio.notices import ignored, warn
 from mechaudio.question import AudioQuestion
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
@@ -112,8 +111,8 @@ class AudioLM(NNsight):
             )
         adapter = adapter_for(network)
         refuse_deaf = partial(refuse_deaf_call, adapter=adapter, config=network.config)
-        with warnings.catch_warnings():  # a Q-Former has modules called `output`; hook points go by paths, not by that
-            warnings.filterwarnings("ignore", message="Module '.*' has a submodule named 'output'")
+        # A Q-Former has modules called `output`; hook points go by paths, not by that.
+        with ignored("Module '.*' has a submodule named 'output'"):
             super().__init__(
                 network, interleaver=Exchange(network, adapter.decoder_module, adapter.projector, refuse_deaf)
             )
