@@ -240,6 +240,62 @@ def test_what_is_added_to_queries_and_keys_moves_a_padded_prompt_on_every_path_a
         assert_near(logits[1:], alone)
 
 
+def edits_at_positions(model):
+    first, last = having(model, "pattern")[0], having(model, "pattern")[-1]
+    at = lambda point, layer, where: ma.HookPoint(point, layers=[layer], positions=where)  # noqa: E731
+    return [
+        [ma.Edit(at("attn_out", first, "last"), lambda added: 1.5 * added, by_position=True)],
+        [ma.Edit(at("mlp_out", 0, "audio"), torch.neg, by_position=True)],
+        [ma.Edit(at("resid_pre", last, "audio+last"), lambda resid: resid + 1, by_position=True)],
+        [
+            ma.Edit(at("resid_pre", 0, [-2, -1]), lambda resid: resid - 1, by_position=True),
+            ma.Edit(at("z", last, "last"), lambda z: 2 * z, by_position=True),
+        ],
+    ]
+
+
+#: Classes whose paths were compared at every position, and how far rounding may take them apart.
+AT_POSITIONS = {"glmasr": BOUND, "audioflamingo3": BOUND, "musicflamingo": BOUND, "gemma3n": BOUND}
+IN_BF16 = {"qwen2_audio": 0.03, "glmasr": 0.03, "gemma3n": 0.03, "granite_speech": 0.03}
+
+
+@pytest.mark.parametrize("family", thinned(AT_POSITIONS, ("glmasr", "gemma3n")))
+def test_edits_at_any_position_are_the_same_on_every_path_in_batches_and_alone(family):
+    model, questions = model_of(family), three_questions()
+    batch, variants = ma.prompt(model, questions), edits_at_positions(model_of(family))
+    swept = ma.sweep(model, batch, variants, progress=False).logits
+    together = ma.generate_variants(model, batch, variants, max_new_tokens=N, progress=False).tokens
+    for changes, of_sweep, of_variants in zip(variants, swept, together, strict=True):
+        prompts = [ma.prompt(model, [question]) for question in questions]
+        alone = torch.cat([ma.run(model, prompt, interventions=changes).logits[:, -1] for prompt in prompts])
+        assert_near(ma.run(model, batch, interventions=changes, logits="last").logits[:, -1], alone)
+        assert_near(of_sweep, choice_logits(batch, alone))
+        assert_near(
+            ma.evaluate(model, questions, interventions=changes, progress=False).logits, choice_logits(batch, alone)
+        )
+        written = ma.generate(model, batch, max_new_tokens=N, interventions=changes).tokens
+        assert torch.equal(of_variants, written)
+        for prompt, tokens in zip(prompts, written.tolist(), strict=True):
+            (expected,) = ma.generate(model, prompt, max_new_tokens=N, interventions=changes).tokens.tolist()
+            assert tokens[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("family", thinned(IN_BF16, ("glmasr",)))
+def test_in_half_precision_paths_differ_by_rounding_at_most(family):
+    model = ma.AudioLM(network(family, dtype=torch.bfloat16), prove=False)
+    batch = as_batch(model, model_inputs(family))
+    last = [ma.HookPoint("logits", positions="last")]
+    for changes in edits_at_positions(model):
+        alone = torch.cat(
+            [ma.run(model, alone_in(model, batch, row), interventions=changes).logits[:, -1] for row in range(2)]
+        ).float()
+        run = ma.run(model, batch, interventions=changes, logits="last").logits[:, -1]
+        swept = ma.sweep(model, batch, [changes], progress=False).logits[0]
+        first = ma.generate(model, batch, max_new_tokens=1, interventions=changes, record=last).steps[0]["logits"]
+        for logits in (run, torch.as_tensor(swept), first[:, -1]):
+            assert (logits.float() - alone).abs().max() < IN_BF16[family] * alone.abs().max()
+
+
 class Says(LogitsProcessor):
     """Makes one token the likeliest behind a prompt."""
 
