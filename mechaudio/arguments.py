@@ -88,7 +88,8 @@ def names_arguments(function: Function) -> Function:
         try:
             return function(*args, **kwargs)
         except TypeError:
-            bound(function.__name__, signature, args, kwargs)
+            call = function.__name__
+            bound(function.__qualname__.partition(".")[0] if call == "__init__" else call, signature, args, kwargs)
             raise
 
     return run  # type: ignore[return-value]

@@ -18,13 +18,14 @@ from jaxtyping import Float, Int
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import norm, t
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, names_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared
 from mechaudio.metrics.estimates import Estimate
 
 
+@names_arguments
 def bootstrap(
     statistic: Callable[..., float],
     *samples: Values,

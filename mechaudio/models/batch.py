@@ -172,12 +172,20 @@ class PromptBatch(NamesTheWay, Shown):
 
         Raises:
             TypeError: Something else than a device.
+            ValueError: A text that names none, or a device that this machine does not have.
         """
         if not isinstance(device, (str, int, torch.device)):
             raise TypeError(
                 f"batch.to takes a device, such as model.device, 'cuda' or 'cpu'; got {type(device).__name__}: inputs "
                 "are given in the model's number format by ma.prompt"
             )
+        try:
+            torch.empty(0, device=device)
+        except (AssertionError, RuntimeError) as error:  # torch built without CUDA asserts
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"device= is one that this machine has, such as 'cpu' or 'cuda:0'; got {device!r}: {reason}"
+            ) from None
         return replace(
             self,
             inputs={

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from mechaudio.arguments import check_fields
 from mechaudio.question import AudioQuestion
+from mechaudio.showing import Shown
 
 #: Roles of which every token of a prompt has exactly one; in conversations, texts before the last turn are `history`.
 #: Audio tokens that hear nothing of the clip, only what it was filled up with, are `audio_padding`.
@@ -40,7 +41,7 @@ TEMPORAL_WORDS = ("earliest", "latest", "longest", "shortest", "briefest", "firs
 
 
 @dataclass(frozen=True)
-class PromptFormat:
+class PromptFormat(Shown):
     """How caption, choices and closing words are written.
 
     Attributes:

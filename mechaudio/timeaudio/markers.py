@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mechaudio.showing import Shown
+
 #: The twenty tokens, in the order of their ids.
 MARKERS = (*(f"<a_{digit}>" for digit in range(10)), *(f"<f_{digit}>" for digit in range(10)))
 
@@ -18,7 +20,7 @@ _RUN = re.compile(r"<[af]_\d+>(?:\s*<[af]_\d+>)*")
 
 
 @dataclass(frozen=True)
-class Markers:
+class Markers(Shown):
     """The marker tokens: texts with times in digits to texts with markers, and back."""
 
     def encode(self, text: str) -> str:

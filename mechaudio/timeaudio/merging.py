@@ -15,6 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from mechaudio.arguments import names_arguments
+from mechaudio.showing import Shown
+
 #: Tokens of one window of 30 s; clips that make no more are not merged.
 WINDOW_TOKENS = 88
 KEPT, MERGED = 22, 4
@@ -23,7 +26,7 @@ Mode = Literal["paper", "released"]
 
 
 @dataclass(frozen=True)
-class Merged:
+class Merged(Shown):
     """Merged tokens, and what each is made of.
 
     Attributes:
@@ -40,6 +43,7 @@ class Merged:
         return tuple(tuple(row.nonzero()[:, 0].tolist()) for row in self.weights)
 
 
+@names_arguments
 def merged_count(n_tokens: int, mode: Mode = "released", *, window: int = WINDOW_TOKENS, kept: int = KEPT) -> int:
     """Return how many tokens are left of `n_tokens`."""
     if n_tokens <= window:
@@ -47,6 +51,7 @@ def merged_count(n_tokens: int, mode: Mode = "released", *, window: int = WINDOW
     return len(_segments(n_tokens, mode, window)) * (kept + MERGED)
 
 
+@names_arguments
 def merge(
     hidden: Float[Tensor, "token width"],
     importance: Float[Tensor, " token"],
@@ -94,6 +99,7 @@ def merge(
     return Merged(weights @ hidden, weights)
 
 
+@names_arguments
 def received_attention(
     queries: Float[Tensor, "token head d_head"], keys: Float[Tensor, "token head d_head"], window: int = WINDOW_TOKENS
 ) -> Float[Tensor, " token"]:

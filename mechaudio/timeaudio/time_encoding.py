@@ -13,11 +13,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mechaudio.arguments import names_arguments
+
 #: Rows of the table, and seconds that the arithmetic takes a window for. Its 17 frames last 0.340 s, so that the row of
 #: a window is by and by later than its sound: at 120 s by 2.3 s.
 N_ROWS, WINDOW = 768, 0.333333
 
 
+@names_arguments
 def window_rows(
     n_windows: int, seconds: float, mode: Literal["paper", "released"] = "paper", n_rows: int = N_ROWS
 ) -> Int[Tensor, " window"]:
