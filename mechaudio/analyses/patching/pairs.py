@@ -119,7 +119,7 @@ def contrast(
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     target: Words = None,
     foil: Words = None,
-    whole: bool = False,
+    whole: bool | None = None,
 ) -> Contrast:
     """Pair clean prompts with corrupted ones, and refuse pairs whose positions do not mean the same.
 
