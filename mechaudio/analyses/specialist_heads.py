@@ -29,6 +29,7 @@ from mechaudio.metrics.association import (
     tied_at,
     top_k_stability,
 )
+from mechaudio.models.targets import Words
 from mechaudio.notices import warn, withheld
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
@@ -186,6 +187,8 @@ def specialist_heads(
     model: AudioLM,
     questions: Iterable[AudioQuestion],
     *,
+    target: Words = None,
+    foil: Words = None,
     condition: str = "audio",
     queries: str = "last",
     confidence: float = 0.95,
@@ -206,6 +209,8 @@ def specialist_heads(
     Args:
         model: The opened model.
         questions: Any number of them, each with its right answer; the model must get some right and some wrong.
+        target: Words that count as the right answer, as in `attention_and_answers`: so are open questions asked.
+        foil: Words that they are held against; by default everything else that could follow.
         condition: What the model is given: `audio`, or another condition with audio tokens.
         queries: The rows whose attention is measured, as in `attention_and_answers`; by default the last one, as
             published.
@@ -222,7 +227,14 @@ def specialist_heads(
         UserWarning: Some heads give the audio the same share of attention in every question; it names them.
     """
     measured = attention_and_answers(
-        model, questions, condition=condition, queries=queries, batch_size=batch_size, progress=progress
+        model,
+        questions,
+        target=target,
+        foil=foil,
+        condition=condition,
+        queries=queries,
+        batch_size=batch_size,
+        progress=progress,
     )
     return _scored(measured, confidence, resamples, seed)
 

@@ -160,6 +160,22 @@ def test_every_function_that_can_measures_words_that_begin_alike_and_others_say_
             call()
 
 
+def test_heads_of_open_questions_go_with_a_target_that_is_likelier_than_its_foil(tiny, questions):
+    words = {"target": "chirp", "foil": "siren"}
+    found = ma.analyses.attention_and_answers(tiny, questions, progress=False, **words)
+    batch = ma.prompt(tiny, questions)
+    likelier = of_first(tiny, batch, "chirp") > of_first(tiny, batch, "siren")
+    assert found.correct.tolist() == likelier.tolist()
+    assert set(found.choices) <= {"chirp", "siren"}
+    assert found.provenance.settings["targets"][0]["target"] == "chirp"
+    aimed = ma.analyses.attention_and_answers(tiny, batch.aimed(**words), progress=False)
+    np.testing.assert_allclose(found.audio_attention, aimed.audio_attention, atol=1e-6)
+    with pytest.raises(ValueError, match=r"give target= or foil= where they are taken; ma\.evaluate"):
+        ma.analyses.specialist_heads(tiny, questions, progress=False)
+    with pytest.raises(ValueError, match="begin with the same one: name words that differ in it"):
+        ma.analyses.specialist_heads(tiny, questions, target=TEXTS[0], foil=TEXTS[1], progress=False)
+
+
 def test_a_whole_text_alone_is_held_against_all_other_texts(tiny, questions):
     batch = ma.prompt(tiny, questions)
     swept = ma.sweep(tiny, batch, [[]], target=TEXTS[0], whole=True, progress=False)
