@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin, no_type_check
 
 import numpy as np
 
@@ -152,6 +152,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+@no_type_check
 def check_fields(value: Any, of: type | None = None) -> None:
     """Check the fields of a dataclass as `checks_arguments` does arguments, and keep them as what they mean.
 
@@ -173,6 +174,7 @@ def check_fields(value: Any, of: type | None = None) -> None:
             object.__setattr__(value, field.name, held)
 
 
+@no_type_check
 def check(name: str, given: Any, kind: Any) -> Any:
     """Refuse a value that is not of a kind, NaN, or below `LOWEST`.
 
@@ -259,6 +261,7 @@ def _advice(value: Any, kind: Any) -> str:
     return f": {' or '.join(makers)} gives it" if makers else ""
 
 
+@no_type_check
 def _numbers_in(value: Any) -> Iterable[Any]:
     """The plain numbers of a value: itself, or those in a tuple or list."""
     if isinstance(value, (tuple, list)):
