@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice, Halves, Tested, tested
-from mechaudio.experiments.evaluation import Comparison
+from mechaudio.experiments.evaluation import Comparison, Failure
 from mechaudio.experiments.groups import GroupChange, changes_by_group
 from mechaudio.experiments.mata_arms import MODES, MataArm, MataSettings
 from mechaudio.experiments.mata_scores import MataScores
@@ -87,6 +87,11 @@ class MataStudy(Result):
     def accuracy(self) -> Float[np.ndarray, " variant"]:
         """The share of right answers in each setting."""
         return self.compared.accuracy
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Questions that could not be asked."""
+        return self.compared.clean.failures
 
     @property
     def alpha(self) -> float:

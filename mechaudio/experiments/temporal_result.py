@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice, Halves, Tested
-from mechaudio.experiments.evaluation import Comparison, Evaluation
+from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
 from mechaudio.labelled import joined_along
 from mechaudio.metrics.choices import chance
@@ -78,6 +78,11 @@ class TemporalStudy(Result):
         """Return the answers in each condition, with an axis `condition`; those under each arm are in `compared`."""
         conditions = {name: one.to_xarray() for name, one in self.conditions.items()}
         return joined_along("condition", conditions).assign_attrs(self._attrs)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Questions that could not be asked."""
+        return self.compared.clean.failures
 
     @property
     def chance(self) -> float:

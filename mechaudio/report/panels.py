@@ -40,8 +40,8 @@ class Panel:
 
 @checks_arguments
 def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) -> Panel:
-    """A figure whose title has moved to the page, where it wraps and can be found."""
-    title = figure.layout.title
+    """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it."""
+    title, figure = figure.layout.title, go.Figure(figure)
     told = html.unescape(title.text or "") if heading is None else heading
     note = html.unescape((title.subtitle.text or "").replace("<br>", "; "))
     figure.layout.title = None

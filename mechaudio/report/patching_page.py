@@ -1,10 +1,8 @@
-"""Activation patching as one self-contained page: findings, the map, one pair under its sound, and tables."""
+"""What is told of a map of activation patching: findings, the map, one pair under its sound, and tables."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,9 +13,8 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import fewest
 from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.question import AudioQuestion
-from mechaudio.report.panels import panel
 from mechaudio.report.patching_tables import patching_tables
-from mechaudio.report.study_page import Step, write_study_page
+from mechaudio.report.study_page import Part, Report, report_of
 from mechaudio.viz.patching_map import patching_map
 from mechaudio.viz.patching_over_sound import patching_over_sound
 
@@ -111,38 +108,17 @@ def patching_findings(found: PatchingMap) -> tuple[str, ...]:
     return tuple(told)
 
 
-@checks_arguments
-def write_patching_page(
-    found: PatchingMap, questions: Sequence[AudioQuestion], path: str | os.PathLike, *, title: str, command: str
-) -> Path:
-    """Write one HTML file that holds everything it shows and asks nothing of any server.
-
-    Args:
-        found: A map with one or two axes.
-        questions: The clean questions.
-        path: Of the file; its folder is made.
-        title: Of the page.
-        command: How to make it again.
-
-    Returns:
-        The path.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+@report_of.register
+def _patching(found: PatchingMap, *, questions: Sequence[AudioQuestion]) -> Report:
     nothing = "white" if len(found.axes) == 2 else f"{found.no_effect:g}"
-    panels = [
-        panel(name, figure, _HOW[name].format(nothing=nothing))
-        for name, figure in patching_figures(found, questions).items()
-    ]
-    return write_study_page(
-        path,
-        title=title,
-        command=command,
+    how = {name: sentence.format(nothing=nothing) for name, sentence in _HOW.items()}
+    return Report(
+        provenance=found.provenance,
         lead=_LEAD[found.direction],
         findings=patching_findings(found),
-        steps=[Step("What each place does", patching_tables(found), tuple(panels))],
-        provenance=found.provenance,
+        tables=patching_tables(found),
+        figures=patching_figures(found, questions),
+        parts=(Part("What each place does", ("top_places", "all_places"), how),),
     )
 
 
