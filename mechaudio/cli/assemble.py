@@ -9,6 +9,11 @@ from mechaudio.cli.mistakes import telling
 from mechaudio.cli.options import add_verb
 from mechaudio.cli.outcome import Outcome
 
+ABOUT = (
+    "Where to get the parts: [SALMONN and TimeAudio](salmonn.md), [DeSTA2.5-Audio](desta.md), [Kimi-Audio](kimi.md). "
+    "Pickled files are read without running code from them, every tensor is accounted for, and the folder appears when "
+    "it is whole."
+)
 #: What each family is made of, and the settings that no file of its holds.
 _PARTS = {
     "salmonn": ("llama", "whisper", "beats", "checkpoint"),

@@ -10,6 +10,8 @@ from mechaudio.cli.options import LARGEST_SEED, add_model, add_verb, at_least, f
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
 
+ABOUT = "`make demo` does the same from a clone without an environment."
+
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Comparison, Evaluation
     from mechaudio.metrics.estimates import Proportion
 
+ABOUT = "Explained in [Evaluating](evaluating.md)."
 MAX_NEW_TOKENS = 32
 SCORINGS = ("letter_logit", "generate")
 

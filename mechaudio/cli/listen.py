@@ -16,7 +16,7 @@ from mechaudio.cli.studies import keep
 if TYPE_CHECKING:
     from mechaudio.question import AudioQuestion
 
-
+ABOUT = "A recording that is longer than the model hears is cut, and a message says by how much."
 NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "guesses", "interventions")
 
 

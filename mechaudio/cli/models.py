@@ -10,6 +10,7 @@ from mechaudio.cli.outcome import Outcome
 if TYPE_CHECKING:
     from mechaudio.models.adapter import Adapter
 
+ABOUT = "It is the table of [Models](models.md)."
 WIDTH = 120
 COLUMNS = ("class, checkpoints", "ms per token", "window", "audio tower", "exceptions")
 

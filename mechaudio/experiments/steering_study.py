@@ -23,7 +23,7 @@ Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
+from mechaudio.experiments.study import begin
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
@@ -105,9 +105,8 @@ def steering_study(
             "choose and one that reports at least"
         )
     kept = KeptRuns(0.0 if memory == 0 else memory_of(model, memory))
-    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, progress=progress)
-    given, settings = settings, replace(settings, queries=listening_rows(listens, settings.queries))
-    warn_of_deaf(listens, [settings.queries])
+    begun = begin(model, questions, settings, progress=progress)
+    given, settings = settings, begun.settings
     passes = paired_passes(
         model,
         _Some(questions, choosing),
@@ -164,7 +163,7 @@ def steering_study(
         ids=tuple(ids),
         tasks=tuple(str(question.meta.get("task", "")) for question in questions),
         settings=settings,
-        listens=listens,
+        listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(ids)}),
     )
     if out is not None:
