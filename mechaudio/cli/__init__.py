@@ -28,9 +28,19 @@ from mechaudio.rooms import as_room
 
 #: Every verb in the order of `--help`: the module of this name has `add`, and `ABOUT` it for the documentation.
 VERBS = (
-    "demo", "listen", "models", "check", "evaluate", "listens", "temporal", "specialists", "mata", "patch", "assemble",
+    "demo",
+    "listen",
+    "models",
+    "check",
+    "evaluate",
+    "listens",
+    "temporal",
+    "specialists",
+    "mata",
+    "patch",
+    "assemble",
     "get",
-)  # fmt: skip
+)
 #: What shells report of a command that Ctrl-C ended, that was terminated, and whose reader, such as `head`, has seen
 #: enough.
 STOPPED, TERMINATED, UNREAD = 130, 143, 141
