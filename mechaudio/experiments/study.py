@@ -16,7 +16,7 @@ from jaxtyping import Bool
 
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.where_it_listens import WhereItListens
-from mechaudio.arguments import check_fields
+from mechaudio.arguments import check_fields, once_each
 from mechaudio.experiments.evaluation import Evaluation
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.question import AudioQuestion
@@ -45,8 +45,7 @@ def check_settings(settings: Any, *, varied: Sequence[str]) -> None:
         values = getattr(settings, name)
         if not values:
             raise ValueError(f"{name} is empty: give at least one")
-        if len(set(values)) < len(values):
-            raise ValueError(f"{name} lists each value once, as twins count twice in corrections; got {values}")
+        once_each(name, values)
     if not 0 < settings.share < 1:
         raise ValueError(
             f"share is the part of the questions that choose, by their clips, between 0 and 1, got {settings.share}"

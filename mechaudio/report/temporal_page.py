@@ -7,10 +7,7 @@ from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.study_page import LISTENING, Part, Report, first_figure, report_of
 from mechaudio.report.temporal_findings import temporal_findings
 from mechaudio.report.temporal_tables import PAPER, temporal_published, temporal_tables
-from mechaudio.viz.temporal_accuracies import temporal_accuracies
-from mechaudio.viz.temporal_attention import temporal_attention
-from mechaudio.viz.temporal_fixes import temporal_fixes
-from mechaudio.viz.temporal_layers import temporal_layers
+from mechaudio.viz.temporal import temporal_accuracies, temporal_attention, temporal_fixes, temporal_layers
 
 _LEAD = (
     "An audio language model was asked what sounds first, last or longest: with the recording, with a caption and with "
