@@ -63,16 +63,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
     """Put the parts together and say what was left out."""
     with telling():
         made = _assembler(arguments.family)(**_given(arguments), out=arguments.out, dtype=arguments.dtype)
-    told = [f"{made.folder}: {made.n_tensors} tensors, all from the parts"]
-    told += [
+    output = [f"{made.folder}: {made.n_tensors} tensors, all from the parts"]
+    output += [
         f"  left out of {part}, as they have no use here: {len(names)} tensors, such as {names[0]}"
         for part, names in made.left_out.items()
         if names
     ]
-    told.append(f"open it with ma.load({str(made.folder)!r}), prove it with: mechaudio check {made.folder}")
+    output.append(f"open it with ma.load({str(made.folder)!r}), prove it with: mechaudio check {made.folder}")
     rows = [{"part": part, "left_out": names} for part, names in made.left_out.items()]
     numbers = {"folder": made.folder, "n_tensors": made.n_tensors}
-    return Outcome("\n".join(told), rows=rows, numbers=numbers)
+    return Outcome("\n".join(output), rows=rows, numbers=numbers)
 
 
 def _assembler(family: Any) -> Callable[..., Any]:

@@ -88,11 +88,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
         raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
-    asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
+    to_ask = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments)
-    found = experiment(
+    result = experiment(
         model,
-        asked,
+        to_ask,
         condition=arguments.condition,
         variants=attention_changes(arguments, model) or None,
         scoring=arguments.scoring,
@@ -106,9 +106,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
         progress=True,
     )
     if arguments.out is not None:
-        found = with_source(found, arguments)
-        arguments.kept = found.save(arguments.out)
-    return Outcome(_in_words(arguments, found), result=found, numbers=_numbers(arguments, found))
+        result = with_source(result, arguments)
+        arguments.kept = result.save(arguments.out)
+    return Outcome(_in_words(arguments, result), result=result, numbers=_numbers(arguments, result))
 
 
 def _seed(arguments: argparse.Namespace) -> int | None:
@@ -120,14 +120,14 @@ def _unparsed(clean: "Evaluation") -> int:
     return clean.unparsed.count - int(clean.unanswered.sum()) if any(clean.options) else 0
 
 
-def _clean(found: "Evaluation | Comparison") -> "Evaluation":
-    return getattr(found, "clean", found)
+def _clean(result: "Evaluation | Comparison") -> "Evaluation":
+    return getattr(result, "clean", result)
 
 
-def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") -> dict[str, Any]:
-    clean = _clean(found)
+def _numbers(arguments: argparse.Namespace, result: "Evaluation | Comparison") -> dict[str, Any]:
+    clean = _clean(result)
     overall = clean.overall if clean.scored.any() else None
-    told: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "model": arguments.model,
         "data": str(arguments.data),
         "seed": _seed(arguments),
@@ -144,27 +144,28 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
         "not_asked": [asdict(failure) for failure in clean.failures],
     }
     if clean.string_match is not None:
-        told["string_match"] = _score(clean.string_match)
+        numbers["string_match"] = _score(clean.string_match)
     if clean.scores:
-        told["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
-    if found is not clean:
-        told["rows_that_listen"] = None if found.listens is None else list(found.listens.rows)
-        told["variants"] = [
-            {"interventions": [repr(one) for one in variant]} | (found.change(place).as_dict() if overall else {})
-            for place, variant in enumerate(found.variants)
+        numbers["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
+    if result is not clean:
+        numbers["rows_that_listen"] = None if result.listens is None else list(result.listens.rows)
+        numbers["variants"] = [
+            {"interventions": [repr(intervention) for intervention in variant]}
+            | (result.change(place).as_dict() if overall else {})
+            for place, variant in enumerate(result.variants)
         ]
-    return told
+    return numbers
 
 
 def _score(share: "Proportion") -> dict[str, int | float]:
-    told = {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
-    return told | ({"nan": share.unanswered} if share.unanswered else {})
+    numbers = {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
+    return numbers | ({"nan": share.unanswered} if share.unanswered else {})
 
 
-def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -> str:
+def _in_words(arguments: argparse.Namespace, result: "Evaluation | Comparison") -> str:
     from mechaudio.report.wording import heard_where
 
-    clean = _clean(found)
+    clean = _clean(result)
     made = f" (seed {arguments.seed})" if arguments.data.name in MADE else ""
     lines = [
         f"{arguments.model} on {arguments.data}{made}, condition {clean.condition}; "
@@ -174,10 +175,10 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
     if clean.string_match is not None:
         scores["by MMAU's words"] = clean.string_match
     for name, score in scores.items():
-        told = f"{score.count:4d} of {score.n:4d} right"
+        counts = f"{score.count:4d} of {score.n:4d} right"
         nan = f"  {score.unanswered} of them without an answer: NaN" if score.unanswered else ""
         interval = f"[{score.low:.1%}, {score.high:.1%}]"
-        lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  {interval}{nan}")
+        lines.append(f"{name.replace('_', ' '):18s}{counts}  {score.value:6.1%}  {interval}{nan}")
     if clean.scores:
         lines += [f"{name.replace('_', ' '):18s}{score}" for name, score in clean.by_score().items()]
     if not clean.scored.all():
@@ -186,9 +187,9 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         lines.append(f"{unparsed} answers name no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))
-    if found is not clean and found.listens is not None:
-        lines += ["", *heard_where(found.listens, [arguments.queries])]
-    if found is not clean and clean.scored.any():
-        for place, variant in enumerate(found.variants):
-            lines += ["", " + ".join(map(repr, variant)), str(found.change(place))]
+    if result is not clean and result.listens is not None:
+        lines += ["", *heard_where(result.listens, [arguments.queries])]
+    if result is not clean and clean.scored.any():
+        for place, variant in enumerate(result.variants):
+            lines += ["", " + ".join(map(repr, variant)), str(result.change(place))]
     return "\n".join(lines)

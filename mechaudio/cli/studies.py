@@ -207,35 +207,35 @@ def add_split_seed(
     )
 
 
-def with_source(found: Kept, arguments: argparse.Namespace) -> Kept:
+def with_source(result: Kept, arguments: argparse.Namespace) -> Kept:
     """The result with its questions among its settings: `data`, and `data_seed` of those that are made.
 
     Args:
-        found: a kept result.
+        result: a kept result.
         arguments: of a verb with the options of `add_source`.
     """
     made = {"data_seed": arguments.seed} if arguments.data.name in MADE else {}
-    settings = {**found.provenance.settings, "data": str(arguments.data), **made}
-    return replace(found, provenance=replace(found.provenance, settings=settings))
+    settings = {**result.provenance.settings, "data": str(arguments.data), **made}
+    return replace(result, provenance=replace(result.provenance, settings=settings))
 
 
-def keep(found: "Result", arguments: argparse.Namespace) -> None:
+def keep(result: "Result", arguments: argparse.Namespace) -> None:
     """Save a result among what a verb writes; it is not lost where that folder takes it no longer.
 
     Raises:
         UserMistakeError: It was saved elsewhere, and the message says where and why.
     """
-    place = arguments.out / "results"
+    folder = arguments.out / "results"
     try:
-        found.save(place)
+        result.save(folder)
     except OSError as error:
         elsewhere = tempfile.mkdtemp(prefix="mechaudio-result-")
-        found.save(elsewhere)
+        result.save(elsewhere)
         raise UserMistakeError(
-            f"cannot write to {place} ({error.strerror or error}), so the result is kept in {elsewhere}: "
+            f"cannot write to {folder} ({error.strerror or error}), so the result is kept in {elsewhere}: "
             "ma.Result.load reads it, and ma.report makes its tables and page"
         ) from error
-    arguments.kept = place
+    arguments.kept = folder
 
 
 def left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> str:

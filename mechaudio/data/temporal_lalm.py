@@ -70,14 +70,14 @@ def load(
         may = ", ".join((*REQUIRED, *OPTIONAL))
         raise ValueError(f"columns names {', '.join(map(repr, strange))}; it may name {may}")
     named["choices"] = named["choices"] if isinstance(named["choices"], str) else list(named["choices"])
-    told = [field for field in OPTIONAL if field in (columns or {})]
+    named_by_caller = [field for field in OPTIONAL if field in (columns or {})]
     used = {name for field in fields for name in ([named[field]] if isinstance(named[field], str) else named[field])}
     layout = Layout(
         "temporal-lalm",
         "CC-BY-4.0",
         HUB,
         **{field: named[field] for field in fields if field != "task"},
-        needed=tuple(named[field] for field in (*REQUIRED, *told) if isinstance(named[field], str)),
+        needed=tuple(named[field] for field in (*REQUIRED, *named_by_caller) if isinstance(named[field], str)),
         advice="say what they are called, columns={'audio': ..., 'question': ..., 'choices': ..., 'answer': ...}",
         ids="temporal-lalm",
         meta=lambda row, _: _meta(row, named, used),
@@ -94,7 +94,7 @@ def _meta(row: Mapping[str, Any], named: Mapping[str, Any], used: set[str]) -> d
         word = "_".join(task.casefold().replace("-", " ").replace("_", " ").split())
         meta["task"] = SHORT.get(word, word)
     else:
-        found = [name for name in TASKS if KEYWORDS[name] in words]
-        meta |= {"task": found[0]} if len(found) == 1 else {}
+        named_tasks = [name for name in TASKS if KEYWORDS[name] in words]
+        meta |= {"task": named_tasks[0]} if len(named_tasks) == 1 else {}
     keyword = KEYWORDS.get(meta.get("task", ""))
     return meta | ({"keyword": keyword} if keyword in words else {})

@@ -97,8 +97,8 @@ class MataArm:
         Args:
             layers: That have attention.
         """
-        own = [layer for layer in layers if self.first <= layer <= self.last]
-        return mata(self.alpha, layers=own, mode=self.mode, queries=self.queries)
+        changed = [layer for layer in layers if self.first <= layer <= self.last]
+        return mata(self.alpha, layers=changed, mode=self.mode, queries=self.queries)
 
     @property
     def where(self) -> str:
@@ -128,12 +128,12 @@ def placed(span: tuple[int, int], layers: Sequence[int], depth: int, mapping: Ma
         ValueError: With `numbered`, the model has no layer of these numbers.
     """
     if mapping == "numbered":
-        own = [layer for layer in layers if span[0] <= layer <= span[1]]
-        if not own:
+        within = [layer for layer in layers if span[0] <= layer <= span[1]]
+        if not within:
             raise ValueError(
                 f"the model has {depth} layers, none of which is {span[0]} to {span[1]}: use mapping='proportional'"
             )
-        return own[0], own[-1]
+        return within[0], within[-1]
     return same_share_of_depth(span, layers, depth)
 
 

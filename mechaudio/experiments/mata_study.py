@@ -77,7 +77,7 @@ def mata_study(
     given, settings = settings, begun.settings
     arms = mata_arms(settings, layers, model.n_layers)
 
-    def asked(name: str, given: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
+    def answers_to(name: str, given: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
         return evaluate(
             model,
             given,
@@ -88,7 +88,7 @@ def mata_study(
             **options,
         )
 
-    compared = asked("letters", questions, arms)
+    compared = answers_to("letters", questions, arms)
     chooses = split(compared.clean, settings)
     failed = {failure.index for failure in compared.clean.failures}
     heard = [place for place in range(len(questions)) if place not in failed]
@@ -119,8 +119,8 @@ def mata_study(
         written = tuple(
             dict.fromkeys([tested.arm for tested in study.readings] + [choice.arm for choice in study.choices])
         )
-        reporting = [questions[place] for place, own in zip(heard, chooses, strict=True) if not own]
-        texts = asked(
+        reporting = [questions[place] for place, choosing in zip(heard, chooses, strict=True) if not choosing]
+        texts = answers_to(
             f"written-{settings.seed}", reporting, written, scoring="generate", max_new_tokens=settings.max_new_tokens
         )
         study = replace(study, generated=texts, written_arms=written)

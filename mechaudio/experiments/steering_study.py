@@ -136,7 +136,7 @@ def steering_study(
             _Some(questions, places),
             directions=directions,
             queries=settings.queries,
-            variants=lambda own: aim.interventions(arms, own, others(own.ids)),
+            variants=lambda these: aim.interventions(arms, these, others(these.ids)),
             kept=kept,
             batch_size=batch_size,
             progress=progress,
@@ -144,11 +144,11 @@ def steering_study(
 
     halves = (
         swept(choosing, passes.directions, shuffled.of),
-        swept(reporting, None, lambda own: _of_another(passes.directions, own, settings.seed)),
+        swept(reporting, None, lambda these: _of_another(passes.directions, these, settings.seed)),
     )
     order = np.argsort([*choosing, *reporting])
     heard, silent = (
-        AttentionAndAnswers.concatenated([getattr(one, name) for one in (passes, halves[1].passes)]).part(order)
+        AttentionAndAnswers.concatenated([getattr(half, name) for half in (passes, halves[1].passes)]).part(order)
         for name in ("heard", "silent")
     )
     study = SteeringStudy(
@@ -190,4 +190,4 @@ class _Some(Sequence[AudioQuestion]):
 def _of_another(directions: SteeringDirections, ids: Sequence[str], seed: int) -> SteeringDirections:
     """For each question, the directions of one of those that directions are of, drawn by a hash of its id."""
     n = len(directions.ids)
-    return directions.of([directions.ids[digest("another question", seed, own) % n] for own in ids])
+    return directions.of([directions.ids[digest("another question", seed, name) % n] for name in ids])

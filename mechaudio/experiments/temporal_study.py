@@ -82,13 +82,13 @@ def temporal_study(
     given, settings = settings, begun.settings
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 
-    def asked(name: str, condition: str, **changes: Any) -> Any:
+    def answers_in(name: str, condition: str, **changes: Any) -> Any:
         where = None if out is None else Path(out) / name
         return evaluate(
             model, questions, condition=condition, out=where, seed=settings.seed, progress=progress, **changes
         )
 
-    compared = asked("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
+    compared = answers_in("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
     chooses = split(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     heard = [question for index, question in enumerate(questions) if index not in unasked]
@@ -97,7 +97,7 @@ def temporal_study(
         listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),
         conditions={
-            condition: compared.clean if condition == "audio" else asked(condition, condition)
+            condition: compared.clean if condition == "audio" else answers_in(condition, condition)
             for condition in conditions
         },
         roles=roles,

@@ -24,18 +24,18 @@ _PARTS = (Part(LISTENING.heading, ("edges", "layers"), {"rows": HOW_ROWS, "layer
 
 
 @checks_arguments
-def listening_figures(found: WhereItListens) -> dict[str, go.Figure]:
+def listening_figures(listens: WhereItListens) -> dict[str, go.Figure]:
     """The prompt as a line of roles, and where single layers were cut and questions allow it a map of these."""
-    drawn = {"rows": listening_rows(found)}
-    if found.layers is not None and len(found.layers.ids) > 1:
-        drawn["layers"] = flow_map(found.layers, measure=found.measure)
+    drawn = {"rows": listening_rows(listens)}
+    if listens.layers is not None and len(listens.layers.ids) > 1:
+        drawn["layers"] = flow_map(listens.layers, measure=listens.measure)
     return drawn
 
 
 @checks_arguments
-def listening_findings(found: WhereItListens) -> tuple[str, ...]:
+def listening_findings(listens: WhereItListens) -> tuple[str, ...]:
     """What was found, in sentences."""
-    return (found.sentence,)
+    return (listens.sentence,)
 
 
 @report_of.register

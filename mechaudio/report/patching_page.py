@@ -48,76 +48,79 @@ _HOW = {
 
 
 @checks_arguments
-def patching_figures(found: PatchingMap, questions: Sequence[AudioQuestion]) -> dict[str, go.Figure]:
+def patching_figures(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> dict[str, go.Figure]:
     """The map, and where it goes over seconds the pair with the largest difference under its sound.
 
     Args:
-        found: A map with one or two axes.
+        patching: A map with one or two axes.
         questions: The clean questions.
     """
-    drawn = {"map": patching_map(found)}
-    if tuple(found.axes) in (("second",), ("layer", "second")):
-        pair = int(np.argmax(np.abs(found.clean - found.corrupted)))
-        asked = next(question for question in questions if question.id == found.ids[pair])
-        drawn["sound"] = patching_over_sound(found, asked, pair=pair)
+    drawn = {"map": patching_map(patching)}
+    if tuple(patching.axes) in (("second",), ("layer", "second")):
+        pair = int(np.argmax(np.abs(patching.clean - patching.corrupted)))
+        question_shown = next(question for question in questions if question.id == patching.ids[pair])
+        drawn["sound"] = patching_over_sound(patching, question_shown, pair=pair)
     return drawn
 
 
 @checks_arguments
-def patching_findings(found: PatchingMap) -> tuple[str, ...]:
+def patching_findings(patching: PatchingMap) -> tuple[str, ...]:
     """What a map says, in sentences made from its numbers."""
-    n = len(found.ids)
-    right = [_right(found, logits) for logits in (found.clean_logits, found.corrupted_logits)]
-    told = [
+    n = len(patching.ids)
+    right = [_right(patching, logits) for logits in (patching.clean_logits, patching.corrupted_logits)]
+    sentences = [
         f"With the clean prompts {right[0]} of {n} answers are right; with the corrupted ones {right[1]} of {n} are "
         "that same right answer."
     ]
-    if found.undefined:
-        left = len(found.undefined)
-        told.append(
-            f"{left} pair{'s are' if left > 1 else ' is'} left out: in {found.metric.replace('_', ' ')} clean and "
+    if patching.undefined:
+        left = len(patching.undefined)
+        sentences.append(
+            f"{left} pair{'s are' if left > 1 else ' is'} left out: in {patching.metric.replace('_', ' ')} clean and "
             "corrupted run agree, and there is nothing to explain."
         )
-    ((place, mean),) = found.top(1)
-    if abs(mean - found.no_effect) <= ROUNDING:
-        return (*told, f"Patching {found.hook_point} does nothing to the answers, in no place more than rounding.")
+    ((largest, mean),) = patching.top(1)
+    if abs(mean - patching.no_effect) <= ROUNDING:
+        return (
+            *sentences,
+            f"Patching {patching.hook_point} does nothing to the answers, in no place more than rounding.",
+        )
     where = ", ".join(
-        f"{axis} {label:g}" if isinstance(label, float) else f"{axis} {label}" for axis, label in place.items()
+        f"{axis} {label:g}" if isinstance(label, float) else f"{axis} {label}" for axis, label in largest.items()
     )
-    at = tuple(labels.index(place[axis]) for axis, labels in found.axes.items())
-    towards = (mean > found.no_effect) == (found.direction == "denoising")
-    sentence = f"Patching {found.hook_point} in {where} {_VERBS[found.direction, towards]}: to {100 * mean:.1f} %"
+    at = tuple(labels.index(largest[axis]) for axis, labels in patching.axes.items())
+    towards = (mean > patching.no_effect) == (patching.direction == "denoising")
+    sentence = f"Patching {patching.hook_point} in {where} {_VERBS[patching.direction, towards]}: to {100 * mean:.1f} %"
     way = f"of the way from corrupted to clean{_beyond(mean)}."
-    if found.scale.n_clips < fewest():
+    if patching.scale.n_clips < fewest():
         few = f"Pairs about fewer than {fewest()} clips give no intervals."
-        return (*told, f"{sentence} {way}{_of_how_many(found)} {few}")
-    low, high = found.interval()
+        return (*sentences, f"{sentence} {way}{_of_how_many(patching)} {few}")
+    low, high = patching.interval()
     if np.isnan(low[at]):
         why = (
             f"pairs of fewer than {fewest()} clips have this place"
-            if found.scale.counted_clips(found.values)[at] < fewest()
+            if patching.scale.counted_clips(patching.values)[at] < fewest()
             else "in some of the samples drawn anew the corrupted runs do as well as the clean ones"
         )
-        return (*told, f"{sentence} {way} It has no interval: {why}.")
-    told.append(f"{sentence} [{100 * low[at]:.1f}, {100 * high[at]:.1f}] {way}{_of_how_many(found)}")
-    counted, apart = int((~np.isnan(low)).sum()), int(found.excludes_no_effect(low, high).sum())
-    told.append(
+        return (*sentences, f"{sentence} {way} It has no interval: {why}.")
+    sentences.append(f"{sentence} [{100 * low[at]:.1f}, {100 * high[at]:.1f}] {way}{_of_how_many(patching)}")
+    counted, apart = int((~np.isnan(low)).sum()), int(patching.excludes_no_effect(low, high).sum())
+    sentences.append(
         f"The intervals of {apart} of {counted} places exclude no effect; if none had any, about "
         f"{0.05 * counted:.0f} would by chance."
     )
-    return tuple(told)
+    return tuple(sentences)
 
 
 @report_of.register
-def _patching(found: PatchingMap, *, questions: Sequence[AudioQuestion]) -> Report:
-    nothing = "white" if len(found.axes) == 2 else f"{found.no_effect:g}"
+def _patching(patching: PatchingMap, *, questions: Sequence[AudioQuestion]) -> Report:
+    nothing = "white" if len(patching.axes) == 2 else f"{patching.no_effect:g}"
     how = {name: sentence.format(nothing=nothing) for name, sentence in _HOW.items()}
     return Report(
-        provenance=found.provenance,
-        lead=_LEAD[found.direction],
-        findings=patching_findings(found),
-        tables=patching_tables(found),
-        figures=patching_figures(found, questions),
+        provenance=patching.provenance,
+        lead=_LEAD[patching.direction],
+        findings=patching_findings(patching),
+        tables=patching_tables(patching),
+        figures=patching_figures(patching, questions),
         parts=(Part("What each place does", ("top_places", "all_places"), how),),
     )
 
@@ -128,9 +131,9 @@ def _beyond(mean: float) -> str:
     return ", beyond the clean run" if written > 100 else ", beyond the corrupted run" if written < 0 else ""
 
 
-def _of_how_many(found: PatchingMap) -> str:
+def _of_how_many(patching: PatchingMap) -> str:
     """What being the largest effect of several says of it."""
-    effects = np.abs(found.mean() - found.no_effect)
+    effects = np.abs(patching.mean() - patching.no_effect)
     effects = effects[~np.isnan(effects)]
     if len(effects) == 1:
         return ""
@@ -139,6 +142,6 @@ def _of_how_many(found: PatchingMap) -> str:
     return f" As the largest of {len(effects)} places it is likely overstated."
 
 
-def _right(found: PatchingMap, logits: np.ndarray) -> int:
-    n_choices = (~np.isnan(found.clean_logits)).sum(-1)
-    return int(are_right(likeliest(logits, n_choices), found.right).sum())
+def _right(patching: PatchingMap, logits: np.ndarray) -> int:
+    n_choices = (~np.isnan(patching.clean_logits)).sum(-1)
+    return int(are_right(likeliest(logits, n_choices), patching.right).sum())

@@ -41,29 +41,29 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
 
 
 def _conditions(study: TemporalStudy) -> list[str]:
-    heard = study.conditions["audio"]
-    told = [
-        f"With the recording {percent(heard.overall)} of "
-        f"{of_clips(heard.overall.n, heard.overall.n_clips, 'answers')} are right."
+    recording = study.conditions["audio"]
+    sentences = [
+        f"With the recording {percent(recording.overall)} of "
+        f"{of_clips(recording.overall.n, recording.overall.n_clips, 'answers')} are right."
     ]
     for name, words in (
         ("silence", "With silence in its place"),
         ("caption", "With a caption instead"),
         ("audio+caption", "With both"),
     ):
-        found = study.conditions.get(name)
-        if found is None:
+        answers = study.conditions.get(name)
+        if answers is None:
             continue
         contrast = study.against_audio.get(name)
         if contrast is None:
-            told.append(f"{words} {percent(found.overall)} are right; no question was answered both ways.")
+            sentences.append(f"{words} {percent(answers.overall)} are right; no question was answered both ways.")
             continue
         differs = "differs" if contrast.p_holm < SIGNIFICANT else "does not differ significantly"
-        told.append(
-            f"{words} {percent(found.overall)} are right, which {differs} from the recording "
+        sentences.append(
+            f"{words} {percent(answers.overall)} are right, which {differs} from the recording "
             f"({p_value(contrast.p_holm)}, {named(contrast.test)}, Holm)."
         )
-    return told
+    return sentences
 
 
 def _attention(study: TemporalStudy) -> str:
@@ -89,20 +89,20 @@ def _fixes(study: TemporalStudy) -> list[str]:
     if null is None:
         where = "" if study.compared.clean.correct[study.compared.clean.scored].all() else "On one of the halves "
         return [f"{where}{'n' if where else 'N'}o answer was wrong without a change, so none could be fixed."]
-    told = []
+    sentences = []
     for kind in ("upweighting", "scaling"):
         best = study.best_fixing(kind)
         fixed, broken = best.held_out.fix_rate, best.held_out.break_rate
         assert fixed is not None
         beyond = "above" if fixed.value > null.high else "below" if fixed.value < null.low else "within"
         breaks = "" if broken is None else f", and breaks {100 * broken.value:.1f} % of the right ones"
-        told.append(
+        sentences.append(
             f"The {kind} that fixes most wrong answers on one half ({best.arm}{by_lot(best)}) fixes "
             f"{100 * fixed.value:.1f} % of those of the other{breaks}. That rate is {beyond} what answers at random "
             f"fix "
             f"({100 * null.low:.1f} to {100 * null.high:.1f} %)."
         )
-    return told
+    return sentences
 
 
 def _scaling_or_upweighting(study: TemporalStudy) -> str:
