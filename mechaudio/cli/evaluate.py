@@ -8,7 +8,8 @@ from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened
 from mechaudio.cli.options import EachOnce, add_verb, at_least, finite, folder
 from mechaudio.cli.outcome import Outcome
-from mechaudio.cli.questions import MADE, add_source, questions
+from mechaudio.cli.questions import MADE, add_source
+from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.studies import left_out, with_source
 from mechaudio.question import EVERY_CONDITION
 
@@ -88,11 +89,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
         raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
-    to_ask = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
+    questions = load_questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments)
     result = experiment(
         model,
-        to_ask,
+        questions,
         condition=arguments.condition,
         variants=attention_changes(arguments, model) or None,
         scoring=arguments.scoring,
