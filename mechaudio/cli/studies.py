@@ -60,6 +60,10 @@ class StudyVerb(ABC):
         """Make settings of the options, before anything is loaded, so that mistakes are told at once."""
         return None
 
+    def questions(self, arguments: argparse.Namespace) -> "Sequence[AudioQuestion]":
+        """Return the questions that the options of `add_source` name."""
+        return load_questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
+
     @abstractmethod
     def study(
         self, arguments: argparse.Namespace, settings: Any, model: "AudioLM", questions: "Sequence[AudioQuestion]"
@@ -106,7 +110,7 @@ class StudyVerb(ABC):
         writable(arguments.out)
         from mechaudio.report import figures, study_page, tables
 
-        questions = load_questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
+        questions = self.questions(arguments)
         result = with_source(self.study(arguments, settings, opened(arguments), questions), arguments)
         keep(result, arguments)
         report = self.report(result, questions)

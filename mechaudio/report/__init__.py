@@ -1,23 +1,18 @@
 """Kept results and their figures as pages that need no network, and as tables: `report_of` says what is told of one."""
 
 from mechaudio.report.figures import write_figures
-from mechaudio.report.listening_page import listening_figures, listening_findings
-from mechaudio.report.listening_tables import listening_tables
-from mechaudio.report.mata_findings import mata_findings
-from mechaudio.report.mata_page import mata_figures
+from mechaudio.report.listening import listening_figures, listening_findings, listening_tables
+from mechaudio.report.mata import mata_figures, mata_findings
 from mechaudio.report.mata_tables import mata_published, mata_tables
 from mechaudio.report.page import write_page
 from mechaudio.report.panels import Panel, panel
-from mechaudio.report.patching_page import patching_figures, patching_findings
-from mechaudio.report.patching_tables import patching_tables
-from mechaudio.report.specialists_findings import specialists_findings
-from mechaudio.report.specialists_page import specialists_figures
+from mechaudio.report.patching import patching_figures, patching_findings, patching_tables
+from mechaudio.report.specialists import specialists_figures, specialists_findings
 from mechaudio.report.specialists_tables import specialists_published, specialists_tables
 from mechaudio.report.steering_tables import steering_tables
 from mechaudio.report.study_page import Part, Report, report_of, write_study_page
 from mechaudio.report.tables import Table, write_tables
-from mechaudio.report.temporal_findings import temporal_findings
-from mechaudio.report.temporal_page import temporal_figures
+from mechaudio.report.temporal import temporal_figures, temporal_findings
 from mechaudio.report.temporal_tables import temporal_published, temporal_tables
 from mechaudio.rooms import as_room
 

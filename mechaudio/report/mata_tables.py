@@ -9,7 +9,7 @@ from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.mata_arms import MataArm
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.report.changes import CHANGED, changed, group_rows
-from mechaudio.report.listening_tables import first_table
+from mechaudio.report.listening import first_table
 from mechaudio.report.tables import Cell, Column, Table
 
 PAPER = "MATA (arXiv 2509.18816, Interspeech 2026)"

@@ -10,7 +10,7 @@ from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.changes import CHANGED, group_rows
-from mechaudio.report.listening_tables import first_table
+from mechaudio.report.listening import first_table
 from mechaudio.report.steering_tables import steering_tables
 from mechaudio.report.tables import Cell, Column, Table
 
