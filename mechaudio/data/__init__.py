@@ -1,7 +1,8 @@
 """Corpora: one file each, raw files, a hub id or a seed in, annotated clips or questions out.
 
 `load` of a module of `QUESTIONS` gives questions, that of the others annotated clips, from which `ma.temporal.build`
-makes questions. What could not be used is in `corpus.problems`.
+makes questions. `ftar` reads TimeAudio's questions of when, and makes them of annotated clips. What could not be used
+is in `corpus.problems`.
 """
 
 from mechaudio.data import (
@@ -9,6 +10,7 @@ from mechaudio.data import (
     audio_grounding,
     audioset_strong,
     audiotime,
+    ftar,
     mmar,
     mmau,
     mmau_pro,
@@ -27,6 +29,7 @@ __all__ = [
     "audio_grounding",
     "audioset_strong",
     "audiotime",
+    "ftar",
     "mmar",
     "mmau",
     "mmau_pro",
