@@ -121,12 +121,15 @@ def _unparsed(clean: "Evaluation") -> int:
     return clean.unparsed.count - int(clean.unanswered.sum()) if any(clean.options) else 0
 
 
-def _clean(result: "Evaluation | Comparison") -> "Evaluation":
-    return getattr(result, "clean", result)
+def _parts(result: "Evaluation | Comparison") -> "tuple[Evaluation, Comparison | None]":
+    """The answers without a change, and the comparison with changes, where there is one."""
+    from mechaudio.experiments.evaluation import Evaluation
+
+    return (result, None) if isinstance(result, Evaluation) else (result.clean, result)
 
 
 def _numbers(arguments: argparse.Namespace, result: "Evaluation | Comparison") -> dict[str, Any]:
-    clean = _clean(result)
+    clean, compared = _parts(result)
     overall = clean.overall if clean.scored.any() else None
     numbers: dict[str, Any] = {
         "model": arguments.model,
@@ -148,12 +151,12 @@ def _numbers(arguments: argparse.Namespace, result: "Evaluation | Comparison") -
         numbers["string_match"] = _score(clean.string_match)
     if clean.scores:
         numbers["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
-    if result is not clean:
-        numbers["rows_that_listen"] = None if result.listens is None else list(result.listens.rows)
+    if compared is not None:
+        numbers["rows_that_listen"] = None if compared.listens is None else list(compared.listens.rows)
         numbers["variants"] = [
             {"interventions": [repr(intervention) for intervention in variant]}
-            | (result.change(place).as_dict() if overall else {})
-            for place, variant in enumerate(result.variants)
+            | (compared.change(place).as_dict() if overall else {})
+            for place, variant in enumerate(compared.variants)
         ]
     return numbers
 
@@ -166,7 +169,7 @@ def _score(share: "Proportion") -> dict[str, int | float]:
 def _in_words(arguments: argparse.Namespace, result: "Evaluation | Comparison") -> str:
     from mechaudio.report.wording import heard_where
 
-    clean = _clean(result)
+    clean, compared = _parts(result)
     made = f" (seed {arguments.seed})" if arguments.data.name in MADE else ""
     lines = [
         f"{arguments.model} on {arguments.data}{made}, condition {clean.condition}; "
@@ -188,9 +191,9 @@ def _in_words(arguments: argparse.Namespace, result: "Evaluation | Comparison") 
         lines.append(f"{unparsed} answers name no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))
-    if result is not clean and result.listens is not None:
-        lines += ["", *heard_where(result.listens, [arguments.queries])]
-    if result is not clean and clean.scored.any():
-        for place, variant in enumerate(result.variants):
-            lines += ["", " + ".join(map(repr, variant)), str(result.change(place))]
+    if compared is not None and compared.listens is not None:
+        lines += ["", *heard_where(compared.listens, [arguments.queries])]
+    if compared is not None and clean.scored.any():
+        for place, variant in enumerate(compared.variants):
+            lines += ["", " + ".join(map(repr, variant)), str(compared.change(place))]
     return "\n".join(lines)

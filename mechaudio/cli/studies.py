@@ -15,15 +15,15 @@ from mechaudio.cli.options import LARGEST_SEED, add_verb, at_least, folder, mode
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
+from mechaudio.results import Result
 
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Failure
     from mechaudio.question import AudioQuestion
     from mechaudio.report.study_page import Report
-    from mechaudio.results import Result
     from mechaudio.tracing.audio_lm import AudioLM
 
-Kept = TypeVar("Kept")
+Kept = TypeVar("Kept", bound=Result)
 
 
 class StudyVerb(ABC):
@@ -67,7 +67,7 @@ class StudyVerb(ABC):
     @abstractmethod
     def study(
         self, arguments: argparse.Namespace, settings: Any, model: "AudioLM", questions: "Sequence[AudioQuestion]"
-    ) -> "Result":
+    ) -> Result:
         """Run the study.
 
         Args:
@@ -223,7 +223,7 @@ def with_source(result: Kept, arguments: argparse.Namespace) -> Kept:
     return replace(result, provenance=replace(result.provenance, settings=settings))
 
 
-def keep(result: "Result", arguments: argparse.Namespace) -> None:
+def keep(result: Result, arguments: argparse.Namespace) -> None:
     """Save a result among what a verb writes; it is not lost where that folder takes it no longer.
 
     Raises:
