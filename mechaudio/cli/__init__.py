@@ -34,6 +34,7 @@ VERBS = (
     "check",
     "evaluate",
     "listens",
+    "ground",
     "temporal",
     "specialists",
     "mata",

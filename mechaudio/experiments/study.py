@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -66,7 +67,12 @@ class Begun(Generic[SettingsT]):
 
 
 def begin(
-    model: AudioLM, questions: Sequence[AudioQuestion], settings: SettingsT, *, progress: bool | None
+    model: AudioLM,
+    questions: Sequence[AudioQuestion],
+    settings: SettingsT,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None,
 ) -> Begun[SettingsT]:
     """Find the rows that listen, and put them where the settings ask for them.
 
@@ -74,6 +80,7 @@ def begin(
         model: An `AudioLM`.
         questions: Of the study.
         settings: As they were given.
+        out: The folder of the study, which keeps the rows for when it is taken up.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -83,7 +90,7 @@ def begin(
         UserWarning: Rows that the study is about carry nothing of the sound to the answers, and others do.
     """
     known: Any = settings
-    listens = listen_first(model, questions, share=known.share, seed=known.seed, progress=progress)
+    listens = listen_first(model, questions, share=known.share, seed=known.seed, out=out, progress=progress)
 
     def named(rows: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if isinstance(rows, str):

@@ -78,7 +78,7 @@ def temporal_study(
     settings = settings or TemporalSettings()
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
-    begun = begin(model, questions, settings, progress=progress)
+    begun = begin(model, questions, settings, out=out, progress=progress)
     given, settings = settings, begun.settings
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 

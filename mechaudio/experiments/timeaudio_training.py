@@ -153,7 +153,7 @@ def _times(model: AudioLM, questions: Sequence[AudioQuestion], times: str | None
                 f"question {question.id!r} is no open question with an answer: training learns answers in words, such "
                 "as those of ma.data.ftar.build"
             )
-    there = bool(marker_ids(model.processor.tokenizer))
+    there = bool(marker_ids(model.processor))
     if times == "markers" and not there:
         raise ValueError(
             "this model's tokenizer has no markers: ma.timeaudio.add_markers(network, tokenizer) puts them in, and "
@@ -219,7 +219,7 @@ class _Trainer:
         for module in adapters:
             module.training = True
         masked = self.groups.get("markers", {}) if self.stage.rows == "new" else {}
-        hooks = [only_rows(table, marker_ids(self.model.processor.tokenizer)) for table in masked.values()]
+        hooks = [only_rows(table, marker_ids(self.model.processor)) for table in masked.values()]
         try:
             yield
         finally:
@@ -289,7 +289,8 @@ class _Trainer:
                 self._listed.add(question.id)
                 self.problems.add("left out of training", question.id, str(error), error)
             return None
-        end = self.model.processor.tokenizer.eos_token_id
+        processor: Any = self.model.processor
+        end = processor.tokenizer.eos_token_id
         answer = torch.tensor([[*ids, end]], device=batch.inputs["input_ids"].device)
         inputs = dict(batch.inputs)
         for name, more in (("input_ids", answer), ("attention_mask", torch.ones_like(answer))):

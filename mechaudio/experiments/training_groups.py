@@ -6,7 +6,7 @@ Conventions: groups are those of `mechaudio.timeaudio.stages`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,9 @@ _TIMES = "abs_time_position_embedding"
 _BETWEEN = "qformer"
 
 
-def marker_ids(tokenizer: object) -> tuple[int, ...]:
-    """Find the ids of the markers in a tokenizer's vocabulary, none if some are missing."""
-    vocabulary = tokenizer.get_vocab()  # type: ignore[attr-defined]
+def marker_ids(processor: Any) -> tuple[int, ...]:
+    """Find the ids of the markers in the vocabulary of a processor's tokenizer, none if some are missing."""
+    vocabulary = processor.tokenizer.get_vocab()
     return tuple(vocabulary[token] for token in MARKERS) if all(token in vocabulary for token in MARKERS) else ()
 
 
@@ -84,7 +84,7 @@ def groups_of(model: AudioLM, stage: Stage) -> dict[str, dict[str, nn.Parameter]
         group = _group(name, parameter, tables, frozen, decoder)
         if group in found:
             found[group][name] = parameter
-    if "markers" in found and stage.rows == "new" and not marker_ids(model.processor.tokenizer):
+    if "markers" in found and stage.rows == "new" and not marker_ids(model.processor):
         found["markers"] = {}
     empty = [group for group in ("lora", "adapter") if group in found and not found[group]]
     if empty or not any(found.values()):
@@ -143,10 +143,10 @@ def fold_lora(network: nn.Module) -> int:
     for parent in list(network.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, LoraLinear):
-                up, down = (each["default"].weight for each in (module.lora_B, module.lora_A))
-                base: Network = module.base_layer
+                lora: Network = module
+                up, down, base = lora.lora_B["default"].weight, lora.lora_A["default"].weight, lora.base_layer
                 with torch.no_grad():
-                    base.weight += (module.scaling * (up.float() @ down.float())).to(base.weight.dtype)
+                    base.weight += (lora.scaling * (up.float() @ down.float())).to(base.weight.dtype)
                 setattr(parent, name, base)
                 folded += 1
     return folded

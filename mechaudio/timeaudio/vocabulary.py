@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
 from mechaudio.arguments import checks_arguments
@@ -51,7 +51,7 @@ def add_markers(
             "trained: give one without them"
         )
     signs = _ids_of_signs(tokenizer)
-    tables = [network.get_input_embeddings(), network.get_output_embeddings()]
+    tables: list[Any] = [network.get_input_embeddings(), network.get_output_embeddings()]
     if any(table is None for table in tables):
         raise ValueError(f"{type(network).__name__} has no {'embeddings' if tables[0] is None else 'prediction head'}")
     if max(signs.values()) >= len(tables[0].weight):
@@ -60,10 +60,12 @@ def add_markers(
             f"{len(tables[0].weight)} embeddings: give its own tokenizer"
         )
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in MARKERS])
-    ids = [int(i) for i in tokenizer.convert_tokens_to_ids(list(MARKERS))]
+    written: Any = tokenizer.convert_tokens_to_ids(list(MARKERS))
+    ids = [int(i) for i in written]
     if max(ids) >= len(tables[0].weight):
         network.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
-    embeddings, prediction = network.get_input_embeddings(), network.get_output_embeddings()
+    grown: list[Any] = [network.get_input_embeddings(), network.get_output_embeddings()]
+    embeddings, prediction = grown
     tied = embeddings.weight is prediction.weight
     of_markers = _rows(embeddings, signs)
     of_head = of_markers if head == "embed" or tied else _rows(prediction, signs)
@@ -89,7 +91,7 @@ def _ids_of_signs(tokenizer: Any) -> dict[str, int]:
     return ids
 
 
-def _rows(table: nn.Module, signs: dict[str, int]) -> Float[Tensor, "marker width"]:
+def _rows(table: Any, signs: dict[str, int]) -> Float[Tensor, "marker width"]:
     """Make the rows of the markers from those of the digits and the point, in the precision that they are kept in."""
     digits = table.weight[[signs[digit] for digit in "0123456789"]].detach()
     point = table.weight[signs["."]].detach()

@@ -1,8 +1,9 @@
 """Runs the whole experiment: `python -m recipes.timeaudio.run --out OUT`, on one GPU in minutes.
 
 The encoder is trained and all scenes are heard once; then every arm is trained with every seed, several at a time as
-processes on one GPU. What is done is kept in `--work`, and the same command goes on from there. `OUT/results.json` has
-all questions and answers, which `python -m recipes.timeaudio.score` scores; `OUT/networks` the weights of a few arms.
+processes on the GPUs there are. What is done is kept in `--work`, and the same command goes on from there.
+`OUT/results.json` has all questions and answers, which `python -m recipes.timeaudio.score` scores; `OUT/networks` the
+weights of a few arms.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shutil
 import sys
 import time
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=[arm.name for arm in ARMS], choices=[arm.name for arm in ARMS])
     parser.add_argument("--steps", type=int, default=arms.Settings.steps)
-    parser.add_argument("--processes", type=int, default=12, help="runs at a time")
+    parser.add_argument("--processes", type=int, default=12, help="runs at a time on each GPU")
     parser.add_argument("--minutes", type=float, default=None, help="begin no run that would not end by then")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])
     parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count(), help="processes that make sounds")
@@ -68,16 +70,16 @@ def main(arguments: list[str] | None = None) -> None:
     settings = arms.Settings(steps=2, batch=2) if given.smoke else arms.Settings(steps=given.steps)
     sizes = SMOKE if given.smoke else SIZES
     files = encoder.prepare(given.work, given.device, 1 if given.smoke else given.workers, sizes)
-    asked = arms.questions({name: encoder.load(files, f"held_out_{name}", "cpu") for name in ("long", "short")})
+    asked = _questions(files)
     jobs = [(arm, seed) for seed in given.seeds for arm in ARMS if arm.name in given.arms]
     missing = [job for job in jobs if not _file(given.work, *job).is_file()]
     log.info("%.0f s: %d of %d runs are to be done", time.time() - begun, len(missing), len(jobs))
     deadline = None if given.minutes is None else begun + 60 * given.minutes
-    n = min(given.processes, len(missing))
+    n = min(given.processes * max(1, torch.cuda.device_count()), len(missing))
     queue = multiprocessing.get_context("spawn").SimpleQueue()
     for job in (*missing, *[None] * n):
         queue.put(job)
-    work = (queue, settings, files, asked, given.work, given.device, deadline)
+    work = (queue, settings, files, given.work, given.device, deadline)
     if given.device == "cpu":
         if missing:
             _worker(0, *work)
@@ -86,14 +88,17 @@ def main(arguments: list[str] | None = None) -> None:
     _write(given, jobs, asked, settings, sizes, time.time() - begun)
 
 
-def _worker(number: int, queue, settings, files, asked, work: Path, device: str, deadline: float | None) -> None:
+def _worker(number: int, queue, settings, files, work: Path, device: str, deadline: float | None) -> None:
     """Do runs until there is none left, or no time for another."""
     torch.set_num_threads(1)
+    if device == "cuda":  # nothing has touched a GPU in this process yet
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.split(",")[number % len(gpus.split(","))]
     torch.backends.cuda.matmul.allow_tf32 = True
     _log_to(sys.stdout)
     names = ("long", "short", "held_out_long", "held_out_short")
     heard = {name: encoder.load(files, name, device) for name in names}
-    longest = 0.0
+    asked, longest = _questions(files), 0.0  # made here: a process that is handed much is waited for while it begins
     while (job := queue.get()) is not None:
         begun = time.time()
         if deadline is not None and begun + 1.1 * longest > deadline:
@@ -101,6 +106,10 @@ def _worker(number: int, queue, settings, files, asked, work: Path, device: str,
         arms.run(*job, settings, heard, files["encoder"], asked, work, device)
         longest = max(longest, time.time() - begun)
         log.info("process %d: %s, seed %d, took %.0f s", number, job[0].name, job[1], time.time() - begun)
+
+
+def _questions(files: dict[str, Path]) -> list[dict]:
+    return arms.questions({name: encoder.load(files, f"held_out_{name}", "cpu") for name in ("long", "short")})
 
 
 def _file(work: Path, arm: Arm, seed: int) -> Path:
