@@ -12,12 +12,13 @@ from typing import Any
 import plotly.graph_objects as go
 
 from mechaudio.analyses.where_it_listens import WhereItListens
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, names_arguments
 from mechaudio.report.facts import facts
 from mechaudio.report.panels import Panel, panel
 from mechaudio.report.rendering import write_html
 from mechaudio.report.tables import Table
 from mechaudio.results import Provenance
+from mechaudio.showing import Shown
 from mechaudio.viz.listening_rows import listening_rows
 
 FOLDED = 20
@@ -30,7 +31,7 @@ HOW_ROWS = (
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Shown):
     """A part of a page, as it is planned: which tables and figures stand there, if they are made.
 
     Attributes:
@@ -58,7 +59,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Shown):
     """What is told of a result, on its page and in files.
 
     Attributes:
@@ -108,6 +109,7 @@ class Report:
         return tuple(step for step in steps if step.tables or step.panels)
 
 
+@names_arguments
 @singledispatch
 def report_of(result: object, **more: Any) -> Report:  # noqa: ARG001 - of a class that is not known
     """Return what is told of a result: sentences, tables and figures, which `write_study_page` makes a page of.
