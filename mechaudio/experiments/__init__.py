@@ -4,6 +4,7 @@ from mechaudio.experiments.choosing import Choice, Tested
 from mechaudio.experiments.demo import Demo, demo
 from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, evaluate
 from mechaudio.experiments.grounding import Grounding, ground
+from mechaudio.experiments.harvest import Harvest, harvest
 from mechaudio.experiments.listen import Listening, listen
 from mechaudio.experiments.mata_arms import MataArm, MataSettings
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
@@ -32,6 +33,7 @@ __all__ = [
     "Failure",
     "Grounding",
     "GroupAuc",
+    "Harvest",
     "Listening",
     "MataArm",
     "MataChoice",
@@ -52,6 +54,7 @@ __all__ = [
     "demo",
     "evaluate",
     "ground",
+    "harvest",
     "listen",
     "mata_scores",
     "mata_study",
