@@ -1,4 +1,4 @@
-"""Hook points of any number of questions, written to disk as they come, for probes, lenses and autoencoders to train on.
+"""Hook points of any number of questions, written to disk as they come, to train probes, lenses and autoencoders on.
 
 A batch is a shard. Batches depend on the questions alone, not on how many were run before, so that a harvest that was
 stopped and taken up has the shards of one that was not.
@@ -100,8 +100,6 @@ def harvest(
     questions = required_questions(questions, condition)
     if isinstance(interventions, Intervention):
         raise TypeError(f"interventions= takes a list, got {interventions!r}; write [...] around it")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     points = _points(record)
     kept = [stored_name(site.name, site.layer) for _, site in sites_of(model, points)]
     asking = Asking(condition, layout=layout or PromptFormat(), allow_cut=allow_cut)
