@@ -178,7 +178,7 @@ class Harvest(Shown):
         if role not in (None, *known):
             raise ValueError(f"role= is one of {', '.join(map(repr, known))}, got {role!r}")
         if question is not None and question not in {one.id for one in self.questions}:
-            raise ValueError(f"no question {question!r} was harvested; the first is {self.questions[0].id!r}")
+            raise ValueError(f"no question {question!r} was harvested")
         chosen = np.ones(len(table), dtype=bool)
         if role is not None:
             chosen &= table["position"] == lengths - 1 if role == "last" else table["role"] == role
@@ -277,7 +277,10 @@ class Harvest(Shown):
 
         Raises:
             KeyError: It was not harvested.
+            ValueError: Nothing was, yet.
         """
+        if not self._shards:
+            raise ValueError(f"there is nothing in {os.fspath(self.folder)!r} yet: take the harvest up")
         name, own = parse(hook_point)
         layer = layer if own is None else own
         if layer is not None and layer < 0:

@@ -34,7 +34,7 @@ def questions():
         clip = question.clip()
         short = ma.AudioClip(clip.waveform[: round(seconds * clip.sample_rate)], clip.sample_rate)
         made.append(replace(question, audio=short))
-    return [*made[:-1], replace(made[-1], meta={})]
+    return [*made[:-1], replace(made[-1], text="Which voice?", meta={})]
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +267,7 @@ def test_wherever_the_log_broke_off_it_is_written_to_the_same_bytes(
     assert files(folder) == files(finished)
 
 
+@pytest.mark.whole
 def test_a_process_that_is_killed_outright_is_taken_up(toy, questions, tmp_path):
     script = f"""
 import os, signal
@@ -303,6 +304,15 @@ def test_a_finished_harvest_runs_nothing_and_takes_more_questions(toy, questions
     assert [one.id for one in more.questions] == [*(question.id for question in questions), "another"]
     with pytest.raises(ValueError, match="ran 6 questions before, and 5 are given"):
         harvested(toy, questions, folder)
+
+
+def test_a_harvest_that_was_killed_at_once_is_empty_and_says_so(finished, tmp_path):
+    (tmp_path / LOG_NAME).write_bytes((finished / LOG_NAME).read_bytes().splitlines(keepends=True)[0])
+    kept = ma.Harvest.load(tmp_path)
+    assert len(kept) == len(kept.positions()) == 0
+    for read in (lambda: kept["z", 0], lambda: kept.read("z", 0, entries=[]), kept.to_xarray):
+        with pytest.raises(ValueError, match="nothing in .* yet: take the harvest up"):
+            read()
 
 
 def a_number_in_a_shard(folder):

@@ -153,6 +153,8 @@ def samples(folder: Path) -> dict[str, Any]:
         "clean": questions,
         "asked": questions,
         "question": questions[0],
+        "record": ["resid_post"],
+        "out": folder / "out",
         "variants": [ma.ScaleAttention(2.0)],
         "network": toy.network,
         "base": batch,
