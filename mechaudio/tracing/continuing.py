@@ -54,7 +54,7 @@ class FirstPass(Ride):
     def _logits(self) -> Float[Tensor, "batch row vocab"]:
         """Run the prompts; the token that `generate` would choose is left to `continued`."""
         model, normed = self.model, list[Tensor]()
-        model.exchange.keeps[f"{ROOT}.{model.adapter.decoder.norm}.output"] = [normed.append]
+        model.exchange.watch(f"{ROOT}.{model.adapter.decoder.norm}.output", normed.append)
         model.interleave(model.network.generate, **self.batch.inputs, max_new_tokens=1, **greedy(model.network))
         return unembed(model, normed[0])
 
@@ -151,8 +151,9 @@ def continued(
 
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, interventions)
-        exchange.edits[f"{ROOT}.input"] = [keep_cache, sound_with_the_prompt(model.adapter.features)]
-        exchange.edits[f"{ROOT}.skip"] = [hand_over]
+        exchange.change(f"{ROOT}.input", keep_cache)
+        exchange.change(f"{ROOT}.input", sound_with_the_prompt(model.adapter.features))
+        exchange.change(f"{ROOT}.skip", hand_over)
         out = model.interleave(
             model.network.generate,
             **_repeated(model, batch, len(ends)),

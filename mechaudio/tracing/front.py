@@ -91,8 +91,8 @@ class Front:
         moment = count()
         with torch.no_grad(), model.exchange.prepared(batch):
             for path, calls in self._calls.items():
-                model.exchange.edits[f"{ROOT}.{path}.input"] = [_beginning(calls, moment)]
-                model.exchange.keeps[f"{ROOT}.{path}.output"] = [_ending(calls, moment)]
+                model.exchange.on_input(path, _beginning(calls, moment))
+                model.exchange.watch(f"{ROOT}.{path}.output", _ending(calls, moment))
             self.clean = self._as_far_as_decoder()
         needed = {path for variant in variants for path in self._given(variant.front)}
         for path, calls in self._calls.items():
@@ -110,7 +110,7 @@ class Front:
         exchange = self.model.exchange
         with torch.no_grad(), exchange.prepared(self.batch):
             for path in self._given(edits):
-                exchange.edits[f"{ROOT}.{path}.skip"] = [_giving(self._calls[path].outputs)]
+                exchange.instead_of(path, _giving(self._calls[path].outputs))
             register(self.model, self.batch, (), edits, lambda: None)
             return self._as_far_as_decoder()
 
@@ -140,7 +140,7 @@ class Front:
             kept.append(site.take(served))
             self.model.exchange.stop()
 
-        self.model.exchange.keeps[site.location] = [keep]
+        self.model.exchange.watch(site.location, keep)
         self.model.interleave("__call__", **self.batch.inputs, use_cache=False)
         return kept[0]
 

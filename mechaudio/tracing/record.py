@@ -1,4 +1,4 @@
-"""Turning what a caller wants kept or changed into the exchange's keeps and edits."""
+"""Turning what a caller wants kept or changed into requests to the exchange."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def register(
                 continue
             did = effects[number][1]
             if edit.fuses and base not in by_rows:
-                exchange.score_edits.setdefault(base, []).append((bound, _reporter(did, bound, site)))
+                exchange.edit_scores(base, bound, _reporter(did, bound, site))
             else:
                 by_rows.add(base)
                 wanted.append((site, bound.rows))
@@ -230,8 +230,8 @@ def register(
             raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
             groups = torch.stack([batch.span_mask(span) for span in point.keys], dim=-1)
-            exchange.groups[site.location.rsplit(".", 1)[0]] = groups
-        exchange.keeps.setdefault(part.site.location, []).append(keeper(part))
+            exchange.measure_mass(site.location.rsplit(".", 1)[0], groups)
+        exchange.watch(part.site.location, keeper(part))
     return list(effects.values())
 
 
@@ -242,7 +242,7 @@ def _rows(batch: PromptBatch, point: HookPoint, *, fill: bool = False) -> AskedR
 
 def _apply_edit(model: AudioLM, edit: Edit, site: Site, plan: RowPlan) -> None:
     part = plan.part(edit.point, site, fill=edit.by_position)
-    model.exchange.edits.setdefault(part.site.location, []).append(_editor(model, edit, part))
+    model.exchange.change(part.site.location, _editor(model, edit, part))
 
 
 def _apply_score_edit(model: AudioLM, bound: BoundScoreEdit, site: Site, did: list[Effect], plan: RowPlan) -> None:
@@ -261,7 +261,7 @@ def _apply_score_edit(model: AudioLM, bound: BoundScoreEdit, site: Site, did: li
         did.append(Effect.measure(site.layer, way, scores[:, :, own], edited[:, :, own], bound.chosen, here[:, own]))
         return edited
 
-    exchange.edits.setdefault(served.location, []).append(apply)
+    exchange.change(served.location, apply)
 
 
 def _reporter(did: list[Effect], bound: BoundScoreEdit, site: Site) -> Callable[[Way, Tensor, Tensor], None]:

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import MADE_POINTS, ROW_POINTS, HookPoint
+from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.rows import row_positions
 from mechaudio.tracing.sites import Site
 
@@ -96,7 +97,7 @@ class RowPlan:
             self.shared[base] = union(rows, batch.n_positions) if len(rows) == len(requests) else None
             if self.shared[base] is not None:
                 last = any(batch.n_positions - 1 in prompt for request in rows for prompt in request)
-                exchange.rows[base] = {"rows": RowRequest("rows", self.shared[base], last, batch.n_positions)}
+                exchange.serve_rows(base, RowRequest("rows", self.shared[base], last, batch.n_positions))
 
     def served(self, site: Site) -> tuple[Site, list[list[int]] | None]:
         """Where a layer's rows are served, and per prompt which those are, `None` for all."""

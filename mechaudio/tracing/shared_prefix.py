@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.models.key_value_cache import with_cache
-from mechaudio.tracing.sites import ROOT, HookPointError
+from mechaudio.tracing.sites import HookPointError
 from mechaudio.tracing.suffixes import Past, Suffixes
 from mechaudio.tracing.unembedding import unembed
 
@@ -118,11 +118,11 @@ class Ride:
         model, exchange = self.model, self.model.exchange
         stack = model.adapter.decoder
         with torch.no_grad(), exchange.prepared(self.batch):
-            for location in (f"{model.adapter.projector}.output", f"{model.adapter.decoder_module}.input"):
-                exchange.edits[f"{ROOT}.{location}"] = [self._begin]  # prompts without sound have no tower
+            exchange.on_output(model.adapter.projector, self._begin)
+            exchange.on_input(model.adapter.decoder_module, self._begin)  # prompts without sound have no tower
             for layer in range(model.n_layers):
-                exchange.edits[f"{ROOT}.{stack.path(layer)}.input"] = [partial(self._join, layer)]
-            exchange.edits[f"{ROOT}.{stack.norm}.input"] = [self._only_last]
+                exchange.on_input(stack.path(layer), partial(self._join, layer))
+            exchange.on_input(stack.norm, self._only_last)
             logits = self._logits()
         return logits[:, 0], logits[:, 1:]
 
@@ -142,13 +142,13 @@ class Ride:
         if not self.riders.changes_in(self.model.n_layers - 1, ("mlp_post",)):
             _end_with_rows(self.model, slice(self.n - (n_rows if self.prefix.keeps else 1), None))
         for location, change in self.riders.edits.items():
-            self.model.exchange.edits.setdefault(location, []).append(change)
+            self.model.exchange.change(location, change)
         for sites in self.model.site_map.layers["decoder"]:
             location = sites["z"].location.rpartition(".")[0]
             if self.riders.variants:
-                self.model.exchange.instead[location] = partial(self._attend, location)
+                self.model.exchange.replace_attention(location, partial(self._attend, location))
             elif self.prefix.keeps:  # attention is the network's own
-                self.model.exchange.calls[location] = partial(self._keep_call, location)
+                self.model.exchange.watch_attention(location, partial(self._keep_call, location))
         return served
 
     def _keep_call(self, location: str, call: Call, _query: Tensor, key: Tensor, value: Tensor) -> None:
@@ -236,15 +236,16 @@ def run_alone(
         if not suffixes.changes_in(len(layers) - 1, ("mlp_post", "mlp_out", "resid_post")):
             _end_with_rows(model, slice(rows - 1, None, rows))
         for location, change in suffixes.edits.items():
-            model.exchange.edits.setdefault(location, []).append(change)
-        model.exchange.instead.update({location: attend(location) for location in prefix.past})
+            model.exchange.change(location, change)
+        for location in prefix.past:
+            model.exchange.replace_attention(location, attend(location))
         return model.interleave(through_the_layers)
 
 
 def _end_with_rows(model: AudioLM, wanted: slice) -> None:
     """Compute the MLP of the last layer for some rows only: nobody asks for the others."""
     stack = model.adapter.decoder
-    inside, shape = f"{ROOT}.{stack.path(model.n_layers - 1)}.{stack.mlp}", []
+    inside, shape = f"{stack.path(model.n_layers - 1)}.{stack.mlp}", []
 
     def cut(served: Any) -> Any:
         args, kwargs = served
@@ -257,8 +258,8 @@ def _end_with_rows(model: AudioLM, wanted: slice) -> None:
         whole[:, wanted] = some
         return (whole, *served[1:]) if isinstance(served, tuple) else whole
 
-    model.exchange.edits[f"{inside}.input"] = [cut]
-    model.exchange.edits[f"{inside}.output"] = [fill]
+    model.exchange.on_input(inside, cut)
+    model.exchange.on_output(inside, fill)
 
 
 class _Positions:

@@ -7,8 +7,7 @@ belong to list *i*.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,55 +16,28 @@ from torch import Tensor
 
 from mechaudio.tracing.attention import Spot, serve_all
 from mechaudio.tracing.attention_call import Call
-from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS
 from mechaudio.tracing.record import Intervention, register
+from mechaudio.tracing.requests import Change, Requests
 from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
-Change = Callable[[Any], Any]
-
 
 @dataclass(frozen=True)
-class _Asked:
-    """What one list of interventions asks of the exchange."""
+class Member:
+    """One list among the others.
 
-    edits: dict[str, list[Change]]
-    rows: dict[str, dict[str, RowRequest]]
-    score_edits: dict[str, list[Any]]
+    Attributes:
+        rows: Its prompts.
+        asks: What it asks of the exchange.
+    """
 
-    @classmethod
-    def taken_from(cls, exchange: Exchange) -> _Asked:
-        """What is registered there, which then no longer is."""
-        asked = cls(exchange.edits, exchange.rows, exchange.score_edits)
-        exchange.edits, exchange.rows, exchange.score_edits = {}, {}, {}
-        return asked
-
-    @contextmanager
-    def alone(self, exchange: Exchange) -> Iterator[None]:
-        """While open, the exchange carries out this list and nothing else."""
-        before = exchange.edits, exchange.rows, exchange.score_edits, exchange.instead
-        exchange.edits, exchange.rows, exchange.score_edits, exchange.instead = (
-            self.edits,
-            self.rows,
-            self.score_edits,
-            {},
-        )
-        try:
-            yield
-        finally:
-            exchange.edits, exchange.rows, exchange.score_edits, exchange.instead = before
-
-    def inside(self, attention: str) -> bool:
-        """Whether it asks for something inside an attention module."""
-        return (
-            attention in self.rows
-            or attention in self.score_edits
-            or any(location.startswith(f"{attention}.") for location in self.edits)
-        )
+    rows: slice
+    asks: Requests
 
 
 def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Sequence[Intervention]]) -> None:
@@ -81,56 +53,48 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
     if len(lists) == 1:
         register(model, batch, (), lists[0], _nothing_is_kept)
         return
-    exchange, n_rows = model.exchange, batch.n_rows
-    asked = []
-    for one in lists:
-        register(model, batch, (), one, _nothing_is_kept)
-        asked.append(_Asked.taken_from(exchange))
+    exchange, n, members = model.exchange, batch.n_rows, []
+    for place, interventions in enumerate(lists):
+        with exchange.only(Requests()) as asks:
+            register(model, batch, (), interventions, _nothing_is_kept)
+        members.append(Member(slice(place * n, (place + 1) * n), asks))
     layers = model.site_map.layers["decoder"]
-    sites = {site.location: site for found in (*layers, model.sites) for site in found.values()}
-    for attention in {found["z"].location.rpartition(".")[0] for found in layers}:
-        if members := [(place, one) for place, one in enumerate(asked) if one.inside(attention)]:
-            exchange.instead[attention] = partial(_attend, exchange, attention, members, n_rows)
-    changes: dict[str, list[tuple[int, list[Change]]]] = defaultdict(list)
-    for place, one in enumerate(asked):
-        for location, made in one.edits.items():
+    for attention in (sites["z"].location.rpartition(".")[0] for sites in layers):
+        if concerned := [member for member in members if member.asks.inside(attention)]:
+            exchange.replace_attention(attention, partial(_attend, exchange, attention, concerned))
+    sites = {site.location: site for some in (*layers, model.sites) for site in some.values()}
+    changes: dict[str, list[tuple[slice, list[Change]]]] = defaultdict(list)
+    for member in members:
+        for location, made in member.asks.changes.items():
             if location in sites and sites[location].name not in ATTENTION_POINTS:
-                changes[location].append((place, made))
-    for location, members in changes.items():
-        exchange.edits[location] = [partial(_change, sites[location], members, n_rows)]
+                changes[location].append((member.rows, made))
+    for location, made_by in changes.items():
+        exchange.change(location, partial(_change, sites[location], made_by))
 
 
 def _attend(
-    exchange: Exchange,
-    location: str,
-    members: Sequence[tuple[int, _Asked]],
-    n_rows: int,
-    call: Call,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    exchange: Exchange, location: str, members: Sequence[Member], call: Call, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
     """Attention of all rows, and again of those of the lists that change something here."""
     out = call.fused(query, key, value)
-    for place, asked in members:
-        own = slice(place * n_rows, (place + 1) * n_rows)
-        part = call if call.mask is None or len(call.mask) == 1 else replace(call, mask=call.mask[own])
-        with asked.alone(exchange):
-            out[own] = serve_all(Spot(exchange, location), part, query[own], key[own], value[own])
+    for member in members:
+        rows = member.rows
+        part = call if call.mask is None or len(call.mask) == 1 else replace(call, mask=call.mask[rows])
+        with exchange.only(member.asks):
+            out[rows] = serve_all(Spot(exchange, location), part, query[rows], key[rows], value[rows])
     return out
 
 
-def _change(site: Site, members: Sequence[tuple[int, list[Change]]], n_rows: int, served: Any) -> Any:
+def _change(site: Site, made_by: Sequence[tuple[slice, list[Change]]], served: Any) -> Any:
     """What a module receives or returns, with the rows of every list changed by it."""
     whole = site.take(served)
     changed = whole if site.in_place else whole.clone()
-    for place, made in members:
-        own = slice(place * n_rows, (place + 1) * n_rows)
-        part = site.put(served, changed[own])
+    for rows, made in made_by:
+        part = site.put(served, changed[rows])
         for change in made:
             part = change(part)
         if not site.in_place:
-            changed[own] = site.take(part)
+            changed[rows] = site.take(part)
     return site.swap(served, changed)
 
 
