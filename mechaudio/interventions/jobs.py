@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import part_of
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.bind import edits_of
 from mechaudio.tracing.clean_run import CleanRun
 from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.memory import bytes_per_position, widest_bytes
-from mechaudio.tracing.record import Edit, Intervention, edits_of
+from mechaudio.tracing.record import Edit, Intervention
 from mechaudio.tracing.shared_prefix import why_not_shared
 from mechaudio.tracing.variants import Variant
 

@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from mechaudio.tracing.record import Edit, register
+from mechaudio.tracing.bind import Change
+from mechaudio.tracing.record import install
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.tracing.variants import Variant, extent
 
@@ -105,13 +106,13 @@ class Front:
         kept = pytree.tree_leaves([calls.outputs for calls in self._calls.values()])
         return sum(leaf.nbytes for leaf in kept if isinstance(leaf, Tensor))
 
-    def embeds(self, edits: Sequence[Edit]) -> Embeds:
-        """The residual stream in front of the decoder's first layer, with these edits before it."""
+    def embeds(self, changes: Sequence[Change]) -> Embeds:
+        """The residual stream in front of the decoder's first layer, with these changes before it."""
         exchange = self.model.exchange
         with torch.no_grad(), exchange.prepared(self.batch):
-            for path in self._given(edits):
+            for path in self._given(changes):
                 exchange.instead_of(path, _giving(self._calls[path].outputs))
-            register(self.model, self.batch, (), edits, lambda: None)
+            install(self.model, self.batch, changes)
             return self._as_far_as_decoder()
 
     def followed(self, variant: Variant, prefix: Prefix) -> Variant | str:
@@ -144,9 +145,9 @@ class Front:
         self.model.interleave("__call__", **self.batch.inputs, use_cache=False)
         return kept[0]
 
-    def _given(self, edits: Sequence[Edit]) -> list[str]:
-        """The modules that these edits leave as they are and that are given again, each with all that is inside it."""
-        sites = [site for edit in edits for site in self.model.site_map.find(edit.point)]
+    def _given(self, changes: Sequence[Change]) -> list[str]:
+        """The modules that are given again, each with all that is inside it: these changes leave them as they are."""
+        sites = [change.site for change in changes]
         first = min((moments for site in sites if (moments := self._moments(site))), default=[])
         encoder = self.model.adapter.encoder
         untouched: tuple[str, ...] = ()

@@ -21,10 +21,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mechaudio.tracing.additions import Add, Additions
+from mechaudio.tracing.bind import Change
 from mechaudio.tracing.hook_points import ROW_POINTS
 from mechaudio.tracing.sites import Site
-from mechaudio.tracing.variant_scores import ByFunction, Rows, Strengths, group_of
-from mechaudio.tracing.variants import Change, Variant
+from mechaudio.tracing.variant_scores import ByFunction, Rows, Strengths, alike, group_of
+from mechaudio.tracing.variants import Variant
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
@@ -89,15 +90,17 @@ class Suffixes:
                 location = change.site.location
                 if change.site.name in ROW_POINTS:
                     turns[location] += 1
-                    groups[location][(turns[location], *change.alike(place))].append((place, change))
+                    groups[location][(turns[location], *alike(change, place))].append((place, change))
                 else:
                     made = place, self._index(place, change), change
                     by_site.setdefault(location, (change.site, []))[1].append(made)
         known: dict[Hashable, tuple[Tensor, Tensor]] = {}
         strengths = Strengths(groups, dtype, self.mass.device)
         self._groups = {
-            location: [group_of(self, alike[key], strengths, known) for key in sorted(alike, key=lambda key: key[0])]
-            for location, alike in groups.items()
+            location: [
+                group_of(self, members[key], strengths, known) for key in sorted(members, key=lambda key: key[0])
+            ]
+            for location, members in groups.items()
         }
         self.edits = {
             location: _changer(site, changes, batch.n_rows, self.mass.device)
@@ -133,7 +136,7 @@ class Suffixes:
             return slice(None), slice(place, place + 1)
         first = self.batch.n_positions - self.n_rows
         before = place * self.n_rows + (self.batch.n_positions if self.riding else 0)
-        own = [[before + position - first for position in row] for row in change.rows]
+        own = [[before + position - first for position in row] for row in change.positions]
         if all(row == own[0] for row in own) and own[0] == list(range(own[0][0], own[0][-1] + 1)):
             return slice(None), slice(own[0][0], own[0][-1] + 1)
         return torch.arange(len(own))[:, None], torch.tensor(own)
@@ -230,7 +233,7 @@ def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: 
         if additions is not None:
             additions.add_to(whole)
         for index, change in others:
-            whole[index] = change.on(whole[index])
+            whole[index] = change.on(whole[index].clone())
         return site.swap(served, whole)
 
     return apply

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mechaudio.tracing.bind import Change, where_of
 from mechaudio.tracing.formulas import Block, Formula, apply_to_chosen
-from mechaudio.tracing.variants import Change, where_of
 
 if TYPE_CHECKING:
     from mechaudio.tracing.suffixes import Suffixes
@@ -82,7 +82,14 @@ class ByFunction:
         here = torch.arange(len(self.rows))[:, None]
         by_row = values[:, :, self.place].transpose(1, 2)
         part = by_row[here, self.rows].transpose(1, 2)
-        by_row[here, self.rows] = self.made.on(part).transpose(1, 2)
+        by_row[here, self.rows] = self.made.on(part.clone()).transpose(1, 2)
+
+
+def alike(change: Change, place: int) -> tuple[Hashable, ...]:
+    """What a change has in common with changes of other variants that can be made together with it."""
+    if change.scores is None:
+        return (place,)
+    return type(change.scores.edit.formula), *where_of(change.scores.edit)
 
 
 def group_of(
@@ -93,10 +100,10 @@ def group_of(
 ) -> ByFormula | ByFunction:
     """What variants change alike in one place, and where."""
     places, change = [place for place, _ in members], members[0][1]
-    n_positions, bound = suffixes.batch.n_positions, change.bound
+    n_positions, bound = suffixes.batch.n_positions, change.scores
     first = n_positions - suffixes.n_rows
     if bound is None:
-        return ByFunction(change, places[0], torch.tensor(change.rows) - first)
+        return ByFunction(change, places[0], torch.tensor(change.positions) - first)
     where = where_of(bound.edit)
     if where not in known:
         active = bound.active([range(first, n_positions)] * suffixes.batch.n_rows, n_positions)
@@ -115,9 +122,9 @@ class Strengths:
 
     def __init__(self, groups: Mapping[str, Mapping[Hashable, Members]], dtype: torch.dtype, device: torch.device):
         """Args: groups: what is changed alike, by location; dtype: of the network; device: where they are needed."""
-        members = [one for alike in groups.values() for group in alike.values() for one in group if one[1].bound]
+        members = [one for alike in groups.values() for group in alike.values() for one in group if one[1].scores]
         exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
-        numbers = torch.tensor([one.bound.edit.formula.strength for _, one in members], dtype=exact)
+        numbers = torch.tensor([one.scores.edit.formula.strength for _, one in members], dtype=exact)
         self._numbers = numbers.to(device, non_blocking=True)
         self._first = {id(one): index for index, (_, one) in enumerate(members)}
 

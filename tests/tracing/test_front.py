@@ -8,6 +8,7 @@ import torch
 import mechaudio as ma
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.bind import bind
 from mechaudio.tracing.front import Front
 from mechaudio.tracing.shared_prefix import Prefix
 from mechaudio.tracing.variants import Variant, take_apart
@@ -30,8 +31,8 @@ def edited(name, layer=None, change=lambda value: 0.5 * value):
     return ma.Edit(ma.HookPoint(name, layers=None if layer is None else [layer]), change)
 
 
-def variant(*front):
-    return Variant(0, (), 0, 0, front)
+def variant(model, batch, edits):
+    return Variant(0, (), 0, 0, tuple(bind(model, batch, edits)))
 
 
 def layers_of(model):
@@ -65,9 +66,10 @@ class Counted:
 
 def calls_of(model, inputs, edits):
     """Calls of every layer of the tower for a variant with these edits, and in a run of its own."""
-    front = Front(model, as_batch(model, inputs), [variant(*edits)])
+    batch = as_batch(model, inputs)
+    front = Front(model, batch, [variant(model, batch, edits)])
     with Counted(model) as skipped:
-        embeds = front.embeds(edits)
+        embeds = front.embeds(bind(model, batch, edits))
     with Counted(model) as whole:
         expected = ma.run(model, inputs, record=["resid_pre"], interventions=edits, logits=None).cache["resid_pre", 0]
     assert torch.equal(embeds, expected)
@@ -122,7 +124,7 @@ def test_only_what_variants_need_is_kept(opened):
     model, inputs = opened("qwen2_audio")
     batch = as_batch(model, inputs)
     sizes = [
-        Front(model, batch, [variant(edited(name, layer))]).n_bytes
+        Front(model, batch, [variant(model, batch, [edited(name, layer)])]).n_bytes
         for name, layer in (("audio.resid_post", 1), ("audio.resid_pre", 1), ("audio.resid_pre", 0))
     ]
     layer = ma.run(model, inputs, record=[ma.HookPoint("audio.resid_post", layers=[0])], logits=None)
@@ -185,9 +187,10 @@ def test_nothing_is_left_behind_even_if_an_edit_fails(opened):
         raise ArithmeticError("of the user's")
 
     edits = [edited("audio.resid_post", 1, fails)]
-    front = Front(model, as_batch(model, inputs), [variant(*edits)])
+    batch = as_batch(model, inputs)
+    front = Front(model, batch, [variant(model, batch, edits)])
     with pytest.raises(ArithmeticError, match="of the user's"):
-        front.embeds(edits)
+        front.embeds(bind(model, batch, edits))
     with Counted(model) as counted:
         assert torch.equal(ma.run(model, inputs).logits, before)
     assert counted.calls == [1, 1]
@@ -195,6 +198,7 @@ def test_nothing_is_left_behind_even_if_an_edit_fails(opened):
 
 def test_what_a_network_writes_into_is_given_as_it_was(opened):
     model, inputs = opened("granite_speech")  # it adds to the stream between its layers in place
-    edits = [edited("audio.resid_pre", 1)]
-    front = Front(model, as_batch(model, inputs), [variant(*edits)])
-    assert torch.equal(front.embeds(edits), front.embeds(edits))
+    batch = as_batch(model, inputs)
+    one = variant(model, batch, [edited("audio.resid_pre", 1)])
+    front = Front(model, batch, [one])
+    assert torch.equal(front.embeds(one.front), front.embeds(one.front))
