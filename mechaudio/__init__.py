@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         temporal,
         timeaudio,
         tracing,
+        variants,
         viz,
     )
     from mechaudio.audio.clip import AudioClip
@@ -143,6 +144,7 @@ __all__ = [
     "timeaudio",
     "trace",
     "tracing",
+    "variants",
     "viz",
 ]
 

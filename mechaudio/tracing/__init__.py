@@ -6,7 +6,6 @@ Its functions are `ma.load`, `ma.trace`, `ma.run`, `ma.answer` and `ma.generate`
 from mechaudio.rooms import as_room
 from mechaudio.tracing.audio_lm import AudioLM, trace
 from mechaudio.tracing.cache import Cache
-from mechaudio.tracing.clean_run import CleanRun, KeptRuns
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.load import load
 from mechaudio.tracing.order import HookOrderError
@@ -19,14 +18,12 @@ from mechaudio.tracing.window_map import WindowMap, window_map
 __all__ = [
     "AudioLM",
     "Cache",
-    "CleanRun",
     "Edit",
     "Generation",
     "HookOrderError",
     "HookPoint",
     "HookPointError",
     "Intervention",
-    "KeptRuns",
     "NoSuchHookPoint",
     "Run",
     "WindowMap",

@@ -48,6 +48,15 @@ class Change:
         """Whether it is known to leave everything as it is."""
         return isinstance(self.edit, ScoreEdit) and self.edit.formula.is_noop
 
+    @property
+    def first_position(self) -> int:
+        """The first position that it changes in any prompt."""
+        return 0 if self.positions is None else min(map(min, self.positions))
+
+    def positions_in(self, n_rows: int, n_positions: int) -> Sequence[Sequence[int]]:
+        """Per prompt, the positions that it changes, in so many prompts of so many positions."""
+        return [range(n_positions)] * n_rows if self.positions is None else self.positions
+
     def on(self, current: Tensor, advice: str = "") -> Tensor:
         """Give what the edit's function makes of the values at its positions.
 

@@ -17,7 +17,7 @@ import mechaudio as ma
 from mechaudio.models.grouping import part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.choice_logits import choice_logits
-from mechaudio.tracing.clean_run import clean_run
+from mechaudio.variants.clean_run import clean_run
 from tests.families import ASKED, FAMILIES, audio_token_id, model_inputs, network, noise, opened, thinned
 from tests.interventions.kinds import having
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from mechaudio.tracing.attention import Spot, serve_all
 from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS
-from mechaudio.tracing.record import Intervention, register
+from mechaudio.tracing.record import register
 from mechaudio.tracing.requests import Change, Requests
 from mechaudio.tracing.sites import Site
 
@@ -59,7 +60,7 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
             register(model, batch, (), interventions, _nothing_is_kept)
         members.append(Member(slice(place * n, (place + 1) * n), asks))
     layers = model.site_map.layers["decoder"]
-    for attention in (sites["z"].location.rpartition(".")[0] for sites in layers):
+    for attention in (sites["z"].module for sites in layers):
         if concerned := [member for member in members if member.asks.inside(attention)]:
             exchange.replace_attention(attention, partial(_attend, exchange, attention, concerned))
     sites = {site.location: site for some in (*layers, model.sites) for site in some.values()}
