@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.generations import Generations, Tokens
-from mechaudio.interventions.grid import Grid, lists_of
+from mechaudio.interventions.grid import Grid
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.progress import bar
 from mechaudio.provenance import Provenance
@@ -16,7 +16,7 @@ from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.join import join_rows
 from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.run import texts_of
-from mechaudio.variants.execute import SHARED, carry_out, jobs_of
+from mechaudio.variants.execute import SHARED, carry_out, jobs_of, lists_of
 
 
 @checks_arguments

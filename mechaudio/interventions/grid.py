@@ -12,7 +12,6 @@ import numpy as np
 from mechaudio.arguments import checks_arguments
 from mechaudio.kinds import plain
 from mechaudio.showing import Shown
-from mechaudio.tracing.edit import Intervention
 
 #: Parameters that take positions: a list of numbers is one value of them.
 _PLACES = ("queries", "keys", "positions")
@@ -92,21 +91,6 @@ def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
     held = {name: value for name, value in parameters.items() if name not in axes}
     points = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     return Grid(axes, [kind(**held, **point) for point in points])
-
-
-def lists_of(variants: Sequence[Intervention | Sequence[Intervention]]) -> tuple[tuple[Intervention, ...], ...]:
-    """Variants as lists of interventions.
-
-    Raises:
-        TypeError: A single intervention.
-        ValueError: No variants.
-    """
-    if callable(getattr(variants, "edits", None)):
-        raise TypeError(f"variants= takes a grid or a list, got {variants!r}; write [...] around it")
-    lists = tuple(tuple(one) if isinstance(one, Sequence) else (one,) for one in variants)
-    if not lists:
-        raise ValueError("there is nothing to run: variants= is empty")
-    return lists
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.interventions.grid import Grid, lists_of
+from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import Inputs, as_prompts
@@ -25,7 +25,7 @@ from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 from mechaudio.variants.clean_run import CleanRun
-from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, jobs_of
+from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, jobs_of, lists_of
 
 
 @checks_arguments

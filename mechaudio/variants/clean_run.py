@@ -25,6 +25,7 @@ from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS, HookPoint
 from mechaudio.tracing.record import hook_points, register
 from mechaudio.tracing.run import run
 from mechaudio.tracing.unembedding import norm_of
+from mechaudio.variants.plan import Chunk
 from mechaudio.variants.shared import Prefix, first_pass, why_not_shared
 from mechaudio.variants.stacked import Stacked
 
@@ -120,10 +121,11 @@ def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] =
 
     def prepare() -> tuple[list[Stacked], int]:
         register(model, prompts, [point for point in points if point.point != "final_norm"], (), lambda: cache)
-        return [], 1  # variants of the last position are yet to come
+        nobody = Stacked(prompts, Chunk((), 1), model.network.dtype, behind=prompts.n_positions)
+        return [nobody], 1  # variants of the last position are yet to come
 
-    passed = first_pass(model, prompts, prepare)
+    logits, _, prefix = first_pass(model, prompts, prepare)
     if any(point.point == "final_norm" for point in points):  # it sees last positions alone, and counts none
         with torch.no_grad():
-            cache.keep("final_norm", None, norm_of(model)(passed.prefix.resid[-1]))
-    return CleanRun(model, prompts, passed.clean, cache, passed.prefix)
+            cache.keep("final_norm", None, norm_of(model)(prefix.resid[-1]))
+    return CleanRun(model, prompts, logits[:, 0], cache, prefix)

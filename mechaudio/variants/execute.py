@@ -20,14 +20,16 @@ from mechaudio.tracing.edit import Edit, Intervention
 from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.run import generate, run
 from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
-from mechaudio.variants.plan import Plan, Sizes, Variant, chunks_of, parts_of, plan
-from mechaudio.variants.shared import FirstPass, first_pass, run_behind, why_not_shared
+from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
+from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared
 from mechaudio.variants.stacked import Stacked
 from mechaudio.variants.tower_replay import TowerReplay
 
 if TYPE_CHECKING:
     from mechaudio.variants.clean_run import CleanRun
 
+#: Variants as lists of interventions.
+Lists = Sequence[Sequence[Intervention]]
 #: How a variant was computed that shared what comes before its first change.
 SHARED = "shared prefix"
 #: The place of the run without interventions among the variants.
@@ -74,25 +76,31 @@ class Outcome:
     way: str = SHARED
 
 
+def lists_of(variants: Sequence[Intervention | Sequence[Intervention]]) -> Lists:
+    """Variants as lists of interventions.
+
+    Raises:
+        TypeError: A single intervention.
+        ValueError: No variants.
+    """
+    if callable(getattr(variants, "edits", None)):
+        raise TypeError(f"variants= takes a grid or a list, got {variants!r}; write [...] around it")
+    lists = tuple(tuple(one) if isinstance(one, Sequence) else (one,) for one in variants)
+    if not lists:
+        raise ValueError("there is nothing to run: variants= is empty")
+    return lists
+
+
 def jobs_of(
     model: AudioLM,
     batch: PromptBatch,
-    variants: Sequence[Sequence[Intervention]],
+    variants: Lists,
     budget: float,
     *,
     generates: bool = False,
     clean: CleanRun | None = None,
 ) -> list[Job]:
-    """Share variants and prompts out to jobs: on a part of the prompts at a time, where memory is short.
-
-    Args:
-        model: The opened model.
-        batch: The prompts.
-        variants: Their interventions.
-        budget: Bytes that may be used.
-        generates: Whether answers are written.
-        clean: The clean run of the prompts, where it is there already.
-    """
+    """Share variants and prompts out to jobs that take so many bytes, on a part of the prompts at a time if need be."""
     every, why = list(range(len(variants))), why_not_continued(model) if generates else None
     why = why or why_not_shared(model)
     if clean is not None and clean.prefix is not None and why is None:
@@ -105,12 +113,12 @@ def jobs_of(
     jobs, sizes = [], Sizes.of(model, batch)
     for group in groups:
         parts = parts_of(group, sizes, _share(budget, generates))
-        mixing = [] if len(parts) == 1 else [at for at in every if _may_mix_prompts(model, batch, variants[at])]
+        mixing = {at for at in every if len(parts) > 1 and _may_mix_prompts(model, batch, variants[at])}
         if mixing:
             why = "a function is given all prompts at once, which do not fit into memory= together"
-            jobs.append(Job(group, mixing, why))
-        if len(mixing) < len(every):
-            jobs += [Job(rows, [at for at in every if at not in mixing]) for rows in parts]
+            jobs.append(Job(group, sorted(mixing), why))
+        if others := [at for at in every if at not in mixing]:
+            jobs += [Job(rows, others) for rows in parts]
     return jobs
 
 
@@ -128,6 +136,29 @@ def _share(budget: float, generates: bool) -> float:
     return budget / 4 if generates else budget / 2
 
 
+def carry_out(
+    model: AudioLM,
+    batch: PromptBatch,
+    variants: Lists,
+    jobs: Sequence[Job],
+    budget: float,
+    max_new_tokens: int | None = None,
+) -> Iterator[Outcome]:
+    """Carry out jobs: the logits of the next token, or as many new ones as `max_new_tokens` says."""
+    for job in jobs:
+        part, own = batch, {index: list(variants[index]) for index in job.variants}
+        if job.rows != list(range(batch.n_rows)):
+            part = part_of(model.adapter, batch, job.rows)
+            own = {index: interventions_of_rows(variants[index], job.rows) for index in job.variants}
+        share = _share(budget, max_new_tokens is not None)
+        work = _Work(model, job, part, own, Sizes.of(model, part), share, max_new_tokens)
+        alone = dict.fromkeys(own, job.alone) if job.alone is not None else (yield from _shared(work))
+        if job.alone is not None and max_new_tokens is None:
+            yield work.outcome([CLEAN], logits=run(model, part, logits="last").logits[:, -1:])
+        for index, why in alone.items():
+            yield _alone(work, index, f"one by one: {why}")
+
+
 @dataclass(frozen=True, eq=False)
 class _Work:
     """A job with its prompts, and its variants as they are for these, by their places among all."""
@@ -141,44 +172,10 @@ class _Work:
     max_new_tokens: int | None
 
     def outcome(self, variants: list[int], **made: Any) -> Outcome:
-        """What some variants made of these prompts."""
         return Outcome(self.batch, self.job.rows, variants, **made)
 
-
-def carry_out(
-    model: AudioLM,
-    batch: PromptBatch,
-    variants: Sequence[Sequence[Intervention]],
-    jobs: Sequence[Job],
-    budget: float,
-    max_new_tokens: int | None = None,
-) -> Iterator[Outcome]:
-    """Carry out jobs.
-
-    Args:
-        model: The opened model.
-        batch: The prompts.
-        variants: Their interventions.
-        jobs: What runs together.
-        budget: Bytes that may be used.
-        max_new_tokens: How many tokens to write at most; `None` for the logits of the next one alone.
-    """
-    for job in jobs:
-        if job.rows == list(range(batch.n_rows)):
-            part, own = batch, {index: list(variants[index]) for index in job.variants}
-        else:
-            part = part_of(model.adapter, batch, job.rows)
-            own = {index: interventions_of_rows(variants[index], job.rows) for index in job.variants}
-        share = _share(budget, max_new_tokens is not None)
-        work = _Work(model, job, part, own, Sizes.of(model, part), share, max_new_tokens)
-        if job.alone is None:
-            alone = yield from _shared(work)
-        else:
-            alone = dict.fromkeys(own, job.alone)
-            if max_new_tokens is None:
-                yield work.outcome([CLEAN], logits=run(model, part, logits="last").logits[:, -1:])
-        for index, why in alone.items():
-            yield _alone(work, index, f"one by one: {why}")
+    def stacked(self, chunk: Chunk, behind: int = 0) -> Stacked:
+        return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind)
 
 
 def _alone(work: _Work, index: int, way: str) -> Outcome:
@@ -195,56 +192,58 @@ def _alone(work: _Work, index: int, way: str) -> Outcome:
 
 def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
     """What variants make of the prompts that share what comes before their first change; why the others cannot."""
-    model, batch, clean, generates = work.model, work.batch, work.job.clean, work.max_new_tokens is not None
+    model, batch, clean = work.model, work.batch, work.job.clean
+    cache = None if work.max_new_tokens is None else DynamicCache()
     planned, known = list[Plan](), dict[Hashable, Any]()
 
     def prepare() -> tuple[list[Stacked], int]:
         bound = {index: bind(model, batch, one, known) for index, one in work.variants.items()}
         kept = None if clean is None else clean.prefix.n_positions
-        planned.append(plan(bound, work.sizes, work.share, kept=kept, cached=generates))
-        later = max((work.sizes.n_positions - variant.start for variant in planned[0].early), default=0)
-        along, dtype = batch.n_positions if clean is None else 0, model.network.dtype
-        chunks = enumerate(planned[0].chunks)
-        return [Stacked(batch, chunk, dtype, behind=0 if at else along) for at, chunk in chunks], later
+        planned.append(plan(bound, work.sizes, work.share, kept=kept, cached=cache is not None))
+        first, *others = planned[0].chunks or [Chunk((), 1)]
+        along = work.stacked(first, batch.n_positions if clean is None else 0)
+        later = (work.sizes.n_positions - variant.start for variant in planned[0].early)
+        return [along, *map(work.stacked, others)], max(later, default=0)
 
     if clean is None:
-        passed = first_pass(model, batch, prepare, DynamicCache() if generates else None)
+        logits, chunks, prefix = first_pass(model, batch, prepare, cache)
     else:
-        passed = FirstPass(clean.logits, clean.logits[:, None], prepare()[0], clean.prefix, None)
-    if not generates:
-        yield work.outcome([CLEAN], logits=passed.clean[:, None])
+        logits, chunks, prefix = clean.logits[:, None], prepare()[0], clean.prefix
+    if cache is None:
+        yield work.outcome([CLEAN], logits=logits[:, :1])
     ends, held = list[PromptEnd](), 0
-    for stacked in chain(passed.chunks, _behind_the_tower(work, planned[0], passed)):
-        cache = None if not generates else passed.cache if stacked.behind else DynamicCache()
-        logits = passed.along if stacked.behind else run_behind(model, passed.prefix, stacked, cache)
-        if not generates:
+    for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
+        if not stacked.chunk.variants:
+            continue
+        own = cache if stacked.behind or cache is None else DynamicCache()
+        made = logits[:, 1:] if stacked.behind else run_behind(model, prefix, stacked, own)
+        if cache is None:
             places = [variant.index for variant in stacked.chunk.variants]
-            yield work.outcome(places, logits=logits, mass=stacked.shares.mean())
+            yield work.outcome(places, logits=made, mass=stacked.shares.mean())
             continue
         needed = len(stacked.chunk.variants) * batch.n_rows * stacked.chunk.n_positions * work.sizes.keys
         if ends and held + needed > work.share:
             yield from _continued(work, ends)
             ends, held = [], 0  # with them go their keys and values
-        ends += ends_of(stacked, logits, passed.cache, cache)
+        ends += ends_of(stacked, made, cache, own)
         held += needed
     yield from _continued(work, ends)
     return planned[0].alone
 
 
-def _behind_the_tower(work: _Work, planned: Plan, passed: FirstPass) -> Iterator[Stacked]:
+def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[Stacked]:
     """Variants that change something before the decoder, which is computed here; why some run alone joins the plan."""
     if not planned.early:
         return
-    n_kept, budget = passed.prefix.n_positions, work.share / 2
     replay = TowerReplay(work.model, work.batch, planned.early)
-    each = work.batch.n_rows * n_kept * work.model.d_model * work.model.network.dtype.itemsize
-    n = max(1, int((budget - replay.n_bytes) / each))
+    each = work.batch.n_rows * prefix.n_positions * work.model.d_model * work.model.network.dtype.itemsize
+    n = max(1, int((work.share / 2 - replay.n_bytes) / each))
     for first in range(0, len(planned.early), n):
-        some = {variant.index: replay.followed(variant, n_kept) for variant in planned.early[first : first + n]}
-        planned.alone.update({index: why for index, why in some.items() if isinstance(why, str)})
-        sharing = [variant for variant in some.values() if isinstance(variant, Variant)]
-        for chunk in chunks_of(sharing, work.sizes, budget, cached=passed.cache is not None):
-            yield Stacked(work.batch, chunk, work.model.network.dtype, behind=0)
+        followed = [(one.index, replay.followed(one, prefix.n_positions)) for one in planned.early[first : first + n]]
+        planned.alone.update({index: why for index, why in followed if isinstance(why, str)})
+        sharing = [variant for _, variant in followed if isinstance(variant, Variant)]
+        chunks = chunks_of(sharing, work.sizes, work.share / 2, cached=work.max_new_tokens is not None)
+        yield from map(work.stacked, chunks)
 
 
 def _continued(work: _Work, ends: Sequence[PromptEnd]) -> Iterator[Outcome]:

@@ -22,7 +22,7 @@ from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.sites import ROOT, HookPointError
 from mechaudio.tracing.unembedding import norm_of, unembed
 from mechaudio.variants.attend import Shared, attend
-from mechaudio.variants.plan import Chunk, Variant
+from mechaudio.variants.plan import Variant
 from mechaudio.variants.stacked import Stacked
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class Prefix:
         last = hidden[:, n - self.n_positions : n]
         if self.keeps:
             self.resid.append(last.clone())
-            own = {name: _ON_THEIR_OWN.get(name, value) for name, value in arguments.items()}
-            self.arguments.append(_Arguments(self.n_positions, 1).only(own, 1))
+            own = {name: _ON_THEIR_OWN.get(name, each) for name, each in arguments.items() if name != "hidden_states"}
+            self.arguments.append(own | _Arguments(self.n_positions, 1, behind=False).of(own, 1))
         return last
 
     def shared_at(self, attention: str, call: Call, key: Tensor, value: Tensor) -> Shared:
@@ -91,44 +91,28 @@ class Prefix:
         return shared
 
 
-@dataclass(frozen=True, eq=False)
-class FirstPass:
-    """What the pass of some prompts gave.
-
-    Attributes:
-        clean: Next-token logits at the last position, without interventions.
-        along: The same of the variants that ran along, those of the first chunk.
-        chunks: All chunks that were ready.
-        prefix: What the others need.
-        cache: Keys and values of the prompts, and behind them of the variants that ran along, before any change of
-            them; None where nothing is generated.
-    """
-
-    clean: Float[Tensor, "batch vocab"]
-    along: Float[Tensor, "batch variant vocab"]
-    chunks: Sequence[Stacked]
-    prefix: Prefix
-    cache: Cache | None
-
-
 def first_pass(
-    model: AudioLM, batch: PromptBatch, prepare: Callable[[], tuple[Sequence[Stacked], int]], cache: Cache | None = None
-) -> FirstPass:
+    model: AudioLM, batch: PromptBatch, prepare: Callable[[], tuple[list[Stacked], int]], cache: Cache | None = None
+) -> tuple[Float[Tensor, "batch variant vocab"], list[Stacked], Prefix]:
     """Run prompts, with the positions of the first chunk of variants behind them.
 
     Args:
         model: The opened model.
         batch: The prompts.
-        prepare: Gives chunks, and how many positions later ones have at most. It is called once the audio tower is
-            under way, so that a GPU does not wait for it.
+        prepare: Gives at least one chunk, and how many positions later ones have at most. It is called once the audio
+            tower is under way, so that a GPU does not wait for it.
         cache: An empty cache that takes the keys and values, where new tokens shall follow. The pass is then the first
             one of the network's own `generate`, which counts positions and makes masks as it does.
+
+    Returns:
+        Next-token logits at the last position, of the prompts and behind them of the first chunk; all chunks; and what
+        the others need.
     """
     running: list[_Along] = []
 
     def begin(served: Any) -> Any:
         if not running:
-            running.append(_Along(model, batch, *prepare(), cache))
+            running.append(_Along(model, *prepare(), cache))
         return served
 
     with torch.no_grad(), model.exchange.prepared(batch):
@@ -141,20 +125,19 @@ def first_pass(
             model.exchange.watch(f"{ROOT}.{model.adapter.decoder.norm}.output", normed.append)
             model.interleave(model.network.generate, **batch.inputs, max_new_tokens=1, **greedy(model.network))
             logits = unembed(model, normed[0])
-    return FirstPass(logits[:, 0], logits[:, 1:], running[0].chunks, running[0].prefix, cache)
+    return logits, running[0].chunks, running[0].prefix
 
 
 class _Along:
-    """Variants whose positions run along behind those of the prompts."""
+    """The first of some chunks, whose positions run along behind those of the prompts."""
 
-    def __init__(self, model: AudioLM, batch: PromptBatch, chunks: Sequence[Stacked], later: int, cache: Cache | None):
+    def __init__(self, model: AudioLM, chunks: list[Stacked], later: int, cache: Cache | None):
         """Ask for all that has to be done in the decoder."""
-        self.chunks, self.cache, self.n = chunks, cache, batch.n_positions
-        self.first = chunks[0] if chunks else Stacked(batch, Chunk((), 1), model.network.dtype, behind=self.n)
-        self.chunk = self.first.chunk
-        n_kept = max([1, later, *(stacked.chunk.n_positions for stacked in chunks)])
-        self.prefix = Prefix(batch, n_kept, keeps=later > 0 or len(chunks) > 1)
-        self.arguments = _Arguments(self.chunk.n_positions, len(self.chunk.variants))
+        self.chunks, self.first, self.cache, chunk = chunks, chunks[0], cache, chunks[0].chunk
+        self.chunk, self.n = chunk, self.first.batch.n_positions
+        n_kept = max([later, *(stacked.chunk.n_positions for stacked in chunks)])
+        self.prefix = Prefix(self.first.batch, n_kept, keeps=later > 0 or len(chunks) > 1)
+        self.arguments = _Arguments(chunk.n_positions, len(chunk.variants), behind=True)
         exchange, stack, n_layers = model.exchange, model.adapter.decoder, model.n_layers
         for layer in range(n_layers):
             exchange.on_input(stack.path(layer), partial(self._join, layer))
@@ -164,7 +147,7 @@ class _Along:
         for location, change in self.first.edits.items():
             exchange.change(location, change)
         for layer, sites in enumerate(model.site_map.layers["decoder"]):
-            if self.chunk.variants:
+            if chunk.variants:
                 exchange.replace_attention(sites["z"].module, partial(self._attend, layer, sites["z"].module))
             elif self.prefix.keeps:  # attention is the network's own
                 exchange.watch_attention(sites["z"].module, partial(self._keep, sites["z"].module))
@@ -175,14 +158,13 @@ class _Along:
         last = self.prefix.last(hidden, kwargs)
         if joining := self.chunk.joined(layer) - self.chunk.joined(layer - 1):
             hidden = torch.cat([hidden, last[:, -self.chunk.n_positions :].repeat(1, joining, 1)], dim=1)
-        kwargs = kwargs | self.arguments.behind(kwargs, self.chunk.joined(layer))
+        kwargs = kwargs | self.arguments.of(kwargs, self.chunk.joined(layer))
         kwargs = kwargs if self.cache is None else with_cache(kwargs, self.cache)
         return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
 
     def _attend(self, layer: int, attention: str, call: Call, *parts: Tensor) -> Tensor:
         clean, own = ([part[:, :, cut] for part in parts] for cut in (slice(self.n), slice(self.n, None)))
-        shared = self.prefix.shared_at(attention, call, clean[1], clean[2])
-        joined = self.chunk.joined(layer)
+        shared, joined = self.prefix.shared_at(attention, call, clean[1], clean[2]), self.chunk.joined(layer)
         if not joined:
             return call.fused(*clean)
         variants = attend(*own, shared, joined, self.first.changes_at(attention))
@@ -216,7 +198,7 @@ def run_behind(
     """
     stack, chunk = model.adapter.decoder, stacked.chunk
     layers, n = model.network.get_submodule(stack.layers), chunk.n_positions
-    arguments = _Arguments(n, len(chunk.variants))
+    arguments = _Arguments(n, len(chunk.variants), behind=False)
 
     def through_the_layers() -> Float[Tensor, "batch variant vocab"]:
         hidden = None
@@ -225,7 +207,8 @@ def run_behind(
             new = entering(joining, prefix.resid[layer][:, -n:])
             hidden = new if hidden is None else torch.cat([hidden.to(new.device), new], dim=1)
             if chunk.joined(layer) and layer < len(layers):
-                kwargs = arguments.only(prefix.arguments[layer], chunk.joined(layer))
+                kwargs = prefix.arguments[layer]
+                kwargs = kwargs | arguments.of(kwargs, chunk.joined(layer))
                 out = layers[layer](hidden, **with_cache(kwargs, cache))
                 hidden = out[0] if isinstance(out, tuple) else out
         return unembed(model, norm_of(model)(hidden[:, n - 1 :: n]))
@@ -295,44 +278,33 @@ def _end_with_positions(model: AudioLM, wanted: slice) -> None:
 
 
 class _Arguments:
-    """What layers are called with that counts positions, for the positions of variants."""
+    """What layers are called with that counts positions, made for the positions of variants."""
 
-    def __init__(self, n_positions: int, n_variants: int):
-        """Take the positions of each variant, the last ones of the prompts, and how many variants there will be."""
-        self.n_positions, self.n_variants = n_positions, n_variants
-        self._whole: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
+    def __init__(self, n_positions: int, n_variants: int, *, behind: bool):
+        """Take the last positions of the prompts, for so many variants; `behind` those of the prompts, or alone."""
+        self.n_positions, self.n_variants, self.behind = n_positions, n_variants, behind
+        self._made: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def only(self, kwargs: Mapping[str, Any], n: int) -> dict[str, Any]:
-        """All that a layer was called with, for the positions of so many variants."""
-        return {name: value for name, value in kwargs.items() if name != "hidden_states"} | self._some(kwargs, n, False)
-
-    def behind(self, kwargs: Mapping[str, Any], n: int) -> dict[str, Any]:
-        """What has to change so that the positions of so many variants stand behind those of the prompts."""
-        return self._some(kwargs, n, True)
-
-    def _some(self, kwargs: Mapping[str, Any], n: int, behind: bool) -> dict[str, Any]:
-        """The arguments that count positions.
+    def of(self, kwargs: Mapping[str, Any], n: int) -> dict[str, Any]:
+        """The arguments that count positions, for the first `n` variants.
 
         Raises:
             HookPointError: A layer was called with a tensor that is not known here.
         """
-        some = {}
+        counting = {}
         for name, value in kwargs.items():
             if name in _POSITION_AXES and value is not None:
                 parts = value if isinstance(value, tuple) else (value,)
-                cut = tuple(self._part(part, _POSITION_AXES[name], n, behind) for part in parts)
-                some[name] = cut if isinstance(value, tuple) else cut[0]
+                cut = tuple(self._part(part, _POSITION_AXES[name], n) for part in parts)
+                counting[name] = cut if isinstance(value, tuple) else cut[0]
             elif isinstance(value, Tensor) and name not in (*_ON_THEIR_OWN, "hidden_states"):
                 raise HookPointError(f"a layer takes {name!r}, of which it is not known where its positions are")
-        return some
+        return counting
 
-    def _part(self, part: Tensor, axis: int, n: int, behind: bool) -> Tensor:
-        """One tensor for the positions of so many variants: a part of that for all, which layers mostly share."""
-        before = part.shape[axis] if behind else 0
-        if (id(part), behind) not in self._whole:
+    def _part(self, part: Tensor, axis: int, n: int) -> Tensor:
+        """One tensor for so many variants: a part of that for all, which layers mostly share."""
+        if id(part) not in self._made:
             last = part.narrow(axis, part.shape[axis] - self.n_positions, self.n_positions)
-            repeats = [1] * part.ndim
-            repeats[axis] = self.n_variants
-            own = last.repeat(repeats)
-            self._whole[id(part), behind] = part, torch.cat([part, own], dim=axis) if behind else own
-        return self._whole[id(part), behind][1].narrow(axis, 0, before + n * self.n_positions)
+            own = torch.cat([part] * self.behind + [last] * self.n_variants, dim=axis)
+            self._made[id(part)] = part, own
+        return self._made[id(part)][1].narrow(axis, 0, self.behind * part.shape[axis] + n * self.n_positions)

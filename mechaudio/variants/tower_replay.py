@@ -123,12 +123,7 @@ class TowerReplay:
             return self._as_far_as_decoder()
 
     def followed(self, variant: Variant, n_kept: int) -> Variant | str:
-        """A variant as its positions in the decoder, or why it has to run on its own after all.
-
-        Args:
-            variant: The variant.
-            n_kept: How many positions at the end of the prompts the clean run kept.
-        """
+        """A variant as it changes the last `n_kept` positions of the decoder, or why it has to run on its own."""
         sizes = Sizes.of(self.model, self.batch)
         embeds = self.embeds(variant.early)
         changed = (embeds != self.clean).any(-1).any(0).nonzero().flatten().tolist()
