@@ -95,7 +95,7 @@ def jobs_of(
     model: AudioLM,
     batch: PromptBatch,
     variants: Lists,
-    budget: float,
+    budget: int | float,
     *,
     generates: bool = False,
     clean: CleanRun | None = None,
@@ -127,7 +127,7 @@ def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence
     return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
 
 
-def _share(budget: float, generates: bool) -> float:
+def _share(budget: int | float, generates: bool) -> float:
     """What the keys and values of the prompts may take, and likewise variants that go through the layers.
 
     The other half, where answers are written, is for the keys and values of variants that went through, and for those
@@ -141,7 +141,7 @@ def carry_out(
     batch: PromptBatch,
     variants: Lists,
     jobs: Sequence[Job],
-    budget: float,
+    budget: int | float,
     max_new_tokens: int | None = None,
 ) -> Iterator[Outcome]:
     """Carry out jobs: the logits of the next token, or as many new ones as `max_new_tokens` says."""

@@ -120,7 +120,7 @@ class Plan:
 
 
 def plan(
-    bound: Mapping[int, Sequence[Change]], sizes: Sizes, budget: float, *, kept: int | None = None, cached: bool = False
+    bound: Mapping[int, Sequence[Change]], sizes: Sizes, budget: int | float, *, kept: int | None = None, cached: bool = False
 ) -> Plan:
     """Put variants into chunks.
 
@@ -190,7 +190,7 @@ def extent(changes: Sequence[Change], sizes: Sizes) -> tuple[int, int]:
     return start, min(layers, default=sizes.n_layers)
 
 
-def chunks_of(variants: Sequence[Variant], sizes: Sizes, budget: float, *, cached: bool = False) -> Iterator[Chunk]:
+def chunks_of(variants: Sequence[Variant], sizes: Sizes, budget: int | float, *, cached: bool = False) -> Iterator[Chunk]:
     """Variants that run together: alike in how many positions they need, as many as fit, early ones first.
 
     Args:
@@ -216,7 +216,7 @@ def _widest(variants: Sequence[Variant], sizes: Sizes) -> int:
     return sizes.n_positions - min(variant.start for variant in variants)
 
 
-def parts_of(rows: Sequence[int], sizes: Sizes, budget: float) -> list[list[int]]:
+def parts_of(rows: Sequence[int], sizes: Sizes, budget: int | float) -> list[list[int]]:
     """Prompts whose keys and values fit into so many bytes together."""
     n = max(1, int(budget / (sizes.n_positions * (sizes.keys + sizes.streams))))
     return [list(rows[first : first + n]) for first in range(0, len(rows), n)]
