@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 import sys
 import textwrap
 from pathlib import Path
@@ -446,7 +447,11 @@ def _credits(recordings: dict[str, dict[str, str]]) -> list[str]:
     return lines
 
 
+_DRAWING = runpy.run_path(str(HERE / "drawing.py"))
+
 PAGES = {
+    "architecture.md": _DRAWING["architecture_page"],
+    "images/architecture.svg": _DRAWING["drawing"],
     "hook_points.md": hook_points_page,
     "models.md": models_page,
     "small_model.md": small_model_page,

@@ -35,4 +35,4 @@ __all__ = [
     "window_map",
 ]
 
-as_room(__name__)
+as_room(__name__, elsewhere={name: f"ma.variants.{name}" for name in ("CleanRun", "KeptRuns")})

@@ -120,7 +120,12 @@ class Plan:
 
 
 def plan(
-    bound: Mapping[int, Sequence[Change]], sizes: Sizes, budget: int | float, *, kept: int | None = None, cached: bool = False
+    bound: Mapping[int, Sequence[Change]],
+    sizes: Sizes,
+    budget: int | float,
+    *,
+    kept: int | None = None,
+    cached: bool = False,
 ) -> Plan:
     """Put variants into chunks.
 
@@ -190,7 +195,9 @@ def extent(changes: Sequence[Change], sizes: Sizes) -> tuple[int, int]:
     return start, min(layers, default=sizes.n_layers)
 
 
-def chunks_of(variants: Sequence[Variant], sizes: Sizes, budget: int | float, *, cached: bool = False) -> Iterator[Chunk]:
+def chunks_of(
+    variants: Sequence[Variant], sizes: Sizes, budget: int | float, *, cached: bool = False
+) -> Iterator[Chunk]:
     """Variants that run together: alike in how many positions they need, as many as fit, early ones first.
 
     Args:
