@@ -14,6 +14,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, get_args
 
+import safetensors
+
 import mechaudio
 from mechaudio.cli import parser
 from mechaudio.metrics.significance import wilson_interval
@@ -285,6 +287,7 @@ ABOUT_VERBS = {
     "evaluate": "Explained in [Evaluating](evaluating.md).",
     "get": "`small` is described in [The model of real parts](small_model.md).",
     "listens": "Explained in [Where a model listens](where_it_listens.md).",
+    "ground": "Explained in [TimeAudio's method](timeaudio.md).",
     "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
     "specialists": "The study of [who listens](who_listens.md), with [steering](steering.md).",
     "mata": "The study of [MATA](mata.md).",
@@ -408,15 +411,56 @@ def _between_marks(page: str, name: str, lines: list[str]) -> str:
     return "\n".join([before + begin, "", *lines, "", end + after])
 
 
-def _held_out(told: dict[str, Any]) -> list[str]:
-    """A table of each set, with a row per task and source of sound, and a column per condition."""
-    before, after = told["perplexity"]["before"], told["perplexity"]["after"]
+def _held_out(runs: list[dict[str, Any]]) -> list[str]:
+    """What all seeds answer in every set as a whole, then the tables of each seed, that of the shipped one first."""
+    with safetensors.safe_open(DELTAS, "np") as file:
+        shipped = int(file.metadata()["seed"])
+    seeds = sorted(runs, key=lambda run: (run["seed"] != shipped, run["seed"]))
+    before = seeds[0]["perplexity"]["before"]
     lines = [
-        f"Seed {told['seed']}, {told['steps']} steps. Perplexity of held-out prose: {before:.2f} of SmolLM2 as "
-        f"published in this file, {after:.2f} after training ({after / before:.2f} times).",
+        "### All seeds",
+        "",
+        f"SmolLM2's own perplexity of held-out prose is {before:.2f}, as published in this file.",
+        "",
+        "| | " + " | ".join(_seed_name(run, shipped) for run in seeds) + " |",
+        "|---" * (len(seeds) + 1) + "|",
+        "| steps behind the projector's | " + " | ".join(str(run["steps"]) for run in seeds) + " |",
+        "| perplexity after training | " + " | ".join(_forgotten(run["perplexity"]) for run in seeds) + " |",
     ]
-    for name in dict.fromkeys(row["set"] for row in told["held_out"]):
-        rows = [row for row in told["held_out"] if row["set"] == name]
+    for key, count, shown in _whole_sets(seeds[0]):
+        cells = (_share(row[count], row["n"]) for run in seeds for row in run["held_out"] if _key(row) == key)
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
+    for run in seeds:
+        lines += ["", f"### {_seed_name(run, shipped).capitalize()}", *_of_seed(run["held_out"])]
+    return lines
+
+
+def _seed_name(run: dict[str, Any], shipped: int) -> str:
+    return f"seed {run['seed']}" + (", shipped" if run["seed"] == shipped else "")
+
+
+def _forgotten(perplexity: dict[str, float]) -> str:
+    return f"{perplexity['after']:.2f} ({perplexity['after'] / perplexity['before']:.2f} times)"
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["set"], row["task"], row["condition"]
+
+
+def _whole_sets(run: dict[str, Any]) -> list[tuple[tuple[str, ...], str, str]]:
+    """The rows of sets as a whole: where they are found, what is counted, and what that is called."""
+    rows = []
+    for key in (_key(row) for row in run["held_out"] if row["task"] == "all"):
+        counts = {"right": ": sound", "follow the caption": ": caption"} if key[2] == "conflict" else {"right": ""}
+        rows += [(key, count, f"{key[0]}, {key[2]}{more}") for count, more in counts.items()]
+    return rows
+
+
+def _of_seed(held_out: list[dict[str, Any]]) -> list[str]:
+    """A table of each set, with a row per task and source of sound, and a column per condition."""
+    lines = []
+    for name in dict.fromkeys(row["set"] for row in held_out):
+        rows = [row for row in held_out if row["set"] == name]
         conditions = list(dict.fromkeys(row["condition"] for row in rows))
         shown = {condition: condition.replace("conflict", "conflict: sound") for condition in conditions}
         heads = [*shown.values(), *(["conflict: caption"] if "conflict" in conditions else [])]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields
 from functools import wraps
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin, no_type_check
 
 import numpy as np
 
@@ -94,6 +94,7 @@ def _refuse_unnamed(function: Callable, signature: inspect.Signature, args: Sequ
         )
 
 
+@no_type_check
 def check_fields(value: Any, of: type | None = None) -> None:
     """Check the fields of a dataclass as `checks_arguments` does arguments, and keep them as what they mean.
 
@@ -115,6 +116,7 @@ def check_fields(value: Any, of: type | None = None) -> None:
             object.__setattr__(value, field.name, held)
 
 
+@no_type_check
 def check(name: str, given: Any, kind: Any) -> Any:
     """Refuse a value that is not of a kind, NaN, or below `LOWEST`.
 
@@ -201,6 +203,7 @@ def _advice(value: Any, kind: Any) -> str:
     return f": {' or '.join(makers)} gives it" if makers else ""
 
 
+@no_type_check
 def _numbers_in(value: Any) -> Iterable[Any]:
     """The plain numbers of a value: itself, or those in a tuple or list."""
     if isinstance(value, (tuple, list)):

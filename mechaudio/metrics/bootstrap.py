@@ -167,6 +167,29 @@ def bootstrap_mean(
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
 
 
+def mean_estimate(
+    values: Values, *, clips: Clips | None = None, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """The mean over samples with its interval from `bootstrap_mean`; arguments as there, one clip is enough.
+
+    Returns:
+        The mean; its interval is NaN where there are fewer clips than `fewest`.
+
+    Raises:
+        ValueError: for no samples, NaN, another number of clips, or a confidence outside 0 to 1.
+    """
+    found = checked.numbers("values", values)
+    if not len(found):
+        raise ValueError("there is no sample, so there is no mean")
+    numbers = clip_numbers(clips, len(found))
+    low = high = math.nan
+    if n_clips(numbers) >= fewest(confidence):
+        ends = bootstrap_mean(found, clips=clips, confidence=confidence, resamples=resamples, seed=seed)
+        low, high = map(float, ends)
+    method = "bootstrap, expanded percentiles"
+    return Estimate(float(found.mean()), low, high, len(found), float(confidence), method, shared(numbers))
+
+
 def drawn_weights(
     numbers: Int[np.ndarray, " sample"], resamples: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "resample sample"]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, no_type_check
 
 from greenlet import getcurrent
 from jaxtyping import Bool
@@ -91,6 +91,7 @@ class Exchange(Interleaver):
         self.counts_before = dict(self.counts)
 
     @property
+    @no_type_check
     def interleaving(self) -> bool:
         """Whether a run is under way; asked by every module of the network that is called.
 
@@ -219,10 +220,12 @@ class Exchange(Interleaver):
         super().reindex()
         self.busy = True
 
+    @no_type_check
     def wanted(self, location: str) -> bool:
         """Whether anyone reads or changes what is about to be served at `location`."""
         return location in self.parked or self._requests.wants(location) or location in self.observers
 
+    @no_type_check
     def handle(self, provider: str, value: Any) -> Any:
         """Pass a value through the library's changes, the users' blocks, and the library's watchers, in this order.
 

@@ -18,6 +18,7 @@ from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.bind import bind, edits_of
 from mechaudio.tracing.edit import Edit, Intervention
 from mechaudio.tracing.join import interventions_of_rows
+from mechaudio.tracing.memory import chunk_bytes
 from mechaudio.tracing.run import generate, run
 from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
 from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
@@ -174,6 +175,11 @@ class _Work:
     def outcome(self, variants: list[int], **made: Any) -> Outcome:
         return Outcome(self.batch, self.job.rows, variants, **made)
 
+    def room(self, part: float = 1.0) -> float:
+        """Bytes for a chunk: a part of the share, and no more than makes it faster."""
+        share = part * self.share
+        return share if self.max_new_tokens is not None else chunk_bytes(self.model, 2 * share)
+
     def stacked(self, chunk: Chunk, behind: int = 0) -> Stacked:
         return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind)
 
@@ -199,7 +205,7 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
     def prepare() -> tuple[list[Stacked], int]:
         bound = {index: bind(model, batch, one, known) for index, one in work.variants.items()}
         kept = None if clean is None else clean.prefix.n_positions
-        planned.append(plan(bound, work.sizes, work.share, kept=kept, cached=cache is not None))
+        planned.append(plan(bound, work.sizes, work.room(), kept=kept, cached=cache is not None))
         first, *others = planned[0].chunks or [Chunk((), 1)]
         along = work.stacked(first, batch.n_positions if clean is None else 0)
         later = (work.sizes.n_positions - variant.start for variant in planned[0].early)
@@ -242,7 +248,7 @@ def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[St
         followed = [(one.index, replay.followed(one, prefix.n_positions)) for one in planned.early[first : first + n]]
         planned.alone.update({index: why for index, why in followed if isinstance(why, str)})
         sharing = [variant for _, variant in followed if isinstance(variant, Variant)]
-        chunks = chunks_of(sharing, work.sizes, work.share / 2, cached=work.max_new_tokens is not None)
+        chunks = chunks_of(sharing, work.sizes, work.room(0.5), cached=work.max_new_tokens is not None)
         yield from map(work.stacked, chunks)
 
 

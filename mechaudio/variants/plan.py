@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mechaudio.tracing.bind import Change
 from mechaudio.tracing.hook_points import LAYER_POINTS
-from mechaudio.tracing.memory import bytes_per_position, widest_bytes
+from mechaudio.tracing.memory import bytes_per_position, weights_bytes, widest_bytes
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
@@ -52,7 +52,7 @@ class Sizes:
 
     @classmethod
     def of(cls, model: AudioLM, batch: PromptBatch) -> Sizes:
-        """Count them; at its widest a position has scores three times over, or what an MLP makes of it."""
+        """Count them; at its widest a position has its attention weights, and what an MLP makes of it."""
         item = model.network.dtype.itemsize
         return cls(
             n_rows=batch.n_rows,
@@ -61,7 +61,7 @@ class Sizes:
             sound=tuple(positions[0] for positions in batch.audio_positions if positions),
             keys=bytes_per_position(model),
             streams=4 * model.d_model * item,
-            widest=model.n_heads * batch.n_positions * (2 * item + 2 * 4) + widest_bytes(model),
+            widest=weights_bytes(model, batch.n_positions) + widest_bytes(model),
             logits=batch.vocabulary * (item + 4),
         )
 

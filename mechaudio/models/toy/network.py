@@ -64,7 +64,7 @@ def build_network(
             f"the toy is worked out for torch.float32 and torch.float64, got {dtype}: in half precision its arithmetic "
             "does not hold"
         )
-    with torch.random.fork_rng():  # the library draws weights, which are all overwritten
+    with torch.random.fork_rng(devices=[]):  # the library draws weights on the CPU, which are all overwritten
         network = Qwen2AudioForConditionalGeneration(build_config()).double()
     with torch.no_grad():
         for parameter in network.parameters():

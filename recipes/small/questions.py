@@ -1,0 +1,481 @@
+"""Asks one trained seed of the small model, or the shipped tiny model, what the papers ask of large audio models.
+
+    python recipes/small/questions.py --deltas FILE --whisper model.bin --smollm2 FILE.gguf --out FILE.json
+    python recipes/small/questions.py --model tiny --out FILE.json
+
+Six sections, each written as soon as it is known: `listens` (which rows carry the sound, in which layers), `sides`
+(what is believed where sound and caption disagree), `attention` (scaling against upweighting, at which rows and
+layers), `specialists` (heads whose attention goes with right answers, what cutting it does, steering), `mata`,
+`patching` (where in the layers the sound is). What is chosen is chosen on one half of the clips and reported on the
+other; intervals are at 95 %, p values of what is compared together are Holm's. All questions are soundscapes; their
+seeds are `SEEDS`, which training used for nothing. docs/model_of_real_parts.md is made of what this writes.
+"""
+
+import argparse
+import json
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+import mechaudio as ma
+from mechaudio.models.small import ctranslate2, gguf
+from mechaudio.models.small.language import build_processor
+from mechaudio.models.small.network import assemble
+
+SEEDS = {"listens": 310_001, "sides": 310_002, "attention": 310_003, "specialists": 310_004, "mata": 310_005}
+SEEDS |= {"patching": 310_006}
+SIZES = {"listens": 48, "sides": 240, "attention": 240, "specialists": 240, "mata": 200, "patching": 24}
+QUIET, NOISY = (-30.0, -10.0), (-10.0, 0.0)
+"""Levels of the background in dB: with the first it hears nearly all, with the second there is something to mend."""
+SCALINGS, BIASES = (0.5, 0.8, 1.25, 2.0), (0.5, 1.0, 2.0)
+N_WINDOWS = 5
+RANDOM_SETS = 20
+"""Sets of random heads whose attention is cut; of their scores there are ten times as many."""
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass
+class Asked:
+    """A model, how many questions of each section it is asked, and the rows that were found to listen."""
+
+    model: ma.AudioLM
+    sizes: dict[str, int]
+    listening: str = "choices"
+
+    def questions(self, section: str, **options: Any) -> list[ma.AudioQuestion]:
+        return ma.data.soundscapes.questions(self.sizes[section], SEEDS[section], **options)
+
+    @cached_property
+    def windows(self) -> dict[str, tuple[int, ...] | None]:
+        """All layers, then as many windows of neighbours as `N_WINDOWS`, or as there are layers."""
+        parts = np.array_split(np.arange(self.model.n_layers), min(N_WINDOWS, self.model.n_layers))
+        named = {f"{part[0]}-{part[-1]}": tuple(part.tolist()) for part in parts}
+        return {"all": None} | named
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Query rows that are compared: those published, the roles of the prompt, and those that listen."""
+        published = ("last", "keyword", "keyword+last")
+        return tuple(dict.fromkeys((*published, "question", "choices", self.listening, f"keyword+{self.listening}")))
+
+
+def rounded(value: float) -> float | None:
+    """Four digits are more than intervals of a few hundred questions know; NaN is none."""
+    return None if not np.isfinite(value) else float(f"{value:.4g}")
+
+
+def share(right: np.ndarray) -> dict[str, Any]:
+    """A count with its interval."""
+    found = ma.metrics.proportion(int(right.sum()), len(right))
+    return {"right": found.count, "n": found.n, "low": rounded(found.low), "high": rounded(found.high)}
+
+
+def change(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    """Answers to the same questions before and after."""
+    found = ma.metrics.answer_change(before, after)
+    return {
+        "n": found.n,
+        "before": found.before.count,
+        "after": found.after.count,
+        "fixed": found.test.fixed,
+        "broken": found.test.broken,
+        "change": rounded(found.change.value),
+        "low": rounded(found.change.low),
+        "high": rounded(found.change.high),
+        "p": rounded(found.test.p),
+    }
+
+
+def with_holm(rows: Rows) -> Rows:
+    """The rows with their p values corrected together."""
+    for row, p in zip(rows, ma.metrics.holm([row["p"] for row in rows]).tolist(), strict=True):
+        row["p_holm"] = rounded(p)
+    return rows
+
+
+def mean_change(values: np.ndarray) -> dict[str, Any]:
+    """The mean of one number a clip, with a bootstrap interval."""
+    low, high = ma.metrics.bootstrap_mean(values)
+    return {"mean": rounded(values.mean()), "low": rounded(low), "high": rounded(high)}
+
+
+def halves(questions: Sequence[ma.AudioQuestion]) -> np.ndarray:
+    """Which questions choose."""
+    return ma.analyses.in_calibration(ma.analyses.clips_of(questions), 0.5, 0)
+
+
+def listens(asked: Asked) -> dict[str, Any]:
+    """Which rows carry the sound to the answer: over all layers, in windows, in each layer."""
+    questions = asked.questions("listens", noise=QUIET)
+    found = ma.analyses.where_it_listens(asked.model, questions, progress=False)
+    asked.listening = found.queries if found.rows else asked.listening
+    heard = {("audio", role) for role in ("behind", "last", "question", "choices", *found.rows)}
+    kept = heard | {(role, "last") for role in found.rows if role != "last"}
+    table = found.to_pandas().reset_index()
+    columns = ("change", "low", "high", "share", "p_holm")
+    rows = [
+        {"edge": row["edge"], "scope": row["scope"], "first": int(row["first_layer"]), "last": int(row["last_layer"])}
+        | {name: rounded(row[name]) for name in columns}
+        | {"fixed": int(row["fixed"]), "broken": int(row["broken"])}
+        for row in table.to_dict("records")
+        if row["scope"] == "all layers" or (row["source"], row["target"]) in kept
+    ]
+    right = found.everywhere.clean_correct
+    return {"rows": list(found.rows), "sentence": found.sentence, "clean": share(right), "cuts": rows}
+
+
+def sides(asked: Asked) -> dict[str, Any]:
+    """What is answered from the sound, the caption, both, and where the two disagree, with attention changed or not."""
+    told, moved = [], []
+    for noise, name in ((QUIET, "quiet"), (NOISY, "noisy")):
+        questions = asked.questions("sides", noise=noise)
+        tasks = np.array([question.meta["task"] for question in questions])
+        for condition in ("audio", "silence", "caption", "audio+caption"):
+            answers = ma.evaluate(asked.model, questions, condition=condition, progress=False)
+            told += [
+                {"noise": name, "condition": condition, "task": task} | share(answers.correct[among])
+                for task, among in _by_task(tasks)
+            ]
+        questions = asked.questions("sides", noise=noise, conflict=True)
+        claims = [question.meta["caption_answer"] for question in questions]
+        variants = _conflict_variants(asked)
+        found = ma.evaluate(
+            asked.model, questions, condition="audio+caption", variants=list(variants.values()), progress=False
+        )
+        clean = _follows(found.clean, claims)
+        for label, answers in {"as it is": found.clean, **{v: found[i] for i, v in enumerate(variants)}}.items():
+            caption = _follows(answers, claims)
+            for task, among in _by_task(tasks) if label == "as it is" else [("all", np.ones(len(tasks), bool))]:
+                row = {"noise": name, "variant": label, "task": task, "n": int(among.sum())}
+                row |= {"sound": int(answers.correct[among].sum()), "caption": int(caption[among].sum())}
+                if label != "as it is":
+                    moves = (answers.correct.astype(int) - caption) - (found.clean.correct.astype(int) - clean)
+                    row |= {f"towards the sound, {key}": value for key, value in mean_change(moves / 2).items()}
+                    row["p"] = rounded(ma.metrics.sign_flip_test(moves))
+                moved.append(row)
+    with_holm([row for row in moved if "p" in row])
+    return {"conditions": told, "conflict": moved}
+
+
+def _conflict_variants(asked: Asked) -> dict[str, Any]:
+    variants = {}
+    for rows in dict.fromkeys(("last", "keyword", asked.listening)):
+        variants |= {
+            f"sound x 2 at {rows}": ma.ScaleAttention(2.0, queries=rows),
+            f"sound x 0.5 at {rows}": ma.ScaleAttention(0.5, queries=rows),
+            f"sound + 1 at {rows}": ma.UpweightAttention(1.0, queries=rows),
+            f"no sound at {rows}": ma.KnockOutAttention(queries=rows),
+            f"no caption at {rows}": ma.KnockOutAttention(queries=rows, keys="caption"),
+        }
+    return variants
+
+
+def _by_task(tasks: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    return [(task, tasks == task) for task in dict.fromkeys(tasks.tolist())] + [("all", np.ones(len(tasks), bool))]
+
+
+def _follows(answers: Any, claims: Sequence[str]) -> np.ndarray:
+    return np.array([choice == claim for choice, claim in zip(answers.choices, claims, strict=True)], int)
+
+
+def attention(asked: Asked) -> dict[str, Any]:
+    """Attention to the sound cut, scaled and upweighted at every set of rows; the best of each on the other half."""
+    questions = asked.questions("attention", noise=NOISY)
+    chooses = halves(questions)
+    arms = [("cut", None, rows, "all") for rows in asked.rows]
+    strengths = {"scaling": SCALINGS, "scaling, mass kept": (0.5, 2.0), "upweighting": BIASES}
+    strengths |= {"scaling of the question's keys": (0.5, 2.0)}
+    arms += [
+        (kind, strength, rows, window)
+        for kind, each in strengths.items()
+        for rows in asked.rows
+        for window in asked.windows
+        for strength in each
+    ]
+    variants = [
+        _changed_attention(kind, strength, rows, asked.windows[window]) for kind, strength, rows, window in arms
+    ]
+    found = ma.evaluate(asked.model, questions, variants=variants, progress=False)
+    clean, correct, margin = found.clean.correct, found.correct, found.margin
+    cuts = with_holm(
+        [{"rows": arm[2]} | change(clean, correct[place]) for place, arm in enumerate(arms) if arm[0] == "cut"]
+    )
+
+    def best(kind: str, rows: Iterable[str]) -> int:
+        own = [place for place, arm in enumerate(arms) if arm[0] == kind and arm[2] in rows]
+        return max(own, key=lambda place: (correct[place][chooses].sum(), margin[place][chooses].mean()))
+
+    chosen = []
+    for kind in strengths:
+        for rows in asked.rows:
+            own, place = [arm[0] == kind and arm[2] == rows for arm in arms], best(kind, [rows])
+            row = {"kind": kind, "rows": rows, "strength": arms[place][1], "layers": arms[place][3], "tried": sum(own)}
+            row |= change(clean[~chooses], correct[place][~chooses])
+            row["drawn at random, change"] = rounded(correct[own][:, ~chooses].mean() - clean[~chooses].mean())
+            row["answers changed"] = int((found.chosen[place] != found.clean.chosen)[~chooses].sum())
+            chosen.append(row)
+    against = []
+    for rows in (asked.rows, [asked.listening]):
+        scaled, raised = best("scaling", rows), best("upweighting", rows)
+        row = {"scaling": list(arms[scaled][1:]), "upweighting": list(arms[raised][1:])}
+        against.append(row | change(correct[raised][~chooses], correct[scaled][~chooses]))
+    uniform = [
+        {"kind": kind, "strength": strength, "rows": rows} | change(clean, correct[place])
+        for place, (kind, strength, rows, window) in enumerate(arms)
+        if window == "all" and kind in ("scaling", "upweighting")
+    ]
+    guessing = found.random_fix_rate.uniform.value
+    about = {"clean": share(clean), "choose": int(chooses.sum()), "fix rate of guessing": rounded(guessing)}
+    about["scaling against upweighting"] = with_holm(against)
+    return about | {"cuts": cuts, "chosen": with_holm(chosen), "all layers": with_holm(uniform)}
+
+
+def _changed_attention(kind: str, strength: float | None, rows: str, layers: tuple[int, ...] | None) -> Any:
+    where = {"queries": rows, "layers": layers}
+    if kind == "cut":
+        return ma.KnockOutAttention(**where)
+    if kind == "upweighting":
+        return ma.UpweightAttention(strength, **where)
+    if kind == "scaling of the question's keys":
+        return ma.ScaleAttention(strength, keys="question", **where)
+    return ma.ScaleAttention(strength, mode="mass_preserving" if kind.endswith("kept") else "plain", **where)
+
+
+def specialists(asked: Asked) -> dict[str, Any]:
+    """Heads at the last row and at those that listen: do they tell right from wrong, and what does cutting them do?"""
+    questions = asked.questions("specialists", noise=NOISY)
+    return {rows: _specialists_at(asked, questions, rows) for rows in dict.fromkeys(("last", asked.listening))}
+
+
+def _specialists_at(asked: Asked, questions: Sequence[ma.AudioQuestion], rows: str) -> dict[str, Any]:
+    most = int(0.5 * asked.model.n_layers * asked.model.n_heads)
+    settings = ma.experiments.SpecialistsSettings(ks=(min(20, most), min(10, most // 2)), queries=rows)
+    study = ma.experiments.specialists_study(asked.model, questions, settings=settings, progress=False)
+    scores, score, held = study.scores, study.score, ~study.chooses
+    same_layers = _random_sets(scores, score.heads, 10 * RANDOM_SETS)
+    areas = [_area(study, heads) for heads in same_layers]
+    sound = score.listening()
+    told = {
+        "rows": rows,
+        "heads": int(scores.varies.sum()),
+        "heads with q < 0.05": int((scores.q < 0.05).sum()),
+        "choose": int(study.chooses.sum()),
+        "report": int(held.sum()),
+        "k": study.k,
+        "strongest": [[int(layer), int(head), rounded(scores.r[layer, head])] for layer, head in score.heads[:5]],
+        "area": _auc(score.auc),
+        "area within tasks": _auc(study.auc_within_tasks),
+        "area, sound changes the answer": _auc(sound.everywhere),
+        "area, the same among right answers": _auc(sound.within_right),
+        "random heads, mean area": rounded(float(np.mean(score.random_auc))),
+        "random heads, p": rounded(score.p_random),
+        "random heads of the same layers, mean area": rounded(float(np.mean(areas))),
+        "random heads of the same layers, p": rounded(
+            (1 + sum(a >= score.auc.value for a in areas)) / (1 + len(areas))
+        ),
+        "with silence": share(study.silent.correct),
+        "with sound": share(study.heard.correct),
+    }
+    told["cut"] = _cut_heads(asked, questions, study, same_layers[:RANDOM_SETS], rows)
+    told["steering"] = [
+        {"kind": choice.arm.kind, "arm": str(choice.arm)}
+        | _change_of(choice.held_out)
+        | {"p_holm": rounded(choice.p_holm)}
+        for choice in study.steering.choices
+    ]
+    told["steering against controls"] = [
+        {"kind": each.kind, "control": each.control, "gain": rounded(each.gain.value)}
+        | {"low": rounded(each.gain.low), "high": rounded(each.gain.high), "p_holm": rounded(each.p_holm)}
+        for each in study.steering.against_controls
+    ]
+    return told
+
+
+def _change_of(found: Any) -> dict[str, Any]:
+    return {
+        "n": found.n,
+        "before": found.before.count,
+        "after": found.after.count,
+        "fixed": found.test.fixed,
+        "broken": found.test.broken,
+        "change": rounded(found.change.value),
+        "low": rounded(found.change.low),
+        "high": rounded(found.change.high),
+        "p": rounded(found.test.p),
+    }
+
+
+def _auc(found: Any) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "value": rounded(found.value),
+        "low": rounded(found.low),
+        "high": rounded(found.high),
+        "p": rounded(found.p),
+    }
+
+
+def _random_sets(scores: Any, heads: Sequence[tuple[int, int]], draws: int) -> list[list[tuple[int, int]]]:
+    """Sets of heads with as many in each layer as `heads`, drawn from all heads that vary there."""
+    rng = np.random.default_rng(0)
+    layers, counts = np.unique([layer for layer, _ in heads], return_counts=True)
+    return [
+        [
+            (int(layer), int(head))
+            for layer, count in zip(layers, counts, strict=True)
+            for head in rng.choice(np.flatnonzero(scores.varies[layer]), count, replace=False)
+        ]
+        for _ in range(draws)
+    ]
+
+
+def _area(study: Any, heads: Sequence[tuple[int, int]]) -> float:
+    """How well the score of these heads, each weighted by its own correlation, tells right from wrong."""
+    layers, places = np.transpose(heads)
+    held = ~study.chooses
+    values = study.heard.audio_attention[held][:, layers, places] @ study.scores.r[layers, places]
+    right = study.heard.correct[held]
+    return float(ma.metrics.roc_auc(values, right).value)
+
+
+def _cut_heads(asked: Asked, questions: Sequence[ma.AudioQuestion], study: Any, random: list, rows: str) -> Rows:
+    """Cut what the specialists look at, and what random heads of the same layers do, on the half that reports."""
+    reporting = [question for question, own in zip(questions, ~study.chooses, strict=True) if own]
+    every = [(layer, head) for layer, head in np.argwhere(study.scores.varies).tolist()]
+    sets = [list(study.score.heads), every, *random]
+    variants = [_without_sound(heads, rows) for heads in sets]
+    found = ma.evaluate(asked.model, reporting, variants=variants, progress=False)
+    clean = found.clean.correct
+    falls = found.margin.mean(1) - found.clean.margin.mean()
+    moved = (found.chosen != found.clean.chosen).sum(1)
+    told = []
+    for place, name in enumerate(("specialists", "all heads")):
+        row = {"heads": name, "k": len(sets[place]), "answers changed": int(moved[place])}
+        row |= change(clean, found.correct[place])
+        row |= {f"margin, {key}": value for key, value in mean_change(found.margin[place] - found.clean.margin).items()}
+        told.append(row)
+    row = {"heads": "random heads of the same layers", "k": len(sets[0]), "sets": len(random), "n": len(clean)}
+    row |= {"answers changed, mean": rounded(moved[2:].mean()), "answers changed, most": int(moved[2:].max())}
+    row |= {"margin, mean": rounded(falls[2:].mean()), "margin, least": rounded(falls[2:].min())}
+    row["p"] = rounded((1 + (falls[2:] <= falls[0]).sum()) / (1 + len(random)))
+    return [*told, row]
+
+
+def _without_sound(heads: Iterable[tuple[int, int]], rows: str) -> list[Any]:
+    by_layer: dict[int, list[int]] = {}
+    for layer, head in heads:
+        by_layer.setdefault(layer, []).append(head)
+    return [ma.KnockOutAttention(layers=layer, heads=own, queries=rows) for layer, own in sorted(by_layer.items())]
+
+
+def mata(asked: Asked) -> dict[str, Any]:
+    """MATA as published, at other rows, and with layers, strength and reading chosen."""
+    questions, told = asked.questions("mata", noise=NOISY), []
+    for rows in dict.fromkeys(("last", "keyword", asked.listening)):
+        settings = ma.experiments.MataSettings(alphas=(0.1, 0.5, 1.0), queries=rows, n_measured=24, generate=False)
+        study = ma.experiments.mata_study(asked.model, questions, settings=settings, progress=False)
+        for tested in study.readings:
+            row = {"rows": rows, "what": f"published, {tested.arm.mode}", "arm": str(tested.arm)}
+            told.append(row | _change_of(tested.change) | {"p_holm": rounded(tested.p_holm)})
+        for choice in study.choices[1:]:
+            row = {"rows": rows, "what": choice.name, "arm": str(choice.arm)}
+            told.append(row | _change_of(choice.held_out) | {"p_holm": rounded(choice.p_holm)})
+    return {"settings": told}
+
+
+def patching(asked: Asked) -> dict[str, Any]:
+    """Where in the layers the sound is: states of a clip put into the run of one with two sounds exchanged."""
+    questions = asked.questions("patching", noise=QUIET)
+    others = ma.data.soundscapes.counterparts(questions)
+    found = ma.analyses.activation_patching(
+        asked.model, questions, corrupted=others, over=("layer", "role"), progress=False
+    )
+    mean, (low, high) = found.mean(), found.interval()
+    rows = [
+        {"layer": int(layer), "role": str(role), "effect": rounded(mean[i, j]), "low": rounded(low[i, j])}
+        | {"high": rounded(high[i, j])}
+        for i, layer in enumerate(found.axes["layer"])
+        for j, role in enumerate(found.axes["role"])
+        if np.isfinite(mean[i, j])
+    ]
+    return {"pairs": len(found.ids), "places": rows}
+
+
+SECTIONS: dict[str, Callable[[Asked], dict[str, Any]]] = {
+    "listens": listens, "sides": sides, "attention": attention, "specialists": specialists, "patching": patching,
+    "mata": mata,
+}  # fmt: skip
+
+
+def opened(arguments: argparse.Namespace) -> ma.AudioLM:
+    """The shipped tiny model, or the small one with what this seed trained."""
+    if arguments.model == "tiny":
+        return ma.load("tiny", device=arguments.device, prove=False)
+    whisper, smollm2 = ctranslate2.read(arguments.whisper), gguf.read(arguments.smollm2)
+    network = assemble(whisper, smollm2, arguments.deltas).to(arguments.device)
+    return ma.AudioLM(network, build_processor(smollm2), prove=False)
+
+
+def written(told: dict[str, Any]) -> str:
+    """JSON with a line for every row of a table."""
+    if isinstance(told, dict) and any(isinstance(value, (dict, list)) for value in told.values()):
+        return "{\n" + ",\n".join(f"{json.dumps(key)}: {written(value)}" for key, value in told.items()) + "\n}"
+    if isinstance(told, list) and any(isinstance(value, dict) for value in told):
+        return "[\n" + ",\n".join(json.dumps(value) for value in told) + "\n]"
+    return json.dumps(told)
+
+
+def main() -> None:
+    """Ask, section by section."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=("small", "tiny"), default="small")
+    parser.add_argument("--deltas", type=Path, help="small_deltas.safetensors of the seed")
+    parser.add_argument("--whisper", help="model.bin of Whisper tiny.en")
+    parser.add_argument("--smollm2", help="SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--size", type=float, default=1.0, help="of the numbers of questions, times SIZES")
+    parser.add_argument("--finish-by", type=float, default=float("inf"), help="seconds after which no section begins")
+    arguments = parser.parse_args()
+    began = time.time()
+    warnings.filterwarnings("ignore", message="(?s).*carries nothing")
+    asked = Asked(opened(arguments), {name: max(8, round(arguments.size * n)) for name, n in SIZES.items()})
+    told = {"model": arguments.model, "seed": None, "device": arguments.device, "torch": torch.__version__}
+    if arguments.device == "cuda":
+        told["device"] = torch.cuda.get_device_name()
+    if arguments.deltas is not None:
+        with safe_open(arguments.deltas, "pt") as file:
+            told["seed"] = int(file.metadata()["seed"])
+    told |= {"seconds": {}, "questions": asked.sizes}
+    failed = []
+    for name in arguments.sections:
+        if time.time() - began > arguments.finish_by:
+            break
+        started = time.time()
+        try:
+            told[name] = SECTIONS[name](asked)
+        except ValueError:  # too few right or wrong answers, say: the other sections are asked all the same
+            failed.append(name)
+            traceback.print_exc()
+        told["seconds"][name] = round(time.time() - started, 1)
+        arguments.out.write_text(written(told) + "\n")
+        print(f"{time.time() - began:7.1f} {name}: {told['seconds'][name]} s", flush=True)
+    if failed:
+        sys.exit(f"not answered: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
