@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.arguments import check_fields
+from mechaudio.models.selection import heads_among
 from mechaudio.showing import Shown
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.score_edit import ScoreEdit
@@ -75,3 +77,47 @@ class Intervention(Protocol):
     def edits(self, model: AudioLM, batch: PromptBatch) -> Iterable[Edit | ScoreEdit]:
         """The changes it makes to this model on these prompts."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Add:
+    """The change that adds a vector; what `Edit.change` may be, known by what it does.
+
+    Attributes:
+        vectors: `[d]` or one per prompt, `[batch, 1, d]`, for a value `[batch, position, d]`; with heads
+            `[head, d_head]` or `[batch, 1, head, d_head]`. Vectors for heads may be wider, if all that is over is zero.
+        strength: What they are multiplied with.
+        heads: Heads that they are added to, in their order; None for a value without an axis of heads.
+    """
+
+    vectors: Tensor
+    strength: float
+    heads: tuple[int, ...] | None = None
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """The value with the vectors added.
+
+        Raises:
+            IndexError: A head that there is not.
+            ValueError: Vectors of another width.
+        """
+        if self.heads is None:
+            return value + self.strength * self.vectors.to(value)
+        heads = self.heads_of(value)
+        changed = value.clone()
+        changed[:, :, heads] += self.strength * self.vectors[..., : value.shape[-1]].to(value)
+        return changed
+
+    def heads_of(self, value: Float[Tensor, "batch position head d_head"]) -> list[int]:
+        """The heads, counted from the first.
+
+        Raises:
+            IndexError: A head that there is not.
+            ValueError: Vectors of another width, or a head that is named twice.
+        """
+        width = value.shape[-1]
+        if self.vectors.shape[-1] < width or self.vectors[..., width:].any():
+            raise ValueError(
+                f"the directions have {self.vectors.shape[-1]} numbers, and heads of this layer give {width}"
+            )
+        return heads_among(self.heads or (), value.shape[2])

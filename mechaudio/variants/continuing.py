@@ -61,14 +61,7 @@ class PromptEnd:
 def ends_of(
     stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], clean: Cache, own: Cache
 ) -> list[PromptEnd]:
-    """What prompts left behind under every variant of a chunk.
-
-    Args:
-        stacked: The variants.
-        logits: What they gave.
-        clean: Keys and values of the prompts.
-        own: Those of the variants: the same cache, where they ran along.
-    """
+    """What prompts left behind under every variant of a chunk; its keys and values are `own`, or `clean` if along."""
     n = stacked.chunk.n_positions
     starts = range(stacked.behind, stacked.behind + n * len(stacked.chunk.variants), n)
     return [

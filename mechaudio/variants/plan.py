@@ -151,13 +151,7 @@ def plan(
 
 
 def variant_of(index: int, bound: Sequence[Change], sizes: Sizes) -> Variant | str:
-    """A variant as it can share, or why it has to run on its own.
-
-    Args:
-        index: Its place among all.
-        bound: What it changes.
-        sizes: Prompts and network in numbers.
-    """
+    """A variant as it can share, or why it has to run on its own."""
     changes, early, starts = [], [], []
     for change in bound:
         point = change.edit.point
@@ -198,14 +192,7 @@ def extent(changes: Sequence[Change], sizes: Sizes) -> tuple[int, int]:
 def chunks_of(
     variants: Sequence[Variant], sizes: Sizes, budget: int | float, *, cached: bool = False
 ) -> Iterator[Chunk]:
-    """Variants that run together: alike in how many positions they need, as many as fit, early ones first.
-
-    Args:
-        variants: The variants.
-        sizes: Prompts and network in numbers.
-        budget: Bytes that a chunk may take.
-        cached: Whether the keys and values of variants are kept.
-    """
+    """Variants that run together: alike in how many positions they need, as many as fit, early ones first."""
     alike: dict[int, list[Variant]] = defaultdict(list)
     for variant in variants:
         alike[(sizes.n_positions - variant.start - 1).bit_length()].append(variant)

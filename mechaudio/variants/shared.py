@@ -187,14 +187,7 @@ def run_behind(
 ) -> Float[Tensor, "batch variant vocab"]:
     """Send the positions of variants through the layers on their own, after the clean run.
 
-    Args:
-        model: The opened model.
-        prefix: What the clean run left behind.
-        stacked: The variants, of at most as many positions.
-        cache: An empty cache that takes their keys and values, if they are needed later.
-
-    Returns:
-        Logits at the last position.
+    An empty cache takes their keys and values, if they are needed later. Logits are those at the last position.
     """
     stack, chunk = model.adapter.decoder, stacked.chunk
     layers, n = model.network.get_submodule(stack.layers), chunk.n_positions

@@ -44,12 +44,8 @@ class Member:
 def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Sequence[Intervention]]) -> None:
     """Have the exchange apply every list of interventions to its own rows, from the decoder's embeddings on.
 
-    What is changed in the audio tower is left out: it does not run behind prompts that ran before.
-
-    Args:
-        model: The opened model.
-        batch: The prompts, once.
-        lists: The lists, in the order of their rows.
+    What is changed in the audio tower is left out: it does not run behind prompts that ran before. `batch` holds the
+    prompts once.
     """
     if len(lists) == 1:
         register(model, batch, (), lists[0], _nothing_is_kept)

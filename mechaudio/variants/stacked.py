@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mechaudio.tracing.bind import Change, where_of
+from mechaudio.tracing.edit import Add
 from mechaudio.tracing.effects import Shares
 from mechaudio.tracing.formulas import Block, apply_to_chosen
 from mechaudio.tracing.hook_points import ROW_POINTS
 from mechaudio.tracing.requests import Change as Apply
 from mechaudio.tracing.sites import Site
-from mechaudio.variants.additions import Add, Additions
 from mechaudio.variants.attend import Changes, WeightChange
 from mechaudio.variants.plan import Chunk
 
@@ -169,14 +170,57 @@ def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: 
     if len(together) < 2:
         together = {}
     others = [(index, change) for place, index, change in changes if place not in together]
-    additions = Additions(*zip(*together.values(), strict=True), n_prompts, device) if together else None
+    add_to = _adding(*zip(*together.values(), strict=True), n_prompts, device) if together else None
 
     def apply(served: Any) -> Any:
         whole = site.take(served).clone()
-        if additions is not None:
-            additions.add_to(whole)
+        if add_to is not None:
+            add_to(whole)
         for index, change in others:
             whole[index] = change.on(whole[index].clone())
         return site.swap(served, whole)
 
     return apply
+
+
+def _adding(
+    places: Sequence[int], changes: Sequence[Add], n_prompts: int, device: torch.device
+) -> Callable[[Tensor], None]:
+    """What adds vectors of many variants, each at a place of its own, to a value in place.
+
+    Variants that differ in strength alone share their vectors. Everything is brought to the device at once.
+    """
+    parts: dict[Hashable, Tensor] = {}
+    which, at, first, n_vectors = [], [], {}, 0
+    for place, change in zip(places, changes, strict=True):
+        vectors, n = change.vectors, len(change.heads or (0,))
+        key = (vectors.data_ptr(), vectors.shape, vectors.stride(), n)
+        if key not in parts:
+            first[key], n_vectors = n_vectors, n_vectors + n
+            parts[key] = vectors.reshape(-1, n, vectors.shape[-1]).expand(n_prompts, -1, -1)
+        which += range(first[key], first[key] + n)
+        at += [place] * n
+    numbers = [change.strength for change in changes for _ in change.heads or (0,)]
+    strengths = torch.tensor(numbers, dtype=torch.float64)
+    together = device if any(part.device.type != "cpu" for part in parts.values()) else torch.device("cpu")
+    widest = max(part.shape[-1] for part in parts.values())
+    padded = [F.pad(part.to(together), (0, widest - part.shape[-1])) for part in parts.values()]
+    moved = [_moved(one, device) for one in (torch.cat(padded, dim=1), torch.tensor(which), torch.tensor(at))]
+
+    def add_to(value: Tensor) -> None:
+        exact = torch.promote_types(value.dtype, torch.float32)  # a strength is not to be rounded before it is used
+        vectors, which, at = (_moved(one, value.device) for one in moved)
+        own = vectors.to(value.dtype).index_select(1, which).to(exact)
+        added = (own * _moved(strengths.to(exact), value.device)[:, None]).to(value.dtype)
+        if changes[0].heads is None:
+            value[:, at] += added
+            return
+        heads = [head for change in changes for head in change.heads_of(value)]
+        value[:, at, _moved(torch.tensor(heads), value.device)] += added[..., : value.shape[-1]]
+
+    return add_to
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; one that goes to a GPU does not wait for what the GPU has to do yet."""
+    return values.to(device, non_blocking=device.type == "cuda")
