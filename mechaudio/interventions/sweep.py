@@ -81,7 +81,7 @@ def sweep(
     """
     lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
-    prompts = as_prompts(model, batch) if clean is None else clean.batch
+    prompts = batch.batch if isinstance(batch, CleanRun) else as_prompts(model, batch)
     prompts = prompts.aimed(target=target, foil=foil, whole=whole)
     if is_whole(prompts):
         return _whole(model, prompts, variants, memory=memory, progress=progress)
@@ -131,14 +131,15 @@ class _Collected:
         """Take the number of variants, all prompts, and where logits will be."""
         self.sizes, self.device = (n_variants + 1, batch.n_rows), device
         self.n_choices = max((len(ids) for ids in batch.choice_ids), default=0)
-        self.logits: Float[Tensor, "variant question choice"] | None = None
+        self.logits: Float[Tensor, "variant question choice"] = torch.empty(0)
         self.mass = torch.full((2, *self.sizes), torch.nan)
         self.ways = [SHARED] * self.sizes[0]
 
     def put(self, outcome: Outcome) -> None:
         """Keep what some variants made of some prompts."""
+        assert outcome.logits is not None, "a sweep writes no answers"
         logits = choices_reader(outcome.batch, self.n_choices, self.device)(outcome.logits)
-        if self.logits is None:
+        if not self.logits.numel():
             self.logits = logits.new_empty(*self.sizes, logits.shape[-1])
         at = torch.tensor(outcome.variants)[:, None], torch.tensor(outcome.rows)
         self.logits[at] = rearrange(logits, "row variant choice -> variant row choice")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mechaudio.kinds import all_int
-from mechaudio.tracing.edit import Edit, Intervention
+from mechaudio.tracing.edit import Add, Edit, Intervention
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.rows import row_positions
 from mechaudio.tracing.score_edit import BoundScoreEdit, ScoreEdit
@@ -49,6 +49,12 @@ class Change:
         return isinstance(self.edit, ScoreEdit) and self.edit.formula.is_noop
 
     @property
+    def adds(self) -> Add | None:
+        """The vector that it adds, if that is all it does."""
+        change = None if isinstance(self.edit, ScoreEdit) else self.edit.change
+        return change if isinstance(change, Add) else None
+
+    @property
     def first_position(self) -> int:
         """The first position that it changes in any prompt."""
         return 0 if self.positions is None else min(map(min, self.positions))
@@ -63,6 +69,7 @@ class Change:
         Raises:
             ValueError: Something of another shape.
         """
+        assert isinstance(self.edit, Edit), "a formula for scores is carried out by attention"
         changed = self.edit.change(current)
         if not isinstance(changed, Tensor) or changed.shape != current.shape:
             made = list(changed.shape) if isinstance(changed, Tensor) else changed

@@ -16,7 +16,7 @@ from mechaudio.tracing.hook_points import MADE_POINTS, HookPoint
 from mechaudio.tracing.requests import Report
 from mechaudio.tracing.row_plan import AskedRows, Part, RowPlan
 from mechaudio.tracing.rows import row_positions
-from mechaudio.tracing.score_edit import Way
+from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def install(
             continue
         module = change.site.module
         if change.scores is not None and change.scores.edit.fuses and module not in by_rows:
-            exchange.edit_scores(module, change.scores, _reporter(change, effects[change.number][1]))
+            exchange.edit_scores(
+                module, change.scores, _reporter(change.site, change.scores, effects[change.number][1])
+            )
             continue
         explicit.append(change)
         if change.edit.point.point in MADE_POINTS:
@@ -136,7 +138,7 @@ def install(
             part = plan.part(change.site, change.positions)
             exchange.change(part.site.location, _editor(model, change, part))
         else:
-            _install_score_edit(model, change, plan, effects[change.number][1])
+            _install_score_edit(model, change.site, change.scores, plan, effects[change.number][1])
     return plan, list(effects.values())
 
 
@@ -144,8 +146,8 @@ def _positions(batch: PromptBatch, point: HookPoint) -> AskedRows | None:
     return None if point.chosen is None else row_positions(batch, point.chosen).tolist()
 
 
-def _install_score_edit(model: AudioLM, change: Change, plan: RowPlan, did: list[Effect]) -> None:
-    exchange, bound, site = model.exchange, change.scores, change.site
+def _install_score_edit(model: AudioLM, site: Site, bound: BoundScoreEdit, plan: RowPlan, did: list[Effect]) -> None:
+    exchange = model.exchange
     served, rows = plan.served(site)
     active, newest = bound.active(rows, plan.batch.n_positions), bound.newest(plan.batch.n_positions)
     way: Way = "whole" if rows is None else "rows"
@@ -164,11 +166,9 @@ def _install_score_edit(model: AudioLM, change: Change, plan: RowPlan, did: list
     exchange.change(served.location, apply)
 
 
-def _reporter(change: Change, did: list[Effect]) -> Report:
-    layer, chosen = change.site.layer, change.scores.chosen
-
+def _reporter(site: Site, bound: BoundScoreEdit, did: list[Effect]) -> Report:
     def report(way: Way, before: Tensor, after: Tensor) -> None:
-        did.append(Effect.measure(layer, way, before, after, chosen, torch.ones_like(chosen[:, :1])))
+        did.append(Effect.measure(site.layer, way, before, after, bound.chosen, torch.ones_like(bound.chosen[:, :1])))
 
     return report
 

@@ -55,22 +55,22 @@ class Changes:
 
 
 def attend(
+    changes: Changes,
+    shared: Shared,
+    n_variants: int,
     query: Float[Tensor, "b head vp d"],
     key: Float[Tensor, "b kv vp d"],
     value: Float[Tensor, "b kv vp d"],
-    shared: Shared,
-    n_variants: int,
-    changes: Changes,
 ) -> Float[Tensor, "b vp head d"]:
     """Attend to what variants share and to what each has on its own.
 
     Args:
-        query: Queries of the positions of all variants.
-        key: Keys.
-        value: Values.
+        changes: What variants change on the way.
         shared: What they share.
         n_variants: How many variants these are.
-        changes: What they change on the way.
+        query: Queries of the positions of all of them.
+        key: Keys.
+        value: Values.
     """
     n_positions, kv = query.shape[2] // n_variants, key.shape[1]
     if n_positions >= _MANY and not changes.scores and not changes.pattern:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mechaudio.variants.clean_run import CleanRun
 
 #: Variants as lists of interventions.
-Lists = Sequence[Sequence[Intervention]]
+Lists = tuple[tuple[Intervention, ...], ...]
 #: How a variant was computed that shared what comes before its first change.
 SHARED = "shared prefix"
 #: The place of the run without interventions among the variants.
@@ -198,32 +198,32 @@ def _alone(work: _Work, index: int, way: str) -> Outcome:
 
 def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
     """What variants make of the prompts that share what comes before their first change; why the others cannot."""
-    model, batch, clean = work.model, work.batch, work.job.clean
+    model, batch, before = work.model, work.batch, work.job.clean and work.job.clean.prefix
     cache = None if work.max_new_tokens is None else DynamicCache()
     planned, known = list[Plan](), dict[Hashable, Any]()
 
     def prepare() -> tuple[list[Stacked], int]:
         bound = {index: bind(model, batch, one, known) for index, one in work.variants.items()}
-        kept = None if clean is None else clean.prefix.n_positions
+        kept = None if before is None else before.n_positions
         planned.append(plan(bound, work.sizes, work.room(), kept=kept, cached=cache is not None))
         first, *others = planned[0].chunks or [Chunk((), 1)]
-        along = work.stacked(first, batch.n_positions if clean is None else 0)
+        along = work.stacked(first, batch.n_positions if before is None else 0)
         later = (work.sizes.n_positions - variant.start for variant in planned[0].early)
         return [along, *map(work.stacked, others)], max(later, default=0)
 
-    if clean is None:
+    if work.job.clean is None or before is None:
         logits, chunks, prefix = first_pass(model, batch, prepare, cache)
     else:
-        logits, chunks, prefix = clean.logits[:, None], prepare()[0], clean.prefix
+        logits, chunks, prefix = work.job.clean.logits[:, None], prepare()[0], before
     if cache is None:
         yield work.outcome([CLEAN], logits=logits[:, :1])
     ends, held = list[PromptEnd](), 0
     for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
         if not stacked.chunk.variants:
             continue
-        own = cache if stacked.behind or cache is None else DynamicCache()
+        own = cache if cache is None or stacked.behind else DynamicCache()
         made = logits[:, 1:] if stacked.behind else run_behind(model, prefix, stacked, own)
-        if cache is None:
+        if cache is None or own is None:
             places = [variant.index for variant in stacked.chunk.variants]
             yield work.outcome(places, logits=made, mass=stacked.shares.mean())
             continue
@@ -254,11 +254,11 @@ def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[St
 
 def _continued(work: _Work, ends: Sequence[PromptEnd]) -> Iterator[Outcome]:
     """New tokens behind prompts that ended, of as many variants at a time as fit."""
-    n_positions = work.sizes.n_positions + (work.max_new_tokens or 0)
-    n = max(1, int(work.share / (work.sizes.n_rows * n_positions * work.sizes.keys)))
+    n_new = work.max_new_tokens or 0
+    n = max(1, int(work.share / (work.sizes.n_rows * (work.sizes.n_positions + n_new) * work.sizes.keys)))
     for first in range(0, len(ends), n):
         some = ends[first : first + n]
         places = [end.variant.index for end in some]
         interventions = [work.variants[index] for index in places]
-        tokens = continued(work.model, work.batch, some, interventions, work.max_new_tokens)
+        tokens = continued(work.model, work.batch, some, interventions, n_new)
         yield work.outcome(places, tokens=tokens)

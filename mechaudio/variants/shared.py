@@ -139,6 +139,7 @@ class _Along:
         self.prefix = Prefix(self.first.batch, n_kept, keeps=later > 0 or len(chunks) > 1)
         self.arguments = _Arguments(chunk.n_positions, len(chunk.variants), behind=True)
         exchange, stack, n_layers = model.exchange, model.adapter.decoder, model.n_layers
+        assert stack.norm is not None, "every decoder has a final norm"
         for layer in range(n_layers):
             exchange.on_input(stack.path(layer), partial(self._join, layer))
         exchange.on_input(stack.norm, partial(self._only_last, n_layers))
@@ -162,13 +163,14 @@ class _Along:
         kwargs = kwargs if self.cache is None else with_cache(kwargs, self.cache)
         return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
 
-    def _attend(self, layer: int, attention: str, call: Call, *parts: Tensor) -> Tensor:
-        clean, own = ([part[:, :, cut] for part in parts] for cut in (slice(self.n), slice(self.n, None)))
-        shared, joined = self.prefix.shared_at(attention, call, clean[1], clean[2]), self.chunk.joined(layer)
+    def _attend(self, layer: int, attention: str, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        n, joined = self.n, self.chunk.joined(layer)
+        shared = self.prefix.shared_at(attention, call, key[:, :, :n], value[:, :, :n])
+        clean = call.fused(query[:, :, :n], shared.keys, shared.values)
         if not joined:
-            return call.fused(*clean)
-        variants = attend(*own, shared, joined, self.first.changes_at(attention))
-        return torch.cat([call.fused(*clean), variants], dim=1)
+            return clean
+        own = (part[:, :, n:] for part in (query, key, value))
+        return torch.cat([clean, attend(self.first.changes_at(attention), shared, joined, *own)], dim=1)
 
     def _keep(self, attention: str, call: Call, _query: Tensor, key: Tensor, value: Tensor) -> None:
         self.prefix.shared_at(attention, call, key, value)
@@ -204,11 +206,12 @@ def run_behind(
                 kwargs = kwargs | arguments.of(kwargs, chunk.joined(layer))
                 out = layers[layer](hidden, **with_cache(kwargs, cache))
                 hidden = out[0] if isinstance(out, tuple) else out
+        assert hidden is not None, "all variants have joined by the final norm"
         return unembed(model, norm_of(model)(hidden[:, n - 1 :: n]))
 
     def attend_to(attention: str, layer: int) -> Callable[..., Tensor]:
         changes = stacked.changes_at(attention)
-        return lambda _call, *parts: attend(*parts, prefix.shared[attention], chunk.joined(layer), changes)
+        return lambda _call, *parts: attend(changes, prefix.shared[attention], chunk.joined(layer), *parts)
 
     with torch.no_grad(), model.exchange.prepared(prefix.batch):
         if not stacked.changes_in(len(layers) - 1, ("mlp_post", "mlp_out", "resid_post")):

@@ -109,14 +109,13 @@ class Stacked:
                 measured = measured & (torch.arange(n, device=measured.device) == n - 1)[:, None]
             known[where] = chosen, (chosen & measured) / measured.sum((1, 2, 3, 4), keepdim=True)
         index = slice(places[0], places[-1] + 1) if len(places) == places[-1] + 1 - places[0] else torch.tensor(places)
-        formula = replace(bound.edit.formula, strength=strengths[id(change)][:, None, None])
+        formula, strength = bound.edit.formula, strengths[id(change)][:, None, None]
         blind = n > 1 or isinstance(formula, Block)
 
         def change_scores(scores: Tensor) -> None:
             chosen, share = (part.to(scores.device) for part in known[where])
             before = scores[:, :, index]
-            here = replace(formula, strength=formula.strength.to(scores.device))
-            after = apply_to_chosen(here, before, chosen)
+            after = apply_to_chosen(replace(formula, strength=strength.to(scores.device)), before, chosen)
             self.shares.add(places, index, torch.stack([before, after]), share, blind=blind)
             scores[:, :, index] = after
 
@@ -148,7 +147,8 @@ def _strengths(groups: Iterable[dict[tuple, Members]], dtype: torch.dtype, devic
     All are brought to a GPU at once and without waiting for it.
     """
     by_formula = [members for alike in groups for members in alike.values() if members[0][1].scores is not None]
-    numbers = [change.scores.edit.formula.strength for members in by_formula for _, change in members]
+    edits = (change.scores for members in by_formula for _, change in members)
+    numbers = [bound.edit.formula.strength for bound in edits if bound is not None]
     exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
     moved = torch.tensor(numbers, dtype=exact).to(device, non_blocking=True).split([len(each) for each in by_formula])
     return {id(members[0][1]): each for members, each in zip(by_formula, moved, strict=True)}
@@ -162,15 +162,15 @@ def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: 
     """
     per_variant = Counter(place for place, _, _ in changes)
     together = {
-        place: (index[1].start, change.edit.change)
+        place: (index[1].start, change.adds)
         for place, index, change in changes
-        if isinstance(change.edit.change, Add) and per_variant[place] == 1
+        if change.adds is not None and per_variant[place] == 1
         if isinstance(index[1], slice) and index[1].stop - index[1].start == 1
     }
     if len(together) < 2:
         together = {}
     others = [(index, change) for place, index, change in changes if place not in together]
-    add_to = _adding(*zip(*together.values(), strict=True), n_prompts, device) if together else None
+    add_to = _adding(list(together.values()), n_prompts, device) if together else None
 
     def apply(served: Any) -> Any:
         whole = site.take(served).clone()
@@ -183,16 +183,15 @@ def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: 
     return apply
 
 
-def _adding(
-    places: Sequence[int], changes: Sequence[Add], n_prompts: int, device: torch.device
-) -> Callable[[Tensor], None]:
-    """What adds vectors of many variants, each at a place of its own, to a value in place.
+def _adding(added: Sequence[tuple[int, Add]], n_prompts: int, device: torch.device) -> Callable[[Tensor], None]:
+    """What adds vectors of many variants, each at the place that comes with it, to a value in place.
 
     Variants that differ in strength alone share their vectors. Everything is brought to the device at once.
     """
     parts: dict[Hashable, Tensor] = {}
     which, at, first, n_vectors = [], [], {}, 0
-    for place, change in zip(places, changes, strict=True):
+    changes = [change for _, change in added]
+    for place, change in added:
         vectors, n = change.vectors, len(change.heads or (0,))
         key = (vectors.data_ptr(), vectors.shape, vectors.stride(), n)
         if key not in parts:

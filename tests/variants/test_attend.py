@@ -28,6 +28,11 @@ def parts(n_positions):
     return query, key, value, Shared(keys, values, mask, scaling=0.5)
 
 
+def attended(given, changes):
+    *parts, shared = given
+    return attend(changes, shared, N_VARIANTS, *parts)
+
+
 def one_by_one(query, key, value, shared, n_positions, change=lambda scores, variant: scores):
     """The definition: softmax over the scores of each query, variant after variant."""
     out = torch.zeros(N_PROMPTS, N_VARIANTS * n_positions, KV * GROUP, D, dtype=torch.float64)
@@ -48,7 +53,7 @@ def one_by_one(query, key, value, shared, n_positions, change=lambda scores, var
 @pytest.mark.parametrize("n_positions", [1, 3, 33])
 def test_variants_attend_as_they_do_one_by_one(n_positions):
     given = parts(n_positions)
-    torch.testing.assert_close(attend(*given, N_VARIANTS, Changes()), one_by_one(*given, n_positions))
+    torch.testing.assert_close(attended(given, Changes()), one_by_one(*given, n_positions))
 
 
 @pytest.mark.parametrize("n_positions", [1, 33])
@@ -61,7 +66,7 @@ def test_a_change_of_scores_acts_on_its_variant_alone(n_positions):
     def expected(scores, variant):
         return 2 * scores if variant == 1 else scores
 
-    found = attend(*given, N_VARIANTS, Changes(scores=[doubled]))
+    found = attended(given, Changes(scores=[doubled]))
     torch.testing.assert_close(found, one_by_one(*given, n_positions, expected))
 
 
@@ -75,7 +80,7 @@ def test_masked_keys_stay_masked_and_a_query_that_sees_no_key_attends_to_nothing
     def expected(scores, variant):
         return torch.where(scores.isinf(), scores, 0.0) if variant == 0 else scores
 
-    found = attend(*given, N_VARIANTS, Changes(scores=[unmask_and_blind], careful=True))
+    found = attended(given, Changes(scores=[unmask_and_blind], careful=True))
     whole = one_by_one(*given, 3, expected)
     torch.testing.assert_close(found[:, :6], whole[:, :6])
     assert not found[:, 6:].any()
@@ -88,6 +93,6 @@ def test_a_change_of_patterns_comes_behind_the_softmax():
         pattern[:, :, 2] = 0.0
         pattern[:, :, 2, :, 1] = 1.0
 
-    found = attend(*given, N_VARIANTS, Changes(pattern=[first_key_only]))
+    found = attended(given, Changes(pattern=[first_key_only]))
     values = given[3].values[:, :, 1].repeat_interleave(GROUP, dim=1)
     torch.testing.assert_close(found[:, 2], values)
