@@ -34,6 +34,7 @@ from mechaudio.models.prompt import prompt
 from mechaudio.models.salmonn.lora import LoraLinear
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
+from mechaudio.showing import Shown
 from mechaudio.timeaudio.markers import Markers
 from mechaudio.timeaudio.stages import STAGES, Preset, Stage
 from mechaudio.tracing.audio_lm import AudioLM
@@ -43,7 +44,7 @@ _STATE, _TRAINED, _RECORD = "state.pt", "trained.safetensors", "training.json"
 
 
 @dataclass(frozen=True)
-class TrainingRun:
+class TrainingRun(Shown):
     """A stage of training that was done.
 
     Attributes:

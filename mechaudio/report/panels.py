@@ -13,6 +13,7 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.listen import Listening
 from mechaudio.metrics.clips import questions_of
 from mechaudio.report.assets import script_json
+from mechaudio.showing import Shown
 from mechaudio.viz.choices import choice_probabilities
 from mechaudio.viz.grid import layer_head_grid
 from mechaudio.viz.shares import audio_share_by_layer
@@ -20,7 +21,7 @@ from mechaudio.viz.timeline import attention_over_time
 
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(Shown):
     """A figure as it stands on a page.
 
     Attributes:
@@ -40,13 +41,13 @@ class Panel:
 
 @checks_arguments
 def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) -> Panel:
-    """A figure whose title has moved to the page, where it wraps and can be found."""
-    title = figure.layout.title
-    told = html.unescape(title.text or "") if heading is None else heading
+    """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it."""
+    title, figure = figure.layout.title, go.Figure(figure)
+    words = html.unescape(title.text or "") if heading is None else heading
     note = html.unescape((title.subtitle.text or "").replace("<br>", "; "))
     figure.layout.title = None
     figure.layout.margin.t = 24
-    return Panel(kind, told, note, how, script_json(figure.to_json()))
+    return Panel(kind, words, note, how, script_json(figure.to_json()))
 
 
 def _sample(attention: AudioAttention) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mechaudio.models.prompt import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
-__all__ = ["Edit", "Intervention", "hook_points", "install", "register", "sites_of"]
+__all__ = ["Edit", "Intervention", "hook_points", "install", "refuse_unkept", "register", "sites_of"]
 
 _ADVICE = ". (Rows whose padding would leak run apart, fewer at a time than the batch has.)"
 #: A hook point to keep, its site, and per prompt the positions of it that are kept, `None` for all.
@@ -82,6 +82,9 @@ def register(
 
     Returns:
         The interventions on attention, each with what it did: the lists fill as the model runs.
+
+    Raises:
+        ValueError: A mass on a stretch that no clip has, or a hook point of the tower in prompts without sound.
     """
     changes = bind(model, batch, interventions)
     kept = [(point, site, _positions(batch, point)) for point, site in sites_of(model, points)]
@@ -92,6 +95,11 @@ def register(
             raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
             groups = torch.stack([batch.span_mask(span) for span in point.keys], dim=-1)
+            for span, any_key in zip(point.keys, groups.flatten(0, 1).any(0).tolist(), strict=True):
+                if "[" in span and not any_key:
+                    raise ValueError(
+                        f"keys={span!r} of 'mass' is no part of any clip of these prompts: there is no key"
+                    )
             model.exchange.measure_mass(site.module, groups)
         model.exchange.watch(part.site.location, keep.of(part))
     return effects
@@ -113,7 +121,11 @@ def install(
 
     Returns:
         The rows that are served, and the interventions on attention, each with what it did.
+
+    Raises:
+        ValueError: A hook point of the tower in prompts without sound.
     """
+    _refuse_unheard(model, batch, [*(point for point, _, _ in kept), *(change.edit.point for change in changes)])
     exchange, by_rows, explicit = model.exchange, set[str](), list[Change]()
     effects: dict[int, tuple[Intervention, list[Effect]]] = {
         change.number: (change.intervention, []) for change in changes if change.scores is not None
@@ -140,6 +152,31 @@ def install(
         else:
             _install_score_edit(model, change.site, change.scores, plan, effects[change.number][1])
     return plan, list(effects.values())
+
+
+def refuse_unkept(model: AudioLM, points: Sequence[HookPoint], kept: Cache) -> None:
+    """Refuse a pass of prompts that did not compute some of what was to be kept of it.
+
+    Raises:
+        ValueError: A position that it leaves out; the message says how to have it computed.
+    """
+    for point, site in sites_of(model, points):
+        if (site.name, site.layer) not in kept:
+            raise ValueError(
+                f"{site.address} is computed at the last position of a prompt alone in this pass, and {point!r} is to "
+                "be kept of others: ma.run(model, batch, record=[...], logits='all') computes them all; a generation, "
+                "and logits='last', keep it at \"last\""
+            )
+
+
+def _refuse_unheard(model: AudioLM, batch: PromptBatch, points: Iterable[HookPoint]) -> None:
+    """Refuse hook points of the sound on its way in prompts without any, where they are never computed."""
+    silent = batch.inputs.get(model.adapter.features) is None
+    if silent and (point := next((point for point in points if point.part == "encoder"), None)) is not None:
+        raise ValueError(
+            f"these prompts hold no sound (condition={batch.condition!r}), so that {point.name!r} is never computed: "
+            "give them sound, or leave this hook point out"
+        )
 
 
 def _positions(batch: PromptBatch, point: HookPoint) -> AskedRows | None:

@@ -24,6 +24,7 @@ from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep
 from mechaudio.analyses.where_it_listens import WhereItListens
+from mechaudio.arguments import names_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluation import Comparison, Evaluation
@@ -54,13 +55,14 @@ from mechaudio.viz.probes import probe_scores
 from mechaudio.viz.roles import attention_between_roles
 from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
-from mechaudio.viz.temporal_accuracies import temporal_accuracies
+from mechaudio.viz.temporal import temporal_accuracies
 from mechaudio.viz.texts import written_texts
 from mechaudio.viz.theme import TEMPLATE, plain, titled
 from mechaudio.viz.timeline import attention_over_time
 from mechaudio.viz.variant_effects import variant_effects
 
 
+@names_arguments
 @singledispatch
 def figure_of(result: object, **options: Any) -> go.Figure:  # noqa: ARG001 - those of a class that is not known
     """Draw a result with the figure that is made for its class; `result.plot(**options)` calls it.

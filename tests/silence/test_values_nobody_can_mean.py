@@ -54,7 +54,7 @@ def test_what_fits_runs_as_it_would():
         ),
         ({"seed": -1}, ValueError, "seed= must be at least 0, got -1"),
         ({"title": 5}, TypeError, "title= takes a text or None; got 5"),
-        ({"titel": "x"}, TypeError, "unexpected keyword argument 'titel'"),
+        ({"titel": "x"}, TypeError, r"scaled knows no titel=: did you mean title=\?"),
     ],
 )
 def test_an_argument_of_another_kind_is_named_with_what_it_takes_and_what_came(given, error, message):
@@ -92,7 +92,7 @@ def test_kinds_are_told_apart(value, kind, fitting):
         (lambda: TemporalSettings(factors=(math.nan,)), "factors= takes finite numbers"),
         (lambda: TemporalSettings(queries=("banana",)), "queries are spans such as 'keyword\\+last'.*got 'banana'"),
         (lambda: TemporalSettings(targeted="x"), "queries are spans"),
-        (lambda: TemporalSettings(factors=(2.0, 2.0)), "factors lists each value once"),
+        (lambda: TemporalSettings(factors=(2.0, 2.0)), "factors takes each value once"),
         (lambda: MataSettings(alpha=math.nan), "alpha= takes finite numbers"),
         (lambda: MataSettings(alpha=math.inf), "alpha= takes finite numbers"),
         (lambda: MataSettings(max_new_tokens=0), "max_new_tokens= must be at least 1, got 0"),
