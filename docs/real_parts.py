@@ -29,6 +29,7 @@ def tables(told: Told) -> dict[str, list[str]]:
         "sides": _sides(told),
         "conflict": _conflict(told),
         "cuts": _cuts(told),
+        "uniform": _uniform(told),
         "strengths": _strengths(told),
         "heads": _heads(told),
         "steering": _steering(told),
@@ -179,6 +180,26 @@ def _cuts(told: Told) -> list[str]:
 
     names = ["last", "keyword", "keyword+last", "question", "choices", "keyword+choices"]
     return _table(told, "sound hidden from", [(name, cell(name)) for name in names])
+
+
+def _uniform(told: Told) -> list[str]:
+    """Every strength in all layers, at the last row, the question and the choices, on all questions."""
+
+    def cell(kind: str, strength: float, rows: str) -> Callable[[dict[str, Any]], str]:
+        def of(model: dict[str, Any]) -> str:
+            row = _only(model["attention"]["all layers"], kind=kind, strength=strength, rows=rows) or {}
+            return _sure(_points(row), row)
+
+        return of
+
+    signs = {"scaling": "×", "upweighting": "+"}
+    arms = [("scaling", factor) for factor in (0.5, 0.8, 1.25, 2.0)] + [("upweighting", b) for b in (0.5, 1.0, 2.0)]
+    rows = [
+        (f"{signs[kind]} {strength:g}, {name}", cell(kind, strength, name))
+        for name in ("last", "question", "choices")
+        for kind, strength in arms
+    ]
+    return _table(told, "change in points", rows)
 
 
 def _strengths(told: Told) -> list[str]:
