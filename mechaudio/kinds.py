@@ -2,6 +2,8 @@
 
 A whole number is no fraction and no `True`; a number is never NaN. A value that is of another class and plainly means
 the same is taken: a number of numpy, pandas or torch for a number, anything that lists its parts in order for a list.
+
+These checks go through every part of what is given; where they say `no_type_check`, tests do not check them in turn.
 """
 
 from __future__ import annotations
@@ -15,7 +17,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import cache
 from importlib import import_module
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    no_type_check,
+)
 
 import numpy as np
 
@@ -39,6 +52,7 @@ CALLED: Mapping[Any, tuple[str, str]] = {
 }
 
 
+@no_type_check
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value is of the kind that an annotation names."""
     origin, args = get_origin(kind), get_args(kind)
@@ -78,11 +92,13 @@ def fits(value: Any, kind: Any) -> bool:
     return True
 
 
+@no_type_check
 def all_int(values: Iterable[Any]) -> bool:
     """Whether values are Python's own whole numbers one and all, in the time of a set: positions come in thousands."""
     return {*map(type, values)} <= {int}
 
 
+@no_type_check
 def _is_a(value: Any, kind: Any) -> bool:
     if kind is Callable:
         return callable(value)
@@ -91,6 +107,7 @@ def _is_a(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) if isinstance(kind, type) else True
 
 
+@no_type_check
 def plain(value: Any, kind: Any) -> Any:
     """A value as what it plainly means as a kind; the value itself where it means nothing plainly.
 
@@ -110,6 +127,7 @@ def plain(value: Any, kind: Any) -> Any:
     return meant if fits(meant, kind) else value
 
 
+@no_type_check
 def _as(value: Any, kind: Any) -> Any:
     """A plain Python value in the form of a kind, as far as it has one."""
     origin, args = get_origin(kind), get_args(kind)
@@ -131,11 +149,13 @@ def _as(value: Any, kind: Any) -> Any:
     return (tuple if origin is tuple else list)(plain(part, args[0]) for part in value)
 
 
+@no_type_check
 def _single(value: Any) -> Any:
     """A text or number without the class that it came in."""
     return str.__str__(value) if isinstance(value, str) else value.item()
 
 
+@no_type_check
 def _listed(value: Any) -> Any:
     """The parts of what lists them in an order of its own, or in that of their size."""
     if isinstance(value, (str, bytes, Mapping)):
@@ -220,6 +240,7 @@ def kind_of(cls: type, name: str) -> Any:
 _KINDS: dict[tuple[Any, str], Any] = {}
 
 
+@no_type_check
 def evaluated(owner: Any, name: str) -> Any:
     """The annotation of an argument or a field; names that only type checkers import are imported now."""
     if (owner, name) in _KINDS:

@@ -17,6 +17,7 @@ from mechaudio.cli import (
     demo,
     evaluate,
     get,
+    ground,
     listen,
     listens,
     mata,
@@ -74,7 +75,21 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"mechaudio {version('mechaudio')}")
     top.add_argument("--completion", action=_Completion, help="print a script that completes commands in this shell")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for verb in (demo, listen, models, check, evaluate, listens, temporal, specialists, mata, patch, assemble, get):
+    for verb in (
+        demo,
+        listen,
+        models,
+        check,
+        evaluate,
+        listens,
+        ground,
+        temporal,
+        specialists,
+        mata,
+        patch,
+        assemble,
+        get,
+    ):
         verb.add(verbs)
     return top
 

@@ -1,8 +1,9 @@
 """Corpora: one file each, raw files, a hub id or a seed in, annotated clips or questions out.
 
 `load` of `tacos`, `audioset_strong`, `audio_grounding`, `audiotime` and `annotations` gives annotated clips, from which
-`ma.temporal.build` makes questions; `load` of `temporal_lalm`, `mmau`, `mmau_pro` and `mmar` gives questions. What
-could not be used is in `corpus.problems`.
+`ma.temporal.build` makes questions; `load` of `temporal_lalm`, `mmau`, `mmau_pro` and `mmar` gives questions.
+`ftar` reads TimeAudio's questions of when, and makes them of annotated clips. What could not be used is in
+`corpus.problems`.
 """
 
 from mechaudio.data import (
@@ -10,6 +11,7 @@ from mechaudio.data import (
     audio_grounding,
     audioset_strong,
     audiotime,
+    ftar,
     mmar,
     mmau,
     mmau_pro,
@@ -25,6 +27,7 @@ __all__ = [
     "audio_grounding",
     "audioset_strong",
     "audiotime",
+    "ftar",
     "mmar",
     "mmau",
     "mmau_pro",

@@ -3,6 +3,7 @@
 from mechaudio.experiments.choosing import Choice, Tested
 from mechaudio.experiments.demo import Demo, demo
 from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, evaluate
+from mechaudio.experiments.grounding import Grounding, ground
 from mechaudio.experiments.listen import Listening, listen
 from mechaudio.experiments.mata_arms import MataArm, MataSettings
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
@@ -29,6 +30,7 @@ __all__ = [
     "Demo",
     "Evaluation",
     "Failure",
+    "Grounding",
     "GroupAuc",
     "Listening",
     "MataArm",
@@ -49,6 +51,7 @@ __all__ = [
     "Tested",
     "demo",
     "evaluate",
+    "ground",
     "listen",
     "mata_scores",
     "mata_study",

@@ -1,6 +1,6 @@
 """Scores: numbers about answers, each with how sure it is. numpy, scipy and statsmodels; no network is opened here."""
 
-from mechaudio.metrics import captions, grounding
+from mechaudio.metrics import captions, grounding, sound_events
 from mechaudio.metrics.association import (
     PointBiserial,
     ResampledPointBiserial,
@@ -75,6 +75,7 @@ __all__ = [
     "roc_auc",
     "score_generated",
     "sign_flip_test",
+    "sound_events",
     "string_match",
     "top_k_stability",
     "wilson_interval",

@@ -10,22 +10,22 @@ plain ones are too narrow for few samples. Of fewer clips than `fewest` they are
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import DegenerateDataWarning, norm, t
 from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import norm, t
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, names_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared
 from mechaudio.metrics.estimates import Estimate
 
 
+@names_arguments
 def bootstrap(
     statistic: Callable[..., float],
     *samples: Values,
@@ -57,6 +57,9 @@ def bootstrap(
         ValueError: for no samples, fewer than two elements, NaN, paired samples of unequal length, a confidence outside
             0 to 1, or a statistic that is undefined on resamples.
         TypeError: for anything but numbers.
+
+    Warns:
+        scipy.stats.DegenerateDataWarning: before such a refusal.
     """
     found = [checked.numbers(f"sample {index}", values) for index, values in enumerate(samples)]
     if not found or any(values.ndim != 1 for values in found):
@@ -67,8 +70,7 @@ def bootstrap(
     checked.resampling(resamples)
     if clips is not None:
         return _of_clips(statistic, found, clips, paired, confidence, resamples, seed, method)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # what is NaN is refused below
-        warnings.simplefilter("ignore", DegenerateDataWarning)
+    with np.errstate(invalid="ignore"):  # what is NaN is refused below
         low, high = scipy_bootstrap(
             found,
             statistic,
@@ -165,6 +167,29 @@ def bootstrap_mean(
     weights = drawn_weights(numbers, resamples, np.random.default_rng(seed))
     low, high = percentile_interval(weights @ values.reshape(n, -1), confidence, n_clips(numbers))
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+
+
+def mean_estimate(
+    values: Values, *, clips: Clips | None = None, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """The mean over samples with its interval from `bootstrap_mean`; arguments as there, one clip is enough.
+
+    Returns:
+        The mean; its interval is NaN where there are fewer clips than `fewest`.
+
+    Raises:
+        ValueError: for no samples, NaN, another number of clips, or a confidence outside 0 to 1.
+    """
+    found = checked.numbers("values", values)
+    if not len(found):
+        raise ValueError("there is no sample, so there is no mean")
+    numbers = clip_numbers(clips, len(found))
+    low = high = math.nan
+    if n_clips(numbers) >= fewest(confidence):
+        ends = bootstrap_mean(found, clips=clips, confidence=confidence, resamples=resamples, seed=seed)
+        low, high = map(float, ends)
+    method = "bootstrap, expanded percentiles"
+    return Estimate(float(found.mean()), low, high, len(found), float(confidence), method, shared(numbers))
 
 
 def drawn_weights(

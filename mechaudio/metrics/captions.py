@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from string import punctuation
 from typing import Any
@@ -26,7 +27,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
+from mechaudio.metrics.bootstrap import mean_estimate
+from mechaudio.metrics.clips import Clips
+from mechaudio.metrics.estimates import Estimate
 
 Texts = str | Sequence
 References = str | Sequence
@@ -131,6 +136,67 @@ def meteor(texts: Texts, references: References, *, synonyms: bool = False) -> S
         return scorer(_words(reference), _words(text), wordnet=thesaurus)
 
     return _best(score, texts, references)
+
+
+@dataclass(frozen=True)
+class CaptionScores:
+    """Scores of texts over clips.
+
+    Attributes:
+        rouge_1: F-measure of shared words.
+        rouge_l: F-measure of the longest common subsequence.
+        meteor: METEOR.
+        synonyms: METEOR matched synonyms; scores with and without are not comparable.
+    """
+
+    rouge_1: Estimate
+    rouge_l: Estimate
+    meteor: Estimate
+    synonyms: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The scores by name, for JSON; METEOR's name says if it matched synonyms."""
+        name = "meteor" if self.synonyms else "meteor_no_synonyms"
+        return {"rouge_1": self.rouge_1.as_dict(), "rouge_l": self.rouge_l.as_dict(), name: self.meteor.as_dict()}
+
+
+@checks_arguments
+def evaluate(
+    texts: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    *,
+    synonyms: bool = False,
+    clips: Clips | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> CaptionScores:
+    """Score texts by ROUGE-1, ROUGE-L and METEOR, each with a bootstrap interval over clips.
+
+    A blank text scores 0.
+
+    Args:
+        texts: one answer per question.
+        references: the right answer of each, or several.
+        synonyms: as for `meteor`.
+        clips: the clip of each question; by default each is about a clip of its own.
+        confidence: of the intervals.
+        seed: which clips are drawn.
+
+    Raises:
+        ImportError: without `rouge-score` and `nltk`.
+        LookupError: without WordNet's files, where synonyms are asked for.
+        ValueError: as `rouge`, and for another number of clips.
+    """
+
+    def mean(scores: Scores) -> Estimate:
+        return mean_estimate(np.atleast_1d(scores), clips=clips, confidence=confidence, seed=seed)
+
+    return CaptionScores(
+        mean(rouge(texts, references, kind="1")),
+        mean(rouge(texts, references, kind="L")),
+        mean(meteor(texts, references, synonyms=synonyms)),
+        synonyms,
+    )
 
 
 def normalised(text: str, articles: bool = False) -> str:

@@ -3,11 +3,43 @@
 Reference: TimeAudio, arXiv 2511.11039.
 """
 
+from typing import TYPE_CHECKING
+
 from mechaudio.rooms import as_room
-from mechaudio.timeaudio.markers import MARKERS, Markers
+from mechaudio.timeaudio.markers import MARKERS, Markers, ReadMarkers
 from mechaudio.timeaudio.merging import Merged, merge, merged_count, received_attention
+from mechaudio.timeaudio.stages import STAGES, Stage
 from mechaudio.timeaudio.time_encoding import window_rows
+from mechaudio.timeaudio.vocabulary import add_markers
 
-__all__ = ["MARKERS", "Markers", "Merged", "merge", "merged_count", "received_attention", "window_rows"]
+if TYPE_CHECKING:
+    from mechaudio.experiments.timeaudio_training import TrainingRun, load_trained, train
+    from mechaudio.experiments.training_groups import fold_lora
 
-as_room(__name__)
+__all__ = [
+    "MARKERS",
+    "STAGES",
+    "Markers",
+    "Merged",
+    "ReadMarkers",
+    "Stage",
+    "TrainingRun",
+    "add_markers",
+    "fold_lora",
+    "load_trained",
+    "merge",
+    "merged_count",
+    "received_attention",
+    "train",
+    "window_rows",
+]
+
+#: Training opens models, so its home lies above this room.
+_TRAINING = "mechaudio.experiments.timeaudio_training"
+as_room(
+    __name__,
+    homes={
+        **dict.fromkeys(("TrainingRun", "load_trained", "train"), _TRAINING),
+        "fold_lora": "mechaudio.experiments.training_groups",
+    },
+)

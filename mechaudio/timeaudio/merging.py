@@ -7,126 +7,201 @@ its importance is a mean of weights that sum to one, the same for every token bu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from mechaudio.arguments import checks_arguments
+from mechaudio.showing import Shown
+
 #: Tokens of one window of 30 s; clips that make no more are not merged.
 WINDOW_TOKENS = 88
-KEPT, MERGED = 22, 4
+KEPT, CONTEXTUAL = 22, 4
 
 Mode = Literal["paper", "released"]
 
 
 @dataclass(frozen=True)
-class Merged:
+class Merged(Shown):
     """Merged tokens, and what each is made of.
 
     Attributes:
-        tokens: `[merged token, width]`.
-        weights: `[merged token, token]`: `tokens` is `weights @ hidden`.
+        tokens: `[merged token, width]`, behind the axes of clips, if there were any.
+        weights: `[merged token, token]`, likewise: `tokens` is `weights @ hidden`.
     """
 
-    tokens: Float[Tensor, "merged width"]
-    weights: Float[Tensor, "merged token"]
+    tokens: Float[Tensor, "*clip merged width"]
+    weights: Float[Tensor, "*clip merged token"]
 
     @property
     def sources(self) -> tuple[tuple[int, ...], ...]:
-        """Per merged token, the tokens that went into it, in order."""
+        """The tokens that went into each merged token of one clip, in order.
+
+        Raises:
+            ValueError: These are the tokens of several clips.
+        """
+        if self.weights.ndim != 2:
+            raise ValueError(f"sources are those of one clip, got weights of shape {list(self.weights.shape)}")
         return tuple(tuple(row.nonzero()[:, 0].tolist()) for row in self.weights)
 
-
-def merged_count(n_tokens: int, mode: Mode = "released", *, window: int = WINDOW_TOKENS, kept: int = KEPT) -> int:
-    """Return how many tokens are left of `n_tokens`."""
-    if n_tokens <= window:
-        return n_tokens
-    return len(_segments(n_tokens, mode, window)) * (kept + MERGED)
+    @property
+    def retained(self) -> float:
+        """The share of tokens that are left."""
+        return self.weights.shape[-2] / self.weights.shape[-1]
 
 
-def merge(
-    hidden: Float[Tensor, "token width"],
-    importance: Float[Tensor, " token"],
+@checks_arguments
+def merged_count(
+    n_tokens: int,
     mode: Mode = "released",
     *,
-    keys: Float[Tensor, "token key_width"] | None = None,
     window: int = WINDOW_TOKENS,
     kept: int = KEPT,
+    contextual: int = CONTEXTUAL,
+) -> int:
+    """Return how many tokens are left of a clip's.
+
+    Args:
+        n_tokens: Tokens before.
+        mode: As in `merge`, like all that follow.
+        window: Tokens of one window.
+        kept: Tokens that stay in each segment.
+        contextual: Tokens that are made of the others.
+    """
+    if n_tokens <= window:
+        return n_tokens
+    return len(_segments(n_tokens, mode, window)) * (kept + contextual)
+
+
+@checks_arguments
+def merge(
+    hidden: Float[Tensor, "*clip token width"],
+    importance: Float[Tensor, "*clip token"],
+    mode: Mode = "released",
+    *,
+    keys: Float[Tensor, "*clip token key_width"] | None = None,
+    window: int = WINDOW_TOKENS,
+    kept: int = KEPT,
+    contextual: int = CONTEXTUAL,
 ) -> Merged:
-    """Merge the tokens of one clip.
+    """Merge the tokens of one clip, or of several that have as many.
 
     Of every segment, the `kept` most important tokens stay, in order; of the rest, four that lie evenly apart take in
     the others, each the one that it is most alike, and follow the tokens that stay.
 
     Args:
         hidden: Tokens in order of time.
-        importance: Their importance.
+        importance: Their importance, such as `received_attention`.
         mode: `released`: segments of half a window, likeness by cosine of `hidden`, and a token plus the mean of those
             that it took in. `paper`: segments of a window, likeness by dot product of `keys`, and the mean of a token
             and those that it took in.
         keys: Keys of the tokens, which `paper` compares; by default `hidden`.
         window: Tokens of one window; as many or fewer are left alone.
-        kept: Tokens that stay in each segment.
+        kept: Tokens that stay in each segment: 22, a quarter of the paper's segments and half of the released ones.
+        contextual: Tokens that are made of the others of a segment.
 
     Raises:
         ValueError: Another mode, importance or keys of another number of tokens, or segments with too few tokens.
     """
-    if mode not in ("paper", "released"):
-        raise ValueError(f"mode is 'paper' or 'released', got {mode!r}")
-    for name, given in (("importance", importance), ("keys", hidden if keys is None else keys)):
-        if len(given) != len(hidden):
-            raise ValueError(f"{name} is given for {len(given)} tokens, there are {len(hidden)}")
-    if len(hidden) <= window:
-        weights = torch.eye(len(hidden), dtype=hidden.dtype, device=hidden.device)
-        return Merged(hidden, weights)
-    segments = _segments(len(hidden), mode, window)
-    if min(stop - start for start, stop in segments) < kept + MERGED:
-        raise ValueError(f"a segment has at least {kept + MERGED} tokens, got segments {segments}")
+    if hidden.ndim < 2 or not hidden.shape[-2]:
+        raise ValueError(f"hidden is [token, width], got shape {list(hidden.shape)}")
+    n_tokens = hidden.shape[-2]
+    for name, tokens in (
+        ("importance", importance.shape),
+        ("keys", hidden.shape[:-1] if keys is None else keys.shape[:-1]),
+    ):
+        if tokens != hidden.shape[:-1]:
+            raise ValueError(f"{name} is given for {_axes(tokens)} tokens, there are {_axes(hidden.shape[:-1])}")
+    if n_tokens <= window:
+        weights = torch.eye(n_tokens, dtype=hidden.dtype, device=hidden.device)
+        return Merged(hidden, weights.expand(*hidden.shape[:-2], -1, -1))
+    segments = _segments(n_tokens, mode, window)
+    if min(stop - start for start, stop in segments) < kept + contextual or kept < 1 or contextual < 1:
+        raise ValueError(
+            f"a segment has at least {kept + contextual} tokens, of which at least one stays and one is made of the "
+            f"others; got segments {segments}, {kept=}, {contextual=}"
+        )
     alike = functional.normalize(hidden, dim=-1) if mode == "released" or keys is None else keys
-    rows = [row for start, stop in segments for row in _segment(alike, importance, start, stop, kept, mode)]
-    weights = torch.zeros(len(rows), len(hidden), dtype=hidden.dtype, device=hidden.device)
-    for token, row in enumerate(rows):
-        for source, weight in row.items():
-            weights[token, source] = weight
+    weights = hidden.new_zeros(*hidden.shape[:-2], len(segments) * (kept + contextual), n_tokens)
+    for number, (start, stop) in enumerate(segments):
+        rows = slice(number * (kept + contextual), (number + 1) * (kept + contextual))
+        weights[..., rows, start:stop] = _segment(
+            alike[..., start:stop, :], importance[..., start:stop], kept, contextual, mode
+        ).to(hidden.dtype)
     return Merged(weights @ hidden, weights)
 
 
+@checks_arguments
 def received_attention(
-    queries: Float[Tensor, "token head d_head"], keys: Float[Tensor, "token head d_head"], window: int = WINDOW_TOKENS
-) -> Float[Tensor, " token"]:
-    """Return the paper's importance: the attention that a token receives from those of its segment, mean over heads."""
+    queries: Float[Tensor, "*clip token head d_head"],
+    keys: Float[Tensor, "*clip token head d_head"],
+    window: int = WINDOW_TOKENS,
+) -> Float[Tensor, "*clip token"]:
+    """Return the paper's importance: the attention that a token receives from those of its segment, mean over heads.
+
+    Args:
+        queries: Of the tokens.
+        keys: Of the tokens.
+        window: Tokens of a segment.
+
+    Raises:
+        ValueError: Queries and keys of different shapes.
+    """
+    if queries.shape != keys.shape or queries.ndim < 3:
+        raise ValueError(
+            f"queries and keys are [token, head, d_head] each, got {list(queries.shape)} and {list(keys.shape)}"
+        )
     received = []
-    for start, stop in _segments(len(queries), "paper", window):
-        scores = torch.einsum("qhd,khd->hqk", queries[start:stop], keys[start:stop]) * queries.shape[-1] ** -0.5
-        received.append(scores.softmax(-1).mean(0).mean(0))
-    return torch.cat(received)
+    for start, stop in _segments(queries.shape[-3], "paper", window):
+        of_segment = (given[..., start:stop, :, :] for given in (queries, keys))
+        scores = torch.einsum("...qhd,...khd->...hqk", *of_segment) * queries.shape[-1] ** -0.5
+        received.append(reduce(scores.softmax(-1), "... head query key -> ... key", "mean"))
+    return torch.cat(received, dim=-1)
 
 
 def _segments(n_tokens: int, mode: Mode, window: int) -> list[tuple[int, int]]:
+    if window < 1:
+        raise ValueError(f"a window has at least one token, got {window=}")
     count = 2 * n_tokens // window if mode == "released" else max(n_tokens // window, 1)
     length = n_tokens // count
     return [(i * length, n_tokens if i == count - 1 else (i + 1) * length) for i in range(count)]
 
 
-def _segment(alike: Tensor, importance: Tensor, start: int, stop: int, kept: int, mode: Mode) -> list[dict[int, float]]:
-    """Per token that is left of a segment, the tokens that it is made of and their weights."""
-    staying = (importance[start:stop].topk(kept).indices.sort().values + start).tolist()
-    rest = [token for token in range(start, stop) if token not in set(staying)]
-    step = max(1, len(rest) // MERGED)
-    targets = rest[::step][:MERGED]
-    taken: dict[int, list[int]] = {target: [] for target in targets}
-    others = [token for token in rest if token not in taken]
-    if others:
-        nearest = (alike[others] @ alike[targets].T).argmax(-1).tolist()
-        for token, target in zip(others, nearest, strict=True):
-            taken[targets[target]].append(token)
-    rows = [{token: 1.0} for token in staying]
-    for target, members in taken.items():
-        if mode == "released":
-            rows.append({target: 1.0, **dict.fromkeys(members, 1 / max(len(members), 1))})
-        else:
-            rows.append(dict.fromkeys([target, *members], 1 / (1 + len(members))))
-    return rows
+def _segment(
+    alike: Float[Tensor, "*clip token width"],
+    importance: Float[Tensor, "*clip token"],
+    kept: int,
+    contextual: int,
+    mode: Mode,
+) -> Float[Tensor, "*clip merged token"]:
+    """Give the weights of a segment's tokens in those that are left of it."""
+    n_tokens = importance.shape[-1]
+    staying = importance.topk(kept, dim=-1).indices.sort(dim=-1).values
+    stays = torch.zeros_like(importance, dtype=torch.bool).scatter(-1, staying, True)
+    rest = stays.to(torch.uint8).argsort(dim=-1, stable=True)[..., : n_tokens - kept]
+    step = max(1, (n_tokens - kept) // contextual)
+    evenly = [number for number in range(n_tokens - kept) if number % step == 0][:contextual]
+    targets = rest[..., evenly]
+    others = rest[..., [number for number in range(n_tokens - kept) if number not in evenly]]
+    similarity = _at(alike, others) @ _at(alike, targets).mT
+    taken = functional.one_hot(similarity.argmax(-1), contextual).to(alike.dtype).mT
+    members = alike.new_zeros(*taken.shape[:-1], n_tokens)
+    members = members.scatter(-1, others[..., None, :].expand(taken.shape), taken)
+    counts = members.sum(-1, keepdim=True)
+    itself = functional.one_hot(targets, n_tokens).to(alike.dtype)
+    made = itself + members / counts.clamp(min=1) if mode == "released" else (itself + members) / (1 + counts)
+    return torch.cat([functional.one_hot(staying, n_tokens).to(alike.dtype), made], dim=-2)
+
+
+def _axes(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _at(values: Float[Tensor, "*clip token width"], tokens: Tensor) -> Float[Tensor, "*clip picked width"]:
+    return values.gather(-2, tokens[..., None].expand(*tokens.shape, values.shape[-1]))

@@ -13,11 +13,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
+
 #: Rows of the table, and seconds that the arithmetic takes a window for. Its 17 frames last 0.340 s, so that the row of
 #: a window is by and by later than its sound: at 120 s by 2.3 s.
 N_ROWS, WINDOW = 768, 0.333333
 
 
+@checks_arguments
 def window_rows(
     n_windows: int, seconds: float, mode: Literal["paper", "released"] = "paper", n_rows: int = N_ROWS
 ) -> Int[Tensor, " window"]:
@@ -33,10 +36,11 @@ def window_rows(
     Raises:
         ValueError: Another mode, no window, or no length.
     """
-    if mode not in ("paper", "released"):
-        raise ValueError(f"mode is 'paper' or 'released', got {mode!r}")
-    if n_windows < 1 or not seconds > 0:
-        raise ValueError(f"need at least one window and a length in seconds, got {n_windows=}, {seconds=}")
+    if n_windows < 1 or not seconds > 0 or n_rows < 2:
+        raise ValueError(
+            f"need at least one window, a length in seconds, and a row beside that of the filling; got {n_windows=}, "
+            f"{seconds=}, {n_rows=}"
+        )
     number = torch.arange(1, n_windows + 1)
     row = number if mode == "paper" else (number * WINDOW).div(WINDOW).long()
     last = int(torch.tensor(seconds).div(WINDOW).floor())

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, no_type_check
 
 from greenlet import getcurrent
 from jaxtyping import Bool, Int
@@ -122,6 +122,7 @@ class Exchange(Interleaver):
         self.counts_before = dict(self.counts)
 
     @property
+    @no_type_check
     def interleaving(self) -> bool:
         """Whether a run is under way; asked by every module of the network that is called.
 
@@ -189,10 +190,12 @@ class Exchange(Interleaver):
         super().reindex()
         self.busy = True
 
+    @no_type_check
     def wanted(self, location: str) -> bool:
         """Whether anyone reads or edits what is about to be served at `location`."""
         return location in self.parked or location in self.edits or location in self.keeps or location in self.observers
 
+    @no_type_check
     def handle(self, provider: str, value: Any) -> Any:
         """Pass a value through the library's edits, the users' blocks, and the library's keeps, in this order.
 

@@ -29,6 +29,7 @@ def words_of(verb, *more):
     needed = {
         "check": ["tiny"],
         "get": ["small"],
+        "ground": ["a.wav", "--query", "hum"],
         "listen": ["a.wav", "--question", "Which?", "--choices", "hum", "beep"],
     }
     return [verb, *needed.get(verb, []), *more]
@@ -103,7 +104,7 @@ def test_every_verb_that_opens_a_model_passes_on_how(verb, monkeypatch, tmp_path
     monkeypatch.setattr("mechaudio.cli.mistakes.telling", lambda _about: pytest.MonkeyPatch.context())
     words = words_of(verb, "--device", "cuda:1", "--dtype", "bfloat16", "--revision", "v2")
     words = [str(clip) if word == "a.wav" else word for word in words]
-    words += [] if verb == "check" else ["--out", str(tmp_path / "out")]
+    words += [] if verb in ("check", "ground") else ["--out", str(tmp_path / "out")]
     with pytest.raises(Opened) as opened:
         main(words)
     name, options = opened.value.args

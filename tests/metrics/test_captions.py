@@ -85,3 +85,15 @@ def test_a_package_that_is_not_there_is_named_with_the_way_to_get_it(monkeypatch
     monkeypatch.setitem(sys.modules, "jiwer", None)
     with pytest.raises(ImportError, match=r"needs jiwer, which is not installed: pip install 'mechaudio\[scores\]'"):
         captions.word_error_rate("a", "a")
+
+
+def test_scores_over_clips_say_if_synonyms_were_matched():
+    texts, references = ["a dog barks", "rain", "two cats", "a car", "wind", "a bell", ""], ["a dog barks"] * 7
+    scores = captions.evaluate(texts, references)
+    assert scores.rouge_1.value == pytest.approx(captions.rouge(texts, references, kind="1").mean())
+    assert scores.rouge_l.value == pytest.approx(captions.rouge(texts, references).mean())
+    assert scores.meteor.value == pytest.approx(captions.meteor(texts, references).mean())
+    assert scores.rouge_1.low < scores.rouge_1.value < scores.rouge_1.high
+    assert set(scores.as_dict()) == {"rouge_1", "rouge_l", "meteor_no_synonyms"}
+    shared = captions.evaluate(texts, references, clips=["a", "b", "c", "d", "e", "f", "f"])
+    assert shared.rouge_1.n_clips == 6

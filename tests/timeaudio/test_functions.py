@@ -24,14 +24,60 @@ def projected():
     return lambda tokens: tokens @ weights["speech_llama_proj.weight"].T + weights["speech_llama_proj.bias"]
 
 
-@pytest.mark.parametrize(("text", "marked"), TOLD["encode_v3"])
-def test_times_in_ranges_become_markers_as_released(text, marked):
-    assert Markers().encode(text) == marked
+VARIANTS = ("v1", "v2", "v3")
 
 
-@pytest.mark.parametrize(("marked", "text"), TOLD["decode_v3"])
-def test_runs_of_markers_become_numbers_as_released(marked, text):
-    assert Markers().decode(marked) == text
+def of(way):
+    return [(variant, *pair) for variant in VARIANTS for pair in TOLD[f"{way}_{variant}"]]
+
+
+@pytest.mark.parametrize(("variant", "text", "marked"), of("encode"))
+def test_times_in_ranges_become_markers_as_released(variant, text, marked):
+    assert Markers(variant).encode(text) == marked
+
+
+@pytest.mark.parametrize(("variant", "marked", "text"), of("decode"))
+def test_runs_of_markers_become_numbers_as_released(variant, marked, text):
+    assert Markers(variant).decode(marked) == text
+
+
+@pytest.mark.parametrize(
+    ("variant", "run", "text", "malformed", "melted"),
+    [
+        ("v3", "<a_1><a_2><f_3>", "12.3", False, False),
+        ("v3", "<a_1> <f_2>", "1.2", False, False),
+        ("v3", "<f_3><a_1>", "1.3", True, False),
+        ("v3", "<a_1>", "1.0", True, False),
+        ("v3", "<f_5>", "0.5", True, False),
+        ("v3", "<a_1><f_2><f_3>", "1.2", True, False),
+        ("v3", "<a_1><f_2><a_3><f_4>", "13.2", False, True),
+        ("v3", "<a_1><f_2><a_3>", "13.2", True, True),
+        ("v1", "<30.0><4.0>", "34.0", False, False),
+        ("v1", "<4.0><5.0>", "9.0", False, True),
+        ("v2", "<TIME_1><TIME_DOT><TIME_2><TIME_5>", "1.25", False, False),
+        ("v2", "<TIME_3>", "3", True, False),
+        ("v2", "<TIME_1><TIME_DOT><TIME_2><TIME_3><TIME_DOT><TIME_4>", "1.23.4", False, True),
+    ],
+)
+def test_runs_that_are_no_times_and_times_that_melt_are_reported(variant, run, text, malformed, melted):
+    read = Markers(variant).read(f"from {run} on")
+    assert read.text == f"from {text} on"
+    assert read.malformed == ((run,) if malformed else ())
+    assert read.melted == ((run,) if melted else ())
+
+
+def test_each_format_has_its_tokens():
+    assert [len(Markers(variant).tokens) for variant in VARIANTS] == [151, 11, 20]
+    for variant in VARIANTS:
+        marked = Markers(variant).encode("0.0 - 29.9")
+        assert all(token in marked for token in marked.split(" - "))
+        assert set(Markers(variant).tokens) >= set(marked.replace("><", ">\n<").replace(" - ", "\n").split("\n"))
+
+
+@pytest.mark.parametrize(("variant", "marker"), [("v1", "<0.2>"), ("v2", "<TIME_DOT>"), ("v3", "<a_1>")])
+def test_a_text_with_a_marker_in_it_is_not_encoded(variant, marker):
+    with pytest.raises(ValueError, match="holds the marker"):
+        Markers(variant).encode(f"what is {marker}, from 1.0 - 2.0?")
 
 
 def test_tenths_of_a_second_survive_the_way_there_and_back():
@@ -56,7 +102,7 @@ def test_released_rows_are_the_authors_and_the_papers_differ_in_single_windows(t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [((88, 0.0), "a length"), ((0, 1.0), "one window"), ((8, 1.0, "x"), "mode")]
+    ("arguments", "said"), [((88, 0.0), "a length"), ((0, 1.0), "one window"), ((8, 1.0, "x"), "mode= is one of")]
 )
 def test_rows_of_nothing_are_refused(arguments, said):
     from tests.families import unchecked_types
@@ -114,6 +160,28 @@ def test_important_tokens_stay_and_the_rest_goes_to_what_it_is_most_alike():
     torch.testing.assert_close(released.weights @ hidden, released.tokens)
 
 
+def test_several_clips_are_merged_at_once_as_each_by_itself():
+    generator = torch.Generator().manual_seed(0)
+    hidden, importance = torch.randn(3, 200, 6, generator=generator), torch.rand(3, 200, generator=generator)
+    keys = torch.randn(3, 200, 4, generator=generator)
+    for mode in ("paper", "released"):
+        together = merge(hidden, importance, mode, keys=keys)
+        for clip in range(3):
+            alone = merge(hidden[clip], importance[clip], mode, keys=keys[clip])
+            assert torch.equal(together.weights[clip], alone.weights)
+    with pytest.raises(ValueError, match="sources are those of one clip"):
+        _ = together.sources
+
+
+def test_the_papers_share_is_left_and_the_counts_can_be_its_tables():
+    hidden, importance = torch.randn(176, 4, generator=torch.Generator().manual_seed(0)), torch.arange(176.0)
+    assert merge(hidden, importance, "paper").retained == 52 / 176
+    assert merge(hidden, importance, "released").retained == 104 / 176
+    table = merge(hidden, importance, "paper", kept=24, contextual=6)
+    assert len(table.tokens) == merged_count(176, "paper", kept=24, contextual=6) == 60
+    assert sorted(window for group in table.sources for window in group) == list(range(176))
+
+
 def test_tokens_that_are_few_are_left_alone():
     hidden = torch.randn(88, 8, generator=torch.Generator().manual_seed(0))
     for mode in ("paper", "released"):
@@ -139,7 +207,7 @@ def test_the_papers_importance_is_the_attention_received_within_a_segment():
     ("arguments", "said"),
     [
         ({"importance": torch.zeros(100)}, "importance is given for 100 tokens, there are 176"),
-        ({"mode": "other"}, "mode is"),
+        ({"mode": "other"}, "mode= is one of 'paper', 'released'"),
         ({"keys": torch.zeros(3, 4)}, "keys is given for 3 tokens"),
         ({"kept": 60}, "a segment has at least 64 tokens"),
     ],

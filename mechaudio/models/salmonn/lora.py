@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mechaudio.models.network import Network
 
@@ -20,19 +21,22 @@ class LoraLinear(nn.Module):
         lora_A: Down to the rank, under the key `default`.
         lora_B: Up from it, under the key `default`.
         scaling: `alpha / rank`.
+        dropout: Share of its input that the second map does not see in training.
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float | int):
+    def __init__(self, base: nn.Linear, rank: int, alpha: float | int, dropout: float = 0.0):
         super().__init__()
         self.base_layer = base
         self.lora_A = nn.ModuleDict({"default": nn.Linear(base.in_features, rank, bias=False)})
         self.lora_B = nn.ModuleDict({"default": nn.Linear(rank, base.out_features, bias=False)})
         nn.init.zeros_(self.lora_B["default"].weight)
         self.scaling = alpha / rank
+        self.dropout = dropout
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Return both maps' sum."""
-        low = self.lora_B["default"](self.lora_A["default"](hidden_states))
+        dropped = functional.dropout(hidden_states, self.dropout, training=self.training)
+        low = self.lora_B["default"](self.lora_A["default"](dropped))
         return self.base_layer(hidden_states) + self.scaling * low
 
 

@@ -132,6 +132,23 @@ def test_a_batch_padded_on_the_left_gives_the_logits_of_the_authors_batch(salmon
     close(logits, told["logits_batch_last"], 5e-5)
 
 
+def test_a_table_of_times_that_begins_with_zeros_changes_no_bit(timeaudio, long):
+    table = timeaudio.abs_time_position_embedding
+    trained = table.detach().clone()
+    with torch.no_grad():
+        table.zero_()
+    encoding = timeaudio.config.time_encoding
+    heard = timeaudio.windows(**long)[0]
+    timeaudio.config.time_encoding = None
+    without = timeaudio.windows(**long)[0]
+    timeaudio.config.time_encoding = encoding
+    assert torch.equal(heard, without)
+    with torch.no_grad():
+        table.copy_(trained)
+    assert not torch.equal(timeaudio.windows(**long)[0], without)
+    assert not TimeAudioForConditionalGeneration(timeaudio.config).abs_time_position_embedding.any()
+
+
 def test_the_tokens_of_36_seconds_are_the_authors_before_they_are_merged(timeaudio, told_of_36_seconds, long):
     windows = timeaudio.windows(**long)[0]
     close(timeaudio.speech_llama_proj(timeaudio.read(windows)[0]), told_of_36_seconds["tokens_plain"][0])

@@ -1,0 +1,214 @@
+"""FTAR: questions that ask a model to say when, from TimeAudio's published files or from annotated clips.
+
+Published are lists of `{"audio", "question", "answer", "duration", "id"}` on the hub, `lysanderism/FTAR`, folder
+`train`: dense captions, grounding, timeline summaries of speech and open questions about time. `build` makes such
+questions of any annotated clips, with instructions of our own and answers in the published form.
+
+Reference: TimeAudio (arXiv 2511.11039), "FTAR dataset construction", table 6 and its released code.
+
+Conventions: seconds from the start of the clip, one place behind the point.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mechaudio.arguments import checks_arguments
+from mechaudio.audio.stored import opened
+from mechaudio.data.annotated import SLACK, seconds
+from mechaudio.data.asked import id_of
+from mechaudio.data.clip_names import clips_of
+from mechaudio.data.corpus import Corpus, Problems, brief
+from mechaudio.data.ftar_phrases import TASKS
+from mechaudio.data.ftar_questions import SPLITS, Task, build
+from mechaudio.data.recordings import Recordings, first_folder, with_recordings
+from mechaudio.data.tables import read_table
+from mechaudio.question import AudioQuestion
+
+#: What the names of the published files begin with.
+FILES: Mapping[str, str] = {
+    "dac": "dense_audio_caption",
+    "tag": "temporal_audio_grounding",
+    "tss": "timeline_speech_summary",
+    "tqa": "open_audio_TQA",
+}
+_FIELDS = ("audio", "question", "answer")
+
+
+@checks_arguments
+def load(
+    source: str | os.PathLike,
+    *,
+    tasks: Sequence[Task] = TASKS,
+    audio: str | os.PathLike | None = None,
+    check: str = "header",
+    strict: bool = False,
+) -> Corpus[AudioQuestion]:
+    """The questions of FTAR's files, published or written by `save`.
+
+    Sounds are read when a question's `clip()` is called, never here. A clip that is not there, or is no sound, is left
+    out and listed; no other takes its place.
+
+    Args:
+        source: A JSON file, or a folder of them.
+        tasks: Which tasks to keep: `dac`, `tag`, `tss`, `tqa`.
+        audio: The folder of the recordings, by default `audio` in or beside their folder, or that folder.
+        check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`. `none` opens no file at all.
+        strict: Raise at the first problem instead of listing it.
+
+    Returns:
+        Open questions, with `meta["task"]` (of the file's name; `other` where it says none), `meta["duration"]` and
+        `meta["clip"]`.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no JSON file in the folder, or `audio` is given and none of the
+            recordings is there.
+        ValueError: For a file of another shape, or, if `strict`, at the first problem.
+    """
+    path, problems = Path(source).expanduser(), Problems(strict)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {os.fspath(source)!r}")
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError(
+            f"there is no JSON file in {os.fspath(source)!r}: name the folder that holds "
+            f"{', '.join(f'{name}*.json' for name in FILES.values())}, on the hub `train` of lysanderism/FTAR"
+        )
+    wanted = [file for file in files if path.is_file() or _task_of(file) in (*tasks, "other")]
+    tables = [(file, read_table(file, problems)) for file in wanted]
+    for _, table in tables:
+        table.need(list(_FIELDS), "FTAR's files are lists of audio, question, answer, duration and id")
+    folder = path if path.is_dir() else path.parent
+
+    def read(recordings: Recordings) -> list[AudioQuestion]:
+        made = []
+        for file, table in tables:
+            for number, row in enumerate(table.rows):
+                item = id_of(row.get("id"), f"{file.stem}-{number}")
+                question = _question(row, item, _task_of(file), recordings, problems)
+                made += [] if question is None else [question]
+        return made
+
+    items = with_recordings(
+        audio, first_folder([folder / "audio", folder.parent / "audio", folder]), check, problems, read
+    )
+    return Corpus("FTAR", items, tuple(problems.found), license="see its card")
+
+
+def _task_of(file: Path) -> str:
+    return next((task for task, name in FILES.items() if file.stem.lower().startswith(name.lower())), "other")
+
+
+def _question(
+    row: Mapping[str, Any], item: str, task: str, recordings: Recordings, problems: Problems
+) -> AudioQuestion | None:
+    blank = [name for name in _FIELDS if not isinstance(row.get(name), str) or not row[name].strip()]
+    if blank:
+        problems.add("malformed row", item, f"{' and '.join(blank)} should be text, got {brief(dict(row))}; left out")
+        return None
+    found = recordings.find(item, row["audio"].strip().removeprefix("./"))
+    if found is None:
+        return None
+    told, measured = seconds(row.get("duration")), found[1]
+    if told is not None and measured is not None and abs(told - measured) > max(SLACK, 0.02 * measured):
+        problems.add("another duration", item, f"{told:g} s are said, the recording has {measured:.2f} s; kept")
+    meta = {"task": task, "duration": told if measured is None else measured, "clip": row["audio"].strip()}
+    return AudioQuestion(found[0], row["question"].strip(), answer=row["answer"].strip(), id=item, meta=meta)
+
+
+@checks_arguments
+def save(questions: Sequence[AudioQuestion], folder: str | os.PathLike) -> Path:
+    """Write questions as FTAR's files: a folder per split with a file per task, `audio` with their sounds, `card.md`.
+
+    Args:
+        questions: From `build` or `load`.
+        folder: Where to write; files are copied there, and sounds in memory become wav files.
+
+    Returns:
+        The folder, of which `load(folder / split)` reads a split.
+
+    Raises:
+        FileNotFoundError: A recording is not there.
+        ValueError: There is no question, one has no answer, or one is about no or several recordings.
+    """
+    if not len(questions):
+        raise ValueError("there is no question to write")
+    place = Path(folder).expanduser()
+    (place / "audio").mkdir(parents=True, exist_ok=True)
+    files: dict[int, str] = {}
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for question in questions:
+        if question.answer is None or question.audio is None or isinstance(question.audio, tuple):
+            raise ValueError(f"question {question.id!r} needs one recording and an answer to be written as FTAR's are")
+        if id(question.audio) not in files:
+            files[id(question.audio)] = _written(question.audio, place / "audio", len(files))
+        key = str(question.meta.get("split", "train")), str(question.meta.get("task", "other"))
+        rows.setdefault(key, []).append(
+            {
+                "audio": files[id(question.audio)],
+                "question": question.text,
+                "answer": question.answer,
+                "duration": question.meta.get("duration"),
+                "id": question.id,
+            }
+        )
+    for (split, task), of_file in rows.items():
+        (place / split).mkdir(exist_ok=True)
+        content = json.dumps(of_file, indent=1, ensure_ascii=False)
+        (place / split / f"{FILES.get(task, task)}.json").write_text(content, encoding="utf-8")
+    (place / "card.md").write_text(card(questions), encoding="utf-8")
+    return place
+
+
+def _written(recording: Any, folder: Path, number: int) -> str:
+    """Put a recording into a folder, and give its name there."""
+    if isinstance(recording, (str, os.PathLike)):
+        name = f"{number:06d}{Path(recording).suffix.lower()}"
+        shutil.copyfile(recording, folder / name)
+    else:
+        name = f"{number:06d}.wav"
+        opened(recording).save(folder / name)
+    return name
+
+
+@checks_arguments
+def card(questions: Sequence[AudioQuestion]) -> str:
+    """Say in Markdown what a set of questions holds: counts by split and task, clips, lengths, what was left out.
+
+    Args:
+        questions: From `build` or `load`; of a `Corpus`, problems are counted too.
+    """
+    names = clips_of(questions) if len(questions) else ()
+    lines = [
+        "# FTAR",
+        "",
+        "| split | task | questions | clips | mean length, s | mean answer, words |",
+        "|---" * 6 + "|",
+    ]
+    parts: dict[tuple[str, str], list[int]] = {}
+    for number, question in enumerate(questions):
+        key = str(question.meta.get("split", "-")), str(question.meta.get("task", "other"))
+        parts.setdefault(key, []).append(number)
+    for (split, task), numbers in sorted(parts.items()):
+        lengths = [seconds(questions[n].meta.get("duration")) for n in numbers]
+        known = [length for length in lengths if length is not None]
+        mean = f"{np.mean(known):.1f}" if known else "-"
+        words = np.mean([len((questions[n].answer or "").split()) for n in numbers])
+        lines.append(
+            f"| {split} | {task} | {len(numbers)} | {len({names[n] for n in numbers})} | {mean} | {words:.1f} |"
+        )
+    counts = Counter(problem.kind for problem in questions.problems) if isinstance(questions, Corpus) else {}
+    lines += ["", f"{len(questions)} questions about {len(set(names))} clips."]
+    lines += (
+        ["", "Left out or mended:", ""] + [f"- {n} x {kind}" for kind, n in sorted(counts.items())] if counts else []
+    )
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["FILES", "SPLITS", "TASKS", "build", "card", "load", "save"]

@@ -1,0 +1,292 @@
+"""Scores of lists of sound events: which were reported, and when they begin and end.
+
+Conventions: seconds from the start of the clip; one list of `Event` per clip; labels are compared as they are written,
+after `to_class`, which makes a class of a caption, has been called on those that are predicted.
+
+- `event_f1`: an event is right if one of its class begins within the collar, and ends within the larger of the collar
+  and a share of its length; as many pairs as possible are made, each event in one (the numbers of `sed_eval` with
+  optimal matching).
+- `tag_f1`: which classes come in a clip at all, each class counted alike.
+- `classes_of`: the class whose words a caption holds.
+
+References: Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection", Applied Sciences 6:162, 2016;
+TimeAudio (arXiv 2511.11039), which maps captions to classes by a small language model that it does not name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from mechaudio.arguments import checks_arguments
+from mechaudio.audio.events import Event
+from mechaudio.metrics import checked
+from mechaudio.metrics.bootstrap import drawn_weights, fewest, percentile_interval
+from mechaudio.metrics.captions import normalised
+from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared, summed
+from mechaudio.metrics.estimates import Estimate
+
+Events = Sequence[Event]
+ToClass = Callable[[str], str | None]
+
+#: Class of captions that `to_class` gives none.
+UNKNOWN = "?"
+
+
+@dataclass(frozen=True)
+class EventScores:
+    """F1 of events or of tags, with what it is made of.
+
+    Attributes:
+        f1: Harmonic mean of precision and recall over all events.
+        precision: Share of the predicted events that are right.
+        recall: Share of the reference's that were found.
+        macro_f1: Mean over classes of the F1 of each.
+        per_class: F1 of each class that is predicted or in the reference.
+        right: Pairs.
+        predicted: Predicted events.
+        reference: Events of the reference.
+        unmapped: Predicted events whose caption has no class; they count as wrong ones.
+    """
+
+    f1: Estimate
+    precision: float
+    recall: float
+    macro_f1: Estimate
+    per_class: Mapping[str, float]
+    right: int
+    predicted: int
+    reference: int
+    unmapped: int
+
+    def __str__(self) -> str:
+        return f"F1 {self.f1.in_percent()}; mean over {len(self.per_class)} classes {self.macro_f1.in_percent()}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The scores by name, for JSON."""
+        numbers = ("precision", "recall", "right", "predicted", "reference", "unmapped")
+        return {
+            "f1": self.f1.as_dict(),
+            "macro_f1": self.macro_f1.as_dict(),
+            "per_class": dict(self.per_class),
+            **{name: getattr(self, name) for name in numbers},
+        }
+
+
+@checks_arguments
+def event_f1(
+    predicted: Sequence[Events],
+    reference: Sequence[Events],
+    *,
+    collar: float = 0.2,
+    percentage_of_length: float = 0.2,
+    onset: bool = True,
+    offset: bool = True,
+    to_class: ToClass | None = None,
+    clips: Clips | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> EventScores:
+    """Return the event-based F1.
+
+    ```python
+    dog, late = ma.Event("dog", 1.0, 2.0), ma.Event("dog", 1.5, 2.0)
+    event_f1([[late]], [[dog]]).f1.value     # 0: half a second late
+    ```
+
+    Args:
+        predicted: Events of each clip that were reported.
+        reference: Events of each clip.
+        collar: Seconds that an onset, or offset, may be away.
+        percentage_of_length: Share of the reference event's length that its offset may be away, where this is more than
+            the collar: 0.2 in AudioGrounding's own evaluation, 0.5 by default in `sed_eval`.
+        onset: Compare onsets.
+        offset: Compare offsets.
+        to_class: Makes a class of a predicted event's label, None for no class; by default labels are classes.
+        clips: The recording of each list of events, where some are about one recording; each is one of its own by
+            default.
+        confidence: Of the intervals.
+        resamples: How many times clips are drawn anew.
+        seed: Which clips are drawn.
+
+    Raises:
+        ValueError: For other numbers of lists, no event in the reference, or a negative collar or share.
+    """
+    if collar < 0 or percentage_of_length < 0:
+        raise ValueError(f"collar and percentage_of_length are not negative, got {collar} and {percentage_of_length}")
+
+    def right(answer: Events, events: Events) -> int:
+        hits = np.array(
+            [
+                [
+                    (not onset or abs(there.onset - said.onset) <= collar)
+                    and (
+                        not offset
+                        or abs(there.offset - said.offset) <= max(collar, percentage_of_length * there.duration)
+                    )
+                    for said in answer
+                ]
+                for there in events
+            ]
+        ).reshape(len(events), len(answer))
+        return int((maximum_bipartite_matching(csr_matrix(hits), perm_type="column") >= 0).sum())
+
+    return _scores(right, predicted, reference, to_class, clips, confidence, resamples, seed)
+
+
+@checks_arguments
+def tag_f1(
+    predicted: Sequence[Events],
+    reference: Sequence[Events],
+    *,
+    to_class: ToClass | None = None,
+    clips: Clips | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> EventScores:
+    """Return the F1 of which classes come in each clip; `macro_f1` is the mean over classes that is usually reported.
+
+    Args:
+        predicted: Events of each clip that were reported; their times do not matter.
+        reference: Events of each clip.
+        to_class: As for `event_f1`.
+        clips: As for `event_f1`.
+        confidence: Of the intervals.
+        resamples: How many times clips are drawn anew.
+        seed: Which clips are drawn.
+
+    Raises:
+        ValueError: For other numbers of lists, or no event in the reference.
+    """
+
+    def right(answer: Events, events: Events) -> int:
+        return int(bool(answer) and bool(events))
+
+    return _scores(right, predicted, reference, to_class, clips, confidence, resamples, seed, once=True)
+
+
+@checks_arguments
+def classes_of(labels: Sequence[str]) -> ToClass:
+    """Return a mapping from captions to classes: the class whose words stand in the caption, the longest if several.
+
+    Case, punctuation and articles do not matter. It is the plainest of mappings; a language model or the nearest
+    embedding makes a better one, and any callable will do.
+
+    Args:
+        labels: The classes.
+
+    Raises:
+        ValueError: There is no class, or two read the same.
+    """
+    words = {f" {normalised(label)} ": label for label in labels}
+    if not words or len(words) < len(labels) or "  " in words:
+        raise ValueError(f"classes are different words each, at least one, got {list(labels)!r:.120}")
+    longest_first = sorted(words, key=lambda text: (-len(text), text))
+
+    def to_class(caption: str) -> str | None:
+        text = f" {normalised(caption)} "
+        return next((words[each] for each in longest_first if each in text), None)
+
+    return to_class
+
+
+def _scores(
+    right: Callable[[Events, Events], int],
+    predicted: Sequence[Events],
+    reference: Sequence[Events],
+    to_class: ToClass | None,
+    clips: Clips | None,
+    confidence: float,
+    resamples: int,
+    seed: int,
+    once: bool = False,
+) -> EventScores:
+    """Count per clip and class, and score the sums.
+
+    Args:
+        right: Pairs that the events of one class and clip make.
+        predicted: As for `event_f1`.
+        reference: As for `event_f1`.
+        to_class: As for `event_f1`.
+        clips: As for `event_f1`.
+        confidence: As for `event_f1`.
+        resamples: As for `event_f1`.
+        seed: As for `event_f1`.
+        once: Count a class once a clip.
+    """
+    checked.same_length(predicted=predicted, reference=reference)
+    checked.resampling(resamples)
+    answers = [_by_class(events, to_class) for events in predicted]
+    truths = [_by_class(events, None) for events in reference]
+    if not any(truths):
+        raise ValueError("there is no event in the reference, so nothing could be found")
+    labels = sorted({label for clip in (*answers, *truths) for label in clip})
+    counts = np.zeros((len(answers), len(labels), 3))
+    for clip, (said, there) in enumerate(zip(answers, truths, strict=True)):
+        for number, label in enumerate(labels):
+            events = said.get(label, []), there.get(label, [])
+            sizes = [min(len(each), 1) if once else len(each) for each in events]
+            counts[clip, number] = [right(*events), *sizes]
+    unmapped = sum(len(clip.get(UNKNOWN, [])) for clip in answers) if to_class else 0
+    known = np.array([label != UNKNOWN or not to_class for label in labels])
+    sums = counts.sum(0)
+    hits, said, there = (int(number) for number in sums.sum(0))
+    numbers = clip_numbers(clips, len(counts))
+    of_clips = summed(counts, numbers)
+    k, level = len(of_clips), checked.level(confidence)
+
+    def estimate(of_counts: Callable[[np.ndarray], Float[np.ndarray, " resample"]]) -> Estimate:
+        value, low, high = float(of_counts(sums[None])[0]), np.nan, np.nan
+        if k >= fewest(level):
+            weights = drawn_weights(np.arange(k), resamples, np.random.default_rng(seed))
+            drawn = of_counts(np.einsum("rk,klc->rlc", weights, of_clips))
+            low, high = map(float, percentile_interval(drawn[np.isfinite(drawn)], level, n_clips(numbers)))
+        return Estimate(
+            value, low, high, len(counts), level, "bootstrap over clips, expanded percentiles", shared(numbers)
+        )
+
+    return EventScores(
+        estimate(lambda drawn: _f1(drawn.sum(1))),
+        hits / said if said else 0.0,
+        hits / there if there else 0.0,
+        estimate(lambda drawn: _mean_f1(drawn[:, known])),
+        {label: float(_f1(sums[number])) for number, label in enumerate(labels) if known[number]},
+        hits,
+        said,
+        there,
+        unmapped,
+    )
+
+
+def _f1(counts: Float[np.ndarray, "*any 3"]) -> Any:
+    """F1 of counts of pairs, predicted and reference events; NaN where there is no event at all."""
+    hits, events = counts[..., 0], counts[..., 1] + counts[..., 2]
+    return np.divide(2 * hits, events, out=np.full(np.shape(hits), np.nan), where=events > 0)
+
+
+def _mean_f1(counts: Float[np.ndarray, "resample label 3"]) -> Float[np.ndarray, " resample"]:
+    scores = _f1(counts)
+    there = np.isfinite(scores)
+    n = there.sum(-1)
+    return np.divide(np.where(there, scores, 0.0).sum(-1), n, out=np.full(len(scores), np.nan), where=n > 0)
+
+
+def _by_class(events: Events, to_class: ToClass | None) -> dict[str, list[Event]]:
+    grouped: dict[str, list[Event]] = {}
+    for event in events:
+        label = event.label if to_class is None else to_class(event.label)
+        if label is not None and not isinstance(label, str):
+            raise TypeError(f"to_class gives a class or None, got {label!r} for {event.label!r}")
+        grouped.setdefault(UNKNOWN if label is None else label, []).append(event)
+    return grouped
+
+
+__all__ = ["EventScores", "classes_of", "event_f1", "tag_f1"]

@@ -1,0 +1,198 @@
+"""Stretches of time in free text, as answers give them, with every repair counted.
+
+Read is any number, a separator and another number: `0.2 - 2.7`, as TimeAudio writes, and what other models say instead:
+`from 0.2 to 2.7 seconds`, `between 0.2 s and 2.7 s`, `0:04 – 0:09`.
+
+Conventions: seconds from the start of the clip.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, runtime_checkable
+
+from mechaudio.arguments import check_fields, checks_arguments
+
+Interval = tuple[float | int, float | int]
+
+_NUMBER = r"(?<![\d.:])(?:\d+:)?\d+(?:\.\d+)?(?![\d:])"
+_UNIT = r"(?:\s*(?:seconds|second|secs|sec|s)\b\.?)?"
+_SPAN = re.compile(
+    rf"({_NUMBER})({_UNIT}\s*(?:-|–|—|−|to\b|until\b|till\b)\s*)({_NUMBER})"
+    rf"|between\s+({_NUMBER})({_UNIT}\s*and\s+)({_NUMBER})",
+    re.IGNORECASE,
+)
+_RUN_GOES_ON = re.compile(r"(?:\s|,|;|\band\b|\bseconds?\b|\bsecs?\b|\bs\b|\bfrom\b|[()\[\]])*", re.IGNORECASE)
+_BEFORE_CAPTION = re.compile(r"^(?:[\s,:;)\].-]|seconds?\b|secs?\b|s\b)+", re.IGNORECASE)
+_MARKER = re.compile(r"<(?:[af]_\d|TIME_(?:DOT|\d)|\d+\.\d)>")
+
+
+@runtime_checkable
+class ReadsMarkers(Protocol):
+    """A reader of time markers, such as `ma.timeaudio.Markers()`."""
+
+    def read(self, text: str) -> Any:
+        """Return a value with the decoded `text`, and the `malformed` and `melted` runs of markers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Repairs that were made in reading times, counted.
+
+    Attributes:
+        reworded: Spans in other words than `1.2 - 3.4`: another separator, a unit, minutes.
+        swapped: Spans that ended before they began, turned round.
+        clipped: Spans that ended after the clip, cut at its end.
+        beyond: Spans that began after the clip's end, left out.
+        empty: Spans without a length, left out.
+        melted: Runs of markers that hold several times, read as one number.
+        malformed: Runs of markers that are no time.
+        unparsed: Texts in which no span was left.
+    """
+
+    reworded: int = 0
+    swapped: int = 0
+    clipped: int = 0
+    beyond: int = 0
+    empty: int = 0
+    melted: int = 0
+    malformed: int = 0
+    unparsed: int = 0
+
+    def __post_init__(self):
+        check_fields(self)
+
+    def __add__(self, other: Repairs) -> Repairs:
+        """Add up repairs of two texts."""
+        return Repairs(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Spans that a text gives, in its order.
+
+    Attributes:
+        intervals: Onset and offset of each.
+        repairs: What had to be mended.
+    """
+
+    intervals: tuple[Interval, ...]
+    repairs: Repairs
+
+
+@dataclass(frozen=True)
+class Described:
+    """Parts of a text that say when and what: runs of spans, each with the words behind it.
+
+    Attributes:
+        captions: The words of each part; blank where there are none.
+        intervals: The spans of each part.
+        repairs: What had to be mended.
+    """
+
+    captions: tuple[str, ...]
+    intervals: tuple[tuple[Interval, ...], ...]
+    repairs: Repairs
+
+
+@checks_arguments
+def spans_in(text: str, duration: float | None = None, *, markers: ReadsMarkers | None = None) -> Spans:
+    """Return the spans that a text gives, in its order.
+
+    ```python
+    spans_in("The given query happens in 0.2 - 2.7, 9.0 - 11.0 seconds.", 10.0).intervals   # ((0.2, 2.7), (9.0, 10.0))
+    ```
+
+    Args:
+        text: An answer.
+        duration: Length of the clip in seconds, at which spans are cut; without it none is.
+        markers: Reader of time markers, such as `ma.timeaudio.Markers()`, for answers that are written with them.
+
+    Raises:
+        ValueError: The length is no positive number, or the text holds markers and no reader is given.
+    """
+    plain, repairs = _decoded(text, duration, markers)
+    intervals = []
+    for match in _SPAN.finditer(plain):
+        interval, mended = _interval(match, duration)
+        repairs += mended
+        intervals += [interval] if interval else []
+    return Spans(tuple(intervals), repairs + Repairs(unparsed=int(not intervals)))
+
+
+@checks_arguments
+def described_in(text: str, duration: float | None = None, *, markers: ReadsMarkers | None = None) -> Described:
+    """Return the parts of a dense caption or a timeline: runs of spans, each with the words up to the next run.
+
+    Args:
+        text: An answer, such as `1.4 - 3.7, 4.3 - 5.1 seconds, A baby cries. 2.5 - 2.9 seconds, A child speaks.`
+        duration: As for `spans_in`.
+        markers: As for `spans_in`.
+
+    Raises:
+        ValueError: As `spans_in`.
+    """
+    plain, repairs = _decoded(text, duration, markers)
+    matches = list(_SPAN.finditer(plain))
+    captions: list[str] = []
+    runs: list[list[Interval]] = []
+    for number, match in enumerate(matches):
+        interval, mended = _interval(match, duration)
+        repairs += mended
+        before = plain[matches[number - 1].end() : match.start()] if number else None
+        if before is None or not _RUN_GOES_ON.fullmatch(before):
+            runs.append([])
+            captions.append("")
+        runs[-1] += [interval] if interval else []
+        behind = plain[match.end() : matches[number + 1].start() if number + 1 < len(matches) else len(plain)]
+        captions[-1] = _BEFORE_CAPTION.sub("", behind).strip().rstrip(".").strip()
+    parts = [(caption, tuple(run)) for caption, run in zip(captions, runs, strict=True) if run]
+    repairs += Repairs(unparsed=int(not parts))
+    return Described(tuple(caption for caption, _ in parts), tuple(run for _, run in parts), repairs)
+
+
+def _decoded(text: str, duration: float | None, markers: ReadsMarkers | None) -> tuple[str, Repairs]:
+    if duration is not None and not (duration > 0 and math.isfinite(duration)):
+        raise ValueError(f"duration is the length of the clip in seconds, above 0, got {duration}")
+    if markers is not None:
+        read = markers.read(text)
+        return read.text, Repairs(melted=len(read.melted), malformed=len(read.malformed))
+    marker = _MARKER.search(text)
+    if marker:
+        raise ValueError(
+            f"the text holds the time marker {marker[0]!r}: give markers=ma.timeaudio.Markers(), which reads it"
+        )
+    return text, Repairs()
+
+
+def _interval(match: re.Match, duration: float | None) -> tuple[Interval | None, Repairs]:
+    begin, between, end = (part for part in match.groups() if part is not None)
+    onset, offset = _seconds(begin), _seconds(end)
+    repairs = Repairs(reworded=int(between.strip() != "-" or ":" in begin + end))
+    if offset < onset:
+        onset, offset, repairs = offset, onset, repairs + Repairs(swapped=1)
+    if duration is not None and onset >= duration:
+        return None, repairs + Repairs(beyond=1)
+    if duration is not None and offset > duration:
+        offset, repairs = duration, repairs + Repairs(clipped=1)
+    if onset == offset:
+        return None, repairs + Repairs(empty=1)
+    return (onset, offset), repairs
+
+
+def _seconds(number: str) -> float:
+    minutes, _, seconds = number.rpartition(":")
+    return 60 * float(minutes or 0) + float(seconds)
+
+
+def total(repairs: Sequence[Repairs]) -> Repairs:
+    """Add up the repairs of several texts."""
+    return sum(repairs, Repairs())
