@@ -59,7 +59,8 @@ def _points(row: dict[str, Any]) -> str:
     """A change of right answers in points, with its interval."""
     if row["low"] is None:
         return f"{100 * row['change']:+.1f}"
-    return f"{100 * row['change']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    change, low, high = (round(100 * row[name], 1) + 0.0 for name in ("change", "low", "high"))
+    return f"{change:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _listening(model: dict[str, Any]) -> str:
@@ -210,7 +211,9 @@ def _strengths(told: Told) -> list[str]:
             row = _only(model["attention"]["chosen"], kind=kind, rows=rows)
             if row is None:
                 return "-"
-            return _sure(f"{_points(row)}: {row['strength']:g}, {row['layers']}", row)
+            first, _, last = row["layers"].partition("-")
+            where = f"layer {first}" if first == last else "all layers" if first == "all" else f"layers {first}-{last}"
+            return f"{_sure(_points(row), row)}<br>{row['strength']:g}, {where}"
 
         return of
 
@@ -234,6 +237,7 @@ def _strengths(told: Told) -> list[str]:
 def _interval(value: float | None, low: float | None, high: float | None, form: str = "+.2f") -> str:
     if value is None or low is None or high is None:
         return "-" if value is None else format(value, form)
+    value, low, high = (round(number, 2) + 0.0 for number in (value, low, high))  # no minus before a zero
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
@@ -353,7 +357,7 @@ def _patching(told: Told) -> list[str]:
                 return "-"
             most = max(rows, key=lambda row: row["effect"])
             half = [row["layer"] for row in rows if row["effect"] >= 0.5]
-            at = f"{most['effect']:.2f} [{most['low']:.2f}, {most['high']:.2f}] in layer {most['layer']}"
+            at = f"{_interval(most['effect'], most['low'], most['high'], '.2f')} in layer {most['layer']}"
             return at + (f"; half or more in {half[0]}-{half[-1]}" if half else "; never half")
 
         return of
