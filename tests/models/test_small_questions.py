@@ -100,7 +100,7 @@ def test_heads_of_a_layer_are_cut_together(recipe):
 def test_the_recipe_asks_tiny_and_the_tables_can_be_made_of_it(recipe, page, told, monkeypatch, tmp_path):
     for name, value in {"N_WINDOWS": 1, "RANDOM_SETS": 2}.items():
         monkeypatch.setattr(recipe, name, value)
-    monkeypatch.setattr(recipe, "SIZES", dict.fromkeys(recipe.SIZES, 8) | {"specialists": 14})
+    monkeypatch.setattr(recipe, "SIZES", dict.fromkeys(recipe.SIZES, 8) | {"specialists": 14, "attention": 14})
     sections = [name for name in recipe.SECTIONS if name != "mata"]  # a study that has tests of its own
     arguments = ["questions.py", "--model", "tiny", "--out", str(tmp_path / "tiny.json"), "--sections", *sections]
     monkeypatch.setattr(sys, "argv", arguments)
