@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.network import Network
 from mechaudio.models.salmonn.lora import TARGETS, LoraLinear
 from mechaudio.timeaudio.markers import MARKERS
@@ -128,6 +129,7 @@ def only_rows(table: Tensor, ids: Sequence[int]) -> torch.utils.hooks.RemovableH
     return table.register_hook(lambda gradient: gradient * mask)
 
 
+@checks_arguments
 def fold_lora(network: nn.Module) -> int:
     """Add the adapters of low rank to the projections beside which they stand, and take them out.
 
