@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -133,12 +134,14 @@ def train(
             trainer.do_step()
             if trainer.step % save_every == 0 or trainer.step == n_steps:
                 trainer.save(folder, told)
-    provenance = Provenance.collect(model, seed, told)
-    if trainer.processes.is_main_process:
-        _write_results(folder, trainer, told, provenance)
+        provenance, problems = Provenance.collect(model, seed, told), trainer.all_problems()
+        if trainer.processes.is_main_process:
+            _write_results(folder, trainer, told, provenance, problems)
     trainer.processes.wait_for_everyone()
     again = AudioLM(model.network, model.processor)
-    return TrainingRun(again, tuple(trainer.losses), tuple(trainer.problems.found), sizes(groups), folder, provenance)
+    return TrainingRun(
+        again, tuple(trainer.losses), tuple(Problem(*each) for each in problems), sizes(groups), folder, provenance
+    )
 
 
 def _times(model: AudioLM, questions: Sequence[AudioQuestion], times: str | None) -> str:
@@ -307,14 +310,19 @@ class _Trainer:
         said = logits[0, -len(answer) - 1 : -1].float()
         return functional.cross_entropy(said, answer.to(said.device), reduction="sum")
 
+    def all_problems(self) -> list[list[str]]:
+        """Gather the problems of all processes: kind, item and message of each."""
+        return gather_object([[each.kind, each.item, each.message] for each in self.problems.found])
+
     def save(self, folder: Path, told: dict[str, Any]) -> None:
         """Keep what a run needs to go on from here."""
+        problems = self.all_problems()
         if self.processes.is_main_process:
             state = {
                 "settings": json.dumps(told, sort_keys=True),
                 "step": self.step,
                 "losses": self.losses,
-                "problems": [[each.kind, each.item, each.message] for each in self.problems.found],
+                "problems": problems,
                 "tensors": {name: parameter.detach().cpu() for name, parameter in self.named.items()},
                 "optimizer": self.optimizer.state_dict(),
             }
@@ -339,18 +347,21 @@ class _Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.losses = state["step"], list(state["losses"])
         for problem in state["problems"]:
-            self.problems.add(*problem)
             self._listed.add(problem[1])
+            if self.processes.is_main_process:  # which keeps those of all
+                self.problems.add(*problem)
 
 
-def _write_results(folder: Path, trainer: _Trainer, told: dict[str, Any], provenance: Provenance) -> None:
+def _write_results(
+    folder: Path, trainer: _Trainer, told: dict[str, Any], provenance: Provenance, problems: list[list[str]]
+) -> None:
     tensors = {name: parameter.detach().contiguous().cpu() for name, parameter in trainer.named.items()}
     save_file(tensors, folder / _TRAINED, {"format": "pt"})
     record = {
         "settings": told,
         "trained": sizes(trainer.groups),
         "losses": trainer.losses,
-        "problems": [[each.kind, each.item, each.message] for each in trainer.problems.found],
+        "problems": problems,
         "checkpoint": provenance.checkpoint,
         "revision": provenance.revision,
         "versions": dict(provenance.versions),
