@@ -113,7 +113,7 @@ def test_a_run_that_is_taken_up_is_the_unbroken_one(questions, tmp_path):
         assert torch.equal(value, tensors(again.model)[name]), name
     with pytest.raises(ValueError, match=r"batch_size 2, now 3: give another folder"):
         train(opened("timeaudio"), questions, out=tmp_path / "broken", preset=stage, steps=6, batch_size=3)
-    with pytest.raises(ValueError, match="digest .*: give another folder"):
+    with pytest.raises(ValueError, match=r"digest .*: give another folder"):
         train(opened("timeaudio"), questions[::-1], out=tmp_path / "broken", preset=stage, steps=6)
     with pytest.raises(ValueError, match="steps= and save_every= are at least 1"):
         train(opened("timeaudio"), questions, out=tmp_path / "broken", preset=stage, steps=0)
