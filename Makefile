@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
+# Checking the types of all arguments takes as long as the tests themselves: the tests of `make test` do, and no others.
+UNTYPED := --jaxtyping-packages=
 # Every run after the first finds its modules compiled, whatever the shell says; installing leaves that to the first.
 export PYTHONDONTWRITEBYTECODE :=
 SOURCES := $(shell find mechaudio -name '*.py')
@@ -13,7 +15,7 @@ SOURCES := $(shell find mechaudio -name '*.py')
 # A short way through every class, and through what else other packages carry: nnsight, xarray, pandas, plotly, datasets.
 SHORT_WAY := tests/test_every_class.py tests/tracing/test_nnsight_contract.py tests/test_results.py \
 	tests/viz/test_sweep_map.py tests/data/test_tables.py tests/temporal/test_benchmark.py
-short_way = $(1)/bin/python -m pytest $(PARALLEL) $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
+short_way = $(1)/bin/python -m pytest $(PARALLEL) $(UNTYPED) $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
 
 .PHONY: help demo test check kernels small dist newest oldest notebooks docs bench train-tiny clean
 .DEFAULT_GOAL := help
@@ -39,17 +41,16 @@ check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types,
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_types.py
 	$(BIN)/python -m pytest $(PARALLEL) -m "not whole"
-	@# The same lines, in more classes and for longer; the types of arguments are checked above, which takes as long again.
-	$(BIN)/python -m pytest $(PARALLEL) -m whole --jaxtyping-packages=
+	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m whole
 
 kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older processor, on two threads
 	@# Threads that wait must not spin: on busy cores that took most of the time.
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
-		MECHAUDIO_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "bits and not whole" tests/tracing tests/interventions tests/analyses
+		MECHAUDIO_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "bits and not whole" tests/tracing tests/interventions tests/analyses
 
 small: $(VENV)/.installed-dev ## Fetch the parts of the model small (174 MB, once), check its weights and answers, and run a study on it
 	$(BIN)/mechaudio get small
-	$(BIN)/python -m pytest -q tests/models/test_small_real.py
+	$(BIN)/python -m pytest -q $(UNTYPED) tests/models/test_small_real.py
 	$(BIN)/mechaudio evaluate --model small --n 8 --out reports/small
 
 dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, and try both where this clone is out of sight
@@ -65,7 +66,7 @@ dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, a
 	cd build/wheel && bin/mechaudio demo && test -s reports/demo/index.html
 	tar -xzf dist/*.tar.gz -C build
 	git ls-files | grep -v '^\.' | sed "s|^|$$(echo build/mechaudio-*)/|" | xargs ls > /dev/null
-	cd build/mechaudio-* && ../wheel/bin/python -m pytest -q --numprocesses auto $(QUICK)
+	cd build/mechaudio-* && ../wheel/bin/python -m pytest -q $(PARALLEL) $(UNTYPED) $(QUICK)
 
 QUICK = tests/test_packaging.py tests/test_public_names.py tests/test_question.py tests/test_results.py tests/audio tests/metrics tests/models/test_toy.py tests/tracing/test_trace.py
 

@@ -166,7 +166,7 @@ def evaluate(
     listens = None
     if queries is not None:
         questions = sequence_of(questions)
-        listens = listen_first(model, questions, share=0.5, seed=seed or 0, progress=progress)
+        listens = listen_first(model, questions, share=0.5, seed=seed or 0, out=out, progress=progress)
         lists = _at_rows(lists, variants, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])
     if positions is not None and positions < 1:

@@ -8,23 +8,36 @@ Conventions: rows are named as interventions name them, spans that `+` joins; `l
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mechaudio.analyses.attention_and_answers import LISTENING, MOST
 from mechaudio.analyses.halves import clips_of, in_calibration
 from mechaudio.analyses.where_it_listens import WhereItListens, where_it_listens
 from mechaudio.experiments.askable import Askable
+from mechaudio.experiments.run_log import digest
 from mechaudio.notices import warn
 from mechaudio.question import AudioQuestion
+from mechaudio.results import JSON_NAME, Provenance
+from mechaudio.tracing.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 
 def listen_first(
-    model: AudioLM, questions: Sequence[AudioQuestion], *, share: float, seed: int, progress: bool | None
+    model: AudioLM,
+    questions: Sequence[AudioQuestion],
+    *,
+    share: float,
+    seed: int,
+    out: str | Path | None = None,
+    progress: bool | None,
 ) -> WhereItListens | None:
     """Find the rows that listen, over all layers, on at most `MOST` questions of the half that chooses.
 
@@ -33,6 +46,8 @@ def listen_first(
         questions: Of the study.
         share: Of the clips that choose.
         seed: Of the halves.
+        out: The folder of the study, which keeps what was found: a study that is taken up does not ask again. What
+            another model, other questions or other versions gave is found anew.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
@@ -43,7 +58,36 @@ def listen_first(
     asked = Askable(model, list(islice(filter(_may_be_wrong, own), MOST)), progress=False)
     if not len(asked):
         return None
-    return where_it_listens(model, list(asked), window="all", each_layer=False, progress=progress)
+    kept = None if out is None else _Kept(Path(out) / "listens", model, list(asked))
+    found = None if kept is None else kept.read()
+    if found is None:
+        found = where_it_listens(model, list(asked), window="all", each_layer=False, progress=progress)
+        found = found if kept is None else kept.write(found)
+    return found
+
+
+class _Kept:
+    """What was found, in the folder of a study, with what has to be the same for it to be taken up."""
+
+    def __init__(self, folder: Path, model: AudioLM, asked: Sequence[AudioQuestion]):
+        self.folder = folder
+        of = [fingerprint(model), [digest(question) for question in asked]]
+        self.of = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+
+    def read(self) -> WhereItListens | None:
+        """Read it back; None where there is none, or one of something else."""
+        if not (self.folder / JSON_NAME).exists():
+            return None
+        found = WhereItListens.load(self.folder)
+        known = found.provenance.settings.get("found_for"), found.provenance.versions
+        return found if known == (self.of, Provenance.collect().versions) else None
+
+    def write(self, found: WhereItListens) -> WhereItListens:
+        """Keep it, and give it as it is read back."""
+        settings = dict(found.provenance.settings) | {"found_for": self.of}
+        found = replace(found, provenance=replace(found.provenance, settings=settings))
+        found.save(self.folder)
+        return found
 
 
 def _may_be_wrong(question: AudioQuestion) -> bool:

@@ -74,7 +74,7 @@ def mata_study(
     questions = sequence_of(questions)
     settings = settings or MataSettings()
     layers = [site.layer for site in model.site_map.find(HookPoint("scores"))]
-    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, progress=progress)
+    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, out=out, progress=progress)
     given, settings = settings, replace(settings, queries=listening_rows(listens, settings.queries))
     warn_of_deaf(listens, [settings.queries])
     arms = mata_arms(settings, layers, model.n_layers)

@@ -80,7 +80,7 @@ def temporal_study(
     settings = settings or TemporalSettings()
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
-    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, progress=progress)
+    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, out=out, progress=progress)
     given, settings = settings, _placed(settings, listens)
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 

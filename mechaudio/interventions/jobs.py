@@ -11,7 +11,7 @@ from mechaudio.models.grouping import part_of
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.clean_run import CleanRun
 from mechaudio.tracing.join import interventions_of_rows
-from mechaudio.tracing.memory import bytes_per_position, widest_bytes
+from mechaudio.tracing.memory import bytes_per_position, chunk_bytes, weights_bytes, widest_bytes
 from mechaudio.tracing.record import Edit, Intervention, edits_of
 from mechaudio.tracing.shared_prefix import why_not_shared
 from mechaudio.tracing.variants import Variant
@@ -92,26 +92,26 @@ def chunks_of(
         model: The opened model.
         batch: The prompts.
         variants: The variants.
-        budget: Bytes, of which half are for them.
+        budget: Bytes, of which at most half are for them.
         keeps: Whether their keys and values are kept.
     """
+    room = budget / 2 if keeps else chunk_bytes(model, budget)
     alike: dict[int, list[Variant]] = defaultdict(list)
     for variant in variants:
         alike[(batch.n_positions - variant.start - 1).bit_length()].append(variant)
     for together in alike.values():
         n_rows = batch.n_positions - min(variant.start for variant in together)
         kept = batch.n_rows * n_rows * bytes_per_position(model) if keeps else 0
-        n = max(1, int(budget / 2 / (_bytes_per_variant(model, batch, n_rows) + kept)))
+        n = max(1, int(room / (_bytes_per_variant(model, batch, n_rows) + kept)))
         ordered = sorted(together, key=lambda variant: variant.layer)
         for start in range(0, len(ordered), n):
             yield ordered[start : start + n]
 
 
 def _bytes_per_variant(model: AudioLM, batch: PromptBatch, n_rows: int) -> int:
-    """About how much a variant takes at its widest: scores three times over, what an MLP makes of a row, logits."""
-    item = model.network.dtype.itemsize
-    scores = model.n_heads * batch.n_positions * (2 * item + 2 * 4)
-    return batch.n_rows * (n_rows * (scores + widest_bytes(model)) + batch.vocabulary * (item + 4))
+    """About how much a variant takes at its widest: its attention, what an MLP makes of a row, logits."""
+    per_row = weights_bytes(model, batch.n_positions) + widest_bytes(model)
+    return batch.n_rows * (n_rows * per_row + batch.vocabulary * (model.network.dtype.itemsize + 4))
 
 
 def _fitting(model: AudioLM, batch: PromptBatch, rows: list[int], budget: float) -> Iterator[list[int]]:

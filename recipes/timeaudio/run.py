@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     settings = arms.Settings(steps=2, batch=2) if given.smoke else arms.Settings(steps=given.steps)
     sizes = SMOKE if given.smoke else SIZES
     files = encoder.prepare(given.work, given.device, 1 if given.smoke else given.workers, sizes)
-    asked = arms.questions({name: encoder.load(files, f"held_out_{name}", "cpu") for name in ("long", "short")})
+    asked = _questions(files)
     jobs = [(arm, seed) for seed in given.seeds for arm in ARMS if arm.name in given.arms]
     missing = [job for job in jobs if not _file(given.work, *job).is_file()]
     log.info("%.0f s: %d of %d runs are to be done", time.time() - begun, len(missing), len(jobs))
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     queue = multiprocessing.get_context("spawn").SimpleQueue()
     for job in (*missing, *[None] * n):
         queue.put(job)
-    work = (queue, settings, files, asked, given.work, given.device, deadline)
+    work = (queue, settings, files, given.work, given.device, deadline)
     if given.device == "cpu":
         if missing:
             _worker(0, *work)
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     _write(given, jobs, asked, settings, sizes, time.time() - begun)
 
 
-def _worker(number: int, queue, settings, files, asked, work: Path, device: str, deadline: float | None) -> None:
+def _worker(number: int, queue, settings, files, work: Path, device: str, deadline: float | None) -> None:
     """Do runs until there is none left, or no time for another."""
     torch.set_num_threads(1)
     if device == "cuda":  # nothing has touched a GPU in this process yet
@@ -98,7 +98,7 @@ def _worker(number: int, queue, settings, files, asked, work: Path, device: str,
     _log_to(sys.stdout)
     names = ("long", "short", "held_out_long", "held_out_short")
     heard = {name: encoder.load(files, name, device) for name in names}
-    longest = 0.0
+    asked, longest = _questions(files), 0.0  # made here: a process that is handed much is waited for while it begins
     while (job := queue.get()) is not None:
         begun = time.time()
         if deadline is not None and begun + 1.1 * longest > deadline:
@@ -106,6 +106,10 @@ def _worker(number: int, queue, settings, files, asked, work: Path, device: str,
         arms.run(*job, settings, heard, files["encoder"], asked, work, device)
         longest = max(longest, time.time() - begun)
         log.info("process %d: %s, seed %d, took %.0f s", number, job[0].name, job[1], time.time() - begun)
+
+
+def _questions(files: dict[str, Path]) -> list[dict]:
+    return arms.questions({name: encoder.load(files, f"held_out_{name}", "cpu") for name in ("long", "short")})
 
 
 def _file(work: Path, arm: Arm, seed: int) -> Path:

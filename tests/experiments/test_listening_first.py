@@ -9,6 +9,7 @@ import pytest
 import mechaudio as ma
 from mechaudio import experiments, report
 from mechaudio.analyses import clips_of, in_calibration
+from mechaudio.experiments import listening_first
 from mechaudio.experiments.listening_first import MOST, listen_first, listening_rows
 from mechaudio.experiments.mata_arms import MataSettings
 from mechaudio.experiments.specialists_result import SpecialistsSettings
@@ -160,3 +161,29 @@ def test_questions_that_cannot_be_asked_or_be_wrong_are_left_out(toys, asked):
     assert not {question.id for question in broken} & set(found.everywhere.ids)
     assert len(found.everywhere.ids) <= MOST
     assert listen_first(toys["last"], broken, share=0.999, seed=0, progress=False) is None
+
+
+def test_a_study_that_is_taken_up_does_not_ask_again_which_rows_listen(toys, asked, tmp_path, monkeypatch):
+    def first(model, questions):
+        return listen_first(model, questions, share=0.5, seed=0, out=tmp_path, progress=False)
+
+    found = first(toys["choices"], asked)
+    calls = []
+    monkeypatch.setattr(listening_first, "where_it_listens", lambda *_, **__: calls.append("again") or found)
+    again = first(toys["choices"], asked)
+    assert not calls
+    assert again.sentence == found.sentence
+    assert again.provenance == found.provenance
+    assert first(toys["last"], asked) is not None  # of another model it is found anew
+    assert first(toys["last"], asked[4:]) is not None  # and of other questions
+    assert calls == ["again", "again"]
+
+
+def test_evaluate_and_the_studies_that_are_taken_up_keep_which_rows_listen_in_their_folder(toys, asked, tmp_path):
+    ma.evaluate(
+        toys["choices"], asked, variants=[ma.KnockOutAttention()], queries="listening", out=tmp_path, progress=False
+    )
+    assert ma.Result.load(tmp_path / "listens").rows == ("choices",)
+    settings = MataSettings(queries="listening", alphas=(2.0,), n_measured=2, generate=False)
+    experiments.mata_study(toys["choices"], asked, settings=settings, out=tmp_path / "mata", progress=False)
+    assert ma.Result.load(tmp_path / "mata" / "listens").rows == ("choices",)

@@ -3,7 +3,7 @@
 import pytest
 
 import mechaudio as ma
-from mechaudio.tracing.memory import bytes_per_position, memory_of, widest_bytes
+from mechaudio.tracing.memory import MOST_OF_CHUNK, bytes_per_position, chunk_bytes, memory_of, widest_bytes
 from tests.families import network
 
 
@@ -23,3 +23,9 @@ def test_what_the_user_gives_is_taken_and_less_than_nothing_refused():
     for wrong in (-1, float("nan")):
         with pytest.raises(ValueError, match="memory= is a number of bytes"):
             memory_of(model, wrong)
+
+
+def test_variants_that_run_together_take_half_of_the_memory_or_less_where_that_is_much():
+    model = ma.AudioLM(network("qwen2_audio"), prove=False)
+    assert chunk_bytes(model, 1e6) == 5e5
+    assert chunk_bytes(model, 1e12) == MOST_OF_CHUNK["cpu"]
