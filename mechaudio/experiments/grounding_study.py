@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -31,6 +31,9 @@ from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.timeaudio.markers import Markers
 from mechaudio.tracing.audio_lm import AudioLM
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,20 @@ class GroundingStudy(Result):
         """Questions that could not be asked."""
         return self.evaluation.failures
 
+    @property
+    def iou(self) -> Float[np.ndarray, " question"]:
+        """Intersection over union of each grounding question; NaN of other tasks."""
+        values = np.full(len(self.durations), np.nan)
+        if self.grounding is not None:
+            values[self.rows_of("tag")] = self.grounding.per_question
+        return values
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return everything by question: what was written, the length of its clip, and `iou`."""
+        data = self.evaluation.to_xarray()
+        data = data.assign(duration=("question", self.durations), iou=("question", self.iou))
+        return data.assign_attrs(self._attrs)
+
     def rows_of(self, task: str) -> list[int]:
         """Give the questions of a task."""
         return [row for row, each in enumerate(self.evaluation.tasks) if each == task]
@@ -109,8 +126,7 @@ class GroundingStudy(Result):
         rows = self.rows_of("dac")
         if not rows:
             return None
-        right = [described_in(self._right(row)) for row in rows]
-        said = [self._described(row) for row in rows]
+        right, said = ([self.described(row, of=side) for row in rows] for side in ("right", "said"))
         labels = dict.fromkeys(captions.normalised(label) for each in right for label in each.captions)
         to_class = sound_events.classes_of(list(labels))
         there = [_events(each, captions.normalised) for each in right]
@@ -130,7 +146,7 @@ class GroundingStudy(Result):
         rows = self.rows_of("tss")
         if not rows:
             return None
-        right, said = [described_in(self._right(row)) for row in rows], [self._described(row) for row in rows]
+        right, said = ([self.described(row, of=side) for row in rows] for side in ("right", "said"))
         joined = [[". ".join(each.captions) for each in side] for side in (said, right)]
         spans = [[[span for run in each.intervals for span in run] for each in side] for side in (said, right)]
         clips = self._clips(rows)
@@ -140,15 +156,18 @@ class GroundingStudy(Result):
             total([each.repairs for each in said]),
         )
 
+    def described(self, row: int, *, of: str) -> Described:
+        """Give the spans and captions of one question: of its `right` answer, or of what was `said`."""
+        if of == "right":
+            return described_in(self._right(row))
+        return described_in(self.evaluation.texts[row], float(self.durations[row]), markers=self._reader)
+
     @property
     def _reader(self) -> Markers | None:
         return Markers() if self.markers else None
 
     def _right(self, row: int) -> str:
         return str(self.evaluation.answers[row])
-
-    def _described(self, row: int) -> Described:
-        return described_in(self.evaluation.texts[row], float(self.durations[row]), markers=self._reader)
 
     def _clips(self, rows: Sequence[int]) -> list[str] | None:
         names = self.evaluation.clips
