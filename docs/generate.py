@@ -71,10 +71,14 @@ def hook_points_page() -> str:
         "`resid_mid`. Asking for",
         "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
         "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here.",
-        "In a prompt that is padded beside longer ones they are turned further where the network counts padding, as "
-        "in a pass of",
-        "transformers and not while it generates: scores are the same, and what is added to a query or a key is not. A "
-        "tower that packs all clips",
+        "Padding has no position: a prompt that is padded beside longer ones has the queries and keys that it has "
+        "alone, in `ma.run` as in `ma.generate`.",
+        "(A bare `network(**inputs)` of transformers counts padding. Its logits are the same to rounding; give it the "
+        "`position_ids` that `generate` makes for",
+        "the same queries and keys. VibeVoice-ASR and MOSS-Transcribe-Diarize count padding in every pass, as their "
+        "authors' generation does:",
+        "there a change of `q` or `k` in a padded prompt is another change than in the prompt alone.) A tower that "
+        "packs all clips",
         "of a batch behind one another (Qwen2.5-Omni, Qwen3-Omni, Qwen3-ASR) is shown as a batch of one; its `pattern` "
         "is block-diagonal, one block per window.",
         "Granite Speech's tower attends within blocks of 4 s, the Gemmas' within sliding windows of a dozen frames; a "

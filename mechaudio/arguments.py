@@ -10,6 +10,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields
+from difflib import get_close_matches
 from functools import wraps
 from typing import Any, Literal, TypeVar, get_args, get_origin, no_type_check
 
@@ -67,11 +68,7 @@ def checks_arguments(function: Function) -> Function:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            given = signature.bind(*args, **kwargs)
-        except TypeError:
-            _refuse_unnamed(function, signature, args)
-            return function(*args, **kwargs)  # Python names what is missing or misspelt
+        given = bound(function.__name__, signature, args, kwargs)
         for name, value in given.arguments.items():
             parameter = signature.parameters[name]
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
@@ -83,16 +80,77 @@ def checks_arguments(function: Function) -> Function:
     return run  # type: ignore[return-value]
 
 
-def _refuse_unnamed(function: Callable, signature: inspect.Signature, args: Sequence[Any]) -> None:
-    """Refuse arguments by position that have to be given by name, and say which names there are."""
-    parameters = signature.parameters.values()
-    placed = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-    named = [f"{each.name}=" for each in parameters if each.kind is each.KEYWORD_ONLY]
-    if named and len(args) > len(placed) and not any(each.kind is each.VAR_POSITIONAL for each in parameters):
-        raise TypeError(
-            f"{function.__name__} takes {' and '.join(placed) or 'nothing'} by position and all else by name "
-            f"({', '.join(named)}); got {args[len(placed)]!r:.80} by position"
-        )
+def names_arguments(function: Function) -> Function:
+    """Say what a function takes where it is called with too many arguments, too few, or others."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            call = function.__name__
+            bound(function.__qualname__.partition(".")[0] if call == "__init__" else call, signature, args, kwargs)
+            raise
+
+    return run  # type: ignore[return-value]
+
+
+def bound(
+    call: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """Give arguments their parameters.
+
+    Args:
+        call: What the message calls what is called.
+        signature: Of it.
+        args: The arguments by position.
+        kwargs: Those by name.
+
+    Raises:
+        TypeError: There are too many, too few, or others than it takes: which they are, and what it takes.
+    """
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError:
+        pass
+    own = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    n_own = len(signature.parameters) - len(own)
+    raise TypeError(f"{call} {_misplaced(own, args[n_own:], kwargs)}")
+
+
+def _misplaced(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """What does not fit in a call, and what would."""
+    placed = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    any_name = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    any_place = any(each.kind is each.VAR_POSITIONAL for each in parameters)
+    known = [*placed, *named]
+    by_name = f"all else by name ({', '.join(f'{name}=' for name in named)})" if named else ""
+    takes = f"takes {' and '.join(filter(None, [f'{_listed(placed)} by position' if placed else '', by_name]))}"
+    if not known:
+        takes = "takes nothing"
+    if len(args) > len(placed) and not any_place:
+        return f"{takes}; got {shown(args[len(placed)])} by position"
+    for name in kwargs:
+        if name in placed[: len(args)]:
+            return f"was given {name}= twice, by position and by name: leave out one of them"
+        if name not in known and not any_name:
+            near = get_close_matches(name, known, n=1)
+            return f"knows no {name}=: " + (f"did you mean {near[0]}=?" if near else f"it {takes}")
+    lacking = [
+        each.name
+        for each in parameters
+        if each.default is each.empty
+        and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        and each.name not in kwargs
+        and each.name not in placed[: len(args)]
+    ]
+    return f"needs {_listed([f'{name}=' for name in lacking])}: it {takes}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 @no_type_check

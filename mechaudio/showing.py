@@ -1,13 +1,44 @@
 """What values show in a notebook, what completion offers of them, and what they say to words of other libraries."""
 
+import inspect
+from abc import ABCMeta
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from mechaudio.arguments import bound, names_arguments
 
 __all__ = ["NamesTheWay", "Shown"]
 
 
-class Shown:
+class _NamesArguments(ABCMeta):
+    """Classes that say what they and their methods take, where they are called with something else."""
+
+    if not TYPE_CHECKING:  # a type checker reads the constructors and methods themselves
+
+        def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any):
+            super().__init__(name, bases, namespace, **kwargs)
+            for method, own in namespace.items():
+                if isinstance(own, FunctionType) and not method.startswith("_"):
+                    setattr(cls, method, names_arguments(own))
+                elif isinstance(own, (classmethod, staticmethod)) and not method.startswith("_"):
+                    setattr(cls, method, type(own)(names_arguments(own.__func__)))
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().__call__(*args, **kwargs)
+            except TypeError:
+                bound(cls.__name__, cls.__signature__, args, kwargs)
+                raise
+
+        @property
+        def __signature__(cls) -> inspect.Signature:
+            signature = inspect.signature(cls.__init__)
+            return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+class Shown(metaclass=_NamesArguments):
     """The base of values that show themselves in a notebook.
 
     nnsight gives every object of Python a method `save`, which marks a value inside a trace block; completion offers it

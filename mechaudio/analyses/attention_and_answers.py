@@ -10,9 +10,9 @@ Conventions: audio attention is a share from 0 to 1; layers and heads count from
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of
+from mechaudio.models.targets import Targets, Words, refuse_whole
 from mechaudio.question import NO_TRANSCRIPT, Answer, AudioQuestion, refuse_open
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.answers import answers_in
@@ -127,6 +128,8 @@ def attention_and_answers(
     model: AudioLM,
     questions: Questions,
     *,
+    target: Words = None,
+    foil: Words = None,
     condition: str = "audio",
     queries: str = "last",
     batch_size: int | None = None,
@@ -134,10 +137,16 @@ def attention_and_answers(
 ) -> AttentionAndAnswers:
     """Ask every question once, and keep how much each head attended to the audio.
 
+    Open questions are asked with `target=` or `foil=`: an answer is right where the first token of the target is
+    likelier than that of the foil, or than all else together.
+
     Args:
         model: The opened model.
         questions: Any number of them, each with its right answer; an iterator is read as it is needed. Clips are read
             by another thread, a batch ahead.
+        target: Words that count as the right answer in the place of letters, for all questions or one text per question
+            (`PromptBatch.aimed`); with a foil alone, the answer of an open question.
+        foil: Words that they are held against; by default everything else that could follow.
         condition: `audio`, `audio+caption` or `silence`, which gives as many audio tokens as the clip.
         queries: The rows whose attention is kept, spans that `+` joins; by default the last one, as published.
             `listening` are those that `where_it_listens` finds on the first of the questions; to report on others than
@@ -146,8 +155,8 @@ def attention_and_answers(
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
-        ValueError: Without questions, for a question without an answer, a condition without audio or a batch size below
-            one.
+        ValueError: Without questions, for a question without an answer, a condition without audio, a batch size below
+            one, or words that begin with the same token.
     """
     condition = condition_of(questions, condition)
     if condition not in _HEARD:
@@ -156,11 +165,14 @@ def attention_and_answers(
         )
     questions, queries = rows_of(model, questions, queries, progress=progress)
     measured = Measured(condition, queries)
-    for batch in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
+    targets = None if target is foil is None else Targets(target, foil)
+    for prompts in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
+        batch = prompts if targets is None else targets.of(prompts)
+        refuse_whole(batch, "attention_and_answers", "name words that differ in it")
         refuse_unknown(required_questions(batch, condition))
         out = run(model, batch, record=[measured.point(batch)], logits="last")
         measured.add(batch, out.cache, out.logits[:, -1])
-    return measured.joined(model)
+    return measured.joined(model, {} if targets is None else targets.settings())
 
 
 def rows_of(model: AudioLM, questions: Questions, queries: str, *, progress: bool | None) -> tuple[Questions, str]:
@@ -185,7 +197,11 @@ def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:
         ValueError: For the first of them.
     """
     questions = tuple(questions)
-    refuse_open(questions, "being right or wrong", 'ma.evaluate(..., scoring="generate") scores what the model writes')
+    refuse_open(
+        questions,
+        "being right or wrong",
+        'give target= or foil= where they are taken; ma.evaluate(..., scoring="generate") scores what the model writes',
+    )
     unknown = next((question for question in questions if question.answer is None), None)
     if unknown is not None:
         raise ValueError(
@@ -220,8 +236,8 @@ class Measured:
         self._answers += answers_in(batch, logits, required=True)
         self._clips += [clip_keys(question) for question in batch.questions]
 
-    def joined(self, model: AudioLM) -> AttentionAndAnswers:
-        """All of them."""
+    def joined(self, model: AudioLM, settings: Mapping[str, Any] | None = None) -> AttentionAndAnswers:
+        """All of them, and further settings that they were made with."""
         return AttentionAndAnswers(
             audio_attention=np.concatenate(self._attention),
             correct=np.array([bool(answer.correct) for answer in self._answers]),
@@ -232,7 +248,9 @@ class Measured:
             clips=clip_names(self._clips),
             precision=torch.finfo(model.network.dtype).eps,
             provenance=Provenance.collect(
-                model, settings={"condition": self.condition, "queries": self.queries, "n": len(self._answers)}
+                model,
+                settings={"condition": self.condition, "queries": self.queries, "n": len(self._answers)}
+                | dict(settings or {}),
             ),
         )
 

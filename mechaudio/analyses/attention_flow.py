@@ -274,11 +274,14 @@ def window_size(model: AudioLM, given: int | str | None) -> int:
     """The layers of a window; by default a fifth of the decoder's, at least one.
 
     Raises:
-        ValueError: No number of layers.
+        ValueError: No number of layers, or more than the decoder has.
     """
     size = max(1, round(model.n_layers / 5)) if given is None else given
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"window= is a number of layers, at least 1, or 'all'; got {given!r}")
+    if not isinstance(size, int) or not 1 <= size <= model.n_layers:
+        raise ValueError(
+            f"window= is a number of layers, at least 1 and at most the decoder's {model.n_layers}, or 'all'; got "
+            f"{given!r}"
+        )
     return size
 
 

@@ -27,12 +27,13 @@ from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.results import Result
+from mechaudio.showing import Shown
 
 Weighting = Literal["r", "sign", "equal"]
 
 
 @dataclass(frozen=True)
-class ListeningCheck:
+class ListeningCheck(Shown):
     """Whether a score is higher where the audio changes the answer.
 
     Each area is the chance that a question whose answer the audio changes scores above one whose answer it does not

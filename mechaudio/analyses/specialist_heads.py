@@ -11,7 +11,6 @@ one clip are a cluster: p values and intervals count clips (`ma.metrics.point_bi
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -30,7 +29,8 @@ from mechaudio.metrics.association import (
     tied_at,
     top_k_stability,
 )
-from mechaudio.notices import warn
+from mechaudio.models.targets import Words
+from mechaudio.notices import warn, withheld
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 
@@ -187,6 +187,8 @@ def specialist_heads(
     model: AudioLM,
     questions: Iterable[AudioQuestion],
     *,
+    target: Words = None,
+    foil: Words = None,
     condition: str = "audio",
     queries: str = "last",
     confidence: float = 0.95,
@@ -207,6 +209,8 @@ def specialist_heads(
     Args:
         model: The opened model.
         questions: Any number of them, each with its right answer; the model must get some right and some wrong.
+        target: Words that count as the right answer, as in `attention_and_answers`: so are open questions asked.
+        foil: Words that they are held against; by default everything else that could follow.
         condition: What the model is given: `audio`, or another condition with audio tokens.
         queries: The rows whose attention is measured, as in `attention_and_answers`; by default the last one, as
             published.
@@ -223,7 +227,14 @@ def specialist_heads(
         UserWarning: Some heads give the audio the same share of attention in every question; it names them.
     """
     measured = attention_and_answers(
-        model, questions, condition=condition, queries=queries, batch_size=batch_size, progress=progress
+        model,
+        questions,
+        target=target,
+        foil=foil,
+        condition=condition,
+        queries=queries,
+        batch_size=batch_size,
+        progress=progress,
     )
     return _scored(measured, confidence, resamples, seed)
 
@@ -247,8 +258,7 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
     constant = _grid(attending, still, False)
     if still.any():
         warn(_told(constant))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* columns do not vary")  # they are named above
+    with withheld():  # columns that do not vary are named above
         found = point_biserial(attention, measured.correct, clips=clips)
     again = bootstrap_point_biserial(
         attention, measured.correct, clips=clips, confidence=confidence, resamples=resamples, seed=seed

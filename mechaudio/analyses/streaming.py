@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,11 +106,11 @@ def prepared_batches(
     shown = bar(what=what, unit="questions", total=_total(questions), progress=progress)
     with ThreadPoolExecutor(1) as worker, shown:
         batch = next(batches, None)
-        making = None if batch is None else worker.submit(prepare, batch)
+        making = None if batch is None else worker.submit(copy_context().run, prepare, batch)
         while batch is not None and making is not None:
             made, now = making.result(), batch
             batch = next(batches, None)
-            making = None if batch is None else worker.submit(prepare, batch)
+            making = None if batch is None else worker.submit(copy_context().run, prepare, batch)
             yield now, made
             shown.update(len(questions_in(now)))
 

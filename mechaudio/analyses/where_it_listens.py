@@ -285,7 +285,7 @@ def where_it_listens(
     *,
     target: Words = None,
     foil: Words = None,
-    whole: bool = False,
+    whole: bool | None = None,
     window: int | Literal["all"] | None = None,
     each_layer: bool = True,
     least: float = 0.1,
@@ -313,8 +313,8 @@ def where_it_listens(
         target: Words that are measured in the place of the choices' letters, for all questions or one text per question
             (`PromptBatch.aimed`); of open questions, their answer by default.
         foil: Words that they are held against; by default everything else that could follow.
-        whole: Count all tokens of the words, teacher-forced; by default the first one counts. The rows of the words
-            belong to the last row then.
+        whole: Count all tokens of the words, teacher-forced; by default the first one, and all of words that begin
+            with the same token. The rows of the words belong to the last row then.
         window: Layers of a window; by default a fifth of the decoder's, at least one. `"all"`: no windows, but all
             layers at once, which is what names the rows and all that it takes.
         each_layer: Cut in each layer by itself, too.

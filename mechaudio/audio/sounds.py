@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from mechaudio.arguments import names_arguments
+
 SAMPLE_RATE = 16_000
 REFERENCE_RMS = 0.05
 TAU = 2 * np.pi
@@ -128,6 +130,7 @@ def _at_reference_level(wave: Wave) -> Wave:
     return (wave * (REFERENCE_RMS / max(level, 1e-9))).astype(np.float32)
 
 
+@names_arguments
 def synthesize(label: str, duration: float, seed: int | np.random.Generator) -> Float[np.ndarray, " samples"]:
     """One example of a class.
 

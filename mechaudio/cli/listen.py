@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from mechaudio.cli.mistakes import UserMistakeError, opened, writable
 from mechaudio.cli.options import add_model, add_verb, at_least, finite, folder, model_words
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
+from mechaudio.notices import withheld
 
 if TYPE_CHECKING:
     from mechaudio.question import AudioQuestion
@@ -74,9 +74,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from mechaudio.report.page import write_page
 
     model = opened(arguments)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="the model has no token for")  # said below, once and shorter
-        warnings.filterwarnings("ignore", message="the model was never trained to hear")
+    with withheld("the model has no token for", "the model was never trained to hear"):  # said below, once and shorter
         found = experiment(
             model,
             question,

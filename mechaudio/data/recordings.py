@@ -7,7 +7,6 @@ slashes of Windows make no difference where no file has the very name. Durations
 
 import os
 import unicodedata
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip, duration_of, opened, recording_of
 from mechaudio.data.corpus import Problems
+from mechaudio.notices import withheld
 
 SUFFIXES = (
     *(
@@ -146,8 +146,7 @@ class Recordings:
         What is warned of while it is read is listed, and the recording kept.
         """
         try:
-            with warnings.catch_warnings(record=True) as doubts:
-                warnings.simplefilter("always")
+            with withheld() as doubts:
                 recording = recording_of(audio, item)
                 duration = duration_of(recording) if self.check == "header" else None
                 if self.check == "whole":
@@ -156,7 +155,7 @@ class Recordings:
             self.problems.add("unreadable recording", item, f"{error}; left out", error)
             return None
         for doubt in doubts:
-            self.problems.add("doubtful recording", item, f"{doubt.message}; kept")
+            self.problems.add("doubtful recording", item, f"{doubt}; kept")
         return recording, duration
 
     @property

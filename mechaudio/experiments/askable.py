@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from mechaudio.experiments.evaluation import Failure
 from mechaudio.metrics.choices import chance
 from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import prompt
+from mechaudio.notices import withheld
 from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion, refuse_open
 from mechaudio.tracing.audio_lm import AudioLM
@@ -70,8 +70,7 @@ class Askable(Sequence[AudioQuestion]):
     def _check(self, model: AudioLM, place: int, question: AudioQuestion) -> None:
         if question.answer is None:
             raise ValueError("its answer is not known, so it cannot be right or wrong")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what there is to warn of is said when the question is asked
+        with withheld():  # what there is to warn of is said when the question is asked
             batch = prompt(model, [question], allow_cut=True)
         if batch.cut[0] > 0:
             self._too_long.add(place)

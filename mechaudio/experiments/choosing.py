@@ -20,12 +20,13 @@ from jaxtyping import Bool, Float
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row, best_rows
 from mechaudio.metrics.significance import benjamini_hochberg, holm
+from mechaudio.showing import Shown
 
 ArmT = TypeVar("ArmT")
 
 
 @dataclass(frozen=True)
-class Tested(Generic[ArmT]):
+class Tested(Shown, Generic[ArmT]):
     """What an arm did to the answers, and how sure that is among all arms that it is listed with.
 
     Attributes:
@@ -42,7 +43,7 @@ class Tested(Generic[ArmT]):
 
 
 @dataclass(frozen=True)
-class Choice(Generic[ArmT]):
+class Choice(Shown, Generic[ArmT]):
     """An arm on the questions that chose it, and on the others.
 
     Attributes:

@@ -33,13 +33,14 @@ from mechaudio.metrics.multiple_choice import (
 from mechaudio.metrics.significance import share
 from mechaudio.metrics.string_match import string_match
 from mechaudio.results import Result, keep
+from mechaudio.showing import Shown
 
 if TYPE_CHECKING:
     import xarray
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Shown):
     """A question that could not be asked.
 
     Attributes:

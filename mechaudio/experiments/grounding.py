@@ -17,6 +17,7 @@ from mechaudio.metrics.captions import normalised
 from mechaudio.metrics.grounding import Repairs, spans_in
 from mechaudio.metrics.spans import Interval, total
 from mechaudio.question import AudioQuestion
+from mechaudio.showing import Shown
 from mechaudio.timeaudio.markers import Markers
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.run import generate
@@ -26,7 +27,7 @@ INSTRUCTION = INSTRUCTIONS["tag"][0]
 
 
 @dataclass(frozen=True)
-class Grounding:
+class Grounding(Shown):
     """When a model says that a sound is heard.
 
     Attributes:

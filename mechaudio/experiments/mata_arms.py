@@ -11,6 +11,7 @@ from mechaudio.interventions.mata import mata
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.depth import same_share_of_depth
 from mechaudio.results import keep
+from mechaudio.showing import Shown
 
 Mode = Literal["multiplicative", "additive", "pai"]
 Mapping = Literal["proportional", "numbered"]
@@ -22,7 +23,7 @@ _BOUNDARIES = 8
 
 
 @dataclass(frozen=True)
-class MataSettings:
+class MataSettings(Shown):
     """What is varied.
 
     Attributes:
@@ -83,7 +84,7 @@ keep(MataSettings)
 
 
 @dataclass(frozen=True)
-class MataArm:
+class MataArm(Shown):
     """One setting of MATA.
 
     Attributes:

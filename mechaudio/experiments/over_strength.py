@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.showing import Shown
+
 
 @dataclass(frozen=True, eq=False)
 class StrengthLine:
@@ -44,7 +46,7 @@ class StrengthLine:
 
 
 @dataclass(frozen=True, eq=False)
-class OverStrength:
+class OverStrength(Shown):
     """Several ways of intervening on the same questions, over their strengths.
 
     Attributes:

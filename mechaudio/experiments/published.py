@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_arms import TemporalSettings
+from mechaudio.showing import Shown
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -23,7 +24,7 @@ _BEST_ROWS = "keyword+last"
 
 
 @dataclass(frozen=True)
-class PaperSettings:
+class PaperSettings(Shown):
     """What the paper did with one model.
 
     Attributes:

@@ -29,13 +29,14 @@ from mechaudio.metrics.clips import counted, questions_of
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.metrics.significance import holm
 from mechaudio.results import Result, keep
+from mechaudio.showing import Shown
 
 if TYPE_CHECKING:
     import xarray
 
 
 @dataclass(frozen=True)
-class SpecialistsSettings:
+class SpecialistsSettings(Shown):
     """What is varied.
 
     Attributes:
@@ -92,7 +93,7 @@ def steering_settings(settings: SpecialistsSettings) -> SteeringSettings:
 
 
 @dataclass(frozen=True)
-class GroupAuc:
+class GroupAuc(Shown):
     """How well the listening score tells right from wrong in one group.
 
     Attributes:

@@ -13,6 +13,7 @@ from mechaudio.arguments import check_fields
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.results import keep
+from mechaudio.showing import Shown
 
 Kind = Literal["layer-guided", "single layer", "head by head"]
 Control = Literal["", "random heads", "random direction", "another question"]
@@ -26,7 +27,7 @@ CONTROLS: Mapping[Kind, tuple[Control, ...]] = {
 
 
 @dataclass(frozen=True)
-class SteeringSettings:
+class SteeringSettings(Shown):
     """What is varied.
 
     Attributes:
@@ -73,7 +74,7 @@ keep(SteeringSettings)
 
 
 @dataclass(frozen=True)
-class SteeringArm:
+class SteeringArm(Shown):
     """One way of steering.
 
     Attributes:

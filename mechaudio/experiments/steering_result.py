@@ -24,10 +24,11 @@ from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.multiple_choice import AnswerChange, accuracy
 from mechaudio.metrics.significance import holm, paired_difference, sign_flip_test
 from mechaudio.results import Result
+from mechaudio.showing import Shown
 
 
 @dataclass(frozen=True)
-class AgainstControl:
+class AgainstControl(Shown):
     """A kind of steering beside one of its controls, each as it was chosen, on the half that reports.
 
     Attributes:

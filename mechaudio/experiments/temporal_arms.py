@@ -14,6 +14,7 @@ from mechaudio.interventions.upweight import UpweightAttention
 from mechaudio.models.spans import ROLES
 from mechaudio.question import CONDITIONS, EVERY_CONDITION
 from mechaudio.results import keep
+from mechaudio.showing import Shown
 
 Kind = Literal["upweighting", "scaling"]
 SPANS = (*ROLES, "transcript", "keyword", "last")
@@ -22,7 +23,7 @@ Control = Literal["", "mass_preserving", "mass_matched", "centred", "text keys"]
 
 
 @dataclass(frozen=True)
-class TemporalSettings:
+class TemporalSettings(Shown):
     """What is varied.
 
     Attributes:
@@ -80,7 +81,7 @@ keep(TemporalSettings)
 
 
 @dataclass(frozen=True)
-class Arm:
+class Arm(Shown):
     """One way of changing attention.
 
     Attributes:

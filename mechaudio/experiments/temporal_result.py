@@ -23,13 +23,14 @@ from mechaudio.metrics.clips import counted
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.significance import McNemar, holm, mcnemar, paired_difference
 from mechaudio.results import Result
+from mechaudio.showing import Shown
 
 if TYPE_CHECKING:
     import xarray
 
 
 @dataclass(frozen=True)
-class PairedComparison:
+class PairedComparison(Shown):
     """Two ways of answering the same questions compared.
 
     Attributes:

@@ -29,6 +29,7 @@ from mechaudio.experiments.training_groups import groups_of, marker_ids, put_lor
 from mechaudio.experiments.training_loop import Trainer
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
+from mechaudio.showing import Shown
 from mechaudio.timeaudio.stages import STAGES, Preset, Stage
 from mechaudio.tracing.audio_lm import AudioLM
 
@@ -36,7 +37,7 @@ _TRAINED, _RECORD = "trained.safetensors", "training.json"
 
 
 @dataclass(frozen=True)
-class TrainingRun:
+class TrainingRun(Shown):
     """A stage of training that was done.
 
     Attributes:

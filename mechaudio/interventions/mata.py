@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mechaudio.arguments import names_arguments
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.selecting import AttentionIntervention, Layers, check_choice, check_number
 from mechaudio.interventions.upweight import UpweightAttention
 from mechaudio.models.selection import Where
 
 
+@names_arguments
 def mata(
     alpha: int | float = 0.1,
     layers: Layers = range(10, 21),

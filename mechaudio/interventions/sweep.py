@@ -40,7 +40,7 @@ def sweep(
     *,
     target: Words = None,
     foil: Words = None,
-    whole: bool = False,
+    whole: bool | None = None,
     memory: int | float | None = None,
     progress: bool | None = None,
 ) -> Sweep:
@@ -65,8 +65,9 @@ def sweep(
         target: Words to measure in the place of the choices' letters, as in `PromptBatch.aimed`; of an open question,
             its answer by default.
         foil: Words that they are held against; by default everything else that could follow.
-        whole: Count all tokens of the words, teacher-forced, where the first one counts by default: logits are summed
-            log-probabilities then. Interventions at named positions change the prompt alone, others the words, too.
+        whole: Count all tokens of the words, teacher-forced; by default the first one, and all of words that begin
+            with the same token. Logits are summed log-probabilities then, and `provenance` says which were measured.
+            Interventions at named positions change the prompt alone, others the words, too.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
             a CPU. More prompts at a time fit into more; variants that run together take 4 billion at most on a GPU, 0.4
             billion on a CPU, as more of them at once run no faster.

@@ -23,6 +23,7 @@ from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, freedom, n_clips, shared
 from mechaudio.metrics.significance import benjamini_hochberg
 from mechaudio.notices import warn
+from mechaudio.showing import Shown
 
 #: A column whose spread is below this share of its mean varies by rounding alone.
 _ROUNDING = np.finfo(np.float64).eps ** 0.75
@@ -38,7 +39,7 @@ _EQUAL = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class PointBiserial:
+class PointBiserial(Shown):
     """Correlation of every column with right answers.
 
     Attributes:
@@ -76,7 +77,7 @@ class PointBiserial:
 
 
 @dataclass(frozen=True, eq=False)
-class ResampledPointBiserial:
+class ResampledPointBiserial(Shown):
     """The correlations that other samples of the same size would have given.
 
     Attributes:
@@ -97,7 +98,7 @@ class ResampledPointBiserial:
 
 
 @dataclass(frozen=True, eq=False)
-class TopKStability:
+class TopKStability(Shown):
     """Whether the K highest columns stay the K highest.
 
     Attributes:

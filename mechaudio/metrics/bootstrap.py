@@ -10,22 +10,22 @@ plain ones are too narrow for few samples. Of fewer clips than `fewest` they are
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import DegenerateDataWarning, norm, t
 from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import norm, t
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, names_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared
 from mechaudio.metrics.estimates import Estimate
 
 
+@names_arguments
 def bootstrap(
     statistic: Callable[..., float],
     *samples: Values,
@@ -57,6 +57,9 @@ def bootstrap(
         ValueError: for no samples, fewer than two elements, NaN, paired samples of unequal length, a confidence outside
             0 to 1, or a statistic that is undefined on resamples.
         TypeError: for anything but numbers.
+
+    Warns:
+        scipy.stats.DegenerateDataWarning: before such a refusal.
     """
     found = [checked.numbers(f"sample {index}", values) for index, values in enumerate(samples)]
     if not found or any(values.ndim != 1 for values in found):
@@ -67,8 +70,7 @@ def bootstrap(
     checked.resampling(resamples)
     if clips is not None:
         return _of_clips(statistic, found, clips, paired, confidence, resamples, seed, method)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # what is NaN is refused below
-        warnings.simplefilter("ignore", DegenerateDataWarning)
+    with np.errstate(invalid="ignore"):  # what is NaN is refused below
         low, high = scipy_bootstrap(
             found,
             statistic,

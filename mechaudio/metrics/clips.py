@@ -65,29 +65,52 @@ def design_effect(
 ) -> Float[np.ndarray, "*column"]:
     """How many times larger the variance of a mean is than if questions were independent; at least 1.
 
+    Squared sums over clips are too small by what the clips' own mean takes from them, much so where a few clips have
+    most questions: they are divided by what is left in expectation (Bell and McCaffrey, Survey Methodology 28:169,
+    2002). So few clips may be alike by chance: as much as one degree of freedom is that of questions of a clip that
+    are all the same (Kish).
+
     Args:
         deviations: what each question adds to the estimate's deviation, such as its value minus the mean. Where all are
-            zero they cannot say how alike the questions of a clip are, which are then taken to be all the same (Kish).
+            zero they cannot say how alike the questions of a clip are, which are then taken to be all the same.
         numbers: of the clips, from `clip_numbers`.
     """
     sizes = summed(np.ones(len(numbers)), numbers)
     if sizes.max() == 1:
         return np.ones(deviations.shape[1:])
+    left, free = _left(sizes)
     apart = (deviations**2).sum(axis=0)
     together = (summed(deviations, numbers) ** 2).sum(axis=0)
     alike = (sizes**2).sum() / len(numbers)
     alone = np.full(np.shape(apart), alike)
-    return np.asarray(np.maximum(1.0, np.divide(together, apart, out=alone, where=apart > 1e-12)))
+    seen = np.divide(together / left if free else alone * apart, apart, out=alone, where=apart > 1e-12)
+    return np.asarray(np.maximum(1.0, (free * seen + alike) / (free + 1)))
 
 
 def freedom(numbers: Int[np.ndarray, " question"]) -> float:
     """Degrees of freedom of what is estimated from clips: as of so many equally large ones, less one; at least 1.
 
-    Clips of unequal numbers of questions count as (sum of sizes)^2 / (sum of squared sizes), as in Kish's effect: a
-    few large ones decide.
+    They are Satterthwaite's, of clips whose means vary alike: of clips with unequal numbers of questions a few large
+    ones decide.
     """
-    sizes = summed(np.ones(len(numbers)), numbers)
-    return max(1.0, float(sizes.sum() ** 2 / (sizes**2).sum()) - 1)
+    return max(1.0, _left(summed(np.ones(len(numbers)), numbers))[1])
+
+
+def _left(sizes: Float[np.ndarray, " clip"]) -> tuple[float, float]:
+    """The share of the variance between clips that is left around their own mean, and its degrees of freedom.
+
+    With weights w of the clips, the sum of w^2 (clip mean - mean)^2 is a quadratic form in the clip means, of the
+    matrix M = (I - w 1') diag(w^2) (I - 1 w'): the share is tr(M) / sum(w^2), and there are tr(M)^2 / tr(M^2) degrees
+    of freedom. The share is given as one of that of equally large clips, (k - 1) / k, which formulas for independent
+    questions account for.
+    """
+    two, three, four, five = (((sizes / sizes.sum()) ** power).sum() for power in (2, 3, 4, 5))
+    trace = two - 2 * three + two**2
+    squared = four - 4 * five + 4 * two * four + 2 * three**2 - 4 * two**2 * three + two**4
+    if len(sizes) == 1:
+        return 0.0, 0.0
+    k = len(sizes)
+    return float(trace / two * k / (k - 1)), float(trace**2 / squared)
 
 
 def quantile(confidence: float, numbers: Int[np.ndarray, " question"]) -> float:

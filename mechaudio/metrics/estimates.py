@@ -11,10 +11,11 @@ from math import isnan
 from typing import Any
 
 from mechaudio.metrics.clips import counted
+from mechaudio.showing import Shown
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Shown):
     """A number and the interval that its sampling leaves it.
 
     Attributes:
@@ -54,7 +55,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Proportion:
+class Proportion(Shown):
     """`count` of `n`, with Wilson's interval, for clips as clusters where they share questions (Rao and Scott 1992).
 
     Attributes:

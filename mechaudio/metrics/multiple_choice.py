@@ -27,10 +27,11 @@ from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.significance import McNemar, mcnemar, paired_difference, share
+from mechaudio.showing import Shown
 
 
 @dataclass(frozen=True)
-class AnswerChange:
+class AnswerChange(Shown):
     """What became of the answers to the same questions.
 
     Attributes:
@@ -70,7 +71,7 @@ class AnswerChange:
 
 
 @dataclass(frozen=True)
-class RandomFixRate:
+class RandomFixRate(Shown):
     """The fix rate of one who does not listen; its intervals hold that share of all such answerers.
 
     Attributes:

@@ -19,6 +19,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, freedom, n_clips, quantile
+from mechaudio.showing import Shown
 
 #: At 0 and 1 themselves there is no variance, so that they always lie within none of it.
 _EDGE = 1e-9
@@ -28,7 +29,7 @@ _Stratum = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True)
-class RocAuc:
+class RocAuc(Shown):
     """The chance that a right answer's score is above a wrong answer's, ties counting half.
 
     Attributes:

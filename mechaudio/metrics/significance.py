@@ -21,18 +21,19 @@ from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 from statsmodels.stats.multitest import fdrcorrection
 from statsmodels.stats.proportion import proportion_confint
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, names_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, design_effect, quantile, shared, summed
 from mechaudio.metrics.estimates import Estimate, Proportion
+from mechaudio.showing import Shown
 
 #: Sums of signs that the test of them goes through: more are no numbers of right answers.
 _LARGEST = 10_000_000
 
 
 @dataclass(frozen=True)
-class McNemar:
+class McNemar(Shown):
     """Whether the answers that changed did so evenly in both directions.
 
     Only answers that changed tell: if the change had no direction, each would be a fair coin's toss.
@@ -144,6 +145,7 @@ def mcnemar(before: Values, after: Values, *, clips: Clips | None = None) -> McN
     return McNemar(len(before), fixed, broken, p, p - (seen if fixed != broken else seen / 2))
 
 
+@names_arguments
 def sign_flip_test(differences: Values, *, clips: Clips | None = None) -> float:
     """Fisher's randomisation test of paired differences (1935), over all signs that they could have had.
 
@@ -221,6 +223,7 @@ def paired_difference(
     return Estimate((fixed - broken) / n, *ends, n, float(confidence), method, k)
 
 
+@names_arguments
 def holm(p_values: Values) -> Float[np.ndarray, "*test"]:
     """P values adjusted by Holm's method (1979): all below alpha are significant with family-wise error alpha.
 
@@ -241,6 +244,7 @@ def holm(p_values: Values) -> Float[np.ndarray, "*test"]:
     return adjusted.reshape(p_values.shape)
 
 
+@names_arguments
 def benjamini_hochberg(p_values: Values) -> Float[np.ndarray, "*test"]:
     """P values adjusted by Benjamini and Hochberg's method (1995): q values, at false discovery rate q.
 

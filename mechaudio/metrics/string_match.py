@@ -22,6 +22,7 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.significance import share
+from mechaudio.showing import Shown
 
 _WORD = re.compile(r"\b\w+\b")
 _MARKUP = re.compile(r"[*_`\"“”{}$]|\\boxed|\\text")
@@ -35,7 +36,7 @@ _AROUND = " \t\r\n.,;:!?'()[]-#>"
 
 
 @dataclass(frozen=True)
-class ParsedChoice:
+class ParsedChoice(Shown):
     """The choice that a text names.
 
     Attributes:
@@ -48,7 +49,7 @@ class ParsedChoice:
 
 
 @dataclass(frozen=True)
-class GeneratedScore:
+class GeneratedScore(Shown):
     """How many generated texts name the right choice, and how many name none.
 
     Attributes:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal, get_args
 
+from mechaudio.showing import Shown
+
 #: What a stack may lack.
 PARTS = ("attention", "mid_norm", "mlp", "norm")
 #: Where a layer may do more to its residual stream than add attn_out and mlp_out.
@@ -21,7 +23,7 @@ _WHERE = {"attention": "in front of attn_out", "mlp": "between resid_mid and mlp
 
 
 @dataclass(frozen=True)
-class Stack:
+class Stack(Shown):
     """A list of layers and the names of the parts inside each of them.
 
     A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist,
@@ -178,7 +180,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class TokenTiming:
+class TokenTiming(Shown):
     """`tokens` audio tokens are made from every `samples` samples of the recording, evenly.
 
     How many there are of a clip, the tower says: its convolutions and poolings make them from the frames of the feature
@@ -242,7 +244,7 @@ class TokenTiming:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class Adapter(Shown):
     """The facts about one class.
 
     Attributes:

@@ -172,12 +172,20 @@ class PromptBatch(NamesTheWay, Shown):
 
         Raises:
             TypeError: Something else than a device.
+            ValueError: A text that names none, or a device that this machine does not have.
         """
         if not isinstance(device, (str, int, torch.device)):
             raise TypeError(
                 f"batch.to takes a device, such as model.device, 'cuda' or 'cpu'; got {type(device).__name__}: inputs "
                 "are given in the model's number format by ma.prompt"
             )
+        try:
+            torch.empty(0, device=device)
+        except (AssertionError, RuntimeError) as error:  # torch built without CUDA asserts
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"device= is one that this machine has, such as 'cpu' or 'cuda:0'; got {device!r}: {reason}"
+            ) from None
         return replace(
             self,
             inputs={
@@ -239,7 +247,7 @@ class PromptBatch(NamesTheWay, Shown):
         )
 
     @checks_arguments
-    def aimed(self, *, target: Words = None, foil: Words = None, whole: bool = False) -> PromptBatch:
+    def aimed(self, *, target: Words = None, foil: Words = None, whole: bool | None = None) -> PromptBatch:
         """The same prompts, measured on words that could follow them, in the place of the letters of choices.
 
         ```python
@@ -257,13 +265,14 @@ class PromptBatch(NamesTheWay, Shown):
             foil: Words to count against, likewise; by default everything else that could follow, so that the margin is
                 the log-odds of the target and its probability is exact.
             whole: Count all tokens of the words, teacher-forced: the sum of their log-probabilities. By default the
-                first token of each counts.
+                first token of each counts, and all of them where target and foil begin with the same one;
+                `batch.aims` says which.
 
         Raises:
             TypeError: Something else than words.
             ValueError: Plain inputs; an open question without target and answer; a foil, but no target, for a question
                 with choices; words for another number of questions, or blank ones; words that melt into the prompt,
-                have no token, or begin with the same token as their foil.
+                have no token, are the same, or begin with the same token as their foil where `whole=False` is given.
         """
         return aimed(self, target, foil, whole=whole, required=True)
 

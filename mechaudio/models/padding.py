@@ -1,11 +1,15 @@
-"""Token ids of several prompts as one tensor."""
+"""Prompts of several lengths: their token ids as one tensor, and their positions without the padding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mechaudio.models.keywords import inputs_of
+from mechaudio.models.network import Network
 
 
 def left_padded(rows: Sequence[Sequence[int]], padding: bool | str, pad: int) -> dict[str, Tensor]:
@@ -25,3 +29,21 @@ def left_padded(rows: Sequence[Sequence[int]], padding: bool | str, pad: int) ->
     ids = [[pad] * (width - len(row)) + list(row) for row in rows]
     mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+
+def with_positions(network: Network, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return inputs of a forward pass with `position_ids` that leave out padding, as generation counts them.
+
+    Transformers' `generate` counts so in every class whose forward takes `position_ids`, and a bare forward pass counts
+    padding: rotated queries and keys of a padded prompt would be others on the two ways. What has no padding stays as
+    it is; so do networks that work out positions of several axes from the mask themselves, and those that take none.
+
+    Args:
+        network: The network.
+        inputs: Keyword arguments of its forward.
+    """
+    mask = inputs.get("attention_mask")
+    counts_itself = hasattr(network, "get_rope_index") or "position_ids" not in inputs_of(network)
+    if mask is None or counts_itself or inputs.get("position_ids") is not None or bool(mask.all()):
+        return dict(inputs)
+    return {**inputs, "position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
+from mechaudio.arguments import names_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
 from mechaudio.models.adapters.desta25 import DESTA_25
@@ -57,6 +58,7 @@ _REGISTERED: dict[str, Adapter] = {}
 ADDING_A_MODEL = "https://mechaudio.github.io/mechaudio/adding_a_model/"
 
 
+@names_arguments
 def register(adapter: Adapter) -> None:
     """Let mechaudio open a class of your own.
 
@@ -92,6 +94,7 @@ def register(adapter: Adapter) -> None:
     _REGISTERED[adapter.network_class] = adapter
 
 
+@names_arguments
 def adapters() -> tuple[Adapter, ...]:
     """Every adapter there is, registered ones first."""
     brought = (adapter for adapter in ADAPTERS if adapter.network_class not in _REGISTERED)
@@ -108,6 +111,7 @@ def first_tower_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(adapter.tower for adapter in adapters() if adapter.tower != "audio"))
 
 
+@names_arguments
 def adapter_for(network: object) -> Adapter:
     """The adapter of a network, as this version of transformers builds it.
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from mechaudio.arguments import check_fields
 from mechaudio.question import AudioQuestion
+from mechaudio.showing import Shown
 
 #: Roles of which every token of a prompt has exactly one; in conversations, texts before the last turn are `history`.
 #: Audio tokens that hear nothing of the clip, only what it was filled up with, are `audio_padding`.
@@ -40,7 +41,7 @@ TEMPORAL_WORDS = ("earliest", "latest", "longest", "shortest", "briefest", "firs
 
 
 @dataclass(frozen=True)
-class PromptFormat:
+class PromptFormat(Shown):
     """How caption, choices and closing words are written.
 
     Attributes:
@@ -101,29 +102,24 @@ def text_block(question: AudioQuestion, caption: str | None, layout: PromptForma
     Raises:
         ValueError: `meta["keyword"]` is not in the question's text.
     """
-    text, parts = "", []
-
-    def write(piece: str, role: str | None = None) -> None:
-        nonlocal text
+    pieces: list[tuple[str, str | None]] = []
+    if caption is not None:
+        before, _, behind = layout.caption.partition("{caption}")
+        pieces += [(before, None), (caption, "caption"), (behind + "\n", None)]
+    pieces.append((question.text, "question"))
+    if question.choices:
+        letters = zip(question.letters, question.choices, strict=True)
+        lines = "\n".join(_choice_line(layout, letter, choice) for letter, choice in letters)
+        pieces += [("\n", None), (lines, "choices")]
+    if layout.closing:
+        pieces.append(("\n" + layout.closing, None))
+    text, parts, keyword = "", list[Part](), find_keyword(question)
+    for piece, role in pieces:
+        if role == "question" and keyword is not None:
+            parts.append(Part("keyword", len(text) + keyword[0], len(text) + keyword[1]))
         if role is not None:
             parts.append(Part(role, len(text), len(text) + len(piece)))
         text += piece
-
-    if caption is not None:
-        before, _, behind = layout.caption.partition("{caption}")
-        write(before)
-        write(caption, "caption")
-        write(behind + "\n")
-    keyword = find_keyword(question)
-    if keyword is not None:
-        parts.append(Part("keyword", len(text) + keyword[0], len(text) + keyword[1]))
-    write(question.text, "question")
-    if question.choices:
-        letters = zip(question.letters, question.choices, strict=True)
-        write("\n")
-        write("\n".join(_choice_line(layout, letter, choice) for letter, choice in letters), "choices")
-    if layout.closing:
-        write("\n" + layout.closing)
     return TextBlock(text, tuple(parts))
 
 

@@ -3,8 +3,8 @@
 A target is text that could follow a prompt, such as "a dog"; a foil is what it is held against, such as "a cat", or
 everything else that could follow. By default the first token of each counts: the margin is the target's logit minus the
 foil's, and without a foil the log-odds of the target against the rest of the vocabulary, whose softmax is its exact
-probability. With `whole`, the prompt is extended by all tokens of the text (teacher forcing), and their
-log-probabilities are summed.
+probability. With `whole`, and by default where target and foil begin with the same token, the prompt is extended by all
+tokens of the text (teacher forcing), and their log-probabilities are summed.
 
 To everything behind it, a question with a target is one with two choices: the target, which is right, and the foil.
 
@@ -56,14 +56,14 @@ class Aim:
 keep(Aim)
 
 
-def aimed(batch: PromptBatch, target: Words, foil: Words, *, whole: bool, required: bool) -> PromptBatch:
+def aimed(batch: PromptBatch, target: Words, foil: Words, *, whole: bool | None, required: bool) -> PromptBatch:
     """The same prompts, measured on words; `PromptBatch.aimed` says how.
 
     Args:
         batch: Prompts made from questions.
         target: Words to count for.
         foil: Words to count against.
-        whole: Count all tokens.
+        whole: Count all tokens, or the first; `None` for the first where it tells target and foil apart.
         required: Refuse an open question with neither a target nor an answer; otherwise it stays as it is, unless a
             foil is given.
 
@@ -96,8 +96,10 @@ def aimed(batch: PromptBatch, target: Words, foil: Words, *, whole: bool, requir
     return aimed_at(batch, words)
 
 
-def aimed_at(batch: PromptBatch, words: Sequence[tuple[str, str | None, bool] | None]) -> PromptBatch:
+def aimed_at(batch: PromptBatch, words: Sequence[tuple[str, str | None, bool | None] | None]) -> PromptBatch:
     """The same prompts, measured on target, foil and all tokens or the first; `None` leaves a row as it is.
+
+    Where it is not said which, all tokens count of words that begin with the same one.
 
     Raises:
         ValueError: As `PromptBatch.aimed`.
@@ -113,7 +115,8 @@ def aimed_at(batch: PromptBatch, words: Sequence[tuple[str, str | None, bool] | 
         if wanted is None:
             continue
         target, foil, whole = wanted
-        aim = Aim(target, foil, *(_ids(batch, row, text) for text in (target, foil)), whole)
+        for_it, against = (_ids(batch, row, text) for text in (target, foil))
+        aim = Aim(target, foil, for_it, against, for_it[:1] == against[:1] if whole is None else whole)
         _refuse_unknown(batch, aim)
         _refuse_alike(batch, row, aim)
         names = (_named(target), ANYTHING_ELSE if foil is None else _named(foil))
@@ -139,8 +142,13 @@ def per_row(name: str, given: Words, n_rows: int) -> Sequence[str | None]:
 
 
 def _words(
-    question: AudioQuestion, before: Aim | None, target: str | None, foil: str | None, whole: bool, required: bool
-) -> tuple[str, str | None, bool] | None:
+    question: AudioQuestion,
+    before: Aim | None,
+    target: str | None,
+    foil: str | None,
+    whole: bool | None,
+    required: bool,
+) -> tuple[str, str | None, bool | None] | None:
     """The target and foil of a question, and whether all their tokens count; `None` leaves the question as it is."""
     if target is None and before is None and not question.is_open:
         if foil is not None:
@@ -149,7 +157,7 @@ def _words(
                 "give target=, too"
             )
         return None
-    if target is None and foil is None and before is not None and whole in (False, before.whole):
+    if target is None and foil is None and before is not None and whole in (None, before.whole):
         return None
     words = target or (before.target if before else question.answer)
     if words is None and (required or foil is not None):
@@ -182,7 +190,7 @@ def _refuse_alike(batch: PromptBatch, row: int, aim: Aim) -> None:
         remedy = (
             "name two different ones"
             if same_words
-            else "leave out what they share, or measure all of both with whole=True"
+            else "leave out what they share, or whole=False, without which all tokens of both are measured"
         )
         raise ValueError(
             f"target {aim.target!r} and foil {aim.foil!r} begin with the same token ({token!r}) behind the prompt of "
@@ -201,11 +209,11 @@ class Targets:
     Args:
         target: Words to count for, of all questions or one per question.
         foil: Words to count against.
-        whole: Count all tokens.
+        whole: Count all tokens, or the first; `None` for the first where it tells target and foil apart.
         required: Refuse open questions without any words.
     """
 
-    def __init__(self, target: Words, foil: Words, *, whole: bool = False, required: bool = True):
+    def __init__(self, target: Words, foil: Words, *, whole: bool | None = None, required: bool = True):
         self._given = {"target": target, "foil": foil}
         self._options = {"whole": whole, "required": required}
         self._n, self._used = 0, list[dict[str, Any] | None]()
@@ -225,7 +233,7 @@ class Targets:
         words = {
             name: given if isinstance(given, str) else tuple(given) for name, given in self._given.items() if given
         }
-        return words | ({"whole": True} if self._options["whole"] else {})
+        return words | {name: whole for name, whole in [("whole", self._options["whole"])] if whole is not None}
 
     def of(self, batch: PromptBatch) -> PromptBatch:
         """The next prompts, measured on their words.
@@ -278,8 +286,11 @@ def refuse_whole(batch: PromptBatch, call: str, instead: str) -> None:
     Raises:
         ValueError: For prompts with such a text.
     """
-    if any(aim is not None and aim.whole for aim in batch.aims):
-        raise ValueError(f"{call} measures the first token of a target, not the whole text: {instead}")
+    whole = next((aim for aim in batch.aims if aim is not None and aim.whole), None)
+    if whole is not None:
+        alike = whole.target_ids[:1] == whole.foil_ids[:1]
+        why = f", and {whole.target!r} and {whole.foil!r} begin with the same one" if alike else ""
+        raise ValueError(f"{call} measures the first token of a target, not the whole text{why}: {instead}")
 
 
 def forced(batch: PromptBatch, text: int, n: int) -> PromptBatch:

@@ -13,6 +13,7 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.listen import Listening
 from mechaudio.metrics.clips import questions_of
 from mechaudio.report.assets import script_json
+from mechaudio.showing import Shown
 from mechaudio.viz.choices import choice_probabilities
 from mechaudio.viz.grid import layer_head_grid
 from mechaudio.viz.shares import audio_share_by_layer
@@ -20,7 +21,7 @@ from mechaudio.viz.timeline import attention_over_time
 
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(Shown):
     """A figure as it stands on a page.
 
     Attributes:

@@ -13,10 +13,11 @@ from mechaudio.report.panels import Panel, panel
 from mechaudio.report.rendering import write_html
 from mechaudio.report.tables import Table
 from mechaudio.results import Provenance
+from mechaudio.showing import Shown
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Shown):
     """A part of the page: figures, and tables below them.
 
     Attributes:

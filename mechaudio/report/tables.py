@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mechaudio.arguments import checks_arguments, shown
+from mechaudio.showing import Shown
 from mechaudio.temporal.card import markdown
 from mechaudio.writing import made_folder
 
@@ -87,7 +88,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Shown):
     """Rows under columns.
 
     Attributes:

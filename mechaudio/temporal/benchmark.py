@@ -20,6 +20,7 @@ from mechaudio.data.temporal_phrases import TASKS
 from mechaudio.kinds import fits
 from mechaudio.question import AudioQuestion
 from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
+from mechaudio.showing import Shown
 from mechaudio.temporal.card import REASONS, card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
@@ -35,7 +36,7 @@ _ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Dropped(Shown):
     """A clip that gives no question of a task.
 
     Attributes:
@@ -50,7 +51,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Benchmark(Sequence[AudioQuestion]):
+class Benchmark(Shown, Sequence[AudioQuestion]):
     """Temporal questions, as a sequence, and how they were built.
 
     Attributes:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from mechaudio.arguments import check_fields
 from mechaudio.data.temporal_phrases import PHRASES
 from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES
+from mechaudio.showing import Shown
 from mechaudio.temporal.longest_duration import DURATIONS
 
 SCOPES = ("clip", "options")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Shown):
     """How questions are made of clips.
 
     Attributes:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mechaudio.arguments import check_fields, checks_arguments
+from mechaudio.showing import Shown
 
 Variant = Literal["v1", "v2", "v3"]
 
@@ -28,7 +29,7 @@ _LONGEST, _STEP = 30.0, 0.2
 
 
 @dataclass(frozen=True)
-class ReadMarkers:
+class ReadMarkers(Shown):
     """A text whose markers were read, and which of them were not written as times are.
 
     Attributes:
@@ -44,7 +45,7 @@ class ReadMarkers:
 
 
 @dataclass(frozen=True)
-class Markers:
+class Markers(Shown):
     """The marker tokens: texts with times in digits to texts with markers, and back.
 
     Attributes:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.showing import Shown
 
 #: Tokens of one window of 30 s; clips that make no more are not merged.
 WINDOW_TOKENS = 88
@@ -27,7 +28,7 @@ Mode = Literal["paper", "released"]
 
 
 @dataclass(frozen=True)
-class Merged:
+class Merged(Shown):
     """Merged tokens, and what each is made of.
 
     Attributes:

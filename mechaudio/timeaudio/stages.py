@@ -21,13 +21,14 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from mechaudio.arguments import check_fields
+from mechaudio.showing import Shown
 
 GROUPS = ("lora", "adapter", "times", "markers")
 Preset = Literal["paper", "released"]
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Shown):
     """One stage of training.
 
     Attributes:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from nnsight import NNsight
@@ -15,16 +14,17 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from nnsight.intervention.tracer import InterleavingTracer
 from nnsight.tracing.tracer import WithBlockNotFoundError
 
-from mechaudio.arguments import check, shown
+from mechaudio.arguments import check, names_arguments, shown
 from mechaudio.models.adapter import Adapter, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import input_device
 from mechaudio.models.network import Network
+from mechaudio.models.padding import with_positions
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
-from mechaudio.notices import warn
+from mechaudio.notices import ignored, warn
 from mechaudio.question import AudioQuestion
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
@@ -47,7 +47,7 @@ from mechaudio.tracing.views import Block, Blocks, HookSite, Tower, Towers
 _PLUMBING = frozenset(
     {
         "OVERLOAD_PREFIX", "all", "exchange", "get", "interleave", "interleaver", "iter", "parent", "path",
-        "refuse_unfit", "root", "save", "session", "site_map", "sites", "skip",
+        "from_pretrained", "refuse_unfit", "root", "save", "session", "site_map", "sites", "skip",
     }
 )  # fmt: skip
 
@@ -78,6 +78,7 @@ class AudioLM(NNsight):
     final_norm = HookSite("final_norm")
     logits = HookSite("logits")
 
+    @names_arguments
     def __init__(self, network: Network, processor: Any = None, *, prove: bool = True):
         """Open a network.
 
@@ -111,8 +112,8 @@ class AudioLM(NNsight):
             )
         adapter = adapter_for(network)
         refuse_deaf = partial(refuse_deaf_call, adapter=adapter, config=network.config)
-        with warnings.catch_warnings():  # a Q-Former has modules called `output`; hook points go by paths, not by that
-            warnings.filterwarnings("ignore", message="Module '.*' has a submodule named 'output'")
+        # A Q-Former has modules called `output`; hook points go by paths, not by that.
+        with ignored("Module '.*' has a submodule named 'output'"):
             super().__init__(
                 network, interleaver=Exchange(network, adapter.decoder_module, adapter.projector, refuse_deaf)
             )
@@ -182,20 +183,32 @@ class AudioLM(NNsight):
             way = OF_MODEL.get(name)
             told = f"here it is {way}" if way else str(error)
             raise AttributeError(f"an AudioLM has no {name!r}: {told}", name=name, obj=self) from None
-        return self._generate(value) if name == "generate" else value
+        return self._of_prompts_too(name, value) if name in ("forward", "generate") else value
 
-    def _generate(self, generate: Callable) -> Callable:
-        """The network's own `generate`, and `ma.generate` for prompts."""
+    def _of_prompts_too(self, name: str, own: Callable) -> Callable:
+        """The network's own `forward` or `generate`, and `ma.run` or `ma.generate` for prompts."""
 
-        @wraps(generate)
+        @wraps(own)
         def either(*args: Any, **kwargs: Any) -> Any:
             if _asks(args):
-                from mechaudio.tracing.run import generate as generate_prompts  # it runs this model
+                from mechaudio.tracing.run import generate, run  # they run this model
 
-                return generate_prompts(self, *args, **kwargs)
-            return generate(*args, **kwargs)
+                return (run if name == "forward" else generate)(self, *args, **kwargs)
+            return own(*args, **kwargs)
 
         return either
+
+    @staticmethod
+    def from_pretrained(*_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse a word of transformers.
+
+        Raises:
+            TypeError: Always, with what opens a checkpoint here.
+        """
+        raise TypeError(
+            "AudioLM has no from_pretrained: ma.load('checkpoint') opens a name of the hub or a folder, and "
+            "ma.AudioLM(network, processor) what transformers' own from_pretrained gave"
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network's forward; of prompts or questions, as `ma.run` does."""
@@ -269,6 +282,8 @@ class AudioLM(NNsight):
     def interleave(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the network with everything served, and leave nothing behind, whatever happens.
 
+        Positions of a forward pass are counted as in a generation: padding has none.
+
         Raises:
             ValueError: The network is in a state in which numbers would not be its own; see `NetworkState`.
             RuntimeError: It runs already, in this thread or another.
@@ -277,6 +292,8 @@ class AudioLM(NNsight):
             with self.exchange.turn():
                 return self.interleave(fn, *args, **kwargs)
         self.refuse_unfit()
+        if fn == "__call__":
+            kwargs = with_positions(self.network, kwargs)
         self.exchange.begin()
         try:
             with (
@@ -373,6 +390,7 @@ class BatchTracer(WatchedTracer):
             super().execute(code)
 
 
+@names_arguments
 def trace(model: AudioLM, batch: Inputs, *, max_new_tokens: int | None = None, **options: Any) -> InterleavingTracer:
     """Open a trace: inside the block, read and edit hook points in the order in which the model computes them.
 
@@ -398,24 +416,26 @@ def trace(model: AudioLM, batch: Inputs, *, max_new_tokens: int | None = None, *
 
     Raises:
         HookOrderError: A hook point was asked for after the model had passed it; the message gives the right order.
-        TypeError: An option that the network would drop.
+        TypeError: An option that the network would drop, or one without its name.
         ValueError: An option that would do something else than it says, or a network in a state in which numbers would
             not be its own.
         RuntimeError: The network runs already, in this thread or another.
     """
+    if not isinstance(model, AudioLM):
+        raise TypeError(f"model= takes an AudioLM, which ma.load gives; got {shown(model)}")
     prompts = as_prompts(model, batch)
     max_new_tokens = check("max_new_tokens", max_new_tokens, int | None)
     check("backend", options.get("backend"), Callable | None)
     given = {name: value for name, value in options.items() if name != "backend"}
     if max_new_tokens is None:
-        refuse_forward("ma.trace", model.network, given, prompts.inputs)
+        refuse_forward("ma.trace", model.network, given, with_positions(model.network, prompts.inputs))
     else:
         refuse_generating("ma.trace", given, returning=True)
     if len(padding_groups(model.adapter, prompts)) > 1:
         warn_of_leaks(model.adapter, "trace them one by one, or use ma.run, if each is to be as it is alone")
     tracer = partial(BatchTracer, batch=prompts)
     if max_new_tokens is None:
-        return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
+        return model.trace(**with_positions(model.network, prompts.inputs), tracer_cls=tracer, **options)
     options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **plain_options(options)}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
 

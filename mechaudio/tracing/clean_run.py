@@ -19,6 +19,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.question import AudioQuestion
+from mechaudio.showing import Shown
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS, HookPoint
@@ -29,7 +30,7 @@ from mechaudio.tracing.suffixes import Suffixes
 
 
 @dataclass(frozen=True, eq=False)
-class CleanRun:
+class CleanRun(Shown):
     """What a run without interventions gave, and what it left behind.
 
     Attributes:
@@ -54,7 +55,7 @@ class CleanRun:
         return 0 if self.prefix is None else self.prefix.n_bytes
 
 
-class KeptRuns:
+class KeptRuns(Shown):
     """Clean runs that wait for variants that nobody knows yet, as many as fit into some memory."""
 
     def __init__(self, memory: float):

@@ -175,10 +175,14 @@ def register(
 
     Returns:
         The interventions on attention, each with what it did: the lists fill as the model runs.
+
+    Raises:
+        ValueError: A mass on a stretch that no clip has, or a hook point of the tower in prompts without sound.
     """
     exchange = model.exchange
     changes = edits_of(model, batch, interventions)
     kept = sites_of(model, points)
+    _refuse_unheard(model, batch, [*points, *(edit.point for edit, _, _ in changes)])
     effects = {number: (one, []) for edit, number, one in changes if isinstance(edit, ScoreEdit)}
     wanted: list[tuple[Site, AskedRows | None]] = []
     appliers: list[Callable[[RowPlan], None]] = []
@@ -230,9 +234,39 @@ def register(
             raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
             groups = torch.stack([batch.span_mask(span) for span in point.keys], dim=-1)
+            for span, any_key in zip(point.keys, groups.flatten(0, 1).any(0).tolist(), strict=True):
+                if "[" in span and not any_key:
+                    raise ValueError(
+                        f"keys={span!r} of 'mass' is no part of any clip of these prompts: there is no key"
+                    )
             exchange.groups[site.location.rsplit(".", 1)[0]] = groups
         exchange.keeps.setdefault(part.site.location, []).append(keeper(part))
     return list(effects.values())
+
+
+def refuse_unkept(model: AudioLM, points: Sequence[HookPoint], kept: Cache) -> None:
+    """Refuse a pass of prompts that did not compute some of what was to be kept of it.
+
+    Raises:
+        ValueError: A position that it leaves out; the message says how to have it computed.
+    """
+    for point, site in sites_of(model, points):
+        if (site.name, site.layer) not in kept:
+            raise ValueError(
+                f"{site.address} is computed at the last position of a prompt alone in this pass, and {point!r} is to "
+                "be kept of others: ma.run(model, batch, record=[...], logits='all') computes them all; a generation, "
+                "and logits='last', keep it at \"last\""
+            )
+
+
+def _refuse_unheard(model: AudioLM, batch: PromptBatch, points: Iterable[HookPoint]) -> None:
+    """Refuse hook points of the sound on its way in prompts without any, where they are never computed."""
+    silent = batch.inputs.get(model.adapter.features) is None
+    if silent and (point := next((point for point in points if point.part == "encoder"), None)) is not None:
+        raise ValueError(
+            f"these prompts hold no sound (condition={batch.condition!r}), so that {point.name!r} is never computed: "
+            "give them sound, or leave this hook point out"
+        )
 
 
 def _rows(batch: PromptBatch, point: HookPoint, *, fill: bool = False) -> AskedRows | None:

@@ -23,7 +23,7 @@ from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
 from mechaudio.tracing.options import plain_options, refuse_generating
-from mechaudio.tracing.record import Intervention, hook_points, register
+from mechaudio.tracing.record import Intervention, hook_points, refuse_unkept, register
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import ROOT
 from mechaudio.tracing.unembedding import unembed_last_only
@@ -64,7 +64,8 @@ def run(
     Raises:
         KeyError: An unknown hook point or span.
         IndexError: A layer that the model does not have.
-        ValueError: Audio placeholders without audio features.
+        ValueError: Audio placeholders without audio features; a hook point of the tower in prompts without sound; or
+            a position to be kept that the pass does not compute.
     """
     if logits not in ("all", "last", None):
         raise ValueError(f"logits= is 'all', 'last' or None, got {logits!r}")
@@ -112,6 +113,7 @@ def _run(
         if logits == "last":
             unembed_last_only(model)
         out = model.interleave("__call__", **prompts.inputs, use_cache=False)
+        refuse_unkept(model, points, cache)
         last = None if logits is None else out.logits
         return Run(
             logits=last,
@@ -190,7 +192,8 @@ def generate(
 
     Raises:
         ValueError: No new token at all; tokens that would be drawn, several beams or continuations of a prompt, or
-            prompts cut into parts.
+            prompts cut into parts; a position to be kept that the first pass does not compute, as the last layers of
+            Gemma 4 compute the last one alone.
         TypeError: An option that is not known.
     """
     if max_new_tokens < 1:
@@ -279,6 +282,8 @@ def _generate(
             **{**greedy(model.network), **plain_options(options)},
         )
         tower_calls = exchange.tower_calls
+    cache_now()  # a pass of which nothing is kept has an empty cache
+    refuse_unkept(model, points, steps[0])
     new = new_tokens(out, prompts.n_positions)
     effects = _effects(changed, (prompts.n_rows, model.n_heads))
     kept = tuple(steps) if points else ()

@@ -36,13 +36,13 @@ def is_whole(batch: PromptBatch) -> bool:
 def whole_logits(batch: PromptBatch, measure: Measure) -> Float[Tensor, "*variant question choice"]:
     """The summed log-probabilities of target and foil; without a foil, of the target and of all other texts.
 
-    Of rows without a target, the logits of the letters.
+    Of rows of which the first tokens count, or letters, their logits.
 
     Args:
         batch: Prompts with whole targets.
         measure: How logits are read, `[..., question, choice]`.
     """
-    lacking = [row for row, aim in enumerate(batch.aims) if aim is None]
+    lacking = [row for row, aim in enumerate(batch.aims) if aim is None or not aim.whole]
     letters = measure(batch) if lacking else None
     target, foil = (_log_probability(batch, text, measure) for text in (0, 1))
     assert target is not None, "some row has a target"
@@ -60,7 +60,9 @@ def whole_logits(batch: PromptBatch, measure: Measure) -> Float[Tensor, "*varian
 
 def _log_probability(batch: PromptBatch, text: int, measure: Measure) -> Float[Tensor, "*variant question"] | None:
     """Of all targets (0) or foils (1); 0 where a row has none, `None` if no row has."""
-    lengths = torch.tensor([len((aim.target_ids, aim.foil_ids)[text]) if aim else 0 for aim in batch.aims])
+    lengths = torch.tensor(
+        [len((aim.target_ids, aim.foil_ids)[text]) if aim and aim.whole else 0 for aim in batch.aims]
+    )
     total = None
     for n in range(int(lengths.max())):
         logits = measure(forced(batch, text, n)).double()

@@ -18,6 +18,7 @@ from torch import Tensor
 from mechaudio.arguments import checks_arguments
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import as_prompts
+from mechaudio.showing import Shown
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import NoSuchHookPoint
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class WindowMap:
+class WindowMap(Shown):
     """The map of `audio.pattern`; `clip` counts as its first axis does.
 
     Attributes:

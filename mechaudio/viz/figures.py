@@ -24,6 +24,7 @@ from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep
 from mechaudio.analyses.where_it_listens import WhereItListens
+from mechaudio.arguments import names_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluation import Comparison, Evaluation
@@ -63,6 +64,7 @@ from mechaudio.viz.timeline import attention_over_time
 from mechaudio.viz.variant_effects import variant_effects
 
 
+@names_arguments
 @singledispatch
 def figure_of(result: object, **options: Any) -> go.Figure:  # noqa: ARG001 - those of a class that is not known
     """Draw a result with the figure that is made for its class; `result.plot(**options)` calls it.

@@ -121,7 +121,12 @@ def test_it_is_kept_and_labelled(flow, tmp_path):
         ({"edges": [("audio", "last")] * 2}, ValueError, "an edge is named twice"),
         ({"edges": [("caption", "last")]}, ValueError, "has no position of 'caption' in condition 'audio'"),
         ({"edges": [("voice", "last")]}, KeyError, "no span 'voice' in this batch"),
-        ({"window": 0}, ValueError, "window= is a number of layers, at least 1, or 'all'; got 0"),
+        (
+            {"window": 0},
+            ValueError,
+            "window= is a number of layers, at least 1 and at most the decoder's 4, or 'all'; got 0",
+        ),
+        ({"window": 5}, ValueError, "at most the decoder's 4, or 'all'; got 5"),
         ({"window": "all", "layers": [1]}, ValueError, "leave out layers="),
         ({"layers": []}, ValueError, "layers= is empty"),
         ({"layers": [4]}, IndexError, "there is no layer 4: this decoder has layers 0 to 3"),

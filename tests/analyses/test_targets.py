@@ -121,6 +121,61 @@ def test_a_sweep_of_whole_texts_gives_what_a_pass_with_the_intervention_gives(ti
         close(swept.logits[0, :, column], total)
 
 
+def test_words_that_begin_with_the_same_token_are_measured_whole_and_others_by_their_first(tiny, questions):
+    words = {"target": [TEXTS[0], "chirp"], "foil": [TEXTS[1], "siren"]}
+    batch = ma.prompt(tiny, questions[:2])
+    assert [aim.whole for aim in batch.aimed(**words).aims] == [True, False]
+    swept = ma.sweep(tiny, batch, [[], ma.ScaleAttention(0.0, layers=[1])], progress=False, **words)
+    alike = ma.sweep(
+        tiny, batch[[0]], [[], ma.ScaleAttention(0.0, layers=[1])], whole=True, target=TEXTS[0], foil=TEXTS[1]
+    )
+    other = ma.sweep(tiny, batch[[1]], [[], ma.ScaleAttention(0.0, layers=[1])], target="chirp", foil="siren")
+    close(swept.margin[:, 0], alike.margin[:, 0])
+    close(swept.margin[:, 1], other.margin[:, 0])
+    close(swept.clean_margin[0], (of_whole(tiny, batch, TEXTS[0]) - of_whole(tiny, batch, TEXTS[1]))[0])
+    told = swept.provenance.settings["targets"]
+    assert [row["whole"] for row in told] == [True, False]
+    assert len(told[0]["target_tokens"]) > 1 == len(told[1]["target_tokens"])
+
+
+def test_every_function_that_can_measures_words_that_begin_alike_and_others_say_why_not(tiny, questions):
+    words = {"target": TEXTS[0], "foil": TEXTS[1]}
+    some = questions[:1]
+    patched = ma.analyses.activation_patching(tiny, some, over=("layer",), progress=False, **words)
+    said = ma.analyses.activation_patching(tiny, some, over=("layer",), progress=False, whole=True, **words)
+    np.testing.assert_array_equal(patched.values, said.values)
+    flow = ma.analyses.attention_flow(tiny, some, window="all", progress=False, **words)
+    assert np.abs(flow.clean_margin).min() > 0
+    listens = ma.analyses.where_it_listens(tiny, some, each_layer=False, progress=False, **words)
+    for result in (patched, flow, listens):
+        assert result.provenance.settings["targets"][0]["whole"] is True
+    reason = "measures the first token of a target, not the whole text, and .* begin with the same one"
+    for call in (
+        lambda: ma.analyses.logit_lens(tiny, some, **words),
+        lambda: ma.analyses.direct_logit_attribution(tiny, some, **words),
+        lambda: ma.analyses.attribution_patching(tiny, some, over=("layer",), **words),
+        lambda: ma.analyses.path_patching(tiny, some, receiver="logits", **words),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            call()
+
+
+def test_heads_of_open_questions_go_with_a_target_that_is_likelier_than_its_foil(tiny, questions):
+    words = {"target": "chirp", "foil": "siren"}
+    found = ma.analyses.attention_and_answers(tiny, questions, progress=False, **words)
+    batch = ma.prompt(tiny, questions)
+    likelier = of_first(tiny, batch, "chirp") > of_first(tiny, batch, "siren")
+    assert found.correct.tolist() == likelier.tolist()
+    assert set(found.choices) <= {"chirp", "siren"}
+    assert found.provenance.settings["targets"][0]["target"] == "chirp"
+    aimed = ma.analyses.attention_and_answers(tiny, batch.aimed(**words), progress=False)
+    np.testing.assert_allclose(found.audio_attention, aimed.audio_attention, atol=1e-6)
+    with pytest.raises(ValueError, match=r"give target= or foil= where they are taken; ma\.evaluate"):
+        ma.analyses.specialist_heads(tiny, questions, progress=False)
+    with pytest.raises(ValueError, match="begin with the same one: name words that differ in it"):
+        ma.analyses.specialist_heads(tiny, questions, target=TEXTS[0], foil=TEXTS[1], progress=False)
+
+
 def test_a_whole_text_alone_is_held_against_all_other_texts(tiny, questions):
     batch = ma.prompt(tiny, questions)
     swept = ma.sweep(tiny, batch, [[]], target=TEXTS[0], whole=True, progress=False)
@@ -220,7 +275,11 @@ def test_what_cannot_be_measured_is_refused_with_the_way(tiny, questions):
     bare = ma.prompt(tiny, [ma.AudioQuestion(audio=questions[0].audio, text="What do you hear?", id="bare")])
     made = ma.prompt(tiny, ma.data.soundscapes.questions(1, seed=11))
     for prompts, words, said in (
-        (batch, {"target": TEXTS[0], "foil": TEXTS[1]}, r"begin with the same token \('chirp'\).*whole=True"),
+        (
+            batch,
+            {"target": TEXTS[0], "foil": TEXTS[1], "whole": False},
+            r"begin with the same token \('chirp'\).*or whole=False, without which all tokens of both are measured",
+        ),
         (batch, {"target": "chirp", "foil": "chirp", "whole": True}, "name two different ones"),
         (batch, {"target": "xylophone"}, "no token for the beginning of 'xylophone'"),
         (batch, {"target": " "}, "target= is blank"),

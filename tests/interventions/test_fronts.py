@@ -148,15 +148,11 @@ def test_attention_is_measured_behind_a_changed_tower(opened):
     assert (found.mass_before[0] - found.mass_before[1]).abs().max() > 1e-3
 
 
-def test_prompts_without_sound_stay_as_they_are(toy):
+def test_variants_of_the_tower_are_refused_in_prompts_without_sound(toy):
     batch = ma.prompt(toy, ma.data.toy_questions.questions(2, seed=0), condition="caption")
-    variants = [
-        [edited("audio.resid_post", 0)],
-        [edited("projector_out"), ma.ScaleAttention(1.0, layers=[1], keys="caption")],
-        [],
-    ]
-    found = ma.sweep(toy, batch, variants, progress=False)
-    torch.testing.assert_close(found.logits, found.clean.expand(3, -1, -1), atol=1e-4, rtol=1e-5)
+    for variant in ([edited("audio.resid_post", 0)], [edited("projector_out")]):
+        with pytest.raises(ValueError, match=r"hold no sound \(condition='caption'\), so that .* is never computed"):
+            ma.sweep(toy, batch, [variant], progress=False)
 
 
 def test_prompts_that_run_apart_are_swept_in_groups(opened):

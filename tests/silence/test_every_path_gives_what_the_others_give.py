@@ -204,6 +204,100 @@ def test_inputs_of_a_class_that_takes_no_questions_give_together_and_in_variants
             assert tokens[: len(expected)] == expected
 
 
+#: Their generation counts padding, as their passes do: a padded prompt has other positions than the prompt alone.
+COUNT_PADDING = ("vibevoice_asr", "moss_transcribe_diarize")
+
+
+@pytest.mark.parametrize(
+    "family", thinned(FAMILIES, ("qwen2_audio", "qwen3_omni_moe_thinker", "glmasr", "gemma4", "salmonn"))
+)
+def test_what_is_added_to_queries_and_keys_moves_a_padded_prompt_on_every_path_as_the_prompt_alone(family):
+    model = ma.AudioLM(network(family), prove=False)
+    batch = as_batch(model, model_inputs(family, words=(9, 5)))
+    layer = having(model, "q")[-1]
+    changes = [
+        ma.Edit(ma.HookPoint("q", layers=[layer], positions="last"), lambda q: q + 5.0, by_position=True),
+        ma.Edit(ma.HookPoint("k", layers=[layer], positions="audio"), lambda k: 0.5 * k - 5.0, by_position=True),
+    ]
+    read = [ma.HookPoint(point, layers=[layer], positions="last") for point in ("q", "k")]
+    run = ma.run(model, batch, interventions=changes, record=read)
+    written = ma.generate(
+        model, batch, max_new_tokens=2, interventions=changes, record=[*read, ma.HookPoint("logits", positions="last")]
+    )
+    for point in ("q", "k"):
+        assert_near(written.steps[0][point, layer], run.cache[point, layer])
+    logits = run.logits[:, -1]
+    assert (logits - ma.run(model, batch).logits[:, -1]).abs().max() > 10 * BOUND * logits.abs().max()
+    assert_near(written.steps[0]["logits"][:, -1], logits)
+    assert_near(ma.sweep(model, batch, [changes], progress=False).logits[0], logits)
+    variants = ma.generate_variants(model, batch, [changes], max_new_tokens=2, progress=False)
+    assert torch.equal(variants.tokens[0], written.tokens)
+    with torch.no_grad(), ma.trace(model, batch):
+        queries = model.blocks[layer].attn.q.save()
+    assert_near(queries[:, -1:], ma.run(model, batch, record=["q"]).cache["q", layer][:, -1:])
+    if family not in COUNT_PADDING:
+        alone = ma.run(model, alone_in(model, batch, 1), interventions=changes, logits="last").logits[:, -1]
+        assert_near(logits[1:], alone)
+
+
+def edits_at_positions(model):
+    first, last = having(model, "pattern")[0], having(model, "pattern")[-1]
+    at = lambda point, layer, where: ma.HookPoint(point, layers=[layer], positions=where)  # noqa: E731
+    return [
+        [ma.Edit(at("attn_out", first, "last"), lambda added: 1.5 * added, by_position=True)],
+        [ma.Edit(at("mlp_out", 0, "audio"), torch.neg, by_position=True)],
+        [ma.Edit(at("resid_pre", last, "audio+last"), lambda resid: resid + 1, by_position=True)],
+        [
+            ma.Edit(at("resid_pre", 0, [-2, -1]), lambda resid: resid - 1, by_position=True),
+            ma.Edit(at("z", last, "last"), lambda z: 2 * z, by_position=True),
+        ],
+    ]
+
+
+AT_POSITIONS = ("glmasr", "audioflamingo3", "musicflamingo", "gemma3n")
+IN_BF16 = ("qwen2_audio", "glmasr", "gemma3n", "granite_speech")
+
+
+@pytest.mark.parametrize("family", thinned(AT_POSITIONS, ("glmasr", "gemma3n")))
+def test_edits_at_any_position_are_the_same_on_every_path_in_batches_and_alone(family):
+    model, questions = model_of(family), three_questions()
+    batch, variants = ma.prompt(model, questions), edits_at_positions(model_of(family))
+    swept = ma.sweep(model, batch, variants, progress=False).logits
+    together = ma.generate_variants(model, batch, variants, max_new_tokens=N, progress=False).tokens
+    for changes, of_sweep, of_variants in zip(variants, swept, together, strict=True):
+        prompts = [ma.prompt(model, [question]) for question in questions]
+        alone = torch.cat([ma.run(model, prompt, interventions=changes).logits[:, -1] for prompt in prompts])
+        assert_near(ma.run(model, batch, interventions=changes, logits="last").logits[:, -1], alone)
+        assert_near(of_sweep, choice_logits(batch, alone))
+        assert_near(
+            ma.evaluate(model, questions, interventions=changes, progress=False).logits, choice_logits(batch, alone)
+        )
+        written = ma.generate(model, batch, max_new_tokens=N, interventions=changes).tokens
+        assert torch.equal(of_variants, written)
+        for prompt, tokens in zip(prompts, written.tolist(), strict=True):
+            (expected,) = ma.generate(model, prompt, max_new_tokens=N, interventions=changes).tokens.tolist()
+            assert tokens[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("family", thinned(IN_BF16, ("glmasr",)))
+def test_in_half_precision_no_path_is_further_from_the_exact_logits_than_rounding_takes_a_prompt_alone(family):
+    model = ma.AudioLM(network(family, dtype=torch.bfloat16), prove=False)
+    exact = ma.AudioLM(network(family, dtype=torch.bfloat16).float(), prove=False)
+    inputs = model_inputs(family)
+    batch, last = as_batch(model, inputs), [ma.HookPoint("logits", positions="last")]
+    prompts = [alone_in(model, batch, row) for row in range(batch.n_rows)]
+    for changes in edits_at_positions(model):
+        expected = ma.run(exact, inputs, interventions=changes).logits[:, -1]
+        alone = torch.cat([ma.run(model, prompt, interventions=changes).logits[:, -1] for prompt in prompts])
+        rounding = (alone.float() - expected).abs().max()
+        assert 0 < rounding < 0.2 * expected.abs().max()
+        run = ma.run(model, batch, interventions=changes, logits="last").logits[:, -1]
+        swept = ma.sweep(model, batch, [changes], progress=False).logits[0]
+        first = ma.generate(model, batch, max_new_tokens=1, interventions=changes, record=last).steps[0]["logits"]
+        for logits in (run, torch.as_tensor(swept), first[:, -1]):
+            assert (logits.float() - expected).abs().max() < 3 * rounding
+
+
 class Says(LogitsProcessor):
     """Makes one token the likeliest behind a prompt."""
 

@@ -386,9 +386,30 @@ def test_intervals_and_tests_hold_their_level_whatever_the_number_of_questions_a
     assert {name: share for name, share in found.items() if share > most} == {}
 
 
-@pytest.mark.parametrize(("sizes", "told"), [([3] * 8, 7.0), ([1] * 8, 7.0), ([9, 1], 100 / 82 - 1), ([5], 0.0)])
+@pytest.mark.parametrize(("sizes", "told"), [([3] * 8, 7.0), ([1] * 8, 7.0), ([9, 1], 1.0), ([5], 1.0)])
 def test_degrees_of_freedom_are_those_of_as_many_equally_large_clips(sizes, told):
-    assert freedom(np.repeat(np.arange(len(sizes)), sizes)) == pytest.approx(max(1.0, told))
+    assert freedom(np.repeat(np.arange(len(sizes)), sizes)) == pytest.approx(told)
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 2, 2, 5, 5, 9, 9], [9, 8, 1, 1, 1], range(1, 9), [1] * 20 + [9] * 3])
+def test_degrees_of_freedom_of_unequal_clips_are_satterthwaites_of_the_quadratic_form(sizes):
+    w = np.array(sizes) / sum(sizes)
+    around_the_mean = np.eye(len(w)) - np.outer(np.ones(len(w)), w)
+    form = around_the_mean.T @ np.diag(w**2) @ around_the_mean
+    told = np.trace(form) ** 2 / np.trace(form @ form)
+    assert freedom(np.repeat(np.arange(len(w)), sizes)) == pytest.approx(max(1.0, told))
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 2, 2, 5, 5, 9, 9], [1, 1, 1, 1, 2, 2, 3, 4, 6, 9, 9, 12], [1] * 10 + [9] * 5])
+@pytest.mark.parametrize(("right", "alike"), [(0.5, 0.5), (0.8, 0.5), (0.75, 1.0)])
+def test_an_accuracy_of_few_clips_of_very_unequal_numbers_of_questions_holds_its_level(sizes, right, alike):
+    rng, n_sets, missed = np.random.default_rng(0), 400, 0
+    clips = np.repeat(np.arange(len(sizes)), sizes)
+    for _ in range(n_sets):
+        own, of_clip = rng.random(len(clips)) < right, (rng.random(len(sizes)) < right)[clips]
+        found = accuracy(np.where(rng.random(len(clips)) < np.sqrt(alike), of_clip, own), clips=clips.astype(str))
+        missed += not found.low <= right <= found.high
+    assert missed / n_sets <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / n_sets)
 
 
 def test_questions_that_share_clips_would_not_hold_it_as_independent_ones():

@@ -26,7 +26,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import margin
 from mechaudio.models.selection import Where
-from mechaudio.models.targets import Targets, Words
+from mechaudio.models.targets import Targets, Words, refuse_whole
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
 
@@ -229,10 +229,10 @@ def logit_lens(
     name = "plain" if lens is None else "tuned"
     targets = Targets(target, foil, required=False)
     prompts = batches_of(model, questions, condition, batch_size=batch_size, what="logit lens", progress=progress)
-    parts = [
-        read(model, batch, residual_stream(model, batch, positions), wanted, top, lens)
-        for batch in map(targets.of, prompts)
-    ]
+    parts = []
+    for batch in map(targets.of, prompts):
+        refuse_whole(batch, "logit_lens", "name words that differ in it, or follow further ones with tokens=")
+        parts.append(read(model, batch, residual_stream(model, batch, positions), wanted, top, lens))
     joined = {
         field: concatenated([part[field] for part in parts], -1 if parts[0][field].dtype.kind == "i" else np.nan)
         for field in ARRAYS

@@ -96,7 +96,7 @@ def activation_patching(
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     target: Words = None,
     foil: Words = None,
-    whole: bool = False,
+    whole: bool | None = None,
     over: Sequence[Axis] = ("layer", "position"),
     hook_point: str | None = None,
     direction: Direction = "denoising",
@@ -131,7 +131,8 @@ def activation_patching(
         target: Words that are measured behind the prompts in the place of the choices' letters, for all pairs or one
             text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default.
         foil: Words that they are held against; by default everything else that could follow.
-        whole: Count all tokens of the words, teacher-forced; by default the first one counts.
+        whole: Count all tokens of the words, teacher-forced; by default the first one counts, and all of words that
+            begin with the same token.
         over: The axes of the map: `layer`, `head`, and at most one of `position`, `role` (`last` apart from the
             template), `second` and `event` (the answer's event, other events, no event).
         hook_point: What is patched: any hook point of the decoder's layers, `embed`, or one of the audio tower's layers

@@ -30,6 +30,7 @@ from mechaudio.models.grouping import padding_groups, part_of, windows_of_rows
 from mechaudio.models.prompt import prompt, silenced
 from mechaudio.models.targets import Targets, Words, aimed_at
 from mechaudio.question import AudioQuestion
+from mechaudio.showing import Shown
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -38,7 +39,7 @@ Side = TypeVar("Side")
 
 
 @dataclass(frozen=True, eq=False)
-class Contrast:
+class Contrast(Shown):
     """Prompts in pairs; `contrast` makes and checks them.
 
     Attributes:
@@ -118,7 +119,7 @@ def contrast(
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     target: Words = None,
     foil: Words = None,
-    whole: bool = False,
+    whole: bool | None = None,
 ) -> Contrast:
     """Pair clean prompts with corrupted ones, and refuse pairs whose positions do not mean the same.
 

@@ -112,6 +112,11 @@ class PatchedPlaces:
                 if self.layers == [None]
                 else f"{self.name!r} exists in every layer: over= has to name 'layer'"
             )
+        if self.window != 1.0 and self.along != "second":
+            raise ValueError(
+                f"window={self.window:g} is the length of a window of seconds, and over= has no 'second': add it, or "
+                "leave window= out"
+            )
         if point.point not in HEAD_AXIS and ("head" in self.over or self.heads_given is not None):
             raise ValueError(f"{self.name!r} has no axis of heads; those that have are {', '.join(HEAD_AXIS)}")
         if self.in_tower and (self.along not in (None, "second") or self.positions is not None):

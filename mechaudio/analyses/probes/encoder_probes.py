@@ -43,6 +43,7 @@ from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.models.batch import PromptBatch
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
+from mechaudio.showing import Shown
 from mechaudio.tracing.answers import answers_in
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ __all__ = ["FRAME_TASKS", "TASKS", "EncoderProbes", "ProbeAnswers", "encoder_pro
 
 
 @dataclass(frozen=True)
-class ProbeAnswers:
+class ProbeAnswers(Shown):
     """How often the probes of one place answer the questions right.
 
     Attributes:
