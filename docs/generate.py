@@ -72,11 +72,11 @@ def hook_points_page() -> str:
         "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
         "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here.",
         "Padding has no position: a prompt that is padded beside longer ones has the queries and keys that it has "
-        "alone, in `ma.run` as in `ma.generate`.",
-        "(A bare `network(**inputs)` of transformers counts padding. Its logits are the same to rounding; give it the "
-        "`position_ids` that `generate` makes for",
-        "the same queries and keys. VibeVoice-ASR and MOSS-Transcribe-Diarize count padding in every pass, as their "
-        "authors' generation does:",
+        "alone, in `ma.run` as in `ma.generate`:",
+        "`ma.prompt` writes the `position_ids` that `generate` makes. (A dict of inputs is passed on as it is, and a "
+        "forward pass without `position_ids` counts padding;",
+        "its logits are the same to rounding. VibeVoice-ASR and MOSS-Transcribe-Diarize count padding in every pass, "
+        "as their authors' generation does:",
         "there a change of `q` or `k` in a padded prompt is another change than in the prompt alone.) A tower that "
         "packs all clips",
         "of a batch behind one another (Qwen2.5-Omni, Qwen3-Omni, Qwen3-ASR) is shown as a batch of one; its `pattern` "

@@ -32,15 +32,16 @@ def left_padded(rows: Sequence[Sequence[int]], padding: bool | str, pad: int) ->
 
 
 def with_positions(network: Network, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return inputs of a forward pass with `position_ids` that leave out padding, as generation counts them.
+    """Return inputs of padded prompts with `position_ids` that leave out padding, as generation counts them.
 
-    Transformers' `generate` counts so in every class whose forward takes `position_ids`, and a bare forward pass counts
-    padding: rotated queries and keys of a padded prompt would be others on the two ways. What has no padding stays as
-    it is; so do networks that work out positions of several axes from the mask themselves, and those that take none.
+    Transformers' `generate` counts so in every class whose forward takes `position_ids`, and a forward pass that is not
+    given them counts padding: rotated queries and keys of a padded prompt would be others on the two ways, and others
+    than those of the prompt alone. What has no padding stays as it is; so do networks that work out positions of
+    several axes from the mask themselves, and those that take none.
 
     Args:
         network: The network.
-        inputs: Keyword arguments of its forward.
+        inputs: Keyword arguments of its forward pass.
     """
     mask = inputs.get("attention_mask")
     counts_itself = hasattr(network, "get_rope_index") or "position_ids" not in inputs_of(network)

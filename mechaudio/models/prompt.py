@@ -24,6 +24,7 @@ from mechaudio.models.features import silence, stack_features
 from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
 from mechaudio.models.opened_model import OpenedModel
+from mechaudio.models.padding import with_positions
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.transcripts import transcripts_of
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings, transcripts_in
@@ -305,7 +306,7 @@ def _together(
     names = dict.fromkeys(name for row_spans in spans for name in row_spans)
     features = stack_features(adapter, [sound.features for row in rows for sound in row.encoded.sounds])
     return PromptBatch(
-        inputs=place(network, adapter, {"input_ids": ids, "attention_mask": mask, **features}),
+        inputs=with_positions(network, place(network, adapter, {"input_ids": ids, "attention_mask": mask, **features})),
         spans={name: tuple(row_spans.get(name, ()) for row_spans in spans) for name in names},
         clocks=tuple(clocks),
         questions=questions,

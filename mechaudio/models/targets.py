@@ -312,6 +312,11 @@ def forced(batch: PromptBatch, text: int, n: int) -> PromptBatch:
     inputs["attention_mask"] = torch.cat(
         [inputs["attention_mask"], torch.ones_like(more).to(inputs["attention_mask"])], dim=1
     )
+    if "position_ids" in inputs:
+        inputs["position_ids"] = torch.cat(
+            [inputs["position_ids"], inputs["position_ids"][:, -1:] + 1 + torch.arange(n).to(inputs["position_ids"])],
+            dim=1,
+        )
     names = ("the next token", ANYTHING_ELSE)
     return replace(
         batch,

@@ -21,7 +21,6 @@ from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import input_device
 from mechaudio.models.network import Network
-from mechaudio.models.padding import with_positions
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import ignored, warn
@@ -282,8 +281,6 @@ class AudioLM(NNsight):
     def interleave(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the network with everything served, and leave nothing behind, whatever happens.
 
-        Positions of a forward pass are counted as in a generation: padding has none.
-
         Raises:
             ValueError: The network is in a state in which numbers would not be its own; see `NetworkState`.
             RuntimeError: It runs already, in this thread or another.
@@ -292,8 +289,6 @@ class AudioLM(NNsight):
             with self.exchange.turn():
                 return self.interleave(fn, *args, **kwargs)
         self.refuse_unfit()
-        if fn == "__call__":
-            kwargs = with_positions(self.network, kwargs)
         self.exchange.begin()
         try:
             with (
@@ -428,14 +423,14 @@ def trace(model: AudioLM, batch: Inputs, *, max_new_tokens: int | None = None, *
     check("backend", options.get("backend"), Callable | None)
     given = {name: value for name, value in options.items() if name != "backend"}
     if max_new_tokens is None:
-        refuse_forward("ma.trace", model.network, given, with_positions(model.network, prompts.inputs))
+        refuse_forward("ma.trace", model.network, given, prompts.inputs)
     else:
         refuse_generating("ma.trace", given, returning=True)
     if len(padding_groups(model.adapter, prompts)) > 1:
         warn_of_leaks(model.adapter, "trace them one by one, or use ma.run, if each is to be as it is alone")
     tracer = partial(BatchTracer, batch=prompts)
     if max_new_tokens is None:
-        return model.trace(**with_positions(model.network, prompts.inputs), tracer_cls=tracer, **options)
+        return model.trace(**prompts.inputs, tracer_cls=tracer, **options)
     options = {**greedy(model.network), "max_new_tokens": max_new_tokens, **plain_options(options)}
     return model.trace(**prompts.inputs, tracer_cls=tracer, fn=model.network.generate, **options)
 

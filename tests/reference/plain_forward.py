@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,19 +44,8 @@ def plain_values(network: nn.Module, adapter: Adapter, inputs: dict[str, Tensor]
             lambda _m, _a, kwargs: values.update(embed=kwargs["inputs_embeds"].clone()), with_kwargs=True
         )
     with torch.no_grad():
-        values["logits"] = plain(**as_generating(network, inputs), use_cache=False).logits
+        values["logits"] = plain(**inputs, use_cache=False).logits
     return values
-
-
-def as_generating(network: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Inputs with the positions that the class's own `generate` gives padded prompts, where it gives each one."""
-    generating, given = copy.deepcopy(network), []
-    keep = lambda _module, _args, arguments: given.append(arguments.get("position_ids"))  # noqa: E731
-    generating.register_forward_pre_hook(keep, with_kwargs=True)
-    with torch.no_grad():
-        generating.generate(**inputs, max_new_tokens=1, do_sample=False)
-    padded = not inputs["attention_mask"].all()
-    return {**inputs, "position_ids": given[0]} if padded and given[0] is not None and given[0].ndim == 2 else inputs
 
 
 def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, Tensor], first: int = 0) -> None:

@@ -16,6 +16,7 @@ from transformers import LogitsProcessor
 import mechaudio as ma
 from mechaudio.models.grouping import part_of
 from mechaudio.models.inputs import as_batch
+from mechaudio.models.padding import with_positions
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.clean_run import clean_run
 from tests.families import ASKED, FAMILIES, audio_token_id, model_inputs, network, noise, opened, thinned
@@ -181,7 +182,8 @@ def alone_in(model, batch, row):
     """One prompt of a batch, without the padding in front of it."""
     inputs = part_of(model.adapter, batch, [row]).inputs
     width = int(inputs["attention_mask"].sum())
-    return as_batch(model, inputs | {name: inputs[name][:, -width:] for name in ("input_ids", "attention_mask")})
+    by_position = inputs.keys() & {"input_ids", "attention_mask", "position_ids"}
+    return as_batch(model, inputs | {name: inputs[name][:, -width:] for name in by_position})
 
 
 @pytest.mark.parametrize("family", thinned([family for family in FAMILIES if family not in ASKED]))
@@ -213,7 +215,7 @@ COUNT_PADDING = ("vibevoice_asr", "moss_transcribe_diarize")
 )
 def test_what_is_added_to_queries_and_keys_moves_a_padded_prompt_on_every_path_as_the_prompt_alone(family):
     model = ma.AudioLM(network(family), prove=False)
-    batch = as_batch(model, model_inputs(family, words=(9, 5)))
+    batch = as_batch(model, with_positions(model.network, model_inputs(family, words=(9, 5))))
     layer = having(model, "q")[-1]
     changes = [
         ma.Edit(ma.HookPoint("q", layers=[layer], positions="last"), lambda q: q + 5.0, by_position=True),
