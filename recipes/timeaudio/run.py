@@ -39,14 +39,14 @@ SIZES = {
 }
 #: A check that all of it runs, on a CPU in seconds; its numbers mean nothing.
 SMOKE = {
-    "bank": 2,
-    "held_out_bank": 2,
-    "encoder_steps": 2,
-    "encoder_batch": 2,
-    "long": 4,
-    "short": 4,
-    "held_out_long": 2,
-    "held_out_short": 2,
+    "bank": 1,
+    "held_out_bank": 1,
+    "encoder_steps": 1,
+    "encoder_batch": 1,
+    "long": 2,
+    "short": 2,
+    "held_out_long": 1,
+    "held_out_short": 1,
 }
 KEPT = ("digits+none", "markers+none", "markers+encoding+none", "markers+encoding+importance")
 
