@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.corpus import Problem
-from mechaudio.experiments.training_groups import groups_of, marker_ids, put_lora_in, sizes
+from mechaudio.experiments.training_groups import TIMES, groups_of, marker_ids, put_lora_in, sizes
 from mechaudio.experiments.training_loop import Trainer
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
@@ -188,7 +188,8 @@ def load_trained(model: AudioLM, folder: str | os.PathLike) -> AudioLM:
     """Put what a run of training made into a model, and open it again.
 
     Args:
-        model: The checkpoint that was trained, as it was before; it is changed in place.
+        model: The checkpoint that was trained, as it was before, with markers and a table of times if it had them; it
+            is changed in place.
         folder: Of the run.
 
     Raises:
@@ -205,6 +206,9 @@ def load_trained(model: AudioLM, folder: str | os.PathLike) -> AudioLM:
     if any(".lora_A." in name for name in tensors):
         names = ("lora_rank", "lora_alpha", "lora_dropout")
         put_lora_in(model, Stage({"lora": 1.0}, 1, 1, **{name: told[name] for name in names}))
+    of_times = [value for name, value in tensors.items() if name.endswith(TIMES)]
+    if of_times and not any(name.endswith(TIMES) for name, _ in model.network.named_parameters()):
+        raise ValueError("this run trained a table of times: give the model that ma.timeaudio.add_times gives")
     there = dict(model.network.named_parameters())
     wrong = [name for name, value in tensors.items() if name not in there or there[name].shape != value.shape]
     if wrong:
