@@ -99,7 +99,7 @@ bench: $(VENV)/.installed-dev ## Measure speed and memory against what users wou
 	$(BIN)/python benchmarks/steering_cost.py
 
 train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into build/tiny: minutes on a GPU
-	$(BIN)/python -m mechaudio.models.tiny.train --out build/tiny
+	$(BIN)/python -m recipes.tiny.train --out build/tiny
 
 clean: ## Remove everything that was made, except environments
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from side_by_side import side_by_side
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 import mechaudio as ma
 from mechaudio.analyses import paired_passes, score_heads, steering_sweep
 from mechaudio.experiments.steering_arms import Aim, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_study import steering_study
-from mechaudio.models.tiny.architecture import build_config
+from mechaudio.models.tiny import WEIGHTS
 from mechaudio.models.tiny.language import build_feature_extractor, build_processor
 from mechaudio.tracing.clean_run import KeptRuns
 from mechaudio.tracing.memory import memory_of
@@ -45,7 +45,7 @@ SMALL_TEXT = {
 
 def opened(large: bool) -> ma.AudioLM:
     """A network with random weights, the shipped model's words, and windows of 30 s."""
-    config = build_config()
+    config = Qwen2AudioConfig.from_pretrained(WEIGHTS)
     config.text_config.update(LARGE_TEXT if large else SMALL_TEXT)
     config.audio_config.update({"max_source_positions": 1500} | (LARGE_AUDIO if large else {}))
     torch.manual_seed(0)

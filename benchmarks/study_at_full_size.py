@@ -12,17 +12,17 @@ import argparse
 import time
 
 import torch
-from transformers import Qwen2AudioForConditionalGeneration
+from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 import mechaudio as ma
 from mechaudio.experiments.temporal_study import temporal_study
-from mechaudio.models.tiny.architecture import build_config
+from mechaudio.models.tiny import WEIGHTS
 from mechaudio.models.tiny.language import build_processor
 
 
 def opened(small: bool) -> ma.AudioLM:
     """A network with the shipped model's words and windows, of 32 + 32 layers and 4096 wide."""
-    config = build_config()
+    config = Qwen2AudioConfig.from_pretrained(WEIGHTS)
     if not small:
         config.text_config.update(
             {

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ import safetensors
 
 import mechaudio
 from mechaudio.cli import parser
+from mechaudio.cli.studies import StudyVerb
 from mechaudio.metrics.significance import wilson_interval
 from mechaudio.models.adapter import Adapter, Between
 from mechaudio.models.registry import ADAPTERS
@@ -277,33 +279,6 @@ def names_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-ABOUT_VERBS = {
-    "demo": "`make demo` does the same from a clone without an environment.",
-    "listen": "A recording that is longer than the model hears is cut, and a message says by how much.",
-    "models": "It is the table of [Models](models.md).",
-    "check": (
-        "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point and "
-        "prints by how much the logits move, holds the residual stream to the sum of what is added, then reads them "
-        "all and compares the logits to the last bit. Use it after an upgrade of transformers, and on a checkpoint "
-        "that you trained."
-    ),
-    "evaluate": "Explained in [Evaluating](evaluating.md).",
-    "get": "`small` is described in [The model of real parts](small_model.md).",
-    "listens": "Explained in [Where a model listens](where_it_listens.md).",
-    "ground": "Explained in [TimeAudio's method](timeaudio.md).",
-    "temporal": "The study of [the temporal benchmark](temporal_benchmark.md).",
-    "specialists": "The study of [who listens](who_listens.md), with [steering](steering.md).",
-    "mata": "The study of [MATA](mata.md).",
-    "patch": "A map of [activation patching](patching.md).",
-    "assemble": (
-        "Where to get the parts: [SALMONN and TimeAudio](salmonn.md), [DeSTA2.5-Audio](desta.md), "
-        "[Kimi-Audio](kimi.md). Pickled files are read "
-        "without running code from them, every tensor is accounted for, and the folder appears when it is whole."
-    ),
-}
-"""Sentences of the page about a verb, beside its `--help`."""
-
-
 def command_line_page() -> str:
     """Every sub-command with its options, from the parser."""
     lines = [
@@ -318,6 +293,7 @@ def command_line_page() -> str:
     ]
     (verbs,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     told = {pseudo.dest: pseudo.help for pseudo in verbs._get_subactions()}
+    studies = [f"`{name}`" for name, verb in verbs.choices.items() if _is_study(verb)]
     lines += [f"| [`{name}`](#{name}) | {_sentence(told[name])} |" for name in verbs.choices]
     lines += [
         "",
@@ -350,11 +326,10 @@ def command_line_page() -> str:
         "for a mistake",
         "of the user's, which is told in one message; 130 after Ctrl-C and 143 after SIGTERM, with how to go on. A "
         "traceback and exit",
-        "code 1 are a mistake of ours: please report it. What took long is kept if a disk fills behind it. The studies "
-        "(`temporal`,",
-        "`specialists`, `mata`, `patch` and `listens`) leave a folder: `index.html`, `tables/`, `figures/`, and "
-        "`results/`, which "
-        "[`ma.Result.load`](keeping_results.md) reads.",
+        "code 1 are a mistake of ours: please report it. What took long is kept if a disk fills behind it. The studies",
+        f"({', '.join(studies[:-1])} and {studies[-1]}) leave a folder: `index.html`, `tables/`, `figures/`, and "
+        "`results/`,",
+        "which [`ma.Result.load`](keeping_results.md) reads.",
     ]
     options = {name: _options(verb) for name, verb in verbs.choices.items()}
     asking = [rows for rows in options.values() if "`--data NAME`" in rows]
@@ -362,13 +337,22 @@ def command_line_page() -> str:
     for name, rows in options.items():
         verb = verbs.choices[name]
         examples = [line.strip() for line in verb.epilog.splitlines()[1:]]
-        lines += ["", f"## {name}", "", f"{' '.join(verb.description.split())} {ABOUT_VERBS[name]}"]
+        lines += ["", f"## {name}", "", f"{' '.join(verb.description.split())} {_about(name)}".strip()]
         lines += ["", "```bash", *examples, "```"]
         own = {flag: said for flag, said in rows.items() if flag not in shared or rows not in asking}
         lines += _table("option", own) if own else []
         lines += ["", f"Also {', '.join(shared)}: [below](#which-model-which-questions)."] if rows in asking else []
     lines += ["", "## Which model, which questions", "", "The commands that ask many questions share these options."]
     return "\n".join([*lines, *_table("option", shared)]) + "\n"
+
+
+def _about(name: str) -> str:
+    """What the module of a verb says of it beside its `--help`."""
+    return getattr(import_module(f"mechaudio.cli.{name}"), "ABOUT", "")
+
+
+def _is_study(verb: argparse.ArgumentParser) -> bool:
+    return isinstance(getattr(verb.get_default("run"), "__self__", None), StudyVerb)
 
 
 def _table(what: str, rows: dict[str, str]) -> list[str]:

@@ -148,7 +148,7 @@ def made(name):
 
 def kinds_of_results():
     for module in pkgutil.walk_packages(ma.__path__, "mechaudio."):
-        if not module.name.startswith(("mechaudio.cli", "mechaudio.models.tiny")):
+        if not module.name.startswith("mechaudio.cli"):
             importlib.import_module(module.name)
     found, waiting = set(), [Result]
     while waiting:

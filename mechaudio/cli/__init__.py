@@ -9,23 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
+from importlib import import_module
 from typing import Any
 
-from mechaudio.cli import (
-    assemble,
-    check,
-    demo,
-    evaluate,
-    get,
-    ground,
-    listen,
-    listens,
-    mata,
-    models,
-    patch,
-    specialists,
-    temporal,
-)
 from mechaudio.cli.mistakes import (
     TerminatedError,
     UserMistakeError,
@@ -40,10 +26,25 @@ from mechaudio.cli.mistakes import (
 from mechaudio.provenance import version
 from mechaudio.rooms import as_room
 
+#: Every verb in the order of `--help`: the module of this name has `add`, and `ABOUT` it for the documentation.
+VERBS = (
+    "demo",
+    "listen",
+    "models",
+    "check",
+    "evaluate",
+    "listens",
+    "ground",
+    "temporal",
+    "specialists",
+    "mata",
+    "patch",
+    "assemble",
+    "get",
+)
 #: What shells report of a command that Ctrl-C ended, that was terminated, and whose reader, such as `head`, has seen
 #: enough.
 STOPPED, TERMINATED, UNREAD = 130, 143, 141
-
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -75,22 +76,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"mechaudio {version('mechaudio')}")
     top.add_argument("--completion", action=_Completion, help="print a script that completes commands in this shell")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for verb in (
-        demo,
-        listen,
-        models,
-        check,
-        evaluate,
-        listens,
-        ground,
-        temporal,
-        specialists,
-        mata,
-        patch,
-        assemble,
-        get,
-    ):
-        verb.add(verbs)
+    for name in VERBS:
+        import_module(f"mechaudio.cli.{name}").add(verbs)
     return top
 
 

@@ -9,6 +9,11 @@ from mechaudio.cli.mistakes import telling
 from mechaudio.cli.options import add_verb
 from mechaudio.cli.outcome import Outcome
 
+ABOUT = (
+    "Where to get the parts: [SALMONN and TimeAudio](salmonn.md), [DeSTA2.5-Audio](desta.md), [Kimi-Audio](kimi.md). "
+    "Pickled files are read without running code from them, every tensor is accounted for, and the folder appears when "
+    "it is whole."
+)
 #: What each family is made of, and the settings that no file of its holds.
 _PARTS = {
     "salmonn": ("llama", "whisper", "beats", "checkpoint"),
@@ -58,16 +63,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
     """Put the parts together and say what was left out."""
     with telling():
         made = _assembler(arguments.family)(**_given(arguments), out=arguments.out, dtype=arguments.dtype)
-    told = [f"{made.folder}: {made.n_tensors} tensors, all from the parts"]
-    told += [
+    output = [f"{made.folder}: {made.n_tensors} tensors, all from the parts"]
+    output += [
         f"  left out of {part}, as they have no use here: {len(names)} tensors, such as {names[0]}"
         for part, names in made.left_out.items()
         if names
     ]
-    told.append(f"open it with ma.load({str(made.folder)!r}), prove it with: mechaudio check {made.folder}")
+    output.append(f"open it with ma.load({str(made.folder)!r}), prove it with: mechaudio check {made.folder}")
     rows = [{"part": part, "left_out": names} for part, names in made.left_out.items()]
     numbers = {"folder": made.folder, "n_tensors": made.n_tensors}
-    return Outcome("\n".join(told), rows=rows, numbers=numbers)
+    return Outcome("\n".join(output), rows=rows, numbers=numbers)
 
 
 def _assembler(family: Any) -> Callable[..., Any]:

@@ -10,6 +10,8 @@ from mechaudio.cli.options import LARGEST_SEED, add_model, add_verb, at_least, f
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
 
+ABOUT = "`make demo` does the same from a clone without an environment."
+
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""
@@ -48,15 +50,15 @@ def run(arguments: argparse.Namespace) -> Outcome:
     writable(arguments.out)
     print(f"Opening {arguments.model} and proving its hook points.", file=sys.stderr)
     model = opened(arguments)
-    found = experiment(model, seed=arguments.seed, n=arguments.n, progress=True)
-    keep(found, arguments)
+    result = experiment(model, seed=arguments.seed, n=arguments.n, progress=True)
+    keep(result, arguments)
     words = model_words(arguments)
     words = words[2:] if arguments.model == "tiny" else words  # the default
     page = write_page(
-        found.listenings,
+        result.listenings,
         arguments.out / "index.html",
         title="What a small audio model listens to",
         command=shlex.join(["mechaudio", "demo", "--seed", str(arguments.seed), "--n", str(arguments.n), *words]),
-        demo=found,
+        demo=result,
     )
-    return Outcome(str(page), result=found, page=page)
+    return Outcome(str(page), result=result, page=page)

@@ -8,7 +8,8 @@ from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened
 from mechaudio.cli.options import EachOnce, add_verb, at_least, finite, folder
 from mechaudio.cli.outcome import Outcome
-from mechaudio.cli.questions import MADE, add_source, questions
+from mechaudio.cli.questions import MADE, add_source
+from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.studies import left_out, with_source
 from mechaudio.question import EVERY_CONDITION
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Comparison, Evaluation
     from mechaudio.metrics.estimates import Proportion
 
+ABOUT = "Explained in [Evaluating](evaluating.md)."
 MAX_NEW_TOKENS = 32
 SCORINGS = ("letter_logit", "generate")
 
@@ -87,11 +89,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
         raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
-    asked = questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
+    questions = load_questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
     model = opened(arguments)
-    found = experiment(
+    result = experiment(
         model,
-        asked,
+        questions,
         condition=arguments.condition,
         variants=attention_changes(arguments, model) or None,
         scoring=arguments.scoring,
@@ -105,9 +107,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
         progress=True,
     )
     if arguments.out is not None:
-        found = with_source(found, arguments)
-        arguments.kept = found.save(arguments.out)
-    return Outcome(_in_words(arguments, found), result=found, numbers=_numbers(arguments, found))
+        result = with_source(result, arguments)
+        arguments.kept = result.save(arguments.out)
+    return Outcome(_in_words(arguments, result), result=result, numbers=_numbers(arguments, result))
 
 
 def _seed(arguments: argparse.Namespace) -> int | None:
@@ -119,14 +121,17 @@ def _unparsed(clean: "Evaluation") -> int:
     return clean.unparsed.count - int(clean.unanswered.sum()) if any(clean.options) else 0
 
 
-def _clean(found: "Evaluation | Comparison") -> "Evaluation":
-    return getattr(found, "clean", found)
+def _parts(result: "Evaluation | Comparison") -> "tuple[Evaluation, Comparison | None]":
+    """The answers without a change, and the comparison with changes, where there is one."""
+    from mechaudio.experiments.evaluation import Evaluation
+
+    return (result, None) if isinstance(result, Evaluation) else (result.clean, result)
 
 
-def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") -> dict[str, Any]:
-    clean = _clean(found)
+def _numbers(arguments: argparse.Namespace, result: "Evaluation | Comparison") -> dict[str, Any]:
+    clean, compared = _parts(result)
     overall = clean.overall if clean.scored.any() else None
-    told: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "model": arguments.model,
         "data": str(arguments.data),
         "seed": _seed(arguments),
@@ -143,27 +148,28 @@ def _numbers(arguments: argparse.Namespace, found: "Evaluation | Comparison") ->
         "not_asked": [asdict(failure) for failure in clean.failures],
     }
     if clean.string_match is not None:
-        told["string_match"] = _score(clean.string_match)
+        numbers["string_match"] = _score(clean.string_match)
     if clean.scores:
-        told["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
-    if found is not clean:
-        told["rows_that_listen"] = None if found.listens is None else list(found.listens.rows)
-        told["variants"] = [
-            {"interventions": [repr(one) for one in variant]} | (found.change(place).as_dict() if overall else {})
-            for place, variant in enumerate(found.variants)
+        numbers["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
+    if compared is not None:
+        numbers["rows_that_listen"] = None if compared.listens is None else list(compared.listens.rows)
+        numbers["variants"] = [
+            {"interventions": [repr(intervention) for intervention in variant]}
+            | (compared.change(place).as_dict() if overall else {})
+            for place, variant in enumerate(compared.variants)
         ]
-    return told
+    return numbers
 
 
 def _score(share: "Proportion") -> dict[str, int | float]:
-    told = {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
-    return told | ({"nan": share.unanswered} if share.unanswered else {})
+    numbers = {"n": share.n, "right": share.count, "accuracy": share.value, "low": share.low, "high": share.high}
+    return numbers | ({"nan": share.unanswered} if share.unanswered else {})
 
 
-def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -> str:
+def _in_words(arguments: argparse.Namespace, result: "Evaluation | Comparison") -> str:
     from mechaudio.report.wording import heard_where
 
-    clean = _clean(found)
+    clean, compared = _parts(result)
     made = f" (seed {arguments.seed})" if arguments.data.name in MADE else ""
     lines = [
         f"{arguments.model} on {arguments.data}{made}, condition {clean.condition}; "
@@ -173,10 +179,10 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
     if clean.string_match is not None:
         scores["by MMAU's words"] = clean.string_match
     for name, score in scores.items():
-        told = f"{score.count:4d} of {score.n:4d} right"
+        counts = f"{score.count:4d} of {score.n:4d} right"
         nan = f"  {score.unanswered} of them without an answer: NaN" if score.unanswered else ""
         interval = f"[{score.low:.1%}, {score.high:.1%}]"
-        lines.append(f"{name.replace('_', ' '):18s}{told}  {score.value:6.1%}  {interval}{nan}")
+        lines.append(f"{name.replace('_', ' '):18s}{counts}  {score.value:6.1%}  {interval}{nan}")
     if clean.scores:
         lines += [f"{name.replace('_', ' '):18s}{score}" for name, score in clean.by_score().items()]
     if not clean.scored.all():
@@ -185,9 +191,9 @@ def _in_words(arguments: argparse.Namespace, found: "Evaluation | Comparison") -
         lines.append(f"{unparsed} answers name no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))
-    if found is not clean and found.listens is not None:
-        lines += ["", *heard_where(found.listens, [arguments.queries])]
-    if found is not clean and clean.scored.any():
-        for place, variant in enumerate(found.variants):
-            lines += ["", " + ".join(map(repr, variant)), str(found.change(place))]
+    if compared is not None and compared.listens is not None:
+        lines += ["", *heard_where(compared.listens, [arguments.queries])]
+    if compared is not None and clean.scored.any():
+        for place, variant in enumerate(compared.variants):
+            lines += ["", " + ".join(map(repr, variant)), str(compared.change(place))]
     return "\n".join(lines)

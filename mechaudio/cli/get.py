@@ -6,6 +6,8 @@ from mechaudio.cli.mistakes import telling
 from mechaudio.cli.options import add_verb
 from mechaudio.cli.outcome import Outcome
 
+ABOUT = "`small` is described in [The model of real parts](small_model.md)."
+
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """The verb and its options."""

@@ -6,6 +6,7 @@ from mechaudio.cli.mistakes import UserMistakeError, opened
 from mechaudio.cli.options import add_model, add_verb, at_least
 from mechaudio.cli.outcome import Outcome
 
+ABOUT = "Explained in [TimeAudio's method](timeaudio.md)."
 #: What the shipped model was trained to be asked; it names every sound with its times.
 DESCRIBE = "Describe the sound events."
 

@@ -16,7 +16,7 @@ from mechaudio.notices import withheld
 if TYPE_CHECKING:
     from mechaudio.question import AudioQuestion
 
-
+ABOUT = "A recording that is longer than the model hears is cut, and a message says by how much."
 NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "guesses", "interventions")
 
 
@@ -75,41 +75,41 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     model = opened(arguments)
     with withheld("the model has no token for", "the model was never trained to hear"):  # said below, once and shorter
-        found = experiment(
+        listening = experiment(
             model,
             question,
             interventions=attention_changes(arguments, model),
             max_new_tokens=arguments.max_new_tokens or 32,
             allow_cut=True,
         )
-    if found.cut:
-        print(f"The model does not hear the last {found.cut:.1f} s of {arguments.clip}.", file=sys.stderr)
-    if found.unreadable:
+    if listening.cut:
+        print(f"The model does not hear the last {listening.cut:.1f} s of {arguments.clip}.", file=sys.stderr)
+    if listening.unreadable:
         known = f"; the sounds that it knows are {', '.join(CLASSES)}" if arguments.model == "tiny" else ""
-        print(f"{arguments.model} has no token for: {', '.join(found.unreadable)}{known}.", file=sys.stderr)
-    if found.guesses:
+        print(f"{arguments.model} has no token for: {', '.join(listening.unreadable)}{known}.", file=sys.stderr)
+    if listening.guesses:
         print(
-            f"{arguments.model} was never trained to hear {', '.join(found.guesses)}: its answers about these are "
+            f"{arguments.model} was never trained to hear {', '.join(listening.guesses)}: its answers about these are "
             "guesses, however sure they look.",
             file=sys.stderr,
         )
-    keep(found, arguments)
+    keep(listening, arguments)
     page = write_page(
-        [found],
+        [listening],
         arguments.out / "index.html",
         title=f"What {arguments.model} listens to in {Path(arguments.clip).name}",
         command=_command(arguments),
     )
     lines = []
     for letter, choice, heard, deaf in zip(
-        found.letters, found.choices, found.probabilities, found.silence_probabilities, strict=True
+        listening.letters, listening.choices, listening.probabilities, listening.silence_probabilities, strict=True
     ):
-        mark = "→" if choice == found.choice else " "
+        mark = "→" if choice == listening.choice else " "
         lines.append(f"{mark} {letter}  {heard:6.1%}  (with silence {deaf:6.1%})  {choice}")
-    if not found.choices:
-        lines.append(f"→ {found.choice}  (with silence: {found.silence_choice})")
-    numbers = {name: getattr(found, name) for name in NUMBERS}
-    return Outcome("\n".join([*lines, str(page)]), result=found, page=page, numbers=numbers)
+    if not listening.choices:
+        lines.append(f"→ {listening.choice}  (with silence: {listening.silence_choice})")
+    numbers = {name: getattr(listening, name) for name in NUMBERS}
+    return Outcome("\n".join([*lines, str(page)]), result=listening, page=page, numbers=numbers)
 
 
 def _question(arguments: argparse.Namespace) -> "AudioQuestion":

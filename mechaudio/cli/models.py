@@ -10,6 +10,7 @@ from mechaudio.cli.outcome import Outcome
 if TYPE_CHECKING:
     from mechaudio.models.adapter import Adapter
 
+ABOUT = "It is the table of [Models](models.md)."
 WIDTH = 120
 COLUMNS = ("class, checkpoints", "ms per token", "window", "audio tower", "exceptions")
 
@@ -35,11 +36,11 @@ def run(_arguments: argparse.Namespace) -> Outcome:
     rows = [COLUMNS, *(_facts(adapter, notes) for adapter in ADAPTERS)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    told = lines[:1]
+    output = lines[:1]
     for adapter, line in zip(ADAPTERS, lines[1:], strict=True):
-        told += [line, *(f"  {checkpoint}" for checkpoint in adapter.checkpoints)]
-        told += [f"  {parts} (parts: mechaudio assemble {adapter.family})" for parts in adapter.parts]
-    told += [
+        output += [line, *(f"  {checkpoint}" for checkpoint in adapter.checkpoints)]
+        output += [f"  {parts} (parts: mechaudio assemble {adapter.family})" for parts in adapter.parts]
+    output += [
         "",
         "'tiny' is a small Qwen2AudioForConditionalGeneration that travels with mechaudio: mechaudio demo",
         "'toy' is one whose weights are written by hand, so that all about it is known: mechaudio check toy",
@@ -47,11 +48,11 @@ def run(_arguments: argparse.Namespace) -> Outcome:
         "",
         "Exceptions",
     ]
-    told += [
+    output += [
         textwrap.fill(f"{said}.", WIDTH, initial_indent=f"{number:3d}  ", subsequent_indent="     ")
         for number, said in enumerate(notes, start=1)
     ]
-    return Outcome("\n".join(told), rows=[_row(adapter) for adapter in ADAPTERS])
+    return Outcome("\n".join(output), rows=[_row(adapter) for adapter in ADAPTERS])
 
 
 def _row(adapter: "Adapter") -> dict[str, Any]:

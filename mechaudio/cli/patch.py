@@ -2,105 +2,111 @@
 
 import argparse
 from importlib import import_module
+from typing import Any
 
-from mechaudio.cli.mistakes import UserMistakeError, opened, writable
-from mechaudio.cli.options import add_verb, finite
-from mechaudio.cli.outcome import Outcome
-from mechaudio.cli.questions import MADE, add_source, questions
-from mechaudio.cli.studies import STUDY_LEAVES, add_out, command, keep, with_source, write
+from mechaudio.cli.mistakes import UserMistakeError
+from mechaudio.cli.options import finite
+from mechaudio.cli.questions import MADE
+from mechaudio.cli.studies import StudyVerb, option_words
 
-N = 24
+ABOUT = "A map of [activation patching](patching.md)."
 OTHERS = ("events", "clip")
 """Corruptions that make another question of one that was made."""
 AXES = ("layer", "head", "position", "role", "second", "event")
 METRICS = ("logit_difference", "margin", "probability", "answer")
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """The verb and its options."""
-    verb = add_verb(
-        verbs,
-        "patch",
-        does="find the layers, heads, roles or seconds of sound that carry the answer",
-        leaves=STUDY_LEAVES,
-        examples=("mechaudio patch --over layer,head --corrupted events",),
-    )
-    add_source(verb, fewest=2, n=N)
-    verb.add_argument(
-        "--over",
-        type=_axes,
-        default=("layer", "second"),
-        metavar="AXES",
-        help=f"axes of the map: layer, alone or with one of {', '.join(AXES[1:])}; a --hook-point that exists once in "
-        "the model, such as embed, takes no layer (default: layer,second)",
-    )
-    verb.add_argument(
-        "--corrupted",
-        choices=("silence", *OTHERS),
-        default="silence",
-        help="what the clip is set against: silence; of questions that are made also the same clip with events moved "
-        "in time, or another clip (default: silence)",
-    )
-    verb.add_argument(
-        "--hook-point",
-        metavar="NAME",
-        help="what is patched (default: z if the map goes over heads, otherwise resid_pre)",
-    )
-    verb.add_argument(
-        "--direction",
-        choices=("denoising", "noising"),
-        default="denoising",
-        help="denoising puts clean activations into the corrupted run, noising the other way round "
-        "(default: denoising)",
-    )
-    verb.add_argument(
-        "--metric", choices=METRICS, default=METRICS[0], help=f"what is read off the answers (default: {METRICS[0]})"
-    )
-    verb.add_argument("--positions", metavar="SPAN", help="patch these positions only, such as last or audio+last")
-    verb.add_argument("--window", type=finite, default=1.0, help="length of a window of seconds (default: 1)")
-    add_out(verb, "patch", resumes=True)
-    verb.set_defaults(run=run)
+class PatchVerb(StudyVerb):
+    """Activation patching over questions."""
 
+    name = "patch"
+    does = "find the layers, heads, roles or seconds of sound that carry the answer"
+    examples = ("mechaudio patch --over layer,head --corrupted events",)
+    title = "What carries the answers of {model} to {data}"
+    n = 24
 
-def run(arguments: argparse.Namespace) -> Outcome:
-    """Patch every place, and write the map, its tables, figures and page."""
-    if arguments.corrupted in OTHERS and arguments.data.name not in MADE:
-        raise UserMistakeError(
-            f"--corrupted {arguments.corrupted} makes a clip anew, so it takes questions that are made: --data "
-            f"{' or '.join(MADE)}; for {arguments.data} use --corrupted silence"
+    def options(self, verb: argparse.ArgumentParser) -> None:
+        """Add the axes of the map, what is patched, and what is read off."""
+        verb.add_argument(
+            "--over",
+            type=_axes,
+            default=("layer", "second"),
+            metavar="AXES",
+            help=f"axes of the map: layer, alone or with one of {', '.join(AXES[1:])}; a --hook-point that exists once "
+            "in the model, such as embed, takes no layer (default: layer,second)",
         )
-    writable(arguments.out)
-    from mechaudio.analyses.patching.activation_patching import activation_patching
-    from mechaudio.report.patching_page import patching_figures, patching_findings, write_patching_page
-    from mechaudio.report.patching_tables import patching_tables
+        verb.add_argument(
+            "--corrupted",
+            choices=("silence", *OTHERS),
+            default="silence",
+            help="what the clip is set against: silence; of questions that are made also the same clip with events "
+            "moved in time, or another clip (default: silence)",
+        )
+        verb.add_argument(
+            "--hook-point",
+            metavar="NAME",
+            help="what is patched (default: z if the map goes over heads, otherwise resid_pre)",
+        )
+        verb.add_argument(
+            "--direction",
+            choices=("denoising", "noising"),
+            default="denoising",
+            help="denoising puts clean activations into the corrupted run, noising the other way round "
+            "(default: denoising)",
+        )
+        verb.add_argument(
+            "--metric",
+            choices=METRICS,
+            default=METRICS[0],
+            help=f"what is read off the answers (default: {METRICS[0]})",
+        )
+        verb.add_argument("--positions", metavar="SPAN", help="patch these positions only, such as last or audio+last")
+        verb.add_argument("--window", type=finite, default=1.0, help="length of a window of seconds (default: 1)")
 
-    asked = list(questions(arguments.data, arguments.n, arguments.seed, arguments.audio))
-    model = opened(arguments)
-    found = activation_patching(
-        model,
-        asked,
-        corrupted=_corrupted(arguments, asked),
-        over=arguments.over,
-        hook_point=arguments.hook_point,
-        direction=arguments.direction,
-        metric=arguments.metric,
-        positions=arguments.positions,
-        window=arguments.window,
-        out=arguments.out,
-        progress=True,
-    )
-    found = with_source(found, arguments)
-    keep(found, arguments)
-    tables = patching_tables(found)
-    write(arguments.out, tables, patching_figures(found, asked))
-    page = write_patching_page(
-        found,
-        asked,
-        arguments.out / "index.html",
-        title=f"What carries the answers of {arguments.model} to {arguments.data}",
-        command=_command(arguments),
-    )
-    return Outcome("\n".join([*patching_findings(found), str(page)]), result=found, tables=tables, page=page)
+    def settings(self, arguments: argparse.Namespace) -> None:
+        """Refuse another clip in the place of one that cannot be made anew.
+
+        Raises:
+            UserMistakeError: `--corrupted` needs questions that are made.
+        """
+        if arguments.corrupted in OTHERS and arguments.data.name not in MADE:
+            raise UserMistakeError(
+                f"--corrupted {arguments.corrupted} makes a clip anew, so it takes questions that are made: --data "
+                f"{' or '.join(MADE)}; for {arguments.data} use --corrupted silence"
+            )
+
+    def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:  # noqa: ARG002
+        """Patch every place."""
+        from mechaudio.analyses.patching.activation_patching import activation_patching
+
+        questions = list(questions)
+        corrupted = arguments.corrupted
+        if corrupted != "silence":
+            corrupted = import_module(MADE[arguments.data.name]).counterparts(questions, corrupted)
+        return activation_patching(
+            model,
+            questions,
+            corrupted=corrupted,
+            over=arguments.over,
+            hook_point=arguments.hook_point,
+            direction=arguments.direction,
+            metric=arguments.metric,
+            positions=arguments.positions,
+            window=arguments.window,
+            out=arguments.out,
+            progress=True,
+        )
+
+    def report(self, result: Any, questions: Any) -> Any:
+        """Say what is told of the map; one pair is drawn under the sound of its question."""
+        from mechaudio.report.study_page import report_of
+
+        return report_of(result, questions=list(questions))
+
+    def words(self, arguments: argparse.Namespace) -> list[str]:
+        """Return the options, axes joined as they are given and the window as short as it can be written."""
+        where = option_words(arguments, "corrupted", "direction", "hook_point", "positions", "metric")
+        return ["--over", ",".join(arguments.over), *where, "--window", f"{arguments.window:g}"]
 
 
 def _axes(text: str) -> tuple[str, ...]:
@@ -112,15 +118,4 @@ def _axes(text: str) -> tuple[str, ...]:
     return over
 
 
-def _corrupted(arguments: argparse.Namespace, asked: list) -> object:
-    if arguments.corrupted == "silence":
-        return "silence"
-    return import_module(MADE[arguments.data.name]).counterparts(asked, arguments.corrupted)
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    words = ["--over", ",".join(arguments.over), "--corrupted", arguments.corrupted]
-    words += ["--direction", arguments.direction]
-    words += [] if arguments.hook_point is None else ["--hook-point", arguments.hook_point]
-    words += [] if arguments.positions is None else ["--positions", arguments.positions]
-    return command(arguments, *words, "--metric", arguments.metric, "--window", f"{arguments.window:g}")
+add = PatchVerb().add

@@ -10,11 +10,11 @@ from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
 from mechaudio.cli.options import LARGEST_SEED, add_model, at_least
+from mechaudio.data import QUESTIONS as CORPORA
 from mechaudio.question import AudioQuestion
 
 #: Name -> the module that makes question `i` of a seed.
 MADE = {"soundscapes": "mechaudio.data.soundscapes", "toy": "mechaudio.data.toy_questions"}
-CORPORA = ("mmau", "mmau_pro", "mmar", "temporal_lalm")
 DATA_HELP = (
     f"{', '.join(MADE)}; {', '.join(CORPORA)}, from the hub or, as in mmau:FILE, from what was downloaded; or the "
     "folder of a temporal benchmark"

@@ -1,31 +1,160 @@
-"""What the verbs of studies share: where a study goes, what is written of it, and the command that makes it again."""
+"""The verb of a study: opens a model, asks it questions, and leaves the result with its tables, figures and page."""
 
 import argparse
 import shlex
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from mechaudio.cli.mistakes import UserMistakeError, in_options
-from mechaudio.cli.options import LARGEST_SEED, at_least, folder, model_words
-from mechaudio.cli.questions import MADE
+from mechaudio.cli.mistakes import UserMistakeError, in_options, opened, writable
+from mechaudio.cli.options import LARGEST_SEED, add_verb, at_least, folder, model_words
+from mechaudio.cli.outcome import Outcome
+from mechaudio.cli.questions import MADE, add_source
+from mechaudio.cli.questions import questions as load_questions
+from mechaudio.results import Result
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
     from mechaudio.experiments.evaluation import Failure
-    from mechaudio.report.tables import Table
-    from mechaudio.results import Result
+    from mechaudio.question import AudioQuestion
+    from mechaudio.report.study_page import Report
+    from mechaudio.tracing.audio_lm import AudioLM
 
-Kept = TypeVar("Kept")
+Kept = TypeVar("Kept", bound=Result)
+
+
+class StudyVerb(ABC):
+    """A verb that asks a model questions and leaves a folder of what came out.
+
+    A subclass says what the study is called and what is its own: its options, the settings that they make, the study,
+    and what is told of the result. A module that has one is a verb: `add = MyVerb().add`, and its name in
+    `mechaudio.cli.VERBS`. What only the study needs is imported in its methods, so that `--help` loads no torch.
+
+    Attributes:
+        name: Of the verb, and of its folder below `reports`.
+        does: What it does, in a sentence without its end.
+        examples: Whole command lines.
+        title: Of the page; `{model}` and `{data}` stand for what was given.
+        fewest: How many questions it needs at least.
+        n: How many it asks where none is given; None for all.
+        resumes: Whether the same command takes up a study that was stopped.
+        said: The options that stand in the command of the page, by their names in the namespace, in this order.
+    """
+
+    name: ClassVar[str]
+    does: ClassVar[str]
+    examples: ClassVar[tuple[str, ...]]
+    title: ClassVar[str]
+    fewest: ClassVar[int] = 2
+    n: ClassVar[int | None] = None
+    resumes: ClassVar[bool] = True
+    said: ClassVar[tuple[str, ...]] = ()
+
+    def options(self, verb: argparse.ArgumentParser) -> None:  # noqa: B027 - a study may have none
+        """Add the options of this study alone."""
+
+    def settings(self, arguments: argparse.Namespace) -> Any:  # noqa: ARG002 - a study may have none
+        """Make settings of the options, before anything is loaded, so that mistakes are told at once."""
+        return None
+
+    def questions(self, arguments: argparse.Namespace) -> "Sequence[AudioQuestion]":
+        """Return the questions that the options of `add_source` name."""
+        return load_questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
+
+    @abstractmethod
+    def study(
+        self, arguments: argparse.Namespace, settings: Any, model: "AudioLM", questions: "Sequence[AudioQuestion]"
+    ) -> Result:
+        """Run the study.
+
+        Args:
+            arguments: Of the verb; `arguments.out / "results"` is where a study that is taken up keeps its answers.
+            settings: What `settings` made.
+            model: The opened model.
+            questions: What it is asked.
+        """
+
+    def report(self, result: Any, questions: "Sequence[AudioQuestion]") -> "Report":  # noqa: ARG002 - most need none
+        """Say what is told of the result."""
+        from mechaudio.report.study_page import report_of
+
+        return report_of(result)
+
+    def remarks(self, result: Any, arguments: argparse.Namespace) -> Sequence[str]:
+        """Say what is told on stderr: of questions that could not be asked."""
+        failures = getattr(result, "failures", ())
+        return [left_out(arguments, failures)] if failures else []
+
+    def numbers(self, result: Any) -> Mapping[str, Any]:  # noqa: ARG002 - most have none
+        """Return what `--json` adds to the keys that every verb has."""
+        return {}
+
+    def words(self, arguments: argparse.Namespace) -> list[str]:
+        """Return the study's own options as words of a command line that makes the page again."""
+        return option_words(arguments, *self.said)
+
+    def add(self, verbs: argparse._SubParsersAction) -> None:
+        """Add the verb and all its options to the command line."""
+        verb = add_verb(verbs, self.name, does=self.does, leaves=STUDY_LEAVES, examples=self.examples)
+        add_source(verb, fewest=self.fewest, n=self.n)
+        self.options(verb)
+        add_out(verb, self.name, resumes=self.resumes)
+        verb.set_defaults(run=self.run)
+
+    def run(self, arguments: argparse.Namespace) -> Outcome:
+        """Run the study and write its result, tables, figures and page."""
+        settings = self.settings(arguments)
+        writable(arguments.out)
+        from mechaudio.report import figures, study_page, tables
+
+        questions = self.questions(arguments)
+        result = with_source(self.study(arguments, settings, opened(arguments), questions), arguments)
+        keep(result, arguments)
+        report = self.report(result, questions)
+        tables.write_tables((*report.tables, *report.published), arguments.out / "tables")
+        if no_png := figures.write_figures(report.figures, arguments.out / "figures"):
+            print(f"Figures are HTML only, PNG is left out: {no_png}.", file=sys.stderr)
+        page = study_page.write_study_page(
+            report,
+            arguments.out / "index.html",
+            title=self.title.format(model=arguments.model, data=arguments.data),
+            command=command(arguments, *self.words(arguments)),
+        )
+        for remark in self.remarks(result, arguments):
+            print(remark, file=sys.stderr)
+        return Outcome(
+            "\n".join([*report.findings, str(page)]),
+            result=result,
+            tables=report.tables,
+            page=page,
+            numbers=self.numbers(result),
+        )
+
 
 STUDY_LEAVES = (
     "It leaves a folder with a page (index.html), tables/, figures/ and results/, which ma.Result.load reads; what it "
     "found is printed."
 )
+
+
+def option_words(arguments: argparse.Namespace, *names: str) -> list[str]:
+    """Return options as they are given on a command line; those that were left out, and have no value, are no words.
+
+    Args:
+        arguments: Of a verb.
+        *names: Of the options in the namespace, in the order in which they are said.
+    """
+    words = []
+    for name in names:
+        value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
+        if value is None or value is False:
+            continue
+        values = () if value is True else value if isinstance(value, (list, tuple)) else (value,)
+        words += [option, *map(str, values)]
+    return words
 
 
 def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) -> None:
@@ -48,6 +177,20 @@ def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) 
     verb.set_defaults(resumes=resumes)
 
 
+def add_queries(verb: argparse.ArgumentParser, to: str) -> None:
+    """The option that says which query rows a study is about.
+
+    Args:
+        verb: A sub-command.
+        to: What it does to them.
+    """
+    verb.add_argument(
+        "--queries",
+        metavar="ROWS",
+        help=f"query rows to {to}, such as choices; listening: those that are found to listen (default: last)",
+    )
+
+
 def add_split_seed(
     verb: argparse.ArgumentParser, *, default: int | None = 0, of: str = "the split into halves"
 ) -> None:
@@ -68,52 +211,35 @@ def add_split_seed(
     )
 
 
-def with_source(found: Kept, arguments: argparse.Namespace) -> Kept:
+def with_source(result: Kept, arguments: argparse.Namespace) -> Kept:
     """The result with its questions among its settings: `data`, and `data_seed` of those that are made.
 
     Args:
-        found: a kept result.
+        result: a kept result.
         arguments: of a verb with the options of `add_source`.
     """
     made = {"data_seed": arguments.seed} if arguments.data.name in MADE else {}
-    settings = {**found.provenance.settings, "data": str(arguments.data), **made}
-    return replace(found, provenance=replace(found.provenance, settings=settings))
+    settings = {**result.provenance.settings, "data": str(arguments.data), **made}
+    return replace(result, provenance=replace(result.provenance, settings=settings))
 
 
-def keep(found: "Result", arguments: argparse.Namespace) -> None:
+def keep(result: Result, arguments: argparse.Namespace) -> None:
     """Save a result among what a verb writes; it is not lost where that folder takes it no longer.
 
     Raises:
         UserMistakeError: It was saved elsewhere, and the message says where and why.
     """
-    place = arguments.out / "results"
+    folder = arguments.out / "results"
     try:
-        found.save(place)
+        result.save(folder)
     except OSError as error:
         elsewhere = tempfile.mkdtemp(prefix="mechaudio-result-")
-        found.save(elsewhere)
+        result.save(elsewhere)
         raise UserMistakeError(
-            f"cannot write to {place} ({error.strerror or error}), so the result is kept in {elsewhere}: "
+            f"cannot write to {folder} ({error.strerror or error}), so the result is kept in {elsewhere}: "
             "ma.Result.load reads it, and ma.report makes its tables and page"
         ) from error
-    arguments.kept = place
-
-
-def write(folder: Path, tables: Sequence["Table"], figures: Mapping[str, "go.Figure"]) -> None:
-    """Write the tables and figures of a study, and on stderr why there are no pictures, if there are none."""
-    from mechaudio.report.figures import write_figures
-    from mechaudio.report.tables import write_tables
-
-    write_tables(tables, folder / "tables")
-    no_png = write_figures(figures, folder / "figures")
-    if no_png:
-        print(f"Figures are HTML only, PNG is left out: {no_png}.", file=sys.stderr)
-
-
-def tell_left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> None:
-    """Say on stderr how many questions could not be asked, and what kept the first of them from it."""
-    if failures:
-        print(left_out(arguments, failures), file=sys.stderr)
+    arguments.kept = folder
 
 
 def left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> str:

@@ -1,9 +1,8 @@
 """Corpora: one file each, raw files, a hub id or a seed in, annotated clips or questions out.
 
-`load` of `tacos`, `audioset_strong`, `audio_grounding`, `audiotime` and `annotations` gives annotated clips, from which
-`ma.temporal.build` makes questions; `load` of `temporal_lalm`, `mmau`, `mmau_pro` and `mmar` gives questions.
-`ftar` reads TimeAudio's questions of when, and makes them of annotated clips. What could not be used is in
-`corpus.problems`.
+`load` of a module of `QUESTIONS` gives questions, that of the others annotated clips, from which `ma.temporal.build`
+makes questions. `ftar` reads TimeAudio's questions of when, and makes them of annotated clips. What could not be used
+is in `corpus.problems`.
 """
 
 from mechaudio.data import (
@@ -21,6 +20,9 @@ from mechaudio.data import (
     toy_questions,
 )
 from mechaudio.rooms import as_room
+
+#: Corpora of questions, which the command line takes as `--data NAME`.
+QUESTIONS = ("mmau", "mmau_pro", "mmar", "temporal_lalm")
 
 __all__ = [
     "annotations",

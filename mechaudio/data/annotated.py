@@ -1,17 +1,77 @@
-"""Rows of label, onset and offset into the events of a clip: what cannot be is left out and listed.
+"""Annotations into clips: the loop of every corpus of clips, and what cannot be is left out and listed.
 
 Conventions: seconds from the start of the clip; events sorted by onset, then offset.
 """
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from mechaudio.audio.events import Event
-from mechaudio.data.corpus import Problems, brief
+from mechaudio.audio.events import AnnotatedClip, Event
+from mechaudio.data.corpus import Corpus, Problems, brief
+from mechaudio.data.recordings import Recordings, with_recordings
 
 SLACK = 0.1
 """Seconds that an event may end after its recording without a word: annotations are rounded, mp3 files are padded."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a corpus says of one clip.
+
+    Attributes:
+        item: Its id.
+        events: Label, onset, offset of each; texts are read as numbers.
+        files: Names of its recording, the first that is there.
+        caption: In words, if there is one.
+        meta: Kept with the clip.
+    """
+
+    item: str
+    events: Iterable[tuple[Any, Any, Any]]
+    files: tuple[str, ...]
+    caption: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def annotated_corpus(
+    name: str,
+    annotations: Callable[[], Iterable[Annotation]],
+    problems: Problems,
+    *,
+    sounds: tuple[str | os.PathLike | None, Path | None, str],
+    version: str = "",
+    license: str = "",
+) -> Corpus[AnnotatedClip]:
+    """Find the recordings of a corpus, and make its clips.
+
+    Args:
+        name: Of the corpus.
+        annotations: Gives what is said of the clips; it is asked again where not one recording is there.
+        problems: Where problems are listed.
+        sounds: The folder that the user gave, the folder otherwise, and what is checked, as for `with_recordings`.
+        version: The release, as far as it is known.
+        license: Of the annotations.
+
+    Raises:
+        FileNotFoundError: The user gave a folder, and not one recording is in it.
+    """
+
+    def clips(recordings: Recordings) -> list[AnnotatedClip]:
+        made = []
+        for annotation in annotations():
+            item, recording = annotation.item, recordings.find(annotation.item, *annotation.files)
+            if recording is not None:
+                sound, duration = recording
+                events = clean_events(annotation.events, duration, item, problems)
+                made.append(AnnotatedClip(sound, events, annotation.caption, item, annotation.meta))
+        return made
+
+    items = with_recordings(*sounds, problems, clips)
+    return Corpus(name, items, tuple(problems.found), version, license)
 
 
 def clean_events(

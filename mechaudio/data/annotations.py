@@ -8,17 +8,16 @@ Conventions: seconds from the start of the clip.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
-from mechaudio.data.annotated import clean_events
+from mechaudio.data.annotated import Annotation, annotated_corpus
 from mechaudio.data.asked import text_or_none
 from mechaudio.data.choices import is_missing
 from mechaudio.data.corpus import Corpus, Problems, brief
-from mechaudio.data.recordings import Recordings, with_recordings
 from mechaudio.data.tables import Table, read_json, read_table
 
 if TYPE_CHECKING:
@@ -77,21 +76,17 @@ def load(
             continue
         grouped.setdefault(name.strip(), []).append(row)
 
-    def read(recordings: Recordings) -> list[AnnotatedClip]:
-        clips = []
+    def annotations() -> Iterator[Annotation]:
         for name, rows in grouped.items():
-            found = recordings.find(name, name)
-            if found is None:
-                continue
             times = [tuple(row.get(named[field]) for field in FIELDS[1:]) for row in rows]
             spoken = [time for time in times if not all(is_missing(value) or value == "" for value in time)]
             caption = text_or_none(rows[0].get(named["caption"]))
             meta = {column: value for column, value in rows[0].items() if column not in named.values()}
-            clips.append(AnnotatedClip(found[0], clean_events(spoken, found[1], name, problems), caption, name, meta))
-        return clips
+            yield Annotation(name, spoken, (name,), caption, meta)
 
-    items = with_recordings(audio, table.folder, check, problems, read)
-    return Corpus(Path(table.name).stem, items, tuple(problems.found), table.version)
+    return annotated_corpus(
+        Path(table.name).stem, annotations, problems, sounds=(audio, table.folder, check), version=table.version
+    )
 
 
 def _table(source: Any, split: str | None, problems: Problems) -> Table:

@@ -53,16 +53,16 @@ def asked(
         problems.add("malformed choices", item, f"{error}; left out", error)
         return None
     if not FEWEST_CHOICES <= len(options.texts) <= MOST_CHOICES:
-        told = (
+        why = (
             f"{len(options.texts)} choices" if options.texts else f"an open question, with the choices {brief(choices)}"
         )
-        problems.add("no choices", item, f"{told}, and {FEWEST_CHOICES} to {MOST_CHOICES} can be asked; left out")
+        problems.add("no choices", item, f"{why}, and {FEWEST_CHOICES} to {MOST_CHOICES} can be asked; left out")
         return None
     right = right_choice(answer, options, first_index)
     if right is None and not withheld(answer):
         advice = ", as it may count from 0 or 1: give first_index=" if is_number(answer) and first_index is None else ""
-        told = f"answer {brief(answer)} is none of {brief(options.texts)}{advice}; left out"
-        problems.add("answer is no choice", item, told)
+        why = f"answer {brief(answer)} is none of {brief(options.texts)}{advice}; left out"
+        problems.add("answer is no choice", item, why)
         return None
     recording = _recording(item, audio, recordings, problems)
     if recording is None:

@@ -8,16 +8,16 @@ Conventions: seconds from the start of the clip; a segment `[0, 0]` says that th
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
-from mechaudio.data.annotated import clean_events, seconds
+from mechaudio.data.annotated import Annotation, annotated_corpus, seconds
 from mechaudio.data.asked import id_of
 from mechaudio.data.corpus import Corpus, Problems, brief
-from mechaudio.data.recordings import Recordings, first_folder, with_recordings
+from mechaudio.data.recordings import first_folder
 from mechaudio.data.tables import read_table
 
 SPLITS = ("train", "val", "test")
@@ -58,31 +58,25 @@ def load(
     table.need(["audiocap_id", "audio_id", "tokens", "phrases"], "version 2 is read, Zenodo record 7269161")
     folders = [file.parent / "audio", file.parent.parent / "audio", file.parent]
 
-    def read(recordings: Recordings) -> list[AnnotatedClip]:
-        clips = []
+    def annotations() -> Iterator[Annotation]:
         for number, row in enumerate(table.rows):
             item = id_of(row.get("audiocap_id"), f"audio-grounding-{number}")
             shaped = all(isinstance(row.get(name), kind) for name, kind in SHAPE.items())
             if not shaped or not all(isinstance(phrase, dict) for phrase in row["phrases"]):
                 problems.add("malformed row", item, f"needs {', '.join(SHAPE)}, got {brief(dict(row))}; left out")
                 continue
-            found = recordings.find(item, row["audio_id"])
-            if found is None:
-                continue
             heard, not_heard = _phrases(row)
-            clips.append(
-                AnnotatedClip(
-                    found[0],
-                    clean_events(heard, found[1], item, problems),
-                    _words(row["tokens"]) or None,
-                    item,
-                    {"audio_id": row["audio_id"], "not_heard": not_heard},
-                )
-            )
-        return clips
+            meta = {"audio_id": row["audio_id"], "not_heard": not_heard}
+            yield Annotation(item, heard, (row["audio_id"],), _words(row["tokens"]) or None, meta)
 
-    items = with_recordings(audio, first_folder(folders), check, problems, read)
-    return Corpus("AudioGrounding", items, tuple(problems.found), table.version, "see its Zenodo record")
+    return annotated_corpus(
+        "AudioGrounding",
+        annotations,
+        problems,
+        sounds=(audio, first_folder(folders), check),
+        version=table.version,
+        license="see its Zenodo record",
+    )
 
 
 def _phrases(row: Mapping[str, Any]) -> tuple[list[tuple[Any, Any, Any]], tuple[str, ...]]:

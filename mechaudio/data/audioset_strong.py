@@ -11,14 +11,15 @@ Conventions: seconds from the start of the 10 s clip.
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
-from mechaudio.data.annotated import clean_events
+from mechaudio.data.annotated import Annotation, annotated_corpus
 from mechaudio.data.corpus import Corpus, Problems, brief
-from mechaudio.data.recordings import Recordings, first_folder, with_recordings
+from mechaudio.data.recordings import first_folder
 from mechaudio.data.tables import read_table
 
 COLUMNS = ("segment_id", "start_time_seconds", "end_time_seconds", "label")
@@ -79,20 +80,20 @@ def load(
             continue
         rows.append((label_names[label], row.get("start_time_seconds"), row.get("end_time_seconds")))
 
-    def read(recordings: Recordings) -> list[AnnotatedClip]:
-        clips = []
+    def annotations() -> Iterator[Annotation]:
         for segment, rows in segments.items():
             video, _, start = segment.rpartition("_")
-            found = recordings.find(segment, segment, f"Y{segment}", f"Y{video}", video)
-            if found is not None:
-                meta = {"youtube_id": video, "start_ms": start}
-                clips.append(
-                    AnnotatedClip(found[0], clean_events(rows, found[1], segment, problems), id=segment, meta=meta)
-                )
-        return clips
+            files = (segment, f"Y{segment}", f"Y{video}", video)
+            yield Annotation(segment, rows, files, meta={"youtube_id": video, "start_ms": start})
 
-    items = with_recordings(audio, first_folder([file.parent / "audio", file.parent]), check, problems, read)
-    return Corpus("AudioSet-Strong", items, tuple(problems.found), table.version, "CC-BY-4.0")
+    return annotated_corpus(
+        "AudioSet-Strong",
+        annotations,
+        problems,
+        sounds=(audio, first_folder([file.parent / "audio", file.parent]), check),
+        version=table.version,
+        license="CC-BY-4.0",
+    )
 
 
 def _names(path: Path, problems: Problems) -> dict[str, str]:

@@ -9,16 +9,16 @@ Conventions: seconds from the start of the clip.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
-from mechaudio.data.annotated import clean_events, seconds
+from mechaudio.data.annotated import Annotation, annotated_corpus, seconds
 from mechaudio.data.asked import text_or_none
 from mechaudio.data.corpus import Corpus, Problems, brief
-from mechaudio.data.recordings import Recordings, first_folder, with_recordings
+from mechaudio.data.recordings import first_folder
 from mechaudio.data.tables import read_json
 
 SUBSETS = ("timestamp", "ordering", "duration", "frequency")
@@ -62,20 +62,21 @@ def load(
     if not isinstance(scenes, dict):
         raise ValueError(f"{os.fspath(file)!r} should hold an object of scenes, got a {type(scenes).__name__}")
 
-    def read(recordings: Recordings) -> list[AnnotatedClip]:
-        clips = []
+    def annotations() -> Iterator[Annotation]:
         for name, scene in scenes.items():
             item = f"{subset}_{name}"
             if not isinstance(scene, dict) or not isinstance(scene.get("event"), dict):
                 problems.add("malformed row", item, "a scene is an object with `event`, an object of labels; left out")
                 continue
-            found = recordings.find(item, f"{item}.wav", f"{name}.wav")
-            if found is not None:
-                clips.append(_clip(item, subset, scene, found, problems))
-        return clips
+            yield _annotation(item, (f"{item}.wav", f"{name}.wav"), subset, scene, problems)
 
-    items = with_recordings(audio, first_folder([file.parent / "audio", file.parent]), check, problems, read)
-    return Corpus(f"AudioTime ({subset})", items, tuple(problems.found), license="see its repository")
+    return annotated_corpus(
+        f"AudioTime ({subset})",
+        annotations,
+        problems,
+        sounds=(audio, first_folder([file.parent / "audio", file.parent]), check),
+        license="see its repository",
+    )
 
 
 def _file(path: Path, subset: str | None) -> Path:
@@ -89,9 +90,9 @@ def _file(path: Path, subset: str | None) -> Path:
     return found[0]
 
 
-def _clip(
-    item: str, subset: str, scene: Mapping[str, Any], found: tuple[Any, float | None], problems: Problems
-) -> AnnotatedClip:
+def _annotation(
+    item: str, files: tuple[str, ...], subset: str, scene: Mapping[str, Any], problems: Problems
+) -> Annotation:
     meta: dict[str, Any] = {"subset": subset}
     rows = []
     if subset in TIMED:
@@ -104,8 +105,7 @@ def _clip(
         meta["durations" if subset == "duration" else "onsets"] = kept
     caption = scene.get("caption")
     caption = caption[0] if isinstance(caption, list) and caption else caption  # the second says whether it was checked
-    events = clean_events(rows, found[1], item, problems)
-    return AnnotatedClip(found[0], events, text_or_none(caption), item, meta)
+    return Annotation(item, rows, files, text_or_none(caption), meta)
 
 
 def _times(label: str, times: Any, item: str, problems: Problems) -> tuple[float, ...]:

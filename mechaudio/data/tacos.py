@@ -15,9 +15,9 @@ from typing import Any
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
-from mechaudio.data.annotated import clean_events
+from mechaudio.data.annotated import Annotation, annotated_corpus
 from mechaudio.data.corpus import Corpus, Problems
-from mechaudio.data.recordings import Recordings, first_folder, with_recordings
+from mechaudio.data.recordings import first_folder
 from mechaudio.data.tables import Table, read_table
 
 STRONG = ("filename", "text", "onset", "offset")
@@ -62,21 +62,18 @@ def load(
             events[row["filename"]].append((row["text"], row["onset"], row["offset"]))
     captions, metadata = _captions(folder, problems), _metadata(folder, problems)
 
-    def read(recordings: Recordings) -> list[AnnotatedClip]:
-        clips = []
-        for name, rows in events.items():
-            found = recordings.find(name, name)
-            if found is not None:
-                meta = metadata.get(name, {}) | ({} if split is None else {"split": split})
-                clips.append(
-                    AnnotatedClip(
-                        found[0], clean_events(rows, found[1], name, problems), captions.get(name), name, meta
-                    )
-                )
-        return clips
-
-    items = with_recordings(audio, first_folder([folder / "audio", folder]), check, problems, read)
-    return Corpus("TACOS", items, tuple(problems.found), strong.version, "CC-BY-4.0")
+    of_split = {} if split is None else {"split": split}
+    return annotated_corpus(
+        "TACOS",
+        lambda: (
+            Annotation(name, rows, (name,), captions.get(name), {**metadata.get(name, {}), **of_split})
+            for name, rows in events.items()
+        ),
+        problems,
+        sounds=(audio, first_folder([folder / "audio", folder]), check),
+        version=strong.version,
+        license="CC-BY-4.0",
+    )
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -11,24 +11,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.data.asked import asked, check_first_index, id_of
-from mechaudio.data.corpus import Corpus, Problems
-from mechaudio.data.recordings import Recordings, with_recordings
-from mechaudio.data.tables import read_table
+from mechaudio.data.corpus import Corpus
+from mechaudio.data.layout import Layout
 from mechaudio.data.temporal_phrases import KEYWORDS, TASKS
 from mechaudio.question import AudioQuestion
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-NEEDED = ("audio", "question", "choices", "answer")
+HUB = "gamma-lab-umd/temporal-lalm"
+REQUIRED = ("audio", "question", "choices", "answer")
 OPTIONAL = ("id", "task", "caption")
 SHORT = {"eo": "earliest_onset", "lo": "latest_offset", "ld": "longest_duration"}
 
 
 @checks_arguments
 def load(
-    source: "str | os.PathLike | Dataset" = "gamma-lab-umd/temporal-lalm",
+    source: "str | os.PathLike | Dataset" = HUB,
     *,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     first_index: int | None = None,
@@ -64,46 +63,28 @@ def load(
         FileNotFoundError: if there is no such file, or `audio` is given and none of the recordings is there.
         ValueError: for columns that are not there, which says those that are, or, if `strict`, at the first problem.
     """
-    problems = Problems(strict)
-    check_first_index(first_index)
-    table = read_table(source, problems, split=split, revision=revision)
-    named: dict[str, Any] = {field: field for field in (*NEEDED, *OPTIONAL)} | dict(columns or {})
-    strange = [field for field in named if field not in (*NEEDED, *OPTIONAL)]
+    fields = (*REQUIRED, *OPTIONAL)
+    named: dict[str, Any] = {field: field for field in fields} | dict(columns or {})
+    strange = [field for field in named if field not in fields]
     if strange:
-        raise ValueError(
-            f"columns names {', '.join(map(repr, strange))}; it may name {', '.join((*NEEDED, *OPTIONAL))}"
-        )
-    parts = [named["choices"]] if isinstance(named["choices"], str) else list(named["choices"])
-    told = [field for field in OPTIONAL if field in (columns or {})]
-    needed = [named[field] for field in (*NEEDED, *told) if field != "choices"] + parts
-    table.need(
-        needed, "say what they are called, columns={'audio': ..., 'question': ..., 'choices': ..., 'answer': ...}"
+        may = ", ".join((*REQUIRED, *OPTIONAL))
+        raise ValueError(f"columns names {', '.join(map(repr, strange))}; it may name {may}")
+    named["choices"] = named["choices"] if isinstance(named["choices"], str) else list(named["choices"])
+    named_by_caller = [field for field in OPTIONAL if field in (columns or {})]
+    used = {name for field in fields for name in ([named[field]] if isinstance(named[field], str) else named[field])}
+    layout = Layout(
+        "temporal-lalm",
+        "CC-BY-4.0",
+        HUB,
+        **{field: named[field] for field in fields if field != "task"},
+        needed=tuple(named[field] for field in (*REQUIRED, *named_by_caller) if isinstance(named[field], str)),
+        advice="say what they are called, columns={'audio': ..., 'question': ..., 'choices': ..., 'answer': ...}",
+        ids="temporal-lalm",
+        meta=lambda row, _: _meta(row, named, used),
     )
-    used = {named[field] for field in (*NEEDED, *OPTIONAL) if field != "choices"} | set(parts)
-
-    def read(recordings: Recordings) -> list[AudioQuestion]:
-        questions = []
-        for number, row in enumerate(table.rows):
-            choices = row.get(parts[0]) if isinstance(named["choices"], str) else [row.get(part) for part in parts]
-            item = id_of(row.get(named["id"]), f"temporal-lalm-{number}")
-            question = asked(
-                item,
-                audio=row.get(named["audio"]),
-                text=row.get(named["question"]),
-                choices=choices,
-                answer=row.get(named["answer"]),
-                meta=_meta(row, named, used),
-                recordings=recordings,
-                problems=problems,
-                caption=row.get(named["caption"]),
-                first_index=first_index,
-            )
-            if question is not None:
-                questions.append(question)
-        return questions
-
-    items = with_recordings(audio, table.folder, check, problems, read)
-    return Corpus("temporal-lalm", items, tuple(problems.found), table.version, "CC-BY-4.0")
+    return layout.load(
+        source, audio=audio, split=split, revision=revision, first_index=first_index, check=check, strict=strict
+    )
 
 
 def _meta(row: Mapping[str, Any], named: Mapping[str, Any], used: set[str]) -> dict[str, Any]:
@@ -113,7 +94,7 @@ def _meta(row: Mapping[str, Any], named: Mapping[str, Any], used: set[str]) -> d
         word = "_".join(task.casefold().replace("-", " ").replace("_", " ").split())
         meta["task"] = SHORT.get(word, word)
     else:
-        found = [name for name in TASKS if KEYWORDS[name] in words]
-        meta |= {"task": found[0]} if len(found) == 1 else {}
+        named_tasks = [name for name in TASKS if KEYWORDS[name] in words]
+        meta |= {"task": named_tasks[0]} if len(named_tasks) == 1 else {}
     keyword = KEYWORDS.get(meta.get("task", ""))
     return meta | ({"keyword": keyword} if keyword in words else {})

@@ -18,10 +18,10 @@ import numpy as np
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import Event
+from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.data.soundscapes import check_kind
 from mechaudio.question import AudioQuestion
 
-SAMPLE_RATE = 16_000
 SECONDS = 4
 """Length of a clip."""
 VOICES: Mapping[str, int] = MappingProxyType({"bass": 400, "tenor": 800, "alto": 1600, "soprano": 3200})

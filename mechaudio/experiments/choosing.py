@@ -178,8 +178,8 @@ class Halves(Generic[ArmT]):
 
     def chosen(self, arms: Sequence[ArmT]) -> Choice[ArmT]:
         """The best of some arms on the half that chooses, and what it does on either half."""
-        own = np.ix_(self._rows(arms), self.chooses)
-        given = self.correct[own], None if self.margin is None else self.margin[own]
+        cells = np.ix_(self._rows(arms), self.chooses)
+        given = self.correct[cells], None if self.margin is None else self.margin[cells]
         best = len(best_rows(*given))
         return replace(self.choice(arms[best_row(*given, seed=self.seed)]), tied=best if best > 1 else 0)
 

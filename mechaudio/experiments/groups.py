@@ -49,8 +49,8 @@ def groups_of(metas: Sequence[Mapping[str, Any]]) -> Groups:
     Args:
         metas: `AudioQuestion.meta` of each question.
     """
-    found = {by: tuple(_names(meta.get(by)) for meta in metas) for by in GROUPINGS}
-    return {by: named for by, named in found.items() if len({name for names in named for name in names}) > 1}
+    groupings = {by: tuple(_names(meta.get(by)) for meta in metas) for by in GROUPINGS}
+    return {by: named for by, named in groupings.items() if len({name for names in named for name in names}) > 1}
 
 
 def members(groups: Groups) -> Iterator[tuple[str, str, Bool[np.ndarray, " question"]]]:
@@ -78,17 +78,17 @@ def changes_by_group(
     named = None if clips is None else np.array(clips)
     whole = answer_change(before, after, clips=named)
 
-    def change(own: Bool[np.ndarray, " question"]) -> AnswerChange:
-        return answer_change(before[own], after[own], clips=None if named is None else named[own])
+    def change(of_group: Bool[np.ndarray, " question"]) -> AnswerChange:
+        return answer_change(before[of_group], after[of_group], clips=None if named is None else named[of_group])
 
-    rows = [(by, name, change(own)) for by, name, own in members(groups) if own.any()]
+    rows = [(by, name, change(of_group)) for by, name, of_group in members(groups) if of_group.any()]
     corrected = {}
     for grouping in groups:
         places = [place for place, (by, *_) in enumerate(rows) if by == grouping]
         if places:
             corrected |= dict(zip(places, holm([rows[place][2].test.p for place in places]).tolist(), strict=True))
-    told = (GroupChange(by, name, change, corrected[place]) for place, (by, name, change) in enumerate(rows))
-    return (GroupChange(ALL, ALL, whole, whole.test.p), *told)
+    changes = (GroupChange(by, name, change, corrected[place]) for place, (by, name, change) in enumerate(rows))
+    return (GroupChange(ALL, ALL, whole, whole.test.p), *changes)
 
 
 def _names(value: Any) -> tuple[str, ...]:

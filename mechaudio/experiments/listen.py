@@ -13,6 +13,7 @@ from jaxtyping import Float, Int16
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
 from mechaudio.arguments import checks_arguments
+from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.metrics.captions import normalised_match
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.hearing import guesses
@@ -23,8 +24,6 @@ from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import generate, run
-
-SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -54,16 +54,16 @@ def listen_first(
         None where none of these questions can be asked and be right or wrong.
     """
     chooses = in_calibration(clips_of(questions), share, seed)
-    own = (question for question, chosen in zip(questions, chooses, strict=True) if chosen)
-    asked = Askable(model, list(islice(filter(_may_be_wrong, own), MOST)), progress=False)
-    if not len(asked):
+    choosing = (question for question, chosen in zip(questions, chooses, strict=True) if chosen)
+    askable = Askable(model, list(islice(filter(_may_be_wrong, choosing), MOST)), progress=False)
+    if not len(askable):
         return None
-    kept = None if out is None else _Kept(Path(out) / "listens", model, list(asked))
-    found = None if kept is None else kept.read()
-    if found is None:
-        found = where_it_listens(model, list(asked), window="all", each_layer=False, progress=progress)
-        found = found if kept is None else kept.write(found)
-    return found
+    kept = None if out is None else _Kept(Path(out) / "listens", model, list(askable))
+    listens = None if kept is None else kept.read()
+    if listens is None:
+        listens = where_it_listens(model, list(askable), window="all", each_layer=False, progress=progress)
+        listens = listens if kept is None else kept.write(listens)
+    return listens
 
 
 class _Kept:
@@ -95,7 +95,7 @@ def _may_be_wrong(question: AudioQuestion) -> bool:
     return question.answer is not None and len({*question.choices}) > 1
 
 
-def listening_rows(found: WhereItListens | None, queries: str) -> str:
+def listening_rows(listens: WhereItListens | None, queries: str) -> str:
     """The query rows that are meant: those that listen, where that is what is written.
 
     Raises:
@@ -103,22 +103,22 @@ def listening_rows(found: WhereItListens | None, queries: str) -> str:
     """
     if queries != LISTENING:
         return queries
-    if found is None or not found.rows:
-        why = "no question of the half that chooses can be asked" if found is None else found.sentence
+    if listens is None or not listens.rows:
+        why = "no question of the half that chooses can be asked" if listens is None else listens.sentence
         raise ValueError(f"queries={LISTENING!r} takes the rows that listen, and none is known to. {why} Name the rows")
-    return found.queries
+    return listens.queries
 
 
-def warn_of_deaf(found: WhereItListens | None, queries: Iterable[str]) -> None:
+def warn_of_deaf(listens: WhereItListens | None, queries: Iterable[str]) -> None:
     """Warn of rows that a study changes or reads although what they hear carries nothing.
 
     Warns:
         UserWarning: For each of them.
     """
     for rows in dict.fromkeys(queries):
-        if found is not None and found.deaf(rows):
+        if listens is not None and listens.deaf(rows):
             warn(
                 f"queries={rows!r}: what these rows hear carries nothing to the answers, so that a change of their "
-                f"attention says nothing about listening. {found.sentence} queries={LISTENING!r} takes the rows that "
+                f"attention says nothing about listening. {listens.sentence} queries={LISTENING!r} takes the rows that "
                 "listen"
             )

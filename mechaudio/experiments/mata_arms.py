@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mechaudio.arguments import check_fields, once_each
+from mechaudio.arguments import once_each
+from mechaudio.experiments.study import check_settings
 from mechaudio.interventions.mata import mata
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.depth import same_share_of_depth
@@ -59,23 +60,13 @@ class MataSettings(Shown):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        check_fields(self)
-        once_each("alphas", self.alphas)
+        check_settings(self, varied=("alphas",))
         once_each("ranges", self.ranges)
-        if not self.alphas or 0 in (*self.alphas, self.alpha):
+        if 0 in (*self.alphas, self.alpha):
             raise ValueError(f"alphas lists strengths other than 0, which changes nothing; got {self.alphas}")
-        for name in ("alphas", "ranges"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(
-                    f"{name} lists each value once, as twins count twice in corrections; got {getattr(self, name)}"
-                )
         backwards = [span for span in (self.published, *self.ranges) if not 0 <= span[0] <= span[1]]
         if backwards:
             raise ValueError(f"a range is its first and its last layer, such as (10, 20); got {backwards[0]}")
-        if self.mapping not in ("proportional", "numbered"):
-            raise ValueError(f"mapping is 'proportional' or 'numbered', got {self.mapping!r}")
-        if not 0 < self.share < 1:
-            raise ValueError(f"share is the part of the questions that choose, between 0 and 1, got {self.share}")
         if self.n_measured < 1:
             raise ValueError(f"n_measured must be at least 1, got {self.n_measured}")
 
@@ -107,8 +98,8 @@ class MataArm(Shown):
         Args:
             layers: That have attention.
         """
-        own = [layer for layer in layers if self.first <= layer <= self.last]
-        return mata(self.alpha, layers=own, mode=self.mode, queries=self.queries)
+        changed = [layer for layer in layers if self.first <= layer <= self.last]
+        return mata(self.alpha, layers=changed, mode=self.mode, queries=self.queries)
 
     @property
     def where(self) -> str:
@@ -138,12 +129,12 @@ def placed(span: tuple[int, int], layers: Sequence[int], depth: int, mapping: Ma
         ValueError: With `numbered`, the model has no layer of these numbers.
     """
     if mapping == "numbered":
-        own = [layer for layer in layers if span[0] <= layer <= span[1]]
-        if not own:
+        within = [layer for layer in layers if span[0] <= layer <= span[1]]
+        if not within:
             raise ValueError(
                 f"the model has {depth} layers, none of which is {span[0]} to {span[1]}: use mapping='proportional'"
             )
-        return own[0], own[-1]
+        return within[0], within[-1]
     return same_share_of_depth(span, layers, depth)
 
 

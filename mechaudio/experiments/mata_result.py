@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice, Halves, Tested, tested
-from mechaudio.experiments.evaluation import Comparison
+from mechaudio.experiments.evaluation import Comparison, Failure
 from mechaudio.experiments.groups import GroupChange, changes_by_group
 from mechaudio.experiments.mata_arms import MODES, MataArm, MataSettings
 from mechaudio.experiments.mata_scores import MataScores
@@ -89,6 +89,11 @@ class MataStudy(Result):
         return self.compared.accuracy
 
     @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Questions that could not be asked."""
+        return self.compared.clean.failures
+
+    @property
     def alpha(self) -> float:
         """The published strength."""
         return self.settings.alpha
@@ -110,7 +115,7 @@ class MataStudy(Result):
     @cached_property
     def over_ranges(self) -> tuple[Tested[MataArm], ...]:
         """The ablation of layers, in the three readings; published ranges that are one here come once."""
-        spans = dict.fromkeys(own for _, own in self.ranges)
+        spans = dict.fromkeys(placed for _, placed in self.ranges)
         return self._halves.tested(
             [MataArm(mode, self.alpha, *span, self.settings.queries) for mode in MODES for span in spans]
         )
@@ -127,17 +132,23 @@ class MataStudy(Result):
         }
         halves = self._halves
         before = halves.row(published)
-        found = []
+        choices = []
         for name, arms in named.items():
-            one = halves.chosen(arms)
-            beside = None if name == "published" else halves.change(before, halves.row(one.arm), halves.reports)
-            found.append(
-                MataChoice(one.arm, one.chosen_on, one.held_out, tied=one.tied, name=name, against_published=beside)
+            choice = halves.chosen(arms)
+            beside = None if name == "published" else halves.change(before, halves.row(choice.arm), halves.reports)
+            choices.append(
+                MataChoice(
+                    choice.arm, choice.chosen_on, choice.held_out, tied=choice.tied, name=name, against_published=beside
+                )
             )
-        changes = [one.held_out for one in found] + [one.against_published for one in found if one.against_published]
+        changes = [choice.held_out for choice in choices] + [
+            choice.against_published for choice in choices if choice.against_published
+        ]
         p_values = iter(holm([change.test.p for change in changes]).tolist())
-        found = [replace(one, p_holm=next(p_values)) for one in found]
-        return tuple(replace(one, p_against=next(p_values)) if one.against_published else one for one in found)
+        choices = [replace(choice, p_holm=next(p_values)) for choice in choices]
+        return tuple(
+            replace(choice, p_against=next(p_values)) if choice.against_published else choice for choice in choices
+        )
 
     @cached_property
     def written(self) -> tuple[Tested[MataArm], ...]:
@@ -199,13 +210,13 @@ class MataStudy(Result):
             f"{clean.n} questions, {clean.value:.1%} [{clean.low:.1%}, {clean.high:.1%}] right without MATA; the "
             f"published layers are {self.published[0]} to {self.published[1]} here"
         ]
-        for one in self.readings:
-            lines.append(f"  {one.arm!s:52s} {one.change.change.in_percent()}, p = {one.p_holm:.3g} (Holm)")
+        for reading in self.readings:
+            lines.append(f"  {reading.arm!s:52s} {reading.change.change.in_percent()}, p = {reading.p_holm:.3g} (Holm)")
         lines.append(f"chosen on {self.chooses.sum()} questions, on the others")
         for choice in self.choices:
             beside = choice.against_published
             more = "" if beside is None else f"; against the published {beside.change.in_percent()}"
             lines.append(f"  {choice.name + ': ' + str(choice.arm):52s} {choice.held_out.change.in_percent()}{more}")
-        for one in self.written:
-            lines.append(f"  written, {one.arm!s:43s} {one.change.change.in_percent()}")
+        for reading in self.written:
+            lines.append(f"  written, {reading.arm!s:43s} {reading.change.change.in_percent()}")
         return "\n".join(lines)

@@ -22,15 +22,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import Comparison, evaluate
 from mechaudio.experiments.groups import groups_of
-from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.mata_arms import MataArm, MataSettings, known_ranges, mata_arms, placed
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.experiments.mata_scores import mata_scores
+from mechaudio.experiments.study import begin, split
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
@@ -74,12 +73,11 @@ def mata_study(
     questions = sequence_of(questions)
     settings = settings or MataSettings()
     layers = [site.layer for site in model.site_map.find(HookPoint("scores"))]
-    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, out=out, progress=progress)
-    given, settings = settings, replace(settings, queries=listening_rows(listens, settings.queries))
-    warn_of_deaf(listens, [settings.queries])
+    begun = begin(model, questions, settings, out=out, progress=progress)
+    given, settings = settings, begun.settings
     arms = mata_arms(settings, layers, model.n_layers)
 
-    def asked(name: str, given: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
+    def answers_to(name: str, given: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
         return evaluate(
             model,
             given,
@@ -90,14 +88,8 @@ def mata_study(
             **options,
         )
 
-    compared = asked("letters", questions, arms)
-    chooses = in_calibration(compared.clean.clips or compared.clean.ids, settings.share, settings.seed)
-    known = compared.clean.scored
-    if not (chooses & known).any() or not (~chooses & known).any():
-        raise ValueError(
-            f"of {known.sum()} questions with a known answer {(chooses & known).sum()} choose and "
-            f"{(~chooses & known).sum()} report: the study needs some of both; ask questions about more clips"
-        )
+    compared = answers_to("letters", questions, arms)
+    chooses = split(compared.clean, settings)
     failed = {failure.index for failure in compared.clean.failures}
     heard = [place for place in range(len(questions)) if place not in failed]
     study = MataStudy(
@@ -120,15 +112,15 @@ def mata_study(
             for span in known_ranges(settings, layers, model.n_layers)
         ),
         settings=settings,
-        listens=listens,
+        listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(heard)}),
     )
     if settings.generate:
         written = tuple(
             dict.fromkeys([tested.arm for tested in study.readings] + [choice.arm for choice in study.choices])
         )
-        reporting = [questions[place] for place, own in zip(heard, chooses, strict=True) if not own]
-        texts = asked(
+        reporting = [questions[place] for place, choosing in zip(heard, chooses, strict=True) if not choosing]
+        texts = answers_to(
             f"written-{settings.seed}", reporting, written, scoring="generate", max_new_tokens=settings.max_new_tokens
         )
         study = replace(study, generated=texts, written_arms=written)

@@ -196,21 +196,21 @@ class SpecialistsStudy(Result):
     @cached_property
     def auc_by_group(self) -> tuple[GroupAuc, ...]:
         """Step 3: the same of each group by itself."""
-        told, held_out = [], ~self.chooses
-        for by, name, own in members(self.groups):
-            among = own[held_out]
+        areas, held_out = [], ~self.chooses
+        for by, name, of_group in members(self.groups):
+            among = of_group[held_out]
             right = self.score.correct[among]
             enough = min(right.sum(), (~right).sum()) >= 2
             clips = np.array(self.score.clips)[among] if self.score.clips else None
             auc = roc_auc(self.score.score[among], right, clips=clips) if enough else None
-            told.append(GroupAuc(by, name, int(among.sum()), auc))
+            areas.append(GroupAuc(by, name, int(among.sum()), auc))
         for by in self.groups:
-            places = [place for place, one in enumerate(told) if one.by == by and one.auc is not None]
+            places = [place for place, area in enumerate(areas) if area.by == by and area.auc is not None]
             if places:
-                corrected = holm([told[place].auc.p for place in places]).tolist()
+                corrected = holm([areas[place].auc.p for place in places]).tolist()
                 for place, p in zip(places, corrected, strict=True):
-                    told[place] = replace(told[place], p_holm=p)
-        return tuple(told)
+                    areas[place] = replace(areas[place], p_holm=p)
+        return tuple(areas)
 
     def steered(self, choice: Choice[SteeringArm]) -> tuple[GroupChange, ...]:
         """Step 4: what a way of steering does to all questions that report, and by group."""

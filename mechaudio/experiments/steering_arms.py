@@ -9,7 +9,7 @@ from typing import Literal
 
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
 from mechaudio.analyses.steering_directions import Norm, SteeringDirections
-from mechaudio.arguments import check_fields
+from mechaudio.experiments.study import check_settings
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.results import keep
@@ -57,17 +57,11 @@ class SteeringSettings(Shown):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        check_fields(self)
-        for name in ("strengths", "ks", "norms"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} lists at least one value and each once, got {values}")
+        check_settings(self, varied=("strengths", "ks", "norms"))
         if 0 in self.strengths:
             raise ValueError("a strength of 0 changes nothing: the answers without steering are there anyway")
         if self.draws < 1:
             raise ValueError(f"draws is a number of sets of random heads, at least 1, got {self.draws}")
-        if not 0 < self.share < 1:
-            raise ValueError(f"share is the part of the questions that choose, between 0 and 1, got {self.share}")
 
 
 keep(SteeringSettings)

@@ -108,11 +108,11 @@ class SteeringStudy(Result):
     def against_controls(self) -> tuple[AgainstControl, ...]:
         """Every kind beside each of its controls; layer-guided steering beside the best single layer too."""
         pairs = [(kind, control, kind) for kind, controls in CONTROLS.items() for control in controls]
-        found = [
+        contrasts = [
             self._against(kind, control, of) for kind, control, of in [*pairs, ("layer-guided", "", "single layer")]
         ]
-        p_values = holm([one.p for one in found]).tolist()
-        return tuple(replace(one, p_holm=p) for one, p in zip(found, p_values, strict=True))
+        p_values = holm([contrast.p for contrast in contrasts]).tolist()
+        return tuple(replace(contrast, p_holm=p) for contrast, p in zip(contrasts, p_values, strict=True))
 
     @property
     def by_k(self) -> tuple[Choice[SteeringArm], ...]:
@@ -133,11 +133,11 @@ class SteeringStudy(Result):
             for control in ("", *controls):
                 chosen = [self._chosen(kind, control, draw).arm for draw in self._draws(kind, control)]
                 rows = np.mean([self._halves.rows(self._same_setting(arm)) for arm in chosen], axis=0)
-                one = len(chosen) == 1
+                single = len(chosen) == 1
                 strengths = tuple(sorted({arm.strength for arm in self.arms}))
-                name = f"{chosen[0].name}, {chosen[0].where}" if one else f"{chosen[0].name} (mean of {len(chosen)})"
-                place = strengths.index(chosen[0].strength) if one else None
-                lines.append(StrengthLine(name, strengths, rows.astype(bool) if one else rows, place, bool(control)))
+                name = f"{chosen[0].name}, {chosen[0].where}" if single else f"{chosen[0].name} (mean of {len(chosen)})"
+                place = strengths.index(chosen[0].strength) if single else None
+                lines.append(StrengthLine(name, strengths, rows.astype(bool) if single else rows, place, bool(control)))
         return OverStrength(tuple(lines), self.clean_correct, self.chooses, "strength (lambda)", self.clips)
 
     @property
@@ -161,7 +161,7 @@ class SteeringStudy(Result):
         """
         tasks = np.array(self.tasks)
         members = {task: ~self.chooses & (tasks == task) for task in dict.fromkeys(self.tasks) if task}
-        return {task: self.change(arm, own) for task, own in members.items() if own.any()}
+        return {task: self.change(arm, of_task) for task, of_task in members.items() if of_task.any()}
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -234,8 +234,8 @@ class SteeringStudy(Result):
             moved = f"{test.fixed} fixed, {test.broken} broken"
             lines.append(f"  {choice.arm!s:68s} {change.in_percent()}; {moved}, p = {choice.p_holm:.3g} (Holm)")
         lines.append("each beside its controls: accuracy more than the control's")
-        for one in self.against_controls:
-            draws = f", {len(one.accuracies)} draws" if len(one.accuracies) > 1 else ""
-            name = f"{one.kind} against {one.control}{draws}"
-            lines.append(f"  {name:68s} {one.gain.in_percent()}; p = {one.p_holm:.3g} (Holm)")
+        for contrast in self.against_controls:
+            draws = f", {len(contrast.accuracies)} draws" if len(contrast.accuracies) > 1 else ""
+            name = f"{contrast.kind} against {contrast.control}{draws}"
+            lines.append(f"  {name:68s} {contrast.gain.in_percent()}; p = {contrast.p_holm:.3g} (Holm)")
         return "\n".join(lines)

@@ -23,7 +23,7 @@ Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
+from mechaudio.experiments.study import begin
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
@@ -105,9 +105,8 @@ def steering_study(
             "choose and one that reports at least"
         )
     kept = KeptRuns(0.0 if memory == 0 else memory_of(model, memory))
-    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, progress=progress)
-    given, settings = settings, replace(settings, queries=listening_rows(listens, settings.queries))
-    warn_of_deaf(listens, [settings.queries])
+    begun = begin(model, questions, settings, progress=progress)
+    given, settings = settings, begun.settings
     passes = paired_passes(
         model,
         _Some(questions, choosing),
@@ -137,7 +136,7 @@ def steering_study(
             _Some(questions, places),
             directions=directions,
             queries=settings.queries,
-            variants=lambda own: aim.interventions(arms, own, others(own.ids)),
+            variants=lambda these: aim.interventions(arms, these, others(these.ids)),
             kept=kept,
             batch_size=batch_size,
             progress=progress,
@@ -145,11 +144,11 @@ def steering_study(
 
     halves = (
         swept(choosing, passes.directions, shuffled.of),
-        swept(reporting, None, lambda own: _of_another(passes.directions, own, settings.seed)),
+        swept(reporting, None, lambda these: _of_another(passes.directions, these, settings.seed)),
     )
     order = np.argsort([*choosing, *reporting])
     heard, silent = (
-        AttentionAndAnswers.concatenated([getattr(one, name) for one in (passes, halves[1].passes)]).part(order)
+        AttentionAndAnswers.concatenated([getattr(half, name) for half in (passes, halves[1].passes)]).part(order)
         for name in ("heard", "silent")
     )
     study = SteeringStudy(
@@ -164,7 +163,7 @@ def steering_study(
         ids=tuple(ids),
         tasks=tuple(str(question.meta.get("task", "")) for question in questions),
         settings=settings,
-        listens=listens,
+        listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(ids)}),
     )
     if out is not None:
@@ -191,4 +190,4 @@ class _Some(Sequence[AudioQuestion]):
 def _of_another(directions: SteeringDirections, ids: Sequence[str], seed: int) -> SteeringDirections:
     """For each question, the directions of one of those that directions are of, drawn by a hash of its id."""
     n = len(directions.ids)
-    return directions.of([directions.ids[digest("another question", seed, own) % n] for own in ids])
+    return directions.of([directions.ids[digest("another question", seed, name) % n] for name in ids])

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mechaudio.arguments import check_fields
 from mechaudio.experiments.listening_first import LISTENING
+from mechaudio.experiments.study import check_settings
 from mechaudio.experiments.text_keys import OnTextKeys
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.upweight import UpweightAttention
@@ -52,14 +52,7 @@ class TemporalSettings(Shown):
     share: float = 0.5
 
     def __post_init__(self):
-        check_fields(self)
-        for name in ("biases", "factors", "queries", "conditions"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is empty: give at least one")
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(
-                    f"{name} lists each value once, as twins count twice in corrections; got {getattr(self, name)}"
-                )
+        check_settings(self, varied=("biases", "factors", "queries", "conditions"))
         if 1 in self.factors or 0 in self.biases:
             raise ValueError("a factor of 1 and a bias of 0 change nothing: the clean answers are there anyway")
         unknown = [condition for condition in self.conditions if condition not in EVERY_CONDITION]
@@ -73,8 +66,6 @@ class TemporalSettings(Shown):
                 )
         if self.n_attention < 1:
             raise ValueError(f"n_attention must be at least 1, got {self.n_attention}")
-        if not 0 < self.share < 1:
-            raise ValueError(f"share is the part of the clips that choose, between 0 and 1, got {self.share}")
 
 
 keep(TemporalSettings)

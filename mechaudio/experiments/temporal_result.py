@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice, Halves, Tested
-from mechaudio.experiments.evaluation import Comparison, Evaluation
+from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings
 from mechaudio.labelled import joined_along
 from mechaudio.metrics.choices import chance
@@ -77,8 +77,13 @@ class TemporalStudy(Result):
 
     def to_xarray(self) -> "xarray.Dataset":
         """Return the answers in each condition, with an axis `condition`; those under each arm are in `compared`."""
-        conditions = {name: one.to_xarray() for name, one in self.conditions.items()}
+        conditions = {name: answers.to_xarray() for name, answers in self.conditions.items()}
         return joined_along("condition", conditions).assign_attrs(self._attrs)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Questions that could not be asked."""
+        return self.compared.clean.failures
 
     @property
     def chance(self) -> float:
@@ -91,9 +96,9 @@ class TemporalStudy(Result):
         """Steps 1 and 2: each other condition compared with the recording, on the questions asked in both."""
         heard, named = _by_place(self.conditions["audio"]), _clips_by_place(self.conditions["audio"])
         pairs, clips = {}, {}
-        for condition, found in self.conditions.items():
+        for condition, answers in self.conditions.items():
             if condition != "audio":
-                other = _by_place(found)
+                other = _by_place(answers)
                 both = [place for place in heard if place in other]
                 pairs[condition] = [np.array([right[place] for place in both]) for right in (heard, other)]
                 clips[condition] = [named[place] for place in both] if named else None
@@ -204,8 +209,8 @@ class TemporalStudy(Result):
     def __str__(self) -> str:
         """The study in words, step by step."""
         lines = ["accuracy"]
-        for condition, found in self.conditions.items():
-            for task, score in {**found.by_task(), "all": found.overall}.items():
+        for condition, answers in self.conditions.items():
+            for task, score in {**answers.by_task(), "all": answers.overall}.items():
                 interval = f"[{score.low:.1%}, {score.high:.1%}] {counted(score.n, score.n_clips)}"
                 lines.append(f"  {condition:14s} {task.replace('_', ' '):17s} {score.value:6.1%} {interval}")
         lines += ["", "attention of the last position, in the mean over heads and questions"]
@@ -231,19 +236,19 @@ class TemporalStudy(Result):
         return "\n".join(lines)
 
 
-def _by_place(found: Evaluation) -> dict[int, bool]:
+def _by_place(answers: Evaluation) -> dict[int, bool]:
     """Right or wrong by a question's place among all that were asked, whatever their ids; unscored ones left out."""
-    failed = {failure.index for failure in found.failures}
-    asked = [place for place in range(len(found.ids) + len(failed)) if place not in failed]
-    rows = zip(asked, found.correct.tolist(), found.scored.tolist(), strict=True)
+    failed = {failure.index for failure in answers.failures}
+    asked = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
+    rows = zip(asked, answers.correct.tolist(), answers.scored.tolist(), strict=True)
     return {place: right for place, right, scored in rows if scored}
 
 
-def _clips_by_place(found: Evaluation) -> dict[int, str]:
+def _clips_by_place(answers: Evaluation) -> dict[int, str]:
     """The clip of each question that was asked, by its place among all; nothing where clips are not known."""
-    failed = {failure.index for failure in found.failures}
-    asked = [place for place in range(len(found.ids) + len(failed)) if place not in failed]
-    return dict(zip(asked, found.clips, strict=True)) if found.clips else {}
+    failed = {failure.index for failure in answers.failures}
+    asked = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
+    return dict(zip(asked, answers.clips, strict=True)) if answers.clips else {}
 
 
 def _contrasts(

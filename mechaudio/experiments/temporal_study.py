@@ -21,20 +21,18 @@ Conventions: layers count from 0; shares and rates are from 0 to 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import audio_attention
-from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.streaming import Questions, batches_of, sequence_of
-from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.evaluate import Evaluation, evaluate
-from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
+from mechaudio.experiments.evaluate import evaluate
+from mechaudio.experiments.study import begin, split
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.question import AudioQuestion
@@ -80,28 +78,26 @@ def temporal_study(
     settings = settings or TemporalSettings()
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
-    listens = listen_first(model, questions, share=settings.share, seed=settings.seed, out=out, progress=progress)
-    given, settings = settings, _placed(settings, listens)
+    begun = begin(model, questions, settings, out=out, progress=progress)
+    given, settings = settings, begun.settings
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 
-    def asked(name: str, condition: str, **changes: Any) -> Any:
+    def answers_in(name: str, condition: str, **changes: Any) -> Any:
         where = None if out is None else Path(out) / name
         return evaluate(
             model, questions, condition=condition, out=where, seed=settings.seed, progress=progress, **changes
         )
 
-    compared = asked("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
-    if compared.clean.scored.sum() < 2:
-        raise ValueError("the study needs two questions with a known answer at least: one half chooses, one reports")
-    chooses = _half(compared.clean, settings)
+    compared = answers_in("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
+    chooses = split(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     heard = [question for index, question in enumerate(questions) if index not in unasked]
     roles, attention = _attention(model, heard[: settings.n_attention], progress)
     study = TemporalStudy(
-        listens=listens,
+        listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),
         conditions={
-            condition: compared.clean if condition == "audio" else asked(condition, condition)
+            condition: compared.clean if condition == "audio" else answers_in(condition, condition)
             for condition in conditions
         },
         roles=roles,
@@ -116,14 +112,6 @@ def temporal_study(
     return study
 
 
-def _placed(settings: TemporalSettings, listens: WhereItListens | None) -> TemporalSettings:
-    """The settings with the rows that listen where they ask for them; of rows that carry nothing, a warning."""
-    queries = tuple(dict.fromkeys(listening_rows(listens, rows) for rows in settings.queries))
-    targeted = listening_rows(listens, settings.targeted)
-    warn_of_deaf(listens, ("+".join(queries), targeted))
-    return replace(settings, queries=queries, targeted=targeted)
-
-
 def _attention(
     model: AudioLM, questions: Sequence[AudioQuestion], progress: bool | None
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
@@ -131,15 +119,3 @@ def _attention(
     batches = batches_of(model, questions, what="attention", progress=progress)
     parts = [audio_attention(model, batch) for batch in batches]
     return parts[0].roles, np.concatenate([part.mass.mean(2) for part in parts])
-
-
-def _half(found: Evaluation, settings: TemporalSettings) -> Bool[np.ndarray, " question"]:
-    """The questions whose clips `in_calibration` draws to choose."""
-    chooses = in_calibration(found.clips or found.ids, settings.share, settings.seed)
-    counts = [int((side & found.scored).sum()) for side in (chooses, ~chooses)]
-    if not all(counts):
-        raise ValueError(
-            f"of {sum(counts)} questions with a known answer {counts[0]} choose and {counts[1]} report, as questions "
-            "about one clip are on one side: give questions about more clips, or another seed"
-        )
-    return chooses

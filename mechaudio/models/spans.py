@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mechaudio.arguments import check_fields
+from mechaudio.data.temporal_phrases import KEYWORDS
 from mechaudio.question import AudioQuestion
 from mechaudio.showing import Shown
 
@@ -37,7 +38,7 @@ ROLES = ("audio", "audio_padding", "question", "choices", "caption", "template")
 TEXT_ROLES = ("question", "choices", "caption")
 
 #: Where a question names its time relation itself; `meta["keyword"]` overrides it.
-TEMPORAL_WORDS = ("earliest", "latest", "longest", "shortest", "briefest", "first", "last", "before", "after")
+TEMPORAL_WORDS = (*KEYWORDS.values(), "shortest", "briefest", "first", "last", "before", "after")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.mata_arms import MataArm
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.report.changes import CHANGED, changed, group_rows
-from mechaudio.report.listening_tables import first_table
+from mechaudio.report.listening import first_table
 from mechaudio.report.tables import Cell, Column, Table
 
 PAPER = "MATA (arXiv 2509.18816, Interspeech 2026)"
@@ -36,7 +36,7 @@ _PUBLISHED_MORE = (
 @checks_arguments
 def mata_tables(study: MataStudy) -> tuple[Table, ...]:
     """What the study found: rows that listen, scores, readings, choices, groups, layers, strengths, written answers."""
-    found = [
+    tables = [
         *first_table(study.listens),
         _scores(study),
         _readings(study),
@@ -45,7 +45,7 @@ def mata_tables(study: MataStudy) -> tuple[Table, ...]:
         _ranges(study),
         _alphas(study),
     ]
-    return (*found, _written(study)) if study.generated is not None else tuple(found)
+    return (*tables, _written(study)) if study.generated is not None else tuple(tables)
 
 
 @checks_arguments
@@ -53,8 +53,8 @@ def mata_published() -> tuple[Table, ...]:
     """What the paper reports of its own models and questions; nothing here is computed."""
     rows = [
         (model, "MMAU test-mini", domain, before / 100, after / 100)
-        for model, found in _PUBLISHED.items()
-        for domain, before, after in zip(_DOMAINS, *found, strict=True)
+        for model, accuracies in _PUBLISHED.items()
+        for domain, before, after in zip(_DOMAINS, *accuracies, strict=True)
     ]
     rows += [(model, data, "all", before / 100, after / 100) for model, data, before, after in _PUBLISHED_MORE]
     return (
@@ -75,22 +75,22 @@ def mata_published() -> tuple[Table, ...]:
 
 
 def _scores(study: MataStudy) -> Table:
-    found = study.scores
+    scores = study.scores
     return Table(
         "attention",
         "Audio scores and attention of the last position, by layer",
-        f"Mean over heads and {found.n} questions. Below zero: share of the scores on audio tokens. The last columns "
-        f"are audio attention with alpha = {found.alpha:g} in that layer alone, by reading of the formula.",
+        f"Mean over heads and {scores.n} questions. Below zero: share of the scores on audio tokens. The last columns "
+        f"are audio attention with alpha = {scores.alpha:g} in that layer alone, by reading of the formula.",
         (
             Column("layer", "count"),
             Column("below zero", "share"),
             Column("mean score", "score"),
             Column("audio attention", "share"),
-            *(Column(mode, "share") for mode in found.modes),
+            *(Column(mode, "share") for mode in scores.modes),
         ),
         tuple(
-            (layer, *map(float, (found.negative[row], found.score[row], found.before[row], *found.after[:, row])))
-            for row, layer in enumerate(found.layers)
+            (layer, *map(float, (scores.negative[row], scores.score[row], scores.before[row], *scores.after[:, row])))
+            for row, layer in enumerate(scores.layers)
         ),
     )
 
@@ -152,9 +152,11 @@ def _choices(study: MataStudy) -> Table:
 
 
 def _groups(study: MataStudy) -> Table:
-    asked = {"published, all questions": study.by_group(study.readings[0].arm)}
-    asked |= {f"{one.name}, half that reports": study.by_group(one.arm, held_out=True) for one in study.choices[1:]}
-    rows = [(name, *row) for name, found in asked.items() for row in group_rows(found)]
+    by_setting = {"published, all questions": study.by_group(study.readings[0].arm)}
+    by_setting |= {
+        f"{choice.name}, half that reports": study.by_group(choice.arm, held_out=True) for choice in study.choices[1:]
+    }
+    rows = [(name, *row) for name, changes in by_setting.items() for row in group_rows(changes)]
     return Table(
         "groups",
         "By group of questions",
@@ -183,16 +185,16 @@ def _written(study: MataStudy) -> Table:
 
 
 def _listed(name: str, title: str, note: str, tested: Sequence[Tested[MataArm]]) -> Table:
-    told = (
+    rests_on = (
         f"{note} All questions. Interval: of the change, at 95 %; p: McNemar's test, corrected by Holm over "
         f"the {len(tested)} rows."
     )
     return Table(
         name,
         title,
-        told.strip(),
+        rests_on.strip(),
         (*_ARM, *CHANGED),
-        tuple((*_arm(one.arm), *changed(one.change, one.p_holm)) for one in tested),
+        tuple((*_arm(row.arm), *changed(row.change, row.p_holm)) for row in tested),
     )
 
 

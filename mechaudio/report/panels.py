@@ -41,13 +41,13 @@ class Panel(Shown):
 
 @checks_arguments
 def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) -> Panel:
-    """A figure whose title has moved to the page, where it wraps and can be found."""
-    title = figure.layout.title
-    told = html.unescape(title.text or "") if heading is None else heading
+    """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it."""
+    title, figure = figure.layout.title, go.Figure(figure)
+    words = html.unescape(title.text or "") if heading is None else heading
     note = html.unescape((title.subtitle.text or "").replace("<br>", "; "))
     figure.layout.title = None
     figure.layout.margin.t = 24
-    return Panel(kind, told, note, how, script_json(figure.to_json()))
+    return Panel(kind, words, note, how, script_json(figure.to_json()))
 
 
 def _sample(attention: AudioAttention) -> str:

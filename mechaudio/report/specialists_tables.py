@@ -10,7 +10,7 @@ from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.report.changes import CHANGED, group_rows
-from mechaudio.report.listening_tables import first_table
+from mechaudio.report.listening import first_table
 from mechaudio.report.steering_tables import steering_tables
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -69,7 +69,7 @@ def specialists_published() -> tuple[Table, ...]:
             "The paper's accuracies on MMAU test-mini",
             note,
             (Column("model"), *(Column(way, "share") for way in ways)),
-            tuple((model, *(percent / 100 for percent in found)) for model, found in _PUBLISHED.items()),
+            tuple((model, *(percent / 100 for percent in accuracies)) for model, accuracies in _PUBLISHED.items()),
         ),
         Table(
             "published_ks",
@@ -81,7 +81,7 @@ def specialists_published() -> tuple[Table, ...]:
                 Column("specialists", "change"),
                 Column("random heads", "change"),
             ),
-            tuple((model, k, own / 100, random / 100) for model, k, own, random in _PUBLISHED_KS),
+            tuple((model, k, specialists / 100, random / 100) for model, k, specialists, random in _PUBLISHED_KS),
         ),
     )
 
@@ -235,7 +235,7 @@ def _steered(study: SpecialistsStudy) -> Table:
     )
 
 
-def _area(found: RocAuc | None) -> tuple[Cell, ...]:
-    if found is None:
+def _area(area: RocAuc | None) -> tuple[Cell, ...]:
+    if area is None:
         return (None,) * 6
-    return (found.value, found.low, found.high, found.p, found.n_right, found.n_wrong)
+    return (area.value, area.low, area.high, area.p, area.n_right, area.n_wrong)

@@ -28,8 +28,13 @@ def steering_tables(study: SteeringStudy) -> tuple[Table, ...]:
 
 
 def _choices(study: SteeringStudy) -> Table:
-    rows = [(*_arm(one.arm), one.chosen_on.change.value, *changed(one.held_out, one.p_holm)) for one in study.choices]
-    rows += [(*_arm(one.arm), one.chosen_on.change.value, *changed(one.held_out, None)) for one in study.controls]
+    rows = [
+        (*_arm(choice.arm), choice.chosen_on.change.value, *changed(choice.held_out, choice.p_holm))
+        for choice in study.choices
+    ]
+    rows += [
+        (*_arm(choice.arm), choice.chosen_on.change.value, *changed(choice.held_out, None)) for choice in study.controls
+    ]
     return Table(
         "steering",
         "Steering as chosen on one half of the questions, on the other",
@@ -62,10 +67,10 @@ def _against(study: SteeringStudy) -> Table:
         ),
         tuple(
             (
-                one.kind, one.control, len(one.accuracies), one.gain.n, one.gain.value, (one.gain.low, one.gain.high),
-                one.p, one.p_holm,
+                contrast.kind, contrast.control, len(contrast.accuracies), contrast.gain.n, contrast.gain.value,
+                (contrast.gain.low, contrast.gain.high), contrast.p, contrast.p_holm,
             )
-            for one in study.against_controls
+            for contrast in study.against_controls
         ),
     )  # fmt: skip
 
@@ -77,7 +82,10 @@ def _by_k(study: SteeringStudy) -> Table:
         "For each number of heads, and each draw of random heads, the strength and place that did best on the "
         "questions that choose, and its change on those that report. p: McNemar's test, not corrected.",
         (*_ARM, Column("change chosen on", "change"), *CHANGED[:-1]),
-        tuple((*_arm(one.arm), one.chosen_on.change.value, *changed(one.held_out, None)[:-1]) for one in study.by_k),
+        tuple(
+            (*_arm(choice.arm), choice.chosen_on.change.value, *changed(choice.held_out, None)[:-1])
+            for choice in study.by_k
+        ),
     )
 
 
@@ -85,9 +93,12 @@ def _arms(study: SteeringStudy) -> Table:
     halves = {"chooses": study.chooses, "reports": ~study.chooses}
     rows = []
     for arm in study.arms:
-        both = [study.change(arm, half) for half in halves.values()]
+        changes = [study.change(arm, half) for half in halves.values()]
         rows.append(
-            (*_arm(arm), *(cell for one in both for cell in (one.after.value, one.test.p, one.after.unanswered)))
+            (
+                *_arm(arm),
+                *(cell for change in changes for cell in (change.after.value, change.test.p, change.after.unanswered)),
+            )
         )
     return Table(
         "steering_arms",
@@ -111,6 +122,6 @@ def _arms(study: SteeringStudy) -> Table:
 
 
 def _arm(arm: SteeringArm) -> tuple[Cell, ...]:
-    place = {"pre": "before", "post": "behind", None: None}[arm.norm]
+    norm = {"pre": "before", "post": "behind", None: None}[arm.norm]
     draw = arm.draw if arm.control == "random heads" else None
-    return arm.kind, arm.control or "none", draw, arm.k, arm.layer, place, arm.strength
+    return arm.kind, arm.control or "none", draw, arm.k, arm.layer, norm, arm.strength

@@ -1,113 +1,170 @@
-"""A study as one self-contained page: findings, then step by step figures and tables, and what a paper reports."""
+"""What is told of a result, and the one page that tells it: findings, then part by part figures and tables."""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.analyses.where_it_listens import WhereItListens
+from mechaudio.arguments import checks_arguments, names_arguments
 from mechaudio.report.facts import facts
 from mechaudio.report.panels import Panel, panel
 from mechaudio.report.rendering import write_html
 from mechaudio.report.tables import Table
 from mechaudio.results import Provenance
 from mechaudio.showing import Shown
+from mechaudio.viz.listening_rows import listening_rows
+
+FOLDED = 20
+"""Rows of a table; one with more is behind a fold."""
+HOW_ROWS = (
+    "Sound goes from the audio to the rows that hear it (above), and these hand on to the last row, where the answer "
+    "is read (below). An arrow is as thick as what the right answer loses when one cannot see the other; dotted ones "
+    "are not known to carry anything. A ring is around the rows that listen: they hear, and the last row needs them."
+)
 
 
 @dataclass(frozen=True)
-class Step(Shown):
-    """A part of the page: figures, and tables below them.
+class Part(Shown):
+    """A part of a page, as it is planned: which tables and figures stand there, if they are made.
 
     Attributes:
         heading: Of the part.
-        tables: Shown as they are, those with more rows than `folded` behind a fold.
-        panels: Its figures.
-        folded: Rows.
+        tables: Names of its tables.
+        figures: Name of each of its figures -> how to read it.
     """
 
     heading: str
-    tables: tuple[Table, ...] = ()
-    panels: tuple[Panel, ...] = ()
-    folded: int = 20
+    tables: tuple[str, ...] = ()
+    figures: Mapping[str, str] = field(default_factory=dict)
 
 
-def arranged(
-    parts: Sequence[tuple[str, Sequence[str], Sequence[str]]],
-    tables: Sequence[Table],
-    figures: Mapping[str, go.Figure],
-    how: Mapping[str, str],
-) -> list[Step]:
-    """Tables and figures arranged into parts.
+LISTENING = Part("Where the model listens", ("where_it_listens",), {"listens": HOW_ROWS})
+"""The first part of every study that begins with `listen_first`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of a page with the tables and figures that stand there."""
+
+    heading: str
+    tables: tuple[Table, ...]
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Shown):
+    """What is told of a result, on its page and in files.
+
+    Attributes:
+        provenance: Of the result.
+        lead: What was studied, in a sentence or two under the title.
+        findings: Sentences; intervals in brackets are of 95 %.
+        tables: Of the result; their names are those of their files.
+        figures: Of the result, by the name of their files.
+        parts: Of the page, in order; what they name and there is not is left out, and so is a part of nothing.
+        paper: Whose numbers stand in `published`.
+        published: Tables of what the paper reports, kept apart from what was computed.
+
+    Raises:
+        ValueError: No part has anything to show, or published numbers are of no named paper.
+    """
+
+    provenance: Provenance
+    lead: str
+    findings: Sequence[str]
+    tables: Sequence[Table]
+    figures: Mapping[str, go.Figure]
+    parts: Sequence[Part]
+    paper: str | None = None
+    published: Sequence[Table] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a page of nothing, and numbers of nobody."""
+        there = {table.name for table in self.tables} | set(self.figures)
+        if not any(name in there for part in self.parts for name in (*part.tables, *part.figures)):
+            raise ValueError("the page of a study needs at least one part with a table or a figure, got none")
+        if self.published and not self.paper:
+            raise ValueError("published numbers need the name of their paper: give paper=")
+
+    def steps(self) -> tuple[Step, ...]:
+        """Set the tables and figures out part by part."""
+        tables = {table.name: table for table in self.tables}
+        steps = [
+            Step(
+                part.heading,
+                tuple(tables[name] for name in part.tables if name in tables),
+                tuple(
+                    panel(name, self.figures[name], how) for name, how in part.figures.items() if name in self.figures
+                ),
+            )
+            for part in self.parts
+        ]
+        return tuple(step for step in steps if step.tables or step.panels)
+
+
+@names_arguments
+@singledispatch
+def report_of(result: object, **more: Any) -> Report:  # noqa: ARG001 - of a class that is not known
+    """Return what is told of a result: sentences, tables and figures, which `write_study_page` makes a page of.
+
+    A class of one's own is added with `ma.report.report_of.register(MyStudy, my_report)`.
 
     Args:
-        parts: Of each its heading, and the names of its tables and of its figures; those that there are not are left
-            out, and so is a part of which there is nothing.
-        tables: Of the study.
-        figures: Of the study by name.
-        how: To read each of them.
+        result: What a study, `where_it_listens` or `activation_patching` returned.
+        **more: What its class asks for beside it: `questions=` of a map of patching, the clean ones.
+
+    Raises:
+        TypeError: Nothing is told of results of this class.
     """
-    named = {table.name: table for table in tables}
-    drawn = {name: panel(name, figure, how[name]) for name, figure in figures.items()}
-    found = [
-        Step(
-            heading,
-            tuple(named[name] for name in of_tables if name in named),
-            tuple(drawn[name] for name in of_figures if name in drawn),
-        )
-        for heading, of_tables, of_figures in parts
-    ]
-    return [step for step in found if step.tables or step.panels]
+    raise TypeError(
+        f"no report is made of a {type(result).__name__}: it is made of studies, WhereItListens and PatchingMap; tell "
+        f"ma.report.report_of.register({type(result).__name__}, function) how, or give a Report"
+    )
 
 
 @checks_arguments
-def write_study_page(
-    path: str | os.PathLike,
-    *,
-    title: str,
-    command: str,
-    lead: str,
-    findings: Sequence[str],
-    steps: Sequence[Step],
-    provenance: Provenance,
-    paper: str | None = None,
-    published: Sequence[Table] = (),
-) -> Path:
+def write_study_page(report: Report, path: str | os.PathLike, *, title: str, command: str) -> Path:
     """Write one HTML file that holds everything it shows and asks nothing of any server.
+
+    ```python
+    write_study_page(report_of(study), "reports/mata/index.html", title="MATA in tiny", command="mechaudio mata")
+    ```
 
     The file appears whole or not at all.
 
     Args:
+        report: What is told.
         path: Of the file; its folder is made.
         title: Of the page.
         command: How to make it again.
-        lead: What was studied, in a sentence or two under the title.
-        findings: Sentences; intervals in brackets are of 95 %.
-        steps: Of the study, in order.
-        provenance: Of its result.
-        paper: Whose numbers stand in `published`.
-        published: Tables of what the paper reports, kept apart from what was computed.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: Without any step, or with published numbers of no named paper.
-        OSError: Where the file cannot be written.
+        OSError: The file cannot be written.
     """
-    if not steps:
-        raise ValueError("the page of a study needs at least one step, got none")
-    if published and not paper:
-        raise ValueError("published numbers need the name of their paper: give paper=")
     return write_html(
         "study.html",
         path,
         title=title,
-        lead=lead,
-        findings=findings,
-        steps=steps,
-        paper=paper,
-        published=published,
-        facts=facts(provenance, command),
+        lead=report.lead,
+        findings=report.findings,
+        steps=report.steps(),
+        folded=FOLDED,
+        paper=report.paper,
+        published=report.published,
+        facts=facts(report.provenance, command),
     )
+
+
+def first_figure(listens: WhereItListens | None) -> dict[str, go.Figure]:
+    """Return the figure of a study's first step, all layers alone; nothing comes of None."""
+    return {} if listens is None else {"listens": listening_rows(listens, windows=False)}

@@ -10,7 +10,7 @@ from mechaudio.experiments.published import PAPER_SETTINGS
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.changes import UNANSWERED, changed
-from mechaudio.report.listening_tables import first_table
+from mechaudio.report.listening import first_table
 from mechaudio.report.tables import Cell, Column, Table
 
 PAPER = "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models (Interspeech 2026)"
@@ -70,14 +70,14 @@ def temporal_published() -> tuple[Table, ...]:
     """What the paper reports of its own models and questions; nothing here is computed."""
     conditions = [Column(name, "share") for name in ("audio", "caption", "audio+caption", "silence")]
     accuracies = tuple(
-        (model, task, *(percent / 100 for percent in found))
+        (model, task, *(percent / 100 for percent in percents))
         for model, tasks in _PUBLISHED.items()
-        for task, found in zip(_TASKS, tasks, strict=True)
+        for task, percents in zip(_TASKS, tasks, strict=True)
     )
     scaling = tuple(
         (model, task, before / 100, after / 100)
-        for model, found in _PUBLISHED_SCALING.items()
-        for task, before, after in zip(_TASKS, *found, strict=True)
+        for model, percents in _PUBLISHED_SCALING.items()
+        for task, before, after in zip(_TASKS, *percents, strict=True)
     )
     fixes = tuple((model, what, percent / 100) for model, what, percent in _PUBLISHED_FIX_RATES)
     note = f"As told of {PAPER}, by its text and by digests of it; not computed here, not checked against its tables."
@@ -110,7 +110,7 @@ def temporal_published() -> tuple[Table, ...]:
             f"last together are better than last, and last better than keyword. Whether layers count from 0 or 1 is "
             f"not said. {note}",
             (Column("model"), Column("best layer", "count"), Column("factor", "number")),
-            tuple((own.name, own.layer, own.settings.factors[0]) for own in PAPER_SETTINGS.values()),
+            tuple((paper.name, paper.layer, paper.settings.factors[0]) for paper in PAPER_SETTINGS.values()),
         ),
     )
 
@@ -125,8 +125,8 @@ def _null(study: TemporalStudy) -> str:
 def _accuracies(study: TemporalStudy) -> Table:
     rows = tuple(
         (condition, task.replace("_", " "), score.n, score.count, score.value, score.low, score.high)
-        for condition, found in study.conditions.items()
-        for task, score in {**found.by_task(), "all": found.overall}.items()
+        for condition, answers in study.conditions.items()
+        for task, score in {**answers.by_task(), "all": answers.overall}.items()
     )
     return Table(
         "accuracies",
@@ -226,13 +226,13 @@ def _held_out(study: TemporalStudy) -> Table:
     factor, n = study.best_layer.arm.strength, study.best_layer.held_out.n
     drawn = f"scaling {factor:g}, mean over single layers"
     rows.append(("layer drawn at random", drawn, None, None, n, study.random_layer, None, None, None))
-    for what, found in (
+    for what, contrast in (
         ("one layer minus all", study.layer_against_uniform),
         ("scaling minus upweighting", study.scaling_against_upweighting),
     ):
-        gain = found.change
+        gain = contrast.change
         ends = gain.low, gain.high
-        rows.append((what, "", None, None, found.n, gain.value, ends, found.test.p, found.p_holm))
+        rows.append((what, "", None, None, contrast.n, gain.value, ends, contrast.test.p, contrast.p_holm))
     return Table(
         "held_out",
         "Chosen on one half of the questions, reported on the other",

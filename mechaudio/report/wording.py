@@ -16,20 +16,20 @@ SIGNIFICANT = 0.05
 """Findings call a difference significant where its p value, corrected as they say, is below."""
 
 
-def heard_where(found: WhereItListens | None, rows: Sequence[str]) -> tuple[str, ...]:
+def heard_where(listens: WhereItListens | None, rows: Sequence[str]) -> tuple[str, ...]:
     """Which rows listen, on the half that chooses, and which of those that a study changes or reads carry nothing.
 
     Args:
-        found: What was found; nothing comes of None.
+        listens: What was found; nothing comes of None.
         rows: Those of the study.
     """
-    if found is None:
+    if listens is None:
         return ()
-    deaf = [one for one in dict.fromkeys(rows) if found.deaf(one)]
-    told = (
+    deaf = [each for each in dict.fromkeys(rows) if listens.deaf(each)]
+    carries_nothing = (
         f" What reaches {' and '.join(deaf)} carries nothing: a change there is no test of listening." if deaf else ""
     )
-    return (found.sentence + told,)
+    return (listens.sentence + carries_nothing,)
 
 
 def percent(share: Proportion) -> str:

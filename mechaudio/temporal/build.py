@@ -22,14 +22,10 @@ from mechaudio.question import AudioQuestion
 from mechaudio.temporal.benchmark import Benchmark, Dropped
 from mechaudio.temporal.distractors import Pool, wrong_options
 from mechaudio.temporal.draws import shuffled
-from mechaudio.temporal.earliest_onset import EARLIEST_ONSET
-from mechaudio.temporal.latest_offset import LATEST_OFFSET
-from mechaudio.temporal.longest_duration import LONGEST_DURATION
 from mechaudio.temporal.settings import Settings
 from mechaudio.temporal.sounds import Sound, sounds_of, token_overlap
-from mechaudio.temporal.task import Task
+from mechaudio.temporal.tasks import BY_NAME, Task
 
-ALL_TASKS = {task.name: task for task in (EARLIEST_ONSET, LATEST_OFFSET, LONGEST_DURATION)}
 MICROSECONDS = 1_000_000  # times are compared in whole ones: 2.3 - 1.3 is less than 1.0 in floating point
 
 
@@ -166,12 +162,12 @@ def _told(similarity: Callable[[str, str], float]) -> Callable[[str, str], float
 
 def _tasks(names: Sequence[str]) -> list[Task]:
     given = (names,) if isinstance(names, str) else tuple(names)
-    unknown = [name for name in given if name not in ALL_TASKS]
+    unknown = [name for name in given if name not in BY_NAME]
     if unknown or not given:
-        raise ValueError(f"tasks are any of {', '.join(ALL_TASKS)}, got {given}")
+        raise ValueError(f"tasks are any of {', '.join(BY_NAME)}, got {given}")
     if len(set(given)) < len(given):
         raise ValueError(f"a task is named twice: {given}")
-    return [ALL_TASKS[name] for name in given]
+    return [BY_NAME[name] for name in given]
 
 
 def _name_of(similarity: Callable[[str, str], float]) -> str:

@@ -6,7 +6,7 @@ from mechaudio.arguments import check_fields
 from mechaudio.data.temporal_phrases import PHRASES
 from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES
 from mechaudio.showing import Shown
-from mechaudio.temporal.longest_duration import DURATIONS
+from mechaudio.temporal.tasks import DURATIONS
 
 SCOPES = ("clip", "options")
 

@@ -27,10 +27,7 @@ from mechaudio.viz.shares import audio_share_by_layer
 from mechaudio.viz.spans_over_time import spans_over_time
 from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
-from mechaudio.viz.temporal_accuracies import temporal_accuracies
-from mechaudio.viz.temporal_attention import temporal_attention
-from mechaudio.viz.temporal_fixes import temporal_fixes
-from mechaudio.viz.temporal_layers import temporal_layers
+from mechaudio.viz.temporal import temporal_accuracies, temporal_attention, temporal_fixes, temporal_layers
 from mechaudio.viz.texts import written_texts
 from mechaudio.viz.timeline import attention_over_time
 from mechaudio.viz.variant_effects import variant_effects

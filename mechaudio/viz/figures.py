@@ -57,7 +57,7 @@ from mechaudio.viz.roles import attention_between_roles
 from mechaudio.viz.spans_over_time import spans_over_time
 from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
-from mechaudio.viz.temporal_accuracies import temporal_accuracies
+from mechaudio.viz.temporal import temporal_accuracies
 from mechaudio.viz.texts import written_texts
 from mechaudio.viz.theme import TEMPLATE, plain, titled
 from mechaudio.viz.timeline import attention_over_time

@@ -9,10 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.viz.sound import FLOOR, envelope, mel_spectrogram
 from mechaudio.viz.theme import INK, SOUND_SCALE, VEIL
 
-SAMPLE_RATE = 16_000
 LANE_HEIGHT, SOUND_HEIGHT, GAP = 24, 110, 14
 PERCEPTIBLE = 0.1
 """Seconds by which a clip must differ from what the model hears for the picture to say so."""

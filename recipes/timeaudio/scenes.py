@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
 from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE
-from mechaudio.models.tiny.scenes import Bank, make_bank
+from recipes.tiny.scenes import Bank, make_bank
 
 STRETCH = 30
 SHORT, LONG = (20.0, 30.0), (35.0, 60.0)

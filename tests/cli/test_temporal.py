@@ -6,12 +6,16 @@ from dataclasses import replace
 import pytest
 
 import mechaudio as ma
-from mechaudio.cli import main, parser, temporal
+from mechaudio.cli import main, parser
+from mechaudio.cli.temporal import TemporalVerb, as_published
 from mechaudio.experiments import PAPER_SETTINGS, TemporalSettings, TemporalStudy
 from mechaudio.report import figures
 from tests.families import network
 
 WORDS = ["temporal", "--n", "6", "--seed", "3", "--factors", "0.5", "--biases", "2", "--queries", "choices"]
+
+
+VERB = TemporalVerb()
 
 
 @pytest.fixture(scope="module")
@@ -73,18 +77,16 @@ def test_a_study_that_was_made_is_taken_up_and_gives_the_same(folder, capsys):
 def test_what_is_varied_is_said_on_the_command_line_and_stands_in_the_command():
     words = ["temporal", "--n", "4", "--factors", "0.5", "2", "--biases", "-1", "--queries", "last", "--seed", "3"]
     arguments = parser().parse_args(words)
-    assert temporal._settings(arguments) == TemporalSettings((-1.0,), (0.5, 2.0), ("last",), seed=3)
-    assert temporal._command(arguments).endswith(
-        "--n 4 --seed 3 --factors 0.5 2.0 --biases -1.0 --queries last --split-seed 3"
-    )
-    assert temporal._settings(parser().parse_args(["temporal"])) == TemporalSettings(seed=7)
+    assert VERB.settings(arguments) == TemporalSettings((-1.0,), (0.5, 2.0), ("last",), seed=3)
+    assert " ".join(VERB.words(arguments)) == "--factors 0.5 2.0 --biases -1.0 --queries last --split-seed 3"
+    assert VERB.settings(parser().parse_args(["temporal"])) == TemporalSettings(seed=7)
 
 
 def test_the_papers_settings_go_by_the_class_of_the_model(tmp_path, capsys):
     arguments = parser().parse_args(["temporal", "--model", "desta-8b", "--paper", "--seed", "3"])
-    settings = temporal._as_published(arguments, ma.AudioLM(network("desta25"), prove=False))
+    settings = as_published(VERB.settings(arguments), ma.AudioLM(network("desta25"), prove=False))
     assert settings == replace(PAPER_SETTINGS["desta25"].settings, seed=3)
-    assert temporal._command(arguments).endswith("--seed 3 --paper --split-seed 3")
+    assert " ".join(VERB.words(arguments)) == "--paper --split-seed 3"
     out = ["--out", str(tmp_path / "out")]
     assert main(["temporal", "--paper", "--factors", "2", *out]) == 2
     assert "leave out --scale, --upweight and --queries, or --paper" in capsys.readouterr().err
@@ -99,10 +101,10 @@ def test_strengths_go_by_the_names_that_they_have_in_evaluate_too():
 
 def test_the_split_has_a_seed_of_its_own_or_that_of_the_questions():
     arguments = parser().parse_args(["temporal", "--seed", "3", "--split-seed", "5"])
-    assert temporal._settings(arguments) == TemporalSettings(seed=5)
-    assert temporal._command(arguments).endswith("--seed 3 --split-seed 5")
+    assert VERB.settings(arguments) == TemporalSettings(seed=5)
+    assert " ".join(VERB.words(arguments)) == "--split-seed 5"
     implied, told = ["temporal", "--seed", "7"], ["temporal", "--seed", "7", "--split-seed", "7"]
-    assert temporal._settings(parser().parse_args(implied)) == temporal._settings(parser().parse_args(told))
+    assert VERB.settings(parser().parse_args(implied)) == VERB.settings(parser().parse_args(told))
 
 
 def test_the_help_tells_the_strengths_that_are_taken(capsys):

@@ -59,7 +59,7 @@ def test_numbers_are_no_answers_until_it_is_said_where_they_begin(write):
 
 def test_unknown_columns_are_answered_with_those_there_are(write):
     with pytest.raises(
-        ValueError, match=r"no column 'audio', 'question', 'answer', 'choices'; its columns are 'file', 'Q'"
+        ValueError, match=r"no column 'audio', 'question', 'choices', 'answer'; its columns are 'file', 'Q'"
     ):
         temporal_lalm.load(write(OTHER))
     with pytest.raises(ValueError, match=r"no column 'topic'; its columns are .*say what they are called, columns=\{"):

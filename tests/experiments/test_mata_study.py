@@ -181,7 +181,7 @@ def test_another_split_takes_up_the_same_letters(toy, asked, study, kept):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"alphas": ()}, "alphas lists strengths other than 0"),
+        ({"alphas": ()}, "alphas is empty"),
         ({"alpha": 0.0}, "alphas lists strengths other than 0"),
         ({"published": (20, 10)}, "a range is its first and its last layer"),
         ({"share": 0.0}, "between 0 and 1, got 0"),

@@ -238,7 +238,7 @@ def test_what_cannot_be_studied_is_refused(toy, asked, study):
         study.by_task(SteeringArm("layer-guided", 77.0, 1, norm="pre"))
     for wrong, message in (
         ({"strengths": (0.0, 1.0)}, "a strength of 0 changes nothing"),
-        ({"ks": (1, 1)}, "ks lists at least one value and each once"),
+        ({"ks": (1, 1)}, "ks takes each value once"),
         ({"draws": 0}, "at least 1, got 0"),
         ({"share": 1.0}, "between 0 and 1"),
     ):

@@ -11,11 +11,12 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.sounds import CLASSES
 from mechaudio.data.soundscapes import questions
 from mechaudio.models.prompt import prompt
-from mechaudio.models.tiny import WEIGHTS, architecture, evaluate, language, rows, scenes, train
+from mechaudio.models.tiny import WEIGHTS, language
 from mechaudio.models.tiny.language import PAD, TURN_END, VOCABULARY
-from mechaudio.models.tiny.questions import best_letter, draw_choices
 from mechaudio.question import AudioQuestion
 from mechaudio.tracing.load import load
+from recipes.tiny import architecture, evaluate, rows, scenes, train
+from recipes.tiny.questions import best_letter, draw_choices
 
 N = 36
 EXPECTED_LOGITS = [

@@ -7,7 +7,7 @@ import numpy as np
 import mechaudio as ma
 from mechaudio.analyses import activation_patching
 from mechaudio.data.toy_questions import questions
-from mechaudio.report import patching_findings, patching_tables, write_patching_page
+from mechaudio.report import patching_findings, patching_tables, report_of, write_study_page
 
 
 def test_where_the_scale_may_be_zero_no_interval_is_told_and_the_reason_is():
@@ -69,6 +69,7 @@ def test_captions_and_counts_are_those_of_what_is_shown(tmp_path):
     asked = [*questions(3, seed=0), deaf]
     for over, nothing in ((("layer",), "; 0 is no effect"), (("layer", "role"), "; white is no effect")):
         found = activation_patching(ma.load("toy", prove=False), asked, over=over)
-        page = write_patching_page(found, asked, tmp_path / "index.html", title="A map", command="none")
+        report = report_of(found, questions=asked)
+        page = write_study_page(report, tmp_path / "index.html", title="A map", command="none")
         assert nothing in page.read_text(encoding="utf-8")
     assert "1 pair is left out: in logit difference" in patching_findings(found)[1]

@@ -48,7 +48,7 @@ def loaded_benchmark(folder: Path, recording: Path):
     return ma.temporal.load(built.save(folder, embed=False))
 
 
-@pytest.mark.parametrize("module", ["mechaudio.cli.__main__", "mechaudio.models.tiny.train", "os", "antigravity"])
+@pytest.mark.parametrize("module", ["mechaudio.cli.__main__", "mechaudio.models.small.convert", "os", "antigravity"])
 def test_a_result_imports_nothing_but_modules_that_define_its_class(result, module):
     forge(result, lambda head: head["result"].update({"$class": f"{module}.X"}))
     before = set(sys.modules)

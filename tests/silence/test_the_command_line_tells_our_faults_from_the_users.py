@@ -88,7 +88,7 @@ def test_a_disk_that_fills_behind_the_work_keeps_the_work(capsys, monkeypatch, t
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(figures, "browser", lambda: None)
-    monkeypatch.setattr("mechaudio.report.patching_page.write_patching_page", full)
+    monkeypatch.setattr("mechaudio.report.study_page.write_study_page", full)
     assert main(["patch", "--model", "toy", "--data", "toy", "--n", "4", "--out", str(tmp_path)]) == 2
     assert f"The result is kept in {tmp_path / 'results'}, for ma.Result.load" in capsys.readouterr().err
     assert ma.Result.load(tmp_path / "results").ids

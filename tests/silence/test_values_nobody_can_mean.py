@@ -92,7 +92,7 @@ def test_kinds_are_told_apart(value, kind, fitting):
         (lambda: TemporalSettings(factors=(math.nan,)), "factors= takes finite numbers"),
         (lambda: TemporalSettings(queries=("banana",)), "queries are spans such as 'keyword\\+last'.*got 'banana'"),
         (lambda: TemporalSettings(targeted="x"), "queries are spans"),
-        (lambda: TemporalSettings(factors=(2.0, 2.0)), "factors lists each value once"),
+        (lambda: TemporalSettings(factors=(2.0, 2.0)), "factors takes each value once"),
         (lambda: MataSettings(alpha=math.nan), "alpha= takes finite numbers"),
         (lambda: MataSettings(alpha=math.inf), "alpha= takes finite numbers"),
         (lambda: MataSettings(max_new_tokens=0), "max_new_tokens= must be at least 1, got 0"),

@@ -12,7 +12,7 @@ from mechaudio.audio.events import AnnotatedClip, Event
 from mechaudio.data import soundscapes
 from mechaudio.data.corpus import Corpus
 from mechaudio.temporal import Settings, build
-from mechaudio.temporal.longest_duration import DURATIONS
+from mechaudio.temporal.tasks import DURATIONS
 from tests.families import unchecked_types
 from tests.reference.temporal_questions import broken_promises
 

@@ -1,8 +1,8 @@
 import pytest
 
 from mechaudio.audio.events import AnnotatedClip, Event
-from mechaudio.temporal.longest_duration import union
 from mechaudio.temporal.sounds import sound_key, sounds_of, token_overlap
+from mechaudio.temporal.tasks import union
 
 
 @pytest.mark.parametrize("text", ["A dog barks", "a dog  barks.", " A DOG\tbarks!? ", "a dog barks:;"])

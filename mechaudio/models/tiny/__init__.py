@@ -1,8 +1,7 @@
-"""The shipped model: a small Qwen2-Audio, trained on synthetic soundscapes by the code in this folder.
+"""The shipped model: a small Qwen2-Audio, trained on synthetic soundscapes by `recipes/tiny` beside the package.
 
-`language` is what it reads and writes, `architecture` its configuration, `scenes` and `rows` its training data, `train`
-and `evaluate` two commands, `weights/` an ordinary Hugging Face folder. See docs/tiny_model.md before drawing
-conclusions from it.
+`language` is what it reads and writes, `weights/` an ordinary Hugging Face folder. See docs/tiny_model.md before
+drawing conclusions from it.
 """
 
 from pathlib import Path

@@ -1,10 +1,11 @@
-"""What a study of who listens found, in sentences made from its numbers."""
+"""What is told of the study of who listens: sentences made from its numbers, and how its page is laid out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 from jaxtyping import Bool
 
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
@@ -15,6 +16,8 @@ from mechaudio.metrics.association import FEWEST
 from mechaudio.metrics.clips import counted
 from mechaudio.metrics.roc import RocAuc
 from mechaudio.metrics.significance import holm
+from mechaudio.report.specialists_tables import PAPER, specialists_published, specialists_tables
+from mechaudio.report.study_page import LISTENING, Part, Report, first_figure, report_of
 from mechaudio.report.wording import (
     SIGNIFICANT,
     by_lot,
@@ -26,6 +29,77 @@ from mechaudio.report.wording import (
     percent,
     points,
 )
+from mechaudio.viz.induced_layers import induced_layers
+from mechaudio.viz.listening_curve import listening_curve
+from mechaudio.viz.over_strength import accuracy_over_strength
+from mechaudio.viz.specialists import specialist_map
+
+_LEAD = (
+    "An audio language model was asked questions with the recording and with silence. Which of its attention heads "
+    "look at the audio more when the answer is right, does a score made from them tell right from wrong on other "
+    "questions, and does pushing the model from silence to audio by these heads help?"
+)
+_PARTS = (
+    LISTENING,
+    Part("Right answers, with silence and with the recording", ("hearing",)),
+    Part(
+        "Heads that go with right answers",
+        ("heads",),
+        {
+            "heads": "A cell is one head. Red: it gives the audio more attention when the answer is right; blue: when "
+            "it is wrong. Dots mark the heads for which chance is no likely reason, all heads taken together. A "
+            "correlation names heads to look at; it does not say that the answer depends on them."
+        },
+    ),
+    Part(
+        "The listening score",
+        ("listening", "checks", "listening_by_group"),
+        {
+            "listening": "The score adds up what the strongest heads give the audio, each weighted by its correlation. "
+            "Above the dotted line it tells right answers from wrong ones. Inside the band it does so no better than "
+            "as many heads drawn at random."
+        },
+    ),
+    Part(
+        "Steering from silence to audio",
+        ("steering", "steering_controls", "steering_by_group", "steering_heads"),
+        {
+            "layers": "Layer-guided steering adds, to the last layer, what hearing adds in the layers that have "
+            "specialists, each weighted by how many it has: these bars. A bar inside the grey is what heads drawn at "
+            "random give as well.",
+            "strengths": "A line per way of steering, dotted ones are controls. On the left are the questions that "
+            "choose: the best of many points looks better than it is. On the right are the others: there the ring is "
+            "an honest number.",
+        },
+    ),
+)
+
+
+@checks_arguments
+def specialists_figures(study: SpecialistsStudy) -> dict[str, go.Figure]:
+    """Every figure of the study by name."""
+    ks, ranking = tuple(sorted(study.settings.ks)), study.settings.ranking
+    return first_figure(study.listens) | {
+        "heads": specialist_map(study.scores),
+        "listening": listening_curve(study.listening),
+        "layers": induced_layers(study.scores, ks=ks, ranking=ranking),
+        "strengths": accuracy_over_strength(study.steering.over_strength),
+    }
+
+
+@report_of.register
+def _specialists(study: SpecialistsStudy) -> Report:
+    return Report(
+        provenance=study.provenance,
+        lead=_LEAD,
+        findings=specialists_findings(study),
+        tables=specialists_tables(study),
+        figures=specialists_figures(study),
+        parts=_PARTS,
+        paper=PAPER,
+        published=specialists_published(),
+    )
+
 
 ATTENDS = 0.01
 """A head that gives audio a smaller share of its attention, in the mean, is not called a listener."""
@@ -67,45 +141,46 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     n, many = len(scores.measured.ids), int(scores.varies.sum())
     clips = len(set(scores.measured.clips)) or n
     sure = scores.varies & (scores.q < SIGNIFICANT)
-    told = [
+    sentences = [
         f"Of {many} heads whose attention to audio varies, {sure.sum()} go with right answers at a false discovery "
         f"rate "
         f"of {100 * SIGNIFICANT:g} % ({counted(n, clips if clips < n else None)}). {_strongest(scores, sure, ranking)}"
     ]
     if clips < FEWEST:
-        told.append(f"{clips} clips are too few for an interval of r: {FEWEST} are needed.")
+        sentences.append(f"{clips} clips are too few for an interval of r: {FEWEST} are needed.")
     if study.k < many:
-        found = scores.stability(study.k, ranking=ranking)
-        told.append(
-            f"Other questions would choose other heads: a resample keeps {100 * found.overlap:.0f} % of the {study.k} "
-            f"[{100 * found.low:.0f}, {100 * found.high:.0f}], {100 * found.chance:.0f} % by chance."
+        stability = scores.stability(study.k, ranking=ranking)
+        sentences.append(
+            f"Other questions would choose other heads: a resample keeps {100 * stability.overlap:.0f} % of the "
+            f"{study.k} [{100 * stability.low:.0f}, {100 * stability.high:.0f}], {100 * stability.chance:.0f} % by "
+            "chance."
         )
-        if found.tied:
-            told.append(
-                f"{found.tied} heads are level at place {study.k}: which of them are among the {study.k} was drawn by "
-                "lot, here and in every resample."
+        if stability.tied:
+            sentences.append(
+                f"{stability.tied} heads are level at place {study.k}: which of them are among the {study.k} was drawn "
+                "by lot, here and in every resample."
             )
     if scores.constant.any():
-        told.append(f"{scores.constant.sum()} heads give the audio the same share in every question.")
-    return told
+        sentences.append(f"{scores.constant.sum()} heads give the audio the same share in every question.")
+    return sentences
 
 
 def _strongest(scores: HeadScores, sure: Bool[np.ndarray, "layer head"], ranking: Ranking) -> str:
     """The head of largest correlation among those that are significant and attend to audio at all."""
-    heard = sure & (scores.mean >= ATTENDS)
+    attending = sure & (scores.mean >= ATTENDS)
     share = f"{100 * ATTENDS:g} % of its attention"
     if not sure.any():
         return "None is named here: the largest correlation of so many is large by chance alone."
-    if not heard.any():
+    if not attending.any():
         return f"None of these gives audio as much as {share}, so none is called a listener."
-    strength = np.where(heard, np.abs(scores.r) if ranking == "magnitude" else scores.r, -np.inf)
+    strength = np.where(attending, np.abs(scores.r) if ranking == "magnitude" else scores.r, -np.inf)
     layer, head = np.unravel_index(int(strength.argmax()), strength.shape)
     low, high = scores.low[layer, head], scores.high[layer, head]
     ends = "" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
     level = int((strength >= strength.max() - 1e-9).sum())
-    told = f", one of {level} that are level" if level > 1 else ""
+    level_with = f", one of {level} that are level" if level > 1 else ""
     return (
-        f"The strongest of those that give audio {share} or more is head {head} of layer {layer}{told}: r = "
+        f"The strongest of those that give audio {share} or more is head {head} of layer {layer}{level_with}: r = "
         f"{scores.r[layer, head]:+.2f}{ends}, q = {scores.q[layer, head]:.2g}, mean attention to audio "
         f"{100 * scores.mean[layer, head]:.1f} %."
     )
@@ -122,7 +197,7 @@ def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
     tells = "tells" if p["auc"] < SIGNIFICANT and auc.value > 0.5 else "does not tell"
     better = "better than" if p["random"] < SIGNIFICANT else "no better than"
     n = of_clips(len(score.ids), auc.n_clips)
-    told = [
+    sentences = [
         f"On the {n} that the heads were not chosen on, the listening score of {study.k} heads {tells} right answers "
         f"from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
         f"{score.random_auc.mean():.3f} in the mean; {100 * score.p_random:.0f} % of the sets do as well "
@@ -130,31 +205,31 @@ def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
     ]
     if within is not None:
         stays = "stays above" if p["within"] < SIGNIFICANT and within.value > 0.5 else "is not significantly above"
-        told.append(
+        sentences.append(
             f"Among questions of one task, where easy and hard tasks cannot be the reason, it {stays} 0.5: AUC "
             f"{_area(within, p['within'])}."
         )
     first = check.everywhere
     lower = first is not None and p["everywhere"] < SIGNIFICANT and first.value < 0.5
-    told.append(
+    sentences.append(
         f"Where the recording changes the answer, the score {_higher(first, p.get('everywhere'))}"
         + (": a score of listening should be higher there." if lower else ".")
     )
     for where in ("right", "wrong"):
         name = f"within_{where}"
         compared = _higher(getattr(check, name), p.get(name))
-        told.append(f"Among the {where} answers alone, where the recording changes the answer, it {compared}.")
-    return told
+        sentences.append(f"Among the {where} answers alone, where the recording changes the answer, it {compared}.")
+    return sentences
 
 
 def _steering(study: SpecialistsStudy) -> list[str]:
     steering = study.steering
-    told = [*lacking(steering.unanswered)]
+    sentences = [*lacking(steering.unanswered)]
     for choice in steering.choices:
         change, test = choice.held_out.change, choice.held_out.test
         sure = choice.p_holm < SIGNIFICANT
         does = "raises" if change.value > 0 else "lowers"
-        told.append(
+        sentences.append(
             f"{_STEERING[choice.arm.kind]} ({choice.arm.where}, strength {choice.arm.strength:g}) "
             f"{does if sure else 'does not significantly change'} the share of right answers on the half that reports: "
             f"{points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} ({p_value(choice.p_holm)}, "
@@ -162,26 +237,26 @@ def _steering(study: SpecialistsStudy) -> list[str]:
             f"it changed it by {100 * choice.chosen_on.change.value:+.1f} points{by_lot(choice)}."
         )
     for kind in ("layer-guided", "head by head"):
-        beside = [one for one in steering.against_controls if one.kind == kind]
-        beaten = [one.control for one in beside if _beaten(one)]
-        others = [one.control for one in beside if not _beaten(one)]
-        told.append(
+        beside = [contrast for contrast in steering.against_controls if contrast.kind == kind]
+        beaten = [contrast.control for contrast in beside if _beaten(contrast)]
+        others = [contrast.control for contrast in beside if not _beaten(contrast)]
+        sentences.append(
             f"{_STEERING[kind]} is "
             + (f"significantly better than {_listed(beaten, 'and')}" if beaten else "")
             + (", and " if beaten and others else "")
             + (f"not significantly better than {_listed(others, 'or')}" if others else "")
             + " (Holm)."
         )
-    return told
+    return sentences
 
 
-def _beaten(one: AgainstControl) -> bool:
-    return one.gain.value > 0 and one.p_holm < SIGNIFICANT
+def _beaten(contrast: AgainstControl) -> bool:
+    return contrast.gain.value > 0 and contrast.p_holm < SIGNIFICANT
 
 
 def _listed(names: Sequence[str], last: str) -> str:
-    told = [_CONTROLS[name] for name in names]
-    return f" {last} ".join([", ".join(told[:-1]), told[-1]]) if len(told) > 1 else "".join(told)
+    words = [_CONTROLS[name] for name in names]
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
 def _higher(area: RocAuc | None, p: float | None) -> str:

@@ -21,10 +21,10 @@ from torch.nn.functional import pad
 
 from mechaudio.data.temporal_phrases import EVERYDAY_PHRASES, KEYWORDS, PHRASES, TASKS
 from mechaudio.models.tiny import language
-from mechaudio.models.tiny.captions import caption_tokens, time_token
 from mechaudio.models.tiny.language import FIRST_CLASS, FIRST_LETTER, PAD, TURN_END, VOCABULARY, ids
-from mechaudio.models.tiny.questions import MAX_OPTIONS, Choices, best_letter, draw_choices
-from mechaudio.models.tiny.scenes import MAX_EVENTS, Scenes, on_device
+from recipes.tiny.captions import caption_tokens, time_token
+from recipes.tiny.questions import MAX_OPTIONS, Choices, best_letter, draw_choices
+from recipes.tiny.scenes import MAX_EVENTS, Scenes, on_device
 
 IGNORED = -100
 SYSTEM = ids(language.SYSTEM_TURN)

@@ -1,16 +1,19 @@
-"""What a temporal study found, in sentences made from its numbers."""
+"""What is told of the temporal study: sentences made from its numbers, and how its page is laid out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import PairedComparison, TemporalStudy
 from mechaudio.metrics.clips import counted
+from mechaudio.report.study_page import LISTENING, Part, Report, first_figure, report_of
+from mechaudio.report.temporal_tables import PAPER, temporal_published, temporal_tables
 from mechaudio.report.wording import (
     SIGNIFICANT,
     by_lot,
@@ -22,6 +25,78 @@ from mechaudio.report.wording import (
     percent,
     points,
 )
+from mechaudio.viz.temporal import temporal_accuracies, temporal_attention, temporal_fixes, temporal_layers
+
+_LEAD = (
+    "An audio language model was asked what sounds first, last or longest: with the recording, with a caption and with "
+    "silence. Then its attention to the audio was changed while it answered, in all layers and in one."
+)
+_PARTS = (
+    LISTENING,
+    Part(
+        "Right answers, and what is left without hearing",
+        ("accuracies",),
+        {
+            "accuracies": "A group of bars per task, a bar per condition. Where the bar of silence is as high as that "
+            "of the recording, the answers did not come from listening; the dotted line is what guessing gets right."
+        },
+    ),
+    Part(
+        "Where the last position looks",
+        ("attention",),
+        {
+            "attention": "Before it answers, the model spreads 100 % of its attention over everything in front of it. "
+            "Thick lines are audio and text as wholes, dotted ones the parts of the text and the template (fixed words "
+            "and markers)."
+        },
+    ),
+    Part(
+        "Attention to audio changed in all layers",
+        ("all_layers", "controls"),
+        {
+            "fixes": "Above, wrong answers that became right; below, right ones that became wrong. Answers at random "
+            "fix some too: a fix rate inside the band is no sign of listening, and one that comes with as many broken "
+            "answers helps nobody."
+        },
+    ),
+    Part(
+        "Attention to audio changed in one layer",
+        ("held_out", "one_layer"),
+        {
+            "layers": "A line per factor: what becomes of the answers if audio scores are scaled in that one layer. "
+            "Points above the band are better than no change, but the best of many points looks better than it is: the "
+            "ring was chosen on one half of the questions, and its change on the other half is in the line above."
+        },
+    ),
+)
+
+
+@checks_arguments
+def temporal_figures(study: TemporalStudy) -> dict[str, go.Figure]:
+    """Every figure of the study by name; `fixes` only where some answers are wrong and some right without a change."""
+    clean = study.compared.clean
+    right = clean.correct[clean.scored]
+    drawn = first_figure(study.listens) | {
+        "accuracies": temporal_accuracies(study),
+        "attention": temporal_attention(study),
+    }
+    if right.any() and not right.all():
+        drawn["fixes"] = temporal_fixes(study)
+    return drawn | {"layers": temporal_layers(study)}
+
+
+@report_of.register
+def _temporal(study: TemporalStudy) -> Report:
+    return Report(
+        provenance=study.provenance,
+        lead=_LEAD,
+        findings=temporal_findings(study),
+        tables=temporal_tables(study),
+        figures=temporal_figures(study),
+        parts=_PARTS,
+        paper=PAPER,
+        published=temporal_published(),
+    )
 
 
 @checks_arguments
@@ -41,29 +116,29 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
 
 
 def _conditions(study: TemporalStudy) -> list[str]:
-    heard = study.conditions["audio"]
-    told = [
-        f"With the recording {percent(heard.overall)} of "
-        f"{of_clips(heard.overall.n, heard.overall.n_clips, 'answers')} are right."
+    recording = study.conditions["audio"]
+    sentences = [
+        f"With the recording {percent(recording.overall)} of "
+        f"{of_clips(recording.overall.n, recording.overall.n_clips, 'answers')} are right."
     ]
     for name, words in (
         ("silence", "With silence in its place"),
         ("caption", "With a caption instead"),
         ("audio+caption", "With both"),
     ):
-        found = study.conditions.get(name)
-        if found is None:
+        answers = study.conditions.get(name)
+        if answers is None:
             continue
         contrast = study.against_audio.get(name)
         if contrast is None:
-            told.append(f"{words} {percent(found.overall)} are right; no question was answered both ways.")
+            sentences.append(f"{words} {percent(answers.overall)} are right; no question was answered both ways.")
             continue
         differs = "differs" if contrast.p_holm < SIGNIFICANT else "does not differ significantly"
-        told.append(
-            f"{words} {percent(found.overall)} are right, which {differs} from the recording "
+        sentences.append(
+            f"{words} {percent(answers.overall)} are right, which {differs} from the recording "
             f"({p_value(contrast.p_holm)}, {named(contrast.test)}, Holm)."
         )
-    return told
+    return sentences
 
 
 def _attention(study: TemporalStudy) -> str:
@@ -89,20 +164,20 @@ def _fixes(study: TemporalStudy) -> list[str]:
     if null is None:
         where = "" if study.compared.clean.correct[study.compared.clean.scored].all() else "On one of the halves "
         return [f"{where}{'n' if where else 'N'}o answer was wrong without a change, so none could be fixed."]
-    told = []
+    sentences = []
     for kind in ("upweighting", "scaling"):
         best = study.best_fixing(kind)
         fixed, broken = best.held_out.fix_rate, best.held_out.break_rate
         assert fixed is not None
         beyond = "above" if fixed.value > null.high else "below" if fixed.value < null.low else "within"
         breaks = "" if broken is None else f", and breaks {100 * broken.value:.1f} % of the right ones"
-        told.append(
+        sentences.append(
             f"The {kind} that fixes most wrong answers on one half ({best.arm}{by_lot(best)}) fixes "
             f"{100 * fixed.value:.1f} % of those of the other{breaks}. That rate is {beyond} what answers at random "
             f"fix "
             f"({100 * null.low:.1f} to {100 * null.high:.1f} %)."
         )
-    return told
+    return sentences
 
 
 def _scaling_or_upweighting(study: TemporalStudy) -> str:

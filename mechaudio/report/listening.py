@@ -1,19 +1,62 @@
-"""Where a model listens, as a table of what every cut costs."""
+"""What is told of where a model listens: the sentence, the prompt as a line of roles, and what every cut costs."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
+import plotly.graph_objects as go
+
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import checks_arguments
+from mechaudio.report.study_page import HOW_ROWS, LISTENING, Part, Report, report_of
 from mechaudio.report.tables import Column, Table
+from mechaudio.viz.flow_map import flow_map
+from mechaudio.viz.listening_rows import listening_rows
+
+_LEAD = (
+    "The sound was hidden from the rows of each part of the prompt, and each part from the last row, where the answer "
+    "is read: over all layers, in windows of layers and in single ones. What the right answer loses is what comes over "
+    "that edge and no other way."
+)
+_HOW_LAYERS = (
+    "A ribbon is as wide as the loss when one role does not see another in one layer alone. Single layers can all do "
+    "little where each could do for another: look at the windows, too."
+)
+_PARTS = (Part(LISTENING.heading, ("edges", "layers"), {"rows": HOW_ROWS, "layers": _HOW_LAYERS}),)
 
 
 @checks_arguments
-def listening_tables(found: WhereItListens) -> tuple[Table, ...]:
+def listening_figures(listens: WhereItListens) -> dict[str, go.Figure]:
+    """The prompt as a line of roles, and where single layers were cut and questions allow it a map of these."""
+    drawn = {"rows": listening_rows(listens)}
+    if listens.layers is not None and len(listens.layers.ids) > 1:
+        drawn["layers"] = flow_map(listens.layers, measure=listens.measure)
+    return drawn
+
+
+@checks_arguments
+def listening_findings(listens: WhereItListens) -> tuple[str, ...]:
+    """What was found, in sentences."""
+    return (listens.sentence,)
+
+
+@report_of.register
+def _listens(listens: WhereItListens) -> Report:
+    return Report(
+        provenance=listens.provenance,
+        lead=_LEAD,
+        findings=listening_findings(listens),
+        tables=listening_tables(listens),
+        figures=listening_figures(listens),
+        parts=_PARTS,
+    )
+
+
+@checks_arguments
+def listening_tables(listens: WhereItListens) -> tuple[Table, ...]:
     """What each edge carries over all layers, and every cut in windows and single layers, with 95 % intervals."""
-    change = "share" if found.measure == "probability" else "score"
+    change = "share" if listens.measure == "probability" else "score"
     ends = [Column("interval", "interval")] if change == "share" else [Column("low", "score"), Column("high", "score")]
     columns = (
         Column("edge"),
@@ -28,8 +71,8 @@ def listening_tables(found: WhereItListens) -> tuple[Table, ...]:
         Column("p (Holm)", "p"),
     )
     rows: dict[bool, list[tuple]] = {True: [], False: []}
-    n = len(found.everywhere.ids)
-    for row in found.to_pandas().to_dict("records"):
+    n = len(listens.everywhere.ids)
+    for row in listens.to_pandas().to_dict("records"):
         low, high = (None if math.isnan(end) else float(end) for end in (row["low"], row["high"]))
         interval = [None if low is None or high is None else (low, high)] if change == "share" else [low, high]
         share = None if math.isnan(row["share"]) else float(row["share"])
@@ -39,13 +82,13 @@ def listening_tables(found: WhereItListens) -> tuple[Table, ...]:
                 int(row["fixed"]), int(row["broken"]), float(row["p"]), float(row["p_holm"]),
             )
         )  # fmt: skip
-    what = "probability of the right choice" if found.measure == "probability" else "margin of the right words"
+    what = "probability of the right choice" if listens.measure == "probability" else "margin of the right words"
     note = (
         f"Change of the {what} when the target does not see the source; `behind` are all rows behind the sound. "
         "Intervals are bootstrap over clips, of each cut alone; p is the exact test of signs over clips, Holm's "
         "correction is over the edges of a kind (what all rows hear, what each hears, what each hands on) and the "
         "layers. "
-        f"{int(found.everywhere.clean_correct.sum())} of {n} answers are right without a cut."
+        f"{int(listens.everywhere.clean_correct.sum())} of {n} answers are right without a cut."
     )
     tables = [Table("edges", "What each edge carries, over all layers", note, columns, tuple(rows[True]))]
     if rows[False]:
@@ -55,9 +98,9 @@ def listening_tables(found: WhereItListens) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-def first_table(found: WhereItListens | None) -> tuple[Table, ...]:
+def first_table(listens: WhereItListens | None) -> tuple[Table, ...]:
     """What every edge carries on the half that chooses, which a study begins with; nothing comes of None."""
-    if found is None:
+    if listens is None:
         return ()
-    (edges, *_) = listening_tables(found)
+    (edges, *_) = listening_tables(listens)
     return (replace(edges, name="where_it_listens", title=f"{edges.title}, on the half that chooses"),)

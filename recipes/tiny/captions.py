@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mechaudio.models.tiny.language import FIRST_CLASS, FIRST_TIME, MAX_SECONDS, PAD, VOCABULARY
-from mechaudio.models.tiny.scenes import MAX_EVENTS, Scenes
+from recipes.tiny.scenes import MAX_EVENTS, Scenes
 
 
 def half_seconds(time: Tensor) -> Tensor:

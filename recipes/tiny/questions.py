@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mechaudio.models.tiny.captions import half_seconds
-from mechaudio.models.tiny.scenes import MAX_EVENTS, Scenes, on_device
+from recipes.tiny.captions import half_seconds
+from recipes.tiny.scenes import MAX_EVENTS, Scenes, on_device
 
 MAX_OPTIONS = 6
 OPTION_COUNTS = (0.0, 0.0, 0.10, 0.10, 0.64, 0.08, 0.08)

@@ -1,4 +1,4 @@
-"""Train the tiny model: `python -m mechaudio.models.tiny.train --out FOLDER`, on one GPU (minutes) or a CPU (days).
+"""Train the tiny model: `python -m recipes.tiny.train --out FOLDER`, on one GPU (minutes) or a CPU (days).
 
 A fixed number of steps, cosine schedule, everything drawn from `--seed`. In stages: questions from captions alone (and
 an aid: detecting events in the audio tokens); from `HEAR_FROM` on questions about the sound, at first heard by the last
@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mechaudio.data.temporal_phrases import TASKS
-from mechaudio.models.tiny import architecture, rows, scenes
-from mechaudio.models.tiny.export import current_commit, export
 from mechaudio.models.tiny.language import FIRST_LETTER
-from mechaudio.models.tiny.rows import IGNORED, KINDS, RowBuilder, Rows
-from mechaudio.models.tiny.scenes import LogMel, Scenes
+from recipes.tiny import architecture, rows, scenes
+from recipes.tiny.export import current_commit, export
+from recipes.tiny.rows import IGNORED, KINDS, RowBuilder, Rows
+from recipes.tiny.scenes import LogMel, Scenes
 
 log = logging.getLogger(__name__)
 
@@ -281,7 +281,7 @@ def train(settings: Settings, out: Path, *, commit: str, device: str, workers: i
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m mechaudio.models.tiny.train", description="Train the tiny model.")
+    parser = argparse.ArgumentParser(prog="python -m recipes.tiny.train", description="Train the tiny model.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--commit", help="commit to name in the metadata (default: that of the working directory)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])

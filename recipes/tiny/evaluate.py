@@ -1,4 +1,4 @@
-"""How the tiny model behaves: `python -m mechaudio.models.tiny.evaluate`.
+"""How the tiny model behaves: `python -m recipes.tiny.evaluate`.
 
 On a CPU, through the transformers library alone. Questions come from `mechaudio.data.soundscapes` with seeds that
 training never uses. Every share stands with its Wilson 95 % interval. The output is Markdown, as in docs/tiny_model.md.
@@ -242,9 +242,7 @@ def of_descriptions(model: TinyModel, n: int, seed: int) -> Iterator[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mechaudio.models.tiny.evaluate", description="Evaluate the tiny model."
-    )
+    parser = argparse.ArgumentParser(prog="python -m recipes.tiny.evaluate", description="Evaluate the tiny model.")
     parser.add_argument(
         "folder", type=Path, nargs="?", default=WEIGHTS, help="a Hugging Face folder (default: as shipped)"
     )

@@ -1,0 +1,123 @@
+"""What every study shares: settings that can be run, the rows that listen, and halves that choose and report.
+
+A study is a frozen value of settings, with the fields `share` and `seed` and, where it changes or reads rows of the
+prompt, `queries`; a `Result` that keeps them, which rows listen (`listens`) and which questions choose (`chooses`); and
+a function of an opened model and questions that begins with `begin`, and takes its halves from `split`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Bool
+
+from mechaudio.analyses.halves import in_calibration
+from mechaudio.analyses.where_it_listens import WhereItListens
+from mechaudio.arguments import check_fields, once_each
+from mechaudio.experiments.evaluation import Evaluation
+from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
+from mechaudio.question import AudioQuestion
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
+SettingsT = TypeVar("SettingsT")
+#: Settings that name rows of the prompt.
+ROWS = ("queries", "targeted")
+
+
+def check_settings(settings: Any, *, varied: Sequence[str]) -> None:
+    """Refuse settings of a study that cannot be run; the first statement of their `__post_init__`.
+
+    Args:
+        settings: A dataclass.
+        varied: Fields that list what is compared.
+
+    Raises:
+        TypeError: A field of another kind.
+        ValueError: Nothing to compare, a value that comes twice, or a share that leaves a half without clips.
+    """
+    check_fields(settings)
+    for name in varied:
+        values = getattr(settings, name)
+        if not values:
+            raise ValueError(f"{name} is empty: give at least one")
+        once_each(name, values)
+    if not 0 < settings.share < 1:
+        raise ValueError(
+            f"share is the part of the questions that choose, by their clips, between 0 and 1, got {settings.share}"
+        )
+
+
+@dataclass(frozen=True)
+class Begun(Generic[SettingsT]):
+    """The beginning of a study.
+
+    Attributes:
+        settings: With the rows that listen in the place of `listening`.
+        listens: Which rows listen, on the half that chooses; None where no question of it could be asked.
+    """
+
+    settings: SettingsT
+    listens: WhereItListens | None
+
+
+def begin(
+    model: AudioLM,
+    questions: Sequence[AudioQuestion],
+    settings: SettingsT,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None,
+) -> Begun[SettingsT]:
+    """Find the rows that listen, and put them where the settings ask for them.
+
+    Args:
+        model: An `AudioLM`.
+        questions: Of the study.
+        settings: As they were given.
+        out: The folder of the study, which keeps the rows for when it is taken up.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+
+    Raises:
+        ValueError: The settings ask for rows that listen, and none is known to.
+
+    Warns:
+        UserWarning: Rows that the study is about carry nothing of the sound to the answers, and others do.
+    """
+    known: Any = settings
+    listens = listen_first(model, questions, share=known.share, seed=known.seed, out=out, progress=progress)
+
+    def named(rows: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(rows, str):
+            return listening_rows(listens, rows)
+        return tuple(dict.fromkeys(listening_rows(listens, each) for each in rows))
+
+    rows = {field.name: named(getattr(known, field.name)) for field in fields(known) if field.name in ROWS}
+    warn_of_deaf(listens, [each if isinstance(each, str) else "+".join(each) for each in rows.values()])
+    return Begun(replace(known, **rows), listens)
+
+
+def split(clean: Evaluation, settings: Any) -> Bool[np.ndarray, " question"]:
+    """Draw the questions that choose, by their clips; the others report.
+
+    Args:
+        clean: Answers without an intervention.
+        settings: Of the study; its `share` of the clips is drawn with its `seed`.
+
+    Raises:
+        ValueError: No question with a known answer chooses, or none reports.
+    """
+    chooses = in_calibration(clean.clips or clean.ids, settings.share, settings.seed)
+    counts = [int((side & clean.scored).sum()) for side in (chooses, ~chooses)]
+    if not all(counts):
+        raise ValueError(
+            f"the study needs two questions with a known answer at least, one that chooses and one that reports: of "
+            f"{sum(counts)} {counts[0]} choose and {counts[1]} report, as questions about one clip are on one side. "
+            "Give questions about more clips, or another seed"
+        )
+    return chooses

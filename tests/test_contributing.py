@@ -1,0 +1,98 @@
+"""The page on contributing, carried out in a copy of the project: its files, its lines, and what comes of them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.snippets import REPOSITORY
+
+PAGE = (REPOSITORY / "docs/contributing.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+SECTIONS = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+TRIED = [code for _, title, code in BLOCK.findall(PAGE) if title == "try it"]
+PRINTED = re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def patched(text: str, diff: str) -> str:
+    """A file with the lines of a diff: other lines are looked up in order, `…` stands for the rest of one."""
+    lines, at = text.splitlines(), 0
+    for line in diff.splitlines():
+        kind, words = line[:1], line[1:]
+        if kind == "+":
+            lines.insert(at, words)
+            at += 1
+            continue
+        start = words.removesuffix("…")
+        matches = [i for i in range(at, len(lines)) if lines[i] == words or (start != words and start in lines[i])]
+        assert matches, f"{words!r} is not there, or not behind what is shown before it"
+        at = matches[0] + (kind == " ")
+        if kind == "-":
+            del lines[matches[0]]
+    return "\n".join(lines) + "\n"
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {
+        "PYTHONPATH": str(folder),
+        "PATH": str(Path(sys.executable).parent),
+        "HF_HUB_OFFLINE": "1",
+    }
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project with all that the page adds."""
+    folder = tmp_path_factory.mktemp("project")
+    for room in ("mechaudio", "docs"):
+        shutil.copytree(REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "notebooks"))
+    for kind, title, code in BLOCK.findall(PAGE):
+        path = folder / title
+        if kind == "diff":
+            path.write_text(patched(path.read_text(encoding="utf-8"), code), encoding="utf-8")
+        elif title != "try it":
+            assert not path.exists()
+            path.write_text(code, encoding="utf-8")
+    return folder
+
+
+def test_one_more_of_anything_touches_three_files_at_most():
+    assert len(SECTIONS) == 5
+    for section in SECTIONS:
+        assert 2 <= len({title for _, title, _ in BLOCK.findall(section)} - {"try it"}) <= 3, section.splitlines()[0]
+
+
+def test_what_is_added_does_what_the_page_says(project):
+    (project / "tried.py").write_text("\n".join(TRIED), encoding="utf-8")
+    tried = run(project, "tried.py")
+    assert tried.returncode == 0, tried.stderr
+    assert tried.stdout == "".join(PRINTED)
+
+
+def test_the_pages_that_are_made_tell_of_it(project):
+    made = run(project, "docs/generate.py")
+    assert made.returncode == 0, made.stderr
+    assert run(project, "docs/generate.py", "--check").returncode == 0
+    verbs = (project / "docs/command_line.md").read_text(encoding="utf-8")
+    assert "## quieter" in verbs
+    assert "## length" in verbs
+    assert "`temporal`, `specialists`, `mata`, `patch` and `quieter`) leave a folder" in verbs
+    assert "temporal_lalm, bird_questions, from the hub" in verbs
+    names = (project / "docs/reference/names.md").read_text(encoding="utf-8")
+    assert "| `ma.CapAttention` | `mechaudio.interventions.soft_cap` |" in names
+    assert "`attention_entropy`" in names
+
+
+def test_what_is_added_is_laid_out_as_the_rest(project):
+    shutil.copy(REPOSITORY / "pyproject.toml", project)
+    added = [title for kind, title, _ in BLOCK.findall(PAGE) if title.endswith(".py")]
+    for words in (["check"], ["format", "--check"]):
+        told = run(project, "-m", "ruff", *words, *added)
+        assert told.returncode == 0, told.stdout
