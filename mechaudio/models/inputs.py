@@ -284,6 +284,12 @@ def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batc
     if not isinstance(ids, Tensor) or ids.ndim != 2 or 0 in ids.shape:
         got = f"a {type(ids).__name__}" if not isinstance(ids, Tensor) else f"shape {tuple(ids.shape)}"
         raise ValueError(f"inputs need 'input_ids' [batch, position]; got {got} and the keys {sorted(inputs)}")
+    positions = inputs.get("position_ids")
+    if isinstance(positions, Tensor) and positions.shape[-1] != ids.shape[-1]:
+        raise ValueError(
+            f"'position_ids' {tuple(positions.shape)} must have as many positions as 'input_ids' {tuple(ids.shape)}: "
+            "where prompts are made longer by hand, let their positions count on, or leave 'position_ids' out"
+        )
     mask = inputs.get("attention_mask")
     if mask is None:
         return ids, torch.ones_like(ids, dtype=torch.bool)

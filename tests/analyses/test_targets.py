@@ -40,6 +40,9 @@ def forward(model, batch, words=""):
     inputs = dict(batch.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
     inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(more)], dim=1)
+    if "position_ids" in inputs:
+        behind = inputs["position_ids"][:, -1:] + 1 + torch.arange(more.shape[1])
+        inputs["position_ids"] = torch.cat([inputs["position_ids"], behind], dim=1)
     with torch.no_grad():
         logits = model.network(**inputs, use_cache=False).logits.float()
     return logits[:, batch.n_positions - 1 :].log_softmax(-1).double(), ids
