@@ -69,7 +69,7 @@ def sweep(
             with the same token. Logits are summed log-probabilities then, and `provenance` says which were measured.
             Interventions at named positions change the prompt alone, others the words, too.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
-            a CPU. More prompts at a time fit into more; variants that run together take 4 billion at most on a GPU, 0.4
+            a CPU. More prompts at a time fit into more; variants that run together take 4 billion at most on a GPU, 0.2
             billion on a CPU, as more of them at once run no faster.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
