@@ -311,7 +311,7 @@ def test_a_harvest_that_was_killed_at_once_is_empty_and_says_so(finished, tmp_pa
     kept = ma.Harvest.load(tmp_path)
     assert len(kept) == len(kept.positions()) == 0
     for read in (lambda: kept["z", 0], lambda: kept.read("z", 0, entries=[]), kept.to_xarray):
-        with pytest.raises(ValueError, match="nothing in .* yet: take the harvest up"):
+        with pytest.raises(ValueError, match=r"nothing in .* yet: take the harvest up"):
             read()
 
 
