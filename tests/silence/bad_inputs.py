@@ -175,7 +175,6 @@ def samples(folder: Path) -> dict[str, Any]:
         "asked": questions,
         "question": questions[0],
         "record": ["resid_post"],
-        "out": folder / "out",
         "variants": [ma.ScaleAttention(2.0)],
         "network": toy.network,
         "base": batch,
