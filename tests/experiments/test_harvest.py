@@ -16,6 +16,7 @@ import torch
 import mechaudio as ma
 from mechaudio.experiments import harvest_log
 from mechaudio.experiments.harvest_log import LOG_NAME
+from tests.families import ASKED, network, noise, processor, thinned
 
 RECORD = [ma.HookPoint("resid_post", layers=[1, 3]), "z", ma.HookPoint("mass", layers=[2], keys=["audio", "question"])]
 SECONDS = (2.0, 4.0, 1.2, 3.0, 0.8)
@@ -143,6 +144,28 @@ def test_interventions_change_what_is_kept(toy, questions, finished, tmp_path):
     last = deaf.positions(role="last").index
     assert not deaf.read("mass", 2, entries=last)[..., 0].any()
     assert ma.Harvest.load(finished).read("mass", 2, entries=last)[..., 0].all()
+
+
+@pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths:UserWarning")
+@pytest.mark.parametrize("family", thinned(ASKED, left=("qwen2_audio", "phi4_multimodal")))
+def test_every_class_is_harvested_as_it_runs(without_proofs, family, tmp_path):
+    model = ma.AudioLM(network(family), processor(family))
+    asked = [
+        ma.AudioQuestion(
+            audio=ma.AudioClip(noise(seconds, sample_rate=model.adapter.sampling_rate), model.adapter.sampling_rate),
+            text=text, choices=("a", "b"), answer="a", id=text,
+        )
+        for seconds, text in ((1.0, "which is it"), (0.6, "a or b"))
+    ]  # fmt: skip
+    record = ["resid_post", "attn_out"]
+    batch = ma.prompt(model, asked)
+    for positions, chosen in ((None, batch.inputs["attention_mask"].bool()), ("audio", batch.span_mask("audio"))):
+        kept = harvested(model, asked, tmp_path / str(positions), record=record, positions=positions)
+        expected = ma.run(model, batch, record=record, logits=None).cache
+        for (name, layer), value in expected.items():
+            assert torch.equal(kept[name, layer], value[chosen]), (name, layer)
+        assert kept.to_xarray().sizes["entry"] == int(chosen.sum())
+        assert kept.positions(role="audio")["onset"].notna().any() == bool(batch.clocks[0][0].intervals(0))
 
 
 # Reading.
