@@ -198,7 +198,8 @@ def _shard(place: Path, number: int, value: dict[str, Any]) -> Shard:
         wrong = "questions"
     if wrong is not None:
         raise ValueError(damaged(place, number, f"{wrong} is {short(value[wrong])}"))
-    return Shard(**value | {"questions": tuple(Harvested(**question) for question in value["questions"])})
+    value["questions"] = tuple(Harvested(**question) for question in value["questions"])
+    return Shard(**value)
 
 
 def _is_harvested(value: Any) -> bool:

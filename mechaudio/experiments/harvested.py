@@ -126,19 +126,16 @@ class Harvest(Shown):
             return torch.cat([self._whole(shard, name) for shard in self._shards])
         wanted = self._entries(entries)
         of_shard = np.searchsorted(self._ends[1:], wanted, side="right")
-        values: Tensor | None = None
+        parts, order = [], []  # tensors, and where their entries are among those wanted
         for number in np.unique(of_shard) if len(wanted) else [0]:
             here = np.flatnonzero(of_shard == number)
             with self._opened(self._shards[number], "pt") as file:
                 kept = file.get_slice(name)
                 rows = wanted[here] - self._ends[number]
                 first, end = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
-                part = kept[first:end][torch.from_numpy(rows - first)]
-            if values is None:
-                values = part.new_empty((len(wanted), *part.shape[1:]))
-            values[torch.from_numpy(here)] = part
-        assert values is not None, "a harvest has a shard"
-        return values
+                parts.append(kept[first:end][torch.from_numpy(rows - first)])
+                order.append(here)
+        return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(order)))]
 
     @checks_arguments
     def shards(self, hook_point: str, layer: int | None = None) -> Iterator[Tensor]:
@@ -173,7 +170,8 @@ class Harvest(Shown):
             ValueError: A role or a question that no entry has, or a damaged shard.
         """
         table = self._table
-        lengths = table["index"].map({one.index: one.n_positions for one in self.questions})
+        lengths = {one.index: one.n_positions for one in self.questions}
+        ends = np.array([lengths[number] - 1 for number in table["index"].tolist()], dtype=int)
         known = [*table["role"].cat.categories, "last"]
         if role not in (None, *known):
             raise ValueError(f"role= is one of {', '.join(map(repr, known))}, got {role!r}")
@@ -181,10 +179,10 @@ class Harvest(Shown):
             raise ValueError(f"no question {question!r} was harvested")
         chosen = np.ones(len(table), dtype=bool)
         if role is not None:
-            chosen &= table["position"] == lengths - 1 if role == "last" else table["role"] == role
+            chosen &= table["position"] == ends if role == "last" else table["role"] == role
         if question is not None:
             chosen &= table["question"] == question
-        return table[chosen].copy()
+        return table.loc[chosen].copy()
 
     def to_xarray(self) -> xarray.Dataset:
         """Return every hook point with named axes, read from the files where it is indexed, layers together.
@@ -212,7 +210,7 @@ class Harvest(Shown):
                 data[variable] = xarray.Variable(dims, LazilyIndexedArray(array))
                 coords |= {axis: np.array(own) for axis in per_layer}
         for column, values in self._table.items():
-            coords[column] = ("entry", np.asarray(values.astype(object) if values.dtype == "category" else values))
+            coords[str(column)] = ("entry", np.asarray(values.astype(object) if values.dtype == "category" else values))
         attrs = {"checkpoint": str(self.provenance.checkpoint), "created": self.provenance.created}
         return xarray.Dataset(data, coords, attrs)
 
@@ -241,7 +239,7 @@ class Harvest(Shown):
                 "token_id": held["token"],
                 "token": [self._tokens[token] for token in held["token"].tolist()],
                 "role": pandas.Categorical.from_codes(held["role"].astype(int), roles),
-                "clip": pandas.array(np.where(held["clip"] < 0, None, held["clip"]), dtype="Int64"),
+                "clip": pandas.Series(held["clip"]).where(held["clip"] >= 0).astype("Int64").array,
                 "onset": held["seconds"][:, 0],
                 "offset": held["seconds"][:, 1],
             },
