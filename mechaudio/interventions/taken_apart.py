@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from mechaudio.interventions.fronts import behind_fronts
 from mechaudio.interventions.jobs import chunks_of
 from mechaudio.models.batch import PromptBatch
@@ -48,6 +50,7 @@ class TakenApart:
         self.model, self.batch, self.variants, self.budget = model, batch, variants, budget
         self.clean, self.keeps = clean, keeps
         self.taken: dict[int, Variant | str] = {}
+        self._chosen: dict[Hashable, tuple[Tensor, Tensor]] = {}
 
     def chunks(self) -> list[Suffixes]:
         """Those that change nothing before the decoder; the first chunk rides along if the prompts have yet to run."""
@@ -93,4 +96,4 @@ class TakenApart:
         return chunks_of(self.model, self.batch, variants, budget, keeps=self.keeps)
 
     def _suffixes(self, chunk: Sequence[Variant], *, riding: bool) -> Suffixes:
-        return Suffixes(self.batch, chunk, self.model.network.dtype, riding=riding)
+        return Suffixes(self.batch, chunk, self.model.network.dtype, riding=riding, known=self._chosen)

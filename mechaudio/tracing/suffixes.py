@@ -68,7 +68,15 @@ class Suffixes:
         measured: Per variant, how many of its changes are in that sum.
     """
 
-    def __init__(self, batch: PromptBatch, variants: Sequence[Variant], dtype: torch.dtype, *, riding: bool):
+    def __init__(
+        self,
+        batch: PromptBatch,
+        variants: Sequence[Variant],
+        dtype: torch.dtype,
+        *,
+        riding: bool,
+        known: dict[Hashable, tuple[Tensor, Tensor]] | None = None,
+    ):
         """Sort the changes of all variants by the place where they are made.
 
         Args:
@@ -76,6 +84,7 @@ class Suffixes:
             variants: The variants, those first that join first.
             dtype: Of the network.
             riding: Whether the rows lie behind the clean rows of the prompts.
+            known: Which keys are changed, in which rows: what chunks of the same prompts share.
         """
         self.batch, self.variants, self.riding = batch, variants, riding
         self.n_rows = batch.n_positions - min((variant.start for variant in variants), default=batch.n_positions - 1)
@@ -93,7 +102,7 @@ class Suffixes:
                 else:
                     made = place, self._index(place, change), change
                     by_site.setdefault(location, (change.site, []))[1].append(made)
-        known: dict[Hashable, tuple[Tensor, Tensor]] = {}
+        known = {} if known is None else known
         strengths = Strengths(groups, dtype, self.mass.device)
         self._groups = {
             location: [group_of(self, alike[key], strengths, known) for key in sorted(alike, key=lambda key: key[0])]

@@ -97,7 +97,7 @@ def group_of(
     first = n_positions - suffixes.n_rows
     if bound is None:
         return ByFunction(change, places[0], torch.tensor(change.rows) - first)
-    where = where_of(bound.edit)
+    where = suffixes.n_rows, where_of(bound.edit)
     if where not in known:
         active = bound.active([range(first, n_positions)] * suffixes.batch.n_rows, n_positions)
         rows = active[:, None, None, :, None] & bound.heads[:, None, None, None]
