@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +171,7 @@ class _Work:
     sizes: Sizes
     share: float
     max_new_tokens: int | None
+    chosen: dict[Hashable, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def outcome(self, variants: list[int], **made: Any) -> Outcome:
         return Outcome(self.batch, self.job.rows, variants, **made)
@@ -181,7 +182,7 @@ class _Work:
         return share if self.max_new_tokens is not None else chunk_bytes(self.model, 2 * share)
 
     def stacked(self, chunk: Chunk, behind: int = 0) -> Stacked:
-        return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind)
+        return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind, chosen=self.chosen)
 
 
 def _alone(work: _Work, index: int, way: str) -> Outcome:

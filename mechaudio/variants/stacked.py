@@ -39,8 +39,19 @@ class Stacked:
         shares: The share of attention on the keys whose scores each variant changes, before and after.
     """
 
-    def __init__(self, batch: PromptBatch, chunk: Chunk, dtype: torch.dtype, *, behind: int):
-        """Sort the changes of all variants; `dtype` is that of the network."""
+    def __init__(
+        self,
+        batch: PromptBatch,
+        chunk: Chunk,
+        dtype: torch.dtype,
+        *,
+        behind: int,
+        chosen: dict[Hashable, tuple[Tensor, Tensor]] | None = None,
+    ):
+        """Sort the changes of all variants; `dtype` is that of the network.
+
+        `chosen` holds which scores are changed, for chunks of the same prompts to share.
+        """
         self.batch, self.chunk, self.behind = batch, chunk, behind
         device = batch.inputs["input_ids"].device
         self.shares = Shares(batch.n_rows, len(chunk.variants), device)
@@ -62,9 +73,9 @@ class Stacked:
             location: _changer(site, made, batch.n_rows, device) for location, (site, made) in by_site.items()
         }
         strengths = _strengths(groups.values(), dtype, device)
-        known: dict[Hashable, tuple[Tensor, Tensor]] = {}
+        self._chosen = {} if chosen is None else chosen
         self._weights = {
-            location: [self._together(alike[key], strengths, known) for key in sorted(alike, key=lambda key: key[0])]
+            location: [self._together(alike[key], strengths) for key in sorted(alike, key=lambda key: key[0])]
             for location, alike in groups.items()
         }
 
@@ -90,9 +101,7 @@ class Stacked:
             return slice(None), slice(own[0][0], own[0][-1] + 1)
         return torch.arange(len(own))[:, None], torch.tensor(own)
 
-    def _together(
-        self, members: Members, strengths: dict[int, Tensor], known: dict[Hashable, tuple[Tensor, Tensor]]
-    ) -> WeightChange:
+    def _together(self, members: Members, strengths: dict[int, Tensor]) -> WeightChange:
         """What variants change alike in one place."""
         places, change = [place for place, _ in members], members[0][1]
         n, n_positions, bound = self.chunk.n_positions, self.batch.n_positions, change.scores
@@ -100,7 +109,7 @@ class Stacked:
         if bound is None:
             rows = change.positions_in(self.batch.n_rows, n_positions)
             return _by_function(change, places[0], torch.tensor([list(row) for row in rows]) - first)
-        where = where_of(bound.edit)
+        known, where = self._chosen, (n, where_of(bound.edit))
         if where not in known:
             active = bound.active([range(first, n_positions)] * self.batch.n_rows, n_positions)
             measured = active[:, None, None, :, None] & bound.heads[:, None, None, None]
