@@ -65,7 +65,8 @@ class Picture:
 
         drawn = self.draw().to_image("png", width=self.width, height=self.height, scale=SCALE)
         picture = Image.open(io.BytesIO(drawn))
-        for smaller in (picture, picture.quantize(256, method=Image.Quantize.FASTOCTREE, kmeans=3)):
+        fewer = (picture.quantize(n, method=Image.Quantize.FASTOCTREE, kmeans=3) for n in (256, 64))
+        for smaller in (picture, *fewer):
             smaller.save(path, optimize=True)
             if path.stat().st_size <= LARGEST:
                 return
@@ -86,10 +87,12 @@ PICTURES = {
     "probe_scores": Picture("probes", "ma.viz.probe_scores(probes)", width=1040, height=420),
     "lens_table": Picture("lenses", "seen.plot()", height=300),
     "attribution_bars": Picture("lenses", 'ma.viz.attribution_bars(named, by="second")'),
-    "accuracy_over_strength": Picture("steering", "ma.viz.accuracy_over_strength(study.over_strength)", height=460),
+    "accuracy_over_strength": Picture(
+        "steering", "ma.viz.accuracy_over_strength(study.over_strength)", width=840, height=560
+    ),
     "induced_layers": Picture("steering", "ma.viz.induced_layers(study.scores, ks=(5, 10))", height=300),
     "mata_layers": Picture("mata", "ma.viz.mata_layers(study)", height=400),
-    "temporal_fixes": Picture("temporal_benchmark", "ma.viz.temporal_fixes(study)", height=400),
+    "temporal_fixes": Picture("temporal_benchmark", "ma.viz.temporal_fixes(study)", width=1040, height=620),
     "temporal_accuracies": Picture("temporal_benchmark", "ma.viz.temporal_accuracies(study)"),
 }
 
