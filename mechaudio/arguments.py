@@ -51,6 +51,7 @@ MADE_BY: Mapping[str, str] = {
     "TemporalStudy": "ma.experiments.temporal_study",
     "SpecialistsStudy": "ma.experiments.specialists_study",
     "SteeringStudy": "ma.experiments.steering_study",
+    "GroundingStudy": "ma.experiments.grounding_study",
 }
 #: Longest text of a value in a message.
 SHOWN = 120
