@@ -1,6 +1,8 @@
 """The examples of the pages run as they are pasted: every python block of a page, in order, in one file."""
 
+import argparse
 import ast
+import functools
 import importlib
 import math
 import re
@@ -12,6 +14,7 @@ import plotly.graph_objects as go
 import pytest
 
 import mechaudio as ma
+from mechaudio.cli import parser
 from mechaudio.data.toy_questions import ask, sung
 from mechaudio.models import registry
 from mechaudio.models.toy import arithmetic, decoder, planted, tower
@@ -20,6 +23,7 @@ from tests.snippets import REPOSITORY, snippets
 
 PRINTED = re.compile(r"^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 """What stands right behind a python block as its output."""
+METHODS = REPOSITORY / "docs/which_method.md"
 pytestmark = pytest.mark.usefixtures("without_proofs")
 
 
@@ -54,6 +58,21 @@ def test_the_first_example_of_the_readme_prints_what_it_says_and_the_rest_runs(t
     assert any(line.startswith("<xarray.DataArray 'margin' (layers: 6, factor: 4)>") for line in said)
 
 
+def test_every_row_of_the_table_of_methods_names_a_function_a_page_and_a_verb_that_there_are():
+    rows = [line.split(" | ") for line in METHODS.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    (verbs,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    for _, functions, page, verb in rows:
+        for name in re.findall(r"`ma\.([\w.]+)`", functions):
+            assert functools.reduce(getattr, name.split("."), ma)
+        (file, _, heading) = re.search(r"\]\(([\w.]+)(#([\w-]+))?\)", page).groups()
+        text = (METHODS.parent / file).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert heading is None or heading in [re.sub(r"\W+", "-", said.lower()).strip("-") for said in headings]
+        assert set(re.findall(r"`mechaudio ([\w-]+)`", verb)) <= set(verbs.choices)
+    reached = {verb for *_, cell in rows for verb in re.findall(r"`mechaudio ([\w-]+)`", cell)}
+    assert set(verbs.choices) - reached == {"demo", "models", "assemble", "get"}  # which ask nothing of a model
+
+
 def test_the_examples_of_the_concepts_run(told):
     assert told("docs/concepts.md") == []
 
@@ -68,6 +87,7 @@ def test_the_page_on_sweeps_prints_what_it_says(told):
     "page",
     [
         "errors",
+        "faq",
         pytest.param("coming_from_nnsight", marks=pytest.mark.whole),
         pytest.param("coming_from_transformer_lens", marks=pytest.mark.whole),
         pytest.param("harvesting", marks=pytest.mark.whole),

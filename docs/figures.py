@@ -1,0 +1,137 @@
+"""The pictures of the pages, drawn by the code that the pages show: `python docs/figures.py [PICTURE ...]`.
+
+A page's python blocks run up to the one that makes what the picture is of. Needs kaleido, pillow and Chromium.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import os
+import re
+import runpy
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+HERE = Path(__file__).parent
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SCALE = 2
+"""Pixels of a picture per pixel of a page, for screens that have as many."""
+LARGEST = 60_000
+"""Bytes of a picture."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a page: the expression that draws it, in the names that the page's code leaves."""
+
+    page: str
+    draws: str
+    width: int = 720
+    height: int = 360
+
+    def needs(self) -> set[str]:
+        """The names that the expression reads."""
+        return {node.id for node in ast.walk(ast.parse(self.draws)) if isinstance(node, ast.Name)}
+
+    def blocks(self) -> list[str]:
+        """The page's blocks up to the first that leaves all these names.
+
+        Raises:
+            ValueError: The page never makes one of them.
+        """
+        blocks = PYTHON.findall((HERE / f"{self.page}.md").read_text(encoding="utf-8"))
+        missing = self.needs()
+        for number, block in enumerate(blocks, 1):
+            missing -= _names_made(block)
+            if not missing:
+                return blocks[:number]
+        raise ValueError(f"docs/{self.page}.md makes no {', '.join(sorted(missing))}, of which a picture is drawn")
+
+    def draw(self) -> go.Figure:
+        """The figure, as the page's code makes it."""
+        return eval(self.draws, _run("\n".join(self.blocks())))
+
+    def write(self, path: Path) -> None:
+        """Draw it into a PNG file with a clear background, in fewer colours where it would be too large."""
+        from PIL import Image
+
+        drawn = self.draw().to_image("png", width=self.width, height=self.height, scale=SCALE)
+        picture = Image.open(io.BytesIO(drawn))
+        fewer = (picture.quantize(n, method=Image.Quantize.FASTOCTREE, kmeans=3) for n in (256, 64))
+        for smaller in (picture, *fewer):
+            smaller.save(path, optimize=True)
+            if path.stat().st_size <= LARGEST:
+                return
+        raise ValueError(
+            f"{path.name} takes more than {LARGEST} bytes: make it smaller than {self.width}x{self.height}"
+        )
+
+
+PICTURES = {
+    "attention_over_time": Picture(
+        "faq", "ma.viz.attention_over_time(attention, clip=questions[0].clip(), layers=[1, 2, 3])", height=380
+    ),
+    "sweep_map": Picture("sweeps", 'ma.viz.sweep_map(data, "The toy without one head\'s attention to audio")'),
+    "specialist_map": Picture("who_listens", "ma.viz.specialist_map(scores)", width=860, height=300),
+    "listening_auc": Picture("who_listens", "ma.viz.listening_auc(score)", width=860),
+    "patching_over_sound": Picture("patching", "ma.viz.patching_over_sound(seconds, questions[0])", height=380),
+    "attribution_map": Picture("attribution_patching", "estimated.plot()", height=300),
+    "probe_scores": Picture("probes", "ma.viz.probe_scores(probes)", width=1040, height=420),
+    "lens_table": Picture("lenses", "seen.plot()", height=300),
+    "attribution_bars": Picture("lenses", 'ma.viz.attribution_bars(named, by="second")'),
+    "accuracy_over_strength": Picture(
+        "steering", "ma.viz.accuracy_over_strength(study.over_strength)", width=840, height=560
+    ),
+    "induced_layers": Picture("steering", "ma.viz.induced_layers(study.scores, ks=(5, 10))", height=300),
+    "mata_layers": Picture("mata", "ma.viz.mata_layers(study)", height=400),
+    "temporal_fixes": Picture("temporal_benchmark", "ma.viz.temporal_fixes(study)", width=1040, height=620),
+    "temporal_accuracies": Picture("temporal_benchmark", "ma.viz.temporal_accuracies(study)"),
+}
+
+
+def _names_made(block: str) -> set[str]:
+    """Names that a block of code binds."""
+    made = set()
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            made.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            made |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return made
+
+
+@cache
+def _run(code: str) -> dict[str, Any]:
+    """The names that code leaves; its figures are not opened, and the files that it writes are thrown away."""
+    show, here = go.Figure.show, Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "page.py"  # a trace block is read from its file
+        script.write_text(code, encoding="utf-8")
+        go.Figure.show = lambda figure: None  # noqa: ARG005
+        os.chdir(folder)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                return runpy.run_path(str(script))
+        finally:
+            os.chdir(here)
+            go.Figure.show = show
+
+
+def main(names: list[str]) -> int:
+    """Draw these pictures, or all."""
+    for name in names or PICTURES:
+        PICTURES[name].write(HERE / "images" / f"{name}.png")
+        sys.stdout.write(f"docs/images/{name}.png\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
