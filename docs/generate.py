@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 import sys
 import textwrap
 from importlib import import_module
@@ -392,6 +393,15 @@ def small_model_page() -> str:
     return _between_marks(page, "credits", _credits(json.loads((weights / "credits.json").read_text(encoding="utf-8"))))
 
 
+def real_parts_page() -> str:
+    """The papers' questions asked of small, the tables made anew from recorded answers; the prose stays."""
+    page = (HERE / "model_of_real_parts.md").read_text(encoding="utf-8")
+    made = runpy.run_path(str(HERE / "real_parts.py"))
+    for name, lines in made["tables"](made["answers"]()).items():
+        page = _between_marks(page, name, lines)
+    return page
+
+
 def _between_marks(page: str, name: str, lines: list[str]) -> str:
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, after = page.split(begin)[0], page.split(end)[1]
@@ -478,10 +488,15 @@ def _credits(recordings: dict[str, dict[str, str]]) -> list[str]:
     return lines
 
 
+_DRAWING = runpy.run_path(str(HERE / "drawing.py"))
+
 PAGES = {
+    "architecture.md": _DRAWING["architecture_page"],
+    "images/architecture.svg": _DRAWING["drawing"],
     "hook_points.md": hook_points_page,
     "models.md": models_page,
     "small_model.md": small_model_page,
+    "model_of_real_parts.md": real_parts_page,
     "command_line.md": command_line_page,
     "reference/names.md": names_page,
 }

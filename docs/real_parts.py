@@ -29,6 +29,7 @@ def tables(told: Told) -> dict[str, list[str]]:
         "sides": _sides(told),
         "conflict": _conflict(told),
         "cuts": _cuts(told),
+        "uniform": _uniform(told),
         "strengths": _strengths(told),
         "heads": _heads(told),
         "steering": _steering(told),
@@ -49,16 +50,17 @@ def _only(rows: list[dict[str, Any]], /, **wanted: Any) -> dict[str, Any] | None
     return next((row for row in rows if all(row[key] == value for key, value in wanted.items())), None)
 
 
-def _p(row: dict[str, Any]) -> str:
-    p = row["p_holm"]
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}"
+def _sure(text: str, row: dict[str, Any]) -> str:
+    """In bold where the corrected p value is below 0.05."""
+    return f"**{text}**" if row["p_holm"] < 0.05 else text
 
 
 def _points(row: dict[str, Any]) -> str:
     """A change of right answers in points, with its interval."""
     if row["low"] is None:
         return f"{100 * row['change']:+.1f}"
-    return f"{100 * row['change']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    change, low, high = (round(100 * row[name], 1) + 0.0 for name in ("change", "low", "high"))
+    return f"{change:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _listening(model: dict[str, Any]) -> str:
@@ -73,14 +75,14 @@ def _rows(told: Told) -> list[str]:
             row = _only(model["listens"]["cuts"], edge=edge, scope="all layers")
             if row is None:
                 return "-"
-            return f"{row['change']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], {row['broken']} broken, {_p(row)}"
+            return _sure(f"{_interval(row['change'], row['low'], row['high'])}, {row['broken']} broken", row)
 
         return of
 
     edges = ["audio → behind", "audio → choices", "audio → question", "audio → keyword", "audio → template"]
     edges += ["audio → last", "question → last", "choices → last", "template → last"]
     whole = [("right as it is", lambda model: _count(model["listens"]["clean"]))]
-    named = [("**rows that listen**", lambda model: f"**{_listening(model)}**")]
+    named = [("rows that listen", _listening)]
     return _table(told, "without", [*whole, *((edge, cell(edge)) for edge in edges), *named])
 
 
@@ -156,7 +158,8 @@ def _conflict(told: Told) -> list[str]:
         def of(model: dict[str, Any]) -> str:
             variant = "as it is" if not change else f"{change} at {at or _listening(model)}"
             row = _only(model["sides"]["conflict"], noise="noisy", variant=variant, task="all") or {}
-            return f"{row['sound']} / {row['caption']}" + (f", {_p(row)}" if change else f" of {row['n']}")
+            told = f"{row['sound']} / {row['caption']}"
+            return _sure(told, row) if change else f"{told} of {row['n']}"
 
         return of
 
@@ -172,12 +175,32 @@ def _cuts(told: Told) -> list[str]:
     def cell(rows: str) -> Callable[[dict[str, Any]], str]:
         def of(model: dict[str, Any]) -> str:
             row = _only(model["attention"]["cuts"], rows=rows)
-            return "-" if row is None else f"{row['before']} → {row['after']} of {row['n']}, {_p(row)}"
+            return "-" if row is None else _sure(f"{row['before']} → {row['after']} of {row['n']}", row)
 
         return of
 
     names = ["last", "keyword", "keyword+last", "question", "choices", "keyword+choices"]
     return _table(told, "sound hidden from", [(name, cell(name)) for name in names])
+
+
+def _uniform(told: Told) -> list[str]:
+    """Every strength in all layers, at the last row, the question and the choices, on all questions."""
+
+    def cell(kind: str, strength: float, rows: str) -> Callable[[dict[str, Any]], str]:
+        def of(model: dict[str, Any]) -> str:
+            row = _only(model["attention"]["all layers"], kind=kind, strength=strength, rows=rows) or {}
+            return _sure(_points(row), row)
+
+        return of
+
+    signs = {"scaling": "×", "upweighting": "+"}
+    arms = [("scaling", factor) for factor in (0.5, 0.8, 1.25, 2.0)] + [("upweighting", b) for b in (0.5, 1.0, 2.0)]
+    rows = [
+        (f"{signs[kind]} {strength:g}, {name}", cell(kind, strength, name))
+        for name in ("last", "question", "choices")
+        for kind, strength in arms
+    ]
+    return _table(told, "change in points", rows)
 
 
 def _strengths(told: Told) -> list[str]:
@@ -188,9 +211,9 @@ def _strengths(told: Told) -> list[str]:
             row = _only(model["attention"]["chosen"], kind=kind, rows=rows)
             if row is None:
                 return "-"
-            layers = "all layers" if row["layers"] == "all" else f"layers {row['layers']}"
-            arm = f"{row['strength']:g}, {layers}"
-            return f"{_points(row)}, {row['fixed']} fixed, {row['broken']} broken, {_p(row)} ({arm})"
+            first, _, last = row["layers"].partition("-")
+            where = f"layer {first}" if first == last else "all layers" if first == "all" else f"layers {first}-{last}"
+            return f"{_sure(_points(row), row)}<br>{row['strength']:g}, {where}"
 
         return of
 
@@ -202,18 +225,19 @@ def _strengths(told: Told) -> list[str]:
     def against(place: int) -> Callable[[dict[str, Any]], str]:
         def of(model: dict[str, Any]) -> str:
             row = model["attention"]["scaling against upweighting"][place]
-            return f"{_points(row)}, {_p(row)}"
+            return _sure(_points(row), row)
 
         return of
 
     rows += [("scaling against upweighting, rows chosen too", against(0))]
     rows += [("scaling against upweighting, rows that listen", against(1))]
-    return _table(told, "change in points", rows)
+    return _table(told, "change in points: strength, layers", rows)
 
 
 def _interval(value: float | None, low: float | None, high: float | None, form: str = "+.2f") -> str:
     if value is None or low is None or high is None:
         return "-" if value is None else format(value, form)
+    value, low, high = (round(number, 2) + 0.0 for number in (value, low, high))  # no minus before a zero
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
@@ -286,14 +310,14 @@ def _steering_at(found: Callable[[dict[str, Any]], dict[str, Any]]) -> Rows:
     def cell(kind: str) -> Callable[[dict[str, Any]], str]:
         def of(model: dict[str, Any]) -> str:
             row = _only(found(model)["steering"], kind=kind) or {}
-            return f"{_points(row)}, {row['fixed']} fixed, {row['broken']} broken, {_p(row)}"
+            return _sure(_points(row), row)
 
         return of
 
     def gain(kind: str, control: str) -> Callable[[dict[str, Any]], str]:
         def of(model: dict[str, Any]) -> str:
             row = _only(found(model)["steering against controls"], kind=kind, control=control) or {}
-            return f"{_points(row | {'change': row['gain']})}, {_p(row)}"
+            return _sure(_points(row | {"change": row["gain"]}), row)
 
         return of
 
@@ -308,7 +332,7 @@ def _mata(told: Told) -> list[str]:
     def cell(what: str, at: str | None) -> Callable[[dict[str, Any]], str]:
         def of(model: dict[str, Any]) -> str:
             row = _only(model["mata"]["settings"], rows=at or _listening(model), what=what) or {}
-            return f"{_points(row)}, {row['fixed']} fixed, {row['broken']} broken, {_p(row)}"
+            return _sure(f"{_points(row)}, {row['fixed']} fixed, {row['broken']} broken", row)
 
         return of
 
@@ -333,7 +357,7 @@ def _patching(told: Told) -> list[str]:
                 return "-"
             most = max(rows, key=lambda row: row["effect"])
             half = [row["layer"] for row in rows if row["effect"] >= 0.5]
-            at = f"{most['effect']:.2f} [{most['low']:.2f}, {most['high']:.2f}] in layer {most['layer']}"
+            at = f"{_interval(most['effect'], most['low'], most['high'], '.2f')} in layer {most['layer']}"
             return at + (f"; half or more in {half[0]}-{half[-1]}" if half else "; never half")
 
         return of

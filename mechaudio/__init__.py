@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         temporal,
         timeaudio,
         tracing,
+        variants,
         viz,
     )
     from mechaudio.audio.clip import AudioClip
@@ -51,9 +52,9 @@ if TYPE_CHECKING:
     from mechaudio.question import Answer, AudioQuestion
     from mechaudio.results import Result
     from mechaudio.tracing.audio_lm import AudioLM, trace
+    from mechaudio.tracing.edit import Edit
     from mechaudio.tracing.hook_points import HookPoint
     from mechaudio.tracing.load import load
-    from mechaudio.tracing.record import Edit
     from mechaudio.tracing.run import answer, generate, run
     from mechaudio.tracing.sites import NoSuchHookPoint
 
@@ -65,7 +66,7 @@ _HOME = {
     "AudioClip": "mechaudio.audio.clip",
     "AudioLM": "mechaudio.tracing.audio_lm",
     "AudioQuestion": "mechaudio.question",
-    "Edit": "mechaudio.tracing.record",
+    "Edit": "mechaudio.tracing.edit",
     "Event": "mechaudio.audio.events",
     "HookPoint": "mechaudio.tracing.hook_points",
     "KnockOutAttention": "mechaudio.interventions.knock_out",
@@ -143,6 +144,7 @@ __all__ = [
     "timeaudio",
     "trace",
     "tracing",
+    "variants",
     "viz",
 ]
 

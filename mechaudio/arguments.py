@@ -51,6 +51,7 @@ MADE_BY: Mapping[str, str] = {
     "TemporalStudy": "ma.experiments.temporal_study",
     "SpecialistsStudy": "ma.experiments.specialists_study",
     "SteeringStudy": "ma.experiments.steering_study",
+    "GroundingStudy": "ma.experiments.grounding_study",
 }
 #: How words to measure are named where they are taken, and what to do where they are not.
 WORDS = ("target", "foil", "whole")

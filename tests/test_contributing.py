@@ -84,7 +84,7 @@ def test_the_pages_that_are_made_tell_of_it(project):
     assert "## quieter" in verbs
     assert "## length" in verbs
     assert "`temporal`, `specialists`, `mata`, `patch` and `quieter`) leave a folder" in verbs
-    assert "temporal_lalm, bird_questions, from the hub" in verbs
+    assert "ftar, bird_questions, from the hub" in verbs
     names = (project / "docs/reference/names.md").read_text(encoding="utf-8")
     assert "| `ma.CapAttention` | `mechaudio.interventions.soft_cap` |" in names
     assert "`attention_entropy`" in names

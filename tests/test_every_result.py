@@ -9,6 +9,7 @@ import json
 import pickle
 import pkgutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -88,6 +89,7 @@ MADE = {
     "Evaluation": lambda: ma.evaluate(toy(), asked()),
     "Generation": lambda: ma.generate(toy(), batch(), max_new_tokens=2, record=["z"]),
     "Generations": lambda: ma.generate_variants(toy(), batch(), [ma.KnockOutAttention()], max_new_tokens=2),
+    "GroundingStudy": lambda: experiments.grounding_study(toy(), of_when(), max_new_tokens=2),
     "HeadScores": lambda: analyses.score_heads(measured()),
     "Listening": lambda: experiments.listen(toy(), asked()[0]),
     "ListeningScore": listening_score,
@@ -111,6 +113,12 @@ MADE = {
     "TunedLens": lambda: analyses.tuned_lens(toy(), asked(10), steps=2, batch_size=2, rows=16, positions="last"),
     "WhereItListens": lambda: analyses.where_it_listens(toy(), asked()),
 }
+
+
+def of_when():
+    """Questions of when, in words that the toy knows."""
+    clips = [ma.AnnotatedClip(each.audio, [ma.Event("alpha", 0.1, 0.5)], id=each.id) for each in asked()[:2]]
+    return [replace(question, text=asked()[0].text) for question in ma.data.ftar.build(clips)]
 
 
 def kept_pairs(patching):
@@ -172,6 +180,7 @@ ROWS = {
     "Evaluation": lambda result: len(asked()),
     "Generation": lambda result: len(asked()),
     "Generations": lambda result: len(asked()),
+    "GroundingStudy": lambda result: len(of_when()),
     "HeadScores": lambda result: cells(),
     "Listening": lambda result: len(asked()[0].choices),
     "ListeningScore": lambda result: len(result.ids),

@@ -24,9 +24,9 @@ from mechaudio.analyses.streaming import Questions, prepared_batches
 from mechaudio.arguments import checks_arguments
 from mechaudio.labelled import joined_along
 from mechaudio.results import Result
-from mechaudio.tracing.clean_run import CleanRun, KeptRuns, clean_run
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
+from mechaudio.variants.clean_run import CleanRun, KeptRuns, clean_run
 
 if TYPE_CHECKING:
     import xarray

@@ -19,8 +19,8 @@ from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
 from mechaudio.models.prompt import as_prompts
 from mechaudio.results import Provenance, Result
-from mechaudio.tracing.clean_run import KeptRuns
 from mechaudio.tracing.record import Intervention
+from mechaudio.variants.clean_run import KeptRuns
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM

@@ -35,6 +35,7 @@ VERBS = (
     "evaluate",
     "listens",
     "ground",
+    "grounding",
     "temporal",
     "specialists",
     "mata",

@@ -22,7 +22,7 @@ from mechaudio.data import (
 from mechaudio.rooms import as_room
 
 #: Corpora of questions, which the command line takes as `--data NAME`.
-QUESTIONS = ("mmau", "mmau_pro", "mmar", "temporal_lalm")
+QUESTIONS = ("mmau", "mmau_pro", "mmar", "temporal_lalm", "ftar")
 
 __all__ = [
     "annotations",

@@ -38,12 +38,13 @@ FILES: Mapping[str, str] = {
     "tss": "timeline_speech_summary",
     "tqa": "open_audio_TQA",
 }
+HUB_ID = "lysanderism/FTAR"
 _FIELDS = ("audio", "question", "answer")
 
 
 @checks_arguments
 def load(
-    source: str | os.PathLike,
+    source: str | os.PathLike = HUB_ID,
     *,
     tasks: Sequence[Task] = TASKS,
     audio: str | os.PathLike | None = None,
@@ -56,7 +57,7 @@ def load(
     out and listed; no other takes its place.
 
     Args:
-        source: A JSON file, or a folder of them.
+        source: A JSON file, or a folder of them, such as the `train` of what was downloaded from the hub.
         tasks: Which tasks to keep: `dac`, `tag`, `tss`, `tqa`.
         audio: The folder of the recordings, by default `audio` in or beside their folder, or that folder.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`. `none` opens no file at all.
@@ -73,7 +74,10 @@ def load(
     """
     path, problems = Path(source).expanduser(), Problems(strict)
     if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {os.fspath(source)!r}")
+        raise FileNotFoundError(
+            f"there is no file or folder {os.fspath(source)!r}: name one that holds FTAR's files; "
+            f"`hf download {HUB_ID} --repo-type dataset` fetches the published ones"
+        )
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(

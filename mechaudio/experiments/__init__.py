@@ -4,6 +4,7 @@ from mechaudio.experiments.choosing import Choice, Tested
 from mechaudio.experiments.demo import Demo, demo
 from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, evaluate
 from mechaudio.experiments.grounding import Grounding, ground
+from mechaudio.experiments.grounding_study import DenseScores, GroundingStudy, TimelineScores, grounding_study
 from mechaudio.experiments.listen import Listening, listen
 from mechaudio.experiments.mata_arms import MataArm, MataSettings
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
@@ -28,9 +29,11 @@ __all__ = [
     "Choice",
     "Comparison",
     "Demo",
+    "DenseScores",
     "Evaluation",
     "Failure",
     "Grounding",
+    "GroundingStudy",
     "GroupAuc",
     "Listening",
     "MataArm",
@@ -49,9 +52,11 @@ __all__ = [
     "TemporalSettings",
     "TemporalStudy",
     "Tested",
+    "TimelineScores",
     "demo",
     "evaluate",
     "ground",
+    "grounding_study",
     "listen",
     "mata_scores",
     "mata_study",

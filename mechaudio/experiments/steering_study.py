@@ -44,8 +44,8 @@ from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.clean_run import KeptRuns
 from mechaudio.tracing.memory import memory_of
+from mechaudio.variants.clean_run import KeptRuns
 
 __all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy", "steering_study"]
 

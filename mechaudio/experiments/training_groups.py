@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mechaudio.arguments import names_arguments
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.network import Network
 from mechaudio.models.salmonn.lora import TARGETS, LoraLinear
 from mechaudio.timeaudio.markers import MARKERS
@@ -20,7 +20,8 @@ from mechaudio.timeaudio.stages import Stage
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
-_TIMES = "abs_time_position_embedding"
+#: Last part of the name of a table of times.
+TIMES = "abs_time_position_embedding"
 #: A tower by name that lies between the others and the decoder, and is trained with the projection.
 _BETWEEN = "qformer"
 
@@ -96,7 +97,7 @@ def groups_of(model: AudioLM, stage: Stage) -> dict[str, dict[str, nn.Parameter]
 def _group(name: str, parameter: nn.Parameter, tables: set[int], frozen: tuple[str, ...], decoder: str) -> str | None:
     if ".lora_A." in name or ".lora_B." in name:
         return "lora"
-    if name.endswith(_TIMES):
+    if name.endswith(TIMES):
         return "times"
     if id(parameter) in tables:
         return "markers"
@@ -129,7 +130,7 @@ def only_rows(table: Tensor, ids: Sequence[int]) -> torch.utils.hooks.RemovableH
     return table.register_hook(lambda gradient: gradient * mask)
 
 
-@names_arguments
+@checks_arguments
 def fold_lora(network: nn.Module) -> int:
     """Add the adapters of low rank to the projections beside which they stand, and take them out.
 

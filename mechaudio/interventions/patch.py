@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mechaudio.interventions.selecting import Heads, Phase, Value, check_choice, named, numbers, placed, where
 from mechaudio.models.selection import Where, heads_among, of_rows
+from mechaudio.tracing.edit import Edit
 from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint, bare, in_tower
-from mechaudio.tracing.record import Edit
 from mechaudio.tracing.rows import row_positions
 
 if TYPE_CHECKING:

@@ -25,9 +25,8 @@ from mechaudio.interventions.selecting import (
 )
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy
-from mechaudio.tracing.additions import Add
+from mechaudio.tracing.edit import Add, Edit
 from mechaudio.tracing.hook_points import MODEL_POINTS, HookPoint
-from mechaudio.tracing.record import Edit
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch

@@ -12,9 +12,8 @@ from mechaudio.arguments import check_fields
 from mechaudio.interventions.selecting import Phase, Value, check_choice, check_number, numbers, placed, where
 from mechaudio.interventions.steer import check_array
 from mechaudio.models.selection import Where, of_rows
-from mechaudio.tracing.additions import Add
+from mechaudio.tracing.edit import Add, Edit
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.record import Edit
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.grid import Grid
-from mechaudio.interventions.jobs import Job, jobs_of, lists_of
-from mechaudio.interventions.sweep_result import SHARED, Sweep
-from mechaudio.interventions.taken_apart import TakenApart
+from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import padding_groups
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.targets import Words, tokens_used
-from mechaudio.progress import Bar, bar
+from mechaudio.progress import bar
 from mechaudio.provenance import Provenance
-from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choices_reader
-from mechaudio.tracing.clean_run import CleanRun
+from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.memory import memory_of
-from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import run
-from mechaudio.tracing.shared_prefix import Ride, run_alone, why_not_shared
-from mechaudio.tracing.suffixes import Suffixes
 from mechaudio.tracing.teacher_forced import is_whole, whole_logits
+from mechaudio.variants.clean_run import CleanRun
+from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, jobs_of, lists_of
 
 
 @checks_arguments
@@ -69,7 +65,7 @@ def sweep(
             with the same token. Logits are summed log-probabilities then, and `provenance` says which were measured.
             Interventions at named positions change the prompt alone, others the words, too.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
-            a CPU. More prompts at a time fit into more; variants that run together take 4 billion at most on a GPU, 0.4
+            a CPU. More prompts at a time fit into more; variants that run together take 4 billion at most on a GPU, 0.2
             billion on a CPU, as more of them at once run no faster.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -86,35 +82,28 @@ def sweep(
     """
     lists = lists_of(variants)
     clean = batch if isinstance(batch, CleanRun) else None
-    prompts = as_prompts(model, batch) if clean is None else clean.batch
+    prompts = batch.batch if isinstance(batch, CleanRun) else as_prompts(model, batch)
     prompts = prompts.aimed(target=target, foil=foil, whole=whole)
     if is_whole(prompts):
         return _whole(model, prompts, variants, memory=memory, progress=progress)
     budget = memory_of(model, memory)
-    found = _Found(len(lists), prompts)
     if clean is not None and clean.model is not model:
         raise ValueError("the clean run is of another model: make it with this one, clean_run(model, batch)")
-    if clean is not None and clean.prefix is not None and why_not_shared(model) is None:
-        jobs = [Job(list(range(prompts.n_rows)), list(range(len(lists))), clean=clean)]
-    else:
-        groups = padding_groups(model.adapter, prompts)
-        if len(groups) > 1:
-            warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
-        jobs = [job for group in groups for job in jobs_of(model, prompts, lists, group, budget)]
-    total = sum(len(job.variants) for job in jobs)
-    with bar(what="sweep", unit="variants", total=total, progress=progress) as drawn:
-        for job in jobs:
-            part, own = job.of(model, prompts, lists)
-            _sweep_rows(model, part, job, own, budget, found, drawn)
+    jobs = jobs_of(model, prompts, lists, budget, clean=clean)
+    collected = _Collected(len(lists), prompts, model.device)
+    with bar(what="sweep", unit="variants", total=sum(len(job.variants) for job in jobs), progress=progress) as drawn:
+        for outcome in carry_out(model, prompts, lists, jobs, budget):
+            collected.put(outcome)
+            drawn.update(sum(index != CLEAN for index in outcome.variants))
     settings = {"condition": prompts.condition, "n_variants": len(lists)}
     settings |= {"targets": tokens_used(prompts)} if any(prompts.aims) else {}
     return Sweep(
-        logits=found.logits,
-        clean=found.clean,
+        logits=collected.logits[:CLEAN],
+        clean=collected.logits[CLEAN],
         variants=lists,
-        ways=tuple(found.ways),
-        mass_before=found.mass[0],
-        mass_after=found.mass[1],
+        ways=tuple(collected.ways[:CLEAN]),
+        mass_before=collected.mass[0, :CLEAN],
+        mass_after=collected.mass[1, :CLEAN],
         batch=prompts,
         axes=variants.axes if isinstance(variants, Grid) else {},
         provenance=Provenance.collect(model, settings=settings),
@@ -136,90 +125,26 @@ def _whole(model: AudioLM, prompts: PromptBatch, variants: Sequence, **options: 
     return replace(swept[0], clean=clean, logits=torch.stack(logits), batch=prompts, provenance=provenance)
 
 
-class _Found:
-    """What the variants did to every prompt, filled in bit by bit."""
+class _Collected:
+    """What variants did to every prompt, filled in bit by bit; what the prompts gave without any comes last."""
 
-    def __init__(self, n_variants: int, batch: PromptBatch):
-        """Args: n_variants: how many there are; batch: all prompts."""
-        self.sizes = n_variants, batch.n_rows
+    def __init__(self, n_variants: int, batch: PromptBatch, device: torch.device):
+        """Take the number of variants, all prompts, and where logits will be."""
+        self.sizes, self.device = (n_variants + 1, batch.n_rows), device
         self.n_choices = max((len(ids) for ids in batch.choice_ids), default=0)
-        self.logits: Float[Tensor, "variant question choice"] | None = None
-        self.clean: Float[Tensor, "question choice"] | None = None
+        self.logits: Float[Tensor, "variant question choice"] = torch.empty(0)
         self.mass = torch.full((2, *self.sizes), torch.nan)
-        self.ways = [SHARED] * n_variants
+        self.ways = [SHARED] * self.sizes[0]
 
-    def put(self, variants: Sequence[int], rows: Sequence[int], logits: Float[Tensor, "row variant choice"]) -> None:
-        """The logits of some variants on some prompts."""
-        if self.logits is None:
+    def put(self, outcome: Outcome) -> None:
+        """Keep what some variants made of some prompts."""
+        assert outcome.logits is not None, "a sweep writes no answers"
+        logits = choices_reader(outcome.batch, self.n_choices, self.device)(outcome.logits)
+        if not self.logits.numel():
             self.logits = logits.new_empty(*self.sizes, logits.shape[-1])
-        variants = torch.tensor(variants, device=logits.device)
-        for column, row in enumerate(rows):
-            self.logits[variants, row] = logits[column]
-
-    def put_clean(self, rows: Sequence[int], logits: Float[Tensor, "row choice"]) -> None:
-        """The logits of some prompts without interventions."""
-        if self.clean is None:
-            self.clean = logits.new_empty(self.sizes[1], logits.shape[-1])
-        self.clean[list(rows)] = logits
-
-
-def _sweep_rows(
-    model: AudioLM,
-    batch: PromptBatch,
-    job: Job,
-    variants: Mapping[int, Sequence[Intervention]],
-    budget: float,
-    found: _Found,
-    drawn: Bar,
-) -> None:
-    """The variants of a job, by their places among all, on its prompts."""
-    rows = job.rows
-    of_choices = choices_reader(batch, found.n_choices, model.device)
-
-    def put(chunk: Suffixes, logits: Float[Tensor, "batch variant vocab"]) -> None:
-        indices = [variant.index for variant in chunk.variants]
-        found.put(indices, rows, of_choices(logits))
-        shares = chunk.mass.cpu() / torch.tensor(chunk.measured)  # 0 / 0 where nothing was measured
-        for column, row in enumerate(rows):
-            found.mass[:, indices, row] = shares[:, column]
-        drawn.update(len(indices))
-
-    if job.alone is not None:
-        clean = run(model, batch, logits="last").logits[:, -1]
-        alone = dict.fromkeys(variants, job.alone)
-    else:
-        apart = TakenApart(model, batch, variants, budget, clean=job.clean and job.clean.prefix)
-        if job.clean is None:
-            ride = Ride(model, batch, apart.chunks, apart.rows_later)
-            clean, riding = ride.run()
-            prefix, chunks = ride.prefix, ride.chunks
-        else:
-            clean, prefix, chunks = job.clean.logits, job.clean.prefix, apart.chunks()
-        for chunk in chunks:
-            put(chunk, riding if chunk.riding else run_alone(model, prefix, chunk))
-        for chunk in apart.chunks_behind_fronts(prefix):
-            put(chunk, run_alone(model, prefix, chunk))
-        alone = apart.alone()
-    found.put_clean(rows, of_choices(clean))
-    for index, why in alone.items():
-        out = run(model, batch, interventions=variants[index], logits="last")
-        found.put([index], rows, of_choices(out.logits[:, -1:]))
-        found.ways[index] = f"one by one: {why}"
-        if out.effects:
-            found.mass[:, index, list(rows)] = _shares(out.effects)
-        drawn.update(1)
-
-
-def _shares(effects: Sequence[Any]) -> Float[Tensor, "2 question"]:
-    """Attention on the keys that a variant acts on, in the mean over what it acts in."""
-    per_layer = [
-        torch.stack(
-            [
-                mass[:, :, list(getattr(one.intervention, "heads", None) or range(mass.shape[2]))].mean(2)
-                for mass in both
-            ]
-        )
-        for one in effects
-        for both in [(one.mass_before, one.mass_after)]
-    ]
-    return torch.cat(per_layer, dim=1).mean(1)
+        at = torch.tensor(outcome.variants)[:, None], torch.tensor(outcome.rows)
+        self.logits[at] = rearrange(logits, "row variant choice -> variant row choice")
+        if outcome.mass is not None:
+            self.mass[:, at[0], at[1]] = rearrange(outcome.mass, "side row variant -> side variant row")
+        for index in outcome.variants:
+            self.ways[index] = outcome.way

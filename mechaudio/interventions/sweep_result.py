@@ -17,11 +17,10 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
 from mechaudio.results import Result, as_numpy, kept_or_written
+from mechaudio.variants.execute import SHARED
 
 if TYPE_CHECKING:
     import xarray
-
-SHARED = "shared prefix"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -250,10 +250,7 @@ def evaluate(
             )
     spans = [spans_in(text, length, markers=markers) for text, length in zip(answers, lengths, strict=True)]
     scores = ious(spans, references)
-    at = {
-        threshold: recall_at(spans, references, threshold, clips=clips, confidence=confidence)
-        for threshold in THRESHOLDS
-    }
+    at = {each: recall_at(spans, references, each, clips=clips, confidence=confidence) for each in THRESHOLDS}
     return GroundingScores(
         mean_estimate(scores, clips=clips, confidence=confidence, seed=seed),
         mean_iou(spans, references, match="best", clips=clips, confidence=confidence, seed=seed),

@@ -229,12 +229,7 @@ def _scores(
     if not any(truths):
         raise ValueError("there is no event in the reference, so nothing could be found")
     labels = sorted({label for clip in (*answers, *truths) for label in clip})
-    counts = np.zeros((len(answers), len(labels), 3))
-    for clip, (said, there) in enumerate(zip(answers, truths, strict=True)):
-        for number, label in enumerate(labels):
-            events = said.get(label, []), there.get(label, [])
-            sizes = [min(len(each), 1) if once else len(each) for each in events]
-            counts[clip, number] = [right(*events), *sizes]
+    counts = _counts(right, answers, truths, labels, once)
     unmapped = sum(len(clip.get(UNKNOWN, [])) for clip in answers) if to_class else 0
     known = np.array([label != UNKNOWN or not to_class for label in labels])
     sums = counts.sum(0)
@@ -264,6 +259,23 @@ def _scores(
         there,
         unmapped,
     )
+
+
+def _counts(
+    right: Callable[[Events, Events], int],
+    answers: Sequence[Mapping[str, Events]],
+    truths: Sequence[Mapping[str, Events]],
+    labels: Sequence[str],
+    once: bool,
+) -> Float[np.ndarray, "clip label 3"]:
+    """Count pairs, predicted events and events of the reference, per clip and class."""
+    counts = np.zeros((len(answers), len(labels), 3))
+    for clip, (said, there) in enumerate(zip(answers, truths, strict=True)):
+        for number, label in enumerate(labels):
+            events = said.get(label, []), there.get(label, [])
+            sizes = [min(len(each), 1) if once else len(each) for each in events]
+            counts[clip, number] = [right(*events), *sizes]
+    return counts
 
 
 def _f1(counts: Float[np.ndarray, "*any 3"]) -> Any:

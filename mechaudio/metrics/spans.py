@@ -26,7 +26,10 @@ _SPAN = re.compile(
     re.IGNORECASE,
 )
 _RUN_GOES_ON = re.compile(r"(?:\s|,|;|\band\b|\bseconds?\b|\bsecs?\b|\bs\b|\bfrom\b|[()\[\]])*", re.IGNORECASE)
-_BEFORE_CAPTION = re.compile(r"^(?:[\s,:;)\].-]|seconds?\b|secs?\b|s\b)+", re.IGNORECASE)
+#: What stands between a span and the words that belong to it.
+_EDGES = re.compile(
+    r"^(?:[\s,:;()\[\].-]|\bseconds?\b|\bsecs?\b|\bs\b)+|(?:[\s,:;()\[\].-]|\bfrom\b|\bat\b)+$", re.IGNORECASE
+)
 _MARKER = re.compile(r"<(?:[af]_\d|TIME_(?:DOT|\d)|\d+\.\d)>")
 
 
@@ -132,8 +135,11 @@ def spans_in(text: str, duration: float | None = None, *, markers: ReadsMarkers 
 def described_in(text: str, duration: float | None = None, *, markers: ReadsMarkers | None = None) -> Described:
     """Return the parts of a dense caption or a timeline: runs of spans, each with the words up to the next run.
 
+    Where words stand in front of the first run and none behind the last, they are those in front of each.
+
     Args:
-        text: An answer, such as `1.4 - 3.7, 4.3 - 5.1 seconds, A baby cries. 2.5 - 2.9 seconds, A child speaks.`
+        text: An answer, such as `1.4 - 3.7, 4.3 - 5.1 seconds, A baby cries. 2.5 - 2.9 seconds, A child speaks.`, or
+            `A baby cries from 1.4 to 5.1, a child speaks from 2.5 to 2.9.`
         duration: As for `spans_in`.
         markers: As for `spans_in`.
 
@@ -141,19 +147,21 @@ def described_in(text: str, duration: float | None = None, *, markers: ReadsMark
         ValueError: As `spans_in`.
     """
     plain, repairs = _decoded(text, duration, markers)
-    matches = list(_SPAN.finditer(plain))
-    captions: list[str] = []
     runs: list[list[Interval]] = []
-    for number, match in enumerate(matches):
+    texts = [""]
+    end = 0
+    for match in _SPAN.finditer(plain):
         interval, mended = _interval(match, duration)
         repairs += mended
-        before = plain[matches[number - 1].end() : match.start()] if number else None
-        if before is None or not _RUN_GOES_ON.fullmatch(before):
+        before, end = plain[end : match.start()], match.end()
+        if not runs or not _RUN_GOES_ON.fullmatch(before):
+            texts[-1] = before
+            texts.append("")
             runs.append([])
-            captions.append("")
         runs[-1] += [interval] if interval else []
-        behind = plain[match.end() : matches[number + 1].start() if number + 1 < len(matches) else len(plain)]
-        captions[-1] = _BEFORE_CAPTION.sub("", behind).strip().rstrip(".").strip()
+    texts[-1] = plain[end:]
+    words = [_EDGES.sub("", text) for text in texts]
+    captions = words[:-1] if words[0] and not words[-1] else words[1:]
     parts = [(caption, tuple(run)) for caption, run in zip(captions, runs, strict=True) if run]
     repairs += Repairs(unparsed=int(not parts))
     return Described(tuple(caption for caption, _ in parts), tuple(run for _, run in parts), repairs)

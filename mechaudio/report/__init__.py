@@ -1,6 +1,12 @@
 """Kept results and their figures as pages that need no network, and as tables: `report_of` says what is told of one."""
 
 from mechaudio.report.figures import write_figures
+from mechaudio.report.grounding import (
+    grounding_figures,
+    grounding_findings,
+    grounding_published,
+    grounding_tables,
+)
 from mechaudio.report.listening import listening_figures, listening_findings, listening_tables
 from mechaudio.report.mata import mata_figures, mata_findings
 from mechaudio.report.mata_tables import mata_published, mata_tables
@@ -21,6 +27,10 @@ __all__ = [
     "Part",
     "Report",
     "Table",
+    "grounding_figures",
+    "grounding_findings",
+    "grounding_published",
+    "grounding_tables",
     "listening_figures",
     "listening_findings",
     "listening_tables",

@@ -13,6 +13,7 @@ from mechaudio.timeaudio.time_encoding import window_rows
 from mechaudio.timeaudio.vocabulary import add_markers
 
 if TYPE_CHECKING:
+    from mechaudio.experiments.time_table import add_times
     from mechaudio.experiments.timeaudio_training import TrainingRun, load_trained, train
     from mechaudio.experiments.training_groups import fold_lora
 
@@ -25,6 +26,7 @@ __all__ = [
     "Stage",
     "TrainingRun",
     "add_markers",
+    "add_times",
     "fold_lora",
     "load_trained",
     "merge",
@@ -40,6 +42,7 @@ as_room(
     __name__,
     homes={
         **dict.fromkeys(("TrainingRun", "load_trained", "train"), _TRAINING),
+        "add_times": "mechaudio.experiments.time_table",
         "fold_lora": "mechaudio.experiments.training_groups",
     },
 )

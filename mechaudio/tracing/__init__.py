@@ -6,11 +6,10 @@ Its functions are `ma.load`, `ma.trace`, `ma.run`, `ma.answer` and `ma.generate`
 from mechaudio.rooms import as_room
 from mechaudio.tracing.audio_lm import AudioLM, trace
 from mechaudio.tracing.cache import Cache
-from mechaudio.tracing.clean_run import CleanRun, KeptRuns
+from mechaudio.tracing.edit import Edit, Intervention
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.load import load
 from mechaudio.tracing.order import HookOrderError
-from mechaudio.tracing.record import Edit, Intervention
 from mechaudio.tracing.run import answer, generate, run
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import HookPointError, NoSuchHookPoint
@@ -19,14 +18,12 @@ from mechaudio.tracing.window_map import WindowMap, window_map
 __all__ = [
     "AudioLM",
     "Cache",
-    "CleanRun",
     "Edit",
     "Generation",
     "HookOrderError",
     "HookPoint",
     "HookPointError",
     "Intervention",
-    "KeptRuns",
     "NoSuchHookPoint",
     "Run",
     "WindowMap",
@@ -38,4 +35,4 @@ __all__ = [
     "window_map",
 ]
 
-as_room(__name__)
+as_room(__name__, elsewhere={name: f"ma.variants.{name}" for name in ("CleanRun", "KeptRuns")})

@@ -33,7 +33,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from mechaudio.tracing.attention_call import Call
-from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.score_edit import Fused, keys_now
 from mechaudio.tracing.turns import MUTEX
 
@@ -151,10 +152,11 @@ def serve_all(
 ) -> Float[Tensor, "batch query head d_head"]:
     """Attend, and serve everything on the way: queries, keys and values first, the heads' outputs last."""
     query, key, value = spot.give("q", query), spot.give("k", key), spot.give("v", value)
-    if spot.location in spot.exchange.calls:
-        spot.exchange.calls[spot.location](call, query, key, value)
-    if spot.location in spot.exchange.instead:
-        return spot.give("z", spot.exchange.instead[spot.location](call, query, key, value))
+    asked = spot.exchange.asked_of(spot.location)
+    for see in asked.watchers:
+        see(call, query, key, value)
+    if asked.instead:
+        return spot.give("z", asked.instead[-1](call, query, key, value))
     return serve_weights(spot, call, query, key, value)
 
 
@@ -167,7 +169,7 @@ def serve_weights(
 ) -> Float[Tensor, "batch query head d_head"]:
     """Attend, and serve what lies between queries, keys and values and the heads' outputs, which are served last."""
     d_head = value.shape[-1]
-    if spot.location in spot.exchange.score_edits:
+    if spot.exchange.asked_of(spot.location).score_edits:
         call, query, key, value = _with_score_edits(spot, call, query, key, value)
     mixed = Mixed(call.fused(query, key, value), *_mass(spot, call, query, key) if spot.wants("mass") else ())
     whole = None
@@ -191,7 +193,7 @@ def _with_score_edits(
     step, batch, n_queries = spot.exchange.step, query.shape[0], query.shape[2]
     fused = Fused(query, key)
     last = call.allowed(torch.full((batch, 1), n_queries - 1, device=query.device), key.shape[2], n_queries)
-    for bound, report in spot.exchange.score_edits[spot.location]:
+    for bound, report in spot.exchange.asked_of(spot.location).score_edits:
         if step > 0 and not bound.edit.every_step:
             continue
         before = fused
@@ -215,7 +217,7 @@ class Mixed:
 
 
 def _next_request(spot: Spot, served: set[str]) -> RowRequest | None:
-    requests = spot.exchange.rows.get(spot.location, {})
+    requests = spot.exchange.asked_of(spot.location).queries
     return next((request for name, request in requests.items() if name not in served), None)
 
 
@@ -333,7 +335,7 @@ def _rows_now(request: RowRequest, query: Tensor, step: int) -> Int[Tensor, "bat
     """The requested rows among the queries of this call: those of the prompt, or the newest one while generating."""
     batch, n_queries = query.shape[0], query.shape[2]
     if step <= 0 and n_queries >= request.n_positions:
-        return request.rows.to(query.device, non_blocking=True)
+        return request.positions.to(query.device, non_blocking=True)
     return torch.full((batch, 1), n_queries - 1, device=query.device) if request.last else None
 
 
@@ -347,7 +349,7 @@ def _mass(
     keys, hence the columns of zeros; where there are more groups than that, queries and keys get zeros, which change no
     score.
     """
-    groups = spot.exchange.groups[spot.location]
+    (groups,) = spot.exchange.asked_of(spot.location).groups
     now = torch.stack([keys_now(group, spot.exchange.step, key.shape[2]) for group in groups.unbind(-1)], dim=-1).to(
         key
     )

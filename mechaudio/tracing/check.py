@@ -98,7 +98,7 @@ def reading_is_exact(model: AudioLM) -> bool:
     with torch.no_grad(), model.exchange.prepared(None):
         for site in model.site_map:
             if site.name != _MEASURED:
-                model.exchange.keeps[site.location] = [lambda _served: None]
+                model.exchange.watch(site.location, lambda _served: None)
         read = model.interleave("__call__", **inputs, use_cache=False).logits[:, -1].float()
     return torch.equal(read, clean)
 
@@ -112,9 +112,10 @@ def last_logits(
 ) -> Tensor:
     """Logits at the last position, with one site changed, and what is served at some locations shown to `keeps`."""
     with torch.no_grad(), model.exchange.prepared(None):
-        model.exchange.keeps.update({location: [keep] for location, keep in (keeps or {}).items()})
+        for location, keep in (keeps or {}).items():
+            model.exchange.watch(location, keep)
         if site is not None:
-            model.exchange.edits[site.location] = [lambda served: site.swap(served, change(site.take(served)))]
+            model.exchange.change(site.location, lambda served: site.swap(served, change(site.take(served))))
         return model.interleave("__call__", **inputs, use_cache=False).logits[:, -1].float()
 
 

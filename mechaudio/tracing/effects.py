@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,7 +20,7 @@ from mechaudio.showing import Shown
 from mechaudio.tracing.score_edit import Way
 
 if TYPE_CHECKING:
-    from mechaudio.tracing.record import Intervention
+    from mechaudio.tracing.edit import Intervention
 
 Measured = Float[Tensor, "batch head"]
 
@@ -65,13 +65,54 @@ class Effect:
         n_seen = (seen & rows[..., None]).sum((2, 3)).clamp(min=1)
 
         def mass(scores: Tensor) -> Tensor:
-            weights = scores.softmax(-1, dtype=torch.float32).nan_to_num(0.0)  # a row that sees no key
-            return ((weights * keys).sum(-1) * rows).sum(-1) / n_rows
+            return ((_weights(scores) * keys).sum(-1) * rows).sum(-1) / n_rows
 
         used = before.float().masked_fill(~(seen & rows[..., None]), 0.0)
         return cls(
             layer, way, mass(before), mass(after), used.sum((2, 3)) / n_seen, (used < 0).float().sum((2, 3)) / n_seen
         )
+
+
+class Shares:
+    """The share of attention on the keys that variants of a run change, in the mean over what each of them changes."""
+
+    def __init__(self, n_rows: int, n_variants: int, device: torch.device):
+        """Begin with nothing measured, for so many prompts and variants."""
+        self._sums = torch.zeros(2, n_rows, n_variants, device=device)
+        self._counts = [0] * n_variants
+
+    def add(
+        self,
+        places: Sequence[int],
+        index: Any,
+        scores: Float[Tensor, "2 batch head variant query key"],
+        share: Float[Tensor, "batch head 1 query key"],
+        *,
+        blind: bool,
+    ) -> None:
+        """Measure one change of some variants.
+
+        Args:
+            places: Which variants.
+            index: The same as an index.
+            scores: Theirs, before and after, `-inf` where a key is masked.
+            share: What weights are multiplied with: with the chosen keys, it sums to one over queries and heads.
+            blind: Whether a query may see no key.
+        """
+        shares = (_weights(scores, blind=blind) * share).sum((2, 4, 5))
+        self._sums[:, :, index] += shares.to(self._sums.device)
+        for place in places:
+            self._counts[place] += 1
+
+    def mean(self) -> Float[Tensor, "2 batch variant"]:
+        """Before and after; `nan` where nothing was measured."""
+        return self._sums.cpu() / torch.tensor(self._counts)
+
+
+def _weights(scores: Float[Tensor, "*axes key"], *, blind: bool = True) -> Float[Tensor, "*axes key"]:
+    """Attention weights; `blind` queries may see no key, and give no attention then."""
+    weights = scores.softmax(-1, dtype=torch.float32)
+    return weights.nan_to_num(0.0) if blind else weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +153,11 @@ class Effects(Shown):
             tuple(effect.way for effect in ordered),
             **stacked,
         )
+
+    def shares(self) -> Float[Tensor, "2 layer batch"]:
+        """The mass before and after, in the mean over the heads that the intervention acts in."""
+        heads = list(getattr(self.intervention, "heads", None) or range(self.mass_before.shape[2]))
+        return torch.stack([mass[:, :, heads].mean(2) for mass in (self.mass_before, self.mass_after)])
 
     def _as_kept(self) -> Effects:
         """The same, with an intervention that holds a function as its text."""

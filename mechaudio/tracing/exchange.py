@@ -1,8 +1,8 @@
 """The exchange: every value of a forward pass that someone may read or edit passes through here.
 
-It is nnsight's interleaver, which serves the blocks that users write, with a counter of our own in front: edits and
-keeps that the library itself registers by location. They need no order, no captured source and no greenlet, so
-`run(record=...)` may ask for anything in any order and costs what a dictionary lookup costs.
+It is nnsight's interleaver, which serves the blocks that users write, with a counter of our own in front: functions
+that the library itself registers by location, through verbs that give a handle each. They need no order, no captured
+source and no greenlet, so `run(record=...)` may ask for anything in any order and costs what a dictionary lookup costs.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, no_type_check
 
 from greenlet import getcurrent
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from nnsight.intervention.interleaver import EarlyStopException, Interleaver, Mediator
 from torch import Tensor, is_grad_enabled, nn, where
 from torch.autograd import Function
 
-from mechaudio.tracing.score_edit import BoundScoreEdit, Way
+from mechaudio.tracing.requests import Attend, AttentionRequest, Change, Handle, Report, Requests, RowRequest
+from mechaudio.tracing.score_edit import BoundScoreEdit
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.tracing.turns import OTHER_THREAD, has_turn, turn_of
 
@@ -27,23 +27,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.head_results import OutputProjection
 
 _ROOT_INPUT, _ROOT_OUTPUT = f"{ROOT}.input", f"{ROOT}.output"
-
-
-@dataclass(frozen=True)
-class RowRequest:
-    """Query rows of one layer's attention that a run wants on their own.
-
-    Attributes:
-        name: What they are served under.
-        rows: Positions of the rows in the padded prompt.
-        last: Whether they are the last position, in the prompt and at every new token.
-        n_positions: Of the prompts: where a call has fewer, they are the newest ones.
-    """
-
-    name: str
-    rows: Int[Tensor, "batch row"]
-    last: bool
-    n_positions: int
+_NOTHING = AttentionRequest()
 
 
 class _Divided(Function):
@@ -65,15 +49,6 @@ class Exchange(Interleaver):
     """nnsight's interleaver plus what a run asks of it.
 
     Attributes:
-        edits: Location -> functions from what is served there to what shall be served, applied in turn.
-        keeps: Location -> functions that are shown what is served there, after every edit.
-        rows: Location of an attention module -> the query rows wanted there, by name.
-        groups: Location of an attention module -> the groups of keys whose attention mass is measured there.
-        score_edits: Location of an attention module -> the edits of scores that fused attention carries out there, in
-            their order, and who is told what each did: the way taken, and the last row's scores before and after.
-        instead: Location of an attention module -> what computes attention there, of the call that transformers makes,
-            queries, keys and values.
-        calls: Location of an attention module -> who is shown that call, and queries, keys and values after every edit.
         batch: The prompts of the run under way, where the run was opened with some.
         step: Forward passes of the decoder so far in this run, minus one: 0 in the prompt, then one per new token.
         tower_calls: How often the audio tower's projector ran in this run.
@@ -101,13 +76,7 @@ class Exchange(Interleaver):
 
     def clear(self) -> None:
         """Forget what the run asked for; what it did (`step`, `tower_calls`, `has_read`) can still be looked up."""
-        self.edits: dict[str, list[Callable[[Any], Any]]] = {}
-        self.keeps: dict[str, list[Callable[[Any], None]]] = {}
-        self.rows: dict[str, dict[str, RowRequest]] = {}
-        self.groups: dict[str, Bool[Tensor, "batch key group"]] = {}
-        self.score_edits: dict[str, list[tuple[BoundScoreEdit, Callable[[Way, Tensor, Tensor], None]]]] = {}
-        self.instead: dict[str, Callable[..., Tensor]] = {}
-        self.calls: dict[str, Callable[..., None]] = {}
+        self._requests = Requests()
         for projection in self.projections.values():
             projection.received = None
         self.batch: Any = None
@@ -139,6 +108,67 @@ class Exchange(Interleaver):
     def interleaving(self, value: bool) -> None:
         self._running = threading.get_ident() if value else None
 
+    def on_input(self, path: str, change: Change) -> Handle:
+        """Change what a module is about to receive, `(args, kwargs)`."""
+        return self.change(f"{ROOT}.{path}.input", change)
+
+    def on_output(self, path: str, change: Change) -> Handle:
+        """Change what a module gave."""
+        return self.change(f"{ROOT}.{path}.output", change)
+
+    def instead_of(self, path: str, give: Change) -> Handle:
+        """Take what a function gives for a module's output, and do not call the module."""
+        return self.change(f"{ROOT}.{path}.skip", give)
+
+    def change(self, location: str, change: Change) -> Handle:
+        """Change what is served at a location, behind all that was asked before."""
+        return Handle(self._requests.changes.setdefault(location, []), change)
+
+    def watch(self, location: str, see: Callable[[Any], None]) -> Handle:
+        """Show a function what is served at a location, after every change."""
+        return Handle(self._requests.watchers.setdefault(location, []), see)
+
+    def replace_attention(self, location: str, attend: Attend) -> Handle:
+        """Compute attention of a module by a function of the call, queries, keys and values."""
+        return Handle(self._asked_of(location).instead, attend)
+
+    def watch_attention(self, location: str, see: Attend) -> Handle:
+        """Show a function the call of an attention module, and queries, keys and values after every change."""
+        return Handle(self._asked_of(location).watchers, see)
+
+    def edit_scores(self, location: str, edit: BoundScoreEdit, report: Report) -> Handle:
+        """Have fused attention carry out an edit of scores, and tell what it did."""
+        return Handle(self._asked_of(location).score_edits, (edit, report))
+
+    def measure_mass(self, location: str, groups: Bool[Tensor, "batch key group"]) -> Handle:
+        """Measure how much attention an attention module gives to groups of keys."""
+        return Handle(self._asked_of(location).groups, groups)
+
+    def serve_rows(self, location: str, request: RowRequest) -> None:
+        """Serve some query rows of an attention module, or positions of an output projection, on their own."""
+        self._asked_of(location).queries[request.name] = request
+
+    def asked_of(self, location: str) -> AttentionRequest:
+        """What is asked of an attention module or an output projection."""
+        return self._requests.attention.get(location, _NOTHING)
+
+    def _asked_of(self, location: str) -> AttentionRequest:
+        return self._requests.attention.setdefault(location, AttentionRequest())
+
+    @contextmanager
+    def only(self, requests: Requests) -> Iterator[Requests]:
+        """While open, these requests are filled and carried out, and no others."""
+        before, self._requests = self._requests, requests
+        try:
+            yield requests
+        finally:
+            self._requests = before
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked of a run."""
+        return self._requests == Requests() and self.batch is None and not self.asked
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Have the network to oneself while open, in one trace block or one run.
@@ -157,7 +187,7 @@ class Exchange(Interleaver):
 
     @contextmanager
     def prepared(self, batch: Any) -> Iterator[None]:
-        """While open, edits and keeps may be registered for one run on these prompts; afterwards they are gone.
+        """While open, something may be asked of one run on these prompts; afterwards that is forgotten.
 
         Raises:
             RuntimeError: It is opened inside a trace block of the same model, while the model runs, or while another
@@ -186,18 +216,18 @@ class Exchange(Interleaver):
         return has_turn(self._network, self)
 
     def reindex(self) -> None:
-        """As nnsight does it, but always serve: a run may have edits and keeps and no block at all."""
+        """As nnsight does it, but always serve: a run may ask for something and have no block at all."""
         super().reindex()
         self.busy = True
 
     @no_type_check
     def wanted(self, location: str) -> bool:
-        """Whether anyone reads or edits what is about to be served at `location`."""
-        return location in self.parked or location in self.edits or location in self.keeps or location in self.observers
+        """Whether anyone reads or changes what is about to be served at `location`."""
+        return location in self.parked or self._requests.wants(location) or location in self.observers
 
     @no_type_check
     def handle(self, provider: str, value: Any) -> Any:
-        """Pass a value through the library's edits, the users' blocks, and the library's keeps, in this order.
+        """Pass a value through the library's changes, the users' blocks, and the library's watchers, in this order.
 
         Every input and output of every module comes here: most pass on after a few lookups.
         """
@@ -206,14 +236,12 @@ class Exchange(Interleaver):
         projection = self.projections.get(provider)
         if projection is not None and provider == projection.gives:
             value = projection.serve(self, value)
-        if provider in self.edits:
-            for edit in self.edits[provider]:
-                value = edit(value)
+        for change in self._requests.changes.get(provider, ()):
+            value = change(value)
         if self.mediators or self.observers:  # a trace block waits; `run` needs none
             value = super().handle(provider, value)
-        if provider in self.keeps:
-            for keep in self.keeps[provider]:
-                keep(value)
+        for see in self._requests.watchers.get(provider, ()):
+            see(value)
         if provider in self.multiplied and self.wanted(self.multiplied[provider][0]):
             value = self._handle_product(*self.multiplied[provider], value)
         if projection is not None:

@@ -215,7 +215,7 @@ def _keep_calls(model: AudioLM, sites: Sequence[Site], kept: dict[int, Attended]
         def keep(call: Call, query: Tensor, key: Tensor, _value: Tensor, layer: int = site.layer) -> None:
             kept[layer] = Attended(call, query.detach(), key.detach())
 
-        model.exchange.calls[site.location.rpartition(".")[0]] = keep
+        model.exchange.watch_attention(site.location.rpartition(".")[0], keep)
 
 
 @contextmanager

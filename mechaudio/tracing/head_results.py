@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from mechaudio.models.adapter import Stack
 from mechaudio.models.network import Network
-from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.sites import ROOT, HookPointError, attention_location, result_location
 
 #: What each head gives, and the projection's bias.
@@ -91,7 +92,7 @@ class OutputProjection:
             exchange: Who is served.
             given: The projection's output.
         """
-        requests = exchange.rows.get(self.base, {})
+        requests = exchange.asked_of(self.base).queries
         if exchange.wanted(f"{self.base}.result"):
             given = self._serve(exchange, "result", given, None)
         for request in requests.values():
@@ -154,7 +155,7 @@ class OutputProjection:
         """The requested positions in this call: those of the prompt, or the newest one while generating."""
         n_rows, n_positions = given.shape[:2]
         if step <= 0 and n_positions >= request.n_positions:
-            return request.rows.to(given.device, non_blocking=True)
+            return request.positions.to(given.device, non_blocking=True)
         return torch.full((n_rows, 1), n_positions - 1, device=given.device) if request.last else None
 
 

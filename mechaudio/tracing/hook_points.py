@@ -142,6 +142,11 @@ class HookPoint(Shown):
             raise ValueError(f"{name!r} exists once in the model, not per layer; leave layers= out")
 
     @property
+    def chosen(self) -> Rows | None:
+        """Its query rows or positions, whichever it has; `None` for all."""
+        return self.positions if self.queries is None else self.queries
+
+    @property
     def part(self) -> Part:
         """The half of the model that it belongs to: what makes the audio tokens, or what reads them."""
         return "encoder" if in_tower(self.name) or self.name == "projector_out" else "decoder"

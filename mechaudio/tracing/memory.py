@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
-MOST_OF_CHUNK = {"cuda": 4e9, "cpu": 4e8}
+MOST_OF_CHUNK = {"cuda": 4e9, "cpu": 2e8}
 """Bytes of variants that run together, however large the memory: more of them at once run no faster."""
 
 

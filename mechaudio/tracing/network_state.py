@@ -204,10 +204,13 @@ def _draws(path: str, module: nn.Module) -> bool:
 
 
 def _is_ours(hook: Callable[..., Any]) -> bool:
-    """Whether a hook belongs to a network as it runs, by the package that it comes from."""
+    """Whether a hook belongs to a network as it runs, by the package that it comes from.
+
+    One with `changes_output` set is as another's: it is part of what its module gives.
+    """
     function = getattr(hook, "func", hook)  # of a functools.partial
     package = getattr(function, "__module__", None) or type(function).__module__
-    return package.partition(".")[0] in _OURS
+    return package.partition(".")[0] in _OURS and not getattr(function, "changes_output", False)
 
 
 def _called(hook: Callable[..., Any]) -> str:

@@ -1,87 +1,33 @@
-"""Turning what a caller wants kept or changed into the exchange's keeps and edits."""
+"""Turning what a caller wants kept or changed into requests to the exchange."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from mechaudio.arguments import check_fields
-from mechaudio.showing import Shown
+from mechaudio.tracing.bind import Change, bind
 from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.edit import Edit, Intervention
 from mechaudio.tracing.effects import Effect
 from mechaudio.tracing.hook_points import MADE_POINTS, HookPoint
+from mechaudio.tracing.requests import Report
 from mechaudio.tracing.row_plan import AskedRows, Part, RowPlan
 from mechaudio.tracing.rows import row_positions
-from mechaudio.tracing.score_edit import BoundScoreEdit, ScoreEdit, Way
+from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
     from mechaudio.models.prompt import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
+__all__ = ["Edit", "Intervention", "hook_points", "install", "refuse_unkept", "register", "sites_of"]
 
-@dataclass(frozen=True)
-class Edit(Shown):
-    """A change at one hook point; the simplest intervention, and what every other one is made of.
-
-    ```python
-    louder = ma.Edit(ma.HookPoint("resid_post", layers=[4]), lambda resid: 2 * resid)
-    ma.run(model, batch, interventions=[louder])
-    ```
-
-    Attributes:
-        point: Where: one hook point, with its layers, and with query rows if only those are to be changed.
-        change: The tensor there (whole, or its chosen rows) -> what it shall be; a new tensor, the old one is left
-            alone.
-        every_step: While generating, whether to change it at every new token too, or in the prompt only. Where rows
-            are chosen, a new token is changed if the last position is among them, and is then given alone. Keys and
-            values are kept for later tokens as they were before any edit: `k` and `v` are changed for the token that is
-            being computed.
-        by_position: Whether what becomes of a position of a prompt depends on nothing but that position. Then prompts
-            may have unequally many chosen rows (the function is given the last one of a prompt several times), and
-            `ma.sweep` may give the function some of the prompts only.
-    """
-
-    point: HookPoint
-    change: Callable[[Tensor], Tensor]
-    every_step: bool = True
-    by_position: bool = False
-
-    def __post_init__(self) -> None:
-        """Check what was given.
-
-        Raises:
-            TypeError: A point that is no hook point, a change that is no function, or flags that are not True or False.
-        """
-        check_fields(self)
-
-    def __str__(self) -> str:
-        """What it does, as a sentence."""
-        layers = "" if self.point.layers is None else f" in layers {', '.join(map(str, self.point.layers))}"
-        name = getattr(self.change, "__name__", None) or repr(self.change)
-        return f"Replaces {self.point.name}{layers} by what {name} makes of it"
-
-    def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002 - the same for all
-        """Itself: the same change for every model and every prompt."""
-        return (self,)
-
-    def of_rows(self, rows: Sequence[int]) -> Edit:
-        """The same for some prompts of a batch."""
-        return replace(self, point=self.point.of_rows(rows))
-
-
-@runtime_checkable
-class Intervention(Protocol):
-    """A frozen value that says what to change, and where."""
-
-    def edits(self, model: AudioLM, batch: PromptBatch) -> Iterable[Edit | ScoreEdit]:
-        """The changes it makes to this model on these prompts."""
-        ...
+_ADVICE = ". (Rows whose padding would leak run apart, fewer at a time than the batch has.)"
+#: A hook point to keep, its site, and per prompt the positions of it that are kept, `None` for all.
+Kept = tuple[HookPoint, Site, AskedRows | None]
 
 
 def hook_points(record: Sequence[str | HookPoint]) -> list[HookPoint]:
@@ -98,59 +44,20 @@ def hook_points(record: Sequence[str | HookPoint]) -> list[HookPoint]:
     return [point if isinstance(point, HookPoint) else HookPoint(point) for point in record]
 
 
-def _is_intervention(value: object) -> bool:
-    """As `isinstance(value, Intervention)`, which takes ten times as long."""
-    return callable(getattr(value, "edits", None))
-
-
-def edits_of(
-    model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervention]
-) -> list[tuple[Edit | ScoreEdit, int, Intervention]]:
-    """Every change that the interventions make, in their order, and the number of the one that makes it, and that one.
-
-    Raises:
-        TypeError: Something else than interventions.
-        ValueError: A change of what is measured only.
-    """
-    if _is_intervention(interventions):
-        raise TypeError(f"interventions= takes a list, got {interventions!r}; write [...] around it")
-    edits = []
-    for number, intervention in enumerate(interventions):
-        if not _is_intervention(intervention):
-            raise TypeError(f"interventions= takes values such as ma.Edit(hook_point, function), got {intervention!r}")
-        edits += [(edit, number, intervention) for edit in intervention.edits(model, batch)]
-    for edit, _, _ in edits:
-        if edit.point.point == "mass":
-            raise ValueError("mass is what attention did, not something it uses: edit scores or pattern instead")
-    return edits
-
-
 def sites_of(model: AudioLM, points: Sequence[HookPoint]) -> list[tuple[HookPoint, Site]]:
     """Every site that the hook points name, each once.
 
     Raises:
         ValueError: The same hook point twice in one layer, which a cache could not tell apart.
     """
-    found = [(point, site) for point in points for site in model.site_map.find(point)]
+    sites = [(point, site) for point in points for site in model.site_map.find(point)]
     seen: set[str] = set()
-    for point, site in found:
+    for point, site in sites:
         if site.location in seen:
             raise ValueError(
                 f"{site.address} is recorded twice ({point}); a cache keeps a hook point once per run: use two runs"
             )
         seen.add(site.location)
-    return found
-
-
-def sites_to_change(model: AudioLM, point: HookPoint) -> list[Site]:
-    """Every site that a hook point names.
-
-    Raises:
-        ValueError: A layer that is named twice.
-    """
-    sites = model.site_map.find(point)
-    if len({site.location for site in sites}) < len(sites):
-        raise ValueError(f"layers={list(point.layers)} names a layer twice, and would change it twice")
     return sites
 
 
@@ -179,57 +86,11 @@ def register(
     Raises:
         ValueError: A mass on a stretch that no clip has, or a hook point of the tower in prompts without sound.
     """
-    exchange = model.exchange
-    changes = edits_of(model, batch, interventions)
-    kept = sites_of(model, points)
-    _refuse_unheard(model, batch, [*points, *(edit.point for edit, _, _ in changes)])
-    effects = {number: (one, []) for edit, number, one in changes if isinstance(edit, ScoreEdit)}
-    wanted: list[tuple[Site, AskedRows | None]] = []
-    appliers: list[Callable[[RowPlan], None]] = []
-    by_rows: set[str] = set()  # attention modules some of whose scores or patterns are edited explicitly
-    for edit, number, _ in changes:
-        sites = sites_to_change(model, edit.point)
-        bound = None if isinstance(edit, Edit) else BoundScoreEdit.of(edit, batch, model.n_heads)
-        for site in sites:
-            base = site.location.rpartition(".")[0]
-            if bound is not None and edit.formula.is_noop:
-                continue
-            if bound is None:
-                if edit.point.point in MADE_POINTS:
-                    by_rows.add(base)
-                    wanted.append((site, _rows(batch, edit.point, fill=edit.by_position)))
-                appliers.append(partial(_apply_edit, model, edit, site))
-                continue
-            did = effects[number][1]
-            if edit.fuses and base not in by_rows:
-                exchange.score_edits.setdefault(base, []).append((bound, _reporter(did, bound, site)))
-            else:
-                by_rows.add(base)
-                wanted.append((site, bound.rows))
-                appliers.append(partial(_apply_score_edit, model, bound, site, did))
-    wanted += [(site, _rows(batch, point)) for point, site in kept if point.point in MADE_POINTS]
-    plan = RowPlan(exchange, batch, wanted)
-    for apply in appliers:
-        apply(plan)
-    parts = [plan.kept(point, site) for point, site in kept]
-    missing = {part.site.location for part in parts}
-
-    def keeper(part: Part) -> Callable[[Any], None]:
-        def keep(served: Any) -> None:
-            value = part.take(part.site.take(served).detach(), exchange.step)
-            if value is None:
-                return
-            store = cache_now().extend if part.site.in_chunks else cache_now().keep
-            store(part.site.name, part.site.layer, value.clone() if part.rows is None else value)
-            if part.site.in_chunks:
-                return
-            missing.discard(part.site.location)
-            if stop_after_last and not missing:
-                exchange.stop()
-
-        return keep
-
-    for (point, site), part in zip(kept, parts, strict=True):
+    changes = bind(model, batch, interventions)
+    kept = [(point, site, _positions(batch, point)) for point, site in sites_of(model, points)]
+    plan, effects = install(model, batch, changes, kept)
+    keep = _Keeper(model, cache_now, [plan.kept(site, positions) for _, site, positions in kept], stop_after_last)
+    for (point, site, _), part in zip(kept, keep.parts, strict=True):
         if site.in_chunks and part.rows is not None:
             raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
@@ -239,9 +100,58 @@ def register(
                     raise ValueError(
                         f"keys={span!r} of 'mass' is no part of any clip of these prompts: there is no key"
                     )
-            exchange.groups[site.location.rsplit(".", 1)[0]] = groups
-        exchange.keeps.setdefault(part.site.location, []).append(keeper(part))
-    return list(effects.values())
+            model.exchange.measure_mass(site.module, groups)
+        model.exchange.watch(part.site.location, keep.of(part))
+    return effects
+
+
+def install(
+    model: AudioLM, batch: PromptBatch, changes: Sequence[Change], kept: Sequence[Kept] = ()
+) -> tuple[RowPlan, list[tuple[Intervention, list[Effect]]]]:
+    """Have the exchange make changes that were bound to these prompts.
+
+    An edit of scores that fused attention can carry out is left to it, unless an earlier change of this attention
+    module needs its scores or patterns.
+
+    Args:
+        model: The opened model.
+        batch: The prompts.
+        changes: The changes.
+        kept: What will be kept: it decides which rows of attention are served.
+
+    Returns:
+        The rows that are served, and the interventions on attention, each with what it did.
+
+    Raises:
+        ValueError: A hook point of the tower in prompts without sound.
+    """
+    _refuse_unheard(model, batch, [*(point for point, _, _ in kept), *(change.edit.point for change in changes)])
+    exchange, by_rows, explicit = model.exchange, set[str](), list[Change]()
+    effects: dict[int, tuple[Intervention, list[Effect]]] = {
+        change.number: (change.intervention, []) for change in changes if change.scores is not None
+    }
+    for change in changes:
+        if change.idle:
+            continue
+        module = change.site.module
+        if change.scores is not None and change.scores.edit.fuses and module not in by_rows:
+            exchange.edit_scores(
+                module, change.scores, _reporter(change.site, change.scores, effects[change.number][1])
+            )
+            continue
+        explicit.append(change)
+        if change.edit.point.point in MADE_POINTS:
+            by_rows.add(module)
+    made = [(change.site, change.positions) for change in explicit if change.edit.point.point in MADE_POINTS]
+    made += [(site, positions) for point, site, positions in kept if point.point in MADE_POINTS]
+    plan = RowPlan(exchange, batch, made)
+    for change in explicit:
+        if change.scores is None:
+            part = plan.part(change.site, change.positions)
+            exchange.change(part.site.location, _editor(model, change, part))
+        else:
+            _install_score_edit(model, change.site, change.scores, plan, effects[change.number][1])
+    return plan, list(effects.values())
 
 
 def refuse_unkept(model: AudioLM, points: Sequence[HookPoint], kept: Cache) -> None:
@@ -269,17 +179,11 @@ def _refuse_unheard(model: AudioLM, batch: PromptBatch, points: Iterable[HookPoi
         )
 
 
-def _rows(batch: PromptBatch, point: HookPoint, *, fill: bool = False) -> AskedRows | None:
-    chosen = point.positions if point.queries is None else point.queries
-    return None if chosen is None else row_positions(batch, chosen, fill=fill).tolist()
+def _positions(batch: PromptBatch, point: HookPoint) -> AskedRows | None:
+    return None if point.chosen is None else row_positions(batch, point.chosen).tolist()
 
 
-def _apply_edit(model: AudioLM, edit: Edit, site: Site, plan: RowPlan) -> None:
-    part = plan.part(edit.point, site, fill=edit.by_position)
-    model.exchange.edits.setdefault(part.site.location, []).append(_editor(model, edit, part))
-
-
-def _apply_score_edit(model: AudioLM, bound: BoundScoreEdit, site: Site, did: list[Effect], plan: RowPlan) -> None:
+def _install_score_edit(model: AudioLM, site: Site, bound: BoundScoreEdit, plan: RowPlan, did: list[Effect]) -> None:
     exchange = model.exchange
     served, rows = plan.served(site)
     active, newest = bound.active(rows, plan.batch.n_positions), bound.newest(plan.batch.n_positions)
@@ -291,37 +195,56 @@ def _apply_score_edit(model: AudioLM, bound: BoundScoreEdit, site: Site, did: li
         # Layers that share keys and values compute no other position of a prompt that a generation begins with.
         here = active if scores.shape[2] == active.shape[1] else newest
         edited = bound.apply(scores, here, exchange.step)
-        own = slice(-1, None) if bound.rows is None else slice(None)
-        did.append(Effect.measure(site.layer, way, scores[:, :, own], edited[:, :, own], bound.chosen, here[:, own]))
+        measured = slice(-1, None) if bound.rows is None else slice(None)
+        before, after = scores[:, :, measured], edited[:, :, measured]
+        did.append(Effect.measure(site.layer, way, before, after, bound.chosen, here[:, measured]))
         return edited
 
-    exchange.edits.setdefault(served.location, []).append(apply)
+    exchange.change(served.location, apply)
 
 
-def _reporter(did: list[Effect], bound: BoundScoreEdit, site: Site) -> Callable[[Way, Tensor, Tensor], None]:
+def _reporter(site: Site, bound: BoundScoreEdit, did: list[Effect]) -> Report:
     def report(way: Way, before: Tensor, after: Tensor) -> None:
         did.append(Effect.measure(site.layer, way, before, after, bound.chosen, torch.ones_like(bound.chosen[:, :1])))
 
     return report
 
 
-def _editor(model: AudioLM, edit: Edit, part: Part) -> Callable[[Any], Any]:
+def _editor(model: AudioLM, change: Change, part: Part) -> Callable[[Any], Any]:
     exchange, site = model.exchange, part.site
 
     def apply(served: Any) -> Any:
-        if exchange.step > 0 and not edit.every_step:
+        if exchange.step > 0 and not change.edit.every_step:
             return served
         whole = site.take(served)
         current = part.take(whole, exchange.step)
         if current is None:
             return served
-        changed = edit.change(current)
-        if not isinstance(changed, Tensor) or changed.shape != current.shape:
-            made = list(changed.shape) if isinstance(changed, Tensor) else changed
-            raise ValueError(
-                f"an edit of {site.address} made {made} out of {list(current.shape)}: a hook point keeps its shape. "
-                "(Rows whose padding would leak run apart, fewer at a time than the batch has.)"
-            )
-        return site.swap(served, part.put(whole, changed.to(current), exchange.step))
+        return site.swap(served, part.put(whole, change.on(current, _ADVICE), exchange.step))
 
     return apply
+
+
+class _Keeper:
+    """Keeps parts of what is served, and ends the forward pass once all of them are kept, if that is wanted."""
+
+    def __init__(self, model: AudioLM, cache_now: Callable[[], Cache], parts: Sequence[Part], stop_after_last: bool):
+        self.exchange, self.cache_now, self.parts = model.exchange, cache_now, parts
+        self.missing, self.stop_after_last = {part.site.location for part in parts}, stop_after_last
+
+    def of(self, part: Part) -> Callable[[Any], None]:
+        """Give what keeps one part."""
+
+        def keep(served: Any) -> None:
+            value = part.take(part.site.take(served).detach(), self.exchange.step)
+            if value is None:
+                return
+            store = self.cache_now().extend if part.site.in_chunks else self.cache_now().keep
+            store(part.site.name, part.site.layer, value.clone() if part.rows is None else value)
+            if part.site.in_chunks:
+                return
+            self.missing.discard(part.site.location)
+            if self.stop_after_last and not self.missing:
+                self.exchange.stop()
+
+        return keep

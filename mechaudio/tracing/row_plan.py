@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mechaudio.tracing.exchange import Exchange, RowRequest
-from mechaudio.tracing.hook_points import MADE_POINTS, ROW_POINTS, HookPoint
-from mechaudio.tracing.rows import row_positions
+from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.hook_points import MADE_POINTS, ROW_POINTS, bare
+from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
@@ -90,30 +90,27 @@ class RowPlan:
         self.shared: dict[str, Int[Tensor, "batch row"] | None] = {}
         asked: dict[str, list[AskedRows | None]] = {}
         for site, rows in wanted:
-            asked.setdefault(_base(site), []).append(rows)
+            asked.setdefault(site.module, []).append(rows)
         for base, requests in asked.items():
             rows = [request for request in requests if request is not None]
             self.shared[base] = union(rows, batch.n_positions) if len(rows) == len(requests) else None
             if self.shared[base] is not None:
                 last = any(batch.n_positions - 1 in prompt for request in rows for prompt in request)
-                exchange.rows[base] = {"rows": RowRequest("rows", self.shared[base], last, batch.n_positions)}
+                exchange.serve_rows(base, RowRequest("rows", self.shared[base], last, batch.n_positions))
 
     def served(self, site: Site) -> tuple[Site, list[list[int]] | None]:
         """Where a layer's rows are served, and per prompt which those are, `None` for all."""
-        shared = self.shared[_base(site)]
+        shared = self.shared[site.module]
         if shared is None:
             return site, None
-        return replace(site, location=f"{_base(site)}.rows.{site.name}"), shared.tolist()
+        return replace(site, location=f"{site.module}.rows.{site.name}"), shared.tolist()
 
-    def part(self, point: HookPoint, site: Site, *, fill: bool = False) -> Part:
-        """What an edit of a hook point sees of its site; `fill` as in `row_positions`."""
-        chosen = point.positions if point.queries is None else point.queries
-        rows = None if chosen is None else row_positions(self.batch, chosen, fill=fill)
+    def part(self, site: Site, asked: AskedRows | None) -> Part:
+        """What somebody sees of a site who asks for these query rows or positions, `None` for all."""
+        axis = 2 if bare(site.name) in ROW_POINTS else 1
+        rows = None if asked is None else torch.tensor(asked)
         newest = None if rows is None else (rows == self.batch.n_positions - 1).any(-1)
-        axis = 2 if point.point in ROW_POINTS else 1
-        if point.point not in MADE_POINTS:
-            return Part(site, axis, rows, newest, self.batch.n_positions)
-        shared = self.shared[_base(site)]
+        shared = self.shared.get(site.module) if bare(site.name) in MADE_POINTS else None
         if shared is None:
             return Part(site, axis, rows, newest, self.batch.n_positions)
         served, _ = self.served(site)
@@ -122,9 +119,9 @@ class RowPlan:
         places = (shared[:, None, :] == rows[:, :, None]).int().argmax(-1)
         return Part(served, axis, places, newest, shared.shape[1])
 
-    def kept(self, point: HookPoint, site: Site) -> Part:
+    def kept(self, site: Site, asked: AskedRows | None) -> Part:
         """What is recorded of a site: at later steps of a generation, nothing unless the newest row is all there is."""
-        part = self.part(point, site)
+        part = self.part(site, asked)
         if part.newest is None or (part.rows.shape[1] == 1 and bool(part.newest.all())):
             return part
         return replace(part, newest=torch.zeros_like(part.newest))
@@ -148,10 +145,6 @@ def union(requests: Sequence[AskedRows], n_positions: int) -> Int[Tensor, "batch
         return torch.tensor(first)
     filled = [rows + [row for row in range(n_positions) if row not in rows][: size - len(rows)] for rows in distinct]
     return torch.tensor([sorted(rows) for rows in filled])
-
-
-def _base(site: Site) -> str:
-    return site.location.rsplit(".", 1)[0]
 
 
 def _index(value: Tensor, rows: Int[Tensor, "batch row"], axis: int) -> Tensor:

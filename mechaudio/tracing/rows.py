@@ -11,8 +11,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mechaudio.models.selection import select
-from mechaudio.tracing.exchange import Exchange, RowRequest
+from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import Rows, in_tower
+from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
@@ -89,12 +90,11 @@ def request(exchange: Exchange, site: Site, rows: Rows) -> Site:
     last = bool((positions == exchange.batch.n_positions - 1).all()) and positions.shape[1] == 1
     name = "rows_last" if last else "rows_" + "_".join(str(position) for position in positions.flatten().tolist())
     base, point = site.location.rsplit(".", 1)
-    requests = exchange.rows.setdefault(base, {})
-    for other in requests.values():
-        if other.name != name and bool((other.rows[:, :, None] == positions[:, None]).any()):
+    for other in exchange.asked_of(base).queries.values():
+        if other.name != name and bool((other.positions[:, :, None] == positions[:, None]).any()):
             raise ValueError(
                 f"{site.address} was asked for at rows that overlap ({rows!r} and {other.name}): ask once, for all of "
                 "them"
             )
-    requests[name] = RowRequest(name, positions, last, exchange.batch.n_positions)
+    exchange.serve_rows(base, RowRequest(name, positions, last, exchange.batch.n_positions))
     return replace(site, location=f"{base}.{name}.{point}", rows=name)

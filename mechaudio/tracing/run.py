@@ -274,7 +274,7 @@ def _generate(
 
     with torch.no_grad(), exchange.prepared(prompts):
         changed = register(model, prompts, points, changes, cache_now)
-        exchange.edits.setdefault(f"{ROOT}.input", []).append(sound_with_the_prompt(model.adapter.features))
+        exchange.change(f"{ROOT}.input", sound_with_the_prompt(model.adapter.features))
         out = model.interleave(
             model.network.generate,
             **prompts.inputs,

@@ -111,6 +111,10 @@ class BoundScoreEdit:
         heads[list(wanted)] = True
         return cls(edit, rows, chosen.to(device, non_blocking=True), heads.to(device, non_blocking=True))
 
+    def following(self, edit: ScoreEdit) -> BoundScoreEdit:
+        """The same places with another edit of the same keys, heads and query rows."""
+        return self if edit is self.edit else replace(self, edit=edit)
+
     def active(self, shared: Sequence[Sequence[int]] | None, n_positions: int) -> Bool[Tensor, "batch row"]:
         """Which of the rows that a layer serves are this edit's own.
 

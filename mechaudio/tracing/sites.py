@@ -85,6 +85,11 @@ class Site:
         block, _, point = written.rpartition(".")
         return f"{block}.at({self.rows.removeprefix('rows_')}).{point}" if self.rows else written
 
+    @property
+    def module(self) -> str:
+        """The location of the attention module, or output projection, that it is inside of."""
+        return self.location.rpartition(".")[0]
+
     def swap(self, served: Any, value: Tensor) -> Any:
         """What to serve so that every later reader of this hook point sees `value`."""
         if not self.in_place:

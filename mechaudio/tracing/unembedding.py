@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mechaudio.tracing.sites import ROOT
-
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
@@ -22,7 +20,7 @@ def unembed_last_only(model: AudioLM) -> None:
         args, kwargs = served
         return (args[0][:, -1:], *args[1:]), kwargs
 
-    model.exchange.edits.setdefault(f"{ROOT}.{model.adapter.unembed}.input", []).append(cut)
+    model.exchange.on_input(model.adapter.unembed, cut)
 
 
 def unembed(

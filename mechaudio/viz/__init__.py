@@ -24,6 +24,7 @@ from mechaudio.viz.patterns import pattern
 from mechaudio.viz.probes import probe_scores
 from mechaudio.viz.roles import attention_between_roles
 from mechaudio.viz.shares import audio_share_by_layer
+from mechaudio.viz.spans_over_time import spans_over_time
 from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
 from mechaudio.viz.temporal import temporal_accuracies, temporal_attention, temporal_fixes, temporal_layers
@@ -58,6 +59,7 @@ __all__ = [
     "pattern",
     "probe_scores",
     "recorded_sizes",
+    "spans_over_time",
     "specialist_map",
     "sweep_map",
     "temporal_accuracies",

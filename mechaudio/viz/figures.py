@@ -28,6 +28,7 @@ from mechaudio.arguments import names_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluation import Comparison, Evaluation
+from mechaudio.experiments.grounding_study import GroundingStudy
 from mechaudio.experiments.listen import Listening
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.experiments.mata_scores import MataScores
@@ -53,6 +54,7 @@ from mechaudio.viz.over_strength import accuracy_over_strength
 from mechaudio.viz.patching_map import patching_map
 from mechaudio.viz.probes import probe_scores
 from mechaudio.viz.roles import attention_between_roles
+from mechaudio.viz.spans_over_time import spans_over_time
 from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
 from mechaudio.viz.temporal import temporal_accuracies
@@ -92,6 +94,7 @@ for kind, figure in (
     (Evaluation, accuracy_by_task),
     (Generation, written_texts),
     (Generations, written_texts),
+    (GroundingStudy, spans_over_time),
     (HeadScores, specialist_map),
     (ListeningScore, listening_auc),
     (LogitLens, lens_table),

@@ -54,6 +54,8 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
         side="top",
         tickvals=list(range(len(roles))),
         ticktext=[f"<b>{role}</b>" if role in found.rows else role for role in roles],
+        tickangle=0,
+        tickfont={"size": 11},
         showgrid=False,
         zeroline=False,
         fixedrange=True,
@@ -75,9 +77,10 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
     )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title or _title(found), f"{heard}<br>above: who hears; below: who hands on; dotted: not sure"),
-        height=180 + 108 * len(lines),
-        margin={"t": 154, "b": 16, "r": 16},
+        title=titled(title or _title(found), f"{heard}<br>above: who hears; below: who hands on;<br>dotted: not sure")
+        | {"y": 1, "yanchor": "top", "pad": {"t": 12}},
+        height=162 + 108 * len(lines),
+        margin={"t": 136, "b": 16, "r": 16},
         showlegend=False,
     )
     return figure

@@ -83,7 +83,11 @@ def share(right: np.ndarray) -> dict[str, Any]:
 
 def change(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     """Answers to the same questions before and after."""
-    found = ma.metrics.answer_change(before, after)
+    return told_change(ma.metrics.answer_change(before, after))
+
+
+def told_change(found: Any) -> dict[str, Any]:
+    """What became of answers, in counts, with the interval and McNemar's p value."""
     return {
         "n": found.n,
         "before": found.before.count,
@@ -290,7 +294,7 @@ def _specialists_at(asked: Asked, questions: Sequence[ma.AudioQuestion], rows: s
     told["cut"] = _cut_heads(asked, questions, study, same_layers[:RANDOM_SETS], rows)
     told["steering"] = [
         {"kind": choice.arm.kind, "arm": str(choice.arm)}
-        | _change_of(choice.held_out)
+        | told_change(choice.held_out)
         | {"p_holm": rounded(choice.p_holm)}
         for choice in study.steering.choices
     ]
@@ -300,20 +304,6 @@ def _specialists_at(asked: Asked, questions: Sequence[ma.AudioQuestion], rows: s
         for each in study.steering.against_controls
     ]
     return told
-
-
-def _change_of(found: Any) -> dict[str, Any]:
-    return {
-        "n": found.n,
-        "before": found.before.count,
-        "after": found.after.count,
-        "fixed": found.test.fixed,
-        "broken": found.test.broken,
-        "change": rounded(found.change.value),
-        "low": rounded(found.change.low),
-        "high": rounded(found.change.high),
-        "p": rounded(found.test.p),
-    }
 
 
 def _auc(found: Any) -> dict[str, Any] | None:
@@ -388,10 +378,10 @@ def mata(asked: Asked) -> dict[str, Any]:
         study = ma.experiments.mata_study(asked.model, questions, settings=settings, progress=False)
         for tested in study.readings:
             row = {"rows": rows, "what": f"published, {tested.arm.mode}", "arm": str(tested.arm)}
-            told.append(row | _change_of(tested.change) | {"p_holm": rounded(tested.p_holm)})
+            told.append(row | told_change(tested.change) | {"p_holm": rounded(tested.p_holm)})
         for choice in study.choices[1:]:
             row = {"rows": rows, "what": choice.name, "arm": str(choice.arm)}
-            told.append(row | _change_of(choice.held_out) | {"p_holm": rounded(choice.p_holm)})
+            told.append(row | told_change(choice.held_out) | {"p_holm": rounded(choice.p_holm)})
     return {"settings": told}
 
 

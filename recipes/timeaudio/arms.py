@@ -22,20 +22,22 @@ from transformers import DynamicCache
 
 from mechaudio.audio.sounds import CLASSES
 from recipes.timeaudio import text
-from recipes.timeaudio.network import Arm, audio_tokens, build, rows_of
-from recipes.timeaudio.scenes import Scenes
+from recipes.timeaudio.network import Arm, audio_tokens, build, rows_of, tokens_before_and_after
+from recipes.timeaudio.scenes import Scenes, coverage
 
 log = logging.getLogger(__name__)
 TURNS = 4
 IGNORED, ABSENT = -100, -1
 LONGEST_ANSWER = 64
+WINDOW = 0.34
+"""Seconds of a window."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """One training run."""
 
-    steps: int = 2400
+    steps: int = 6000
     batch: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -43,6 +45,8 @@ class Settings:
     noise: float = 0.1
     short: float = 0.25
     """Share of steps on short scenes."""
+    detection: float = 3.0
+    """Weight of an aid that keeps the sounds in the audio tokens: which class fills how much of each window."""
 
 
 class Scenery:
@@ -54,6 +58,7 @@ class Scenery:
         self.scenes, n = cpu, len(cpu)
         self.rows = rows_of(cpu.seconds, self.windows.shape[1]).to(device)
         self.there = cpu.present.any(-1).to(device)
+        self.cover = coverage(cpu, self.windows.shape[1], WINDOW).half().to(device)
         pairs = [(scene, kind) for scene in range(n) for kind in range(len(CLASSES)) if cpu.offset[scene, kind, 0] > 0]
         texts = [text.answer(cpu.intervals(scene, kind), arm.times) for scene, kind in pairs]
         written = processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -109,7 +114,9 @@ def train(arm: Arm, seed: int, settings: Settings, heard: dict[str, dict], encod
     generator = torch.Generator(device).manual_seed(10_000 + seed)
     kept = torch.Generator(device).manual_seed(20_000 + seed)
     lengths = {name: _longest_row(turns, scenery, generator) for name, scenery in sceneries.items()}
-    parameters = [p for p in network.parameters() if p.requires_grad]
+    detector = nn.Linear(network.config.text_config.hidden_size, len(CLASSES)).to(device)
+    nn.init.constant_(detector.bias, -2.0)
+    parameters = [p for p in (*network.parameters(), *detector.parameters()) if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -127,19 +134,22 @@ def train(arm: Arm, seed: int, settings: Settings, heard: dict[str, dict], encod
         row, target = (each[:, : lengths[name]] for each in turns.rows(scenery, picked, generator))
         windows = scenery.windows[picked].float()
         windows = windows + settings.noise * torch.randn(windows.shape, generator=generator, device=device)
-        audio = audio_tokens(network, windows, scenery.rows[picked], arm, kept)
+        unmerged, audio = tokens_before_and_after(network, windows, scenery.rows[picked], arm, kept)
         before = turns.before.expand(len(row), -1)
         embed = network.get_input_embeddings()
         inputs = torch.cat([embed(before), audio, embed(row.clamp(min=0))], dim=1)
         states = network.decoder.model(inputs_embeds=inputs, use_cache=False).last_hidden_state
         logits = network.decoder.lm_head(states[:, -row.shape[1] - 1 : -1])
-        loss = functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
+        answered = functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
+        missed = functional.binary_cross_entropy_with_logits(detector(unmerged), scenery.cover[picked].float())
+        loss = answered + settings.detection * missed
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if (step + 1) % max(1, settings.steps // 24) == 0 or step in (0, 9):
-            curve.append({"step": step + 1, "loss": round(loss.item(), 4), "seconds": round(time.time() - begun, 1)})
+            said = {"loss": answered.item(), "detection": missed.item(), "seconds": time.time() - begun}
+            curve.append({"step": step + 1, **{name: round(value, 4) for name, value in said.items()}})
             log.info("%s, seed %d: %s", arm.name, seed, curve[-1])
     return network.eval(), processor, curve, time.time() - begun
 

@@ -114,11 +114,18 @@ def rows_of(seconds: Tensor, n_windows: int) -> Tensor:
 def audio_tokens(
     network: TimeAudioForConditionalGeneration, windows: Tensor, rows: Tensor, arm: Arm, generator: torch.Generator
 ) -> Tensor:
-    """Return audio tokens `[scene, token, width]` of windows `[scene, window, frame, width]` of Whisper's.
+    """Return the audio tokens of scenes; arguments as for `tokens_before_and_after`."""
+    return tokens_before_and_after(network, windows, rows, arm, generator)[1]
+
+
+def tokens_before_and_after(
+    network: TimeAudioForConditionalGeneration, windows: Tensor, rows: Tensor, arm: Arm, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return tokens `[scene, token, width]` of windows `[scene, window, frame, width]`, before and after merging.
 
     Args:
         network: Of the arm.
-        windows: What Whisper's part of the frames is, normed.
+        windows: Whisper's part of the frames, normed.
         rows: Rows of the table of times.
         arm: Says if windows are told their time, and which tokens stay.
         generator: Draws the tokens that stay where that is random.
@@ -128,11 +135,13 @@ def audio_tokens(
     if arm.encoding:
         windows = windows + network.abs_time_position_embedding[rows][:, :, None]
     flat = rearrange(windows, "scene window frame width -> (scene window) frame width")
-    read, before = network.read(flat)
-    hidden, states = (rearrange(each, "(scene window) width -> scene window width", scene=n) for each in (read, before))
-    if arm.merging != "none":
-        hidden = _merged(network, hidden, states, flat, arm.merging, generator)
-    return network.speech_llama_proj(hidden)
+    hidden, states = (
+        rearrange(each, "(scene window) width -> scene window width", scene=n) for each in network.read(flat)
+    )
+    before = network.speech_llama_proj(hidden)
+    if arm.merging == "none":
+        return before, before
+    return before, network.speech_llama_proj(_merged(network, hidden, states, flat, arm.merging, generator))
 
 
 def _merged(network, hidden: Tensor, states: Tensor, flat: Tensor, merging: str, generator: torch.Generator) -> Tensor:

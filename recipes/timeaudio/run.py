@@ -39,14 +39,14 @@ SIZES = {
 }
 #: A check that all of it runs, on a CPU in seconds; its numbers mean nothing.
 SMOKE = {
-    "bank": 2,
-    "held_out_bank": 2,
-    "encoder_steps": 2,
-    "encoder_batch": 2,
-    "long": 4,
-    "short": 4,
-    "held_out_long": 2,
-    "held_out_short": 2,
+    "bank": 1,
+    "held_out_bank": 1,
+    "encoder_steps": 1,
+    "encoder_batch": 1,
+    "long": 2,
+    "short": 2,
+    "held_out_long": 1,
+    "held_out_short": 1,
 }
 KEPT = ("digits+none", "markers+none", "markers+encoding+none", "markers+encoding+importance")
 
@@ -71,6 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
     sizes = SMOKE if given.smoke else SIZES
     files = encoder.prepare(given.work, given.device, 1 if given.smoke else given.workers, sizes)
     asked = _questions(files)
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "questions.json").write_text(json.dumps(asked))  # at once, so that runs can be scored if this stops
     jobs = [(arm, seed) for seed in given.seeds for arm in ARMS if arm.name in given.arms]
     missing = [job for job in jobs if not _file(given.work, *job).is_file()]
     log.info("%.0f s: %d of %d runs are to be done", time.time() - begun, len(missing), len(jobs))
@@ -132,7 +134,6 @@ def _write(given, jobs, asked, settings, sizes, seconds: float) -> None:
         "questions": asked,
         "runs": runs,
     }
-    given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "results.json").write_text(json.dumps(record, separators=(",", ":")))
     for name in KEPT:
         file = given.work / "networks" / f"{name}.safetensors"

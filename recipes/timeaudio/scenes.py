@@ -130,6 +130,14 @@ def frame_targets(scenes: Scenes, stretches: int) -> Tensor:
     return rearrange(per_class, "scene kind (stretch frame) -> (scene stretch) frame kind", stretch=stretches)
 
 
+def coverage(scenes: Scenes, n_windows: int, seconds: float) -> Tensor:
+    """Give the share of every window in which each class sounds: `[scene, window, class]`."""
+    edges = torch.arange(n_windows + 1, device=scenes.onset.device) * seconds
+    onset, offset = scenes.onset[..., None], scenes.offset[..., None]
+    inside = torch.minimum(offset, edges[1:]) - torch.maximum(onset, edges[:-1])
+    return rearrange(inside.clamp(min=0).sum(2) / seconds, "scene kind window -> scene window kind")
+
+
 def describe() -> dict[str, object]:
     """Say what the scenes are, for the record."""
     return {
@@ -144,4 +152,15 @@ def describe() -> dict[str, object]:
     }
 
 
-__all__ = ["Bank", "LogMel", "Scenes", "describe", "draw", "extractor", "frame_targets", "make_bank", "render"]
+__all__ = [
+    "Bank",
+    "LogMel",
+    "Scenes",
+    "coverage",
+    "describe",
+    "draw",
+    "extractor",
+    "frame_targets",
+    "make_bank",
+    "render",
+]

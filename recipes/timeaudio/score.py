@@ -136,9 +136,9 @@ def effects(scored: dict[tuple[str, int], dict[str, Any]], name: str = "mean_iou
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m recipes.timeaudio.score", description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, help="results.json, or a folder of questions.json and runs/")
     given = parser.parse_args(arguments)
-    results = json.loads(given.results.read_text())
+    results = _read(given.results)
     scored = {(run["arm"], run["seed"]): of_run(run, results["questions"]) for run in results["runs"]}
     by_arm: dict[str, dict[str, Any]] = {}
     for run in results["runs"]:
@@ -153,12 +153,21 @@ def main(arguments: list[str] | None = None) -> None:
         "arms": by_arm,
         "effects": compared,
         "runs": [{"arm": arm, "seed": seed, **scores} for (arm, seed), scores in scored.items()],
-        **{each: results[each] for each in ("settings", "sizes", "scenes", "versions")},
+        **{each: results.get(each) for each in ("settings", "sizes", "scenes", "versions")},
     }
-    file = given.results.with_name("scores.json")
+    folder = given.results if given.results.is_dir() else given.results.parent
+    file = folder / "scores.json"
     file.write_text(json.dumps(record, indent=1))
     print(tables(record))
     print(f"\n{file}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read what a call of `run` wrote at its end, or put together what one that was stopped left."""
+    if path.is_file():
+        return json.loads(path.read_text())
+    runs = [json.loads(file.read_text()) for file in sorted((path / "runs").glob("*.json"))]
+    return {"questions": json.loads((path / "questions.json").read_text()), "runs": runs}
 
 
 def tables(record: dict[str, Any]) -> str:

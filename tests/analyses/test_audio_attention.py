@@ -198,6 +198,7 @@ def test_rows_with_several_clips_have_shares_but_no_common_time(opened):
     rows = [batch.inputs["input_ids"][row][batch.inputs["attention_mask"][row].bool()] for row in range(2)]
     ids = torch.cat(rows)[None]
     both = {**batch.inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    both.pop("position_ids")
     with pytest.raises(ValueError, match=r"rows \[0\] of this batch hold several clips each"):
         ma.analyses.audio_attention(model, both)
     np.testing.assert_allclose(ma.analyses.attention_mass(model, both).mass.sum(-1), 1, atol=1e-5)

@@ -8,7 +8,7 @@ from mechaudio.cli import parser
 from mechaudio.cli.questions import CORPORA, MADE
 from mechaudio.cli.studies import command
 
-VERBS = ("temporal", "specialists", "mata", "patch", "listens")
+VERBS = ("temporal", "specialists", "mata", "patch", "listens", "grounding")
 
 
 @pytest.fixture

@@ -61,6 +61,16 @@ def test_a_dense_caption_is_runs_of_spans_and_their_words():
     assert described.repairs == Repairs()
 
 
+def test_words_in_front_of_their_spans_are_read_too():
+    described = described_in("whistle from 0.5 to 5.0, pluck from 2.5 to 3.0, cricket from 3.0 to 5.0.", 10.0)
+    assert described.captions == ("whistle", "pluck", "cricket")
+    assert described.intervals == (((0.5, 5.0),), ((2.5, 3.0),), ((3.0, 5.0),))
+    assert described.repairs == Repairs(reworded=3)
+    both = described_in("A dog barks: 0.5 - 1.0, 2.0 - 2.5 seconds; a cat: 3.0 - 4.0 seconds", 10.0)
+    assert both.captions == ("A dog barks", "a cat")
+    assert both.intervals == (((0.5, 1.0), (2.0, 2.5)), ((3.0, 4.0),))
+
+
 def test_a_timeline_is_a_span_and_words_each():
     described = described_in("0.0 - 16.4, Vice Adm. Tighe takes over. 16.4 - 84.5, She succeeds.", 120.0)
     assert described.captions == ("Vice Adm. Tighe takes over", "She succeeds")

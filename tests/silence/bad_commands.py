@@ -134,6 +134,7 @@ def listening(folder: Path) -> Iterator[list[str]]:
         yield ["listen", str(file), *asked, *out]
     for clip in (str(folder), str(folder / "nowhere.wav"), "", "/dev/zero", "/dev/null"):
         yield ["listen", clip, *asked, *out]
+        yield ["ground", clip, "--query", "dog"]
     for words in (
         ["--question", "", "--choices", "a", "b"],
         ["--question", "?", "--choices", "a"],
@@ -148,6 +149,13 @@ def listening(folder: Path) -> Iterator[list[str]]:
         ["--question", "?", "--choices", "\x00", "b", "--answer", "z"],
     ):
         yield ["listen", sound, *words, *out]
+    for words in (
+        [],
+        ["--query", ""],
+        ["--query", "dog", "--instruction", " "],
+        ["--query", "dog", "--max-new-tokens", "0"],
+    ):
+        yield ["ground", sound, *words]
 
 
 def files(folder: Path) -> Iterator[list[str]]:

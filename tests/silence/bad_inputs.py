@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 import mechaudio as ma
 from mechaudio.cli import main
@@ -23,12 +26,26 @@ from mechaudio.cli.mistakes import is_mistake
 from mechaudio.kinds import evaluated, fits
 
 SECONDS = 20
-ROOMS = ("analyses", "experiments", "interventions", "metrics", "models", "report", "temporal", "tracing", "viz")
+ROOMS = (
+    "analyses",
+    "experiments",
+    "interventions",
+    "metrics",
+    "models",
+    "report",
+    "temporal",
+    "timeaudio",
+    "tracing",
+    "viz",
+)
+#: Modules whose functions are called by their names: ma.metrics.grounding.spans_in.
+MODULES = {"metrics": ("grounding", "sound_events"), "data": ("ftar",)}
 LOADERS = (
     "annotations",
     "audio_grounding",
     "audioset_strong",
     "audiotime",
+    "ftar",
     "mmar",
     "mmau",
     "mmau_pro",
@@ -116,6 +133,10 @@ def public() -> dict[str, Any]:
         entries |= {f"ma.{room}.{name}": getattr(module, name) for name in module.__all__}
     for name in LOADERS:
         entries[f"ma.data.{name}.load"] = getattr(ma.data, name).load
+    for room, names in MODULES.items():
+        for name in names:
+            module = getattr(getattr(ma, room), name)
+            entries |= {f"ma.{room}.{name}.{function}": getattr(module, function) for function in module.__all__}
     for name in MADE:
         for function in ("question", "questions", "counterparts"):
             entries[f"ma.data.{name}.{function}"] = getattr(getattr(ma.data, name), function)
@@ -194,6 +215,22 @@ def samples(folder: Path) -> dict[str, Any]:
         "tables": [],
         "title": "t",
         "command": "c",
+        "hidden": torch.zeros(2, 3),
+        "importance": torch.zeros(2),
+        "queries": torch.zeros(2, 1, 3),
+        "keys": torch.zeros(2, 1, 3),
+        "n_windows": 3,
+        "n_tokens": 3,
+        "seconds": 1.0,
+        "tokenizer": PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")), unk_token="a"
+        ),
+        "out": folder / "run",
+        "audio": (np.sin(np.arange(16_000)), 16_000),
+        "query": "a dog",
+        "predicted": [],
+        "labels": ["dog"],
+        "threshold": 0.5,
         "estimated": None,
         "exact": None,
     }
@@ -242,6 +279,8 @@ def settings() -> Iterator[tuple[str, Case]]:
         ma.HookPoint: {"name": "pattern"},
         ma.PromptFormat: {},
         ma.temporal.Settings: {},
+        ma.timeaudio.Markers: {},
+        ma.timeaudio.Stage: {"rates": {"lora": 1e-4}, "epochs": 1, "batch_size": 1},
         **{kind: {} for kind in kinds},
     }
     for kind, given in first.items():

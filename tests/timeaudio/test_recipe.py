@@ -1,6 +1,7 @@
 """The recipe runs whole, goes on where it stopped, and its fast forward pass is the library's."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -37,6 +38,24 @@ def test_answers_are_scored_by_arm_and_effect(done):
     assert set(scores["arms"]) == set(NAMES)
     assert scores["arms"][NAMES[0]]["audio_tokens"] == {"long": 52, "short": 88}
     assert scores["arms"][NAMES[1]]["audio_tokens"] == {"long": 176, "short": 88}
+
+
+def test_a_call_that_was_stopped_is_scored_by_what_it_left(done, tmp_path):
+    shutil.copytree(done / "work/runs", tmp_path / "runs")
+    shutil.copy(done / "both/questions.json", tmp_path)
+    score.main([f"{tmp_path}"])
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert set(scores["arms"]) == set(NAMES)
+
+
+def test_the_share_of_a_window_that_a_class_fills_is_counted():
+    times = torch.zeros(1, 12, 3)
+    onset, offset = times.clone(), times.clone()
+    onset[0, 2, 0], offset[0, 2, 0] = 0.5, 1.25
+    onset[0, 2, 1], offset[0, 2, 1] = 1.5, 2.0
+    cover = scenes.coverage(scenes.Scenes(torch.tensor([20.0]), onset, offset), 5, 0.5)
+    assert cover[0, :, 2].tolist() == pytest.approx([0.0, 1.0, 0.5, 1.0, 0.0])
+    assert cover.sum() == cover[0, :, 2].sum()
 
 
 def test_effects_compare_arms_that_differ_in_one_part_seed_by_seed():

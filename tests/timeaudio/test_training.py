@@ -1,38 +1,31 @@
 """Training in two stages: what moves and what stays, that the loss falls, and that a run can be taken up."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import mechaudio as ma
 from mechaudio.experiments.training_groups import groups_of
 from mechaudio.models.salmonn.lora import LoraLinear
-from mechaudio.timeaudio import MARKERS, STAGES, Stage, add_markers, fold_lora, load_trained, train
+from mechaudio.timeaudio import MARKERS, STAGES, Stage, fold_lora, load_trained, train
 from mechaudio.tracing.check import prove_hook_points
-from tests.families.build import network, processor
+from tests.families.build import network
+from tests.timeaudio.processes import opened, three_questions
 
 pytestmark = pytest.mark.usefixtures("without_proofs")
 ALL = Stage({"lora": 3e-2, "adapter": 3e-2, "times": 3e-2, "markers": 3e-2}, epochs=1, batch_size=2, lora_dropout=0.0)
 
 
-def opened(family: str, markers: bool = True) -> ma.AudioLM:
-    built, made = network(family), processor(family)
-    if markers and "<a_0>" not in made.tokenizer.get_vocab():
-        add_markers(built, made.tokenizer)
-    return ma.AudioLM(built, made, prove=False)
-
-
 @pytest.fixture(scope="module")
 def questions():
-    rng = np.random.default_rng(0)
-    clips = [
-        ma.AnnotatedClip((rng.normal(size=16_000 * 2).astype(np.float32) * 0.1, 16_000), [event], id=f"clip {n}")
-        for n, event in enumerate((ma.Event("dog", 0.2, 1.0), ma.Event("rain", 0.5, 1.8), ma.Event("bell", 1.1, 1.6)))
-    ]
-    return ma.data.ftar.build(clips, ["tag"], splits={"train": 1.0})
+    return three_questions()
 
 
 def tensors(model: ma.AudioLM) -> dict[str, torch.Tensor]:
@@ -64,6 +57,18 @@ def test_the_loss_falls_and_only_the_groups_of_the_stage_move(family, questions,
         assert "speech_query_tokens" in groups["adapter"]
         assert any(name.startswith("speech_Qformer.") for name in changed)
     assert not any(parameter.grad is not None for parameter in run.model.network.parameters())
+
+
+def test_a_network_in_half_precision_takes_steps_in_single_and_is_kept_in_half(questions, tmp_path):
+    model = opened("qwen2_audio", dtype=torch.bfloat16)
+    before = tensors(model)
+    run = train(model, questions, out=tmp_path, preset=Stage({"adapter": 1e-6}, epochs=1, batch_size=3), steps=2)
+    trained = load_file(tmp_path / "trained.safetensors")
+    assert {value.dtype for value in trained.values()} == {torch.float32}
+    # Steps of a millionth are lost in half precision, and there in single.
+    assert any((trained[name] != before[name].float()).any() for name in trained)
+    assert {value.dtype for value in tensors(run.model).values()} == {torch.bfloat16}
+    assert np.isfinite(run.losses).all()
 
 
 def test_only_the_rows_of_markers_move_unless_all_are_asked_for(questions, tmp_path):
@@ -108,6 +113,10 @@ def test_a_run_that_is_taken_up_is_the_unbroken_one(questions, tmp_path):
         assert torch.equal(value, tensors(again.model)[name]), name
     with pytest.raises(ValueError, match=r"batch_size 2, now 3: give another folder"):
         train(opened("timeaudio"), questions, out=tmp_path / "broken", preset=stage, steps=6, batch_size=3)
+    with pytest.raises(ValueError, match=r"digest .*: give another folder"):
+        train(opened("timeaudio"), questions[::-1], out=tmp_path / "broken", preset=stage, steps=6)
+    with pytest.raises(ValueError, match="steps= and save_every= are at least 1"):
+        train(opened("timeaudio"), questions, out=tmp_path / "broken", preset=stage, steps=0)
 
 
 def test_a_finished_run_is_put_into_a_fresh_checkpoint_and_folds_away(questions, tmp_path):
@@ -175,6 +184,23 @@ def test_a_run_says_where_it_comes_from(questions, tmp_path):
     assert record["settings"]["times"] == "markers"
     assert record["losses"] == list(run.losses)
     assert record["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.whole
+def test_two_processes_train_as_one(questions, tmp_path):
+    """Under accelerate's launcher: the same losses, tensors and problems."""
+    for n in (1, 2):
+        launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--dynamo_backend", "no"]
+        launcher += ["--mixed_precision", "no", "--num_processes", str(n)]
+        words = [sys.executable, *launcher, "-m", "tests.timeaudio.processes", str(tmp_path / str(n))]
+        subprocess.run(words, check=True, cwd=Path(__file__).parents[2], capture_output=True, timeout=300)
+    records = [json.loads((tmp_path / f"{n}/training.json").read_text()) for n in (1, 2)]
+    assert records[0]["losses"] == pytest.approx(records[1]["losses"], rel=1e-4)
+    assert sorted(records[0]["problems"]) == sorted(records[1]["problems"])
+    assert len(records[0]["problems"]) == 1
+    one, two = (load_file(tmp_path / f"{n}/trained.safetensors") for n in (1, 2))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], atol=1e-4, rtol=1e-3)
 
 
 def test_rates_rise_and_fall_as_the_presets_say():

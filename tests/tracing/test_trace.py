@@ -166,10 +166,9 @@ def test_an_exception_inside_a_block_leaves_nothing_behind(model, inputs):
             run(model, inputs, interventions=[Edit(HookPoint("resid_post"), lambda value: value / (1 // 0))])
         with pytest.raises(IndexError):
             run(model, inputs, record=["resid_post", HookPoint("pattern", layers=[99])])
-    exchange = model.exchange
-    left = (exchange.edits, exchange.keeps, exchange.rows, exchange.asked, exchange.mediators, _SERVED)
-    assert not any(left)
-    assert exchange.batch is None
+    assert model.exchange.idle
+    assert not model.exchange.mediators
+    assert not _SERVED
     assert torch.equal(run(model, inputs).logits, before)
 
 

@@ -114,7 +114,8 @@ def tuned_lens(
 
     A step runs one batch forward, draws `rows` positions of it, and goes through the depths one by one: two blocks of
     `[rows, vocab]` are held at a time, beside the translators, their gradients and Adam's two moments of each (16 bytes
-    per depth and d_model squared).
+    per depth and d_model squared). Time goes into these blocks, forwards and backwards: with 30 depths and 49,160 words
+    15 s a step on one core.
 
     Args:
         model: The opened model; its weights stay as they are.

@@ -21,8 +21,8 @@ from mechaudio.interventions.patch import Patch
 from mechaudio.interventions.sweep import sweep
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
-from mechaudio.tracing.shared_prefix import why_not_shared
 from mechaudio.tracing.teacher_forced import is_whole
+from mechaudio.variants.shared import why_not_shared
 
 _RESIDUAL_STREAM = ("resid_pre", "resid_mid", "resid_post")
 

@@ -1,15 +1,16 @@
 """What comes before the decoder's layers, computed again only as far as a variant changes it.
 
 The prompts run once as far as the decoder. What every part in front of it gave is kept: the layers of the audio tower,
-and the parts around them. A variant then starts at its first edit: each part that was through by that moment gives what
-it gave, without being computed, and the run ends where the decoder begins. A patch of the tower's last layer costs no
-layer of the tower, and one of `projector_out` or `embed` none of it at all.
+and the parts around them. A variant then starts at its first change: each part that was through by that moment gives
+what it gave, without being computed, and the run ends where the decoder begins. A patch of the tower's last layer costs
+no layer of the tower, and one of `projector_out` or `embed` none of it at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from mechaudio.tracing.record import Edit, register
+from mechaudio.tracing.bind import Change
+from mechaudio.tracing.record import install
 from mechaudio.tracing.sites import ROOT, Site
-from mechaudio.tracing.variants import Variant, extent
+from mechaudio.variants.plan import Sizes, Variant, extent
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
-    from mechaudio.tracing.shared_prefix import Prefix
 
 Embeds = Float[Tensor, "batch position d_model"]
+#: What a module's output may be made of to be given again.
+_REPEATABLE = (Tensor, int, float, str, type(None))
 
 
 @dataclass(eq=False)
@@ -46,8 +49,24 @@ class _Calls:
     outputs: list[Any] = field(default_factory=list)
     repeatable: bool = True
 
+    def begin(self, moment: Iterator[int], served: Any) -> Any:
+        """Note that a call begins."""
+        self.starts.append(next(moment))
+        return served
+
+    def end(self, moment: Iterator[int], served: Any) -> None:
+        """Note that a call ended, and keep what it gave."""
+        self.ends.append(next(moment))
+        self.outputs.append(_copy(served))
+        self.repeatable &= all(isinstance(leaf, _REPEATABLE) for leaf in pytree.tree_leaves(served))
+
+    def again(self) -> Callable[[Any], Any]:
+        """Give what the module gave, call after call; copies, as the network may write into them."""
+        turns = iter(self.outputs)
+        return lambda _computed: _copy(next(turns))
+
     def over_by(self, moments: Sequence[int], in_chunks: bool) -> bool:
-        """Whether all of them had ended by the first of some moments.
+        """Whether all calls had ended by the first of some moments.
 
         Args:
             moments: When something was there, call after call.
@@ -61,11 +80,7 @@ class _Calls:
         return self.ends[-1] <= moments[0]
 
 
-#: What a module's output may be made of to be given again.
-_REPEATABLE = (Tensor, int, float, str, type(None))
-
-
-class Front:
+class TowerReplay:
     """The run of some prompts as far as the decoder, and as some variants change it.
 
     Attributes:
@@ -73,28 +88,22 @@ class Front:
     """
 
     def __init__(self, model: AudioLM, batch: PromptBatch, variants: Sequence[Variant]):
-        """Run the prompts, and keep what these variants need.
-
-        Args:
-            model: The opened model.
-            batch: The prompts.
-            variants: The variants, with what they change in front of the decoder.
-        """
+        """Run the prompts, and keep what these variants need."""
         self.model, self.batch = model, batch
-        stacks = [stack for name, stack in model.site_map.layers.items() if name != "decoder"]
-        layers = [sites["resid_post"].location for stack in stacks for sites in stack]
-        towers = [location.removeprefix(f"{ROOT}.").removesuffix(".output") for location in layers]
-        whole = (*towers, model.adapter.projector, model.adapter.decoder.layers)
+        towers = (layers for name, layers in model.site_map.layers.items() if name != "decoder")
+        ends = [sites["resid_post"].location for layers in towers for sites in layers]
+        layers = [location.removeprefix(f"{ROOT}.").removesuffix(".output") for location in ends]
+        whole = (*layers, model.adapter.projector, model.adapter.decoder.layers)
         inside = tuple(f"{path}." for path in whole)
         paths = [path for path, _ in model.network.named_modules() if path and not path.startswith(inside)]
         self._calls = {path: _Calls() for path in paths}
         moment = count()
         with torch.no_grad(), model.exchange.prepared(batch):
             for path, calls in self._calls.items():
-                model.exchange.edits[f"{ROOT}.{path}.input"] = [_beginning(calls, moment)]
-                model.exchange.keeps[f"{ROOT}.{path}.output"] = [_ending(calls, moment)]
+                model.exchange.on_input(path, partial(calls.begin, moment))
+                model.exchange.watch(f"{ROOT}.{path}.output", partial(calls.end, moment))
             self.clean = self._as_far_as_decoder()
-        needed = {path for variant in variants for path in self._given(variant.front)}
+        needed = {path for variant in variants for path in self._given(variant.early)}
         for path, calls in self._calls.items():
             if path not in needed:
                 calls.outputs.clear()
@@ -105,31 +114,26 @@ class Front:
         kept = pytree.tree_leaves([calls.outputs for calls in self._calls.values()])
         return sum(leaf.nbytes for leaf in kept if isinstance(leaf, Tensor))
 
-    def embeds(self, edits: Sequence[Edit]) -> Embeds:
-        """The residual stream in front of the decoder's first layer, with these edits before it."""
-        exchange = self.model.exchange
-        with torch.no_grad(), exchange.prepared(self.batch):
-            for path in self._given(edits):
-                exchange.edits[f"{ROOT}.{path}.skip"] = [_giving(self._calls[path].outputs)]
-            register(self.model, self.batch, (), edits, lambda: None)
+    def embeds(self, changes: Sequence[Change]) -> Embeds:
+        """The residual stream in front of the decoder's first layer, with these changes before it."""
+        with torch.no_grad(), self.model.exchange.prepared(self.batch):
+            for path in self._given(changes):
+                self.model.exchange.instead_of(path, self._calls[path].again())
+            install(self.model, self.batch, changes)
             return self._as_far_as_decoder()
 
-    def followed(self, variant: Variant, prefix: Prefix) -> Variant | str:
-        """A variant as its rows in the decoder, or why it has to run on its own after all.
-
-        Args:
-            variant: The variant.
-            prefix: What the clean run left behind.
-        """
-        embeds = self.embeds(variant.front)
+    def followed(self, variant: Variant, n_kept: int) -> Variant | str:
+        """A variant as it changes the last `n_kept` positions of the decoder, or why it has to run on its own."""
+        sizes = Sizes.of(self.model, self.batch)
+        embeds = self.embeds(variant.early)
         changed = (embeds != self.clean).any(-1).any(0).nonzero().flatten().tolist()
-        start, layer = extent(variant.changes, self.batch, self.model.site_map.depth["decoder"])
+        start, layer = extent(variant.changes, sizes)
         if changed:
             variant = replace(variant, embeds=embeds[:, changed[0] :].clone())
             start, layer = min(start, changed[0]), 0
         if start == layer == 0:
             return "it changes the first position, and begins before the layers, so nothing is left of the clean run"
-        if start < self.batch.n_positions - prefix.n_rows:
+        if start < sizes.n_positions - n_kept:
             return "it changes positions in front of those that it edits"
         return replace(variant, start=start, layer=layer)
 
@@ -140,19 +144,19 @@ class Front:
             kept.append(site.take(served))
             self.model.exchange.stop()
 
-        self.model.exchange.keeps[site.location] = [keep]
+        self.model.exchange.watch(site.location, keep)
         self.model.interleave("__call__", **self.batch.inputs, use_cache=False)
         return kept[0]
 
-    def _given(self, edits: Sequence[Edit]) -> list[str]:
-        """The modules that these edits leave as they are and that are given again, each with all that is inside it."""
-        sites = [site for edit in edits for site in self.model.site_map.find(edit.point)]
+    def _given(self, changes: Sequence[Change]) -> list[str]:
+        """The modules that are given again, each with all that is inside it: these changes leave them as they are."""
+        sites = [change.site for change in changes]
         first = min((moments for site in sites if (moments := self._moments(site))), default=[])
         encoder = self.model.adapter.encoder
         untouched: tuple[str, ...] = ()
         if encoder.beside is not None:  # of two towers side by side, one hears nothing of the other
             towers = [f"{layers.rpartition('.')[0]}." for layers in (encoder.layers, encoder.beside)]
-            untouched = tuple(one for one in towers if not any(one in site.location for site in sites))
+            untouched = tuple(tower for tower in towers if not any(tower in site.location for site in sites))
         left = {
             path
             for path, calls in self._calls.items()
@@ -175,29 +179,6 @@ def _around(path: str) -> list[str]:
     """The modules that a module lies in."""
     parts = path.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts))]
-
-
-def _beginning(calls: _Calls, moment: count) -> Callable[[Any], Any]:
-    def begin(served: Any) -> Any:
-        calls.starts.append(next(moment))
-        return served
-
-    return begin
-
-
-def _ending(calls: _Calls, moment: count) -> Callable[[Any], None]:
-    def end(served: Any) -> None:
-        calls.ends.append(next(moment))
-        calls.outputs.append(_copy(served))
-        calls.repeatable &= all(isinstance(leaf, _REPEATABLE) for leaf in pytree.tree_leaves(served))
-
-    return end
-
-
-def _giving(outputs: Sequence[Any]) -> Callable[[Any], Any]:
-    """Gives what a module gave, call after call; copies, as the network may write into them."""
-    turns = iter(outputs)
-    return lambda _computed: _copy(next(turns))
 
 
 def _copy(value: Any) -> Any:

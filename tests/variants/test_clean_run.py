@@ -7,7 +7,7 @@ import torch
 
 import mechaudio as ma
 from mechaudio.data.toy_questions import questions
-from mechaudio.tracing.clean_run import KeptRuns, clean_run
+from mechaudio.variants.clean_run import KeptRuns, clean_run
 
 POINTS = [
     *(ma.HookPoint(point, positions="last") for point in ("z", "resid_post", "final_norm")),

@@ -25,8 +25,10 @@ from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS, HookPoint
 from mechaudio.tracing.record import hook_points, register
 from mechaudio.tracing.run import run
-from mechaudio.tracing.shared_prefix import Prefix, Ride, why_not_shared
-from mechaudio.tracing.suffixes import Suffixes
+from mechaudio.tracing.unembedding import norm_of
+from mechaudio.variants.plan import Chunk
+from mechaudio.variants.shared import Prefix, first_pass, why_not_shared
+from mechaudio.variants.stacked import Stacked
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,15 +120,13 @@ def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] =
         return CleanRun(model, prompts, out.logits[:, -1], out.cache, None, why)
     cache = Cache(model.site_map.depth)
 
-    def prepare() -> list[Suffixes]:
+    def prepare() -> tuple[list[Stacked], int]:
         register(model, prompts, [point for point in points if point.point != "final_norm"], (), lambda: cache)
-        dtype = model.network.dtype
-        return [Suffixes(prompts, (), dtype, riding=riding) for riding in (True, False)]  # the second is yet to come
+        nobody = Stacked(prompts, Chunk((), 1), model.network.dtype, behind=prompts.n_positions)
+        return [nobody], 1  # variants of the last position are yet to come
 
-    ride = Ride(model, prompts, prepare)
-    with torch.no_grad():
-        logits, _ = ride.run()
-        if any(point.point == "final_norm" for point in points):  # it sees last rows alone, and counts no positions
-            norm = model.network.get_submodule(model.adapter.decoder.norm)
-            cache.keep("final_norm", None, norm(ride.prefix.resid[-1]))
-    return CleanRun(model, prompts, logits, cache, ride.prefix)
+    logits, _, prefix = first_pass(model, prompts, prepare)
+    if any(point.point == "final_norm" for point in points):  # it sees last positions alone, and counts none
+        with torch.no_grad():
+            cache.keep("final_norm", None, norm_of(model)(prefix.resid[-1]))
+    return CleanRun(model, prompts, logits[:, 0], cache, prefix)

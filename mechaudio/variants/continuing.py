@@ -1,66 +1,33 @@
 """New tokens behind prompts that ran before: a generation whose first pass is done.
 
-The prompts run once, with the rows of variants behind them (`shared_prefix`), as the first pass of the network's own
-`generate`: positions are counted and masks are made as it does. What a variant leaves behind, keys and values and the
-logits at the last position, is then handed to `generate` in place of that pass, and it goes on from there. Several
-variants go on together, each in rows of its own.
+The prompts run once, with the positions of variants behind them, as the first pass of the network's own `generate`.
+What a variant leaves behind, keys and values and the logits at the last position, is then handed to `generate` in place
+of that pass, and it goes on from there. Several variants go on together, each in rows of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Cache, DynamicCache
+from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from mechaudio.models.key_value_cache import cache_name, with_cache
+from mechaudio.models.key_value_cache import cache_name
 from mechaudio.tracing.decoding import end_tokens, greedy, new_tokens, sound_with_the_prompt
-from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.shared_prefix import Ride
-from mechaudio.tracing.side_by_side import register_side_by_side
+from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.sites import ROOT
-from mechaudio.tracing.suffixes import Suffixes
-from mechaudio.tracing.unembedding import unembed
+from mechaudio.variants.plan import Variant
+from mechaudio.variants.side_by_side import register_side_by_side
+from mechaudio.variants.stacked import Stacked
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
-
-
-class FirstPass(Ride):
-    """The first pass of a generation from some prompts, with the rows of variants behind it.
-
-    Attributes:
-        past: Keys and values of the prompts and behind them of the variants that rode along, before any edit of them,
-            as `generate` keeps them.
-    """
-
-    def __init__(
-        self,
-        model: AudioLM,
-        batch: PromptBatch,
-        prepare: Callable[[], Sequence[Suffixes]],
-        rows_later: Callable[[], int] = lambda: 0,
-    ):
-        """Set out: the arguments are those of a ride."""
-        super().__init__(model, batch, prepare, rows_later)
-        self.past = DynamicCache()
-
-    def _logits(self) -> Float[Tensor, "batch row vocab"]:
-        """Run the prompts; the token that `generate` would choose is left to `continued`."""
-        model, normed = self.model, list[Tensor]()
-        model.exchange.keeps[f"{ROOT}.{model.adapter.decoder.norm}.output"] = [normed.append]
-        model.interleave(model.network.generate, **self.batch.inputs, max_new_tokens=1, **greedy(model.network))
-        return unembed(model, normed[0])
-
-    def _join(self, layer: int, served: Any) -> Any:
-        args, kwargs = super()._join(layer, served)
-        return args, with_cache(kwargs, self.past)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,45 +35,38 @@ class PromptEnd:
     """What prompts left behind under one variant.
 
     Attributes:
+        variant: The variant.
         logits: Next-token logits at the last position.
         clean: Keys and values of the clean prompts.
-        own: Those of the variant's own rows, which are the last ones of its prompts.
-        layer: The first layer in which it has rows of its own.
-        rows: Where these are in `own`.
+        own: Those of the variant's own positions, which are the last ones of its prompts.
+        places: Where these are in `own`.
     """
 
+    variant: Variant
     logits: Float[Tensor, "batch vocab"]
     clean: Cache
     own: Cache
-    layer: int
-    rows: slice
+    places: slice
 
     def keys_and_values(self, layer: int, n_positions: int) -> list[Tensor]:
         """Those of one layer, of all positions."""
         clean = self.clean.layers[layer]
-        if layer < self.layer:
+        if layer < self.variant.layer:
             return [part[:, :, :n_positions] for part in (clean.keys, clean.values)]
-        own, kept = self.own.layers[layer], n_positions - (self.rows.stop - self.rows.start)
+        own, kept = self.own.layers[layer], n_positions - (self.places.stop - self.places.start)
         pairs = ((clean.keys, own.keys), (clean.values, own.values))
-        return [torch.cat([before[:, :, :kept], behind[:, :, self.rows]], dim=2) for before, behind in pairs]
+        return [torch.cat([before[:, :, :kept], behind[:, :, self.places]], dim=2) for before, behind in pairs]
 
 
-def variant_ends(
-    ride: FirstPass, chunk: Suffixes, past: Cache, logits: Float[Tensor, "batch variant vocab"]
+def ends_of(
+    stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], clean: Cache, own: Cache
 ) -> list[PromptEnd]:
-    """What prompts left behind under every variant of a chunk.
-
-    Args:
-        ride: The first pass.
-        chunk: The variants.
-        past: Keys and values of their rows: those of the ride, or of their own where they ran later.
-        logits: What they gave.
-    """
-    before = ride.n if chunk.riding else 0
-    starts = [before + place * chunk.n_rows for place in range(len(chunk.variants))]
+    """What prompts left behind under every variant of a chunk; its keys and values are `own`, or `clean` if along."""
+    n = stacked.chunk.n_positions
+    starts = range(stacked.behind, stacked.behind + n * len(stacked.chunk.variants), n)
     return [
-        PromptEnd(logits[:, place], ride.past, past, variant.layer, slice(start, start + chunk.n_rows))
-        for place, (variant, start) in enumerate(zip(chunk.variants, starts, strict=True))
+        PromptEnd(variant, logits[:, place], clean, own, slice(start, start + n))
+        for place, (variant, start) in enumerate(zip(stacked.chunk.variants, starts, strict=True))
     ]
 
 
@@ -151,8 +111,9 @@ def continued(
 
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, interventions)
-        exchange.edits[f"{ROOT}.input"] = [keep_cache, sound_with_the_prompt(model.adapter.features)]
-        exchange.edits[f"{ROOT}.skip"] = [hand_over]
+        exchange.change(f"{ROOT}.input", keep_cache)
+        exchange.change(f"{ROOT}.input", sound_with_the_prompt(model.adapter.features))
+        exchange.change(f"{ROOT}.skip", hand_over)
         out = model.interleave(
             model.network.generate,
             **_repeated(model, batch, len(ends)),

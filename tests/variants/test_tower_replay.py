@@ -8,9 +8,10 @@ import torch
 import mechaudio as ma
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.front import Front
-from mechaudio.tracing.shared_prefix import Prefix
-from mechaudio.tracing.variants import Variant, take_apart
+from mechaudio.tracing.bind import bind
+from mechaudio.variants.plan import Sizes, Variant, variant_of
+from mechaudio.variants.shared import entering
+from mechaudio.variants.tower_replay import TowerReplay
 from tests.families import FAMILIES, model_inputs, network, noise, processor, thinned
 
 
@@ -30,8 +31,8 @@ def edited(name, layer=None, change=lambda value: 0.5 * value):
     return ma.Edit(ma.HookPoint(name, layers=None if layer is None else [layer]), change)
 
 
-def variant(*front):
-    return Variant(0, (), 0, 0, front)
+def variant(model, batch, edits):
+    return Variant(0, (), 0, 0, tuple(bind(model, batch, edits)))
 
 
 def layers_of(model):
@@ -65,9 +66,10 @@ class Counted:
 
 def calls_of(model, inputs, edits):
     """Calls of every layer of the tower for a variant with these edits, and in a run of its own."""
-    front = Front(model, as_batch(model, inputs), [variant(*edits)])
+    batch = as_batch(model, inputs)
+    front = TowerReplay(model, batch, [variant(model, batch, edits)])
     with Counted(model) as skipped:
-        embeds = front.embeds(edits)
+        embeds = front.embeds(bind(model, batch, edits))
     with Counted(model) as whole:
         expected = ma.run(model, inputs, record=["resid_pre"], interventions=edits, logits=None).cache["resid_pre", 0]
     assert torch.equal(embeds, expected)
@@ -122,16 +124,16 @@ def test_only_what_variants_need_is_kept(opened):
     model, inputs = opened("qwen2_audio")
     batch = as_batch(model, inputs)
     sizes = [
-        Front(model, batch, [variant(edited(name, layer))]).n_bytes
+        TowerReplay(model, batch, [variant(model, batch, [edited(name, layer)])]).n_bytes
         for name, layer in (("audio.resid_post", 1), ("audio.resid_pre", 1), ("audio.resid_pre", 0))
     ]
     layer = ma.run(model, inputs, record=[ma.HookPoint("audio.resid_post", layers=[0])], logits=None)
     assert -torch.tensor(sizes).diff() / layer.cache["audio.resid_post", 0].nbytes == pytest.approx([1.0, 1.0])
-    assert Front(model, batch, []).n_bytes == 0
+    assert TowerReplay(model, batch, []).n_bytes == 0
 
 
-def prefix_of(model, batch, n_rows=None):
-    return Prefix(batch, batch.n_positions if n_rows is None else n_rows, keeps=True)
+def taken(model, batch, edits):
+    return variant_of(7, bind(model, batch, edits), Sizes.of(model, batch))
 
 
 def test_a_variant_starts_at_the_first_position_that_it_changes(opened):
@@ -145,15 +147,15 @@ def test_a_variant_starts_at_the_first_position_that_it_changes(opened):
         changed[0, token] += 1.0
         return changed
 
-    taken = take_apart(model, batch, 7, [edited("projector_out", change=late)], {})
-    assert taken.start == min(positions[0] for positions in by_row)
-    made = Front(model, batch, [taken]).followed(taken, prefix_of(model, batch))
+    early = taken(model, batch, [edited("projector_out", change=late)])
+    assert early.start == min(positions[0] for positions in by_row)
+    made = TowerReplay(model, batch, [early]).followed(early, batch.n_positions)
     assert (made.index, made.start, made.layer) == (7, by_row[0][token], 0)
     assert made.embeds.shape == (batch.n_rows, batch.n_positions - by_row[0][token], model.d_model)
     clean = torch.zeros(batch.n_rows, batch.n_positions, model.d_model)
-    entering = made.entering(clean)
-    assert torch.equal(entering[:, -made.embeds.shape[1] :], made.embeds)
-    assert not entering[:, : -made.embeds.shape[1]].any()
+    rows = entering([made], clean)
+    assert torch.equal(rows[:, -made.embeds.shape[1] :], made.embeds)
+    assert not rows[:, : -made.embeds.shape[1]].any()
 
 
 def test_a_variant_that_changes_nothing_before_the_decoder_starts_where_it_does_in_the_decoder(opened):
@@ -161,8 +163,8 @@ def test_a_variant_that_changes_nothing_before_the_decoder_starts_where_it_does_
     batch = as_batch(model, inputs)
     same = edited("audio.resid_post", 0, torch.clone)
     for others, start, layer in (([], batch.n_positions - 1, model.n_layers), ([edited("resid_post", 1)], 0, 1)):
-        taken = take_apart(model, batch, 0, [same, *others], {})
-        made = Front(model, batch, [taken]).followed(taken, prefix_of(model, batch))
+        early = taken(model, batch, [same, *others])
+        made = TowerReplay(model, batch, [early]).followed(early, batch.n_positions)
         assert (made.start, made.layer, made.embeds) == (start, layer, None)
 
 
@@ -170,10 +172,10 @@ def test_what_leaves_nothing_to_share_says_so(opened):
     model, inputs = opened("qwen2_audio")
     batch = as_batch(model, inputs)
     for edits in ([edited("embed")], [edited("embed"), edited("resid_post", 1)]):
-        taken = take_apart(model, batch, 0, edits, {})
-        assert "nothing is left" in Front(model, batch, [taken]).followed(taken, prefix_of(model, batch))
-    taken = take_apart(model, batch, 0, [edited("audio.resid_post", 0)], {})
-    few = Front(model, batch, [taken]).followed(taken, prefix_of(model, batch, 1))
+        early = taken(model, batch, edits)
+        assert "nothing is left" in TowerReplay(model, batch, [early]).followed(early, batch.n_positions)
+    early = taken(model, batch, [edited("audio.resid_post", 0)])
+    few = TowerReplay(model, batch, [early]).followed(early, 1)
     assert few == "it changes positions in front of those that it edits"
 
 
@@ -185,9 +187,10 @@ def test_nothing_is_left_behind_even_if_an_edit_fails(opened):
         raise ArithmeticError("of the user's")
 
     edits = [edited("audio.resid_post", 1, fails)]
-    front = Front(model, as_batch(model, inputs), [variant(*edits)])
+    batch = as_batch(model, inputs)
+    front = TowerReplay(model, batch, [variant(model, batch, edits)])
     with pytest.raises(ArithmeticError, match="of the user's"):
-        front.embeds(edits)
+        front.embeds(bind(model, batch, edits))
     with Counted(model) as counted:
         assert torch.equal(ma.run(model, inputs).logits, before)
     assert counted.calls == [1, 1]
@@ -195,6 +198,7 @@ def test_nothing_is_left_behind_even_if_an_edit_fails(opened):
 
 def test_what_a_network_writes_into_is_given_as_it_was(opened):
     model, inputs = opened("granite_speech")  # it adds to the stream between its layers in place
-    edits = [edited("audio.resid_pre", 1)]
-    front = Front(model, as_batch(model, inputs), [variant(*edits)])
-    assert torch.equal(front.embeds(edits), front.embeds(edits))
+    batch = as_batch(model, inputs)
+    one = variant(model, batch, [edited("audio.resid_pre", 1)])
+    front = TowerReplay(model, batch, [one])
+    assert torch.equal(front.embeds(one.early), front.embeds(one.early))

@@ -9,7 +9,7 @@ from torch.nn import functional
 import mechaudio as ma
 from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.clean_run import clean_run
+from mechaudio.variants.clean_run import clean_run
 from tests.families import FAMILIES, model_inputs, network, thinned
 from tests.interventions.kinds import ALONE
 

@@ -1,0 +1,114 @@
+"""`mechaudio grounding`: how well a model says when, on TimeAudio's tasks."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mechaudio.cli.ground import DESCRIBE
+from mechaudio.cli.mistakes import UserMistakeError
+from mechaudio.cli.options import at_least
+from mechaudio.cli.questions import questions as load_questions
+from mechaudio.cli.studies import StudyVerb
+
+if TYPE_CHECKING:
+    from mechaudio.question import AudioQuestion
+
+ABOUT = "Explained in [TimeAudio's method](timeaudio.md)."
+TASKS = ("dac", "tag", "tss")
+N = 40
+
+
+class GroundingVerb(StudyVerb):
+    """The study of when."""
+
+    name = "grounding"
+    does = "ask when sounds are heard, on TimeAudio's tasks, and score the answers"
+    examples = (
+        "mechaudio grounding --n 20",
+        "mechaudio grounding --model timeaudio-folder --data ftar:FTAR/test --tasks tag dac",
+    )
+    title = "When, as {model} says, asked about {data}"
+    fewest = 1
+    said = ("tasks", "instruction", "max_new_tokens")
+
+    def options(self, verb: argparse.ArgumentParser) -> None:
+        """Add the tasks, what is asked, and how much may be written."""
+        verb.add_argument(
+            "--tasks",
+            nargs="+",
+            choices=TASKS,
+            metavar="TASK",
+            help="dac: dense captions; tag: grounding of each sound; tss: timelines of speech (default: dac and tag; "
+            "of tiny, dac)",
+        )
+        verb.add_argument(
+            "--instruction",
+            metavar="TEXT",
+            help="what is asked in the place of the questions' own words, with {query} for the sound of a grounding "
+            "question (default: the questions' own; of tiny, to describe all sounds)",
+        )
+        verb.add_argument(
+            "--max-new-tokens", type=at_least(1), default=200, metavar="N", help="of an answer (default: 200)"
+        )
+        verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once")
+
+    def settings(self, arguments: argparse.Namespace) -> tuple[str, ...]:
+        """Choose the tasks."""
+        if arguments.instruction is not None and not arguments.instruction.strip():
+            raise UserMistakeError("--instruction is blank: write it out")
+        if arguments.data.name not in ("soundscapes", "ftar"):
+            raise UserMistakeError(
+                f"--data is soundscapes, or ftar:FOLDER with FTAR's files, for questions of when; got {arguments.data}"
+            )
+        return tuple(arguments.tasks or (("dac",) if arguments.model == "tiny" else ("dac", "tag")))
+
+    def questions(self, arguments: argparse.Namespace) -> "Sequence[AudioQuestion]":
+        """Return FTAR's questions, or make them of soundscapes."""
+        from mechaudio.data import ftar, soundscapes
+
+        tasks: Any = self.settings(arguments)
+        if arguments.data.name == "ftar":
+            asked = load_questions(arguments.data, None, arguments.seed, arguments.audio)
+            asked = [question for question in asked if question.meta["task"] in tasks][: arguments.n]
+        else:
+            clips = soundscapes.clips(N if arguments.n is None else arguments.n, arguments.seed)
+            asked = list(ftar.build(clips, tasks, seed=arguments.seed))
+        if not asked:
+            raise UserMistakeError(f"{arguments.data} has no question of {', '.join(tasks)}")
+        text = arguments.instruction or (DESCRIBE if arguments.model == "tiny" else None)
+        if text is None:
+            return asked
+        return [replace(each, text=text.replace("{query}", str(each.meta.get("query", "")))) for each in asked]
+
+    def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:  # noqa: ARG002
+        """Ask; the answers are kept, so that a study that was stopped goes on."""
+        from mechaudio.experiments.grounding_study import grounding_study
+
+        return grounding_study(
+            model,
+            questions,
+            max_new_tokens=arguments.max_new_tokens,
+            out=arguments.out / "answers",
+            batch_size=arguments.batch_size,
+            progress=True,
+        )
+
+    def report(self, result: Any, questions: Any) -> Any:
+        """Say what is told of it, with the first recording."""
+        from mechaudio.report.study_page import report_of
+
+        return report_of(result, questions=questions)
+
+    def numbers(self, result: Any) -> Mapping[str, Any]:
+        """Return the scores by task."""
+        dense, timelines = result.dense, result.timelines
+        return {
+            "grounding": result.grounding and result.grounding.as_dict(),
+            "dense": dense and {"events": dense.events.as_dict(), "tags": dense.tags.as_dict()},
+            "timelines": timelines
+            and {"mean_iou": timelines.mean_iou.as_dict(), "summaries": timelines.summaries.as_dict()},
+        }
+
+
+add = GroundingVerb().add

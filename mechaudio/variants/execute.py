@@ -1,0 +1,265 @@
+"""Variants of prompts carried out: with a shared prefix or one by one, up to logits or on to written answers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
+from mechaudio.tracing.bind import bind, edits_of
+from mechaudio.tracing.edit import Edit, Intervention
+from mechaudio.tracing.join import interventions_of_rows
+from mechaudio.tracing.memory import chunk_bytes
+from mechaudio.tracing.run import generate, run
+from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
+from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
+from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared
+from mechaudio.variants.stacked import Stacked
+from mechaudio.variants.tower_replay import TowerReplay
+
+if TYPE_CHECKING:
+    from mechaudio.variants.clean_run import CleanRun
+
+#: Variants as lists of interventions.
+Lists = tuple[tuple[Intervention, ...], ...]
+#: How a variant was computed that shared what comes before its first change.
+SHARED = "shared prefix"
+#: The place of the run without interventions among the variants.
+CLEAN = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Some variants on prompts that run together.
+
+    Attributes:
+        rows: Which of all prompts.
+        variants: Which of all variants.
+        alone: Why these run one by one; `None` if they may share.
+        clean: The clean run of the prompts, where it is there already.
+    """
+
+    rows: list[int]
+    variants: list[int]
+    alone: str | None = None
+    clean: CleanRun | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What some variants made of some prompts.
+
+    Attributes:
+        batch: The prompts.
+        rows: Which of all prompts these are.
+        variants: Which of all variants these are, or `CLEAN`.
+        logits: Next-token logits at the last position; `None` where tokens were written.
+        tokens: Per variant, the new tokens; `()` where none were written.
+        mass: The share of attention on the keys that a variant acts on, before and after; `nan` where it acts on none.
+        way: How they were computed.
+    """
+
+    batch: PromptBatch
+    rows: list[int]
+    variants: list[int]
+    logits: Float[Tensor, "row variant vocab"] | None = None
+    tokens: Sequence[Int[Tensor, "row _"]] = ()
+    mass: Float[Tensor, "2 row variant"] | None = None
+    way: str = SHARED
+
+
+def lists_of(variants: Sequence[Intervention | Sequence[Intervention]]) -> Lists:
+    """Variants as lists of interventions.
+
+    Raises:
+        TypeError: A single intervention.
+        ValueError: No variants.
+    """
+    if callable(getattr(variants, "edits", None)):
+        raise TypeError(f"variants= takes a grid or a list, got {variants!r}; write [...] around it")
+    lists = tuple(tuple(one) if isinstance(one, Sequence) else (one,) for one in variants)
+    if not lists:
+        raise ValueError("there is nothing to run: variants= is empty")
+    return lists
+
+
+def jobs_of(
+    model: AudioLM,
+    batch: PromptBatch,
+    variants: Lists,
+    budget: int | float,
+    *,
+    generates: bool = False,
+    clean: CleanRun | None = None,
+) -> list[Job]:
+    """Share variants and prompts out to jobs that take so many bytes, on a part of the prompts at a time if need be."""
+    every, why = list(range(len(variants))), why_not_continued(model) if generates else None
+    why = why or why_not_shared(model)
+    if clean is not None and clean.prefix is not None and why is None:
+        return [Job(list(range(batch.n_rows)), every, clean=clean)]
+    groups = padding_groups(model.adapter, batch)
+    if len(groups) > 1:
+        warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
+    if why is not None:
+        return [Job(group, every, why) for group in groups]
+    jobs, sizes = [], Sizes.of(model, batch)
+    for group in groups:
+        parts = parts_of(group, sizes, _share(budget, generates))
+        mixing = {at for at in every if len(parts) > 1 and _may_mix_prompts(model, batch, variants[at])}
+        if mixing:
+            why = "a function is given all prompts at once, which do not fit into memory= together"
+            jobs.append(Job(group, sorted(mixing), why))
+        if others := [at for at in every if at not in mixing]:
+            jobs += [Job(rows, others) for rows in parts]
+    return jobs
+
+
+def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention]) -> bool:
+    """Whether what becomes of a prompt may depend on the others."""
+    return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
+
+
+def _share(budget: int | float, generates: bool) -> float:
+    """What the keys and values of the prompts may take, and likewise variants that go through the layers.
+
+    The other half, where answers are written, is for the keys and values of variants that went through, and for those
+    that new tokens continue from.
+    """
+    return budget / 4 if generates else budget / 2
+
+
+def carry_out(
+    model: AudioLM,
+    batch: PromptBatch,
+    variants: Lists,
+    jobs: Sequence[Job],
+    budget: int | float,
+    max_new_tokens: int | None = None,
+) -> Iterator[Outcome]:
+    """Carry out jobs: the logits of the next token, or as many new ones as `max_new_tokens` says."""
+    for job in jobs:
+        part, own = batch, {index: list(variants[index]) for index in job.variants}
+        if job.rows != list(range(batch.n_rows)):
+            part = part_of(model.adapter, batch, job.rows)
+            own = {index: interventions_of_rows(variants[index], job.rows) for index in job.variants}
+        share = _share(budget, max_new_tokens is not None)
+        work = _Work(model, job, part, own, Sizes.of(model, part), share, max_new_tokens)
+        alone = dict.fromkeys(own, job.alone) if job.alone is not None else (yield from _shared(work))
+        if job.alone is not None and max_new_tokens is None:
+            yield work.outcome([CLEAN], logits=run(model, part, logits="last").logits[:, -1:])
+        for index, why in alone.items():
+            yield _alone(work, index, f"one by one: {why}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A job with its prompts, and its variants as they are for these, by their places among all."""
+
+    model: AudioLM
+    job: Job
+    batch: PromptBatch
+    variants: Mapping[int, Sequence[Intervention]]
+    sizes: Sizes
+    share: float
+    max_new_tokens: int | None
+    chosen: dict[Hashable, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def outcome(self, variants: list[int], **made: Any) -> Outcome:
+        return Outcome(self.batch, self.job.rows, variants, **made)
+
+    def room(self, part: float = 1.0) -> float:
+        """Bytes for a chunk: a part of the share, and no more than makes it faster."""
+        share = part * self.share
+        return share if self.max_new_tokens is not None else chunk_bytes(self.model, 2 * share)
+
+    def stacked(self, chunk: Chunk, behind: int = 0) -> Stacked:
+        return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind, chosen=self.chosen)
+
+
+def _alone(work: _Work, index: int, way: str) -> Outcome:
+    """What one variant makes of the prompts in a run of its own."""
+    interventions, n = work.variants[index], work.max_new_tokens
+    if n is not None:
+        out = generate(work.model, work.batch, max_new_tokens=n, interventions=interventions)
+        return work.outcome([index], tokens=[out.tokens], way=way)
+    out = run(work.model, work.batch, interventions=interventions, logits="last")
+    shares = [effects.shares() for effects in out.effects]
+    mass = torch.cat(shares, dim=1).mean(1, keepdim=True).mT if shares else None
+    return work.outcome([index], logits=out.logits[:, -1:], mass=mass, way=way)
+
+
+def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
+    """What variants make of the prompts that share what comes before their first change; why the others cannot."""
+    model, batch, before = work.model, work.batch, work.job.clean and work.job.clean.prefix
+    cache = None if work.max_new_tokens is None else DynamicCache()
+    planned, known = list[Plan](), dict[Hashable, Any]()
+
+    def prepare() -> tuple[list[Stacked], int]:
+        bound = {index: bind(model, batch, one, known) for index, one in work.variants.items()}
+        kept = None if before is None else before.n_positions
+        planned.append(plan(bound, work.sizes, work.room(), kept=kept, cached=cache is not None))
+        first, *others = planned[0].chunks or [Chunk((), 1)]
+        along = work.stacked(first, batch.n_positions if before is None else 0)
+        later = (work.sizes.n_positions - variant.start for variant in planned[0].early)
+        return [along, *map(work.stacked, others)], max(later, default=0)
+
+    if work.job.clean is None or before is None:
+        logits, chunks, prefix = first_pass(model, batch, prepare, cache)
+    else:
+        logits, chunks, prefix = work.job.clean.logits[:, None], prepare()[0], before
+    if cache is None:
+        yield work.outcome([CLEAN], logits=logits[:, :1])
+    ends, held = list[PromptEnd](), 0
+    for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
+        if not stacked.chunk.variants:
+            continue
+        own = cache if cache is None or stacked.behind else DynamicCache()
+        made = logits[:, 1:] if stacked.behind else run_behind(model, prefix, stacked, own)
+        if cache is None or own is None:
+            places = [variant.index for variant in stacked.chunk.variants]
+            yield work.outcome(places, logits=made, mass=stacked.shares.mean())
+            continue
+        needed = len(stacked.chunk.variants) * batch.n_rows * stacked.chunk.n_positions * work.sizes.keys
+        if ends and held + needed > work.share:
+            yield from _continued(work, ends)
+            ends, held = [], 0  # with them go their keys and values
+        ends += ends_of(stacked, made, cache, own)
+        held += needed
+    yield from _continued(work, ends)
+    return planned[0].alone
+
+
+def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[Stacked]:
+    """Variants that change something before the decoder, which is computed here; why some run alone joins the plan."""
+    if not planned.early:
+        return
+    replay = TowerReplay(work.model, work.batch, planned.early)
+    each = work.batch.n_rows * prefix.n_positions * work.model.d_model * work.model.network.dtype.itemsize
+    n = max(1, int((work.share / 2 - replay.n_bytes) / each))
+    for first in range(0, len(planned.early), n):
+        followed = [(one.index, replay.followed(one, prefix.n_positions)) for one in planned.early[first : first + n]]
+        planned.alone.update({index: why for index, why in followed if isinstance(why, str)})
+        sharing = [variant for _, variant in followed if isinstance(variant, Variant)]
+        chunks = chunks_of(sharing, work.sizes, work.room(0.5), cached=work.max_new_tokens is not None)
+        yield from map(work.stacked, chunks)
+
+
+def _continued(work: _Work, ends: Sequence[PromptEnd]) -> Iterator[Outcome]:
+    """New tokens behind prompts that ended, of as many variants at a time as fit."""
+    n_new = work.max_new_tokens or 0
+    n = max(1, int(work.share / (work.sizes.n_rows * (work.sizes.n_positions + n_new) * work.sizes.keys)))
+    for first in range(0, len(ends), n):
+        some = ends[first : first + n]
+        places = [end.variant.index for end in some]
+        interventions = [work.variants[index] for index in places]
+        tokens = continued(work.model, work.batch, some, interventions, n_new)
+        yield work.outcome(places, tokens=tokens)

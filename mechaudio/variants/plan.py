@@ -1,0 +1,216 @@
+"""Which variants run together, on which prompts, and why some run one by one: worked out before anything runs.
+
+A plan is made of numbers and of changes that are bound to prompts; it touches no network.
+
+Conventions: rows are prompts of a batch, positions are places in a prompt. Causal attention forbids a change to reach
+what comes before it, so a variant is the positions from its first change on, in the layers from its first change on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mechaudio.tracing.bind import Change
+from mechaudio.tracing.hook_points import LAYER_POINTS
+from mechaudio.tracing.memory import bytes_per_position, weights_bytes, widest_bytes
+
+if TYPE_CHECKING:
+    from mechaudio.models.batch import PromptBatch
+    from mechaudio.tracing.audio_lm import AudioLM
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Prompts and a network in numbers, and about what parts of their runs take, in bytes.
+
+    Attributes:
+        n_rows: Number of prompts.
+        n_positions: Positions of each.
+        n_layers: Layers of the decoder.
+        sound: Per prompt with sound, the first position that hears it.
+        keys: Keys and values of one position of one prompt, in all layers.
+        streams: What else is kept of such a position.
+        widest: One position of a variant in one prompt, where it takes most.
+        logits: The logits of one variant on one prompt.
+    """
+
+    n_rows: int
+    n_positions: int
+    n_layers: int
+    sound: tuple[int, ...] = ()
+    keys: int = 1
+    streams: int = 0
+    widest: int = 1
+    logits: int = 0
+
+    @classmethod
+    def of(cls, model: AudioLM, batch: PromptBatch) -> Sizes:
+        """Count them; at its widest a position has its attention weights, and what an MLP makes of it."""
+        item = model.network.dtype.itemsize
+        return cls(
+            n_rows=batch.n_rows,
+            n_positions=batch.n_positions,
+            n_layers=model.site_map.depth["decoder"],
+            sound=tuple(positions[0] for positions in batch.audio_positions if positions),
+            keys=bytes_per_position(model),
+            streams=4 * model.d_model * item,
+            widest=weights_bytes(model, batch.n_positions) + widest_bytes(model),
+            logits=batch.vocabulary * (item + 4),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """A list of interventions as it can share what comes before its first change.
+
+    Attributes:
+        index: Its place among all variants.
+        changes: What it changes in the decoder, in the order given.
+        start: The first position that it changes in any prompt.
+        layer: The first layer that it changes something in; the number of layers for the final norm.
+        early: What it changes before the decoder's layers, in the order given.
+        embeds: Its last positions in front of the first layer, where that has been worked out and changes them.
+    """
+
+    index: int
+    changes: tuple[Change, ...]
+    start: int
+    layer: int
+    early: tuple[Change, ...] = ()
+    embeds: Float[Tensor, "batch position d_model"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Variants that go through the layers together, each as its last positions.
+
+    Attributes:
+        variants: The variants, those first that begin first.
+        n_positions: Positions of each, at the end of the prompts.
+    """
+
+    variants: tuple[Variant, ...]
+    n_positions: int
+
+    def joined(self, layer: int) -> int:
+        """How many variants have begun in a layer or before."""
+        return bisect_right(self.variants, layer, key=lambda variant: variant.layer)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How variants run on prompts that run together.
+
+    Attributes:
+        chunks: Those that share; the first chunk runs along with the prompts.
+        early: Those that change something before the decoder; they are put into chunks when that has been computed.
+        alone: By their places among all, why the others run one by one.
+    """
+
+    chunks: list[Chunk]
+    early: list[Variant]
+    alone: dict[int, str]
+
+
+def plan(
+    bound: Mapping[int, Sequence[Change]],
+    sizes: Sizes,
+    budget: int | float,
+    *,
+    kept: int | None = None,
+    cached: bool = False,
+) -> Plan:
+    """Put variants into chunks.
+
+    Args:
+        bound: By their places among all, what they change.
+        sizes: Prompts and network in numbers.
+        budget: Bytes that a chunk may take.
+        kept: How many positions at the end of the prompts a clean run kept, where the prompts ran before.
+        cached: Whether the keys and values of variants are kept.
+    """
+    variants, alone = [], dict[int, str]()
+    for index, changes in bound.items():
+        variant = variant_of(index, changes, sizes)
+        if isinstance(variant, str):
+            alone[index] = variant
+        elif kept is not None and variant.start < sizes.n_positions - kept:
+            alone[index] = "it changes more than the last position, and a clean run keeps that one only"
+        else:
+            variants.append(variant)
+    decoder_only = [variant for variant in variants if not variant.early]
+    chunks = list(chunks_of(decoder_only, sizes, budget, cached=cached))
+    return Plan(chunks, [variant for variant in variants if variant.early], alone)
+
+
+def variant_of(index: int, bound: Sequence[Change], sizes: Sizes) -> Variant | str:
+    """A variant as it can share, or why it has to run on its own."""
+    changes, early, starts = [], [], []
+    for change in bound:
+        point = change.edit.point
+        if point.part == "encoder":
+            if change.scores is not None:
+                return f"{point.name} comes before the decoder"
+            early.append(change)
+            starts += sizes.sound
+        elif point.point not in (*LAYER_POINTS, "embed", "final_norm"):
+            return f"{point.name} lies outside the layers"
+        elif point.point == "result":
+            return "result is as wide as the residual stream for every head, and is computed for one run at a time"
+        elif point.point == "embed":
+            early.append(change)
+            starts.append(change.first_position)
+        elif point.point == "final_norm" and change.first_position < sizes.n_positions - 1:
+            return "final_norm is changed before the last position"
+        elif not change.idle:
+            changes.append(change)
+    start, layer = extent(changes, sizes)
+    if early:
+        return Variant(index, tuple(changes), min([start, *starts]), 0, tuple(early))
+    if start == layer == 0:
+        return "it changes the first position in the first layer, so nothing is left of the clean run"
+    return Variant(index, tuple(changes), start, layer)
+
+
+def extent(changes: Sequence[Change], sizes: Sizes) -> tuple[int, int]:
+    """The first position that changes in the decoder touch, and the first layer.
+
+    Where there are none, these are the last position and the final norm.
+    """
+    start = min((change.first_position for change in changes), default=sizes.n_positions - 1)
+    layers = (sizes.n_layers if change.site.layer is None else change.site.layer for change in changes)
+    return start, min(layers, default=sizes.n_layers)
+
+
+def chunks_of(
+    variants: Sequence[Variant], sizes: Sizes, budget: int | float, *, cached: bool = False
+) -> Iterator[Chunk]:
+    """Variants that run together: alike in how many positions they need, as many as fit, early ones first."""
+    alike: dict[int, list[Variant]] = defaultdict(list)
+    for variant in variants:
+        alike[(sizes.n_positions - variant.start - 1).bit_length()].append(variant)
+    for together in alike.values():
+        each = sizes.n_rows * (_widest(together, sizes) * (sizes.widest + cached * sizes.keys) + sizes.logits)
+        n = max(1, int(budget / each))
+        ordered = sorted(together, key=lambda variant: variant.layer)
+        for first in range(0, len(ordered), n):
+            some = ordered[first : first + n]
+            yield Chunk(tuple(some), _widest(some, sizes))
+
+
+def _widest(variants: Sequence[Variant], sizes: Sizes) -> int:
+    """How many positions at the end of the prompts hold all changes of some variants."""
+    return sizes.n_positions - min(variant.start for variant in variants)
+
+
+def parts_of(rows: Sequence[int], sizes: Sizes, budget: int | float) -> list[list[int]]:
+    """Prompts whose keys and values fit into so many bytes together."""
+    n = max(1, int(budget / (sizes.n_positions * (sizes.keys + sizes.streams))))
+    return [list(rows[first : first + n]) for first in range(0, len(rows), n)]

@@ -1,0 +1,234 @@
+"""The changes of all variants of a chunk, sorted by the place where they are made; those that are alike at once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mechaudio.tracing.bind import Change, where_of
+from mechaudio.tracing.edit import Add
+from mechaudio.tracing.effects import Shares
+from mechaudio.tracing.formulas import Block, apply_to_chosen
+from mechaudio.tracing.hook_points import ROW_POINTS
+from mechaudio.tracing.requests import Change as Apply
+from mechaudio.tracing.sites import Site
+from mechaudio.variants.attend import Changes, WeightChange
+from mechaudio.variants.plan import Chunk
+
+if TYPE_CHECKING:
+    from mechaudio.models.batch import PromptBatch
+
+#: Changes that are made together, each with the place of its variant in the chunk.
+Members = list[tuple[int, Change]]
+
+
+class Stacked:
+    """A chunk with its changes, worked out before the model runs, so that nothing waits for a GPU in between.
+
+    Attributes:
+        batch: The prompts.
+        chunk: The variants.
+        behind: How many positions come before theirs: those of the prompts, where they run along; otherwise none.
+        edits: Location -> what to change there.
+        shares: The share of attention on the keys whose scores each variant changes, before and after.
+    """
+
+    def __init__(
+        self,
+        batch: PromptBatch,
+        chunk: Chunk,
+        dtype: torch.dtype,
+        *,
+        behind: int,
+        chosen: dict[Hashable, tuple[Tensor, Tensor]] | None = None,
+    ):
+        """Sort the changes of all variants; `dtype` is that of the network.
+
+        `chosen` holds which scores are changed, for chunks of the same prompts to share.
+        """
+        self.batch, self.chunk, self.behind = batch, chunk, behind
+        device = batch.inputs["input_ids"].device
+        self.shares = Shares(batch.n_rows, len(chunk.variants), device)
+        by_site: dict[str, tuple[Site, list[tuple[int, Any, Change]]]] = {}
+        groups: dict[str, dict[tuple, Members]] = defaultdict(lambda: defaultdict(list))
+        self._careful = False
+        for place, variant in enumerate(chunk.variants):
+            turns: dict[str, int] = defaultdict(int)
+            for change in variant.changes:
+                location = change.site.location
+                if change.site.name in ROW_POINTS:
+                    turns[location] += 1
+                    groups[location][(turns[location], *_alike(change, place))].append((place, change))
+                    self._careful |= change.scores is None or isinstance(change.scores.edit.formula, Block)
+                else:
+                    made = place, self._index(place, change), change
+                    by_site.setdefault(location, (change.site, []))[1].append(made)
+        self.edits = {
+            location: _changer(site, made, batch.n_rows, device) for location, (site, made) in by_site.items()
+        }
+        strengths = _strengths(groups.values(), dtype, device)
+        self._chosen = {} if chosen is None else chosen
+        self._weights = {
+            location: [self._together(alike[key], strengths) for key in sorted(alike, key=lambda key: key[0])]
+            for location, alike in groups.items()
+        }
+
+    def changes_at(self, attention: str) -> Changes:
+        """The changes of scores and of patterns in an attention module."""
+        scores, pattern = (self._weights.get(f"{attention}.{point}", ()) for point in ("scores", "pattern"))
+        return Changes(scores, pattern, self._careful)
+
+    def changes_in(self, layer: int, points: Collection[str]) -> bool:
+        """Whether any variant changes one of these hook points of a layer."""
+        sites = (change.site for variant in self.chunk.variants for change in variant.changes)
+        return any(site.layer == layer and site.name in points for site in sites)
+
+    def _index(self, place: int, change: Change) -> tuple[Any, Any]:
+        """Where a variant's positions are among all: slices, if they are the same in every prompt."""
+        if change.site.name == "final_norm":  # only the last position of each variant gets there
+            place += self.behind > 0
+            return slice(None), slice(place, place + 1)
+        moved = self.behind + (place + 1) * self.chunk.n_positions - self.batch.n_positions
+        rows = change.positions_in(self.batch.n_rows, self.batch.n_positions)
+        own = [[position + moved for position in row] for row in rows]
+        if all(row == own[0] for row in own) and own[0] == list(range(own[0][0], own[0][-1] + 1)):
+            return slice(None), slice(own[0][0], own[0][-1] + 1)
+        return torch.arange(len(own))[:, None], torch.tensor(own)
+
+    def _together(self, members: Members, strengths: dict[int, Tensor]) -> WeightChange:
+        """What variants change alike in one place."""
+        places, change = [place for place, _ in members], members[0][1]
+        n, n_positions, bound = self.chunk.n_positions, self.batch.n_positions, change.scores
+        first = n_positions - n
+        if bound is None:
+            rows = change.positions_in(self.batch.n_rows, n_positions)
+            return _by_function(change, places[0], torch.tensor([list(row) for row in rows]) - first)
+        known, where = self._chosen, (n, where_of(bound.edit))
+        if where not in known:
+            active = bound.active([range(first, n_positions)] * self.batch.n_rows, n_positions)
+            measured = active[:, None, None, :, None] & bound.heads[:, None, None, None]
+            chosen = measured & bound.chosen[:, None, None, None]
+            if bound.rows is None:  # attention is measured at the last query then
+                measured = measured & (torch.arange(n, device=measured.device) == n - 1)[:, None]
+            known[where] = chosen, (chosen & measured) / measured.sum((1, 2, 3, 4), keepdim=True)
+        index = slice(places[0], places[-1] + 1) if len(places) == places[-1] + 1 - places[0] else torch.tensor(places)
+        formula, strength = bound.edit.formula, strengths[id(change)][:, None, None]
+        blind = n > 1 or isinstance(formula, Block)
+
+        def change_scores(scores: Tensor) -> None:
+            chosen, share = (part.to(scores.device) for part in known[where])
+            before = scores[:, :, index]
+            after = apply_to_chosen(replace(formula, strength=strength.to(scores.device)), before, chosen)
+            self.shares.add(places, index, torch.stack([before, after]), share, blind=blind)
+            scores[:, :, index] = after
+
+        return change_scores
+
+
+def _by_function(change: Change, place: int, queries: Tensor) -> WeightChange:
+    """A function of the user for the scores or the pattern of one variant, at query rows of each prompt."""
+    prompts = torch.arange(len(queries))[:, None]
+
+    def change_weights(weights: Tensor) -> None:
+        by_query = weights[:, :, place].transpose(1, 2)
+        part = by_query[prompts, queries].transpose(1, 2)
+        by_query[prompts, queries] = change.on(part.clone()).transpose(1, 2)
+
+    return change_weights
+
+
+def _alike(change: Change, place: int) -> tuple[Hashable, ...]:
+    """What a change has in common with changes of other variants that can be made together with it."""
+    if change.scores is None:
+        return (place,)
+    return type(change.scores.edit.formula), *where_of(change.scores.edit)
+
+
+def _strengths(groups: Iterable[dict[tuple, Members]], dtype: torch.dtype, device: torch.device) -> dict[int, Tensor]:
+    """The strengths of formulas that are worked out together, by the id of the first change of each.
+
+    All are brought to a GPU at once and without waiting for it.
+    """
+    by_formula = [members for alike in groups for members in alike.values() if members[0][1].scores is not None]
+    edits = (change.scores for members in by_formula for _, change in members)
+    numbers = [bound.edit.formula.strength for bound in edits if bound is not None]
+    exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
+    moved = torch.tensor(numbers, dtype=exact).to(device, non_blocking=True).split([len(each) for each in by_formula])
+    return {id(members[0][1]): each for members, each in zip(by_formula, moved, strict=True)}
+
+
+def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: int, device: torch.device) -> Apply:
+    """What makes all changes at one site, each with the place of its variant and its positions.
+
+    Vectors that are added at one position by variants that change nothing else there are added all together; others act
+    one by one, in the order given.
+    """
+    per_variant = Counter(place for place, _, _ in changes)
+    together = {
+        place: (index[1].start, change.adds)
+        for place, index, change in changes
+        if change.adds is not None and per_variant[place] == 1
+        if isinstance(index[1], slice) and index[1].stop - index[1].start == 1
+    }
+    if len(together) < 2:
+        together = {}
+    others = [(index, change) for place, index, change in changes if place not in together]
+    add_to = _adding(list(together.values()), n_prompts, device) if together else None
+
+    def apply(served: Any) -> Any:
+        whole = site.take(served).clone()
+        if add_to is not None:
+            add_to(whole)
+        for index, change in others:
+            whole[index] = change.on(whole[index].clone())
+        return site.swap(served, whole)
+
+    return apply
+
+
+def _adding(added: Sequence[tuple[int, Add]], n_prompts: int, device: torch.device) -> Callable[[Tensor], None]:
+    """What adds vectors of many variants, each at the place that comes with it, to a value in place.
+
+    Variants that differ in strength alone share their vectors. Everything is brought to the device at once.
+    """
+    parts: dict[Hashable, Tensor] = {}
+    which, at, first, n_vectors = [], [], {}, 0
+    changes = [change for _, change in added]
+    for place, change in added:
+        vectors, n = change.vectors, len(change.heads or (0,))
+        key = (vectors.data_ptr(), vectors.shape, vectors.stride(), n)
+        if key not in parts:
+            first[key], n_vectors = n_vectors, n_vectors + n
+            parts[key] = vectors.reshape(-1, n, vectors.shape[-1]).expand(n_prompts, -1, -1)
+        which += range(first[key], first[key] + n)
+        at += [place] * n
+    numbers = [change.strength for change in changes for _ in change.heads or (0,)]
+    strengths = torch.tensor(numbers, dtype=torch.float64)
+    together = device if any(part.device.type != "cpu" for part in parts.values()) else torch.device("cpu")
+    widest = max(part.shape[-1] for part in parts.values())
+    padded = [F.pad(part.to(together), (0, widest - part.shape[-1])) for part in parts.values()]
+    moved = [_moved(one, device) for one in (torch.cat(padded, dim=1), torch.tensor(which), torch.tensor(at))]
+
+    def add_to(value: Tensor) -> None:
+        exact = torch.promote_types(value.dtype, torch.float32)  # a strength is not to be rounded before it is used
+        vectors, which, at = (_moved(one, value.device) for one in moved)
+        own = vectors.to(value.dtype).index_select(1, which).to(exact)
+        added = (own * _moved(strengths.to(exact), value.device)[:, None]).to(value.dtype)
+        if changes[0].heads is None:
+            value[:, at] += added
+            return
+        heads = [head for change in changes for head in change.heads_of(value)]
+        value[:, at, _moved(torch.tensor(heads), value.device)] += added[..., : value.shape[-1]]
+
+    return add_to
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; one that goes to a GPU does not wait for what the GPU has to do yet."""
+    return values.to(device, non_blocking=device.type == "cuda")
