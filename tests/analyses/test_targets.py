@@ -150,7 +150,7 @@ def test_every_function_that_can_measures_words_that_begin_alike_and_others_say_
     flow = ma.analyses.attention_flow(tiny, some, window="all", progress=False, **words)
     assert np.abs(flow.clean_margin).min() > 0
     listens = ma.analyses.where_it_listens(tiny, some, each_layer=False, progress=False, **words)
-    paths = ma.analyses.path_patching(tiny, some, receiver="logits", progress=False, **words)
+    paths = ma.analyses.path_patching(tiny, some, receiver="logits", sender=("head", 1, 0), progress=False, **words)
     for result in (patched, flow, listens, paths):
         assert result.provenance.settings["targets"][0]["whole"] is True
     reason = "measures the first token of a target, not the whole text, and .* begin with the same one"
