@@ -193,6 +193,10 @@ class Answer(Shown):
         return f"Answer({self.question_id!r}: {self.letter} {self.choice!r}, probability {share:.3f}{known})"
 
 
+#: What can be done with an open question where an accuracy is not known.
+BY_WORDS = "ma.sweep, patching, lenses and ma.analyses.specialist_heads measure target= against foil="
+
+
 def refuse_open(questions: Iterable[AudioQuestion], call: str, instead: str) -> None:
     """Raise for the first open question among those that need choices.
 

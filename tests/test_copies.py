@@ -3,6 +3,7 @@
 import copy
 import multiprocessing
 import pickle
+import warnings
 from dataclasses import fields, is_dataclass
 
 import joblib
@@ -11,9 +12,14 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.data.toy_questions import questions as toy_questions
+from mechaudio.experiments import temporal_study
 from mechaudio.experiments.mata_arms import MataSettings
+from mechaudio.experiments.mata_study import mata_study
 from mechaudio.experiments.specialists_result import SpecialistsSettings
+from mechaudio.experiments.specialists_study import specialists_study
 from mechaudio.experiments.steering_arms import SteeringSettings
+from mechaudio.experiments.steering_study import steering_study
 from mechaudio.experiments.temporal_arms import TemporalSettings
 
 NAMES = [
@@ -45,6 +51,10 @@ NAMES = [
     "questions of a corpus",
     "benchmark",
     "model facts",
+    "temporal study",
+    "MATA study",
+    "steering study",
+    "specialists study",
 ]
 
 
@@ -93,7 +103,23 @@ def public_values():
         "questions of a corpus": tuple(questions),
         "benchmark": ma.temporal.build(ma.data.soundscapes.clips(4, seed=1)),
         "model facts": model.adapter,
+        **studies(),
     }
+
+
+def studies():
+    toy, asked = ma.load("toy", prove=False), toy_questions(24, seed=0)
+    temporal = TemporalSettings(biases=(1.0,), factors=(0.2,), queries=("last",), n_attention=2)
+    steering = SteeringSettings(strengths=(1.0,), ks=(1,), norms=("pre",), draws=1)
+    specialists = SpecialistsSettings(ks=(1,), strengths=(1.0,), norms=("pre",), draws=2, steering_draws=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*heads give the audio the same share")
+        return {
+            "temporal study": temporal_study(toy, asked[:6], settings=temporal),
+            "MATA study": mata_study(toy, asked[:6], settings=MataSettings(alphas=(0.1,), n_measured=2)),
+            "steering study": steering_study(toy, asked, settings=steering),
+            "specialists study": specialists_study(toy, asked, settings=specialists),
+        }
 
 
 def holds_the_same(first, second):
@@ -149,3 +175,12 @@ def test_questions_batches_and_results_go_to_the_processes_of_pools_and_loaders(
     assert [question.id for batch in loader for question in batch] == [question.id for question in questions]
     rows = torch.utils.data.DataLoader(public_values["batch"], batch_size=None, num_workers=1)
     assert [row.questions[0].id for row in rows] == [question.id for question in public_values["batch"].questions]
+
+
+@pytest.mark.whole  # each of four processes opens the package
+def test_results_and_studies_go_through_joblib_and_a_loader_of_two_new_processes(public_values):
+    kept = [public_values[name] for name in ("run", "sweep", "evaluation", *NAMES[-4:])]
+    shown = [repr(result) for result in kept]
+    assert joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(repr)(result) for result in kept) == shown
+    arrived = torch.utils.data.DataLoader(kept, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    assert [repr(result) for result in arrived] == shown

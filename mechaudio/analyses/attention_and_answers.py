@@ -185,8 +185,11 @@ def rows_of(model: AudioLM, questions: Questions, queries: str, *, progress: boo
         return questions, queries
     from mechaudio.analyses.where_it_listens import where_it_listens  # which asks for answers, too
 
-    asked = sequence_of(questions)
-    some = [asked[place] for place in range(min(MOST, len(asked)))]
+    if isinstance(questions, PromptBatch):  # as they are, with the words that they are measured on
+        asked, some = questions, questions[list(range(min(MOST, len(questions))))]
+    else:
+        asked = sequence_of(questions)
+        some = [asked[place] for place in range(min(MOST, len(asked)))]
     return asked, where_it_listens(model, some, window="all", each_layer=False, progress=progress).queries
 
 

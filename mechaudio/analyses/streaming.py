@@ -186,6 +186,24 @@ def required_questions(questions: Questions, condition: str = "audio") -> Iterab
     return questions.questions
 
 
+def asked_anew(questions: Questions, condition: str = "audio") -> Iterable[AudioQuestion]:
+    """The questions themselves, for what writes them out again.
+
+    Raises:
+        TypeError: As `required_questions`.
+        ValueError: As `required_questions`; prompts measured on words, whose questions written out again would offer
+            the words as choices.
+    """
+    aim = next(filter(None, questions.aims), None) if isinstance(questions, PromptBatch) else None
+    if aim is not None:
+        raise ValueError(
+            f"these prompts are measured on words (target={aim.target!r}), and here questions are written out again "
+            "and judged by their choices: give the questions. Behind prompts words are measured by ma.answer, "
+            "ma.sweep, patching, lenses and ma.analyses.specialist_heads"
+        )
+    return required_questions(questions, condition)
+
+
 def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
     """The questions as a sequence, for what goes through them more than once; a sequence stays what it is.
 
@@ -193,7 +211,7 @@ def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
         TypeError: As `required_questions`.
         ValueError: As `required_questions`.
     """
-    asked = required_questions(questions)
+    asked = asked_anew(questions)
     return asked if isinstance(asked, Sequence) or hasattr(asked, "__getitem__") else list(asked)
 
 

@@ -18,6 +18,7 @@ import soundfile
 import soxr
 from jaxtyping import Float
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.files import decode_sound, read_sound
 from mechaudio.audio.player import player
 from mechaudio.notices import warn
@@ -158,15 +159,21 @@ class AudioClip(Shown):
             )
         return AudioClip(self.waveform[..., first:stop], self.sample_rate, self.source)
 
+    @checks_arguments
     def save(self, path: str | os.PathLike) -> None:
         """Write 16-bit samples to a `.wav` or `.flac` file; what lies beyond full scale is clipped, with a warning.
 
         Raises:
             ValueError: for another suffix.
+            TypeError: for something else than a path.
+            FileNotFoundError: the folder is not there.
         """
-        suffix = Path(path).suffix.lower()
+        path = Path(path)
+        suffix = path.suffix.lower()
         if suffix not in SAVED_SUBTYPES:
             raise ValueError(f"can save a clip as {' or '.join(SAVED_SUBTYPES)}, got the path {os.fspath(path)!r}")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to save the clip in: make it first")
         peak = float(np.abs(self.waveform).max())
         if peak > 1:
             warn(f"samples beyond full scale are clipped in {os.fspath(path)!r}: the peak is {peak:.3g}, not 1")

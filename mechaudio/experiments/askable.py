@@ -15,7 +15,7 @@ from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import prompt
 from mechaudio.notices import withheld
 from mechaudio.progress import bar
-from mechaudio.question import AudioQuestion, refuse_open
+from mechaudio.question import BY_WORDS, AudioQuestion, refuse_open
 from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -50,7 +50,9 @@ class Askable(Sequence[AudioQuestion]):
         failures = []
         for place, question in enumerate(bar(questions, what="reading", unit="questions", progress=progress)):
             refuse_open(
-                [question], "an accuracy of choices", 'ma.evaluate(..., scoring="generate") scores what a model writes'
+                [question],
+                "an accuracy of choices",
+                f'ma.evaluate(..., scoring="generate") scores what a model writes; {BY_WORDS}',
             )
             try:
                 self._check(model, place, question)

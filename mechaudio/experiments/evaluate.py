@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
 
-from mechaudio.analyses.streaming import positions_that_fit, required_questions, sequence_of
+from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, Variants, ask, measured
@@ -26,7 +26,7 @@ from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
 from mechaudio.progress import Bar, bar
-from mechaudio.question import AudioQuestion, refuse_open
+from mechaudio.question import BY_WORDS, AudioQuestion, refuse_open
 from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.record import Intervention
@@ -159,7 +159,7 @@ def evaluate(
         UserWarning: `queries` are rows that carry nothing of the sound to the answers, where others do.
     """
     condition = condition_of(questions, condition)
-    questions = required_questions(questions, condition)
+    questions = asked_anew(questions, condition)
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
     lists, functions = _lists(interventions, variants), chosen_scores(scores)
     listens = None
@@ -293,7 +293,9 @@ def _ask_window(
     if asking.scoring != "generate":
         questions = [placed.question for placed in window]
         refuse_open(
-            questions, f"scoring={asking.scoring!r}", 'ma.evaluate(..., scoring="generate") scores what it writes'
+            questions,
+            f"scoring={asking.scoring!r}",
+            f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
         )
     found, failed = measured(model, asking, window)
     keep(failed)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.where_it_listens import WhereItListens
-from mechaudio.arguments import shown
+from mechaudio.arguments import checks_arguments, shown
 from mechaudio.experiments.written import mean_over_clips
 from mechaudio.kinds import MaybeNone
 from mechaudio.labelled import grid_coordinates
@@ -233,8 +233,15 @@ class Evaluation(Result):
         right, named = zip(*matched, strict=True)
         return accuracy(right, clips=named if self.clips else None)
 
+    @checks_arguments
     def clips_among(self, questions: Bool[np.ndarray, " question"]) -> tuple[str, ...] | None:
-        """The clips of some of the questions, for `clips=` of the scores; None where they are not known."""
+        """The clips of some of the questions, for `clips=` of the scores; None where they are not known.
+
+        Raises:
+            TypeError: Something else than an array that says of each question whether it is among them.
+            ValueError: It is of another number of questions.
+        """
+        same_length(questions=questions, ids=self.ids)
         return tuple(compress(self.clips, questions.tolist())) if self.clips else None
 
     def __repr__(self) -> str:

@@ -29,6 +29,7 @@ from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.spans import Described, Repairs, described_in, spans_in, total
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
+from mechaudio.showing import Shown
 from mechaudio.timeaudio.markers import Markers
 from mechaudio.tracing.audio_lm import AudioLM
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DenseScores:
+class DenseScores(Shown):
     """Scores of dense captions.
 
     Attributes:
@@ -54,7 +55,7 @@ class DenseScores:
 
 
 @dataclass(frozen=True)
-class TimelineScores:
+class TimelineScores(Shown):
     """Scores of timelines of speech.
 
     Attributes:

@@ -18,7 +18,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.kinds import MaybeNone
-from mechaudio.models.selection import select
+from mechaudio.models.selection import Where, select
 from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
@@ -276,13 +276,16 @@ class PromptBatch(NamesTheWay, Shown):
         """
         return aimed(self, target, foil, whole=whole, required=True)
 
-    def span_mask(self, name: str) -> Bool[Tensor, "batch position"]:
-        """Which positions belong to a span or to several (`"question+choices"`, `"audio[1.0:2.5]"`).
+    @checks_arguments
+    def span_mask(self, name: Where) -> Bool[Tensor, "batch position"]:
+        """Which positions belong to a span or to several (`"question+choices"`, `"audio[1.0:2.5]"`), or are given.
 
         The mask is on the device of the inputs.
 
         Raises:
             KeyError: No such span; the message lists those there are.
+            IndexError: A position outside the prompts.
+            TypeError: Neither spans nor positions.
         """
         mask = torch.zeros(self.n_rows, self.n_positions, dtype=torch.bool)
         for row, positions in enumerate(select(self, name)):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from torch import Tensor
 
 from mechaudio.labelled import ANYTHING_ELSE
 from mechaudio.models.continuation import continuation
@@ -306,7 +307,28 @@ def forced(batch: PromptBatch, text: int, n: int) -> PromptBatch:
     """
     words = [((aim.target_ids, aim.foil_ids)[text] or (0,)) if aim else (0,) for aim in batch.aims]
     filled = [[*ids, *[ids[-1]] * (n + 1 - len(ids))] for ids in words]
-    more = torch.tensor([ids[:n] for ids in filled], dtype=torch.long)
+    names = ("the next token", ANYTHING_ELSE)
+    return replace(
+        _longer(batch, torch.tensor([ids[:n] for ids in filled], dtype=torch.long)),
+        questions=tuple(replace(question, choices=names, answer=names[0]) for question in batch.questions),
+        choice_ids=tuple((ids[n], OTHERS) for ids in filled),
+    )
+
+
+def forced_alike(batch: PromptBatch, longer: PromptBatch) -> PromptBatch:
+    """The prompts extended by the tokens that `forced` put behind others, and measured on what those are.
+
+    Args:
+        batch: As many prompts, of as many positions as the others had.
+        longer: The others, extended or not.
+    """
+    more = longer.inputs["input_ids"][:, longer.n_positions - longer.n_forced :]
+    return replace(_longer(batch, more), choice_ids=longer.choice_ids)
+
+
+def _longer(batch: PromptBatch, more: Tensor) -> PromptBatch:
+    """The prompts with more tokens, `[row, token]`, behind them."""
+    n = more.shape[1]
     inputs = dict(batch.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], more.to(inputs["input_ids"])], dim=1)
     inputs["attention_mask"] = torch.cat(
@@ -317,12 +339,4 @@ def forced(batch: PromptBatch, text: int, n: int) -> PromptBatch:
             [inputs["position_ids"], inputs["position_ids"][:, -1:] + 1 + torch.arange(n).to(inputs["position_ids"])],
             dim=1,
         )
-    names = ("the next token", ANYTHING_ELSE)
-    return replace(
-        batch,
-        inputs=inputs,
-        questions=tuple(replace(question, choices=names, answer=names[0]) for question in batch.questions),
-        choice_ids=tuple((ids[n], OTHERS) for ids in filled),
-        aims=(),
-        n_forced=n,
-    )
+    return replace(batch, inputs=inputs, aims=(), n_forced=n)

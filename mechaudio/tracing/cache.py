@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mechaudio.arguments import check
 from mechaudio.results import keep
 from mechaudio.showing import NamesTheWay, Shown
 from mechaudio.tracing.elsewhere import OF_CACHE
@@ -90,9 +91,10 @@ class Cache(NamesTheWay, Shown, Mapping):
 
         Raises:
             KeyError: It was not recorded.
+            TypeError: Something else than a name.
             RuntimeError: Its shape differs between layers.
         """
-        short, _ = parse(name)
+        short, _ = parse(check("name", name, str))
         layers = sorted(layer for kept, layer in self.tensors if kept == short and layer is not None)
         if not layers:
             return self[name][None]

@@ -122,11 +122,16 @@ class HookPoint(Shown):
         for field in ("layers", "keys"):
             if getattr(self, field) is not None and not len(getattr(self, field)):
                 raise ValueError(f"{field}= of {name!r} is empty: name at least one, or leave it out")
+        if self.point == "mass" and (self.queries is not None or self.positions is not None):
+            raise ValueError(
+                f"{name!r} is kept of every query: leave queries= and positions= out, and take the rows you need, such "
+                "as cache['mass', 3][:, :, -1]"
+            )
         if self.queries is not None and self.point not in ROW_POINTS:
             raise ValueError(
                 f"queries= chooses rows of {' and '.join(ROW_POINTS)}; {name!r} has positions: use positions="
             )
-        if self.positions is not None and self.point in (*ROW_POINTS, "mass"):
+        if self.positions is not None and self.point in ROW_POINTS:
             raise ValueError(f"{name!r} has query rows, not positions: use queries=")
         if self.part == "encoder" and (self.queries is not None or self.positions is not None):
             raise ValueError(

@@ -8,7 +8,7 @@ import torch
 
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
-from mechaudio.models.targets import ANYTHING_ELSE
+from mechaudio.models.targets import ANYTHING_ELSE, forced
 from tests.families import network, noise, processor
 
 #: A target and a foil that begin differently, and two texts of several tokens.
@@ -118,7 +118,7 @@ def test_a_sweep_of_whole_texts_gives_what_a_pass_with_the_intervention_gives(ti
         total = 0.0
         for place, token in enumerate(ids):  # the query rows of the prompt's end alone are changed
             longer = batch.aimed(target=text, whole=True)
-            longer = ma.models.targets.forced(longer, 0, place)
+            longer = forced(longer, 0, place)
             logits = ma.run(tiny, longer, interventions=[change], logits="last").logits[:, -1]
             total = total + logits.double().log_softmax(-1)[:, token]
         close(swept.logits[0, :, column], total)
@@ -150,14 +150,14 @@ def test_every_function_that_can_measures_words_that_begin_alike_and_others_say_
     flow = ma.analyses.attention_flow(tiny, some, window="all", progress=False, **words)
     assert np.abs(flow.clean_margin).min() > 0
     listens = ma.analyses.where_it_listens(tiny, some, each_layer=False, progress=False, **words)
-    for result in (patched, flow, listens):
+    paths = ma.analyses.path_patching(tiny, some, receiver="logits", sender=("head", 1, 0), progress=False, **words)
+    for result in (patched, flow, listens, paths):
         assert result.provenance.settings["targets"][0]["whole"] is True
     reason = "measures the first token of a target, not the whole text, and .* begin with the same one"
     for call in (
         lambda: ma.analyses.logit_lens(tiny, some, **words),
         lambda: ma.analyses.direct_logit_attribution(tiny, some, **words),
         lambda: ma.analyses.attribution_patching(tiny, some, over=("layer",), **words),
-        lambda: ma.analyses.path_patching(tiny, some, receiver="logits", **words),
     ):
         with pytest.raises(ValueError, match=reason):
             call()
@@ -197,6 +197,38 @@ def test_activation_patching_of_whole_texts_goes_from_silence_to_the_clip(tiny, 
         tiny, questions, over=("layer",), layers=[0], hook_point="resid_pre", **options
     )
     close(everything.logits[0], found.clean_logits)  # all that follows the first sound is as with the clip
+
+
+def test_a_path_to_a_whole_text_is_that_of_each_of_its_tokens_behind_those_before(tiny, questions):
+    found = ma.analyses.path_patching(
+        tiny, questions, target=TEXTS[0], foil=TEXTS[1], receiver="logits", sender=("head", 2, 1), progress=False
+    )
+    heard, deaf = (ma.prompt(tiny, questions, condition=condition) for condition in ("audio", "silence"))
+    close(found.clean_logits, np.stack([of_whole(tiny, heard, text) for text in TEXTS], axis=-1))
+    close(found.corrupted_logits, np.stack([of_whole(tiny, deaf, text) for text in TEXTS], axis=-1))
+    writes, end = ma.HookPoint("result", layers=[2]), ma.HookPoint("resid_post", layers=[tiny.n_layers - 1])
+    for column, text in enumerate(TEXTS):
+        _, ids = forward(tiny, heard, text)
+        total = 0.0
+        for place, token in enumerate(ids):
+            longer = [forced(side.aimed(target=text, whole=True), 0, place) for side in (heard, deaf)]
+            ours, theirs = (ma.run(tiny, side, record=[writes]).cache["result", 2][:, :, 1] for side in longer)
+            written = ma.Edit(end, lambda stream, change=theirs - ours: stream + change)
+            logits = ma.run(tiny, longer[0], interventions=[written], logits="last").logits[:, -1]
+            total = total + logits.double().log_softmax(-1)[:, token]
+        close(found.logits[0, :, column], total)
+
+
+@pytest.mark.parametrize("receiver", ["logits", ("mlp", 3), ("k", 3, 0)])
+def test_paths_to_all_tokens_of_one_word_are_those_to_its_first(tiny, questions, receiver):
+    options = {"receiver": receiver, "sender": [("head", 1, 0), "embed"], "progress": False}
+    made = ma.data.soundscapes.questions(2, seed=11)[:1]
+    batch = ma.prompt(tiny, [*made, *questions[:1]])
+    first = ma.analyses.path_patching(tiny, batch.aimed(target=[None, "chirp"]), **options)
+    whole = ma.analyses.path_patching(tiny, batch.aimed(target=[None, "chirp"], whole=True), **options)
+    assert np.isfinite(whole.values).all()
+    np.testing.assert_allclose(whole.values[:, 0], first.values[:, 0], rtol=1e-4, atol=1e-4)  # letters
+    np.testing.assert_allclose(whole.by("probability").values, first.by("probability").values, rtol=1e-4, atol=1e-5)
 
 
 def test_every_analysis_measures_the_same_words(tiny, questions):
@@ -301,8 +333,6 @@ def test_what_cannot_be_measured_is_refused_with_the_way(tiny, questions):
     whole = batch.aimed(target=TEXTS[0], whole=True)
     with pytest.raises(ValueError, match=r"attribution_patching measures the first token.*activation_patching"):
         ma.analyses.attribution_patching(tiny, whole, over=("layer",))
-    with pytest.raises(ValueError, match=r"path_patching measures the first token"):
-        ma.analyses.path_patching(tiny, whole, receiver=("mlp", 3))
     with pytest.raises(ValueError, match=r"direct_logit_attribution measures the first token"):
         ma.analyses.direct_logit_attribution(tiny, whole)
 

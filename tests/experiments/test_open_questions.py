@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mechaudio as ma
+from mechaudio.analyses.attention_and_answers import rows_of
 from mechaudio.experiments import specialists_study
 from mechaudio.experiments.listen import listen
 from mechaudio.metrics import captions
@@ -30,6 +31,34 @@ def questions(made):
         ma.AudioQuestion(audio=one.audio, text="What do you hear?", answer="a chirp", id=f"open {n}")
         for n, one in enumerate(made)
     ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ma.evaluate,
+        ma.experiments.temporal_study,
+        ma.experiments.mata_study,
+        ma.experiments.steering_study,
+        specialists_study,
+    ],
+)
+def test_prompts_measured_on_words_are_not_asked_again_with_the_words_as_choices(tiny, questions, call):
+    aimed = ma.prompt(tiny, questions[:2]).aimed(target="chirp", foil="siren")
+    with pytest.raises(ValueError, match=r"measured on words \(target='chirp'\).*give the questions.*ma\.sweep"):
+        call(tiny, aimed)
+
+
+def test_rows_that_listen_are_found_behind_prompts_as_they_are(tiny):
+    made = ma.data.soundscapes.questions(8, seed=3)
+    first = [question.caption.split()[0] for question in made]  # a caption begins with what sounds first
+    unanswered = [
+        replace(question, choices=(), answer=None, text="Describe the sound events.", meta={}) for question in made
+    ]
+    aimed = ma.prompt(tiny, unanswered).aimed(target=first)
+    asked, rows = rows_of(tiny, aimed, "listening", progress=False)
+    assert asked is aimed
+    assert rows == "last"
 
 
 def shout(text, reference):

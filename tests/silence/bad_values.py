@@ -9,7 +9,7 @@ import numpy as np
 
 import mechaudio as ma
 from mechaudio.data import soundscapes, toy_questions
-from mechaudio.tracing import KeptRuns
+from mechaudio.variants import KeptRuns
 
 Case = Callable[[], Any]
 NAN, INFINITE = math.nan, math.inf

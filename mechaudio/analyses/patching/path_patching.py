@@ -23,11 +23,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.components import Component, Given
@@ -43,10 +46,11 @@ from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where
-from mechaudio.models.targets import Targets, Words, refuse_whole
+from mechaudio.models.targets import Targets, Words, forced_alike
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.choice_logits import choice_logits
+from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -87,7 +91,9 @@ def path_patching(
         clean: Questions with known answers, or prompts, as `contrast` takes them.
         corrupted: The other side of the pairs, or `silence`.
         target: Words that are measured behind the prompts in the place of the choices' letters, for all pairs or one
-            text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default.
+            text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default. Where all tokens
+            count, paths are patched in the prompts extended token by token, at the words too where `at` is `None` or
+            the receiver the logits.
         foil: Words that they are held against; by default everything else that could follow.
         receiver: Who reads: `("q", layer, head)`, `("k", ...)`, `("v", ...)`, `("head", layer, head)` for all three,
             `("mlp", layer)`, or `"logits"`.
@@ -158,18 +164,24 @@ def _patched(
     provenance: Provenance,
 ) -> PatchedPairs:
     """Patch every path of some pairs; a sender that there is not has NaN."""
-    refuse_whole(pair.clean, "path_patching", "activation_patching(..., whole=True) patches for whole texts")
     for span in spans:
         check_span(pair.clean, span, receiver)
     there = [index for index, sender in enumerate(senders) if sender is not None]
     known = [sender for sender in senders if sender is not None]
     source, base = pair.sides(direction)
-    paths = Paths.between(model, base, source, known, receiver, mlps)
-    variants = [paths.interventions(sender, span) for sender, span in product(known, spans)]
-    swept = sweep(model, base, variants, progress=False)
-    found = swept.logits.double().numpy()
-    logits = np.full((len(senders), len(spans), *found.shape[1:]), np.nan)
-    logits[there] = found.reshape(len(known), len(spans), *found.shape[1:])
-    ours, theirs = (choice_logits(given.batch, given.logits[:, -1]) for given in paths.runs)
+    ways = dict[str, None]()
+
+    def measure(prompts: PromptBatch) -> Tensor:
+        """The logits of both runs, and those with every path patched, `[run, pair, choice]`."""
+        paths = Paths.between(model, prompts, forced_alike(source, prompts), known, receiver, mlps)
+        variants = [paths.interventions(sender, span) for sender, span in product(known, spans)]
+        swept = sweep(model, replace(prompts, aims=()), variants, progress=False)
+        ways.update(dict.fromkeys(swept.ways))
+        ends = [torch.from_numpy(choice_logits(given.batch, given.logits[:, -1])) for given in paths.runs]
+        return torch.stack([*ends, *swept.logits.double()])
+
+    ours, theirs, *found = (whole_logits(base, measure) if is_whole(base) else measure(base)).numpy()
+    logits = np.full((len(senders), len(spans), *ours.shape), np.nan)
+    logits[there] = np.reshape(found, (len(known), len(spans), *ours.shape))
     ends = turned(direction, theirs, ours)
-    return patched_pairs(pair, logits, *ends, provenance=provenance, ways=tuple(swept.ways))
+    return patched_pairs(pair, logits, *ends, provenance=provenance, ways=tuple(ways))

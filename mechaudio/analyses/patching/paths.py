@@ -111,11 +111,12 @@ class Paths:
     def interventions(self, sender: Component, at: Where | None) -> list[Patch]:
         """The change of the receiver in the base run."""
         kept, given = (one.cache for one in self.runs)
-        at = "last" if self.receiver.part == "logits" else at
+        end = "words" if self.base.n_forced else "last"  # up to where logits are read
+        at = end if self.receiver.part == "logits" else at
         point = SENDERS[sender.part]
         heads = None if sender.head is None else [sender.head]
         carried = [Patch(point, given[point, sender.layer], sender.layer, heads=heads, positions=at)]
-        rest = "last" if self.receiver.part == "logits" else None
+        rest = end if self.receiver.part == "logits" else None
         between = _between(self.model, sender, self.receiver, self.mlps)
         carried += [Patch(name, kept[name, layer], layer, positions=rest) for name, layer in between]
         if self.receiver.part == "logits":
