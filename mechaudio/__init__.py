@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mechaudio.audio.clip import AudioClip
     from mechaudio.audio.events import AnnotatedClip, Event
     from mechaudio.experiments.evaluate import evaluate
+    from mechaudio.experiments.harvest import Harvest, harvest
     from mechaudio.interventions.generate_variants import generate_variants
     from mechaudio.interventions.grid import grid
     from mechaudio.interventions.knock_out import KnockOutAttention
@@ -68,6 +69,7 @@ _HOME = {
     "AudioQuestion": "mechaudio.question",
     "Edit": "mechaudio.tracing.edit",
     "Event": "mechaudio.audio.events",
+    "Harvest": "mechaudio.experiments.harvest",
     "HookPoint": "mechaudio.tracing.hook_points",
     "KnockOutAttention": "mechaudio.interventions.knock_out",
     "NoSuchHookPoint": "mechaudio.tracing.sites",
@@ -83,6 +85,7 @@ _HOME = {
     "generate": "mechaudio.tracing.run",
     "generate_variants": "mechaudio.interventions.generate_variants",
     "grid": "mechaudio.interventions.grid",
+    "harvest": "mechaudio.experiments.harvest",
     "load": "mechaudio.tracing.load",
     "mata": "mechaudio.interventions.mata",
     "prompt": "mechaudio.models.prompt",
@@ -110,6 +113,7 @@ __all__ = [
     "AudioQuestion",
     "Edit",
     "Event",
+    "Harvest",
     "HookPoint",
     "KnockOutAttention",
     "NoSuchHookPoint",
@@ -130,6 +134,7 @@ __all__ = [
     "generate",
     "generate_variants",
     "grid",
+    "harvest",
     "interventions",
     "load",
     "mata",

@@ -90,6 +90,7 @@ def test_the_page_on_sweeps_prints_what_it_says(told):
         "faq",
         pytest.param("coming_from_nnsight", marks=pytest.mark.whole),
         pytest.param("coming_from_transformer_lens", marks=pytest.mark.whole),
+        pytest.param("harvesting", marks=pytest.mark.whole),
         pytest.param("recipes", marks=[pytest.mark.whole, needs_browser]),
     ],
 )

@@ -5,6 +5,7 @@ from mechaudio.experiments.demo import Demo, demo
 from mechaudio.experiments.evaluate import Comparison, Evaluation, Failure, evaluate
 from mechaudio.experiments.grounding import Grounding, ground
 from mechaudio.experiments.grounding_study import DenseScores, GroundingStudy, TimelineScores, grounding_study
+from mechaudio.experiments.harvest import Harvest, harvest
 from mechaudio.experiments.listen import Listening, listen
 from mechaudio.experiments.mata_arms import MataArm, MataSettings
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
@@ -35,6 +36,7 @@ __all__ = [
     "Grounding",
     "GroundingStudy",
     "GroupAuc",
+    "Harvest",
     "Listening",
     "MataArm",
     "MataChoice",
@@ -57,6 +59,7 @@ __all__ = [
     "evaluate",
     "ground",
     "grounding_study",
+    "harvest",
     "listen",
     "mata_scores",
     "mata_study",

@@ -79,14 +79,7 @@ def ask(model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Va
     Returns:
         One row per question.
     """
-    opened, failed = _each(together, lambda placed: _opened(asking, placed.question))
-    try:
-        batch = _prompts(model, asking, list(opened.values())) if opened else None
-    except UNASKABLE:  # of one of them: each by itself says of which
-        askable, refused = _each(opened, lambda placed: _prompts(model, asking, [opened[placed]]).n_rows)
-        opened = {placed: opened[placed] for placed in askable}
-        failed += refused
-        batch = _prompts(model, asking, list(opened.values())) if opened else None
+    opened, batch, failed = prompts_of(model, asking, together)
     if batch is None:
         return failed
     if asking.scoring == "generate":
@@ -95,6 +88,21 @@ def ask(model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Va
         return failed + [replace(_row(placed), texts=said) for placed, said in found]
     found = zip(opened, _letter_logits(model, batch, variants), strict=True)
     return failed + [replace(_row(placed), logits=logits) for placed, logits in found]
+
+
+def prompts_of(
+    model: AudioLM, asking: Asking, together: Sequence[Placed]
+) -> tuple[list[Placed], PromptBatch | None, list[Row]]:
+    """The questions of a batch that can be asked, their prompts (None without any), and rows of those that cannot."""
+    opened, failed = _each(together, lambda placed: _opened(asking, placed.question))
+    try:
+        batch = _prompts(model, asking, list(opened.values())) if opened else None
+    except UNASKABLE:  # of one of them: each by itself says of which
+        askable, refused = _each(opened, lambda placed: _prompts(model, asking, [opened[placed]]).n_rows)
+        opened = {placed: opened[placed] for placed in askable}
+        failed += refused
+        batch = _prompts(model, asking, list(opened.values())) if opened else None
+    return list(opened), batch, failed
 
 
 def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tuple[dict[Placed, Found], list[Row]]:

@@ -20,16 +20,15 @@ from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
-from mechaudio.experiments.run_log import Row, RunLog
+from mechaudio.experiments.run_log import Row, RunLog, run_header
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
 from mechaudio.progress import Bar, bar
 from mechaudio.question import AudioQuestion, refuse_open
-from mechaudio.results import Provenance, digest_of
+from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.tracing.record import Intervention
 
 __all__ = ["Comparison", "Evaluation", "Failure", "evaluate"]
@@ -173,7 +172,7 @@ def evaluate(
         raise ValueError(f"positions must be at least 1, got {positions}")
     told = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
     provenance = Provenance.collect(model, seed=seed, settings=told)
-    header = {} if out is None else _header(model, provenance, lists)
+    header = {} if out is None else run_header(model, provenance, lists)
     plan = {
         "positions": positions or (0 if batch_size else positions_that_fit(model)),
         "batch_size": batch_size or 0,  # 0 is any number
@@ -300,18 +299,3 @@ def _ask_window(
     keep(failed)
     for together in batches(found, log.header["positions"], log.header["batch_size"]):
         keep(ask(model, asking, together, variants))
-
-
-def _header(model: AudioLM, provenance: Provenance, variants: Variants) -> dict[str, Any]:
-    """What has to be the same for a run to be taken up."""
-    return {
-        "settings": dict(provenance.settings),
-        "seed": provenance.seed,
-        "interventions": [[repr(one) for one in variant] for variant in variants],
-        "interventions_sha256": digest_of(tuple(tuple(variant) for variant in variants)),
-        "checkpoint": provenance.checkpoint,
-        "revision": provenance.revision,
-        "network": type(model.network).__name__,
-        **fingerprint(model),
-        "versions": dict(provenance.versions),
-    }

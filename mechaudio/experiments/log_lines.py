@@ -107,7 +107,7 @@ def read_header(place: Path, line: bytes, given: Mapping[str, Any]) -> tuple[dic
     if wrong or set(header) != {*given, "checksum"}:
         told = f"{wrong[0]} is {short(header.get(wrong[0]))}" if wrong else f"it has the fields {sorted(header)}"
         raise ValueError(damaged(place, 1, told))
-    return header, _verified(place, 1, header, "")
+    return header, verified(place, 1, header, "")
 
 
 def read_line(place: Path, number: int, line: bytes, before: str, n_variants: int | None) -> Line:
@@ -126,7 +126,7 @@ def read_line(place: Path, number: int, line: bytes, before: str, n_variants: in
     value = parsed(line)
     if not isinstance(value, dict) or set(value) != {*_KINDS, "checksum"}:
         raise ValueError(damaged(place, number, "it is not the line of a question"))
-    checksum = _verified(place, number, value, before)
+    checksum = verified(place, number, value, before)
     wrong = [name for name, is_right in _KINDS.items() if not is_right(value[name])]
     if wrong:
         raise ValueError(damaged(place, number, f"{wrong[0]} is {short(value[wrong[0]])}"))
@@ -153,7 +153,7 @@ def _strange_answers(row: Row, n_variants: int | None) -> str | None:
     return None
 
 
-def _verified(place: Path, number: int, value: dict[str, Any], before: str) -> str:
+def verified(place: Path, number: int, value: dict[str, Any], before: str) -> str:
     """Take the checksum off a line.
 
     Raises:

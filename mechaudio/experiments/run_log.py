@@ -32,11 +32,36 @@ from mechaudio.experiments.log_lines import (
     signed,
     signed_row,
 )
+from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
+from mechaudio.results import digest_of
+from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.fingerprint import fingerprint
+from mechaudio.tracing.record import Intervention
 from mechaudio.writing import made_folder
 
 LOG_NAME = "answers.jsonl"
 _NAMED = 3
+
+
+def run_header(model: AudioLM, provenance: Provenance, variants: Sequence[Sequence[Intervention]]) -> dict[str, Any]:
+    """What has to be the same for a run to be taken up.
+
+    Raises:
+        ValueError: As `fingerprint`.
+        TypeError: An intervention that cannot be kept.
+    """
+    return {
+        "settings": dict(provenance.settings),
+        "seed": provenance.seed,
+        "interventions": [[repr(one) for one in variant] for variant in variants],
+        "interventions_sha256": digest_of(tuple(tuple(variant) for variant in variants)),
+        "checkpoint": provenance.checkpoint,
+        "revision": provenance.revision,
+        "network": type(model.network).__name__,
+        **fingerprint(model),
+        "versions": dict(provenance.versions),
+    }
 
 
 class RunLog:
@@ -62,13 +87,8 @@ class RunLog:
         if folder is None:
             return
         place = made_folder(folder, "a run") / LOG_NAME
-        if place.exists() and not place.is_file():
-            raise ValueError(f"{os.fspath(place)!r} is no file, so no run is kept in it: give another out=")
-        if not place.exists():
-            _begin(place, self.header)
-        self._file = place.open("r+b")
+        self._file = opened_log(place, self.header)
         try:
-            _claim(self._file, place)
             self._take_up(place)
         except BaseException:
             self._file.close()
@@ -79,7 +99,7 @@ class RunLog:
         assert self._file is not None
         whole = self._file.read().split(b"\n")[:-1]  # behind the last end of a line: nothing, or a line that broke off
         known, checksum = read_header(place, whole[0] if whole else b"", self.header)
-        _refuse_others(place, known["run"], self.header["run"])
+        refuse_others(place, known["run"], self.header["run"])
         self.header, self._before = known, checksum
         end, kept, batch = len(whole[0]) + 1, len(whole[0]) + 1, list[Row]()
         for number, line in enumerate(whole[1:], start=2):
@@ -186,9 +206,28 @@ def task_of(question: AudioQuestion) -> str:
     return str(question.meta.get("task", ""))
 
 
+def opened_log(place: Path, header: Mapping[str, Any]) -> BinaryIO:
+    """Open a log to read and write, for this process alone; where there is none, make it with its first line.
+
+    Raises:
+        ValueError: There is something else in its place, or another process writes to it.
+    """
+    if place.exists() and not place.is_file():
+        raise ValueError(f"{os.fspath(place)!r} is no file, so no run is kept in it: give another out=")
+    if not place.exists():
+        _begin(place, header)
+    file = place.open("r+b")
+    try:
+        _claim(file, place)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
 def _begin(place: Path, header: Mapping[str, Any]) -> None:
     """Make the file with its first line, whole or not at all."""
-    draft = place.with_name(f".{LOG_NAME}.begun")  # one name, so that whoever was killed here leaves nothing for good
+    draft = place.with_name(f".{place.name}.begun")  # one name, so that whoever was killed here leaves nothing for good
     with draft.open("wb") as file:
         file.write(signed(header, "")[0].encode("utf-8", "surrogatepass"))
         file.flush()
@@ -208,7 +247,17 @@ def _claim(file: BinaryIO, place: Path) -> None:
         raise ValueError(f"another process is writing to {str(place)!r}: wait for it, or give another out=") from error
 
 
-def _refuse_others(place: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def refuse_others(place: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse to take up a run of something else.
+
+    Args:
+        place: The log, for the message.
+        there: What the log is of.
+        given: What is to be run now.
+
+    Raises:
+        ValueError: They differ; the message says in what.
+    """
     before, now = _flat(there), _flat(json.loads(as_line(given)))
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if "interventions" in differing:

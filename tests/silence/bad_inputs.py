@@ -174,6 +174,7 @@ def samples(folder: Path) -> dict[str, Any]:
         "clean": questions,
         "asked": questions,
         "question": questions[0],
+        "record": ["resid_post"],
         "variants": [ma.ScaleAttention(2.0)],
         "network": toy.network,
         "base": batch,

@@ -1,0 +1,256 @@
+"""Hook points of any number of questions, written to disk as they come, to train probes, lenses and autoencoders on.
+
+A batch is a shard. Batches depend on the questions alone, not on how many were run before, so that a harvest that was
+stopped and taken up has the shards of one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Sized
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mechaudio.analyses.audio_attention import ROLES
+from mechaudio.analyses.streaming import positions_that_fit, required_questions
+from mechaudio.arguments import checks_arguments
+from mechaudio.experiments.asking import Asking, measured, prompts_of
+from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
+from mechaudio.experiments.harvest_index import at_positions, chosen_positions, index_of, real_positions
+from mechaudio.experiments.harvest_log import Harvested, HarvestLog
+from mechaudio.experiments.harvested import Harvest, stored_name
+from mechaudio.experiments.run_log import digest, run_header
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.prompt import PromptFormat, condition_of
+from mechaudio.progress import Bar, bar
+from mechaudio.provenance import Provenance
+from mechaudio.question import AudioQuestion
+from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint
+from mechaudio.tracing.record import Intervention, hook_points, sites_of
+from mechaudio.tracing.run import run
+
+__all__ = ["Harvest", "harvest"]
+
+
+@checks_arguments
+def harvest(
+    model: AudioLM,
+    questions: PromptBatch | Iterable[AudioQuestion],
+    *,
+    record: Sequence[str | HookPoint],
+    out: str | Path,
+    positions: str | int | Sequence[int] | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    condition: str = "audio",
+    interventions: Sequence[Intervention] = (),
+    layout: PromptFormat | None = None,
+    allow_cut: bool = False,
+    strict: bool = False,
+    batch_size: int | None = None,
+    progress: bool | None = None,
+) -> Harvest:
+    """Write hook points of any number of questions to disk as they come.
+
+    ```python
+    kept = ma.harvest(model, questions, record=["resid_post"], positions="audio", out="runs/resid")
+    kept["resid_post", 3]                         # [entry, d_model]
+    kept.positions(role="audio")                  # a table: question, position, token, role, seconds
+    ```
+
+    Each batch is a file in the safetensors format, on the disk before the next batch runs, so that memory does not grow
+    with the number of questions. It holds each hook point and layer as `[entry, ...]`, an entry being one position of
+    one question; padding is never stored. The values are those of `ma.run` on the same batch, to the bit.
+
+    Args:
+        model: An `AudioLM`.
+        questions: Any number, in any iterable; they are drawn, and their clips read, when their turn comes.
+        record: Hook points of the decoder, in all or some layers. `mass` has the query rows as its positions.
+        out: A folder to write to. If it holds a harvest of the same settings, model and questions, that one is taken
+            up: what is there is not run again, but for questions that could not be run, which are tried once more at
+            the end. More questions may follow those of before.
+        positions: What to keep of each prompt: spans, such as `"last"` or `"audio+question"`, or places counted from
+            the end, such as `[-2, -1]`; by default every position. Prompts may have unequally many, or none.
+        dtype: Type to write numbers in; by default as the model computes them.
+        condition: What the model is given: `audio`, `caption`, `audio+caption`, `silence`.
+        interventions: What to change while it runs; kept is what comes after all of them.
+        layout: How questions are written out, by default as in `PromptFormat()`.
+        allow_cut: Take the beginning of recordings that are longer than the model hears.
+        strict: Raise at the first question that cannot be run; by default it is kept among the `failures`.
+        batch_size: Most questions at once; by default as many as fit.
+        progress: Draw a progress bar with the time left on stderr;
+            by default where a person is watching, after two seconds.
+
+    Returns:
+        The harvest, read from the folder when it is asked for something.
+
+    Raises:
+        ValueError: Nothing to record, or something without one vector per position (`pattern`, `scores`, the tower);
+            places counted from the front, which padding moves; no questions, or none that can be run; no position of
+            any question; an `out` that holds another harvest, which the message compares, or a damaged one; forward
+            hooks of others on the network; with `strict`, a question that cannot be run.
+        KeyError: An unknown hook point or span.
+        IndexError: A layer that the model does not have, or a position in front of a prompt.
+        TypeError: Something else than questions, hook points or interventions.
+    """
+    condition = condition_of(questions, condition)
+    questions = required_questions(questions, condition)
+    if isinstance(interventions, Intervention):
+        raise TypeError(f"interventions= takes a list, got {interventions!r}; write [...] around it")
+    points = _points(record)
+    kept = [stored_name(site.name, site.layer) for _, site in sites_of(model, points)]
+    asking = Asking(condition, layout=layout or PromptFormat(), allow_cut=allow_cut)
+    told = asdict(asking)
+    settings = {name: told[name] for name in ("condition", "layout", "allow_cut")} | {
+        "hook_points": kept,
+        "keys": [list(point.keys) for point in points if point.point == "mass"],
+        "positions": _from_the_end(positions),
+        "dtype": dtype,
+        "roles": list(ROLES),
+        "n_layers": model.site_map.depth["decoder"],
+    }
+    provenance = Provenance.collect(model, settings=settings)
+    plan = {"most_positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
+    header = {"run": run_header(model, provenance, (tuple(interventions),)), "created": provenance.created, **plan}
+    with HarvestLog(out, header) as log:
+        if batch_size not in (None, log.header["batch_size"]):
+            raise ValueError(
+                f"the harvest in {str(out)!r} was begun with batch_size={log.header['batch_size'] or None}, got "
+                f"{batch_size}: leave it out, or give another out="
+            )
+        harvester = _Harvester(model, asking, points, settings["positions"], dtype, tuple(interventions), log, strict)
+        harvester.run_all(questions, progress)
+    return Harvest.load(out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Harvester:
+    """A harvest on its way."""
+
+    model: AudioLM
+    asking: Asking
+    points: Sequence[HookPoint]
+    positions: str | list[int] | None
+    dtype: str | None
+    interventions: Sequence[Intervention]
+    log: HarvestLog
+    strict: bool
+
+    def run_all(self, questions: Iterable[AudioQuestion], progress: bool | None) -> None:
+        """Run what the log does not have yet, and what failed before."""
+        log, n, again = self.log, 0, list[Placed]()
+        failed = {index for index, one in log.questions.items() if one.error}
+        total = len(questions) if isinstance(questions, Sized) else None
+        with bar(what="harvest", unit="questions", total=total, progress=progress) as drawn:
+            for window in windows(questions, max(WINDOW, log.header["batch_size"])):
+                n += len(window)
+                new = [placed for placed in window if placed.index not in log.questions]
+                for placed in window:
+                    if placed.index in log.questions:
+                        log.check(placed.index, placed.question)
+                again += [placed for placed in window if placed.index in failed]
+                drawn.update(len(window) - len(new))
+                self._run_window(new, drawn)
+            if not n:
+                raise ValueError("there is nothing to harvest: no questions were given")
+            if max(log.questions) >= n:
+                raise ValueError(
+                    f"this harvest ran {max(log.questions) + 1} questions before, and {n} are given: take it up with "
+                    "the same questions, or give another out="
+                )
+            self._run_window(again, None)
+        if all(one.error for one in log.questions.values()):
+            first = log.questions[min(log.questions)]
+            raise ValueError(f"none of the {n} questions could be run; the first, {first.id!r}: {first.error}")
+        if not any(shard.n_entries for shard in log.shards):
+            raise ValueError(f"positions={self.positions!r} names no position of any of the {n} questions")
+
+    def _run_window(self, window: Sequence[Placed], drawn: Bar | None) -> None:
+        """Run questions that are held together, batch by batch."""
+        lengths, failed = measured(self.model, self.asking, window)
+        self._keep([], None, failed, drawn)
+        for together in batches(lengths, self.log.header["most_positions"], self.log.header["batch_size"]):
+            self._keep(*prompts_of(self.model, self.asking, together), drawn)
+
+    def _keep(self, placed: Sequence[Placed], batch: PromptBatch | None, failed: Sequence[Any], drawn: Bar | None):
+        """Run a batch and write it, with the questions that could not be part of it."""
+        if failed and self.strict:
+            raise ValueError(f"question {failed[0].id!r}: {failed[0].error} (without strict=True it is listed instead)")
+        told = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
+        told = [one for one in told if one != self.log.questions.get(one.index)]  # one that fails as before is known
+        tensors: dict[str, Tensor] = {}
+        texts: dict[str, str] = {}
+        if batch is not None:
+            lengths = real_positions(batch).sum(1).tolist()
+            told += [
+                Harvested(one.index, one.question.id, digest(one.question), length)
+                for one, length in zip(placed, lengths, strict=True)
+            ]
+            tensors, texts = self._entries(batch, [one.index for one in placed])
+        self.log.add(told, tensors, texts)
+        if drawn is not None:
+            drawn.update(len(placed) + len(failed))
+
+    def _entries(self, batch: PromptBatch, numbers: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The hook points of a batch at the positions that are kept, and what those are; and the texts of tokens."""
+        chosen = chosen_positions(batch, self.positions)
+        index, texts = index_of(batch, chosen, numbers)
+        points = self.points if self.positions is None else at_positions(self.points, chosen, batch)
+        kept = run(self.model, batch, record=points, interventions=self.interventions, logits=None).cache
+        whole = torch.zeros(batch.n_rows, batch.n_positions, dtype=torch.bool)
+        for row, own in enumerate(chosen):
+            whole[row, list(own)] = True
+        first = torch.arange(max(1, *map(len, chosen)))[None] < torch.tensor([len(own) for own in chosen])[:, None]
+        dtype = None if self.dtype is None else getattr(torch, self.dtype)
+        for (name, layer), value in kept.items():
+            by_position = value.transpose(1, 2) if name == "mass" else value
+            mask = whole if self.positions is None or name == "mass" else first
+            index[stored_name(name, layer)] = by_position[mask.to(value.device)].to(dtype or value.dtype)
+        return index, texts
+
+
+def _points(record: Sequence[str | HookPoint]) -> list[HookPoint]:
+    """What is recorded: one vector, or one per head, at each position of the decoder.
+
+    Raises:
+        ValueError: Nothing, or something else.
+    """
+    points = hook_points(record)
+    if not points:
+        raise ValueError("record= is empty: name hook points to harvest, such as ['resid_post']")
+    for point in points:
+        if point.point in ROW_POINTS:
+            raise ValueError(
+                f"{point.name!r} has as many keys as a prompt has positions, which differ between questions: harvest "
+                "'mass', the share of attention on spans, such as ma.HookPoint('mass', keys=['audio', 'question'])"
+            )
+        if point.part == "encoder":
+            raise ValueError(
+                f"{point.name!r} has frames of the sound, and a harvest has positions of the prompt: audio vectors as "
+                "they enter the decoder are 'embed' with positions='audio'"
+            )
+        if point.positions is not None:
+            raise ValueError(
+                f"all hook points of a harvest have the same positions: give harvest(positions=) for {point!r}"
+            )
+    return points
+
+
+def _from_the_end(positions: str | int | Sequence[int] | None) -> str | list[int] | None:
+    """Positions in one spelling.
+
+    Raises:
+        ValueError: None at all, or some that are counted from the front.
+    """
+    if positions is None or isinstance(positions, str):
+        return positions
+    listed = [positions] if isinstance(positions, int) else [int(position) for position in positions]
+    if not listed or max(listed) >= 0:
+        raise ValueError(
+            f"positions={positions!r}: name spans, such as 'last' or 'audio', or places counted from the end, such as "
+            "[-2, -1]; padding in front of a prompt moves those counted from the front"
+        )
+    return listed
