@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
-# Checking the types of all arguments takes as long as the tests themselves: the tests of `make test` do, and no others.
+# Checking the types and shapes of all arguments takes as long as the tests themselves: `make check` does where arrays are.
 UNTYPED := --jaxtyping-packages=
+ARRAYS := tests/analyses tests/interventions tests/metrics tests/tracing tests/variants
 # Every run after the first finds its modules compiled, whatever the shell says; installing leaves that to the first.
 export PYTHONDONTWRITEBYTECODE :=
 SOURCES := $(shell find mechaudio -name '*.py')
@@ -32,7 +33,7 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
 	@echo "About 6 minutes on 2 cores; every core runs its share."
 	@command -v chromium >/dev/null || echo "Nine tests look at pages in a browser, and skip without: apt-get install chromium"
-	$(BIN)/python -m pytest $(PARALLEL) -m "not whole"
+	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "not whole"
 
 check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types, then run all tests
 	@echo "About 12 minutes on 2 cores."
@@ -40,7 +41,8 @@ check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types,
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_types.py
-	$(BIN)/python -m pytest $(PARALLEL) -m "not whole"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not whole" $(ARRAYS)
+	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "not whole" $(ARRAYS:%=--ignore %)
 	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m whole
 
 kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older processor, on two threads

@@ -51,7 +51,8 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
 def project(tmp_path_factory):
     """A copy of the project with all that the page adds."""
     folder = tmp_path_factory.mktemp("project")
-    for room in ("mechaudio", "docs"):
+    shutil.copy(REPOSITORY / "pyproject.toml", folder)
+    for room in ("mechaudio", "docs", "recipes"):
         shutil.copytree(REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "notebooks"))
     for kind, title, code in BLOCK.findall(PAGE):
         path = folder / title
@@ -69,6 +70,7 @@ def test_one_more_of_anything_touches_three_files_at_most():
         assert 2 <= len({title for _, title, _ in BLOCK.findall(section)} - {"try it"}) <= 3, section.splitlines()[0]
 
 
+@pytest.mark.whole
 def test_what_is_added_does_what_the_page_says(project):
     (project / "tried.py").write_text("\n".join(TRIED), encoding="utf-8")
     tried = run(project, "tried.py")
@@ -76,6 +78,7 @@ def test_what_is_added_does_what_the_page_says(project):
     assert tried.stdout == "".join(PRINTED)
 
 
+@pytest.mark.whole
 def test_the_pages_that_are_made_tell_of_it(project):
     made = run(project, "docs/generate.py")
     assert made.returncode == 0, made.stderr

@@ -107,7 +107,7 @@ def test_kinds_are_told_apart(value, kind, fitting):
         (lambda: ma.Patch("resid_post", np.ones(4), layer=1.5), "layers= takes"),
         (lambda: ma.Steer(np.full(4, math.nan)), "direction= must be finite"),
         (lambda: ma.grid(ma.ScaleAttention, factor=[1.0, 1.0]), "factor= lists 1.0 twice"),
-        (lambda: ma.tracing.KeptRuns("a"), "memory= takes a number; got 'a'"),
+        (lambda: ma.variants.KeptRuns("a"), "memory= takes a number; got 'a'"),
         (lambda: ma.metrics.proportion(1.5, 3), "count= takes a whole number; got 1.5"),
         (lambda: ma.metrics.bootstrap_mean([math.nan, 0.5]), "values holds NaN"),
         (lambda: ma.viz.pattern(np.eye(2), ["a", "b"], audio_cells=0), "audio_cells= must be at least 1"),
