@@ -290,7 +290,8 @@ def test_a_mask_of_another_shape_is_refused(model):
         as_batch(model, {"input_ids": torch.tensor([[50, 51, 52]]), "attention_mask": torch.ones(1, 2)})
 
 
-def test_positions_of_another_number_are_refused(model):
+def test_positions_of_another_number_are_refused():
+    model = opened("qwen2_audio")
     ids, positions = torch.tensor([[50, 51, 52]]), torch.tensor([[0, 1]])
     with pytest.raises(ValueError, match=r"'position_ids' \(1, 2\) must have as many positions .* count on, or leave"):
         as_batch(model, {"input_ids": ids, "position_ids": positions})
