@@ -1,4 +1,4 @@
-"""What SALMONN, TimeAudio, Kimi-Audio and DeSTA2.5-Audio cost at full size: on one GPU, in bf16.
+"""Measures SALMONN, TimeAudio, Kimi-Audio and DeSTA2.5-Audio at full size: on one GPU, in bf16.
 
     PYTHONPATH=. python benchmarks/own_classes.py                     # needs 60 GB
     PYTHONPATH=. python benchmarks/own_classes.py --small             # the tests' small networks, anywhere

@@ -348,7 +348,7 @@ def command_line_page() -> str:
 
 
 def _about(name: str) -> str:
-    """What the module of a verb says of it beside its `--help`."""
+    """Return what the module of a verb says of it beside its `--help`."""
     return getattr(import_module(f"mechaudio.cli.{name}"), "ABOUT", "")
 
 
@@ -409,7 +409,7 @@ def _between_marks(page: str, name: str, lines: list[str]) -> str:
 
 
 def _held_out(runs: list[dict[str, Any]]) -> list[str]:
-    """What all seeds answer in every set as a whole, then the tables of each seed, that of the shipped one first."""
+    """Write what all seeds answer in every set, then the tables of each seed, those of the shipped one first."""
     with safetensors.safe_open(DELTAS, "np") as file:
         shipped = int(file.metadata()["seed"])
     seeds = sorted(runs, key=lambda run: (run["seed"] != shipped, run["seed"]))

@@ -16,7 +16,7 @@ Rows = Iterable[tuple[str, Callable[[dict[str, Any]], str]]]
 
 
 def answers() -> Told:
-    """What each model answered, by its name in the tables."""
+    """Read the answers of each model, by its name in the tables."""
     found = {name: ANSWERS / f"{file}.json" for file, name in NAMES.items()}
     return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in found.items() if file.exists()}
 

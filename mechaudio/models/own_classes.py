@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechaudio.models.network import Network
@@ -49,6 +50,35 @@ class WordsOfDecoder:
     def set_output_embeddings(self, value: Network) -> None:
         """Replace the unembedding."""
         self.decoder.set_output_embeddings(value)
+
+
+def refuse_another_count(n_tokens: int, audio: Bool[Tensor, "batch position"]) -> None:
+    """Refuse clips that make another number of audio tokens than prompts have placeholders.
+
+    Raises:
+        ValueError: They do.
+    """
+    if n_tokens != int(audio.sum()):
+        raise ValueError(f"the clips make {n_tokens} audio tokens, input_ids have {int(audio.sum())}")
+
+
+def with_sound(
+    embedded: Float[Tensor, "batch position d_model"],
+    audio: Bool[Tensor, "batch position"],
+    tokens: Float[Tensor, "token d_model"],
+) -> Float[Tensor, "batch position d_model"]:
+    """Put audio tokens in the place of their placeholders.
+
+    Args:
+        embedded: Embeddings of the prompts.
+        audio: Where the placeholders are.
+        tokens: Audio tokens of all clips behind one another.
+
+    Raises:
+        ValueError: Another number of audio tokens than of placeholders.
+    """
+    refuse_another_count(len(tokens), audio)
+    return embedded.masked_scatter(audio[..., None], tokens.to(embedded.dtype))
 
 
 def clips_given(audio: Any, rate: int, return_tensors: str, options: Mapping[str, Any]) -> list[Any]:

@@ -28,7 +28,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.desta.config import DestaConfig
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder
+from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, with_sound
 from mechaudio.models.salmonn.qformer import Named, QFormerLayer
 
 #: Tokens that a transcript has at most, as released.
@@ -172,10 +172,8 @@ class Desta25ForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if input_features is not None:
                 audio = input_ids == self.config.audio_token_id
-                heard = rearrange(self.hear(input_features), "clip query d_model -> (clip query) d_model")
-                if len(heard) != int(audio.sum()):
-                    raise ValueError(f"the clips make {len(heard)} audio tokens, input_ids have {int(audio.sum())}")
-                inputs_embeds = inputs_embeds.masked_scatter(audio[..., None], heard.to(inputs_embeds.dtype))
+                tokens = rearrange(self.hear(input_features), "clip query d_model -> (clip query) d_model")
+                inputs_embeds = with_sound(inputs_embeds, audio, tokens)
         return self.llm_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,

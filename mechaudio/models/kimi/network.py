@@ -27,7 +27,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from mechaudio.models.kimi.config import KimiAudioConfig
 from mechaudio.models.kimi.speech_tokenizer import SpeechTokenizer
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt
+from mechaudio.models.own_classes import SoundWithThePrompt, refuse_another_count
 from mechaudio.models.salmonn.qformer import Named
 
 #: Frames of Whisper in one audio token, and mel frames.
@@ -147,8 +147,7 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
         second = torch.where(in_audio | audio, blank, input_ids)
         if codes is None or heard is None:
             return embeddings(first) + embeddings(second)
-        if len(codes) != int(audio.sum()):
-            raise ValueError(f"the clips make {len(codes)} audio tokens, input_ids have {int(audio.sum())}")
+        refuse_another_count(len(codes), audio)
         first = first.masked_scatter(audio, codes + self.config.codes_offset)
         audio_stream, text_stream = embeddings(first), embeddings(second)
         sounding = (audio_stream[audio] + heard.to(audio_stream.dtype)) * 2**0.5

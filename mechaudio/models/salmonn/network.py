@@ -22,7 +22,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder
+from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, with_sound
 from mechaudio.models.salmonn.beats import Beats, BeatsAttention
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import HOP, RATE
@@ -215,7 +215,7 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
             audio = input_ids == self.config.audio_token_id
             inputs_embeds = self.get_input_embeddings()(input_ids.masked_fill(audio, 0))
             if input_features is not None:
-                heard = torch.cat(
+                tokens = torch.cat(
                     self.hear(
                         input_features=input_features,
                         filterbank_features=filterbank_features,
@@ -224,9 +224,7 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
                         audio_merging=audio_merging,
                     )
                 )
-                if len(heard) != int(audio.sum()):
-                    raise ValueError(f"the clips make {len(heard)} audio tokens, input_ids have {int(audio.sum())}")
-                inputs_embeds = inputs_embeds.masked_scatter(audio[..., None], heard.to(inputs_embeds.dtype))
+                inputs_embeds = with_sound(inputs_embeds, audio, tokens)
         return self.decoder(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
