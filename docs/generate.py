@@ -135,10 +135,10 @@ def _more_than_added() -> list[str]:
     return [
         f"| `{adapter.network_class}` | {where} | "
         + " | ".join(stack.between.get(gap, "-") for gap in get_args(Between))
-        + " |"
+        + f" | {'-' if stack.end is None else stack.end.does} |"
         for adapter in ADAPTERS
         for stack, where in ((adapter.encoder, "tower"), (adapter.decoder, "decoder"))
-        if stack.between
+        if stack.between or stack.end
     ]
 
 

@@ -18,8 +18,35 @@ from mechaudio.showing import Shown
 #: What a stack may lack.
 PARTS = ("attention", "mid_norm", "mlp", "norm")
 #: Where a layer may do more to its residual stream than add attn_out and mlp_out.
-Between = Literal["attention", "mlp", "end"]
-_WHERE = {"attention": "in front of attn_out", "mlp": "between resid_mid and mlp_out", "end": "behind mlp_out"}
+Between = Literal["attention", "mlp"]
+_WHERE = {"attention": "in front of attn_out", "mlp": "between resid_mid and mlp_out"}
+
+
+@dataclass(frozen=True)
+class InBlocks(Shown):
+    """Attention that calls `F.scaled_dot_product_attention` itself, on blocks of its frames.
+
+    Attributes:
+        queries: The module inside attention whose output are the queries, also those that a position bias is made from.
+    """
+
+    queries: str
+
+
+@dataclass(frozen=True)
+class End(Shown):
+    """More that a layer does to its residual stream, behind what its MLP added.
+
+    Attributes:
+        does: A noun phrase for it.
+        closing: The module inside a layer whose input is the residual stream right behind what the MLP added. A network
+            that has no such module does nothing there but scale.
+        scaled_by: The tensor inside a layer that its whole residual stream is multiplied by, `None` for none.
+    """
+
+    does: str
+    closing: str
+    scaled_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,31 +59,22 @@ class Stack(Shown):
     Attributes:
         layers: Path of the list of layers.
         attention: The attention module inside a layer.
-        mid_norm: The module inside a layer whose input is the residual stream right behind what attention added.
-        mid_norm_adds: Whether `mid_norm` is a module that adds by itself, so that its output is that stream.
+        mid_norm: The module inside a layer whose input is the residual stream right behind what attention added; the
+            same as `attention` where that module adds by itself, so that its output is that stream.
         mlp: The MLP inside a layer.
         down: Path inside `mlp` of the down projection, which the neurons go into: `""` where `mlp` is that projection
             itself, `None` where there is none, and `absent` says why. A reason beside a path is that of the layers
             whose MLP does not have it.
         norm: Path of the norm after the last layer.
         config: Attribute of the network's config that holds this stack's own config, `""` where it is the network's.
-        beside: Path of a second list of layers, of a tower that runs beside the first and is built alike: they are
-            counted on behind those of the first.
-        first: Number of the first layer in the list.
-        layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie
-            behind one another as `[position, d_model]` and attention is confined to windows.
-        channels_first: Whether the layers pass on `[batch, d_model, position]`.
+        layout: `batch` where layers pass on `[batch, position, d_model]`; `packed` where all clips of a batch lie
+            behind one another as `[position, d_model]` and attention is confined to windows; `channels` where layers
+            pass on `[batch, d_model, position]`; `streams` where they pass on several residual streams,
+            `[stream, batch, position, d_model]`, of which attention and MLP work on the first, which is shown.
         insides: Who computes attention: the function that the config names (`registry`), as in most classes; the
-            attention module itself, which calls `F.scaled_dot_product_attention` on blocks of its frames (`sdpa`); or
-            the attention module itself with a softmax of its own, in sliding windows (`windows`).
-        queries: With `sdpa`, the module inside attention whose output are the queries, also those that a position bias
-            is made from.
+            attention module itself with a softmax of its own, in sliding windows (`windows`); or `InBlocks`.
         overwritten: Hook points whose tensors the network goes on to write into.
-        in_chunks: Whether the layers hear a long clip chunk after chunk, each remembering the end of the last: recorded
-            chunks are put behind one another, an edit is applied to each.
         absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
-        core: With `windows`, path inside the attention module of the part that makes scores and weights, `""` where it
-            does so itself.
         output: Path inside the attention module of the output projection, which mixes the heads' `z`.
         attention_norm: The module inside a layer whose output is added to the residual stream in place of attention's
             own, which it norms; `None` where attention's own is added. Its output is `attn_out`.
@@ -65,19 +83,11 @@ class Stack(Shown):
             that holds it: `attn_out` is the product.
         mlp_times: The same for `mlp_out`.
         between: Where a layer does more to its residual stream than add (`attention`: before attention adds to it,
-            `mlp`: between `resid_mid` and what the MLP adds, `end`: behind that) -> what it does there, a noun phrase.
-            Elsewhere `resid_mid` is the sum of `resid_pre` and `attn_out`, and `resid_post` that of `resid_mid` and
-            `mlp_out`.
-        closing: With an `end`, the module inside a layer whose input is the residual stream right behind what the MLP
-            added. A network that has no such module does nothing there but scale.
-        scaled_by: The tensor inside a layer that its whole residual stream is multiplied by at its end.
-        stream: Where layers pass on several residual streams, `[stream, batch, position, d_model]`: the one that
-            attention and MLP work on, which is shown.
+            `mlp`: between `resid_mid` and what the MLP adds) -> what it does there, a noun phrase. Elsewhere
+            `resid_mid` is the sum of `resid_pre` and `attn_out`, and `resid_post` that of `resid_mid` and `mlp_out`.
+        end: What a layer does to its residual stream behind that, `None` where nothing.
         frames_of: Where frames of a tower follow from its features by other steps than those to audio tokens: so many
-            samples, and the frames that hear them together.
-        timeless: Why the tower's frames hear no stretch of their own, `None` where they do.
-        kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
-        kinds_in: Attribute of the stack's config that lists the kind of every layer.
+            samples, and the frames that hear them together; or why its frames hear no stretch of their own.
     """
 
     layers: str
@@ -86,48 +96,58 @@ class Stack(Shown):
     mlp: str | None
     norm: str | None
     config: str
-    beside: str | None = None
-    first: int = 0
-    layout: Literal["batch", "packed"] = "batch"
-    channels_first: bool = False
-    in_chunks: bool = False
-    insides: Literal["registry", "sdpa", "windows"] = "registry"
-    queries: str | None = None
+    layout: Literal["batch", "packed", "channels", "streams"] = "batch"
+    insides: Literal["registry", "windows"] | InBlocks = "registry"
     overwritten: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict, hash=False)
-    core: str = ""
     output: str = "o_proj"
     down: str | None = "down_proj"
-    mid_norm_adds: bool = False
     attention_norm: str | None = None
     mlp_norm: str | None = None
     attention_times: float | str = 1.0
     mlp_times: float | str = 1.0
     between: Mapping[Between, str] = field(default_factory=dict, hash=False)
-    closing: str | None = None
-    scaled_by: str | None = None
-    stream: int | None = None
-    frames_of: tuple[int, int] | None = None
-    timeless: str | None = None
-    kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
-    kinds_in: str = "layer_types"
+    end: End | None = None
+    frames_of: tuple[int, int] | str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a missing part without a reason, a reason for a part that is there, and a gap that nobody knows."""
         unknown = set(self.between) - set(get_args(Between))
         if unknown:
             raise ValueError(f"{self.layers}: between= knows {list(get_args(Between))}, got {sorted(unknown)}")
-        if ("end" in self.between) != (self.closing is not None):
-            raise ValueError(f"{self.layers}: an end= of between= and closing= belong together")
         missing = {part for part in PARTS if getattr(self, part) is None}
-        if not self.kinds and missing != set(self.absent) - {"down"}:
+        if missing != set(self.absent) - {"down"}:
             raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
         if self.down is None and self.mlp is not None and "down" not in self.absent:
             raise ValueError(f"{self.layers}: down is None, and absent= does not say why")
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of its lists of layers, in the order in which layers are counted."""
+        return (self.layers,)
+
+    def list_at(self, path: str, first: int) -> Stack:  # noqa: ARG002 - there is one list
+        """One of the lists as a stack of its own.
+
+        Args:
+            path: Its path.
+            first: How many layers the lists before it have.
+        """
+        return self
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether layers hear a long clip chunk after chunk: recorded chunks are joined, an edit is made in each."""
+        return False
+
+    @property
+    def mid_norm_adds(self) -> bool:
+        """Whether the output, not the input, of `mid_norm` is the residual stream behind attention."""
+        return self.mid_norm is not None and self.mid_norm == self.attention
+
     def path(self, layer: int) -> str:
         """Where a layer of this list is."""
-        return f"{self.layers}.{layer - self.first}"
+        return f"{self.layers}.{layer}"
 
     def own_config(self, config: Any) -> Any:
         """This stack's config inside a network's."""
@@ -161,22 +181,72 @@ class Stack(Shown):
         """Path inside a layer of the MLP's down projection."""
         return None if self.mlp is None or self.down is None else f"{self.mlp}.{self.down}".rstrip(".")
 
-    def in_layer(self, config: Any, layer: int) -> Stack:
+    def in_layer(self, config: Any, layer: int) -> Stack:  # noqa: ARG002 - layers of one stack are alike
         """The stack as it is in one layer.
 
         Args:
             config: The network's config.
             layer: The layer, from 0.
+        """
+        return self
+
+
+@dataclass(frozen=True)
+class MixedStack(Stack):
+    """A list of layers of several kinds, which the stack's config lists under `layer_types`.
+
+    Attributes:
+        kinds: Kind of layer -> the stack as it is in the layers of this kind.
+    """
+
+    kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Take every part from the kinds."""
+
+    def in_layer(self, config: Any, layer: int) -> Stack:
+        """The stack as it is in the layers of this one's kind.
 
         Raises:
             KeyError: The config names a kind of layer that the adapter does not know.
         """
-        if not self.kinds:
-            return self
-        kind = getattr(self.own_config(config), self.kinds_in)[layer]
+        kind = self.own_config(config).layer_types[layer]
         if kind not in self.kinds:
             raise KeyError(f"{self.layers}.{layer} is of kind {kind!r}; the adapter knows {sorted(self.kinds)}")
         return self.kinds[kind]
+
+
+@dataclass(frozen=True)
+class WaveformTower(Stack):
+    """Two towers of convolutions over the waveform, built alike, that run side by side.
+
+    They hear a long clip chunk after chunk, each remembering the end of the last.
+
+    Attributes:
+        beside: Path of the second list of layers, which are counted on behind those of the first.
+        first: Number of the first layer in the list.
+    """
+
+    beside: str | None = None
+    first: int = 0
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of both lists."""
+        return (self.layers,) if self.beside is None else (self.layers, self.beside)
+
+    def list_at(self, path: str, first: int) -> Stack:
+        """One of the two lists as a stack of its own."""
+        return replace(self, layers=path, beside=None, first=first)
+
+    @property
+    def in_chunks(self) -> bool:
+        """Always."""
+        return True
+
+    def path(self, layer: int) -> str:
+        """Where a layer is."""
+        return f"{self.layers}.{layer - self.first}"
 
 
 @dataclass(frozen=True)
@@ -201,8 +271,7 @@ class TokenTiming(Shown):
         always: Audio tokens of every clip, `None` where longer clips make more.
         pads_to: Samples to which the processor fills up shorter clips with silence that becomes tokens.
         counted_by: Method of the network's config that counts the audio tokens of so many frames, where the steps do
-            not say it.
-        count: That method, once a network is opened.
+            not say it: its name, or the method itself once a network is opened.
         timeless: Why audio tokens hear no stretch of their own, `None` where they do.
     """
 
@@ -218,8 +287,7 @@ class TokenTiming(Shown):
     pads_to: int = 0
     always: int | None = None
     beyond_mask: int = 0
-    counted_by: str | None = None
-    count: Callable[[int], int] | None = field(default=None, hash=False, compare=False)
+    counted_by: str | Callable[[int], int] | None = field(default=None, hash=False, compare=False)
     timeless: str | None = None
 
     def tokens_of_frames(self, frames: int, steps: int | None = None) -> int:
@@ -231,8 +299,8 @@ class TokenTiming(Shown):
         """
         if self.always is not None:
             return self.always
-        if self.count is not None and steps is None:
-            return self.count(frames)
+        if callable(self.counted_by) and steps is None:
+            return self.counted_by(frames)
         frames += self.beyond_mask
         whole, rest = divmod(frames, self.chunk or frames + 1)
         return whole * self._through_steps(self.chunk or 0, steps) + self._through_steps(rest, steps)
@@ -241,6 +309,19 @@ class TokenTiming(Shown):
         for kernel, stride, padding in self.steps[:steps]:
             frames = (frames + 2 * padding - kernel) // stride + 1 if frames > 0 else 0
         return max(frames, 0)
+
+
+@dataclass(frozen=True)
+class Noise(Shown):
+    """Noise that a tower adds at random.
+
+    Attributes:
+        scale: Attribute of the network's config, dotted, that holds its scale.
+        left_out_by: Inputs that leave it out: every run gets them unless the caller gives them otherwise.
+    """
+
+    scale: str
+    left_out_by: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -271,20 +352,16 @@ class Adapter(Shown):
         features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
             by itself. Its processor leaves the mask out for a single clip.
         bands: Attribute of the tower's config that says how many numbers a frame has, or how many it has always.
-        audio_token: Where a network's config keeps the id of the placeholder for one audio token, dotted.
         also_in: Model types of larger checkpoints that hold this network inside.
         marks_time: Where the processor writes the time between the audio tokens of a clip, which then do not stand
             together: name of the input that has one row per clip.
         turns: How its chat template takes a turn: as a list of parts, or as text that opens with the audio placeholder.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
-        always: Inputs that every run gets unless the caller gives them otherwise.
-        noise: Attribute of the network's config, dotted, that holds the scale of the noise which its tower adds unless
-            an input of `always` leaves it out; `None` where it adds none.
-        logits_divided_by: Attribute of the network's config, dotted, that logits are divided by; `None` where the
-            unembedding's output is the logits.
-        logits_softcapped_at: Attribute of the network's config, dotted, that holds the cap *c* of logits, which are
-            then *c* tanh(logit / *c*); `None` where there is no cap.
+        noise: The noise that its tower adds at random, `None` where it adds none.
+        logits: Where logits are more than the unembedding's output: what is done to it (`divided_by` a number, or
+            `softcapped_at` a cap *c*, which makes them *c* tanh(logit / *c*)) -> attribute of the network's config,
+            dotted, that holds the number.
         no_shared_prefix: Why variants of a prompt cannot share what comes before their first edit; `None` where the
             layers look back only through keys and values, and take nothing else that depends on the position but
             rotary embeddings.
@@ -333,17 +410,14 @@ class Adapter(Shown):
     leaks_below: int | None = None
     features_sizes: str | None = None
     bands: str | int = "num_mel_bins"
-    audio_token: str = "audio_token_id"
     also_in: tuple[str, ...] = ()
     marks_time: str | None = None
     turns: Literal["parts", "text"] = "parts"
     system: str | None = None
     sampling_rate: int = 16_000
     merged: str | None = None
-    always: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    noise: str | None = None
-    logits_divided_by: str | None = None
-    logits_softcapped_at: str | None = None
+    noise: Noise | None = None
+    logits: Mapping[Literal["divided_by", "softcapped_at"], str] = field(default_factory=dict, hash=False)
     no_shared_prefix: str | None = None
     one_clip: str | None = None
     no_questions: str | None = None
@@ -395,6 +469,11 @@ class Adapter(Shown):
         return (*(name for name in named if name is not None), *self.features_beside, *self.features_given)
 
     @property
+    def always(self) -> Mapping[str, Any]:
+        """Inputs that every run gets unless the caller gives them otherwise."""
+        return {} if self.noise is None else self.noise.left_out_by
+
+    @property
     def stacks(self) -> dict[str, Stack]:
         """Every list of layers: `encoder`, further towers by name, `decoder`; in the order in which they run."""
         return {"encoder": self.encoder, **self.towers, "decoder": self.decoder}
@@ -430,11 +509,11 @@ class Adapter(Shown):
         """How the insides of the audio tower's attention are come by."""
         if self.encoder.attention is None:
             return "convolutions"
-        return {
-            "registry": "packed windows" if self.encoder.layout == "packed" else "whole clips",
-            "sdpa": "own call, blocks",
-            "windows": "own code, windows",
-        }[self.encoder.insides]
+        if isinstance(self.encoder.insides, InBlocks):
+            return "own call, blocks"
+        if self.encoder.insides == "windows":
+            return "own code, windows"
+        return "packed windows" if self.encoder.layout == "packed" else "whole clips"
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -451,8 +530,11 @@ class Adapter(Shown):
         named = {"encoder": "tower", "decoder": "decoder"}
         for name, stack in reversed(self.stacks.items()):
             where = named.get(name, f"tower {name}")
-            if stack.between:
-                more = "; ".join(f"{_WHERE[gap]}, {what}" for gap, what in stack.between.items())
+            gaps = [f"{_WHERE[gap]}, {what}" for gap, what in stack.between.items()]
+            if stack.end is not None:
+                gaps.append(f"behind mlp_out, {stack.end.does}")
+            if gaps:
+                more = "; ".join(gaps)
                 said = (*said, f"in the {where}, a layer does more than add to its residual stream: {more}")
         if self.encoder.layout == "packed":
             said = (*said, "a gradient does not arrive at the tower's resid_mid, of which a view is shown")
@@ -472,7 +554,6 @@ def _imported(path: str) -> Any:
 CONFORMER: Mapping[Between, str] = {
     "attention": "half a feed-forward",
     "mlp": "a convolution",
-    "end": "a norm",
 }
 #: Why layers with experts have no neurons to show.
 EXPERTS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -13,8 +12,9 @@ from mechaudio.models.key_value_cache import cache_name
 
 
 def audio_token_id(config: Any, adapter: Adapter) -> int:
-    """The id of the placeholder that stands for one audio token, from a network's config."""
-    return attrgetter(adapter.audio_token)(config)
+    """The id of the placeholder that stands for one audio token: a network's config has it, or its tower's config."""
+    holder = config if hasattr(config, "audio_token_id") else adapter.encoder.own_config(config)
+    return holder.audio_token_id
 
 
 def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:

@@ -15,7 +15,7 @@ from nnsight.intervention.tracer import InterleavingTracer
 from nnsight.tracing.tracer import WithBlockNotFoundError
 
 from mechaudio.arguments import check, names_arguments, shown
-from mechaudio.models.adapter import Adapter, Stack
+from mechaudio.models.adapter import Adapter, InBlocks, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
@@ -231,8 +231,9 @@ class AudioLM(NNsight):
         blocks = []
         here = {"decoder": "blocks", "encoder": "audio_blocks"}.get(name, f'towers["{name}"].blocks')
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
-            norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
-            for part in (stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down, *norms):
+            closing = None if stack.end is None or stack.end.scaled_by is not None else stack.end.closing
+            parts = stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down
+            for part in (*parts, stack.attention_norm, stack.mlp_norm, closing):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points, f"{here}[{layer}]"))
@@ -463,20 +464,20 @@ def submodule(network: Network, path: str, adapter: Adapter) -> Network:
 
 def _by_layer(network: Network, stack: Stack, adapter: Adapter) -> list[Stack]:
     """The stack as it is in each of its layers."""
-    first = [
-        _with_its_neurons(network, stack.in_layer(network.config, layer), layer)
-        for layer in range(len(submodule(network, stack.layers, adapter)))
-    ]
-    if stack.beside is None:
-        return first
-    return first + _by_layer(network, replace(stack, layers=stack.beside, beside=None, first=len(first)), adapter)
+    layers: list[Stack] = []
+    for path in stack.paths:
+        first = len(layers)
+        part = stack.list_at(path, first)
+        for layer in range(first, first + len(submodule(network, path, adapter))):
+            layers.append(_with_its_neurons(network, part.in_layer(network.config, layer), layer))
+    return layers
 
 
 def _with_its_neurons(network: Network, stack: Stack, layer: int) -> Stack:
     """The stack as it is in a layer whose MLP may lack the down projection that others have."""
     if stack.down is None or "down" not in stack.absent:
         return stack
-    inside = dict(network.get_submodule(stack.path(layer + stack.first)).named_modules())
+    inside = dict(network.get_submodule(stack.path(layer)).named_modules())
     return stack if stack.projecting_down in inside else replace(stack, down=None)
 
 
@@ -496,10 +497,10 @@ def _own_calls(network: Network, layers: list[Stack], adapter: Adapter) -> list[
     """
     found = []
     for layer, stack in enumerate(layers):
-        if stack.insides != "sdpa":
+        if not isinstance(stack.insides, InBlocks):
             continue
         path = f"{stack.path(layer)}.{stack.attention}"
-        module, queries = network.get_submodule(path), submodule(network, f"{path}.{stack.queries}", adapter)
+        module, queries = network.get_submodule(path), submodule(network, f"{path}.{stack.insides.queries}", adapter)
         if not calls_sdpa(module):
             raise HookPointError(
                 f"the adapter {adapter.family!r} expects {type(module).__name__}.forward to call "
@@ -521,10 +522,11 @@ def _local_attention(network: Network, layers: list[Stack], adapter: Adapter) ->
         if stack.insides != "windows":
             continue
         path = f"{stack.path(layer)}.{stack.attention}"
-        module = submodule(network, f"{path}.{stack.core}".rstrip("."), adapter)
-        if not attends_locally(module):
+        attention = network.get_submodule(path)
+        module = next(filter(attends_locally, attention.modules()), None)
+        if module is None:
             raise HookPointError(
-                f"the adapter {adapter.family!r} expects {type(module).__name__} to cut clips into blocks with "
+                f"the adapter {adapter.family!r} expects {type(attention).__name__} to cut clips into blocks with "
                 "_convert_to_block and _extract_block_context, and it does not: is this transformers version newer "
                 "than the adapter?"
             )

@@ -166,8 +166,7 @@ def _header(file: Path) -> dict[str, Any]:
 
 def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:
     """Whether a tensor lies in a part that the network has, by its modules' paths, and that hook points are in."""
-    stacks = tuple(adapter.stacks.values())
-    layers = [path for stack in stacks for path in (stack.layers, stack.beside) if path is not None]
+    layers = [path for stack in adapter.stacks.values() for path in stack.paths]
     parts = (adapter.decoder_module, adapter.unembed, adapter.projector, *(p.rpartition(".")[0] for p in layers))
     inside = tuple(f"{part}." for part in parts if part)
     last = name.rpartition(".")[0]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _REMEDY = (
     "the adapter has to say what stands between them (`attention_norm`, `mlp_norm`, `attention_times`, `mlp_times`, "
-    "`between`), or does not fit this network or this version of transformers; AudioLM(..., prove=False) opens it all "
-    "the same"
+    "`between`, `end`), or does not fit this network or this version of transformers; AudioLM(..., prove=False) opens "
+    "it all the same"
 )
 #: The stream before an addition, what is added, and where a layer may do more to the stream than add.
 _ADDITIONS = (("resid_pre", "attn_out", "attention"), ("resid_mid", "mlp_out", "mlp"))
@@ -116,12 +116,12 @@ def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | N
 def _end(model: AudioLM, stack: Stack, part: str, layer: int) -> Site:
     """The stream right behind what the MLP added."""
     after = model.site_map.layers[part][layer]["resid_post"]
-    if "end" not in stack.between:
+    if stack.end is None:
         return after
     inside = model.network.get_submodule(stack.path(layer))
-    if stack.scaled_by is None or _has(inside, stack.closing):
-        return closing_site(stack, after.name, layer)
-    scale = getattr(inside, stack.scaled_by)
+    if stack.end.scaled_by is None or _has(inside, stack.end.closing):
+        return closing_site(stack, stack.end, after.name, layer)
+    scale = getattr(inside, stack.end.scaled_by)
     return replace(after, take=lambda served: after.take(served) / scale)
 
 

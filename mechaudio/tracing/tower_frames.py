@@ -65,9 +65,9 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
     window = (width * timing.hop if timing.window is None else timing.window) / adapter.sampling_rate
     own = adapter.stacks[stack]
-    if own.timeless is not None:
+    if isinstance(own.frames_of, str):
         row = np.repeat([row for row, _ in owned], clips // len(owned))[:, None].repeat(frames, axis=1)
-        return TowerFrames(row, np.full((clips, frames, 2), np.nan), own.timeless)
+        return TowerFrames(row, np.full((clips, frames, 2), np.nan), own.frames_of)
     together = own.frames_of
     if together is not None:
         samples, frames_together = together

@@ -154,8 +154,8 @@ class TowerReplay:
         first = min((moments for site in sites if (moments := self._moments(site))), default=[])
         encoder = self.model.adapter.encoder
         untouched: tuple[str, ...] = ()
-        if encoder.beside is not None:  # of two towers side by side, one hears nothing of the other
-            towers = [f"{layers.rpartition('.')[0]}." for layers in (encoder.layers, encoder.beside)]
+        if len(encoder.paths) > 1:  # of two towers side by side, one hears nothing of the other
+            towers = [f"{path.rpartition('.')[0]}." for path in encoder.paths]
             untouched = tuple(tower for tower in towers if not any(tower in site.location for site in sites))
         left = {
             path

@@ -140,9 +140,9 @@ def _linear(model: AudioLM, path: str, what: str) -> nn.Linear:
 def _scale(model: AudioLM, layer: int) -> float:
     """What the whole residual stream is multiplied by at the end of a layer."""
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
-    if stack.scaled_by is None:
+    if stack.end is None or stack.end.scaled_by is None:
         return 1.0
-    return float(getattr(model.network.get_submodule(stack.path(layer)), stack.scaled_by))
+    return float(getattr(model.network.get_submodule(stack.path(layer)), stack.end.scaled_by))
 
 
 def _layer(
