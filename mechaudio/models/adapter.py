@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from mechaudio.showing import Shown
@@ -66,7 +67,8 @@ class Stack(Shown):
             itself, `None` where there is none, and `absent` says why. A reason beside a path is that of the layers
             whose MLP does not have it.
         norm: Path of the norm after the last layer.
-        config: Attribute of the network's config that holds this stack's own config, `""` where it is the network's.
+        config: Attribute of the network's config, dotted, that holds this stack's own config, `""` where it is the
+            network's.
         layout: `batch` where layers pass on `[batch, position, d_model]`; `packed` where all clips of a batch lie
             behind one another as `[position, d_model]` and attention is confined to windows; `channels` where layers
             pass on `[batch, d_model, position]`; `streams` where they pass on several residual streams,
@@ -150,8 +152,18 @@ class Stack(Shown):
         return f"{self.layers}.{layer}"
 
     def own_config(self, config: Any) -> Any:
-        """This stack's config inside a network's."""
-        return getattr(config, self.config) if self.config else config
+        """This stack's config inside a network's.
+
+        Raises:
+            AttributeError: The network's config has none where the adapter says.
+        """
+        try:
+            return attrgetter(self.config)(config) if self.config else config
+        except AttributeError as error:
+            raise AttributeError(
+                f"the adapter says that the config of {self.layers} is {self.config!r} of the network's, and "
+                f"{type(config).__name__} has no such attribute"
+            ) from error
 
     def times(self, point: str, config: Any) -> float:
         """The number that `attn_out` or `mlp_out` is multiplied by when it is added.
@@ -196,7 +208,8 @@ class MixedStack(Stack):
     """A list of layers of several kinds, which the stack's config lists under `layer_types`.
 
     Attributes:
-        kinds: Kind of layer -> the stack as it is in the layers of this kind.
+        kinds: Kind of layer -> the stack as it is in the layers of this kind; where the list is and its config are
+            those of the whole.
     """
 
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
@@ -213,7 +226,7 @@ class MixedStack(Stack):
         kind = self.own_config(config).layer_types[layer]
         if kind not in self.kinds:
             raise KeyError(f"{self.layers}.{layer} is of kind {kind!r}; the adapter knows {sorted(self.kinds)}")
-        return self.kinds[kind]
+        return replace(self.kinds[kind], layers=self.layers, norm=self.norm, config=self.config)
 
 
 @dataclass(frozen=True)
