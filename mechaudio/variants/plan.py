@@ -103,6 +103,10 @@ class Chunk:
         """How many variants have begun in a layer or before."""
         return bisect_right(self.variants, layer, key=lambda variant: variant.layer)
 
+    def joining(self, layer: int) -> tuple[Variant, ...]:
+        """The variants that begin in a layer."""
+        return self.variants[self.joined(layer - 1) : self.joined(layer)]
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:

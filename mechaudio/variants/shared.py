@@ -157,8 +157,8 @@ class _Along:
         args, kwargs = served
         hidden = args[0] if args else kwargs["hidden_states"]
         last = self.prefix.last(hidden, kwargs)
-        if joining := self.chunk.joined(layer) - self.chunk.joined(layer - 1):
-            hidden = torch.cat([hidden, last[:, -self.chunk.n_positions :].repeat(1, joining, 1)], dim=1)
+        if joining := self.chunk.joining(layer):
+            hidden = torch.cat([hidden, entering(joining, last[:, -self.chunk.n_positions :])], dim=1)
         kwargs = kwargs | self.arguments.of(kwargs, self.chunk.joined(layer))
         kwargs = kwargs if self.cache is None else with_cache(kwargs, self.cache)
         return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
@@ -179,8 +179,7 @@ class _Along:
         """Of prompts and variants the last position: the final norm and the unembedding see no others."""
         (hidden, *args), kwargs = served
         last, n = self.prefix.last(hidden, {}), self.chunk.n_positions
-        joining = self.chunk.joined(n_layers) - self.chunk.joined(n_layers - 1)
-        own = torch.cat([hidden[:, self.n :], last[:, -n:].repeat(1, joining, 1)], dim=1)
+        own = torch.cat([hidden[:, self.n :], entering(self.chunk.joining(n_layers), last[:, -n:])], dim=1)
         return (torch.cat([last[:, -1:], own[:, n - 1 :: n]], dim=1), *args), kwargs
 
 
@@ -198,8 +197,7 @@ def run_behind(
     def through_the_layers() -> Float[Tensor, "batch variant vocab"]:
         hidden = None
         for layer in range(len(layers) + 1):
-            joining = chunk.variants[chunk.joined(layer - 1) : chunk.joined(layer)]
-            new = entering(joining, prefix.resid[layer][:, -n:])
+            new = entering(chunk.joining(layer), prefix.resid[layer][:, -n:])
             hidden = new if hidden is None else torch.cat([hidden.to(new.device), new], dim=1)
             if chunk.joined(layer) and layer < len(layers):
                 kwargs = prefix.arguments[layer]
