@@ -126,7 +126,7 @@ def bound(
 
 
 def _misplaced(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """What does not fit in a call, and what would."""
+    """Name the arguments that do not fit in a call, and those that would."""
     placed = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
     named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
     any_name = any(each.kind is each.VAR_KEYWORD for each in parameters)

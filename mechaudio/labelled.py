@@ -100,7 +100,7 @@ def target_names(settings: Mapping[str, Any]) -> list[tuple[str, str] | None]:
 
 
 def choice_labels(settings: Mapping[str, Any], size: int) -> tuple[str, ...]:
-    """What the columns of choices are called: letters; target and foil in words where all questions have the same.
+    """Name the columns of choices: letters; target and foil in words where all questions have the same.
 
     Args:
         settings: of the result.

@@ -1,4 +1,4 @@
-"""Where numbers come from: the checkpoint, the seed, the settings and the versions that made them."""
+"""Origin of numbers: the checkpoint, the seed, the settings and the versions that made them."""
 
 import platform
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ PACKAGES = ("mechaudio", "torch", "transformers", "nnsight", "numpy")
 
 @runtime_checkable
 class HasCheckpoint(Protocol):
-    """What says which checkpoint it is of, as an `AudioLM` does."""
+    """A value that says which checkpoint it is of, as an `AudioLM` does."""
 
     @property
     def checkpoint(self) -> str:
-        """What it was loaded from."""
+        """The name or folder it was loaded from."""
         ...
 
     @property
@@ -31,7 +31,7 @@ class HasCheckpoint(Protocol):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where numbers come from.
+    """The origin of numbers.
 
     Attributes:
         checkpoint: what the network was loaded from, None where there was no model.

@@ -1,4 +1,4 @@
-"""What a model is asked about a recording, and what it answers.
+"""Questions about recordings, and answers.
 
 Conventions: choices carry the letters A, B, C ... in their order; an answer is the *text* of a choice, so that of two
 choices of the same text either is right; times are seconds from the start of the clip.
@@ -164,7 +164,7 @@ class AudioQuestion(Shown):
 
 @dataclass(frozen=True)
 class Answer(Shown):
-    """What a model answered to one question.
+    """A model's answer to one question.
 
     Attributes:
         question_id: `id` of the question.

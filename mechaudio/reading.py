@@ -125,7 +125,7 @@ def _damaged(place: Path, why: str) -> Damaged:
 
 @dataclass(frozen=True)
 class Decoding:
-    """What the values of a result's JSON are made of.
+    """Parts that the values of a result's JSON are made of.
 
     Attributes:
         arrays: By name.
@@ -243,7 +243,7 @@ def _check_kinds(cls: type, kept: Mapping[str, Any], place: Path) -> None:
 
 
 def _is_tensor(kind: Any) -> bool:
-    """Whether tensors fit, which are kept as arrays."""
+    """Return whether tensors fit, which are kept as arrays."""
     return any(getattr(part, "__module__", "").startswith(("torch", "jaxtyping")) for part in parts_of(kind)) and any(
         getattr(getattr(part, "array_type", part), "__module__", "").startswith("torch") for part in parts_of(kind)
     )

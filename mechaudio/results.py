@@ -1,4 +1,4 @@
-"""What is kept of an analysis: numbers, and the checkpoint, seed, settings and versions that made them, in a folder.
+"""Results: numbers, and the checkpoint, seed, settings and versions that made them, kept in a folder.
 
 Conventions: `result.json` holds all but the arrays, readable by people and in the order of the fields; `arrays.npz`
 holds the arrays, bit for bit, each under the path of its field (`attention.mass`); `tensors.safetensors` the tensors,
@@ -121,7 +121,7 @@ class Result(Shown):
 
     @property
     def _summary(self) -> str:
-        """What the numbers come to, for `repr`."""
+        """The gist of the numbers, for `repr`."""
         return ""
 
     @property
@@ -167,7 +167,7 @@ class Result(Shown):
 
     @property
     def _tensor_labels(self) -> dict[str, str]:
-        """What the file of tensors says about them, for those who open it with safetensors alone."""
+        """A description of the tensors in their file, for those who open it with safetensors alone."""
         return {"result": type(self).__name__}
 
     @classmethod
@@ -258,7 +258,7 @@ def kept_or_written(value: Any) -> Any:
 
 
 def _waiting(folder: Path, name: str, digest: str) -> Path:
-    """Where arrays and tensors are until their result is in place."""
+    """Return the place for arrays and tensors until their result is in place."""
     return folder / f".{name}.{digest}"
 
 

@@ -1,4 +1,4 @@
-"""What values show in a notebook, what completion offers of them, and what they say to words of other libraries."""
+"""Values in a notebook: what they show, what completion offers, and their answers to words of other libraries."""
 
 import inspect
 from abc import ABCMeta

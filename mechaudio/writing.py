@@ -26,7 +26,7 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Stores:
-    """Where arrays and tensors are put that JSON cannot hold, each under the path of its field.
+    """Places for arrays and tensors that JSON cannot hold, each under the path of its field.
 
     Attributes:
         arrays: numpy's, and, where `tensors` is None, tensors as such.

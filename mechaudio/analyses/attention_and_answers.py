@@ -85,7 +85,7 @@ class AttentionAndAnswers(Result):
 
     @staticmethod
     def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
-        """Those of several groups of questions, one behind another.
+        """Put several groups of questions behind one another.
 
         Raises:
             ValueError: Nothing, or parts of different conditions.

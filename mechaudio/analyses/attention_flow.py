@@ -116,7 +116,7 @@ class AttentionFlow(Result):
         return bootstrap_mean(changes, clips=self.clips or None, confidence=confidence, resamples=resamples, seed=seed)
 
     def mcnemar(self, edge: Edge, centre: int) -> McNemar:
-        """Whether the answers that changed did so evenly in both directions, for one edge and window.
+        """Test whether the answers that changed did so evenly in both directions, for one edge and window.
 
         Raises:
             KeyError: An edge or a window that was not measured; the message lists those that were.
@@ -147,7 +147,7 @@ class AttentionFlow(Result):
         return np.array([[sign_flip_test(one, clips=self.clips or None) for one in edge] for edge in steps])
 
     def p_holm(self, measure: Measure = "accuracy") -> Float[np.ndarray, "edge window"]:
-        """The same after Holm's correction for all edges and windows."""
+        """Return the p values of `mcnemar` after Holm's correction for all edges and windows."""
         return holm(self.p(measure))
 
     _table_axes = ("edge", "layer", "question")

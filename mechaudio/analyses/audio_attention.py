@@ -1,4 +1,4 @@
-"""Where attention goes in a prompt, and when in the recording.
+"""Attention by place in a prompt, and by moment in the recording.
 
 For chosen query rows (the last by default: the row the answer is read from), the share of attention on each role of
 token, per layer and head, and its distribution over the audio tokens, in seconds. Only these rows are computed: memory
@@ -167,7 +167,7 @@ class AudioAttention(Result):
 def in_seconds(
     over_time: Float[np.ndarray, "*axes token"], edges: Float[np.ndarray, " edge"]
 ) -> Float[np.ndarray, "*axes second"]:
-    """What audio tokens have, summed over each whole second; a token that spans a boundary is divided in proportion."""
+    """Sum values of audio tokens over each whole second; a token that spans a boundary is divided in proportion."""
     seconds = np.arange(np.ceil(edges[-1] - 1e-9) + 1)
     overlap = np.clip(
         np.minimum(edges[1:, None], seconds[None, 1:]) - np.maximum(edges[:-1, None], seconds[None, :-1]), 0, None

@@ -34,7 +34,7 @@ Weighting = Literal["r", "sign", "equal"]
 
 @dataclass(frozen=True)
 class ListeningCheck(Shown):
-    """Whether a score is higher where the audio changes the answer.
+    """A test of a score: is it higher where the audio changes the answer?
 
     Each area is the chance that a question whose answer the audio changes scores above one whose answer it does not
     (`n_right` and `n_wrong` count the two); None where there are fewer than two of either kind.
@@ -121,7 +121,7 @@ class ListeningScore(Result):
     def listening(
         self, of: Literal["score", "mass"] = "score", *, strata: Sequence[str] | None = None
     ) -> ListeningCheck:
-        """Whether the score, or the unweighted attention, is higher where the audio changes the answer.
+        """Test whether the score, or the unweighted attention, is higher where the audio changes the answer.
 
         Args:
             of: The score, or the unweighted attention of the same heads.
@@ -158,7 +158,7 @@ class ListeningScore(Result):
         kinds: np.ndarray,
         among: Bool[np.ndarray, " question"],
     ) -> RocAuc | None:
-        """Of values that should be higher where something holds; None where too few questions can be compared."""
+        """Return the area under the ROC curve of values; None where too few questions can be compared."""
         sides = [(among & side & (kinds == kind)).sum() for kind in set(kinds) for side in (positive, ~positive)]
         if not any(min(pair) >= 2 for pair in zip(sides[::2], sides[1::2], strict=True)):
             return None

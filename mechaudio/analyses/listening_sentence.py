@@ -49,7 +49,7 @@ def listening_sentence(found: WhereItListens) -> str:
 
 
 def _cost(found: WhereItListens, role: str, *, first: bool) -> str:
-    """What it costs to hide the sound from a role."""
+    """Put into words how much it costs to hide the sound from a role."""
     edge: Edge = ("audio", role)
     place = found.edges.index(edge)
     before, after = found.everywhere.clean_correct, found.everywhere.correct[place, 0]

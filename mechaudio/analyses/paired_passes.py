@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairedPasses(Result):
-    """What the two passes gave.
+    """Results of the two passes.
 
     Attributes:
         heard: Audio attention and answers with the clip.

@@ -142,7 +142,7 @@ class HeadScores(Result):
         return tuple(tuple(map(int, places[index])) for index in drawn)
 
     def stability(self, k: int = 20, *, ranking: Ranking = "magnitude") -> TopKStability:
-        """Whether other samples of as many clips would have given the same K heads.
+        """Test whether other samples of as many clips would have given the same K heads.
 
         The resamples are those of the intervals of r.
 

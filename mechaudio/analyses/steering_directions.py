@@ -54,7 +54,7 @@ Kind = TypeVar("Kind", Steer, SteerHeads)
 
 
 def points(batch: PromptBatch, queries: str) -> tuple[HookPoint, ...]:
-    """What directions are differences of, at some rows of the prompts."""
+    """List the hook points that directions are differences of, at some rows of the prompts."""
     where, _ = query_rows(batch, queries)
     return tuple(HookPoint(name, positions=where) for name in ("resid_post", "z", "final_norm"))
 
@@ -106,7 +106,7 @@ class SteeringDirections(Result):
         return np.linalg.norm(self.residual, axis=-1)
 
     def of(self, ids: Sequence[str]) -> SteeringDirections:
-        """Those of some questions, in their order.
+        """Take the directions of some questions, in their order.
 
         Raises:
             ValueError: A question that there are no directions for.
@@ -123,7 +123,7 @@ class SteeringDirections(Result):
         return replace(self._at(places), ids=tuple(ids), clips=clips)
 
     def shuffled(self, seed: int = 0) -> SteeringDirections:
-        """The same directions, each given to a question about another clip: a control for what is the question's own.
+        """Give each direction to a question about another clip: a control for what is the question's own.
 
         Where more than half of the questions are about one clip, some directions are given twice.
 
@@ -317,7 +317,7 @@ class Difference:
 
 
 def difference(model: AudioLM, heard: Cache, silent: Cache, weights: Float[np.ndarray, "question row"]) -> Difference:
-    """What two runs that recorded `points` differ in, in the mean over their rows."""
+    """Subtract two runs that recorded `points`, in the mean over their rows."""
 
     def mean(key: tuple) -> Tensor:
         apart = (heard[key].float() - silent[key].float()).cpu()
@@ -343,7 +343,7 @@ class Differences:
         self._keys: list[tuple[str, ...]] = []
 
     def add(self, part: Difference, asked: Sequence[AudioQuestion]) -> None:
-        """Those of some questions."""
+        """Add the directions of some questions."""
         self._parts.append(part)
         self._ids += [question.id for question in asked]
         self._keys += [clip_keys(question) for question in asked]

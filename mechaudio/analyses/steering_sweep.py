@@ -79,7 +79,7 @@ class SteeringSweep(Result):
         return self.names[best_row(self.correct, self.margin)]
 
     def change(self, name: str) -> AnswerChange:
-        """What a variant did to the answers: accuracies, fix and break rate, McNemar's test.
+        """Measure the answers under a variant: accuracies, fix and break rate, McNemar's test.
 
         Raises:
             KeyError: No such variant.

@@ -33,7 +33,7 @@ Questions = PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion]
 Together = Sequence[Any] | PromptBatch | Mapping[str, Any]
 
 MOST_POSITIONS = {"cuda": 16_384, "cpu": 4_096}
-"""Of a batch by default, however large the memory: a batch is the unit in which results are written."""
+"""Default number of prompts of a batch, however large the memory: a batch is the unit in which results are written."""
 
 _CHARACTERS_PER_TOKEN = 3
 _TEMPLATE = 40

@@ -1,4 +1,4 @@
-"""Where a model listens: the rows of the prompt over which the sound gets to the answer.
+"""The rows of the prompt over which the sound gets to the answer.
 
 A row of attention that is looked at, changed or scored matters only if sound passes through it. Which rows these are is
 the model's own: the last one, the options, the question. Here the edges of the prompt are cut (knock-outs, as in
@@ -63,7 +63,7 @@ EDGES: tuple[Edge, ...] = (
     *((role, "last") for role in ROLES if role != "last"),
 )
 LEVEL = 0.05
-"""Of the tests, after correction."""
+"""The level of the tests, after correction."""
 _HEARD = ("audio", "audio+caption")
 
 
@@ -124,7 +124,7 @@ class WhereItListens(Result):
         return "+".join(self.rows)
 
     def deaf(self, where: str) -> bool:
-        """Whether the sound gets to the answer, and these rows hear less than `least` of what it is worth.
+        """Return whether the sound gets to the answer, and these rows hear less than `least` of what it is worth.
 
         Of fewer clips than `fewest`, of rows that were not measured, and where the sound does not get to the answer,
         nothing is known, and this is False.
@@ -144,7 +144,7 @@ class WhereItListens(Result):
 
     @property
     def reaches(self) -> bool:
-        """Whether the sound gets to the answer at all: hidden from every row, the right answer falls."""
+        """True if the sound gets to the answer at all: hidden from every row, the right answer falls."""
         place = self._place(ALL)
         return bool(self.change[place] < 0 and self.everywhere.p(self.measure)[place, 0] < LEVEL)
 
@@ -182,7 +182,7 @@ class WhereItListens(Result):
 
     @property
     def sentence(self) -> str:
-        """What was found, in a sentence."""
+        """The finding, in a sentence."""
         return listening_sentence(self)
 
     def _place(self, edge: Edge) -> int:
@@ -252,7 +252,7 @@ class WhereItListens(Result):
         )
 
     def __str__(self) -> str:
-        """What was found."""
+        """Say what was found."""
         return self.sentence
 
 

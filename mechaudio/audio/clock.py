@@ -95,17 +95,17 @@ class TokenClock(Shown):
 
     @property
     def n_tokens(self) -> int:
-        """How many audio tokens there are."""
+        """The number of audio tokens."""
         return len(self.edges) - 1
 
     @property
     def contiguous(self) -> bool:
-        """Whether every token hears one stretch, which begins where that of the token before it ends."""
+        """True if every token hears one stretch, which begins where that of the token before it ends."""
         return True
 
     @property
     def end(self) -> float:
-        """Where the last stretch that a token hears ends, in seconds."""
+        """The end of the last stretch that a token hears, in seconds."""
         return float(self.edges[-1] / self.sample_rate)
 
     def intervals(self, token: SupportsIndex) -> tuple[tuple[float, float], ...]:
@@ -242,17 +242,17 @@ class ScatteredClock(TokenClock):
 
     @property
     def n_tokens(self) -> int:
-        """How many audio tokens there are."""
+        """The number of audio tokens."""
         return len(self.heard)
 
     @property
     def contiguous(self) -> bool:
-        """Whether every token hears one stretch, which begins where that of the token before it ends: no."""
+        """True if every token hears one stretch, which begins where that of the token before it ends: no."""
         return False
 
     @property
     def end(self) -> float:
-        """Where the last stretch that a token hears ends, in seconds; nan where tokens hear none."""
+        """The end of the last stretch that a token hears, in seconds; nan where tokens hear none."""
         return max((off for own in self.heard for _, off in own), default=np.nan) / self.sample_rate
 
     @property

@@ -1,4 +1,4 @@
-"""What sounds when in a recording.
+"""Sound events of a recording, with their times.
 
 Conventions: seconds from the start of the clip; an event fills `[onset, offset)`; events may overlap.
 """

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from mechaudio.audio.media import decode_media, media_duration, ogg_is_ended
 
 HEADS = {b"RIFF": None, b"RIFX": None, b"RF64": None, b"fLaC": b"fLaC\0\0\0\x22", b"OggS": b"OggS\0\x02"}
-"""What files begin with that libsndfile reads, and what a stream begins with where several can follow one another."""
+"""First bytes of files that libsndfile reads, and of streams of which several can follow one another."""
 UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a flac stream that does not say how long it is lies above this
 UNKNOWN_BYTES = 0x7FFFF000  # programs that write a wav into a pipe put this or more where the size should be
 CHUNK = re.compile(rb"[\x20-\x7e]{4}")

@@ -1,4 +1,4 @@
-"""What the verbs share: a user's mistake, told in one message, and opening a model without noise."""
+"""A user's mistake, told in one message, and opening a model without noise: shared by the verbs."""
 
 import argparse
 import dis
@@ -67,7 +67,7 @@ def _refuse_without_tokenizer(folder: Path) -> None:
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether an error is the user's to put right: the library refused something, or the system did.
+    """Return whether an error is the user's to put right: the library refused something, or the system did.
 
     The library refuses by a `raise` of its own. What Python or another package raises inside it (`'NoneType' object is
     not iterable`) is our mistake, whatever its class, and so is a broken `assert`.
@@ -171,7 +171,7 @@ def words(error: BaseException) -> str:
 
 
 def remedy(error: OSError, arguments: argparse.Namespace) -> str:
-    """What the system refused, with the path and what to do about it.
+    """Say what the system refused, with the path and what to do about it.
 
     Args:
         error: Of the system; one that the library raised has words of its own.

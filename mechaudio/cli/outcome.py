@@ -1,4 +1,4 @@
-"""What a verb comes to, written out for people or, with `--json`, for programs."""
+"""The outcome of a verb, written out for people or, with `--json`, for programs."""
 
 import argparse
 import json

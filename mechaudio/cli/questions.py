@@ -1,4 +1,4 @@
-"""What `--data` names: questions that are made, a corpus, or the folder of a temporal benchmark."""
+"""Questions named by `--data`: made ones, a corpus, or the folder of a temporal benchmark."""
 
 import argparse
 import sys
@@ -24,7 +24,7 @@ N_MADE = 150
 
 @dataclass(frozen=True)
 class Source:
-    """Where questions come from.
+    """A source of questions.
 
     Attributes:
         name: of `MADE` or `CORPORA`, or `temporal`.

@@ -243,7 +243,7 @@ def keep(result: Result, arguments: argparse.Namespace) -> None:
 
 
 def left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> str:
-    """How many questions could not be asked, and what kept the first of them from it."""
+    """Count the questions that could not be asked, and say what kept the first of them from it."""
     why = in_options(failures[0].error, arguments)
     return f"{len(failures)} could not be asked; the first is {failures[0].id!r}: {why}"
 

@@ -20,7 +20,7 @@ SLACK = 0.1
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a corpus says of one clip.
+    """A corpus's annotation of one clip.
 
     Attributes:
         item: Its id.

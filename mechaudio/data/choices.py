@@ -26,7 +26,7 @@ MARKED = (
 )
 """A letter or a number before a choice: the mark and the text, in one of the pairs of groups."""
 DOUBTFUL = re.compile(r"\W{0,3}([A-Za-z])(?:[)\]>}.:*）】．：、]|\s+[-–—]\s)")
-"""What may be a letter before a choice, or may be its text."""
+"""Characters of a letter before a choice, or of its text."""
 LABEL = re.compile(r"(?:(?:choice|option|answer|opt)[\s_:-]*)?[(\[（]?([a-z]|\d{1,2})[)\].:）．：、]?", re.IGNORECASE)
 TEXT_KEYS = ("text", "texts", "choices", "options", "choice", "option", "value", "values", "content")
 LABEL_KEYS = ("label", "labels", "letter", "letters", "key", "keys", "id", "ids", "index", "option")
@@ -179,7 +179,7 @@ def _without_marks(written: Sequence[str]) -> tuple[list[str | None], list[str]]
 
 
 def withheld(answer: Any) -> bool:
-    """Whether an answer is not told."""
+    """Return whether an answer is not told."""
     return is_missing(plain(answer)) or (isinstance(answer, str) and answer.strip().casefold() in WITHHELD)
 
 
@@ -239,7 +239,7 @@ def _by_label(told: str, number: float | None, choices: Choices) -> str | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a field is a number, or a text that writes one."""
+    """Return whether a field is a number, or a text that writes one."""
     return isinstance(value, (str, int, float)) and _number(value) is not None
 
 
@@ -260,7 +260,7 @@ def plain(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a field holds nothing: None, or the NaN that tables have for it."""
+    """Return whether a field holds nothing: None, or the NaN that tables have for it."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

@@ -1,4 +1,4 @@
-"""What a loader gives: the clips or questions that can be used, and a list of everything that cannot.
+"""A loader's result: the clips or questions that can be used, and a list of everything that cannot.
 
 A corpus of thousands always has a few recordings that are missing and a few events that end before they begin. These
 are left out and listed, each with its reason, so that a run is not lost to one of them and none is lost in silence.
@@ -104,7 +104,7 @@ class Corpus(Sequence[Item], Generic[Item]):
         return iter(self.items)
 
     def problem_counts(self) -> dict[str, int]:
-        """How many problems there are of each kind, the most frequent first."""
+        """Count the problems of each kind, the most frequent first."""
         return dict(Counter(problem.kind for problem in self.problems).most_common())
 
     def where(self, keep: Callable[[Item], bool]) -> "Corpus[Item]":

@@ -21,7 +21,7 @@ Column = str | tuple[str, ...] | list[str]
 
 @dataclass(frozen=True)
 class Layout:
-    """What the columns of a multiple-choice benchmark are called, and what is kept of its rows.
+    """Names of the columns of a multiple-choice benchmark, and what is kept of its rows.
 
     Attributes:
         name: Of the corpus.

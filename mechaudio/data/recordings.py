@@ -1,4 +1,4 @@
-"""Where the recordings of a corpus are, and whether they can be read.
+"""Recordings of a corpus: their files, and whether they can be read.
 
 Conventions: a recording is found by the path that its corpus gives it, below the corpus's folder, or else by its file
 name, or by that name without the suffix, anywhere below the folder. Capitals, the two ways of writing an accent and the
@@ -116,7 +116,7 @@ class Recordings:
         return None
 
     def _leads_out(self, name: str) -> bool:
-        """Whether a path that a corpus names lies elsewhere than its recordings do."""
+        """Return whether a path that a corpus names lies elsewhere than its recordings do."""
         if not self._searched:
             return False
         place, folder = Path(os.path.abspath(self.folder / name)), Path(os.path.abspath(self.folder))
@@ -160,7 +160,7 @@ class Recordings:
 
     @property
     def all_missing(self) -> bool:
-        """Whether recordings were looked for and not one is there."""
+        """True if recordings were looked for and not one is there."""
         return 0 < len(self.wanted) == self._missing
 
 
@@ -217,7 +217,7 @@ def _folded(name: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is a file; a name that no file can have is none."""
+    """Return whether there is a file; a name that no file can have is none."""
     try:
         return path.is_file()
     except (OSError, ValueError):

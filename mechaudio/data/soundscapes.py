@@ -25,10 +25,10 @@ HARD_NOISE = (-10.0, 0.0)
 """Level of the background in dB: loud, so that the shipped model, almost perfect in quiet, has something to miss."""
 _TRIES = 2000
 SHORTEST, LONGEST = 0.5, 3600.0
-"""Of a clip, in seconds."""
+"""Length of a clip, in seconds."""
 
 KINDS = ("events", "clip", "caption")
-"""What `counterparts` change."""
+"""Changes that `counterparts` make."""
 
 LEAD: Mapping[str, Callable[[Event], float]] = MappingProxyType(
     {
@@ -37,7 +37,7 @@ LEAD: Mapping[str, Callable[[Event], float]] = MappingProxyType(
         "longest_duration": lambda event: event.offset - event.onset,
     }
 )
-"""What the right answer of each task has most of, in seconds."""
+"""Measures that the right answer of each task has most of, in seconds."""
 
 
 def winner(events: Sequence[Event], task: str, margin: float) -> Event | None:
@@ -76,7 +76,7 @@ def _scene(
 def _contradicting(
     rng: np.random.Generator, events: Sequence[Event], choices: Sequence[str], task: str, margin: float
 ) -> tuple[tuple[Event, ...], str] | None:
-    """The same events with their times dealt out anew, so that the caption has another answer among the choices."""
+    """Deal the times of events out anew, so that the caption has another answer among the choices."""
     truth = winner(events, task, margin)
     for _ in range(50):
         dealt = rng.permutation(len(events))

@@ -30,7 +30,7 @@ transform that Whisper's features are made of: a steady voice gives one number, 
 BURST = (0.28, 0.68)
 """When a voice sings within its second."""
 AMPLITUDE = 0.1
-"""Of a sine at 0 dB."""
+"""Amplitude of a sine at 0 dB."""
 LEVEL = (-30.0, 0.0)
 TEXT = "Which voice comes first?"
 

@@ -25,7 +25,7 @@ from mechaudio.tracing.run import generate, run
 
 SCORINGS = ("letter_logit", "generate")
 UNASKABLE = (ValueError, OSError)
-"""What a recording that is missing, damaged, too long or too short raises, or a question that lacks something."""
+"""Errors of a recording that is missing, damaged, too long or too short, or of a question that lacks something."""
 
 Variants = Sequence[Sequence[Intervention]]
 Logits = tuple[float, ...]
@@ -106,7 +106,7 @@ def prompts_of(
 
 
 def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tuple[dict[Placed, Found], list[Row]]:
-    """What is found of each question, and the rows of those of which nothing can be."""
+    """Try each question; give what came of it, and the rows of those of which nothing came."""
     found, failed = {}, []
     for placed in questions:
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Demo(Result):
-    """What the demonstration found.
+    """The demonstration's findings.
 
     Attributes:
         listenings: One question per task, looked at closely.

@@ -1,4 +1,4 @@
-"""How many questions a model answers rightly, without and with interventions.
+"""Evaluation: a model's right answers, without and with interventions.
 
 Questions are streamed: only a few windows of them are held at a time, and a recording is read when it is asked about.
 With a folder to write to, every batch is on the disk before the next one runs, and a run that was stopped, or killed,
@@ -199,7 +199,7 @@ def evaluate(
 
 
 def _at_rows(lists: Variants, variants: Any, queries: str) -> tuple[tuple[Intervention, ...], ...]:
-    """The same with these query rows in every change of attention.
+    """Put these query rows into every change of attention.
 
     Raises:
         ValueError: There is no change of attention, or a grid over query rows.

@@ -1,4 +1,4 @@
-"""What comes of asking many questions: each answer, right or wrong, and the scores.
+"""Answers to many questions: each one, right or wrong, and the scores.
 
 Conventions: accuracies are shares from 0 to 1; intervals are Wilson's at 95 %, for
 clips as clusters where several questions are about one (`mechaudio.metrics.clips`); an answer is the *text* of a
@@ -110,13 +110,13 @@ class Evaluation(Result):
 
     @cached_property
     def choices(self) -> tuple[str | None, ...]:
-        """What the model chose, None where that cannot be read."""
+        """The chosen texts, None where they cannot be read."""
         pairs = zip(self.options, self.chosen.tolist(), strict=True)
         return tuple(None if place == NO_ANSWER else options[place] for options, place in pairs)
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, " question"]:
-        """Whether each answer is right; False where that is not known.
+        """The right answers as True; False where that is not known.
 
         A choice is right if it is the answer; a text in the model's own words, if it equals the answer once both are
         normalised (`ma.metrics.captions.normalised_match`).
@@ -127,7 +127,7 @@ class Evaluation(Result):
 
     @cached_property
     def scored(self) -> Bool[np.ndarray, " question"]:
-        """Whether the answer to each question is known."""
+        """The questions whose answer is known."""
         return np.array([answer is not None for answer in self.answers], dtype=bool)
 
     @property
@@ -255,7 +255,7 @@ class Evaluation(Result):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison(Result):
-    """The same questions answered without and with each of several interventions.
+    """Questions answered without and with each of several interventions.
 
     `comparison[3]` is the `Evaluation` of variant 3, `comparison.change(3)` what it did to the answers.
 
@@ -293,7 +293,7 @@ class Comparison(Result):
         return np.array([self[variant].accuracy for variant in range(len(self))])
 
     def __len__(self) -> int:
-        """How many variants there are."""
+        """Count the variants."""
         return len(self.variants)
 
     def __getitem__(self, variant: int) -> Evaluation:
@@ -309,12 +309,12 @@ class Comparison(Result):
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, "variant question"]:
-        """Whether each answer is right (`Evaluation.correct`)."""
+        """The right answers (`Evaluation.correct`)."""
         return np.stack([self[variant].correct for variant in range(len(self))])
 
     @cached_property
     def unanswered(self) -> Bool[np.ndarray, "variant question"]:
-        """Whether each answer is missing, because logits of its choices are NaN (`Evaluation.unanswered`)."""
+        """The missing answers: logits of their choices are NaN (`Evaluation.unanswered`)."""
         return np.stack([self[variant].unanswered for variant in range(len(self))])
 
     @property
@@ -352,7 +352,7 @@ class Comparison(Result):
         return self.random_fix_rate_among(self.clean.scored)
 
     def random_fix_rate_among(self, known: Bool[np.ndarray, " question"]) -> RandomFixRate:
-        """The same for some of the questions with known answers.
+        """Return the random fix rate of some of the questions with known answers.
 
         Raises:
             ValueError: If none of their answers is wrong without interventions, or one of them is open.

@@ -1,4 +1,4 @@
-"""What becomes of answers in each group of questions: by task or domain, by skill, by difficulty.
+"""Changes of answers in each group of questions: by task or domain, by skill, by difficulty.
 
 Which groups there are is said by the corpus: MMAU's `task` is the domain (sound, music, speech), its `category` and
 `sub-category` are skills; MMAR's `task` is the modality, its `category` the layer of reasoning; MMAU-Pro names several
@@ -28,7 +28,7 @@ Groups = Mapping[str, tuple[tuple[str, ...], ...]]
 
 @dataclass(frozen=True)
 class GroupChange:
-    """What became of the answers of one group.
+    """Changes of the answers of one group.
 
     Attributes:
         by: The grouping, `all` for the row of all questions.

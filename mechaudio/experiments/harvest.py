@@ -213,7 +213,7 @@ class _Harvester:
 
 
 def _points(record: Sequence[str | HookPoint]) -> list[HookPoint]:
-    """What is recorded: one vector, or one per head, at each position of the decoder.
+    """Make the hook points that are recorded: one vector, or one per head, at each position of the decoder.
 
     Raises:
         ValueError: Nothing, or something else.

@@ -58,7 +58,7 @@ def at_positions(points: Sequence[HookPoint], chosen: Positions, batch: PromptBa
 
 
 def index_of(batch: PromptBatch, chosen: Positions, numbers: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What each entry is of, as tensors; and the text of each token id."""
+    """Describe each entry in tensors; and the text of each token id."""
     questions, places, tokens, roles, clips, seconds = [], [], [], [], [], []
     lengths, ids = real_positions(batch).sum(1).tolist(), batch.inputs["input_ids"].tolist()
     texts: dict[str, str] = {}

@@ -28,7 +28,7 @@ from mechaudio.tracing.run import generate, run
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Listening(Result):
-    """What a model answered with a recording and without, and where its last position looked in it.
+    """A model's answers with a recording and without, and the attention of its last position to it.
 
     Attributes:
         id: Of the question.
@@ -143,7 +143,7 @@ def listen(
 
 
 def _answered(model: AudioLM, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:
-    """What the model chooses; of an open question what it writes, without logits of choices."""
+    """Return the model's choice; of an open question its text, without logits of choices."""
     (question,) = batch.questions
     if not question.is_open:
         logits = run(model, batch, interventions=changes, logits="last").logits[:, -1]

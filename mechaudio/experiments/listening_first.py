@@ -1,4 +1,4 @@
-"""What every study begins with: which rows of the prompt listen, found on questions of the half that chooses.
+"""The first step of every study: which rows of the prompt listen, found on questions of the half that chooses.
 
 A study changes attention in some rows. If the sound gets to the answer over others, nothing comes of it, and nothing
 follows: neither that the change is useless nor that the model does not listen.
@@ -67,7 +67,7 @@ def listen_first(
 
 
 class _Kept:
-    """What was found, in the folder of a study, with what has to be the same for it to be taken up."""
+    """The rows that listen, in the folder of a study, with what has to be the same for them to be taken up."""
 
     def __init__(self, folder: Path, model: AudioLM, asked: Sequence[AudioQuestion]):
         self.folder = folder
@@ -91,7 +91,7 @@ class _Kept:
 
 
 def _may_be_wrong(question: AudioQuestion) -> bool:
-    """Whether a question has a known answer and a choice that is another."""
+    """Return whether a question has a known answer and a choice that is another."""
     return question.answer is not None and len({*question.choices}) > 1
 
 

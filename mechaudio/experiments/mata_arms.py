@@ -25,7 +25,7 @@ _BOUNDARIES = 8
 
 @dataclass(frozen=True)
 class MataSettings(Shown):
-    """What is varied.
+    """The settings that are varied.
 
     Attributes:
         alpha: The published strength.
@@ -93,7 +93,7 @@ class MataArm(Shown):
     queries: str = "last"
 
     def intervention(self, layers: Sequence[int]) -> AttentionIntervention:
-        """What it does.
+        """Make the arm's intervention.
 
         Args:
             layers: That have attention.

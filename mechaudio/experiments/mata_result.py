@@ -1,4 +1,4 @@
-"""What a study of MATA found: every setting on all questions, and what one half chose on the other.
+"""Results of a study of MATA: every setting on all questions, and what one half chose on the other.
 
 Conventions: layers count from 0, ranges include both ends; shares are from 0 to 1; intervals are at 95 %.
 """
@@ -48,7 +48,7 @@ class MataChoice(Choice[MataArm]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MataStudy(Result):
-    """What the study found.
+    """A study's results.
 
     Attributes:
         scores: Of audio, by layer.
@@ -176,7 +176,7 @@ class MataStudy(Result):
         )
 
     def by_group(self, arm: MataArm, *, held_out: bool = False) -> tuple[GroupChange, ...]:
-        """What a setting does to all questions, and to each group of them.
+        """Compare the answers under a setting, on all questions and on each group of them.
 
         Args:
             arm: The setting.

@@ -1,4 +1,4 @@
-"""What a study of who listens found: hearing, heads, their listening score and steering by them.
+"""Results of a study of who listens: hearing, heads, their listening score and steering by them.
 
 Conventions: heads are `(layer, head)`, from 0; shares and rates are from 0 to 1.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpecialistsSettings(Shown):
-    """What is varied.
+    """The settings that are varied.
 
     Attributes:
         ks: Numbers of heads, as far as there are so many; the first one is reported in detail. The paper compares 10,
@@ -79,7 +79,7 @@ keep(SpecialistsSettings)
 
 
 def steering_settings(settings: SpecialistsSettings) -> SteeringSettings:
-    """Those of the steering, whose half that chooses is the half that heads are chosen on."""
+    """Make the settings of the steering, whose half that chooses is the half that heads are chosen on."""
     return SteeringSettings(
         strengths=settings.strengths,
         ks=tuple(sorted(settings.ks)),
@@ -113,7 +113,7 @@ class GroupAuc(Shown):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SpecialistsStudy(Result):
-    """What the study found.
+    """A study's results.
 
     Attributes:
         settings: What was varied; of its `ks` those that there are heads for.
@@ -152,12 +152,12 @@ class SpecialistsStudy(Result):
 
     @property
     def silent(self) -> AttentionAndAnswers:
-        """The same with silence."""
+        """The evaluation with silence."""
         return self.steering.silent
 
     @property
     def scores(self) -> HeadScores:
-        """Of the heads, from the half that chooses."""
+        """The scores of the heads, from the half that chooses."""
         return self.steering.scores
 
     @property

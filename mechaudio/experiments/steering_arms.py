@@ -28,7 +28,7 @@ CONTROLS: Mapping[Kind, tuple[Control, ...]] = {
 
 @dataclass(frozen=True)
 class SteeringSettings(Shown):
-    """What is varied.
+    """The settings that are varied.
 
     Attributes:
         strengths: Of all kinds; the paper does not tell its own.
@@ -91,7 +91,7 @@ class SteeringArm(Shown):
 
     @property
     def setting(self) -> SteeringArm:
-        """The same at strength 1: what arms over strengths have in common."""
+        """The arm at strength 1: what arms over strengths have in common."""
         return SteeringArm(self.kind, 1.0, self.k, self.layer, self.norm, self.control, self.draw)
 
     @property

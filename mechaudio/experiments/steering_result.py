@@ -1,4 +1,4 @@
-"""What a steering study found: what one half of the questions chose, and what it does on the other.
+"""Results of a steering study: what one half of the questions chose, and what it does on the other.
 
 Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
 """
@@ -51,7 +51,7 @@ class AgainstControl(Shown):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SteeringStudy(Result):
-    """What the study found.
+    """A study's results.
 
     Attributes:
         heard: Answers and audio attention with the recording, without steering, of all questions.
@@ -91,12 +91,12 @@ class SteeringStudy(Result):
 
     @cached_property
     def choices(self) -> tuple[Choice[SteeringArm], ...]:
-        """What was chosen of every kind, its controls left out."""
+        """The choice of every kind, its controls left out."""
         return corrected([self._chosen(kind, "", 0) for kind in CONTROLS])
 
     @cached_property
     def controls(self) -> tuple[Choice[SteeringArm], ...]:
-        """What was chosen of every control, and of every draw of it."""
+        """The choice of every control, and of every draw of it."""
         return tuple(
             self._chosen(kind, control, draw)
             for kind, controls in CONTROLS.items()
@@ -116,7 +116,7 @@ class SteeringStudy(Result):
 
     @property
     def by_k(self) -> tuple[Choice[SteeringArm], ...]:
-        """What was chosen with each number of heads, of specialists and of every draw of random heads."""
+        """The choices for each number of heads, of specialists and of every draw of random heads."""
         return tuple(
             self._best([arm for arm in self._arms(kind, control, draw) if arm.k == k])
             for kind in ("layer-guided", "head by head")
@@ -146,7 +146,7 @@ class SteeringStudy(Result):
         return np.isnan(self.margin)
 
     def change(self, arm: SteeringArm, among: Bool[np.ndarray, " question"]) -> AnswerChange:
-        """What a way of steering does to the answers to some of the questions.
+        """Compare the answers to some of the questions under a way of steering.
 
         Raises:
             ValueError: It is none of the study's.
@@ -154,7 +154,7 @@ class SteeringStudy(Result):
         return self._halves.change_by(arm, among)
 
     def by_task(self, arm: SteeringArm) -> dict[str, AnswerChange]:
-        """What a way of steering does to each task that is named, on the half that reports.
+        """Compare the answers of each task that is named under a way of steering, on the half that reports.
 
         Raises:
             ValueError: It is none of the study's.

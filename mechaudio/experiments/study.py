@@ -1,4 +1,4 @@
-"""What every study shares: settings that can be run, the rows that listen, and halves that choose and report.
+"""Steps that every study shares: settings that can be run, rows that listen, halves that choose and report.
 
 A study is a frozen value of settings, with the fields `share` and `seed` and, where it changes or reads rows of the
 prompt, `queries`; a `Result` that keeps them, which rows listen (`listens`) and which questions choose (`chooses`); and

@@ -24,7 +24,7 @@ Control = Literal["", "mass_preserving", "mass_matched", "centred", "text keys"]
 
 @dataclass(frozen=True)
 class TemporalSettings(Shown):
-    """What is varied.
+    """The settings that are varied.
 
     Attributes:
         biases: Strengths of upweighting. The paper does not tell its own.
@@ -90,7 +90,7 @@ class Arm(Shown):
     layer: int | None = None
 
     def intervention(self, seed: int) -> ScaleAttention | UpweightAttention | OnTextKeys:
-        """What it does.
+        """Make the arm's intervention.
 
         Args:
             seed: Of the keys of text that are drawn.

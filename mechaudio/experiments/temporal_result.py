@@ -1,4 +1,4 @@
-"""What the temporal study found: every arm with its test, what was chosen on one half and reported on the other.
+"""Results of the temporal study: every arm with its test, chosen on one half and reported on the other.
 
 Conventions: layers count from 0; shares and rates are from 0 to 1.
 """
@@ -48,7 +48,7 @@ class PairedComparison(Shown):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TemporalStudy(Result):
-    """What the study found.
+    """A study's results.
 
     Best is the arm with most right answers on the half that chooses; of equally many, one drawn by lot (`Choice.tied`).
     Questions of one clip are on one side, and a cluster in every interval and test.
@@ -152,7 +152,7 @@ class TemporalStudy(Result):
 
     @cached_property
     def random_fix_rate(self) -> Estimate | None:
-        """What answers at random fix on the half that reports; None where a half has no wrong answer to fix."""
+        """The fix rate of random answers on the half that reports; None where a half has no wrong answer to fix."""
         halves = self._halves
         if any(halves.clean_correct[half].all() for half in (halves.chooses, halves.reports)):
             return None

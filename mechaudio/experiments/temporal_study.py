@@ -115,7 +115,7 @@ def temporal_study(
 def _attention(
     model: AudioLM, questions: Sequence[AudioQuestion], progress: bool | None
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
-    """Where the last position looks, in the mean over heads."""
+    """Measure where the last position looks, in the mean over heads."""
     batches = batches_of(model, questions, what="attention", progress=progress)
     parts = [audio_attention(model, batch) for batch in batches]
     return parts[0].roles, np.concatenate([part.mass.mean(2) for part in parts])

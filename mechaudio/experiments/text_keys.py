@@ -57,5 +57,5 @@ class OnTextKeys(Value):
         return replace(self.intervention, keys=tuple(keys)).edits(model, batch)
 
     def of_rows(self, rows: Sequence[int]) -> OnTextKeys:  # noqa: ARG002 - drawn anew, and the same, for any rows
-        """Itself."""
+        """Return this intervention: it is the same for some prompts."""
         return self

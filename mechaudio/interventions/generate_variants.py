@@ -1,4 +1,4 @@
-"""What a model writes under many variants, with the prompt run once."""
+"""Answers written under many variants, with the prompt run once."""
 
 from __future__ import annotations
 

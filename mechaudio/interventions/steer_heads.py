@@ -90,6 +90,6 @@ class SteerHeads(Value):
         return tuple(changes)
 
     def of_rows(self, rows: Sequence[int]) -> SteerHeads:
-        """The same for some prompts of a batch."""
+        """Keep the directions of some prompts of a batch."""
         own = self.directions[list(rows)] if self.per_question else self.directions
         return replace(self, directions=own, positions=of_rows(self.positions, rows))

@@ -120,7 +120,7 @@ def _whole(model: AudioLM, prompts: PromptBatch, variants: Sequence, **options: 
 
 
 class _Collected:
-    """What variants did to every prompt, filled in bit by bit; what the prompts gave without any comes last."""
+    """Results of variants on every prompt, filled in bit by bit; those without any variant come last."""
 
     def __init__(self, n_variants: int, batch: PromptBatch, device: torch.device):
         """Take the number of variants, all prompts, and where logits will be."""

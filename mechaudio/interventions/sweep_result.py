@@ -1,4 +1,4 @@
-"""What a sweep gives: logits under every variant."""
+"""A sweep's result: logits under every variant."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Sweep(Result):
         """Check nothing before it is saved: interventions may hold functions."""
 
     def _as_kept(self) -> Sweep:
-        """The same, with interventions that hold a function as their text."""
+        """Write interventions that hold a function as their text."""
         variants = tuple(tuple(map(kept_or_written, variant)) for variant in self.variants)
         return replace(self, variants=variants, axes=kept_axes(self.axes))
 
@@ -92,7 +92,7 @@ class Sweep(Result):
 
     @property
     def correct(self) -> Bool[Tensor, "variant question"]:
-        """Whether each variant's likeliest choice is the right one; it is not where there is no answer (`unanswered`).
+        """The right answers: each variant's likeliest choice is right; not where there is no answer (`unanswered`).
 
         Raises:
             ValueError: The sweep was made from plain inputs, or a question has no known answer.
@@ -101,7 +101,7 @@ class Sweep(Result):
 
     @property
     def clean_correct(self) -> Bool[Tensor, " question"]:
-        """Whether the likeliest choice is the right one without any intervention."""
+        """The right answers without any intervention."""
         return self._is_right(self.clean[None])[0]
 
     @property
@@ -115,7 +115,7 @@ class Sweep(Result):
 
     @property
     def clean_margin(self) -> Float[Tensor, " question"]:
-        """The same without any intervention."""
+        """The margin without any intervention."""
         return self._margin(self.clean[None])[0]
 
     def _margin(self, logits: Float[Tensor, "variant question choice"]) -> Float[Tensor, "variant question"]:

@@ -99,7 +99,7 @@ class ResampledPointBiserial(Shown):
 
 @dataclass(frozen=True, eq=False)
 class TopKStability(Shown):
-    """Whether the K highest columns stay the K highest.
+    """Stability of the K highest columns.
 
     Attributes:
         chosen: places of the K highest columns, highest first; of equal ones, by lot.
@@ -294,7 +294,7 @@ def bootstrap_point_biserial(
 def top_k_stability(
     scores: Values, resampled: Values, k: int, *, confidence: float = 0.95, seed: int = 0
 ) -> TopKStability:
-    """Whether the K highest scores of a sample are the K highest of its resamples.
+    """Measure how often the K highest scores of a sample are the K highest of its resamples.
 
     For heads ranked by the size of their correlation:
     `top_k_stability(abs(found.r), abs(bootstrapped.resampled), k=20)`.
@@ -373,7 +373,7 @@ def highest(scores: Float[np.ndarray, "row column"], k: int, seed: int = 0) -> I
 
 
 def tied_at(scores: Float[np.ndarray, " column"], k: int) -> int:
-    """How many columns are as high as the K-th, where not all of them are among the K highest; else 0."""
+    """Count the columns that are as high as the K-th, where not all of them are among the K highest; else 0."""
     levelled = _levelled(scores[None])[0]
     last = np.sort(levelled)[::-1][k - 1]
     level = int((levelled == last).sum())

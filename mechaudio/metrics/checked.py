@@ -1,4 +1,4 @@
-"""What the scores are given, checked: right and wrong, numbers, ids, levels."""
+"""Checks of what scores are given: right and wrong, numbers, ids, levels."""
 
 from __future__ import annotations
 

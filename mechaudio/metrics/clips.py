@@ -63,7 +63,7 @@ def summed(values: np.ndarray, numbers: Int[np.ndarray, " question"]) -> np.ndar
 def design_effect(
     deviations: Float[np.ndarray, " question *column"], numbers: Int[np.ndarray, " question"]
 ) -> Float[np.ndarray, "*column"]:
-    """How many times larger the variance of a mean is than if questions were independent; at least 1.
+    """Return how many times larger the variance of a mean is than if questions were independent; at least 1.
 
     Squared sums over clips are too small by what the clips' own mean takes from them, much so where a few clips have
     most questions: they are divided by what is left in expectation (Bell and McCaffrey, Survey Methodology 28:169,
@@ -114,7 +114,7 @@ def _left(sizes: Float[np.ndarray, " clip"]) -> tuple[float, float]:
 
 
 def quantile(confidence: float, numbers: Int[np.ndarray, " question"]) -> float:
-    """How many standard errors reach to the ends of an interval: normal, or Student's t where clips share questions.
+    """Return how many standard errors reach to the ends of an interval: normal, or Student's t for shared clips.
 
     A design effect is estimated from the clips, hence their `freedom`.
     """

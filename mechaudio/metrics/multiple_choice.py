@@ -1,4 +1,4 @@
-"""How many multiple-choice answers are right, and what an intervention did to them.
+"""Scores of multiple-choice answers, and of what an intervention did to them.
 
 Conventions: `correct`, `before` and `after` hold right (True) or wrong (False), one per question, `before` and `after`
 for the same questions in the same order; rates are from 0 to 1 with Wilson's 95 % interval. `clips`
@@ -32,7 +32,7 @@ from mechaudio.showing import Shown
 
 @dataclass(frozen=True)
 class AnswerChange(Shown):
-    """What became of the answers to the same questions.
+    """Changes of the answers to the same questions.
 
     Attributes:
         n: questions.
@@ -164,7 +164,7 @@ def break_rate(before: Values, after: Values, *, clips: Clips | None = None, con
 def answer_change(
     before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
 ) -> AnswerChange:
-    """What an intervention did: accuracy before and after, net change, fix rate, break rate, and McNemar's test.
+    """Compare answers: accuracy before and after, net change, fix rate, break rate, and McNemar's test.
 
     Args:
         before: right or wrong, `[question]`.
@@ -281,7 +281,7 @@ def random_fix_rate(
 
 @checks_arguments
 def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " question"]:
-    """Where the questions of one evaluation stand in another: `after_correct[match_ids(before_ids, after_ids)]`.
+    """Find the questions of one evaluation in another: `after_correct[match_ids(before_ids, after_ids)]`.
 
     Args:
         before: ids of one evaluation.

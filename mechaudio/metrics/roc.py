@@ -158,7 +158,7 @@ def _strata(
 def _components(
     scores: Float[np.ndarray, " question"], stratum: _Stratum
 ) -> tuple[Float[np.ndarray, " right"], Float[np.ndarray, " wrong"]]:
-    """Of each right answer the share of wrong ones below it, of each wrong one the share of right ones above it."""
+    """Give each right answer the share of wrong ones below it, each wrong one the share of right ones above it."""
     right, wrong = (scores[side] for side in stratum)
     ranks = rankdata(np.concatenate([right, wrong]))
     m, n = len(right), len(wrong)
@@ -192,7 +192,7 @@ def _newcombe(area: float, sizes: Sequence[tuple[float, float]], z: float) -> tu
 def _normal_p(
     scores: Float[np.ndarray, " question"], compared: Sequence[_Stratum], effect: float, df: float | None
 ) -> float:
-    """Of the sum over strata of U, which is about normal; ties reduce its variance (van Elteren 1960)."""
+    """Give the p value of the sum over strata of U, about normal; ties reduce its variance (van Elteren 1960)."""
     beyond = variance = 0.0
     for stratum in compared:
         ranks = rankdata(scores[np.concatenate(stratum)])

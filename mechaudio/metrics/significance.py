@@ -34,7 +34,7 @@ _LARGEST = 10_000_000
 
 @dataclass(frozen=True)
 class McNemar(Shown):
-    """Whether the answers that changed did so evenly in both directions.
+    """A test of whether the answers that changed did so evenly in both directions.
 
     Only answers that changed tell: if the change had no direction, each would be a fair coin's toss.
 

@@ -1,4 +1,4 @@
-"""Whether a written answer is right: MMAU's rule of words, and the choice that a generated text names.
+"""Scores of written answers: MMAU's rule of words, and the choice that a generated text names.
 
 `string_match` is the rule by which MMAU and MMAR score (arXiv 2410.19168, 2505.13032). It looks at words alone,
 so it takes `not the dog` for `dog`, and no letter for an answer. `parse_choice` reads what an instructed model writes,
@@ -50,7 +50,7 @@ class ParsedChoice(Shown):
 
 @dataclass(frozen=True)
 class GeneratedScore(Shown):
-    """How many generated texts name the right choice, and how many name none.
+    """The number of generated texts that name the right choice, and of those that name none.
 
     Attributes:
         accuracy: right ones among all; a text that names no choice is wrong.
@@ -199,7 +199,7 @@ def _lettered(match: re.Match[str], choices: Sequence[str]) -> str | None:
 
 
 def _reading(line: str, choices: Sequence[str]) -> ParsedChoice | None:
-    """What a line says that begins with a letter, or is the text of a choice; None if neither."""
+    """Read a line that begins with a letter, or is the text of a choice; None if neither."""
     line = line.strip().lstrip("-#> ").rstrip()
     texts = _same_text(line, choices)
     match = _LEADING.match(line)

@@ -1,4 +1,4 @@
-"""What differs between audio LLM classes, as data.
+"""Differences between audio LLM classes, as data.
 
 Every family is one frozen `Adapter`: where its parts are, what its audio token is called, how its tokens fall in time.
 Paths are relative to the transformers module and written down, never guessed; they are proven when a model is opened.
@@ -139,16 +139,16 @@ class Stack(Shown):
 
     @property
     def in_chunks(self) -> bool:
-        """Whether layers hear a long clip chunk after chunk: recorded chunks are joined, an edit is made in each."""
+        """True if layers hear a long clip chunk after chunk: recorded chunks are joined, an edit is made in each."""
         return False
 
     @property
     def mid_norm_adds(self) -> bool:
-        """Whether the output, not the input, of `mid_norm` is the residual stream behind attention."""
+        """True if the output, not the input, of `mid_norm` is the residual stream behind attention."""
         return self.mid_norm is not None and self.mid_norm == self.attention
 
     def path(self, layer: int) -> str:
-        """Where a layer of this list is."""
+        """Return the path of a layer of this list."""
         return f"{self.layers}.{layer}"
 
     def own_config(self, config: Any) -> Any:
@@ -258,7 +258,7 @@ class WaveformTower(Stack):
         return True
 
     def path(self, layer: int) -> str:
-        """Where a layer is."""
+        """Return the path of a layer."""
         return f"{self.layers}.{layer - self.first}"
 
 

@@ -207,7 +207,7 @@ def _as_written(
 
 
 def _between_texts(processor: Any, adapter: Adapter, turns: Sequence[Turn]) -> list[str]:
-    """What the chat template writes before the first text, between the texts, and behind the last."""
+    """Return the template's text before the first text, between the texts, and behind the last."""
     slots = [_SLOT.format(number) for number in range(len(texts(turns)))]
     frame = rest = _render(processor, adapter, turns, slots)
     between = []
@@ -259,7 +259,7 @@ def _features(adapter: Adapter, made: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def _grown(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:
-    """What the processor put in the placeholders' place: audio tokens, in some families between two control tokens.
+    """Return the tokens in the placeholders' place: audio tokens, in some families between two control tokens.
 
     `None` if the tokens around it are not the written ones.
     """

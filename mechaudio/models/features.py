@@ -1,4 +1,4 @@
-"""What a processor makes of clips: of several, behind one another; and of silence, which is kept."""
+"""Features of clips: of several, behind one another; and of silence, which is kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _known: WeakKeyDictionary[Any, OrderedDict[int, Sound]] = WeakKeyDictionary()
 
 
 def silence(model: OpenedModel, n_samples: int) -> Sound:
-    """What the model's processor makes of so many zeros; it is asked once for a length.
+    """Return the processor's features of so many zeros; it is asked once for a length.
 
     Args:
         model: An opened model with a processor.
@@ -67,7 +67,7 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
 
 
 def unmerged(adapter: Adapter, clip: Mapping[str, Tensor]) -> Float[Tensor, "1 token window"]:
-    """What the audio tokens of a clip are made of that are not merged: each of the window of its number."""
+    """Say what audio tokens of a clip are made of that are not merged: each of the window of its number."""
     frames = int(clip[adapter.features_mask].sum())
     return torch.eye(adapter.timing.tokens_of_frames(frames))[None]
 

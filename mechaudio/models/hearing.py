@@ -73,6 +73,6 @@ def guesses(trained: Collection[str], choices: Iterable[str]) -> tuple[str, ...]
 
 
 def past_prompt(inputs: Mapping[str, Any]) -> bool:
-    """Whether this is a later step of a generation, whose audio is in the key-value cache."""
+    """Return whether this is a later step of a generation, whose audio is in the key-value cache."""
     name = cache_name(inputs)
     return name is not None and bool(inputs[name].get_seq_length() > 0)  # a static cache counts in a tensor

@@ -35,7 +35,7 @@ from mechaudio.models.opened_model import OpenedModel
 
 
 def input_device(network: Network) -> torch.device:
-    """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
+    """Return the device for inputs: that of the input embeddings, also under a device map or offloading."""
     embeddings = network.get_input_embeddings()
     executes = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)  # a device, or a GPU's number
     return next(embeddings.parameters()).device if executes is None else torch.device(executes)
@@ -142,7 +142,7 @@ def as_batch(model: OpenedModel, batch: PromptBatch | Mapping[str, Any]) -> Prom
 
 
 def name_of(model: OpenedModel) -> str:
-    """What messages call a model: its checkpoint, or its class where it has none."""
+    """Name a model in messages: its checkpoint, or its class where it has none."""
     return getattr(model, "checkpoint", None) or type(model.network).__name__
 
 

@@ -1,4 +1,4 @@
-"""What the functions of this room take as a model; an `AudioLM` is one."""
+"""A model as the functions of this room take it; an `AudioLM` is one."""
 
 from __future__ import annotations
 

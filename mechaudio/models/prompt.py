@@ -230,7 +230,7 @@ def _warn_of_guesses(model: OpenedModel, questions: Sequence[AudioQuestion]) -> 
 
 
 def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
-    """The same prompts with zeros of the same lengths in the place of their clips, which are not read again.
+    """Put zeros of the same lengths in the place of the prompts' clips, which are not read again.
 
     It is what `prompt(model, batch.questions, condition="silence")` makes.
 
@@ -378,7 +378,7 @@ def _audio_spans(
 
 
 def _padding_id(tokenizer: Any, audio_token: int) -> int:
-    """What stands in masked positions: any id would do but the audio placeholder, which networks count there too."""
+    """Return an id for masked positions: any would do but the audio placeholder, which networks count there too."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None and token != audio_token:
             return token

@@ -97,7 +97,7 @@ def _seconds(text: str, otherwise: float, part: str) -> float:
 
 
 def of_rows(where: Where | None, rows: Sequence[int]) -> Where | None:
-    """What is meant in some prompts of a batch: the same, unless it was given as one list per prompt."""
+    """Choose for some prompts of a batch: the same, unless it was given as one list per prompt."""
     if where is None or isinstance(where, (str, int)) or not where or isinstance(where[0], int):
         return where
     return [where[row] for row in rows]

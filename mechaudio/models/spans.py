@@ -80,7 +80,7 @@ class Part:
     stop: int
 
     def overlaps(self, start: int, stop: int) -> bool:
-        """Whether any of the characters from `start` to `stop` is in this part."""
+        """Return whether any of the characters from `start` to `stop` is in this part."""
         return max(self.start, start) < min(self.stop, stop)
 
 
@@ -130,7 +130,7 @@ def _choice_line(layout: PromptFormat, letter: str, choice: str) -> str:
 
 
 def find_keyword(question: AudioQuestion) -> tuple[int, int] | None:
-    """Where in the question's text its keyword is: `meta["keyword"]`, else the first of `TEMPORAL_WORDS`.
+    """Find the keyword in the question's text: `meta["keyword"]`, else the first of `TEMPORAL_WORDS`.
 
     Returns:
         First character and the one after the last; `None` where there is no such word.

@@ -1,4 +1,4 @@
-"""What a page tells in tables: which events drew the attention, and how the page was made."""
+"""Tables of a page: which events drew the attention, and how the page was made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""What is told of the study of when: scores by task, what was mended, the answers, and spans over time and sound."""
+"""Report on the study of when: scores by task, what was mended, the answers, and spans over time and sound."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def grounding_figures(study: GroundingStudy, questions: Sequence[AudioQuestion] 
 
 @checks_arguments
 def grounding_published() -> Table:
-    """What the paper reports on its own test sets, in percent; its collar and its mapping of captions are not said."""
+    """Tabulate the paper's own test sets, in percent; its collar and its mapping of captions are not said."""
     columns = (Column("model"), *(Column(name, "number") for name in _PUBLISHED))
     rows = tuple((model, *numbers) for model, numbers in _MODELS.items())
     note = "Percent, on AudioSet-Strong, AudioGrounding and CNN/DailyMail; other clips than those above."

@@ -16,7 +16,7 @@ from mechaudio.report.rendering import write_html
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says about one question.
+    """The part of the page about one question.
 
     Attributes:
         listening: The question and its answers.

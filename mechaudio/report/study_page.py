@@ -1,4 +1,4 @@
-"""What is told of a result, and the one page that tells it: findings, then part by part figures and tables."""
+"""Report on a result, and the one page that shows it: findings, then part by part figures and tables."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Shown):
-    """What is told of a result, on its page and in files.
+    """A report on a result, on its page and in files.
 
     Attributes:
         provenance: Of the result.

@@ -105,7 +105,7 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
         return {task: dict(sorted(reasons.items())) for task, reasons in counts.items()}
 
     def card(self) -> str:
-        """What the benchmark holds, how it was built, what was dropped and why: markdown."""
+        """Describe the benchmark: what it holds, how it was built, what was dropped and why, as markdown."""
         return card(self)
 
     def manifest(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ REASONS = {
 
 
 def card(benchmark: "Benchmark") -> str:
-    """What a benchmark holds, how it was built, what was dropped and why, as markdown."""
+    """Describe a benchmark: what it holds, how it was built, what was dropped and why, as markdown."""
     letters = Counter(question.answer_letter for question in benchmark)
     origins = Counter(
         "answer" if choice == question.answer else origin

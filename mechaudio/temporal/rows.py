@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 META = ("task", "clip", "lead", "options_from")
-"""Of every question; `options_from` says of each choice where it is from."""
+"""Columns of every question; `options_from` says of each choice where it is from."""
 
 
 def features() -> "Features":

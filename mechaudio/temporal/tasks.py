@@ -12,7 +12,7 @@ from mechaudio.audio.events import Event
 from mechaudio.data.temporal_phrases import KEYWORDS
 
 DURATIONS = ("longest_segment", "union", "sum")
-"""Of a repeated sound: its longest single segment; the time in which it sounds at all; the sum of its segments."""
+"""Measures of a repeated sound: its longest single segment; the time in which it sounds; the sum of its segments."""
 
 
 @dataclass(frozen=True)

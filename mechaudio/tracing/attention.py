@@ -54,7 +54,7 @@ class Spot:
     location: str
 
     def wants(self, point: str) -> bool:
-        """Whether this run reads or edits the hook point here."""
+        """Return whether this run reads or edits the hook point here."""
         return self.exchange.wanted(f"{self.location}.{point}")
 
     def written(self, call: Call, query: Tensor, key: Tensor, value: Tensor) -> tuple[Call, Tensor, Tensor, Tensor]:
@@ -209,7 +209,7 @@ def _with_score_edits(
 
 @dataclass(frozen=True)
 class Mixed:
-    """What attention makes of the values, and the masses of groups of keys where they are measured."""
+    """The values as attention mixes them, and the masses of groups of keys where they are measured."""
 
     out: Float[Tensor, "batch query head d_head"]
     mass: Float[Tensor, "batch head query group"] | None = None

@@ -169,7 +169,7 @@ class AudioLM(NNsight):
             prove_hook_points(self)
 
     def __getattr__(self, name: str) -> Any:
-        """What is not the model's own: the network's parts and methods, and words of other libraries.
+        """Find the network's parts and methods, and words of other libraries.
 
         Raises:
             AttributeError: There is none; where it is a word of other libraries, with what it is called here.
@@ -224,7 +224,7 @@ class AudioLM(NNsight):
         return super().trace(*args, **{"tracer_cls": WatchedTracer, **kwargs})
 
     def __dir__(self) -> list[str]:
-        """What is of use here, for completion: our words, the network's parts, and nnsight's verbs."""
+        """List the names of use here, for completion: our words, the network's parts, and nnsight's verbs."""
         return [name for name in super().__dir__() if name not in _PLUMBING]
 
     def _open(self, stacks: list[Stack], sites: list[Sites], name: str) -> Blocks:
@@ -246,7 +246,7 @@ class AudioLM(NNsight):
 
     @property
     def exchange(self) -> Exchange:
-        """What every value of a forward pass goes through."""
+        """The exchange that every value of a forward pass goes through."""
         return cast("Exchange", self.interleaver)
 
     @property
@@ -276,7 +276,7 @@ class AudioLM(NNsight):
 
     @property
     def device(self) -> torch.device:
-        """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
+        """The device for inputs: that of the input embeddings, also under a device map or offloading."""
         return input_device(self._module)
 
     def interleave(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
@@ -342,7 +342,7 @@ class AudioLM(NNsight):
 
 
 def _asks(args: tuple[Any, ...]) -> bool:
-    """Whether a call of the network is given prompts, or questions, conversations or a text in their place."""
+    """Return whether a call of the network is given prompts, or questions, conversations or a text in their place."""
     return bool(args) and isinstance(args[0], (PromptBatch, AudioQuestion, list, tuple, str))
 
 

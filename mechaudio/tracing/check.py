@@ -88,7 +88,7 @@ def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:
 
 
 def reading_is_exact(model: AudioLM) -> bool:
-    """Whether reading every hook point of every layer leaves the logits as the network gives them, to the last bit.
+    """Return whether the logits stay the network's own, to the last bit, while every hook point of every layer is read.
 
     A network that was set to another attention than PyTorch's fused one differs by rounding.
     """

@@ -165,7 +165,7 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:
-    """Whether a tensor lies in a part that the network has, by its modules' paths, and that hook points are in."""
+    """Return whether a tensor lies in a part that the network has, by its modules' paths, with hook points in it."""
     layers = [path for stack in adapter.stacks.values() for path in stack.paths]
     parts = (adapter.decoder_module, adapter.unembed, adapter.projector, *(p.rpartition(".")[0] for p in layers))
     inside = tuple(f"{part}." for part in parts if part)
@@ -208,7 +208,7 @@ def folder_of(where: str, hub: dict[str, Any]) -> Path:
 
 
 def weights_of(folder: Path, where: str) -> str:
-    """What messages call the weights of a checkpoint: the file, or the folder where there are several."""
+    """Name the weights of a checkpoint in messages: the file, or the folder where there are several."""
     files = sorted(folder.glob("*.safetensors"))
     return repr(str(files[0])) if len(files) == 1 else repr(str(folder) if folder.is_dir() else where)
 

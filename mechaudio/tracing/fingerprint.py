@@ -1,4 +1,4 @@
-"""What tells a network from every other one: all of its numbers, its settings and its processor.
+"""Fingerprint of a network: all of its numbers, its settings and its processor.
 
 Every byte of every parameter and buffer goes into the digests, so that a single changed number is another network.
 Nothing is kept from one call to the next: PyTorch's version counters do not see what is written through `.data`, which
@@ -45,7 +45,7 @@ _SHORT = 16
 
 
 def fingerprint(model: AudioLM) -> dict[str, Any]:
-    """What has to be the same for two runs to be runs of one network.
+    """Return what has to be the same for two runs to be runs of one network.
 
     Args:
         model: The opened model.

@@ -35,7 +35,7 @@ Layer = tuple[str, int]
 
 @dataclass(frozen=True, eq=False)
 class Attended:
-    """What one layer's attention was called with.
+    """The arguments of one layer's attention.
 
     Attributes:
         call: What transformers said about the call.

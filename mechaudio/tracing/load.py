@@ -314,7 +314,7 @@ class _UnassembledError(ValueError):
 
 
 def _told(error: Exception, unreachable: str | None) -> str:
-    """What is known of the reason that nothing was found."""
+    """Say what is known of the reason that nothing was found."""
     return f"transformers says: {error}" if unreachable is None else f"The hub does not answer ({unreachable})"
 
 

@@ -51,7 +51,7 @@ class LocalAttention:
 
 
 def attends_locally(module: Network) -> bool:
-    """Whether the module has the methods and sizes that are served here."""
+    """Return whether the module has the methods and sizes that are served here."""
     return all(hasattr(module, name) for name in (_BLOCKS, _CONTEXTS, *_SIZES))
 
 
@@ -168,7 +168,7 @@ def _in_graph(served: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Band:
-    """Where the entries of blocks and their surroundings lie in a matrix over whole clips.
+    """The places of blocks and their surroundings in a matrix over whole clips.
 
     Attributes:
         frames: Frames of a clip.

@@ -234,7 +234,7 @@ def generate(
 def _joined_steps(
     parts: Sequence[tuple[Cache, ...]], groups: Sequence[Sequence[int]], model: AudioLM, prompts: PromptBatch
 ) -> tuple[Cache, ...]:
-    """What groups of rows kept at every step; rows of a group that wrote less are zeros behind its end."""
+    """Join what groups of rows kept at every step; rows of a group that wrote less are zeros behind its end."""
     joined = []
     for step in range(max(map(len, parts))):
         there = [steps[step] if step < len(steps) else None for steps in parts]

@@ -1,4 +1,4 @@
-"""Where each hook point lives in a given network, and how to take the tensor out of what nnsight serves there.
+"""Hook points of a given network: their locations, and how to take the tensor out of what nnsight serves there.
 
 A location serves what a module received, `(args, kwargs)`, or returned, a tensor or a tuple. `take` gives the tensor in
 it, as a view wherever the axes are ours and not the module's, so that editing it in place edits the forward pass; `put`
@@ -91,7 +91,7 @@ class Site:
         return self.location.rpartition(".")[0]
 
     def swap(self, served: Any, value: Tensor) -> Any:
-        """What to serve so that every later reader of this hook point sees `value`."""
+        """Return what to serve so that every later reader of this hook point sees `value`."""
         if not self.in_place:
             return self.put(served, value)
         current = self.take(served)

@@ -94,7 +94,7 @@ class Sums:
 
     @staticmethod
     def _reached(kept: dict[str, Tensor], *sites: Site) -> bool:
-        """Whether a run came by; where it does not, overwriting moves nothing, and that is refused."""
+        """Return whether a run came by; where it does not, overwriting moves nothing, and that is refused."""
         return all(site.location in kept for site in sites)
 
     @staticmethod
@@ -130,7 +130,7 @@ def _has(module: Network, path: str) -> bool:
 
 
 def _near(terms: Sequence[Tensor], others: Sequence[Tensor], dtype: torch.dtype) -> bool:
-    """Whether both have the same sum, up to the rounding of their terms."""
+    """Return whether both have the same sum, up to the rounding of their terms."""
     every = [*terms, *others]
     if len({term.shape for term in every}) > 1:
         return False

@@ -105,7 +105,7 @@ def _onsets(timing: TokenTiming, n: int, steps: int) -> Float[np.ndarray, "frame
 
 
 def steps_before(model: AudioLM, batch: PromptBatch, frames: int) -> int | None:
-    """How many of the steps from features to tokens lie before a layer of the tower; `None` where no number fits.
+    """Count the steps from features to tokens before a layer of the tower; `None` where no number fits.
 
     Args:
         model: The opened model.

@@ -41,7 +41,7 @@ def unembed(
 
 
 def divisor(model: AudioLM) -> float:
-    """What the class divides its logits by; 1 where it does not."""
+    """Return the number that the class divides its logits by; 1 where it does not."""
     number = _setting(model, "divided_by")
     return 1.0 if number is None else number
 

@@ -32,7 +32,7 @@ class HookSite:
 
 
 class View:
-    """What a block, its attention and chosen rows have in common: the sites they show and where values come from.
+    """A block, its attention, or chosen rows: the sites they show and where values come from.
 
     TransformerLens's names (`hook_resid_post`) stand for the hook points that they name.
     """
@@ -152,7 +152,7 @@ class Blocks(Shown, Sequence):
         self._blocks, self._where = tuple(blocks), where
 
     def __len__(self) -> int:
-        """How many layers there are."""
+        """Count the layers."""
         return len(self._blocks)
 
     def __getitem__(self, layer: int | slice) -> Any:

@@ -24,7 +24,7 @@ _MANY = 32
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """What the variants share in one layer.
+    """The keys and values that variants share in one layer.
 
     Attributes:
         keys: Keys of the whole prompts.

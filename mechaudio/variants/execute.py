@@ -55,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What some variants made of some prompts.
+    """Results of some variants on some prompts.
 
     Attributes:
         batch: The prompts.
@@ -156,12 +156,12 @@ def _jobs(
 
 
 def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention]) -> bool:
-    """Whether what becomes of a prompt may depend on the others."""
+    """Return whether what becomes of a prompt may depend on the others."""
     return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
 
 
 def _share(budget: int | float, generates: bool) -> float:
-    """What the keys and values of the prompts may take, and likewise variants that go through the layers.
+    """Return the bytes for keys and values of the prompts, and likewise for variants that go through the layers.
 
     The other half, where answers are written, is for the keys and values of variants that went through, and for those
     that new tokens continue from.
@@ -196,7 +196,7 @@ class _Work:
 
 
 def _outcomes(work: _Work) -> Iterator[Outcome]:
-    """What the variants of a job make of its prompts."""
+    """Run the variants of a job on its prompts."""
     if work.job.alone is None:
         alone = yield from _shared(work)
     else:
@@ -208,7 +208,7 @@ def _outcomes(work: _Work) -> Iterator[Outcome]:
 
 
 def _alone(work: _Work, index: int, way: str) -> Outcome:
-    """What one variant makes of the prompts in a run of its own."""
+    """Run one variant on the prompts, on its own."""
     interventions, n = work.variants[index], work.max_new_tokens
     if n is not None:
         out = generate(work.model, work.batch, max_new_tokens=n, interventions=interventions)
@@ -220,7 +220,7 @@ def _alone(work: _Work, index: int, way: str) -> Outcome:
 
 
 def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
-    """What variants make of the prompts that share what comes before their first change; why the others cannot."""
+    """Run the variants that share what comes before their first change; return why the others cannot."""
     model, batch, before = work.model, work.batch, work.clean and work.clean.prefix
     cache = None if work.max_new_tokens is None else DynamicCache()
     planned, known = list[Plan](), dict[Hashable, Any]()

@@ -42,7 +42,7 @@ _ON_THEIR_OWN = {"attention_mask": None, "use_cache": False}
 
 @dataclass(eq=False)
 class Prefix:
-    """What the clean run of the prompts leaves behind for variants that go through the layers later.
+    """The clean run's legacy for variants that go through the layers later.
 
     Attributes:
         batch: The prompts.
@@ -78,7 +78,7 @@ class Prefix:
         return last
 
     def shared_at(self, attention: str, call: Call, key: Tensor, value: Tensor) -> Shared:
-        """What these positions attend to in one layer."""
+        """Return the keys and values that these positions attend to in one layer."""
         if id(call.mask) not in self._masks:  # layers of one kind have one mask
             n = self.batch.n_positions
             queries = torch.arange(n - self.n_positions, n, device=key.device).expand(self.batch.n_rows, -1)
@@ -176,7 +176,7 @@ class _Along:
         self.prefix.shared_at(attention, call, key, value)
 
     def _only_last(self, n_layers: int, served: Any) -> Any:
-        """Of prompts and variants the last position: the final norm and the unembedding see no others."""
+        """Keep the last position of prompts and variants: the final norm and the unembedding see no others."""
         (hidden, *args), kwargs = served
         last, n = self.prefix.last(hidden, {}), self.chunk.n_positions
         own = torch.cat([hidden[:, self.n :], entering(self.chunk.joining(n_layers), last[:, -n:])], dim=1)
@@ -272,7 +272,7 @@ def _end_with_positions(model: AudioLM, wanted: slice) -> None:
 
 
 class _Arguments:
-    """What layers are called with that counts positions, made for the positions of variants."""
+    """Arguments of layers that count positions, made for the positions of variants."""
 
     def __init__(self, n_positions: int, n_variants: int, *, behind: bool):
         """Take the last positions of the prompts, for so many variants; `behind` those of the prompts, or alone."""

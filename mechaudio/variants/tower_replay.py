@@ -1,4 +1,4 @@
-"""What comes before the decoder's layers, computed again only as far as a variant changes it.
+"""The part before the decoder's layers, computed again only as far as a variant changes it.
 
 The prompts run once as far as the decoder. What every part in front of it gave is kept: the layers of the audio tower,
 and the parts around them. A variant then starts at its first change: each part that was through by that moment gives
@@ -66,7 +66,7 @@ class _Calls:
         return lambda _computed: _copy(next(turns))
 
     def over_by(self, moments: Sequence[int], in_chunks: bool) -> bool:
-        """Whether all calls had ended by the first of some moments.
+        """Return whether all calls had ended by the first of some moments.
 
         Args:
             moments: When something was there, call after call.

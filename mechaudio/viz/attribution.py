@@ -20,7 +20,7 @@ _KINDS = {"input": "#8c8c8c", "attention": CYCLE[1], "MLP": CYCLE[0], "mixer": C
 
 @checks_arguments
 def attribution_bars(written: DirectLogitAttribution, by: By = "part", *, question: int | None = None) -> go.Figure:
-    """What each part wrote towards one token and away from the other, in logits.
+    """Draw what each part wrote towards one token and away from the other, in logits.
 
     Bars are means over questions, with 95 % bootstrap intervals over clips where there are several.
 

@@ -1,4 +1,4 @@
-"""What the model answers, with the recording and with silence of the same length in its place."""
+"""The model's answers, with the recording and with silence of the same length in its place."""
 
 import plotly.graph_objects as go
 

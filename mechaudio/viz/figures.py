@@ -129,7 +129,7 @@ def _listening(listening: Listening, **options: Any) -> go.Figure:
 
 @figure_of.register
 def _run(run: Run, **options: Any) -> go.Figure:
-    """What it says next, or how large what it kept is."""
+    """Draw the next tokens of a run, or how large what it kept is."""
     return (recorded_sizes if run.logits is None else next_tokens)(run, **options)
 
 
@@ -154,7 +154,7 @@ def _passes(passes: PairedPasses, **options: Any) -> go.Figure:
 
 @figure_of.register
 def _pairs(pairs: PatchedPairs, **options: Any) -> go.Figure:
-    """What a patch has to bring back: logits of the right choice in the clean run over those in the corrupted one."""
+    """Draw what a patch has to bring back: logits of the right choice, clean run over corrupted one."""
     places = pairs.right.argmax(axis=1)[:, None]
     corrupted, clean = (np.take_along_axis(one, places, axis=1)[:, 0] for one in (pairs.corrupted, pairs.clean))
     return _clean_over_corrupted("Logit of the right choice", pairs.ids, clean, corrupted, **options)
@@ -162,7 +162,7 @@ def _pairs(pairs: PatchedPairs, **options: Any) -> go.Figure:
 
 @figure_of.register
 def _estimated(pairs: EstimatedPairs, **options: Any) -> go.Figure:
-    """What a patch has to bring back: the metric in the clean run over that in the corrupted one."""
+    """Draw what a patch has to bring back: the metric in the clean run over that in the corrupted one."""
     metric = str(pairs.provenance.settings["metric"]).replace("_", " ").capitalize()
     return _clean_over_corrupted(metric, pairs.ids, pairs.clean, pairs.corrupted, **options)
 

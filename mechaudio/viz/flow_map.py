@@ -1,4 +1,4 @@
-"""Where attention carries what the answer needs: roles as lanes over the layers, and the numbers below."""
+"""Attention that carries what the answer needs: roles as lanes over the layers, and the numbers below."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def flow_map(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> go.Figure:
-    """What is lost when one role does not see another, window of layers by window of layers.
+    """Draw what is lost when one role does not see another, window of layers by window of layers.
 
     Above, roles are lanes and layers go to the right. A ribbon leaves the lane whose keys are cut off and enters the
     lane whose queries do not see them; its width is what the answer loses by that. A ribbon without filling is a cut

@@ -1,4 +1,4 @@
-"""What each depth says at each position, as a table."""
+"""Readings of each depth at each position, as a table."""
 
 import numpy as np
 import plotly.graph_objects as go

@@ -1,4 +1,4 @@
-"""What a run says next, and how large what it kept is."""
+"""The next tokens of a run, and how large what it kept is."""
 
 import numpy as np
 import plotly.graph_objects as go

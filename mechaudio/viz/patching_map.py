@@ -1,4 +1,4 @@
-"""What places in a network do to the answers, as a map or as a line."""
+"""Effects of places in a network on the answers, as a map or as a line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _IN_ORDER = ("layer", "second", "position", "band")
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What is drawn of a map.
+    """The numbers of a map as they are drawn.
 
     Attributes:
         mean: On the scale.
@@ -118,19 +118,19 @@ def patching_map(
 
 
 def axis_title(found: EffectMap, axis: str) -> str:
-    """What an axis of a map is called."""
+    """Name an axis of a map."""
     if axis == "layer" and in_tower(found.hook_point):
         return "layer of the audio tower"
     return AXIS_TITLES.get(axis, axis)
 
 
 def of_clips(n: int, clips: int) -> str:
-    """Of how many clips so many pairs are, where these are fewer."""
+    """Count the clips of so many pairs, where these are fewer."""
     return f" of {clips} clip{'s' if clips > 1 else ''}" if 0 < clips < n else ""
 
 
 def metric_name(found: EffectMap) -> str:
-    """What is measured of the answers, in words."""
+    """Name the metric of the answers, in words."""
     return found.metric.replace("_", " ") + of_words(found)
 
 

@@ -1,4 +1,4 @@
-"""What each layer knows of the sound: probes, their control tasks and baselines, layer by layer."""
+"""Knowledge of the sound, layer by layer: probes, their control tasks and baselines."""
 
 import numpy as np
 import plotly.graph_objects as go

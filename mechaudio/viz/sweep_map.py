@@ -1,4 +1,4 @@
-"""What two parameters of an intervention do to the answers, as a map."""
+"""Answers over two parameters of an intervention, as a map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Cells:
-    """What is drawn, cell by cell in the order of a nested loop over rows and columns.
+    """The cells of a map, in the order of a nested loop over rows and columns.
 
     Attributes:
         what: In the title.
@@ -215,7 +215,7 @@ def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
 
 
 def _colours(cells: _Cells) -> dict[str, Any]:
-    """Of the two-sided colours those that are needed: the bar ends where the values do."""
+    """Cut the two-sided colours to those that are needed: the bar ends where the values do."""
     colours = two_sided(min(cells.values), max(cells.values), cells.baseline)
     low, high = colours["zmin"], colours["zmax"]
     outer = [end for end in (low, high) if abs(end - cells.baseline) > 0.1 * (high - low)]

@@ -145,7 +145,7 @@ def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | N
 
 
 def level(figure: go.Figure, value: float, low: float, high: float, **where: Any) -> None:
-    """What everything else is compared with: a dashed line across the figure, and its interval as a band.
+    """Draw the level that everything else is compared with: a dashed line, and its interval as a band.
 
     Args:
         figure: Changed in place.

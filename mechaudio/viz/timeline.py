@@ -33,7 +33,7 @@ Heads = Literal["mean"] | int | Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What is drawn of one question: percent of attention per second by layer and token."""
+    """One question as it is drawn: percent of attention per second by layer and token."""
 
     density: Float[np.ndarray, "layer token"]
     edges: Float[np.ndarray, " token_plus_1"]

@@ -109,7 +109,7 @@ class DirectLogitAttribution(Result):
         )
 
     def role(self, name: str) -> Float[np.ndarray, "question layer head"]:
-        """What came from keys of one role.
+        """Return the part that came from keys of one role.
 
         Raises:
             KeyError: No such role.
@@ -119,7 +119,7 @@ class DirectLogitAttribution(Result):
         return self.by_role[..., self.roles.index(name)]
 
     def per_second(self, question: int = 0) -> Float[np.ndarray, "layer head second"]:
-        """What came from each whole second of one question's clip; the last second may be shorter."""
+        """Return the part from each whole second of one question's clip; the last second may be shorter."""
         n = int(self.n_tokens[question])
         if not n:
             raise ValueError(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LogitLens(Result):
-    """What each depth says at each position; questions with fewer positions or choices are filled up with NaN and -1.
+    """The logit lens of some questions; those with fewer positions or choices are filled up with NaN and -1.
 
     Attributes:
         depths: `embed`, then the layers.
@@ -138,7 +138,7 @@ class LogitLens(Result):
         ]
 
     def of_right(self, values: Float[np.ndarray, "question depth position choice"] | str = "logits") -> np.ndarray:
-        """Of the right choice: its `logits`, `probability` or `rank`, `[question, depth, position]`.
+        """Return the right choice's `logits`, `probability` or `rank`, `[question, depth, position]`.
 
         Raises:
             ValueError: The right choice of a question is not known, or no such number.

@@ -138,7 +138,7 @@ def _linear(model: AudioLM, path: str, what: str) -> nn.Linear:
 
 
 def _scale(model: AudioLM, layer: int) -> float:
-    """What the whole residual stream is multiplied by at the end of a layer."""
+    """Return the number that the whole residual stream is multiplied by at the end of a layer."""
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
     if stack.end is None or stack.end.scaled_by is None:
         return 1.0
@@ -153,7 +153,7 @@ def _layer(
     direction: Float[Tensor, "batch d_model"],
     scale: float,
 ) -> dict[str, Float[Tensor, " batch"]]:
-    """What a layer's attention and MLP added, in the direction that counts behind the layer."""
+    """Work out the part that a layer's attention and MLP added, in the direction that counts behind the layer."""
     sites = model.site_map.layers["decoder"][layer]
     missing = torch.full((direction.shape[0],), torch.nan, dtype=torch.float64)
     added = {"attention": missing, "mlp": missing, "mixer": missing}
@@ -175,7 +175,7 @@ def _heads(
     direction: Float[Tensor, "batch d_model"],
     roles: Float[Tensor, "batch key role"],
 ) -> dict[str, Tensor]:
-    """What each head wrote, whole, by role of its keys and by audio token."""
+    """Work out the part that each head wrote, whole, by role of its keys and by audio token."""
     longest = max(len(own) for own in batch.spans["audio"])
     n_rows, n_heads = batch.n_rows, model.n_heads
     if "z" not in model.site_map.layers["decoder"][layer]:

@@ -1,4 +1,4 @@
-"""What every depth of one batch says at its chosen positions; `logit_lens` puts batches together.
+"""Readings of every depth of one batch at its chosen positions; `logit_lens` puts batches together.
 
 Conventions: ranks count from 0, among the whole vocabulary; probabilities are over the whole vocabulary; nats; seconds.
 """
@@ -110,7 +110,7 @@ def _numbers(
 
 
 def _places(batch: PromptBatch, positions: Int[np.ndarray, "question position"]) -> dict:
-    """What is at the chosen positions."""
+    """Describe the chosen positions."""
     roles = roles_of(batch)
     onset, offset = np.full(positions.shape, np.nan), np.full(positions.shape, np.nan)
     labels, names = [], []

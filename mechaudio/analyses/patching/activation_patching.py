@@ -69,7 +69,7 @@ class PatchingMap(EffectMap):
     texts: Int[np.ndarray, "pair choice"] | None = None
 
     def by(self, metric: Metric) -> PatchingMap:
-        """The same runs, measured otherwise: `logit_difference`, `margin`, `probability` or `answer`.
+        """Measure the same runs otherwise: `logit_difference`, `margin`, `probability` or `answer`.
 
         Raises:
             ValueError: An unknown metric.

@@ -38,7 +38,7 @@ Estimates = Float[np.ndarray, "layer head place pair"]
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class EstimatedPairs(MeasuredPairs):
-    """What was estimated on some pairs.
+    """Estimates on some pairs.
 
     Attributes:
         values: The metric with each place patched, as estimated; NaN where there is no such place.

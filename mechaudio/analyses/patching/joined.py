@@ -1,4 +1,4 @@
-"""What patching found on the pairs of several batches, put together into one map.
+"""Patching on the pairs of several batches, put together into one map.
 
 Batches differ in how many choices their questions have, and in which places their prompts have: what one of them lacks
 is NaN.
@@ -25,7 +25,7 @@ PairKeys = tuple[tuple[str, ...], tuple[str, ...]]
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class MeasuredPairs(Result):
-    """What was measured of the pairs of one batch.
+    """Measurements of the pairs of one batch.
 
     Attributes:
         ids: `Contrast.ids`.

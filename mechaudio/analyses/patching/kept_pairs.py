@@ -51,7 +51,7 @@ class KeptPairs:
         self._n = 0
 
     def of(self, pair: Contrast, measure: Callable[[], Measured]) -> Measured:
-        """What is kept of the next batch, or else what is measured now, which is then kept.
+        """Return the next batch as it was kept, or else measure it now and keep it.
 
         Args:
             pair: The prompts of the batch.

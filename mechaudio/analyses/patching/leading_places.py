@@ -57,7 +57,7 @@ def sweep_places(
 
 
 def _behind(wanted: PatchedPlaces, pair: Contrast) -> Places:
-    """What is behind each place that in every pair holds all that differs before, and at least as much as that."""
+    """Map places that hold all that differs before, and at least as much as is behind them, to what is behind."""
     if wanted.name not in _RESIDUAL_STREAM or is_whole(pair.clean) or why_not_shared(wanted.model) is not None:
         return {}  # words behind the prompt have met this run's residual stream in the layers before
     n, first = pair.clean.n_positions, pair.first.tolist()

@@ -278,7 +278,7 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
 
 
 def _heard(batch: PromptBatch, row: int) -> list[tuple[tuple[float, float], ...]]:
-    """What each audio token of a prompt hears, where that differs from clip to clip."""
+    """Describe the sound that each audio token of a prompt hears, where that differs from clip to clip."""
     return [clock.intervals(i) for clock in batch.clocks[row] if not clock.contiguous for i in range(clock.n_tokens)]
 
 

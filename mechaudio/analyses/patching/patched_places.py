@@ -1,4 +1,4 @@
-"""Where activations are patched: the places that a map goes over, and what patches each of them.
+"""The places that a patching map goes over, and the patches of each of them.
 
 Labels of axes are layers, heads, positions in the prompt, roles, the seconds at which windows begin, or what sounds.
 """
@@ -39,7 +39,7 @@ Make = Callable[[int | None, int | None], Intervention]
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """What patches one place.
+    """The patches of one place.
 
     Attributes:
         has: Per prompt, whether it has such a place; one that has not stays as it is.
@@ -51,7 +51,7 @@ class Patches:
 
 
 class PatchedPlaces:
-    """What is to be patched, in a given model.
+    """The places that are patched, in a given model.
 
     Attributes:
         name: Short name of the hook point.
@@ -171,7 +171,7 @@ class PatchedPlaces:
         return self.heads_given if self.heads == [None] else tuple(self.heads)
 
     def patches(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
-        """What patches each place of every layer.
+        """Make the patches of each place of every layer.
 
         Args:
             pair: The prompts.

@@ -87,7 +87,7 @@ def _value(
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """Where 0 and 1 lie for one metric.
+    """The two ends of one metric: the runs at 0 and at 1.
 
     Attributes:
         clean: The metric in the clean runs.
@@ -110,17 +110,17 @@ class Scale:
         return (found - self.corrupted) / gap
 
     def counted(self, found: Float[np.ndarray, "*variant pair"]) -> Int[np.ndarray, "*variant"]:
-        """How many pairs a mean is over: those that differ, and that have the place (no NaN)."""
+        """Count the pairs that a mean is over: those that differ, and that have the place (no NaN)."""
         return (self.defined & ~np.isnan(found)).sum(-1)
 
     def counted_clips(self, found: Float[np.ndarray, "*variant pair"]) -> Int[np.ndarray, "*variant"]:
-        """How many clips the pairs of a mean are about; no more than `counted`."""
+        """Count the clips that the pairs of a mean are about; no more than `counted`."""
         about = self._numbers[:, None] == np.unique(self._numbers)
         return ((self.defined & ~np.isnan(found)).astype(np.int64) @ about.astype(np.int64) > 0).sum(-1)
 
     @property
     def n_clips(self) -> int:
-        """How many clips the pairs that differ are about."""
+        """The number of clips that the pairs that differ are about."""
         return n_clips(self._numbers[self.defined])
 
     @property

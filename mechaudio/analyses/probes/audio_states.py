@@ -1,4 +1,4 @@
-"""What every audio token of a clip is, at chosen depths of the tower and of the decoder, on the clock of the tokens."""
+"""States of every audio token of a clip, at chosen depths of tower and decoder, on the clock of the tokens."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class ClipStates:
     means: Mapping[str, Float[np.ndarray, " d_model"]] | None = None
 
     def drawn(self, n: int, seed: int) -> ClipStates:
-        """The same with some of its tokens only."""
+        """Keep some of its tokens only."""
         rng = np.random.default_rng(digest("tokens", seed, self.key))
         whole = len(self.edges) - 1
         tokens = tuple(sorted(rng.permutation(whole)[:n].tolist()))

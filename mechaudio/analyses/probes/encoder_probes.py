@@ -1,4 +1,4 @@
-"""What each layer knows of the sound: which event sounds, when it begins and ends, and which of two comes first.
+"""Knowledge of the sound, layer by layer: which event sounds, when it begins and ends, which of two comes first.
 
 Linear probes on the vector of every audio token, in the audio tower, in front of the decoder and in the decoder, with
 control tasks and baselines (`mechaudio.analyses.probes.probing`). Given questions, the probes also answer them, so that
@@ -165,7 +165,7 @@ class EncoderProbes(Result):
 
     @property
     def _keys(self) -> np.ndarray:
-        """What names the recording of each held-out clip, which may be asked about several times."""
+        """Keys of the recordings of held-out clips, each of which may be asked about several times."""
         return np.array(self.keys or tuple(map(str, range(len(self.clips)))))
 
     def _place(self, place: str | int) -> int:

@@ -1,4 +1,4 @@
-"""What the tiny model reads and writes: a word-level vocabulary, the tokenizer and processor around it, the prompt.
+"""The tiny model's language: a word-level vocabulary, the tokenizer and processor around it, the prompt.
 
 White space separates words and is dropped, so prompts may break lines where they like. Words outside `VOCABULARY`
 become `<unk>`. The prompt is the stock Qwen2-Audio chat template; the user's turn is the audio followed by

@@ -1,4 +1,4 @@
-"""What the toy must do, by school mathematics: attention, evidence and logits of a question, from its events.
+"""The toy by school mathematics: attention, evidence and logits of a question, from its events.
 
 Nothing here looks at the network. With four choices logits agree to 1e-5 in float32 and to 5e-6 in float64, where
 Whisper's features, which are float32, and the part of the tower's norms that depends on the voices make the difference.
@@ -32,7 +32,7 @@ ALL_SECONDS = range(SECONDS)
 
 @dataclass(frozen=True)
 class Listening:
-    """What the listening head does at the last position.
+    """The listening head's work at the last position.
 
     Attributes:
         mass: its attention on the audio.

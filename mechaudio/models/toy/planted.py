@@ -15,9 +15,9 @@ Head = tuple[int, int]
 Listener = Literal["last", "question", "choices"]
 
 TONE_SCORE = 12.0
-"""What a voice of strength 1 adds to the listening head's score of an audio token."""
+"""Addition of a voice of strength 1 to the listening head's score of an audio token."""
 SECOND_SCORE = -1.5
-"""What each second from the start of the clip adds to it."""
+"""Addition of each second from the start of the clip to it."""
 BEGIN_SCORE = 8.0
 """The listening head's score of `<|begin|>`, where it rests when there is little to hear."""
 NAME_SCORE = math.log(3)
