@@ -120,9 +120,9 @@ def bound(
         return signature.bind(*args, **kwargs)
     except TypeError:
         pass
-    own = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
-    n_own = len(signature.parameters) - len(own)
-    raise TypeError(f"{call} {_misplaced(own, args[n_own:], kwargs)}")
+    parameters = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    n_own = len(signature.parameters) - len(parameters)
+    raise TypeError(f"{call} {_misplaced(parameters, args[n_own:], kwargs)}")
 
 
 def _misplaced(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

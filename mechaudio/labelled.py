@@ -81,8 +81,8 @@ def dataset_of(
     cls = type(result)
     kinds = {name: kind_of(cls, name) for name in cls.__dataclass_fields__ if _is_array(getattr(result, name))}
     for name in derived:
-        found = getattr(cls, name)
-        kinds[name] = evaluated(found.func if isinstance(found, cached_property) else found.fget, "return")
+        attribute = getattr(cls, name)
+        kinds[name] = evaluated(attribute.func if isinstance(attribute, cached_property) else attribute.fget, "return")
     arrays = {name: np.asarray(getattr(result, name)) for name in kinds}
     variables, sizes = {}, dict[str, int]()
     for name, array in arrays.items():
@@ -204,14 +204,14 @@ def _is_array(value: Any) -> bool:
 
 def _coordinates(result: Any, sizes: Mapping[str, int], labels: Mapping[str, Labelled]) -> dict[str, Any]:
     """The labels of every axis: by the name of a list first, then those that the class names."""
-    asked = next((axis for axis in ASKED if axis in sizes), None)
+    question_axis = next((axis for axis in ASKED if axis in sizes), None)
     coords: dict[str, Any] = {}
     for name, values in _lists(result):
         singular = name.removesuffix("s")
         if len(values) == sizes.get(singular):
             coords[singular] = (singular, _as_array(values))
-        elif asked and name in OF_ASKED and len(values) == sizes[asked]:
-            coords[asked if name == "ids" else singular] = (asked, _as_array(values))
+        elif question_axis and name in OF_ASKED and len(values) == sizes[question_axis]:
+            coords[question_axis if name == "ids" else singular] = (question_axis, _as_array(values))
     for name, values in _lists(result):
         axes = labels.get(name, ())
         if isinstance(axes, tuple):

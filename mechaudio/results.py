@@ -185,20 +185,20 @@ class Result(Shown):
             TypeError: if it is not a result of the class that `load` was called on.
         """
         folder = Path(folder)
-        place = folder / JSON_NAME
-        if not place.is_file():
+        file = folder / JSON_NAME
+        if not file.is_file():
             raise FileNotFoundError(f"there is no result in {os.fspath(folder)!r}: it has no {JSON_NAME}")
-        head = read_head(place)
+        head = read_head(file)
         if head["schema"] > SCHEMA:
             raise ValueError(
-                f"{os.fspath(place)!r} was saved by mechaudio {shown(head['mechaudio'])[1:-1]} in format "
+                f"{os.fspath(file)!r} was saved by mechaudio {shown(head['mechaudio'])[1:-1]} in format "
                 f"{head['schema']}, and "
                 f"mechaudio {version('mechaudio')} reads formats up to {SCHEMA}: upgrade mechaudio"
             )
         arrays = read_arrays(_file_of(folder, ARRAYS_NAME, head["arrays_sha256"]))
         digest = head.get("tensors_sha256")
         tensors = {} if digest is None else read_tensors(_file_of(folder, TENSORS_NAME, digest))
-        result = decode(head["result"], Decoding(arrays, tensors, cls.kinds, place))
+        result = decode(head["result"], Decoding(arrays, tensors, cls.kinds, file))
         if not isinstance(result, cls):
             raise TypeError(
                 f"{os.fspath(folder)!r} holds a {type(result).__name__}, not a {cls.__name__}: use Result.load"

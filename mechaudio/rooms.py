@@ -28,8 +28,8 @@ class Room(ModuleType):
         if name in self._submodules():
             return import_module(f"{self.__name__}.{name}")
         way = self._elsewhere.get(name) or self._inside(name)
-        told = f": here it is {way}" if way else f"; it has {', '.join(dir(self))}"
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{told}")
+        hint = f": here it is {way}" if way else f"; it has {', '.join(dir(self))}"
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{hint}")
 
     def __dir__(self) -> list[str]:
         """The public names; of a package that lists none, its submodules."""

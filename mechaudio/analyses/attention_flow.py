@@ -247,13 +247,13 @@ def attention_flow(
     centres, windows = _windows(model, window, layers)
     targets = Targets(target, foil)
     prompts = (_with_roles(batch, edges) for batch in chain([foremost], batches))
-    found = cut_edges(model, prompts, edges, windows, targets)
+    cuts = cut_edges(model, prompts, edges, windows, targets)
     settings = {"condition": condition, "windows": windows} | targets.settings()
     return AttentionFlow(
         edges=edges,
         centres=centres,
         windows=windows,
-        **found.part(range(len(edges)), slice(None)),
+        **cuts.part(range(len(edges)), slice(None)),
         provenance=Provenance.collect(model, settings=settings),
     )
 
@@ -264,10 +264,10 @@ def _checked_edges(edges: Sequence[Edge]) -> tuple[Edge, ...]:
     for edge in edges:
         if isinstance(edge, str) or len(edge) != 2 or not all(isinstance(role, str) for role in edge):
             raise ValueError(f"an edge is (source, target), such as ('audio', 'last'); got {edge!r}")
-    found = tuple((edge[0], edge[1]) for edge in edges)
-    if len(set(found)) < len(found):
-        raise ValueError(f"an edge is named twice: {list(found)}")
-    return found
+    pairs = tuple((edge[0], edge[1]) for edge in edges)
+    if len(set(pairs)) < len(pairs):
+        raise ValueError(f"an edge is named twice: {list(pairs)}")
+    return pairs
 
 
 def window_size(model: AudioLM, given: int | str | None) -> int:

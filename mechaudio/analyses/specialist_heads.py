@@ -158,12 +158,12 @@ class HeadScores(Result):
             confidence=self.confidence, resamples=self.resamples, seed=self._seed,
         )  # fmt: skip
         resampled = np.abs(again.resampled) if ranking == "magnitude" else again.resampled
-        found = top_k_stability(strength, resampled, k, confidence=self.confidence, seed=self._seed)
+        top_k = top_k_stability(strength, resampled, k, confidence=self.confidence, seed=self._seed)
         frequency = np.where(np.isfinite(self.r), 0.0, np.nan)
-        frequency[self.varies] = found.frequency
+        frequency[self.varies] = top_k.frequency
         return replace(
-            found,
-            chosen=tuple(tuple(map(int, places[column])) for (column,) in found.chosen),
+            top_k,
+            chosen=tuple(tuple(map(int, places[column])) for (column,) in top_k.chosen),
             frequency=frequency,
         )
 
@@ -259,13 +259,13 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
     if still.any():
         warn(_told(constant))
     with withheld():  # columns that do not vary are named above
-        found = point_biserial(attention, measured.correct, clips=clips)
+        correlation = point_biserial(attention, measured.correct, clips=clips)
     again = bootstrap_point_biserial(
         attention, measured.correct, clips=clips, confidence=confidence, resamples=resamples, seed=seed
     )
-    columns = {"r": found.r, "p": found.p, "q": found.q, "low": again.low, "high": again.high}
+    columns = {"r": correlation.r, "p": correlation.p, "q": correlation.q, "low": again.low, "high": again.high}
     origin = measured.provenance
-    settings = {**origin.settings, "n": found.n, "confidence": confidence, "resamples": resamples}
+    settings = {**origin.settings, "n": correlation.n, "confidence": confidence, "resamples": resamples}
     return HeadScores(
         **{name: _grid(attending, column, np.nan) for name, column in columns.items()},
         constant=constant,

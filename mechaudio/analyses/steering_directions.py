@@ -197,8 +197,8 @@ class SteeringDirections(Result):
         widest = max(self.z[layer].shape[-1] for layer in weights)
         directions = np.zeros((len(self.ids), len(heads), widest), dtype=np.float32)
         for place, (layer, head) in enumerate(heads):
-            own = self.z[layer][:, head]
-            directions[:, place, : own.shape[-1]] = own / np.float32(divisors[layer])
+            of_head = self.z[layer][:, head]
+            directions[:, place, : of_head.shape[-1]] = of_head / np.float32(divisors[layer])
         return SteerHeads(directions, heads=tuple(heads), strength=strength, per_question=True, positions=self.queries)
 
     def random_direction(self, intervention: Kind, seed: int = 0) -> Kind:
@@ -240,8 +240,8 @@ class SteeringDirections(Result):
         behind = share[last] if norm == "post" else np.float32(0)
         share[last] -= behind
         direction = share @ self.residual + behind * self.final_norm
-        place = {"layers": [last]} if norm == "pre" else {"hook_point": "final_norm"}
-        return Steer(direction, strength, per="question", **place)
+        where = {"layers": [last]} if norm == "pre" else {"hook_point": "final_norm"}
+        return Steer(direction, strength, per="question", **where)
 
     def _at(self, places: Sequence[int]) -> SteeringDirections:
         return replace(
@@ -285,14 +285,14 @@ def steering_directions(
             silence makes another prompt.
     """
     questions, queries = rows_of(model, questions, queries, progress=progress)
-    found = Differences(queries)
+    differences = Differences(queries)
     make = partial(heard_and_silent, model)
     for _, batches in prepared_batches(
         model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
     ):
         caches = [run(model, batch, record=points(batch, queries), logits=None).cache for batch in batches]
-        found.add(difference(model, *caches, query_rows(batches[0], queries)[1]), batches[0].questions)
-    return found.joined(model)
+        differences.add(difference(model, *caches, query_rows(batches[0], queries)[1]), batches[0].questions)
+    return differences.joined(model)
 
 
 def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, PromptBatch]:
@@ -303,8 +303,8 @@ def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, Pro
         ValueError: A class in which silence makes another prompt, or prompts that were not made with audio.
     """
     required_questions(asked)
-    heard = as_prompts(model, asked)
-    return heard, silenced(model, heard)
+    prompts = as_prompts(model, asked)
+    return prompts, silenced(model, prompts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,11 +324,11 @@ def difference(model: AudioLM, heard: Cache, silent: Cache, weights: Float[np.nd
         shares = torch.from_numpy(weights).float()
         return (apart * shares.reshape(*shares.shape, *[1] * (apart.ndim - 2))).sum(1)
 
-    own = {key: mean(key) for key in heard if key[0] in ("resid_post", "z", "final_norm")}
+    means = {key: mean(key) for key in heard if key[0] in ("resid_post", "z", "final_norm")}
     return Difference(
-        residual=torch.stack([own["resid_post", layer] for layer in range(model.n_layers)], dim=1),
-        final_norm=own["final_norm", None],
-        z={layer: value for (name, layer), value in own.items() if name == "z" and layer is not None},
+        residual=torch.stack([means["resid_post", layer] for layer in range(model.n_layers)], dim=1),
+        final_norm=means["final_norm", None],
+        z={layer: value for (name, layer), value in means.items() if name == "z" and layer is not None},
     )
 
 

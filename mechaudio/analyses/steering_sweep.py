@@ -143,15 +143,15 @@ def steering_sweep(
     for together, made in prepared_batches(
         model, questions, make, batch_size=batch_size, what="steering", progress=progress
     ):
-        asked = list(required_questions(together))
-        own = [question.id for question in asked]
-        keys += [clip_keys(question) for question in asked]
-        batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(own))
+        batch_questions = list(required_questions(together))
+        question_ids = [question.id for question in batch_questions]
+        keys += [clip_keys(question) for question in batch_questions]
+        batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(question_ids))
         wanted = dict(variants(here))
         if ids and tuple(wanted) != names:
             raise ValueError(f"variants= gave {list(names)} for the first questions, then {list(wanted)}")
         done = sweep(model, batch, list(wanted.values()), progress=False)
-        names, ways, ids = tuple(wanted), ways or done.ways, [*ids, *own]
+        names, ways, ids = tuple(wanted), ways or done.ways, [*ids, *question_ids]
         found.append((done.correct, done.clean_correct[None], done.margin))
     correct, clean, margin = (torch.cat(parts, dim=1).numpy() for parts in zip(*found, strict=True))
     return SteeringSweep(

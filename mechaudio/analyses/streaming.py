@@ -211,8 +211,8 @@ def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
         TypeError: As `required_questions`.
         ValueError: As `required_questions`.
     """
-    asked = asked_anew(questions)
-    return asked if isinstance(asked, Sequence) or hasattr(asked, "__getitem__") else list(asked)
+    anew = asked_anew(questions)
+    return anew if isinstance(anew, Sequence) or hasattr(anew, "__getitem__") else list(anew)
 
 
 def length_of(model: AudioLM, question: AudioQuestion, condition: str) -> int:

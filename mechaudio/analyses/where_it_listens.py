@@ -145,8 +145,8 @@ class WhereItListens(Result):
     @property
     def reaches(self) -> bool:
         """True if the sound gets to the answer at all: hidden from every row, the right answer falls."""
-        place = self._place(ALL)
-        return bool(self.change[place] < 0 and self.everywhere.p(self.measure)[place, 0] < LEVEL)
+        index = self._place(ALL)
+        return bool(self.change[index] < 0 and self.everywhere.p(self.measure)[index, 0] < LEVEL)
 
     @cached_property
     def share(self) -> Float[np.ndarray, " edge"]:
@@ -166,8 +166,8 @@ class WhereItListens(Result):
         """
         p = flow.p(self.measure)
         for kind in (_is_all, _is_heard, _is_handed_on):
-            own = [place for place, edge in enumerate(self.edges) if kind(edge)]
-            p[own] = holm(p[own])
+            indices = [place for place, edge in enumerate(self.edges) if kind(edge)]
+            p[indices] = holm(p[indices])
         return p
 
     @property
@@ -246,10 +246,11 @@ class WhereItListens(Result):
     def __repr__(self) -> str:
         """How much was measured, and which rows listen."""
         cuts = sum(len(flow.windows) for _, flow in self._scopes)
-        told = ", ".join(self.rows) + (" listens" if len(self.rows) == 1 else " listen") if self.rows else "no row told"
-        return (
-            f"<WhereItListens of {len(self.edges)} edges x {cuts} cuts on {len(self.everywhere.ids)} questions: {told}>"
+        sentence = (
+            ", ".join(self.rows) + (" listens" if len(self.rows) == 1 else " listen") if self.rows else "no row told"
         )
+        n = len(self.everywhere.ids)
+        return f"<WhereItListens of {len(self.edges)} edges x {cuts} cuts on {n} questions: {sentence}>"
 
     def __str__(self) -> str:
         """Say what was found."""
@@ -339,8 +340,8 @@ def where_it_listens(
     scopes[2] = tuple((layer,) for layer in range(n)) if each_layer else ()
     batches = batches_of(model, questions, condition, batch_size=batch_size, what="where it listens", progress=progress)
     targets = Targets(target, foil, whole=whole)
-    found = cut_edges(model, batches, EDGES, tuple(chain(*scopes)), targets, place=_place)
-    there = [place for place, edge in enumerate(EDGES) if found.there[place].any()]
+    cuts = cut_edges(model, batches, EDGES, tuple(chain(*scopes)), targets, place=_place)
+    there = [place for place, edge in enumerate(EDGES) if cuts.there[place].any()]
     settings: dict[str, Any] = {"condition": condition, "window": size, "least": float(least)} | targets.settings()
     provenance = Provenance.collect(model, settings=settings)
 
@@ -352,7 +353,7 @@ def where_it_listens(
             centres=tuple((window[0] + window[-1] + 1) // 2 for window in windows),
             windows=windows,
             provenance=provenance,
-            **found.part(there, slice(start, start + len(windows))),
+            **cuts.part(there, slice(start, start + len(windows))),
         )
 
     return WhereItListens(

@@ -229,7 +229,7 @@ class ScatteredClock(TokenClock):
             why: why tokens hear several.
         """
         length = _positive("samples_per_window", samples_per_window)
-        heard = []
+        per_token = []
         for own in windows:
             stretches: list[tuple[int, int]] = []
             for window in sorted(set(own)):
@@ -237,8 +237,8 @@ class ScatteredClock(TokenClock):
                     stretches[-1] = (stretches[-1][0], (window + 1) * length)
                 else:
                     stretches.append((window * length, (window + 1) * length))
-            heard.append(tuple(stretches))
-        return cls(tuple(heard), sample_rate, why=why)
+            per_token.append(tuple(stretches))
+        return cls(tuple(per_token), sample_rate, why=why)
 
     @property
     def n_tokens(self) -> int:

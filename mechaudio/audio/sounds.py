@@ -59,8 +59,8 @@ def _beep(t: Wave, rng: np.random.Generator) -> Wave:
 def _chirp(t: Wave, rng: np.random.Generator) -> Wave:
     period, pitch = rng.uniform(0.2, 0.35), rng.uniform(2300, 3300)
     since = _seconds_since_repeat(t, period)
-    place = since / (0.7 * period)
-    return np.sin(TAU * pitch * since * (1 + 0.45 * place)) * np.sin(np.pi * np.clip(place, 0, 1)) ** 2
+    phase = since / (0.7 * period)
+    return np.sin(TAU * pitch * since * (1 + 0.45 * phase)) * np.sin(np.pi * np.clip(phase, 0, 1)) ** 2
 
 
 def _swoop(t: Wave, rng: np.random.Generator) -> Wave:

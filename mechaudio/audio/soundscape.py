@@ -40,8 +40,8 @@ def _check_range(name: str, levels: tuple[float, float]) -> None:
 
 
 def _faded(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    place = np.arange(len(wave)) / (FADE * SAMPLE_RATE)
-    return wave * np.clip(place, 0, 1) * np.clip(place[::-1], 0, 1)
+    since_onset = np.arange(len(wave)) / (FADE * SAMPLE_RATE)
+    return wave * np.clip(since_onset, 0, 1) * np.clip(since_onset[::-1], 0, 1)
 
 
 @checks_arguments

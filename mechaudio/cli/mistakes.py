@@ -180,13 +180,13 @@ def remedy(error: OSError, arguments: argparse.Namespace) -> str:
     if error.errno is None:
         return words(error)
     out = getattr(arguments, "out", None)
-    place = error.filename if error.filename is not None else out
-    told = f"{error.strerror or error}" + ("" if place is None else f": {os.fspath(place)!r}")
+    path = error.filename if error.filename is not None else out
+    message = f"{error.strerror or error}" + ("" if path is None else f": {os.fspath(path)!r}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{told}. Make room, and {resume(arguments)}"
+        return f"{message}. Make room, and {resume(arguments)}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{told}. Ask for the right to it, or name another place"
-    return told
+        return f"{message}. Ask for the right to it, or name another place"
+    return message
 
 
 def resume(arguments: argparse.Namespace) -> str:

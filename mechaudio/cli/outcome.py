@@ -49,7 +49,7 @@ class Outcome:
             arguments: Of the verb.
         """
         rows = self.rows if self.result is None else self.result.to_pandas().to_dict("records")
-        told = {
+        content = {
             "verb": arguments.verb,
             "mechaudio": version("mechaudio"),
             **self.numbers,
@@ -59,7 +59,7 @@ class Outcome:
             "page": self.page,
             "results": getattr(arguments, "kept", None),
         }
-        return json.dumps(_plain(told), ensure_ascii=False, allow_nan=False)
+        return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

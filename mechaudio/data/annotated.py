@@ -127,12 +127,12 @@ def _event(label: Any, onset: Any, offset: Any, duration: float | None, item: st
         return None
     if duration is None or stop <= duration:
         return Event(label, start, stop)
-    told = f"{label!r} from {start:g} to {stop:g} s in a recording of {duration:.3f} s"
+    problem = f"{label!r} from {start:g} to {stop:g} s in a recording of {duration:.3f} s"
     if start >= duration:
-        problems.add("event past the end", item, f"{told}: left out. Are the times in seconds?")
+        problems.add("event past the end", item, f"{problem}: left out. Are the times in seconds?")
         return None
     if stop > duration + SLACK:
-        problems.add("event past the end", item, f"{told}: cut at its end")
+        problems.add("event past the end", item, f"{problem}: cut at its end")
     return Event(label, start, duration)
 
 

@@ -83,11 +83,11 @@ def _file(path: Path, subset: str | None) -> Path:
     if path.is_file():
         return path
     wanted = f"{subset or 'timestamp'}_caption*.json"
-    found = sorted(path.rglob(wanted)) if path.is_dir() else []
-    if len(found) != 1:
-        there = "none is" if not found else f"there are {', '.join(str(one.relative_to(path)) for one in found)}"
+    files = sorted(path.rglob(wanted)) if path.is_dir() else []
+    if len(files) != 1:
+        there = "none is" if not files else f"there are {', '.join(str(one.relative_to(path)) for one in files)}"
         raise FileNotFoundError(f"looked for one {wanted} in {os.fspath(path)!r}, and {there}: give the file itself")
-    return found[0]
+    return files[0]
 
 
 def _annotation(

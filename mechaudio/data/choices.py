@@ -166,8 +166,8 @@ def _text(choice: Any) -> str:
 def _without_marks(written: Sequence[str]) -> tuple[list[str | None], list[str]]:
     """The letters or numbers before choices, if all that are not blank have one, and no two the same; and the rest."""
     for pattern in MARKED:
-        found = [pattern.fullmatch(choice) for choice in written]
-        groups = [[group for group in match.groups() if group is not None] if match else [] for match in found]
+        matches = [pattern.fullmatch(choice) for choice in written]
+        groups = [[group for group in match.groups() if group is not None] if match else [] for match in matches]
         marks = [group[0].casefold() if group else None for group in groups]
         bare = [group[1].strip() if len(group) > 1 else "" for group in groups]
         usual = [*ascii_lowercase[: len(written)], *(str(number) for number in range(1, len(written) + 1))]
@@ -204,10 +204,10 @@ def right_choice(answer: Any, choices: Choices, first_index: int | None = None) 
         return None
     number = _number(value)
     if first_index is not None and number is not None:
-        place = number - first_index
-        return choices.texts[choices.places.index(int(place))] if place in choices.places else None
-    told = str(value).strip()
-    by_text, by_label = _by_text(told, number, choices), _by_label(told, number, choices)
+        index = number - first_index
+        return choices.texts[choices.places.index(int(index))] if index in choices.places else None
+    text = str(value).strip()
+    by_text, by_label = _by_text(text, number, choices), _by_label(text, number, choices)
     if choices.named and None not in (by_text, by_label) and by_text != by_label:
         return None
     return by_text if by_text is not None else by_label
@@ -228,8 +228,8 @@ def _by_label(told: str, number: float | None, choices: Choices) -> str | None:
     texts = dict(zip(choices.labels, choices.texts, strict=True))
     if alone is not None:
         label = alone[1].casefold()
-        place = ascii_lowercase.index(label) if label.isalpha() and all(map(str.isdigit, texts)) else None
-        return texts.get(label) if place not in choices.places else choices.texts[choices.places.index(place)]
+        index = ascii_lowercase.index(label) if label.isalpha() and all(map(str.isdigit, texts)) else None
+        return texts.get(label) if index not in choices.places else choices.texts[choices.places.index(index)]
     for match in filter(None, (pattern.fullmatch(told) for pattern in MARKED)):
         mark, rest = [group for group in (*match.groups(), "") if group is not None][:2]
         text = texts.get(mark.casefold())

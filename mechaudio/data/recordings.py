@@ -101,15 +101,15 @@ class Recordings:
                 "folder that holds it: audio=FOLDER",
             )
             return None
-        found = self._places(names)
+        files = self._places(names)
         if self.check == "none":
-            return found[0] if len(found) == 1 else self.folder / names[0], None
+            return files[0] if len(files) == 1 else self.folder / names[0], None
         self.wanted.append(names[0])
-        if len(found) == 1:
-            return self.measured(item, found[0])
-        if found:
-            places = ", ".join(str(path.relative_to(self.folder)) for path in found[:3])
-            self.problems.add("ambiguous recording", item, f"{len(found)} files are named {found[0].name}: {places}")
+        if len(files) == 1:
+            return self.measured(item, files[0])
+        if files:
+            places = ", ".join(str(path.relative_to(self.folder)) for path in files[:3])
+            self.problems.add("ambiguous recording", item, f"{len(files)} files are named {files[0].name}: {places}")
             return None
         self._missing += 1
         self.problems.add("missing recording", item, f"there is no {' or '.join(names)} below {str(self.folder)!r}")
@@ -134,10 +134,10 @@ class Recordings:
                 return [self.folder / name]
         for name in names:
             path = name.replace("\\", "/")
-            found = self._by_name.get(_folded(path)) or self._by_name.get(_folded(PurePosixPath(path).name))
-            if found:
+            files = self._by_name.get(_folded(path)) or self._by_name.get(_folded(PurePosixPath(path).name))
+            if files:
                 last = PurePosixPath(path).name
-                return [place for place in found if last in (place.name, place.stem)] or found
+                return [place for place in files if last in (place.name, place.stem)] or files
         return []
 
     def measured(self, item: str, audio: Any) -> tuple[AudioClip | Path | StoredClip, float | None] | None:
@@ -192,14 +192,14 @@ def with_recordings(
     if not recordings.all_missing:
         _list_twins(items, problems)
         return tuple(items)
-    told = (
+    advice = (
         f"none of the {len(recordings.wanted)} recordings is below {os.fspath(recordings.folder)!r} (the first is "
         f"{recordings.wanted[0]!r})"
     )
     if audio is not None:
-        raise FileNotFoundError(f"{told}: give the folder that holds them, at any depth")
+        raise FileNotFoundError(f"{advice}: give the folder that holds them, at any depth")
     del problems.found[n_before:]
-    problems.add("no recordings", "the corpus", f"{told}: all is kept, but no sound can be read; give audio=FOLDER")
+    problems.add("no recordings", "the corpus", f"{advice}: all is kept, but no sound can be read; give audio=FOLDER")
     items = read(Recordings(usual, "none", problems))
     _list_twins(items, problems)
     return tuple(items)

@@ -265,8 +265,8 @@ def _counterpart(asked: AudioQuestion, kind: str) -> AudioQuestion:
             f"question {asked.id!r} was not made by ma.data.soundscapes.questions, so its sound cannot be made anew: "
             "make the questions there, or give counterparts of your own"
         )
-    told = meta.get("caption_answer", asked.answer)
-    if kind == "caption" and told != asked.answer:
+    caption_answer = meta.get("caption_answer", asked.answer)
+    if kind == "caption" and caption_answer != asked.answer:
         raise ValueError(
             f"the caption of question {asked.id!r} contradicts its clip already: make the questions with conflict=False"
         )
@@ -286,7 +286,7 @@ def _counterpart(asked: AudioQuestion, kind: str) -> AudioQuestion:
         audio=render(events, meta["duration"], sound_seed, gain=meta["gain"], noise=meta["noise"]),
         answer=answer,
         events=events,
-        meta={**meta, "caption_answer": told, "sound_seed": sound_seed},
+        meta={**meta, "caption_answer": caption_answer, "sound_seed": sound_seed},
     )
 
 

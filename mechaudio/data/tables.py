@@ -137,8 +137,8 @@ def _delimited(
             raise ValueError(f"{str(path)!r} is empty: it needs a line that names its columns")
         twice = [name for name, count in Counter(columns).items() if count > 1]
         if twice:
-            told = f"the columns {', '.join(map(repr, twice))} are there more than once; the first of each is read"
-            problems.add("duplicate column", path.name, told)
+            problem = f"the columns {', '.join(map(repr, twice))} are there more than once; the first of each is read"
+            problems.add("duplicate column", path.name, problem)
         rows = []
         for line in lines:
             if NOT_UTF8.search("".join(line)):
@@ -146,8 +146,8 @@ def _delimited(
             elif len(line) == len(columns):
                 rows.append(dict(zip(reversed(columns), reversed(line), strict=True)))  # the first of a name wins
             elif line:
-                told = f"{len(line)} fields for {len(columns)} columns: {brief(line)}; left out"
-                problems.add("malformed row", f"{path.name}, line {lines.line_num}", told)
+                problem = f"{len(line)} fields for {len(columns)} columns: {brief(line)}; left out"
+                problems.add("malformed row", f"{path.name}, line {lines.line_num}", problem)
     except csv.Error as error:
         raise ValueError(
             f"{str(path)!r} is damaged at line {lines.line_num} ({error}): is a quote not closed?"
@@ -190,8 +190,8 @@ def _members_in_utf8(path: Path, value: Any, problems: Problems) -> Any:
     kept = {}
     for name, member in named:
         if NOT_UTF8.search(json.dumps([name, member], ensure_ascii=False)):
-            place = f"row {name}" if isinstance(value, list) else repr(name)
-            _list_not_utf8(problems, f"{path.name}, {place}")
+            where = f"row {name}" if isinstance(value, list) else repr(name)
+            _list_not_utf8(problems, f"{path.name}, {where}")
         else:
             kept[name] = member
     if not kept:

@@ -85,9 +85,9 @@ class Askable(Sequence[AudioQuestion]):
         """One of them, or a list of some."""
         if isinstance(index, slice):
             return [self[own] for own in range(len(self))[index]]
-        place = self._places[index]
-        question = self._questions[place]
-        if place not in self._too_long:
+        number = self._places[index]
+        question = self._questions[number]
+        if number not in self._too_long:
             return question
         meta = dict(question.meta) | {"clip": clip_keys(question)[0]}  # cut anew, it would be a clip of its own
         return replace(question, audio=self._beginning(question), meta=meta)

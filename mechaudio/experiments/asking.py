@@ -84,10 +84,10 @@ def ask(model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Va
         return failed
     if asking.scoring == "generate":
         texts = _texts(model, batch, variants, asking.max_new_tokens)
-        found = zip(opened, zip(*texts, strict=True), strict=True)
-        return failed + [replace(_row(placed), texts=said) for placed, said in found]
-    found = zip(opened, _letter_logits(model, batch, variants), strict=True)
-    return failed + [replace(_row(placed), logits=logits) for placed, logits in found]
+        pairs = zip(opened, zip(*texts, strict=True), strict=True)
+        return failed + [replace(_row(placed), texts=said) for placed, said in pairs]
+    pairs = zip(opened, _letter_logits(model, batch, variants), strict=True)
+    return failed + [replace(_row(placed), logits=logits) for placed, logits in pairs]
 
 
 def prompts_of(
@@ -143,9 +143,9 @@ def _letter_logits(model: AudioLM, batch: PromptBatch, variants: Variants) -> It
             yield (tuple(row[: len(question.choices)]),)
         return
     swept = sweep(model, batch, variants[1:], progress=False)
-    found = [swept.clean.tolist(), *swept.logits.tolist()]
+    by_variant = [swept.clean.tolist(), *swept.logits.tolist()]
     for row, question in enumerate(batch.questions):
-        yield tuple(tuple(logits[row][: len(question.choices)]) for logits in found)
+        yield tuple(tuple(logits[row][: len(question.choices)]) for logits in by_variant)
 
 
 def _texts(model: AudioLM, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:

@@ -197,8 +197,8 @@ class Halves(Generic[ArmT]):
 def tested(arms: Sequence[ArmT], changes: Sequence[AnswerChange]) -> tuple[Tested[ArmT], ...]:
     """Test the answers under each arm, p values corrected over all of them."""
     p_values = [change.test.p for change in changes]
-    found = zip(arms, changes, holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
-    return tuple(Tested(*one) for one in found)
+    columns = zip(arms, changes, holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
+    return tuple(Tested(*one) for one in columns)
 
 
 def corrected(choices: Sequence[Choice[ArmT]]) -> tuple[Choice[ArmT], ...]:

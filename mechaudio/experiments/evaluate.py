@@ -170,8 +170,8 @@ def evaluate(
         warn_of_deaf(listens, [queries])
     if positions is not None and positions < 1:
         raise ValueError(f"positions must be at least 1, got {positions}")
-    told = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
-    provenance = Provenance.collect(model, seed=seed, settings=told)
+    options = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
+    provenance = Provenance.collect(model, seed=seed, settings=options)
     header = {} if out is None else run_header(model, provenance, lists)
     plan = {
         "positions": positions or (0 if batch_size else positions_that_fit(model)),
@@ -185,17 +185,17 @@ def evaluate(
                     "out, or give another out="
                 )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
-        provenance = replace(provenance, created=log.header["created"], settings=told | {"n": len(log.rows)})
+        provenance = replace(provenance, created=log.header["created"], settings=options | {"n": len(log.rows)})
     axes = variants.axes if isinstance(variants, Grid) else {}
     clips = dict(enumerate(clip_names(keys)))
-    found = collected(
+    result = collected(
         provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips, functions
     )
-    if isinstance(found, Comparison):
-        found = replace(found, listens=listens)
+    if isinstance(result, Comparison):
+        result = replace(result, listens=listens)
     if out is not None:
-        found.save(out)
-    return found
+        result.save(out)
+    return result
 
 
 def _at_rows(lists: Variants, variants: Any, queries: str) -> tuple[tuple[Intervention, ...], ...]:

@@ -122,8 +122,8 @@ class Evaluation(Result):
         normalised (`ma.metrics.captions.normalised_match`).
         """
         texts = self.texts or ("",) * len(self.ids)
-        asked = zip(self.options, self.choices, texts, self.answers, strict=True)
-        return np.array([_is_right(*one) for one in asked], dtype=bool)
+        rows = zip(self.options, self.choices, texts, self.answers, strict=True)
+        return np.array([_is_right(*one) for one in rows], dtype=bool)
 
     @cached_property
     def scored(self) -> Bool[np.ndarray, " question"]:
@@ -222,10 +222,10 @@ class Evaluation(Result):
         generated, or no question is left.
         """
         clips = self.clips or tuple(map(str, range(len(self.ids))))
-        asked = zip(self.texts, self.options, self.answers, clips, strict=False)  # no texts: nothing to compare
+        rows = zip(self.texts, self.options, self.answers, clips, strict=False)  # no texts: nothing to compare
         matched = [
             (string_match(text, answer, options), clip)
-            for text, options, answer, clip in asked
+            for text, options, answer, clip in rows
             if options and answer is not None and any(character.isalnum() or character == "_" for character in answer)
         ]
         if not matched:
@@ -378,8 +378,8 @@ class Comparison(Result):
 
         names = tuple(self.axes) or ("variant",)
         shape = tuple(map(len, self.axes.values())) or (len(self),)
-        asked = self.clean.to_xarray()
-        coords = {name: asked[name] for name in asked.coords if name != "text"}
+        clean = self.clean.to_xarray()
+        coords = {name: clean[name] for name in clean.coords if name != "text"}
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
         if self.texts:

@@ -243,9 +243,9 @@ def _checked(question: AudioQuestion) -> float:
         )
     if question.audio is None or isinstance(question.audio, tuple):
         raise ValueError(f"question {question.id!r} is not about one recording")
-    told = question.meta.get("duration")
+    said = question.meta.get("duration")
     try:
-        duration = float(told) if isinstance(told, (int, float)) else duration_of(question.audio)
+        duration = float(said) if isinstance(said, (int, float)) else duration_of(question.audio)
     except (OSError, ValueError):
         return float("nan")  # evaluate lists the clip among its failures
     if question.meta.get("task") != "tqa":

@@ -66,9 +66,9 @@ def index_of(batch: PromptBatch, chosen: Positions, numbers: Sequence[int]) -> t
         role = {
             p: number for number, name in enumerate(ROLES, 1) for p in batch.spans.get(name, ((),) * len(chosen))[row]
         }
-        heard = iter(batch.spans["audio"][row])
+        audio_positions = iter(batch.spans["audio"][row])
         timed = {
-            next(heard): (
+            next(audio_positions): (
                 clip,
                 stretches[0][0] if stretches else torch.nan,
                 stretches[-1][1] if stretches else torch.nan,

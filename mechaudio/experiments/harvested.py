@@ -54,10 +54,10 @@ class Harvest(Shown):
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
-        place = self.folder / LOG_NAME
-        if not place.is_file():
+        log = self.folder / LOG_NAME
+        if not log.is_file():
             raise FileNotFoundError(f"there is no harvest in {os.fspath(folder)!r}: ma.harvest(..., out=) writes one")
-        header, shards, _, _ = read_log(place, place.read_bytes())
+        header, shards, _, _ = read_log(log, log.read_bytes())
         run = header["run"]
         self._settings = run["settings"]
         self.provenance = Provenance(

@@ -78,9 +78,9 @@ class _Kept:
         """Read it back; None where there is none, or one of something else."""
         if not (self.folder / JSON_NAME).exists():
             return None
-        found = WhereItListens.load(self.folder)
-        known = found.provenance.settings.get("found_for"), found.provenance.versions
-        return found if known == (self.of, Provenance.collect().versions) else None
+        listens = WhereItListens.load(self.folder)
+        known = listens.provenance.settings.get("found_for"), listens.provenance.versions
+        return listens if known == (self.of, Provenance.collect().versions) else None
 
     def write(self, found: WhereItListens) -> WhereItListens:
         """Keep it, and give it as it is read back."""

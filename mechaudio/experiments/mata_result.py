@@ -165,8 +165,8 @@ class MataStudy(Result):
         choosing, lines = self.chooses[known], []
         for mode in MODES:
             arms = [MataArm(mode, alpha, *self.published, self.settings.queries) for alpha in self._alphas]
-            place = arms.index(self.best_of(arms))
-            lines.append(StrengthLine(mode, self._alphas, self._halves.rows(arms)[:, known], place))
+            best_at = arms.index(self.best_of(arms))
+            lines.append(StrengthLine(mode, self._alphas, self._halves.rows(arms)[:, known], best_at))
         return OverStrength(
             tuple(lines),
             self.compared.clean.correct[known],

@@ -136,8 +136,10 @@ class SteeringStudy(Result):
                 single = len(chosen) == 1
                 strengths = tuple(sorted({arm.strength for arm in self.arms}))
                 name = f"{chosen[0].name}, {chosen[0].where}" if single else f"{chosen[0].name} (mean of {len(chosen)})"
-                place = strengths.index(chosen[0].strength) if single else None
-                lines.append(StrengthLine(name, strengths, rows.astype(bool) if single else rows, place, bool(control)))
+                best_at = strengths.index(chosen[0].strength) if single else None
+                lines.append(
+                    StrengthLine(name, strengths, rows.astype(bool) if single else rows, best_at, bool(control))
+                )
         return OverStrength(tuple(lines), self.clean_correct, self.chooses, "strength (lambda)", self.clips)
 
     @property

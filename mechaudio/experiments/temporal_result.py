@@ -239,16 +239,16 @@ class TemporalStudy(Result):
 def _by_place(answers: Evaluation) -> dict[int, bool]:
     """Right or wrong by a question's place among all that were asked, whatever their ids; unscored ones left out."""
     failed = {failure.index for failure in answers.failures}
-    asked = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
-    rows = zip(asked, answers.correct.tolist(), answers.scored.tolist(), strict=True)
+    answered = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
+    rows = zip(answered, answers.correct.tolist(), answers.scored.tolist(), strict=True)
     return {place: right for place, right, scored in rows if scored}
 
 
 def _clips_by_place(answers: Evaluation) -> dict[int, str]:
     """The clip of each question that was asked, by its place among all; nothing where clips are not known."""
     failed = {failure.index for failure in answers.failures}
-    asked = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
-    return dict(zip(asked, answers.clips, strict=True)) if answers.clips else {}
+    answered = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
+    return dict(zip(answered, answers.clips, strict=True)) if answers.clips else {}
 
 
 def _contrasts(

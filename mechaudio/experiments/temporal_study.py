@@ -91,8 +91,8 @@ def temporal_study(
     compared = answers_in("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
     chooses = split(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
-    heard = [question for index, question in enumerate(questions) if index not in unasked]
-    roles, attention = _attention(model, heard[: settings.n_attention], progress)
+    answered = [question for index, question in enumerate(questions) if index not in unasked]
+    roles, attention = _attention(model, answered[: settings.n_attention], progress)
     study = TemporalStudy(
         listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),

@@ -168,12 +168,12 @@ def numbers(name: str, given: Layers | Heads) -> tuple[int, ...] | None:
         return None
     given = plain(given, int)
     try:
-        found = _wholes(given) if isinstance(given, Iterable) else (_whole(given),)
+        numbers = _wholes(given) if isinstance(given, Iterable) else (_whole(given),)
     except TypeError:
         raise TypeError(f"{name}= takes whole numbers, such as [20] or range(10, 21); got {given!r}") from None
-    if not found:
+    if not numbers:
         raise ValueError(f"{name}= is empty: name at least one, or leave it out for all")
-    return found
+    return numbers
 
 
 def where(given: Where | None) -> Where | None:

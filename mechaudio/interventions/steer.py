@@ -143,8 +143,8 @@ class Steer(Value):
 
     def of_rows(self, rows: Sequence[int]) -> Steer:
         """Keep the directions of some prompts of a batch."""
-        own = self.direction[list(rows)] if self.per == "question" else self.direction
-        return replace(self, direction=own, positions=of_rows(self.positions, rows))
+        direction = self.direction[list(rows)] if self.per == "question" else self.direction
+        return replace(self, direction=direction, positions=of_rows(self.positions, rows))
 
 
 def _widths(model: AudioLM, point: HookPoint) -> dict[str, int]:

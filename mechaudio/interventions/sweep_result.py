@@ -140,9 +140,9 @@ class Sweep(Result):
         if not self.batch.questions or unknown:
             which = f"question {unknown[0]!r} has no known answer" if unknown else "these are plain inputs"
             raise ValueError(f"{which}, so there is no right choice; use .logits")
-        asked = self.batch.questions
+        questions = self.batch.questions
         return torch.from_numpy(
-            right_choices([question.choices for question in asked], [question.answer for question in asked])
+            right_choices([question.choices for question in questions], [question.answer for question in questions])
         )
 
     def to_xarray(self) -> xarray.Dataset:
@@ -170,18 +170,18 @@ class Sweep(Result):
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
             return (*names, *dims), as_numpy(values).reshape(*shape, *values.shape[1:])
 
-        found = {
+        variables = {
             "logits": per_variant(self.logits, rows, last),
             "clean": ((rows, last), as_numpy(self.clean)),
             "mass_before": per_variant(self.mass_before, rows),
             "mass_after": per_variant(self.mass_after, rows),
         }
         if self.batch.questions and all(question.answer is not None for question in self.batch.questions):
-            found["correct"] = per_variant(self.correct, rows)
-            found["clean_correct"] = ((rows,), self.clean_correct.numpy())
-            found["margin"] = per_variant(self.margin, rows)
-            found["clean_margin"] = ((rows,), self.clean_margin.numpy())
-        return xarray.Dataset(found, coords, self._attrs)
+            variables["correct"] = per_variant(self.correct, rows)
+            variables["clean_correct"] = ((rows,), self.clean_correct.numpy())
+            variables["margin"] = per_variant(self.margin, rows)
+            variables["clean_margin"] = ((rows,), self.clean_margin.numpy())
+        return xarray.Dataset(variables, coords, self._attrs)
 
     def __repr__(self) -> str:
         """The size, and how many variants shared what comes before them."""

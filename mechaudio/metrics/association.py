@@ -63,13 +63,13 @@ class PointBiserial(Shown):
 
     def __str__(self) -> str:
         strongest = np.unravel_index(np.abs(self.r).argmax(), self.r.shape)
-        told = (
+        note = (
             f"point-biserial r of {self.r.size} columns {list(self.r.shape)}, {counted(self.n, self.n_clips)} "
             f"({self.n_right} right): "
             f"strongest {self.r[strongest]:+.3f} at {tuple(map(int, strongest))}, p = {self.p[strongest]:.3g}, "
             f"q = {self.q[strongest]:.3g}"
         )
-        return told + (f"; {self.constant.sum()} columns do not vary" if self.constant.any() else "")
+        return note + (f"; {self.constant.sum()} columns do not vary" if self.constant.any() else "")
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, arrays as lists, for JSON."""
@@ -125,11 +125,11 @@ class TopKStability(Shown):
     tied: int = 0
 
     def __str__(self) -> str:
-        told = f"; {self.tied} are level at the last place, drawn by lot" if self.tied else ""
+        ties = f"; {self.tied} are level at the last place, drawn by lot" if self.tied else ""
         return (
             f"of the top {len(self.chosen)} of {self.frequency.size}, a resample keeps {100 * self.overlap:.0f} % "
             f"({100 * self.confidence:g} % of {self.resamples} resamples {100 * self.low:.0f} to "
-            f"{100 * self.high:.0f} %; {100 * self.chance:.1f} % by chance{told})"
+            f"{100 * self.high:.0f} %; {100 * self.chance:.1f} % by chance{ties})"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -319,13 +319,13 @@ def top_k_stability(
         raise ValueError(f"k is a number of columns from 1 to {whole.size}, got {k}")
     flat = whole.reshape(1, -1)
     chosen = highest(flat, k, seed)[0]
-    found = np.zeros((len(each), whole.size), dtype=bool)
-    np.put_along_axis(found, highest(each.reshape(len(each), -1), k, seed + 1), values=True, axis=1)
-    overlaps = found[:, chosen].mean(axis=1)
+    among_highest = np.zeros((len(each), whole.size), dtype=bool)
+    np.put_along_axis(among_highest, highest(each.reshape(len(each), -1), k, seed + 1), values=True, axis=1)
+    overlaps = among_highest[:, chosen].mean(axis=1)
     low, high = percentile_interval(overlaps, confidence)
     return TopKStability(
         chosen=tuple(tuple(map(int, np.unravel_index(place, whole.shape))) for place in chosen),
-        frequency=found.mean(axis=0).reshape(whole.shape),
+        frequency=among_highest.mean(axis=0).reshape(whole.shape),
         overlap=float(overlaps.mean()), low=float(low), high=float(high),
         chance=k / whole.size, resamples=len(each), confidence=float(confidence),
         tied=tied_at(flat[0], k),
@@ -343,9 +343,9 @@ def _columns(
     if not found[0].size:
         raise ValueError(f"values has no columns, its shape is {list(found.shape)}")
     if right.all() or not right.any():
-        told = "right" if right.all() else "wrong"
+        side = "right" if right.all() else "wrong"
         raise ValueError(
-            f"all {len(right)} answers are {told}, so nothing can go with being right: ask other questions"
+            f"all {len(right)} answers are {side}, so nothing can go with being right: ask other questions"
         )
     return found.reshape(len(found), -1), right, found.shape[1:]
 

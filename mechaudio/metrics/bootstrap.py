@@ -61,18 +61,18 @@ def bootstrap(
     Warns:
         scipy.stats.DegenerateDataWarning: before such a refusal.
     """
-    found = [checked.numbers(f"sample {index}", values) for index, values in enumerate(samples)]
-    if not found or any(values.ndim != 1 for values in found):
-        raise ValueError(f"bootstrap takes one-dimensional samples, got shapes {[list(v.shape) for v in found]}")
+    arrays = [checked.numbers(f"sample {index}", values) for index, values in enumerate(samples)]
+    if not arrays or any(values.ndim != 1 for values in arrays):
+        raise ValueError(f"bootstrap takes one-dimensional samples, got shapes {[list(v.shape) for v in arrays]}")
     if paired:
-        checked.same_length(**{f"sample {index}": values for index, values in enumerate(found)})
-    _at_least_two(min(len(values) for values in found))
+        checked.same_length(**{f"sample {index}": values for index, values in enumerate(arrays)})
+    _at_least_two(min(len(values) for values in arrays))
     checked.resampling(resamples)
     if clips is not None:
-        return _of_clips(statistic, found, clips, paired, confidence, resamples, seed, method)
+        return _of_clips(statistic, arrays, clips, paired, confidence, resamples, seed, method)
     with np.errstate(invalid="ignore"):  # what is NaN is refused below
         low, high = scipy_bootstrap(
-            found,
+            arrays,
             statistic,
             n_resamples=resamples,
             paired=paired,
@@ -80,13 +80,13 @@ def bootstrap(
             method=method,
             rng=np.random.default_rng(seed),
         ).confidence_interval
-    value = float(statistic(*found))
+    value = float(statistic(*arrays))
     if not all(map(math.isfinite, (value, low, high))):
         raise ValueError(
             f"the interval is {low} to {high} around {value}: the statistic is undefined on some resamples, or is the "
             'same on all of them, which method="BCa" cannot correct'
         )
-    n = len(found[0]) if paired else sum(map(len, found))
+    n = len(arrays[0]) if paired else sum(map(len, arrays))
     return Estimate(value, float(low), float(high), n, float(confidence), f"bootstrap, {method}")
 
 
@@ -180,16 +180,16 @@ def mean_estimate(
     Raises:
         ValueError: for no samples, NaN, another number of clips, or a confidence outside 0 to 1.
     """
-    found = checked.numbers("values", values)
-    if not len(found):
+    array = checked.numbers("values", values)
+    if not len(array):
         raise ValueError("there is no sample, so there is no mean")
-    numbers = clip_numbers(clips, len(found))
+    numbers = clip_numbers(clips, len(array))
     low = high = math.nan
     if n_clips(numbers) >= fewest(confidence):
-        ends = bootstrap_mean(found, clips=clips, confidence=confidence, resamples=resamples, seed=seed)
+        ends = bootstrap_mean(array, clips=clips, confidence=confidence, resamples=resamples, seed=seed)
         low, high = map(float, ends)
     method = "bootstrap, expanded percentiles"
-    return Estimate(float(found.mean()), low, high, len(found), float(confidence), method, shared(numbers))
+    return Estimate(float(array.mean()), low, high, len(array), float(confidence), method, shared(numbers))
 
 
 def drawn_weights(

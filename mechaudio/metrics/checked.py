@@ -22,22 +22,22 @@ def outcomes(name: str, values: Any) -> Bool[np.ndarray, " question"]:
         ValueError: for another shape, for none, or for a number other than 0 and 1.
         TypeError: for anything that is neither right nor wrong, such as None.
     """
-    found = np.asarray(values)
-    if found.ndim != 1:
-        raise ValueError(f"{name} needs one value per question, got an array of shape {list(found.shape)}")
-    if not len(found):
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} needs one value per question, got an array of shape {list(array.shape)}")
+    if not len(array):
         raise ValueError(f"{name} is empty: there is nothing to count without a question")
-    if found.dtype.kind == "O":
-        odd = next(index for index, value in enumerate(found) if not isinstance(value, (bool, np.bool_)))
+    if array.dtype.kind == "O":
+        odd = next(index for index, value in enumerate(array) if not isinstance(value, (bool, np.bool_)))
         raise TypeError(
-            f"{name}[{odd}] is {found[odd]!r}, neither right nor wrong: leave out questions without a known answer"
+            f"{name}[{odd}] is {array[odd]!r}, neither right nor wrong: leave out questions without a known answer"
         )
-    if found.dtype.kind not in "biuf":
-        raise TypeError(f"{name} needs True or False per question, got {found.dtype} such as {found[0]!r}")
-    if found.dtype.kind != "b" and not np.isin(found, (0, 1)).all():
-        odd = int(np.flatnonzero(~np.isin(found, (0, 1)))[0])
-        raise ValueError(f"{name} needs True or False (1 or 0) per question, got {found[odd]} at {odd}")
-    return found.astype(bool)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} needs True or False per question, got {array.dtype} such as {array[0]!r}")
+    if array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
+        odd = int(np.flatnonzero(~np.isin(array, (0, 1)))[0])
+        raise ValueError(f"{name} needs True or False (1 or 0) per question, got {array[odd]} at {odd}")
+    return array.astype(bool)
 
 
 def paired_outcomes(before: Any, after: Any) -> tuple[Bool[np.ndarray, " question"], Bool[np.ndarray, " question"]]:
@@ -60,9 +60,9 @@ def same_length(**named: Sequence[Any] | np.ndarray) -> None:
     """
     lengths = {name: len(values) for name, values in named.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ValueError(
-            f"{' and '.join(lengths)} go together one by one, but {told}: give both for the same questions"
+            f"{' and '.join(lengths)} go together one by one, but {listed}: give both for the same questions"
         )
 
 
@@ -73,22 +73,22 @@ def numbers(name: str, values: Any) -> Float[np.ndarray, " sample *column"]:
         TypeError: for anything but numbers.
         ValueError: for a single number, or for NaN and infinity, which are located.
     """
-    found = np.asarray(values)
-    if found.dtype.kind not in "biuf":
-        raise TypeError(f"{name} needs real numbers, got {found.dtype}")
-    if found.ndim == 0:
-        raise ValueError(f"{name} needs one row per sample, got the single number {found}")
-    found = found.astype(np.float64)
-    strange = ~np.isfinite(found)
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} needs real numbers, got {array.dtype}")
+    if array.ndim == 0:
+        raise ValueError(f"{name} needs one row per sample, got the single number {array}")
+    array = array.astype(np.float64)
+    strange = ~np.isfinite(array)
     if strange.any():
         columns = np.argwhere(strange.any(axis=0))
         where = f"samples {_some(np.flatnonzero(strange))}"
-        if found.ndim > 1:
-            where = f"{len(columns)} of {found[0].size} columns, {_some(tuple(map(int, place)) for place in columns)}"
+        if array.ndim > 1:
+            where = f"{len(columns)} of {array[0].size} columns, {_some(tuple(map(int, place)) for place in columns)}"
         raise ValueError(
             f"{name} holds NaN or infinity in {where}: leave them out (a layer without attention has no share of it)"
         )
-    return found
+    return array
 
 
 def probabilities(name: str, values: Any) -> Float[np.ndarray, "*test"]:
@@ -97,15 +97,15 @@ def probabilities(name: str, values: Any) -> Float[np.ndarray, "*test"]:
     Raises:
         ValueError: for none, or one that is no probability.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if not found.size:
+    array = np.asarray(values, dtype=np.float64)
+    if not array.size:
         raise ValueError(f"{name} is empty: give at least one p value")
-    wrong = ~((found >= 0) & (found <= 1))
+    wrong = ~((array >= 0) & (array <= 1))
     if wrong.any():
         raise ValueError(
-            f"{name} needs probabilities from 0 to 1, got {_some(found[wrong])} ({wrong.sum()} of {found.size})"
+            f"{name} needs probabilities from 0 to 1, got {_some(array[wrong])} ({wrong.sum()} of {array.size})"
         )
-    return found
+    return array
 
 
 def whole(name: str, given: Any) -> int:

@@ -91,12 +91,12 @@ def likeliest(
         n_choices: how many choices each question has, as broadcast against the places; what stands behind them is not
             looked at.
     """
-    own = np.arange(logits.shape[-1]) < np.asarray(n_choices)[..., None]
-    there = np.where(own, logits, -np.inf)
+    is_choice = np.arange(logits.shape[-1]) < np.asarray(n_choices)[..., None]
+    there = np.where(is_choice, logits, -np.inf)
     unclear = np.isnan(there).any(-1)
     there = np.where(np.isnan(there), -np.inf, there)
     highest = there.max(-1, keepdims=True)
-    several = ((there == highest) & own).sum(-1) > 1
+    several = ((there == highest) & is_choice).sum(-1) > 1
     unclear |= np.isneginf(highest[..., 0]) | (np.isposinf(highest[..., 0]) & several)
     return np.where(unclear, NO_ANSWER, there.argmax(-1))
 
@@ -134,8 +134,8 @@ def refuse_nan(
     Raises:
         ValueError: a question's own logits hold a NaN.
     """
-    own = np.arange(logits.shape[-1]) < np.asarray(n_choices)[:, None]
-    nowhere = np.flatnonzero((np.isnan(logits) & own).any(-1))
+    is_choice = np.arange(logits.shape[-1]) < np.asarray(n_choices)[:, None]
+    nowhere = np.flatnonzero((np.isnan(logits) & is_choice).any(-1))
     if len(nowhere):
         raise ValueError(
             f"{len(nowhere)} of {len(ids)} questions have logits that are NaN in {what}, {ids[nowhere[0]]!r} first: "

@@ -46,8 +46,8 @@ class Estimate(Shown):
         return f"{value} % ({self._interval(f'{low} to {high} %')})"
 
     def _interval(self, ends: str) -> str:
-        told = "no interval" if isnan(self.low) else f"{100 * self.confidence:g} % interval {ends}"
-        return f"{told}, {counted(self.n, self.n_clips)}"
+        interval = "no interval" if isnan(self.low) else f"{100 * self.confidence:g} % interval {ends}"
+        return f"{interval}, {counted(self.n, self.n_clips)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""

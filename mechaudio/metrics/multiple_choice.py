@@ -305,9 +305,9 @@ def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " 
 
 
 def _per_question(name: str, values: Values | int, n: int) -> Int[np.ndarray, " question"]:
-    found = np.asarray(values)
-    if found.dtype.kind not in "iu":
-        raise TypeError(f"{name} needs whole numbers, got {found.dtype}")
-    if found.shape not in ((), (n,)):
-        raise ValueError(f"{name} needs one number for all, or one per question ({n}), got shape {list(found.shape)}")
-    return np.broadcast_to(found.astype(np.int64), (n,))
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} needs whole numbers, got {array.dtype}")
+    if array.shape not in ((), (n,)):
+        raise ValueError(f"{name} needs one number for all, or one per question ({n}), got shape {list(array.shape)}")
+    return np.broadcast_to(array.astype(np.int64), (n,))

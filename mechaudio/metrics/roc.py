@@ -115,17 +115,17 @@ def roc_auc(
     deviations = np.concatenate(
         [side * m * n / n_pairs for part, (m, n) in zip(parts, sizes, strict=True) for side in _deviations(*part)]
     )
-    own = numbers[among]
-    effect, k = float(design_effect(deviations, own)), n_clips(own)
-    low, high = _newcombe(float(area), [(m / effect, n / effect) for m, n in sizes], quantile(confidence, own))
-    if k < len(own):
-        p = _normal_p(values, compared, effect, freedom(own))
+    chosen = numbers[among]
+    effect, k = float(design_effect(deviations, chosen)), n_clips(chosen)
+    low, high = _newcombe(float(area), [(m / effect, n / effect) for m, n in sizes], quantile(confidence, chosen))
+    if k < len(chosen):
+        p = _normal_p(values, compared, effect, freedom(chosen))
     elif len(compared) == 1:
         p = float(mannwhitneyu(*(values[side] for side in compared[0]), method="auto").pvalue)
     else:
         p = _normal_p(values, compared, 1.0, None)
     n_right, n_wrong = (sum(counts) for counts in zip(*sizes, strict=True))
-    return RocAuc(float(area), low, high, p, n_right, n_wrong, confidence, k if k < len(own) else None)
+    return RocAuc(float(area), low, high, p, n_right, n_wrong, confidence, k if k < len(chosen) else None)
 
 
 def _strata(

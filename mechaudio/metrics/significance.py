@@ -56,9 +56,9 @@ class McNemar(Shown):
     n_clips: int | None = None
 
     def __str__(self) -> str:
-        told = str(self.n) if self.n_clips is None else f"{self.n} questions of {self.n_clips} clips"
+        size = str(self.n) if self.n_clips is None else f"{self.n} questions of {self.n_clips} clips"
         test = "McNemar exact" if self.n_clips is None else "exact test of signs over clips"
-        return f"{self.fixed} fixed, {self.broken} broken of {told}: {test} p = {self.p:.3g}, mid-p = {self.p_mid:.3g}"
+        return f"{self.fixed} fixed, {self.broken} broken of {size}: {test} p = {self.p:.3g}, mid-p = {self.p_mid:.3g}"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
@@ -163,17 +163,17 @@ def sign_flip_test(differences: Values, *, clips: Clips | None = None) -> float:
         ValueError: For no differences, ones that add up to more than 10,000,000, or another number of clips.
         TypeError: For anything but whole numbers.
     """
-    found = np.asarray(differences)
-    if found.dtype.kind not in "iu":
-        raise TypeError(f"the test of signs takes whole numbers, got {found.dtype}: count right answers, not shares")
-    if found.ndim != 1 or not found.size:
-        raise ValueError(f"the test of signs takes one difference per question, got shape {list(found.shape)}")
-    if sum(abs(difference) for difference in found.tolist()) > _LARGEST:
+    array = np.asarray(differences)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"the test of signs takes whole numbers, got {array.dtype}: count right answers, not shares")
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"the test of signs takes one difference per question, got shape {list(array.shape)}")
+    if sum(abs(difference) for difference in array.tolist()) > _LARGEST:
         raise ValueError(
             f"the test of signs takes differences that add up to {_LARGEST} at most, of numbers of right answers; got "
-            f"one of {max(found.tolist(), key=abs)}"
+            f"one of {max(array.tolist(), key=abs)}"
         )
-    return _sign_flips(summed(found.astype(np.int64), clip_numbers(clips, len(found))))[0]
+    return _sign_flips(summed(array.astype(np.int64), clip_numbers(clips, len(array))))[0]
 
 
 def _sign_flips(differences: Int[np.ndarray, " clip"]) -> tuple[float, float]:

@@ -134,10 +134,10 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     plain = _MARKUP.sub("", text)
     for declared in reversed(list(_DECLARED.finditer(plain))):
         rest = (plain[declared.end() :].split("<")[0].strip() or " ").splitlines()[0]
-        found = _reading(rest, choices) or _agreed(_opening(rest, choices), "text")
-        if found is not None:
-            return found
-    lines = [found for line in plain.splitlines() if (found := _reading(line, choices)) is not None]
+        reading = _reading(rest, choices) or _agreed(_opening(rest, choices), "text")
+        if reading is not None:
+            return reading
+    lines = [reading for line in plain.splitlines() if (reading := _reading(line, choices)) is not None]
     if any(found.choice is None for found in lines):
         return ParsedChoice(None, "ambiguous")
     marked = [choice for match in _ANYWHERE.finditer(plain) if (choice := _lettered(match, choices)) is not None]
@@ -194,8 +194,8 @@ def _words(text: str) -> set[str]:
 
 def _lettered(match: re.Match[str], choices: Sequence[str]) -> str | None:
     """The choice of a letter, None if there is none of that letter."""
-    place = ascii_uppercase.index(match[match.lastindex or 0].upper())
-    return choices[place] if place < len(choices) else None
+    index = ascii_uppercase.index(match[match.lastindex or 0].upper())
+    return choices[index] if index < len(choices) else None
 
 
 def _reading(line: str, choices: Sequence[str]) -> ParsedChoice | None:
@@ -231,9 +231,11 @@ def _same_text(text: str, choices: Sequence[str]) -> list[str]:
 def _opening(text: str, choices: Sequence[str]) -> list[str]:
     """The longest choices that a text begins with."""
     text = _folded(text)
-    found = [choice for choice in choices if _folded(choice) and re.match(re.escape(_folded(choice)) + r"(?!\w)", text)]
-    longest = max((len(_folded(choice)) for choice in found), default=0)
-    return [choice for choice in found if len(_folded(choice)) == longest]
+    opening = [
+        choice for choice in choices if _folded(choice) and re.match(re.escape(_folded(choice)) + r"(?!\w)", text)
+    ]
+    longest = max((len(_folded(choice)) for choice in opening), default=0)
+    return [choice for choice in opening if len(_folded(choice)) == longest]
 
 
 def _mentioned(text: str, choices: Sequence[str]) -> list[str]:

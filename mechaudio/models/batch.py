@@ -301,12 +301,12 @@ class PromptBatch(NamesTheWay, Shown):
         ids = self.inputs["input_ids"][row].tolist()
         real = self.inputs.get("attention_mask", torch.ones_like(self.inputs["input_ids"]))[row].bool().tolist()
         times = iter([_label(clock.intervals(i)) for clock in self.clocks[row] for i in range(clock.n_tokens)])
-        heard = set(self.spans["audio"][row])
+        sounding = set(self.spans["audio"][row])
         labels = []
         for position, (token, is_real) in enumerate(zip(ids, real, strict=True)):
             if not is_real:
                 labels.append("<pad>")
-            elif token == self.audio_token and position not in heard:
+            elif token == self.audio_token and position not in sounding:
                 labels.append("♪ –")
             elif token == self.audio_token:
                 labels.append(next(times) if self.clocks[row] else "♪")

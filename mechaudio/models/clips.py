@@ -31,8 +31,8 @@ def tokens_of_features(adapter: Adapter, features: Tensor, mask: Tensor | None) 
     """Audio tokens that the tower makes from features, `[window, ...]`."""
     if mask is not None and adapter.mask_counts == "tokens":
         return int(mask.sum())
-    heard = [features.shape[adapter.frames_axis]] * len(features) if mask is None else mask.sum(-1).tolist()
-    return sum(adapter.timing.tokens_of_frames(int(frames)) for frames in heard)
+    lengths = [features.shape[adapter.frames_axis]] * len(features) if mask is None else mask.sum(-1).tolist()
+    return sum(adapter.timing.tokens_of_frames(int(frames)) for frames in lengths)
 
 
 def shortest_clip(adapter: Adapter) -> int:

@@ -141,13 +141,13 @@ def find_keyword(question: AudioQuestion) -> tuple[int, int] | None:
     given = question.meta.get("keyword")
     words = TEMPORAL_WORDS if given is None else (str(given),)
     pattern = r"(?<!\w)(?:" + "|".join(re.escape(word) for word in words) + r")(?!\w)"
-    found = re.search(pattern, question.text, flags=re.IGNORECASE)
-    if found is None and given is not None:
+    match = re.search(pattern, question.text, flags=re.IGNORECASE)
+    if match is None and given is not None:
         raise ValueError(
             f"question {question.id!r}: meta['keyword'] is {given!r}, but its text is {question.text!r}. Name a word "
             "of the text, or leave the keyword out"
         )
-    return None if found is None else found.span()
+    return None if match is None else match.span()
 
 
 def positions_by_role(

@@ -242,11 +242,11 @@ class Targets:
         Raises:
             ValueError: As `PromptBatch.aimed`.
         """
-        own = {name: self._next(name, words, batch.n_rows) for name, words in self._given.items()}
+        next_words = {name: self._next(name, words, batch.n_rows) for name, words in self._given.items()}
         self._n += batch.n_rows
-        found = aimed(batch, own["target"], own["foil"], **self._options)
-        self._used += tokens_used(found)
-        return found
+        prompts = aimed(batch, next_words["target"], next_words["foil"], **self._options)
+        self._used += tokens_used(prompts)
+        return prompts
 
     def _next(self, name: str, words: Words, n_rows: int) -> Words:
         if words is None or isinstance(words, str):

@@ -94,8 +94,8 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
 
     def __repr__(self) -> str:
         per_task = Counter(question.meta["task"] for question in self)
-        told = ", ".join(f"{per_task[task]} {task}" for task in self.tasks)
-        return f"Benchmark({len(self)} questions of {self.n_clips} clips: {told}; seed {self.seed})"
+        counts = ", ".join(f"{per_task[task]} {task}" for task in self.tasks)
+        return f"Benchmark({len(self)} questions of {self.n_clips} clips: {counts}; seed {self.seed})"
 
     def dropped_counts(self) -> dict[str, dict[str, int]]:
         """Task -> reason -> how many clips gave no question."""
@@ -215,8 +215,8 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
     """
     folder, problems = Path(source).expanduser(), Problems(strict=True)
     if (folder / MANIFEST).is_file():
-        manifest, place = read_json(folder / MANIFEST), folder / MANIFEST
-        _check(manifest, place)
+        manifest, listing = read_json(folder / MANIFEST), folder / MANIFEST
+        _check(manifest, listing)
         kept = folder / QUESTIONS  # a pipe would be waited on for ever
         if not kept.is_file() or digest_of_file(kept) != manifest.get("questions_sha256"):
             raise ValueError(f"{QUESTIONS} in {os.fspath(source)!r} is damaged, or of another build than {MANIFEST}")
@@ -227,9 +227,9 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
         table = read_table(source, problems, split=SPLIT, revision=revision)
         from huggingface_hub import hf_hub_download
 
-        place = Path(hf_hub_download(str(source), MANIFEST, repo_type="dataset", revision=revision))
-        manifest = read_json(place)
-        _check(manifest, place)
+        listing = Path(hf_hub_download(str(source), MANIFEST, repo_type="dataset", revision=revision))
+        manifest = read_json(listing)
+        _check(manifest, listing)
     return Benchmark(
         questions=questions_of(table),
         dropped=tuple(Dropped(*one) for one in manifest["dropped"]),
@@ -239,7 +239,7 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
         seed=manifest["seed"],
         settings=Settings(**manifest["settings"]),
         similarity=manifest["similarity"],
-        source=place.parent,
+        source=listing.parent,
     )
 
 

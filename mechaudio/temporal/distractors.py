@@ -28,8 +28,8 @@ class Pool:
         texts: dict[tuple[str, str], str] = {}
         for clip in clips:
             for sound in sounds_of(clip):
-                place = (sound.key, self.category_of(clip))
-                texts[place] = min(sound.text, texts.get(place, sound.text))  # whichever clip comes first
+                entry = (sound.key, self.category_of(clip))
+                texts[entry] = min(sound.text, texts.get(entry, sound.text))  # whichever clip comes first
         self.entries = [(key, kind, texts[key, kind]) for key, kind in sorted(texts)]
         self.hashes = np.array([digest(key) for key, _, _ in self.entries], dtype=np.uint64)
 

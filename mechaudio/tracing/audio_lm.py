@@ -180,8 +180,8 @@ class AudioLM(NNsight):
             value = super().__getattr__(name)
         except AttributeError as error:
             way = OF_MODEL.get(name)
-            told = f"here it is {way}" if way else str(error)
-            raise AttributeError(f"an AudioLM has no {name!r}: {told}", name=name, obj=self) from None
+            hint = f"here it is {way}" if way else str(error)
+            raise AttributeError(f"an AudioLM has no {name!r}: {hint}", name=name, obj=self) from None
         return self._of_prompts_too(name, value) if name in ("forward", "generate") else value
 
     def _of_prompts_too(self, name: str, own: Callable) -> Callable:
@@ -495,7 +495,7 @@ def _own_calls(network: Network, layers: list[Stack], adapter: Adapter) -> list[
     Raises:
         HookPointError: One of them does not.
     """
-    found = []
+    calls = []
     for layer, stack in enumerate(layers):
         if not isinstance(stack.insides, InBlocks):
             continue
@@ -507,8 +507,8 @@ def _own_calls(network: Network, layers: list[Stack], adapter: Adapter) -> list[
                 "F.scaled_dot_product_attention, and it does not: is this transformers version newer than the adapter?"
             )
         heads = stack.own_config(network.config).num_attention_heads
-        found.append(OwnCall(module, queries, heads, attention_location(stack, layer)))
-    return found
+        calls.append(OwnCall(module, queries, heads, attention_location(stack, layer)))
+    return calls
 
 
 def _local_attention(network: Network, layers: list[Stack], adapter: Adapter) -> list[LocalAttention]:
@@ -517,7 +517,7 @@ def _local_attention(network: Network, layers: list[Stack], adapter: Adapter) ->
     Raises:
         HookPointError: One of them is not built as those that can be served.
     """
-    found = []
+    attending = []
     for layer, stack in enumerate(layers):
         if stack.insides != "windows":
             continue
@@ -531,8 +531,8 @@ def _local_attention(network: Network, layers: list[Stack], adapter: Adapter) ->
                 "than the adapter?"
             )
         projection = submodule(network, f"{path}.{stack.output.partition('.')[0]}", adapter)
-        found.append(LocalAttention(module, projection, attention_location(stack, layer)))
-    return found
+        attending.append(LocalAttention(module, projection, attention_location(stack, layer)))
+    return attending
 
 
 def _attention_configs(network: Network, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:

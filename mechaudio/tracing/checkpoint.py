@@ -75,10 +75,10 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
         except (ImportError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            told = f"{type(error).__name__}: {error}" + "".join(f"\n{said}" for said in report)
+            reason = f"{type(error).__name__}: {error}" + "".join(f"\n{said}" for said in report)
             raise ValueError(
                 f"{where!r} cannot be opened as a {adapter.network_class}, with this config.json, these weights and "
-                f"these options. transformers says: {told}"
+                f"these options. transformers says: {reason}"
             ) from error
     folder = folder_of(where, hub)
     refuse_unaccounted(network, adapter, info, weights_of(folder, where))
@@ -173,9 +173,9 @@ def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:
     while last and last not in paths:
         last = last.rpartition(".")[0]
     within = f"{last}."
-    own = {f"{part}." for part in (adapter.decoder_module, *(p.rpartition(".")[0] for p in layers))}
+    whole = {f"{part}." for part in (adapter.decoder_module, *(p.rpartition(".")[0] for p in layers))}
     # Directly below a whole part a checkpoint may hold another one, such as heads for predicting further tokens.
-    return within.startswith(inside) and within not in own
+    return within.startswith(inside) and within not in whole
 
 
 def _remedy(unexpected: Iterable[str]) -> str:

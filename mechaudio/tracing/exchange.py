@@ -252,8 +252,8 @@ class Exchange(Interleaver):
 
     def _handle_product(self, location: str, times: float, value: Any) -> Any:
         """Serve a value times a number; what the network multiplies by it again comes back."""
-        own = value[0] if isinstance(value, tuple) else value
-        divided = _Divided.apply(own.detach(), self.handle(location, own * times), times)
+        factor = value[0] if isinstance(value, tuple) else value
+        divided = _Divided.apply(factor.detach(), self.handle(location, factor * times), times)
         return (divided, *value[1:]) if isinstance(value, tuple) else divided
 
     def _count(self, provider: str, value: Any) -> None:

@@ -61,8 +61,8 @@ class Part:
             index = _index(value, self.rows.to(value.device, non_blocking=True), self.axis)
             return value.scatter(self.axis, index, part.to(value.dtype))
         here = self.newest.to(value.device).view(-1, *[1] * (value.ndim - 1))
-        place = self._newest_place(value, step)
-        before, now, behind = value.split([place, 1, value.shape[self.axis] - place - 1], dim=self.axis)
+        newest = self._newest_place(value, step)
+        before, now, behind = value.split([newest, 1, value.shape[self.axis] - newest - 1], dim=self.axis)
         return torch.cat([before, torch.where(here, part.to(value.dtype), now), behind], dim=self.axis)
 
     def _newest_place(self, value: Tensor, step: int) -> int:

@@ -133,8 +133,8 @@ class Run(NamesTheWay, Result):
     def __repr__(self) -> str:
         """The prompts, and what was kept."""
         logits = "no logits" if self.logits is None else f"logits {list(self.logits.shape)}"
-        heard = "" if self.tower_calls else ", nothing heard"
-        return f"<Run of {self.batch.n_rows} prompts: {logits}, {recorded(self.cache)}{heard}>"
+        sound = "" if self.tower_calls else ", nothing heard"
+        return f"<Run of {self.batch.n_rows} prompts: {logits}, {recorded(self.cache)}{sound}>"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

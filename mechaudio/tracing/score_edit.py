@@ -125,8 +125,8 @@ class BoundScoreEdit:
         served = [range(n_positions)] * len(self.chosen) if shared is None else shared
         if self.rows is None:
             return torch.ones(len(served), len(served[0]), dtype=torch.bool, device=self.chosen.device)
-        own = [set(mine) for mine in self.rows]
-        marks = [[position in mine for position in there] for mine, there in zip(own, served, strict=True)]
+        row_sets = [set(mine) for mine in self.rows]
+        marks = [[position in mine for position in there] for mine, there in zip(row_sets, served, strict=True)]
         return torch.tensor(marks).to(self.chosen.device, non_blocking=True)
 
     def newest(self, n_positions: int) -> Bool[Tensor, "batch 1"]:

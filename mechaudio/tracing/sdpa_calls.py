@@ -183,9 +183,9 @@ def _serve_part(
 
     It has to where they were changed, and where gradients are to arrive at what was read.
     """
-    asked = spot.wants(point)
+    wanted = spot.wants(point)
     served, changed = serve(spot, point, value)
-    return served, changed or (asked and torch.is_grad_enabled() and served.requires_grad)
+    return served, changed or (wanted and torch.is_grad_enabled() and served.requires_grad)
 
 
 def _unblocked(part: Tensor, clips: int) -> Float[Tensor, "clip head frame d_head"]:

@@ -64,11 +64,11 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
     owned = [(row, place) for row, own in enumerate(windows_of_rows(adapter, batch)) for place in range(len(own))]
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
     window = (width * timing.hop if timing.window is None else timing.window) / adapter.sampling_rate
-    own = adapter.stacks[stack]
-    if isinstance(own.frames_of, str):
+    tower = adapter.stacks[stack]
+    if isinstance(tower.frames_of, str):
         row = np.repeat([row for row, _ in owned], clips // len(owned))[:, None].repeat(frames, axis=1)
-        return TowerFrames(row, np.full((clips, frames, 2), np.nan), own.frames_of)
-    together = own.frames_of
+        return TowerFrames(row, np.full((clips, frames, 2), np.nan), tower.frames_of)
+    together = tower.frames_of
     if together is not None:
         samples, frames_together = together
         pieces = clips // len(owned)

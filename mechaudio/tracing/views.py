@@ -71,8 +71,8 @@ class View:
         layer = self.here.removesuffix(".attn").removesuffix(".mlp")
         way = self._elsewhere.get(name)
         points = ", ".join(site.address for site in self.sites.values())
-        told = f"here it is {way.format(here=self.here, layer=layer)}" if way else f"there are {points}"
-        raise AttributeError(f"model.{self.here} has no {name!r}: {told}", name=name, obj=self)
+        hint = f"here it is {way.format(here=self.here, layer=layer)}" if way else f"there are {points}"
+        raise AttributeError(f"model.{self.here} has no {name!r}: {hint}", name=name, obj=self)
 
     def __dir__(self) -> list[str]:
         """The hook points that this layer has and what else is of use, for completion."""

@@ -121,11 +121,13 @@ def carry_out(
     what, total = "generate" if generates else "sweep", sum(len(job.variants) for job in jobs)
     with bar(what=what, unit="variants", total=total, progress=progress) as drawn:
         for job in jobs:
-            part, own = batch, {index: list(variants[index]) for index in job.variants}
+            part, lists = batch, {index: list(variants[index]) for index in job.variants}
             if job.rows != list(range(batch.n_rows)):
                 part = part_of(model.adapter, batch, job.rows)
-                own = {index: interventions_of_rows(variants[index], job.rows) for index in job.variants}
-            for outcome in _outcomes(_Work(model, job, part, own, Sizes.of(model, part), share, max_new_tokens, clean)):
+                lists = {index: interventions_of_rows(variants[index], job.rows) for index in job.variants}
+            for outcome in _outcomes(
+                _Work(model, job, part, lists, Sizes.of(model, part), share, max_new_tokens, clean)
+            ):
                 yield outcome
                 drawn.update(sum(index != CLEAN for index in outcome.variants))
 
@@ -244,9 +246,9 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
     for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
         if not stacked.chunk.variants:
             continue
-        own = cache if cache is None or stacked.behind else DynamicCache()
-        made = logits[:, 1:] if stacked.behind else run_behind(model, prefix, stacked, own)
-        if cache is None or own is None:
+        into = cache if cache is None or stacked.behind else DynamicCache()
+        made = logits[:, 1:] if stacked.behind else run_behind(model, prefix, stacked, into)
+        if cache is None or into is None:
             places = [variant.index for variant in stacked.chunk.variants]
             yield work.outcome(places, logits=made, mass=stacked.shares.mean())
             continue
@@ -254,7 +256,7 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
         if ends and held + needed > work.share:
             yield from _continued(work, ends)
             ends, held = [], 0  # with them go their keys and values
-        ends += ends_of(stacked, made, cache, own)
+        ends += ends_of(stacked, made, cache, into)
         held += needed
     yield from _continued(work, ends)
     return planned[0].alone

@@ -73,8 +73,8 @@ class Prefix:
         last = hidden[:, n - self.n_positions : n]
         if self.keeps:
             self.resid.append(last.clone())
-            own = {name: _ON_THEIR_OWN.get(name, each) for name, each in arguments.items() if name != "hidden_states"}
-            self.arguments.append(own | _Arguments(self.n_positions, 1, behind=False).of(own, 1))
+            kept = {name: _ON_THEIR_OWN.get(name, each) for name, each in arguments.items() if name != "hidden_states"}
+            self.arguments.append(kept | _Arguments(self.n_positions, 1, behind=False).of(kept, 1))
         return last
 
     def shared_at(self, attention: str, call: Call, key: Tensor, value: Tensor) -> Shared:
@@ -169,8 +169,8 @@ class _Along:
         clean = call.fused(query[:, :, :n], shared.keys, shared.values)
         if not joined:
             return clean
-        own = (part[:, :, n:] for part in (query, key, value))
-        return torch.cat([clean, attend(self.first.changes_at(attention), shared, joined, *own)], dim=1)
+        behind = (part[:, :, n:] for part in (query, key, value))
+        return torch.cat([clean, attend(self.first.changes_at(attention), shared, joined, *behind)], dim=1)
 
     def _keep(self, attention: str, call: Call, _query: Tensor, key: Tensor, value: Tensor) -> None:
         self.prefix.shared_at(attention, call, key, value)
@@ -179,8 +179,8 @@ class _Along:
         """Keep the last position of prompts and variants: the final norm and the unembedding see no others."""
         (hidden, *args), kwargs = served
         last, n = self.prefix.last(hidden, {}), self.chunk.n_positions
-        own = torch.cat([hidden[:, self.n :], entering(self.chunk.joining(n_layers), last[:, -n:])], dim=1)
-        return (torch.cat([last[:, -1:], own[:, n - 1 :: n]], dim=1), *args), kwargs
+        variants = torch.cat([hidden[:, self.n :], entering(self.chunk.joining(n_layers), last[:, -n:])], dim=1)
+        return (torch.cat([last[:, -1:], variants[:, n - 1 :: n]], dim=1), *args), kwargs
 
 
 def run_behind(
@@ -246,8 +246,8 @@ def entering(
         return clean.repeat(1, len(variants), 1)
     parts = []
     for variant in variants:
-        own = clean[:, clean.shape[1] :] if variant.embeds is None else variant.embeds.to(clean.device)
-        parts += [clean[:, : clean.shape[1] - own.shape[1]], own]
+        changed = clean[:, clean.shape[1] :] if variant.embeds is None else variant.embeds.to(clean.device)
+        parts += [clean[:, : clean.shape[1] - changed.shape[1]], changed]
     return torch.cat(parts, dim=1)
 
 
@@ -299,6 +299,6 @@ class _Arguments:
         """One tensor for so many variants: a part of that for all, which layers mostly share."""
         if id(part) not in self._made:
             last = part.narrow(axis, part.shape[axis] - self.n_positions, self.n_positions)
-            own = torch.cat([part] * self.behind + [last] * self.n_variants, dim=axis)
-            self._made[id(part)] = part, own
+            every = torch.cat([part] * self.behind + [last] * self.n_variants, dim=axis)
+            self._made[id(part)] = part, every
         return self._made[id(part)][1].narrow(axis, 0, self.behind * part.shape[axis] + n * self.n_positions)

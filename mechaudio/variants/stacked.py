@@ -96,10 +96,12 @@ class Stacked:
             return slice(None), slice(place, place + 1)
         moved = self.behind + (place + 1) * self.chunk.n_positions - self.batch.n_positions
         rows = change.positions_in(self.batch.n_rows, self.batch.n_positions)
-        own = [[position + moved for position in row] for row in rows]
-        if all(row == own[0] for row in own) and own[0] == list(range(own[0][0], own[0][-1] + 1)):
-            return slice(None), slice(own[0][0], own[0][-1] + 1)
-        return torch.arange(len(own))[:, None], torch.tensor(own)
+        positions = [[position + moved for position in row] for row in rows]
+        if all(row == positions[0] for row in positions) and positions[0] == list(
+            range(positions[0][0], positions[0][-1] + 1)
+        ):
+            return slice(None), slice(positions[0][0], positions[0][-1] + 1)
+        return torch.arange(len(positions))[:, None], torch.tensor(positions)
 
     def _together(self, members: Members, strengths: dict[int, Tensor]) -> WeightChange:
         """Make one change of those that variants make alike in one place."""
@@ -218,8 +220,8 @@ def _adding(added: Sequence[tuple[int, Add]], n_prompts: int, device: torch.devi
     def add_to(value: Tensor) -> None:
         exact = torch.promote_types(value.dtype, torch.float32)  # a strength is not to be rounded before it is used
         vectors, which, at = (_moved(one, value.device) for one in moved)
-        own = vectors.to(value.dtype).index_select(1, which).to(exact)
-        added = (own * _moved(strengths.to(exact), value.device)[:, None]).to(value.dtype)
+        picked = vectors.to(value.dtype).index_select(1, which).to(exact)
+        added = (picked * _moved(strengths.to(exact), value.device)[:, None]).to(value.dtype)
         if changes[0].heads is None:
             value[:, at] += added
             return

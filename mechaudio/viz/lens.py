@@ -85,7 +85,9 @@ def _hover(lens: LogitLens, question: int, depth: int, place: int) -> str:
     lines += [f"{plain(repr(token))}  {100 * share:.1f} %" for token, share in lens.says(depth, place, question)]
     letters = lens.letters[question]
     if letters:
-        own = lens.choice_logits[question, depth, place, : len(letters)]
-        lines.append("logits " + ", ".join(f"{letter} {value:.2f}" for letter, value in zip(letters, own, strict=True)))
+        logits = lens.choice_logits[question, depth, place, : len(letters)]
+        lines.append(
+            "logits " + ", ".join(f"{letter} {value:.2f}" for letter, value in zip(letters, logits, strict=True))
+        )
     lines.append(f"KL from the output {lens.kl[question, depth, place]:.2f} nats")
     return "<br>".join(lines)

@@ -188,8 +188,8 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     counted, marked = int((~np.isnan(drawn.low)).sum()), int(found.excludes_no_effect(drawn.low, drawn.high).sum())
     kind = "dots" if len(found.axes) == 2 else "band" if next(iter(found.axes)) in _IN_ORDER else "bars"
     interval = f"{100 * confidence:g} % interval (bootstrap) of each place alone"
-    told = f"excludes no effect ({found.no_effect:g}): {marked} of {counted}"
-    lines.append(f"dots: {interval} {told}" if kind == "dots" else f"{kind}: {interval}; {told}")
+    note = f"excludes no effect ({found.no_effect:g}): {marked} of {counted}"
+    lines.append(f"dots: {interval} {note}" if kind == "dots" else f"{kind}: {interval}; {note}")
     return "<br>".join(lines)
 
 

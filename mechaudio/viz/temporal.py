@@ -209,8 +209,8 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
     baseline = study.targeted[0].change.before
     level(figure, 100 * baseline.value, 100 * baseline.low, 100 * baseline.high)
     for place, (factor, colour) in enumerate(zip(factors, _factor_colours(factors), strict=True)):
-        one = [tested for tested in study.targeted if tested.arm.strength == factor]
-        _layer_line(figure, [tested.arm.layer for tested in one], one, factor, colour, lines=True)
+        of_factor = [tested for tested in study.targeted if tested.arm.strength == factor]
+        _layer_line(figure, [tested.arm.layer for tested in of_factor], of_factor, factor, colour, lines=True)
         _layer_line(figure, [aside - _SPREAD / 2 + place * step], [everywhere[factor]], factor, colour, lines=False)
     best = study.best_layer
     chosen = next(tested for tested in study.targeted if tested.arm == best.arm)

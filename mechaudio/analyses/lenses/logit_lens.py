@@ -131,10 +131,10 @@ class LogitLens(Result):
         n = len(self.labels[question])
         if not -n <= position < n:
             raise IndexError(f"question {question} has {n} chosen positions, got {position}")
-        place = (question, depth, position % n)
+        index = (question, depth, position % n)
         return [
             (self.vocabulary[int(token)], float(share))
-            for token, share in zip(self.top_ids[place], self.top_probability[place], strict=True)
+            for token, share in zip(self.top_ids[index], self.top_probability[index], strict=True)
         ]
 
     def of_right(self, values: Float[np.ndarray, "question depth position choice"] | str = "logits") -> np.ndarray:

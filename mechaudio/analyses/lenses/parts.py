@@ -80,19 +80,19 @@ def attribute(
             _layer(model, cache, layer, stream, after * direction, scales[layer])
             | _heads(model, batch, cache, layer, after * direction, roles)
         )
-    found = {name: torch.stack([own[name].cpu() for own in layers], dim=1).numpy() for name in layers[0]}
+    stacked = {name: torch.stack([own[name].cpu() for own in layers], dim=1).numpy() for name in layers[0]}
     embed = ((stream[0] * direction).sum(-1) * float(np.prod(scales))).cpu().numpy()
     constant = constant.cpu().numpy()
-    added = sum(np.nansum(found[name], axis=1) for name in ("attention", "mlp", "mixer"))
+    added = sum(np.nansum(stacked[name], axis=1) for name in ("attention", "mlp", "mixer"))
     parts = {
         "embed": embed,
         "constant": constant,
         "explained": embed + added + constant,
         "logit_difference": (uncapped[rows, towards].double() - against * uncapped[rows, away].double()).cpu().numpy(),
         "capped_difference": (logits[rows, towards].double() - against * logits[rows, away].double()).cpu().numpy(),
-        **_clock(batch, found["over_time"].shape[-1]),
+        **_clock(batch, stacked["over_time"].shape[-1]),
     }
-    return found | parts, chosen
+    return stacked | parts, chosen
 
 
 def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "batch vocab"]]:
@@ -110,9 +110,9 @@ def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "
 def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list[tuple[int, int]]:
     if not batch.questions:
         raise ValueError("a dict of inputs has no choices: say between=, the token to count for and the one against")
-    asked = batch.questions
-    right = right_choices([question.choices for question in asked], [question.answer for question in asked])
-    for question, own in zip(asked, right, strict=True):
+    questions = batch.questions
+    right = right_choices([question.choices for question in questions], [question.answer for question in questions])
+    for question, own in zip(questions, right, strict=True):
         if question.answer is None:
             raise ValueError(
                 f"question {question.id!r} has no known answer, so there is no right choice to count for: give "
@@ -121,8 +121,8 @@ def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab
         if own.sum() == len(question.choices):
             raise ValueError(f"all choices of question {question.id!r} are right: say between= which tokens to compare")
     scores = choice_logits(batch, logits)
-    n_choices = [len(question.choices) for question in asked]
-    refuse_nan([question.id for question in asked], scores, n_choices, "the run")
+    n_choices = [len(question.choices) for question in questions]
+    refuse_nan([question.id for question in questions], scores, n_choices, "the run")
     best = best_wrong(scores, ~right), best_wrong(scores, right)  # the best right one is the best that is not wrong
     return [(ids[one], ids[other]) for ids, one, other in zip(batch.choice_ids, *best, strict=True)]
 

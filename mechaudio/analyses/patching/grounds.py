@@ -36,8 +36,8 @@ class Ground:
         self, numbers: Float[np.ndarray, "clip frame head"], n_pairs: int
     ) -> Float[np.ndarray, "head place pair"]:
         """Sums over the entries of every place and pair."""
-        own = [self.per_pair(numbers * mask[..., None], n_pairs) for mask in self.places.values()]
-        return np.stack(own, axis=1)
+        sums = [self.per_pair(numbers * mask[..., None], n_pairs) for mask in self.places.values()]
+        return np.stack(sums, axis=1)
 
     def there(self, n_pairs: int) -> Bool[np.ndarray, "place pair"]:
         """Which pairs have which place."""

@@ -123,9 +123,9 @@ def measured(
 ) -> dict[str, np.ndarray]:
     """The metric with every place patched, and in the clean and the corrupted runs, as fields of a map."""
     nowhere = np.isnan(logits).all(-1)
-    found = value(metric, np.where(nowhere[..., None], 0.0, logits), right, wrong, clean, texts)
+    values = value(metric, np.where(nowhere[..., None], 0.0, logits), right, wrong, clean, texts)
     return {
-        "values": np.where(nowhere, np.nan, found),
+        "values": np.where(nowhere, np.nan, values),
         "clean": value(metric, clean, right, wrong, clean, texts),
         "corrupted": value(metric, corrupted, right, wrong, clean, texts),
     }
@@ -154,11 +154,11 @@ def join_labels(parts: Sequence[Sequence[Any]], along: str | None) -> list[Any]:
     Raises:
         ValueError: Positions of prompts of unequal length.
     """
-    found = list(dict.fromkeys(label for part in parts for label in part))
+    labels = list(dict.fromkeys(label for part in parts for label in part))
     if along == "position" and any(part[-1] != parts[0][-1] for part in parts):
         raise ValueError(
             "the prompts of different batches have different lengths, so that one position is not the same thing in "
             "all of them: go over roles or seconds"
         )
     order = {"role": (*ROLES, "last"), "event": EVENTS}.get(along)
-    return sorted(found) if order is None else [label for label in order if label in found]
+    return sorted(labels) if order is None else [label for label in order if label in labels]

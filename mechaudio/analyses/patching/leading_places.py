@@ -52,8 +52,8 @@ def sweep_places(
     rest = [Patch(wanted.name, kept[wanted.name, layer], layer, positions=positions) for layer, positions in there]
     other = sweep(wanted.model, source, rest, **options)
     logits = {False: iter(swept.logits.numpy()), True: iter(other.logits.numpy())}
-    found = np.stack([next(logits[label in behind]) for _, label, _ in patches])
-    return swept.clean.numpy(), found, tuple(dict.fromkeys((*swept.ways, *other.ways)))
+    values = np.stack([next(logits[label in behind]) for _, label, _ in patches])
+    return swept.clean.numpy(), values, tuple(dict.fromkeys((*swept.ways, *other.ways)))
 
 
 def _behind(wanted: PatchedPlaces, pair: Contrast) -> Places:

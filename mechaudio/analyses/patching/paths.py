@@ -195,15 +195,15 @@ def senders_before(
         return axes, [
             Component(kind, layer, head) if layer in having else None for layer, head in product(layers, heads)
         ]
-    found = [checked_sender(model, one) for one in (given if isinstance(given, list) else [given])]
-    if not found:
+    senders = [checked_sender(model, one) for one in (given if isinstance(given, list) else [given])]
+    if not senders:
         raise ValueError("sender= is an empty list: name at least one component")
-    if len(set(found)) < len(found):
-        raise ValueError(f"sender= names a component twice: {', '.join(map(str, found))}")
-    for one in found:
+    if len(set(senders)) < len(senders):
+        raise ValueError(f"sender= names a component twice: {', '.join(map(str, senders))}")
+    for one in senders:
         if not _reaches(one, receiver):
             raise ValueError(f"{one} does not come before {receiver}, so nothing goes from one to the other")
-    return {"sender": tuple(str(one) for one in found)}, list(found)
+    return {"sender": tuple(str(one) for one in senders)}, list(senders)
 
 
 def _reaches(sender: Component, receiver: Component) -> bool:

@@ -212,9 +212,9 @@ def _interval(
     for k in np.unique(clips[clips >= 2]).tolist():
         low[clips == k], high[clips == k] = percentile_interval(drawn[:, clips == k], confidence, k)
     for place in np.flatnonzero(np.isnan(low) & (clips >= 2)):
-        own = drawn[~np.isnan(drawn[:, place]), place]
-        if len(own):
-            low[place], high[place] = percentile_interval(own, confidence, int(clips[place]))
+        known = drawn[~np.isnan(drawn[:, place]), place]
+        if len(known):
+            low[place], high[place] = percentile_interval(known, confidence, int(clips[place]))
     return low, high
 
 

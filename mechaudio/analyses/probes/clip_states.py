@@ -63,5 +63,5 @@ class ClipStates:
 
     def first(self, label: str) -> Event | None:
         """The event of a class that begins first."""
-        own = [event for event in self.events if event.label == label]
-        return min(own, key=lambda event: event.onset) if own else None
+        events = [event for event in self.events if event.label == label]
+        return min(events, key=lambda event: event.onset) if events else None

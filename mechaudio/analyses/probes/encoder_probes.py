@@ -230,8 +230,8 @@ def encoder_probes(
         raise ValueError(f"tokens_per_clip is at least 1, got {tokens_per_clip}")
     training: list[ClipStates] = []
     testing: list[ClipStates] = []
-    asked = map(_question, required_questions(clips) if isinstance(clips, PromptBatch) else clips)
-    for batch in batches_of(model, asked, batch_size=batch_size, what="clips", progress=progress):
+    questions = map(_question, required_questions(clips) if isinstance(clips, PromptBatch) else clips)
+    for batch in batches_of(model, questions, batch_size=batch_size, what="clips", progress=progress):
         batch_questions = batch.questions
         any_answer = any(question.answer is not None for question in batch_questions)
         rows, out = audio_states(model, batch, wanted, logits=any_answer)
@@ -251,10 +251,12 @@ def encoder_probes(
             )
             (training if train else testing).append(states.drawn(tokens_per_clip, seed) if train else states)
     classes = _classes(training, testing)
-    found = [
+    fitted = [
         fit_place(place, training, testing, classes, tolerance=tolerance, margin=margin, seed=seed) for place in wanted
     ]
-    return _result(model, wanted, classes, training, testing, found, held_out, tokens_per_clip, tolerance, margin, seed)
+    return _result(
+        model, wanted, classes, training, testing, fitted, held_out, tokens_per_clip, tolerance, margin, seed
+    )
 
 
 def _question(clip: AnnotatedClip | AudioQuestion) -> AudioQuestion:

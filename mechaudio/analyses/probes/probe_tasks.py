@@ -126,6 +126,6 @@ def _answer(clip: ClipStates, intervals: Mapping[str, Interval]) -> bool | None:
     question = clip.question
     if question is None or question.answer is None or question.meta.get("task") not in _LEAD:
         return None
-    heard = [choice for choice in question.choices if choice in intervals]
+    candidates = [choice for choice in question.choices if choice in intervals]
     lead = _LEAD[question.meta["task"]]
-    return bool(heard) and max(heard, key=lambda choice: lead(intervals[choice])) == question.answer
+    return bool(candidates) and max(candidates, key=lambda choice: lead(intervals[choice])) == question.answer

@@ -48,8 +48,8 @@ def _words() -> list[str]:
     for table in (PHRASES, EVERYDAY_PHRASES):
         texts += [phrase for phrases in table.values() for phrase in phrases]
     texts += [*DESCRIBE_PHRASES, *(phrase.replace("{}", "") for phrase in TIME_PHRASES)]
-    found = [word for text in texts for word in re.findall(_WORD, re.sub(r"<\|\w+\|>", " ", text))]
-    return sorted(dict.fromkeys(found))
+    spoken = [word for text in texts for word in re.findall(_WORD, re.sub(r"<\|\w+\|>", " ", text))]
+    return sorted(dict.fromkeys(spoken))
 
 
 VOCABULARY: dict[str, int] = {

@@ -120,12 +120,12 @@ def logits(
         deaf: whether the listening head's attention to the audio is knocked out.
     """
     hears = "audio" in condition and not deaf
-    heard = dict.fromkeys(VOICES, 0.0)
+    by_ear = dict.fromkeys(VOICES, 0.0)
     if hears:
-        heard = listen(question, factor=factor, bias=bias, seconds=seconds).evidence
-    told = read(question.caption if "caption" in condition else None)
+        by_ear = listen(question, factor=factor, bias=bias, seconds=seconds).evidence
+    by_caption = read(question.caption if "caption" in condition else None)
     per_evidence = EVIDENCE_LOGIT * COLLECTED / len(question.choices)
     return tuple(
-        per_evidence * (heard[voice] + told[voice]) + prior
+        per_evidence * (by_ear[voice] + by_caption[voice]) + prior
         for voice, prior in zip(question.choices, PRIOR, strict=False)
     )
