@@ -21,9 +21,10 @@ import mechaudio
 from mechaudio.cli import parser
 from mechaudio.cli.studies import StudyVerb
 from mechaudio.metrics.significance import wilson_interval
-from mechaudio.models.adapter import Adapter, Between
+from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.models.small import DELTAS
+from mechaudio.models.stack import Between
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ Behind attention the prediction and a projection of low rank (Laurel) are added 
 import math
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, End, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
 
 GEMMA_3N = Adapter(
     family="gemma3n",
@@ -46,9 +46,7 @@ GEMMA_3N = Adapter(
         config="audio_config",
         insides="windows",
         output="post",
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="model.language_model",
     unembed="lm_head",

@@ -7,7 +7,7 @@ norm: `resid_mid` is the residual stream behind attention, `mlp_out` half of wha
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, End, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
 
 GEMMA_4 = Adapter(
     family="gemma4",
@@ -40,9 +40,7 @@ GEMMA_4 = Adapter(
         config="audio_config",
         insides="windows",
         output="post.linear",
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="model.language_model",
     unembed="lm_head",

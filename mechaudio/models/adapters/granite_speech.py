@@ -6,7 +6,7 @@ A conformer layer is half a feed-forward, attention within blocks of 4 s, a conv
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, End, InBlocks, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, InBlocks, Stack, TokenTiming
 
 _SHARED = (
     "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them; the last window "
@@ -40,9 +40,7 @@ GRANITE_SPEECH = Adapter(
         insides=InBlocks(queries="to_q"),
         output="to_out",
         overwritten=("resid_post",),
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="model.language_model",
     unembed="lm_head",

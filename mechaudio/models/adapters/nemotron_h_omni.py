@@ -7,7 +7,7 @@ residual stream behind attention, `mlp_out` half of what the second feed-forward
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, EXPERTS, Adapter, End, MixedStack, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, EXPERTS, NORMED_LAYERS, Adapter, End, MixedStack, Stack, TokenTiming
 
 _BETWEEN = "a layer is one mixer, so there is no place between attention and MLP"
 _MAMBA = "the layer is a Mamba block, a recurrence without {part}; resid_post - resid_pre is what it adds"
@@ -58,9 +58,7 @@ NEMOTRON_H_OMNI = Adapter(
         end=End("a norm", "norm_out"),
         norm=None,
         config="audio_config",
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="language_model",
     unembed="language_model.lm_head",

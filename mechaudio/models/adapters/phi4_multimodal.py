@@ -4,7 +4,7 @@ A conformer layer is half a feed-forward, attention, a convolution, half a feed-
 residual stream behind attention, `mlp_out` half of what the second feed-forward gives.
 """
 
-from mechaudio.models.adapter import CONFORMER, Adapter, End, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
 
 PHI_4_MULTIMODAL = Adapter(
     family="phi4_multimodal",
@@ -28,9 +28,7 @@ PHI_4_MULTIMODAL = Adapter(
         end=End("a norm", "layer_norm"),
         norm=None,
         config="audio_config",
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="model",
     merged="model.embed_tokens_extend",
