@@ -109,7 +109,7 @@ def bound(
 
     Args:
         call: What the message calls what is called.
-        signature: Of it.
+        signature: Its signature.
         args: The arguments by position.
         kwargs: Those by name.
 
@@ -188,7 +188,7 @@ def check(name: str, given: Any, kind: Any) -> Any:
     """Refuse a value that is not of a kind, NaN, or below `LOWEST`.
 
     Args:
-        name: Of the argument.
+        name: Name of the argument.
         given: What was given.
         kind: Its annotation, evaluated.
 

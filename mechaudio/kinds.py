@@ -112,7 +112,8 @@ def plain(value: Any, kind: Any) -> Any:
     """A value as what it plainly means as a kind; the value itself where it means nothing plainly.
 
     Args:
-        value: Of any class: an enum's text, a number of numpy or a tensor of one, a generator, a column of a table.
+        value: A value of any class: an enum's text, a number of numpy or a tensor of one, a generator, a column of a
+            table.
         kind: An evaluated annotation.
     """
     if isinstance(value, (str, np.generic)) and type(value) is not str:

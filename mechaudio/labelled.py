@@ -103,7 +103,7 @@ def choice_labels(settings: Mapping[str, Any], size: int) -> tuple[str, ...]:
     """Name the columns of choices: letters; target and foil in words where all questions have the same.
 
     Args:
-        settings: of the result.
+        settings: settings of the result.
         size: number of columns.
     """
     names = target_names(settings)

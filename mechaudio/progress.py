@@ -33,7 +33,7 @@ def bar(
     Args:
         items: to go through with it; without them, `update` counts.
         what: stands before the bar.
-        unit: of what is counted, in the plural.
+        unit: name of what is counted, in the plural.
         total: how many there are, where `items` does not say.
         progress: True draws it at once, whoever watches, False never; by default it is drawn after two seconds where a
             person is watching, unless another bar of ours is there.

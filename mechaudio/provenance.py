@@ -36,9 +36,9 @@ class Provenance:
     Attributes:
         checkpoint: what the network was loaded from, None where there was no model.
         revision: its commit on the hub, None where there is none.
-        seed: of whatever was drawn, None if nothing was.
+        seed: seed of whatever was drawn, None if nothing was.
         settings: the arguments that matter; read-only.
-        versions: of Python and the packages that made the numbers, by name; read-only.
+        versions: versions of Python and the packages that made the numbers, by name; read-only.
         created: when, UTC, ISO 8601.
     """
 
@@ -61,7 +61,7 @@ class Provenance:
 
         Args:
             model: an `AudioLM`, or anything with a `checkpoint` and a `revision`.
-            seed: of whatever is drawn.
+            seed: seed of whatever is drawn.
             settings: the arguments that matter; lists and ranges become tuples.
         """
         versions = {package: version(package) for package in PACKAGES}
@@ -78,7 +78,7 @@ class Provenance:
         """The provenance of what is computed now from numbers of this one: its checkpoint, all else as `collect`.
 
         Args:
-            seed: of whatever is drawn.
+            seed: seed of whatever is drawn.
             settings: the arguments that matter; lists and ranges become tuples.
         """
         return replace(

@@ -171,7 +171,7 @@ class Answer(Shown):
         choices: the texts of the choices.
         choice: the text that the model chose; None where it has no answer, because a logit of a choice is NaN.
         letter: its letter, None likewise.
-        choice_logits: of each choice's letter.
+        choice_logits: logit of each choice's letter.
         probabilities: softmax over the choices alone; they sum to 1.
         correct: whether the chosen text is the answer, False without a choice; None where the answer is not known.
     """

@@ -30,7 +30,7 @@ class Stores:
 
     Attributes:
         arrays: numpy's, and, where `tensors` is None, tensors as such.
-        tensors: of torch, as they are: nothing is moved or copied before they are written.
+        tensors: tensors of torch, as they are: nothing is moved or copied before they are written.
     """
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)

@@ -62,7 +62,7 @@ class AttentionFlow(Result):
         edges: (source, target): the target's queries did not see the source's keys.
         centres: The layer in the middle of each window.
         windows: The layers of each window.
-        probability: Of the right choice among the choices, with the edge cut.
+        probability: Probability of the right choice among the choices, with the edge cut.
         margin: Logit of the right choice minus that of the best wrong one, with the edge cut.
         correct: Whether the likeliest choice is right, with the edge cut.
         attention: Share of the target's attention that was on the source, in the mean over the window's layers, all
@@ -70,7 +70,7 @@ class AttentionFlow(Result):
         clean_probability: Without a cut.
         clean_margin: Without a cut.
         clean_correct: Without a cut.
-        ids: Of the questions.
+        ids: Ids of the questions.
         clips: Name of the clip of each question, a cluster in every interval and test; without them, each is about a
             clip of its own.
     """

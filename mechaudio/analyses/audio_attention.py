@@ -66,7 +66,7 @@ class AudioAttention(Result):
             each or have no time.
         duration: Seconds of sound that the model was given; for a dict of inputs, the end of its audio tokens. Tokens
             past it hear padding.
-        entropy: Of the distribution over the tokens that hear the clip, not the padding behind it, in nats.
+        entropy: Entropy of the distribution over the tokens that hear the clip, not the padding behind it, in nats.
         peak: Middle of the most attended one of these tokens, in seconds; NaN where it has no one time.
         events: Labelled events of each clip.
         ids: Ids of the questions.

@@ -56,16 +56,16 @@ class ListeningScore(Result):
     """The listening score of questions that its heads were not chosen on.
 
     Attributes:
-        score: Of each question (eq. 3).
+        score: Score of each question (eq. 3).
         mass: Sum of the same heads' audio attention, unweighted: what the score is without knowledge of answers.
         correct: Whether the answer is right.
         changed: Whether silence in the clip's place would have got another answer; None if that was not measured.
         ids: Ids of the questions.
         heads: The specialists.
-        weights: Of each of them.
+        weights: Weight of each of them.
         random_auc: Area under the ROC curve of as many heads drawn at random, scored in the same way, once per draw.
         n_calibration: Questions that the heads were chosen on.
-        confidence: Of the intervals.
+        confidence: Level of the intervals.
         clips: Name of the clip of each question, whose questions the intervals and p values take as a cluster; without
             them, each is about a clip of its own.
     """
@@ -194,7 +194,7 @@ def listening_score(
     has the weight that its own correlation gives it.
 
     Args:
-        scores: Of the heads, from the calibration questions.
+        scores: Scores of the heads, from the calibration questions.
         measured: Questions about other clips than those that the heads were chosen on, and attention of the same rows
             (`queries=` of `attention_and_answers`).
         k: How many heads.
@@ -204,8 +204,8 @@ def listening_score(
         standardised: Measure attention in standard deviations from its mean over the calibration questions, per head.
         silent: The same questions asked with silence, in any order, to know where the audio changes the answer.
         draws: Random sets of heads.
-        confidence: Of the intervals.
-        seed: Of the random sets.
+        confidence: Level of the intervals.
+        seed: Seed of the random sets.
 
     Raises:
         ValueError: Questions or clips that the heads were chosen on, questions without ids, fewer than two right or two

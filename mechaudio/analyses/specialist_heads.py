@@ -58,8 +58,8 @@ class HeadScores(Result):
         high: Upper end.
         constant: Heads that give the audio the same share in every question.
         measured: What it was computed from.
-        confidence: Of the intervals.
-        resamples: Of the bootstrap, whose seed `provenance` holds.
+        confidence: Level of the intervals.
+        resamples: Number of resamples of the bootstrap, whose seed `provenance` holds.
     """
 
     r: Float[np.ndarray, "layer head"]
@@ -214,9 +214,9 @@ def specialist_heads(
         condition: What the model is given: `audio`, or another condition with audio tokens.
         queries: The rows whose attention is measured, as in `attention_and_answers`; by default the last one, as
             published.
-        confidence: Of the intervals.
+        confidence: Level of the intervals.
         resamples: How many times questions are drawn anew.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 

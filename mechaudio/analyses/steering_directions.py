@@ -82,9 +82,10 @@ class SteeringDirections(Result):
     the questions, take `of(ids)` first. `dataclasses.replace(intervention, keep_norm=True)` keeps a `Steer`'s length.
 
     Attributes:
-        residual: Of the residual stream after each layer, before any norm.
-        final_norm: Of the last layer's after the final norm.
-        z: Of each head's output before the output projection (eq. 7), by layer; layers without attention are left out.
+        residual: Difference of the residual stream after each layer, before any norm.
+        final_norm: Difference of the last layer's after the final norm.
+        z: Difference of each head's output before the output projection (eq. 7), by layer; layers without attention are
+            left out.
         ids: Ids of the questions.
         clips: Name of the clip of each question; without them, each is about a clip of its own.
         queries: The rows at which directions are differences; `last` is the paper's.

@@ -39,7 +39,7 @@ def opened(arguments: argparse.Namespace, *, prove: bool = True, ask: bool = Tru
     """Open a model, or say why it cannot be opened.
 
     Args:
-        arguments: of a verb with the options of `add_model`.
+        arguments: arguments of a verb with the options of `add_model`.
         prove: whether to prove its hook points.
         ask: whether it will be asked questions, for which it needs a tokenizer.
 
@@ -174,8 +174,8 @@ def remedy(error: OSError, arguments: argparse.Namespace) -> str:
     """Say what the system refused, with the path and what to do about it.
 
     Args:
-        error: Of the system; one that the library raised has words of its own.
-        arguments: Of the verb.
+        error: Error of the system; one that the library raised has words of its own.
+        arguments: Arguments of the verb.
     """
     if error.errno is None:
         return words(error)
@@ -230,8 +230,8 @@ def in_options(message: str, arguments: argparse.Namespace) -> str:
     `allow_cut=True` is `--allow-cut`. What a verb has no option for is not advised.
 
     Args:
-        message: of an error.
-        arguments: of the verb.
+        message: message of an error.
+        arguments: arguments of the verb.
     """
     if len(message) > LONGEST:
         message = f"{message[:LONGEST]} ..."

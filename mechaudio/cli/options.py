@@ -66,7 +66,7 @@ def add_verb(
 
     Args:
         verbs: The sub-commands.
-        name: Of this one.
+        name: Name of this one.
         does: A sentence on what it does, without its end.
         leaves: A sentence on what is there afterwards.
         examples: Whole command lines.

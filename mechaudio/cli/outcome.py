@@ -46,7 +46,7 @@ class Outcome:
         `page` and `results` (the folder that `ma.Result.load` reads); every verb has them all.
 
         Args:
-            arguments: Of the verb.
+            arguments: Arguments of the verb.
         """
         rows = self.rows if self.result is None else self.result.to_pandas().to_dict("records")
         content = {

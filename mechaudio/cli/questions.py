@@ -27,7 +27,7 @@ class Source:
     """A source of questions.
 
     Attributes:
-        name: of `MADE` or `CORPORA`, or `temporal`.
+        name: one of `MADE` or `CORPORA`, or `temporal`.
         where: what a corpus is loaded from; blank for what the loader takes by itself.
     """
 
@@ -94,7 +94,7 @@ def questions(data: Source, n: int | None, seed: int, audio: Path | None) -> Seq
     Args:
         data: where from.
         n: how many; by default all of a corpus, and `N_MADE` of those that are made.
-        seed: of those that are made.
+        seed: seed of those that are made.
         audio: the folder of a corpus's recordings.
 
     Raises:

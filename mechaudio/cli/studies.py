@@ -34,10 +34,10 @@ class StudyVerb(ABC):
     `mechaudio.cli.VERBS`. What only the study needs is imported in its methods, so that `--help` loads no torch.
 
     Attributes:
-        name: Of the verb, and of its folder below `reports`.
+        name: Name of the verb, and of its folder below `reports`.
         does: What it does, in a sentence without its end.
         examples: Whole command lines.
-        title: Of the page; `{model}` and `{data}` stand for what was given.
+        title: Title of the page; `{model}` and `{data}` stand for what was given.
         fewest: How many questions it needs at least.
         n: How many it asks where none is given; None for all.
         resumes: Whether the same command takes up a study that was stopped.
@@ -71,7 +71,8 @@ class StudyVerb(ABC):
         """Run the study.
 
         Args:
-            arguments: Of the verb; `arguments.out / "results"` is where a study that is taken up keeps its answers.
+            arguments: Arguments of the verb; `arguments.out / "results"` is where a study that is taken up keeps its
+                answers.
             settings: What `settings` made.
             model: The opened model.
             questions: What it is asked.
@@ -144,8 +145,8 @@ def option_words(arguments: argparse.Namespace, *names: str) -> list[str]:
     """Return options as they are given on a command line; those that were left out, and have no value, are no words.
 
     Args:
-        arguments: Of a verb.
-        *names: Of the options in the namespace, in the order in which they are said.
+        arguments: Arguments of a verb.
+        *names: Names of the options in the namespace, in the order in which they are said.
     """
     words = []
     for name in names:
@@ -162,7 +163,7 @@ def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) 
 
     Args:
         verb: a sub-command.
-        name: of the study.
+        name: name of the study.
         resumes: whether the same command takes up a study that was stopped.
     """
     usual = Path("reports") / name
@@ -216,7 +217,7 @@ def with_source(result: Kept, arguments: argparse.Namespace) -> Kept:
 
     Args:
         result: a kept result.
-        arguments: of a verb with the options of `add_source`.
+        arguments: arguments of a verb with the options of `add_source`.
     """
     made = {"data_seed": arguments.seed} if arguments.data.name in MADE else {}
     settings = {**result.provenance.settings, "data": str(arguments.data), **made}
@@ -252,7 +253,7 @@ def command(arguments: argparse.Namespace, *more: str) -> str:
     """The command line that makes a study again.
 
     Args:
-        arguments: of a verb with the options of `add_source`.
+        arguments: arguments of a verb with the options of `add_source`.
         *more: words of its own options.
     """
     words = ["mechaudio", arguments.verb, *model_words(arguments), "--data", str(arguments.data)]

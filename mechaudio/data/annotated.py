@@ -49,12 +49,12 @@ def annotated_corpus(
     """Find the recordings of a corpus, and make its clips.
 
     Args:
-        name: Of the corpus.
+        name: Name of the corpus.
         annotations: Gives what is said of the clips; it is asked again where not one recording is there.
         problems: Where problems are listed.
         sounds: The folder that the user gave, the folder otherwise, and what is checked, as for `with_recordings`.
         version: The release, as far as it is known.
-        license: Of the annotations.
+        license: License of the annotations.
 
     Raises:
         FileNotFoundError: The user gave a folder, and not one recording is in it.
@@ -85,7 +85,7 @@ def clean_events(
 
     Args:
         rows: label, onset, offset of each; texts are read as numbers.
-        duration: of the recording, None where it is not known.
+        duration: duration of the recording, None where it is not known.
         item: whose they are, for problems.
         problems: where problems are listed.
     """

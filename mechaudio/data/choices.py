@@ -192,7 +192,7 @@ def right_choice(answer: Any, choices: Choices, first_index: int | None = None) 
 
     Args:
         answer: a text or a number, or a list of one; anything else names none.
-        choices: of the row.
+        choices: choices of the row.
         first_index: the number of the first choice.
 
     Returns:

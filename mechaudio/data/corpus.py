@@ -79,7 +79,7 @@ class Corpus(Sequence[Item], Generic[Item]):
         items: `AnnotatedClip` or `AudioQuestion`.
         problems: what was left out or mended, and why.
         version: the release, as far as it is known.
-        license: of the annotations; a clip with its own has it in `meta["license"]`.
+        license: license of the annotations; a clip with its own has it in `meta["license"]`.
     """
 
     name: str

@@ -40,7 +40,7 @@ def render(events: Iterable[Event], level: float | int) -> AudioClip:
 
     Args:
         events: labels are `VOICES`.
-        level: of each of them, in dB.
+        level: level of each of them, in dB.
 
     Raises:
         KeyError: for a label that is no voice.

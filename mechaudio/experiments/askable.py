@@ -29,7 +29,7 @@ class Askable(Sequence[AudioQuestion]):
     Attributes:
         failures: Those that were left out.
         metas: What is known beside, of each that was not left out.
-        chance: Of each of them, the share of its choices that are right.
+        chance: For each of them, the share of its choices that are right.
 
     Args:
         model: An `AudioLM`.

@@ -39,7 +39,7 @@ class Asking:
     Attributes:
         condition: What the model is given.
         scoring: `letter_logit`, or `generate` for greedy generation.
-        max_new_tokens: Of a generated answer.
+        max_new_tokens: Most tokens of a generated answer.
         layout: How questions are written out.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
 

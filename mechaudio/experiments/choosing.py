@@ -75,7 +75,7 @@ class Halves(Generic[ArmT]):
         reports: Which questions report; what is in neither half, as without a known answer, is not counted.
         margin: Logit of the right choice minus that of the best wrong one; None where it decides nothing.
         clips: Name of the clip of each question; without them, each is about a clip of its own.
-        seed: Of the lot among equally good arms.
+        seed: Seed of the lot among equally good arms.
         unanswered: Which questions have no answer under an arm, because logits are NaN; None where all have.
         clean_unanswered: Which have none without any of them.
     """
@@ -108,7 +108,7 @@ class Halves(Generic[ArmT]):
             compared: The answers.
             chooses: Which questions choose.
             by_margin: Whether margins, where there are logits, decide between equally many right answers.
-            seed: Of the lot among equally good arms.
+            seed: Seed of the lot among equally good arms.
         """
         clean = compared.clean
         margin = compared.margin if by_margin and compared.logits is not None else None

@@ -124,15 +124,15 @@ def evaluate(
             greedy generation; the text is read for a letter or a choice (`ma.metrics.parse_choice`), and scored by
             MMAU's words too (`Evaluation.string_match`). Open questions are asked so alone; each question of a mixed
             set is scored by its own rule.
-        scores: Of written answers to open questions (`Evaluation.scores`, `by_score()`): names of functions of
+        scores: Scores of written answers to open questions (`Evaluation.scores`, `by_score()`): names of functions of
             `ma.metrics.captions`, such as `"rouge"`, functions of a text and its reference, or a dict of those by name.
-        max_new_tokens: Of a generated answer.
+        max_new_tokens: Most tokens of a generated answer.
         layout: How questions are written out, by default as in `PromptFormat()`.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
         out: A folder to write to: `answers.jsonl` batch by batch, the result at the end. If it holds a run of the same
             settings, model and questions, that run is taken up: what was asked is not asked again, but for questions
             that could not be asked, which are tried once more at the end. More questions may follow those of before.
-        seed: Of the questions, to be kept with the result.
+        seed: Seed of the questions, to be kept with the result.
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
         queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
             `listening`, those that listen. Which do is found first (`where_it_listens`), on half of the clips, drawn

@@ -45,7 +45,7 @@ class Failure(Shown):
 
     Attributes:
         index: Its place among the questions, from 0.
-        id: Of the question.
+        id: Id of the question.
         error: What went wrong, such as a recording that is missing or damaged.
     """
 
@@ -66,20 +66,20 @@ class Evaluation(Result):
 
     Attributes:
         condition: What the model was given: `audio`, `caption`, `audio+caption`, `silence`.
-        ids: Of the questions.
-        tasks: Of the questions; an empty text where a question names none.
+        ids: Ids of the questions.
+        tasks: Tasks of the questions; an empty text where a question names none.
         options: The choices of each question.
         answers: The right choice of each, None where it is not known.
         chosen: Which choice the model chose, `[question]`; -1 where there is none: a text that names none or several,
             or logits that are NaN or overflow.
-        logits: Of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where the
-            answer was generated.
+        logits: Logit of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where
+            the answer was generated.
         texts: What the model wrote, where the answer was generated.
         interventions: What was changed while it answered.
         failures: Questions that could not be asked.
         scoring: `letter_logit` or `generate`.
-        scores: Of each written answer to an open question, by name, `[question]`; NaN of questions with choices and of
-            those whose answer is not known.
+        scores: Score of each written answer to an open question, by name, `[question]`; NaN of questions with choices
+            and of those whose answer is not known.
         clips: Name of the clip of each question (`ma.analyses.clips_of`), whose questions intervals and tests take as a
             cluster; without them, each is about a clip of its own.
     """
@@ -263,9 +263,9 @@ class Comparison(Result):
         clean: The answers without interventions.
         variants: The interventions of each variant.
         chosen: Which choice the model chose, `[variant, question]`; -1 where that cannot be read.
-        logits: Of each choice's letter, `[variant, question, choice]`; None where answers were generated.
+        logits: Logit of each choice's letter, `[variant, question, choice]`; None where answers were generated.
         texts: Per variant what the model wrote, where answers were generated.
-        scores: Of each written answer to an open question, by name, `[variant, question]`.
+        scores: Score of each written answer to an open question, by name, `[variant, question]`.
         axes: The parameters of a grid and their values; empty for a list of variants.
         listens: Which rows listen, where `ma.evaluate` was told at which rows to change attention.
     """

@@ -32,7 +32,7 @@ class GroupChange:
 
     Attributes:
         by: The grouping, `all` for the row of all questions.
-        name: Of the group.
+        name: Name of the group.
         change: Accuracies, fixes, breaks and McNemar's test.
         p_holm: The test's p value after Holm's correction over the groups of this grouping.
     """
@@ -70,7 +70,7 @@ def changes_by_group(
     """Right or wrong before and after: of all questions, then of each group.
 
     Args:
-        groups: Of the same questions in the same order.
+        groups: Groups of the same questions in the same order.
         before: Right or wrong.
         after: Right or wrong.
         clips: The name of each question's clip; by default each is of its own.

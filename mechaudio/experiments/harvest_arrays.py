@@ -21,7 +21,7 @@ class StoredArray(BackendArray):
 
     Attributes:
         shape: Its size.
-        dtype: Of its numbers; float32 for bfloat16.
+        dtype: Type of its numbers; float32 for bfloat16.
     """
 
     def __init__(self, harvest: Harvest, name: str, layers: Sequence[int | None]):

@@ -43,9 +43,9 @@ def listen_first(
 
     Args:
         model: An `AudioLM`.
-        questions: Of the study.
-        share: Of the clips that choose.
-        seed: Of the halves.
+        questions: Questions of the study.
+        share: Share of the clips that choose.
+        seed: Seed of the halves.
         out: The folder of the study, which keeps what was found: a study that is taken up does not ask again. What
             another model, other questions or other versions gave is found anew.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.

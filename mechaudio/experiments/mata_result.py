@@ -51,7 +51,7 @@ class MataStudy(Result):
     """A study's results.
 
     Attributes:
-        scores: Of audio, by layer.
+        scores: Attention scores of audio, by layer.
         compared: The answers by the letters' logits, without an intervention and in every setting.
         arms: The settings.
         generated: Written answers to the questions that report, without and in `written_arms`; None if not asked for.

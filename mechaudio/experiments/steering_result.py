@@ -34,10 +34,10 @@ class AgainstControl(Shown):
     Attributes:
         kind: The kind of steering.
         control: What is at random in the control.
-        accuracies: Of the control, one per draw.
+        accuracies: Accuracies of the control, one per draw.
         gain: Accuracy of steering minus that of the control, in the mean over draws. Its interval is that of a paired
             difference where there is one draw, and a bootstrap interval over clips where there are several.
-        p: Of the test of signs over clips; where there is one draw, McNemar's.
+        p: P value of the test of signs over clips; where there is one draw, McNemar's.
         p_holm: After Holm's correction over all these tests.
     """
 
@@ -56,14 +56,14 @@ class SteeringStudy(Result):
     Attributes:
         heard: Answers and audio attention with the recording, without steering, of all questions.
         silent: With silence.
-        scores: Of the heads, on the half that chooses.
+        scores: Scores of the heads, on the half that chooses.
         arms: The ways of steering.
         correct: Whether each answer is right.
         margin: Logit of the right choice minus that of the best wrong one.
         clean_correct: Whether each answer is right without steering.
         chooses: Which questions choose; the others report.
-        ids: Of the questions.
-        tasks: Of the questions; an empty text where a question names none.
+        ids: Ids of the questions.
+        tasks: Tasks of the questions; an empty text where a question names none.
         settings: What was varied, with the rows that listen in the place of `listening`.
         listens: Which rows listen, on the half that chooses; None where no question of it could be asked.
     """

@@ -32,10 +32,11 @@ class TemporalSettings(Shown):
         queries: Query rows that are changed in step 4; those published are `last`, `keyword` and both, and `listening`
             are those that the study finds to listen.
         targeted: Query rows that are changed in step 5, likewise.
-        conditions: Of steps 1 and 2; `audio` among them. Those with a caption are left out where a question has none.
+        conditions: Conditions of steps 1 and 2; `audio` among them. Those with a caption are left out where a question
+            has none.
         n_attention: Questions that attention is averaged over.
-        share: Of the clips whose questions choose in step 5; those of the others report.
-        seed: Of the halves, and of the keys of text that are drawn.
+        share: Share of the clips whose questions choose in step 5; those of the others report.
+        seed: Seed of the halves, and of the keys of text that are drawn.
 
     Raises:
         ValueError: For no strengths or rows, a value that comes twice, a factor of one or a bias of zero (which change
@@ -93,7 +94,7 @@ class Arm(Shown):
         """Make the arm's intervention.
 
         Args:
-            seed: Of the keys of text that are drawn.
+            seed: Seed of the keys of text that are drawn.
         """
         where = {"queries": self.queries, "layers": self.layer}
         if self.kind == "upweighting":

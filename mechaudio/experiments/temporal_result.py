@@ -55,8 +55,8 @@ class TemporalStudy(Result):
 
     Attributes:
         conditions: The answers in each condition.
-        roles: Of tokens.
-        attention: Of the last position on each role, in the mean over heads; NaN in layers without attention.
+        roles: Roles of tokens.
+        attention: Attention of the last position to each role, in the mean over heads; NaN in layers without attention.
         compared: The answers with the recording, without a change and under every arm.
         arms: What the variants of `compared` are.
         chooses: Which questions choose in step 5; the others report.

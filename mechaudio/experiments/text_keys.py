@@ -28,7 +28,7 @@ class OnTextKeys(Value):
 
     Attributes:
         intervention: What is done to the scores, in which layers, heads and query rows.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
 
     intervention: AttentionIntervention

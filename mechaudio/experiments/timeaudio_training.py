@@ -42,7 +42,7 @@ class TrainingRun(Shown):
 
     Attributes:
         model: The trained network, opened again.
-        losses: Of each step.
+        losses: Loss of each step.
         problems: Questions that could not be asked, and why; no other took their place.
         trained: How many numbers of each group were trained.
         folder: Where the trained tensors and the record are.
@@ -89,7 +89,7 @@ def train(
         batch_size: In place of the stage's, questions of a step.
         times: How answers write times: `markers`, which the tokenizer needs to have (`ma.timeaudio.add_markers`), or
             `digits`; by default markers where it has them.
-        seed: Of the order of questions, of new adapters and of dropout.
+        seed: Seed of the order of questions, of new adapters and of dropout.
         save_every: Steps between saved states.
 
     Raises:
@@ -190,7 +190,7 @@ def load_trained(model: AudioLM, folder: str | os.PathLike) -> AudioLM:
     Args:
         model: The checkpoint that was trained, as it was before, with markers and a table of times if it had them; it
             is changed in place.
-        folder: Of the run.
+        folder: Folder of the run.
 
     Raises:
         FileNotFoundError: There is no finished run in the folder.

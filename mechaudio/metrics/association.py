@@ -85,7 +85,7 @@ class ResampledPointBiserial(Shown):
         high: upper end.
         resampled: r of each resample; what `top_k_stability` takes.
         n: samples.
-        confidence: of the intervals.
+        confidence: level of the intervals.
         n_clips: clips that they are about; None where each is about a clip of its own.
     """
 
@@ -109,7 +109,7 @@ class TopKStability(Shown):
         high: upper end.
         chance: overlap with K columns drawn at random, K over their number.
         resamples: how many.
-        confidence: of the interval.
+        confidence: level of the interval.
         tied: columns that are as high as the lowest of the chosen, where not all of them are chosen: which ones are was
             drawn by lot, in the sample as in each resample. 0 where nothing had to be drawn.
     """
@@ -256,7 +256,7 @@ def bootstrap_point_biserial(
         values: `[question, ...]`, finite.
         correct: right or wrong, `[question]`.
         clips: the name of each question's clip; by default each is of its own.
-        confidence: of the intervals.
+        confidence: level of the intervals.
         resamples: how many times clips are drawn anew.
         seed: which draws.
 
@@ -300,11 +300,11 @@ def top_k_stability(
     `top_k_stability(abs(found.r), abs(bootstrapped.resampled), k=20)`.
 
     Args:
-        scores: of the whole sample, one per column, `[...]`.
-        resampled: of each resample, `[resample, ...]`.
+        scores: scores of the whole sample, one per column, `[...]`.
+        resampled: scores of each resample, `[resample, ...]`.
         k: how many are chosen.
         confidence: share of the resamples within the interval of the overlap.
-        seed: of the lots that decide between equal scores.
+        seed: seed of the lots that decide between equal scores.
 
     Raises:
         ValueError: for shapes that do not match, NaN, or a `k` outside 1 to the number of columns.

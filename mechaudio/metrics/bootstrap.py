@@ -44,8 +44,8 @@ def bootstrap(
         *samples: each `[sample]`.
         paired: samples belong together element by element, as two answers to the same question do, and are drawn
             together; otherwise each is drawn on its own.
-        clips: of paired samples, the name of each element's clip: clips are drawn with all that belongs to them.
-        confidence: of the interval.
+        clips: for paired samples, the name of each element's clip: clips are drawn with all that belongs to them.
+        confidence: level of the interval.
         resamples: how many times samples are drawn anew.
         seed: which draws.
         method: `percentile`, or `BCa`, bias-corrected and accelerated (Efron 1987).
@@ -117,7 +117,7 @@ def fewest(confidence: float = 0.95) -> int:
     2^(1 - k): 95 % takes 6 clips.
 
     Args:
-        confidence: of the interval.
+        confidence: level of the interval.
 
     Raises:
         ValueError: for a confidence outside 0 to 1.
@@ -131,7 +131,7 @@ def too_few(n: int, clips: Sequence[str] | None, confidence: float = 0.95) -> st
     Args:
         n: questions.
         clips: the clip of each; nothing if each is about a clip of its own.
-        confidence: of the intervals.
+        confidence: level of the intervals.
     """
     needed = fewest(confidence)
     return f"no intervals, which take {needed} clips" if (len(set(clips)) if clips else n) < needed else ""

@@ -179,7 +179,7 @@ def evaluate(
         references: the right answer of each, or several.
         synonyms: as for `meteor`.
         clips: the clip of each question; by default each is about a clip of its own.
-        confidence: of the intervals.
+        confidence: level of the intervals.
         seed: which clips are drawn.
 
     Raises:

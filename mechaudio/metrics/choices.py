@@ -32,8 +32,8 @@ def right_choices(
     """Which choices are right: those whose text is the answer, two where a question has it twice.
 
     Args:
-        choices: of each question.
-        answers: of each question; None where it is not known, and then no choice is right.
+        choices: choices of each question.
+        answers: answers of each question; None where it is not known, and then no choice is right.
 
     Returns:
         Rows as long as the most choices of a question.
@@ -56,7 +56,7 @@ def first_places(choices: Sequence[Sequence[str]]) -> Int[np.ndarray, "question 
     """The place at which each choice's text first stands: equal places are equal texts.
 
     Args:
-        choices: of each question.
+        choices: choices of each question.
 
     Returns:
         Rows as long as the most choices of a question; 0 where one has fewer.
@@ -71,8 +71,8 @@ def chance(choices: Sequence[Sequence[str]], answers: Sequence[str | None]) -> F
     """The share of choices that are right: how likely one who guesses is to be right.
 
     Args:
-        choices: of each question.
-        answers: of each question; None where it is not known, or there are no choices, and then the share is 0.
+        choices: choices of each question.
+        answers: answers of each question; None where it is not known, or there are no choices, and then the share is 0.
 
     Raises:
         ValueError: for lengths that differ.
@@ -87,7 +87,7 @@ def likeliest(
     """Return the choice of the highest logit, the first of several alike; `NO_ANSWER` where there is none.
 
     Args:
-        logits: of the choices.
+        logits: logits of the choices.
         n_choices: how many choices each question has, as broadcast against the places; what stands behind them is not
             looked at.
     """
@@ -105,7 +105,7 @@ def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant que
     """Say how many questions have no answer, and which.
 
     Args:
-        ids: of the questions.
+        ids: ids of the questions.
         chosen: as `likeliest`.
 
     Warns:
@@ -126,8 +126,8 @@ def refuse_nan(
     """Refuse logits that nothing can be measured against.
 
     Args:
-        ids: of the questions.
-        logits: of the choices.
+        ids: ids of the questions.
+        logits: logits of the choices.
         n_choices: how many choices each question has.
         what: the run that they are from, as messages call it.
 
@@ -162,7 +162,7 @@ def best_wrong(
     """Return the wrong choice of the highest logit; the first wrong one where none of them has a number.
 
     Args:
-        logits: of the choices, NaN for one that is not there.
+        logits: logits of the choices, NaN for one that is not there.
         right: as `right_choices`; at least one choice of each question is wrong.
     """
     lowest = np.finfo(np.float64).min
@@ -179,7 +179,7 @@ def margin(
     """Logit of the right choice minus that of the best wrong one; of two right ones, of the better.
 
     Args:
-        logits: of the choices, NaN for one that is not there.
+        logits: logits of the choices, NaN for one that is not there.
         right: as `right_choices`; any axes in front are matched as numpy matches them.
         n_choices: how many choices each question has, so that a NaN among these is known from a choice that is not
             there; without it every NaN counts as that.

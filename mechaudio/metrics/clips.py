@@ -73,7 +73,7 @@ def design_effect(
     Args:
         deviations: what each question adds to the estimate's deviation, such as its value minus the mean. Where all are
             zero they cannot say how alike the questions of a clip are, which are then taken to be all the same.
-        numbers: of the clips, from `clip_numbers`.
+        numbers: numbers of the clips, from `clip_numbers`.
     """
     sizes = summed(np.ones(len(numbers)), numbers)
     if sizes.max() == 1:

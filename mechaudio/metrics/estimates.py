@@ -23,7 +23,7 @@ class Estimate(Shown):
         low: lower end of the interval; NaN where too few clips give none.
         high: upper end.
         n: samples that it rests on.
-        confidence: of the interval, 0.95 for a 95 % interval.
+        confidence: level of the interval, 0.95 for a 95 % interval.
         method: how the interval was made.
         n_clips: clips that the samples are about, which the interval takes as clusters; None where each is about a clip
             of its own.
@@ -60,10 +60,10 @@ class Proportion(Shown):
 
     Attributes:
         count: how many.
-        n: of how many, at least one.
+        n: number of cases, at least one.
         low: lower end of the interval of the share.
         high: upper end.
-        confidence: of the interval.
+        confidence: level of the interval.
         n_clips: clips that they are about; None where each is about a clip of its own.
         unanswered: how many of them have no answer, because logits were NaN; they are among `n` and not in `count`.
     """

@@ -97,7 +97,7 @@ def accuracy(correct: Values, *, clips: Clips | None = None, confidence: float =
     Args:
         correct: right or wrong, `[question]`.
         clips: the name of each question's clip; by default each is of its own.
-        confidence: of the interval.
+        confidence: level of the interval.
 
     Raises:
         ValueError: for no answers, or a confidence outside 0 to 1.
@@ -120,7 +120,7 @@ def accuracy_by_group(
         correct: right or wrong, `[question]`.
         groups: the name of each question's group, such as its task.
         clips: the name of each question's clip; by default each is of its own.
-        confidence: of the intervals.
+        confidence: level of the intervals.
 
     Raises:
         ValueError: for lengths that differ, and as `accuracy`.
@@ -170,7 +170,7 @@ def answer_change(
         before: right or wrong, `[question]`.
         after: right or wrong, of the same questions in the same order (see `match_ids`).
         clips: the name of each question's clip; by default each is of its own.
-        confidence: of the intervals.
+        confidence: level of the intervals.
 
     Raises:
         ValueError: for no answers, lengths that differ, or a confidence outside 0 to 1.
@@ -229,7 +229,7 @@ def best_row(
     Args:
         correct: whether each answer is right.
         margin: logit of the right choice minus that of the best wrong one.
-        seed: of the lot.
+        seed: seed of the lot.
 
     Raises:
         ValueError: for no rows, or no questions.

@@ -36,11 +36,11 @@ class RocAuc(Shown):
         value: area under the ROC curve; 0.5 for a score that tells nothing.
         low: lower end of Newcombe's interval (2006).
         high: upper end.
-        p: of the Mann-Whitney test that right and wrong answers have the same scores; where clips share questions, of
-            its normal form with the variance that the clips have (Obuchowski 1997).
+        p: p value of the Mann-Whitney test that right and wrong answers have the same scores; where clips share
+            questions, of its normal form with the variance that the clips have (Obuchowski 1997).
         n_right: right answers that were compared.
         n_wrong: wrong answers that were compared.
-        confidence: of the interval.
+        confidence: level of the interval.
         n_clips: clips that the answers are about; None where each is about a clip of its own.
     """
 
@@ -93,7 +93,7 @@ def roc_auc(
         strata: the kind of each question, such as its task; strata with fewer than two right or two wrong answers are
             left out.
         clips: the name of each question's clip; by default each is of its own.
-        confidence: of the interval.
+        confidence: level of the interval.
 
     Raises:
         ValueError: for lengths that differ, NaN, fewer than two right or two wrong answers (in every stratum), or a

@@ -71,8 +71,8 @@ def wilson_interval(count: int, n: int, *, confidence: float = 0.95) -> tuple[fl
 
     Args:
         count: how many.
-        n: of how many.
-        confidence: of the interval.
+        n: number of cases.
+        confidence: level of the interval.
 
     Returns:
         Lower and upper end, within 0 to 1.
@@ -99,7 +99,7 @@ def share(correct: Values, *, clips: Clips | None = None, confidence: float = 0.
     Args:
         correct: right or wrong, `[question]`.
         clips: the name of each question's clip; by default each is of its own.
-        confidence: of the interval.
+        confidence: level of the interval.
 
     Raises:
         ValueError: for no answers, another number of clips, or a confidence outside 0 to 1.
@@ -203,7 +203,7 @@ def paired_difference(
         before: right or wrong, `[question]`.
         after: right or wrong, of the same questions in the same order.
         clips: the name of each question's clip; by default each is of its own.
-        confidence: of the interval.
+        confidence: level of the interval.
 
     Raises:
         ValueError: for no questions, lengths that differ, or a confidence outside 0 to 1.
@@ -228,7 +228,7 @@ def holm(p_values: Values) -> Float[np.ndarray, "*test"]:
     """P values adjusted by Holm's method (1979): all below alpha are significant with family-wise error alpha.
 
     Args:
-        p_values: of any shape, all of one family.
+        p_values: p values in any shape, all of one family.
 
     Returns:
         Adjusted p values, in the same shape.
@@ -251,7 +251,7 @@ def benjamini_hochberg(p_values: Values) -> Float[np.ndarray, "*test"]:
     It holds for independent tests and for positively dependent ones.
 
     Args:
-        p_values: of any shape, all of one family.
+        p_values: p values in any shape, all of one family.
 
     Returns:
         Adjusted p values, in the same shape.

@@ -165,7 +165,7 @@ def score_generated(
         choices: the choices of each question.
         answers: the text of the right choice of each.
         clips: the name of each question's clip; by default each is of its own.
-        confidence: of the intervals.
+        confidence: level of the intervals.
 
     Raises:
         ValueError: for no texts, lengths that differ, an answer that is not among its choices, and as `parse_choice`.

@@ -65,7 +65,7 @@ def guesses(trained: Collection[str], choices: Iterable[str]) -> tuple[str, ...]
 
     Args:
         trained: Those that it was trained on; of a model that says nothing of them, none.
-        choices: Of questions about a sound.
+        choices: Choices of questions about a sound.
     """
     known = {choice.casefold() for choice in trained}
     others = dict.fromkeys(choice for choice in choices if known and choice.casefold().strip(" .") not in known)

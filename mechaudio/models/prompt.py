@@ -356,7 +356,7 @@ def _audio_spans(
         adapter: The facts about the class.
         sounds: The clips, in order.
         seconds: Their lengths.
-        positions: Of all their audio tokens.
+        positions: Positions of all their audio tokens.
     """
     clips, clocks, padding, first = list[tuple[int, ...]](), list[TokenClock](), list[int](), 0
     for sound, length in zip(sounds, seconds, strict=True):

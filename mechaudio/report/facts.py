@@ -23,7 +23,7 @@ class Moment:
     """One known event and the share of the audio attention that fell inside it.
 
     Attributes:
-        label: Of the event.
+        label: Label of the event.
         onset: Seconds.
         offset: Seconds.
         inside: Share of the audio attention, mean over layers and heads.

@@ -92,7 +92,7 @@ class Table(Shown):
     """Rows under columns.
 
     Attributes:
-        name: Of its files.
+        name: Name of its files.
         title: What it shows.
         note: What its numbers rest on.
         columns: From left to right.

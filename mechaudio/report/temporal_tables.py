@@ -160,8 +160,8 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
     """A row per arm.
 
     Args:
-        name: Of the files.
-        title: Of the table.
+        name: Name of the files.
+        title: Title of the table.
         arms: The rows.
         null: What answers at random would do.
         varied: Which of kind, queries, control and layer the rows differ in; the others are in JSON and CSV alone.

@@ -60,8 +60,8 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
         corpus: what the clips are from, where that is known.
         n_clips: how many clips there were.
         tasks: the tasks asked for.
-        seed: of the draws.
-        settings: of the construction.
+        seed: seed of the draws.
+        settings: settings of the construction.
         similarity: the function that compared texts, blank where none was.
         source: the folder that it was loaded from, None if it was built here. Recordings elsewhere, which somebody else
             may have named, are asked about, and never put into a file or uploaded.

@@ -21,7 +21,8 @@ class Task:
 
     Attributes:
         name: `earliest_onset` ...; with spaces, what the question asks for.
-        merit: of all segments of one sound and the reading of repeated sounds (`Settings.duration`), in seconds.
+        merit: measure of all segments of one sound and the reading of repeated sounds (`Settings.duration`), in
+            seconds.
     """
 
     name: str

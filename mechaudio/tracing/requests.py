@@ -32,7 +32,7 @@ class RowRequest:
         name: What they are served under.
         positions: Their positions in the padded prompt.
         last: Whether they are the last position, in the prompt and at every new token.
-        n_positions: Of the prompts: where a call has fewer, they are the newest ones.
+        n_positions: Number of positions of the prompts: where a call has fewer, they are the newest ones.
     """
 
     name: str

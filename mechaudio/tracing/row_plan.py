@@ -36,7 +36,7 @@ class Part:
         axis: The axis that rows or positions are counted along.
         rows: Which of them, per prompt; `None` for all.
         newest: Per prompt, whether the last position is among them: then the newest one is, while generating.
-        n_positions: Of the prompts, or rows of them that are served: where fewer come, the newest alone is computed.
+        n_positions: Positions of the prompts, or served rows of them: where fewer come, the newest alone is computed.
     """
 
     site: Site

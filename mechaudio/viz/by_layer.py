@@ -20,7 +20,7 @@ def tuned_lens_kl(lens: TunedLens, *, seed: int = 0) -> go.Figure:
 
     Args:
         lens: what `analyses.tuned_lens` trained.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     figure = go.Figure()
     for name, values, colour in (("plain", lens.plain_kl, INK), ("tuned", lens.tuned_kl, CYCLE[0])):
@@ -43,7 +43,7 @@ def direction_lengths(directions: SteeringDirections, *, seed: int = 0) -> go.Fi
 
     Args:
         directions: what `analyses.steering_directions` found.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     figure = go.Figure()
     layers = [str(layer) for layer in range(directions.norms.shape[1])]

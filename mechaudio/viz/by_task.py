@@ -22,7 +22,7 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
 
     Args:
         evaluations: what `ma.evaluate` gives, or several of them by their names, of which the first is titled.
-        title: of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
+        title: title of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
 
     Raises:
         ValueError: there is nothing to draw: no evaluation, or open questions without a known answer.

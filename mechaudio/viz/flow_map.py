@@ -69,8 +69,8 @@ def flow_map(
         flow: What was measured, of two questions or more.
         title: What the figure shows; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         measure: `probability` of the right choice, `margin` of its logit, or `accuracy` in percentage points.
-        confidence: Of the intervals: of the bootstrap over clips, and Bonett and Price's of changes in accuracy.
-        seed: Of the bootstrap.
+        confidence: Level of the intervals: of the bootstrap over clips, and Bonett and Price's of changes in accuracy.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: An unknown measure, or a single question.

@@ -33,7 +33,7 @@ def layer_head_grid(
     Args:
         values: one number per layer and head; NaN leaves a cell empty.
         title: what the numbers are; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
-        unit: of the numbers, for the colour bar and the hover.
+        unit: unit of the numbers, for the colour bar and the hover.
         note: a line under the title: sample size, what was averaged.
         signed: whether colours are two-sided; by default where a value is below zero.
         decimals: in the cells and the hover.

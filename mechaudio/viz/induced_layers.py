@@ -28,7 +28,7 @@ def induced_layers(
         scores: what `analyses.specialist_heads` found.
         ks: numbers of heads.
         ranking: as in `HeadScores.top`.
-        confidence: of the interval of random heads, per layer.
+        confidence: level of the interval of random heads, per layer.
 
     Raises:
         ValueError: no K, one that is listed twice, fewer heads than one of them, an unknown ranking, or a confidence

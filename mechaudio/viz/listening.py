@@ -18,7 +18,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
 
     Args:
         score: what `analyses.listening_score` found.
-        seed: of the dots' places across their row.
+        seed: seed of the dots' places across their row.
     """
     share = 100 * score.confidence
     tail = (1 - score.confidence) / 2

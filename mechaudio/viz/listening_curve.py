@@ -19,7 +19,7 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
     specialist's line inside the band says that any heads would have done.
 
     Args:
-        scores: of the same questions, by number of heads.
+        scores: scores of the same questions, by number of heads.
 
     Raises:
         ValueError: without scores, or with scores of different questions.

@@ -31,8 +31,8 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
 
     Args:
         found: what a study has of it, such as `steering_study(...).over_strength`.
-        title: of the figure.
-        seed: of the bootstrap.
+        title: title of the figure.
+        seed: seed of the bootstrap.
     """
     halves = {"chooses": found.chooses, "reports": ~found.chooses}
     headings = [

@@ -89,10 +89,10 @@ def patching_map(
     Args:
         found: A map with one or two axes. The first of two goes up, the second across.
         title: What was patched; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
-        tokens: Of the prompt, to label positions: `batch.tokens(0)`, where all prompts have the same text.
-        confidence: Of the intervals, bootstrap over clips.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        tokens: Tokens of the prompt, to label positions: `batch.tokens(0)`, where all prompts have the same text.
+        confidence: Level of the intervals, bootstrap over clips.
+        resamples: Number of resamples of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: More than two axes, clean and corrupted runs that agree in all pairs, or tokens of a map without

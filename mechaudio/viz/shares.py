@@ -94,8 +94,8 @@ def audio_share_by_layer(
     Args:
         attention: what `analyses.audio_attention` measured.
         roles: which roles to draw; by default all that get any attention.
-        confidence: of the interval.
-        seed: of the bootstrap.
+        confidence: level of the interval.
+        seed: seed of the bootstrap.
 
     Raises:
         ValueError: for a role that the result does not have, or for none.

@@ -19,7 +19,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
 
     Args:
         scores: what `analyses.specialist_heads` found.
-        level: of the false discovery rate.
+        level: level of the false discovery rate.
 
     Raises:
         ValueError: when no head varies, or for a level outside 0 to 1.

@@ -45,7 +45,7 @@ class _Cells:
         baseline: The number without an intervention.
         changes: The difference, with its interval, in units of the values.
         hover: A line on the value and its interval, per cell.
-        unit: Of the values.
+        unit: Unit of the values.
         decimals: To show.
         interval: How the intervals of the differences were made.
     """
@@ -138,9 +138,9 @@ def sweep_map(
             second across.
         title: What was swept; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         value: `"correct"`, or `"margin"`, the logit of the right choice minus that of the best wrong one.
-        confidence: Of the intervals: Wilson's of a share, Bonett and Price's of its difference from the baseline, and
-            bootstrap intervals of mean margins.
-        seed: Of the bootstrap.
+        confidence: Level of the intervals: Wilson's of a share, Bonett and Price's of its difference from the baseline,
+            and bootstrap intervals of mean margins.
+        seed: Seed of the bootstrap.
 
     Raises:
         TypeError: Something else.

@@ -41,8 +41,8 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
 
     Args:
         study: what `temporal_study` found.
-        confidence: of the bands, bootstrap intervals of the mean, over clips; few clips have none.
-        seed: of the bootstrap.
+        confidence: level of the bands, bootstrap intervals of the mean, over clips; few clips have none.
+        seed: seed of the bootstrap.
     """
     measured = np.flatnonzero(np.isfinite(study.attention).all((0, 2)))
     shares = {role: 100 * study.attention[:, measured, place] for place, role in enumerate(study.roles)}

@@ -104,7 +104,7 @@ def whiskers(value: Ends, low: Ends, high: Ends, **look: Any) -> dict[str, Any]:
         value: Where the bars begin.
         low: Their lower ends.
         high: Their upper ends.
-        **look: Of plotly's error bars, such as `color`, `thickness` (of the line) and `width` (of the ends).
+        **look: Options of plotly's error bars, such as `color`, `thickness` (of the line) and `width` (of the ends).
     """
     ends = {"array": high - value, "arrayminus": value - low}
     return {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 3, **look}
@@ -129,8 +129,8 @@ def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | N
         x: Where along the horizontal axis.
         low: Its lower edge.
         high: Its upper edge.
-        colour: Of the line that it belongs to, which shines through; grey by default.
-        **look: Of plotly's scatter, such as `name` and `legendgroup`.
+        colour: Colour of the line that it belongs to, which shines through; grey by default.
+        **look: Options of plotly's scatter, such as `name` and `legendgroup`.
     """
     fill = {"fillcolor": VEIL} if colour is None else {"fillcolor": colour, "opacity": 0.2}
     figure.add_scatter(
@@ -250,7 +250,7 @@ def ends(low: float, high: float, spec: str, unit: str = "", confidence: float =
         high: upper end.
         spec: how the ends are written, such as `.1f`.
         unit: behind them.
-        confidence: of the interval.
+        confidence: level of the interval.
     """
     if math.isnan(low):
         return "no interval"

@@ -33,7 +33,7 @@ def variant_effects(result: Sweep | Comparison | SteeringSweep, title: str | Non
 
     Args:
         result: what `ma.sweep`, `ma.evaluate(variants=)` or `analyses.steering_sweep` gives.
-        title: of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
+        title: title of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
     """
     clean, values = _right(result)
     what = "right answers"

@@ -67,8 +67,8 @@ class DirectLogitAttribution(Result):
         over_time: Each head's, by audio token; 0 past a question's last.
         n_tokens: Audio tokens of each question.
         edges: Seconds at which audio tokens begin and end; NaN past the last.
-        ids: Of the questions.
-        texts: Of the questions.
+        ids: Ids of the questions.
+        texts: Texts of the questions.
         clips: Name of the clip of each question, a cluster in every interval; without them, each is about a clip of its
             own.
     """
@@ -166,8 +166,8 @@ def direct_logit_attribution(
         foil: Words to count against, likewise; without any, the target's logit by itself is divided.
         between: The token to count for and the one to count against, as ids or text, of any prompts; by default target
             and foil, or the right choice's letter and that of the wrong choice with the highest logit.
-        condition: Of questions.
-        batch_size: Of questions; values of every position are kept, as in a key-value cache.
+        condition: Condition of the questions.
+        batch_size: Number of questions in a batch; values of every position are kept, as in a key-value cache.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:

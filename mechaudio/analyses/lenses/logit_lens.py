@@ -43,7 +43,7 @@ class LogitLens(Result):
 
     Attributes:
         depths: `embed`, then the layers.
-        positions: Of the padded prompt.
+        positions: Positions in the padded prompt.
         labels: A readable label of the token at each position; an audio token's is its time.
         roles: Its role.
         onset: When an audio token begins to hear; NaN for text.
@@ -62,12 +62,12 @@ class LogitLens(Result):
         token_logits: Their logits.
         token_probability: Their probabilities.
         token_rank: Their ranks.
-        entropy: Of the distribution over the vocabulary.
+        entropy: Entropy of the distribution over the vocabulary.
         kl: From the last depth's distribution to this one's, Belrose et al.'s measure of how far a depth is from the
             output.
         lens: `plain` or `tuned`.
-        ids: Of the questions.
-        texts: Of the questions.
+        ids: Ids of the questions.
+        texts: Texts of the questions.
     """
 
     depths: tuple[str, ...]
@@ -211,8 +211,8 @@ def logit_lens(
         top: How many of the most probable tokens to keep.
         tokens: Further tokens to follow: ids, or text that is one token.
         lens: A trained `TunedLens`; by default the plain lens.
-        condition: Of questions.
-        batch_size: Of questions.
+        condition: Condition of the questions.
+        batch_size: Number of questions in a batch.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:

@@ -42,7 +42,7 @@ class TunedLens(Result):
     """Trained translators, and how well they do on questions that they were not trained on.
 
     Attributes:
-        depths: Of the translators: `embed`, then every layer but the last.
+        depths: Depths of the translators: `embed`, then every layer but the last.
         weight: What is added to the identity, *A*.
         bias: *b*.
         loss: KL while training, of the rows of each step.
@@ -121,12 +121,12 @@ def tuned_lens(
         model: The opened model; its weights stay as they are.
         questions: What to train on; a share of them is held out.
         positions: Which positions; `None` for all, audio tokens included.
-        steps: Of the optimiser.
+        steps: Number of steps of the optimiser.
         batch_size: Questions per step.
         rows: Positions per step, drawn from those of the batch.
         learning_rate: At the first step.
         held_out: Share of the clips whose questions to measure on.
-        seed: Of the split, the order of questions and the positions.
+        seed: Seed of the split, the order of questions and the positions.
         condition: What the model is given.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 

@@ -30,7 +30,7 @@ class MeasuredPairs(Result):
     Attributes:
         ids: `Contrast.ids`.
         clip_keys: `Contrast.clip_keys`.
-        labels: Of the third axis of places, if this batch may lack some of them.
+        labels: Labels of the third axis of places, if this batch may lack some of them.
         heads: Heads (or bands) of the map, or those that were patched together; `None` where neither was asked for.
         network: Digest of the network, where the pairs are kept.
         asked: Digest of the prompts, where the pairs are kept.
@@ -49,7 +49,7 @@ class PatchedPairs(MeasuredPairs):
     """The answers of some pairs with every place patched, and without a patch.
 
     Attributes:
-        logits: Of the choices, with each place patched; NaN where there is no such place.
+        logits: Logits of the choices, with each place patched; NaN where there is no such place.
         clean: In the clean runs.
         corrupted: In the corrupted runs.
         right: `Contrast.right`.
@@ -73,10 +73,10 @@ def joined(
     """The fields of a `PatchingMap` that the runs of all pairs give.
 
     Args:
-        parts: Of each batch.
+        parts: Measurements of each batch.
         metric: What is read off the answers.
-        axes: Of the map; as many places as the parts have, in their order.
-        labels: Of the third axis of places, of all parts together.
+        axes: Axes of the map; as many places as the parts have, in their order.
+        labels: Labels of the third axis of places, of all parts together.
     """
     n_choices = max(part.clean.shape[-1] for part in parts)
     placed = [with_choices(spread(part.logits, part.labels, labels), n_choices) for part in parts]

@@ -36,7 +36,7 @@ def sweep_places(
         wanted: What is patched.
         pair: The prompts.
         patches: Layer and label of each place, and what patches it.
-        **options: Of the sweeps.
+        **options: Options of the sweeps.
 
     Returns:
         The choices' logits without a patch and with each one, and how they were computed, each way once.

@@ -47,7 +47,7 @@ def value(
 
     Args:
         metric: Which; see `METRICS`.
-        logits: Of the choices.
+        logits: Logits of the choices.
         right: `Contrast.right`.
         wrong: `Contrast.wrong`.
         clean: Logits of the clean runs.
@@ -226,7 +226,7 @@ def chosen(
     """The likeliest choice of every run, or with `texts` the first that has its text; `NO_ANSWER` where there is none.
 
     Args:
-        logits: Of the choices.
+        logits: Logits of the choices.
         n_choices: How many choices each pair has.
         texts: `Contrast.texts`.
     """

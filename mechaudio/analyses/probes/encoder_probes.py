@@ -76,8 +76,8 @@ class EncoderProbes(Result):
     Attributes:
         places: Hook points, from the tower's input to the decoder's last layer.
         tasks: Names of the tasks.
-        score: Of every held-out clip.
-        control: Of the control task's probe, on the control task.
+        score: Score of every held-out clip.
+        control: Score of the control task's probe, on the control task.
         baseline: Without hearing anything: how often a label occurs at this time of a clip, or which of two classes
             more often came first in the training clips.
         penalty: The ridge penalty that cross-validation chose; of `order` the median over classes.
@@ -117,7 +117,7 @@ class EncoderProbes(Result):
             task: Its name.
             place: A hook point, or its index.
             of: `score`, `control`, `selectivity` (score minus control, clip by clip) or `baseline`.
-            seed: Of the bootstrap.
+            seed: Seed of the bootstrap.
 
         Raises:
             ValueError: No such task, place or number.
@@ -214,7 +214,7 @@ def encoder_probes(
         tokens_per_clip: Drawn from each training clip for the tasks at every token.
         tolerance: Tokens whose middle is this close to an onset (an offset) are labelled with it.
         margin: Pairs of events whose onsets differ by less are left out of the order.
-        seed: Of the split, the draws and the control tasks.
+        seed: Seed of the split, the draws and the control tasks.
         batch_size: Clips per forward pass.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 

@@ -25,7 +25,7 @@ class Part:
         package: The package that carries it, and its version.
         member: Where it lies in the package.
         size: In bytes.
-        sha256: Of its bytes.
+        sha256: Digest of its bytes.
     """
 
     name: str

@@ -51,7 +51,8 @@ def build_network(
     """The network, its weights computed in float64 and rounded once.
 
     Args:
-        dtype: of the weights. Half precision is too coarse: the tower's offsets would swallow the strength of a voice.
+        dtype: type of the weights. Half precision is too coarse: the tower's offsets would swallow the strength of a
+            voice.
         listens: the rows that listen: `last`, `question` or `choices`.
 
     Raises:
