@@ -101,19 +101,10 @@ def carry_out(
     max_new_tokens: int | None = None,
     clean: CleanRun | None = None,
 ) -> Iterator[Outcome]:
-    """Run variants on prompts, on a part of the prompts at a time if need be.
+    """Run variants on prompts, on a part of the prompts at a time if their memory asks for it.
 
-    Args:
-        model: The opened model.
-        batch: The prompts.
-        variants: The variants.
-        memory: Bytes that may be used beside the weights, `None` for a share of what is free.
-        progress: Whether to draw a bar.
-        max_new_tokens: How many new tokens to write at most; `None` for the logits of the next token alone.
-        clean: The clean run of the prompts, where it is there already.
-
-    Yields:
-        What some of the variants made of some of the prompts, until all have run on all.
+    They give the logits of the next token, or up to `max_new_tokens` new ones. `clean` is the clean run of the prompts,
+    where it is there already.
     """
     generates = max_new_tokens is not None
     share = _share(memory_of(model, memory), generates)
