@@ -71,10 +71,10 @@ def dataset_of(
     """Every array of a dataclass in one dataset, with its axes named and labelled.
 
     Args:
-        result: the dataclass.
-        labels: lists that label an axis and have no name that says so -> that axis; lists of lists -> both axes.
-        derived: properties that belong to it.
-        attrs: what is known of the whole.
+        result: The dataclass.
+        labels: Lists that label an axis and have no name that says so -> that axis; lists of lists -> both axes.
+        derived: Properties that belong to it.
+        attrs: What is known of the whole.
     """
     import xarray
 
@@ -103,8 +103,8 @@ def choice_labels(settings: Mapping[str, Any], size: int) -> tuple[str, ...]:
     """Name the columns of choices: letters; target and foil in words where all questions have the same.
 
     Args:
-        settings: settings of the result.
-        size: number of columns.
+        settings: Settings of the result.
+        size: Number of columns.
     """
     names = target_names(settings)
     if not names or None in names or size != 2:
@@ -116,8 +116,8 @@ def joined_along(axis: str, parts: Mapping[str, xarray.Dataset]) -> xarray.Datas
     """Several datasets as one with an axis more; what one of them has no value for is NaN.
 
     Args:
-        axis: the name of that axis.
-        parts: the datasets, by their label on it.
+        axis: The name of that axis.
+        parts: The datasets, by their label on it.
     """
     import xarray
 
@@ -146,8 +146,8 @@ def table_of(data: xarray.Dataset, rows: Sequence[str] | None = None) -> pandas.
     """A dataset as a tidy table.
 
     Args:
-        data: labelled arrays.
-        rows: the axes of which each place is a row, those of the first array where there are none of `ASKED`.
+        data: Labelled arrays.
+        rows: The axes of which each place is a row, those of the first array where there are none of `ASKED`.
 
     Returns:
         A column per axis, per label and per variable along these axes alone; and one per label of a further axis, as
@@ -184,9 +184,9 @@ def first_rows(data: xarray.Dataset, rows: Sequence[str] | None, n: int) -> tupl
     """The first rows of a table, without making it whole, and how many rows it has.
 
     Args:
-        data: labelled arrays.
-        rows: as in `table_of`.
-        n: how many rows.
+        data: Labelled arrays.
+        rows: As in `table_of`.
+        n: How many rows.
     """
     axes = [axis for axis in (rows or ASKED) if axis in data.sizes]
     if not axes and data.data_vars:

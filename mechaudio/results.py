@@ -50,10 +50,10 @@ class Result(Shown):
     numbers, str, int, float, bool, None, `Event`, `Answer`, `Provenance`, other results, and tuples and dicts of these.
 
     Attributes:
-        provenance: where the numbers come from.
+        provenance: Where the numbers come from.
 
     Raises:
-        TypeError: for a field that cannot be kept.
+        TypeError: For a field that cannot be kept.
     """
 
     provenance: Provenance
@@ -112,10 +112,10 @@ class Result(Shown):
         """Draw the result, with the function of `ma.viz` that is made for its class.
 
         Args:
-            **options: passed on to that function, which names them.
+            **options: Passed on to that function, which names them.
 
         Raises:
-            TypeError: no figure is made for this class.
+            TypeError: No figure is made for this class.
         """
         return import_module("mechaudio.viz").figure_of(self, **options)  # figures are above results, and find them
 
@@ -139,8 +139,8 @@ class Result(Shown):
             The folder.
 
         Raises:
-            TypeError: for a field that cannot be kept; nothing is written then.
-            NotADirectoryError: if there is a file, or a link that leads nowhere, in the folder's place or above it.
+            TypeError: For a field that cannot be kept; nothing is written then.
+            NotADirectoryError: If there is a file, or a link that leads nowhere, in the folder's place or above it.
         """
         stores = Stores()
         body = encode(self, type(self).__name__, stores, self.kinds)
@@ -179,10 +179,10 @@ class Result(Shown):
         hold.
 
         Raises:
-            FileNotFoundError: if there is no result in the folder.
-            ValueError: if the result is damaged, newer than this version of mechaudio, or of an unknown class; it
+            FileNotFoundError: If there is no result in the folder.
+            ValueError: If the result is damaged, newer than this version of mechaudio, or of an unknown class; it
                 names the file.
-            TypeError: if it is not a result of the class that `load` was called on.
+            TypeError: If it is not a result of the class that `load` was called on.
         """
         folder = Path(folder)
         file = folder / JSON_NAME
@@ -223,7 +223,7 @@ def keep(cls: type) -> None:
     """Let results hold values of this dataclass; what its fields hold is kept as a result's are.
 
     Raises:
-        TypeError: another class of this name is kept already.
+        TypeError: Another class of this name is kept already.
     """
     known = Result.kinds.setdefault(cls.__name__, cls)
     if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -238,7 +238,7 @@ def digest_of(value: Any) -> str:
     """SHA-256 of anything that a result can hold: the same for equal values, whose arrays are equal bit for bit.
 
     Raises:
-        TypeError: for what cannot be kept.
+        TypeError: For what cannot be kept.
     """
     stores = Stores(tensors=None)
     body = encode(value, "value", stores, Result.kinds)

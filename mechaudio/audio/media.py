@@ -42,15 +42,15 @@ def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
     """Decode an open file to its end.
 
     Args:
-        file: open for reading bytes, able to seek.
-        name: what errors call it.
+        file: Open for reading bytes, able to seek.
+        name: What errors call it.
 
     Returns:
         The samples as float32, `[samples]` or `[channels, samples]`, and their rate in Hz; of several tracks the first,
         with a warning.
 
     Raises:
-        ValueError: if the file holds no sound, is damaged, or breaks off before what it promises; if PyAV is missing.
+        ValueError: If the file holds no sound, is damaged, or breaks off before what it promises; if PyAV is missing.
     """
     with _opened(file, name) as container:
         decoded = _decoded(container, name)
@@ -80,11 +80,11 @@ def media_duration(file: BufferedIOBase, name: str) -> float:
     """The length of an open file in seconds, from what it promises or from its frames; nothing is decoded.
 
     Args:
-        file: open for reading bytes, able to seek.
-        name: what errors call it.
+        file: Open for reading bytes, able to seek.
+        name: What errors call it.
 
     Raises:
-        ValueError: if the file is damaged, or no sound; if PyAV is missing.
+        ValueError: If the file is damaged, or no sound; if PyAV is missing.
     """
     with _opened(file, name) as container:
         stream, kind = container.streams.audio[0], container.format.name

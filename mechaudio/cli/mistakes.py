@@ -39,12 +39,12 @@ def opened(arguments: argparse.Namespace, *, prove: bool = True, ask: bool = Tru
     """Open a model, or say why it cannot be opened.
 
     Args:
-        arguments: arguments of a verb with the options of `add_model`.
-        prove: whether to prove its hook points.
-        ask: whether it will be asked questions, for which it needs a tokenizer.
+        arguments: Arguments of a verb with the options of `add_model`.
+        prove: Whether to prove its hook points.
+        ask: Whether it will be asked questions, for which it needs a tokenizer.
 
     Raises:
-        UserMistakeError: it cannot be opened, or not be asked.
+        UserMistakeError: It cannot be opened, or not be asked.
     """
     name = arguments.model
     if ask:
@@ -230,8 +230,8 @@ def in_options(message: str, arguments: argparse.Namespace) -> str:
     `allow_cut=True` is `--allow-cut`. What a verb has no option for is not advised.
 
     Args:
-        message: message of an error.
-        arguments: arguments of the verb.
+        message: Message of an error.
+        arguments: Arguments of the verb.
     """
     if len(message) > LONGEST:
         message = f"{message[:LONGEST]} ..."

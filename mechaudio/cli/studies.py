@@ -162,9 +162,9 @@ def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) 
     """The option that says where to write.
 
     Args:
-        verb: a sub-command.
-        name: name of the study.
-        resumes: whether the same command takes up a study that was stopped.
+        verb: A sub-command.
+        name: Name of the study.
+        resumes: Whether the same command takes up a study that was stopped.
     """
     usual = Path("reports") / name
     more = "; the same command takes up a study that was stopped" if resumes else ""
@@ -198,9 +198,9 @@ def add_split_seed(
     """The option that says which half of the questions chooses.
 
     Args:
-        verb: a sub-command.
-        default: the seed, `None` to take that of `--seed`.
-        of: what is drawn with it.
+        verb: A sub-command.
+        default: The seed, `None` to take that of `--seed`.
+        of: What is drawn with it.
     """
     usual = "that of --seed" if default is None else default
     verb.add_argument(
@@ -216,8 +216,8 @@ def with_source(result: Kept, arguments: argparse.Namespace) -> Kept:
     """The result with its questions among its settings: `data`, and `data_seed` of those that are made.
 
     Args:
-        result: a kept result.
-        arguments: arguments of a verb with the options of `add_source`.
+        result: A kept result.
+        arguments: Arguments of a verb with the options of `add_source`.
     """
     made = {"data_seed": arguments.seed} if arguments.data.name in MADE else {}
     settings = {**result.provenance.settings, "data": str(arguments.data), **made}
@@ -253,8 +253,8 @@ def command(arguments: argparse.Namespace, *more: str) -> str:
     """The command line that makes a study again.
 
     Args:
-        arguments: arguments of a verb with the options of `add_source`.
-        *more: words of its own options.
+        arguments: Arguments of a verb with the options of `add_source`.
+        *more: Words of its own options.
     """
     words = ["mechaudio", arguments.verb, *model_words(arguments), "--data", str(arguments.data)]
     words += [] if arguments.audio is None else ["--audio", str(arguments.audio)]

@@ -84,10 +84,10 @@ def clean_events(
     there. Overlapping events of one label are kept and listed: they may be two dogs, or one dog noted twice.
 
     Args:
-        rows: label, onset, offset of each; texts are read as numbers.
-        duration: duration of the recording, None where it is not known.
-        item: whose they are, for problems.
-        problems: where problems are listed.
+        rows: Label, onset, offset of each; texts are read as numbers.
+        duration: Duration of the recording, None where it is not known.
+        item: Whose they are, for problems.
+        problems: Where problems are listed.
     """
     events: dict[Event, None] = {}
     for label, onset, offset in rows:

@@ -38,12 +38,12 @@ class Choices:
     """The choices of a row.
 
     Attributes:
-        texts: each in one line, without its letter; blank ones are left out.
-        written: the same as the row has them.
-        labels: the letter or number by which an answer may name each, in small letters.
-        places: where in the row each was, from 0.
-        named: whether the row itself says the labels.
-        repairs: what was done to them.
+        texts: Each in one line, without its letter; blank ones are left out.
+        written: The same as the row has them.
+        labels: The letter or number by which an answer may name each, in small letters.
+        places: Where in the row each was, from 0.
+        named: Whether the row itself says the labels.
+        repairs: What was done to them.
     """
 
     texts: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ def read_choices(value: Any) -> Choices:
     """The choices of a row, whatever their shape; none at all for a value that holds none.
 
     Raises:
-        ValueError: for a shape that could be read in more than one way, or in none.
+        ValueError: For a shape that could be read in more than one way, or in none.
     """
     pairs = _pairs(plain(value))
     labels = [None if label is None else _label(label) for label, _ in pairs]
@@ -191,9 +191,9 @@ def right_choice(answer: Any, choices: Choices, first_index: int | None = None) 
     and its text. An answer that is the text of one choice and the label that the row gives another names none.
 
     Args:
-        answer: a text or a number, or a list of one; anything else names none.
-        choices: choices of the row.
-        first_index: the number of the first choice.
+        answer: A text or a number, or a list of one; anything else names none.
+        choices: Choices of the row.
+        first_index: The number of the first choice.
 
     Returns:
         One of the texts, or None.

@@ -36,8 +36,8 @@ class Problem:
 
     Attributes:
         kind: `missing recording`, `event past the end` ...; what problems are counted by.
-        item: the clip, question or row that has it.
-        message: what was found and what was done about it.
+        item: The clip, question or row that has it.
+        message: What was found and what was done about it.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Problems:
         """Keep a problem, in one line.
 
         Raises:
-            ValueError: in a strict reading.
+            ValueError: In a strict reading.
         """
         item, message = _cut(item, LONGEST_ITEM), _cut(message, LONGEST_MESSAGE)
         if self.strict:
@@ -75,11 +75,11 @@ class Corpus(Sequence[Item], Generic[Item]):
     when an item's `clip()` is called.
 
     Attributes:
-        name: what the corpus is called.
+        name: What the corpus is called.
         items: `AnnotatedClip` or `AudioQuestion`.
-        problems: what was left out or mended, and why.
-        version: the release, as far as it is known.
-        license: license of the annotations; a clip with its own has it in `meta["license"]`.
+        problems: What was left out or mended, and why.
+        version: The release, as far as it is known.
+        license: License of the annotations; a clip with its own has it in `meta["license"]`.
     """
 
     name: str

@@ -46,16 +46,16 @@ class Recordings:
     """The sound files of a corpus.
 
     Args:
-        folder: what holds them, at any depth; None where the corpus is not in a folder, and paths stand for themselves.
-        check: what is looked at while loading: `header` finds files that are missing or no sound, and how long they
+        folder: What holds them, at any depth; None where the corpus is not in a folder, and paths stand for themselves.
+        check: What is looked at while loading: `header` finds files that are missing or no sound, and how long they
             are; `whole` decodes every one, which also finds those that break off; `none` opens nothing, and files need
             not be there.
-        problems: where what is wrong is listed.
-        follow_links: whether links in the folder may lead out of it, as those of a folder that the user named may.
+        problems: Where what is wrong is listed.
+        follow_links: Whether links in the folder may lead out of it, as those of a folder that the user named may.
 
     Raises:
-        ValueError: for another check.
-        NotADirectoryError: if the folder is not there, unless nothing is to be opened.
+        ValueError: For another check.
+        NotADirectoryError: If the folder is not there, unless nothing is to be opened.
     """
 
     def __init__(self, folder: str | os.PathLike | None, check: str, problems: Problems, *, follow_links: bool = False):
@@ -86,8 +86,8 @@ class Recordings:
         """The first recording there is under one of the names, and its length where the check tells it.
 
         Args:
-            item: whose recording it is, for problems.
-            names: paths below the folder or file names, with or without a suffix.
+            item: Whose recording it is, for problems.
+            names: Paths below the folder or file names, with or without a suffix.
 
         Returns:
             None where there is none that can be read, which is listed.
@@ -177,14 +177,14 @@ def with_recordings(
     was downloaded without its sounds, all items are kept: what they say can still be read, and `clip()` fails.
 
     Args:
-        audio: the folder that the user gave.
-        usual: the folder otherwise; None where there is none.
+        audio: The folder that the user gave.
+        usual: The folder otherwise; None where there is none.
         check: `header`, `whole` or `none`.
-        problems: where problems are listed.
-        read: makes the items.
+        problems: Where problems are listed.
+        read: Makes the items.
 
     Raises:
-        FileNotFoundError: if the user gave a folder and not one recording is in it.
+        FileNotFoundError: If the user gave a folder and not one recording is in it.
     """
     recordings = Recordings(usual if audio is None else audio, check, problems, follow_links=audio is not None)
     n_before = len(problems)

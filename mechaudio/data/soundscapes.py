@@ -178,18 +178,18 @@ def questions(
     """Fresh questions, the tasks in turn, the right letter anywhere with the same chance.
 
     Args:
-        n: how many.
-        seed: which; ids read `soundscapes-{seed}-{index}`.
-        tasks: any of `earliest_onset`, `latest_offset`, `longest_duration`.
-        duration: clip length in seconds, or the shortest and longest to draw from; the shipped model takes 1 to 10.
-        n_choices: options per question, classes all different: events of the clip first, then classes that it lacks.
-        n_events: fewest and most events in a clip (short clips hold fewer: at most `1 + duration / 1.5`).
-        margin: by how many seconds the right answer leads every other event of the clip.
-        gain: lowest and highest level of an event in dB.
-        noise: lowest and highest level of the background in dB, or None for none.
-        paraphrase: which wording of `temporal_phrases.PHRASES`; 0 is the canonical one, "random" draws one per
+        n: How many.
+        seed: Which; ids read `soundscapes-{seed}-{index}`.
+        tasks: Any of `earliest_onset`, `latest_offset`, `longest_duration`.
+        duration: Clip length in seconds, or the shortest and longest to draw from; the shipped model takes 1 to 10.
+        n_choices: Options per question, classes all different: events of the clip first, then classes that it lacks.
+        n_events: Fewest and most events in a clip (short clips hold fewer: at most `1 + duration / 1.5`).
+        margin: By how many seconds the right answer leads every other event of the clip.
+        gain: Lowest and highest level of an event in dB.
+        noise: Lowest and highest level of the background in dB, or None for none.
+        paraphrase: Which wording of `temporal_phrases.PHRASES`; 0 is the canonical one, "random" draws one per
             question.
-        conflict: captions contradict the clip: the events trade their times, `answer` is what the clip says and
+        conflict: Captions contradict the clip: the events trade their times, `answer` is what the clip says and
             `meta["caption_answer"]` what the caption says, another of the choices.
 
     Returns:
@@ -197,7 +197,7 @@ def questions(
         `counterparts` makes the other half of pairs from them.
 
     Raises:
-        ValueError: for an unknown task, a number of choices or a paraphrase that does not exist, or a margin that
+        ValueError: For an unknown task, a number of choices or a paraphrase that does not exist, or a margin that
             cannot be had.
     """
     return [
@@ -241,7 +241,7 @@ def counterparts(questions: Iterable[AudioQuestion], kind: str = "events") -> li
         those of the clip, and `meta["caption_answer"]` is what the caption says.
 
     Raises:
-        ValueError: for an unknown kind, a question that was not made here, one without a second event among its
+        ValueError: For an unknown kind, a question that was not made here, one without a second event among its
             choices, or a caption that contradicts its clip already.
     """
     check_kind(kind)
@@ -252,7 +252,7 @@ def check_kind(kind: str) -> None:
     """Refuse a kind of counterpart that there is not.
 
     Raises:
-        ValueError: there is no such kind; the message lists them.
+        ValueError: There is no such kind; the message lists them.
     """
     if kind not in KINDS:
         raise ValueError(f"kind= is one of {', '.join(KINDS)}, got {kind!r}")
@@ -326,18 +326,18 @@ def clips(
     """Fresh scenes with their events, for `ma.temporal.build`; events fall as they fall, and some have no clear winner.
 
     Args:
-        n: how many.
-        seed: which; ids read `soundscapes-{seed}-clip-{index}`, and clip `i` does not depend on `n`.
-        duration: length in seconds; the shipped model takes 1 to 10.
-        n_events: fewest and most events in a clip, each of another class.
-        gain: lowest and highest level of an event in dB.
-        noise: lowest and highest level of the background in dB, or None for none.
+        n: How many.
+        seed: Which; ids read `soundscapes-{seed}-clip-{index}`, and clip `i` does not depend on `n`.
+        duration: Length in seconds; the shipped model takes 1 to 10.
+        n_events: Fewest and most events in a clip, each of another class.
+        gain: Lowest and highest level of an event in dB.
+        noise: Lowest and highest level of the background in dB, or None for none.
 
     Returns:
         Clips with their complete captions.
 
     Raises:
-        ValueError: as `mechaudio.audio.soundscape.soundscape` does.
+        ValueError: As `mechaudio.audio.soundscape.soundscape` does.
     """
     made = []
     for index in range(n):

@@ -43,14 +43,14 @@ class PointBiserial(Shown):
     """Correlation of every column with right answers.
 
     Attributes:
-        r: point-biserial correlation; positive where larger values go with right answers, 0 where a column is constant.
-        p: its p value, from Student's t with n - 2 degrees of freedom; 1 where a column is constant. Where clips share
+        r: Point-biserial correlation; positive where larger values go with right answers, 0 where a column is constant.
+        p: Its p value, from Student's t with n - 2 degrees of freedom; 1 where a column is constant. Where clips share
             questions, n is divided by each column's design effect and degrees of freedom are those of the clips.
-        q: p values adjusted by Benjamini and Hochberg over all columns that vary.
-        constant: columns that do not vary, which have no correlation.
+        q: P values adjusted by Benjamini and Hochberg over all columns that vary.
+        constant: Columns that do not vary, which have no correlation.
         n: samples.
-        n_right: right answers among them.
-        n_clips: clips that they are about; None where each is about a clip of its own.
+        n_right: Right answers among them.
+        n_clips: Clips that they are about; None where each is about a clip of its own.
     """
 
     r: Float[np.ndarray, "*column"]
@@ -81,12 +81,12 @@ class ResampledPointBiserial(Shown):
     """The correlations that other samples of the same size would have given.
 
     Attributes:
-        low: lower end of the interval of r; NaN for fewer than `FEWEST` clips.
-        high: upper end.
-        resampled: r of each resample; what `top_k_stability` takes.
+        low: Lower end of the interval of r; NaN for fewer than `FEWEST` clips.
+        high: Upper end.
+        resampled: R of each resample; what `top_k_stability` takes.
         n: samples.
-        confidence: level of the intervals.
-        n_clips: clips that they are about; None where each is about a clip of its own.
+        confidence: Level of the intervals.
+        n_clips: Clips that they are about; None where each is about a clip of its own.
     """
 
     low: Float[np.ndarray, "*column"]
@@ -102,15 +102,15 @@ class TopKStability(Shown):
     """Stability of the K highest columns.
 
     Attributes:
-        chosen: places of the K highest columns, highest first; of equal ones, by lot.
-        frequency: share of resamples in which each column is among the K highest; sums to K.
-        overlap: share of the chosen that a resample chooses too, mean over resamples.
-        low: lower end of the interval that holds `confidence` of the resamples' overlaps.
-        high: upper end.
-        chance: overlap with K columns drawn at random, K over their number.
-        resamples: how many.
-        confidence: level of the interval.
-        tied: columns that are as high as the lowest of the chosen, where not all of them are chosen: which ones are was
+        chosen: Places of the K highest columns, highest first; of equal ones, by lot.
+        frequency: Share of resamples in which each column is among the K highest; sums to K.
+        overlap: Share of the chosen that a resample chooses too, mean over resamples.
+        low: Lower end of the interval that holds `confidence` of the resamples' overlaps.
+        high: Upper end.
+        chance: Overlap with K columns drawn at random, K over their number.
+        resamples: How many.
+        confidence: Level of the interval.
+        tied: Columns that are as high as the lowest of the chosen, where not all of them are chosen: which ones are was
             drawn by lot, in the sample as in each resample. 0 where nothing had to be drawn.
     """
 
@@ -145,12 +145,12 @@ def point_biserial(values: Values, correct: Values, *, clips: Clips | None = Non
 
     Args:
         values: `[question, ...]`, finite.
-        correct: right or wrong, `[question]`.
-        clips: the name of each question's clip; by default each is of its own.
+        correct: Right or wrong, `[question]`.
+        clips: The name of each question's clip; by default each is of its own.
 
     Raises:
-        ValueError: for fewer than 3 questions, lengths that differ, NaN, or answers that are all right or all wrong.
-        TypeError: for anything but numbers, or an answer that is neither right nor wrong.
+        ValueError: For fewer than 3 questions, lengths that differ, NaN, or answers that are all right or all wrong.
+        TypeError: For anything but numbers, or an answer that is neither right nor wrong.
     """
     columns, correct, shape = _columns(values, correct)
     numbers = clip_numbers(clips, len(correct))
@@ -214,12 +214,12 @@ def point_biserial_power(r: float, n: int, *, level: float = 0.05) -> float:
     1988). To plan for many columns, give the level that their correction leaves to each of them.
 
     Args:
-        r: the correlation that there is, above -1 and below 1.
+        r: The correlation that there is, above -1 and below 1.
         n: questions.
-        level: p values below it count as found.
+        level: P values below it count as found.
 
     Raises:
-        ValueError: for an `r` that is not between -1 and 1, fewer than 3 questions, or a level outside 0 to 1.
+        ValueError: For an `r` that is not between -1 and 1, fewer than 3 questions, or a level outside 0 to 1.
     """
     if not -1 < r < 1:
         raise ValueError(f"r is a correlation between -1 and 1, got {r}")
@@ -254,15 +254,15 @@ def bootstrap_point_biserial(
 
     Args:
         values: `[question, ...]`, finite.
-        correct: right or wrong, `[question]`.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: level of the intervals.
-        resamples: how many times clips are drawn anew.
-        seed: which draws.
+        correct: Right or wrong, `[question]`.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the intervals.
+        resamples: How many times clips are drawn anew.
+        seed: Which draws.
 
     Raises:
-        ValueError: for no resamples, a confidence outside 0 to 1, and as `point_biserial`.
-        TypeError: as `point_biserial`.
+        ValueError: For no resamples, a confidence outside 0 to 1, and as `point_biserial`.
+        TypeError: As `point_biserial`.
     """
     columns, correct, shape = _columns(values, correct)
     checked.resampling(resamples)
@@ -300,15 +300,15 @@ def top_k_stability(
     `top_k_stability(abs(found.r), abs(bootstrapped.resampled), k=20)`.
 
     Args:
-        scores: scores of the whole sample, one per column, `[...]`.
-        resampled: scores of each resample, `[resample, ...]`.
-        k: how many are chosen.
-        confidence: share of the resamples within the interval of the overlap.
-        seed: seed of the lots that decide between equal scores.
+        scores: Scores of the whole sample, one per column, `[...]`.
+        resampled: Scores of each resample, `[resample, ...]`.
+        k: How many are chosen.
+        confidence: Share of the resamples within the interval of the overlap.
+        seed: Seed of the lots that decide between equal scores.
 
     Raises:
-        ValueError: for shapes that do not match, NaN, or a `k` outside 1 to the number of columns.
-        TypeError: for anything but numbers, or a `k` that is not whole.
+        ValueError: For shapes that do not match, NaN, or a `k` outside 1 to the number of columns.
+        TypeError: For anything but numbers, or a `k` that is not whole.
     """
     whole, each = checked.numbers("scores", scores), checked.numbers("resampled", resampled)
     if each.shape[1:] != whole.shape or not len(each):

@@ -39,27 +39,27 @@ def bootstrap(
     """A bootstrap interval of any number that is computed from one or more samples.
 
     Args:
-        statistic: takes as many one-dimensional arrays as there are samples and returns a number; one that takes
+        statistic: Takes as many one-dimensional arrays as there are samples and returns a number; one that takes
             `axis=`, as `numpy.mean` does, is given many resamples at once.
-        *samples: each `[sample]`.
-        paired: samples belong together element by element, as two answers to the same question do, and are drawn
+        *samples: Each `[sample]`.
+        paired: Samples belong together element by element, as two answers to the same question do, and are drawn
             together; otherwise each is drawn on its own.
-        clips: for paired samples, the name of each element's clip: clips are drawn with all that belongs to them.
-        confidence: level of the interval.
-        resamples: how many times samples are drawn anew.
-        seed: which draws.
+        clips: For paired samples, the name of each element's clip: clips are drawn with all that belongs to them.
+        confidence: Level of the interval.
+        resamples: How many times samples are drawn anew.
+        seed: Which draws.
         method: `percentile`, or `BCa`, bias-corrected and accelerated (Efron 1987).
 
     Returns:
         The statistic of the samples with its interval; `n` is the number of pairs, or of all samples if not paired.
 
     Raises:
-        ValueError: for no samples, fewer than two elements, NaN, paired samples of unequal length, a confidence outside
+        ValueError: For no samples, fewer than two elements, NaN, paired samples of unequal length, a confidence outside
             0 to 1, or a statistic that is undefined on resamples.
-        TypeError: for anything but numbers.
+        TypeError: For anything but numbers.
 
     Warns:
-        scipy.stats.DegenerateDataWarning: before such a refusal.
+        scipy.stats.DegenerateDataWarning: Before such a refusal.
     """
     arrays = [checked.numbers(f"sample {index}", values) for index, values in enumerate(samples)]
     if not arrays or any(values.ndim != 1 for values in arrays):
@@ -117,10 +117,10 @@ def fewest(confidence: float = 0.95) -> int:
     2^(1 - k): 95 % takes 6 clips.
 
     Args:
-        confidence: level of the interval.
+        confidence: Level of the interval.
 
     Raises:
-        ValueError: for a confidence outside 0 to 1.
+        ValueError: For a confidence outside 0 to 1.
     """
     return math.ceil(1 - math.log2(1 - checked.level(confidence)) - 1e-9)
 
@@ -130,8 +130,8 @@ def too_few(n: int, clips: Sequence[str] | None, confidence: float = 0.95) -> st
 
     Args:
         n: questions.
-        clips: the clip of each; nothing if each is about a clip of its own.
-        confidence: level of the intervals.
+        clips: The clip of each; nothing if each is about a clip of its own.
+        confidence: Level of the intervals.
     """
     needed = fewest(confidence)
     return f"no intervals, which take {needed} clips" if (len(set(clips)) if clips else n) < needed else ""
@@ -146,16 +146,16 @@ def bootstrap_mean(
     Args:
         values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN,
             and fewer clips than `fewest(confidence)` make all of them NaN.
-        clips: the name of each sample's clip, at least two clips: clips are drawn with all their samples.
-        confidence: the share of resampled means inside the interval.
-        resamples: how many times samples are drawn anew.
-        seed: which draws; all columns share them.
+        clips: The name of each sample's clip, at least two clips: clips are drawn with all their samples.
+        confidence: The share of resampled means inside the interval.
+        resamples: How many times samples are drawn anew.
+        seed: Which draws; all columns share them.
 
     Returns:
         Lower and upper ends, shaped as one sample.
 
     Raises:
-        ValueError: for fewer than two samples, NaN in a single column, no resamples, or a confidence outside 0 to 1.
+        ValueError: For fewer than two samples, NaN in a single column, no resamples, or a confidence outside 0 to 1.
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
@@ -178,7 +178,7 @@ def mean_estimate(
         The mean; its interval is NaN where there are fewer clips than `fewest`.
 
     Raises:
-        ValueError: for no samples, NaN, another number of clips, or a confidence outside 0 to 1.
+        ValueError: For no samples, NaN, another number of clips, or a confidence outside 0 to 1.
     """
     array = checked.numbers("values", values)
     if not len(array):

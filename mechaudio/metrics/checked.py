@@ -19,8 +19,8 @@ def outcomes(name: str, values: Any) -> Bool[np.ndarray, " question"]:
     """Right or wrong, one per question, at least one.
 
     Raises:
-        ValueError: for another shape, for none, or for a number other than 0 and 1.
-        TypeError: for anything that is neither right nor wrong, such as None.
+        ValueError: For another shape, for none, or for a number other than 0 and 1.
+        TypeError: For anything that is neither right nor wrong, such as None.
     """
     array = np.asarray(values)
     if array.ndim != 1:
@@ -44,8 +44,8 @@ def paired_outcomes(before: Any, after: Any) -> tuple[Bool[np.ndarray, " questio
     """Right or wrong before and after, for the same questions in the same order.
 
     Raises:
-        ValueError: for lengths that differ, and all that `outcomes` raises.
-        TypeError: as `outcomes`.
+        ValueError: For lengths that differ, and all that `outcomes` raises.
+        TypeError: As `outcomes`.
     """
     before, after = outcomes("before", before), outcomes("after", after)
     same_length(before=before, after=after)
@@ -56,7 +56,7 @@ def same_length(**named: Sequence[Any] | np.ndarray) -> None:
     """Refuse things that should go together question by question and differ in number.
 
     Raises:
-        ValueError: for lengths that differ.
+        ValueError: For lengths that differ.
     """
     lengths = {name: len(values) for name, values in named.items()}
     if len(set(lengths.values())) > 1:
@@ -70,8 +70,8 @@ def numbers(name: str, values: Any) -> Float[np.ndarray, " sample *column"]:
     """Finite numbers in double precision, one row per sample.
 
     Raises:
-        TypeError: for anything but numbers.
-        ValueError: for a single number, or for NaN and infinity, which are located.
+        TypeError: For anything but numbers.
+        ValueError: For a single number, or for NaN and infinity, which are located.
     """
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
@@ -95,7 +95,7 @@ def probabilities(name: str, values: Any) -> Float[np.ndarray, "*test"]:
     """P values: at least one, each from 0 to 1.
 
     Raises:
-        ValueError: for none, or one that is no probability.
+        ValueError: For none, or one that is no probability.
     """
     array = np.asarray(values, dtype=np.float64)
     if not array.size:
@@ -112,7 +112,7 @@ def whole(name: str, given: Any) -> int:
     """One whole number.
 
     Raises:
-        TypeError: for anything else, True and False among it.
+        TypeError: For anything else, True and False among it.
     """
     if isinstance(given, (bool, np.bool_)) or not isinstance(given, (int, np.integer)):
         raise TypeError(f"{name} is a whole number, such as 5, got {given!r}")
@@ -123,8 +123,8 @@ def level(confidence: float) -> float:
     """A confidence strictly between 0 and 1.
 
     Raises:
-        TypeError: for what is no number.
-        ValueError: for any other.
+        TypeError: For what is no number.
+        ValueError: For any other.
     """
     if not isinstance(confidence, (int, float, np.number)):
         raise TypeError(f"confidence is a share between 0 and 1, such as 0.95, got {shown(confidence)}")
@@ -137,8 +137,8 @@ def resampling(resamples: int) -> None:
     """Refuse a bootstrap without resamples.
 
     Raises:
-        TypeError: for what is no whole number.
-        ValueError: for fewer than one.
+        TypeError: For what is no whole number.
+        ValueError: For fewer than one.
     """
     if whole("resamples", resamples) < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
@@ -148,7 +148,7 @@ def unique(name: str, ids: Sequence[str]) -> tuple[str, ...]:
     """Ids of which none comes twice.
 
     Raises:
-        ValueError: for those that do.
+        ValueError: For those that do.
     """
     repeated = [key for key, times in Counter(ids).items() if times > 1]
     if repeated:
@@ -162,7 +162,7 @@ def some_wrong(ids: Sequence[str], n_choices: Sequence[int], right: Bool[np.ndar
     """Refuse a question whose choices are all right: there is none to hold the right one against.
 
     Raises:
-        ValueError: for the first of them.
+        ValueError: For the first of them.
     """
     for name, n, own in zip(ids, n_choices, right, strict=True):
         if own.sum() == n:

@@ -24,8 +24,8 @@ def clip_numbers(clips: Clips | None, n: int) -> Int[np.ndarray, " question"]:
     """Number the clips from 0, one number per question.
 
     Raises:
-        ValueError: for another number of names than of questions, or a blank name.
-        TypeError: for a single text.
+        ValueError: For another number of names than of questions, or a blank name.
+        TypeError: For a single text.
     """
     if clips is None:
         return np.arange(n)
@@ -71,9 +71,9 @@ def design_effect(
     are all the same (Kish).
 
     Args:
-        deviations: what each question adds to the estimate's deviation, such as its value minus the mean. Where all are
+        deviations: What each question adds to the estimate's deviation, such as its value minus the mean. Where all are
             zero they cannot say how alike the questions of a clip are, which are then taken to be all the same.
-        numbers: numbers of the clips, from `clip_numbers`.
+        numbers: Numbers of the clips, from `clip_numbers`.
     """
     sizes = summed(np.ones(len(numbers)), numbers)
     if sizes.max() == 1:
@@ -128,7 +128,7 @@ def questions_of(n: int, clips: Sequence[str] | int | None = None) -> str:
 
     Args:
         n: questions.
-        clips: the clip of each, or the number of clips; nothing if each is about a clip of its own.
+        clips: The clip of each, or the number of clips; nothing if each is about a clip of its own.
     """
     k = clips if isinstance(clips, int) else len(set(clips)) if clips else n
     return counted(n, k) if k < n else f"n = {n} question{'' if n == 1 else 's'}"

@@ -33,15 +33,15 @@ class RocAuc(Shown):
     """The chance that a right answer's score is above a wrong answer's, ties counting half.
 
     Attributes:
-        value: area under the ROC curve; 0.5 for a score that tells nothing.
-        low: lower end of Newcombe's interval (2006).
-        high: upper end.
-        p: p value of the Mann-Whitney test that right and wrong answers have the same scores; where clips share
+        value: Area under the ROC curve; 0.5 for a score that tells nothing.
+        low: Lower end of Newcombe's interval (2006).
+        high: Upper end.
+        p: P value of the Mann-Whitney test that right and wrong answers have the same scores; where clips share
             questions, of its normal form with the variance that the clips have (Obuchowski 1997).
-        n_right: right answers that were compared.
-        n_wrong: wrong answers that were compared.
-        confidence: level of the interval.
-        n_clips: clips that the answers are about; None where each is about a clip of its own.
+        n_right: Right answers that were compared.
+        n_wrong: Wrong answers that were compared.
+        confidence: Level of the interval.
+        n_clips: Clips that the answers are about; None where each is about a clip of its own.
     """
 
     value: float
@@ -89,16 +89,16 @@ def roc_auc(
 
     Args:
         scores: `[question]`, finite.
-        correct: right or wrong, `[question]`.
-        strata: the kind of each question, such as its task; strata with fewer than two right or two wrong answers are
+        correct: Right or wrong, `[question]`.
+        strata: The kind of each question, such as its task; strata with fewer than two right or two wrong answers are
             left out.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: level of the interval.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the interval.
 
     Raises:
-        ValueError: for lengths that differ, NaN, fewer than two right or two wrong answers (in every stratum), or a
+        ValueError: For lengths that differ, NaN, fewer than two right or two wrong answers (in every stratum), or a
             confidence outside 0 to 1.
-        TypeError: for anything but numbers, or an answer that is neither right nor wrong.
+        TypeError: For anything but numbers, or an answer that is neither right nor wrong.
     """
     values, correct = checked.numbers("scores", scores), checked.outcomes("correct", correct)
     if values.ndim != 1:

@@ -40,7 +40,7 @@ class ParsedChoice(Shown):
     """The choice that a text names.
 
     Attributes:
-        choice: its text, None if none is named or more than one.
+        choice: Its text, None if none is named or more than one.
         how: `letter`, `text`, or why there is none: `nothing`, `ambiguous`.
     """
 
@@ -53,10 +53,10 @@ class GeneratedScore(Shown):
     """The number of generated texts that name the right choice, and of those that name none.
 
     Attributes:
-        accuracy: right ones among all; a text that names no choice is wrong.
-        unparsed: texts that name no choice, or more than one, among all.
-        parsed: what each text names.
-        correct: right or wrong, per text.
+        accuracy: Right ones among all; a text that names no choice is wrong.
+        unparsed: Texts that name no choice, or more than one, among all.
+        parsed: What each text names.
+        correct: Right or wrong, per text.
     """
 
     accuracy: Proportion
@@ -84,13 +84,13 @@ def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     Words are the matches of `\b\w+\b` in lower case, each counted once.
 
     Args:
-        prediction: what the model wrote; an empty one is wrong.
-        answer: the text of the right choice.
-        choices: the texts of all choices, without letters before them.
+        prediction: What the model wrote; an empty one is wrong.
+        answer: The text of the right choice.
+        choices: The texts of all choices, without letters before them.
 
     Raises:
-        ValueError: for an answer that is not among the choices, or has no word.
-        TypeError: for anything but text.
+        ValueError: For an answer that is not among the choices, or has no word.
+        TypeError: For anything but text.
     """
     _check_texts(prediction=prediction, answer=answer)
     _check_choices(choices)
@@ -122,12 +122,12 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     `not (A)` names A.
 
     Args:
-        text: what the model wrote.
-        choices: the texts of the choices, in the order of their letters.
+        text: What the model wrote.
+        choices: The texts of the choices, in the order of their letters.
 
     Raises:
-        ValueError: for fewer than 2 choices or more than 26, or a blank one.
-        TypeError: for anything but text.
+        ValueError: For fewer than 2 choices or more than 26, or a blank one.
+        TypeError: For anything but text.
     """
     _check_texts(text=text)
     _check_choices(choices)
@@ -161,15 +161,15 @@ def score_generated(
     """Read generated texts and count; one that cannot be read is wrong, and is reported.
 
     Args:
-        texts: what the model wrote, one per question.
-        choices: the choices of each question.
-        answers: the text of the right choice of each.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: level of the intervals.
+        texts: What the model wrote, one per question.
+        choices: The choices of each question.
+        answers: The text of the right choice of each.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the intervals.
 
     Raises:
-        ValueError: for no texts, lengths that differ, an answer that is not among its choices, and as `parse_choice`.
-        TypeError: for anything but text.
+        ValueError: For no texts, lengths that differ, an answer that is not among its choices, and as `parse_choice`.
+        TypeError: For anything but text.
     """
     checked.same_length(texts=texts, choices=choices, answers=answers)
     for index, (answer, options) in enumerate(zip(answers, choices, strict=True)):

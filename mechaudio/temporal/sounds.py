@@ -18,9 +18,9 @@ class Sound:
     """A sound of a clip.
 
     Attributes:
-        key: what it is told apart by.
-        text: as it is called where it is first heard, in one line.
-        segments: when it is heard.
+        key: What it is told apart by.
+        text: As it is called where it is first heard, in one line.
+        segments: When it is heard.
     """
 
     key: str

@@ -21,7 +21,7 @@ class Task:
 
     Attributes:
         name: `earliest_onset` ...; with spaces, what the question asks for.
-        merit: measure of all segments of one sound and the reading of repeated sounds (`Settings.duration`), in
+        merit: Measure of all segments of one sound and the reading of repeated sounds (`Settings.duration`), in
             seconds.
     """
 

@@ -25,14 +25,14 @@ def attribution_bars(written: DirectLogitAttribution, by: By = "part", *, questi
     Bars are means over questions, with 95 % bootstrap intervals over clips where there are several.
 
     Args:
-        written: what `analyses.direct_logit_attribution` found.
+        written: What `analyses.direct_logit_attribution` found.
         by: `part` (the input, each layer's attention and MLP), `head` (those that wrote most), `role` of the key that a
             head's output came from, or `second` of the sound.
-        question: one question alone; by default all. Seconds need one, unless there is only one.
+        question: One question alone; by default all. Seconds need one, unless there is only one.
 
     Raises:
-        ValueError: for another `by`, or seconds of several questions.
-        IndexError: there is no such question.
+        ValueError: For another `by`, or seconds of several questions.
+        IndexError: There is no such question.
     """
     n = len(written.ids)
     if question is not None and not 0 <= question < n:

@@ -14,10 +14,10 @@ def choice_probabilities(listening: Listening) -> go.Figure:
     The right choice, where it is known, is marked ✓. Probabilities are a softmax over the choices' letters only.
 
     Args:
-        listening: one question, asked both ways.
+        listening: One question, asked both ways.
 
     Raises:
-        ValueError: for an open question.
+        ValueError: For an open question.
     """
     if not listening.choices:
         raise ValueError(

@@ -72,11 +72,11 @@ def figure_of(result: object, **options: Any) -> go.Figure:  # noqa: ARG001 - th
     A class of one's own is added with `ma.viz.figure_of.register(MyResult, my_figure)`.
 
     Args:
-        result: a result.
-        **options: passed on to the function of `ma.viz` that draws it.
+        result: A result.
+        **options: Passed on to the function of `ma.viz` that draws it.
 
     Raises:
-        TypeError: no figure is made for this class.
+        TypeError: No figure is made for this class.
     """
     raise TypeError(
         f"no figure is made for a {type(result).__name__}: draw what to_pandas() or to_xarray() give, or tell "

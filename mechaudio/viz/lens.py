@@ -18,11 +18,11 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
     The last row of the table, at the top, is what the network itself says. Audio tokens are labelled with their onset.
 
     Args:
-        lens: what `analyses.logit_lens` found.
-        question: which of its questions.
+        lens: What `analyses.logit_lens` found.
+        question: Which of its questions.
 
     Raises:
-        IndexError: there is no such question.
+        IndexError: There is no such question.
     """
     if not 0 <= question < len(lens.ids):
         raise IndexError(f"there are {len(lens.ids)} questions, from 0; got {question}")

@@ -19,10 +19,10 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
     specialist's line inside the band says that any heads would have done.
 
     Args:
-        scores: scores of the same questions, by number of heads.
+        scores: Scores of the same questions, by number of heads.
 
     Raises:
-        ValueError: without scores, or with scores of different questions.
+        ValueError: Without scores, or with scores of different questions.
     """
     if not scores:
         raise ValueError("there is nothing to draw: scores is empty")

@@ -30,9 +30,9 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
     95 % intervals: Wilson's, and bootstrap intervals over clips for a mean over random draws.
 
     Args:
-        found: what a study has of it, such as `steering_study(...).over_strength`.
-        title: title of the figure.
-        seed: seed of the bootstrap.
+        found: What a study has of it, such as `steering_study(...).over_strength`.
+        title: Title of the figure.
+        seed: Seed of the bootstrap.
     """
     halves = {"chooses": found.chooses, "reports": ~found.chooses}
     headings = [

@@ -24,7 +24,7 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
     """The score of every task's probe at every place, with its control task, baseline and bootstrap intervals.
 
     Args:
-        probes: what `analyses.encoder_probes` found.
+        probes: What `analyses.encoder_probes` found.
     """
     tasks = probes.tasks
     figure = make_subplots(

@@ -17,8 +17,8 @@ def written_texts(written: Generation | Generations, *, at_most: int = 50) -> go
     """Tabulate the texts behind each prompt; under variants, what differs from the clean text is in bold.
 
     Args:
-        written: what `ma.generate` or `ma.generate_variants` gave.
-        at_most: prompts in the table.
+        written: What `ma.generate` or `ma.generate_variants` gave.
+        at_most: Prompts in the table.
     """
     data = written.to_pandas()
     if isinstance(written, Generation):

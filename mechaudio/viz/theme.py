@@ -233,8 +233,8 @@ def plain(text: object, longest: int | None = None) -> str:
     Plotly reads a subset of HTML in titles, labels and hovers; here its special characters are written as entities.
 
     Args:
-        text: anything with a `str`.
-        longest: characters kept; a longer text ends in an ellipsis. None keeps all.
+        text: Anything with a `str`.
+        longest: Characters kept; a longer text ends in an ellipsis. None keeps all.
     """
     words = " ".join(str(text).split())
     if longest is not None and len(words) > longest:
@@ -246,11 +246,11 @@ def ends(low: float, high: float, spec: str, unit: str = "", confidence: float =
     """An interval in words, or that there is none.
 
     Args:
-        low: lower end; NaN where there is no interval.
-        high: upper end.
-        spec: how the ends are written, such as `.1f`.
-        unit: behind them.
-        confidence: level of the interval.
+        low: Lower end; NaN where there is no interval.
+        high: Upper end.
+        spec: How the ends are written, such as `.1f`.
+        unit: Behind them.
+        confidence: Level of the interval.
     """
     if math.isnan(low):
         return "no interval"

