@@ -82,4 +82,5 @@ def _transcript(model: OpenedModel, samples: Float[np.ndarray, " samples"]) -> s
         words = getattr(model.network, model.adapter.transcribes)(samples, processor)
     if not isinstance(words, str):
         raise TypeError(f"a recogniser returns a text, got {words!r}")
-    return words if words.strip() else NO_WORDS
+    # Recognisers begin with a blank; what was trained on were the words alone.
+    return words.strip() or NO_WORDS
