@@ -253,7 +253,7 @@ def test_the_detector_of_the_release_leaves_the_process_as_it_was(tmp_path, monk
         "torch.set_num_threads(1)\n"
         "def load_silero_vad():\n"
         "    warnings.warn('`torch.jit.load` is deprecated', DeprecationWarning)\n"
-        "    return 0.5\n"
+        "    return 0.01\n"
         "def get_speech_timestamps(samples, threshold):\n"
         "    assert samples.dtype == torch.float32\n"
         "    return [{'start': 0, 'end': 512}] if samples.abs().max() > threshold else []\n"
