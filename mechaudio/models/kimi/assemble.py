@@ -6,7 +6,6 @@ The release's folder holds the decoder, the adaptor, the branch that speaks, and
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mechaudio.models.assembling import (
     new_folder,
     read_weights,
     save,
+    settings_in,
     shape_of,
     sorted_out,
     type_of_weights,
@@ -86,8 +86,10 @@ def assemble(
             part, read_weights(part, own), places[part], own, _UNUSED
         )
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
-    settings = json.loads((release / "config.json").read_text(encoding="utf-8"))
-    codes = SpeechTokenizerConfig.from_pretrained(paths["speech_tokenizer"])
+    settings = settings_in("checkpoint", release / "config.json")
+    # Its published settings call it a Whisper, of which transformers would warn.
+    told = settings_in("speech_tokenizer", paths["speech_tokenizer"] / "config.json")
+    codes = SpeechTokenizerConfig.from_dict({**told, "model_type": SpeechTokenizerConfig.model_type})
     settings.setdefault("kimia_token_offset", settings["vocab_size"] - codes.quantize_vocab_size)
     tokenizer = fast_tokenizer(release, settings["kimia_token_offset"], settings["vocab_size"])
     processor = KimiAudioProcessor(extractor, tokenizer)
