@@ -76,6 +76,7 @@ class Stack(Shown):
         frames_of: Where frames of a tower follow from its features by other steps than those to audio tokens: so many
             samples, and the frames that hear them together.
         timeless: Why the tower's frames hear no stretch of their own, `None` where they do.
+        rounded: Whether what the last layer passes on is rounded to codes, so that a small change of it moves nothing.
         kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
         kinds_in: Attribute of the stack's config that lists the kind of every layer.
     """
@@ -109,6 +110,7 @@ class Stack(Shown):
     stream: int | None = None
     frames_of: tuple[int, int] | None = None
     timeless: str | None = None
+    rounded: bool = False
     kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     kinds_in: str = "layer_types"
 

@@ -10,6 +10,7 @@ CODES = replace(
     norm=None,
     config="codes_config",
     frames_of=(320, 1),
+    rounded=True,
     absent={"norm": "codes are made of the raw outputs of its last layer"},
 )
 

@@ -36,7 +36,7 @@ def test_an_assembled_folder_opens_as_the_network_it_is_made_of(parts, tmp_path,
     said = capsys.readouterr().out
     assert "left out of checkpoint, as they have no use here" in said
     assert "left out of speech_tokenizer, as they have no use here: 3 tensors, such as e" in said
-    model = ma.load(out, prove=False)
+    model = ma.load(out)
     assert (model.adapter.family, model.network.config.mimo_layers) == ("kimi_audio", 0)
     reference = network()
     held = model.network.state_dict()
@@ -55,7 +55,7 @@ def test_the_branch_is_kept_where_it_is_asked_for_and_codes_keep_full_precision(
     made = assemble(**parts, out=tmp_path / "made", dtype="bfloat16", audio_branch=True)
     manifest = json.loads((made.folder / MANIFEST).read_text())
     assert (manifest["family"], manifest["dtype"], manifest["audio_branch"]) == ("kimi", "bfloat16", True)
-    built = ma.load(made.folder, prove=False).network
+    built = ma.load(made.folder).network
     assert (built.config.mimo_layers, built.config.mimo_from, built.config.codes_offset) == (2, 3, 640)
     assert built.mimo_output.weight.dtype == torch.bfloat16
     assert built.audio_tokenizer.codebook.weight.dtype == torch.float32
