@@ -397,6 +397,11 @@ class Adapter(Shown):
         return (*(name for name in named if name is not None), *self.features_beside, *self.features_given)
 
     @property
+    def makes_prompts_with_network(self) -> bool:
+        """Whether making prompts runs the network: to merge audio tokens by content, or to write transcripts."""
+        return self.merging is not None or self.transcribes is not None
+
+    @property
     def stacks(self) -> dict[str, Stack]:
         """Every list of layers: `encoder`, further towers by name, `decoder`; in the order in which they run."""
         return {"encoder": self.encoder, **self.towers, "decoder": self.decoder}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import BatchFeature, ProcessorMixin
 
+from mechaudio.models.desta.speech import Silero
 from mechaudio.models.own_classes import clips_given
 from mechaudio.models.padding import left_padded
 
@@ -27,7 +28,8 @@ class DestaProcessor(ProcessorMixin):
         audio_token: The placeholder for audio, a reserved token of Llama's.
         n_queries: Audio tokens of a clip.
         recogniser: Writes the transcript of samples at 16 kHz; `None` for the network's own Whisper.
-        finds_speech: Says of samples at 16 kHz whether somebody speaks; `None` to transcribe every clip.
+        finds_speech: Says of samples at 16 kHz whether somebody speaks, by default `Silero()` where the package
+            silero-vad is installed; `None` to transcribe every clip.
     """
 
     audio_token = AUDIO_TOKEN
@@ -60,7 +62,7 @@ class DestaProcessor(ProcessorMixin):
             raise ValueError(f"the tokenizer has no token {self.audio_token!r}: is it Llama 3.1's?")
         self.n_queries = n_queries
         self.recogniser: Callable[[np.ndarray], str] | None = None
-        self.finds_speech: Callable[[np.ndarray], bool] | None = None
+        self.finds_speech: Callable[[np.ndarray], bool] | None = Silero() if Silero.installed() else None
         super().__init__(
             feature_extractor, tokenizer, whisper_tokenizer, chat_template=chat_template or tokenizer.chat_template
         )

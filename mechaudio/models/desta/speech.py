@@ -26,7 +26,7 @@ class Silero:
         Raises:
             ImportError: The package is not installed.
         """
-        if find_spec("silero_vad") is None:
+        if not self.installed():
             raise ImportError(
                 "Silero() needs the package silero-vad: pip install 'mechaudio[desta]'. Any function of samples that "
                 "says whether somebody speaks will do as well"
@@ -41,6 +41,15 @@ class Silero:
                 self._detector, self._stretches = load_silero_vad(), get_speech_timestamps
         finally:
             torch.set_num_threads(n_threads)  # importing it sets one, for all that the process does from then on
+
+    @staticmethod
+    def installed() -> bool:
+        """Whether the package is there."""
+        return find_spec("silero_vad") is not None
+
+    def __reduce__(self) -> tuple[type[Silero], tuple[()]]:
+        """Pickle and copy it as a detector to be loaded again: what it holds can be neither."""
+        return Silero, ()
 
     def __call__(self, samples: Float[np.ndarray, " samples"]) -> bool:
         """Return True where somebody speaks in a clip at 16 kHz, for a quarter of a second at the least."""

@@ -2,6 +2,7 @@
 
 import sys
 from importlib.util import find_spec
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 import mechaudio as ma
 from mechaudio.analyses.audio_attention import audio_attention
+from mechaudio.analyses.streaming import batches_of
 from mechaudio.models.desta import Silero
 from mechaudio.models.prompt import silenced
 from mechaudio.models.salmonn.processor import AUDIO_TOKEN as ANOTHER_PLACEHOLDER
@@ -134,6 +136,16 @@ def test_the_transcript_is_what_the_recogniser_writes_where_somebody_speaks():
     model.processor.finds_speech = None
     with pytest.warns(UserWarning, match="no detector of speech is set"):
         ma.prompt(model, [question(meta={})])
+
+
+def test_transcripts_are_written_between_runs_of_the_network_and_not_beside_them():
+    """It does one run at a time, and the recogniser may be its own Whisper."""
+    model = ma.AudioLM(opened("desta25").network, opened("desta25").processor, prove=False)
+    threads = []
+    model.processor.recogniser = lambda _samples: threads.append(get_ident()) or "one two"
+    questions = [question(meta={}, audio=clip(2.0, seed)) for seed in range(3)]
+    streamed = list(batches_of(model, questions, batch_size=1, what="prompts", progress=False))
+    assert (len(streamed), threads) == (3, [get_ident()] * 3)
 
 
 def test_without_a_recogniser_the_networks_own_whisper_writes(desta):
