@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from transformers import ProcessorMixin
 
 from mechaudio.models.network import Network
 
@@ -127,6 +128,56 @@ def with_sound(
     """
     refuse_another_count(len(tokens), audio)
     return embedded.masked_scatter(audio[..., None], tokens.to(embedded.dtype))
+
+
+class ClipProcessor(ProcessorMixin):
+    """What the processors of these classes do alike: keep their settings, and put clips in the place of placeholders.
+
+    Attributes:
+        audio_token: The placeholder for audio.
+    """
+
+    audio_token: str
+    tokenizer: Any
+    #: Arguments of the constructor that are saved beside its parts.
+    saved: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Put a processor together from its parts and its saved settings.
+
+        transformers reads from the constructor's code which settings it takes, and would drop them without a word where
+        the constructor is wrapped, as by a type checker.
+        """
+        given = {**processor_dict, **kwargs}
+        made = cls(*args, **{name: given[name] for name in cls.saved if name in given})
+        return (made, {}) if kwargs.get("return_unused_kwargs") else made
+
+    @property
+    def audio_token_id(self) -> int:
+        """The placeholder's id."""
+        return self.tokenizer.convert_tokens_to_ids(self.audio_token)
+
+    def with_clips(self, text: str | Sequence[str], clips: Sequence[list[int]], **settings: Any) -> list[list[int]]:
+        """Return the ids of texts, and those of each clip in the place of its placeholder.
+
+        Args:
+            text: One or several.
+            clips: The ids that stand for each clip, in the order of their placeholders.
+            **settings: Of the tokenizer.
+
+        Raises:
+            ValueError: Another number of clips than of placeholders.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        wanted = sum(one.count(self.audio_token) for one in texts)
+        if wanted != len(clips):
+            raise ValueError(f"the texts have {wanted} placeholders {self.audio_token!r} for {len(clips)} clips")
+        placeholder, following = self.audio_token_id, iter(clips)
+        return [
+            [token for i in ids for token in (next(following) if i == placeholder else [i])]
+            for ids in self.tokenizer(texts, **settings)["input_ids"]
+        ]
 
 
 def clips_given(audio: Any, rate: int, return_tensors: str, options: Mapping[str, Any]) -> list[Any]:

@@ -295,7 +295,8 @@ def test_the_detector_of_the_release_hears_no_speech_in_noise():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"text": ["<|reserved_special_token_87|>"], "audio": []}, "1 placeholders .* for 0 clips and 0 transcripts"),
+        ({"text": ["<|reserved_special_token_87|>"], "audio": []}, "1 placeholders .* for 0 clips"),
+        ({"text": ["a"], "transcripts": ["b"]}, "there are 0 clips and 1 transcripts: give one for each"),
         ({"audio": [noise(1.0)], "sampling_rate": 8000}, "clips are at 16000 Hz"),
         ({"text": ["a", "a b c d"]}, "prompts of different lengths: pass padding=True"),
     ],
