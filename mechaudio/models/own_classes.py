@@ -83,8 +83,8 @@ class WordsOfDecoder:
         self.decoder.set_output_embeddings(value)
 
 
-def refuse_half(input_ids: Tensor | None, **sound: Tensor | None) -> None:
-    """Refuse a call without a prompt, or with some only of the tensors that a clip is heard from.
+def prompt_given(input_ids: Tensor | None, **sound: Tensor | None) -> Tensor:
+    """Return the prompt of a call, or refuse one without, or with some only of the tensors that a clip is heard from.
 
     Args:
         input_ids: The prompt.
@@ -99,6 +99,7 @@ def refuse_half(input_ids: Tensor | None, **sound: Tensor | None) -> None:
     if missing and len(missing) < len(sound):
         given = [name for name in sound if name not in missing]
         raise ValueError(f"{', '.join(given)} came without {', '.join(missing)}: pass all that the processor gives")
+    return input_ids
 
 
 def refuse_another_count(n_tokens: int, audio: Bool[Tensor, "batch position"]) -> None:

@@ -10,7 +10,7 @@ hook points move its outputs, and its outputs move the logits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -113,7 +113,12 @@ def _rounded(model: AudioLM) -> dict[str, Site]:
 def _together(*keeps: Mapping[str, Callable[[Any], None]]) -> dict[str, Callable[[Any], None]]:
     """All that is kept, where several may be at a location."""
     every = {location: [each[location] for each in keeps if location in each] for each in keeps for location in each}
-    return {location: lambda served, calls=calls: [call(served) for call in calls] for location, calls in every.items()}
+    return {location: partial(_call_all, calls) for location, calls in every.items()}
+
+
+def _call_all(calls: Sequence[Callable[[Any], None]], served: Any) -> None:
+    for call in calls:
+        call(served)
 
 
 def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:

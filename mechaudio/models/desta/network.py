@@ -28,7 +28,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.desta.config import DestaConfig
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, refuse_half, with_sound
+from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, prompt_given, with_sound
 from mechaudio.models.salmonn.qformer import Named, QFormerLayer
 
 #: Tokens that a transcript has at most, as released.
@@ -171,7 +171,7 @@ class Desta25ForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
             ValueError: As many placeholders as audio tokens are needed; neither `input_ids` nor `inputs_embeds`.
         """
         if inputs_embeds is None:
-            refuse_half(input_ids)
+            input_ids = prompt_given(input_ids)
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if input_features is not None:
                 audio = input_ids == self.config.audio_token_id

@@ -27,7 +27,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from mechaudio.models.kimi.config import KimiAudioConfig
 from mechaudio.models.kimi.speech_tokenizer import SpeechTokenizer
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt, refuse_another_count, refuse_half
+from mechaudio.models.own_classes import SoundWithThePrompt, prompt_given, refuse_another_count
 from mechaudio.models.salmonn.qformer import Named
 
 #: Frames of Whisper in one audio token, and mel frames.
@@ -194,9 +194,9 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
                 nor `inputs_embeds`; features without their mask, or a mask without features.
         """
         if inputs_embeds is None:
-            refuse_half(input_ids, input_features=input_features, input_features_mask=input_features_mask)
+            input_ids = prompt_given(input_ids, input_features=input_features, input_features_mask=input_features_mask)
             codes = heard = None
-            if input_features is not None:
+            if input_features is not None and input_features_mask is not None:
                 codes = self.codes(input_features_mask, code_features, audio_codes)
                 heard = self.hear(input_features, input_features_mask)
             inputs_embeds = self.embed(input_ids, codes, heard)

@@ -22,7 +22,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, refuse_half, with_sound
+from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, prompt_given, with_sound
 from mechaudio.models.salmonn.beats import Beats, BeatsAttention
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import HOP, RATE
@@ -217,7 +217,7 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
                 only of the three features.
         """
         if inputs_embeds is None:
-            refuse_half(
+            input_ids = prompt_given(
                 input_ids,
                 input_features=input_features,
                 filterbank_features=filterbank_features,
