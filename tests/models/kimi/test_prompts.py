@@ -223,3 +223,13 @@ def test_hook_points_of_the_speech_tokenizer_are_proven_where_no_code_changes():
 def test_a_speech_tokenizer_that_does_not_use_its_hook_points_is_refused(scales, said):
     with pytest.raises(HookPointError, match=said):
         ma.AudioLM(changed(**scales))
+
+
+def test_rows_in_front_of_the_sound_are_not_among_those_that_may_listen(kimi):
+    questions = [question(audio=clip(2.0, seed)) for seed in range(3)]
+    found = ma.analyses.where_it_listens(kimi, questions, each_layer=False)
+    assert found.roles == ("template", "last")
+    assert not {"question", "choices"} & {role for edge in found.edges for role in edge}
+    assert len(ma.viz.listening_rows(found).data) > 0
+    turned = ma.prompt(kimi, questions, layout=FIRST)
+    assert {"question", "choices"} <= set(ma.analyses.where_it_listens(kimi, turned, each_layer=False).roles)
