@@ -81,8 +81,8 @@ def prepared_batches(
 ) -> Iterator[tuple[Together, Made]]:
     """As `in_batches`, each with what is made of it: while the model works on one batch, a thread makes the next.
 
-    Reading a clip and computing its spectrogram can take half as long as a forward pass on a GPU. Where audio
-    tokens are merged by content, making prompts runs the network, which does one run at a time: each batch is then made
+    Reading a clip and computing its spectrogram can take half as long as a forward pass on a GPU. Where making prompts
+    runs the network (audio tokens merged by content, transcripts), which does one run at a time, each batch is made
     when its turn comes.
 
     Args:
@@ -98,7 +98,7 @@ def prepared_batches(
         ValueError: As `in_batches`.
     """
     drawn = partial(in_batches, model, questions, condition=condition, batch_size=batch_size, what=what)
-    if model.adapter.merging is not None:
+    if model.adapter.makes_prompts_with_network:
         for batch in drawn(progress=progress):
             yield batch, prepare(batch)
         return

@@ -367,18 +367,17 @@ def where_it_listens(
 
 
 def _place(batch: PromptBatch, role: str) -> Where:
-    """The rows of a role: those of words belong to the last one, which is no row of the chat template here.
+    """The rows of a role that stand behind the sound: others cannot hear, as a question in front of its clip.
 
-    Of the chat template, rows in front of the sound cannot hear, and are left out.
+    Rows of words belong to the last one, which is no row of the chat template here.
     """
     if role == "last":
         return "last+words"
     if role in ("audio", "behind"):
         return role
     rows = batch.spans[role] if role in batch.spans else ((),) * batch.n_rows
-    if role != "template":
-        return rows
     ends = zip(rows, batch.spans["audio"], batch.spans["last"], strict=True)
     return tuple(
-        tuple(row for row in own if sound and row > min(sound) and row not in last) for own, sound, last in ends
+        tuple(row for row in own if sound and row > min(sound) and (role != "template" or row not in last))
+        for own, sound, last in ends
     )

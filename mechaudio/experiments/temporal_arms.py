@@ -11,6 +11,7 @@ from mechaudio.experiments.study import check_settings
 from mechaudio.experiments.text_keys import OnTextKeys
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.upweight import UpweightAttention
+from mechaudio.models.adapter import Adapter
 from mechaudio.models.spans import ROLES
 from mechaudio.question import CONDITIONS, EVERY_CONDITION
 from mechaudio.results import keep
@@ -19,6 +20,8 @@ from mechaudio.showing import Shown
 Kind = Literal["upweighting", "scaling"]
 SPANS = (*ROLES, "transcript", "keyword", "last")
 """Names of query rows; `listening` stands for those that the study finds."""
+#: Of them, those of the text that some classes were trained with in front of the sound.
+_IN_FRONT = {"caption", "question", "choices", "keyword"}
 Control = Literal["", "mass_preserving", "mass_matched", "centred", "text keys"]
 
 
@@ -112,6 +115,20 @@ class Arm(Shown):
 
 
 keep(Arm)
+
+
+def refuse_rows_in_front(settings: TemporalSettings, adapter: Adapter) -> None:
+    """Refuse query rows that see no sound, in a class that was trained with the text of a turn in front of its clip.
+
+    Raises:
+        ValueError: There are such rows.
+    """
+    deaf = [rows for rows in dict.fromkeys((*settings.queries, settings.targeted)) if {*rows.split("+")} <= _IN_FRONT]
+    if adapter.text_first and deaf:
+        raise ValueError(
+            f"{adapter.network_class} was trained with the question in front of the sound, so that rows "
+            f"{' and '.join(map(repr, deaf))} see none of it, and there is nothing to change: give queries='last'"
+        )
 
 
 def arms_of(settings: TemporalSettings, layers: Sequence[int]) -> tuple[Arm, ...]:

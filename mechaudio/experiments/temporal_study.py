@@ -33,7 +33,7 @@ from mechaudio.analyses.streaming import Questions, batches_of, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import evaluate
 from mechaudio.experiments.study import begin, split
-from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of
+from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of, refuse_rows_in_front
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
@@ -69,13 +69,15 @@ def temporal_study(
 
     Raises:
         ValueError: Fewer than two questions with a known answer, a half without any, `listening` rows where none is
-            known to listen, and all that `ma.evaluate` raises.
+            known to listen, rows that stand in front of the sound as the class was trained, and all that `ma.evaluate`
+            raises.
 
     Warns:
         UserWarning: Rows that are changed carry nothing of the sound to the answers, and others do.
     """
     questions = sequence_of(questions)
     settings = settings or TemporalSettings()
+    refuse_rows_in_front(settings, model.adapter)
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
     begun = begin(model, questions, settings, out=out, progress=progress)

@@ -22,6 +22,7 @@ from mechaudio.models.stack import (
     End,
     InBlocks,
     MixedStack,
+    RoundedTower,
     Stack,
     WaveformTower,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "InBlocks",
     "MixedStack",
     "Noise",
+    "RoundedTower",
     "Stack",
     "TokenTiming",
     "WaveformTower",

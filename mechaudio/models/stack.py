@@ -139,6 +139,11 @@ class Stack(Shown):
         return False
 
     @property
+    def rounded(self) -> bool:
+        """True if what the last layer passes on is rounded to codes, so that a small change of it moves nothing."""
+        return False
+
+    @property
     def mid_norm_adds(self) -> bool:
         """True if the output, not the input, of `mid_norm` is the residual stream behind attention."""
         return self.mid_norm is not None and self.mid_norm == self.attention
@@ -256,6 +261,16 @@ class WaveformTower(Stack):
     def path(self, layer: int) -> str:
         """Return the path of a layer."""
         return f"{self.layers}.{layer - self.first}"
+
+
+@dataclass(frozen=True)
+class RoundedTower(Stack):
+    """A tower whose states become the nearest of a book of codes."""
+
+    @property
+    def rounded(self) -> bool:
+        """Always."""
+        return True
 
 
 #: What a conformer's layer does beside adding attention and its second, halved feed-forward.

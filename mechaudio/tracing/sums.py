@@ -49,12 +49,12 @@ class Sums:
     def reading(self) -> dict[str, Callable[[Any], None]]:
         """Keeps for a run in which nothing is changed."""
         sites = [site for addition in self._additions for site in addition if site is not None]
-        return {site.location: partial(self._keep, self._clean, site) for site in sites}
+        return {site.location: partial(keep, self._clean, site) for site in sites}
 
     def moving(self, site: Site) -> dict[str, Callable[[Any], None]]:
         """Keeps for a run in which this hook point is changed; none if it is not what something adds."""
         return {
-            shown.location: partial(self._keep, self._moved, shown)
+            shown.location: partial(keep, self._moved, shown)
             for _, added, behind in self._additions
             if added.location == site.location
             for shown in (added, behind)
@@ -97,9 +97,10 @@ class Sums:
         """Return whether a run came by; where it does not, overwriting moves nothing, and that is refused."""
         return all(site.location in kept for site in sites)
 
-    @staticmethod
-    def _keep(kept: dict[str, Tensor], site: Site, served: Any) -> None:
-        kept[site.location] = site.take(served).float().cpu().clone()
+
+def keep(kept: dict[str, Tensor], site: Site, served: Any) -> None:
+    """Put what is served at a hook point into a table by its location."""
+    kept[site.location] = site.take(served).float().cpu().clone()
 
 
 def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | None, Site, Site]]:
