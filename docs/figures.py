@@ -57,7 +57,7 @@ class Picture:
 
     def draw(self) -> go.Figure:
         """The figure, as the page's code makes it."""
-        return eval(self.draws, _run("\n".join(self.blocks())))
+        return eval(self.draws, _run(tuple(self.blocks())))
 
     def write(self, path: Path) -> None:
         """Draw it into a PNG file with a clear background, in fewer colours where it would be too large."""
@@ -94,6 +94,25 @@ PICTURES = {
     "mata_layers": Picture("mata", "ma.viz.mata_layers(study)", height=400),
     "temporal_fixes": Picture("temporal_benchmark", "ma.viz.temporal_fixes(study)", width=1040, height=620),
     "temporal_accuracies": Picture("temporal_benchmark", "ma.viz.temporal_accuracies(study)"),
+    "audio_share_by_layer": Picture("gallery", "ma.viz.audio_share_by_layer(attention)"),
+    "layer_head_grid": Picture(
+        "gallery",
+        'ma.viz.layer_head_grid(100 * attention.share("audio").mean(0), "Attention to audio", unit="%", decimals=1)',
+    ),
+    "pattern": Picture(
+        "gallery", "ma.viz.pattern(weights[0, 0].numpy(), batch[:1].tokens(0), spans=spans, clock=batch.clock[0])"
+    ),
+    "attention_between_roles": Picture("gallery", "ma.viz.attention_between_roles(mass)"),
+    "next_tokens": Picture("gallery", "ma.viz.next_tokens(out)"),
+    "recorded_sizes": Picture("gallery", "ma.viz.recorded_sizes(out)"),
+    "choice_probabilities": Picture("gallery", "ma.viz.choice_probabilities(listening)"),
+    "accuracy_by_task": Picture("gallery", "ma.viz.accuracy_by_task(evaluations)"),
+    "variant_effects": Picture("gallery", "ma.viz.variant_effects(scaled)"),
+    "mass_against_accuracy": Picture("gallery", "ma.viz.mass_against_accuracy(scaled)"),
+    "patching_map": Picture("gallery", 'ma.viz.patching_map(heads, "The toy, one head at a time")'),
+    "agreement": Picture("gallery", "ma.viz.agreement(estimated, heads)"),
+    "direction_lengths": Picture("gallery", "ma.viz.direction_lengths(directions)"),
+    "written_texts": Picture("gallery", "ma.viz.written_texts(texts)"),
 }
 
 
@@ -109,17 +128,18 @@ def _names_made(block: str) -> set[str]:
 
 
 @cache
-def _run(code: str) -> dict[str, Any]:
-    """The names that code leaves; its figures are not opened, and the files that it writes are thrown away."""
+def _run(blocks: tuple[str, ...]) -> dict[str, Any]:
+    """The names that blocks leave, each run once; figures are not opened, and files that they write are thrown away."""
+    before = _run(blocks[:-1]) if len(blocks) > 1 else {}
     show, here = go.Figure.show, Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "page.py"  # a trace block is read from its file
-        script.write_text(code, encoding="utf-8")
+        script.write_text(blocks[-1], encoding="utf-8")
         go.Figure.show = lambda figure: None  # noqa: ARG005
         os.chdir(folder)
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                return runpy.run_path(str(script))
+                return runpy.run_path(str(script), init_globals=before)
         finally:
             os.chdir(here)
             go.Figure.show = show

@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: hook points, models, the card of small, the command line, the names.
+"""Write the pages that are made: the home page, hook points, models, the card of small, the command line, the names.
 
 python docs/generate.py            # write them
 python docs/generate.py --check    # say whether they are up to date; exit status 1 if not
@@ -29,6 +29,7 @@ from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANIN
 
 HERE = Path(__file__).parent
 WIDTH = 120
+REPOSITORY = "https://github.com/mechaudio/mechaudio"
 
 
 def hook_points_page() -> str:
@@ -491,7 +492,16 @@ def _credits(recordings: dict[str, dict[str, str]]) -> list[str]:
 
 _DRAWING = runpy.run_path(str(HERE / "drawing.py"))
 
+def home_page() -> str:
+    """The README, with links from where the site has it; what is no page leads to the repository."""
+    text = (HERE.parent / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    return text.replace("](SECURITY.md)", f"]({REPOSITORY}/blob/main/SECURITY.md)").replace(
+        "In a clone of this repository", f"In a clone of [the repository]({REPOSITORY})"
+    )
+
+
 PAGES = {
+    "index.md": home_page,
     "architecture.md": _DRAWING["architecture_page"],
     "images/architecture.svg": _DRAWING["drawing"],
     "hook_points.md": hook_points_page,
