@@ -492,6 +492,7 @@ def _credits(recordings: dict[str, dict[str, str]]) -> list[str]:
 
 _DRAWING = runpy.run_path(str(HERE / "drawing.py"))
 
+
 def home_page() -> str:
     """The README, with links from where the site has it; what is no page leads to the repository."""
     text = (HERE.parent / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")

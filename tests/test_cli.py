@@ -12,10 +12,13 @@ import pytest
 
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
+from mechaudio.cli import listen as listen_verb
 from mechaudio.cli import main
 from mechaudio.cli.outcome import Outcome
 from mechaudio.data import toy_questions
+from mechaudio.experiments.listen import unreadable_words
 from mechaudio.models.registry import ADAPTERS
+from mechaudio.models.small.answers import RECORDED, TRAINED
 from mechaudio.tracing.load import load
 from mechaudio.tracing.sites import HookPointError
 
@@ -228,10 +231,67 @@ def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsy
     assert kept.probabilities.sum() == pytest.approx(1)
 
 
-def test_words_that_the_model_cannot_read_are_named(capsys, clip, tmp_path):
-    assert main(["listen", str(clip), "--question", "Which?", "--choices", "hum", "zebra", "--out", str(tmp_path)]) == 0
-    assert "tiny has no token for: zebra; the sounds that it knows are hum, whistle" in capsys.readouterr().err
-    assert "This model has no token for zebra" in (tmp_path / "index.html").read_text(encoding="utf-8")
+def listening_to(clip, *choices, out, model=None, text="Which?"):
+    named = [] if model is None else ["--model", model]
+    return ["listen", str(clip), "--question", text, "--choices", *choices, *named, "--out", str(out)]
+
+
+def without_small(monkeypatch):
+    def absent(part, _given=None):
+        raise FileNotFoundError(part.name)
+
+    monkeypatch.setattr("mechaudio.models.small.parts.located", absent)
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "named"),
+    [
+        (("hum", "zebra"), "Which?", None),
+        (("hum", "zebra"), "Which?", "tiny"),
+        (("hum", "siren"), "Is there a dog?", None),
+    ],
+)
+def test_a_model_that_cannot_read_a_word_is_not_asked_and_models_that_can_are_named(
+    capsys, clip, tmp_path, monkeypatch, choices, text, named
+):
+    without_small(monkeypatch)
+    assert main(listening_to(clip, *choices, out=tmp_path / "out", model=named, text=text)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    unknown = "zebra" if "zebra" in choices else "Is, there, dog"
+    assert f"tiny has no token for {unknown} (the sounds that it knows are hum, whistle" in said.err
+    assert "--model Qwen/Qwen2-Audio-7B-Instruct or --model mistralai/Voxtral-Mini-3B-2507" in said.err
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+def test_where_small_would_do_the_refusal_says_how_to_get_it(capsys, clip, tmp_path, monkeypatch):
+    without_small(monkeypatch)
+    assert main(listening_to(clip, *RECORDED[5:7], out=tmp_path)) == 2
+    assert "`mechaudio get small` fetches a model that knows these choices (174 MB, once)." in capsys.readouterr().err
+    assert main(listening_to(clip, "bell", "zebra", out=tmp_path)) == 2
+    assert "get small" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("choices", "code"), [(RECORDED[5:7], 0), (("bell", "zebra"), 2)])
+def test_small_is_asked_where_it_is_installed_and_was_trained_on_the_choices(
+    capsys, clip, tmp_path, monkeypatch, choices, code
+):
+    stands_in, opened = load("toy", prove=False), listen_verb.opened
+    stands_in.trained_choices = TRAINED
+    monkeypatch.setattr("mechaudio.models.small.parts.located", lambda part, given=None: Path(part.name))
+    monkeypatch.setattr(listen_verb, "opened", lambda words: stands_in if words.model == "small" else opened(words))
+    monkeypatch.setattr(
+        import_module("mechaudio.experiments.listen"),
+        "unreadable_words",
+        lambda tokenizer, text: () if tokenizer is stands_in.processor.tokenizer else unreadable_words(tokenizer, text),
+    )
+    assert main(listening_to(clip, *choices, out=tmp_path)) == code
+    said = capsys.readouterr().err
+    if code == 0:
+        assert "tiny has no token for" in said
+        assert "small is asked instead." in said
+    else:
+        assert "small was never trained to hear zebra: the answer would be noise" in said
 
 
 def test_a_recording_longer_than_the_model_hears_is_cut_and_said_to_be(capsys, tmp_path):

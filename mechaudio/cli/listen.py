@@ -11,12 +11,19 @@ from mechaudio.cli.mistakes import UserMistakeError, opened, writable
 from mechaudio.cli.options import add_model, add_verb, at_least, finite, folder, model_words
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
-from mechaudio.notices import withheld
 
 if TYPE_CHECKING:
     from mechaudio.question import AudioQuestion
+    from mechaudio.tracing.audio_lm import AudioLM
 
-ABOUT = "A recording that is longer than the model hears is cut, and a message says by how much."
+ABOUT = (
+    "A recording that is longer than the model hears is cut, and a message says by how much. A model that cannot read "
+    "a word of the question, or was never trained to tell a choice, is not asked, for its answer would be noise. "
+    "Without `--model`, small is asked where it is installed and knows the words, and else a message names models that "
+    "do."
+)
+AT_LARGE = ("Qwen/Qwen2-Audio-7B-Instruct", "mistralai/Voxtral-Mini-3B-2507")
+"""Models for any words; the second is the smaller."""
 NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "guesses", "interventions")
 
 
@@ -51,7 +58,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--max-new-tokens", type=at_least(1), metavar="N", help="of what it writes without choices (default: 32)"
     )
-    add_model(verb)
+    add_model(verb, default=None, in_words="tiny, or small for words that tiny does not know")
     verb.add_argument(
         "--out",
         type=folder,
@@ -69,30 +76,19 @@ def run(arguments: argparse.Namespace) -> Outcome:
         raise UserMistakeError("--max-new-tokens is of written answers: leave out --choices too")
     question = _question(arguments)
     writable(arguments.out)
-    from mechaudio.audio.soundscape import CLASSES
     from mechaudio.experiments.listen import listen as experiment
     from mechaudio.report.page import write_page
 
-    model = opened(arguments)
-    with withheld("the model has no token for", "the model was never trained to hear"):  # said below, once and shorter
-        listening = experiment(
-            model,
-            question,
-            interventions=attention_changes(arguments, model),
-            max_new_tokens=arguments.max_new_tokens or 32,
-            allow_cut=True,
-        )
+    model = _one_that_knows(arguments, question)
+    listening = experiment(
+        model,
+        question,
+        interventions=attention_changes(arguments, model),
+        max_new_tokens=arguments.max_new_tokens or 32,
+        allow_cut=True,
+    )
     if listening.cut:
         print(f"The model does not hear the last {listening.cut:.1f} s of {arguments.clip}.", file=sys.stderr)
-    if listening.unreadable:
-        known = f"; the sounds that it knows are {', '.join(CLASSES)}" if arguments.model == "tiny" else ""
-        print(f"{arguments.model} has no token for: {', '.join(listening.unreadable)}{known}.", file=sys.stderr)
-    if listening.guesses:
-        print(
-            f"{arguments.model} was never trained to hear {', '.join(listening.guesses)}: its answers about these are "
-            "guesses, however sure they look.",
-            file=sys.stderr,
-        )
     keep(listening, arguments)
     page = write_page(
         [listening],
@@ -110,6 +106,62 @@ def run(arguments: argparse.Namespace) -> Outcome:
         lines.append(f"→ {listening.choice}  (with silence: {listening.silence_choice})")
     numbers = {name: getattr(listening, name) for name in NUMBERS}
     return Outcome("\n".join([*lines, str(page)]), result=listening, page=page, numbers=numbers)
+
+
+def _one_that_knows(arguments: argparse.Namespace, question: "AudioQuestion") -> "AudioLM":
+    """Open the model that was named, or the first of ours that knows the words; `arguments.model` becomes its name.
+
+    Raises:
+        UserMistakeError: It would answer noise.
+    """
+    from mechaudio.models.small.parts import PARTS, located
+
+    missing = ""
+    reasons = []
+    for name in ("tiny", "small") if arguments.model is None else (arguments.model,):
+        if reasons:
+            try:
+                for part in PARTS:
+                    located(part)
+            except (FileNotFoundError, ValueError):  # absent, or damaged
+                missing = _small_would_do(question)
+                break
+        arguments.model = name
+        model = opened(arguments)
+        reason = _noise(model, name, question)
+        if reason is None:
+            if reasons:
+                print(f"{reasons[0]}: small is asked instead.", file=sys.stderr)
+            return model
+        reasons.append(reason)
+    raise UserMistakeError(
+        f"{'; '.join(reasons)}: the answer would be noise. {missing}A model that was trained on speech and sounds at "
+        f"large knows them: --model {' or --model '.join(AT_LARGE)} (`mechaudio models` lists all that can be opened)"
+    )
+
+
+def _noise(model: "AudioLM", name: str, question: "AudioQuestion") -> str | None:
+    """Why a model's answer would be noise; None where it knows the words."""
+    from mechaudio.audio.soundscape import CLASSES
+    from mechaudio.experiments.listen import unreadable_words
+    from mechaudio.models.hearing import guesses
+
+    unreadable = unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices]))
+    if unreadable:
+        known = f" (the sounds that it knows are {', '.join(CLASSES)})" if name == "tiny" else ""
+        return f"{name} has no token for {', '.join(unreadable)}{known}"
+    untrained = guesses(model.trained_choices, question.choices)
+    return f"{name} was never trained to hear {', '.join(untrained)}" if untrained else None
+
+
+def _small_would_do(question: "AudioQuestion") -> str:
+    """How to get small, where it knows the choices."""
+    from mechaudio.models.hearing import guesses
+    from mechaudio.models.small.answers import TRAINED
+
+    if guesses(TRAINED, question.choices):
+        return ""
+    return "`mechaudio get small` fetches a model that knows these choices (174 MB, once). "
 
 
 def _question(arguments: argparse.Namespace) -> "AudioQuestion":

@@ -83,19 +83,23 @@ def add_verb(
     return verb
 
 
-def add_model(verb: argparse.ArgumentParser, *, name: bool = True) -> None:
+def add_model(
+    verb: argparse.ArgumentParser, *, name: bool = True, default: str | None = "tiny", in_words: str = "tiny"
+) -> None:
     """Add the options that say which model is opened, and how.
 
     Args:
         verb: A sub-command.
         name: Whether `--model` says which.
+        default: Which one without it; None where the verb chooses.
+        in_words: Which one without it, in words.
     """
     if name:
         verb.add_argument(
             "--model",
-            default="tiny",
+            default=default,
             metavar="NAME",
-            help="tiny, toy, small, a hub id or a local folder (default: tiny)",
+            help=f"tiny, toy, small, a hub id or a local folder (default: {in_words})",
         )
     verb.add_argument("--device", metavar="DEVICE", help="where it runs, such as cpu or cuda:0 (default: the CPU)")
     verb.add_argument(

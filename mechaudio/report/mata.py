@@ -83,7 +83,11 @@ def mata_findings(study: MataStudy) -> tuple[str, ...]:
     clean = study.compared.clean.overall
     sentences = [
         *heard_where(study.listens, [study.settings.queries]),
-        f"Without MATA {percent(clean)} of {of_clips(clean.n, clean.n_clips, 'answers')} are right.",
+        Finding(
+            f"Without MATA {percent(clean)} of {of_clips(clean.n, clean.n_clips, 'answers')} are right.",
+            sure=True,
+            size=1.0,  # all others are compared with it
+        ),
         *lacking(study.compared.unanswered, int(study.compared.clean.unanswered.sum())),
         _attention(study),
         _readings(study),
@@ -101,10 +105,13 @@ def _attention(study: MataStudy) -> str:
         if not falls
         else f"lowers audio attention in {len(falls)} of {len(scores.layers)} layers ({', '.join(map(str, falls))})"
     )
-    return (
+    return Finding(
         f"Of the last position's scores on audio, {100 * scores.negative.min():.0f} to "
         f"{100 * scores.negative.max():.0f} % are below zero, by layer; multiplying them by 1 + alpha = "
-        f"{1 + scores.alpha:g} {lowered}, in the mean over heads."
+        f"{1 + scores.alpha:g} {lowered}, in the mean over heads.",
+        "attention",
+        sure=True,
+        size=0.0,  # of attention, not of answers
     )
 
 
@@ -121,7 +128,11 @@ def _readings(study: MataStudy) -> str:
         else "none differs significantly from no intervention"
     )
     where = study.readings[0].arm.where
-    return f"The published setting ({where} here) changes the share of right answers: {changes} ({which})."
+    return Finding(
+        f"The published setting ({where} here) changes the share of right answers: {changes} ({which}).",
+        sure=bool(sure),
+        size=max(abs(tested.change.change.value) for tested in study.readings),
+    )
 
 
 def _choice(choice: MataChoice) -> str:
@@ -130,13 +141,15 @@ def _choice(choice: MataChoice) -> str:
         f"{choice.name[0].upper()}{choice.name[1:]} ({choice.arm}): {points(choice.held_out.change)} on the half that "
         f"reports, {sure}significant ({p_value(choice.p_holm)}, Holm)"
     )
+    known = {"figure": "layers", "sure": choice.p_holm < SIGNIFICANT, "size": choice.held_out.change.value}
     if choice.against_published is None:
-        return f"{sentence}."
+        return Finding(f"{sentence}.", **known)
     assert choice.p_against is not None
-    return (
+    return Finding(
         f"{sentence}; {100 * choice.chosen_on.change.value:+.1f} points on the half that chose it{by_lot(choice)}. "
         f"Against the published "
-        f"setting: {points(choice.against_published.change)} ({p_value(choice.p_against)}, Holm)."
+        f"setting: {points(choice.against_published.change)} ({p_value(choice.p_against)}, Holm).",
+        **known,
     )
 
 
@@ -145,7 +158,8 @@ def _written(study: MataStudy) -> list[str]:
         return []
     clean, first = study.generated.clean, study.written[0]
     return [
-        f"In written answers ({100 * clean.overall.value:.1f} % right without MATA, "
+        Finding(
+            f"In written answers ({100 * clean.overall.value:.1f} % right without MATA, "
         f"{100 * clean.unparsed.value:.1f} % unreadable) the published setting changes the share of right ones by "
         f"{points(first.change.change)} ({p_value(first.p_holm)}, Holm)."
     ]

@@ -16,7 +16,9 @@ from mechaudio.report.study_page import LISTENING, Part, Report, first_figure, r
 from mechaudio.report.temporal_tables import PAPER, temporal_published, temporal_tables
 from mechaudio.report.wording import (
     SIGNIFICANT,
+    Finding,
     by_lot,
+    excludes,
     heard_where,
     lacking,
     named,
@@ -118,8 +120,13 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
 def _conditions(study: TemporalStudy) -> list[str]:
     recording = study.conditions["audio"]
     sentences = [
-        f"With the recording {percent(recording.overall)} of "
-        f"{of_clips(recording.overall.n, recording.overall.n_clips, 'answers')} are right."
+        Finding(
+            f"With the recording {percent(recording.overall)} of "
+            f"{of_clips(recording.overall.n, recording.overall.n_clips, 'answers')} are right.",
+            "accuracies",
+            sure=True,
+            size=1.0,  # all others are compared with it
+        )
     ]
     for name, words in (
         ("silence", "With silence in its place"),
@@ -135,8 +142,13 @@ def _conditions(study: TemporalStudy) -> list[str]:
             continue
         differs = "differs" if contrast.p_holm < SIGNIFICANT else "does not differ significantly"
         sentences.append(
-            f"{words} {percent(answers.overall)} are right, which {differs} from the recording "
-            f"({p_value(contrast.p_holm)}, {named(contrast.test)}, Holm)."
+            Finding(
+                f"{words} {percent(answers.overall)} are right, which {differs} from the recording "
+                f"({p_value(contrast.p_holm)}, {named(contrast.test)}, Holm).",
+                "accuracies",
+                sure=contrast.p_holm < SIGNIFICANT,
+                size=contrast.change.value,
+            )
         )
     return sentences
 
@@ -144,18 +156,24 @@ def _conditions(study: TemporalStudy) -> list[str]:
 def _attention(study: TemporalStudy) -> str:
     audio = study.attention.mean(0)[:, study.roles.index("audio")]
     most = int(np.nanargmax(audio))
-    return (
+    return Finding(
         f"The last position gives audio {100 * np.nanmean(audio):.1f} % of its attention in the mean over layers, most "
-        f"in layer {most} ({100 * audio[most]:.1f} %)."
+        f"in layer {most} ({100 * audio[most]:.1f} %).",
+        "attention",
+        sure=True,
+        size=0.0,  # of attention, not of answers
     )
 
 
 def _changed(what: str, arms: Sequence[Tested[Arm]]) -> str:
     sure = [tested for tested in arms if tested.p_holm < SIGNIFICANT]
     better = sum(tested.change.change.value > 0 for tested in sure)
-    return (
+    return Finding(
         f"Of {len(arms)} {what}, {better} raise and {len(sure) - better} lower the share of right answers "
-        f"significantly (p < {SIGNIFICANT} after Holm's correction)."
+        f"significantly (p < {SIGNIFICANT} after Holm's correction).",
+        "fixes",
+        sure=bool(sure),
+        size=max((abs(tested.change.change.value) for tested in sure), default=0.0),
     )
 
 
@@ -172,10 +190,14 @@ def _fixes(study: TemporalStudy) -> list[str]:
         beyond = "above" if fixed.value > null.high else "below" if fixed.value < null.low else "within"
         breaks = "" if broken is None else f", and breaks {100 * broken.value:.1f} % of the right ones"
         sentences.append(
-            f"The {kind} that fixes most wrong answers on one half ({best.arm}{by_lot(best)}) fixes "
-            f"{100 * fixed.value:.1f} % of those of the other{breaks}. That rate is {beyond} what answers at random "
-            f"fix "
-            f"({100 * null.low:.1f} to {100 * null.high:.1f} %)."
+            Finding(
+                f"The {kind} that fixes most wrong answers on one half ({best.arm}{by_lot(best)}) fixes "
+                f"{100 * fixed.value:.1f} % of those of the other{breaks}. That rate is {beyond} what answers at "
+                f"random fix ({100 * null.low:.1f} to {100 * null.high:.1f} %).",
+                "fixes",
+                sure=beyond != "within",
+                size=best.held_out.change.value,
+            )
         )
     return sentences
 
@@ -183,26 +205,38 @@ def _fixes(study: TemporalStudy) -> list[str]:
 def _scaling_or_upweighting(study: TemporalStudy) -> str:
     scaling, upweighting = study.best_scaling, study.best_upweighting
     verdict = _verdict("scaling", "upweighting", study.scaling_against_upweighting)
-    return (
+    return Finding(
         f"Chosen on one half of the questions, the best scaling of all layers ({scaling.arm}{by_lot(scaling)}) "
         f"changes the share of "
         f"right answers of the other half by {points(scaling.held_out.change)}, the best upweighting "
-        f"({upweighting.arm}{by_lot(upweighting)}) by {points(upweighting.held_out.change)}. {verdict}"
+        f"({upweighting.arm}{by_lot(upweighting)}) by {points(upweighting.held_out.change)}. {verdict}",
+        "fixes",
+        sure=study.scaling_against_upweighting.p_holm < SIGNIFICANT,
+        size=study.scaling_against_upweighting.change.value,
     )
 
 
 def _layers(study: TemporalStudy) -> list[str]:
     layer, uniform = study.best_layer, study.best_uniform
-    return [
+    alone = Finding(
         f"Chosen on one half, the best single layer is that of {layer.arm}. On the other half it changes the share of "
         f"right answers by {points(layer.held_out.change)}, on the half that chose it by "
         f"{100 * layer.chosen_on.change.value:+.1f} points{by_lot(layer)}; a layer drawn at random, with the same "
         f"factor, by "
         f"{100 * study.random_layer:+.1f} points.",
+        "layers",
+        sure=excludes(layer.held_out.change),
+        size=layer.held_out.change.value,
+    )
+    together = Finding(
         f"The best factor for all layers at once ({uniform.arm}{by_lot(uniform)}) changes it by "
         f"{points(uniform.held_out.change)}. "
         f"{_verdict('one layer', 'all layers', study.layer_against_uniform)}",
-    ]
+        "layers",
+        sure=study.layer_against_uniform.p_holm < SIGNIFICANT,
+        size=study.layer_against_uniform.change.value,
+    )
+    return [alone, together]
 
 
 def _verdict(second: str, first: str, contrast: PairedComparison) -> str:

@@ -16,6 +16,41 @@ SIGNIFICANT = 0.05
 """Findings call a difference significant where its p value, corrected as they say, is below."""
 
 
+LEADING = 5
+"""Most sentences that a study begins with."""
+
+
+class Finding(str):
+    """A sentence of a report that knows the figure it stands on, and whether chance is no likely reason for it.
+
+    Attributes:
+        figure: Name of the figure; empty where there is none.
+        sure: Whether it may stand first: it describes what is there, or a test or an interval excludes chance.
+        size: How large what it says is, in shares of the answers; larger ones stand first.
+    """
+
+    figure: str
+    sure: bool
+    size: float
+
+    def __new__(cls, text: str, figure: str = "", *, sure: bool, size: float) -> Finding:
+        """Make it of the sentence and what is known of it."""
+        made = super().__new__(cls, text)
+        made.figure, made.sure, made.size = figure, sure, abs(size)
+        return made
+
+
+def leading(findings: Sequence[str]) -> tuple[Finding, ...]:
+    """The sure findings, largest first, at most `LEADING`; none where all may be by chance."""
+    sure = [finding for finding in findings if isinstance(finding, Finding) and finding.sure]
+    return tuple(sorted(sure, key=lambda finding: finding.size, reverse=True)[:LEADING])
+
+
+def excludes(change: Estimate) -> bool:
+    """Whether the interval of a change excludes none."""
+    return change.low > 0 or change.high < 0
+
+
 def heard_where(listens: WhereItListens | None, rows: Sequence[str]) -> tuple[str, ...]:
     """Which rows listen, on the half that chooses, and which of those that a study changes or reads carry nothing.
 
@@ -29,7 +64,9 @@ def heard_where(listens: WhereItListens | None, rows: Sequence[str]) -> tuple[st
     carries_nothing = (
         f" What reaches {' and '.join(deaf)} carries nothing: a change there is no test of listening." if deaf else ""
     )
-    return (listens.sentence + carries_nothing,)
+    shares = listens.everywhere.mean() if listens.rows else None
+    size = 0.0 if shares is None else float(np.nanmax(np.abs(shares)))
+    return (Finding(listens.sentence + carries_nothing, "listens", sure=bool(listens.rows), size=size),)
 
 
 def percent(share: Proportion) -> str:
