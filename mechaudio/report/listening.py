@@ -11,6 +11,7 @@ from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import checks_arguments
 from mechaudio.report.study_page import HOW_ROWS, LISTENING, Part, Report, report_of
 from mechaudio.report.tables import Column, Table
+from mechaudio.report.wording import heard_where
 from mechaudio.viz.flow_map import flow_map
 from mechaudio.viz.listening_rows import listening_rows
 
@@ -38,7 +39,7 @@ def listening_figures(listens: WhereItListens) -> dict[str, go.Figure]:
 @checks_arguments
 def listening_findings(listens: WhereItListens) -> tuple[str, ...]:
     """What was found, in sentences."""
-    return (listens.sentence,)
+    return heard_where(listens, ())
 
 
 @report_of.register

@@ -8,7 +8,17 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.report.mata_tables import PAPER, mata_published, mata_tables
 from mechaudio.report.study_page import LISTENING, Part, Report, first_figure, report_of
-from mechaudio.report.wording import SIGNIFICANT, by_lot, heard_where, lacking, of_clips, p_value, percent, points
+from mechaudio.report.wording import (
+    SIGNIFICANT,
+    Finding,
+    by_lot,
+    heard_where,
+    lacking,
+    of_clips,
+    p_value,
+    percent,
+    points,
+)
 from mechaudio.viz.mata import mata_attention, mata_layers
 from mechaudio.viz.over_strength import accuracy_over_strength
 
@@ -130,6 +140,7 @@ def _readings(study: MataStudy) -> str:
     where = study.readings[0].arm.where
     return Finding(
         f"The published setting ({where} here) changes the share of right answers: {changes} ({which}).",
+        "strengths",
         sure=bool(sure),
         size=max(abs(tested.change.change.value) for tested in study.readings),
     )
@@ -160,6 +171,9 @@ def _written(study: MataStudy) -> list[str]:
     return [
         Finding(
             f"In written answers ({100 * clean.overall.value:.1f} % right without MATA, "
-        f"{100 * clean.unparsed.value:.1f} % unreadable) the published setting changes the share of right ones by "
-        f"{points(first.change.change)} ({p_value(first.p_holm)}, Holm)."
+            f"{100 * clean.unparsed.value:.1f} % unreadable) the published setting changes the share of right ones by "
+            f"{points(first.change.change)} ({p_value(first.p_holm)}, Holm).",
+            sure=first.p_holm < SIGNIFICANT,
+            size=first.change.change.value,
+        )
     ]

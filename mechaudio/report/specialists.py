@@ -20,6 +20,7 @@ from mechaudio.report.specialists_tables import PAPER, specialists_published, sp
 from mechaudio.report.study_page import LISTENING, Part, Report, first_figure, report_of
 from mechaudio.report.wording import (
     SIGNIFICANT,
+    Finding,
     by_lot,
     heard_where,
     lacking,
@@ -124,15 +125,17 @@ def specialists_findings(study: SpecialistsStudy) -> tuple[str, ...]:
     return (*listens, _hearing(study), *_heads(study), *_listening_and_checks(study), *_steering(study))
 
 
-def _hearing(study: SpecialistsStudy) -> str:
+def _hearing(study: SpecialistsStudy) -> Finding:
     change = study.hearing[0].change
     differs = "differs" if change.test.p < SIGNIFICANT else "does not differ significantly"
-    return (
+    return Finding(
         f"With the recording {percent(change.after)} of {of_clips(change.n, change.test.n_clips, 'answers')} are "
         f"right, with silence in its place "
         f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, {named(change.test)}). Guessing would "
         f"get "
-        f"{100 * study.chance.mean():.1f} %."
+        f"{100 * study.chance.mean():.1f} %.",
+        sure=True,
+        size=1.0,  # all others are compared with it
     )
 
 
@@ -141,10 +144,15 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     n, many = len(scores.measured.ids), int(scores.varies.sum())
     clips = len(set(scores.measured.clips)) or n
     sure = scores.varies & (scores.q < SIGNIFICANT)
-    sentences = [
-        f"Of {many} heads whose attention to audio varies, {sure.sum()} go with right answers at a false discovery "
-        f"rate "
-        f"of {100 * SIGNIFICANT:g} % ({counted(n, clips if clips < n else None)}). {_strongest(scores, sure, ranking)}"
+    sentences: list[str] = [
+        Finding(
+            f"Of {many} heads whose attention to audio varies, {sure.sum()} go with right answers at a false discovery "
+            f"rate of {100 * SIGNIFICANT:g} % ({counted(n, clips if clips < n else None)}). "
+            f"{_strongest(scores, sure, ranking)}",
+            "heads",
+            sure=bool(sure.any()),
+            size=float(np.abs(scores.r[sure]).max(initial=0.0)) / 2,
+        )
     ]
     if clips < FEWEST:
         sentences.append(f"{clips} clips are too few for an interval of r: {FEWEST} are needed.")
@@ -197,11 +205,16 @@ def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
     tells = "tells" if p["auc"] < SIGNIFICANT and auc.value > 0.5 else "does not tell"
     better = "better than" if p["random"] < SIGNIFICANT else "no better than"
     n = of_clips(len(score.ids), auc.n_clips)
-    sentences = [
-        f"On the {n} that the heads were not chosen on, the listening score of {study.k} heads {tells} right answers "
-        f"from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
-        f"{score.random_auc.mean():.3f} in the mean; {100 * score.p_random:.0f} % of the sets do as well "
-        f"({p_value(p['random'])}, Holm)."
+    sentences: list[str] = [
+        Finding(
+            f"On the {n} that the heads were not chosen on, the listening score of {study.k} heads {tells} right answers "
+            f"from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
+            f"{score.random_auc.mean():.3f} in the mean; {100 * score.p_random:.0f} % of the sets do as well "
+            f"({p_value(p['random'])}, Holm).",
+            "listening",
+            sure=p["auc"] < SIGNIFICANT,
+            size=auc.value - 0.5,
+        )
     ]
     if within is not None:
         stays = "stays above" if p["within"] < SIGNIFICANT and within.value > 0.5 else "is not significantly above"
@@ -230,22 +243,33 @@ def _steering(study: SpecialistsStudy) -> list[str]:
         sure = choice.p_holm < SIGNIFICANT
         does = "raises" if change.value > 0 else "lowers"
         sentences.append(
-            f"{_STEERING[choice.arm.kind]} ({choice.arm.where}, strength {choice.arm.strength:g}) "
-            f"{does if sure else 'does not significantly change'} the share of right answers on the half that reports: "
-            f"{points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} ({p_value(choice.p_holm)}, "
-            "Holm). On the half that chose it, "
-            f"it changed it by {100 * choice.chosen_on.change.value:+.1f} points{by_lot(choice)}."
+            Finding(
+                f"{_STEERING[choice.arm.kind]} ({choice.arm.where}, strength {choice.arm.strength:g}) "
+                f"{does if sure else 'does not significantly change'} the share of right answers on the half that reports: "
+                f"{points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} ({p_value(choice.p_holm)}, "
+                "Holm). On the half that chose it, "
+                f"it changed it by {100 * choice.chosen_on.change.value:+.1f} points{by_lot(choice)}.",
+                "strengths",
+                sure=sure,
+                size=change.value,
+            )
         )
     for kind in ("layer-guided", "head by head"):
         beside = [contrast for contrast in steering.against_controls if contrast.kind == kind]
         beaten = [contrast.control for contrast in beside if _beaten(contrast)]
         others = [contrast.control for contrast in beside if not _beaten(contrast)]
+        gains = [contrast.gain.value for contrast in beside if _beaten(contrast)]
         sentences.append(
-            f"{_STEERING[kind]} is "
-            + (f"significantly better than {_listed(beaten, 'and')}" if beaten else "")
-            + (", and " if beaten and others else "")
-            + (f"not significantly better than {_listed(others, 'or')}" if others else "")
-            + " (Holm)."
+            Finding(
+                f"{_STEERING[kind]} is "
+                + (f"significantly better than {_listed(beaten, 'and')}" if beaten else "")
+                + (", and " if beaten and others else "")
+                + (f"not significantly better than {_listed(others, 'or')}" if others else "")
+                + " (Holm).",
+                "strengths",
+                sure=bool(beaten),
+                size=max(gains, default=0.0),
+            )
         )
     return sentences
 

@@ -17,6 +17,7 @@ from mechaudio.report.facts import facts
 from mechaudio.report.panels import Panel, panel
 from mechaudio.report.rendering import write_html
 from mechaudio.report.tables import Table
+from mechaudio.report.wording import leading
 from mechaudio.results import Provenance
 from mechaudio.showing import Shown
 from mechaudio.viz.listening_rows import listening_rows
@@ -58,6 +59,14 @@ class Step:
     panels: tuple[Panel, ...]
 
 
+@dataclass(frozen=True)
+class Lead:
+    """A picture at the head of a page, with the sentences that stand on it; None where they stand on tables alone."""
+
+    findings: tuple[str, ...]
+    panel: Panel | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report(Shown):
     """A report on a result, on its page and in files.
@@ -65,7 +74,8 @@ class Report(Shown):
     Attributes:
         provenance: Provenance of the result.
         lead: What was studied, in a sentence or two under the title.
-        findings: Sentences; intervals in brackets are of 95 %.
+        findings: Sentences; intervals in brackets are of 95 %. The largest of those that are sure (`Finding`) stand
+            first, with the pictures that they stand on.
         tables: Tables of the result; their names are those of their files.
         figures: Figures of the result, by the name of their files.
         parts: Parts of the page, in order; what they name and there is not is left out, and so is a part of nothing.
@@ -93,15 +103,34 @@ class Report(Shown):
         if self.published and not self.paper:
             raise ValueError("published numbers need the name of their paper: give paper=")
 
+    def first(self) -> tuple[Lead, ...]:
+        """Set out what was found, largest first: each picture once, behind all that stands on it."""
+        how = {name: words for part in self.parts for name, words in part.figures.items()}
+        by_figure: dict[str, list[str]] = {}
+        for finding in leading(self.findings):
+            by_figure.setdefault(finding.figure if finding.figure in self.figures else "", []).append(finding)
+        return tuple(
+            Lead(tuple(said), panel(name, self.figures[name], how[name]) if name in how else None)
+            for name, said in by_figure.items()
+        )
+
+    def others(self) -> tuple[str, ...]:
+        """The findings that do not stand first."""
+        first = leading(self.findings)
+        return tuple(finding for finding in self.findings if finding not in first)
+
     def steps(self) -> tuple[Step, ...]:
-        """Set the tables and figures out part by part."""
+        """Set the tables and figures out part by part; figures that stand first are not drawn again."""
+        drawn = {finding.figure for finding in leading(self.findings)}
         tables = {table.name: table for table in self.tables}
         steps = [
             Step(
                 part.heading,
                 tuple(tables[name] for name in part.tables if name in tables),
                 tuple(
-                    panel(name, self.figures[name], how) for name, how in part.figures.items() if name in self.figures
+                    panel(name, self.figures[name], how)
+                    for name, how in part.figures.items()
+                    if name in self.figures and name not in drawn
                 ),
             )
             for part in self.parts
@@ -156,7 +185,8 @@ def write_study_page(report: Report, path: str | os.PathLike, *, title: str, com
         path,
         title=title,
         lead=report.lead,
-        findings=report.findings,
+        first=report.first(),
+        others=report.others(),
         steps=report.steps(),
         folded=FOLDED,
         paper=report.paper,

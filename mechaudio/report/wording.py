@@ -41,7 +41,12 @@ class Finding(str):
 
 
 def leading(findings: Sequence[str]) -> tuple[Finding, ...]:
-    """The sure findings, largest first, at most `LEADING`; none where all may be by chance."""
+    """The sure findings, largest first, at most `LEADING`; none where all may be by chance.
+
+    Of plain sentences, of which nothing is known, they are the first.
+    """
+    if not any(isinstance(finding, Finding) for finding in findings):
+        return tuple(Finding(finding, sure=True, size=0.0) for finding in findings[:LEADING])
     sure = [finding for finding in findings if isinstance(finding, Finding) and finding.sure]
     return tuple(sorted(sure, key=lambda finding: finding.size, reverse=True)[:LEADING])
 
@@ -64,8 +69,8 @@ def heard_where(listens: WhereItListens | None, rows: Sequence[str]) -> tuple[st
     carries_nothing = (
         f" What reaches {' and '.join(deaf)} carries nothing: a change there is no test of listening." if deaf else ""
     )
-    shares = listens.everywhere.mean() if listens.rows else None
-    size = 0.0 if shares is None else float(np.nanmax(np.abs(shares)))
+    largest = float(np.nanmax(np.abs(listens.everywhere.mean(listens.measure))))
+    size = largest if listens.measure == "probability" else 0.0  # margins are no shares
     return (Finding(listens.sentence + carries_nothing, "listens", sure=bool(listens.rows), size=size),)
 
 
