@@ -1,11 +1,11 @@
-"""What reading costs: mechaudio beside plain transformers, `output_attentions=True`, raw nnsight, TransformerLens and
-nnterp, on the same inputs (nnterp on a text network that is the decoder, and prompts of the same length).
+"""What reading costs: mechaudio beside plain transformers, `output_attentions=True`, raw nnsight and TransformerLens,
+on the same inputs.
 
     python benchmarks/trace_overhead.py            # small network on the CPU: 600 and 2,048 positions
     python benchmarks/trace_overhead.py --large    # a full-size Qwen2-Audio with random weights, bf16, on a GPU
 
-Every ratio is to a plain transformers forward with fused attention in the same process. TransformerLens and nnterp are
-measured where they are installed.
+Every ratio is to a plain transformers forward with fused attention in the same process. TransformerLens is measured
+where it is installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import nnsight
 import torch
 from side_by_side import peak_memory, side_by_side, table
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast, Qwen2AudioConfig, Qwen2AudioForConditionalGeneration, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 import mechaudio as ma
 
@@ -118,13 +118,7 @@ def others(
     if whole:
         ways["transformers: output_attentions=True, eager"] = output_attentions
         ways["raw nnsight: last-row patterns (.source, eager)"] = raw_patterns
-    return {**ways, **({**transformer_lens(net, batch), **nnterp_text(net, batch)} if whole else {})}
-
-
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer for tools that ask for one."""
-    words = Tokenizer(models.WordLevel({f"w{index}": index for index in range(1000)}, unk_token="w0"))
-    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w1", eos_token="w2")
+    return {**ways, **(transformer_lens(net, batch) if whole else {})}
 
 
 def transformer_lens(
@@ -135,8 +129,10 @@ def transformer_lens(
         from transformer_lens.model_bridge import TransformerBridge
     except ImportError:
         return {}
+    words = Tokenizer(models.WordLevel({f"w{index}": index for index in range(1000)}, unk_token="w0"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w1", eos_token="w2")
     bridge = TransformerBridge.boot_transformers(
-        "Qwen/Qwen2-Audio-7B-Instruct", hf_model=copy.deepcopy(net), tokenizer=word_tokenizer()
+        "Qwen/Qwen2-Audio-7B-Instruct", hf_model=copy.deepcopy(net), tokenizer=tokenizer
     )
     keep = lambda name: name.endswith("hook_pattern")  # noqa: E731
     return {
@@ -147,29 +143,6 @@ def transformer_lens(
             **{name: value for name, value in batch.items() if name != "input_ids"},
         )
     }
-
-
-def nnterp_text(
-    net: Qwen2AudioForConditionalGeneration, batch: dict[str, torch.Tensor]
-) -> dict[str, Callable[[], object]]:
-    """nnterp, if it is installed: it opens text networks, so it reads the decoder alone, without sound."""
-    try:
-        from nnterp import StandardizedTransformer
-    except ImportError:
-        return {}
-    text = Qwen2ForCausalLM._from_config(net.config.text_config, attn_implementation="eager").eval()
-    opened = StandardizedTransformer(
-        text, tokenizer=word_tokenizer(), enable_attention_probs=True, check_attn_probs_with_trace=False
-    )
-    ids = batch["input_ids"]
-
-    def patterns() -> None:
-        with opened.trace(ids, use_cache=False):
-            kept = nnsight.save([])
-            for layer in range(opened.num_layers):
-                kept.append(opened.attention_probabilities[layer][:, :, -1].clone())
-
-    return {"nnterp: attention_probabilities, last row (eager, decoder alone)": patterns}
 
 
 def main() -> None:

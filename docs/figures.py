@@ -100,11 +100,13 @@ PICTURES = {
         'ma.viz.layer_head_grid(100 * attention.share("audio").mean(0), "Attention to audio", unit="%", decimals=1)',
     ),
     "pattern": Picture(
-        "gallery", "ma.viz.pattern(weights[0, 0].numpy(), batch[:1].tokens(0), spans=spans, clock=batch.clock[0])"
+        "gallery",
+        "ma.viz.pattern(weights[0, 0].numpy(), batch[:1].tokens(0), spans=spans, clock=batch.clock[0])",
+        height=640,
     ),
     "attention_between_roles": Picture("gallery", "ma.viz.attention_between_roles(mass)"),
     "next_tokens": Picture("gallery", "ma.viz.next_tokens(out)"),
-    "recorded_sizes": Picture("gallery", "ma.viz.recorded_sizes(out)"),
+    "recorded_sizes": Picture("gallery", "ma.viz.recorded_sizes(out)", height=560),
     "choice_probabilities": Picture("gallery", "ma.viz.choice_probabilities(listening)"),
     "accuracy_by_task": Picture("gallery", "ma.viz.accuracy_by_task(evaluations)"),
     "variant_effects": Picture("gallery", "ma.viz.variant_effects(scaled)"),

@@ -53,3 +53,16 @@ def test_a_picture_of_what_its_page_never_makes_is_refused():
     forged = FIGURES["Picture"]("faq", "ma.viz.flow_map(nowhere)")
     with pytest.raises(ValueError, match=r"docs/faq\.md makes no nowhere"):
         forged.blocks()
+
+
+def test_the_gallery_shows_at_least_25_figures_each_a_link_to_code_that_draws_it():
+    gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\[!\[[^\]]*\]\(images/(\w+)\.png\)<br>[^\]]+\]\((?:(\w+)\.md)?(?:#([\w-]+))?\)", gallery)
+    assert len({name for name, *_ in shown}) == len(shown) >= 25
+    for name, page, heading in shown:
+        text = (DOCS / f"{page or 'gallery'}.md").read_text(encoding="utf-8")
+        headings = [
+            re.sub(r"[^\w]+", "-", re.sub("[',?]", "", said.lower())) for said in re.findall("^#+ (.+)$", text, re.M)
+        ]
+        assert not heading or heading in headings
+        assert "```python" in text.split("</div>")[-1], name

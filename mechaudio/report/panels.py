@@ -44,7 +44,8 @@ def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) ->
     """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it."""
     title, figure = figure.layout.title, go.Figure(figure)
     words = html.unescape(title.text or "") if heading is None else heading
-    note = html.unescape((title.subtitle.text or "").replace("<br>", "; "))
+    lines = html.unescape(title.subtitle.text or "").split("<br>")
+    note = "".join(line + (" " if line.endswith((",", ";")) else "; ") for line in lines[:-1]) + lines[-1]
     figure.layout.title = None
     figure.layout.margin.t = 24
     return Panel(kind, words, note, how, script_json(figure.to_json()))

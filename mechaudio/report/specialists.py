@@ -207,8 +207,8 @@ def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
     n = of_clips(len(score.ids), auc.n_clips)
     sentences: list[str] = [
         Finding(
-            f"On the {n} that the heads were not chosen on, the listening score of {study.k} heads {tells} right answers "
-            f"from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
+            f"On the {n} that the heads were not chosen on, the listening score of {study.k} heads {tells} right "
+            f"answers from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
             f"{score.random_auc.mean():.3f} in the mean; {100 * score.p_random:.0f} % of the sets do as well "
             f"({p_value(p['random'])}, Holm).",
             "listening",
@@ -245,8 +245,8 @@ def _steering(study: SpecialistsStudy) -> list[str]:
         sentences.append(
             Finding(
                 f"{_STEERING[choice.arm.kind]} ({choice.arm.where}, strength {choice.arm.strength:g}) "
-                f"{does if sure else 'does not significantly change'} the share of right answers on the half that reports: "
-                f"{points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} ({p_value(choice.p_holm)}, "
+                f"{does if sure else 'does not significantly change'} the share of right answers on the half that "
+                f"reports: {points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} ({p_value(choice.p_holm)}, "
                 "Holm). On the half that chose it, "
                 f"it changed it by {100 * choice.chosen_on.change.value:+.1f} points{by_lot(choice)}.",
                 "strengths",

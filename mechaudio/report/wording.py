@@ -69,7 +69,8 @@ def heard_where(listens: WhereItListens | None, rows: Sequence[str]) -> tuple[st
     carries_nothing = (
         f" What reaches {' and '.join(deaf)} carries nothing: a change there is no test of listening." if deaf else ""
     )
-    largest = float(np.nanmax(np.abs(listens.everywhere.mean(listens.measure))))
+    hears = [source == "audio" for source, _ in listens.edges]
+    largest = float(np.nanmax(np.abs(listens.everywhere.mean(listens.measure)[hears])))
     size = largest if listens.measure == "probability" else 0.0  # margins are no shares
     return (Finding(listens.sentence + carries_nothing, "listens", sure=bool(listens.rows), size=size),)
 
