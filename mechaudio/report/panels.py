@@ -43,7 +43,7 @@ class Panel(Shown):
 def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) -> Panel:
     """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it."""
     title, figure = figure.layout.title, go.Figure(figure)
-    words = html.unescape(title.text or "") if heading is None else heading
+    words = html.unescape((title.text or "").replace("<br>", " ")) if heading is None else heading
     lines = html.unescape(title.subtitle.text or "").split("<br>")
     note = "".join(line + (" " if line.endswith((",", ";")) else "; ") for line in lines[:-1]) + lines[-1]
     figure.layout.title = None

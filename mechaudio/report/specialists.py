@@ -246,8 +246,8 @@ def _steering(study: SpecialistsStudy) -> list[str]:
             Finding(
                 f"{_STEERING[choice.arm.kind]} ({choice.arm.where}, strength {choice.arm.strength:g}) "
                 f"{does if sure else 'does not significantly change'} the share of right answers on the half that "
-                f"reports: {points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} ({p_value(choice.p_holm)}, "
-                "Holm). On the half that chose it, "
+                f"reports: {points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} "
+                f"({p_value(choice.p_holm)}, Holm). On the half that chose it, "
                 f"it changed it by {100 * choice.chosen_on.change.value:+.1f} points{by_lot(choice)}.",
                 "strengths",
                 sure=sure,

@@ -7,6 +7,7 @@ template is a value that each figure is given: nothing global is changed by impo
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -257,14 +258,32 @@ def ends(low: float, high: float, spec: str, unit: str = "", confidence: float =
     return f"{100 * confidence:g} % interval {low:{spec}} to {high:{spec}}{unit and ' '}{unit}"
 
 
+TITLE_LETTERS, NOTE_LETTERS = 80, 105
+"""Letters of a title and of the note below it that fit a figure 720 pixels wide."""
+
+
 def layer_ticks(layers: Sequence[int], at_most: int = 17) -> list[int]:
     """The layers to label: all of them if there are few, else every so many."""
     return list(layers)[:: max(1, math.ceil(len(layers) / at_most))]
 
 
 def titled(title: str, note: str | None = None) -> dict[str, Any]:
-    """A title with what the figure rests on (sample size, what a band means) as a line below it."""
-    return {"text": title} if note is None else {"text": title, "subtitle": {"text": note}}
+    """A title with what the figure rests on (sample size, what a band means) below it; lines fit 720 pixels."""
+    text = _wrapped(title, TITLE_LETTERS)
+    return {"text": text} if note is None else {"text": text, "subtitle": {"text": _wrapped(note, NOTE_LETTERS)}}
+
+
+def _wrapped(text: str, letters: int) -> str:
+    """Text in lines of at most so many letters; entities and markup stay whole."""
+    lines = [[""]]
+    for line in text.split("<br>"):
+        lines.append([])
+        for word in re.findall(r"(?:<[^>]*>|[^\s<]|<)+", line):
+            written = html.unescape(re.sub(r"<[^>]*>", "", " ".join([*lines[-1], word])))
+            if lines[-1] and len(written) > letters:
+                lines.append([])
+            lines[-1].append(word)
+    return "<br>".join(" ".join(line) for line in lines[1:])
 
 
 def of_words(result: Result) -> str:

@@ -22,7 +22,7 @@ def report():
             provenance=Provenance.__new__(Provenance),
             lead="What was studied.",
             findings=findings,
-            tables=[Table("numbers", "Numbers", (Column("n", "count"),), ((1,),), "")],
+            tables=[Table("numbers", "Numbers", "", (Column("n", "count"),), ((1,),))],
             figures={name: go.Figure(layout={"title": {"text": name}}) for name in ("map", "bars", "other")},
             parts=[Part("A part", ("numbers",), {"map": "Read it.", "bars": "Read them.", "other": "Read on."})],
         )
@@ -35,7 +35,7 @@ def test_what_is_sure_stands_first_the_largest_of_it_before_the_rest_whatever_it
 
 
 def test_no_more_than_five_sentences_stand_first():
-    many = [Finding(f"{n}", sure=True, size=n) for n in range(9)]
+    many = [Finding(f"{n}", sure=True, size=float(n)) for n in range(9)]
     assert leading(many) == ("8", "7", "6", "5", "4")
     assert LEADING == 5
 
@@ -60,7 +60,7 @@ def test_a_picture_is_drawn_once_behind_all_that_stands_on_it_and_not_again_in_i
 
 
 def test_a_finding_without_a_picture_stands_by_itself(report):
-    (lead,) = report(Finding("Of a table.", sure=True, size=1)).first()
+    (lead,) = report(Finding("Of a table.", sure=True, size=1.0)).first()
     assert lead.panel is None
 
 

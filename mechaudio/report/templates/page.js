@@ -13,11 +13,41 @@ function fail(message) {
 const CONFIG = {
   responsive: true,
   displaylogo: false,
+  displayModeBar: "hover",
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
 };
 const NARROW = 560;
+const TWO_COLUMNS = 860;
 
-function fitted(layout, width) {
+// Columns of a figure one below the other, each as wide as the page, where side by side they would overlap.
+function stacked(layout) {
+  const axes = (letter) => Object.keys(layout).filter((name) => new RegExp(`^${letter}axis\\d*$`).test(name) && !layout[name].overlaying);
+  const pairs = axes("x").map((x) => [x, (layout[x].anchor || "y").replace("y", "yaxis")]).filter(([, y]) => layout[y]);
+  const domain = (axis) => layout[axis].domain || [0, 1];
+  const starts = [...new Set(pairs.map(([x]) => domain(x)[0]))].sort((a, b) => a - b);
+  if (starts.length !== 2) return layout;
+  const cells = pairs.toSorted(([x, y], [u, v]) => domain(v)[1] - domain(y)[1] || domain(x)[0] - domain(u)[0]);
+  const rows = new Set(pairs.map(([, y]) => domain(y)[0])).size;
+  const gap = 0.24 / rows;
+  const tall = (1 - gap * (cells.length - 1)) / cells.length;
+  const moved = { ...layout, height: (layout.height || 450) * 1.8 };
+  moved.annotations = (layout.annotations || []).map((note) => ({ ...note }));
+  for (const [index, [x, y]] of cells.entries()) {
+    const top = 1 - index * (tall + gap);
+    for (const note of moved.annotations) {
+      const [left, right] = domain(x);
+      if (note.xref !== "paper" || note.moved || note.x < left || note.x > right || Math.abs(note.y - domain(y)[1]) > 0.02) continue;
+      Object.assign(note, { x: (note.x - left) / (right - left), y: top, moved: true });
+    }
+    moved[x] = { ...layout[x], domain: [0, 1] };
+    moved[y] = { ...layout[y], domain: [Math.max(0, top - tall), top], showticklabels: true };
+  }
+  for (const note of moved.annotations) delete note.moved;
+  return moved;
+}
+
+function fitted(drawn, width) {
+  const layout = width < TWO_COLUMNS ? stacked(drawn) : drawn;
   const fitting = { ...layout, autosize: true };
   delete fitting.width;
   if (width < NARROW) fitting.margin = { ...layout.margin, l: 44, r: 8 };
