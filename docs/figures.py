@@ -80,8 +80,8 @@ PICTURES = {
         "faq", "ma.viz.attention_over_time(attention, clip=questions[0].clip(), layers=[1, 2, 3])", height=380
     ),
     "sweep_map": Picture("sweeps", 'ma.viz.sweep_map(data, "The toy without one head\'s attention to audio")'),
-    "specialist_map": Picture("who_listens", "ma.viz.specialist_map(scores)", width=860, height=300),
-    "listening_auc": Picture("who_listens", "ma.viz.listening_auc(score)", width=860),
+    "specialist_map": Picture("who_listens", "ma.viz.specialist_map(scores)", height=320),
+    "listening_auc": Picture("who_listens", "ma.viz.listening_auc(score)"),
     "patching_over_sound": Picture("patching", "ma.viz.patching_over_sound(seconds, questions[0])", height=380),
     "attribution_map": Picture("attribution_patching", "estimated.plot()", height=300),
     "probe_scores": Picture("probes", "ma.viz.probe_scores(probes)", width=1040, height=420),

@@ -272,6 +272,7 @@ def test_where_small_would_do_the_refusal_says_how_to_get_it(capsys, clip, tmp_p
     assert "get small" not in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:the model has no token for:UserWarning")  # the stand-in reads fewer words
 @pytest.mark.parametrize(("choices", "code"), [(RECORDED[5:7], 0), (("bell", "zebra"), 2)])
 def test_small_is_asked_where_it_is_installed_and_was_trained_on_the_choices(
     capsys, clip, tmp_path, monkeypatch, choices, code

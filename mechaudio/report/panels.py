@@ -17,6 +17,7 @@ from mechaudio.showing import Shown
 from mechaudio.viz.choices import choice_probabilities
 from mechaudio.viz.grid import layer_head_grid
 from mechaudio.viz.shares import audio_share_by_layer
+from mechaudio.viz.theme import SOFT
 from mechaudio.viz.timeline import attention_over_time
 
 
@@ -43,8 +44,8 @@ class Panel(Shown):
 def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) -> Panel:
     """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it."""
     title, figure = figure.layout.title, go.Figure(figure)
-    words = html.unescape((title.text or "").replace("<br>", " ")) if heading is None else heading
-    lines = html.unescape(title.subtitle.text or "").split("<br>")
+    words = html.unescape((title.text or "").replace(SOFT, " ")) if heading is None else heading
+    lines = html.unescape((title.subtitle.text or "").replace(SOFT, " ")).split("<br>")
     note = "".join(line + (" " if line.endswith((",", ";")) else "; ") for line in lines[:-1]) + lines[-1]
     figure.layout.title = None
     figure.layout.margin.t = 24

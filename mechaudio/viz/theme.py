@@ -260,6 +260,8 @@ def ends(low: float, high: float, spec: str, unit: str = "", confidence: float =
 
 TITLE_LETTERS, NOTE_LETTERS = 80, 105
 """Letters of a title and of the note below it that fit a figure 720 pixels wide."""
+SOFT = " <br>"
+"""A break that is there for want of room."""
 
 
 def layer_ticks(layers: Sequence[int], at_most: int = 17) -> list[int]:
@@ -274,16 +276,17 @@ def titled(title: str, note: str | None = None) -> dict[str, Any]:
 
 
 def _wrapped(text: str, letters: int) -> str:
-    """Text in lines of at most so many letters; entities and markup stay whole."""
-    lines = [[""]]
+    """Text in lines of at most so many letters; entities and markup stay whole, and a break of ours follows a space."""
+    wrapped = []
     for line in text.split("<br>"):
-        lines.append([])
+        lines: list[list[str]] = [[]]
         for word in re.findall(r"(?:<[^>]*>|[^\s<]|<)+", line):
             written = html.unescape(re.sub(r"<[^>]*>", "", " ".join([*lines[-1], word])))
             if lines[-1] and len(written) > letters:
                 lines.append([])
             lines[-1].append(word)
-    return "<br>".join(" ".join(line) for line in lines[1:])
+        wrapped.append(SOFT.join(" ".join(words) for words in lines))
+    return "<br>".join(wrapped)
 
 
 def of_words(result: Result) -> str:
