@@ -258,7 +258,7 @@ def ends(low: float, high: float, spec: str, unit: str = "", confidence: float =
     return f"{100 * confidence:g} % interval {low:{spec}} to {high:{spec}}{unit and ' '}{unit}"
 
 
-TITLE_LETTERS, NOTE_LETTERS = 80, 105
+TITLE_LETTERS, NOTE_LETTERS = 66, 100
 """Letters of a title and of the note below it that fit a figure 720 pixels wide."""
 SOFT = " <br>"
 """A break that is there for want of room."""

@@ -13,7 +13,6 @@ function fail(message) {
 const CONFIG = {
   responsive: true,
   displaylogo: false,
-  displayModeBar: "hover",
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
 };
 const NARROW = 560;
