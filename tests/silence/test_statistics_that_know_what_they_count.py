@@ -435,7 +435,7 @@ def test_figures_draw_clips_and_say_how_many_there_are():
     shown = attention(n=12)
     doubled = replace(shown, clips=tuple(f"clip {place // 2}" for place in range(12)))
     figure = ma.viz.audio_share_by_layer(doubled)
-    assert "n = 12 questions of 6 clips" in figure.layout.title.text
+    assert "n = 12 questions of 6 clips" in figure.layout.title.text.replace(" <br>", " ")
     share = 100 * doubled.share("audio").mean(axis=2)
     low, high = bootstrap_mean(share, clips=doubled.clips)
     np.testing.assert_allclose(

@@ -32,6 +32,6 @@ def test_every_random_set_is_a_dot(score):
 
 def test_the_title_says_how_many_questions_were_scored_and_how_many_chosen_on(score):
     title = listening_auc(score).layout.title
-    assert f"n = {len(score.ids)} questions, {score.correct.sum()} right" in title.text
+    assert f"n = {len(score.ids)} questions, {score.correct.sum()} right" in title.text.replace(" <br>", " ")
     assert f"2 heads, chosen on {score.n_calibration} other questions" in title.subtitle.text
     assert "95 % intervals; 60 random sets" in title.subtitle.text

@@ -47,7 +47,7 @@ def test_dots_of_a_large_grid_are_in_the_middle_of_their_cells():
 def test_the_title_has_the_sample_and_the_hover_has_interval_p_q_and_mean(scores):
     figure = specialist_map(scores)
     right = int(scores.measured.correct.sum())
-    assert f"n = 80 questions, {right} right" in figure.layout.title.text
+    assert f"n = 80 questions, {right} right" in figure.layout.title.text.replace(" <br>", " ")
     assert "q < 0.05 among the 8 heads that vary" in figure.layout.title.subtitle.text
     shown = figure.data[0].customdata[2, 3]
     expected = [scores.low, scores.high, scores.p, scores.q, 100 * scores.mean]
