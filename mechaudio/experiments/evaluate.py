@@ -15,18 +15,18 @@ from typing import Any, overload
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
-from mechaudio.experiments.asking import Asking, Variants, ask, measured
-from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
+from mechaudio.experiments.asking import Asker, Asking, Variants
+from mechaudio.experiments.batches import WINDOW, Placed, windows
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
-from mechaudio.experiments.run_log import Row, RunLog, run_header
+from mechaudio.experiments.run_log import RunLog, run_header
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
-from mechaudio.progress import Bar, bar
-from mechaudio.question import BY_WORDS, AudioQuestion, refuse_open
+from mechaudio.progress import bar
+from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.record import Intervention
@@ -177,6 +177,7 @@ def evaluate(
         "positions": positions or (0 if batch_size else positions_that_fit(model)),
         "batch_size": batch_size or 0,  # 0 is any number
     }
+    axes = variants.axes if isinstance(variants, Grid) else {}
     with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
         for name, given in (("positions", positions), ("batch_size", batch_size)):
             if given not in (None, log.header[name]):
@@ -186,15 +187,12 @@ def evaluate(
                 )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
         provenance = replace(provenance, created=log.header["created"], settings=told | {"n": len(log.rows)})
-    axes = variants.axes if isinstance(variants, Grid) else {}
-    clips = dict(enumerate(clip_names(keys)))
-    found = collected(
-        provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips, functions
-    )
-    if isinstance(found, Comparison):
-        found = replace(found, listens=listens)
-    if out is not None:
-        found.save(out)
+        rows = sorted(log.rows.values(), key=lambda row: row.index)
+        found = collected(provenance, asking, lists, rows, axes, dict(enumerate(clip_names(keys))), functions)
+        if isinstance(found, Comparison):
+            found = replace(found, listens=listens)
+        if out is not None and log.shared.leads():
+            found.save(out)
     return found
 
 
@@ -246,6 +244,7 @@ def _ask_all(
     earlier, again, n, keys = log.failed, list[Placed](), 0, list[tuple[str, ...]]()
     total = len(questions) if isinstance(questions, Sized) else None
     with bar(what=asking.condition, unit="questions", total=total, progress=progress) as drawn:
+        asker = Asker(model, asking, variants, log, drawn, strict)
         for window in windows(questions, max(WINDOW, log.header["batch_size"])):
             n += len(window)
             keys += [clip_keys(placed.question) for placed in window]
@@ -254,8 +253,7 @@ def _ask_all(
                 if placed.index in log.rows:
                     log.check(placed.index, placed.question)
             again += [placed for placed in window if placed.index in earlier]
-            drawn.update(len(window) - len(new))
-            _ask_window(model, asking, new, variants, log, drawn, strict=strict)
+            asker.ask(new)
         if not n:
             raise ValueError("there is nothing to evaluate: no questions were given")
         if log.rows and max(log.rows) >= n:
@@ -263,41 +261,10 @@ def _ask_all(
                 f"this run asked {max(log.rows) + 1} questions before, and {n} are given: take it up with the same "
                 "questions, or give another out="
             )
-        _ask_window(model, asking, again, variants, log, None, strict=strict)
+        asker.finish()
+        asker.ask(again, again=True)
+        asker.finish()
     if len(log.failed) == len(log.rows):
         first = log.rows[min(log.rows)]
         raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")
     return keys
-
-
-def _ask_window(
-    model: AudioLM,
-    asking: Asking,
-    window: Sequence[Placed],
-    variants: Variants,
-    log: RunLog,
-    drawn: Bar | None,
-    *,
-    strict: bool,
-) -> None:
-    """Ask questions that are held together, batch by batch."""
-
-    def keep(rows: Sequence[Row]) -> None:
-        wrong = next((row for row in rows if row.error), None)
-        if strict and wrong is not None:
-            raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
-        log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
-        if drawn is not None:
-            drawn.update(len(rows))
-
-    if asking.scoring != "generate":
-        questions = [placed.question for placed in window]
-        refuse_open(
-            questions,
-            f"scoring={asking.scoring!r}",
-            f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
-        )
-    found, failed = measured(model, asking, window)
-    keep(failed)
-    for together in batches(found, log.header["positions"], log.header["batch_size"]):
-        keep(ask(model, asking, together, variants))
