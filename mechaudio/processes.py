@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
@@ -33,8 +35,8 @@ PATIENCE = 600.0
 """Seconds that a batch may be in the hands of a process that is alive and writes nothing, before another does it."""
 _PAUSE = 0.05, 1.0
 """Shortest and longest time in seconds between two looks at what others have done."""
-_LEADS = 0
-"""The byte that process 0 holds; batches have those behind it."""
+_WHOLE, _FIRST = 0, 1
+"""The byte that stands for the folder as a whole, and that of batch 0."""
 
 
 @dataclass(frozen=True)
@@ -101,32 +103,18 @@ class Shared:
                 f"{self._launch.n} processes were launched, and on Windows they cannot share a run: start one"
             )
         self._file = (folder / LOCKS).open("a+b")
-        self._leads = self._launch.rank == 0 and self._lock(_LEADS, waits=True)
 
     @property
     def alone(self) -> bool:
         """Whether this process has everything to itself."""
         return self._file is None
 
-    def leads(self) -> bool:
-        """Whether this process writes the result: process 0 does, or another where process 0 is not there."""
-        if not self.alone and not self._leads:
-            self._leads = self._lock(_LEADS)
-        return self.alone or self._leads
-
     def take(self, number: int) -> bool:
         """Take a batch, unless another process has it."""
-        return self.alone or self._lock(1 + number)
-
-    def let_go(self, number: int) -> None:
-        """Give a batch back, done or not."""
-        if self._file is not None:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 1 + number)
-
-    def _lock(self, byte: int, *, waits: bool = False) -> bool:
-        assert self._file is not None
+        if self._file is None:
+            return True
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB), 1, byte)
+            _lock(self._file, _FIRST + number)
         except (BlockingIOError, PermissionError):  # two spellings of one answer: another process has it
             return False
         except OSError as error:
@@ -136,6 +124,11 @@ class Shared:
                 "one process"
             ) from error
         return True
+
+    def let_go(self, number: int) -> None:
+        """Give a batch back, done or not."""
+        if self._file is not None:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _FIRST + number)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -154,9 +147,10 @@ class Work(Generic[Unit]):
 
     Args:
         shared: The folder of the run.
-        number: Of a unit, the same in all processes.
+        number: Gives the number of a unit, the same in all processes.
         is_done: Looks whether a unit is done, by this process or another.
         do: Does one, so that `is_done` sees it in every process.
+        begin: Begins one in another thread, while the one before it is done; `do` is given what comes of it.
     """
 
     def __init__(
@@ -165,68 +159,84 @@ class Work(Generic[Unit]):
         *,
         number: Callable[[Unit], int],
         is_done: Callable[[Unit], bool],
-        do: Callable[[Unit], None],
+        do: Callable[..., None],
+        begin: Callable[[Unit], Future[Any]] | None = None,
     ):
-        self._shared, self._number, self._is_done, self._do = shared, number, is_done, do
+        self._shared, self._number, self._is_done, self._do, self._begin = shared, number, is_done, do, begin
         self._left: list[Unit] = []
+        self._begun: tuple[Unit, Future[Any]] | None = None
 
     def offer(self, unit: Unit) -> None:
-        """Do a unit, or leave it to the process that has it."""
-        if self._shared.alone:
-            self._do(unit)
-            return
-        number = self._number(unit)
-        if not self._shared.take(number):
+        """Do a unit, unless it is done, or leave it to the process that has it."""
+        if not self._shared.take(self._number(unit)):
             self._left.append(unit)
-            return
-        try:
-            if not self._is_done(unit):
-                self._do(unit)
-        finally:
-            self._shared.let_go(number)
+        elif self._is_done(unit):
+            self._shared.let_go(self._number(unit))
+        elif self._begin is None:
+            self._do_taken(unit)
+        else:
+            before, self._begun = self._begun, (unit, self._begin(unit))
+            if before is not None:
+                self._do_taken(*before)
 
     def review(self) -> None:
         """Forget what others have done by now, so that little is held."""
         self._left = [unit for unit in self._left if not self._is_done(unit)]
 
     def finish(self) -> None:
-        """Wait for what was left to others, and do what they gave back.
+        """Do what was begun, wait for what was left to others, and do what they gave back.
 
         Warns:
             UserWarning: A process keeps a unit for longer than `PATIENCE`, which is then done here too.
         """
+        self._do_begun()
         pause, since = _PAUSE[0], time.monotonic()
         while self._left:
             left, self._left = self._left, []
             for unit in left:
                 if not self._is_done(unit):
                     self.offer(unit)
+                    self._do_begun()
             if len(self._left) < len(left):
                 pause, since = _PAUSE[0], time.monotonic()
             elif time.monotonic() - since > PATIENCE:
                 warn(
                     f"another process has had batch {self._number(left[0])} for {PATIENCE:g} seconds without writing "
-                    "anything, so it is done here as well; what comes first counts"
+                    "anything, so it is done here as well; what is written first counts"
                 )
-                self._do(self._left.pop(0))
-                since = time.monotonic()
+                unit, since = self._left.pop(0), time.monotonic()
+                self._do(unit, *([] if self._begin is None else [self._begin(unit).result()]))
             else:
                 time.sleep(pause)
                 pause = min(2 * pause, _PAUSE[1])
 
+    def _do_begun(self) -> None:
+        before, self._begun = self._begun, None
+        if before is not None:
+            self._do_taken(*before)
 
-def once(folder: Path, is_done: Callable[[], bool], do: Callable[[], None]) -> None:
-    """Do something in a folder once, in whichever process comes first; the others wait for it.
+    def _do_taken(self, unit: Unit, *begun: Future[Any]) -> None:
+        try:
+            self._do(unit, *(future.result() for future in begun))
+        finally:
+            self._shared.let_go(self._number(unit))
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Have a folder to itself while open, as far as the processes of a launch are concerned; others wait.
 
     Args:
-        folder: It is made, where it is not there.
-        is_done: Looks whether it is done.
-        do: Does it.
+        folder: It is there.
     """
-    if is_done():
+    if fcntl is None or launch().n == 1:
+        yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with Shared(folder) as shared:
-        work: Work[None] = Work(shared, number=lambda _: 0, is_done=lambda _: is_done(), do=lambda _: do())
-        work.offer(None)
-        work.finish()
+    with (folder / LOCKS).open("a+b") as file:
+        with suppress(OSError):  # a file system without locks
+            _lock(file, _WHOLE, waits=True)
+        yield
+
+
+def _lock(file: BinaryIO, byte: int, *, waits: bool = False) -> None:
+    fcntl.lockf(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB), 1, byte)

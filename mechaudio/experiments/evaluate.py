@@ -187,12 +187,12 @@ def evaluate(
                 )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
         provenance = replace(provenance, created=log.header["created"], settings=told | {"n": len(log.rows)})
-        rows = sorted(log.rows.values(), key=lambda row: row.index)
-        found = collected(provenance, asking, lists, rows, axes, dict(enumerate(clip_names(keys))), functions)
-        if isinstance(found, Comparison):
-            found = replace(found, listens=listens)
-        if out is not None and log.shared.leads():
-            found.save(out)
+    rows = sorted(log.rows.values(), key=lambda row: row.index)
+    found = collected(provenance, asking, lists, rows, axes, dict(enumerate(clip_names(keys))), functions)
+    if isinstance(found, Comparison):
+        found = replace(found, listens=listens)
+    if out is not None:
+        found.save(out)
     return found
 
 
