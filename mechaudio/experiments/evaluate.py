@@ -25,6 +25,8 @@ from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
+from mechaudio.notices import warn
+from mechaudio.processes import launch
 from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
@@ -132,6 +134,8 @@ def evaluate(
         out: A folder to write to: `answers.jsonl` batch by batch, the result at the end. If it holds a run of the same
             settings, model and questions, that run is taken up: what was asked is not asked again, but for questions
             that could not be asked, which are tried once more at the end. More questions may follow those of before.
+            Processes that were launched together (`accelerate launch`, `torchrun`) share the questions through it, each
+            with a log of its own, and each returns the whole result.
         seed: Of the questions, to be kept with the result.
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
         queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
@@ -156,10 +160,13 @@ def evaluate(
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
 
     Warns:
-        UserWarning: `queries` are rows that carry nothing of the sound to the answers, where others do.
+        UserWarning: Several processes are given no `out` to share; `queries` are rows that carry nothing of the sound
+            to the answers, where others do.
     """
     condition = condition_of(questions, condition)
     questions = asked_anew(questions, condition)
+    if out is None and launch().n > 1:
+        warn(f"{launch().n} processes share questions through out=: without it each of them asks all of them")
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
     lists, functions = _lists(interventions, variants), chosen_scores(scores)
     listens = None
