@@ -1,24 +1,28 @@
-"""Several processes share a run: nothing is lost or done twice, whoever is killed, and the numbers are one process's."""
+"""Several processes share a run: nothing is lost or done twice, whoever is killed, and the result is that of one."""
 
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
 import textwrap
 from collections import Counter
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
 import mechaudio as ma
 from mechaudio.data.toy_questions import questions as toy_questions
+from mechaudio.experiments import asking
 from mechaudio.experiments.evaluate import evaluate
+from mechaudio.models.prompt import prompt
+from mechaudio.results import ARRAYS_NAME, JSON_NAME
 
 QUESTIONS = 40
 OPTIONS = {"variants": [ma.ScaleAttention(0.0)], "positions": 150, "seed": 5}
+OVER = ("layer", "role")
 
-#: Opens the model once and forks as many processes as each round asks for, with the environment of a launcher.
+#: Opens the model once, and forks the processes of each round with the environment that a launcher gives them.
 LAUNCHER = textwrap.dedent("""
     import os, signal, sys, time
     from pathlib import Path
@@ -26,60 +30,210 @@ LAUNCHER = textwrap.dedent("""
     import mechaudio as ma
     from mechaudio.data.toy_questions import questions
 
-    def share(rank, n):
+    def evaluated(out):
+        ma.evaluate(model, asked, variants=[ma.ScaleAttention(0.0)], positions=150, seed=5, out=out)
+
+    def patched(out):
+        ma.analyses.activation_patching(model, asked[:8], over=("layer", "role"), batch_size=1, out=out)
+
+    def process(job, out, rank, n):
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(n), LOCAL_RANK=str(rank))
-        ma.evaluate(
-            model, questions(QUESTIONS, seed=5), variants=[ma.ScaleAttention(0.0)], positions=150, seed=5, out=out
-        )
+        try:
+            job(out)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+        os._exit(0)
 
-    def lines():
-        return sum(log.read_bytes().count(b"\\n") for log in out.glob("answers*.jsonl"))
+    def written(out):
+        parts = len(list(out.glob("pairs/*/result.json")))
+        return parts + sum(log.read_bytes().count(b"\\n") for log in out.glob("answers*.jsonl"))
 
-    def begun(n):
-        children = []
+    model, drawn, asked = ma.load("toy", prove=False), np.random.default_rng(int(sys.argv[1])), questions(N, seed=5)
+    for job, out, n, n_killed in zip(*[iter(sys.argv[2:])] * 4, strict=True):
+        out, n, n_killed = Path(out), int(n), int(n_killed)
+        enough, children = written(out) + int(drawn.integers(2, 6)), []
         for rank in range(n):
-            child = os.fork()
-            if not child:
-                try:
-                    share(rank, n)
-                except BaseException as error:
-                    print(repr(error), flush=True)
-                    os._exit(1)
-                os._exit(0)
-            children.append(child)
-        return children
-
-    out, drawn = Path(sys.argv[1]), np.random.default_rng(int(sys.argv[2]))
-    model = ma.load("toy", prove=False)
-    for n, killed in zip(map(int, sys.argv[3::2]), map(int, sys.argv[4::2]), strict=True):
-        enough = lines() + int(drawn.integers(3, 12))
-        children = begun(n)
-        while killed and lines() < enough:
+            children.append(os.fork() or process(globals()[job], out, rank, n))
+        while n_killed and written(out) < enough and not (out / "result.json").exists():
             time.sleep(0.0005)
-        victims = drawn.permutation(children)[:killed].tolist()
-        for child in victims:
+        killed = drawn.permutation(children)[:n_killed].tolist()
+        for child in killed:
             os.kill(child, signal.SIGKILL)
         codes = {child: os.waitpid(child, 0)[1] for child in children}
-        print(n, sum(codes[child] == signal.SIGKILL for child in victims), [c for c in codes.values() if c not in (0, 9)])
-""").replace("QUESTIONS", str(QUESTIONS))
+        print(sum(codes[child] == signal.SIGKILL for child in killed), sum(code == 0 for code in codes.values()))
+""").replace("questions(N", f"questions({QUESTIONS}")
 
 
-def shared(out, seed, *rounds):
-    """Run rounds of processes over one folder: of each, how many are launched, and how many are killed at random."""
-    words = [str(number) for pair in rounds for number in pair]
+def launched(seed, *rounds):
+    """Run rounds one after another: a job, its folder, how many processes, and how many of them are killed at random.
+
+    Returns:
+        Of each round, how many were killed before they had ended, and how many ended well.
+    """
     told = subprocess.run(
-        [sys.executable, "-c", LAUNCHER, str(out), str(seed), *words],
+        [sys.executable, "-c", LAUNCHER, str(seed), *(str(word) for each in rounds for word in each)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert told.returncode == 0, told.stderr
-    return told.stdout.splitlines()
+    return [tuple(map(int, line.split())) for line in told.stdout.splitlines()]
 
 
-def test_x(tmp_path):
-    print(shared(tmp_path/"o", 0, (2, 0)))
-    print(shared(tmp_path/"p", 0, (2, 1)), os.listdir(tmp_path/"p"))
-    print(shared(tmp_path/"q", 0, (3, 3), (2,2), (1, 0)), os.listdir(tmp_path/"q"))
-    for f in sorted(tmp_path.glob("*/answers*")): print(f, f.read_bytes().count(b"\n"))
+@pytest.fixture(scope="module")
+def toy():
+    return ma.load("toy", prove=False)
+
+
+@pytest.fixture(scope="module")
+def alone(toy, tmp_path_factory):
+    """The folder of a run of one process."""
+    out = tmp_path_factory.mktemp("alone")
+    evaluate(toy, toy_questions(QUESTIONS, seed=5), out=out, **OPTIONS)
+    return out
+
+
+@pytest.fixture
+def as_process(monkeypatch):
+    """Gives this process a place among several."""
+
+    def become(rank, n):
+        for name, value in (("RANK", rank), ("WORLD_SIZE", n), ("LOCAL_RANK", rank)):
+            monkeypatch.setenv(name, str(value))
+
+    return become
+
+
+def lines(out):
+    """The lines about questions in the logs of all processes."""
+    return [json.loads(line) for log in out.glob("answers*.jsonl") for line in log.read_bytes().splitlines()[1:]]
+
+
+def same_files(out, other):
+    """Whether two folders hold the same result, to the byte, but for the time at which it was begun."""
+    heads = [re.sub(r'"created": "[^"]*"', "", (each / JSON_NAME).read_text()) for each in (out, other)]
+    return heads[0] == heads[1] and (out / ARRAYS_NAME).read_bytes() == (other / ARRAYS_NAME).read_bytes()
+
+
+def asked_once(out):
+    return Counter(line["index"] for line in lines(out)) == Counter(range(QUESTIONS))
+
+
+def test_processes_that_are_killed_lose_nothing_and_any_number_takes_the_run_up(toy, alone, tmp_path):
+    two, three, patched = tmp_path / "two", tmp_path / "three", tmp_path / "patched"
+    ends = launched(
+        0,
+        ("evaluated", two, 2, 1),
+        ("evaluated", three, 3, 3),
+        ("evaluated", three, 2, 0),
+        ("patched", patched, 3, 1),
+    )
+    assert ends == [(1, 1), (3, 0), (0, 2), (1, 2)]
+    for out in (two, three):
+        assert same_files(out, alone)
+        assert asked_once(out)
+    assert sorted(log.name for log in three.glob("*.jsonl")) == ["answers-1.jsonl", "answers-2.jsonl", "answers.jsonl"]
+    asked, options = toy_questions(QUESTIONS, seed=5)[:8], {"over": OVER, "batch_size": 1}
+    whole, taken_up = (
+        ma.analyses.activation_patching(toy, asked, out=out, **options) for out in (tmp_path / "one", patched)
+    )
+    assert taken_up.logits.tobytes() == whole.logits.tobytes()
+    assert (taken_up.ids, taken_up.axes) == (whole.ids, whole.axes)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("seed", range(4))
+def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(alone, tmp_path, seed):
+    counts = [(3, 2), (2, 2), (1, 1), (3, 1)]
+    ends = launched(seed, *[("evaluated", tmp_path, n, killed) for n, killed in counts])
+    assert ends[-1][1] == 2
+    assert same_files(tmp_path, alone)
+    assert asked_once(tmp_path)
+
+
+@pytest.mark.whole
+def test_torchrun_shares_a_run_of_the_command_line(alone, tmp_path):
+    words = ["evaluate", "--model", "toy", "--data", "toy", "--n", str(QUESTIONS), "--seed", "5", "--batch-size", "2"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    told = {}
+    for name, before in (("two", launcher), ("one", [sys.executable, "-m"])):
+        told[name] = subprocess.run(
+            [*before, "mechaudio", *words, "--out", str(tmp_path / name)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=300,
+        ).stdout
+    assert told["two"] == told["one"]
+    assert same_files(tmp_path / "two", tmp_path / "one")
+    assert asked_once(tmp_path / "two")
+
+
+def test_a_process_reads_what_another_wrote_and_asks_the_rest(toy, alone, tmp_path, as_process, monkeypatch):
+    as_process(1, 2)
+    evaluate(toy, toy_questions(QUESTIONS, seed=5), out=tmp_path, **OPTIONS)
+    log = tmp_path / "answers-1.jsonl"
+    log.write_bytes(log.read_bytes()[: len(log.read_bytes()) // 2])
+    known, ids = len(lines_of(log)), []
+    monkeypatch.setattr(
+        asking, "prompt", lambda *words, **more: ids.extend(each.id for each in words[1]) or prompt(*words, **more)
+    )
+    as_process(0, 3)
+    evaluate(toy, toy_questions(QUESTIONS, seed=5), out=tmp_path, **OPTIONS)
+    assert 10 < known < 30
+    assert len(ids) == len(set(ids)) == QUESTIONS - known
+    assert same_files(tmp_path, alone)
+
+
+def lines_of(log):
+    """The whole lines about questions in a log that may have been cut."""
+    return log.read_bytes().split(b"\n")[1:-1]
+
+
+def test_what_one_process_could_not_ask_counts_as_asked_once_another_could(toy, tmp_path, as_process):
+    asked = toy_questions(4, seed=3)
+    asked[1] = replace(asked[1], audio=tmp_path / "clip.wav")
+    as_process(1, 2)
+    assert [failure.id for failure in evaluate(toy, asked, out=tmp_path / "out").failures] == ["toy-3-1"]
+    toy_questions(4, seed=3)[1].clip().save(tmp_path / "clip.wav")
+    for rank in (0, 1):
+        as_process(rank, 2)
+        found = evaluate(toy, asked, out=tmp_path / "out")
+        assert found.failures == ()
+        assert found.ids == tuple(question.id for question in asked)
+    assert len(lines_of(tmp_path / "out" / "answers.jsonl")) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 4}, "is of another run: seed was 3 and is 4"),
+        ({"questions": toy_questions(3, seed=4)}, "question 0 is not the one .*'toy-4-0' for 'toy-3-0'"),
+    ],
+)
+def test_processes_that_are_given_different_things_are_refused(toy, tmp_path, as_process, changes, told):
+    given = {"questions": toy_questions(3, seed=3), "seed": 3}
+    as_process(1, 2)
+    evaluate(toy, out=tmp_path, **given)
+    as_process(0, 2)
+    with pytest.raises(ValueError, match=told):
+        evaluate(toy, out=tmp_path, **given | changes)
+
+
+def test_a_damaged_log_of_another_process_is_named(toy, tmp_path, as_process):
+    as_process(2, 3)
+    evaluate(toy, toy_questions(3, seed=3), out=tmp_path)
+    log = tmp_path / "answers-2.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"batch": 0', b'"batch": 9', 1))
+    as_process(0, 1)
+    with pytest.raises(ValueError, match=r"answers-2\.jsonl' is damaged at line 2"):
+        evaluate(toy, toy_questions(3, seed=3), out=tmp_path)
+
+
+def test_several_processes_without_a_folder_are_told_that_each_asks_everything(toy, as_process):
+    as_process(1, 2)
+    with pytest.warns(UserWarning, match="2 processes share questions through out=: without it each of them asks all"):
+        assert len(evaluate(toy, toy_questions(3, seed=3)).ids) == 3
