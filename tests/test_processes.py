@@ -160,7 +160,7 @@ def test_a_file_system_without_locks_is_told(launched, tmp_path, monkeypatch):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(processes.fcntl, "lockf", refuse)
-    with Shared(tmp_path) as shared, pytest.raises(ValueError, match=r"has none \(Function not implemented\): give an out="):
+    with Shared(tmp_path) as shared, pytest.raises(ValueError, match=r"has none \(Function not impl.*give an out="):
         shared.take(0)
     with one_at_a_time(tmp_path):
         pass

@@ -17,15 +17,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mechaudio.analyses.streaming import positions_that_fit
 from mechaudio.arguments import shown
+from mechaudio.data.question_digest import digest
 from mechaudio.processes import Shared, Work, one_at_a_time
+from mechaudio.question import AudioQuestion
 from mechaudio.results import JSON_NAME, Provenance, Result
 from mechaudio.tracing.fingerprint import fingerprint
-from mechaudio.writing import made_folder
+from mechaudio.writing import made_folder, write_once
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
+PLAN = "plan.json"
 Batch = TypeVar("Batch")
 Measured = TypeVar("Measured", bound=Result)
 _OTHERS = {
@@ -42,6 +46,11 @@ class KeptBatches:
         model: The opened model.
         settings: What has to be the same when the run is taken up.
 
+    Attributes:
+        most_positions: Positions that a batch may have where its size is not given: as many as fitted when the run was
+            begun, so that it is cut into the same batches by all processes and whenever it is taken up; None where
+            nothing is kept.
+
     Raises:
         ValueError: With a folder, forward hooks of others on the network.
         NotADirectoryError: There is something else in the folder's place.
@@ -51,6 +60,11 @@ class KeptBatches:
         self.provenance = Provenance.collect(model, settings=settings)
         self._folder = None if folder is None else made_folder(folder, "a run")
         self._network = "" if folder is None else _digest_of_network(model)
+        self.most_positions: int | None = None
+        if self._folder is not None:
+            plan = self._folder / PLAN
+            write_once(plan, json.dumps({"most_positions": positions_that_fit(model)}).encode())
+            self.most_positions = _read_plan(plan)
 
     def measured(
         self,
@@ -135,6 +149,21 @@ class KeptBatches:
                 "another out="
             )
         return kept
+
+
+def digest_of_questions(questions: Iterable[AudioQuestion]) -> str:
+    """Digest of what a batch asks, for `KeptBatches.measured`."""
+    return hashlib.sha256(" ".join(map(digest, questions)).encode()).hexdigest()
+
+
+def _read_plan(place: Path) -> int:
+    try:
+        most = json.loads(place.read_bytes())["most_positions"]
+    except (ValueError, KeyError, TypeError):
+        most = None
+    if type(most) is not int or most < 1:
+        raise ValueError(f"{os.fspath(place)!r} is damaged: put it back as it was, or give another out=")
+    return most
 
 
 def _digest_of_network(model: AudioLM) -> str:

@@ -16,15 +16,13 @@ Conventions: a question is known by its place in the stream, and by a digest of 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mechaudio.audio.clip import AudioClip
-from mechaudio.audio.stored import StoredClip
+from mechaudio.data.question_digest import digest
 from mechaudio.experiments.log_lines import SCHEMA, LogReader, Row, as_line, read_header, short, signed
 from mechaudio.processes import Shared, launch
 from mechaudio.provenance import Provenance
@@ -33,7 +31,7 @@ from mechaudio.results import digest_of
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.tracing.record import Intervention
-from mechaudio.writing import made_folder
+from mechaudio.writing import made_folder, write_once
 
 LOG_NAME = "answers.jsonl"
 _NAMED = 3
@@ -178,33 +176,6 @@ class RunLog:
         self.close()
 
 
-def digest(question: AudioQuestion, *, sized: bool = True) -> str:
-    """Tell a question from others: by what it asks, its name, task and keyword, and its recordings.
-
-    Nothing is decoded for it: a recording is known by its samples if it is in memory, else by the name of its file and,
-    where the file is there, its size.
-
-    Args:
-        question: The question.
-        sized: Whether the size counts; it does not for a question that could not be asked, whose file may be mended.
-    """
-    audio = question.audio
-    recordings = audio if isinstance(audio, tuple) else (audio,)
-    asked = [question.id, question.text, question.choices, question.answer, question.caption]
-    asked.append([_sound(one, sized) for one in recordings])
-    asked += [str(question.meta.get(name, "")) for name in ("task", "keyword")]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-
-
-def _sound(audio: Any, sized: bool) -> str:
-    if isinstance(audio, AudioClip):
-        return f"{audio.sample_rate} {hashlib.sha256(audio.waveform.tobytes()).hexdigest()}"
-    if isinstance(audio, StoredClip):
-        return Path(audio.source).name
-    file = Path(audio or "")
-    return f"{file.name} {file.stat().st_size}" if sized and file.is_file() else file.name
-
-
 def task_of(question: AudioQuestion) -> str:
     """The task of a question, blank where it has none."""
     return str(question.meta.get("task", ""))
@@ -234,22 +205,7 @@ def begin(place: Path, header: Mapping[str, Any]) -> None:
     """
     if place.exists() and not place.is_file():
         raise ValueError(f"{os.fspath(place)!r} is no file, so no run is kept in it: give another out=")
-    if place.exists():
-        return
-    # One name per process, so that whoever was killed here leaves nothing for good.
-    draft = place.with_name(f".{place.name}.begun{launch().rank or ''}")
-    with draft.open("wb") as file:
-        file.write(signed(header, "")[0].encode("utf-8", "surrogatepass"))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, place)
-    except FileExistsError:  # another process was first
-        draft.unlink()
-    except OSError:  # a file system without links
-        os.replace(draft, place)
-    else:
-        draft.unlink()
+    write_once(place, signed(header, "")[0].encode("utf-8", "surrogatepass"))
 
 
 def _claim(file: BinaryIO, place: Path) -> None:
