@@ -36,6 +36,19 @@ LAUNCHER = textwrap.dedent("""
     def patched(out):
         ma.analyses.activation_patching(model, asked[:8], over=("layer", "role"), batch_size=1, out=out)
 
+    def temporal(out):
+        chosen = dict(biases=(3.0,), factors=(0.2, 3.0), queries=("last",), n_attention=5, seed=4)
+        ma.experiments.temporal_study(model, asked[:16], settings=ma.experiments.TemporalSettings(**chosen), out=out)
+
+    def mata(out):
+        chosen = ma.experiments.MataSettings(alphas=(0.1, 2.0), n_measured=4, max_new_tokens=3, seed=2)
+        ma.experiments.mata_study(model, asked[:16], settings=chosen, out=out)
+
+    def specialists(out):
+        chosen = dict(ks=(1, 2), strengths=(1.0, 3.0), norms=("pre",), draws=20, steering_draws=1)
+        settings = ma.experiments.SpecialistsSettings(**chosen)
+        ma.experiments.specialists_study(model, asked, settings=settings, batch_size=4, out=out)
+
     def process(job, out, rank, n):
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(n), LOCAL_RANK=str(rank))
         try:
@@ -46,8 +59,8 @@ LAUNCHER = textwrap.dedent("""
         os._exit(0)
 
     def written(out):
-        parts = len(list(out.glob("pairs/*/result.json")))
-        return parts + sum(log.read_bytes().count(b"\\n") for log in out.glob("answers*.jsonl"))
+        parts = len(list(out.rglob("0*/result.json")))
+        return parts + sum(log.read_bytes().count(b"\\n") for log in out.rglob("answers*.jsonl"))
 
     model, drawn, asked = ma.load("toy", prove=False), np.random.default_rng(int(sys.argv[1])), questions(N, seed=5)
     for job, out, n, n_killed in zip(*[iter(sys.argv[2:])] * 4, strict=True):
@@ -151,6 +164,15 @@ def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(a
     assert ends[-1][1] == 2
     assert same_files(tmp_path, alone)
     assert asked_once(tmp_path)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("study", ["temporal", "mata", "specialists"])
+def test_a_study_of_several_processes_is_that_of_one(tmp_path, study):
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    ends = launched(1, (study, alone, 1, 0), (study, shared, 3, 1), (study, shared, 2, 0))
+    assert ends == [(0, 1), (1, 2), (0, 2)]
+    assert same_files(shared, alone)
 
 
 @pytest.mark.whole
