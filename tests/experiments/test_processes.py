@@ -17,6 +17,7 @@ from mechaudio.experiments import asking
 from mechaudio.experiments.evaluate import evaluate
 from mechaudio.models.prompt import prompt
 from mechaudio.results import ARRAYS_NAME, JSON_NAME
+from tests.snippets import REPOSITORY
 
 QUESTIONS = 40
 OPTIONS = {"variants": [ma.ScaleAttention(0.0)], "positions": 150, "seed": 5}
@@ -192,6 +193,40 @@ def test_torchrun_shares_a_run_of_the_command_line(alone, tmp_path):
     assert told["two"] == told["one"]
     assert same_files(tmp_path / "two", tmp_path / "one")
     assert asked_once(tmp_path / "two")
+
+
+#: Stands in for SLURM's: starts four processes on this machine.
+SRUN = """#!/bin/bash
+shift
+for rank in 0 1 2 3; do
+    SLURM_NTASKS=4 SLURM_PROCID=$rank SLURM_LOCALID=$rank "$@" &
+done
+wait
+"""
+
+
+@pytest.mark.whole
+def test_the_script_for_slurm_runs_under_a_stand_in(tmp_path):
+    page = (REPOSITORY / "docs/cluster.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```bash\n(#!/bin/bash.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert script.count("--n 1000") == 1
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    for name, text in (("srun", SRUN), ("mechaudio", f'#!/bin/bash\nexec {sys.executable} -m mechaudio "$@"\n')):
+        (bin / name).write_text(text)
+        (bin / name).chmod(0o755)
+    told = subprocess.run(
+        ["bash", "-c", script.replace("--n 1000", "--n 12 --batch-size 1")],
+        env=os.environ
+        | {"PATH": f"{bin}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        | {"MODEL": "toy", "DATA": "toy", "OUT": str(tmp_path / "out")},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=300,
+    ).stdout
+    assert told.count("toy on toy (seed 7), condition audio") == 1
+    assert Counter(line["index"] for line in lines(tmp_path / "out")) == Counter(range(12))
 
 
 def test_a_process_reads_what_another_wrote_and_asks_the_rest(toy, alone, tmp_path, as_process, monkeypatch):
