@@ -1,4 +1,4 @@
-"""Asking questions batch by batch, under every variant: prompts, answers, and who could not be asked.
+"""Asking the questions of one batch, under every variant: prompts, answers, and who could not be asked.
 
 The prompt runs once for all variants: letter logits come from one sweep, texts continue from what it left behind.
 """
@@ -10,16 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from mechaudio.analyses.streaming import length_of
-from mechaudio.experiments.batches import Placed, batches
-from mechaudio.experiments.run_log import Row, RunLog, digest, task_of
+from mechaudio.experiments.batches import Placed
+from mechaudio.experiments.run_log import Row, digest, task_of
 from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, prompt
-from mechaudio.processes import Work
-from mechaudio.progress import Bar
-from mechaudio.question import BY_WORDS, EVERY_CONDITION, AudioQuestion, refuse_open
+from mechaudio.question import EVERY_CONDITION, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
@@ -105,94 +103,6 @@ def prompts_of(
         failed += refused
         batch = _prompts(model, asking, list(opened.values())) if opened else None
     return list(opened), batch, failed
-
-
-@dataclass(frozen=True, eq=False)
-class Together:
-    """Questions that are asked together, or of which it is known already that they cannot be asked.
-
-    Attributes:
-        placed: The questions.
-        failed: What became of those that cannot be asked.
-        again: Whether they could not be asked before.
-    """
-
-    placed: Sequence[Placed]
-    failed: Sequence[Row] = ()
-    again: bool = False
-
-
-class Asker:
-    """Asks questions batch by batch, those batches that no other process asks.
-
-    Args:
-        model: An `AudioLM`.
-        asking: How.
-        variants: The interventions of each variant.
-        log: Takes the answers.
-        drawn: Shows how many questions the log has.
-        strict: Raise at the first question that cannot be asked.
-    """
-
-    def __init__(self, model: AudioLM, asking: Asking, variants: Variants, log: RunLog, drawn: Bar, strict: bool):
-        self._model, self._asking, self._variants = model, asking, variants
-        self._log, self._drawn, self._strict = log, drawn, strict
-        self._show()
-        self._work: Work[Together] = Work(
-            log.shared, number=lambda batch: batch.placed[0].index, is_done=self._is_done, do=self._do
-        )
-
-    def ask(self, window: Sequence[Placed], *, again: bool = False) -> None:
-        """Ask questions that are held together.
-
-        Args:
-            window: The questions.
-            again: Whether they could not be asked before.
-
-        Raises:
-            ValueError: An open question that is to be answered by a letter; one that cannot be asked, where that is
-                strict.
-        """
-        if self._asking.scoring != "generate":
-            refuse_open(
-                [placed.question for placed in window],
-                f"scoring={self._asking.scoring!r}",
-                f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
-            )
-        self._work.review()
-        askable, failed = measured(self._model, self._asking, window)
-        if failed:
-            by_index = {placed.index: placed for placed in window}
-            self._work.offer(Together([by_index[row.index] for row in failed], failed, again))
-        for together in batches(askable, self._log.header["positions"], self._log.header["batch_size"]):
-            self._work.offer(Together(together, again=again))
-
-    def finish(self) -> None:
-        """Wait for the batches that other processes are asking."""
-        self._work.finish()
-
-    def _do(self, batch: Together) -> None:
-        log = self._log
-        rows = batch.failed or ask(self._model, self._asking, batch.placed, self._variants)
-        wrong = next((row for row in rows if row.error), None)
-        if self._strict and wrong is not None:
-            raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
-        log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
-        self._show()
-
-    def _is_done(self, batch: Together) -> bool:
-        """Whether the log has the batch, from this process or another."""
-        log = self._log
-        log.refresh()
-        self._show()
-        known = [placed for placed in batch.placed if placed.index in log.rows]
-        for placed in known:
-            log.check(placed.index, placed.question)
-        failed = batch.again and any(log.rows[placed.index].error for placed in known)
-        return len(known) == len(batch.placed) and not failed
-
-    def _show(self) -> None:
-        self._drawn.update(len(self._log.rows) - self._drawn.n)
 
 
 def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tuple[dict[Placed, Found], list[Row]]:

@@ -7,7 +7,7 @@ is taken up where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
@@ -15,20 +15,20 @@ from typing import Any, overload
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
-from mechaudio.experiments.asking import Asker, Asking, Variants
-from mechaudio.experiments.batches import WINDOW, Placed, windows
+from mechaudio.experiments.asking import Asking, Variants, ask
+from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.run_log import RunLog, run_header
+from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
 from mechaudio.notices import warn
 from mechaudio.processes import launch
-from mechaudio.progress import bar
-from mechaudio.question import AudioQuestion
+from mechaudio.question import BY_WORDS, AudioQuestion, refuse_open
 from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.record import Intervention
@@ -248,29 +248,26 @@ def _ask_all(
     progress: bool | None,
 ) -> list[tuple[str, ...]]:
     """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
-    earlier, again, n, keys = log.failed, list[Placed](), 0, list[tuple[str, ...]]()
-    total = len(questions) if isinstance(questions, Sized) else None
-    with bar(what=asking.condition, unit="questions", total=total, progress=progress) as drawn:
-        asker = Asker(model, asking, variants, log, drawn, strict)
-        for window in windows(questions, max(WINDOW, log.header["batch_size"])):
-            n += len(window)
-            keys += [clip_keys(placed.question) for placed in window]
-            new = [placed for placed in window if placed.index not in log.rows]
-            for placed in window:
-                if placed.index in log.rows:
-                    log.check(placed.index, placed.question)
-            again += [placed for placed in window if placed.index in earlier]
-            asker.ask(new)
-        if not n:
-            raise ValueError("there is nothing to evaluate: no questions were given")
-        if log.rows and max(log.rows) >= n:
-            raise ValueError(
-                f"this run asked {max(log.rows) + 1} questions before, and {n} are given: take it up with the same "
-                "questions, or give another out="
+    keys: list[tuple[str, ...]] = []
+
+    def look(window: Sequence[Placed]) -> None:
+        keys.extend(clip_keys(placed.question) for placed in window)
+        if asking.scoring != "generate":
+            refuse_open(
+                [placed.question for placed in window if placed.index not in log.rows],
+                f"scoring={asking.scoring!r}",
+                f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
             )
-        asker.finish()
-        asker.ask(again, again=True)
-        asker.finish()
+
+    def do(batch: Together) -> None:
+        rows = batch.failed or ask(model, asking, batch.placed, variants)
+        wrong = next((row for row in rows if row.error), None)
+        if strict and wrong is not None:
+            raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
+        log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
+
+    words = Words("evaluate", "run", "asked")
+    n = go_through(model, asking, questions, log, do, look=look, words=words, what=asking.condition, progress=progress)
     if len(log.failed) == len(log.rows):
         first = log.rows[min(log.rows)]
         raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")

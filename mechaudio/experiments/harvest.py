@@ -6,10 +6,10 @@ stopped and taken up has the shards of one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,15 +17,15 @@ from torch import Tensor
 from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.analyses.streaming import positions_that_fit, required_questions
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.asking import Asking, measured, prompts_of
-from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
+from mechaudio.experiments.asking import Asking, prompts_of
+from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.harvest_index import at_positions, chosen_positions, index_of, real_positions
 from mechaudio.experiments.harvest_log import Harvested, HarvestLog
 from mechaudio.experiments.harvested import Harvest, stored_name
 from mechaudio.experiments.run_log import digest, run_header
+from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, condition_of
-from mechaudio.progress import Bar, bar
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
@@ -71,7 +71,8 @@ def harvest(
         record: Hook points of the decoder, in all or some layers. `mass` has the query rows as its positions.
         out: A folder to write to. If it holds a harvest of the same settings, model and questions, that one is taken
             up: what is there is not run again, but for questions that could not be run, which are tried once more at
-            the end. More questions may follow those of before.
+            the end. More questions may follow those of before. Processes that were launched together
+            (`accelerate launch`, `torchrun`) share the questions through it.
         positions: What to keep of each prompt: spans, such as `"last"` or `"audio+question"`, or places counted from
             the end, such as `[-2, -1]`; by default every position. Prompts may have unequally many, or none.
         dtype: Type to write numbers in; by default as the model computes them.
@@ -113,7 +114,7 @@ def harvest(
         "n_layers": model.site_map.depth["decoder"],
     }
     provenance = Provenance.collect(model, settings=settings)
-    plan = {"most_positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
+    plan = {"positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
     header = {"run": run_header(model, provenance, (tuple(interventions),)), "created": provenance.created, **plan}
     with HarvestLog(out, header) as log:
         if batch_size not in (None, log.header["batch_size"]):
@@ -141,42 +142,22 @@ class _Harvester:
 
     def run_all(self, questions: Iterable[AudioQuestion], progress: bool | None) -> None:
         """Run what the log does not have yet, and what failed before."""
-        log, n, again = self.log, 0, list[Placed]()
-        failed = {index for index, one in log.questions.items() if one.error}
-        total = len(questions) if isinstance(questions, Sized) else None
-        with bar(what="harvest", unit="questions", total=total, progress=progress) as drawn:
-            for window in windows(questions, max(WINDOW, log.header["batch_size"])):
-                n += len(window)
-                new = [placed for placed in window if placed.index not in log.questions]
-                for placed in window:
-                    if placed.index in log.questions:
-                        log.check(placed.index, placed.question)
-                again += [placed for placed in window if placed.index in failed]
-                drawn.update(len(window) - len(new))
-                self._run_window(new, drawn)
-            if not n:
-                raise ValueError("there is nothing to harvest: no questions were given")
-            if max(log.questions) >= n:
-                raise ValueError(
-                    f"this harvest ran {max(log.questions) + 1} questions before, and {n} are given: take it up with "
-                    "the same questions, or give another out="
-                )
-            self._run_window(again, None)
+        log, words = self.log, Words("harvest", "harvest", "ran")
+        n = go_through(
+            self.model, self.asking, questions, log, self._run, words=words, what="harvest", progress=progress
+        )
         if all(one.error for one in log.questions.values()):
             first = log.questions[min(log.questions)]
             raise ValueError(f"none of the {n} questions could be run; the first, {first.id!r}: {first.error}")
-        if not any(shard.n_entries for shard in log.shards):
+        if not log.n_entries:
             raise ValueError(f"positions={self.positions!r} names no position of any of the {n} questions")
 
-    def _run_window(self, window: Sequence[Placed], drawn: Bar | None) -> None:
-        """Run questions that are held together, batch by batch."""
-        lengths, failed = measured(self.model, self.asking, window)
-        self._keep([], None, failed, drawn)
-        for together in batches(lengths, self.log.header["most_positions"], self.log.header["batch_size"]):
-            self._keep(*prompts_of(self.model, self.asking, together), drawn)
-
-    def _keep(self, placed: Sequence[Placed], batch: PromptBatch | None, failed: Sequence[Any], drawn: Bar | None):
+    def _run(self, together: Together) -> None:
         """Run a batch and write it, with the questions that could not be part of it."""
+        placed: Sequence[Placed] = ()
+        batch, failed = None, together.failed
+        if not failed:
+            placed, batch, failed = prompts_of(self.model, self.asking, together.placed)
         if failed and self.strict:
             raise ValueError(f"question {failed[0].id!r}: {failed[0].error} (without strict=True it is listed instead)")
         told = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
@@ -191,8 +172,6 @@ class _Harvester:
             ]
             tensors, texts = self._entries(batch, [one.index for one in placed])
         self.log.add(told, tensors, texts)
-        if drawn is not None:
-            drawn.update(len(placed) + len(failed))
 
     def _entries(self, batch: PromptBatch, numbers: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The hook points of a batch at the positions that are kept, and what those are; and the texts of tokens."""

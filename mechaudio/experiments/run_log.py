@@ -87,13 +87,9 @@ class RunLog:
         if folder is None:
             return
         first = made_folder(folder, "a run") / LOG_NAME
-        self._place = first if launch().rank == 0 else first.with_name(f"{first.stem}-{launch().rank}{first.suffix}")
-        begin(first, self.header)
-        with first.open("rb") as file:
-            known = read_header(first, file.readline().rstrip(b"\n"), self.header)[0]
-        refuse_others(first, known["run"], self.header["run"])
-        self.header = known
-        self._file = opened_log(self._place, known)
+        self._place = log_of_process(first)
+        self.header = begun_header(first, self.header)
+        self._file = opened_log(self._place, self.header)
         try:
             self._read(self._place, self._file)
             self._file.truncate(self._own.end)
@@ -120,11 +116,15 @@ class RunLog:
         """Read what other processes have written by now, and those of earlier runs before."""
         if self._file is None:
             return
-        stem = LOG_NAME.removesuffix(".jsonl")
-        for place in sorted([self._place.with_name(LOG_NAME), *self._place.parent.glob(f"{stem}-*.jsonl")]):
+        for place in logs_in(self._place.with_name(LOG_NAME)):
             if place != self._place and place.stat().st_size != (self._logs[place].seen if place in self._logs else 0):
                 with place.open("rb") as file:
                     self._read(place, file)
+
+    @property
+    def known(self) -> Mapping[int, Row]:
+        """The rows."""
+        return self.rows
 
     @property
     def failed(self) -> set[int]:
@@ -179,6 +179,30 @@ class RunLog:
 def task_of(question: AudioQuestion) -> str:
     """The task of a question, blank where it has none."""
     return str(question.meta.get("task", ""))
+
+
+def log_of_process(first: Path) -> Path:
+    """The log of this process, beside that of process 0."""
+    rank = launch().rank
+    return first.with_name(f"{first.stem}-{rank}{first.suffix}") if rank else first
+
+
+def logs_in(first: Path) -> list[Path]:
+    """The logs of all processes, that of process 0 first."""
+    return [first, *sorted(first.parent.glob(f"{first.stem}-*{first.suffix}"))]
+
+
+def begun_header(first: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The header of a run, that of the log of process 0, which is begun with the given one if it is not there.
+
+    Raises:
+        ValueError: The log is of another run, or damaged.
+    """
+    begin(first, given)
+    with first.open("rb") as file:
+        known = read_header(first, file.readline().rstrip(b"\n"), given)[0]
+    refuse_others(first, known["run"], given["run"])
+    return known
 
 
 def opened_log(place: Path, header: Mapping[str, Any]) -> BinaryIO:

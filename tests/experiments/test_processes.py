@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import torch
 
 import mechaudio as ma
 from mechaudio.data.toy_questions import questions as toy_questions
@@ -37,6 +38,9 @@ LAUNCHER = textwrap.dedent("""
     def patched(out):
         ma.analyses.activation_patching(model, asked[:8], over=("layer", "role"), batch_size=1, out=out)
 
+    def harvested(out):
+        ma.harvest(model, asked, record=["resid_post"], out=out, batch_size=2, positions="audio")
+
     def temporal(out):
         chosen = dict(biases=(3.0,), factors=(0.2, 3.0), queries=("last",), n_attention=5, seed=4)
         ma.experiments.temporal_study(model, asked[:16], settings=ma.experiments.TemporalSettings(**chosen), out=out)
@@ -60,7 +64,7 @@ LAUNCHER = textwrap.dedent("""
         os._exit(0)
 
     def written(out):
-        parts = len(list(out.rglob("0*/result.json")))
+        parts = len([*out.rglob("0*/result.json"), *out.glob("shard-*")])
         return parts + sum(log.read_bytes().count(b"\\n") for log in out.rglob("answers*.jsonl"))
 
     model, drawn, asked = ma.load("toy", prove=False), np.random.default_rng(int(sys.argv[1])), questions(N, seed=5)
@@ -136,15 +140,16 @@ def asked_once(out):
 
 
 def test_processes_that_are_killed_lose_nothing_and_any_number_takes_the_run_up(toy, alone, tmp_path):
-    two, three, patched = tmp_path / "two", tmp_path / "three", tmp_path / "patched"
+    two, three, patched, kept = (tmp_path / name for name in ("two", "three", "patched", "kept"))
     ends = launched(
         0,
         ("evaluated", two, 2, 1),
         ("evaluated", three, 3, 3),
         ("evaluated", three, 2, 0),
         ("patched", patched, 3, 1),
+        ("harvested", kept, 2, 1),
     )
-    assert ends == [(1, 1), (3, 0), (0, 2), (1, 2)]
+    assert ends == [(1, 1), (3, 0), (0, 2), (1, 2), (1, 1)]
     for out in (two, three):
         assert same_files(out, alone)
         assert asked_once(out)
@@ -155,6 +160,12 @@ def test_processes_that_are_killed_lose_nothing_and_any_number_takes_the_run_up(
     )
     assert taken_up.logits.tobytes() == whole.logits.tobytes()
     assert (taken_up.ids, taken_up.axes) == (whole.ids, whole.axes)
+    harvest = ma.Harvest.load(kept)
+    asked = toy_questions(QUESTIONS, seed=5)
+    of_one = ma.harvest(toy, asked, record=["resid_post"], out=tmp_path / "of one", batch_size=2, positions="audio")
+    assert harvest.positions().equals(of_one.positions())
+    assert all(torch.equal(harvest["resid_post", layer], of_one["resid_post", layer]) for layer in range(toy.n_layers))
+    assert len(list(kept.glob("shard-*"))) == len(list(of_one.folder.glob("shard-*")))
 
 
 @pytest.mark.whole
