@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
-from mechaudio.experiments.asking import Asking, Variants, ask
+from mechaudio.experiments.asking import Asking, Variants, ask, in_halves
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
@@ -160,7 +161,8 @@ def evaluate(
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
 
     Warns:
-        UserWarning: Several processes are given no `out` to share; `queries` are rows that carry nothing of the sound
+        UserWarning: Several processes are given no `out` to share; a GPU has no memory for a batch, so that its halves
+            are asked, whose numbers may differ in their last bits; `queries` are rows that carry nothing of the sound
             to the answers, where others do.
     """
     condition = condition_of(questions, condition)
@@ -260,7 +262,10 @@ def _ask_all(
             )
 
     def do(batch: Together) -> None:
-        rows = batch.failed or ask(model, asking, batch.placed, variants)
+        rows = batch.failed
+        if not rows:
+            asked, failed = in_halves(lambda some: ask(model, asking, some, variants), batch.placed)
+            rows = [*chain.from_iterable(asked), *failed]
         wrong = next((row for row in rows if row.error), None)
         if strict and wrong is not None:
             raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")

@@ -6,8 +6,8 @@ stopped and taken up has the shards of one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +17,12 @@ from torch import Tensor
 from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.analyses.streaming import positions_that_fit, required_questions
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.asking import Asking, prompts_of
+from mechaudio.experiments.asking import Asking, in_halves, prompts_of
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.harvest_index import at_positions, chosen_positions, index_of, real_positions
 from mechaudio.experiments.harvest_log import Harvested, HarvestLog
 from mechaudio.experiments.harvested import Harvest, stored_name
-from mechaudio.experiments.run_log import digest, run_header
+from mechaudio.experiments.run_log import Row, digest, run_header
 from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, condition_of
@@ -128,6 +128,16 @@ def harvest(
 
 
 @dataclass(frozen=True, eq=False)
+class _Part:
+    """What questions that ran together gave, and rows of those that could not."""
+
+    failed: Sequence[Row]
+    questions: Sequence[Harvested] = ()
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class _Harvester:
     """A harvest on its way."""
 
@@ -154,24 +164,32 @@ class _Harvester:
 
     def _run(self, together: Together) -> None:
         """Run a batch and write it, with the questions that could not be part of it."""
-        placed: Sequence[Placed] = ()
-        batch, failed = None, together.failed
+        parts, failed = list[_Part](), [*together.failed]
         if not failed:
-            placed, batch, failed = prompts_of(self.model, self.asking, together.placed)
+            parts, failed = in_halves(self._part, together.placed)
+            failed += [row for part in parts for row in part.failed]
         if failed and self.strict:
             raise ValueError(f"question {failed[0].id!r}: {failed[0].error} (without strict=True it is listed instead)")
         told = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
         told = [one for one in told if one != self.log.questions.get(one.index)]  # one that fails as before is known
-        tensors: dict[str, Tensor] = {}
-        texts: dict[str, str] = {}
-        if batch is not None:
-            lengths = real_positions(batch).sum(1).tolist()
-            told += [
-                Harvested(one.index, one.question.id, digest(one.question), length)
-                for one, length in zip(placed, lengths, strict=True)
-            ]
-            tensors, texts = self._entries(batch, [one.index for one in placed])
-        self.log.add(told, tensors, texts)
+        told += [one for part in parts for one in part.questions]
+        texts = {token: text for part in parts for token, text in part.texts.items()}
+        whole = [part.tensors for part in parts if part.tensors]
+        if len(whole) > 1:
+            whole = [{name: torch.cat([part[name] for part in whole]) for name in whole[0]}]
+        self.log.add(told, whole[0] if whole else {}, texts)
+
+    def _part(self, together: Sequence[Placed]) -> _Part:
+        """Run questions together."""
+        placed, batch, failed = prompts_of(self.model, self.asking, together)
+        if batch is None:
+            return _Part(failed)
+        questions = [
+            Harvested(one.index, one.question.id, digest(one.question), length)
+            for one, length in zip(placed, real_positions(batch).sum(1).tolist(), strict=True)
+        ]
+        tensors, texts = self._entries(batch, [one.index for one in placed])
+        return _Part(failed, questions, tensors, texts)
 
     def _entries(self, batch: PromptBatch, numbers: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The hook points of a batch at the positions that are kept, and what those are; and the texts of tokens."""
