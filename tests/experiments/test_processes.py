@@ -141,21 +141,14 @@ def asked_once(out):
 
 
 def test_processes_that_are_killed_lose_nothing_and_any_number_takes_the_run_up(toy, alone, tmp_path):
-    two, three, patched, kept = (tmp_path / name for name in ("two", "three", "patched", "kept"))
+    out, patched, kept = (tmp_path / name for name in ("out", "patched", "kept"))
     ends = launched(
-        0,
-        ("evaluated", two, 2, 1),
-        ("evaluated", three, 3, 3),
-        ("evaluated", three, 2, 0),
-        ("patched", patched, 3, 1),
-        ("harvested", kept, 2, 1),
+        0, ("evaluated", out, 3, 3), ("evaluated", out, 2, 1), ("patched", patched, 2, 1), ("harvested", kept, 2, 1)
     )
-    assert [killed + ended for killed, ended in ends] == [2, 3, 2, 3, 2]  # none failed
+    assert [killed + ended for killed, ended in ends] == [3, 2, 2, 2]  # none failed
     assert sum(killed for killed, _ in ends) > 3
-    for out in (two, three):
-        assert same_files(out, alone)
-        assert asked_once(out)
-    assert {"answers.jsonl", "answers-1.jsonl"} <= {log.name for log in three.glob("*.jsonl")}
+    assert same_files(out, alone)
+    assert asked_once(out)
     asked, options = toy_questions(QUESTIONS, seed=5)[:8], {"over": OVER, "batch_size": 1}
     whole, taken_up = (
         ma.analyses.activation_patching(toy, asked, out=out, **options) for out in (tmp_path / "one", patched)
