@@ -107,6 +107,7 @@ class KeptBatches:
         with Shared(self._folder) as shared, ThreadPoolExecutor(1) as worker:
 
             def begin(unit: tuple[int, Batch]) -> Any:
+                assert prepare is not None
                 return worker.submit(copy_context().run, prepare, unit[1])
 
             work: Work[tuple[int, Batch]] = Work(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mechaudio.experiments.asking import Asking, measured
 from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
@@ -18,6 +18,7 @@ from mechaudio.question import AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 
 
+@runtime_checkable
 class Log(Protocol):
     """What became of questions, on the disk."""
 
