@@ -62,7 +62,7 @@ def launch() -> Launch:
     """
     names = ("RANK", "WORLD_SIZE")
     given = {name: os.environ[name] for name in (*names, "LOCAL_RANK") if os.environ.get(name)}
-    if not given.keys() & {*names}:
+    if given.get("WORLD_SIZE", "1") == "1" and given.get("RANK", "0") == "0":
         return Launch()
     try:
         rank, n = (int(given[name]) for name in names)
@@ -169,7 +169,8 @@ class Work(Generic[Unit]):
     def offer(self, unit: Unit) -> None:
         """Do a unit, unless it is done, or leave it to the process that has it."""
         if not self._shared.take(self._number(unit)):
-            self._left.append(unit)
+            # What others have done by now is let go of, so that no more is held than they are at.
+            self._left = [*(left for left in self._left if not self._is_done(left)), unit]
         elif self._is_done(unit):
             self._shared.let_go(self._number(unit))
         elif self._begin is None:
@@ -178,10 +179,6 @@ class Work(Generic[Unit]):
             before, self._begun = self._begun, (unit, self._begin(unit))
             if before is not None:
                 self._do_taken(*before)
-
-    def review(self) -> None:
-        """Forget what others have done by now, so that little is held."""
-        self._left = [unit for unit in self._left if not self._is_done(unit)]
 
     def finish(self) -> None:
         """Do what was begun, wait for what was left to others, and do what they gave back.

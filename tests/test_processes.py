@@ -56,6 +56,8 @@ def held(tmp_path):
         ({"LOCAL_RANK": 3}, Launch(0, 1, 0)),
         ({"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1}, Launch(5, 8, 1)),
         ({"RANK": 1, "WORLD_SIZE": 2}, Launch(1, 2, 1)),
+        ({"WORLD_SIZE": 1}, Launch(0, 1, 0)),
+        ({"RANK": 0}, Launch(0, 1, 0)),
         ({"RANK": "", "WORLD_SIZE": ""}, Launch(0, 1, 0)),
     ],
 )
@@ -115,16 +117,26 @@ def test_what_a_process_had_that_was_killed_is_done_by_another(launched, tmp_pat
     assert order == [2, 4, 3]
 
 
-def test_what_another_process_has_done_is_forgotten(launched, tmp_path, held):
+def test_what_another_process_has_done_is_not_waited_for(launched, tmp_path, held):
     launched(RANK=0, WORLD_SIZE=2)
     done, order = set(), []
     with Shared(tmp_path) as shared:
         work = work_of(shared, done, order)
         work.offer(3)
         done.add(3)
-        work.review()
         work.finish()
     assert order == []
+
+
+def test_no_more_is_held_than_others_are_at(launched, tmp_path, held):
+    launched(RANK=0, WORLD_SIZE=2)
+    done, order = set(), []
+    with Shared(tmp_path) as shared:
+        work = work_of(shared, done, order)
+        work.offer(3)
+        done.add(3)
+        work.offer(3)  # which another process has still
+        assert work._left == [3]
 
 
 def test_what_a_process_keeps_for_too_long_is_done_here_as_well(launched, tmp_path, held, monkeypatch):

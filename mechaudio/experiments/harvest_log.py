@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from mechaudio.experiments.log_lines import SCHEMA, damaged, parsed, read_header, short, signed, verified
 from mechaudio.experiments.run_log import begun_header, digest, log_of_process, logs_in, opened_log
-from mechaudio.processes import Shared
+from mechaudio.processes import Shared, launch
 from mechaudio.question import AudioQuestion
 from mechaudio.reading import digest_of_file
 from mechaudio.writing import made_folder, write_tensors
@@ -96,12 +96,12 @@ class HarvestLog:
         self._file: BinaryIO = opened_log(self._place, self.header)
         try:
             self.shards += self._read(self._place, self._file)
-            for shard in self.shards:
-                refuse_damaged(self._folder, shard)
             self._file.truncate(self._logs[self._place].end)
             self._file.seek(self._logs[self._place].end)
             self.shared = Shared(self._folder)
-            self.refresh()
+            others = self.refresh()
+            for shard in [*self.shards, *(others if launch().rank == 0 else ())]:  # each is looked at by one process
+                refuse_damaged(self._folder, shard)
         except BaseException:
             self._close()
             raise
@@ -120,12 +120,14 @@ class HarvestLog:
             if one.index not in self.questions or self.questions[one.index].error:
                 self.questions[one.index] = one
 
-    def refresh(self) -> None:
+    def refresh(self) -> list[Shard]:
         """Read what other processes have written by now, and those of earlier runs before."""
+        shards = list[Shard]()
         for place in logs_in(self._folder / LOG_NAME):
             if place != self._place and place.stat().st_size != (self._logs[place].seen if place in self._logs else 0):
                 with place.open("rb") as file:
-                    self._read(place, file)
+                    shards += self._read(place, file)
+        return shards
 
     @property
     def known(self) -> Mapping[int, Harvested]:

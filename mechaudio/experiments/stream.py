@@ -34,7 +34,7 @@ class Log(Protocol):
         """Refuse a question that is another one than was asked in its place."""
         ...
 
-    def refresh(self) -> None:
+    def refresh(self) -> Any:
         """Read what other processes have written by now."""
         ...
 
@@ -127,7 +127,6 @@ def go_through(
                 if placed.index in log.known:
                     log.check(placed.index, placed.question)
             again += [placed for placed in window if placed.index in earlier]
-            work.review()
             for batch in _cut(model, asking, new, log.header):
                 work.offer(batch)
         if not n:

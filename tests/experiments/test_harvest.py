@@ -355,6 +355,21 @@ def a_shard_gone(folder):
     (folder / "shard-000001.safetensors").unlink()
 
 
+def test_a_damaged_shard_of_another_process_is_refused_when_the_harvest_is_taken_up(
+    toy, questions, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
+            patch.setenv(name, value)
+        harvested(toy, questions, tmp_path)
+    assert sorted(name for name in files(tmp_path) if name.startswith("shard")) == [
+        f"shard-1-{number:06d}.safetensors" for number in range(3)
+    ]
+    (tmp_path / "shard-1-000002.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"shard-1-000002\.safetensors' is missing"):
+        harvested(toy, questions, tmp_path)
+
+
 @pytest.mark.parametrize("damage", [a_number_in_a_shard, a_shard_cut_short, a_shard_gone])
 def test_a_damaged_shard_is_refused_by_its_name(toy, questions, finished, tmp_path, damage):
     folder = shutil.copytree(finished, tmp_path / "run")
