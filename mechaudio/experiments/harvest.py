@@ -104,8 +104,8 @@ def harvest(
     points = _points(record)
     kept = [stored_name(site.name, site.layer) for _, site in sites_of(model, points)]
     asking = Asking(condition, layout=layout or PromptFormat(), allow_cut=allow_cut)
-    told = asdict(asking)
-    settings = {name: told[name] for name in ("condition", "layout", "allow_cut")} | {
+    options = asdict(asking)
+    settings = {name: options[name] for name in ("condition", "layout", "allow_cut")} | {
         "hook_points": kept,
         "keys": [list(point.keys) for point in points if point.point == "mass"],
         "positions": _from_the_end(positions),
@@ -210,7 +210,7 @@ class _Harvester:
 
 
 def _points(record: Sequence[str | HookPoint]) -> list[HookPoint]:
-    """What is recorded: one vector, or one per head, at each position of the decoder.
+    """Make the hook points that are recorded: one vector, or one per head, at each position of the decoder.
 
     Raises:
         ValueError: Nothing, or something else.

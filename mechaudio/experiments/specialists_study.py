@@ -73,10 +73,10 @@ def specialists_study(
     """
     questions = sequence_of(questions)
     settings = settings or SpecialistsSettings()
-    asked = Askable(model, questions, progress=progress)
+    askable = Askable(model, questions, progress=progress)
     steering = steering_study(
         model,
-        asked,
+        askable,
         settings=steering_settings(settings),
         memory=memory,
         out=None if out is None else Path(out, "steering"),
@@ -108,12 +108,12 @@ def specialists_study(
     study = SpecialistsStudy(
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(steering.ids)}),
         settings=settings,
-        groups=groups_of(asked.metas),
-        chance=np.array(asked.chance),
+        groups=groups_of(askable.metas),
+        chance=np.array(askable.chance),
         listening=listening,
         steering=steering,
-        failures=asked.failures,
-        n_cut=asked.n_cut,
+        failures=askable.failures,
+        n_cut=askable.n_cut,
     )
     if out is not None:
         study.save(out)

@@ -26,7 +26,7 @@ def write_html(template: str, path: str | os.PathLike, **context: Any) -> Path:
 
     Args:
         template: The name of a file in `templates`.
-        path: Of the file; its folder is made.
+        path: Path of the file; its folder is made.
         **context: What the template shows, beside its scripts, style and policy.
 
     Returns:

@@ -81,5 +81,5 @@ def patched_pairs(
 
 
 def _digest_of_prompts(pair: Contrast) -> str:
-    asked = [(question.id, question.choices, question.answer) for question in pair.clean.questions]
-    return digest_of((tuple(asked), *(dict(side.inputs) for side in (pair.clean, pair.corrupted))))
+    questions = [(question.id, question.choices, question.answer) for question in pair.clean.questions]
+    return digest_of((tuple(questions), *(dict(side.inputs) for side in (pair.clean, pair.corrupted))))
