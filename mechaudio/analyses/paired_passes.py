@@ -194,6 +194,6 @@ def paired_passes(
         drawn(),
         measure,
         asked=lambda asked: digest_of_questions(required_questions(asked)),
-        prepare=None if model.adapter.merging is not None else prepare,
+        prepare=None if model.adapter.makes_prompts_with_network else prepare,
     )
     return joined_passes(parts, keys)

@@ -175,7 +175,7 @@ def steering_sweep(
         drawn(),
         measure,
         asked=lambda together: digest_of_questions(required_questions(together)),
-        prepare=None if model.adapter.merging is not None else make,
+        prepare=None if model.adapter.makes_prompts_with_network else make,
     )
     return _joined(parts, model, keys)
 
