@@ -101,6 +101,7 @@ bench: $(VENV)/.installed-dev ## Measure speed and memory against what users wou
 	$(BIN)/python benchmarks/patching_cost.py
 	$(BIN)/python benchmarks/attribution_cost.py
 	$(BIN)/python benchmarks/steering_cost.py
+	$(BIN)/python benchmarks/parallel_cost.py
 
 train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into build/tiny: minutes on a GPU
 	$(BIN)/python -m recipes.tiny.train --out build/tiny
