@@ -210,7 +210,8 @@ def _counted(axis: str, n: int) -> str:
     """The length of an axis in words: `6 layers`, `d_model 128`."""
     if axis.startswith("d_"):
         return f"{axis} {n}"
-    return f"{n} {axis.removesuffix('s')}{'' if n == 1 else 's'}"
+    one = axis.removesuffix("s")
+    return f"1 {one}" if n == 1 else f"{n} {one[:-1]}ies" if one.endswith("y") else f"{n} {one}s"
 
 
 def remove_drafts(folder: Path) -> None:
