@@ -5,7 +5,8 @@ Conventions: sound is mono, 16 kHz, 16-bit whole numbers; times in seconds; prob
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,9 @@ class Listening(Result):
 
     def _as_kept(self) -> "Listening":
         """The same without the pattern."""
-        return replace(self, pattern=None)
+        kept = copy(self)
+        object.__setattr__(kept, "pattern", None)
+        return kept
 
     @property
     def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]

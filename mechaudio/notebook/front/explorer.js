@@ -174,7 +174,7 @@ class Explorer {
     this.state = { query: Math.max(...queries), layer: null, head: null, selection: null };
     this.hovered = {};
     this.kept = [];
-    this.draft = { how: "knock_out", by: 2, where: "every", queries: "behind" };
+    this.draft = { how: "knock_out", by: 2, where: "every", queries: this.sounding.length ? "behind" : "every" };
     this.edited = null;
     this.waiting = null;
     this.busy = false;
@@ -389,10 +389,11 @@ class Explorer {
     this.queriesBox = make("select", { "aria-label": "For which positions", change: () => this.redraft({ queries: this.queriesBox.value }) });
     options(
       this.queriesBox,
-      [["behind", "for all that stands behind the sound"], ["last", "for the last position"], ["every", "for every position"]],
+      [["behind", "for all that stands behind the sound"], ["last", "for the last position"], ["every", "for every position"]].filter(
+        ([key]) => key !== "behind" || this.sounding.length,
+      ),
       draft.queries,
     );
-    if (!this.sounding.length) this.queriesBox.firstChild.remove();
     this.keptList = make("ul", { class: "mx-kept", "aria-label": "Changes that are kept" });
     this.code = make("pre", { class: "mx-code", tabindex: 0, "aria-label": "These changes as interventions" });
     const button = (name, click) => make("button", { type: "button", click }, name);
@@ -853,6 +854,10 @@ class Explorer {
     context.putImageData(image, 0, 0);
     canvas.ink = ink;
     return (this.inkCanvas = canvas);
+  }
+
+  font(size) {
+    return `${size}px ${getComputedStyle(this.root).fontFamily}`;
   }
 
   drawTrack(densities, top, x) {
