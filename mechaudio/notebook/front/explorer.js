@@ -319,10 +319,12 @@ class Explorer {
     });
     const list = make("ul", { class: "mx-events", "aria-label": "Events" }, ...events);
     list.style.height = `${lanes * LANE}px`;
+    list.style.flexShrink = 0;
     this.picture = make("canvas", { class: "mx-picture", "aria-hidden": "true" });
     this.track = make("canvas", { class: "mx-track", "aria-hidden": "true" });
     this.axis = make("canvas", { class: "mx-axis", "aria-hidden": "true" });
     this.marks = make("div", { class: "mx-marks", "aria-hidden": "true" });
+    this.marks.style.top = `${lanes * LANE}px`;
     this.cursor = make("div", { class: "mx-cursor", "aria-hidden": "true" });
     this.stage = make(
       "div",
@@ -844,11 +846,12 @@ class Explorer {
     const canvas = make("canvas", { width: frames, height: bands });
     const context = canvas.getContext("2d");
     const image = context.createImageData(frames, bands);
+    const quiet = Math.max(0.25, [...this.inked].sort((a, b) => a - b)[this.inked.length >> 1] / STEPS); // noise is faint
     const [red, green, blue] = ink.match(/[0-9a-f]{2}/gi).map((part) => parseInt(part, 16));
     for (let band = 0; band < bands; band++) {
       for (let frame = 0; frame < frames; frame++) {
-        const level = Math.max(0, this.inked[band * frames + frame] / STEPS - 0.25) / 0.75;
-        image.data.set([red, green, blue, 235 * level ** 2.2], 4 * ((bands - 1 - band) * frames + frame));
+        const level = Math.max(0, this.inked[band * frames + frame] / STEPS - quiet) / (1 - quiet);
+        image.data.set([red, green, blue, 255 * level ** 1.3], 4 * ((bands - 1 - band) * frames + frame));
       }
     }
     context.putImageData(image, 0, 0);
@@ -938,17 +941,17 @@ class Explorer {
 
   drawReading(weights) {
     const { time, word } = this.hovered;
-    const from = [make("b", {}, this.label(this.query)), ` looks, ${this.cellName(this.cell)}: `];
+    const from = ["From ", make("b", {}, this.label(this.query)), `, ${this.cellName(this.cell)}: `];
     if (!weights) {
       this.reading.replaceChildren(...from, this.has(this.query) ? "…" : "not on this page");
       return;
     }
-    const said = [`${percent(shareOf(weights, this.sounding))} at the sound`];
+    const said = [`${percent(shareOf(weights, this.sounding))} on the sound`];
     if (time !== undefined) {
       const places = hearing(this.data.tokens, time, time + 1e-6);
-      said.push(`${percent(shareOf(weights, places))} at the token around ${inSeconds(time)}`);
+      said.push(`${percent(shareOf(weights, places))} on the token at ${inSeconds(time)}`);
     }
-    if (word !== undefined && word !== this.query) said.push(`${percent(weights[word])} at “${this.label(word)}”`);
+    if (word !== undefined && word !== this.query) said.push(`${percent(weights[word])} on “${this.label(word)}”`);
     this.reading.replaceChildren(...from, said.join(", "));
   }
 
