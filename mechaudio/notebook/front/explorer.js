@@ -117,11 +117,11 @@ export function isLight(colour) {
 // Elements
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** An element with attributes (a function is a listener, of the event that it is named after) and children. */
+/** An element with attributes (a function is a listener) and children. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") element.addEventListener(name, value);
+    if (typeof value === "function") on(element, { [name]: value });
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null) element.setAttribute(name, value);
   }
@@ -132,6 +132,10 @@ function make(tag, attributes = {}, ...children) {
 function options(select, texts, value) {
   select.replaceChildren(...texts.map(([key, text]) => make("option", { value: key }, text)));
   select.value = value;
+}
+
+function on(element, listeners) {
+  for (const [event, listener] of Object.entries(listeners)) element.addEventListener(event, listener);
 }
 
 /** A canvas as large as its box, in the pixels of the screen; what is drawn counts in CSS pixels. */
@@ -151,15 +155,76 @@ function prepared(canvas) {
 
 const LANE = 22;
 const GUTTER = 34;
+const FOOT = 16;
 const HOW = {
-  knock_out: { name: "Knock out" },
-  scale: { name: "Scale", by: { min: 0, max: 4, step: 0.05, start: 2, none: 1 }, written: (by) => `× ${by.toFixed(2)}` },
+  knock_out: { title: "Knock out" },
+  scale: { title: "Scale", by: { min: 0, max: 4, step: 0.05, start: 2 }, written: (by) => `× ${by.toFixed(2)}` },
   upweight: {
-    name: "Upweight",
-    by: { min: -5, max: 5, step: 0.1, start: 2, none: 0 },
+    title: "Upweight",
+    by: { min: -5, max: 5, step: 0.1, start: 2 },
     written: (by) => `${by < 0 ? "−" : "+"} ${Math.abs(by).toFixed(1)}`,
   },
 };
+
+const SKELETON = `
+<section class="mx" tabindex="-1">
+  <div class="mx-bar">
+    <button type="button" class="mx-play" data-part="playButton" aria-label="Play"></button>
+    <span class="mx-clock" data-part="clock"></span>
+    <label><span class="mx-hidden">Layer</span><select data-part="layerBox"></select></label>
+    <label><span class="mx-hidden">Head</span><select data-part="headBox"></select></label>
+  </div>
+  <div class="mx-columns">
+    <div class="mx-main">
+      <div class="mx-stage" data-part="stage" tabindex="0" role="slider" aria-valuemin="0" aria-valuenow="0"
+        aria-label="Moment in the clip; space plays, and with shift the arrows select seconds">
+        <ul class="mx-events" data-part="events" aria-label="Events"></ul>
+        <canvas class="mx-picture" data-part="picture" aria-hidden="true"></canvas>
+        <canvas class="mx-track" data-part="track" aria-hidden="true"></canvas>
+        <canvas class="mx-axis" data-part="axis" aria-hidden="true"></canvas>
+        <div class="mx-marks" data-part="marks" aria-hidden="true"></div>
+        <div class="mx-cursor" data-part="cursor" aria-hidden="true"></div>
+      </div>
+      <p class="mx-reading" data-part="reading"></p>
+      <p class="mx-hint" data-part="hint"></p>
+    </div>
+    <aside class="mx-side">
+      <h4>Its answer</h4>
+      <div class="mx-answer" data-part="answer"></div>
+      <fieldset>
+        <legend data-part="legend"></legend>
+        <p class="mx-selected" data-part="selected"></p>
+        <div class="mx-editor" data-part="editor">
+          <div class="mx-how" data-part="ways" role="radiogroup" aria-label="How"></div>
+          <div class="mx-strength" data-part="strengthRow">
+            <input type="range" data-part="slider" aria-label="Strength"><output data-part="strength"></output>
+          </div>
+          <select data-part="whereBox" aria-label="In which heads"></select>
+          <select data-part="queriesBox" aria-label="For which positions"></select>
+          <div class="mx-buttons">
+            <button type="button" data-part="wholeButton">All sound</button>
+            <button type="button" data-part="keepButton">Keep</button>
+            <button type="button" data-part="resetButton">Start over</button>
+          </div>
+          <ul class="mx-kept" data-part="keptList" aria-label="Changes that are kept"></ul>
+          <details><summary>As code</summary>
+            <pre class="mx-code" data-part="code" tabindex="0" aria-label="These changes as interventions"></pre></details>
+        </div>
+      </fieldset>
+    </aside>
+  </div>
+  <p class="mx-hidden" data-part="status" role="status" aria-live="polite"></p>
+  <p class="mx-problem" data-part="problem" role="alert" hidden></p>
+  <div class="mx-part">
+    <h4>The prompt <span data-part="roles"></span></h4>
+    <div class="mx-words" data-part="words" role="listbox" aria-label="The prompt" aria-multiselectable="true"></div>
+  </div>
+  <div class="mx-part">
+    <h4 data-part="gridTitle"></h4>
+    <canvas class="mx-grid" data-part="grid" role="img"></canvas>
+    <p class="mx-hint" data-part="gridNote"></p>
+  </div>
+</section>`;
 
 class Explorer {
   /** Build it inside `host`; `ask(request)` reaches the live model, null on a page; `audio` plays the sound. */
@@ -174,10 +239,9 @@ class Explorer {
     this.state = { query: Math.max(...queries), layer: null, head: null, selection: null };
     this.hovered = {};
     this.kept = [];
+    this.waiting = {};
     this.draft = { how: "knock_out", by: 2, where: "every", queries: this.sounding.length ? "behind" : "every" };
     this.edited = null;
-    this.waiting = null;
-    this.busy = false;
     this.number = 0;
     this.build();
     this.listen();
@@ -199,22 +263,22 @@ class Explorer {
     return heard.length ? `♪ ${inSeconds(heard[0][0])}` : text.trim() || "␣";
   }
 
-  /** The row of a query in the model as it is or as it is edited: null until it has come. */
+  /** The row of a query under the changes in force; the one before until it has come, null where there is none. */
   row(position) {
-    const known = this.rows.get(position);
-    if (known === undefined) this.fetch(position);
-    return known ?? null;
+    if (!this.rows.has(position)) this.fetch(position);
+    const row = this.rows.get(position) ?? (this.before?.position === position ? this.before.row : null);
+    if (row) this.before = { position, row };
+    return row;
   }
 
   async fetch(position) {
     const sent = this.edits.length ? undefined : this.data.rows[position];
-    if (!sent && !this.ask) return;
-    this.rows.set(position, null);
     if (sent) {
+      this.rows.set(position, null);
       const row = await unpacked(sent);
-      if (this.rows.get(position) === null && !this.edits.length) this.rows.set(position, row);
+      if (!this.edits.length) this.rows.set(position, row);
       this.draw();
-    } else this.send({ kind: "row", query: position });
+    } else if (this.ask && this.asked?.query !== position) this.send({ kind: "row", query: position });
   }
 
   has(position) {
@@ -274,320 +338,209 @@ class Explorer {
   // -- building -------------------------------------------------------------------------------------------------------
 
   build() {
-    const { data } = this;
-    this.status = make("p", { class: "mx-status", role: "status", "aria-live": "polite" });
-    this.problem = make("p", { class: "mx-problem", role: "alert", hidden: true });
-    this.root = make("section", { class: "mx", "aria-label": `Explorer: ${data.text}`, tabindex: -1 });
-    this.root.append(
-      this.buildBar(),
-      make("div", { class: "mx-columns" }, this.buildStage(), this.buildSide()),
-      this.status,
-      this.problem,
-      this.buildWords(),
-      this.buildHeads(),
-    );
-    this.host.replaceChildren(this.root);
-  }
-
-  buildBar() {
-    const { layers, heads, seconds } = this.data;
-    this.playButton = make("button", { type: "button", class: "mx-play", "aria-label": "Play", click: () => this.play() });
-    this.clock = make("span", { class: "mx-clock" });
-    const change = () => this.look(...[this.layerBox, this.headBox].map(({ value }) => (value === "" ? null : +value)));
-    this.layerBox = make("select", { change });
-    this.headBox = make("select", { change });
+    const { data, host } = this;
+    host.innerHTML = SKELETON; // which holds no text from outside
+    this.root = host.firstElementChild;
+    this.root.setAttribute("aria-label", `Explorer: ${data.text}`);
+    for (const part of host.querySelectorAll("[data-part]")) this[part.dataset.part] = part;
+    for (const part of [this.playButton, this.clock, this.stage]) part.hidden = !data.seconds;
     const numbered = (n, what) => Array.from({ length: n }, (_, index) => [index, `${what} ${index}`]);
-    options(this.layerBox, [["", "all layers"], ...numbered(layers, "layer")], "");
-    options(this.headBox, [["", "all heads"], ...numbered(heads, "head")], "");
-    return make(
-      "div",
-      { class: "mx-bar" },
-      ...(seconds ? [this.playButton, this.clock] : []),
-      make("label", {}, make("span", { class: "mx-hidden" }, "Layer"), this.layerBox),
-      make("label", {}, make("span", { class: "mx-hidden" }, "Head"), this.headBox),
-    );
+    options(this.layerBox, [["", "all layers"], ...numbered(data.layers, "layer")], "");
+    options(this.headBox, [["", "all heads"], ...numbered(data.heads, "head")], "");
+    const timeless = this.sounding.length - this.timed.length;
+    const usage = this.ask ? "drag over seconds or words to change how they are seen." : "drag to select seconds or words.";
+    const note = timeless > 0 ? ` ${timeless} audio tokens have no time of their own: they stand among the words.` : "";
+    this.hint.textContent = `Click to seek, or on a word to look from it; ${usage}${note}`;
+    this.gridTitle.textContent = `All heads: ${this.timed.length ? "where" : "how much"} each looks in the sound`;
+    this.buildEvents();
+    this.buildEditor();
+    this.buildWords();
   }
 
-  buildStage() {
-    const { data } = this;
-    const lanes = Math.max(0, ...data.events.map(({ lane }) => lane + 1));
-    const events = data.events.map(({ label, onset, offset, lane, colour }) => {
+  buildEvents() {
+    const height = `${Math.max(0, ...this.data.events.map(({ lane }) => lane + 1)) * LANE}px`;
+    this.events.style.height = this.marks.style.top = height;
+    for (const { label, onset, offset, lane, colour } of this.data.events) {
       const bar = make("li", { class: "mx-event", title: `${label}, ${inSeconds(onset)} to ${inSeconds(offset)}` }, label);
-      bar.style.cssText = `left:${this.left(onset)};width:calc(${this.left(offset)} - ${this.left(onset)});top:${lane * LANE}px`;
+      Object.assign(bar.style, { left: this.left(onset), width: this.left(offset - onset), top: `${lane * LANE}px` });
       bar.style.setProperty("--event", colour);
-      return bar;
-    });
-    const list = make("ul", { class: "mx-events", "aria-label": "Events" }, ...events);
-    list.style.height = `${lanes * LANE}px`;
-    list.style.flexShrink = 0;
-    this.picture = make("canvas", { class: "mx-picture", "aria-hidden": "true" });
-    this.track = make("canvas", { class: "mx-track", "aria-hidden": "true" });
-    this.axis = make("canvas", { class: "mx-axis", "aria-hidden": "true" });
-    this.marks = make("div", { class: "mx-marks", "aria-hidden": "true" });
-    this.marks.style.top = `${lanes * LANE}px`;
-    this.cursor = make("div", { class: "mx-cursor", "aria-hidden": "true" });
-    this.stage = make(
-      "div",
-      {
-        class: "mx-stage",
-        tabindex: 0,
-        role: "slider",
-        "aria-label": "Moment in the clip; with shift the arrows select seconds",
-        "aria-valuemin": 0,
-        "aria-valuemax": data.seconds.toFixed(2),
-        "aria-valuenow": 0,
-      },
-      list,
-      this.picture,
-      this.track,
-      this.axis,
-      this.marks,
-      this.cursor,
-    );
-    this.reading = make("p", { class: "mx-reading" });
-    const hint = this.ask
-      ? "Click to seek, drag to select seconds or words and change how they are seen."
-      : "Click to seek, drag to select seconds; click a word to see where it looks.";
-    const timeless = this.sounding.length - this.sounding.filter((at) => data.tokens[at].heard.length).length;
-    const note = timeless ? ` ${timeless} audio tokens have no time of their own: they stand among the words.` : "";
-    return make(
-      "div",
-      { class: "mx-main" },
-      ...(data.seconds ? [this.stage] : []),
-      this.reading,
-      make("p", { class: "mx-hint" }, hint + note),
-    );
-  }
-
-  buildSide() {
-    this.answer = make("div", { class: "mx-answer" });
-    this.selected = make("p", { class: "mx-selected" });
-    const side = make("aside", { class: "mx-side" }, make("h4", {}, "Its answer"), this.answer);
-    if (this.ask) side.append(this.buildEditor());
-    else side.append(this.selected);
-    return side;
+      this.events.append(bar);
+    }
   }
 
   buildEditor() {
-    const { draft } = this;
-    const group = `mx-how-${Math.random()}`; // radios of other explorers are not of this group
-    const radios = Object.entries(HOW).map(([how, { name }]) =>
-      make(
-        "label",
-        {},
-        make("input", {
-          type: "radio",
-          name: group,
-          value: how,
-          checked: how === draft.how,
-          change: () => this.redraft({ how, by: HOW[how].by?.start ?? 0 }),
-        }),
-        make("span", {}, name),
-      ),
-    );
-    this.slider = make("input", { type: "range", "aria-label": "Strength", input: () => this.redraft({ by: +this.slider.value }) });
-    this.strength = make("output", {});
-    this.whereBox = make("select", { "aria-label": "In which heads", change: () => this.redraft({ where: this.whereBox.value }) });
-    this.queriesBox = make("select", { "aria-label": "For which positions", change: () => this.redraft({ queries: this.queriesBox.value }) });
-    options(
-      this.queriesBox,
-      [["behind", "for all that stands behind the sound"], ["last", "for the last position"], ["every", "for every position"]].filter(
-        ([key]) => key !== "behind" || this.sounding.length,
-      ),
-      draft.queries,
-    );
-    this.keptList = make("ul", { class: "mx-kept", "aria-label": "Changes that are kept" });
-    this.code = make("pre", { class: "mx-code", tabindex: 0, "aria-label": "These changes as interventions" });
-    const button = (name, click) => make("button", { type: "button", click }, name);
-    this.keepButton = button("Keep", () => this.keep());
-    this.fields = make(
-      "fieldset",
-      {},
-      make("legend", {}, "Change what it sees"),
-      this.selected,
-      make("div", { class: "mx-how", role: "radiogroup", "aria-label": "How" }, ...radios),
-      make("div", { class: "mx-strength" }, this.slider, this.strength),
-      this.whereBox,
-      this.queriesBox,
-      make(
-        "div",
-        { class: "mx-buttons" },
-        ...(this.sounding.length ? [button("All the sound", () => this.select({ kind: "sound" }))] : []),
-        this.keepButton,
-        button("Start over", () => this.reset()),
-      ),
-      this.keptList,
-      make("details", {}, make("summary", {}, "As code"), this.code),
-    );
-    return this.fields;
+    this.editor.hidden = !this.ask;
+    this.legend.textContent = this.ask ? "Change what it sees" : "What is selected";
+    this.stage.setAttribute("aria-valuemax", this.data.seconds.toFixed(2));
+    const name = `mx-how-${Math.random()}`; // radios of other explorers are not of this group
+    for (const [how, { title, by }] of Object.entries(HOW)) {
+      const change = () => this.redraft({ how, by: by?.start ?? 0 });
+      const radio = make("input", { type: "radio", name, value: how, checked: how === this.draft.how, change });
+      this.ways.append(make("label", {}, radio, make("span", {}, title)));
+    }
+    const behind = this.sounding.length ? [["behind", "for all behind the sound"]] : [];
+    options(this.queriesBox, [...behind, ["last", "for the last position"], ["every", "for every position"]], this.draft.queries);
+    this.wholeButton.hidden = !this.sounding.length;
   }
 
   buildWords() {
-    const { data } = this;
+    const { tokens, apart, colours } = this.data;
+    const coloured = (element, role) => {
+      element.style.setProperty("--role", colours[role]);
+      return element;
+    };
+    const roles = [...new Set(tokens.map(({ role }) => role))].filter((role) => role !== "padding");
+    this.roles.append(...roles.map((role) => coloured(make("span", { class: "mx-role" }, role.replace("_", " ")), role)));
     this.wordOf = new Map();
-    const box = make("div", { class: "mx-words", role: "listbox", "aria-label": "The prompt", "aria-multiselectable": "true" });
-    let gap = null;
-    for (const [position, { text, role, heard }] of data.tokens.entries()) {
-      if (role === "padding") continue;
-      if (heard.length) {
-        if (gap?.dataset.last !== String(position - 1)) {
-          gap = make("span", { class: "mx-sound", role: "presentation" });
-          box.append(gap);
-          gap.dataset.first = position;
-        }
-        gap.dataset.last = position;
-        continue;
+    this.gaps = [];
+    for (const [position, { text, role, heard }] of tokens.entries()) {
+      if (heard.length && this.gaps.at(-1)?.last === position - 1) this.gaps.at(-1).last = position;
+      else if (heard.length) {
+        const pill = make("span", { class: "mx-sound", role: "presentation" });
+        this.gaps.push({ pill, first: position, last: position });
+        this.words.append(pill);
+      } else if (role !== "padding") {
+        const attributes = { class: `mx-word${apart ? " mx-apart" : ""}`, role: "option", tabindex: -1, "data-position": position };
+        const word = coloured(make("span", attributes, text), role);
+        this.wordOf.set(position, word);
+        this.words.append(word, ...(text.includes("⏎") ? [make("br")] : []));
       }
-      const word = make("span", { class: "mx-word", role: "option", tabindex: -1, "aria-selected": "false" }, text);
-      word.classList.toggle("mx-apart", data.apart);
-      word.style.setProperty("--role", data.colours[role]);
-      word.dataset.position = position;
-      word.dataset.role = role;
-      this.wordOf.set(position, word);
-      box.append(word);
-      if (/⏎/.test(text)) box.append(make("br"));
     }
-    this.words = box;
-    this.gaps = [...box.querySelectorAll(".mx-sound")];
-    const roles = [...new Set(data.tokens.map(({ role }) => role))].filter((role) => role !== "padding");
-    const legend = roles.map((role) => {
-      const chip = make("span", { class: "mx-role" }, role.replace("_", " "));
-      chip.style.setProperty("--role", data.colours[role]);
-      return chip;
-    });
-    return make("div", { class: "mx-part" }, make("h4", {}, "The prompt", ...legend), box);
-  }
-
-  buildHeads() {
-    this.grid = make("canvas", { class: "mx-grid", role: "img" });
-    this.gridNote = make("p", { class: "mx-hint" });
-    const title = this.timed.length ? "All heads: where each looks in the sound" : "All heads: how much each looks at the sound";
-    return make("div", { class: "mx-part" }, make("h4", {}, title), this.grid, this.gridNote);
+    this.focused = this.state.query;
+    this.wordOf.get(this.focused)?.setAttribute("tabindex", 0);
   }
 
   // -- listening to people --------------------------------------------------------------------------------------------
 
   listen() {
+    this.listenToControls();
     this.listenToStage();
     this.listenToWords();
     this.listenToHeads();
-    const { audio } = this;
-    const step = () => {
-      this.drawCursor();
-      if (!audio.paused) requestAnimationFrame(step);
-    };
-    audio?.addEventListener("play", step);
-    for (const event of ["pause", "ended", "seeked", "timeupdate", "loadedmetadata"]) {
-      audio?.addEventListener(event, () => this.drawCursor());
-    }
-    const resized = new ResizeObserver(() => this.draw());
+    const repaint = () => this.draw();
+    const resized = new ResizeObserver(repaint);
     resized.observe(this.root);
-    const themed = new MutationObserver(() => this.draw());
+    const themed = new MutationObserver(repaint);
     for (const each of [document.documentElement, document.body]) themed.observe(each, { attributes: true });
     const scheme = matchMedia("(prefers-color-scheme: dark)");
-    const repaint = () => this.draw();
     scheme.addEventListener("change", repaint);
     this.remove = () => {
       resized.disconnect();
       themed.disconnect();
       scheme.removeEventListener("change", repaint);
-      audio?.pause();
+      this.audio?.pause();
     };
+  }
+
+  listenToControls() {
+    const { audio } = this;
+    const chosen = ({ value }) => (value === "" ? null : +value);
+    for (const box of [this.layerBox, this.headBox]) {
+      on(box, { change: () => this.look(chosen(this.layerBox), chosen(this.headBox)) });
+    }
+    on(this.playButton, { click: () => this.play() });
+    on(this.slider, { input: () => this.redraft({ by: +this.slider.value }) });
+    on(this.whereBox, { change: () => this.redraft({ where: this.whereBox.value }) });
+    on(this.queriesBox, { change: () => this.redraft({ queries: this.queriesBox.value }) });
+    on(this.wholeButton, { click: () => this.select({ kind: "sound" }) });
+    on(this.keepButton, { click: () => this.keep() });
+    on(this.resetButton, { click: () => this.reset() });
+    if (!audio) return;
+    const follow = () => {
+      this.drawCursor();
+      if (!audio.paused) requestAnimationFrame(follow);
+    };
+    const draw = () => this.drawCursor();
+    on(audio, { play: follow, pause: draw, ended: draw, seeked: draw, timeupdate: draw, loadedmetadata: draw });
   }
 
   listenToStage() {
     let start = null;
-    const at = (event) => this.timeAt(event.clientX);
-    this.stage.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
-      start = { time: at(event), x: event.clientX, moved: false };
-      this.stage.setPointerCapture(event.pointerId);
-    });
-    this.stage.addEventListener("pointermove", (event) => {
-      const overTrack = event.target === this.track || this.track.getBoundingClientRect().top <= event.clientY;
-      this.hovered.time = at(event);
-      this.hovered.query = !start && overTrack ? hearing(this.data.tokens, at(event), at(event) + 1e-6).find((p) => this.has(p)) : undefined;
-      if (start && (start.moved ||= Math.abs(event.clientX - start.x) > 4)) this.selectSeconds(start.time, at(event));
-      else this.draw();
-    });
-    this.stage.addEventListener("pointerup", (event) => {
-      if (start && !start.moved) {
-        this.seek(at(event));
-        if (this.hovered.query !== undefined) this.choose(this.hovered.query);
-        else if (event.clientY >= this.track.getBoundingClientRect().top) this.pickSound(at(event));
-      } else if (start) this.say(this.selectionName());
+    const hearingAt = (time) => hearing(this.data.tokens, time, time + 1e-6)[0];
+    const end = (event) => {
+      if (start?.moved) this.say(this.selectionName());
+      else if (start) {
+        const time = this.timeAt(event.clientX);
+        this.seek(time);
+        if (this.isOnTrack(event) && hearingAt(time) !== undefined) this.choose(hearingAt(time));
+      }
       start = null;
+    };
+    on(this.stage, {
+      pointerdown: (event) => {
+        if (event.button) return;
+        start = { time: this.timeAt(event.clientX), x: event.clientX, moved: false };
+        this.stage.setPointerCapture(event.pointerId);
+      },
+      pointermove: (event) => {
+        const time = this.timeAt(event.clientX);
+        const query = !start && this.isOnTrack(event) ? hearingAt(time) : undefined;
+        Object.assign(this.hovered, { time, query: this.has(query) ? query : undefined });
+        if (start && (start.moved ||= Math.abs(event.clientX - start.x) > 4)) this.selectSeconds(start.time, time);
+        else this.draw();
+      },
+      pointerup: end,
+      pointercancel: () => (start = null),
+      pointerleave: () => this.hover({ time: undefined, query: undefined }),
+      keydown: (event) => this.stageKey(event, hearingAt),
     });
-    this.stage.addEventListener("pointercancel", () => (start = null));
-    this.stage.addEventListener("pointerleave", () => {
-      delete this.hovered.time;
-      delete this.hovered.query;
-      this.draw();
-    });
-    this.stage.addEventListener("keydown", (event) => this.stageKey(event));
   }
 
-  pickSound(time) {
-    const [position] = hearing(this.data.tokens, time, time + 1e-6);
-    if (position !== undefined) this.choose(position);
+  isOnTrack({ clientY }) {
+    return clientY >= this.track.getBoundingClientRect().top;
   }
 
-  stageKey(event) {
+  stageKey(event, hearingAt) {
     const { seconds } = this.data;
     const now = this.audio?.currentTime ?? 0;
     const steps = { ArrowLeft: -0.1, ArrowRight: 0.1, PageDown: -1, PageUp: 1, Home: -now, End: seconds - now };
     if (event.key in steps) {
       const then = Math.min(seconds, Math.max(0, now + steps[event.key]));
-      if (event.shiftKey) {
-        this.anchor ??= now;
-        this.selectSeconds(this.anchor, then);
-        this.say(this.selectionName());
-      } else this.anchor = null;
+      this.anchor = event.shiftKey ? (this.anchor ?? now) : null;
       this.seek(then);
+      if (event.shiftKey) this.selectSeconds(this.anchor, then);
+      if (event.shiftKey) this.say(this.selectionName());
     } else if (event.key === " ") this.play();
-    else if (event.key === "Enter") this.pickSound(now);
+    else if (event.key === "Enter" && hearingAt(now) !== undefined) this.choose(hearingAt(now));
     else if (event.key === "Escape") this.select(null);
     else return;
     event.preventDefault();
   }
 
   listenToWords() {
-    let start = null;
-    const wordAt = (event) => {
-      const element = this.root.getRootNode().elementFromPoint(event.clientX, event.clientY)?.closest?.(".mx-word, .mx-sound");
+    let start = null; // a position, or the pill of the audio tokens
+    let moved = false;
+    const under = ({ clientX, clientY }) => {
+      const element = this.root.getRootNode().elementFromPoint(clientX, clientY)?.closest?.(".mx-word, .mx-sound");
       if (!element || !this.words.contains(element)) return null;
       return element.dataset.position === undefined ? element : +element.dataset.position;
     };
-    this.words.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
-      start = { at: wordAt(event), moved: false };
-      event.preventDefault();
-      if (typeof start.at === "number") this.focusWord(start.at);
+    const isWord = (place) => typeof place === "number";
+    on(this.words, {
+      pointerdown: (event) => {
+        if (event.button) return;
+        event.preventDefault();
+        [start, moved] = [under(event), false];
+        if (isWord(start)) this.focusWord(start);
+      },
+      pointermove: (event) => {
+        const place = under(event);
+        const word = isWord(place) ? place : undefined;
+        Object.assign(this.hovered, { word, query: start === null && this.has(word) ? word : undefined });
+        if (isWord(start) && isWord(place) && (moved ||= place !== start)) this.selectWords(start, place);
+        else this.draw();
+      },
+      pointerup: (event) => {
+        const place = under(event);
+        if (moved) this.say(this.selectionName());
+        else if (start !== null && place === start) isWord(place) ? this.choose(place) : this.select({ kind: "sound" });
+        start = null;
+      },
+      pointercancel: () => (start = null),
+      pointerleave: () => this.hover({ word: undefined, query: undefined }),
+      keydown: (event) => this.wordKey(event),
+      focusin: () => (this.anchorWord = this.focused),
     });
-    this.words.addEventListener("pointermove", (event) => {
-      const at = wordAt(event);
-      this.hovered.query = !start && typeof at === "number" && this.has(at) ? at : undefined;
-      this.hovered.word = typeof at === "number" ? at : undefined;
-      if (start && typeof start.at === "number" && typeof at === "number" && (start.moved ||= at !== start.at)) {
-        this.selectWords(start.at, at);
-      } else this.draw();
-    });
-    this.words.addEventListener("pointerup", (event) => {
-      const at = wordAt(event);
-      if (start && !start.moved && at === start.at) {
-        if (typeof at === "number") this.choose(at);
-        else if (at) this.select({ kind: "sound" });
-      } else if (start?.moved) this.say(this.selectionName());
-      start = null;
-    });
-    this.words.addEventListener("pointerleave", () => {
-      this.hovered = { cell: this.hovered.cell };
-      this.draw();
-    });
-    this.words.addEventListener("keydown", (event) => this.wordKey(event));
-    this.words.addEventListener("focusin", () => (this.anchorWord = this.focused));
-    this.wordOf.get(this.state.query)?.setAttribute("tabindex", 0);
-    this.focused = this.state.query;
   }
 
   wordKey(event) {
@@ -596,13 +549,11 @@ class Explorer {
     const steps = { ArrowLeft: index - 1, ArrowRight: index + 1, Home: 0, End: places.length - 1 };
     if (event.key in steps) {
       const next = places[Math.min(places.length - 1, Math.max(0, steps[event.key]))];
-      const anchor = this.anchorWord ?? this.focused;
+      const anchor = this.anchorWord;
       this.focusWord(next);
       this.anchorWord = event.shiftKey ? anchor : next;
-      if (event.shiftKey) {
-        this.selectWords(anchor, next);
-        this.say(this.selectionName());
-      }
+      if (event.shiftKey) this.selectWords(anchor, next);
+      if (event.shiftKey) this.say(this.selectionName());
     } else if (event.key === "Enter" || event.key === " ") this.choose(this.focused);
     else if (event.key === "Escape") this.select(null);
     else return;
@@ -612,39 +563,38 @@ class Explorer {
   focusWord(position) {
     this.wordOf.get(this.focused)?.setAttribute("tabindex", -1);
     this.focused = position;
-    const word = this.wordOf.get(position);
-    word.setAttribute("tabindex", 0);
-    word.focus({ preventScroll: true });
+    this.wordOf.get(position).setAttribute("tabindex", 0);
+    this.wordOf.get(position).focus({ preventScroll: true });
   }
 
   listenToHeads() {
-    const cellAt = ({ offsetX, offsetY }) => {
+    const under = ({ offsetX, offsetY }) => {
       const { layers, heads } = this.data;
       const { clientWidth, clientHeight } = this.grid;
-      const layer = layers - 1 - Math.floor((offsetY * layers) / (clientHeight - 16));
+      const layer = layers - 1 - Math.floor((offsetY * layers) / (clientHeight - FOOT));
       if (layer < 0 || layer >= layers) return { layer: null, head: null };
       if (offsetX < GUTTER) return { layer, head: null };
       return { layer, head: Math.min(heads - 1, Math.floor(((offsetX - GUTTER) * heads) / (clientWidth - GUTTER))) };
     };
-    this.grid.addEventListener("pointermove", (event) => {
-      this.hovered.cell = cellAt(event);
-      this.draw();
-    });
-    this.grid.addEventListener("pointerleave", () => {
-      delete this.hovered.cell;
-      this.draw();
-    });
-    this.grid.addEventListener("click", (event) => {
-      const { layer, head } = cellAt(event);
-      const again = layer === this.state.layer && head === this.state.head;
-      this.look(again ? null : layer, again ? null : head);
+    on(this.grid, {
+      pointermove: (event) => this.hover({ cell: under(event) }),
+      pointerleave: () => this.hover({ cell: undefined }),
+      click: (event) => {
+        const { layer, head } = under(event);
+        const again = layer === this.state.layer && head === this.state.head;
+        this.look(again ? null : layer, again ? null : head);
+      },
     });
   }
 
+  hover(change) {
+    Object.assign(this.hovered, change);
+    this.draw();
+  }
+
   play() {
-    if (!this.audio) return;
-    if (this.audio.paused) this.audio.play();
-    else this.audio.pause();
+    if (this.audio?.paused) this.audio.play();
+    else this.audio?.pause();
   }
 
   seek(time) {
@@ -664,15 +614,13 @@ class Explorer {
   // -- selecting and changing -----------------------------------------------------------------------------------------
 
   selectSeconds(one, other) {
-    const round = (time) => Math.round(time * 100) / 100;
-    const [onset, offset] = [Math.min(one, other), Math.max(one, other)].map(round);
+    const [onset, offset] = [one, other].sort((a, b) => a - b).map((time) => Math.round(time * 100) / 100);
     this.select(offset > onset ? { kind: "seconds", onset, offset } : null);
   }
 
   selectWords(one, other) {
-    const [first, last] = [Math.min(one, other), Math.max(one, other)];
-    const positions = [...this.wordOf.keys()].filter((position) => first <= position && position <= last);
-    this.select({ kind: "words", positions });
+    const [first, last] = [one, other].sort((a, b) => a - b);
+    this.select({ kind: "words", positions: [...this.wordOf.keys()].filter((at) => first <= at && at <= last) });
   }
 
   select(selection) {
@@ -701,20 +649,17 @@ class Explorer {
 
   /** The changes that are in force, as the library is told them. */
   get edits() {
-    const { selection } = this.state;
-    return selection && this.ask ? [...this.kept, this.edit()] : this.kept;
+    return this.state.selection && this.ask ? [...this.kept, this.edit()] : this.kept;
   }
 
   edit() {
     const { how, by, where, queries } = this.draft;
-    const { layer, head } = this.state;
-    const layers = where !== "every" && layer !== null ? [layer] : null;
-    const heads = where === "head" && head !== null ? [head] : null;
-    return { ...this.state.selection, how, by, queries, layers, heads };
+    const { layer, head, selection } = this.state;
+    const layers = where === "every" || layer === null ? null : [layer];
+    return { ...selection, how, by, queries, layers, heads: where === "head" && layers && head !== null ? [head] : null };
   }
 
   keep() {
-    if (!this.state.selection) return;
     this.kept.push(this.edit());
     this.select(null);
   }
@@ -734,36 +679,35 @@ class Explorer {
 
   /** Ask the live model: one request at a time, and of those that come meanwhile the latest of each kind. */
   send(request) {
-    this.waiting = { ...this.waiting, [request.kind]: request };
-    if (!this.busy) this.next();
+    this.waiting[request.kind] = request;
+    if (!this.asked) this.next();
   }
 
   next() {
-    const [request] = ["answer", "row"].map((kind) => this.waiting?.[kind]).filter(Boolean);
+    const request = this.waiting.answer ?? this.waiting.row;
     if (!request) return;
     delete this.waiting[request.kind];
-    this.busy = true;
-    this.number += 1;
-    this.asked = { ...request, edits: this.edits, number: this.number };
+    this.asked = { ...request, edits: this.edits, number: ++this.number };
     this.root.setAttribute("aria-busy", "true");
     this.ask(this.asked);
   }
 
   /** Take what the live model says. */
   async take(reply) {
-    if (reply.number !== this.number) return;
-    const current = JSON.stringify(this.asked.edits) === JSON.stringify(this.edits);
-    this.problem.hidden = reply.kind !== "problem";
-    this.problem.textContent = reply.kind === "problem" ? reply.message : "";
-    if (reply.kind === "answer") {
-      this.edited = this.asked.edits.length ? reply.answer : null;
-      this.code.textContent = reply.code;
-      this.say(this.answerInWords());
-    } else if (reply.kind === "row") {
-      const row = await unpacked(reply.row);
-      if (current) this.rows.set(this.asked.query, row);
+    if (reply.number !== this.asked?.number) return;
+    const { query, edits } = this.asked;
+    const row = reply.row ? await unpacked(reply.row) : null; // none where there is a problem: it is not asked again
+    if (query !== undefined && JSON.stringify(edits) === JSON.stringify(this.edits)) this.rows.set(query, row);
+    if (reply.kind === "problem" || reply.kind === "answer") {
+      this.problem.hidden = reply.kind === "answer";
+      this.problem.textContent = reply.message ?? "";
     }
-    this.busy = false;
+    if (query === undefined) {
+      this.edited = edits.length && reply.answer ? reply.answer : null;
+      this.code.textContent = reply.code ?? "";
+      this.say(reply.answer ? this.answerInWords() : "");
+    }
+    this.asked = null;
     this.root.removeAttribute("aria-busy");
     this.next();
     this.draw();
@@ -911,7 +855,7 @@ class Explorer {
     };
     const spans = ({ kind, onset, offset }) =>
       kind === "seconds" ? [{ onset, offset }] : kind === "sound" && this.timed.length ? [{ onset: 0, offset: this.data.seconds }] : [];
-    const marks = this.edits.flatMap((edit) => spans(edit).map((span) => mark(span, edit.how, HOW[edit.how].name)));
+    const marks = this.edits.flatMap((edit) => spans(edit).map((span) => mark(span, edit.how, HOW[edit.how].title)));
     const { selection } = this.state;
     if (selection) marks.push(...spans(selection).map((span) => mark(span, "chosen", "")));
     this.marks.replaceChildren(...marks);
@@ -931,11 +875,9 @@ class Explorer {
       word.setAttribute("aria-selected", chosen.has(position));
       word.title = weights ? `${this.data.tokens[position].role}: ${percent(weight)}` : "";
     }
-    for (const gap of this.gaps) {
-      const [first, last] = [+gap.dataset.first, +gap.dataset.last];
+    for (const { pill, first, last } of this.gaps) {
       const places = this.timed.filter((position) => first <= position && position <= last);
-      const share = weights ? ` · ${percent(shareOf(weights, places))}` : "";
-      gap.textContent = `♪ ${places.length} audio tokens${share}`;
+      pill.textContent = `♪ ${places.length} audio tokens${weights ? ` · ${percent(shareOf(weights, places))}` : ""}`;
     }
   }
 
@@ -959,7 +901,7 @@ class Explorer {
     const { layers, heads } = this.data;
     const row = this.row(this.query);
     const tall = Math.min(26, Math.max(10, Math.round(420 / layers)));
-    this.grid.style.height = `${layers * tall + 16}px`;
+    this.grid.style.height = `${layers * tall + FOOT}px`;
     const { context, width, height } = prepared(this.grid);
     const keys = this.timed.length ? this.timed : this.sounding;
     const wide = (width - GUTTER) / heads;
@@ -986,18 +928,19 @@ class Explorer {
     });
     context.globalAlpha = 1;
     this.drawGridLabels(context, { width, height, tall, wide });
-    const line = (cell, colour) => {
-      if (cell.layer === null && cell.head === null) return;
+    const line = ({ layer, head }, colour) => {
+      if (layer === null && head === null) return;
       context.strokeStyle = this.colour(colour);
       context.lineWidth = 2;
-      const left = cell.head === null ? GUTTER : GUTTER + cell.head * wide;
-      const upper = cell.layer === null ? 0 : (layers - 1 - cell.layer) * tall;
-      context.strokeRect(left + 1, upper + 1, (cell.head === null ? width - GUTTER : wide) - 2, (cell.layer === null ? layers * tall : tall) - 2);
+      const [left, across] = head === null ? [GUTTER, width - GUTTER] : [GUTTER + head * wide, wide];
+      const [upper, down] = layer === null ? [0, layers * tall] : [(layers - 1 - layer) * tall, tall];
+      context.strokeRect(left + 1, upper + 1, across - 2, down - 2);
     };
     line(this.state, "focus");
     if (this.hovered.cell) line(this.hovered.cell, "ink");
     this.grid.setAttribute("aria-label", `Layers by heads; ${this.summary()}. Choose with the boxes Layer and Head.`);
-    this.gridNote.textContent = this.hovered.cell ? this.summary() : "From left to right in each cell: the clip. A click shows a head above; on a layer's number, the mean of its heads.";
+    const note = "Each cell is a head, with the clip from left to right. A click shows it above; on L0, L1 …, the mean of a layer.";
+    this.gridNote.textContent = this.hovered.cell ? this.summary() : note;
   }
 
   drawGridLabels(context, { width, height, tall, wide }) {
@@ -1023,17 +966,7 @@ class Explorer {
       this.answer.replaceChildren(...texts);
       return;
     }
-    if (!this.bars) {
-      this.bars = clean.choices.map((choice, index) => {
-        const name = clean.names[index] === choice ? "" : clean.names[index];
-        const value = make("span", { class: "mx-value" });
-        const right = clean.right[index] ? [make("span", { class: "mx-right", title: "the right answer", "aria-label": "the right answer" }, "✓")] : [];
-        const bar = make("div", { class: "mx-choice", role: "listitem" }, make("span", { class: "mx-name" }, name), make("span", { class: "mx-text" }, choice, ...right), value);
-        return Object.assign(bar, { value });
-      });
-      this.answer.setAttribute("role", "list");
-      this.answer.replaceChildren(...this.bars);
-    }
+    this.bars ??= this.buildBars(clean);
     const best = now.probabilities.indexOf(Math.max(...now.probabilities));
     this.bars.forEach((bar, index) => {
       const [before, after] = [clean.probabilities[index], now.probabilities[index]];
@@ -1046,13 +979,26 @@ class Explorer {
     });
   }
 
+  buildBars({ choices, names, right }) {
+    const bars = choices.map((choice, index) => {
+      const tick = make("span", { class: "mx-right", title: "the right answer", role: "img", "aria-label": "the right answer" }, "✓");
+      const text = make("span", { class: "mx-text" }, choice, ...(right[index] ? [tick] : []));
+      const name = make("span", { class: "mx-name" }, names[index] === choice ? "" : names[index]);
+      const value = make("span", { class: "mx-value" });
+      return Object.assign(make("div", { class: "mx-choice", role: "listitem" }, name, text, value), { value });
+    });
+    this.answer.setAttribute("role", "list");
+    this.answer.replaceChildren(...bars);
+    return bars;
+  }
+
   drawEditor(weights) {
     const { selection, layer, head } = this.state;
     this.selected.textContent = selection ? this.selectionReading(weights) : this.ask ? "Drag over the sound or the words." : "";
     if (!this.ask) return;
     const { how, where } = this.draft;
     const { by, written } = HOW[how];
-    this.slider.parentElement.hidden = !by;
+    this.strengthRow.hidden = !by;
     if (by) {
       Object.assign(this.slider, { min: by.min, max: by.max, step: by.step, value: this.draft.by });
       this.strength.textContent = written(this.draft.by);
@@ -1069,7 +1015,7 @@ class Explorer {
     this.keptList.replaceChildren(
       ...this.kept.map((edit, index) => {
         const strength = HOW[edit.how].by ? ` ${HOW[edit.how].written(edit.by)}` : "";
-        const name = `${HOW[edit.how].name}${strength}: ${this.selectionName(edit)}`;
+        const name = `${HOW[edit.how].title}${strength}: ${this.selectionName(edit)}`;
         const drop = () => {
           this.kept.splice(index, 1);
           this.changed();
