@@ -211,7 +211,8 @@ def _counted(axis: str, n: int) -> str:
     if axis.startswith("d_"):
         return f"{axis} {n}"
     one = axis.removesuffix("s")
-    return f"1 {one}" if n == 1 else f"{n} {one[:-1]}ies" if one.endswith("y") else f"{n} {one}s"
+    several = f"{one[:-1]}ies" if one.endswith("ry") else f"{one}s"
+    return f"{n} {one if n == 1 else several}"
 
 
 def remove_drafts(folder: Path) -> None:

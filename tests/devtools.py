@@ -56,14 +56,13 @@ class Tab:
             raise RuntimeError(result["exceptionDetails"]["exception"]["description"])
         return result["result"].get("value")
 
-    def wait_for(self, expression: str, patience: float = PATIENCE) -> Any:
-        """The value of an expression once it is true."""
+    def wait_for(self, expression: str, patience: float = PATIENCE) -> None:
+        """Wait until an expression is true."""
         end = time.monotonic() + patience
-        while not (value := self.evaluate(expression)):
+        while not self.evaluate(f"Boolean({expression})"):
             if time.monotonic() > end:
                 raise TimeoutError(f"{expression} did not come true; the page complained of {self.complaints}")
             time.sleep(0.05)
-        return value
 
     def open(self, address: str) -> None:
         self.call("Page.navigate", url=address)
@@ -88,10 +87,9 @@ class Tab:
         return path
 
     def place(self, selector: str, across: float = 0.5, down: float = 0.5) -> tuple[float, float]:
-        """A point of an element in the window, scrolled into view."""
-        self.evaluate(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        box = self.evaluate(f"(({{left, top, width, height}}) => ({{left, top, width, height}}))(document.querySelector({selector!r}).getBoundingClientRect())")
-        return box["left"] + across * box["width"], box["top"] + down * box["height"]
+        """A point of an element in the window, scrolled into view if it is not in it."""
+        left, top, width, height = self.evaluate(f"({IN_VIEW})({selector!r})")
+        return left + across * width, top + down * height
 
     def mouse(self, kind: str, at: tuple[float, float], **more: Any) -> None:
         self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=at[0], y=at[1], **more)
@@ -117,6 +115,14 @@ class Tab:
         self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
 
+IN_VIEW = """(selector) => {
+  const element = document.querySelector(selector);
+  const before = element.getBoundingClientRect();
+  const hidden = before.top < 80 || before.bottom > innerHeight;
+  if (hidden) element.scrollIntoView({block: "center", behavior: "instant"});
+  const {left, top, width, height} = element.getBoundingClientRect();
+  return [left, top, width, height];
+}"""
 BOX = """(selector) => {
   const {left, top, width, height} = document.querySelector(selector).getBoundingClientRect();
   return {x: left + scrollX, y: top + scrollY, width, height};

@@ -51,7 +51,7 @@ def keys_of(edit: Mapping[str, Any], clips: Sequence[float]) -> str | tuple[int,
     return {"sound": lambda: "audio", "words": lambda: tuple(edit["positions"])}[edit["kind"]]()
 
 
-def stretch(onset: float, offset: float, clips: Sequence[float]) -> str:
+def stretch(onset: float | int, offset: float | int, clips: Sequence[float]) -> str:
     """A stretch of one or several clips that follow one another, as keys are written: `audio[1:2.5]`.
 
     Raises:
