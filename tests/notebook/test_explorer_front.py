@@ -261,6 +261,7 @@ def test_a_slider_scales_and_upweights_what_is_selected_and_changes_add_up(noteb
     tab.evaluate("(({slider}) => { slider.value = 3; slider.dispatchEvent(new Event('input')); })(explorer)")
     notebook.answer()
     scaled = ma.ScaleAttention(3, keys=(270, 271, 272), queries="behind")
+    assert notebook.live.interventions == (scaled,)
     assert notebook.values() == under(tiny, question, scaled)
     tab.click(tab.place("[data-part=keepButton]"))
     tab.click(tab.place("[data-part=wholeButton]"))

@@ -639,7 +639,7 @@ class Explorer {
     if (selection.kind === "seconds") return `${selection.onset.toFixed(2)} to ${inSeconds(selection.offset)}`;
     const words = selection.positions.map((position) => this.data.tokens[position].text);
     const text = words.join(this.data.apart ? " " : "").trim();
-    return `“${text.length > 60 ? `${text.slice(0, 59)}…` : text}”`;
+    return `“${text.length > 48 ? `${text.slice(0, 47)}…` : text}”`;
   }
 
   redraft(change) {
