@@ -94,9 +94,7 @@ def prompt_attention(
         real = [position for position, role in enumerate(roles(batch)) if role != PADDING]
         queries = real[-max(1, LARGEST // (len(model.blocks) * model.n_heads * batch.n_positions)) :]
     rows = sorted({position % batch.n_positions if position < 0 else position for position in queries})
-    out = run(
-        model, batch, record=[HookPoint("pattern", queries=rows)], interventions=interventions, logits=None
-    )
+    out = run(model, batch, record=[HookPoint("pattern", queries=rows)], interventions=interventions, logits=None)
     pattern = out.cache.stack("pattern", missing=math.nan)[:, 0].float().cpu().numpy()  # [layer, head, row, key]
     cells, largest = quantised(np.moveaxis(pattern, 2, 0))
     return PromptAttention(

@@ -151,5 +151,3 @@ def chosen(
 def written(text: str, right: str | None) -> dict[str, Any]:
     """What a model wrote to an open question, and the answer that is known."""
     return {"written": text, "right": right}
-
-

@@ -21,7 +21,9 @@ _ENVIRONMENT = Environment(
 )
 
 
-def write_html(template: str, path: str | os.PathLike, *, module: str = "", extra_style: str = "", **context: Any) -> Path:
+def write_html(
+    template: str, path: str | os.PathLike, *, module: str = "", extra_style: str = "", **context: Any
+) -> Path:
     """Fill in a template and write it; the file appears whole or not at all.
 
     Args:

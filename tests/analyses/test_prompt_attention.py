@@ -67,7 +67,9 @@ def test_of_a_large_model_the_last_rows_are_kept(tiny, batch, monkeypatch):
 
 
 def test_padding_is_named_and_has_no_row(tiny):
-    short, long = (ma.AudioQuestion(ma.AudioClip(noise(s), 16_000), "Which sound?", ("chirp", "hum")) for s in (1.0, 2.0))
+    short, long = (
+        ma.AudioQuestion(ma.AudioClip(noise(s), 16_000), "Which sound?", ("chirp", "hum")) for s in (1.0, 2.0)
+    )
     padded = ma.prompt(tiny, [short, long])[0]
     found = prompt_attention(tiny, padded)
     n_padding = found.roles.count("padding")

@@ -18,7 +18,9 @@ from tests.devtools import browser
 
 pytestmark = needs_browser
 ATTACK = "<img src=x onerror=\"document.title='pwned'\"></script><script>document.title='pwned'</script>"
-SETTLED = "document.querySelector('.mx-choice')?.textContent.includes('%') && document.querySelector('.mx-grid').width > 9"
+SETTLED = (
+    "document.querySelector('.mx-choice')?.textContent.includes('%') && document.querySelector('.mx-grid').width > 9"
+)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +183,9 @@ def test_it_fits_a_narrow_page_and_follows_its_colours(page, width, dark):
     page.wait_for(f"document.querySelector('.mx').hasAttribute('data-dark') === {json.dumps(dark)}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("document.querySelector('.mx').scrollWidth <= document.querySelector('.mx').clientWidth")
-    columns = page.evaluate("getComputedStyle(document.querySelector('.mx-columns')).gridTemplateColumns.split(' ').length")
+    columns = page.evaluate(
+        "getComputedStyle(document.querySelector('.mx-columns')).gridTemplateColumns.split(' ').length"
+    )
     assert columns == (1 if width == 420 else 2)
 
 
@@ -221,7 +225,9 @@ class Notebook:
 
     def answer(self):
         """Carry requests to the model and replies back until there are none."""
-        while request := self.tab.evaluate("new Promise((next) => setTimeout(() => next(requests.shift() ?? null), 60))"):
+        while request := self.tab.evaluate(
+            "new Promise((next) => setTimeout(() => next(requests.shift() ?? null), 60))"
+        ):
             reply = {"number": request["number"], "kind": request["kind"], **self.live.reply(request)}
             self.tab.evaluate(f"explorer.take({json.dumps(reply)})")
 
