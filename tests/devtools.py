@@ -77,12 +77,12 @@ class Tab:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def picture(self, path: Path, selector: str | None = None) -> Path:
-        """The page, or one element of it, as PNG."""
-        clip = {}
+        """What the window shows, or one element whole, as PNG."""
+        clip: dict[str, Any] = {}
         if selector is not None:
             box = self.evaluate(f"(({BOX})({selector!r}))")
-            clip = {"clip": {**box, "scale": 1}}
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, **clip)
+            clip = {"clip": {**box, "scale": 1}, "captureBeyondViewport": True}
+        shot = self.call("Page.captureScreenshot", **clip)
         path.write_bytes(base64.b64decode(shot["data"]))
         return path
 

@@ -9,12 +9,11 @@ import pytest
 import mechaudio as ma
 from mechaudio.audio.events import Event
 from mechaudio.experiments.listen import listen
-from mechaudio.notebook.explore import shown
-from mechaudio.notebook.explorer_data import front
 from mechaudio.notebook.live import Live
 from mechaudio.report import write_page
 from tests.browser import needs_browser
 from tests.devtools import browser
+from tests.live_explorer import MODULE, LiveExplorer
 
 pytestmark = needs_browser
 ATTACK = "<img src=x onerror=\"document.title='pwned'\"></script><script>document.title='pwned'</script>"
@@ -64,11 +63,7 @@ def pure(tab, expression, **names):
     """The value of an expression in which the module's functions stand, and values of ours."""
     tab.open("about:blank")
     given = "".join(f"const {name} = {json.dumps(value)};" for name, value in names.items())
-    source = json.dumps(front("explorer.js"))
-    return tab.evaluate(
-        f"(async () => {{ const js = await import(URL.createObjectURL(new Blob([{source}], {{type: 'text/javascript'}})));"
-        f"{given} return {expression}; }})()"
-    )
+    return tab.evaluate(f"(async () => {{ const js = await import({MODULE}); {given} return {expression}; }})()")
 
 
 def texts(tab, selector):
@@ -205,39 +200,9 @@ def test_titles_choices_and_labels_from_outside_only_show(tab, heard, tmp_path):
     assert ATTACK in texts(tab, ".mx-choice")[0]
 
 
-class Notebook:
-    """The front end over a live model, whose requests are carried by hand."""
-
-    def __init__(self, tab, model, batch):
-        self.tab, self.live = tab, Live(model, batch, 8)
-        tab.look(1100, 1200)
-        tab.open("about:blank")
-        tab.evaluate(
-            f"document.head.append(Object.assign(document.createElement('style'), {{textContent: {json.dumps(front('explorer.css'))}}}))"
-        )
-        source, data = json.dumps(front("explorer.js")), json.dumps(shown(self.live))
-        tab.evaluate(
-            f"(async () => {{ const js = await import(URL.createObjectURL(new Blob([{source}], {{type: 'text/javascript'}})));"
-            f"window.requests = []; document.body.innerHTML = '<div></div>';"
-            f"window.explorer = js.mount(document.body.firstChild, {data}, {{ask: (request) => requests.push(request)}}); }})()"
-        )
-        tab.wait_for("document.querySelector('.mx-grid').width > 9")
-
-    def answer(self):
-        """Carry requests to the model and replies back until there are none."""
-        while request := self.tab.evaluate(
-            "new Promise((next) => setTimeout(() => next(requests.shift() ?? null), 60))"
-        ):
-            reply = {"number": request["number"], "kind": request["kind"], **self.live.reply(request)}
-            self.tab.evaluate(f"explorer.take({json.dumps(reply)})")
-
-    def values(self):
-        return texts(self.tab, ".mx-value")
-
-
 @pytest.fixture
 def notebook(tab, tiny, question):
-    return Notebook(tab, tiny, ma.prompt(tiny, [question]))
+    return LiveExplorer(tab, Live(tiny, ma.prompt(tiny, [question]), 8))
 
 
 def percents(probabilities):
@@ -250,12 +215,12 @@ def under(model, question, *interventions):
 
 def test_dragging_over_seconds_knocks_them_out_and_the_answer_follows(notebook, tiny, question):
     tab = notebook.tab
-    assert notebook.values() == under(tiny, question)
+    assert texts(notebook.tab, ".mx-value") == under(tiny, question)
     tab.drag(*(tab.place(".mx-picture", part) for part in (0.3, 0.5, 0.7)))
     notebook.answer()
     change = ma.KnockOutAttention(keys="audio[3:7]", queries="behind")
     assert notebook.live.interventions == (change,)
-    assert notebook.values() == under(tiny, question, change) != under(tiny, question)
+    assert texts(notebook.tab, ".mx-value") == under(tiny, question, change) != under(tiny, question)
     assert "0 % of its attention" in texts(tab, ".mx-selected")[0]
     assert texts(tab, ".mx-code") == [f"interventions=[\n    ma.{change!r},\n]"]
 
@@ -268,7 +233,7 @@ def test_a_slider_scales_and_upweights_what_is_selected_and_changes_add_up(noteb
     notebook.answer()
     scaled = ma.ScaleAttention(3, keys=(270, 271, 272), queries="behind")
     assert notebook.live.interventions == (scaled,)
-    assert notebook.values() == under(tiny, question, scaled)
+    assert texts(notebook.tab, ".mx-value") == under(tiny, question, scaled)
     tab.click(tab.place("[data-part=keepButton]"))
     tab.click(tab.place("[data-part=wholeButton]"))
     tab.click(tab.place(".mx-how label:nth-child(3) span"))
@@ -276,10 +241,10 @@ def test_a_slider_scales_and_upweights_what_is_selected_and_changes_add_up(noteb
     notebook.answer()
     louder = ma.UpweightAttention(2, keys="audio")
     assert notebook.live.interventions == (scaled, louder)
-    assert notebook.values() == under(tiny, question, scaled, louder)
+    assert texts(notebook.tab, ".mx-value") == under(tiny, question, scaled, louder)
     tab.click(tab.place("[data-part=resetButton]"))
     notebook.answer()
-    assert notebook.values() == under(tiny, question)
+    assert texts(notebook.tab, ".mx-value") == under(tiny, question)
 
 
 def test_one_head_alone_can_be_changed_and_its_attention_shows_it(notebook, tiny, question):
@@ -291,13 +256,13 @@ def test_one_head_alone_can_be_changed_and_its_attention_shows_it(notebook, tiny
     notebook.answer()
     change = ma.KnockOutAttention(keys="audio", queries="behind", layers=1, heads=5)
     assert notebook.live.interventions == (change,)
-    assert notebook.values() == under(tiny, question, change)
+    assert texts(notebook.tab, ".mx-value") == under(tiny, question, change)
     tab.wait_for("document.querySelector('.mx-reading').textContent.endsWith('layer 1, head 5: 0 % on the sound')")
 
 
 def test_what_a_model_writes_to_an_open_question_follows_too(tab, tiny, question):
     asked = ma.AudioQuestion(question.audio, "What do you hear?", answer=f"a {question.answer}")
-    notebook = Notebook(tab, tiny, ma.prompt(tiny, [asked]))
+    notebook = LiveExplorer(tab, Live(tiny, ma.prompt(tiny, [asked]), 8))
     (clean,) = ma.generate(tiny, [asked], max_new_tokens=8).texts
     tab.wait_for("document.querySelector('.mx-answer blockquote')")
     assert texts(tab, ".mx-answer blockquote") == [clean]

@@ -47,7 +47,8 @@ def lab(folder: Path):
     address, end = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
     try:
         while not _is_up(f"{address}/api"):
-            assert server.poll() is None and time.monotonic() < end, (folder / "log.txt").read_text()
+            assert server.poll() is None, (folder / "log.txt").read_text()
+            assert time.monotonic() < end, (folder / "log.txt").read_text()
             time.sleep(0.2)
         yield address
     finally:
