@@ -11,6 +11,7 @@ from tests.devtools import Tab
 MODULE = f"URL.createObjectURL(new Blob([{json.dumps(front('explorer.js'))}], {{type: 'text/javascript'}}))"
 _MOUNT = """(async () => {
   document.head.append(Object.assign(document.createElement("style"), {textContent: %(style)s}));
+  document.head.append(Object.assign(document.createElement("meta"), {name: "viewport", content: "width=device-width"}));
   document.body.innerHTML = "<div></div>";
   const {mount} = await import(%(module)s);
   window.requests = [];

@@ -155,13 +155,13 @@ def test_seconds_and_words_are_selected_by_dragging(page):
 
 
 def test_all_of_it_can_be_done_with_the_keyboard(page):
-    page.evaluate("document.querySelector('.mx-stage').focus()")
+    page.evaluate("document.querySelector('.mx-moment').focus()")
     for _ in range(3):
         page.press("ArrowRight")
     page.press("ArrowRight", shift=True)
     page.press("ArrowRight", shift=True)
     page.wait_for("document.querySelector('.mx-selected').textContent.startsWith('0.30 to 0.50 s: ')")
-    assert page.evaluate("document.querySelector('.mx-stage').getAttribute('aria-valuetext')") == "0.50 s"
+    assert page.evaluate("document.querySelector('.mx-moment').getAttribute('aria-valuetext')") == "0.50 s"
     page.evaluate("document.querySelector('.mx-word[tabindex=\"0\"]').focus()")
     page.press("ArrowLeft")
     page.press("ArrowLeft", shift=True)

@@ -99,6 +99,7 @@ export function ticksOf(seconds, most) {
 /** A share in percent: two digits where it is small. */
 export function percent(share) {
   const value = 100 * share;
+  if (value < 0.001) return "0 %";
   return `${value >= 9.95 ? value.toFixed(0) : value >= 0.095 ? value.toFixed(1) : value.toPrecision(1)} %`;
 }
 
@@ -176,12 +177,14 @@ const SKELETON = `
   </div>
   <div class="mx-columns">
     <div class="mx-main">
-      <div class="mx-stage" data-part="stage" tabindex="0" role="slider" aria-valuemin="0" aria-valuenow="0"
-        aria-label="Moment in the clip; space plays, and with shift the arrows select seconds">
+      <div class="mx-stage" data-part="stage">
         <ul class="mx-events" data-part="events" aria-label="Events"></ul>
-        <canvas class="mx-picture" data-part="picture" aria-hidden="true"></canvas>
-        <canvas class="mx-track" data-part="track" aria-hidden="true"></canvas>
-        <canvas class="mx-axis" data-part="axis" aria-hidden="true"></canvas>
+        <div class="mx-moment" data-part="moment" tabindex="0" role="slider" aria-valuemin="0" aria-valuenow="0"
+          aria-label="Moment in the clip; space plays, and with shift the arrows select seconds">
+          <canvas class="mx-picture" data-part="picture"></canvas>
+          <canvas class="mx-track" data-part="track"></canvas>
+          <canvas class="mx-axis" data-part="axis"></canvas>
+        </div>
         <div class="mx-marks" data-part="marks" aria-hidden="true"></div>
         <div class="mx-cursor" data-part="cursor" aria-hidden="true"></div>
       </div>
@@ -311,7 +314,7 @@ class Explorer {
 
   cellName({ layer, head }) {
     if (layer === null && head === null) return "mean of all heads";
-    if (head === null) return `layer ${layer}, mean of its heads`;
+    if (head === null) return `layer ${layer}, all heads`;
     return layer === null ? `head ${head}, mean of all layers` : `layer ${layer}, head ${head}`;
   }
 
@@ -371,7 +374,7 @@ class Explorer {
   buildEditor() {
     this.editor.hidden = !this.ask;
     this.legend.textContent = this.ask ? "Change what it sees" : "What is selected";
-    this.stage.setAttribute("aria-valuemax", this.data.seconds.toFixed(2));
+    this.moment.setAttribute("aria-valuemax", this.data.seconds.toFixed(2));
     const name = `mx-how-${Math.random()}`; // radios of other explorers are not of this group
     for (const [how, { title, by }] of Object.entries(HOW)) {
       const change = () => this.redraft({ how, by: by?.start ?? 0 });
@@ -749,8 +752,8 @@ class Explorer {
     const now = Math.min(audio.currentTime, data.seconds);
     this.cursor.style.left = this.left(now);
     this.clock.textContent = `${now.toFixed(1)} / ${data.seconds.toFixed(1)} s`;
-    this.stage.setAttribute("aria-valuenow", now.toFixed(2));
-    this.stage.setAttribute("aria-valuetext", inSeconds(now));
+    this.moment.setAttribute("aria-valuenow", now.toFixed(2));
+    this.moment.setAttribute("aria-valuetext", inSeconds(now));
     this.playButton.classList.toggle("mx-playing", !audio.paused);
     this.playButton.setAttribute("aria-label", audio.paused ? "Play" : "Pause");
   }
@@ -770,7 +773,7 @@ class Explorer {
     context.globalAlpha = 1;
     if (this.inked) context.drawImage(this.ink(), 0, 0, width, height);
     else this.prepareInk();
-    this.drawTrack(densities, top, x);
+    this.drawTrack(weights, densities, top, x);
     this.drawAxis(x);
     this.drawMarks();
   }
@@ -807,7 +810,7 @@ class Explorer {
     return `${size}px ${getComputedStyle(this.root).fontFamily}`;
   }
 
-  drawTrack(densities, top, x) {
+  drawTrack(weights, densities, top, x) {
     const { context, width, height } = prepared(this.track);
     context.fillStyle = this.colour("glow");
     context.globalAlpha = 0.9;
@@ -818,7 +821,8 @@ class Explorer {
     context.globalAlpha = 1;
     context.fillStyle = this.colour("soft");
     context.font = this.font(11);
-    if (densities.length) context.fillText(`attention, up to ${percent(top)} per second`, 4, 10);
+    const most = weights ? Math.max(...this.timed.map((position) => weights[position])) : 0;
+    if (weights) context.fillText(`attention, up to ${percent(most)} on one token`, 4, 10);
     const heard = this.data.tokens[this.query].heard;
     context.strokeStyle = this.colour("focus");
     context.lineWidth = 2;
@@ -1011,11 +1015,13 @@ class Explorer {
     if (value !== where) this.draft.where = value;
     if (this.whereBox.dataset.places !== JSON.stringify(places)) options(this.whereBox, places, value);
     this.whereBox.dataset.places = JSON.stringify(places);
+    this.whereBox.value = value;
     this.keepButton.disabled = !selection;
     this.keptList.replaceChildren(
       ...this.kept.map((edit, index) => {
         const strength = HOW[edit.how].by ? ` ${HOW[edit.how].written(edit.by)}` : "";
-        const name = `${HOW[edit.how].title}${strength}: ${this.selectionName(edit)}`;
+        const head = edit.layers ? `, ${this.cellName({ layer: edit.layers[0], head: edit.heads?.[0] ?? null })}` : "";
+        const name = `${HOW[edit.how].title}${strength}: ${this.selectionName(edit)}${head}`;
         const drop = () => {
           this.kept.splice(index, 1);
           this.changed();
