@@ -185,10 +185,12 @@ def _segment(
     staying = importance.topk(kept, dim=-1).indices.sort(dim=-1).values
     stays = torch.zeros_like(importance, dtype=torch.bool).scatter(-1, staying, True)
     rest = stays.to(torch.uint8).argsort(dim=-1, stable=True)[..., : n_tokens - kept]
-    step = max(1, (n_tokens - kept) // contextual)
-    evenly = [number for number in range(n_tokens - kept) if number % step == 0][:contextual]
-    targets = rest[..., evenly]
-    others = rest[..., [number for number in range(n_tokens - kept) if number not in evenly]]
+    # Evenly apart: arithmetic on the device, since an index that is copied there cannot be part of a CUDA graph.
+    step, number = max(1, (n_tokens - kept) // contextual), torch.arange(n_tokens - kept, device=importance.device)
+    is_target = (number % step == 0) & (number < contextual * step)
+    targets, others = rest[..., is_target.argsort(descending=True, stable=True)].split(
+        [contextual, n_tokens - kept - contextual], dim=-1
+    )
     similarity = _at(alike, others) @ _at(alike, targets).mT
     taken = functional.one_hot(similarity.argmax(-1), contextual).to(alike.dtype).mT
     members = alike.new_zeros(*taken.shape[:-1], n_tokens)

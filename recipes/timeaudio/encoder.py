@@ -28,7 +28,7 @@ FRAMES_PER_WINDOW = 17
 
 def train(encoder: WhisperEncoder, bank: Bank, device: str, steps: int, batch: int) -> None:
     """Teach an encoder which class sounds, begins and ends in every frame."""
-    encoder.to(device).train()
+    encoder.train()
     head = nn.Linear(WIDTH, 3 * len(CLASSES)).to(device)
     nn.init.constant_(head.bias, -2.0)
     parameters = [p for p in encoder.parameters() if p.requires_grad] + list(head.parameters())
@@ -105,11 +105,15 @@ def prepare(work: Path, device: str, workers: int, sizes: dict[str, int]) -> dic
     made = [scenes.make_bank(sizes[name], seed, workers) for name, seed in (("bank", 1000), ("held_out_bank", 77))]
     bank, held_out = (each.to(device) for each in made)
     log.info("%.0f s: sounds are made", time.time() - begun)
-    encoder = WhisperEncoder(whisper_config())
-    torch.manual_seed(5)
-    encoder.apply(encoder._init_weights)
-    train(encoder, bank, device, sizes["encoder_steps"], sizes["encoder_batch"])
-    save_file({name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}, files["encoder"])
+    encoder = WhisperEncoder(whisper_config()).to(device)
+    if files["encoder"].is_file():
+        encoder.load_state_dict(load_file(files["encoder"], device=device))
+        encoder.eval()
+    else:
+        torch.manual_seed(5)
+        encoder.apply(encoder._init_weights)
+        train(encoder, bank, device, sizes["encoder_steps"], sizes["encoder_batch"])
+        save_file({name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}, files["encoder"])
     for number, name in enumerate(("long", "short", "held_out_long", "held_out_short")):
         generator = torch.Generator(device).manual_seed(100 + number)
         of_length = scenes.LONG if name.endswith("long") else scenes.SHORT

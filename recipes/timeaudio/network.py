@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional
 from transformers import BertConfig, LlamaConfig, WhisperConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mechaudio.models.salmonn.beats import BeatsConfig
 from mechaudio.models.salmonn.config import TimeAudioConfig
@@ -44,6 +46,17 @@ ARMS = (
     *(Arm(times, encoding, merging) for merging in MERGING[:2] for times in WAYS for encoding in (False, True)),
     *(Arm("markers", encoding, merging) for merging in MERGING[2:] for encoding in (False, True)),
 )
+
+
+def one_query(
+    _module: object, query: Tensor, key: Tensor, value: Tensor, _mask: None, scaling: float, **_: object
+) -> tuple[Tensor, None]:
+    """Attention of a single query, as the windows of a Q-Former have it by the ten thousand: products and sums."""
+    weights = ((query * key).sum(-1, keepdim=True) * scaling).softmax(-2)
+    return rearrange((weights * value).sum(-2), "window head d_head -> window 1 head d_head"), None
+
+
+ALL_ATTENTION_FUNCTIONS.register("one_query", one_query)
 
 
 def whisper_config() -> WhisperConfig:
@@ -99,6 +112,7 @@ def build(arm: Arm, processor: TimeAudioProcessor, seed: int) -> TimeAudioForCon
             initializer_range=SPREAD,
         )
     )
+    network.config.qformer_config._attn_implementation = "one_query"
     with torch.no_grad():
         network.ln_audio.weight.zero_()
     for part in (network.speech_encoder, network.beats, network.ln_speech, network.ln_audio):
@@ -133,7 +147,9 @@ def tokens_before_and_after(
     n = len(windows)
     windows = torch.cat([windows, windows.new_zeros(*windows.shape[:-1], BEATS_WIDTH)], dim=-1)
     if arm.encoding:
-        windows = windows + network.abs_time_position_embedding[rows][:, :, None]
+        windows = windows + functional.embedding(rows, network.abs_time_position_embedding)[:, :, None].to(
+            windows.dtype
+        )
     flat = rearrange(windows, "scene window frame width -> (scene window) frame width")
     hidden, states = (
         rearrange(each, "(scene window) width -> scene window width", scene=n) for each in network.read(flat)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import multiprocessing
 
 from recipes.timeaudio import arms, encoder
@@ -32,8 +33,8 @@ SIZES = {
     "held_out_bank": 48,
     "encoder_steps": 1500,
     "encoder_batch": 32,
-    "long": 7680,
-    "short": 2560,
+    "long": 5120,
+    "short": 3840,
     "held_out_long": 384,
     "held_out_short": 128,
 }
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=[arm.name for arm in ARMS], choices=[arm.name for arm in ARMS])
     parser.add_argument("--steps", type=int, default=arms.Settings.steps)
-    parser.add_argument("--processes", type=int, default=12, help="runs at a time on each GPU")
+    parser.add_argument("--processes", type=int, default=4, help="runs at a time on each GPU")
     parser.add_argument("--minutes", type=float, default=None, help="begin no run that would not end by then")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])
     parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count(), help="processes that make sounds")
@@ -86,7 +87,9 @@ def main(arguments: list[str] | None = None) -> None:
         if missing:
             _worker(0, *work)
     elif missing:
-        multiprocessing.spawn(_worker, work, nprocs=n)
+        workers = multiprocessing.spawn(_worker, work, nprocs=n, join=False)
+        while not workers.join(timeout=20):  # what is done is there for scoring, whatever ends this
+            _write(given, jobs, asked, settings, sizes, time.time() - begun)
     _write(given, jobs, asked, settings, sizes, time.time() - begun)
 
 
@@ -98,14 +101,19 @@ def _worker(number: int, queue, settings, files, work: Path, device: str, deadli
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus.split(",")[number % len(gpus.split(","))]
     torch.backends.cuda.matmul.allow_tf32 = True
     _log_to(sys.stdout)
-    names = ("long", "short", "held_out_long", "held_out_short")
-    heard = {name: encoder.load(files, name, device) for name in names}
-    asked, longest = _questions(files), 0.0  # made here: a process that is handed much is waited for while it begins
+    heard, held_out = (
+        {name: encoder.load(files, before + name, device) for name in ("long", "short")} for before in ("", "held_out_")
+    )
+    weights, asked, longest = load_file(files["encoder"]), arms.questions(held_out), 0.0
+    sceneries: dict[str, dict[str, arms.Scenery]] = {}
     while (job := queue.get()) is not None:
         begun = time.time()
         if deadline is not None and begun + 1.1 * longest > deadline:
             continue
-        arms.run(*job, settings, heard, files["encoder"], asked, work, device)
+        times = job[0].times
+        if times not in sceneries:
+            sceneries[times] = arms.sceneries(heard, times, device)
+        arms.run(*job, settings, sceneries[times], weights, held_out, asked, work)
         longest = max(longest, time.time() - begun)
         log.info("process %d: %s, seed %d, took %.0f s", number, job[0].name, job[1], time.time() - begun)
 
@@ -136,7 +144,7 @@ def _write(given, jobs, asked, settings, sizes, seconds: float) -> None:
     }
     (given.out / "results.json").write_text(json.dumps(record, separators=(",", ":")))
     for name in KEPT:
-        file = given.work / "networks" / f"{name}.safetensors"
+        file = given.work / "networks" / f"{name.replace('+', '-')}.safetensors"
         if file.is_file():
             (given.out / "networks").mkdir(exist_ok=True)
             shutil.copy(file, given.out / "networks" / file.name)
