@@ -87,6 +87,7 @@ class Explored(Picture):
         """Show it, drag over the seconds, wait for the answer, and keep what is seen, in 128 colours."""
         sys.path.insert(0, str(HERE.parent))
         from PIL import Image
+
         from tests.devtools import browser
         from tests.live_explorer import LiveExplorer
 
@@ -99,7 +100,8 @@ class Explored(Picture):
             tab.hover((1, 1))
             explorer.answer()
             tab.picture(path)
-        Image.open(path).convert("RGB").quantize(128, method=Image.Quantize.MEDIANCUT, kmeans=3).save(path, optimize=True)
+        seen = Image.open(path).convert("RGB")
+        seen.quantize(128, method=Image.Quantize.MEDIANCUT, kmeans=3).save(path, optimize=True)
 
 
 PICTURES = {

@@ -10,8 +10,9 @@ from tests.devtools import Tab
 #: The address of the front end, a JavaScript expression.
 MODULE = f"URL.createObjectURL(new Blob([{json.dumps(front('explorer.js'))}], {{type: 'text/javascript'}}))"
 _MOUNT = """(async () => {
-  document.head.append(Object.assign(document.createElement("style"), {textContent: %(style)s}));
-  document.head.append(Object.assign(document.createElement("meta"), {name: "viewport", content: "width=device-width"}));
+  const added = (tag, content) => document.head.append(Object.assign(document.createElement(tag), content));
+  added("style", {textContent: %(style)s});
+  added("meta", {name: "viewport", content: "width=device-width"});
   document.body.innerHTML = "<div></div>";
   const {mount} = await import(%(module)s);
   window.requests = [];

@@ -146,7 +146,7 @@ def _prompt(attention: PromptAttention, **options: Any) -> go.Figure:
     """Audio attention of each head, from the last row that was kept."""
     audio = [position for position, role in enumerate(attention.roles) if role == "audio"]
     note = f"from {plain(attention.tokens[attention.queries[-1]])!r}, position {attention.queries[-1]}"
-    looks = {"title": "Audio attention of each head", "unit": "%", "note": note}
+    looks: dict[str, Any] = {"title": "Audio attention of each head", "unit": "%", "note": note}
     return layer_head_grid(100 * attention.weights[-1][..., audio].sum(axis=-1, dtype=np.float64), **looks | options)
 
 
