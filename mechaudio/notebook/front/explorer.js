@@ -931,7 +931,7 @@ class Explorer {
       });
     });
     context.globalAlpha = 1;
-    this.drawGridLabels(context, { width, height, tall, wide });
+    this.drawGridLabels(context, { height, tall, wide });
     const line = ({ layer, head }, colour) => {
       if (layer === null && head === null) return;
       context.strokeStyle = this.colour(colour);
@@ -947,16 +947,16 @@ class Explorer {
     this.gridNote.textContent = this.hovered.cell ? this.summary() : note;
   }
 
-  drawGridLabels(context, { width, height, tall, wide }) {
+  drawGridLabels(context, { height, tall, wide }) {
     const { layers, heads } = this.data;
     context.fillStyle = this.colour("soft");
     const every = Math.ceil(13 / tall);
     for (let layer = 0; layer < layers; layer += every) context.fillText(`L${layer}`, 4, (layers - layer - 0.5) * tall + 4);
     const step = Math.ceil(26 / wide);
+    context.fillText("head", 4, height - 4);
     for (let head = 0; head < heads; head += step) {
-      const text = head ? `${head}` : "head 0";
-      const at = GUTTER + (head + 0.5) * wide - context.measureText(text).width / 2;
-      context.fillText(text, Math.min(width - 12, Math.max(GUTTER, at)), height - 4);
+      const half = context.measureText(`${head}`).width / 2;
+      context.fillText(`${head}`, GUTTER + (head + 0.5) * wide - half, height - 4);
     }
   }
 
@@ -998,7 +998,7 @@ class Explorer {
 
   drawEditor(weights) {
     const { selection, layer, head } = this.state;
-    this.selected.textContent = selection ? this.selectionReading(weights) : this.ask ? "Drag over the sound or the words." : "";
+    this.selected.textContent = selection ? this.selectionReading(weights) : "Drag over the sound or the words.";
     if (!this.ask) return;
     const { how, where } = this.draft;
     const { by, written } = HOW[how];
