@@ -21,9 +21,10 @@ import mechaudio
 from mechaudio.cli import parser
 from mechaudio.cli.studies import StudyVerb
 from mechaudio.metrics.significance import wilson_interval
-from mechaudio.models.adapter import Adapter, Between
+from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.models.small import DELTAS
+from mechaudio.models.stack import Between
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, MEANINGS, MODEL_POINTS, SHAPES, address
 
 HERE = Path(__file__).parent
@@ -135,10 +136,10 @@ def _more_than_added() -> list[str]:
     return [
         f"| `{adapter.network_class}` | {where} | "
         + " | ".join(stack.between.get(gap, "-") for gap in get_args(Between))
-        + " |"
+        + f" | {'-' if stack.end is None else stack.end.does} |"
         for adapter in ADAPTERS
         for stack, where in ((adapter.encoder, "tower"), (adapter.decoder, "decoder"))
-        if stack.between
+        if stack.between or stack.end
     ]
 
 

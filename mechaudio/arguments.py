@@ -109,7 +109,7 @@ def bound(
 
     Args:
         call: What the message calls what is called.
-        signature: Of it.
+        signature: Its signature.
         args: The arguments by position.
         kwargs: Those by name.
 
@@ -120,13 +120,13 @@ def bound(
         return signature.bind(*args, **kwargs)
     except TypeError:
         pass
-    own = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
-    n_own = len(signature.parameters) - len(own)
-    raise TypeError(f"{call} {_misplaced(own, args[n_own:], kwargs)}")
+    parameters = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    n_own = len(signature.parameters) - len(parameters)
+    raise TypeError(f"{call} {_misplaced(parameters, args[n_own:], kwargs)}")
 
 
 def _misplaced(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """What does not fit in a call, and what would."""
+    """Name the arguments that do not fit in a call, and those that would."""
     placed = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
     named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
     any_name = any(each.kind is each.VAR_KEYWORD for each in parameters)
@@ -188,7 +188,7 @@ def check(name: str, given: Any, kind: Any) -> Any:
     """Refuse a value that is not of a kind, NaN, or below `LOWEST`.
 
     Args:
-        name: Of the argument.
+        name: Name of the argument.
         given: What was given.
         kind: Its annotation, evaluated.
 

@@ -54,7 +54,7 @@ CALLED: Mapping[Any, tuple[str, str]] = {
 
 @no_type_check
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of the kind that an annotation names."""
+    """Return whether a value is of the kind that an annotation names."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return fits(value, args[0])
@@ -94,7 +94,7 @@ def fits(value: Any, kind: Any) -> bool:
 
 @no_type_check
 def all_int(values: Iterable[Any]) -> bool:
-    """Whether values are Python's own whole numbers one and all, in the time of a set: positions come in thousands."""
+    """Return whether all values are Python's own whole numbers, in the time of a set: positions come in thousands."""
     return {*map(type, values)} <= {int}
 
 
@@ -112,7 +112,8 @@ def plain(value: Any, kind: Any) -> Any:
     """A value as what it plainly means as a kind; the value itself where it means nothing plainly.
 
     Args:
-        value: Of any class: an enum's text, a number of numpy or a tensor of one, a generator, a column of a table.
+        value: A value of any class: an enum's text, a number of numpy or a tensor of one, a generator, a column of a
+            table.
         kind: An evaluated annotation.
     """
     if isinstance(value, (str, np.generic)) and type(value) is not str:
@@ -179,7 +180,7 @@ def parts_of(kind: Any) -> tuple[Any, ...]:
 
 
 def in_words(kind: Any, *, several: bool = False) -> str:
-    """What values of a kind are called, without the names that only annotations use.
+    """Name values of a kind, without the names that only annotations use.
 
     Args:
         kind: An evaluated annotation; one that is `Annotated` with two texts is called these: one value, and several.

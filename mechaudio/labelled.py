@@ -71,18 +71,18 @@ def dataset_of(
     """Every array of a dataclass in one dataset, with its axes named and labelled.
 
     Args:
-        result: the dataclass.
-        labels: lists that label an axis and have no name that says so -> that axis; lists of lists -> both axes.
-        derived: properties that belong to it.
-        attrs: what is known of the whole.
+        result: The dataclass.
+        labels: Lists that label an axis and have no name that says so -> that axis; lists of lists -> both axes.
+        derived: Properties that belong to it.
+        attrs: What is known of the whole.
     """
     import xarray
 
     cls = type(result)
     kinds = {name: kind_of(cls, name) for name in cls.__dataclass_fields__ if _is_array(getattr(result, name))}
     for name in derived:
-        found = getattr(cls, name)
-        kinds[name] = evaluated(found.func if isinstance(found, cached_property) else found.fget, "return")
+        attribute = getattr(cls, name)
+        kinds[name] = evaluated(attribute.func if isinstance(attribute, cached_property) else attribute.fget, "return")
     arrays = {name: np.asarray(getattr(result, name)) for name in kinds}
     variables, sizes = {}, dict[str, int]()
     for name, array in arrays.items():
@@ -100,11 +100,11 @@ def target_names(settings: Mapping[str, Any]) -> list[tuple[str, str] | None]:
 
 
 def choice_labels(settings: Mapping[str, Any], size: int) -> tuple[str, ...]:
-    """What the columns of choices are called: letters; target and foil in words where all questions have the same.
+    """Name the columns of choices: letters; target and foil in words where all questions have the same.
 
     Args:
-        settings: of the result.
-        size: number of columns.
+        settings: Settings of the result.
+        size: Number of columns.
     """
     names = target_names(settings)
     if not names or None in names or size != 2:
@@ -116,8 +116,8 @@ def joined_along(axis: str, parts: Mapping[str, xarray.Dataset]) -> xarray.Datas
     """Several datasets as one with an axis more; what one of them has no value for is NaN.
 
     Args:
-        axis: the name of that axis.
-        parts: the datasets, by their label on it.
+        axis: The name of that axis.
+        parts: The datasets, by their label on it.
     """
     import xarray
 
@@ -146,8 +146,8 @@ def table_of(data: xarray.Dataset, rows: Sequence[str] | None = None) -> pandas.
     """A dataset as a tidy table.
 
     Args:
-        data: labelled arrays.
-        rows: the axes of which each place is a row, those of the first array where there are none of `ASKED`.
+        data: Labelled arrays.
+        rows: The axes of which each place is a row, those of the first array where there are none of `ASKED`.
 
     Returns:
         A column per axis, per label and per variable along these axes alone; and one per label of a further axis, as
@@ -184,9 +184,9 @@ def first_rows(data: xarray.Dataset, rows: Sequence[str] | None, n: int) -> tupl
     """The first rows of a table, without making it whole, and how many rows it has.
 
     Args:
-        data: labelled arrays.
-        rows: as in `table_of`.
-        n: how many rows.
+        data: Labelled arrays.
+        rows: As in `table_of`.
+        n: How many rows.
     """
     axes = [axis for axis in (rows or ASKED) if axis in data.sizes]
     if not axes and data.data_vars:
@@ -204,14 +204,14 @@ def _is_array(value: Any) -> bool:
 
 def _coordinates(result: Any, sizes: Mapping[str, int], labels: Mapping[str, Labelled]) -> dict[str, Any]:
     """The labels of every axis: by the name of a list first, then those that the class names."""
-    asked = next((axis for axis in ASKED if axis in sizes), None)
+    question_axis = next((axis for axis in ASKED if axis in sizes), None)
     coords: dict[str, Any] = {}
     for name, values in _lists(result):
         singular = name.removesuffix("s")
         if len(values) == sizes.get(singular):
             coords[singular] = (singular, _as_array(values))
-        elif asked and name in OF_ASKED and len(values) == sizes[asked]:
-            coords[asked if name == "ids" else singular] = (asked, _as_array(values))
+        elif question_axis and name in OF_ASKED and len(values) == sizes[question_axis]:
+            coords[question_axis if name == "ids" else singular] = (question_axis, _as_array(values))
     for name, values in _lists(result):
         axes = labels.get(name, ())
         if isinstance(axes, tuple):

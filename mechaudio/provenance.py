@@ -1,4 +1,4 @@
-"""Where numbers come from: the checkpoint, the seed, the settings and the versions that made them."""
+"""Origin of numbers: the checkpoint, the seed, the settings and the versions that made them."""
 
 import platform
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ PACKAGES = ("mechaudio", "torch", "transformers", "nnsight", "numpy")
 
 @runtime_checkable
 class HasCheckpoint(Protocol):
-    """What says which checkpoint it is of, as an `AudioLM` does."""
+    """A value that says which checkpoint it is of, as an `AudioLM` does."""
 
     @property
     def checkpoint(self) -> str:
-        """What it was loaded from."""
+        """The name or folder it was loaded from."""
         ...
 
     @property
@@ -31,15 +31,15 @@ class HasCheckpoint(Protocol):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where numbers come from.
+    """The origin of numbers.
 
     Attributes:
-        checkpoint: what the network was loaded from, None where there was no model.
-        revision: its commit on the hub, None where there is none.
-        seed: of whatever was drawn, None if nothing was.
-        settings: the arguments that matter; read-only.
-        versions: of Python and the packages that made the numbers, by name; read-only.
-        created: when, UTC, ISO 8601.
+        checkpoint: What the network was loaded from, None where there was no model.
+        revision: Its commit on the hub, None where there is none.
+        seed: Seed of whatever was drawn, None if nothing was.
+        settings: The arguments that matter; read-only.
+        versions: Versions of Python and the packages that made the numbers, by name; read-only.
+        created: When, UTC, ISO 8601.
     """
 
     checkpoint: str | None = None
@@ -60,9 +60,9 @@ class Provenance:
         """The provenance of what is computed now; imports no package to learn its version.
 
         Args:
-            model: an `AudioLM`, or anything with a `checkpoint` and a `revision`.
-            seed: of whatever is drawn.
-            settings: the arguments that matter; lists and ranges become tuples.
+            model: An `AudioLM`, or anything with a `checkpoint` and a `revision`.
+            seed: Seed of whatever is drawn.
+            settings: The arguments that matter; lists and ranges become tuples.
         """
         versions = {package: version(package) for package in PACKAGES}
         return cls(
@@ -78,8 +78,8 @@ class Provenance:
         """The provenance of what is computed now from numbers of this one: its checkpoint, all else as `collect`.
 
         Args:
-            seed: of whatever is drawn.
-            settings: the arguments that matter; lists and ranges become tuples.
+            seed: Seed of whatever is drawn.
+            settings: The arguments that matter; lists and ranges become tuples.
         """
         return replace(
             Provenance.collect(seed=seed, settings=settings), checkpoint=self.checkpoint, revision=self.revision

@@ -1,4 +1,4 @@
-"""What a model is asked about a recording, and what it answers.
+"""Questions about recordings, and answers.
 
 Conventions: choices carry the letters A, B, C ... in their order; an answer is the *text* of a choice, so that of two
 choices of the same text either is right; times are seconds from the start of the clip.
@@ -32,23 +32,23 @@ class AudioQuestion(Shown):
     """A recording, a text, the choices, and what is known beside.
 
     Attributes:
-        audio: the recording in any form that `AudioClip.load` takes, such as `(samples, rate)`; a path or a
+        audio: The recording in any form that `AudioClip.load` takes, such as `(samples, rate)`; a path or a
             `StoredClip` is read when `clip()` is called. A list of them, kept as a tuple, for several recordings in the
             order in which they are heard; None for a question that is asked by caption alone.
-        text: the question, without the choices.
+        text: The question, without the choices.
         choices: 2 to 26 texts of one line each, any iterable of them; kept as a tuple. Two may be the same text. An
             open question has none, `()`, and is answered in the model's own words.
-        answer: the text of the right choice, or any text where there are no choices; None where it is not known.
-        caption: the recording in words.
-        events: what sounds when, in a question about one recording; kept as a tuple.
-        id: a name for results and errors.
-        meta: anything else; read-only. `meta["task"]` names the temporal task, `meta["keyword"]` the word of the text
+        answer: The text of the right choice, or any text where there are no choices; None where it is not known.
+        caption: The recording in words.
+        events: What sounds when, in a question about one recording; kept as a tuple.
+        id: A name for results and errors.
+        meta: Anything else; read-only. `meta["task"]` names the temporal task, `meta["keyword"]` the word of the text
             that says what is compared, `meta["transcript"]` what is said in the recording (of several, a list), for
             models that read it.
 
     Raises:
-        TypeError: for a field of another type.
-        ValueError: for a blank text, an empty list of recordings, events beside several recordings, one choice or too
+        TypeError: For a field of another type.
+        ValueError: For a blank text, an empty list of recordings, events beside several recordings, one choice or too
             many, a blank choice or answer, a choice with a line break, or an answer that is none of the choices.
     """
 
@@ -130,7 +130,7 @@ class AudioQuestion(Shown):
         """The recording, read from where it is kept.
 
         Raises:
-            ValueError: if the question has no recording or several, and all that `AudioClip.load` raises.
+            ValueError: If the question has no recording or several, and all that `AudioClip.load` raises.
         """
         if self.audio is None:
             raise ValueError(f"question {self.id!r} has no recording: give audio=, or ask it by caption alone")
@@ -149,7 +149,7 @@ class AudioQuestion(Shown):
         """All recordings, read from where they are kept.
 
         Raises:
-            ValueError: all that `AudioClip.load` raises.
+            ValueError: All that `AudioClip.load` raises.
         """
         return tuple(opened(recording) for recording in self.recordings)
 
@@ -164,16 +164,16 @@ class AudioQuestion(Shown):
 
 @dataclass(frozen=True)
 class Answer(Shown):
-    """What a model answered to one question.
+    """A model's answer to one question.
 
     Attributes:
         question_id: `id` of the question.
-        choices: the texts of the choices.
-        choice: the text that the model chose; None where it has no answer, because a logit of a choice is NaN.
-        letter: its letter, None likewise.
-        choice_logits: of each choice's letter.
-        probabilities: softmax over the choices alone; they sum to 1.
-        correct: whether the chosen text is the answer, False without a choice; None where the answer is not known.
+        choices: The texts of the choices.
+        choice: The text that the model chose; None where it has no answer, because a logit of a choice is NaN.
+        letter: Its letter, None likewise.
+        choice_logits: Logit of each choice's letter.
+        probabilities: Softmax over the choices alone; they sum to 1.
+        correct: Whether the chosen text is the answer, False without a choice; None where the answer is not known.
     """
 
     question_id: str
@@ -201,12 +201,12 @@ def refuse_open(questions: Iterable[AudioQuestion], call: str, instead: str) -> 
     """Raise for the first open question among those that need choices.
 
     Args:
-        questions: the questions.
-        call: what needs choices, as a user writes it.
-        instead: what to do with an open question.
+        questions: The questions.
+        call: What needs choices, as a user writes it.
+        instead: What to do with an open question.
 
     Raises:
-        ValueError: for an open question.
+        ValueError: For an open question.
     """
     for question in questions:
         if question.is_open:

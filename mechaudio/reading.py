@@ -125,7 +125,7 @@ def _damaged(place: Path, why: str) -> Damaged:
 
 @dataclass(frozen=True)
 class Decoding:
-    """What the values of a result's JSON are made of.
+    """Parts that the values of a result's JSON are made of.
 
     Attributes:
         arrays: By name.
@@ -209,13 +209,13 @@ def _class_of(address: str, kinds: Mapping[str, type], place: Path) -> type:
 @cache
 def _classes_of_the_package() -> frozenset[tuple[str, str]]:
     """Module and name of every class that the package defines, read off its files: nothing else is ever imported."""
-    found = set()
+    classes = set()
     for path in _PACKAGE.rglob("*.py"):
         inside = path.relative_to(_PACKAGE.parent).with_suffix("")
         if path.name.startswith("__") or inside.parts[1] == "cli":
             continue
-        found |= {(".".join(inside.parts), name) for name in _CLASS.findall(path.read_text(encoding="utf-8"))}
-    return frozenset(found)
+        classes |= {(".".join(inside.parts), name) for name in _CLASS.findall(path.read_text(encoding="utf-8"))}
+    return frozenset(classes)
 
 
 def _rebuild(cls: type, kept: dict[str, Any], place: Path) -> Any:
@@ -243,7 +243,7 @@ def _check_kinds(cls: type, kept: Mapping[str, Any], place: Path) -> None:
 
 
 def _is_tensor(kind: Any) -> bool:
-    """Whether tensors fit, which are kept as arrays."""
+    """Return whether tensors fit, which are kept as arrays."""
     return any(getattr(part, "__module__", "").startswith(("torch", "jaxtyping")) for part in parts_of(kind)) and any(
         getattr(getattr(part, "array_type", part), "__module__", "").startswith("torch") for part in parts_of(kind)
     )

@@ -1,4 +1,4 @@
-"""What is kept of an analysis: numbers, and the checkpoint, seed, settings and versions that made them, in a folder.
+"""Results: numbers, and the checkpoint, seed, settings and versions that made them, kept in a folder.
 
 Conventions: `result.json` holds all but the arrays, readable by people and in the order of the fields; `arrays.npz`
 holds the arrays, bit for bit, each under the path of its field (`attention.mass`); `tensors.safetensors` the tensors,
@@ -50,10 +50,10 @@ class Result(Shown):
     numbers, str, int, float, bool, None, `Event`, `Answer`, `Provenance`, other results, and tuples and dicts of these.
 
     Attributes:
-        provenance: where the numbers come from.
+        provenance: Where the numbers come from.
 
     Raises:
-        TypeError: for a field that cannot be kept.
+        TypeError: For a field that cannot be kept.
     """
 
     provenance: Provenance
@@ -112,16 +112,16 @@ class Result(Shown):
         """Draw the result, with the function of `ma.viz` that is made for its class.
 
         Args:
-            **options: passed on to that function, which names them.
+            **options: Passed on to that function, which names them.
 
         Raises:
-            TypeError: no figure is made for this class.
+            TypeError: No figure is made for this class.
         """
         return import_module("mechaudio.viz").figure_of(self, **options)  # figures are above results, and find them
 
     @property
     def _summary(self) -> str:
-        """What the numbers come to, for `repr`."""
+        """The gist of the numbers, for `repr`."""
         return ""
 
     @property
@@ -139,8 +139,8 @@ class Result(Shown):
             The folder.
 
         Raises:
-            TypeError: for a field that cannot be kept; nothing is written then.
-            NotADirectoryError: if there is a file, or a link that leads nowhere, in the folder's place or above it.
+            TypeError: For a field that cannot be kept; nothing is written then.
+            NotADirectoryError: If there is a file, or a link that leads nowhere, in the folder's place or above it.
         """
         stores = Stores()
         body = encode(self, type(self).__name__, stores, self.kinds)
@@ -167,7 +167,7 @@ class Result(Shown):
 
     @property
     def _tensor_labels(self) -> dict[str, str]:
-        """What the file of tensors says about them, for those who open it with safetensors alone."""
+        """A description of the tensors in their file, for those who open it with safetensors alone."""
         return {"result": type(self).__name__}
 
     @classmethod
@@ -179,26 +179,26 @@ class Result(Shown):
         hold.
 
         Raises:
-            FileNotFoundError: if there is no result in the folder.
-            ValueError: if the result is damaged, newer than this version of mechaudio, or of an unknown class; it
+            FileNotFoundError: If there is no result in the folder.
+            ValueError: If the result is damaged, newer than this version of mechaudio, or of an unknown class; it
                 names the file.
-            TypeError: if it is not a result of the class that `load` was called on.
+            TypeError: If it is not a result of the class that `load` was called on.
         """
         folder = Path(folder)
-        place = folder / JSON_NAME
-        if not place.is_file():
+        file = folder / JSON_NAME
+        if not file.is_file():
             raise FileNotFoundError(f"there is no result in {os.fspath(folder)!r}: it has no {JSON_NAME}")
-        head = read_head(place)
+        head = read_head(file)
         if head["schema"] > SCHEMA:
             raise ValueError(
-                f"{os.fspath(place)!r} was saved by mechaudio {shown(head['mechaudio'])[1:-1]} in format "
+                f"{os.fspath(file)!r} was saved by mechaudio {shown(head['mechaudio'])[1:-1]} in format "
                 f"{head['schema']}, and "
                 f"mechaudio {version('mechaudio')} reads formats up to {SCHEMA}: upgrade mechaudio"
             )
         arrays = read_arrays(_file_of(folder, ARRAYS_NAME, head["arrays_sha256"]))
         digest = head.get("tensors_sha256")
         tensors = {} if digest is None else read_tensors(_file_of(folder, TENSORS_NAME, digest))
-        result = decode(head["result"], Decoding(arrays, tensors, cls.kinds, place))
+        result = decode(head["result"], Decoding(arrays, tensors, cls.kinds, file))
         if not isinstance(result, cls):
             raise TypeError(
                 f"{os.fspath(folder)!r} holds a {type(result).__name__}, not a {cls.__name__}: use Result.load"
@@ -225,7 +225,7 @@ def keep(cls: type) -> None:
     """Let results hold values of this dataclass; what its fields hold is kept as a result's are.
 
     Raises:
-        TypeError: another class of this name is kept already.
+        TypeError: Another class of this name is kept already.
     """
     known = Result.kinds.setdefault(cls.__name__, cls)
     if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -240,7 +240,7 @@ def digest_of(value: Any) -> str:
     """SHA-256 of anything that a result can hold: the same for equal values, whose arrays are equal bit for bit.
 
     Raises:
-        TypeError: for what cannot be kept.
+        TypeError: For what cannot be kept.
     """
     stores = Stores(tensors=None)
     body = encode(value, "value", stores, Result.kinds)
@@ -260,7 +260,7 @@ def kept_or_written(value: Any) -> Any:
 
 
 def _waiting(folder: Path, name: str, digest: str) -> Path:
-    """Where arrays and tensors are until their result is in place."""
+    """Return the place for arrays and tensors until their result is in place."""
     return folder / f".{name}.{digest}"
 
 

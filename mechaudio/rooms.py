@@ -1,4 +1,4 @@
-"""What attributes a package has: the same ones in every session, whatever was imported before.
+"""Attributes of packages: the same ones in every session, whatever was imported before.
 
 Python makes a submodule an attribute of its package when somebody imports it, so `package.name` would be an error or a
 module by what ran before. A room has its submodules from the start. Where a room exports a function of the same name
@@ -28,15 +28,15 @@ class Room(ModuleType):
         if name in self._submodules():
             return import_module(f"{self.__name__}.{name}")
         way = self._elsewhere.get(name) or self._inside(name)
-        told = f": here it is {way}" if way else f"; it has {', '.join(dir(self))}"
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{told}")
+        hint = f": here it is {way}" if way else f"; it has {', '.join(dir(self))}"
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{hint}")
 
     def __dir__(self) -> list[str]:
         """The public names; of a package that lists none, its submodules."""
         return sorted(vars(self).get("__all__", self._submodules()))
 
     def _inside(self, name: str) -> str | None:
-        """Where a name that this room lacks is to be had: in the first of its own rooms that lists it."""
+        """Find a name that this room lacks: in the first of its own rooms that lists it."""
         if name.startswith("_") or "." in self.__name__:
             return None
         rooms = [room for room in vars(self).get("__all__", ()) if room in self._submodules()]

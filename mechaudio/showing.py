@@ -1,4 +1,4 @@
-"""What values show in a notebook, what completion offers of them, and what they say to words of other libraries."""
+"""Values in a notebook: what they show, what completion offers, and their answers to words of other libraries."""
 
 import inspect
 from abc import ABCMeta
@@ -70,5 +70,5 @@ class NamesTheWay:
                 AttributeError: Always; where it is a word of other libraries, with what it is called here.
             """
             way = type(self)._elsewhere.get(name)
-            told = f": here it is {way}" if way else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{told}", name=name, obj=self)
+            hint = f": here it is {way}" if way else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)

@@ -26,11 +26,11 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Stores:
-    """Where arrays and tensors are put that JSON cannot hold, each under the path of its field.
+    """Places for arrays and tensors that JSON cannot hold, each under the path of its field.
 
     Attributes:
-        arrays: numpy's, and, where `tensors` is None, tensors as such.
-        tensors: of torch, as they are: nothing is moved or copied before they are written.
+        arrays: Numpy's, and, where `tensors` is None, tensors as such.
+        tensors: Tensors of torch, as they are: nothing is moved or copied before they are written.
     """
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -51,13 +51,13 @@ def encode(value: Any, path: str, stores: Stores, kinds: Mapping[str, type]) -> 
     A value that has `_as_kept()` is kept as what that returns.
 
     Args:
-        value: anything that can be kept.
-        path: where it is, for errors and for the names of arrays.
-        stores: filled on the way.
-        kinds: the classes that can be kept, by name.
+        value: Anything that can be kept.
+        path: Where it is, for errors and for the names of arrays.
+        stores: Filled on the way.
+        kinds: The classes that can be kept, by name.
 
     Raises:
-        TypeError: for what cannot be kept.
+        TypeError: For what cannot be kept.
     """
     if value is None or type(value) in (str, int, bool):
         return value
@@ -109,12 +109,12 @@ def made_folder(folder: str | os.PathLike, what: str) -> Path:
     """Make a folder, and those above it, where they are not there.
 
     Args:
-        folder: its path.
-        what: is written into it, for the message.
+        folder: Its path.
+        what: Is written into it, for the message.
 
     Raises:
-        NotADirectoryError: if there is something else in its place or above it, such as a link that leads nowhere.
-        OSError: if it cannot be made.
+        NotADirectoryError: If there is something else in its place or above it, such as a link that leads nowhere.
+        OSError: If it cannot be made.
     """
     folder = Path(folder)
     try:
@@ -155,9 +155,9 @@ def write_tensors(place: Path, tensors: Mapping[str, Any], labels: Mapping[str, 
     """Write tensors as a safetensors file, each in its own type, and return the file's digest.
 
     Args:
-        place: the file.
-        tensors: by name, on any device.
-        labels: what is known of them, the file's metadata.
+        place: The file.
+        tensors: By name, on any device.
+        labels: What is known of them, the file's metadata.
     """
     plain, storages = {}, set()
     for name, tensor in tensors.items():

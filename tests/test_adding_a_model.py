@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from mechaudio.models.adapter import Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import Adapter, End, InBlocks, MixedStack, Noise, TokenTiming, WaveformTower
 from mechaudio.models.adapters.moss_transcribe_diarize import MOSS_TRANSCRIBE_DIARIZE
 from tests.families import facts
 from tests.families.family import Family
@@ -30,5 +30,6 @@ def test_the_class_of_the_page_is_the_class_that_was_added():
 
 
 def test_every_fact_is_named():
-    there_are = {field.name for kind in (Adapter, Stack, TokenTiming) for field in fields(kind)}
+    kinds = (Adapter, MixedStack, WaveformTower, End, InBlocks, Noise, TokenTiming)
+    there_are = {field.name for kind in kinds for field in fields(kind)}
     assert there_are <= set(re.findall(r"[a-z_]+", PAGE)), there_are - set(re.findall(r"[a-z_]+", PAGE))

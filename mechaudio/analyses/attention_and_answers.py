@@ -85,7 +85,7 @@ class AttentionAndAnswers(Result):
 
     @staticmethod
     def concatenated(parts: Sequence[AttentionAndAnswers]) -> AttentionAndAnswers:
-        """Those of several groups of questions, one behind another.
+        """Put several groups of questions behind one another.
 
         Raises:
             ValueError: Nothing, or parts of different conditions.
@@ -186,11 +186,11 @@ def rows_of(model: AudioLM, questions: Questions, queries: str, *, progress: boo
     from mechaudio.analyses.where_it_listens import where_it_listens  # which asks for answers, too
 
     if isinstance(questions, PromptBatch):  # as they are, with the words that they are measured on
-        asked, some = questions, questions[list(range(min(MOST, len(questions))))]
+        every, some = questions, questions[list(range(min(MOST, len(questions))))]
     else:
-        asked = sequence_of(questions)
-        some = [asked[place] for place in range(min(MOST, len(asked)))]
-    return asked, where_it_listens(model, some, window="all", each_layer=False, progress=progress).queries
+        every = sequence_of(questions)
+        some = [every[place] for place in range(min(MOST, len(every)))]
+    return every, where_it_listens(model, some, window="all", each_layer=False, progress=progress).queries
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:

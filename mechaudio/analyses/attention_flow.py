@@ -62,7 +62,7 @@ class AttentionFlow(Result):
         edges: (source, target): the target's queries did not see the source's keys.
         centres: The layer in the middle of each window.
         windows: The layers of each window.
-        probability: Of the right choice among the choices, with the edge cut.
+        probability: Probability of the right choice among the choices, with the edge cut.
         margin: Logit of the right choice minus that of the best wrong one, with the edge cut.
         correct: Whether the likeliest choice is right, with the edge cut.
         attention: Share of the target's attention that was on the source, in the mean over the window's layers, all
@@ -70,7 +70,7 @@ class AttentionFlow(Result):
         clean_probability: Without a cut.
         clean_margin: Without a cut.
         clean_correct: Without a cut.
-        ids: Of the questions.
+        ids: Ids of the questions.
         clips: Name of the clip of each question, a cluster in every interval and test; without them, each is about a
             clip of its own.
     """
@@ -116,7 +116,7 @@ class AttentionFlow(Result):
         return bootstrap_mean(changes, clips=self.clips or None, confidence=confidence, resamples=resamples, seed=seed)
 
     def mcnemar(self, edge: Edge, centre: int) -> McNemar:
-        """Whether the answers that changed did so evenly in both directions, for one edge and window.
+        """Test whether the answers that changed did so evenly in both directions, for one edge and window.
 
         Raises:
             KeyError: An edge or a window that was not measured; the message lists those that were.
@@ -147,7 +147,7 @@ class AttentionFlow(Result):
         return np.array([[sign_flip_test(one, clips=self.clips or None) for one in edge] for edge in steps])
 
     def p_holm(self, measure: Measure = "accuracy") -> Float[np.ndarray, "edge window"]:
-        """The same after Holm's correction for all edges and windows."""
+        """Return the p values of `mcnemar` after Holm's correction for all edges and windows."""
         return holm(self.p(measure))
 
     _table_axes = ("edge", "layer", "question")
@@ -247,13 +247,13 @@ def attention_flow(
     centres, windows = _windows(model, window, layers)
     targets = Targets(target, foil)
     prompts = (_with_roles(batch, edges) for batch in chain([foremost], batches))
-    found = cut_edges(model, prompts, edges, windows, targets)
+    cuts = cut_edges(model, prompts, edges, windows, targets)
     settings = {"condition": condition, "windows": windows} | targets.settings()
     return AttentionFlow(
         edges=edges,
         centres=centres,
         windows=windows,
-        **found.part(range(len(edges)), slice(None)),
+        **cuts.part(range(len(edges)), slice(None)),
         provenance=Provenance.collect(model, settings=settings),
     )
 
@@ -264,10 +264,10 @@ def _checked_edges(edges: Sequence[Edge]) -> tuple[Edge, ...]:
     for edge in edges:
         if isinstance(edge, str) or len(edge) != 2 or not all(isinstance(role, str) for role in edge):
             raise ValueError(f"an edge is (source, target), such as ('audio', 'last'); got {edge!r}")
-    found = tuple((edge[0], edge[1]) for edge in edges)
-    if len(set(found)) < len(found):
-        raise ValueError(f"an edge is named twice: {list(found)}")
-    return found
+    pairs = tuple((edge[0], edge[1]) for edge in edges)
+    if len(set(pairs)) < len(pairs):
+        raise ValueError(f"an edge is named twice: {list(pairs)}")
+    return pairs
 
 
 def window_size(model: AudioLM, given: int | str | None) -> int:

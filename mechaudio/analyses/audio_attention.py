@@ -1,4 +1,4 @@
-"""Where attention goes in a prompt, and when in the recording.
+"""Attention by place in a prompt, and by moment in the recording.
 
 For chosen query rows (the last by default: the row the answer is read from), the share of attention on each role of
 token, per layer and head, and its distribution over the audio tokens, in seconds. Only these rows are computed: memory
@@ -66,7 +66,7 @@ class AudioAttention(Result):
             each or have no time.
         duration: Seconds of sound that the model was given; for a dict of inputs, the end of its audio tokens. Tokens
             past it hear padding.
-        entropy: Of the distribution over the tokens that hear the clip, not the padding behind it, in nats.
+        entropy: Entropy of the distribution over the tokens that hear the clip, not the padding behind it, in nats.
         peak: Middle of the most attended one of these tokens, in seconds; NaN where it has no one time.
         events: Labelled events of each clip.
         ids: Ids of the questions.
@@ -146,15 +146,15 @@ class AudioAttention(Result):
                 continue
             edges = self.edges_of(index)
             tokens = self.over_time[index, :, :, : len(edges) - 1]
-            heard = _overlap(edges, 0.0, self.duration[index])
-            audio = tokens @ (heard / np.diff(edges))
+            in_clip = _overlap(edges, 0.0, self.duration[index])
+            audio = tokens @ (in_clip / np.diff(edges))
             for event in events:
                 within = _overlap(edges, event.onset, min(event.offset, self.duration[index]))
                 part = tokens @ (within / np.diff(edges))
                 question.append(index)
                 label.append(event.label)
                 inside.append(np.divide(part, audio, out=np.full_like(part, np.nan), where=audio > 0))
-                chance.append(within.sum() / heard.sum() if heard.sum() > 0 else np.nan)
+                chance.append(within.sum() / in_clip.sum() if in_clip.sum() > 0 else np.nan)
         layers_heads = self.entropy.shape[1:]
         return EventFocus(
             question=np.array(question, dtype=np.int64),
@@ -167,7 +167,7 @@ class AudioAttention(Result):
 def in_seconds(
     over_time: Float[np.ndarray, "*axes token"], edges: Float[np.ndarray, " edge"]
 ) -> Float[np.ndarray, "*axes second"]:
-    """What audio tokens have, summed over each whole second; a token that spans a boundary is divided in proportion."""
+    """Sum values of audio tokens over each whole second; a token that spans a boundary is divided in proportion."""
     seconds = np.arange(np.ceil(edges[-1] - 1e-9) + 1)
     overlap = np.clip(
         np.minimum(edges[1:, None], seconds[None, 1:]) - np.maximum(edges[:-1, None], seconds[None, :-1]), 0, None
@@ -248,11 +248,11 @@ def _summarise(
     )
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
     sounding = (middles < duration[:, None])[:, None, None]
-    heard = np.where(sounding | ~sounding.any(-1, keepdims=True), over_time, 0.0)
-    total = heard.sum(-1, keepdims=True)
-    within = np.divide(heard, total, out=np.full_like(heard, np.nan), where=total > 0)
+    audible = np.where(sounding | ~sounding.any(-1, keepdims=True), over_time, 0.0)
+    total = audible.sum(-1, keepdims=True)
+    within = np.divide(audible, total, out=np.full_like(audible, np.nan), where=total > 0)
     entropy = -np.sum(within * np.log(np.where(within > 0, within, 1.0)), axis=-1)
-    top = heard.argmax(-1)
+    top = audible.argmax(-1)
     deaf = np.isnan(entropy)  # layers without attention
     peak = np.where(deaf, np.nan, np.take_along_axis(middles[:, None, None], top[..., None], axis=-1)[..., 0])
     return AudioAttention(

@@ -96,8 +96,8 @@ def cut_edges(
         batch = targets.of(prompts)
         refuse_unknown(required_questions(batch, str(batch.condition)))
         refuse_all_right(batch.questions)
-        own = [(place(batch, source), place(batch, target)) for source, target in edges]
-        there = np.array([_ends_meet(batch, source, target) for source, target in own])
+        places_of_edges = [(place(batch, source), place(batch, target)) for source, target in edges]
+        there = np.array([_ends_meet(batch, source, target) for source, target in places_of_edges])
         before = len(places)
         kinds, kind_of_row = np.unique(there, axis=1, return_inverse=True)
         for number, kind in enumerate(kinds.T):
@@ -148,13 +148,13 @@ def _measured(
     attention: Float[np.ndarray, "variant question"],
 ) -> tuple[np.ndarray, ...]:
     """Probability, margin, being right and the attention that was cut, then the first three without a cut."""
-    asked = batch.questions
-    right = right_choices([question.choices for question in asked], [question.answer for question in asked])
-    unused, n_choices = np.zeros(len(right), dtype=np.int64), [len(question.choices) for question in asked]
-    refuse_nan([question.id for question in asked], clean, n_choices, "the run without a cut")
+    questions = batch.questions
+    right = right_choices([question.choices for question in questions], [question.answer for question in questions])
+    unused, n_choices = np.zeros(len(right), dtype=np.int64), [len(question.choices) for question in questions]
+    refuse_nan([question.id for question in questions], clean, n_choices, "the run without a cut")
     every = np.concatenate([logits, clean[None]])
     measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
     chosen = likeliest(every, n_choices)
-    warn_of_unanswered([question.id for question in asked], chosen)
+    warn_of_unanswered([question.id for question in questions], chosen)
     measures.append(are_right(chosen, right))
     return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))

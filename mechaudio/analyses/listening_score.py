@@ -34,7 +34,7 @@ Weighting = Literal["r", "sign", "equal"]
 
 @dataclass(frozen=True)
 class ListeningCheck(Shown):
-    """Whether a score is higher where the audio changes the answer.
+    """A test of a score: is it higher where the audio changes the answer?
 
     Each area is the chance that a question whose answer the audio changes scores above one whose answer it does not
     (`n_right` and `n_wrong` count the two); None where there are fewer than two of either kind.
@@ -56,16 +56,16 @@ class ListeningScore(Result):
     """The listening score of questions that its heads were not chosen on.
 
     Attributes:
-        score: Of each question (eq. 3).
+        score: Score of each question (eq. 3).
         mass: Sum of the same heads' audio attention, unweighted: what the score is without knowledge of answers.
         correct: Whether the answer is right.
         changed: Whether silence in the clip's place would have got another answer; None if that was not measured.
         ids: Ids of the questions.
         heads: The specialists.
-        weights: Of each of them.
+        weights: Weight of each of them.
         random_auc: Area under the ROC curve of as many heads drawn at random, scored in the same way, once per draw.
         n_calibration: Questions that the heads were chosen on.
-        confidence: Of the intervals.
+        confidence: Level of the intervals.
         clips: Name of the clip of each question, whose questions the intervals and p values take as a cluster; without
             them, each is about a clip of its own.
     """
@@ -121,7 +121,7 @@ class ListeningScore(Result):
     def listening(
         self, of: Literal["score", "mass"] = "score", *, strata: Sequence[str] | None = None
     ) -> ListeningCheck:
-        """Whether the score, or the unweighted attention, is higher where the audio changes the answer.
+        """Test whether the score, or the unweighted attention, is higher where the audio changes the answer.
 
         Args:
             of: The score, or the unweighted attention of the same heads.
@@ -158,7 +158,7 @@ class ListeningScore(Result):
         kinds: np.ndarray,
         among: Bool[np.ndarray, " question"],
     ) -> RocAuc | None:
-        """Of values that should be higher where something holds; None where too few questions can be compared."""
+        """Return the area under the ROC curve of values; None where too few questions can be compared."""
         sides = [(among & side & (kinds == kind)).sum() for kind in set(kinds) for side in (positive, ~positive)]
         if not any(min(pair) >= 2 for pair in zip(sides[::2], sides[1::2], strict=True)):
             return None
@@ -194,7 +194,7 @@ def listening_score(
     has the weight that its own correlation gives it.
 
     Args:
-        scores: Of the heads, from the calibration questions.
+        scores: Scores of the heads, from the calibration questions.
         measured: Questions about other clips than those that the heads were chosen on, and attention of the same rows
             (`queries=` of `attention_and_answers`).
         k: How many heads.
@@ -204,8 +204,8 @@ def listening_score(
         standardised: Measure attention in standard deviations from its mean over the calibration questions, per head.
         silent: The same questions asked with silence, in any order, to know where the audio changes the answer.
         draws: Random sets of heads.
-        confidence: Of the intervals.
-        seed: Of the random sets.
+        confidence: Level of the intervals.
+        seed: Seed of the random sets.
 
     Raises:
         ValueError: Questions or clips that the heads were chosen on, questions without ids, fewer than two right or two

@@ -49,13 +49,13 @@ def listening_sentence(found: WhereItListens) -> str:
 
 
 def _cost(found: WhereItListens, role: str, *, first: bool) -> str:
-    """What it costs to hide the sound from a role."""
+    """Put into words how much it costs to hide the sound from a role."""
     edge: Edge = ("audio", role)
-    place = found.edges.index(edge)
-    before, after = found.everywhere.clean_correct, found.everywhere.correct[place, 0]
+    index = found.edges.index(edge)
+    before, after = found.everywhere.clean_correct, found.everywhere.correct[index, 0]
     verb = "become" if (before != after).any() else "stay"
     said = f"Without the sound in {NAMES[role]} {_measured(found)} changes by" if first else f"in {NAMES[role]} by"
-    said += f" {_change(found, place)}"
+    said += f" {_change(found, index)}"
     if edge != ALL:
         said += f", {_share(found, role):.0%} of what it does without any sound,"
     return f"{said} and {before.sum()}{' right answers' * first} {verb} {after.sum()}"

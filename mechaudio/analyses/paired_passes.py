@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairedPasses(Result):
-    """What the two passes gave.
+    """Results of the two passes.
 
     Attributes:
         heard: Audio attention and answers with the clip.
@@ -78,18 +78,18 @@ class Pairs:
         Raises:
             ValueError: As `paired_passes`.
         """
-        asked = batches[0].questions
-        refuse_unknown(asked)
+        questions = batches[0].questions
+        refuse_unknown(questions)
         record = [[self._heard.point(batch), *points(batch, self._queries)] for batch in batches]
-        heard = self._heard_run(model, batches[0], record[0])
+        audible = self._heard_run(model, batches[0], record[0])
         silent = run(model, batches[1], record=record[1], logits="last")
-        self._heard.add(heard.batch, heard.cache, heard.logits)
+        self._heard.add(audible.batch, audible.cache, audible.logits)
         self._silent.add(silent.batch, silent.cache, silent.logits[:, -1])
         weights = query_rows(batches[0], self._queries)[1]
-        own, found = Differences(self._queries), difference(model, heard.cache, silent.cache, weights)
+        own, found = Differences(self._queries), difference(model, audible.cache, silent.cache, weights)
         for differences in (own, self._found):
-            differences.add(found, asked)
-        return heard, own.joined(model)
+            differences.add(found, questions)
+        return audible, own.joined(model)
 
     def _heard_run(self, model: AudioLM, batch: PromptBatch, record: Sequence[HookPoint]) -> CleanRun:
         """The run with the clips; one that reads rows in front of the last is no run to continue from."""

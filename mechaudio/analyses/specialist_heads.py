@@ -58,8 +58,8 @@ class HeadScores(Result):
         high: Upper end.
         constant: Heads that give the audio the same share in every question.
         measured: What it was computed from.
-        confidence: Of the intervals.
-        resamples: Of the bootstrap, whose seed `provenance` holds.
+        confidence: Level of the intervals.
+        resamples: Number of resamples of the bootstrap, whose seed `provenance` holds.
     """
 
     r: Float[np.ndarray, "layer head"]
@@ -142,7 +142,7 @@ class HeadScores(Result):
         return tuple(tuple(map(int, places[index])) for index in drawn)
 
     def stability(self, k: int = 20, *, ranking: Ranking = "magnitude") -> TopKStability:
-        """Whether other samples of as many clips would have given the same K heads.
+        """Test whether other samples of as many clips would have given the same K heads.
 
         The resamples are those of the intervals of r.
 
@@ -158,12 +158,12 @@ class HeadScores(Result):
             confidence=self.confidence, resamples=self.resamples, seed=self._seed,
         )  # fmt: skip
         resampled = np.abs(again.resampled) if ranking == "magnitude" else again.resampled
-        found = top_k_stability(strength, resampled, k, confidence=self.confidence, seed=self._seed)
+        top_k = top_k_stability(strength, resampled, k, confidence=self.confidence, seed=self._seed)
         frequency = np.where(np.isfinite(self.r), 0.0, np.nan)
-        frequency[self.varies] = found.frequency
+        frequency[self.varies] = top_k.frequency
         return replace(
-            found,
-            chosen=tuple(tuple(map(int, places[column])) for (column,) in found.chosen),
+            top_k,
+            chosen=tuple(tuple(map(int, places[column])) for (column,) in top_k.chosen),
             frequency=frequency,
         )
 
@@ -214,9 +214,9 @@ def specialist_heads(
         condition: What the model is given: `audio`, or another condition with audio tokens.
         queries: The rows whose attention is measured, as in `attention_and_answers`; by default the last one, as
             published.
-        confidence: Of the intervals.
+        confidence: Level of the intervals.
         resamples: How many times questions are drawn anew.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -259,13 +259,13 @@ def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, se
     if still.any():
         warn(_told(constant))
     with withheld():  # columns that do not vary are named above
-        found = point_biserial(attention, measured.correct, clips=clips)
+        correlation = point_biserial(attention, measured.correct, clips=clips)
     again = bootstrap_point_biserial(
         attention, measured.correct, clips=clips, confidence=confidence, resamples=resamples, seed=seed
     )
-    columns = {"r": found.r, "p": found.p, "q": found.q, "low": again.low, "high": again.high}
+    columns = {"r": correlation.r, "p": correlation.p, "q": correlation.q, "low": again.low, "high": again.high}
     origin = measured.provenance
-    settings = {**origin.settings, "n": found.n, "confidence": confidence, "resamples": resamples}
+    settings = {**origin.settings, "n": correlation.n, "confidence": confidence, "resamples": resamples}
     return HeadScores(
         **{name: _grid(attending, column, np.nan) for name, column in columns.items()},
         constant=constant,

@@ -54,7 +54,7 @@ Kind = TypeVar("Kind", Steer, SteerHeads)
 
 
 def points(batch: PromptBatch, queries: str) -> tuple[HookPoint, ...]:
-    """What directions are differences of, at some rows of the prompts."""
+    """List the hook points that directions are differences of, at some rows of the prompts."""
     where, _ = query_rows(batch, queries)
     return tuple(HookPoint(name, positions=where) for name in ("resid_post", "z", "final_norm"))
 
@@ -82,9 +82,10 @@ class SteeringDirections(Result):
     the questions, take `of(ids)` first. `dataclasses.replace(intervention, keep_norm=True)` keeps a `Steer`'s length.
 
     Attributes:
-        residual: Of the residual stream after each layer, before any norm.
-        final_norm: Of the last layer's after the final norm.
-        z: Of each head's output before the output projection (eq. 7), by layer; layers without attention are left out.
+        residual: Difference of the residual stream after each layer, before any norm.
+        final_norm: Difference of the last layer's after the final norm.
+        z: Difference of each head's output before the output projection (eq. 7), by layer; layers without attention are
+            left out.
         ids: Ids of the questions.
         clips: Name of the clip of each question; without them, each is about a clip of its own.
         queries: The rows at which directions are differences; `last` is the paper's.
@@ -106,7 +107,7 @@ class SteeringDirections(Result):
         return np.linalg.norm(self.residual, axis=-1)
 
     def of(self, ids: Sequence[str]) -> SteeringDirections:
-        """Those of some questions, in their order.
+        """Take the directions of some questions, in their order.
 
         Raises:
             ValueError: A question that there are no directions for.
@@ -123,7 +124,7 @@ class SteeringDirections(Result):
         return replace(self._at(places), ids=tuple(ids), clips=clips)
 
     def shuffled(self, seed: int = 0) -> SteeringDirections:
-        """The same directions, each given to a question about another clip: a control for what is the question's own.
+        """Give each direction to a question about another clip: a control for what is the question's own.
 
         Where more than half of the questions are about one clip, some directions are given twice.
 
@@ -197,8 +198,8 @@ class SteeringDirections(Result):
         widest = max(self.z[layer].shape[-1] for layer in weights)
         directions = np.zeros((len(self.ids), len(heads), widest), dtype=np.float32)
         for place, (layer, head) in enumerate(heads):
-            own = self.z[layer][:, head]
-            directions[:, place, : own.shape[-1]] = own / np.float32(divisors[layer])
+            of_head = self.z[layer][:, head]
+            directions[:, place, : of_head.shape[-1]] = of_head / np.float32(divisors[layer])
         return SteerHeads(directions, heads=tuple(heads), strength=strength, per_question=True, positions=self.queries)
 
     def random_direction(self, intervention: Kind, seed: int = 0) -> Kind:
@@ -240,8 +241,8 @@ class SteeringDirections(Result):
         behind = share[last] if norm == "post" else np.float32(0)
         share[last] -= behind
         direction = share @ self.residual + behind * self.final_norm
-        place = {"layers": [last]} if norm == "pre" else {"hook_point": "final_norm"}
-        return Steer(direction, strength, per="question", **place)
+        where = {"layers": [last]} if norm == "pre" else {"hook_point": "final_norm"}
+        return Steer(direction, strength, per="question", **where)
 
     def _at(self, places: Sequence[int]) -> SteeringDirections:
         return replace(
@@ -285,14 +286,14 @@ def steering_directions(
             silence makes another prompt.
     """
     questions, queries = rows_of(model, questions, queries, progress=progress)
-    found = Differences(queries)
+    differences = Differences(queries)
     make = partial(heard_and_silent, model)
     for _, batches in prepared_batches(
         model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
     ):
         caches = [run(model, batch, record=points(batch, queries), logits=None).cache for batch in batches]
-        found.add(difference(model, *caches, query_rows(batches[0], queries)[1]), batches[0].questions)
-    return found.joined(model)
+        differences.add(difference(model, *caches, query_rows(batches[0], queries)[1]), batches[0].questions)
+    return differences.joined(model)
 
 
 def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, PromptBatch]:
@@ -303,8 +304,8 @@ def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, Pro
         ValueError: A class in which silence makes another prompt, or prompts that were not made with audio.
     """
     required_questions(asked)
-    heard = as_prompts(model, asked)
-    return heard, silenced(model, heard)
+    prompts = as_prompts(model, asked)
+    return prompts, silenced(model, prompts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,18 +318,18 @@ class Difference:
 
 
 def difference(model: AudioLM, heard: Cache, silent: Cache, weights: Float[np.ndarray, "question row"]) -> Difference:
-    """What two runs that recorded `points` differ in, in the mean over their rows."""
+    """Subtract two runs that recorded `points`, in the mean over their rows."""
 
     def mean(key: tuple) -> Tensor:
         apart = (heard[key].float() - silent[key].float()).cpu()
         shares = torch.from_numpy(weights).float()
         return (apart * shares.reshape(*shares.shape, *[1] * (apart.ndim - 2))).sum(1)
 
-    own = {key: mean(key) for key in heard if key[0] in ("resid_post", "z", "final_norm")}
+    means = {key: mean(key) for key in heard if key[0] in ("resid_post", "z", "final_norm")}
     return Difference(
-        residual=torch.stack([own["resid_post", layer] for layer in range(model.n_layers)], dim=1),
-        final_norm=own["final_norm", None],
-        z={layer: value for (name, layer), value in own.items() if name == "z" and layer is not None},
+        residual=torch.stack([means["resid_post", layer] for layer in range(model.n_layers)], dim=1),
+        final_norm=means["final_norm", None],
+        z={layer: value for (name, layer), value in means.items() if name == "z" and layer is not None},
     )
 
 
@@ -343,7 +344,7 @@ class Differences:
         self._keys: list[tuple[str, ...]] = []
 
     def add(self, part: Difference, asked: Sequence[AudioQuestion]) -> None:
-        """Those of some questions."""
+        """Add the directions of some questions."""
         self._parts.append(part)
         self._ids += [question.id for question in asked]
         self._keys += [clip_keys(question) for question in asked]

@@ -31,7 +31,7 @@ class SteeringSweep(Result):
     """Right and wrong answers under every variant.
 
     Attributes:
-        names: Of the variants.
+        names: Names of the variants.
         correct: Whether the answer is right, with each variant.
         clean_correct: Whether it is without any.
         margin: Logit of the right choice minus that of the best wrong one, with each variant; NaN without an answer.
@@ -79,7 +79,7 @@ class SteeringSweep(Result):
         return self.names[best_row(self.correct, self.margin)]
 
     def change(self, name: str) -> AnswerChange:
-        """What a variant did to the answers: accuracies, fix and break rate, McNemar's test.
+        """Measure the answers under a variant: accuracies, fix and break rate, McNemar's test.
 
         Raises:
             KeyError: No such variant.
@@ -116,11 +116,11 @@ def steering_sweep(
         model: The opened model.
         questions: Each with its right answer, and directions of its own. Clips are read
             by another thread, a batch ahead.
-        directions: Of all these questions; None to measure them on the way, where the run with the clip is the one
-            that the variants continue from: two forward passes per question and a little, instead of three.
+        directions: Directions of all these questions; None to measure them on the way, where the run with the clip is
+            the one that the variants continue from: two forward passes per question and a little, instead of three.
         variants: Given the directions of some of the questions, the interventions on these, by name; the same names
             every time.
-        queries: Of directions that are measured on the way, the rows, as in `steering_directions`.
+        queries: For directions that are measured on the way, the rows, as in `steering_directions`.
         kept: Runs with the clips that `paired_passes` kept, of batches of the same questions: the variants continue
             from these, each of which is let go of then. Prompts of other batches run again.
         batch_size: Questions per forward pass; as in `paired_passes`, if runs were kept there.
@@ -143,15 +143,15 @@ def steering_sweep(
     for together, made in prepared_batches(
         model, questions, make, batch_size=batch_size, what="steering", progress=progress
     ):
-        asked = list(required_questions(together))
-        own = [question.id for question in asked]
-        keys += [clip_keys(question) for question in asked]
-        batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(own))
+        batch_questions = list(required_questions(together))
+        question_ids = [question.id for question in batch_questions]
+        keys += [clip_keys(question) for question in batch_questions]
+        batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(question_ids))
         wanted = dict(variants(here))
         if ids and tuple(wanted) != names:
             raise ValueError(f"variants= gave {list(names)} for the first questions, then {list(wanted)}")
         done = sweep(model, batch, list(wanted.values()), progress=False)
-        names, ways, ids = tuple(wanted), ways or done.ways, [*ids, *own]
+        names, ways, ids = tuple(wanted), ways or done.ways, [*ids, *question_ids]
         found.append((done.correct, done.clean_correct[None], done.margin))
     correct, clean, margin = (torch.cat(parts, dim=1).numpy() for parts in zip(*found, strict=True))
     return SteeringSweep(

@@ -33,7 +33,7 @@ Questions = PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion]
 Together = Sequence[Any] | PromptBatch | Mapping[str, Any]
 
 MOST_POSITIONS = {"cuda": 16_384, "cpu": 4_096}
-"""Of a batch by default, however large the memory: a batch is the unit in which results are written."""
+"""Default number of prompts of a batch, however large the memory: a batch is the unit in which results are written."""
 
 _CHARACTERS_PER_TOKEN = 3
 _TEMPLATE = 40
@@ -81,8 +81,8 @@ def prepared_batches(
 ) -> Iterator[tuple[Together, Made]]:
     """As `in_batches`, each with what is made of it: while the model works on one batch, a thread makes the next.
 
-    Reading a clip and computing its spectrogram can take half as long as a forward pass on a GPU. Where audio
-    tokens are merged by content, making prompts runs the network, which does one run at a time: each batch is then made
+    Reading a clip and computing its spectrogram can take half as long as a forward pass on a GPU. Where making prompts
+    runs the network (audio tokens merged by content, transcripts), which does one run at a time, each batch is made
     when its turn comes.
 
     Args:
@@ -98,7 +98,7 @@ def prepared_batches(
         ValueError: As `in_batches`.
     """
     drawn = partial(in_batches, model, questions, condition=condition, batch_size=batch_size, what=what)
-    if model.adapter.merging is not None:
+    if model.adapter.makes_prompts_with_network:
         for batch in drawn(progress=progress):
             yield batch, prepare(batch)
         return
@@ -211,8 +211,8 @@ def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
         TypeError: As `required_questions`.
         ValueError: As `required_questions`.
     """
-    asked = asked_anew(questions)
-    return asked if isinstance(asked, Sequence) or hasattr(asked, "__getitem__") else list(asked)
+    anew = asked_anew(questions)
+    return anew if isinstance(anew, Sequence) or hasattr(anew, "__getitem__") else list(anew)
 
 
 def length_of(model: AudioLM, question: AudioQuestion, condition: str) -> int:

@@ -1,4 +1,4 @@
-"""Where a model listens: the rows of the prompt over which the sound gets to the answer.
+"""The rows of the prompt over which the sound gets to the answer.
 
 A row of attention that is looked at, changed or scored matters only if sound passes through it. Which rows these are is
 the model's own: the last one, the options, the question. Here the edges of the prompt are cut (knock-outs, as in
@@ -63,7 +63,7 @@ EDGES: tuple[Edge, ...] = (
     *((role, "last") for role in ROLES if role != "last"),
 )
 LEVEL = 0.05
-"""Of the tests, after correction."""
+"""The level of the tests, after correction."""
 _HEARD = ("audio", "audio+caption")
 
 
@@ -124,7 +124,7 @@ class WhereItListens(Result):
         return "+".join(self.rows)
 
     def deaf(self, where: str) -> bool:
-        """Whether the sound gets to the answer, and these rows hear less than `least` of what it is worth.
+        """Return whether the sound gets to the answer, and these rows hear less than `least` of what it is worth.
 
         Of fewer clips than `fewest`, of rows that were not measured, and where the sound does not get to the answer,
         nothing is known, and this is False.
@@ -144,9 +144,9 @@ class WhereItListens(Result):
 
     @property
     def reaches(self) -> bool:
-        """Whether the sound gets to the answer at all: hidden from every row, the right answer falls."""
-        place = self._place(ALL)
-        return bool(self.change[place] < 0 and self.everywhere.p(self.measure)[place, 0] < LEVEL)
+        """True if the sound gets to the answer at all: hidden from every row, the right answer falls."""
+        index = self._place(ALL)
+        return bool(self.change[index] < 0 and self.everywhere.p(self.measure)[index, 0] < LEVEL)
 
     @cached_property
     def share(self) -> Float[np.ndarray, " edge"]:
@@ -166,8 +166,8 @@ class WhereItListens(Result):
         """
         p = flow.p(self.measure)
         for kind in (_is_all, _is_heard, _is_handed_on):
-            own = [place for place, edge in enumerate(self.edges) if kind(edge)]
-            p[own] = holm(p[own])
+            indices = [place for place, edge in enumerate(self.edges) if kind(edge)]
+            p[indices] = holm(p[indices])
         return p
 
     @property
@@ -182,7 +182,7 @@ class WhereItListens(Result):
 
     @property
     def sentence(self) -> str:
-        """What was found, in a sentence."""
+        """The finding, in a sentence."""
         return listening_sentence(self)
 
     def _place(self, edge: Edge) -> int:
@@ -246,13 +246,14 @@ class WhereItListens(Result):
     def __repr__(self) -> str:
         """How much was measured, and which rows listen."""
         cuts = sum(len(flow.windows) for _, flow in self._scopes)
-        told = ", ".join(self.rows) + (" listens" if len(self.rows) == 1 else " listen") if self.rows else "no row told"
-        return (
-            f"<WhereItListens of {len(self.edges)} edges x {cuts} cuts on {len(self.everywhere.ids)} questions: {told}>"
+        sentence = (
+            ", ".join(self.rows) + (" listens" if len(self.rows) == 1 else " listen") if self.rows else "no row told"
         )
+        n = len(self.everywhere.ids)
+        return f"<WhereItListens of {len(self.edges)} edges x {cuts} cuts on {n} questions: {sentence}>"
 
     def __str__(self) -> str:
-        """What was found."""
+        """Say what was found."""
         return self.sentence
 
 
@@ -339,8 +340,8 @@ def where_it_listens(
     scopes[2] = tuple((layer,) for layer in range(n)) if each_layer else ()
     batches = batches_of(model, questions, condition, batch_size=batch_size, what="where it listens", progress=progress)
     targets = Targets(target, foil, whole=whole)
-    found = cut_edges(model, batches, EDGES, tuple(chain(*scopes)), targets, place=_place)
-    there = [place for place, edge in enumerate(EDGES) if found.there[place].any()]
+    cuts = cut_edges(model, batches, EDGES, tuple(chain(*scopes)), targets, place=_place)
+    there = [place for place, edge in enumerate(EDGES) if cuts.there[place].any()]
     settings: dict[str, Any] = {"condition": condition, "window": size, "least": float(least)} | targets.settings()
     provenance = Provenance.collect(model, settings=settings)
 
@@ -352,7 +353,7 @@ def where_it_listens(
             centres=tuple((window[0] + window[-1] + 1) // 2 for window in windows),
             windows=windows,
             provenance=provenance,
-            **found.part(there, slice(start, start + len(windows))),
+            **cuts.part(there, slice(start, start + len(windows))),
         )
 
     return WhereItListens(
@@ -366,18 +367,17 @@ def where_it_listens(
 
 
 def _place(batch: PromptBatch, role: str) -> Where:
-    """The rows of a role: those of words belong to the last one, which is no row of the chat template here.
+    """The rows of a role that stand behind the sound: others cannot hear, as a question in front of its clip.
 
-    Of the chat template, rows in front of the sound cannot hear, and are left out.
+    Rows of words belong to the last one, which is no row of the chat template here.
     """
     if role == "last":
         return "last+words"
     if role in ("audio", "behind"):
         return role
     rows = batch.spans[role] if role in batch.spans else ((),) * batch.n_rows
-    if role != "template":
-        return rows
     ends = zip(rows, batch.spans["audio"], batch.spans["last"], strict=True)
     return tuple(
-        tuple(row for row in own if sound and row > min(sound) and row not in last) for own, sound, last in ends
+        tuple(row for row in own if sound and row > min(sound) and (role != "template" or row not in last))
+        for own, sound, last in ends
     )

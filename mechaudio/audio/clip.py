@@ -42,12 +42,12 @@ class AudioClip(Shown):
 
     Attributes:
         waveform: `[samples]` or `[channels, samples]`, full scale at 1.0; kept as read-only float32.
-        sample_rate: samples per second.
-        source: the file that it came from, None for a clip made in memory.
+        sample_rate: Samples per second.
+        source: The file that it came from, None for a clip made in memory.
 
     Raises:
-        TypeError: for a waveform of whole numbers or another kind that is not float.
-        ValueError: for a waveform that is empty, not finite, masked, beyond any scale or of an implausible layout, and
+        TypeError: For a waveform of whole numbers or another kind that is not float.
+        ValueError: For a waveform that is empty, not finite, masked, beyond any scale or of an implausible layout, and
             for an implausible rate.
     """
 
@@ -77,15 +77,15 @@ class AudioClip(Shown):
         Sound that holds nothing but one value is warned of.
 
         Args:
-            sound: the path of a file; a file that is open for reading bytes, or the bytes themselves, of any kind that
+            sound: The path of a file; a file that is open for reading bytes, or the bytes themselves, of any kind that
                 FFmpeg reads; `(samples, rate)`; `{"array": samples, "sampling_rate": rate}`, `{"bytes": ..., "path":
                 ...}` and the decoders of `datasets`; or a clip.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            IsADirectoryError: if it is a folder.
-            TypeError: for anything else, samples without a rate among them, and for samples that are not floats.
-            ValueError: if the file is a pipe, empty, truncated, damaged or not audio, or the samples cannot be sound.
+            FileNotFoundError: If there is no such file.
+            IsADirectoryError: If it is a folder.
+            TypeError: For anything else, samples without a rate among them, and for samples that are not floats.
+            ValueError: If the file is a pipe, empty, truncated, damaged or not audio, or the samples cannot be sound.
         """
         if isinstance(sound, AudioClip):
             return sound
@@ -109,14 +109,14 @@ class AudioClip(Shown):
         """The mean of the channels, resampled where another rate is asked for.
 
         Args:
-            sample_rate: samples per second of what is returned; None keeps the clip's own.
+            sample_rate: Samples per second of what is returned; None keeps the clip's own.
 
         Returns:
             A new float32 array `[samples]` of the same duration to within a sample. Channels that cancel one another,
             as when one of them is upside down, are warned of.
 
         Raises:
-            ValueError: for an implausible rate, or a clip too short to hold one sample at the new rate.
+            ValueError: For an implausible rate, or a clip too short to hold one sample at the new rate.
         """
         mixed = self.waveform.copy() if self.waveform.ndim == 1 else self._mixed()
         if sample_rate is None or sample_rate == self.sample_rate:
@@ -149,7 +149,7 @@ class AudioClip(Shown):
         """The stretch `[onset, offset)`, in seconds, to the nearest sample.
 
         Raises:
-            ValueError: unless 0 <= onset < offset <= duration with at least one sample between.
+            ValueError: Unless 0 <= onset < offset <= duration with at least one sample between.
         """
         first, stop = (round(time * self.sample_rate) if np.isfinite(time) else -1 for time in (onset, offset))
         if not 0 <= first < stop <= self.waveform.shape[-1]:
@@ -164,9 +164,9 @@ class AudioClip(Shown):
         """Write 16-bit samples to a `.wav` or `.flac` file; what lies beyond full scale is clipped, with a warning.
 
         Raises:
-            ValueError: for another suffix.
-            TypeError: for something else than a path.
-            FileNotFoundError: the folder is not there.
+            ValueError: For another suffix.
+            TypeError: For something else than a path.
+            FileNotFoundError: The folder is not there.
         """
         path = Path(path)
         suffix = path.suffix.lower()

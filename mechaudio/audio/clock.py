@@ -22,12 +22,12 @@ class TokenClock(Shown):
     """Token `i` hears samples `edges[i]` up to, not including, `edges[i + 1]`.
 
     Attributes:
-        edges: whole samples, strictly increasing, one more than there are tokens; kept as read-only int64.
-        sample_rate: samples per second that the edges are counted in.
+        edges: Whole samples, strictly increasing, one more than there are tokens; kept as read-only int64.
+        sample_rate: Samples per second that the edges are counted in.
 
     Raises:
-        TypeError: for edges or a rate that are not whole numbers.
-        ValueError: for fewer than two edges, a negative one, edges that do not increase, or a rate below 1.
+        TypeError: For edges or a rate that are not whole numbers.
+        ValueError: For fewer than two edges, a negative one, edges that do not increase, or a rate below 1.
     """
 
     __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
@@ -76,13 +76,13 @@ class TokenClock(Shown):
         """Tokens that divide chunks of equal length evenly, to the nearest sample: 13 tokens per 16,000 samples, say.
 
         Args:
-            n_tokens: how many tokens there are; the last chunk may be begun only.
-            samples_per_chunk: length of a chunk.
-            tokens_per_chunk: how many tokens a whole chunk gives, at most one per sample.
-            sample_rate: samples per second.
+            n_tokens: How many tokens there are; the last chunk may be begun only.
+            samples_per_chunk: Length of a chunk.
+            tokens_per_chunk: How many tokens a whole chunk gives, at most one per sample.
+            sample_rate: Samples per second.
 
         Raises:
-            ValueError: for a number below 1, or more tokens than samples in a chunk.
+            ValueError: For a number below 1, or more tokens than samples in a chunk.
         """
         count = np.arange(_positive("n_tokens", n_tokens) + 1, dtype=np.int64)
         samples, tokens = (
@@ -95,24 +95,24 @@ class TokenClock(Shown):
 
     @property
     def n_tokens(self) -> int:
-        """How many audio tokens there are."""
+        """The number of audio tokens."""
         return len(self.edges) - 1
 
     @property
     def contiguous(self) -> bool:
-        """Whether every token hears one stretch, which begins where that of the token before it ends."""
+        """True if every token hears one stretch, which begins where that of the token before it ends."""
         return True
 
     @property
     def end(self) -> float:
-        """Where the last stretch that a token hears ends, in seconds."""
+        """The end of the last stretch that a token hears, in seconds."""
         return float(self.edges[-1] / self.sample_rate)
 
     def intervals(self, token: SupportsIndex) -> tuple[tuple[float, float], ...]:
         """The stretches that a token hears, in seconds: one here; several or none in a `ScatteredClock`.
 
         Raises:
-            IndexError: for a token that there is not.
+            IndexError: For a token that there is not.
         """
         return (self.seconds(token),)
 
@@ -120,7 +120,7 @@ class TokenClock(Shown):
         """The tokens that hear any part of `[onset, offset)` seconds, in order.
 
         Raises:
-            ValueError: unless 0 <= onset < offset.
+            ValueError: Unless 0 <= onset < offset.
         """
         return tuple(range(self.n_tokens)[self.tokens_between(onset, offset)])
 
@@ -137,7 +137,7 @@ class TokenClock(Shown):
         """When a token begins and ends to hear, in seconds; -1 is the last token.
 
         Raises:
-            IndexError: for a token that there is not.
+            IndexError: For a token that there is not.
         """
         index = operator.index(token)
         if not -self.n_tokens <= index < self.n_tokens:
@@ -149,7 +149,7 @@ class TokenClock(Shown):
         """The tokens that hear any part of `[onset, offset)` seconds; an empty slice where none does.
 
         Raises:
-            ValueError: unless 0 <= onset < offset.
+            ValueError: Unless 0 <= onset < offset.
         """
         if not 0 <= onset < offset < np.inf:
             raise ValueError(f"need 0 <= onset < offset in seconds, got {onset=}, {offset=}")
@@ -163,7 +163,7 @@ class TokenClock(Shown):
         """The token that hears a moment, in seconds.
 
         Raises:
-            ValueError: for a time that no token hears.
+            ValueError: For a time that no token hears.
         """
         first, last = float(self.edges[0] / self.sample_rate), float(self.edges[-1] / self.sample_rate)
         if not first <= time < last:
@@ -189,8 +189,8 @@ class ScatteredClock(TokenClock):
     `tokens_between`, `token_at`, and `seconds` of a token that hears several stretches or none.
 
     Attributes:
-        heard: per token, the stretches that it hears, `[first sample, one behind the last)`, in order and apart.
-        why: why tokens hear none or several; a sentence without its full stop.
+        heard: Per token, the stretches that it hears, `[first sample, one behind the last)`, in order and apart.
+        why: Why tokens hear none or several; a sentence without its full stop.
     """
 
     __no_type_check__ = True
@@ -223,13 +223,13 @@ class ScatteredClock(TokenClock):
         """Tokens that hear whole windows of a clip, which are equally long and follow one another from its start.
 
         Args:
-            windows: per token, the numbers of its windows.
-            samples_per_window: length of a window.
-            sample_rate: samples per second.
-            why: why tokens hear several.
+            windows: Per token, the numbers of its windows.
+            samples_per_window: Length of a window.
+            sample_rate: Samples per second.
+            why: Why tokens hear several.
         """
         length = _positive("samples_per_window", samples_per_window)
-        heard = []
+        per_token = []
         for own in windows:
             stretches: list[tuple[int, int]] = []
             for window in sorted(set(own)):
@@ -237,22 +237,22 @@ class ScatteredClock(TokenClock):
                     stretches[-1] = (stretches[-1][0], (window + 1) * length)
                 else:
                     stretches.append((window * length, (window + 1) * length))
-            heard.append(tuple(stretches))
-        return cls(tuple(heard), sample_rate, why=why)
+            per_token.append(tuple(stretches))
+        return cls(tuple(per_token), sample_rate, why=why)
 
     @property
     def n_tokens(self) -> int:
-        """How many audio tokens there are."""
+        """The number of audio tokens."""
         return len(self.heard)
 
     @property
     def contiguous(self) -> bool:
-        """Whether every token hears one stretch, which begins where that of the token before it ends: no."""
+        """True if every token hears one stretch, which begins where that of the token before it ends: no."""
         return False
 
     @property
     def end(self) -> float:
-        """Where the last stretch that a token hears ends, in seconds; nan where tokens hear none."""
+        """The end of the last stretch that a token hears, in seconds; nan where tokens hear none."""
         return max((off for own in self.heard for _, off in own), default=np.nan) / self.sample_rate
 
     @property
@@ -268,7 +268,7 @@ class ScatteredClock(TokenClock):
         """The stretches that a token hears, in seconds, in order; none for a token that has no time of its own.
 
         Raises:
-            IndexError: for a token that there is not.
+            IndexError: For a token that there is not.
         """
         index = operator.index(token)
         if not -self.n_tokens <= index < self.n_tokens:
@@ -280,8 +280,8 @@ class ScatteredClock(TokenClock):
         """When a token begins and ends to hear, in seconds, where it hears one stretch.
 
         Raises:
-            IndexError: for a token that there is not.
-            ValueError: for one that hears several stretches, or none.
+            IndexError: For a token that there is not.
+            ValueError: For one that hears several stretches, or none.
         """
         stretches = self.intervals(token)
         if len(stretches) != 1:
@@ -293,7 +293,7 @@ class ScatteredClock(TokenClock):
         """The tokens that hear any part of `[onset, offset)` seconds, in order.
 
         Raises:
-            ValueError: unless 0 <= onset < offset, or if no token hears a stretch of its own.
+            ValueError: Unless 0 <= onset < offset, or if no token hears a stretch of its own.
         """
         if not 0 <= onset < offset < np.inf:
             raise ValueError(f"need 0 <= onset < offset in seconds, got {onset=}, {offset=}")

@@ -1,4 +1,4 @@
-"""What sounds when in a recording.
+"""Sound events of a recording, with their times.
 
 Conventions: seconds from the start of the clip; an event fills `[onset, offset)`; events may overlap.
 """
@@ -20,13 +20,13 @@ class Event(Shown):
     """One sound in a recording.
 
     Attributes:
-        label: what sounds.
-        onset: when it begins, in seconds.
-        offset: when it ends, in seconds.
+        label: What sounds.
+        onset: When it begins, in seconds.
+        offset: When it ends, in seconds.
 
     Raises:
-        TypeError: for a label that is not text, or times that are not numbers.
-        ValueError: for a blank label, or unless 0 <= onset < offset, both finite.
+        TypeError: For a label that is not text, or times that are not numbers.
+        ValueError: For a blank label, or unless 0 <= onset < offset, both finite.
     """
 
     __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice
@@ -61,11 +61,11 @@ def checked_events(events: Any, owner: str) -> tuple[Event, ...]:
     """A tuple of events, however they were listed.
 
     Args:
-        events: an iterable of `Event`.
-        owner: whose events they are, for the error.
+        events: An iterable of `Event`.
+        owner: Whose events they are, for the error.
 
     Raises:
-        TypeError: if it is not an iterable, or one of them is not an `Event`.
+        TypeError: If it is not an iterable, or one of them is not an `Event`.
     """
     if isinstance(events, (str, Event)) or not hasattr(events, "__iter__"):
         raise TypeError(
@@ -85,12 +85,12 @@ class AnnotatedClip(Shown):
     """A recording and what is known of it.
 
     Attributes:
-        audio: the recording in any form that `AudioClip.load` takes; a path or a `StoredClip` is read when `clip()` is
+        audio: The recording in any form that `AudioClip.load` takes; a path or a `StoredClip` is read when `clip()` is
             called.
-        events: what sounds when.
-        caption: the recording in words.
-        id: its name in a corpus.
-        meta: anything else; read-only.
+        events: What sounds when.
+        caption: The recording in words.
+        id: Its name in a corpus.
+        meta: Anything else; read-only.
     """
 
     __no_type_check__ = True  # of the constructor alone: it takes more than it keeps, and refuses the rest with advice

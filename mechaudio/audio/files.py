@@ -20,7 +20,7 @@ from jaxtyping import Float
 from mechaudio.audio.media import decode_media, media_duration, ogg_is_ended
 
 HEADS = {b"RIFF": None, b"RIFX": None, b"RF64": None, b"fLaC": b"fLaC\0\0\0\x22", b"OggS": b"OggS\0\x02"}
-"""What files begin with that libsndfile reads, and what a stream begins with where several can follow one another."""
+"""First bytes of files that libsndfile reads, and of streams of which several can follow one another."""
 UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a flac stream that does not say how long it is lies above this
 UNKNOWN_BYTES = 0x7FFFF000  # programs that write a wav into a pipe put this or more where the size should be
 CHUNK = re.compile(rb"[\x20-\x7e]{4}")
@@ -34,9 +34,9 @@ def read_sound(path: str | os.PathLike) -> tuple[Float[np.ndarray, "*channels sa
         The samples as float32, `[samples]` or `[channels, samples]`, and their rate in Hz.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        IsADirectoryError: if it is a folder.
-        ValueError: if the file is a pipe or a device, empty, truncated, damaged, or not audio at all.
+        FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
+        ValueError: If the file is a pipe or a device, empty, truncated, damaged, or not audio at all.
     """
     with opened_file(path) as file:
         return decode_sound(file, repr(os.fspath(path)))
@@ -46,9 +46,9 @@ def opened_file(path: str | os.PathLike) -> BufferedIOBase:
     """Open a sound file for reading bytes; a pipe is refused, for who waits for its end may wait for ever.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        IsADirectoryError: if it is a folder.
-        ValueError: if it is a pipe, a socket or a device.
+        FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
+        ValueError: If it is a pipe, a socket or a device.
     """
     name, path = repr(os.fspath(path)), Path(os.fsdecode(path)).expanduser()
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that no file can have
@@ -65,14 +65,14 @@ def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
     """Read an open sound file.
 
     Args:
-        file: open for reading bytes, able to seek.
-        name: what errors call it.
+        file: Open for reading bytes, able to seek.
+        name: What errors call it.
 
     Returns:
         The samples as float32, `[samples]` or `[channels, samples]`, and their rate in Hz.
 
     Raises:
-        ValueError: if the file is empty, truncated, damaged, or not audio at all.
+        ValueError: If the file is empty, truncated, damaged, or not audio at all.
     """
     sound = _exact(file, name)
     if sound is None:
@@ -101,11 +101,11 @@ def promised_duration(file: BufferedIOBase, name: str) -> float:
     """The length of an open sound file in seconds, without decoding its samples.
 
     Args:
-        file: open for reading bytes, able to seek.
-        name: what errors call it.
+        file: Open for reading bytes, able to seek.
+        name: What errors call it.
 
     Raises:
-        ValueError: if the file is empty, damaged or not audio at all.
+        ValueError: If the file is empty, damaged or not audio at all.
     """
     sound = _exact(file, name)
     if sound is None:

@@ -35,22 +35,22 @@ KILOBITS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Of an mp3 frame, by index from 1: MPEG-1, and MPEG-2 and 2.5."""
+"""Bit rates of an mp3 frame, by index from 1: MPEG-1, and MPEG-2 and 2.5."""
 
 
 def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*channels samples"], int]:
     """Decode an open file to its end.
 
     Args:
-        file: open for reading bytes, able to seek.
-        name: what errors call it.
+        file: Open for reading bytes, able to seek.
+        name: What errors call it.
 
     Returns:
         The samples as float32, `[samples]` or `[channels, samples]`, and their rate in Hz; of several tracks the first,
         with a warning.
 
     Raises:
-        ValueError: if the file holds no sound, is damaged, or breaks off before what it promises; if PyAV is missing.
+        ValueError: If the file holds no sound, is damaged, or breaks off before what it promises; if PyAV is missing.
     """
     with _opened(file, name) as container:
         decoded = _decoded(container, name)
@@ -80,11 +80,11 @@ def media_duration(file: BufferedIOBase, name: str) -> float:
     """The length of an open file in seconds, from what it promises or from its frames; nothing is decoded.
 
     Args:
-        file: open for reading bytes, able to seek.
-        name: what errors call it.
+        file: Open for reading bytes, able to seek.
+        name: What errors call it.
 
     Raises:
-        ValueError: if the file is damaged, or no sound; if PyAV is missing.
+        ValueError: If the file is damaged, or no sound; if PyAV is missing.
     """
     with _opened(file, name) as container:
         stream, kind = container.streams.audio[0], container.format.name
@@ -237,7 +237,7 @@ def _ogg_seconds(times: Sequence[tuple[float, float]]) -> float:
 
 
 def ogg_is_ended(file: BufferedIOBase) -> bool:
-    """Whether the last page says that it is the last, and is there to its end."""
+    """Return whether the last page says that it is the last, and is there to its end."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - OGG_TAIL))
     tail = file.read()
@@ -249,7 +249,7 @@ def ogg_is_ended(file: BufferedIOBase) -> bool:
 
 
 def _matroska_is_ended(file: BufferedIOBase) -> bool:
-    """Whether all elements of a webm or mkv are there to their ends; what a recorder left open ends with the file."""
+    """Return whether all elements of a webm or mkv are there to their ends; those left open end with the file."""
     end, at = file.seek(0, os.SEEK_END), 0
     while at < end:
         file.seek(at)

@@ -59,8 +59,8 @@ def _beep(t: Wave, rng: np.random.Generator) -> Wave:
 def _chirp(t: Wave, rng: np.random.Generator) -> Wave:
     period, pitch = rng.uniform(0.2, 0.35), rng.uniform(2300, 3300)
     since = _seconds_since_repeat(t, period)
-    place = since / (0.7 * period)
-    return np.sin(TAU * pitch * since * (1 + 0.45 * place)) * np.sin(np.pi * np.clip(place, 0, 1)) ** 2
+    phase = since / (0.7 * period)
+    return np.sin(TAU * pitch * since * (1 + 0.45 * phase)) * np.sin(np.pi * np.clip(phase, 0, 1)) ** 2
 
 
 def _swoop(t: Wave, rng: np.random.Generator) -> Wave:
@@ -135,16 +135,16 @@ def synthesize(label: str, duration: float, seed: int | np.random.Generator) -> 
     """One example of a class.
 
     Args:
-        label: one of `CLASSES`.
-        duration: length in seconds.
-        seed: an integer, or the generator to draw from.
+        label: One of `CLASSES`.
+        duration: Length in seconds.
+        seed: An integer, or the generator to draw from.
 
     Returns:
         float32 samples at 16 kHz whose root mean square is `REFERENCE_RMS`.
 
     Raises:
-        KeyError: for a label that is no class.
-        ValueError: for a duration below one sample.
+        KeyError: For a label that is no class.
+        ValueError: For a duration below one sample.
     """
     if label not in _RECIPES:
         raise KeyError(f"no synthetic sound {label!r}; there are {', '.join(CLASSES)}")
@@ -155,14 +155,14 @@ def background(duration: float, seed: int | np.random.Generator) -> Float[np.nda
     """Steady noise with a drawn tilt, from white (flat power) to `f^-1.6`, close to pink.
 
     Args:
-        duration: length in seconds.
-        seed: an integer, or the generator to draw from.
+        duration: Length in seconds.
+        seed: An integer, or the generator to draw from.
 
     Returns:
         float32 samples at 16 kHz whose root mean square is `REFERENCE_RMS`.
 
     Raises:
-        ValueError: for a duration below one sample.
+        ValueError: For a duration below one sample.
     """
     rng = np.random.default_rng(seed)
     tilt = rng.uniform(0, 0.8)

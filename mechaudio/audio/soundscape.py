@@ -40,8 +40,8 @@ def _check_range(name: str, levels: tuple[float, float]) -> None:
 
 
 def _faded(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    place = np.arange(len(wave)) / (FADE * SAMPLE_RATE)
-    return wave * np.clip(place, 0, 1) * np.clip(place[::-1], 0, 1)
+    since_onset = np.arange(len(wave)) / (FADE * SAMPLE_RATE)
+    return wave * np.clip(since_onset, 0, 1) * np.clip(since_onset[::-1], 0, 1)
 
 
 @checks_arguments
@@ -57,19 +57,19 @@ def render(
     """The sound of a list of events.
 
     Args:
-        events: what sounds when; each label one of `CLASSES`. May be empty.
-        duration: length of the clip in seconds.
-        seed: which examples, levels and background are drawn.
-        gain: lowest and highest level of an event in dB; each event's is drawn between them.
-        gains: the level of each event in dB instead, one per event.
-        noise: lowest and highest level of the background in dB, or None for none.
+        events: What sounds when; each label one of `CLASSES`. May be empty.
+        duration: Length of the clip in seconds.
+        seed: Which examples, levels and background are drawn.
+        gain: Lowest and highest level of an event in dB; each event's is drawn between them.
+        gains: The level of each event in dB instead, one per event.
+        noise: Lowest and highest level of the background in dB, or None for none.
 
     Returns:
         A mono clip at 16 kHz.
 
     Raises:
-        KeyError: for a label that is no class.
-        ValueError: for an event that ends after the clip, a range that is none, or as many `gains` as there are not
+        KeyError: For a label that is no class.
+        ValueError: For an event that ends after the clip, a range that is none, or as many `gains` as there are not
             events.
     """
     events = tuple(events)
@@ -114,18 +114,18 @@ def draw_events(
     """Events of different classes, anywhere in the clip, free to overlap.
 
     Args:
-        seed: which are drawn.
-        duration: length of the clip in seconds.
-        n_events: how many, at most one per label.
-        labels: the classes to draw from, each as likely and with the same times.
-        lengths: shortest and longest event in seconds (drawn evenly in the logarithm); the longest is cut to 95 % of
+        seed: Which are drawn.
+        duration: Length of the clip in seconds.
+        n_events: How many, at most one per label.
+        labels: The classes to draw from, each as likely and with the same times.
+        lengths: Shortest and longest event in seconds (drawn evenly in the logarithm); the longest is cut to 95 % of
             the clip.
 
     Returns:
         Events sorted by onset, times in whole hundredths of a second.
 
     Raises:
-        ValueError: for more events than labels, or a clip shorter than the shortest event.
+        ValueError: For more events than labels, or a clip shorter than the shortest event.
     """
     if not 0 <= n_events <= len(labels):
         raise ValueError(f"n_events must be 0 to {len(labels)} (events of one clip differ in class), got {n_events}")
@@ -171,19 +171,19 @@ def soundscape(
     """A scene drawn from a seed, with its events and a caption of them.
 
     Args:
-        seed: the same seed and settings give the same samples.
-        duration: length in seconds; the shipped model takes 1 to 10.
-        n_events: how many events, each of another class.
-        labels: the classes to draw from.
-        lengths: shortest and longest event in seconds.
-        gain: lowest and highest level of an event in dB.
-        noise: lowest and highest level of the background in dB, or None for none.
+        seed: The same seed and settings give the same samples.
+        duration: Length in seconds; the shipped model takes 1 to 10.
+        n_events: How many events, each of another class.
+        labels: The classes to draw from.
+        lengths: Shortest and longest event in seconds.
+        gain: Lowest and highest level of an event in dB.
+        noise: Lowest and highest level of the background in dB, or None for none.
 
     Returns:
         The clip (16 kHz, mono), its events sorted by onset, and their `describe`d caption.
 
     Raises:
-        ValueError: as `draw_events` and `render` do.
+        ValueError: As `draw_events` and `render` do.
     """
     events = draw_events(seed, duration, n_events, labels=labels, lengths=lengths)
     return AnnotatedClip(

@@ -18,8 +18,8 @@ class StoredClip:
     """The bytes of a sound file, or what else `AudioClip.load` takes, fetched and decoded each time `clip()` is called.
 
     Attributes:
-        read: fetches them.
-        source: where they are kept, for errors and as `AudioClip.source`.
+        read: Fetches them.
+        source: Where they are kept, for errors and as `AudioClip.source`.
     """
 
     read: Callable[[], Any]
@@ -29,7 +29,7 @@ class StoredClip:
         """The recording.
 
         Raises:
-            ValueError: if the bytes are not a whole sound file.
+            ValueError: If the bytes are not a whole sound file.
         """
         content = self.read()
         if isinstance(content, bytes):
@@ -44,8 +44,8 @@ def opened(audio: AudioClip | StoredClip | str | os.PathLike) -> AudioClip:
     """The clip itself, wherever it is kept.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if what is there is not a whole sound file.
+        FileNotFoundError: If there is no such file.
+        ValueError: If what is there is not a whole sound file.
     """
     if isinstance(audio, AudioClip):
         return audio
@@ -56,12 +56,12 @@ def recording_of(audio: Any, owner: str) -> AudioClip | StoredClip | str | os.Pa
     """A recording as it is kept: a path stays one, and what is in memory becomes a clip.
 
     Args:
-        audio: a path, a clip, or anything else that `AudioClip.load` takes.
-        owner: whose it is, for errors.
+        audio: A path, a clip, or anything else that `AudioClip.load` takes.
+        owner: Whose it is, for errors.
 
     Raises:
-        TypeError: for what is no recording.
-        ValueError: for a blank path, and for sound that is damaged.
+        TypeError: For what is no recording.
+        ValueError: For a blank path, and for sound that is damaged.
     """
     if isinstance(audio, (AudioClip, StoredClip, os.PathLike)):
         return audio
@@ -82,8 +82,8 @@ def duration_of(audio: AudioClip | StoredClip | str | os.PathLike) -> float:
     """Length in seconds, from the file's header alone: cheap, and blind to damage behind it.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is empty, of another format or not audio at all.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is empty, of another format or not audio at all.
     """
     if isinstance(audio, AudioClip):
         return audio.duration

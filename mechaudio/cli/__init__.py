@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command.
 
     Args:
-        argv: its words; by default those of the command line.
+        argv: Its words; by default those of the command line.
 
     Returns:
         The exit code: 0; 1 if `check` found a proof that fails; 2 for a user's mistake; 130 if it was stopped by

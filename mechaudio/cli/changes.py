@@ -17,13 +17,13 @@ def add_where(verb: argparse.ArgumentParser, *, listening: bool = False) -> None
         verb: A sub-command.
         listening: Whether it finds the rows that listen.
     """
-    found = "; listening: those that are found to listen" if listening else ""
+    listeners = "; listening: those that are found to listen" if listening else ""
     verb.add_argument("--layers", type=int, nargs="+", metavar="L", help="in these layers alone, together")
     verb.add_argument(
         "--queries",
         default="last",
         metavar="SPANS",
-        help=f"in these query rows, such as keyword+last{found} (default: last)",
+        help=f"in these query rows, such as keyword+last{listeners} (default: last)",
     )
 
 

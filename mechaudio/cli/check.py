@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     with telling(f"nothing can be proven about {arguments.model!r}: "):
         moved = measure_hook_points(model)
     proofs += [
-        _proof("overwritten, moves the logits", change > 0, hook_point=address, change=change)
-        for address, change in moved.items()
+        _proof(f"overwritten, moves {what}", change > 0, hook_point=address, change=change)
+        for address, (what, change) in moved.items()
     ]
     proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream, wherever there are such"))
     exact = reading_is_exact(model)
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 def _proof(
     proof: str, holds: bool = True, *, hook_point: str | None = None, change: float | None = None
 ) -> dict[str, Any]:
-    """One proof; `change` is by how much the logits moved."""
+    """One proof; `change` is by how much it moved what it says."""
     return {"hook_point": hook_point, "proof": proof, "holds": holds, "change": change}
 
 

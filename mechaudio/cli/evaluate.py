@@ -117,7 +117,7 @@ def _seed(arguments: argparse.Namespace) -> int | None:
 
 
 def _unparsed(clean: "Evaluation") -> int:
-    """How many written answers name no choice, or several."""
+    """Count the written answers that name no choice, or several."""
     return clean.unparsed.count - int(clean.unanswered.sum()) if any(clean.options) else 0
 
 

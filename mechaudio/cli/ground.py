@@ -50,18 +50,18 @@ def run(arguments: argparse.Namespace) -> Outcome:
     clip = AudioClip.load(arguments.clip)
     model = opened(arguments)
     usual = DESCRIBE if arguments.model == "tiny" else INSTRUCTION
-    found = ground(
+    result = ground(
         model,
         clip,
         arguments.query,
         instruction=arguments.instruction or usual,
         max_new_tokens=arguments.max_new_tokens,
     )
-    mended = [f"{count} {name}" for name, count in found.repairs.as_dict().items() if count]
-    lines = [str(found)]
-    if found.intervals:
-        lines.append(f"answer: {found.answer}")
+    mended = [f"{count} {name}" for name, count in result.repairs.as_dict().items() if count]
+    lines = [str(result)]
+    if result.intervals:
+        lines.append(f"answer: {result.answer}")
     lines += [f"mended: {', '.join(mended)}"] if mended else []
-    rows = [{"onset": onset, "offset": offset} for onset, offset in found.intervals]
-    numbers = {name: value for name, value in found.as_dict().items() if name != "intervals"}
+    rows = [{"onset": onset, "offset": offset} for onset, offset in result.intervals]
+    numbers = {name: value for name, value in result.as_dict().items() if name != "intervals"}
     return Outcome("\n".join(lines), rows=rows, numbers=numbers)

@@ -69,17 +69,17 @@ class GroundingVerb(StudyVerb):
 
         tasks: Any = self.settings(arguments)
         if arguments.data.name == "ftar":
-            asked = load_questions(arguments.data, None, arguments.seed, arguments.audio)
-            asked = [question for question in asked if question.meta["task"] in tasks][: arguments.n]
+            questions = load_questions(arguments.data, None, arguments.seed, arguments.audio)
+            questions = [question for question in questions if question.meta["task"] in tasks][: arguments.n]
         else:
             clips = soundscapes.clips(N if arguments.n is None else arguments.n, arguments.seed)
-            asked = list(ftar.build(clips, tasks, seed=arguments.seed))
-        if not asked:
+            questions = list(ftar.build(clips, tasks, seed=arguments.seed))
+        if not questions:
             raise UserMistakeError(f"{arguments.data} has no question of {', '.join(tasks)}")
         text = arguments.instruction or (DESCRIBE if arguments.model == "tiny" else None)
         if text is None:
-            return asked
-        return [replace(each, text=text.replace("{query}", str(each.meta.get("query", "")))) for each in asked]
+            return questions
+        return [replace(each, text=text.replace("{query}", str(each.meta.get("query", "")))) for each in questions]
 
     def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:  # noqa: ARG002
         """Ask; the answers are kept, so that a study that was stopped goes on."""

@@ -12,7 +12,7 @@ CONDITIONS = ("audio", "audio+caption")
 
 
 class ListensVerb(StudyVerb):
-    """Where a model listens."""
+    """The rows over which a model listens."""
 
     name = "listens"
     does = "find the rows of the prompt over which the sound gets to the answer"

@@ -1,4 +1,4 @@
-"""What the verbs share: a user's mistake, told in one message, and opening a model without noise."""
+"""A user's mistake, told in one message, and opening a model without noise: shared by the verbs."""
 
 import argparse
 import dis
@@ -39,12 +39,12 @@ def opened(arguments: argparse.Namespace, *, prove: bool = True, ask: bool = Tru
     """Open a model, or say why it cannot be opened.
 
     Args:
-        arguments: of a verb with the options of `add_model`.
-        prove: whether to prove its hook points.
-        ask: whether it will be asked questions, for which it needs a tokenizer.
+        arguments: Arguments of a verb with the options of `add_model`.
+        prove: Whether to prove its hook points.
+        ask: Whether it will be asked questions, for which it needs a tokenizer.
 
     Raises:
-        UserMistakeError: it cannot be opened, or not be asked.
+        UserMistakeError: It cannot be opened, or not be asked.
     """
     name = arguments.model
     if ask:
@@ -67,7 +67,7 @@ def _refuse_without_tokenizer(folder: Path) -> None:
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether an error is the user's to put right: the library refused something, or the system did.
+    """Return whether an error is the user's to put right: the library refused something, or the system did.
 
     The library refuses by a `raise` of its own. What Python or another package raises inside it (`'NoneType' object is
     not iterable`) is our mistake, whatever its class, and so is a broken `assert`.
@@ -171,22 +171,22 @@ def words(error: BaseException) -> str:
 
 
 def remedy(error: OSError, arguments: argparse.Namespace) -> str:
-    """What the system refused, with the path and what to do about it.
+    """Say what the system refused, with the path and what to do about it.
 
     Args:
-        error: Of the system; one that the library raised has words of its own.
-        arguments: Of the verb.
+        error: Error of the system; one that the library raised has words of its own.
+        arguments: Arguments of the verb.
     """
     if error.errno is None:
         return words(error)
     out = getattr(arguments, "out", None)
-    place = error.filename if error.filename is not None else out
-    told = f"{error.strerror or error}" + ("" if place is None else f": {os.fspath(place)!r}")
+    path = error.filename if error.filename is not None else out
+    message = f"{error.strerror or error}" + ("" if path is None else f": {os.fspath(path)!r}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{told}. Make room, and {resume(arguments)}"
+        return f"{message}. Make room, and {resume(arguments)}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{told}. Ask for the right to it, or name another place"
-    return told
+        return f"{message}. Ask for the right to it, or name another place"
+    return message
 
 
 def resume(arguments: argparse.Namespace) -> str:
@@ -230,8 +230,8 @@ def in_options(message: str, arguments: argparse.Namespace) -> str:
     `allow_cut=True` is `--allow-cut`. What a verb has no option for is not advised.
 
     Args:
-        message: of an error.
-        arguments: of the verb.
+        message: Message of an error.
+        arguments: Arguments of the verb.
     """
     if len(message) > LONGEST:
         message = f"{message[:LONGEST]} ..."

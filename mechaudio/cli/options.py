@@ -1,4 +1,4 @@
-"""What the verbs share: how they say what they are for, which model they open, and values refused where given."""
+"""Options that verbs share: which model they open, and values refused where given."""
 
 import argparse
 import math
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 MOST = 1_000_000
-"""Of anything that is counted, such as questions or tokens."""
+"""Largest number of anything that is counted, such as questions or tokens."""
 LARGEST_SEED = 2**63 - 1
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 HELP_WIDTH = 79
@@ -22,7 +22,7 @@ def folder(text: str) -> Path:
 
 
 def at_least(lowest: int, most: int = MOST) -> Callable[[str], int]:
-    """What reads a whole number from the command line, from `lowest` to `most`."""
+    """Make a reader of whole numbers on the command line, from `lowest` to `most`."""
 
     def number(text: str) -> int:
         try:
@@ -66,7 +66,7 @@ def add_verb(
 
     Args:
         verbs: The sub-commands.
-        name: Of this one.
+        name: Name of this one.
         does: A sentence on what it does, without its end.
         leaves: A sentence on what is there afterwards.
         examples: Whole command lines.

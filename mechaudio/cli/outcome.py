@@ -1,4 +1,4 @@
-"""What a verb comes to, written out for people or, with `--json`, for programs."""
+"""The outcome of a verb, written out for people or, with `--json`, for programs."""
 
 import argparse
 import json
@@ -46,10 +46,10 @@ class Outcome:
         `page` and `results` (the folder that `ma.Result.load` reads); every verb has them all.
 
         Args:
-            arguments: Of the verb.
+            arguments: Arguments of the verb.
         """
         rows = self.rows if self.result is None else self.result.to_pandas().to_dict("records")
-        told = {
+        content = {
             "verb": arguments.verb,
             "mechaudio": version("mechaudio"),
             **self.numbers,
@@ -59,7 +59,7 @@ class Outcome:
             "page": self.page,
             "results": getattr(arguments, "kept", None),
         }
-        return json.dumps(_plain(told), ensure_ascii=False, allow_nan=False)
+        return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What `--data` names: questions that are made, a corpus, or the folder of a temporal benchmark."""
+"""Questions named by `--data`: made ones, a corpus, or the folder of a temporal benchmark."""
 
 import argparse
 import sys
@@ -24,11 +24,11 @@ N_MADE = 150
 
 @dataclass(frozen=True)
 class Source:
-    """Where questions come from.
+    """A source of questions.
 
     Attributes:
-        name: of `MADE` or `CORPORA`, or `temporal`.
-        where: what a corpus is loaded from; blank for what the loader takes by itself.
+        name: One of `MADE` or `CORPORA`, or `temporal`.
+        where: What a corpus is loaded from; blank for what the loader takes by itself.
     """
 
     name: str
@@ -55,9 +55,9 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
     """The options that say who is asked, and which questions.
 
     Args:
-        verb: a sub-command.
-        fewest: how many questions it needs at least.
-        n: how many it takes where none is given; otherwise all, and `N_MADE` of those that are made.
+        verb: A sub-command.
+        fewest: How many questions it needs at least.
+        n: How many it takes where none is given; otherwise all, and `N_MADE` of those that are made.
     """
     add_model(verb)
     verb.add_argument(
@@ -92,10 +92,10 @@ def questions(data: Source, n: int | None, seed: int, audio: Path | None) -> Seq
     """The questions, and on stderr what of a corpus could not be used.
 
     Args:
-        data: where from.
-        n: how many; by default all of a corpus, and `N_MADE` of those that are made.
-        seed: of those that are made.
-        audio: the folder of a corpus's recordings.
+        data: Where from.
+        n: How many; by default all of a corpus, and `N_MADE` of those that are made.
+        seed: Seed of those that are made.
+        audio: The folder of a corpus's recordings.
 
     Raises:
         UserMistakeError: `audio` is given for questions that bring their own sound.

@@ -34,10 +34,10 @@ class StudyVerb(ABC):
     `mechaudio.cli.VERBS`. What only the study needs is imported in its methods, so that `--help` loads no torch.
 
     Attributes:
-        name: Of the verb, and of its folder below `reports`.
+        name: Name of the verb, and of its folder below `reports`.
         does: What it does, in a sentence without its end.
         examples: Whole command lines.
-        title: Of the page; `{model}` and `{data}` stand for what was given.
+        title: Title of the page; `{model}` and `{data}` stand for what was given.
         fewest: How many questions it needs at least.
         n: How many it asks where none is given; None for all.
         resumes: Whether the same command takes up a study that was stopped.
@@ -71,7 +71,8 @@ class StudyVerb(ABC):
         """Run the study.
 
         Args:
-            arguments: Of the verb; `arguments.out / "results"` is where a study that is taken up keeps its answers.
+            arguments: Arguments of the verb; `arguments.out / "results"` is where a study that is taken up keeps its
+                answers.
             settings: What `settings` made.
             model: The opened model.
             questions: What it is asked.
@@ -144,8 +145,8 @@ def option_words(arguments: argparse.Namespace, *names: str) -> list[str]:
     """Return options as they are given on a command line; those that were left out, and have no value, are no words.
 
     Args:
-        arguments: Of a verb.
-        *names: Of the options in the namespace, in the order in which they are said.
+        arguments: Arguments of a verb.
+        *names: Names of the options in the namespace, in the order in which they are said.
     """
     words = []
     for name in names:
@@ -161,9 +162,9 @@ def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) 
     """The option that says where to write.
 
     Args:
-        verb: a sub-command.
-        name: of the study.
-        resumes: whether the same command takes up a study that was stopped.
+        verb: A sub-command.
+        name: Name of the study.
+        resumes: Whether the same command takes up a study that was stopped.
     """
     usual = Path("reports") / name
     more = "; the same command takes up a study that was stopped" if resumes else ""
@@ -197,9 +198,9 @@ def add_split_seed(
     """The option that says which half of the questions chooses.
 
     Args:
-        verb: a sub-command.
-        default: the seed, `None` to take that of `--seed`.
-        of: what is drawn with it.
+        verb: A sub-command.
+        default: The seed, `None` to take that of `--seed`.
+        of: What is drawn with it.
     """
     usual = "that of --seed" if default is None else default
     verb.add_argument(
@@ -215,8 +216,8 @@ def with_source(result: Kept, arguments: argparse.Namespace) -> Kept:
     """The result with its questions among its settings: `data`, and `data_seed` of those that are made.
 
     Args:
-        result: a kept result.
-        arguments: of a verb with the options of `add_source`.
+        result: A kept result.
+        arguments: Arguments of a verb with the options of `add_source`.
     """
     made = {"data_seed": arguments.seed} if arguments.data.name in MADE else {}
     settings = {**result.provenance.settings, "data": str(arguments.data), **made}
@@ -243,7 +244,7 @@ def keep(result: Result, arguments: argparse.Namespace) -> None:
 
 
 def left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> str:
-    """How many questions could not be asked, and what kept the first of them from it."""
+    """Count the questions that could not be asked, and say what kept the first of them from it."""
     why = in_options(failures[0].error, arguments)
     return f"{len(failures)} could not be asked; the first is {failures[0].id!r}: {why}"
 
@@ -252,8 +253,8 @@ def command(arguments: argparse.Namespace, *more: str) -> str:
     """The command line that makes a study again.
 
     Args:
-        arguments: of a verb with the options of `add_source`.
-        *more: words of its own options.
+        arguments: Arguments of a verb with the options of `add_source`.
+        *more: Words of its own options.
     """
     words = ["mechaudio", arguments.verb, *model_words(arguments), "--data", str(arguments.data)]
     words += [] if arguments.audio is None else ["--audio", str(arguments.audio)]

@@ -20,7 +20,7 @@ SLACK = 0.1
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a corpus says of one clip.
+    """A corpus's annotation of one clip.
 
     Attributes:
         item: Its id.
@@ -49,12 +49,12 @@ def annotated_corpus(
     """Find the recordings of a corpus, and make its clips.
 
     Args:
-        name: Of the corpus.
+        name: Name of the corpus.
         annotations: Gives what is said of the clips; it is asked again where not one recording is there.
         problems: Where problems are listed.
         sounds: The folder that the user gave, the folder otherwise, and what is checked, as for `with_recordings`.
         version: The release, as far as it is known.
-        license: Of the annotations.
+        license: License of the annotations.
 
     Raises:
         FileNotFoundError: The user gave a folder, and not one recording is in it.
@@ -84,10 +84,10 @@ def clean_events(
     there. Overlapping events of one label are kept and listed: they may be two dogs, or one dog noted twice.
 
     Args:
-        rows: label, onset, offset of each; texts are read as numbers.
-        duration: of the recording, None where it is not known.
-        item: whose they are, for problems.
-        problems: where problems are listed.
+        rows: Label, onset, offset of each; texts are read as numbers.
+        duration: Duration of the recording, None where it is not known.
+        item: Whose they are, for problems.
+        problems: Where problems are listed.
     """
     events: dict[Event, None] = {}
     for label, onset, offset in rows:
@@ -127,12 +127,12 @@ def _event(label: Any, onset: Any, offset: Any, duration: float | None, item: st
         return None
     if duration is None or stop <= duration:
         return Event(label, start, stop)
-    told = f"{label!r} from {start:g} to {stop:g} s in a recording of {duration:.3f} s"
+    problem = f"{label!r} from {start:g} to {stop:g} s in a recording of {duration:.3f} s"
     if start >= duration:
-        problems.add("event past the end", item, f"{told}: left out. Are the times in seconds?")
+        problems.add("event past the end", item, f"{problem}: left out. Are the times in seconds?")
         return None
     if stop > duration + SLACK:
-        problems.add("event past the end", item, f"{told}: cut at its end")
+        problems.add("event past the end", item, f"{problem}: cut at its end")
     return Event(label, start, duration)
 
 

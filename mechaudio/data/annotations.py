@@ -43,13 +43,13 @@ def load(
     ```
 
     Args:
-        source: a file, a hub id, or a `datasets.Dataset`.
-        columns: what the columns `file`, `label`, `onset`, `offset` are called in it, and `caption`, if there is one;
+        source: A file, a hub id, or a `datasets.Dataset`.
+        columns: What the columns `file`, `label`, `onset`, `offset` are called in it, and `caption`, if there is one;
             those that are not named are called so.
-        audio: the folder of the recordings, by default that of the file.
-        split: which one of the hub's splits.
+        audio: The folder of the recordings, by default that of the file.
+        split: Which one of the hub's splits.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
-        strict: raise at the first problem instead of listing it.
+        strict: Raise at the first problem instead of listing it.
 
     Returns:
         A clip for every file, in the order in which they first come; columns beside those named, as they are in the
@@ -57,8 +57,8 @@ def load(
         nothing was heard.
 
     Raises:
-        FileNotFoundError: if there is no such file, or `audio` is given and none of the recordings is there.
-        ValueError: for columns that are not there, which says those that are, or, if `strict`, at the first problem.
+        FileNotFoundError: If there is no such file, or `audio` is given and none of the recordings is there.
+        ValueError: For columns that are not there, which says those that are, or, if `strict`, at the first problem.
     """
     problems = Problems(strict)
     table = _table(source, split, problems)

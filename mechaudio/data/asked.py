@@ -32,17 +32,17 @@ def asked(
     """The question of one row, None where it cannot be asked, which is listed.
 
     Args:
-        item: its id.
-        audio: a path below the recordings' folder, a `StoredClip`, anything else that `AudioClip.load` takes, or a list
+        item: Its id.
+        audio: A path below the recordings' folder, a `StoredClip`, anything else that `AudioClip.load` takes, or a list
             of exactly one of them.
-        text: the question.
-        choices: in any of the shapes above.
-        answer: the right choice's text, number or letter; None or blank where it is withheld.
-        meta: kept with the question.
-        recordings: where paths are looked up.
-        problems: where problems are listed.
-        caption: the recording in words, if it is text.
-        first_index: where answers are the places of choices, that of the first one.
+        text: The question.
+        choices: In any of the shapes above.
+        answer: The right choice's text, number or letter; None or blank where it is withheld.
+        meta: Kept with the question.
+        recordings: Where paths are looked up.
+        problems: Where problems are listed.
+        caption: The recording in words, if it is text.
+        first_index: Where answers are the places of choices, that of the first one.
     """
     if not isinstance(text, str) or not text.strip():
         problems.add("blank question", item, f"the question is {brief(text)}; left out")
@@ -77,7 +77,7 @@ def check_first_index(first_index: int | None) -> None:
     """Raise for a number that no count begins with.
 
     Raises:
-        ValueError: unless it is 0, 1 or None.
+        ValueError: Unless it is 0, 1 or None.
     """
     if first_index is not None and (isinstance(first_index, bool) or first_index not in (0, 1)):
         raise ValueError(f"first_index is the number of the first choice, 0 or 1, or None; got {first_index!r}")

@@ -36,19 +36,19 @@ def load(
     """The captions of AudioGrounding with their phrases as events.
 
     Args:
-        path: a `label.json`, or the folder that holds those of all splits.
+        path: A `label.json`, or the folder that holds those of all splits.
         split: `train`, `val` or `test`, where `path` is a folder.
-        audio: the folder of the recordings, by default `audio` beside the annotations, or their folder.
+        audio: The folder of the recordings, by default `audio` beside the annotations, or their folder.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
-        strict: raise at the first problem instead of listing it.
+        strict: Raise at the first problem instead of listing it.
 
     Returns:
         A clip for every caption, so that a recording with five captions comes five times; `meta["audio_id"]` names it,
         and `meta["not_heard"]` the phrases without a segment.
 
     Raises:
-        FileNotFoundError: if a file is not there, or `audio` is given and none of the recordings is there.
-        ValueError: for a file of another shape, an unknown split, or, if `strict`, at the first problem.
+        FileNotFoundError: If a file is not there, or `audio` is given and none of the recordings is there.
+        ValueError: For a file of another shape, an unknown split, or, if `strict`, at the first problem.
     """
     if split not in SPLITS:
         raise ValueError(f"split is one of {', '.join(SPLITS)}, got {split!r}")

@@ -44,20 +44,20 @@ def load(
     """The clips of AudioSet-Strong with their events.
 
     Args:
-        path: one of the TSV files, or the folder that holds them.
+        path: One of the TSV files, or the folder that holds them.
         split: `train`, `eval` or `eval_framed` (frames of 0.96 s; those that are marked `NOT_PRESENT` are left out),
             where `path` is a folder.
-        names: the table of label ids and names, by default `mid_to_display_name.tsv` in the same folder.
-        audio: the folder of the recordings, by default `audio` in the same folder, or the folder itself.
+        names: The table of label ids and names, by default `mid_to_display_name.tsv` in the same folder.
+        audio: The folder of the recordings, by default `audio` in the same folder, or the folder itself.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
-        strict: raise at the first problem instead of listing it.
+        strict: Raise at the first problem instead of listing it.
 
     Returns:
         A clip for every segment; labels are display names, and an id that the table lacks is listed and left out.
 
     Raises:
-        FileNotFoundError: if a file is not there, or `audio` is given and none of the recordings is there.
-        ValueError: for a file without its columns, an unknown split, or, if `strict`, at the first problem.
+        FileNotFoundError: If a file is not there, or `audio` is given and none of the recordings is there.
+        ValueError: For a file without its columns, an unknown split, or, if `strict`, at the first problem.
     """
     if split not in SPLITS:
         raise ValueError(f"split is one of {', '.join(SPLITS)}, got {split!r}")

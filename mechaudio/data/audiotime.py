@@ -37,12 +37,12 @@ def load(
     """The clips of one subset of AudioTime.
 
     Args:
-        path: its JSON file, or a folder with `{subset}_caption.json` or `{subset}_captions.json` anywhere in it.
+        path: Its JSON file, or a folder with `{subset}_caption.json` or `{subset}_captions.json` anywhere in it.
         subset: `timestamp`, `ordering`, `duration` or `frequency`; by default what the file's name begins with,
             `timestamp` for a folder.
-        audio: the folder of the recordings, by default `audio` beside the JSON file, or the folder that it is in.
+        audio: The folder of the recordings, by default `audio` beside the JSON file, or the folder that it is in.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
-        strict: raise at the first problem instead of listing it.
+        strict: Raise at the first problem instead of listing it.
 
     Returns:
         A clip for every scene, with its caption and `meta["subset"]`. Scenes of `timestamp` and `ordering` have
@@ -50,8 +50,8 @@ def load(
         `meta["onsets"]`, mappings of label to seconds.
 
     Raises:
-        FileNotFoundError: if a file is not there, or `audio` is given and none of the recordings is there.
-        ValueError: for a file of another shape, a subset that is not known, or, if `strict`, at the first problem.
+        FileNotFoundError: If a file is not there, or `audio` is given and none of the recordings is there.
+        ValueError: For a file of another shape, a subset that is not known, or, if `strict`, at the first problem.
     """
     file = _file(Path(path).expanduser(), subset)
     subset = subset or file.name.partition("_")[0]
@@ -83,11 +83,11 @@ def _file(path: Path, subset: str | None) -> Path:
     if path.is_file():
         return path
     wanted = f"{subset or 'timestamp'}_caption*.json"
-    found = sorted(path.rglob(wanted)) if path.is_dir() else []
-    if len(found) != 1:
-        there = "none is" if not found else f"there are {', '.join(str(one.relative_to(path)) for one in found)}"
+    files = sorted(path.rglob(wanted)) if path.is_dir() else []
+    if len(files) != 1:
+        there = "none is" if not files else f"there are {', '.join(str(one.relative_to(path)) for one in files)}"
         raise FileNotFoundError(f"looked for one {wanted} in {os.fspath(path)!r}, and {there}: give the file itself")
-    return found[0]
+    return files[0]
 
 
 def _annotation(

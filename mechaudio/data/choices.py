@@ -26,7 +26,7 @@ MARKED = (
 )
 """A letter or a number before a choice: the mark and the text, in one of the pairs of groups."""
 DOUBTFUL = re.compile(r"\W{0,3}([A-Za-z])(?:[)\]>}.:*）】．：、]|\s+[-–—]\s)")
-"""What may be a letter before a choice, or may be its text."""
+"""Characters of a letter before a choice, or of its text."""
 LABEL = re.compile(r"(?:(?:choice|option|answer|opt)[\s_:-]*)?[(\[（]?([a-z]|\d{1,2})[)\].:）．：、]?", re.IGNORECASE)
 TEXT_KEYS = ("text", "texts", "choices", "options", "choice", "option", "value", "values", "content")
 LABEL_KEYS = ("label", "labels", "letter", "letters", "key", "keys", "id", "ids", "index", "option")
@@ -38,12 +38,12 @@ class Choices:
     """The choices of a row.
 
     Attributes:
-        texts: each in one line, without its letter; blank ones are left out.
-        written: the same as the row has them.
-        labels: the letter or number by which an answer may name each, in small letters.
-        places: where in the row each was, from 0.
-        named: whether the row itself says the labels.
-        repairs: what was done to them.
+        texts: Each in one line, without its letter; blank ones are left out.
+        written: The same as the row has them.
+        labels: The letter or number by which an answer may name each, in small letters.
+        places: Where in the row each was, from 0.
+        named: Whether the row itself says the labels.
+        repairs: What was done to them.
     """
 
     texts: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ def read_choices(value: Any) -> Choices:
     """The choices of a row, whatever their shape; none at all for a value that holds none.
 
     Raises:
-        ValueError: for a shape that could be read in more than one way, or in none.
+        ValueError: For a shape that could be read in more than one way, or in none.
     """
     pairs = _pairs(plain(value))
     labels = [None if label is None else _label(label) for label, _ in pairs]
@@ -166,8 +166,8 @@ def _text(choice: Any) -> str:
 def _without_marks(written: Sequence[str]) -> tuple[list[str | None], list[str]]:
     """The letters or numbers before choices, if all that are not blank have one, and no two the same; and the rest."""
     for pattern in MARKED:
-        found = [pattern.fullmatch(choice) for choice in written]
-        groups = [[group for group in match.groups() if group is not None] if match else [] for match in found]
+        matches = [pattern.fullmatch(choice) for choice in written]
+        groups = [[group for group in match.groups() if group is not None] if match else [] for match in matches]
         marks = [group[0].casefold() if group else None for group in groups]
         bare = [group[1].strip() if len(group) > 1 else "" for group in groups]
         usual = [*ascii_lowercase[: len(written)], *(str(number) for number in range(1, len(written) + 1))]
@@ -179,7 +179,7 @@ def _without_marks(written: Sequence[str]) -> tuple[list[str | None], list[str]]
 
 
 def withheld(answer: Any) -> bool:
-    """Whether an answer is not told."""
+    """Return whether an answer is not told."""
     return is_missing(plain(answer)) or (isinstance(answer, str) and answer.strip().casefold() in WITHHELD)
 
 
@@ -191,9 +191,9 @@ def right_choice(answer: Any, choices: Choices, first_index: int | None = None) 
     and its text. An answer that is the text of one choice and the label that the row gives another names none.
 
     Args:
-        answer: a text or a number, or a list of one; anything else names none.
-        choices: of the row.
-        first_index: the number of the first choice.
+        answer: A text or a number, or a list of one; anything else names none.
+        choices: Choices of the row.
+        first_index: The number of the first choice.
 
     Returns:
         One of the texts, or None.
@@ -204,10 +204,10 @@ def right_choice(answer: Any, choices: Choices, first_index: int | None = None) 
         return None
     number = _number(value)
     if first_index is not None and number is not None:
-        place = number - first_index
-        return choices.texts[choices.places.index(int(place))] if place in choices.places else None
-    told = str(value).strip()
-    by_text, by_label = _by_text(told, number, choices), _by_label(told, number, choices)
+        index = number - first_index
+        return choices.texts[choices.places.index(int(index))] if index in choices.places else None
+    text = str(value).strip()
+    by_text, by_label = _by_text(text, number, choices), _by_label(text, number, choices)
     if choices.named and None not in (by_text, by_label) and by_text != by_label:
         return None
     return by_text if by_text is not None else by_label
@@ -228,8 +228,8 @@ def _by_label(told: str, number: float | None, choices: Choices) -> str | None:
     texts = dict(zip(choices.labels, choices.texts, strict=True))
     if alone is not None:
         label = alone[1].casefold()
-        place = ascii_lowercase.index(label) if label.isalpha() and all(map(str.isdigit, texts)) else None
-        return texts.get(label) if place not in choices.places else choices.texts[choices.places.index(place)]
+        index = ascii_lowercase.index(label) if label.isalpha() and all(map(str.isdigit, texts)) else None
+        return texts.get(label) if index not in choices.places else choices.texts[choices.places.index(index)]
     for match in filter(None, (pattern.fullmatch(told) for pattern in MARKED)):
         mark, rest = [group for group in (*match.groups(), "") if group is not None][:2]
         text = texts.get(mark.casefold())
@@ -239,7 +239,7 @@ def _by_label(told: str, number: float | None, choices: Choices) -> str | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a field is a number, or a text that writes one."""
+    """Return whether a field is a number, or a text that writes one."""
     return isinstance(value, (str, int, float)) and _number(value) is not None
 
 
@@ -260,7 +260,7 @@ def plain(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a field holds nothing: None, or the NaN that tables have for it."""
+    """Return whether a field holds nothing: None, or the NaN that tables have for it."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

@@ -95,9 +95,9 @@ def _file_of(clip: AudioClip) -> tuple[str, ...]:
 
 def _state(path: str | os.PathLike) -> tuple[str, int, int]:
     """A file as it is now."""
-    place = Path(path).expanduser().resolve()
-    state = place.stat()
-    return str(place), state.st_mtime_ns, state.st_size
+    resolved = Path(path).expanduser().resolve()
+    state = resolved.stat()
+    return str(resolved), state.st_mtime_ns, state.st_size
 
 
 def _of_samples(waveform: np.ndarray, sample_rate: int) -> str:

@@ -1,4 +1,4 @@
-"""What a loader gives: the clips or questions that can be used, and a list of everything that cannot.
+"""A loader's result: the clips or questions that can be used, and a list of everything that cannot.
 
 A corpus of thousands always has a few recordings that are missing and a few events that end before they begin. These
 are left out and listed, each with its reason, so that a run is not lost to one of them and none is lost in silence.
@@ -36,8 +36,8 @@ class Problem:
 
     Attributes:
         kind: `missing recording`, `event past the end` ...; what problems are counted by.
-        item: the clip, question or row that has it.
-        message: what was found and what was done about it.
+        item: The clip, question or row that has it.
+        message: What was found and what was done about it.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Problems:
         """Keep a problem, in one line.
 
         Raises:
-            ValueError: in a strict reading.
+            ValueError: In a strict reading.
         """
         item, message = _cut(item, LONGEST_ITEM), _cut(message, LONGEST_MESSAGE)
         if self.strict:
@@ -75,11 +75,11 @@ class Corpus(Sequence[Item], Generic[Item]):
     when an item's `clip()` is called.
 
     Attributes:
-        name: what the corpus is called.
+        name: What the corpus is called.
         items: `AnnotatedClip` or `AudioQuestion`.
-        problems: what was left out or mended, and why.
-        version: the release, as far as it is known.
-        license: of the annotations; a clip with its own has it in `meta["license"]`.
+        problems: What was left out or mended, and why.
+        version: The release, as far as it is known.
+        license: License of the annotations; a clip with its own has it in `meta["license"]`.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Corpus(Sequence[Item], Generic[Item]):
         return iter(self.items)
 
     def problem_counts(self) -> dict[str, int]:
-        """How many problems there are of each kind, the most frequent first."""
+        """Count the problems of each kind, the most frequent first."""
         return dict(Counter(problem.kind for problem in self.problems).most_common())
 
     def where(self, keep: Callable[[Item], bool]) -> "Corpus[Item]":

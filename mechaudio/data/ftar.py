@@ -116,14 +116,14 @@ def _question(
     if blank:
         problems.add("malformed row", item, f"{' and '.join(blank)} should be text, got {brief(dict(row))}; left out")
         return None
-    found = recordings.find(item, row["audio"].strip().removeprefix("./"))
-    if found is None:
+    recording = recordings.find(item, row["audio"].strip().removeprefix("./"))
+    if recording is None:
         return None
-    told, measured = seconds(row.get("duration")), found[1]
+    told, measured = seconds(row.get("duration")), recording[1]
     if told is not None and measured is not None and abs(told - measured) > max(SLACK, 0.02 * measured):
         problems.add("another duration", item, f"{told:g} s are said, the recording has {measured:.2f} s; kept")
     meta = {"task": task, "duration": told if measured is None else measured, "clip": row["audio"].strip()}
-    return AudioQuestion(found[0], row["question"].strip(), answer=row["answer"].strip(), id=item, meta=meta)
+    return AudioQuestion(recording[0], row["question"].strip(), answer=row["answer"].strip(), id=item, meta=meta)
 
 
 @checks_arguments
@@ -143,15 +143,15 @@ def save(questions: Sequence[AudioQuestion], folder: str | os.PathLike) -> Path:
     """
     if not len(questions):
         raise ValueError("there is no question to write")
-    place = Path(folder).expanduser()
-    (place / "audio").mkdir(parents=True, exist_ok=True)
+    directory = Path(folder).expanduser()
+    (directory / "audio").mkdir(parents=True, exist_ok=True)
     files: dict[int, str] = {}
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for question in questions:
         if question.answer is None or question.audio is None or isinstance(question.audio, tuple):
             raise ValueError(f"question {question.id!r} needs one recording and an answer to be written as FTAR's are")
         if id(question.audio) not in files:
-            files[id(question.audio)] = _written(question.audio, place / "audio", len(files))
+            files[id(question.audio)] = _written(question.audio, directory / "audio", len(files))
         key = str(question.meta.get("split", "train")), str(question.meta.get("task", "other"))
         rows.setdefault(key, []).append(
             {
@@ -163,11 +163,11 @@ def save(questions: Sequence[AudioQuestion], folder: str | os.PathLike) -> Path:
             }
         )
     for (split, task), of_file in rows.items():
-        (place / split).mkdir(exist_ok=True)
+        (directory / split).mkdir(exist_ok=True)
         content = json.dumps(of_file, indent=1, ensure_ascii=False)
-        (place / split / f"{FILES.get(task, task)}.json").write_text(content, encoding="utf-8")
-    (place / "card.md").write_text(card(questions), encoding="utf-8")
-    return place
+        (directory / split / f"{FILES.get(task, task)}.json").write_text(content, encoding="utf-8")
+    (directory / "card.md").write_text(card(questions), encoding="utf-8")
+    return directory
 
 
 def _written(recording: Any, folder: Path, number: int) -> str:

@@ -21,11 +21,11 @@ Column = str | tuple[str, ...] | list[str]
 
 @dataclass(frozen=True)
 class Layout:
-    """What the columns of a multiple-choice benchmark are called, and what is kept of its rows.
+    """Names of the columns of a multiple-choice benchmark, and what is kept of its rows.
 
     Attributes:
-        name: Of the corpus.
-        license: Of its annotations.
+        name: Name of the corpus.
+        license: License of its annotations.
         hub: Its id on the hub.
         audio: The recording's column.
         question: The question's.

@@ -1,4 +1,4 @@
-"""Where the recordings of a corpus are, and whether they can be read.
+"""Recordings of a corpus: their files, and whether they can be read.
 
 Conventions: a recording is found by the path that its corpus gives it, below the corpus's folder, or else by its file
 name, or by that name without the suffix, anywhere below the folder. Capitals, the two ways of writing an accent and the
@@ -46,16 +46,16 @@ class Recordings:
     """The sound files of a corpus.
 
     Args:
-        folder: what holds them, at any depth; None where the corpus is not in a folder, and paths stand for themselves.
-        check: what is looked at while loading: `header` finds files that are missing or no sound, and how long they
+        folder: What holds them, at any depth; None where the corpus is not in a folder, and paths stand for themselves.
+        check: What is looked at while loading: `header` finds files that are missing or no sound, and how long they
             are; `whole` decodes every one, which also finds those that break off; `none` opens nothing, and files need
             not be there.
-        problems: where what is wrong is listed.
-        follow_links: whether links in the folder may lead out of it, as those of a folder that the user named may.
+        problems: Where what is wrong is listed.
+        follow_links: Whether links in the folder may lead out of it, as those of a folder that the user named may.
 
     Raises:
-        ValueError: for another check.
-        NotADirectoryError: if the folder is not there, unless nothing is to be opened.
+        ValueError: For another check.
+        NotADirectoryError: If the folder is not there, unless nothing is to be opened.
     """
 
     def __init__(self, folder: str | os.PathLike | None, check: str, problems: Problems, *, follow_links: bool = False):
@@ -86,8 +86,8 @@ class Recordings:
         """The first recording there is under one of the names, and its length where the check tells it.
 
         Args:
-            item: whose recording it is, for problems.
-            names: paths below the folder or file names, with or without a suffix.
+            item: Whose recording it is, for problems.
+            names: Paths below the folder or file names, with or without a suffix.
 
         Returns:
             None where there is none that can be read, which is listed.
@@ -101,22 +101,22 @@ class Recordings:
                 "folder that holds it: audio=FOLDER",
             )
             return None
-        found = self._places(names)
+        files = self._places(names)
         if self.check == "none":
-            return found[0] if len(found) == 1 else self.folder / names[0], None
+            return files[0] if len(files) == 1 else self.folder / names[0], None
         self.wanted.append(names[0])
-        if len(found) == 1:
-            return self.measured(item, found[0])
-        if found:
-            places = ", ".join(str(path.relative_to(self.folder)) for path in found[:3])
-            self.problems.add("ambiguous recording", item, f"{len(found)} files are named {found[0].name}: {places}")
+        if len(files) == 1:
+            return self.measured(item, files[0])
+        if files:
+            places = ", ".join(str(path.relative_to(self.folder)) for path in files[:3])
+            self.problems.add("ambiguous recording", item, f"{len(files)} files are named {files[0].name}: {places}")
             return None
         self._missing += 1
         self.problems.add("missing recording", item, f"there is no {' or '.join(names)} below {str(self.folder)!r}")
         return None
 
     def _leads_out(self, name: str) -> bool:
-        """Whether a path that a corpus names lies elsewhere than its recordings do."""
+        """Return whether a path that a corpus names lies elsewhere than its recordings do."""
         if not self._searched:
             return False
         place, folder = Path(os.path.abspath(self.folder / name)), Path(os.path.abspath(self.folder))
@@ -134,10 +134,10 @@ class Recordings:
                 return [self.folder / name]
         for name in names:
             path = name.replace("\\", "/")
-            found = self._by_name.get(_folded(path)) or self._by_name.get(_folded(PurePosixPath(path).name))
-            if found:
+            files = self._by_name.get(_folded(path)) or self._by_name.get(_folded(PurePosixPath(path).name))
+            if files:
                 last = PurePosixPath(path).name
-                return [place for place in found if last in (place.name, place.stem)] or found
+                return [place for place in files if last in (place.name, place.stem)] or files
         return []
 
     def measured(self, item: str, audio: Any) -> tuple[AudioClip | Path | StoredClip, float | None] | None:
@@ -160,7 +160,7 @@ class Recordings:
 
     @property
     def all_missing(self) -> bool:
-        """Whether recordings were looked for and not one is there."""
+        """True if recordings were looked for and not one is there."""
         return 0 < len(self.wanted) == self._missing
 
 
@@ -177,14 +177,14 @@ def with_recordings(
     was downloaded without its sounds, all items are kept: what they say can still be read, and `clip()` fails.
 
     Args:
-        audio: the folder that the user gave.
-        usual: the folder otherwise; None where there is none.
+        audio: The folder that the user gave.
+        usual: The folder otherwise; None where there is none.
         check: `header`, `whole` or `none`.
-        problems: where problems are listed.
-        read: makes the items.
+        problems: Where problems are listed.
+        read: Makes the items.
 
     Raises:
-        FileNotFoundError: if the user gave a folder and not one recording is in it.
+        FileNotFoundError: If the user gave a folder and not one recording is in it.
     """
     recordings = Recordings(usual if audio is None else audio, check, problems, follow_links=audio is not None)
     n_before = len(problems)
@@ -192,14 +192,14 @@ def with_recordings(
     if not recordings.all_missing:
         _list_twins(items, problems)
         return tuple(items)
-    told = (
+    advice = (
         f"none of the {len(recordings.wanted)} recordings is below {os.fspath(recordings.folder)!r} (the first is "
         f"{recordings.wanted[0]!r})"
     )
     if audio is not None:
-        raise FileNotFoundError(f"{told}: give the folder that holds them, at any depth")
+        raise FileNotFoundError(f"{advice}: give the folder that holds them, at any depth")
     del problems.found[n_before:]
-    problems.add("no recordings", "the corpus", f"{told}: all is kept, but no sound can be read; give audio=FOLDER")
+    problems.add("no recordings", "the corpus", f"{advice}: all is kept, but no sound can be read; give audio=FOLDER")
     items = read(Recordings(usual, "none", problems))
     _list_twins(items, problems)
     return tuple(items)
@@ -217,7 +217,7 @@ def _folded(name: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is a file; a name that no file can have is none."""
+    """Return whether there is a file; a name that no file can have is none."""
     try:
         return path.is_file()
     except (OSError, ValueError):

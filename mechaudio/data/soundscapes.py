@@ -25,10 +25,10 @@ HARD_NOISE = (-10.0, 0.0)
 """Level of the background in dB: loud, so that the shipped model, almost perfect in quiet, has something to miss."""
 _TRIES = 2000
 SHORTEST, LONGEST = 0.5, 3600.0
-"""Of a clip, in seconds."""
+"""Length of a clip, in seconds."""
 
 KINDS = ("events", "clip", "caption")
-"""What `counterparts` change."""
+"""Changes that `counterparts` make."""
 
 LEAD: Mapping[str, Callable[[Event], float]] = MappingProxyType(
     {
@@ -37,7 +37,7 @@ LEAD: Mapping[str, Callable[[Event], float]] = MappingProxyType(
         "longest_duration": lambda event: event.offset - event.onset,
     }
 )
-"""What the right answer of each task has most of, in seconds."""
+"""Measures that the right answer of each task has most of, in seconds."""
 
 
 def winner(events: Sequence[Event], task: str, margin: float) -> Event | None:
@@ -76,7 +76,7 @@ def _scene(
 def _contradicting(
     rng: np.random.Generator, events: Sequence[Event], choices: Sequence[str], task: str, margin: float
 ) -> tuple[tuple[Event, ...], str] | None:
-    """The same events with their times dealt out anew, so that the caption has another answer among the choices."""
+    """Deal the times of events out anew, so that the caption has another answer among the choices."""
     truth = winner(events, task, margin)
     for _ in range(50):
         dealt = rng.permutation(len(events))
@@ -178,18 +178,18 @@ def questions(
     """Fresh questions, the tasks in turn, the right letter anywhere with the same chance.
 
     Args:
-        n: how many.
-        seed: which; ids read `soundscapes-{seed}-{index}`.
-        tasks: any of `earliest_onset`, `latest_offset`, `longest_duration`.
-        duration: clip length in seconds, or the shortest and longest to draw from; the shipped model takes 1 to 10.
-        n_choices: options per question, classes all different: events of the clip first, then classes that it lacks.
-        n_events: fewest and most events in a clip (short clips hold fewer: at most `1 + duration / 1.5`).
-        margin: by how many seconds the right answer leads every other event of the clip.
-        gain: lowest and highest level of an event in dB.
-        noise: lowest and highest level of the background in dB, or None for none.
-        paraphrase: which wording of `temporal_phrases.PHRASES`; 0 is the canonical one, "random" draws one per
+        n: How many.
+        seed: Which; ids read `soundscapes-{seed}-{index}`.
+        tasks: Any of `earliest_onset`, `latest_offset`, `longest_duration`.
+        duration: Clip length in seconds, or the shortest and longest to draw from; the shipped model takes 1 to 10.
+        n_choices: Options per question, classes all different: events of the clip first, then classes that it lacks.
+        n_events: Fewest and most events in a clip (short clips hold fewer: at most `1 + duration / 1.5`).
+        margin: By how many seconds the right answer leads every other event of the clip.
+        gain: Lowest and highest level of an event in dB.
+        noise: Lowest and highest level of the background in dB, or None for none.
+        paraphrase: Which wording of `temporal_phrases.PHRASES`; 0 is the canonical one, "random" draws one per
             question.
-        conflict: captions contradict the clip: the events trade their times, `answer` is what the clip says and
+        conflict: Captions contradict the clip: the events trade their times, `answer` is what the clip says and
             `meta["caption_answer"]` what the caption says, another of the choices.
 
     Returns:
@@ -197,7 +197,7 @@ def questions(
         `counterparts` makes the other half of pairs from them.
 
     Raises:
-        ValueError: for an unknown task, a number of choices or a paraphrase that does not exist, or a margin that
+        ValueError: For an unknown task, a number of choices or a paraphrase that does not exist, or a margin that
             cannot be had.
     """
     return [
@@ -241,7 +241,7 @@ def counterparts(questions: Iterable[AudioQuestion], kind: str = "events") -> li
         those of the clip, and `meta["caption_answer"]` is what the caption says.
 
     Raises:
-        ValueError: for an unknown kind, a question that was not made here, one without a second event among its
+        ValueError: For an unknown kind, a question that was not made here, one without a second event among its
             choices, or a caption that contradicts its clip already.
     """
     check_kind(kind)
@@ -252,7 +252,7 @@ def check_kind(kind: str) -> None:
     """Refuse a kind of counterpart that there is not.
 
     Raises:
-        ValueError: there is no such kind; the message lists them.
+        ValueError: There is no such kind; the message lists them.
     """
     if kind not in KINDS:
         raise ValueError(f"kind= is one of {', '.join(KINDS)}, got {kind!r}")
@@ -265,8 +265,8 @@ def _counterpart(asked: AudioQuestion, kind: str) -> AudioQuestion:
             f"question {asked.id!r} was not made by ma.data.soundscapes.questions, so its sound cannot be made anew: "
             "make the questions there, or give counterparts of your own"
         )
-    told = meta.get("caption_answer", asked.answer)
-    if kind == "caption" and told != asked.answer:
+    caption_answer = meta.get("caption_answer", asked.answer)
+    if kind == "caption" and caption_answer != asked.answer:
         raise ValueError(
             f"the caption of question {asked.id!r} contradicts its clip already: make the questions with conflict=False"
         )
@@ -286,7 +286,7 @@ def _counterpart(asked: AudioQuestion, kind: str) -> AudioQuestion:
         audio=render(events, meta["duration"], sound_seed, gain=meta["gain"], noise=meta["noise"]),
         answer=answer,
         events=events,
-        meta={**meta, "caption_answer": told, "sound_seed": sound_seed},
+        meta={**meta, "caption_answer": caption_answer, "sound_seed": sound_seed},
     )
 
 
@@ -326,18 +326,18 @@ def clips(
     """Fresh scenes with their events, for `ma.temporal.build`; events fall as they fall, and some have no clear winner.
 
     Args:
-        n: how many.
-        seed: which; ids read `soundscapes-{seed}-clip-{index}`, and clip `i` does not depend on `n`.
-        duration: length in seconds; the shipped model takes 1 to 10.
-        n_events: fewest and most events in a clip, each of another class.
-        gain: lowest and highest level of an event in dB.
-        noise: lowest and highest level of the background in dB, or None for none.
+        n: How many.
+        seed: Which; ids read `soundscapes-{seed}-clip-{index}`, and clip `i` does not depend on `n`.
+        duration: Length in seconds; the shipped model takes 1 to 10.
+        n_events: Fewest and most events in a clip, each of another class.
+        gain: Lowest and highest level of an event in dB.
+        noise: Lowest and highest level of the background in dB, or None for none.
 
     Returns:
         Clips with their complete captions.
 
     Raises:
-        ValueError: as `mechaudio.audio.soundscape.soundscape` does.
+        ValueError: As `mechaudio.audio.soundscape.soundscape` does.
     """
     made = []
     for index in range(n):

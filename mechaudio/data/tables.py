@@ -34,11 +34,11 @@ class Table:
     """The rows of a source.
 
     Attributes:
-        name: where they are from, for errors and ids.
-        columns: names of the columns, in order.
-        rows: each a mapping of column to value; a sound that is kept inside is a `StoredClip`.
-        folder: where the file is, None for what is no file.
-        version: the hub's revision, if one was named; `sha256:` and the first digits of a text file's digest; or
+        name: Where they are from, for errors and ids.
+        columns: Names of the columns, in order.
+        rows: Each a mapping of column to value; a sound that is kept inside is a `StoredClip`.
+        folder: Where the file is, None for what is no file.
+        version: The hub's revision, if one was named; `sha256:` and the first digits of a text file's digest; or
             `datasets:` and the dataset's fingerprint.
     """
 
@@ -52,7 +52,7 @@ class Table:
         """Say which columns are missing and which there are.
 
         Raises:
-            ValueError: if one is missing.
+            ValueError: If one is missing.
         """
         missing = [column for column in columns if column not in self.columns]
         if missing:
@@ -73,16 +73,16 @@ def read_table(
     """The rows of a file, a folder of parquet files, a dataset of the hub, or an opened `datasets.Dataset`.
 
     Args:
-        source: a path; a hub id such as `owner/name`; or a dataset.
-        problems: where rows that cannot be read are listed.
-        split: which one of the hub's splits, needed where there are several.
-        revision: a commit, tag or branch of the hub.
-        header: the columns of a CSV or TSV file that names none itself.
+        source: A path; a hub id such as `owner/name`; or a dataset.
+        problems: Where rows that cannot be read are listed.
+        split: Which one of the hub's splits, needed where there are several.
+        revision: A commit, tag or branch of the hub.
+        header: The columns of a CSV or TSV file that names none itself.
 
     Raises:
-        FileNotFoundError: for a path that leads nowhere and is no hub id.
-        ValueError: for a file that is damaged or of another kind, or a split that has to be chosen.
-        TypeError: for a source of another kind.
+        FileNotFoundError: For a path that leads nowhere and is no hub id.
+        ValueError: For a file that is damaged or of another kind, or a split that has to be chosen.
+        TypeError: For a source of another kind.
     """
     if not isinstance(source, (str, os.PathLike)):
         return _dataset_table(_one_split(source, split, "the dataset"), "the dataset")
@@ -137,8 +137,8 @@ def _delimited(
             raise ValueError(f"{str(path)!r} is empty: it needs a line that names its columns")
         twice = [name for name, count in Counter(columns).items() if count > 1]
         if twice:
-            told = f"the columns {', '.join(map(repr, twice))} are there more than once; the first of each is read"
-            problems.add("duplicate column", path.name, told)
+            problem = f"the columns {', '.join(map(repr, twice))} are there more than once; the first of each is read"
+            problems.add("duplicate column", path.name, problem)
         rows = []
         for line in lines:
             if NOT_UTF8.search("".join(line)):
@@ -146,8 +146,8 @@ def _delimited(
             elif len(line) == len(columns):
                 rows.append(dict(zip(reversed(columns), reversed(line), strict=True)))  # the first of a name wins
             elif line:
-                told = f"{len(line)} fields for {len(columns)} columns: {brief(line)}; left out"
-                problems.add("malformed row", f"{path.name}, line {lines.line_num}", told)
+                problem = f"{len(line)} fields for {len(columns)} columns: {brief(line)}; left out"
+                problems.add("malformed row", f"{path.name}, line {lines.line_num}", problem)
     except csv.Error as error:
         raise ValueError(
             f"{str(path)!r} is damaged at line {lines.line_num} ({error}): is a quote not closed?"
@@ -161,11 +161,11 @@ def read_json(path: Path, problems: Problems | None = None) -> Any:
     """A JSON file, whatever it holds.
 
     Args:
-        path: the file.
-        problems: where members of its list or object are listed, and left out, that are no text in UTF-8.
+        path: The file.
+        problems: Where members of its list or object are listed, and left out, that are no text in UTF-8.
 
     Raises:
-        ValueError: if it is damaged, or not in UTF-8, but for some members that are listed.
+        ValueError: If it is damaged, or not in UTF-8, but for some members that are listed.
     """
     return _json(path, path.read_bytes(), problems)
 
@@ -190,8 +190,8 @@ def _members_in_utf8(path: Path, value: Any, problems: Problems) -> Any:
     kept = {}
     for name, member in named:
         if NOT_UTF8.search(json.dumps([name, member], ensure_ascii=False)):
-            place = f"row {name}" if isinstance(value, list) else repr(name)
-            _list_not_utf8(problems, f"{path.name}, {place}")
+            where = f"row {name}" if isinstance(value, list) else repr(name)
+            _list_not_utf8(problems, f"{path.name}, {where}")
         else:
             kept[name] = member
     if not kept:

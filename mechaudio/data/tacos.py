@@ -38,19 +38,19 @@ def load(
     """The clips of TACOS with their events.
 
     Args:
-        path: the folder of the CSV files.
+        path: The folder of the CSV files.
         split: `development` or `test`; None for both.
-        audio: the folder of the recordings, by default `audio` in the same folder, or the folder itself.
+        audio: The folder of the recordings, by default `audio` in the same folder, or the folder itself.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
-        strict: raise at the first problem instead of listing it.
+        strict: Raise at the first problem instead of listing it.
 
     Returns:
         A clip for every file name with events: its weak caption, if there is one, as `caption`, and in `meta`
         `superclass`, `subclass`, `license`, `keywords` and more, if `metadata.csv` is there.
 
     Raises:
-        FileNotFoundError: if a file is not there, or `audio` is given and none of the recordings is there.
-        ValueError: for a file without its columns, or, if `strict`, at the first problem.
+        FileNotFoundError: If a file is not there, or `audio` is given and none of the recordings is there.
+        ValueError: For a file without its columns, or, if `strict`, at the first problem.
     """
     folder, problems = Path(path).expanduser(), Problems(strict)
     strong = read_table(_file(folder, "annotations_strong.csv"), problems)

@@ -44,24 +44,24 @@ def load(
     ```
 
     Args:
-        source: a hub id; a parquet, CSV, JSON or JSON lines file, or a folder of parquet files; or a
+        source: A hub id; a parquet, CSV, JSON or JSON lines file, or a folder of parquet files; or a
             `datasets.Dataset`.
-        columns: what `audio`, `question`, `choices`, `answer`, and, if they are there, `id`, `task` and `caption` are
+        columns: What `audio`, `question`, `choices`, `answer`, and, if they are there, `id`, `task` and `caption` are
             called; those that are not named are called so. `choices` may name several columns, one per choice.
-        first_index: where answers are numbers, the number of the first choice, 0 or 1.
-        audio: the folder of the recordings where they are not inside, by default that of the file.
-        split: which one of the hub's splits, needed where there are several.
-        revision: a commit, tag or branch of the hub.
+        first_index: Where answers are numbers, the number of the first choice, 0 or 1.
+        audio: The folder of the recordings where they are not inside, by default that of the file.
+        split: Which one of the hub's splits, needed where there are several.
+        revision: A commit, tag or branch of the hub.
         check: `header`, `whole` or `none`: see `mechaudio.data.recordings.Recordings`.
-        strict: raise at the first problem instead of listing it.
+        strict: Raise at the first problem instead of listing it.
 
     Returns:
         Questions with `meta["task"]` (`earliest_onset`, `latest_offset` or `longest_duration`, from its column, or from
         the keyword in the question where there is no such column) and `meta["keyword"]`; other columns are in `meta`.
 
     Raises:
-        FileNotFoundError: if there is no such file, or `audio` is given and none of the recordings is there.
-        ValueError: for columns that are not there, which says those that are, or, if `strict`, at the first problem.
+        FileNotFoundError: If there is no such file, or `audio` is given and none of the recordings is there.
+        ValueError: For columns that are not there, which says those that are, or, if `strict`, at the first problem.
     """
     fields = (*REQUIRED, *OPTIONAL)
     named: dict[str, Any] = {field: field for field in fields} | dict(columns or {})

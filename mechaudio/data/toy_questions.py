@@ -30,7 +30,7 @@ transform that Whisper's features are made of: a steady voice gives one number, 
 BURST = (0.28, 0.68)
 """When a voice sings within its second."""
 AMPLITUDE = 0.1
-"""Of a sine at 0 dB."""
+"""Amplitude of a sine at 0 dB."""
 LEVEL = (-30.0, 0.0)
 TEXT = "Which voice comes first?"
 
@@ -39,12 +39,12 @@ def render(events: Iterable[Event], level: float | int) -> AudioClip:
     """Four seconds of sines in silence.
 
     Args:
-        events: labels are `VOICES`.
-        level: of each of them, in dB.
+        events: Labels are `VOICES`.
+        level: Level of each of them, in dB.
 
     Raises:
-        KeyError: for a label that is no voice.
-        ValueError: for an event that ends after the clip.
+        KeyError: For a label that is no voice.
+        ValueError: For an event that ends after the clip.
     """
     wave = np.zeros(SECONDS * SAMPLE_RATE)
     time = np.arange(len(wave)) / SAMPLE_RATE
@@ -74,11 +74,11 @@ def ask(
     """The question about given events.
 
     Args:
-        events: what sings when; the earliest is the answer.
-        choices: voices, the answer among them.
-        level: in dB.
-        told: the voice that the caption names as the first; the right one by default.
-        name: the question's id.
+        events: What sings when; the earliest is the answer.
+        choices: Voices, the answer among them.
+        level: In dB.
+        told: The voice that the caption names as the first; the right one by default.
+        name: The question's id.
 
     Returns:
         `meta` says the `level`, and the `second` in which the answer sings.
@@ -125,15 +125,15 @@ def questions(
     """Questions about two voices each, every voice, second and letter as likely as any other.
 
     Args:
-        n: how many.
-        seed: which; ids read `toy-{seed}-{index}`.
-        level: lowest and highest level of the voices in dB; each question's is drawn between them. The toy hears
+        n: How many.
+        seed: Which; ids read `toy-{seed}-{index}`.
+        level: Lowest and highest level of the voices in dB; each question's is drawn between them. The toy hears
             0 dB well and -30 dB badly.
         n_choices: 2 to 4 voices, the two of the clip among them.
-        conflict: captions name the voice that comes second.
+        conflict: Captions name the voice that comes second.
 
     Raises:
-        ValueError: for a number of choices or a range of levels that cannot be.
+        ValueError: For a number of choices or a range of levels that cannot be.
     """
     return [question(index, seed, level=level, n_choices=n_choices, conflict=conflict) for index in range(n)]
 
@@ -152,7 +152,7 @@ def counterparts(questions: Iterable[AudioQuestion], kind: str = "events") -> li
         are those of the clip.
 
     Raises:
-        ValueError: for an unknown kind, or a question that is not about two voices of the toy's.
+        ValueError: For an unknown kind, or a question that is not about two voices of the toy's.
     """
     check_kind(kind)
     return [_counterpart(question, kind) for question in questions]

@@ -1,4 +1,4 @@
-"""Those of many questions that a model can be asked, and what keeps the others from it."""
+"""Questions that a model can be asked, among many, and what keeps the others from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Askable(Sequence[AudioQuestion]):
     Attributes:
         failures: Those that were left out.
         metas: What is known beside, of each that was not left out.
-        chance: Of each of them, the share of its choices that are right.
+        chance: For each of them, the share of its choices that are right.
 
     Args:
         model: An `AudioLM`.
@@ -66,7 +66,7 @@ class Askable(Sequence[AudioQuestion]):
 
     @property
     def n_cut(self) -> int:
-        """How many recordings are cut."""
+        """The number of recordings that are cut."""
         return len(self._too_long)
 
     def _check(self, model: AudioLM, place: int, question: AudioQuestion) -> None:
@@ -78,22 +78,22 @@ class Askable(Sequence[AudioQuestion]):
             self._too_long.add(place)
 
     def __len__(self) -> int:
-        """How many can be asked."""
+        """Count the questions that can be asked."""
         return len(self._places)
 
     def __getitem__(self, index: Any) -> Any:
         """One of them, or a list of some."""
         if isinstance(index, slice):
             return [self[own] for own in range(len(self))[index]]
-        place = self._places[index]
-        question = self._questions[place]
-        if place not in self._too_long:
+        number = self._places[index]
+        question = self._questions[number]
+        if number not in self._too_long:
             return question
         meta = dict(question.meta) | {"clip": clip_keys(question)[0]}  # cut anew, it would be a clip of its own
         return replace(question, audio=self._beginning(question), meta=meta)
 
     def _beginning(self, question: AudioQuestion) -> StoredClip:
-        """What the model hears of a recording, cut when it is read."""
+        """Cut a recording to what the model hears of it, when it is read."""
 
         def read() -> bytes:
             return AudioClip(question.clip().mono(self._rate)[: self._longest], self._rate).to_wav()

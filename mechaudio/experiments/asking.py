@@ -25,7 +25,7 @@ from mechaudio.tracing.run import generate, run
 
 SCORINGS = ("letter_logit", "generate")
 UNASKABLE = (ValueError, OSError)
-"""What a recording that is missing, damaged, too long or too short raises, or a question that lacks something."""
+"""Errors of a recording that is missing, damaged, too long or too short, or of a question that lacks something."""
 
 Variants = Sequence[Sequence[Intervention]]
 Logits = tuple[float, ...]
@@ -39,7 +39,7 @@ class Asking:
     Attributes:
         condition: What the model is given.
         scoring: `letter_logit`, or `generate` for greedy generation.
-        max_new_tokens: Of a generated answer.
+        max_new_tokens: Most tokens of a generated answer.
         layout: How questions are written out.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
 
@@ -84,10 +84,10 @@ def ask(model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Va
         return failed
     if asking.scoring == "generate":
         texts = _texts(model, batch, variants, asking.max_new_tokens)
-        found = zip(opened, zip(*texts, strict=True), strict=True)
-        return failed + [replace(_row(placed), texts=said) for placed, said in found]
-    found = zip(opened, _letter_logits(model, batch, variants), strict=True)
-    return failed + [replace(_row(placed), logits=logits) for placed, logits in found]
+        pairs = zip(opened, zip(*texts, strict=True), strict=True)
+        return failed + [replace(_row(placed), texts=said) for placed, said in pairs]
+    pairs = zip(opened, _letter_logits(model, batch, variants), strict=True)
+    return failed + [replace(_row(placed), logits=logits) for placed, logits in pairs]
 
 
 def prompts_of(
@@ -106,7 +106,7 @@ def prompts_of(
 
 
 def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tuple[dict[Placed, Found], list[Row]]:
-    """What is found of each question, and the rows of those of which nothing can be."""
+    """Try each question; give what came of it, and the rows of those of which nothing came."""
     found, failed = {}, []
     for placed in questions:
         try:
@@ -143,9 +143,9 @@ def _letter_logits(model: AudioLM, batch: PromptBatch, variants: Variants) -> It
             yield (tuple(row[: len(question.choices)]),)
         return
     swept = sweep(model, batch, variants[1:], progress=False)
-    found = [swept.clean.tolist(), *swept.logits.tolist()]
+    by_variant = [swept.clean.tolist(), *swept.logits.tolist()]
     for row, question in enumerate(batch.questions):
-        yield tuple(tuple(logits[row][: len(question.choices)]) for logits in found)
+        yield tuple(tuple(logits[row][: len(question.choices)]) for logits in by_variant)
 
 
 def _texts(model: AudioLM, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:

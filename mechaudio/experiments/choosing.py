@@ -1,4 +1,4 @@
-"""What settings do to answers, tested among others; and the best of them on one half of the questions, on the other.
+"""Settings tested among others by the answers under them; and the best of them on one half, tested on the other.
 
 The best of many looks better than it is where it was chosen, so questions that choose report nothing. Best is the
 setting with most right answers; of equally many, that of the largest mean margin where margins are given; of equal
@@ -27,7 +27,7 @@ ArmT = TypeVar("ArmT")
 
 @dataclass(frozen=True)
 class Tested(Shown, Generic[ArmT]):
-    """What an arm did to the answers, and how sure that is among all arms that it is listed with.
+    """The answers under an arm, tested, and how sure that is among all arms that it is listed with.
 
     Attributes:
         arm: The setting.
@@ -75,7 +75,7 @@ class Halves(Generic[ArmT]):
         reports: Which questions report; what is in neither half, as without a known answer, is not counted.
         margin: Logit of the right choice minus that of the best wrong one; None where it decides nothing.
         clips: Name of the clip of each question; without them, each is about a clip of its own.
-        seed: Of the lot among equally good arms.
+        seed: Seed of the lot among equally good arms.
         unanswered: Which questions have no answer under an arm, because logits are NaN; None where all have.
         clean_unanswered: Which have none without any of them.
     """
@@ -108,7 +108,7 @@ class Halves(Generic[ArmT]):
             compared: The answers.
             chooses: Which questions choose.
             by_margin: Whether margins, where there are logits, decide between equally many right answers.
-            seed: Of the lot among equally good arms.
+            seed: Seed of the lot among equally good arms.
         """
         clean = compared.clean
         margin = compared.margin if by_margin and compared.logits is not None else None
@@ -130,7 +130,7 @@ class Halves(Generic[ArmT]):
         return {arm: place for place, arm in enumerate(self.arms)}
 
     def rows(self, arms: Sequence[ArmT]) -> Bool[np.ndarray, "arm question"]:
-        """Whether each answer is right under some of the arms.
+        """Return whether each answer is right under some of the arms.
 
         Raises:
             ValueError: One of them is none of these.
@@ -138,7 +138,7 @@ class Halves(Generic[ArmT]):
         return self.correct[self._rows(arms)]
 
     def row(self, arm: ArmT) -> Bool[np.ndarray, " question"]:
-        """Whether each answer is right under one arm.
+        """Return whether each answer is right under one arm.
 
         Raises:
             ValueError: It is none of these.
@@ -146,12 +146,12 @@ class Halves(Generic[ArmT]):
         return self.rows([arm])[0]
 
     def tested(self, arms: Sequence[ArmT]) -> tuple[Tested[ArmT], ...]:
-        """What arms do to the questions of both halves, p values corrected over these arms."""
+        """Test arms on the questions of both halves, p values corrected over these arms."""
         known = self.chooses | self.reports
         return tested(arms, [self.change_by(arm, known) for arm in arms])
 
     def change_by(self, arm: ArmT, among: Bool[np.ndarray, " question"]) -> AnswerChange:
-        """What became of the answers to some of the questions under one arm, and how many are missing."""
+        """Compare the answers to some of the questions under one arm, and count those that are missing."""
         (place,) = self._rows([arm])
         change = self.change(self.clean_correct, self.correct[place], among)
         missing = None if self.unanswered is None else self.unanswered[place]
@@ -168,7 +168,7 @@ class Halves(Generic[ArmT]):
         after: Bool[np.ndarray, " question"],
         among: Bool[np.ndarray, " question"],
     ) -> AnswerChange:
-        """What became of the answers to some of the questions."""
+        """Compare the answers to some of the questions."""
         clips = np.array(self.clips)[among] if self.clips else None
         return answer_change(before[among], after[among], clips=clips)
 
@@ -184,7 +184,7 @@ class Halves(Generic[ArmT]):
         return replace(self.choice(arms[best_row(*given, seed=self.seed)]), tied=best if best > 1 else 0)
 
     def choice(self, arm: ArmT) -> Choice[ArmT]:
-        """What an arm does on either half."""
+        """Compare the answers under an arm on either half."""
         return Choice(arm, *(self.change_by(arm, half) for half in (self.chooses, self.reports)))
 
     def _rows(self, arms: Sequence[ArmT]) -> list[int]:
@@ -195,10 +195,10 @@ class Halves(Generic[ArmT]):
 
 
 def tested(arms: Sequence[ArmT], changes: Sequence[AnswerChange]) -> tuple[Tested[ArmT], ...]:
-    """What each arm did to the answers, p values corrected over all of them."""
+    """Test the answers under each arm, p values corrected over all of them."""
     p_values = [change.test.p for change in changes]
-    found = zip(arms, changes, holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
-    return tuple(Tested(*one) for one in found)
+    columns = zip(arms, changes, holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
+    return tuple(Tested(*one) for one in columns)
 
 
 def corrected(choices: Sequence[Choice[ArmT]]) -> tuple[Choice[ArmT], ...]:

@@ -27,23 +27,23 @@ def collected(
     functions: Mapping[str, Callable[..., float]],
 ) -> Evaluation | Comparison:
     """The answers under the one list of interventions, or under the first and, compared with it, the others."""
-    asked = [row for row in rows if not row.error]
+    answered = [row for row in rows if not row.error]
     kept = [tuple(map(kept_or_written, variant)) for variant in variants]
-    texts = [tuple(row.texts[which] for row in asked) for which in range(len(kept))] if asked[0].texts else []
-    logits = None if texts else _array([row.logits for row in asked])
+    texts = [tuple(row.texts[which] for row in answered) for which in range(len(kept))] if answered[0].texts else []
+    logits = None if texts else _array([row.logits for row in answered])
     if logits is None:
-        chosen = np.array([[_named(text, row.options) for text in row.texts] for row in asked]).T
+        chosen = np.array([[_named(text, row.options) for text in row.texts] for row in answered]).T
     else:
-        chosen = likeliest(logits, [len(row.options) for row in asked])
-        warn_of_unanswered([row.id for row in asked], chosen)
-    options, answers = tuple(row.options for row in asked), tuple(row.answer for row in asked)
+        chosen = likeliest(logits, [len(row.options) for row in answered])
+        warn_of_unanswered([row.id for row in answered], chosen)
+    options, answers = tuple(row.options for row in answered), tuple(row.answer for row in answered)
     written = functions if texts and not all(options) else {}
     scores = [scored(written, own, options, answers) for own in texts]
     first = Evaluation(
         provenance=provenance,
         condition=asking.condition,
-        ids=tuple(row.id for row in asked),
-        tasks=tuple(row.task for row in asked),
+        ids=tuple(row.id for row in answered),
+        tasks=tuple(row.task for row in answered),
         options=options,
         answers=answers,
         chosen=chosen[0],
@@ -53,7 +53,7 @@ def collected(
         interventions=kept[0],
         failures=tuple(Failure(row.index, row.id, row.error) for row in rows if row.error),
         scoring=asking.scoring,
-        clips=tuple(clips[row.index] for row in asked),
+        clips=tuple(clips[row.index] for row in answered),
     )
     if len(kept) == 1:
         return first

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Demo(Result):
-    """What the demonstration found.
+    """The demonstration's findings.
 
     Attributes:
         listenings: One question per task, looked at closely.
@@ -53,7 +53,7 @@ def demo(model: AudioLM, *, seed: int = 0, n: int = 60, progress: bool | None = 
 
     Args:
         model: An `AudioLM` that takes soundscapes, as `load("tiny")` does.
-        seed: Of the soundscapes; those looked at closely come from `seed`, those counted from the seed after it.
+        seed: Seed of the soundscapes; those looked at closely come from `seed`, those counted from the seed after it.
         n: How many are counted.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 

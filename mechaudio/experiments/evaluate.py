@@ -1,4 +1,4 @@
-"""How many questions a model answers rightly, without and with interventions.
+"""Evaluation: a model's right answers, without and with interventions.
 
 Questions are streamed: only a few windows of them are held at a time, and a recording is read when it is asked about.
 With a folder to write to, every batch is on the disk before the next one runs, and a run that was stopped, or killed,
@@ -124,15 +124,15 @@ def evaluate(
             greedy generation; the text is read for a letter or a choice (`ma.metrics.parse_choice`), and scored by
             MMAU's words too (`Evaluation.string_match`). Open questions are asked so alone; each question of a mixed
             set is scored by its own rule.
-        scores: Of written answers to open questions (`Evaluation.scores`, `by_score()`): names of functions of
+        scores: Scores of written answers to open questions (`Evaluation.scores`, `by_score()`): names of functions of
             `ma.metrics.captions`, such as `"rouge"`, functions of a text and its reference, or a dict of those by name.
-        max_new_tokens: Of a generated answer.
+        max_new_tokens: Most tokens of a generated answer.
         layout: How questions are written out, by default as in `PromptFormat()`.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
         out: A folder to write to: `answers.jsonl` batch by batch, the result at the end. If it holds a run of the same
             settings, model and questions, that run is taken up: what was asked is not asked again, but for questions
             that could not be asked, which are tried once more at the end. More questions may follow those of before.
-        seed: Of the questions, to be kept with the result.
+        seed: Seed of the questions, to be kept with the result.
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
         queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
             `listening`, those that listen. Which do is found first (`where_it_listens`), on half of the clips, drawn
@@ -170,8 +170,8 @@ def evaluate(
         warn_of_deaf(listens, [queries])
     if positions is not None and positions < 1:
         raise ValueError(f"positions must be at least 1, got {positions}")
-    told = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
-    provenance = Provenance.collect(model, seed=seed, settings=told)
+    options = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
+    provenance = Provenance.collect(model, seed=seed, settings=options)
     header = {} if out is None else run_header(model, provenance, lists)
     plan = {
         "positions": positions or (0 if batch_size else positions_that_fit(model)),
@@ -185,21 +185,21 @@ def evaluate(
                     "out, or give another out="
                 )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
-        provenance = replace(provenance, created=log.header["created"], settings=told | {"n": len(log.rows)})
+        provenance = replace(provenance, created=log.header["created"], settings=options | {"n": len(log.rows)})
     axes = variants.axes if isinstance(variants, Grid) else {}
     clips = dict(enumerate(clip_names(keys)))
-    found = collected(
+    result = collected(
         provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips, functions
     )
-    if isinstance(found, Comparison):
-        found = replace(found, listens=listens)
+    if isinstance(result, Comparison):
+        result = replace(result, listens=listens)
     if out is not None:
-        found.save(out)
-    return found
+        result.save(out)
+    return result
 
 
 def _at_rows(lists: Variants, variants: Any, queries: str) -> tuple[tuple[Intervention, ...], ...]:
-    """The same with these query rows in every change of attention.
+    """Put these query rows into every change of attention.
 
     Raises:
         ValueError: There is no change of attention, or a grid over query rows.

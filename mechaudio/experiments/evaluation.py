@@ -1,4 +1,4 @@
-"""What comes of asking many questions: each answer, right or wrong, and the scores.
+"""Answers to many questions: each one, right or wrong, and the scores.
 
 Conventions: accuracies are shares from 0 to 1; intervals are Wilson's at 95 %, for
 clips as clusters where several questions are about one (`mechaudio.metrics.clips`); an answer is the *text* of a
@@ -45,7 +45,7 @@ class Failure(Shown):
 
     Attributes:
         index: Its place among the questions, from 0.
-        id: Of the question.
+        id: Id of the question.
         error: What went wrong, such as a recording that is missing or damaged.
     """
 
@@ -66,20 +66,20 @@ class Evaluation(Result):
 
     Attributes:
         condition: What the model was given: `audio`, `caption`, `audio+caption`, `silence`.
-        ids: Of the questions.
-        tasks: Of the questions; an empty text where a question names none.
+        ids: Ids of the questions.
+        tasks: Tasks of the questions; an empty text where a question names none.
         options: The choices of each question.
         answers: The right choice of each, None where it is not known.
         chosen: Which choice the model chose, `[question]`; -1 where there is none: a text that names none or several,
             or logits that are NaN or overflow.
-        logits: Of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where the
-            answer was generated.
+        logits: Logit of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where
+            the answer was generated.
         texts: What the model wrote, where the answer was generated.
         interventions: What was changed while it answered.
         failures: Questions that could not be asked.
         scoring: `letter_logit` or `generate`.
-        scores: Of each written answer to an open question, by name, `[question]`; NaN of questions with choices and of
-            those whose answer is not known.
+        scores: Score of each written answer to an open question, by name, `[question]`; NaN of questions with choices
+            and of those whose answer is not known.
         clips: Name of the clip of each question (`ma.analyses.clips_of`), whose questions intervals and tests take as a
             cluster; without them, each is about a clip of its own.
     """
@@ -110,24 +110,24 @@ class Evaluation(Result):
 
     @cached_property
     def choices(self) -> tuple[str | None, ...]:
-        """What the model chose, None where that cannot be read."""
+        """The chosen texts, None where they cannot be read."""
         pairs = zip(self.options, self.chosen.tolist(), strict=True)
         return tuple(None if place == NO_ANSWER else options[place] for options, place in pairs)
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, " question"]:
-        """Whether each answer is right; False where that is not known.
+        """The right answers as True; False where that is not known.
 
         A choice is right if it is the answer; a text in the model's own words, if it equals the answer once both are
         normalised (`ma.metrics.captions.normalised_match`).
         """
         texts = self.texts or ("",) * len(self.ids)
-        asked = zip(self.options, self.choices, texts, self.answers, strict=True)
-        return np.array([_is_right(*one) for one in asked], dtype=bool)
+        rows = zip(self.options, self.choices, texts, self.answers, strict=True)
+        return np.array([_is_right(*one) for one in rows], dtype=bool)
 
     @cached_property
     def scored(self) -> Bool[np.ndarray, " question"]:
-        """Whether the answer to each question is known."""
+        """The questions whose answer is known."""
         return np.array([answer is not None for answer in self.answers], dtype=bool)
 
     @property
@@ -222,10 +222,10 @@ class Evaluation(Result):
         generated, or no question is left.
         """
         clips = self.clips or tuple(map(str, range(len(self.ids))))
-        asked = zip(self.texts, self.options, self.answers, clips, strict=False)  # no texts: nothing to compare
+        rows = zip(self.texts, self.options, self.answers, clips, strict=False)  # no texts: nothing to compare
         matched = [
             (string_match(text, answer, options), clip)
-            for text, options, answer, clip in asked
+            for text, options, answer, clip in rows
             if options and answer is not None and any(character.isalnum() or character == "_" for character in answer)
         ]
         if not matched:
@@ -255,7 +255,7 @@ class Evaluation(Result):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison(Result):
-    """The same questions answered without and with each of several interventions.
+    """Questions answered without and with each of several interventions.
 
     `comparison[3]` is the `Evaluation` of variant 3, `comparison.change(3)` what it did to the answers.
 
@@ -263,9 +263,9 @@ class Comparison(Result):
         clean: The answers without interventions.
         variants: The interventions of each variant.
         chosen: Which choice the model chose, `[variant, question]`; -1 where that cannot be read.
-        logits: Of each choice's letter, `[variant, question, choice]`; None where answers were generated.
+        logits: Logit of each choice's letter, `[variant, question, choice]`; None where answers were generated.
         texts: Per variant what the model wrote, where answers were generated.
-        scores: Of each written answer to an open question, by name, `[variant, question]`.
+        scores: Score of each written answer to an open question, by name, `[variant, question]`.
         axes: The parameters of a grid and their values; empty for a list of variants.
         listens: Which rows listen, where `ma.evaluate` was told at which rows to change attention.
     """
@@ -293,7 +293,7 @@ class Comparison(Result):
         return np.array([self[variant].accuracy for variant in range(len(self))])
 
     def __len__(self) -> int:
-        """How many variants there are."""
+        """Count the variants."""
         return len(self.variants)
 
     def __getitem__(self, variant: int) -> Evaluation:
@@ -309,12 +309,12 @@ class Comparison(Result):
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, "variant question"]:
-        """Whether each answer is right (`Evaluation.correct`)."""
+        """The right answers (`Evaluation.correct`)."""
         return np.stack([self[variant].correct for variant in range(len(self))])
 
     @cached_property
     def unanswered(self) -> Bool[np.ndarray, "variant question"]:
-        """Whether each answer is missing, because logits of its choices are NaN (`Evaluation.unanswered`)."""
+        """The missing answers: logits of their choices are NaN (`Evaluation.unanswered`)."""
         return np.stack([self[variant].unanswered for variant in range(len(self))])
 
     @property
@@ -352,7 +352,7 @@ class Comparison(Result):
         return self.random_fix_rate_among(self.clean.scored)
 
     def random_fix_rate_among(self, known: Bool[np.ndarray, " question"]) -> RandomFixRate:
-        """The same for some of the questions with known answers.
+        """Return the random fix rate of some of the questions with known answers.
 
         Raises:
             ValueError: If none of their answers is wrong without interventions, or one of them is open.
@@ -378,8 +378,8 @@ class Comparison(Result):
 
         names = tuple(self.axes) or ("variant",)
         shape = tuple(map(len, self.axes.values())) or (len(self),)
-        asked = self.clean.to_xarray()
-        coords = {name: asked[name] for name in asked.coords if name != "text"}
+        clean = self.clean.to_xarray()
+        coords = {name: clean[name] for name in clean.coords if name != "text"}
         held: dict[str, Any] = {"correct": ((*names, "question"), self.correct.reshape(*shape, -1))}
         held["clean_correct"] = ("question", self.clean.correct)
         if self.texts:

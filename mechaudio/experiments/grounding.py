@@ -74,7 +74,7 @@ def ground(
         query: The sound, such as `a dog`.
         instruction: What is asked; `{query}` stands for the sound. Without it, all sounds are asked for, and those
             parts of the answer count that name the query.
-        max_new_tokens: Of the answer.
+        max_new_tokens: Most tokens of the answer.
 
     Raises:
         ValueError: A blank query, one that holds a time marker of a model that has markers, or a recording that cannot

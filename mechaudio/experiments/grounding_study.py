@@ -44,7 +44,7 @@ class DenseScores(Shown):
     Attributes:
         events: Event-based F1, captions mapped to classes.
         tags: F1 of which classes come in a clip.
-        meteor: Of all descriptions of a clip, one behind the other, without synonyms.
+        meteor: METEOR of all descriptions of a clip, one behind the other, without synonyms.
         repairs: What had to be mended in reading the answers.
     """
 
@@ -60,7 +60,7 @@ class TimelineScores(Shown):
 
     Attributes:
         summaries: ROUGE and METEOR of the summaries of a clip, one behind the other.
-        mean_iou: Of their spans, first with first.
+        mean_iou: Mean IoU of their spans, first with first.
         repairs: What had to be mended in reading the answers.
     """
 
@@ -199,7 +199,7 @@ def grounding_study(
     Args:
         model: An opened model with a processor.
         questions: From `ma.data.ftar.build` or `load`: open questions whose answers hold the right times.
-        max_new_tokens: Of each answer.
+        max_new_tokens: Most tokens of each answer.
         out: A folder for the answers, in which a run that was stopped is taken up.
         batch_size: Questions at once, by default as many as fit.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
@@ -243,9 +243,9 @@ def _checked(question: AudioQuestion) -> float:
         )
     if question.audio is None or isinstance(question.audio, tuple):
         raise ValueError(f"question {question.id!r} is not about one recording")
-    told = question.meta.get("duration")
+    said = question.meta.get("duration")
     try:
-        duration = float(told) if isinstance(told, (int, float)) else duration_of(question.audio)
+        duration = float(said) if isinstance(said, (int, float)) else duration_of(question.audio)
     except (OSError, ValueError):
         return float("nan")  # evaluate lists the clip among its failures
     if question.meta.get("task") != "tqa":

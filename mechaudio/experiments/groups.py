@@ -1,4 +1,4 @@
-"""What becomes of answers in each group of questions: by task or domain, by skill, by difficulty.
+"""Changes of answers in each group of questions: by task or domain, by skill, by difficulty.
 
 Which groups there are is said by the corpus: MMAU's `task` is the domain (sound, music, speech), its `category` and
 `sub-category` are skills; MMAR's `task` is the modality, its `category` the layer of reasoning; MMAU-Pro names several
@@ -28,11 +28,11 @@ Groups = Mapping[str, tuple[tuple[str, ...], ...]]
 
 @dataclass(frozen=True)
 class GroupChange:
-    """What became of the answers of one group.
+    """Changes of the answers of one group.
 
     Attributes:
         by: The grouping, `all` for the row of all questions.
-        name: Of the group.
+        name: Name of the group.
         change: Accuracies, fixes, breaks and McNemar's test.
         p_holm: The test's p value after Holm's correction over the groups of this grouping.
     """
@@ -70,7 +70,7 @@ def changes_by_group(
     """Right or wrong before and after: of all questions, then of each group.
 
     Args:
-        groups: Of the same questions in the same order.
+        groups: Groups of the same questions in the same order.
         before: Right or wrong.
         after: Right or wrong.
         clips: The name of each question's clip; by default each is of its own.

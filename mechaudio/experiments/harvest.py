@@ -103,8 +103,8 @@ def harvest(
     points = _points(record)
     kept = [stored_name(site.name, site.layer) for _, site in sites_of(model, points)]
     asking = Asking(condition, layout=layout or PromptFormat(), allow_cut=allow_cut)
-    told = asdict(asking)
-    settings = {name: told[name] for name in ("condition", "layout", "allow_cut")} | {
+    options = asdict(asking)
+    settings = {name: options[name] for name in ("condition", "layout", "allow_cut")} | {
         "hook_points": kept,
         "keys": [list(point.keys) for point in points if point.point == "mass"],
         "positions": _from_the_end(positions),
@@ -179,18 +179,19 @@ class _Harvester:
         """Run a batch and write it, with the questions that could not be part of it."""
         if failed and self.strict:
             raise ValueError(f"question {failed[0].id!r}: {failed[0].error} (without strict=True it is listed instead)")
-        told = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
-        told = [one for one in told if one != self.log.questions.get(one.index)]  # one that fails as before is known
+        failures = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
+        # one that fails as before is known
+        failures = [each for each in failures if each != self.log.questions.get(each.index)]
         tensors: dict[str, Tensor] = {}
         texts: dict[str, str] = {}
         if batch is not None:
             lengths = real_positions(batch).sum(1).tolist()
-            told += [
+            failures += [
                 Harvested(one.index, one.question.id, digest(one.question), length)
                 for one, length in zip(placed, lengths, strict=True)
             ]
             tensors, texts = self._entries(batch, [one.index for one in placed])
-        self.log.add(told, tensors, texts)
+        self.log.add(failures, tensors, texts)
         if drawn is not None:
             drawn.update(len(placed) + len(failed))
 
@@ -213,7 +214,7 @@ class _Harvester:
 
 
 def _points(record: Sequence[str | HookPoint]) -> list[HookPoint]:
-    """What is recorded: one vector, or one per head, at each position of the decoder.
+    """Make the hook points that are recorded: one vector, or one per head, at each position of the decoder.
 
     Raises:
         ValueError: Nothing, or something else.

@@ -21,7 +21,7 @@ class StoredArray(BackendArray):
 
     Attributes:
         shape: Its size.
-        dtype: Of its numbers; float32 for bfloat16.
+        dtype: Type of its numbers; float32 for bfloat16.
     """
 
     def __init__(self, harvest: Harvest, name: str, layers: Sequence[int | None]):
@@ -65,8 +65,8 @@ def arrays_of(
     for layer in layers:
         by_shape.setdefault(StoredArray(harvest, name, [layer]).shape[2:], []).append(layer)
     for alike in by_shape.values():
-        own = name if len(by_shape) == 1 else f"{name}_{alike[0]}"
-        yield own, alike, StoredArray(harvest, name, alike)
+        variable = name if len(by_shape) == 1 else f"{name}_{alike[0]}"
+        yield variable, alike, StoredArray(harvest, name, alike)
 
 
 def axes_of(name: str) -> list[str]:

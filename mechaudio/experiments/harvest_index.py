@@ -58,7 +58,7 @@ def at_positions(points: Sequence[HookPoint], chosen: Positions, batch: PromptBa
 
 
 def index_of(batch: PromptBatch, chosen: Positions, numbers: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What each entry is of, as tensors; and the text of each token id."""
+    """Describe each entry in tensors; and the text of each token id."""
     questions, places, tokens, roles, clips, seconds = [], [], [], [], [], []
     lengths, ids = real_positions(batch).sum(1).tolist(), batch.inputs["input_ids"].tolist()
     texts: dict[str, str] = {}
@@ -66,9 +66,9 @@ def index_of(batch: PromptBatch, chosen: Positions, numbers: Sequence[int]) -> t
         role = {
             p: number for number, name in enumerate(ROLES, 1) for p in batch.spans.get(name, ((),) * len(chosen))[row]
         }
-        heard = iter(batch.spans["audio"][row])
+        audio_positions = iter(batch.spans["audio"][row])
         timed = {
-            next(heard): (
+            next(audio_positions): (
                 clip,
                 stretches[0][0] if stretches else torch.nan,
                 stretches[-1][1] if stretches else torch.nan,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 INDEX = "index."
-"""What the names of tensors begin with that say what the entries are."""
+"""First part of the names of tensors that describe the entries."""
 
 
 class Harvest(Shown):
@@ -54,10 +54,10 @@ class Harvest(Shown):
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
-        place = self.folder / LOG_NAME
-        if not place.is_file():
+        log = self.folder / LOG_NAME
+        if not log.is_file():
             raise FileNotFoundError(f"there is no harvest in {os.fspath(folder)!r}: ma.harvest(..., out=) writes one")
-        header, shards, _, _ = read_log(place, place.read_bytes())
+        header, shards, _, _ = read_log(log, log.read_bytes())
         run = header["run"]
         self._settings = run["settings"]
         self.provenance = Provenance(
@@ -89,7 +89,7 @@ class Harvest(Shown):
         return cls(folder)
 
     def __len__(self) -> int:
-        """How many entries there are."""
+        """Count the entries."""
         return int(self._ends[-1])
 
     def __getitem__(self, key: str | tuple[str, int | None]) -> Tensor:
@@ -154,7 +154,7 @@ class Harvest(Shown):
 
     @checks_arguments
     def positions(self, *, role: str | None = None, question: str | None = None) -> pandas.DataFrame:
-        """What each entry is of, as a table whose index is the number of the entry; torch is not needed for it.
+        """Describe each entry in a table whose index is its number; torch is not needed for it.
 
         Args:
             role: Take the positions of this role only, such as `audio` or `question`; `last` takes the last of each
@@ -298,7 +298,7 @@ _NOTHING = {
 
 
 def stored_name(name: str, layer: int | MaybeNone) -> str:
-    """What a hook point is called in the files: `resid_post.3`."""
+    """Name a hook point as the files do: `resid_post.3`."""
     return name if layer is None else f"{name}.{layer}"
 
 

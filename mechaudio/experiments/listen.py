@@ -30,24 +30,24 @@ from mechaudio.tracing.run import generate, run
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Listening(Result):
-    """What a model answered with a recording and without, and where its last position looked in it.
+    """A model's answers with a recording and without, and the attention of its last position to it.
 
     Attributes:
-        id: Of the question.
+        id: Id of the question.
         text: The question.
-        letters: Of the choices; none of an open question.
+        letters: Letters of the choices; none of an open question.
         choices: The options; none of an open question.
         answer: The right choice, or any text of an open question; None where it is not known.
         choice: What the model chose with the recording, or wrote to an open question.
         silence_choice: What it chose, or wrote, with zeros of the same length.
         correct: Whether `choice` is right, None where that is not known; of what was written, whether it equals the
             answer once both are normalised (`ma.metrics.captions.normalised_match`).
-        probabilities: Of each choice with the recording; empty of an open question.
-        silence_probabilities: Of each choice with silence.
+        probabilities: Probability of each choice with the recording; empty of an open question.
+        silence_probabilities: Probability of each choice with silence.
         attention: From the last position, with the recording.
         silence_attention: The same with silence: attention on "audio" that does not depend on what is heard.
         waveform: The recording, as much of it as the model heard.
-        sample_rate: Of `waveform`.
+        sample_rate: Sample rate of `waveform`.
         source: The file that the recording came from, None if it was made in memory.
         cut: Seconds at the end of the recording that the model did not hear.
         task: The temporal task, None if the question names none.
@@ -111,7 +111,7 @@ def listen(
         model: An `AudioLM`.
         question: With a recording; its events are kept where it has any.
         interventions: What to change while it answers, with the recording and with silence.
-        max_new_tokens: Of the answer to an open question.
+        max_new_tokens: Most tokens of the answer to an open question.
         allow_cut: Take the beginning of a recording that is longer than the model hears; `Listening.cut` says what was
             lost.
 
@@ -155,7 +155,7 @@ def listen(
 
 
 def _answered(model: AudioLM, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:
-    """What the model chooses; of an open question what it writes, without logits of choices."""
+    """Return the model's choice; of an open question its text, without logits of choices."""
     (question,) = batch.questions
     if not question.is_open:
         logits = run(model, batch, interventions=changes, logits="last").logits[:, -1]

@@ -1,4 +1,4 @@
-"""What every study begins with: which rows of the prompt listen, found on questions of the half that chooses.
+"""The first step of every study: which rows of the prompt listen, found on questions of the half that chooses.
 
 A study changes attention in some rows. If the sound gets to the answer over others, nothing comes of it, and nothing
 follows: neither that the change is useless nor that the model does not listen.
@@ -43,9 +43,9 @@ def listen_first(
 
     Args:
         model: An `AudioLM`.
-        questions: Of the study.
-        share: Of the clips that choose.
-        seed: Of the halves.
+        questions: Questions of the study.
+        share: Share of the clips that choose.
+        seed: Seed of the halves.
         out: The folder of the study, which keeps what was found: a study that is taken up does not ask again. What
             another model, other questions or other versions gave is found anew.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
@@ -67,7 +67,7 @@ def listen_first(
 
 
 class _Kept:
-    """What was found, in the folder of a study, with what has to be the same for it to be taken up."""
+    """The rows that listen, in the folder of a study, with what has to be the same for them to be taken up."""
 
     def __init__(self, folder: Path, model: AudioLM, asked: Sequence[AudioQuestion]):
         self.folder = folder
@@ -78,9 +78,9 @@ class _Kept:
         """Read it back; None where there is none, or one of something else."""
         if not (self.folder / JSON_NAME).exists():
             return None
-        found = WhereItListens.load(self.folder)
-        known = found.provenance.settings.get("found_for"), found.provenance.versions
-        return found if known == (self.of, Provenance.collect().versions) else None
+        listens = WhereItListens.load(self.folder)
+        known = listens.provenance.settings.get("found_for"), listens.provenance.versions
+        return listens if known == (self.of, Provenance.collect().versions) else None
 
     def write(self, found: WhereItListens) -> WhereItListens:
         """Keep it, and give it as it is read back."""
@@ -91,7 +91,7 @@ class _Kept:
 
 
 def _may_be_wrong(question: AudioQuestion) -> bool:
-    """Whether a question has a known answer and a choice that is another."""
+    """Return whether a question has a known answer and a choice that is another."""
     return question.answer is not None and len({*question.choices}) > 1
 
 

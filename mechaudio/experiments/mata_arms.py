@@ -25,7 +25,7 @@ _BOUNDARIES = 8
 
 @dataclass(frozen=True)
 class MataSettings(Shown):
-    """What is varied.
+    """The settings that are varied.
 
     Attributes:
         alpha: The published strength.
@@ -34,12 +34,12 @@ class MataSettings(Shown):
         alphas: Strengths in the published range.
         mapping: `proportional`: a published range is the layers whose middles lie in the same part of the depth.
             `numbered`: the layers of these numbers, as the paper seems to do in a model of 32 layers.
-        share: Of the clips whose questions choose; those of the others report.
+        share: Share of the clips whose questions choose; those of the others report.
         queries: Query rows: `last`, as published, others, or `listening`, those that the study finds to listen.
         n_measured: Questions whose attention scores are measured.
         generate: Whether answers are written too, with the published setting and with what was chosen.
-        max_new_tokens: Of a written answer.
-        seed: Of the halves.
+        max_new_tokens: Most tokens of a written answer.
+        seed: Seed of the halves.
 
     Raises:
         ValueError: For no strengths, a value that comes twice, one of zero (which changes nothing), a range that ends
@@ -93,7 +93,7 @@ class MataArm(Shown):
     queries: str = "last"
 
     def intervention(self, layers: Sequence[int]) -> AttentionIntervention:
-        """What it does.
+        """Make the arm's intervention.
 
         Args:
             layers: That have attention.

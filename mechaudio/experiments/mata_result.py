@@ -1,4 +1,4 @@
-"""What a study of MATA found: every setting on all questions, and what one half chose on the other.
+"""Results of a study of MATA: every setting on all questions, and what one half chose on the other.
 
 Conventions: layers count from 0, ranges include both ends; shares are from 0 to 1; intervals are at 95 %.
 """
@@ -48,10 +48,10 @@ class MataChoice(Choice[MataArm]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MataStudy(Result):
-    """What the study found.
+    """A study's results.
 
     Attributes:
-        scores: Of audio, by layer.
+        scores: Attention scores of audio, by layer.
         compared: The answers by the letters' logits, without an intervention and in every setting.
         arms: The settings.
         generated: Written answers to the questions that report, without and in `written_arms`; None if not asked for.
@@ -165,8 +165,8 @@ class MataStudy(Result):
         choosing, lines = self.chooses[known], []
         for mode in MODES:
             arms = [MataArm(mode, alpha, *self.published, self.settings.queries) for alpha in self._alphas]
-            place = arms.index(self.best_of(arms))
-            lines.append(StrengthLine(mode, self._alphas, self._halves.rows(arms)[:, known], place))
+            best_at = arms.index(self.best_of(arms))
+            lines.append(StrengthLine(mode, self._alphas, self._halves.rows(arms)[:, known], best_at))
         return OverStrength(
             tuple(lines),
             self.compared.clean.correct[known],
@@ -176,7 +176,7 @@ class MataStudy(Result):
         )
 
     def by_group(self, arm: MataArm, *, held_out: bool = False) -> tuple[GroupChange, ...]:
-        """What a setting does to all questions, and to each group of them.
+        """Compare the answers under a setting, on all questions and on each group of them.
 
         Args:
             arm: The setting.

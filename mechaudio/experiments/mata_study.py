@@ -91,11 +91,11 @@ def mata_study(
     compared = answers_to("letters", questions, arms)
     chooses = split(compared.clean, settings)
     failed = {failure.index for failure in compared.clean.failures}
-    heard = [place for place in range(len(questions)) if place not in failed]
+    answered = [place for place in range(len(questions)) if place not in failed]
     study = MataStudy(
         scores=mata_scores(
             model,
-            [questions[place] for place in heard[: settings.n_measured]],
+            [questions[place] for place in answered[: settings.n_measured]],
             alpha=settings.alpha,
             queries=settings.queries,
             progress=progress,
@@ -105,7 +105,7 @@ def mata_study(
         generated=None,
         written_arms=(),
         chooses=chooses,
-        groups=groups_of([questions[place].meta for place in heard]),
+        groups=groups_of([questions[place].meta for place in answered]),
         published=placed(settings.published, layers, model.n_layers, settings.mapping),
         ranges=tuple(
             (span, placed(span, layers, model.n_layers, settings.mapping))
@@ -113,13 +113,13 @@ def mata_study(
         ),
         settings=settings,
         listens=begun.listens,
-        provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(heard)}),
+        provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(answered)}),
     )
     if settings.generate:
         written = tuple(
             dict.fromkeys([tested.arm for tested in study.readings] + [choice.arm for choice in study.choices])
         )
-        reporting = [questions[place] for place, choosing in zip(heard, chooses, strict=True) if not choosing]
+        reporting = [questions[place] for place, choosing in zip(answered, chooses, strict=True) if not choosing]
         texts = answers_to(
             f"written-{settings.seed}", reporting, written, scoring="generate", max_new_tokens=settings.max_new_tokens
         )

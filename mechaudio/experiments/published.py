@@ -25,7 +25,7 @@ _BEST_ROWS = "keyword+last"
 
 @dataclass(frozen=True)
 class PaperSettings(Shown):
-    """What the paper did with one model.
+    """The paper's settings for one model.
 
     Attributes:
         name: What the paper calls the model.

@@ -1,4 +1,4 @@
-"""What a study of who listens found: hearing, heads, their listening score and steering by them.
+"""Results of a study of who listens: hearing, heads, their listening score and steering by them.
 
 Conventions: heads are `(layer, head)`, from 0; shares and rates are from 0 to 1.
 """
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpecialistsSettings(Shown):
-    """What is varied.
+    """The settings that are varied.
 
     Attributes:
         ks: Numbers of heads, as far as there are so many; the first one is reported in detail. The paper compares 10,
             20 and 30.
         ranking: Heads by the size of their correlation, or by its sign too.
-        share: Of the clips whose questions heads are chosen on.
+        share: Share of the clips whose questions heads are chosen on.
         draws: Sets of random heads that the listening score is held against.
-        strengths: Of steering; the paper does not tell its own.
+        strengths: Strengths of steering; the paper does not tell its own.
         norms: Where layer-guided steering adds: before the final norm, behind it, or either.
         steering_draws: Sets of random heads that steering is held against.
         queries: Query rows whose attention is read and whose heads are steered: `last`, as published, others, or
             `listening`, those that the study finds to listen.
-        seed: Of the split, the draws and the bootstrap.
+        seed: Seed of the split, the draws and the bootstrap.
 
     Raises:
         ValueError: For no K or one below one, no draws, and as `SteeringSettings`.
@@ -79,7 +79,7 @@ keep(SpecialistsSettings)
 
 
 def steering_settings(settings: SpecialistsSettings) -> SteeringSettings:
-    """Those of the steering, whose half that chooses is the half that heads are chosen on."""
+    """Make the settings of the steering, whose half that chooses is the half that heads are chosen on."""
     return SteeringSettings(
         strengths=settings.strengths,
         ks=tuple(sorted(settings.ks)),
@@ -98,7 +98,7 @@ class GroupAuc(Shown):
 
     Attributes:
         by: The grouping.
-        name: Of the group.
+        name: Name of the group.
         n: Questions.
         auc: The area; None where fewer than two answers are right or wrong.
         p_holm: Its p value after Holm's correction over the groups of this grouping.
@@ -113,12 +113,12 @@ class GroupAuc(Shown):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SpecialistsStudy(Result):
-    """What the study found.
+    """A study's results.
 
     Attributes:
         settings: What was varied; of its `ks` those that there are heads for.
         groups: Which task, skill and so on each question is of.
-        chance: Of each question, the share of choices that are right.
+        chance: For each question, the share of choices that are right.
         listening: The listening score on the other half, by number of heads.
         steering: Answers with the recording and with silence, scores of the heads, and every way of steering.
         failures: Questions that could not be asked.
@@ -152,12 +152,12 @@ class SpecialistsStudy(Result):
 
     @property
     def silent(self) -> AttentionAndAnswers:
-        """The same with silence."""
+        """The evaluation with silence."""
         return self.steering.silent
 
     @property
     def scores(self) -> HeadScores:
-        """Of the heads, from the half that chooses."""
+        """The scores of the heads, from the half that chooses."""
         return self.steering.scores
 
     @property

@@ -73,9 +73,9 @@ def specialists_study(
     """
     questions = sequence_of(questions)
     settings = settings or SpecialistsSettings()
-    asked = Askable(model, questions, progress=progress)
+    askable = Askable(model, questions, progress=progress)
     steering = steering_study(
-        model, asked, settings=steering_settings(settings), memory=memory, batch_size=batch_size, progress=progress
+        model, askable, settings=steering_settings(settings), memory=memory, batch_size=batch_size, progress=progress
     )
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
     assert not set(calibration.clips) & set(held_out.clips), "a clip is on both sides of the split"
@@ -102,12 +102,12 @@ def specialists_study(
     study = SpecialistsStudy(
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(steering.ids)}),
         settings=settings,
-        groups=groups_of(asked.metas),
-        chance=np.array(asked.chance),
+        groups=groups_of(askable.metas),
+        chance=np.array(askable.chance),
         listening=listening,
         steering=steering,
-        failures=asked.failures,
-        n_cut=asked.n_cut,
+        failures=askable.failures,
+        n_cut=askable.n_cut,
     )
     if out is not None:
         study.save(out)

@@ -28,18 +28,18 @@ CONTROLS: Mapping[Kind, tuple[Control, ...]] = {
 
 @dataclass(frozen=True)
 class SteeringSettings(Shown):
-    """What is varied.
+    """The settings that are varied.
 
     Attributes:
-        strengths: Of all kinds; the paper does not tell its own.
+        strengths: Strengths of all kinds; the paper does not tell its own.
         ks: Numbers of heads; 10, 20 and 30 in the paper. Those that the model has fewer heads for are left out.
         norms: Where layer-guided steering adds: before the final norm, behind it, or either.
-        ranking: Of heads, as in `HeadScores.top`.
+        ranking: Ranking of heads, as in `HeadScores.top`.
         draws: Sets of random heads.
-        share: Of the clips whose questions choose; those of the others report.
+        share: Share of the clips whose questions choose; those of the others report.
         queries: Query rows whose attention and differences are measured, and whose heads are steered: `last`, as
             published, others, or `listening`, those that the study finds to listen.
-        seed: Of the halves and the controls.
+        seed: Seed of the halves and the controls.
 
     Raises:
         ValueError: For nothing to vary, a value that comes twice, a strength of zero (which changes nothing), no draws,
@@ -91,7 +91,7 @@ class SteeringArm(Shown):
 
     @property
     def setting(self) -> SteeringArm:
-        """The same at strength 1: what arms over strengths have in common."""
+        """The arm at strength 1: what arms over strengths have in common."""
         return SteeringArm(self.kind, 1.0, self.k, self.layer, self.norm, self.control, self.draw)
 
     @property
@@ -142,8 +142,8 @@ class Aim:
     """Heads to steer with, and where the controls come from.
 
     Attributes:
-        scores: Of the heads, from the questions that choose.
-        settings: Of the study.
+        scores: Scores of the heads, from the questions that choose.
+        settings: Settings of the study.
     """
 
     scores: HeadScores

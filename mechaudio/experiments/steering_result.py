@@ -1,4 +1,4 @@
-"""What a steering study found: what one half of the questions chose, and what it does on the other.
+"""Results of a steering study: what one half of the questions chose, and what it does on the other.
 
 Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
 """
@@ -34,10 +34,10 @@ class AgainstControl(Shown):
     Attributes:
         kind: The kind of steering.
         control: What is at random in the control.
-        accuracies: Of the control, one per draw.
+        accuracies: Accuracies of the control, one per draw.
         gain: Accuracy of steering minus that of the control, in the mean over draws. Its interval is that of a paired
             difference where there is one draw, and a bootstrap interval over clips where there are several.
-        p: Of the test of signs over clips; where there is one draw, McNemar's.
+        p: P value of the test of signs over clips; where there is one draw, McNemar's.
         p_holm: After Holm's correction over all these tests.
     """
 
@@ -51,19 +51,19 @@ class AgainstControl(Shown):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SteeringStudy(Result):
-    """What the study found.
+    """A study's results.
 
     Attributes:
         heard: Answers and audio attention with the recording, without steering, of all questions.
         silent: With silence.
-        scores: Of the heads, on the half that chooses.
+        scores: Scores of the heads, on the half that chooses.
         arms: The ways of steering.
         correct: Whether each answer is right.
         margin: Logit of the right choice minus that of the best wrong one.
         clean_correct: Whether each answer is right without steering.
         chooses: Which questions choose; the others report.
-        ids: Of the questions.
-        tasks: Of the questions; an empty text where a question names none.
+        ids: Ids of the questions.
+        tasks: Tasks of the questions; an empty text where a question names none.
         settings: What was varied, with the rows that listen in the place of `listening`.
         listens: Which rows listen, on the half that chooses; None where no question of it could be asked.
     """
@@ -91,12 +91,12 @@ class SteeringStudy(Result):
 
     @cached_property
     def choices(self) -> tuple[Choice[SteeringArm], ...]:
-        """What was chosen of every kind, its controls left out."""
+        """The choice of every kind, its controls left out."""
         return corrected([self._chosen(kind, "", 0) for kind in CONTROLS])
 
     @cached_property
     def controls(self) -> tuple[Choice[SteeringArm], ...]:
-        """What was chosen of every control, and of every draw of it."""
+        """The choice of every control, and of every draw of it."""
         return tuple(
             self._chosen(kind, control, draw)
             for kind, controls in CONTROLS.items()
@@ -116,7 +116,7 @@ class SteeringStudy(Result):
 
     @property
     def by_k(self) -> tuple[Choice[SteeringArm], ...]:
-        """What was chosen with each number of heads, of specialists and of every draw of random heads."""
+        """The choices for each number of heads, of specialists and of every draw of random heads."""
         return tuple(
             self._best([arm for arm in self._arms(kind, control, draw) if arm.k == k])
             for kind in ("layer-guided", "head by head")
@@ -136,8 +136,10 @@ class SteeringStudy(Result):
                 single = len(chosen) == 1
                 strengths = tuple(sorted({arm.strength for arm in self.arms}))
                 name = f"{chosen[0].name}, {chosen[0].where}" if single else f"{chosen[0].name} (mean of {len(chosen)})"
-                place = strengths.index(chosen[0].strength) if single else None
-                lines.append(StrengthLine(name, strengths, rows.astype(bool) if single else rows, place, bool(control)))
+                best_at = strengths.index(chosen[0].strength) if single else None
+                lines.append(
+                    StrengthLine(name, strengths, rows.astype(bool) if single else rows, best_at, bool(control))
+                )
         return OverStrength(tuple(lines), self.clean_correct, self.chooses, "strength (lambda)", self.clips)
 
     @property
@@ -146,7 +148,7 @@ class SteeringStudy(Result):
         return np.isnan(self.margin)
 
     def change(self, arm: SteeringArm, among: Bool[np.ndarray, " question"]) -> AnswerChange:
-        """What a way of steering does to the answers to some of the questions.
+        """Compare the answers to some of the questions under a way of steering.
 
         Raises:
             ValueError: It is none of the study's.
@@ -154,7 +156,7 @@ class SteeringStudy(Result):
         return self._halves.change_by(arm, among)
 
     def by_task(self, arm: SteeringArm) -> dict[str, AnswerChange]:
-        """What a way of steering does to each task that is named, on the half that reports.
+        """Compare the answers of each task that is named under a way of steering, on the half that reports.
 
         Raises:
             ValueError: It is none of the study's.

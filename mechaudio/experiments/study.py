@@ -1,4 +1,4 @@
-"""What every study shares: settings that can be run, the rows that listen, and halves that choose and report.
+"""Steps that every study shares: settings that can be run, rows that listen, halves that choose and report.
 
 A study is a frozen value of settings, with the fields `share` and `seed` and, where it changes or reads rows of the
 prompt, `queries`; a `Result` that keeps them, which rows listen (`listens`) and which questions choose (`chooses`); and
@@ -78,7 +78,7 @@ def begin(
 
     Args:
         model: An `AudioLM`.
-        questions: Of the study.
+        questions: Questions of the study.
         settings: As they were given.
         out: The folder of the study, which keeps the rows for when it is taken up.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
@@ -107,7 +107,7 @@ def split(clean: Evaluation, settings: Any) -> Bool[np.ndarray, " question"]:
 
     Args:
         clean: Answers without an intervention.
-        settings: Of the study; its `share` of the clips is drawn with its `seed`.
+        settings: Settings of the study; its `share` of the clips is drawn with its `seed`.
 
     Raises:
         ValueError: No question with a known answer chooses, or none reports.

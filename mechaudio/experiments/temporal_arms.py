@@ -11,6 +11,7 @@ from mechaudio.experiments.study import check_settings
 from mechaudio.experiments.text_keys import OnTextKeys
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.upweight import UpweightAttention
+from mechaudio.models.adapter import Adapter
 from mechaudio.models.spans import ROLES
 from mechaudio.question import CONDITIONS, EVERY_CONDITION
 from mechaudio.results import keep
@@ -19,12 +20,14 @@ from mechaudio.showing import Shown
 Kind = Literal["upweighting", "scaling"]
 SPANS = (*ROLES, "transcript", "keyword", "last")
 """Names of query rows; `listening` stands for those that the study finds."""
+#: Of them, those of the text that some classes were trained with in front of the sound.
+_IN_FRONT = {"caption", "question", "choices", "keyword"}
 Control = Literal["", "mass_preserving", "mass_matched", "centred", "text keys"]
 
 
 @dataclass(frozen=True)
 class TemporalSettings(Shown):
-    """What is varied.
+    """The settings that are varied.
 
     Attributes:
         biases: Strengths of upweighting. The paper does not tell its own.
@@ -32,10 +35,11 @@ class TemporalSettings(Shown):
         queries: Query rows that are changed in step 4; those published are `last`, `keyword` and both, and `listening`
             are those that the study finds to listen.
         targeted: Query rows that are changed in step 5, likewise.
-        conditions: Of steps 1 and 2; `audio` among them. Those with a caption are left out where a question has none.
+        conditions: Conditions of steps 1 and 2; `audio` among them. Those with a caption are left out where a question
+            has none.
         n_attention: Questions that attention is averaged over.
-        share: Of the clips whose questions choose in step 5; those of the others report.
-        seed: Of the halves, and of the keys of text that are drawn.
+        share: Share of the clips whose questions choose in step 5; those of the others report.
+        seed: Seed of the halves, and of the keys of text that are drawn.
 
     Raises:
         ValueError: For no strengths or rows, a value that comes twice, a factor of one or a bias of zero (which change
@@ -90,10 +94,10 @@ class Arm(Shown):
     layer: int | None = None
 
     def intervention(self, seed: int) -> ScaleAttention | UpweightAttention | OnTextKeys:
-        """What it does.
+        """Make the arm's intervention.
 
         Args:
-            seed: Of the keys of text that are drawn.
+            seed: Seed of the keys of text that are drawn.
         """
         where = {"queries": self.queries, "layers": self.layer}
         if self.kind == "upweighting":
@@ -111,6 +115,20 @@ class Arm(Shown):
 
 
 keep(Arm)
+
+
+def refuse_rows_in_front(settings: TemporalSettings, adapter: Adapter) -> None:
+    """Refuse query rows that see no sound, in a class that was trained with the text of a turn in front of its clip.
+
+    Raises:
+        ValueError: There are such rows.
+    """
+    deaf = [rows for rows in dict.fromkeys((*settings.queries, settings.targeted)) if {*rows.split("+")} <= _IN_FRONT]
+    if adapter.text_first and deaf:
+        raise ValueError(
+            f"{adapter.network_class} was trained with the question in front of the sound, so that rows "
+            f"{' and '.join(map(repr, deaf))} see none of it, and there is nothing to change: give queries='last'"
+        )
 
 
 def arms_of(settings: TemporalSettings, layers: Sequence[int]) -> tuple[Arm, ...]:

@@ -1,4 +1,4 @@
-"""What the temporal study found: every arm with its test, what was chosen on one half and reported on the other.
+"""Results of the temporal study: every arm with its test, chosen on one half and reported on the other.
 
 Conventions: layers count from 0; shares and rates are from 0 to 1.
 """
@@ -48,15 +48,15 @@ class PairedComparison(Shown):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TemporalStudy(Result):
-    """What the study found.
+    """A study's results.
 
     Best is the arm with most right answers on the half that chooses; of equally many, one drawn by lot (`Choice.tied`).
     Questions of one clip are on one side, and a cluster in every interval and test.
 
     Attributes:
         conditions: The answers in each condition.
-        roles: Of tokens.
-        attention: Of the last position on each role, in the mean over heads; NaN in layers without attention.
+        roles: Roles of tokens.
+        attention: Attention of the last position to each role, in the mean over heads; NaN in layers without attention.
         compared: The answers with the recording, without a change and under every arm.
         arms: What the variants of `compared` are.
         chooses: Which questions choose in step 5; the others report.
@@ -152,7 +152,7 @@ class TemporalStudy(Result):
 
     @cached_property
     def random_fix_rate(self) -> Estimate | None:
-        """What answers at random fix on the half that reports; None where a half has no wrong answer to fix."""
+        """The fix rate of random answers on the half that reports; None where a half has no wrong answer to fix."""
         halves = self._halves
         if any(halves.clean_correct[half].all() for half in (halves.chooses, halves.reports)):
             return None
@@ -239,16 +239,16 @@ class TemporalStudy(Result):
 def _by_place(answers: Evaluation) -> dict[int, bool]:
     """Right or wrong by a question's place among all that were asked, whatever their ids; unscored ones left out."""
     failed = {failure.index for failure in answers.failures}
-    asked = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
-    rows = zip(asked, answers.correct.tolist(), answers.scored.tolist(), strict=True)
+    answered = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
+    rows = zip(answered, answers.correct.tolist(), answers.scored.tolist(), strict=True)
     return {place: right for place, right, scored in rows if scored}
 
 
 def _clips_by_place(answers: Evaluation) -> dict[int, str]:
     """The clip of each question that was asked, by its place among all; nothing where clips are not known."""
     failed = {failure.index for failure in answers.failures}
-    asked = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
-    return dict(zip(asked, answers.clips, strict=True)) if answers.clips else {}
+    answered = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
+    return dict(zip(answered, answers.clips, strict=True)) if answers.clips else {}
 
 
 def _contrasts(

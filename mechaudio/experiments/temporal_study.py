@@ -33,7 +33,7 @@ from mechaudio.analyses.streaming import Questions, batches_of, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import evaluate
 from mechaudio.experiments.study import begin, split
-from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of
+from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of, refuse_rows_in_front
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
@@ -69,13 +69,15 @@ def temporal_study(
 
     Raises:
         ValueError: Fewer than two questions with a known answer, a half without any, `listening` rows where none is
-            known to listen, and all that `ma.evaluate` raises.
+            known to listen, rows that stand in front of the sound as the class was trained, and all that `ma.evaluate`
+            raises.
 
     Warns:
         UserWarning: Rows that are changed carry nothing of the sound to the answers, and others do.
     """
     questions = sequence_of(questions)
     settings = settings or TemporalSettings()
+    refuse_rows_in_front(settings, model.adapter)
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
     begun = begin(model, questions, settings, out=out, progress=progress)
@@ -91,8 +93,8 @@ def temporal_study(
     compared = answers_in("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
     chooses = split(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
-    heard = [question for index, question in enumerate(questions) if index not in unasked]
-    roles, attention = _attention(model, heard[: settings.n_attention], progress)
+    answered = [question for index, question in enumerate(questions) if index not in unasked]
+    roles, attention = _attention(model, answered[: settings.n_attention], progress)
     study = TemporalStudy(
         listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),
@@ -115,7 +117,7 @@ def temporal_study(
 def _attention(
     model: AudioLM, questions: Sequence[AudioQuestion], progress: bool | None
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
-    """Where the last position looks, in the mean over heads."""
+    """Measure where the last position looks, in the mean over heads."""
     batches = batches_of(model, questions, what="attention", progress=progress)
     parts = [audio_attention(model, batch) for batch in batches]
     return parts[0].roles, np.concatenate([part.mass.mean(2) for part in parts])

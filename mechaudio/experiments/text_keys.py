@@ -28,7 +28,7 @@ class OnTextKeys(Value):
 
     Attributes:
         intervention: What is done to the scores, in which layers, heads and query rows.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
 
     intervention: AttentionIntervention
@@ -57,5 +57,5 @@ class OnTextKeys(Value):
         return replace(self.intervention, keys=tuple(keys)).edits(model, batch)
 
     def of_rows(self, rows: Sequence[int]) -> OnTextKeys:  # noqa: ARG002 - drawn anew, and the same, for any rows
-        """Itself."""
+        """Return this intervention: it is the same for some prompts."""
         return self

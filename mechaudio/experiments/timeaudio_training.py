@@ -42,7 +42,7 @@ class TrainingRun(Shown):
 
     Attributes:
         model: The trained network, opened again.
-        losses: Of each step.
+        losses: Loss of each step.
         problems: Questions that could not be asked, and why; no other took their place.
         trained: How many numbers of each group were trained.
         folder: Where the trained tensors and the record are.
@@ -89,7 +89,7 @@ def train(
         batch_size: In place of the stage's, questions of a step.
         times: How answers write times: `markers`, which the tokenizer needs to have (`ma.timeaudio.add_markers`), or
             `digits`; by default markers where it has them.
-        seed: Of the order of questions, of new adapters and of dropout.
+        seed: Seed of the order of questions, of new adapters and of dropout.
         save_every: Steps between saved states.
 
     Raises:
@@ -107,7 +107,7 @@ def train(
     torch.manual_seed(seed)
     lora_is_new = "lora" in settings.rates and put_lora_in(model, settings)
     groups = groups_of(model, settings)
-    told = {
+    recorded = {
         "stage": stage,
         "preset": preset if isinstance(preset, str) else "own",
         **settings.as_dict(),
@@ -123,14 +123,14 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(model, questions, settings, groups, written_as, size, n_steps, seed, PartialState())
     with trainer.as_in_training():
-        trainer.take_up(folder, told)
+        trainer.take_up(folder, recorded)
         while trainer.step < n_steps:
             trainer.do_step()
             if trainer.step % save_every == 0 or trainer.step == n_steps:
-                trainer.save(folder, told)
-        provenance, problems = Provenance.collect(model, seed, told), trainer.all_problems()
+                trainer.save(folder, recorded)
+        provenance, problems = Provenance.collect(model, seed, recorded), trainer.all_problems()
         if trainer.processes.is_main_process:
-            _write_results(folder, trainer, told, provenance, problems)
+            _write_results(folder, trainer, recorded, provenance, problems)
     trainer.processes.wait_for_everyone()
     again = AudioLM(model.network, model.processor)
     return TrainingRun(
@@ -190,22 +190,22 @@ def load_trained(model: AudioLM, folder: str | os.PathLike) -> AudioLM:
     Args:
         model: The checkpoint that was trained, as it was before, with markers and a table of times if it had them; it
             is changed in place.
-        folder: Of the run.
+        folder: Folder of the run.
 
     Raises:
         FileNotFoundError: There is no finished run in the folder.
         ValueError: The run was made with another network.
     """
-    place = Path(folder).expanduser()
-    if not (place / _TRAINED).is_file():
+    directory = Path(folder).expanduser()
+    if not (directory / _TRAINED).is_file():
         raise FileNotFoundError(
             f"there is no {_TRAINED} in {os.fspath(folder)!r}: train(out=FOLDER) writes it at its end"
         )
-    told = json.loads((place / _RECORD).read_text(encoding="utf-8"))["settings"]
-    tensors = load_file(place / _TRAINED)
+    recorded = json.loads((directory / _RECORD).read_text(encoding="utf-8"))["settings"]
+    tensors = load_file(directory / _TRAINED)
     if any(".lora_A." in name for name in tensors):
         names = ("lora_rank", "lora_alpha", "lora_dropout")
-        put_lora_in(model, Stage({"lora": 1.0}, 1, 1, **{name: told[name] for name in names}))
+        put_lora_in(model, Stage({"lora": 1.0}, 1, 1, **{name: recorded[name] for name in names}))
     of_times = [value for name, value in tensors.items() if name.endswith(TIMES)]
     if of_times and not any(name.endswith(TIMES) for name, _ in model.network.named_parameters()):
         raise ValueError("this run trained a table of times: give the model that ma.timeaudio.add_times gives")

@@ -109,15 +109,15 @@ class Trainer:
             group["lr"] = self.stage.rate(group["name"], self.step, self.n_steps)
         rank, world = self.processes.process_index, self.processes.num_processes
         torch.manual_seed(1_000_003 * (self.seed + 1) + self.step * world + rank)
-        asked = [each for each in map(self._written, self._picked()[rank::world]) if each is not None]
-        total = self._over_processes(torch.tensor(float(sum(len(answer) for _, answer in asked))))
+        examples = [each for each in map(self._written, self._picked()[rank::world]) if each is not None]
+        total = self._over_processes(torch.tensor(float(sum(len(answer) for _, answer in examples))))
         if not total:
             raise ValueError(
                 f"not one of the {self.size} questions of step {self.step} can be asked; the last problem: "
                 f"{self.problems.found[-1] if self.problems.found else 'on another process'}"
             )
         loss = torch.zeros(())
-        for inputs, answer in asked:
+        for inputs, answer in examples:
             part = self._loss(inputs, answer) / float(total)
             part.backward()
             loss += part.detach().float().cpu()

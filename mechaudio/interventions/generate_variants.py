@@ -1,4 +1,4 @@
-"""What a model writes under many variants, with the prompt run once."""
+"""Answers written under many variants, with the prompt run once."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.generations import Generations, Tokens
 from mechaudio.interventions.grid import Grid
 from mechaudio.models.prompt import Inputs, as_prompts
-from mechaudio.progress import bar
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.decoding import padding_token
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.join import join_rows
-from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.run import texts_of
-from mechaudio.variants.execute import SHARED, carry_out, jobs_of, lists_of
+from mechaudio.variants.execute import SHARED, carry_out, lists_of
 
 
 @checks_arguments
@@ -67,18 +65,13 @@ def generate_variants(
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     lists, prompts = ((), *lists_of(variants)), as_prompts(model, batch)
-    budget = memory_of(model, memory)
-    jobs = jobs_of(model, prompts, lists, budget, generates=True)
     parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in lists]
     ways = [SHARED] * len(lists)
-    with bar(
-        what="generate", unit="variants", total=sum(len(job.variants) for job in jobs), progress=progress
-    ) as drawn:
-        for outcome in carry_out(model, prompts, lists, jobs, budget, max_new_tokens):
-            for index, tokens in zip(outcome.variants, outcome.tokens, strict=True):
-                parts[index].append((outcome.rows, tokens))
-                ways[index] = outcome.way
-            drawn.update(len(outcome.variants))
+    outcomes = carry_out(model, prompts, lists, memory=memory, progress=progress, max_new_tokens=max_new_tokens)
+    for outcome in outcomes:
+        for index, tokens in zip(outcome.variants, outcome.tokens, strict=True):
+            parts[index].append((outcome.rows, tokens))
+            ways[index] = outcome.way
     filler = padding_token(model.network)
     tokens = [join_rows([ids for _, ids in one], [rows for rows, _ in one], filler) for one in parts]
     texts = [texts_of(model, ids) for ids in tokens]

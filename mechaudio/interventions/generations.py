@@ -1,4 +1,4 @@
-"""What a model wrote under many variants."""
+"""Texts written under many variants."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Tokens = Int[Tensor, "row _"]
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Generations(Result):
-    """What greedy generation gave under every variant.
+    """Greedy generations under every variant.
 
     It is saved without the sound of its prompts: `batch` of a loaded one is to be read, not to be run again.
 
@@ -53,7 +53,7 @@ class Generations(Result):
         """Check nothing before it is saved: interventions may hold functions."""
 
     def _as_kept(self) -> Generations:
-        """The same, with interventions that hold a function as their text."""
+        """Write interventions that hold a function as their text."""
         variants = tuple(tuple(map(kept_or_written, variant)) for variant in self.variants)
         return replace(self, variants=variants, axes=kept_axes(self.axes))
 

@@ -37,7 +37,7 @@ class Grid(Shown, Sequence):
         return tuple(len(values) for values in self.axes.values())
 
     def __len__(self) -> int:
-        """How many interventions there are."""
+        """Count the interventions."""
         return len(self._variants)
 
     def __getitem__(self, index: Any) -> Any:

@@ -133,7 +133,7 @@ class Patch(Value):
         )
 
     def of_rows(self, rows: Sequence[int]) -> Patch:
-        """The same for some prompts of a batch."""
+        """Keep the patches of some prompts of a batch."""
         if in_tower(self.hook_point) or self.hook_point == "projector_out":
             raise ValueError(
                 f"{self.hook_point!r} counts windows of sound, not prompts, so a value for it cannot be shared out to "

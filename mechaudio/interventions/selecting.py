@@ -1,4 +1,4 @@
-"""What all interventions have in common: how their places are written, compared, printed and kept."""
+"""The common part of all interventions: how their places are written, compared, printed and kept."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ class Value(Shown):
 
     @property
     def _sentence(self) -> str:
-        """What it does, as a sentence without its end."""
+        """A sentence that says what it does, without its end."""
         return repr(self)
 
     def __str__(self) -> str:
-        """What it does, as a sentence."""
+        """Say what it does, in a sentence."""
         return self._sentence
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other is of the same kind and holds the same."""
+        """Return whether the other is of the same kind and holds the same."""
         if type(other) is not type(self):
             return NotImplemented
         return all(same(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
 
     def __hash__(self) -> int:
-        """Of what it holds, but its arrays."""
+        """Hash what it holds, but its arrays."""
         held = (getattr(self, field.name) for field in fields(self))
         return hash((type(self), *(value for value in held if not hasattr(value, "shape"))))
 
@@ -110,12 +110,12 @@ class AttentionIntervention(Value):
 
     @property
     def formula(self) -> Formula:
-        """What becomes of the scores."""
+        """The formula for the scores."""
         raise NotImplementedError
 
     @property
     def _place(self) -> str:
-        """Where it acts: query rows, layers and heads."""
+        """The place where it acts: query rows, layers and heads."""
         phase = "" if self.phase == "all" else ", in the prompt alone"
         heads = "" if self.heads is None else f", {named('head', self.heads)}"
         return f"{placed(self.queries, 'query')}, in {named('layer', self.layers)}{heads}{phase}"
@@ -126,7 +126,7 @@ class AttentionIntervention(Value):
         return (ScoreEdit(point, self.keys, self.heads, self.formula, every_step=self.phase == "all"),)
 
     def of_rows(self: Own, rows: Sequence[int]) -> Own:
-        """The same for some prompts of a batch."""
+        """Keep the places of some prompts of a batch."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {"queries": of_rows(self.queries, rows), "keys": of_rows(self.keys, rows)}
         return type(self)(**values)
@@ -168,12 +168,12 @@ def numbers(name: str, given: Layers | Heads) -> tuple[int, ...] | None:
         return None
     given = plain(given, int)
     try:
-        found = _wholes(given) if isinstance(given, Iterable) else (_whole(given),)
+        numbers = _wholes(given) if isinstance(given, Iterable) else (_whole(given),)
     except TypeError:
         raise TypeError(f"{name}= takes whole numbers, such as [20] or range(10, 21); got {given!r}") from None
-    if not found:
+    if not numbers:
         raise ValueError(f"{name}= is empty: name at least one, or leave it out for all")
-    return found
+    return numbers
 
 
 def where(given: Where | None) -> Where | None:
@@ -235,7 +235,7 @@ def check_number(name: str, given: object) -> float:
 
 
 def same(first: object, second: object) -> bool:
-    """Whether two held values are equal; arrays by what they hold, whatever their library."""
+    """Return whether two held values are equal; arrays by what they hold, whatever their library."""
     arrays = [hasattr(value, "shape") for value in (first, second)]
     if any(arrays):
         return all(arrays) and np.array_equal(as_numpy(first), as_numpy(second))

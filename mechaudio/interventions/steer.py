@@ -142,9 +142,9 @@ class Steer(Value):
         return change
 
     def of_rows(self, rows: Sequence[int]) -> Steer:
-        """The same for some prompts of a batch."""
-        own = self.direction[list(rows)] if self.per == "question" else self.direction
-        return replace(self, direction=own, positions=of_rows(self.positions, rows))
+        """Keep the directions of some prompts of a batch."""
+        direction = self.direction[list(rows)] if self.per == "question" else self.direction
+        return replace(self, direction=direction, positions=of_rows(self.positions, rows))
 
 
 def _widths(model: AudioLM, point: HookPoint) -> dict[str, int]:

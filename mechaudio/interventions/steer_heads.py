@@ -83,13 +83,13 @@ class SteerHeads(Value):
         for layer in dict.fromkeys(layer for layer, _ in self.heads):
             chosen = [index for index, (of, _) in enumerate(self.heads) if of == layer]
             heads = [self.heads[index][1] for index in chosen]
-            own = directions[..., chosen, :]
+            vectors = directions[..., chosen, :]
             point = HookPoint("z", layers=[layer], positions=self.positions)
-            change = Add(own[:, None] if self.per_question else own, self.strength, tuple(heads))
+            change = Add(vectors[:, None] if self.per_question else vectors, self.strength, tuple(heads))
             changes.append(Edit(point, change, every_step=self.phase == "all", by_position=True))
         return tuple(changes)
 
     def of_rows(self, rows: Sequence[int]) -> SteerHeads:
-        """The same for some prompts of a batch."""
-        own = self.directions[list(rows)] if self.per_question else self.directions
-        return replace(self, directions=own, positions=of_rows(self.positions, rows))
+        """Keep the directions of some prompts of a batch."""
+        directions = self.directions[list(rows)] if self.per_question else self.directions
+        return replace(self, directions=directions, positions=of_rows(self.positions, rows))

@@ -17,15 +17,13 @@ from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.targets import Words, tokens_used
-from mechaudio.progress import bar
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choices_reader
 from mechaudio.tracing.edit import Intervention
-from mechaudio.tracing.memory import memory_of
 from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 from mechaudio.variants.clean_run import CleanRun
-from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, jobs_of, lists_of
+from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, lists_of
 
 
 @checks_arguments
@@ -86,15 +84,11 @@ def sweep(
     prompts = prompts.aimed(target=target, foil=foil, whole=whole)
     if is_whole(prompts):
         return _whole(model, prompts, variants, memory=memory, progress=progress)
-    budget = memory_of(model, memory)
     if clean is not None and clean.model is not model:
         raise ValueError("the clean run is of another model: make it with this one, clean_run(model, batch)")
-    jobs = jobs_of(model, prompts, lists, budget, clean=clean)
     collected = _Collected(len(lists), prompts, model.device)
-    with bar(what="sweep", unit="variants", total=sum(len(job.variants) for job in jobs), progress=progress) as drawn:
-        for outcome in carry_out(model, prompts, lists, jobs, budget):
-            collected.put(outcome)
-            drawn.update(sum(index != CLEAN for index in outcome.variants))
+    for outcome in carry_out(model, prompts, lists, memory=memory, progress=progress, clean=clean):
+        collected.put(outcome)
     settings = {"condition": prompts.condition, "n_variants": len(lists)}
     settings |= {"targets": tokens_used(prompts)} if any(prompts.aims) else {}
     return Sweep(
@@ -126,7 +120,7 @@ def _whole(model: AudioLM, prompts: PromptBatch, variants: Sequence, **options: 
 
 
 class _Collected:
-    """What variants did to every prompt, filled in bit by bit; what the prompts gave without any comes last."""
+    """Results of variants on every prompt, filled in bit by bit; those without any variant come last."""
 
     def __init__(self, n_variants: int, batch: PromptBatch, device: torch.device):
         """Take the number of variants, all prompts, and where logits will be."""

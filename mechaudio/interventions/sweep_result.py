@@ -1,4 +1,4 @@
-"""What a sweep gives: logits under every variant."""
+"""A sweep's result: logits under every variant."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Sweep(Result):
         """Check nothing before it is saved: interventions may hold functions."""
 
     def _as_kept(self) -> Sweep:
-        """The same, with interventions that hold a function as their text."""
+        """Write interventions that hold a function as their text."""
         variants = tuple(tuple(map(kept_or_written, variant)) for variant in self.variants)
         return replace(self, variants=variants, axes=kept_axes(self.axes))
 
@@ -92,7 +92,7 @@ class Sweep(Result):
 
     @property
     def correct(self) -> Bool[Tensor, "variant question"]:
-        """Whether each variant's likeliest choice is the right one; it is not where there is no answer (`unanswered`).
+        """The right answers: each variant's likeliest choice is right; not where there is no answer (`unanswered`).
 
         Raises:
             ValueError: The sweep was made from plain inputs, or a question has no known answer.
@@ -101,7 +101,7 @@ class Sweep(Result):
 
     @property
     def clean_correct(self) -> Bool[Tensor, " question"]:
-        """Whether the likeliest choice is the right one without any intervention."""
+        """The right answers without any intervention."""
         return self._is_right(self.clean[None])[0]
 
     @property
@@ -115,7 +115,7 @@ class Sweep(Result):
 
     @property
     def clean_margin(self) -> Float[Tensor, " question"]:
-        """The same without any intervention."""
+        """The margin without any intervention."""
         return self._margin(self.clean[None])[0]
 
     def _margin(self, logits: Float[Tensor, "variant question choice"]) -> Float[Tensor, "variant question"]:
@@ -140,9 +140,9 @@ class Sweep(Result):
         if not self.batch.questions or unknown:
             which = f"question {unknown[0]!r} has no known answer" if unknown else "these are plain inputs"
             raise ValueError(f"{which}, so there is no right choice; use .logits")
-        asked = self.batch.questions
+        questions = self.batch.questions
         return torch.from_numpy(
-            right_choices([question.choices for question in asked], [question.answer for question in asked])
+            right_choices([question.choices for question in questions], [question.answer for question in questions])
         )
 
     def to_xarray(self) -> xarray.Dataset:
@@ -170,18 +170,18 @@ class Sweep(Result):
         def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
             return (*names, *dims), as_numpy(values).reshape(*shape, *values.shape[1:])
 
-        found = {
+        variables = {
             "logits": per_variant(self.logits, rows, last),
             "clean": ((rows, last), as_numpy(self.clean)),
             "mass_before": per_variant(self.mass_before, rows),
             "mass_after": per_variant(self.mass_after, rows),
         }
         if self.batch.questions and all(question.answer is not None for question in self.batch.questions):
-            found["correct"] = per_variant(self.correct, rows)
-            found["clean_correct"] = ((rows,), self.clean_correct.numpy())
-            found["margin"] = per_variant(self.margin, rows)
-            found["clean_margin"] = ((rows,), self.clean_margin.numpy())
-        return xarray.Dataset(found, coords, self._attrs)
+            variables["correct"] = per_variant(self.correct, rows)
+            variables["clean_correct"] = ((rows,), self.clean_correct.numpy())
+            variables["margin"] = per_variant(self.margin, rows)
+            variables["clean_margin"] = ((rows,), self.clean_margin.numpy())
+        return xarray.Dataset(variables, coords, self._attrs)
 
     def __repr__(self) -> str:
         """The size, and how many variants shared what comes before them."""

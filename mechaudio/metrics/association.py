@@ -43,14 +43,14 @@ class PointBiserial(Shown):
     """Correlation of every column with right answers.
 
     Attributes:
-        r: point-biserial correlation; positive where larger values go with right answers, 0 where a column is constant.
-        p: its p value, from Student's t with n - 2 degrees of freedom; 1 where a column is constant. Where clips share
+        r: Point-biserial correlation; positive where larger values go with right answers, 0 where a column is constant.
+        p: Its p value, from Student's t with n - 2 degrees of freedom; 1 where a column is constant. Where clips share
             questions, n is divided by each column's design effect and degrees of freedom are those of the clips.
-        q: p values adjusted by Benjamini and Hochberg over all columns that vary.
-        constant: columns that do not vary, which have no correlation.
+        q: P values adjusted by Benjamini and Hochberg over all columns that vary.
+        constant: Columns that do not vary, which have no correlation.
         n: samples.
-        n_right: right answers among them.
-        n_clips: clips that they are about; None where each is about a clip of its own.
+        n_right: Right answers among them.
+        n_clips: Clips that they are about; None where each is about a clip of its own.
     """
 
     r: Float[np.ndarray, "*column"]
@@ -63,13 +63,13 @@ class PointBiserial(Shown):
 
     def __str__(self) -> str:
         strongest = np.unravel_index(np.abs(self.r).argmax(), self.r.shape)
-        told = (
+        note = (
             f"point-biserial r of {self.r.size} columns {list(self.r.shape)}, {counted(self.n, self.n_clips)} "
             f"({self.n_right} right): "
             f"strongest {self.r[strongest]:+.3f} at {tuple(map(int, strongest))}, p = {self.p[strongest]:.3g}, "
             f"q = {self.q[strongest]:.3g}"
         )
-        return told + (f"; {self.constant.sum()} columns do not vary" if self.constant.any() else "")
+        return note + (f"; {self.constant.sum()} columns do not vary" if self.constant.any() else "")
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, arrays as lists, for JSON."""
@@ -81,12 +81,12 @@ class ResampledPointBiserial(Shown):
     """The correlations that other samples of the same size would have given.
 
     Attributes:
-        low: lower end of the interval of r; NaN for fewer than `FEWEST` clips.
-        high: upper end.
-        resampled: r of each resample; what `top_k_stability` takes.
+        low: Lower end of the interval of r; NaN for fewer than `FEWEST` clips.
+        high: Upper end.
+        resampled: R of each resample; what `top_k_stability` takes.
         n: samples.
-        confidence: of the intervals.
-        n_clips: clips that they are about; None where each is about a clip of its own.
+        confidence: Level of the intervals.
+        n_clips: Clips that they are about; None where each is about a clip of its own.
     """
 
     low: Float[np.ndarray, "*column"]
@@ -99,18 +99,18 @@ class ResampledPointBiserial(Shown):
 
 @dataclass(frozen=True, eq=False)
 class TopKStability(Shown):
-    """Whether the K highest columns stay the K highest.
+    """Stability of the K highest columns.
 
     Attributes:
-        chosen: places of the K highest columns, highest first; of equal ones, by lot.
-        frequency: share of resamples in which each column is among the K highest; sums to K.
-        overlap: share of the chosen that a resample chooses too, mean over resamples.
-        low: lower end of the interval that holds `confidence` of the resamples' overlaps.
-        high: upper end.
-        chance: overlap with K columns drawn at random, K over their number.
-        resamples: how many.
-        confidence: of the interval.
-        tied: columns that are as high as the lowest of the chosen, where not all of them are chosen: which ones are was
+        chosen: Places of the K highest columns, highest first; of equal ones, by lot.
+        frequency: Share of resamples in which each column is among the K highest; sums to K.
+        overlap: Share of the chosen that a resample chooses too, mean over resamples.
+        low: Lower end of the interval that holds `confidence` of the resamples' overlaps.
+        high: Upper end.
+        chance: Overlap with K columns drawn at random, K over their number.
+        resamples: How many.
+        confidence: Level of the interval.
+        tied: Columns that are as high as the lowest of the chosen, where not all of them are chosen: which ones are was
             drawn by lot, in the sample as in each resample. 0 where nothing had to be drawn.
     """
 
@@ -125,11 +125,11 @@ class TopKStability(Shown):
     tied: int = 0
 
     def __str__(self) -> str:
-        told = f"; {self.tied} are level at the last place, drawn by lot" if self.tied else ""
+        ties = f"; {self.tied} are level at the last place, drawn by lot" if self.tied else ""
         return (
             f"of the top {len(self.chosen)} of {self.frequency.size}, a resample keeps {100 * self.overlap:.0f} % "
             f"({100 * self.confidence:g} % of {self.resamples} resamples {100 * self.low:.0f} to "
-            f"{100 * self.high:.0f} %; {100 * self.chance:.1f} % by chance{told})"
+            f"{100 * self.high:.0f} %; {100 * self.chance:.1f} % by chance{ties})"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,12 +145,12 @@ def point_biserial(values: Values, correct: Values, *, clips: Clips | None = Non
 
     Args:
         values: `[question, ...]`, finite.
-        correct: right or wrong, `[question]`.
-        clips: the name of each question's clip; by default each is of its own.
+        correct: Right or wrong, `[question]`.
+        clips: The name of each question's clip; by default each is of its own.
 
     Raises:
-        ValueError: for fewer than 3 questions, lengths that differ, NaN, or answers that are all right or all wrong.
-        TypeError: for anything but numbers, or an answer that is neither right nor wrong.
+        ValueError: For fewer than 3 questions, lengths that differ, NaN, or answers that are all right or all wrong.
+        TypeError: For anything but numbers, or an answer that is neither right nor wrong.
     """
     columns, correct, shape = _columns(values, correct)
     numbers = clip_numbers(clips, len(correct))
@@ -214,12 +214,12 @@ def point_biserial_power(r: float, n: int, *, level: float = 0.05) -> float:
     1988). To plan for many columns, give the level that their correction leaves to each of them.
 
     Args:
-        r: the correlation that there is, above -1 and below 1.
+        r: The correlation that there is, above -1 and below 1.
         n: questions.
-        level: p values below it count as found.
+        level: P values below it count as found.
 
     Raises:
-        ValueError: for an `r` that is not between -1 and 1, fewer than 3 questions, or a level outside 0 to 1.
+        ValueError: For an `r` that is not between -1 and 1, fewer than 3 questions, or a level outside 0 to 1.
     """
     if not -1 < r < 1:
         raise ValueError(f"r is a correlation between -1 and 1, got {r}")
@@ -254,15 +254,15 @@ def bootstrap_point_biserial(
 
     Args:
         values: `[question, ...]`, finite.
-        correct: right or wrong, `[question]`.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: of the intervals.
-        resamples: how many times clips are drawn anew.
-        seed: which draws.
+        correct: Right or wrong, `[question]`.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the intervals.
+        resamples: How many times clips are drawn anew.
+        seed: Which draws.
 
     Raises:
-        ValueError: for no resamples, a confidence outside 0 to 1, and as `point_biserial`.
-        TypeError: as `point_biserial`.
+        ValueError: For no resamples, a confidence outside 0 to 1, and as `point_biserial`.
+        TypeError: As `point_biserial`.
     """
     columns, correct, shape = _columns(values, correct)
     checked.resampling(resamples)
@@ -294,21 +294,21 @@ def bootstrap_point_biserial(
 def top_k_stability(
     scores: Values, resampled: Values, k: int, *, confidence: float = 0.95, seed: int = 0
 ) -> TopKStability:
-    """Whether the K highest scores of a sample are the K highest of its resamples.
+    """Measure how often the K highest scores of a sample are the K highest of its resamples.
 
     For heads ranked by the size of their correlation:
     `top_k_stability(abs(found.r), abs(bootstrapped.resampled), k=20)`.
 
     Args:
-        scores: of the whole sample, one per column, `[...]`.
-        resampled: of each resample, `[resample, ...]`.
-        k: how many are chosen.
-        confidence: share of the resamples within the interval of the overlap.
-        seed: of the lots that decide between equal scores.
+        scores: Scores of the whole sample, one per column, `[...]`.
+        resampled: Scores of each resample, `[resample, ...]`.
+        k: How many are chosen.
+        confidence: Share of the resamples within the interval of the overlap.
+        seed: Seed of the lots that decide between equal scores.
 
     Raises:
-        ValueError: for shapes that do not match, NaN, or a `k` outside 1 to the number of columns.
-        TypeError: for anything but numbers, or a `k` that is not whole.
+        ValueError: For shapes that do not match, NaN, or a `k` outside 1 to the number of columns.
+        TypeError: For anything but numbers, or a `k` that is not whole.
     """
     whole, each = checked.numbers("scores", scores), checked.numbers("resampled", resampled)
     if each.shape[1:] != whole.shape or not len(each):
@@ -319,13 +319,13 @@ def top_k_stability(
         raise ValueError(f"k is a number of columns from 1 to {whole.size}, got {k}")
     flat = whole.reshape(1, -1)
     chosen = highest(flat, k, seed)[0]
-    found = np.zeros((len(each), whole.size), dtype=bool)
-    np.put_along_axis(found, highest(each.reshape(len(each), -1), k, seed + 1), values=True, axis=1)
-    overlaps = found[:, chosen].mean(axis=1)
+    among_highest = np.zeros((len(each), whole.size), dtype=bool)
+    np.put_along_axis(among_highest, highest(each.reshape(len(each), -1), k, seed + 1), values=True, axis=1)
+    overlaps = among_highest[:, chosen].mean(axis=1)
     low, high = percentile_interval(overlaps, confidence)
     return TopKStability(
         chosen=tuple(tuple(map(int, np.unravel_index(place, whole.shape))) for place in chosen),
-        frequency=found.mean(axis=0).reshape(whole.shape),
+        frequency=among_highest.mean(axis=0).reshape(whole.shape),
         overlap=float(overlaps.mean()), low=float(low), high=float(high),
         chance=k / whole.size, resamples=len(each), confidence=float(confidence),
         tied=tied_at(flat[0], k),
@@ -343,9 +343,9 @@ def _columns(
     if not found[0].size:
         raise ValueError(f"values has no columns, its shape is {list(found.shape)}")
     if right.all() or not right.any():
-        told = "right" if right.all() else "wrong"
+        side = "right" if right.all() else "wrong"
         raise ValueError(
-            f"all {len(right)} answers are {told}, so nothing can go with being right: ask other questions"
+            f"all {len(right)} answers are {side}, so nothing can go with being right: ask other questions"
         )
     return found.reshape(len(found), -1), right, found.shape[1:]
 
@@ -373,7 +373,7 @@ def highest(scores: Float[np.ndarray, "row column"], k: int, seed: int = 0) -> I
 
 
 def tied_at(scores: Float[np.ndarray, " column"], k: int) -> int:
-    """How many columns are as high as the K-th, where not all of them are among the K highest; else 0."""
+    """Count the columns that are as high as the K-th, where not all of them are among the K highest; else 0."""
     levelled = _levelled(scores[None])[0]
     last = np.sort(levelled)[::-1][k - 1]
     level = int((levelled == last).sum())

@@ -39,40 +39,40 @@ def bootstrap(
     """A bootstrap interval of any number that is computed from one or more samples.
 
     Args:
-        statistic: takes as many one-dimensional arrays as there are samples and returns a number; one that takes
+        statistic: Takes as many one-dimensional arrays as there are samples and returns a number; one that takes
             `axis=`, as `numpy.mean` does, is given many resamples at once.
-        *samples: each `[sample]`.
-        paired: samples belong together element by element, as two answers to the same question do, and are drawn
+        *samples: Each `[sample]`.
+        paired: Samples belong together element by element, as two answers to the same question do, and are drawn
             together; otherwise each is drawn on its own.
-        clips: of paired samples, the name of each element's clip: clips are drawn with all that belongs to them.
-        confidence: of the interval.
-        resamples: how many times samples are drawn anew.
-        seed: which draws.
+        clips: For paired samples, the name of each element's clip: clips are drawn with all that belongs to them.
+        confidence: Level of the interval.
+        resamples: How many times samples are drawn anew.
+        seed: Which draws.
         method: `percentile`, or `BCa`, bias-corrected and accelerated (Efron 1987).
 
     Returns:
         The statistic of the samples with its interval; `n` is the number of pairs, or of all samples if not paired.
 
     Raises:
-        ValueError: for no samples, fewer than two elements, NaN, paired samples of unequal length, a confidence outside
+        ValueError: For no samples, fewer than two elements, NaN, paired samples of unequal length, a confidence outside
             0 to 1, or a statistic that is undefined on resamples.
-        TypeError: for anything but numbers.
+        TypeError: For anything but numbers.
 
     Warns:
-        scipy.stats.DegenerateDataWarning: before such a refusal.
+        scipy.stats.DegenerateDataWarning: Before such a refusal.
     """
-    found = [checked.numbers(f"sample {index}", values) for index, values in enumerate(samples)]
-    if not found or any(values.ndim != 1 for values in found):
-        raise ValueError(f"bootstrap takes one-dimensional samples, got shapes {[list(v.shape) for v in found]}")
+    arrays = [checked.numbers(f"sample {index}", values) for index, values in enumerate(samples)]
+    if not arrays or any(values.ndim != 1 for values in arrays):
+        raise ValueError(f"bootstrap takes one-dimensional samples, got shapes {[list(v.shape) for v in arrays]}")
     if paired:
-        checked.same_length(**{f"sample {index}": values for index, values in enumerate(found)})
-    _at_least_two(min(len(values) for values in found))
+        checked.same_length(**{f"sample {index}": values for index, values in enumerate(arrays)})
+    _at_least_two(min(len(values) for values in arrays))
     checked.resampling(resamples)
     if clips is not None:
-        return _of_clips(statistic, found, clips, paired, confidence, resamples, seed, method)
+        return _of_clips(statistic, arrays, clips, paired, confidence, resamples, seed, method)
     with np.errstate(invalid="ignore"):  # what is NaN is refused below
         low, high = scipy_bootstrap(
-            found,
+            arrays,
             statistic,
             n_resamples=resamples,
             paired=paired,
@@ -80,13 +80,13 @@ def bootstrap(
             method=method,
             rng=np.random.default_rng(seed),
         ).confidence_interval
-    value = float(statistic(*found))
+    value = float(statistic(*arrays))
     if not all(map(math.isfinite, (value, low, high))):
         raise ValueError(
             f"the interval is {low} to {high} around {value}: the statistic is undefined on some resamples, or is the "
             'same on all of them, which method="BCa" cannot correct'
         )
-    n = len(found[0]) if paired else sum(map(len, found))
+    n = len(arrays[0]) if paired else sum(map(len, arrays))
     return Estimate(value, float(low), float(high), n, float(confidence), f"bootstrap, {method}")
 
 
@@ -117,10 +117,10 @@ def fewest(confidence: float = 0.95) -> int:
     2^(1 - k): 95 % takes 6 clips.
 
     Args:
-        confidence: of the interval.
+        confidence: Level of the interval.
 
     Raises:
-        ValueError: for a confidence outside 0 to 1.
+        ValueError: For a confidence outside 0 to 1.
     """
     return math.ceil(1 - math.log2(1 - checked.level(confidence)) - 1e-9)
 
@@ -130,8 +130,8 @@ def too_few(n: int, clips: Sequence[str] | None, confidence: float = 0.95) -> st
 
     Args:
         n: questions.
-        clips: the clip of each; nothing if each is about a clip of its own.
-        confidence: of the intervals.
+        clips: The clip of each; nothing if each is about a clip of its own.
+        confidence: Level of the intervals.
     """
     needed = fewest(confidence)
     return f"no intervals, which take {needed} clips" if (len(set(clips)) if clips else n) < needed else ""
@@ -146,16 +146,16 @@ def bootstrap_mean(
     Args:
         values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN,
             and fewer clips than `fewest(confidence)` make all of them NaN.
-        clips: the name of each sample's clip, at least two clips: clips are drawn with all their samples.
-        confidence: the share of resampled means inside the interval.
-        resamples: how many times samples are drawn anew.
-        seed: which draws; all columns share them.
+        clips: The name of each sample's clip, at least two clips: clips are drawn with all their samples.
+        confidence: The share of resampled means inside the interval.
+        resamples: How many times samples are drawn anew.
+        seed: Which draws; all columns share them.
 
     Returns:
         Lower and upper ends, shaped as one sample.
 
     Raises:
-        ValueError: for fewer than two samples, NaN in a single column, no resamples, or a confidence outside 0 to 1.
+        ValueError: For fewer than two samples, NaN in a single column, no resamples, or a confidence outside 0 to 1.
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
@@ -178,18 +178,18 @@ def mean_estimate(
         The mean; its interval is NaN where there are fewer clips than `fewest`.
 
     Raises:
-        ValueError: for no samples, NaN, another number of clips, or a confidence outside 0 to 1.
+        ValueError: For no samples, NaN, another number of clips, or a confidence outside 0 to 1.
     """
-    found = checked.numbers("values", values)
-    if not len(found):
+    array = checked.numbers("values", values)
+    if not len(array):
         raise ValueError("there is no sample, so there is no mean")
-    numbers = clip_numbers(clips, len(found))
+    numbers = clip_numbers(clips, len(array))
     low = high = math.nan
     if n_clips(numbers) >= fewest(confidence):
-        ends = bootstrap_mean(found, clips=clips, confidence=confidence, resamples=resamples, seed=seed)
+        ends = bootstrap_mean(array, clips=clips, confidence=confidence, resamples=resamples, seed=seed)
         low, high = map(float, ends)
     method = "bootstrap, expanded percentiles"
-    return Estimate(float(found.mean()), low, high, len(found), float(confidence), method, shared(numbers))
+    return Estimate(float(array.mean()), low, high, len(array), float(confidence), method, shared(numbers))
 
 
 def drawn_weights(

@@ -52,12 +52,12 @@ def exact_match(texts: Texts, references: References) -> Scores:
     """Return 1 for each text that is one of its references, but for blanks around it, and 0 for the others.
 
     Args:
-        texts: one answer, or one per question.
-        references: the right answer of each, or several.
+        texts: One answer, or one per question.
+        references: The right answer of each, or several.
 
     Raises:
-        ValueError: for lengths that differ, no reference, or a blank one.
-        TypeError: for anything but texts.
+        ValueError: For lengths that differ, no reference, or a blank one.
+        TypeError: For anything but texts.
     """
     return _best(lambda text, reference: text.strip() == reference.strip(), texts, references)
 
@@ -76,15 +76,15 @@ def word_error_rate(texts: Texts, references: References, *, pooled: bool = Fals
     """Return the word edits that turn each reference into its text, divided by the reference's words.
 
     Args:
-        texts: one transcript, or one per question.
-        references: the right transcript of each, or several.
-        pooled: give the edits of all texts divided by the words of all references, one number, as speech recognition
+        texts: One transcript, or one per question.
+        references: The right transcript of each, or several.
+        pooled: Give the edits of all texts divided by the words of all references, one number, as speech recognition
             reports it, in place of one number per text.
 
     Raises:
-        ImportError: without `jiwer`.
-        ValueError: for lengths that differ, no reference, or one without a word.
-        TypeError: for anything but texts.
+        ImportError: Without `jiwer`.
+        ValueError: For lengths that differ, no reference, or one without a word.
+        TypeError: For anything but texts.
     """
     return _error_rate("process_words", texts, references, pooled)
 
@@ -98,14 +98,14 @@ def rouge(texts: Texts, references: References, *, kind: str = "L") -> Scores:
     """Return the F-measure of ROUGE: shared words (`"1"`), pairs of words (`"2"`), or the longest common subsequence.
 
     Args:
-        texts: one answer, or one per question.
-        references: the right answer of each, or several.
-        kind: which ROUGE.
+        texts: One answer, or one per question.
+        references: The right answer of each, or several.
+        kind: Which ROUGE.
 
     Raises:
-        ImportError: without `rouge-score`.
-        ValueError: for another kind, lengths that differ, no reference, or a blank one.
-        TypeError: for anything but texts.
+        ImportError: Without `rouge-score`.
+        ValueError: For another kind, lengths that differ, no reference, or a blank one.
+        TypeError: For anything but texts.
     """
     if kind not in ("1", "2", "L"):
         raise ValueError(f"kind of ROUGE is '1', '2' or 'L', got {kind!r}")
@@ -118,16 +118,16 @@ def meteor(texts: Texts, references: References, *, synonyms: bool = False) -> S
     """Return METEOR: words matched by form or stem, recall counted nine times as much as precision, less for disorder.
 
     Args:
-        texts: one answer, or one per question.
-        references: the right answer of each, or several.
-        synonyms: match synonyms, too, as METEOR was published; it needs NLTK's WordNet (`nltk.download("wordnet")`).
+        texts: One answer, or one per question.
+        references: The right answer of each, or several.
+        synonyms: Match synonyms, too, as METEOR was published; it needs NLTK's WordNet (`nltk.download("wordnet")`).
             Scores with and without them are not comparable.
 
     Raises:
-        ImportError: without `nltk`.
-        LookupError: without WordNet's files, where synonyms are asked for.
-        ValueError: for lengths that differ, no reference, or a blank one.
-        TypeError: for anything but texts.
+        ImportError: Without `nltk`.
+        LookupError: Without WordNet's files, where synonyms are asked for.
+        ValueError: For lengths that differ, no reference, or a blank one.
+        TypeError: For anything but texts.
     """
     scorer = _package("nltk.translate.meteor_score").single_meteor_score
     thesaurus = _package("nltk.corpus").wordnet if synonyms else _NoSynonyms()
@@ -175,17 +175,17 @@ def evaluate(
     A blank text scores 0.
 
     Args:
-        texts: one answer per question.
-        references: the right answer of each, or several.
-        synonyms: as for `meteor`.
-        clips: the clip of each question; by default each is about a clip of its own.
-        confidence: of the intervals.
-        seed: which clips are drawn.
+        texts: One answer per question.
+        references: The right answer of each, or several.
+        synonyms: As for `meteor`.
+        clips: The clip of each question; by default each is about a clip of its own.
+        confidence: Level of the intervals.
+        seed: Which clips are drawn.
 
     Raises:
-        ImportError: without `rouge-score` and `nltk`.
-        LookupError: without WordNet's files, where synonyms are asked for.
-        ValueError: as `rouge`, and for another number of clips.
+        ImportError: Without `rouge-score` and `nltk`.
+        LookupError: Without WordNet's files, where synonyms are asked for.
+        ValueError: As `rouge`, and for another number of clips.
     """
 
     def mean(scores: Scores) -> Estimate:
@@ -204,7 +204,7 @@ def normalised(text: str, articles: bool = False) -> str:
 
     Args:
         text: any.
-        articles: keep a, an and the.
+        articles: Keep a, an and the.
     """
     plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     words = "".join(character for character in plain if character not in punctuation).split()

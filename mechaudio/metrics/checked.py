@@ -1,4 +1,4 @@
-"""What the scores are given, checked: right and wrong, numbers, ids, levels."""
+"""Checks of what scores are given: right and wrong, numbers, ids, levels."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ def outcomes(name: str, values: Any) -> Bool[np.ndarray, " question"]:
     """Right or wrong, one per question, at least one.
 
     Raises:
-        ValueError: for another shape, for none, or for a number other than 0 and 1.
-        TypeError: for anything that is neither right nor wrong, such as None.
+        ValueError: For another shape, for none, or for a number other than 0 and 1.
+        TypeError: For anything that is neither right nor wrong, such as None.
     """
-    found = np.asarray(values)
-    if found.ndim != 1:
-        raise ValueError(f"{name} needs one value per question, got an array of shape {list(found.shape)}")
-    if not len(found):
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} needs one value per question, got an array of shape {list(array.shape)}")
+    if not len(array):
         raise ValueError(f"{name} is empty: there is nothing to count without a question")
-    if found.dtype.kind == "O":
-        odd = next(index for index, value in enumerate(found) if not isinstance(value, (bool, np.bool_)))
+    if array.dtype.kind == "O":
+        odd = next(index for index, value in enumerate(array) if not isinstance(value, (bool, np.bool_)))
         raise TypeError(
-            f"{name}[{odd}] is {found[odd]!r}, neither right nor wrong: leave out questions without a known answer"
+            f"{name}[{odd}] is {array[odd]!r}, neither right nor wrong: leave out questions without a known answer"
         )
-    if found.dtype.kind not in "biuf":
-        raise TypeError(f"{name} needs True or False per question, got {found.dtype} such as {found[0]!r}")
-    if found.dtype.kind != "b" and not np.isin(found, (0, 1)).all():
-        odd = int(np.flatnonzero(~np.isin(found, (0, 1)))[0])
-        raise ValueError(f"{name} needs True or False (1 or 0) per question, got {found[odd]} at {odd}")
-    return found.astype(bool)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} needs True or False per question, got {array.dtype} such as {array[0]!r}")
+    if array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
+        odd = int(np.flatnonzero(~np.isin(array, (0, 1)))[0])
+        raise ValueError(f"{name} needs True or False (1 or 0) per question, got {array[odd]} at {odd}")
+    return array.astype(bool)
 
 
 def paired_outcomes(before: Any, after: Any) -> tuple[Bool[np.ndarray, " question"], Bool[np.ndarray, " question"]]:
     """Right or wrong before and after, for the same questions in the same order.
 
     Raises:
-        ValueError: for lengths that differ, and all that `outcomes` raises.
-        TypeError: as `outcomes`.
+        ValueError: For lengths that differ, and all that `outcomes` raises.
+        TypeError: As `outcomes`.
     """
     before, after = outcomes("before", before), outcomes("after", after)
     same_length(before=before, after=after)
@@ -56,13 +56,13 @@ def same_length(**named: Sequence[Any] | np.ndarray) -> None:
     """Refuse things that should go together question by question and differ in number.
 
     Raises:
-        ValueError: for lengths that differ.
+        ValueError: For lengths that differ.
     """
     lengths = {name: len(values) for name, values in named.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ValueError(
-            f"{' and '.join(lengths)} go together one by one, but {told}: give both for the same questions"
+            f"{' and '.join(lengths)} go together one by one, but {listed}: give both for the same questions"
         )
 
 
@@ -70,49 +70,49 @@ def numbers(name: str, values: Any) -> Float[np.ndarray, " sample *column"]:
     """Finite numbers in double precision, one row per sample.
 
     Raises:
-        TypeError: for anything but numbers.
-        ValueError: for a single number, or for NaN and infinity, which are located.
+        TypeError: For anything but numbers.
+        ValueError: For a single number, or for NaN and infinity, which are located.
     """
-    found = np.asarray(values)
-    if found.dtype.kind not in "biuf":
-        raise TypeError(f"{name} needs real numbers, got {found.dtype}")
-    if found.ndim == 0:
-        raise ValueError(f"{name} needs one row per sample, got the single number {found}")
-    found = found.astype(np.float64)
-    strange = ~np.isfinite(found)
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} needs real numbers, got {array.dtype}")
+    if array.ndim == 0:
+        raise ValueError(f"{name} needs one row per sample, got the single number {array}")
+    array = array.astype(np.float64)
+    strange = ~np.isfinite(array)
     if strange.any():
         columns = np.argwhere(strange.any(axis=0))
         where = f"samples {_some(np.flatnonzero(strange))}"
-        if found.ndim > 1:
-            where = f"{len(columns)} of {found[0].size} columns, {_some(tuple(map(int, place)) for place in columns)}"
+        if array.ndim > 1:
+            where = f"{len(columns)} of {array[0].size} columns, {_some(tuple(map(int, place)) for place in columns)}"
         raise ValueError(
             f"{name} holds NaN or infinity in {where}: leave them out (a layer without attention has no share of it)"
         )
-    return found
+    return array
 
 
 def probabilities(name: str, values: Any) -> Float[np.ndarray, "*test"]:
     """P values: at least one, each from 0 to 1.
 
     Raises:
-        ValueError: for none, or one that is no probability.
+        ValueError: For none, or one that is no probability.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if not found.size:
+    array = np.asarray(values, dtype=np.float64)
+    if not array.size:
         raise ValueError(f"{name} is empty: give at least one p value")
-    wrong = ~((found >= 0) & (found <= 1))
+    wrong = ~((array >= 0) & (array <= 1))
     if wrong.any():
         raise ValueError(
-            f"{name} needs probabilities from 0 to 1, got {_some(found[wrong])} ({wrong.sum()} of {found.size})"
+            f"{name} needs probabilities from 0 to 1, got {_some(array[wrong])} ({wrong.sum()} of {array.size})"
         )
-    return found
+    return array
 
 
 def whole(name: str, given: Any) -> int:
     """One whole number.
 
     Raises:
-        TypeError: for anything else, True and False among it.
+        TypeError: For anything else, True and False among it.
     """
     if isinstance(given, (bool, np.bool_)) or not isinstance(given, (int, np.integer)):
         raise TypeError(f"{name} is a whole number, such as 5, got {given!r}")
@@ -123,8 +123,8 @@ def level(confidence: float) -> float:
     """A confidence strictly between 0 and 1.
 
     Raises:
-        TypeError: for what is no number.
-        ValueError: for any other.
+        TypeError: For what is no number.
+        ValueError: For any other.
     """
     if not isinstance(confidence, (int, float, np.number)):
         raise TypeError(f"confidence is a share between 0 and 1, such as 0.95, got {shown(confidence)}")
@@ -137,8 +137,8 @@ def resampling(resamples: int) -> None:
     """Refuse a bootstrap without resamples.
 
     Raises:
-        TypeError: for what is no whole number.
-        ValueError: for fewer than one.
+        TypeError: For what is no whole number.
+        ValueError: For fewer than one.
     """
     if whole("resamples", resamples) < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
@@ -148,7 +148,7 @@ def unique(name: str, ids: Sequence[str]) -> tuple[str, ...]:
     """Ids of which none comes twice.
 
     Raises:
-        ValueError: for those that do.
+        ValueError: For those that do.
     """
     repeated = [key for key, times in Counter(ids).items() if times > 1]
     if repeated:
@@ -162,7 +162,7 @@ def some_wrong(ids: Sequence[str], n_choices: Sequence[int], right: Bool[np.ndar
     """Refuse a question whose choices are all right: there is none to hold the right one against.
 
     Raises:
-        ValueError: for the first of them.
+        ValueError: For the first of them.
     """
     for name, n, own in zip(ids, n_choices, right, strict=True):
         if own.sum() == n:

@@ -32,14 +32,14 @@ def right_choices(
     """Which choices are right: those whose text is the answer, two where a question has it twice.
 
     Args:
-        choices: of each question.
-        answers: of each question; None where it is not known, and then no choice is right.
+        choices: Choices of each question.
+        answers: Answers of each question; None where it is not known, and then no choice is right.
 
     Returns:
         Rows as long as the most choices of a question.
 
     Raises:
-        ValueError: for lengths that differ, or an answer that is none of the choices.
+        ValueError: For lengths that differ, or an answer that is none of the choices.
     """
     checked.same_length(choices=choices, answers=answers)
     strange = [row for row, answer in enumerate(answers) if answer is not None and answer not in choices[row]]
@@ -56,7 +56,7 @@ def first_places(choices: Sequence[Sequence[str]]) -> Int[np.ndarray, "question 
     """The place at which each choice's text first stands: equal places are equal texts.
 
     Args:
-        choices: of each question.
+        choices: Choices of each question.
 
     Returns:
         Rows as long as the most choices of a question; 0 where one has fewer.
@@ -71,11 +71,11 @@ def chance(choices: Sequence[Sequence[str]], answers: Sequence[str | None]) -> F
     """The share of choices that are right: how likely one who guesses is to be right.
 
     Args:
-        choices: of each question.
-        answers: of each question; None where it is not known, or there are no choices, and then the share is 0.
+        choices: Choices of each question.
+        answers: Answers of each question; None where it is not known, or there are no choices, and then the share is 0.
 
     Raises:
-        ValueError: for lengths that differ.
+        ValueError: For lengths that differ.
     """
     n_choices = np.array([len(own) for own in choices], dtype=np.int64)
     return right_choices(choices, answers).sum(-1) / np.maximum(1, n_choices)
@@ -87,16 +87,16 @@ def likeliest(
     """Return the choice of the highest logit, the first of several alike; `NO_ANSWER` where there is none.
 
     Args:
-        logits: of the choices.
-        n_choices: how many choices each question has, as broadcast against the places; what stands behind them is not
+        logits: Logits of the choices.
+        n_choices: How many choices each question has, as broadcast against the places; what stands behind them is not
             looked at.
     """
-    own = np.arange(logits.shape[-1]) < np.asarray(n_choices)[..., None]
-    there = np.where(own, logits, -np.inf)
+    is_choice = np.arange(logits.shape[-1]) < np.asarray(n_choices)[..., None]
+    there = np.where(is_choice, logits, -np.inf)
     unclear = np.isnan(there).any(-1)
     there = np.where(np.isnan(there), -np.inf, there)
     highest = there.max(-1, keepdims=True)
-    several = ((there == highest) & own).sum(-1) > 1
+    several = ((there == highest) & is_choice).sum(-1) > 1
     unclear |= np.isneginf(highest[..., 0]) | (np.isposinf(highest[..., 0]) & several)
     return np.where(unclear, NO_ANSWER, there.argmax(-1))
 
@@ -105,11 +105,11 @@ def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant que
     """Say how many questions have no answer, and which.
 
     Args:
-        ids: of the questions.
-        chosen: as `likeliest`.
+        ids: Ids of the questions.
+        chosen: As `likeliest`.
 
     Warns:
-        UserWarning: a question has no answer, under one variant or more.
+        UserWarning: A question has no answer, under one variant or more.
     """
     nowhere = np.flatnonzero((chosen == NO_ANSWER).reshape(-1, len(ids)).any(0))
     if len(nowhere):
@@ -126,16 +126,16 @@ def refuse_nan(
     """Refuse logits that nothing can be measured against.
 
     Args:
-        ids: of the questions.
-        logits: of the choices.
-        n_choices: how many choices each question has.
-        what: the run that they are from, as messages call it.
+        ids: Ids of the questions.
+        logits: Logits of the choices.
+        n_choices: How many choices each question has.
+        what: The run that they are from, as messages call it.
 
     Raises:
-        ValueError: a question's own logits hold a NaN.
+        ValueError: A question's own logits hold a NaN.
     """
-    own = np.arange(logits.shape[-1]) < np.asarray(n_choices)[:, None]
-    nowhere = np.flatnonzero((np.isnan(logits) & own).any(-1))
+    is_choice = np.arange(logits.shape[-1]) < np.asarray(n_choices)[:, None]
+    nowhere = np.flatnonzero((np.isnan(logits) & is_choice).any(-1))
     if len(nowhere):
         raise ValueError(
             f"{len(nowhere)} of {len(ids)} questions have logits that are NaN in {what}, {ids[nowhere[0]]!r} first: "
@@ -149,8 +149,8 @@ def are_right(
     """Tell which of the chosen choices are right; none is where there is no answer.
 
     Args:
-        chosen: as `likeliest`.
-        right: as `right_choices`.
+        chosen: As `likeliest`.
+        right: As `right_choices`.
     """
     matched = np.take_along_axis(np.broadcast_to(right, (*chosen.shape, right.shape[-1])), chosen[..., None], -1)
     return matched[..., 0] & (chosen != NO_ANSWER)
@@ -162,8 +162,8 @@ def best_wrong(
     """Return the wrong choice of the highest logit; the first wrong one where none of them has a number.
 
     Args:
-        logits: of the choices, NaN for one that is not there.
-        right: as `right_choices`; at least one choice of each question is wrong.
+        logits: Logits of the choices, NaN for one that is not there.
+        right: As `right_choices`; at least one choice of each question is wrong.
     """
     lowest = np.finfo(np.float64).min
     there = np.nan_to_num(logits.astype(np.float64), nan=lowest, neginf=lowest)
@@ -179,9 +179,9 @@ def margin(
     """Logit of the right choice minus that of the best wrong one; of two right ones, of the better.
 
     Args:
-        logits: of the choices, NaN for one that is not there.
-        right: as `right_choices`; any axes in front are matched as numpy matches them.
-        n_choices: how many choices each question has, so that a NaN among these is known from a choice that is not
+        logits: Logits of the choices, NaN for one that is not there.
+        right: As `right_choices`; any axes in front are matched as numpy matches them.
+        n_choices: How many choices each question has, so that a NaN among these is known from a choice that is not
             there; without it every NaN counts as that.
 
     Returns:

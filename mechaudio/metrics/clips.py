@@ -24,8 +24,8 @@ def clip_numbers(clips: Clips | None, n: int) -> Int[np.ndarray, " question"]:
     """Number the clips from 0, one number per question.
 
     Raises:
-        ValueError: for another number of names than of questions, or a blank name.
-        TypeError: for a single text.
+        ValueError: For another number of names than of questions, or a blank name.
+        TypeError: For a single text.
     """
     if clips is None:
         return np.arange(n)
@@ -63,7 +63,7 @@ def summed(values: np.ndarray, numbers: Int[np.ndarray, " question"]) -> np.ndar
 def design_effect(
     deviations: Float[np.ndarray, " question *column"], numbers: Int[np.ndarray, " question"]
 ) -> Float[np.ndarray, "*column"]:
-    """How many times larger the variance of a mean is than if questions were independent; at least 1.
+    """Return how many times larger the variance of a mean is than if questions were independent; at least 1.
 
     Squared sums over clips are too small by what the clips' own mean takes from them, much so where a few clips have
     most questions: they are divided by what is left in expectation (Bell and McCaffrey, Survey Methodology 28:169,
@@ -71,9 +71,9 @@ def design_effect(
     are all the same (Kish).
 
     Args:
-        deviations: what each question adds to the estimate's deviation, such as its value minus the mean. Where all are
+        deviations: What each question adds to the estimate's deviation, such as its value minus the mean. Where all are
             zero they cannot say how alike the questions of a clip are, which are then taken to be all the same.
-        numbers: of the clips, from `clip_numbers`.
+        numbers: Numbers of the clips, from `clip_numbers`.
     """
     sizes = summed(np.ones(len(numbers)), numbers)
     if sizes.max() == 1:
@@ -114,7 +114,7 @@ def _left(sizes: Float[np.ndarray, " clip"]) -> tuple[float, float]:
 
 
 def quantile(confidence: float, numbers: Int[np.ndarray, " question"]) -> float:
-    """How many standard errors reach to the ends of an interval: normal, or Student's t where clips share questions.
+    """Return how many standard errors reach to the ends of an interval: normal, or Student's t for shared clips.
 
     A design effect is estimated from the clips, hence their `freedom`.
     """
@@ -128,7 +128,7 @@ def questions_of(n: int, clips: Sequence[str] | int | None = None) -> str:
 
     Args:
         n: questions.
-        clips: the clip of each, or the number of clips; nothing if each is about a clip of its own.
+        clips: The clip of each, or the number of clips; nothing if each is about a clip of its own.
     """
     k = clips if isinstance(clips, int) else len(set(clips)) if clips else n
     return counted(n, k) if k < n else f"n = {n} question{'' if n == 1 else 's'}"

@@ -19,13 +19,13 @@ class Estimate(Shown):
     """A number and the interval that its sampling leaves it.
 
     Attributes:
-        value: the estimate from the sample itself.
-        low: lower end of the interval; NaN where too few clips give none.
-        high: upper end.
-        n: samples that it rests on.
-        confidence: of the interval, 0.95 for a 95 % interval.
-        method: how the interval was made.
-        n_clips: clips that the samples are about, which the interval takes as clusters; None where each is about a clip
+        value: The estimate from the sample itself.
+        low: Lower end of the interval; NaN where too few clips give none.
+        high: Upper end.
+        n: Samples that it rests on.
+        confidence: Level of the interval, 0.95 for a 95 % interval.
+        method: How the interval was made.
+        n_clips: Clips that the samples are about, which the interval takes as clusters; None where each is about a clip
             of its own.
     """
 
@@ -46,8 +46,8 @@ class Estimate(Shown):
         return f"{value} % ({self._interval(f'{low} to {high} %')})"
 
     def _interval(self, ends: str) -> str:
-        told = "no interval" if isnan(self.low) else f"{100 * self.confidence:g} % interval {ends}"
-        return f"{told}, {counted(self.n, self.n_clips)}"
+        interval = "no interval" if isnan(self.low) else f"{100 * self.confidence:g} % interval {ends}"
+        return f"{interval}, {counted(self.n, self.n_clips)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
@@ -59,13 +59,13 @@ class Proportion(Shown):
     """`count` of `n`, with Wilson's interval, for clips as clusters where they share questions (Rao and Scott 1992).
 
     Attributes:
-        count: how many.
-        n: of how many, at least one.
-        low: lower end of the interval of the share.
-        high: upper end.
-        confidence: of the interval.
-        n_clips: clips that they are about; None where each is about a clip of its own.
-        unanswered: how many of them have no answer, because logits were NaN; they are among `n` and not in `count`.
+        count: How many.
+        n: Number of cases, at least one.
+        low: Lower end of the interval of the share.
+        high: Upper end.
+        confidence: Level of the interval.
+        n_clips: Clips that they are about; None where each is about a clip of its own.
+        unanswered: How many of them have no answer, because logits were NaN; they are among `n` and not in `count`.
     """
 
     count: int

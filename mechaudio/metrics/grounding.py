@@ -137,7 +137,7 @@ def mean_iou(
         reference: As for `ious`.
         match: As for `ious`.
         clips: The clip of each question; by default each is about a clip of its own.
-        confidence: Of the interval.
+        confidence: Level of the interval.
         seed: Which clips are drawn.
 
     Raises:
@@ -164,7 +164,7 @@ def recall_at(
         threshold: From 0 to 1, such as 0.5.
         match: As for `ious`.
         clips: The clip of each question.
-        confidence: Of the interval.
+        confidence: Level of the interval.
 
     Raises:
         ValueError: A threshold outside 0 to 1, and as `ious`.
@@ -181,7 +181,7 @@ class GroundingScores:
     """Scores of answers to questions of when.
 
     Attributes:
-        mean_iou: Of unions of intervals.
+        mean_iou: Mean IoU of unions of intervals.
         best_iou: Interval by interval, in the best pairing.
         recall: Share of questions that reach each threshold, of unions.
         unparsed: Share of answers in which no span could be read.
@@ -232,7 +232,7 @@ def evaluate(
         durations: Length of each clip in seconds; spans are cut at its end. Without it none is cut.
         clips: The clip of each question; intervals draw clips with all their questions.
         markers: Reader of time markers, for answers that are written with them.
-        confidence: Of the intervals.
+        confidence: Level of the intervals.
         seed: Which clips are drawn.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How many multiple-choice answers are right, and what an intervention did to them.
+"""Scores of multiple-choice answers, and of what an intervention did to them.
 
 Conventions: `correct`, `before` and `after` hold right (True) or wrong (False), one per question, `before` and `after`
 for the same questions in the same order; rates are from 0 to 1 with Wilson's 95 % interval. `clips`
@@ -32,16 +32,16 @@ from mechaudio.showing import Shown
 
 @dataclass(frozen=True)
 class AnswerChange(Shown):
-    """What became of the answers to the same questions.
+    """Changes of the answers to the same questions.
 
     Attributes:
         n: questions.
-        before: accuracy before.
-        after: accuracy after.
-        change: accuracy after minus before.
-        fix_rate: wrong made right among the wrong; None if none was wrong.
-        break_rate: right made wrong among the right; None if none was right.
-        test: whether fixes and breaks balance.
+        before: Accuracy before.
+        after: Accuracy after.
+        change: Accuracy after minus before.
+        fix_rate: Wrong made right among the wrong; None if none was wrong.
+        break_rate: Right made wrong among the right; None if none was right.
+        test: Whether fixes and breaks balance.
     """
 
     n: int
@@ -75,8 +75,8 @@ class RandomFixRate(Shown):
     """The fix rate of one who does not listen; its intervals hold that share of all such answerers.
 
     Attributes:
-        uniform: each choice is equally likely, the earlier one too: 1/n with n choices.
-        another: each choice but the earlier one is equally likely: 1/(n - 1).
+        uniform: Each choice is equally likely, the earlier one too: 1/n with n choices.
+        another: Each choice but the earlier one is equally likely: 1/(n - 1).
     """
 
     uniform: Estimate
@@ -95,13 +95,13 @@ def accuracy(correct: Values, *, clips: Clips | None = None, confidence: float =
     """The share of right answers.
 
     Args:
-        correct: right or wrong, `[question]`.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: of the interval.
+        correct: Right or wrong, `[question]`.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the interval.
 
     Raises:
-        ValueError: for no answers, or a confidence outside 0 to 1.
-        TypeError: for an answer that is neither right nor wrong.
+        ValueError: For no answers, or a confidence outside 0 to 1.
+        TypeError: For an answer that is neither right nor wrong.
     """
     return share(correct, clips=clips, confidence=confidence)
 
@@ -117,14 +117,14 @@ def accuracy_by_group(
     """The share of right answers in each group, in the order in which the groups first come.
 
     Args:
-        correct: right or wrong, `[question]`.
-        groups: the name of each question's group, such as its task.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: of the intervals.
+        correct: Right or wrong, `[question]`.
+        groups: The name of each question's group, such as its task.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the intervals.
 
     Raises:
-        ValueError: for lengths that differ, and as `accuracy`.
-        TypeError: as `accuracy`.
+        ValueError: For lengths that differ, and as `accuracy`.
+        TypeError: As `accuracy`.
     """
     found, names = checked.outcomes("correct", correct), [str(group) for group in groups]
     checked.same_length(correct=found, groups=names)
@@ -137,8 +137,8 @@ def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confi
     """Wrong answers made right, among the wrong.
 
     Raises:
-        ValueError: if no answer was wrong before, for no answers, lengths that differ, or a confidence outside 0 to 1.
-        TypeError: for an answer that is neither right nor wrong.
+        ValueError: If no answer was wrong before, for no answers, lengths that differ, or a confidence outside 0 to 1.
+        TypeError: For an answer that is neither right nor wrong.
     """
     before, after = checked.paired_outcomes(before, after)
     if before.all():
@@ -151,8 +151,8 @@ def break_rate(before: Values, after: Values, *, clips: Clips | None = None, con
     """Right answers made wrong, among the right.
 
     Raises:
-        ValueError: if no answer was right before, for no answers, lengths that differ, or a confidence outside 0 to 1.
-        TypeError: for an answer that is neither right nor wrong.
+        ValueError: If no answer was right before, for no answers, lengths that differ, or a confidence outside 0 to 1.
+        TypeError: For an answer that is neither right nor wrong.
     """
     before, after = checked.paired_outcomes(before, after)
     if not before.any():
@@ -164,17 +164,17 @@ def break_rate(before: Values, after: Values, *, clips: Clips | None = None, con
 def answer_change(
     before: Values, after: Values, *, clips: Clips | None = None, confidence: float = 0.95
 ) -> AnswerChange:
-    """What an intervention did: accuracy before and after, net change, fix rate, break rate, and McNemar's test.
+    """Compare answers: accuracy before and after, net change, fix rate, break rate, and McNemar's test.
 
     Args:
-        before: right or wrong, `[question]`.
-        after: right or wrong, of the same questions in the same order (see `match_ids`).
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: of the intervals.
+        before: Right or wrong, `[question]`.
+        after: Right or wrong, of the same questions in the same order (see `match_ids`).
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the intervals.
 
     Raises:
-        ValueError: for no answers, lengths that differ, or a confidence outside 0 to 1.
-        TypeError: for an answer that is neither right nor wrong.
+        ValueError: For no answers, lengths that differ, or a confidence outside 0 to 1.
+        TypeError: For an answer that is neither right nor wrong.
     """
     before, after = checked.paired_outcomes(before, after)
     told: dict[str, Any] = {"clips": clips, "confidence": confidence}
@@ -203,11 +203,11 @@ def best_rows(
     A variant that is chosen so is to be judged on other questions.
 
     Args:
-        correct: whether each answer is right.
-        margin: logit of the right choice minus that of the best wrong one; a mean that is NaN is below all others.
+        correct: Whether each answer is right.
+        margin: Logit of the right choice minus that of the best wrong one; a mean that is NaN is below all others.
 
     Raises:
-        ValueError: for no rows, or no questions.
+        ValueError: For no rows, or no questions.
     """
     if not np.size(correct):
         raise ValueError(f"the best is chosen among variants by answers, got an array of shape {np.shape(correct)}")
@@ -227,12 +227,12 @@ def best_row(
     """The best of `best_rows`, drawn by lot where there are several.
 
     Args:
-        correct: whether each answer is right.
-        margin: logit of the right choice minus that of the best wrong one.
-        seed: of the lot.
+        correct: Whether each answer is right.
+        margin: Logit of the right choice minus that of the best wrong one.
+        seed: Seed of the lot.
 
     Raises:
-        ValueError: for no rows, or no questions.
+        ValueError: For no rows, or no questions.
     """
     best = best_rows(correct, margin)
     return best[int(np.random.default_rng(seed).integers(len(best)))]
@@ -245,15 +245,15 @@ def random_fix_rate(
     """The fix rate of answers at random, to hold a fix rate against.
 
     Args:
-        before: right or wrong before, `[question]`; only the wrong count.
-        n_choices: choices of each question, or one number for all.
-        n_right: choices whose text is the answer, where a question repeats it.
-        confidence: share of random answerers within the intervals, at the least.
+        before: Right or wrong before, `[question]`; only the wrong count.
+        n_choices: Choices of each question, or one number for all.
+        n_right: Choices whose text is the answer, where a question repeats it.
+        confidence: Share of random answerers within the intervals, at the least.
 
     Raises:
-        ValueError: if no answer was wrong before, for lengths that differ, for fewer than 2 choices or 1 right one, or
+        ValueError: If no answer was wrong before, for lengths that differ, for fewer than 2 choices or 1 right one, or
             for a question whose choices are all right.
-        TypeError: for an answer that is neither right nor wrong.
+        TypeError: For an answer that is neither right nor wrong.
     """
     wrong = ~checked.outcomes("before", before)
     if not wrong.any():
@@ -281,17 +281,17 @@ def random_fix_rate(
 
 @checks_arguments
 def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " question"]:
-    """Where the questions of one evaluation stand in another: `after_correct[match_ids(before_ids, after_ids)]`.
+    """Find the questions of one evaluation in another: `after_correct[match_ids(before_ids, after_ids)]`.
 
     Args:
-        before: ids of one evaluation.
-        after: ids of the other, the same in any order.
+        before: Ids of one evaluation.
+        after: Ids of the other, the same in any order.
 
     Returns:
         For each id of `before`, its place in `after`.
 
     Raises:
-        ValueError: for an id that comes twice, or that only one of them has.
+        ValueError: For an id that comes twice, or that only one of them has.
     """
     first, second = checked.unique("before", before), checked.unique("after", after)
     places = {key: place for place, key in enumerate(second)}
@@ -305,9 +305,9 @@ def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " 
 
 
 def _per_question(name: str, values: Values | int, n: int) -> Int[np.ndarray, " question"]:
-    found = np.asarray(values)
-    if found.dtype.kind not in "iu":
-        raise TypeError(f"{name} needs whole numbers, got {found.dtype}")
-    if found.shape not in ((), (n,)):
-        raise ValueError(f"{name} needs one number for all, or one per question ({n}), got shape {list(found.shape)}")
-    return np.broadcast_to(found.astype(np.int64), (n,))
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} needs whole numbers, got {array.dtype}")
+    if array.shape not in ((), (n,)):
+        raise ValueError(f"{name} needs one number for all, or one per question ({n}), got shape {list(array.shape)}")
+    return np.broadcast_to(array.astype(np.int64), (n,))

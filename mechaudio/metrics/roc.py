@@ -33,15 +33,15 @@ class RocAuc(Shown):
     """The chance that a right answer's score is above a wrong answer's, ties counting half.
 
     Attributes:
-        value: area under the ROC curve; 0.5 for a score that tells nothing.
-        low: lower end of Newcombe's interval (2006).
-        high: upper end.
-        p: of the Mann-Whitney test that right and wrong answers have the same scores; where clips share questions, of
-            its normal form with the variance that the clips have (Obuchowski 1997).
-        n_right: right answers that were compared.
-        n_wrong: wrong answers that were compared.
-        confidence: of the interval.
-        n_clips: clips that the answers are about; None where each is about a clip of its own.
+        value: Area under the ROC curve; 0.5 for a score that tells nothing.
+        low: Lower end of Newcombe's interval (2006).
+        high: Upper end.
+        p: P value of the Mann-Whitney test that right and wrong answers have the same scores; where clips share
+            questions, of its normal form with the variance that the clips have (Obuchowski 1997).
+        n_right: Right answers that were compared.
+        n_wrong: Wrong answers that were compared.
+        confidence: Level of the interval.
+        n_clips: Clips that the answers are about; None where each is about a clip of its own.
     """
 
     value: float
@@ -89,16 +89,16 @@ def roc_auc(
 
     Args:
         scores: `[question]`, finite.
-        correct: right or wrong, `[question]`.
-        strata: the kind of each question, such as its task; strata with fewer than two right or two wrong answers are
+        correct: Right or wrong, `[question]`.
+        strata: The kind of each question, such as its task; strata with fewer than two right or two wrong answers are
             left out.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: of the interval.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the interval.
 
     Raises:
-        ValueError: for lengths that differ, NaN, fewer than two right or two wrong answers (in every stratum), or a
+        ValueError: For lengths that differ, NaN, fewer than two right or two wrong answers (in every stratum), or a
             confidence outside 0 to 1.
-        TypeError: for anything but numbers, or an answer that is neither right nor wrong.
+        TypeError: For anything but numbers, or an answer that is neither right nor wrong.
     """
     values, correct = checked.numbers("scores", scores), checked.outcomes("correct", correct)
     if values.ndim != 1:
@@ -115,17 +115,17 @@ def roc_auc(
     deviations = np.concatenate(
         [side * m * n / n_pairs for part, (m, n) in zip(parts, sizes, strict=True) for side in _deviations(*part)]
     )
-    own = numbers[among]
-    effect, k = float(design_effect(deviations, own)), n_clips(own)
-    low, high = _newcombe(float(area), [(m / effect, n / effect) for m, n in sizes], quantile(confidence, own))
-    if k < len(own):
-        p = _normal_p(values, compared, effect, freedom(own))
+    chosen = numbers[among]
+    effect, k = float(design_effect(deviations, chosen)), n_clips(chosen)
+    low, high = _newcombe(float(area), [(m / effect, n / effect) for m, n in sizes], quantile(confidence, chosen))
+    if k < len(chosen):
+        p = _normal_p(values, compared, effect, freedom(chosen))
     elif len(compared) == 1:
         p = float(mannwhitneyu(*(values[side] for side in compared[0]), method="auto").pvalue)
     else:
         p = _normal_p(values, compared, 1.0, None)
     n_right, n_wrong = (sum(counts) for counts in zip(*sizes, strict=True))
-    return RocAuc(float(area), low, high, p, n_right, n_wrong, confidence, k if k < len(own) else None)
+    return RocAuc(float(area), low, high, p, n_right, n_wrong, confidence, k if k < len(chosen) else None)
 
 
 def _strata(
@@ -158,7 +158,7 @@ def _strata(
 def _components(
     scores: Float[np.ndarray, " question"], stratum: _Stratum
 ) -> tuple[Float[np.ndarray, " right"], Float[np.ndarray, " wrong"]]:
-    """Of each right answer the share of wrong ones below it, of each wrong one the share of right ones above it."""
+    """Give each right answer the share of wrong ones below it, each wrong one the share of right ones above it."""
     right, wrong = (scores[side] for side in stratum)
     ranks = rankdata(np.concatenate([right, wrong]))
     m, n = len(right), len(wrong)
@@ -192,7 +192,7 @@ def _newcombe(area: float, sizes: Sequence[tuple[float, float]], z: float) -> tu
 def _normal_p(
     scores: Float[np.ndarray, " question"], compared: Sequence[_Stratum], effect: float, df: float | None
 ) -> float:
-    """Of the sum over strata of U, which is about normal; ties reduce its variance (van Elteren 1960)."""
+    """Give the p value of the sum over strata of U, about normal; ties reduce its variance (van Elteren 1960)."""
     beyond = variance = 0.0
     for stratum in compared:
         ranks = rankdata(scores[np.concatenate(stratum)])

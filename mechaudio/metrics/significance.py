@@ -34,18 +34,18 @@ _LARGEST = 10_000_000
 
 @dataclass(frozen=True)
 class McNemar(Shown):
-    """Whether the answers that changed did so evenly in both directions.
+    """A test of whether the answers that changed did so evenly in both directions.
 
     Only answers that changed tell: if the change had no direction, each would be a fair coin's toss.
 
     Attributes:
         n: questions.
-        fixed: wrong before, right after.
-        broken: right before, wrong after.
+        fixed: Wrong before, right after.
+        broken: Right before, wrong after.
         p: McNemar's exact conditional test; never too small, and conservative. Where clips share questions, the exact
             test of signs over clips, each with its fixed answers less its broken ones.
-        p_mid: its mid-p version, closer to its nominal level (Fagerland, Lydersen and Laake 2013).
-        n_clips: clips that the questions are about; None where each is about a clip of its own.
+        p_mid: Its mid-p version, closer to its nominal level (Fagerland, Lydersen and Laake 2013).
+        n_clips: Clips that the questions are about; None where each is about a clip of its own.
     """
 
     n: int
@@ -56,9 +56,9 @@ class McNemar(Shown):
     n_clips: int | None = None
 
     def __str__(self) -> str:
-        told = str(self.n) if self.n_clips is None else f"{self.n} questions of {self.n_clips} clips"
+        size = str(self.n) if self.n_clips is None else f"{self.n} questions of {self.n_clips} clips"
         test = "McNemar exact" if self.n_clips is None else "exact test of signs over clips"
-        return f"{self.fixed} fixed, {self.broken} broken of {told}: {test} p = {self.p:.3g}, mid-p = {self.p_mid:.3g}"
+        return f"{self.fixed} fixed, {self.broken} broken of {size}: {test} p = {self.p:.3g}, mid-p = {self.p_mid:.3g}"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
@@ -70,15 +70,15 @@ def wilson_interval(count: int, n: int, *, confidence: float = 0.95) -> tuple[fl
     """Wilson's score interval of a share (Wilson 1927).
 
     Args:
-        count: how many.
-        n: of how many.
-        confidence: of the interval.
+        count: How many.
+        n: Number of cases.
+        confidence: Level of the interval.
 
     Returns:
         Lower and upper end, within 0 to 1.
 
     Raises:
-        ValueError: for fewer than one of them, a count outside 0 to `n`, or a confidence outside 0 to 1.
+        ValueError: For fewer than one of them, a count outside 0 to `n`, or a confidence outside 0 to 1.
     """
     if n < 1 or not 0 <= count <= n:
         raise ValueError(f"a share needs 0 <= count <= n and n >= 1, got {count=}, {n=}")
@@ -97,13 +97,13 @@ def share(correct: Values, *, clips: Clips | None = None, confidence: float = 0.
     """The share of right answers with Wilson's interval, of the effective numbers where clips share questions.
 
     Args:
-        correct: right or wrong, `[question]`.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: of the interval.
+        correct: Right or wrong, `[question]`.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the interval.
 
     Raises:
-        ValueError: for no answers, another number of clips, or a confidence outside 0 to 1.
-        TypeError: for an answer that is neither right nor wrong.
+        ValueError: For no answers, another number of clips, or a confidence outside 0 to 1.
+        TypeError: For an answer that is neither right nor wrong.
     """
     right = checked.outcomes("correct", correct)
     numbers, n, count = clip_numbers(clips, len(right)), len(right), int(right.sum())
@@ -125,13 +125,13 @@ def mcnemar(before: Values, after: Values, *, clips: Clips | None = None) -> McN
     direction, a clip's fixed answers less its broken ones would have either sign as easily.
 
     Args:
-        before: right or wrong, `[question]`.
-        after: right or wrong, of the same questions in the same order (see `match_ids`).
-        clips: the name of each question's clip; by default each is of its own.
+        before: Right or wrong, `[question]`.
+        after: Right or wrong, of the same questions in the same order (see `match_ids`).
+        clips: The name of each question's clip; by default each is of its own.
 
     Raises:
-        ValueError: for no questions, or lengths that differ.
-        TypeError: for an answer that is neither right nor wrong.
+        ValueError: For no questions, or lengths that differ.
+        TypeError: For an answer that is neither right nor wrong.
     """
     before, after = checked.paired_outcomes(before, after)
     fixed, broken = int((~before & after).sum()), int((before & ~after).sum())
@@ -163,17 +163,17 @@ def sign_flip_test(differences: Values, *, clips: Clips | None = None) -> float:
         ValueError: For no differences, ones that add up to more than 10,000,000, or another number of clips.
         TypeError: For anything but whole numbers.
     """
-    found = np.asarray(differences)
-    if found.dtype.kind not in "iu":
-        raise TypeError(f"the test of signs takes whole numbers, got {found.dtype}: count right answers, not shares")
-    if found.ndim != 1 or not found.size:
-        raise ValueError(f"the test of signs takes one difference per question, got shape {list(found.shape)}")
-    if sum(abs(difference) for difference in found.tolist()) > _LARGEST:
+    array = np.asarray(differences)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"the test of signs takes whole numbers, got {array.dtype}: count right answers, not shares")
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"the test of signs takes one difference per question, got shape {list(array.shape)}")
+    if sum(abs(difference) for difference in array.tolist()) > _LARGEST:
         raise ValueError(
             f"the test of signs takes differences that add up to {_LARGEST} at most, of numbers of right answers; got "
-            f"one of {max(found.tolist(), key=abs)}"
+            f"one of {max(array.tolist(), key=abs)}"
         )
-    return _sign_flips(summed(found.astype(np.int64), clip_numbers(clips, len(found))))[0]
+    return _sign_flips(summed(array.astype(np.int64), clip_numbers(clips, len(array))))[0]
 
 
 def _sign_flips(differences: Int[np.ndarray, " clip"]) -> tuple[float, float]:
@@ -200,14 +200,14 @@ def paired_difference(
     where no answer changed. Where clips share questions, it is that of the effective numbers of questions.
 
     Args:
-        before: right or wrong, `[question]`.
-        after: right or wrong, of the same questions in the same order.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: of the interval.
+        before: Right or wrong, `[question]`.
+        after: Right or wrong, of the same questions in the same order.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the interval.
 
     Raises:
-        ValueError: for no questions, lengths that differ, or a confidence outside 0 to 1.
-        TypeError: for an answer that is neither right nor wrong.
+        ValueError: For no questions, lengths that differ, or a confidence outside 0 to 1.
+        TypeError: For an answer that is neither right nor wrong.
     """
     before, after = checked.paired_outcomes(before, after)
     n, numbers = len(before), clip_numbers(clips, len(before))
@@ -228,13 +228,13 @@ def holm(p_values: Values) -> Float[np.ndarray, "*test"]:
     """P values adjusted by Holm's method (1979): all below alpha are significant with family-wise error alpha.
 
     Args:
-        p_values: of any shape, all of one family.
+        p_values: P values in any shape, all of one family.
 
     Returns:
         Adjusted p values, in the same shape.
 
     Raises:
-        ValueError: for none, or one outside 0 to 1.
+        ValueError: For none, or one outside 0 to 1.
     """
     p_values = checked.probabilities("p_values", p_values)
     order = np.argsort(p_values, axis=None)
@@ -251,13 +251,13 @@ def benjamini_hochberg(p_values: Values) -> Float[np.ndarray, "*test"]:
     It holds for independent tests and for positively dependent ones.
 
     Args:
-        p_values: of any shape, all of one family.
+        p_values: P values in any shape, all of one family.
 
     Returns:
         Adjusted p values, in the same shape.
 
     Raises:
-        ValueError: for none, or one outside 0 to 1.
+        ValueError: For none, or one outside 0 to 1.
     """
     p_values = checked.probabilities("p_values", p_values)
     return fdrcorrection(p_values.ravel())[1].reshape(p_values.shape)

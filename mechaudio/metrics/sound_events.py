@@ -112,7 +112,7 @@ def event_f1(
         to_class: Makes a class of a predicted event's label, None for no class; by default labels are classes.
         clips: The recording of each list of events, where some are about one recording; each is one of its own by
             default.
-        confidence: Of the intervals.
+        confidence: Level of the intervals.
         resamples: How many times clips are drawn anew.
         seed: Which clips are drawn.
 
@@ -159,7 +159,7 @@ def tag_f1(
         reference: Events of each clip.
         to_class: As for `event_f1`.
         clips: As for `event_f1`.
-        confidence: Of the intervals.
+        confidence: Level of the intervals.
         resamples: How many times clips are drawn anew.
         seed: Which clips are drawn.
 

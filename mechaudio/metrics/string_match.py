@@ -1,4 +1,4 @@
-"""Whether a written answer is right: MMAU's rule of words, and the choice that a generated text names.
+"""Scores of written answers: MMAU's rule of words, and the choice that a generated text names.
 
 `string_match` is the rule by which MMAU and MMAR score (arXiv 2410.19168, 2505.13032). It looks at words alone,
 so it takes `not the dog` for `dog`, and no letter for an answer. `parse_choice` reads what an instructed model writes,
@@ -40,7 +40,7 @@ class ParsedChoice(Shown):
     """The choice that a text names.
 
     Attributes:
-        choice: its text, None if none is named or more than one.
+        choice: Its text, None if none is named or more than one.
         how: `letter`, `text`, or why there is none: `nothing`, `ambiguous`.
     """
 
@@ -50,13 +50,13 @@ class ParsedChoice(Shown):
 
 @dataclass(frozen=True)
 class GeneratedScore(Shown):
-    """How many generated texts name the right choice, and how many name none.
+    """The number of generated texts that name the right choice, and of those that name none.
 
     Attributes:
-        accuracy: right ones among all; a text that names no choice is wrong.
-        unparsed: texts that name no choice, or more than one, among all.
-        parsed: what each text names.
-        correct: right or wrong, per text.
+        accuracy: Right ones among all; a text that names no choice is wrong.
+        unparsed: Texts that name no choice, or more than one, among all.
+        parsed: What each text names.
+        correct: Right or wrong, per text.
     """
 
     accuracy: Proportion
@@ -84,13 +84,13 @@ def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     Words are the matches of `\b\w+\b` in lower case, each counted once.
 
     Args:
-        prediction: what the model wrote; an empty one is wrong.
-        answer: the text of the right choice.
-        choices: the texts of all choices, without letters before them.
+        prediction: What the model wrote; an empty one is wrong.
+        answer: The text of the right choice.
+        choices: The texts of all choices, without letters before them.
 
     Raises:
-        ValueError: for an answer that is not among the choices, or has no word.
-        TypeError: for anything but text.
+        ValueError: For an answer that is not among the choices, or has no word.
+        TypeError: For anything but text.
     """
     _check_texts(prediction=prediction, answer=answer)
     _check_choices(choices)
@@ -122,22 +122,22 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     `not (A)` names A.
 
     Args:
-        text: what the model wrote.
-        choices: the texts of the choices, in the order of their letters.
+        text: What the model wrote.
+        choices: The texts of the choices, in the order of their letters.
 
     Raises:
-        ValueError: for fewer than 2 choices or more than 26, or a blank one.
-        TypeError: for anything but text.
+        ValueError: For fewer than 2 choices or more than 26, or a blank one.
+        TypeError: For anything but text.
     """
     _check_texts(text=text)
     _check_choices(choices)
     plain = _MARKUP.sub("", text)
     for declared in reversed(list(_DECLARED.finditer(plain))):
         rest = (plain[declared.end() :].split("<")[0].strip() or " ").splitlines()[0]
-        found = _reading(rest, choices) or _agreed(_opening(rest, choices), "text")
-        if found is not None:
-            return found
-    lines = [found for line in plain.splitlines() if (found := _reading(line, choices)) is not None]
+        reading = _reading(rest, choices) or _agreed(_opening(rest, choices), "text")
+        if reading is not None:
+            return reading
+    lines = [reading for line in plain.splitlines() if (reading := _reading(line, choices)) is not None]
     if any(found.choice is None for found in lines):
         return ParsedChoice(None, "ambiguous")
     marked = [choice for match in _ANYWHERE.finditer(plain) if (choice := _lettered(match, choices)) is not None]
@@ -161,15 +161,15 @@ def score_generated(
     """Read generated texts and count; one that cannot be read is wrong, and is reported.
 
     Args:
-        texts: what the model wrote, one per question.
-        choices: the choices of each question.
-        answers: the text of the right choice of each.
-        clips: the name of each question's clip; by default each is of its own.
-        confidence: of the intervals.
+        texts: What the model wrote, one per question.
+        choices: The choices of each question.
+        answers: The text of the right choice of each.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the intervals.
 
     Raises:
-        ValueError: for no texts, lengths that differ, an answer that is not among its choices, and as `parse_choice`.
-        TypeError: for anything but text.
+        ValueError: For no texts, lengths that differ, an answer that is not among its choices, and as `parse_choice`.
+        TypeError: For anything but text.
     """
     checked.same_length(texts=texts, choices=choices, answers=answers)
     for index, (answer, options) in enumerate(zip(answers, choices, strict=True)):
@@ -194,12 +194,12 @@ def _words(text: str) -> set[str]:
 
 def _lettered(match: re.Match[str], choices: Sequence[str]) -> str | None:
     """The choice of a letter, None if there is none of that letter."""
-    place = ascii_uppercase.index(match[match.lastindex or 0].upper())
-    return choices[place] if place < len(choices) else None
+    index = ascii_uppercase.index(match[match.lastindex or 0].upper())
+    return choices[index] if index < len(choices) else None
 
 
 def _reading(line: str, choices: Sequence[str]) -> ParsedChoice | None:
-    """What a line says that begins with a letter, or is the text of a choice; None if neither."""
+    """Read a line that begins with a letter, or is the text of a choice; None if neither."""
     line = line.strip().lstrip("-#> ").rstrip()
     texts = _same_text(line, choices)
     match = _LEADING.match(line)
@@ -231,9 +231,11 @@ def _same_text(text: str, choices: Sequence[str]) -> list[str]:
 def _opening(text: str, choices: Sequence[str]) -> list[str]:
     """The longest choices that a text begins with."""
     text = _folded(text)
-    found = [choice for choice in choices if _folded(choice) and re.match(re.escape(_folded(choice)) + r"(?!\w)", text)]
-    longest = max((len(_folded(choice)) for choice in found), default=0)
-    return [choice for choice in found if len(_folded(choice)) == longest]
+    opening = [
+        choice for choice in choices if _folded(choice) and re.match(re.escape(_folded(choice)) + r"(?!\w)", text)
+    ]
+    longest = max((len(_folded(choice)) for choice in opening), default=0)
+    return [choice for choice in opening if len(_folded(choice)) == longest]
 
 
 def _mentioned(text: str, choices: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What each audio LLM class is made of, and how to ask it a question."""
+"""Audio LLM classes: what each is made of, and how to ask it a question."""
 
 from mechaudio.models.adapter import Adapter, Stack, TokenTiming
 from mechaudio.models.batch import PromptBatch

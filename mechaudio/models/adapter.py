@@ -1,4 +1,4 @@
-"""What differs between audio LLM classes, as data.
+"""Differences between audio LLM classes, as data.
 
 Every family is one frozen `Adapter`: where its parts are, what its audio token is called, how its tokens fall in time.
 Paths are relative to the transformers module and written down, never guessed; they are proven when a model is opened.
@@ -11,172 +11,42 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from mechaudio.models.stack import (
+    CONFORMER,
+    DECODER,
+    EXPERTS,
+    NORMED_LAYERS,
+    WHISPER_ENCODER,
+    End,
+    InBlocks,
+    MixedStack,
+    RoundedTower,
+    Stack,
+    WaveformTower,
+)
 from mechaudio.showing import Shown
 
-#: What a stack may lack.
-PARTS = ("attention", "mid_norm", "mlp", "norm")
-#: Where a layer may do more to its residual stream than add attn_out and mlp_out.
-Between = Literal["attention", "mlp", "end"]
-_WHERE = {"attention": "in front of attn_out", "mlp": "between resid_mid and mlp_out", "end": "behind mlp_out"}
+__all__ = [
+    "CONFORMER",
+    "DECODER",
+    "EXPERTS",
+    "NORMED_LAYERS",
+    "THINKER_UP_TO_5_20",
+    "WHISPER_ENCODER",
+    "Adapter",
+    "End",
+    "InBlocks",
+    "MixedStack",
+    "Noise",
+    "RoundedTower",
+    "Stack",
+    "TokenTiming",
+    "WaveformTower",
+]
 
-
-@dataclass(frozen=True)
-class Stack(Shown):
-    """A list of layers and the names of the parts inside each of them.
-
-    A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist,
-    and whoever asks for one is told the reason.
-
-    Attributes:
-        layers: Path of the list of layers.
-        attention: The attention module inside a layer.
-        mid_norm: The module inside a layer whose input is the residual stream right behind what attention added.
-        mid_norm_adds: Whether `mid_norm` is a module that adds by itself, so that its output is that stream.
-        mlp: The MLP inside a layer.
-        down: Path inside `mlp` of the down projection, which the neurons go into: `""` where `mlp` is that projection
-            itself, `None` where there is none, and `absent` says why. A reason beside a path is that of the layers
-            whose MLP does not have it.
-        norm: Path of the norm after the last layer.
-        config: Attribute of the network's config that holds this stack's own config, `""` where it is the network's.
-        beside: Path of a second list of layers, of a tower that runs beside the first and is built alike: they are
-            counted on behind those of the first.
-        first: Number of the first layer in the list.
-        layout: `batch` where activations are `[batch, position, d_model]`; `packed` where all clips of a batch lie
-            behind one another as `[position, d_model]` and attention is confined to windows.
-        channels_first: Whether the layers pass on `[batch, d_model, position]`.
-        insides: Who computes attention: the function that the config names (`registry`), as in most classes; the
-            attention module itself, which calls `F.scaled_dot_product_attention` on blocks of its frames (`sdpa`); or
-            the attention module itself with a softmax of its own, in sliding windows (`windows`).
-        queries: With `sdpa`, the module inside attention whose output are the queries, also those that a position bias
-            is made from.
-        overwritten: Hook points whose tensors the network goes on to write into.
-        in_chunks: Whether the layers hear a long clip chunk after chunk, each remembering the end of the last: recorded
-            chunks are put behind one another, an edit is applied to each.
-        absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
-        core: With `windows`, path inside the attention module of the part that makes scores and weights, `""` where it
-            does so itself.
-        output: Path inside the attention module of the output projection, which mixes the heads' `z`.
-        attention_norm: The module inside a layer whose output is added to the residual stream in place of attention's
-            own, which it norms; `None` where attention's own is added. Its output is `attn_out`.
-        mlp_norm: The same behind the MLP. Its output is `mlp_out`.
-        attention_times: What that is multiplied by when it is added, a number or the attribute of this stack's config
-            that holds it: `attn_out` is the product.
-        mlp_times: The same for `mlp_out`.
-        between: Where a layer does more to its residual stream than add (`attention`: before attention adds to it,
-            `mlp`: between `resid_mid` and what the MLP adds, `end`: behind that) -> what it does there, a noun phrase.
-            Elsewhere `resid_mid` is the sum of `resid_pre` and `attn_out`, and `resid_post` that of `resid_mid` and
-            `mlp_out`.
-        closing: With an `end`, the module inside a layer whose input is the residual stream right behind what the MLP
-            added. A network that has no such module does nothing there but scale.
-        scaled_by: The tensor inside a layer that its whole residual stream is multiplied by at its end.
-        stream: Where layers pass on several residual streams, `[stream, batch, position, d_model]`: the one that
-            attention and MLP work on, which is shown.
-        frames_of: Where frames of a tower follow from its features by other steps than those to audio tokens: so many
-            samples, and the frames that hear them together.
-        timeless: Why the tower's frames hear no stretch of their own, `None` where they do.
-        kinds: Where layers differ: kind of layer -> the stack as it is in the layers of this kind.
-        kinds_in: Attribute of the stack's config that lists the kind of every layer.
-    """
-
-    layers: str
-    attention: str | None
-    mid_norm: str | None
-    mlp: str | None
-    norm: str | None
-    config: str
-    beside: str | None = None
-    first: int = 0
-    layout: Literal["batch", "packed"] = "batch"
-    channels_first: bool = False
-    in_chunks: bool = False
-    insides: Literal["registry", "sdpa", "windows"] = "registry"
-    queries: str | None = None
-    overwritten: tuple[str, ...] = ()
-    absent: Mapping[str, str] = field(default_factory=dict, hash=False)
-    core: str = ""
-    output: str = "o_proj"
-    down: str | None = "down_proj"
-    mid_norm_adds: bool = False
-    attention_norm: str | None = None
-    mlp_norm: str | None = None
-    attention_times: float | str = 1.0
-    mlp_times: float | str = 1.0
-    between: Mapping[Between, str] = field(default_factory=dict, hash=False)
-    closing: str | None = None
-    scaled_by: str | None = None
-    stream: int | None = None
-    frames_of: tuple[int, int] | None = None
-    timeless: str | None = None
-    kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
-    kinds_in: str = "layer_types"
-
-    def __post_init__(self) -> None:
-        """Refuse a missing part without a reason, a reason for a part that is there, and a gap that nobody knows."""
-        unknown = set(self.between) - set(get_args(Between))
-        if unknown:
-            raise ValueError(f"{self.layers}: between= knows {list(get_args(Between))}, got {sorted(unknown)}")
-        if ("end" in self.between) != (self.closing is not None):
-            raise ValueError(f"{self.layers}: an end= of between= and closing= belong together")
-        missing = {part for part in PARTS if getattr(self, part) is None}
-        if not self.kinds and missing != set(self.absent) - {"down"}:
-            raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
-        if self.down is None and self.mlp is not None and "down" not in self.absent:
-            raise ValueError(f"{self.layers}: down is None, and absent= does not say why")
-
-    def path(self, layer: int) -> str:
-        """Where a layer of this list is."""
-        return f"{self.layers}.{layer - self.first}"
-
-    def own_config(self, config: Any) -> Any:
-        """This stack's config inside a network's."""
-        return getattr(config, self.config) if self.config else config
-
-    def times(self, point: str, config: Any) -> float:
-        """The number that `attn_out` or `mlp_out` is multiplied by when it is added.
-
-        Args:
-            point: Which of them.
-            config: The network's config.
-        """
-        number = {"attn_out": self.attention_times, "mlp_out": self.mlp_times}[point]
-        return float(getattr(self.own_config(config), number) if isinstance(number, str) else number)
-
-    def adds(self, point: str) -> str | None:
-        """Path inside a layer of the module whose output, multiplied by `times`, is `attn_out` or `mlp_out`."""
-        if point == "mlp_out":
-            return self.mlp_norm or self.mlp
-        if self.insides == "windows":
-            return self.attention_norm or self.mixing
-        return self.attention_norm or self.attention
-
-    @property
-    def mixing(self) -> str | None:
-        """Path inside a layer of attention's output projection."""
-        return None if self.attention is None else f"{self.attention}.{self.output}"
-
-    @property
-    def projecting_down(self) -> str | None:
-        """Path inside a layer of the MLP's down projection."""
-        return None if self.mlp is None or self.down is None else f"{self.mlp}.{self.down}".rstrip(".")
-
-    def in_layer(self, config: Any, layer: int) -> Stack:
-        """The stack as it is in one layer.
-
-        Args:
-            config: The network's config.
-            layer: The layer, from 0.
-
-        Raises:
-            KeyError: The config names a kind of layer that the adapter does not know.
-        """
-        if not self.kinds:
-            return self
-        kind = getattr(self.own_config(config), self.kinds_in)[layer]
-        if kind not in self.kinds:
-            raise KeyError(f"{self.layers}.{layer} is of kind {kind!r}; the adapter knows {sorted(self.kinds)}")
-        return self.kinds[kind]
+_WHERE = {"attention": "in front of attn_out", "mlp": "between resid_mid and mlp_out"}
 
 
 @dataclass(frozen=True)
@@ -201,8 +71,7 @@ class TokenTiming(Shown):
         always: Audio tokens of every clip, `None` where longer clips make more.
         pads_to: Samples to which the processor fills up shorter clips with silence that becomes tokens.
         counted_by: Method of the network's config that counts the audio tokens of so many frames, where the steps do
-            not say it.
-        count: That method, once a network is opened.
+            not say it: its name, or the method itself once a network is opened.
         timeless: Why audio tokens hear no stretch of their own, `None` where they do.
     """
 
@@ -218,8 +87,7 @@ class TokenTiming(Shown):
     pads_to: int = 0
     always: int | None = None
     beyond_mask: int = 0
-    counted_by: str | None = None
-    count: Callable[[int], int] | None = field(default=None, hash=False, compare=False)
+    counted_by: str | Callable[[int], int] | None = field(default=None, hash=False, compare=False)
     timeless: str | None = None
 
     def tokens_of_frames(self, frames: int, steps: int | None = None) -> int:
@@ -231,8 +99,8 @@ class TokenTiming(Shown):
         """
         if self.always is not None:
             return self.always
-        if self.count is not None and steps is None:
-            return self.count(frames)
+        if callable(self.counted_by) and steps is None:
+            return self.counted_by(frames)
         frames += self.beyond_mask
         whole, rest = divmod(frames, self.chunk or frames + 1)
         return whole * self._through_steps(self.chunk or 0, steps) + self._through_steps(rest, steps)
@@ -241,6 +109,19 @@ class TokenTiming(Shown):
         for kernel, stride, padding in self.steps[:steps]:
             frames = (frames + 2 * padding - kernel) // stride + 1 if frames > 0 else 0
         return max(frames, 0)
+
+
+@dataclass(frozen=True)
+class Noise(Shown):
+    """Noise that a tower adds at random.
+
+    Attributes:
+        scale: Attribute of the network's config, dotted, that holds its scale.
+        left_out_by: Inputs that leave it out: every run gets them unless the caller gives them otherwise.
+    """
+
+    scale: str
+    left_out_by: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -271,20 +152,16 @@ class Adapter(Shown):
         features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
             by itself. Its processor leaves the mask out for a single clip.
         bands: Attribute of the tower's config that says how many numbers a frame has, or how many it has always.
-        audio_token: Where a network's config keeps the id of the placeholder for one audio token, dotted.
         also_in: Model types of larger checkpoints that hold this network inside.
         marks_time: Where the processor writes the time between the audio tokens of a clip, which then do not stand
             together: name of the input that has one row per clip.
         turns: How its chat template takes a turn: as a list of parts, or as text that opens with the audio placeholder.
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
-        always: Inputs that every run gets unless the caller gives them otherwise.
-        noise: Attribute of the network's config, dotted, that holds the scale of the noise which its tower adds unless
-            an input of `always` leaves it out; `None` where it adds none.
-        logits_divided_by: Attribute of the network's config, dotted, that logits are divided by; `None` where the
-            unembedding's output is the logits.
-        logits_softcapped_at: Attribute of the network's config, dotted, that holds the cap *c* of logits, which are
-            then *c* tanh(logit / *c*); `None` where there is no cap.
+        noise: The noise that its tower adds at random, `None` where it adds none.
+        logits: Where logits are more than the unembedding's output: what is done to it (`divided_by` a number, or
+            `softcapped_at` a cap *c*, which makes them *c* tanh(logit / *c*)) -> attribute of the network's config,
+            dotted, that holds the number.
         no_shared_prefix: Why variants of a prompt cannot share what comes before their first edit; `None` where the
             layers look back only through keys and values, and take nothing else that depends on the position but
             rotary embeddings.
@@ -333,17 +210,14 @@ class Adapter(Shown):
     leaks_below: int | None = None
     features_sizes: str | None = None
     bands: str | int = "num_mel_bins"
-    audio_token: str = "audio_token_id"
     also_in: tuple[str, ...] = ()
     marks_time: str | None = None
     turns: Literal["parts", "text"] = "parts"
     system: str | None = None
     sampling_rate: int = 16_000
     merged: str | None = None
-    always: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    noise: str | None = None
-    logits_divided_by: str | None = None
-    logits_softcapped_at: str | None = None
+    noise: Noise | None = None
+    logits: Mapping[Literal["divided_by", "softcapped_at"], str] = field(default_factory=dict, hash=False)
     no_shared_prefix: str | None = None
     one_clip: str | None = None
     no_questions: str | None = None
@@ -395,6 +269,11 @@ class Adapter(Shown):
         return (*(name for name in named if name is not None), *self.features_beside, *self.features_given)
 
     @property
+    def always(self) -> Mapping[str, Any]:
+        """Inputs that every run gets unless the caller gives them otherwise."""
+        return {} if self.noise is None else self.noise.left_out_by
+
+    @property
     def stacks(self) -> dict[str, Stack]:
         """Every list of layers: `encoder`, further towers by name, `decoder`; in the order in which they run."""
         return {"encoder": self.encoder, **self.towers, "decoder": self.decoder}
@@ -430,11 +309,11 @@ class Adapter(Shown):
         """How the insides of the audio tower's attention are come by."""
         if self.encoder.attention is None:
             return "convolutions"
-        return {
-            "registry": "packed windows" if self.encoder.layout == "packed" else "whole clips",
-            "sdpa": "own call, blocks",
-            "windows": "own code, windows",
-        }[self.encoder.insides]
+        if isinstance(self.encoder.insides, InBlocks):
+            return "own call, blocks"
+        if self.encoder.insides == "windows":
+            return "own code, windows"
+        return "packed windows" if self.encoder.layout == "packed" else "whole clips"
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -451,8 +330,11 @@ class Adapter(Shown):
         named = {"encoder": "tower", "decoder": "decoder"}
         for name, stack in reversed(self.stacks.items()):
             where = named.get(name, f"tower {name}")
-            if stack.between:
-                more = "; ".join(f"{_WHERE[gap]}, {what}" for gap, what in stack.between.items())
+            gaps = [f"{_WHERE[gap]}, {what}" for gap, what in stack.between.items()]
+            if stack.end is not None:
+                gaps.append(f"behind mlp_out, {stack.end.does}")
+            if gaps:
+                more = "; ".join(gaps)
                 said = (*said, f"in the {where}, a layer does more than add to its residual stream: {more}")
         if self.encoder.layout == "packed":
             said = (*said, "a gradient does not arrive at the tower's resid_mid, of which a view is shown")
@@ -468,34 +350,5 @@ def _imported(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-#: What a conformer's layer does beside adding attention and its second, halved feed-forward.
-CONFORMER: Mapping[Between, str] = {
-    "attention": "half a feed-forward",
-    "mlp": "a convolution",
-    "end": "a norm",
-}
-#: Why layers with experts have no neurons to show.
-EXPERTS = (
-    "the layer's MLP is a mixture of experts: each position goes to some of them, whose neurons lie in no one tensor"
-)
-#: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.
-DECODER = Stack(
-    layers="model.language_model.layers",
-    attention="self_attn",
-    mid_norm="post_attention_layernorm",
-    mlp="mlp",
-    norm="model.language_model.norm",
-    config="text_config",
-)
-WHISPER_ENCODER = Stack(
-    layers="model.audio_tower.layers",
-    attention="self_attn",
-    mid_norm="final_layer_norm",
-    mlp="fc2",
-    down="",
-    output="out_proj",
-    norm="model.audio_tower.layer_norm",
-    config="audio_config",
-)
 #: Up to transformers 5.20, the thinkers of Qwen-Omni hold decoder and tower side by side, without a model around them.
 THINKER_UP_TO_5_20 = {"model.language_model": "model", "model.audio_tower": "audio_tower"}

@@ -12,7 +12,6 @@ import os
 import pickle
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,11 +21,25 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 MANIFEST = "assembled.json"
+_POINTER = b"version https://git-lfs"
+#: What reading a file raises that is cut off, something else, or would run code.
+_UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
 
 
 @dataclass(frozen=True)
@@ -129,16 +142,24 @@ def read_weights(part: str, files: Collection[Path]) -> dict[str, Any]:
 
 
 def _read(part: str, file: Path) -> dict[str, Any]:
-    if file.suffix == ".safetensors":
-        return load_file(file)
+    told = f"{part}: {str(file)!r}"
+    with file.open("rb") as opened:
+        if opened.read(len(_POINTER)) == _POINTER:
+            raise ValueError(f"{told} is a pointer of Git LFS and no file of weights: fetch what it points to")
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{part}: {str(file)!r} cannot be read without running code from it, which is not done: {error}"
-        ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{part}: {str(file)!r} is no whole file of weights: {error}. Fetch it again") from error
+        held = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except _UNREADABLE as error:
+        # PyTorch names the code that a file would run so.
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ValueError(
+                f"{told} cannot be read without running code from it, {code[1]}, which is not done. Is it the "
+                "published file?"
+            ) from error
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise ValueError(f"{told} is no whole file of weights ({reason}): fetch it again") from error
+    if not isinstance(held, dict):
+        raise ValueError(f"{told} holds a {type(held).__name__}, and no tensors by name: is it the right file?")
+    return held
 
 
 def sorted_out(
@@ -158,10 +179,12 @@ def sorted_out(
         unused: Names of the network's that have no use all the same, such as of tensors that are worked out today.
 
     Raises:
-        ValueError: A tensor has no place.
+        ValueError: A tensor has no place, or is none.
     """
     kept, left_out, strange = dict[str, Tensor](), list[str](), list[str]()
     for name, value in read.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{part}: {str(files[0])!r} holds {name!r}, which is no tensor: is it the right file?")
         start = next((start for start in places if name.startswith(start)), None)
         if start is None:
             strange.append(name)
@@ -203,6 +226,7 @@ def tokenizer_in(part: str, folder: Path) -> Any:
     Raises:
         FileNotFoundError: There is none.
         ImportError: It needs the package sentencepiece.
+        ValueError: It cannot be read.
     """
     fast = (folder / "tokenizer.json").is_file()
     slow = any((folder / name).is_file() for name in ("tokenizer.model", "vocab.json"))
@@ -213,7 +237,22 @@ def tokenizer_in(part: str, folder: Path) -> Any:
             f"the tokenizer in {str(folder)!r} is a tokenizer.model, which needs the package sentencepiece: `pip "
             "install 'mechaudio[salmonn]'`. The folder that is made does not need it"
         )
-    return transformers.AutoTokenizer.from_pretrained(folder)
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder)
+    except (ValueError, OSError, LookupError, TypeError) as error:
+        raise ValueError(f"{part}: the tokenizer in {str(folder)!r} cannot be read: {error}") from error
+
+
+def settings_in(part: str, file: Path) -> dict[str, Any]:
+    """Return what a file of settings says.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{part}: {str(file)!r} is no JSON ({error}): fetch it again") from error
 
 
 def fill(
@@ -231,9 +270,11 @@ def fill(
         exact: Beginning of the names of those that are in full precision whatever the type.
 
     Raises:
-        ValueError: A tensor has no place or another shape than the network's, or a tensor of the network's is missing.
+        ValueError: A tensor has no place, another shape or kind of numbers than the network's, or a tensor of the
+            network's is missing.
     """
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    state = network.state_dict()
+    wanted = {name: tuple(value.shape) for name, value in state.items()}
     together: dict[str, Tensor] = {}
     for part, own in tensors.items():
         for name, value in own.items():
@@ -245,6 +286,12 @@ def fill(
                 raise ValueError(
                     f"{part}: {name} is {list(value.shape)}, and the other parts make it {list(wanted[name])}: do the "
                     "parts belong together?"
+                )
+            if value.is_floating_point() != state[name].is_floating_point():
+                kind = str(value.dtype).removeprefix("torch.")
+                raise ValueError(
+                    f"{part}: {name} is of type {kind}, as in quantised copies, which are not put together: give the "
+                    "part as it was published"
                 )
             own_type = torch.float32 if exact is not None and name.startswith(exact) else dtype
             together[name] = value.to(own_type) if value.is_floating_point() else value
@@ -267,9 +314,15 @@ def save(target: Path, network: PreTrainedModel, processor: Any, parts: Parts, *
         processor: The network's.
         parts: What it was made of.
         **facts: What else the manifest tells.
+
+    Raises:
+        OSError: It cannot be written, as where the disk is full.
     """
     with _whole(target) as folder:
-        network.save_pretrained(folder)
+        try:
+            network.save_pretrained(folder)
+        except SafetensorError as error:
+            raise OSError(f"the network cannot be written beside {str(target)!r}: {error}") from error
         processor.save_pretrained(folder)
         _write_manifest(folder, parts, facts)
     return Assembled(target, len(network.state_dict()), parts.left_out)
@@ -277,14 +330,17 @@ def save(target: Path, network: PreTrainedModel, processor: Any, parts: Parts, *
 
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
-    """A folder beside the target that takes its place once it is whole, and is gone if anything goes wrong."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    """A folder beside the target that takes its place once it is whole, and is gone if anything goes wrong.
+
+    A process that is killed cannot take its own away: the next one does.
+    """
+    folder = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     try:
         yield folder
         if target.exists():
             target.rmdir()
-        folder.chmod(0o755)
         os.replace(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -46,7 +46,7 @@ class _Spans(dict):
     """Positions by name; asking for a name that is not there says which are."""
 
     def __repr__(self) -> str:
-        """How many positions each span has in each prompt."""
+        """Count the positions of each span in each prompt."""
         counts = {name: sorted({len(row) for row in rows}) for name, rows in self.items()}
         said = [f"{name} {own[0]}" + (f" to {own[-1]}" if len(own) > 1 else "") for name, own in counts.items() if own]
         return f"<positions of {len(next(iter(self.values()), ()))} prompts: {', '.join(said)}>"
@@ -168,7 +168,7 @@ class PromptBatch(NamesTheWay, Shown):
         return [row % self.n_rows for row in numbers]
 
     def to(self, device: str | int | torch.device) -> PromptBatch:
-        """The same with its inputs on another device; a run puts no inputs anywhere by itself.
+        """Put its inputs on another device; a run puts no inputs anywhere by itself.
 
         Raises:
             TypeError: Something else than a device.
@@ -194,7 +194,7 @@ class PromptBatch(NamesTheWay, Shown):
         )
 
     def _as_kept(self) -> PromptBatch:
-        """What is kept of it with a result: all but the sound, which the result does not need to be read.
+        """Leave out the sound, which a result does not need to be read.
 
         Inputs are the token ids and their mask, questions have no recordings and of `meta` what is plain, and the
         tokenizer is replaced by the texts of the tokens that occur.
@@ -248,7 +248,7 @@ class PromptBatch(NamesTheWay, Shown):
 
     @checks_arguments
     def aimed(self, *, target: Words = None, foil: Words = None, whole: bool | None = None) -> PromptBatch:
-        """The same prompts, measured on words that could follow them, in the place of the letters of choices.
+        """Measure the prompts on words that could follow them, in the place of the letters of choices.
 
         ```python
         batch = ma.prompt(model, [question]).aimed(target="dog", foil="cat")
@@ -301,12 +301,12 @@ class PromptBatch(NamesTheWay, Shown):
         ids = self.inputs["input_ids"][row].tolist()
         real = self.inputs.get("attention_mask", torch.ones_like(self.inputs["input_ids"]))[row].bool().tolist()
         times = iter([_label(clock.intervals(i)) for clock in self.clocks[row] for i in range(clock.n_tokens)])
-        heard = set(self.spans["audio"][row])
+        sounding = set(self.spans["audio"][row])
         labels = []
         for position, (token, is_real) in enumerate(zip(ids, real, strict=True)):
             if not is_real:
                 labels.append("<pad>")
-            elif token == self.audio_token and position not in heard:
+            elif token == self.audio_token and position not in sounding:
                 labels.append("♪ –")
             elif token == self.audio_token:
                 labels.append(next(times) if self.clocks[row] else "♪")

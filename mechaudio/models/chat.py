@@ -207,7 +207,7 @@ def _as_written(
 
 
 def _between_texts(processor: Any, adapter: Adapter, turns: Sequence[Turn]) -> list[str]:
-    """What the chat template writes before the first text, between the texts, and behind the last."""
+    """Return the template's text before the first text, between the texts, and behind the last."""
     slots = [_SLOT.format(number) for number in range(len(texts(turns)))]
     frame = rest = _render(processor, adapter, turns, slots)
     between = []
@@ -259,7 +259,7 @@ def _features(adapter: Adapter, made: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def _grown(written: list[int], ids: list[int], placeholder: int) -> list[int] | None:
-    """What the processor put in the placeholders' place: audio tokens, in some families between two control tokens.
+    """Return the tokens in the placeholders' place: audio tokens, in some families between two control tokens.
 
     `None` if the tokens around it are not the written ones.
     """
@@ -298,11 +298,11 @@ def _refuse_control_tokens(processor: Any, text: str) -> None:
     added = processor.tokenizer.added_tokens_decoder.values()
     markers = getattr(processor, "added", ())  # words to other tokenizers, and to this model what it was trained to say
     control = {processor.audio_token, *markers, *(token.content for token in added if token.special)}
-    found = sorted(token for token in control if token in text)
-    if found:
+    present = sorted(token for token in control if token in text)
+    if present:
         raise ValueError(
-            f"the text holds {', '.join(map(repr, found))}, which the tokenizer of {type(processor).__name__} reads as "
-            f"control, not as words: {text!r}. Write it differently"
+            f"the text holds {', '.join(map(repr, present))}, which the tokenizer of {type(processor).__name__} reads "
+            f"as control, not as words: {text!r}. Write it differently"
         )
 
 
@@ -338,8 +338,8 @@ def _through_mistral(processor: Any, adapter: Adapter, turns: Sequence[Turn], le
     if len(clips) > 1:
         sounds = [encode_alone(processor, adapter, clip) for clip in clips]
     else:
-        heard = tuple(token for token in ids if token == processor.audio_token_id)
-        sounds = [Sound(heard, len(heard), {adapter.features: made[adapter.features]}) for _ in clips]
+        audio_ids = tuple(token for token in ids if token == processor.audio_token_id)
+        sounds = [Sound(audio_ids, len(audio_ids), {adapter.features: made[adapter.features]}) for _ in clips]
     choice_ids = tuple(continuation(tokenizer, None, letter)[0] for letter in letters)
     return EncodedPrompt(tuple(ids), offsets, tuple(sounds), choice_ids, None)
 

@@ -1,4 +1,4 @@
-"""What a model hears of a clip: how much of it, at the least how much, and when each audio token is.
+"""Clips as a model hears them: how much of one, at the least how much, and when each audio token is.
 
 Conventions: mono samples at the adapter's sampling rate; seconds in messages.
 """
@@ -31,8 +31,8 @@ def tokens_of_features(adapter: Adapter, features: Tensor, mask: Tensor | None) 
     """Audio tokens that the tower makes from features, `[window, ...]`."""
     if mask is not None and adapter.mask_counts == "tokens":
         return int(mask.sum())
-    heard = [features.shape[adapter.frames_axis]] * len(features) if mask is None else mask.sum(-1).tolist()
-    return sum(adapter.timing.tokens_of_frames(int(frames)) for frames in heard)
+    lengths = [features.shape[adapter.frames_axis]] * len(features) if mask is None else mask.sum(-1).tolist()
+    return sum(adapter.timing.tokens_of_frames(int(frames)) for frames in lengths)
 
 
 def shortest_clip(adapter: Adapter) -> int:
@@ -51,7 +51,7 @@ def audio_tower(network: nn.Module, adapter: Adapter) -> nn.Module:
 
 
 def bands_of(network: nn.Module, adapter: Adapter) -> int:
-    """How many numbers a frame of a network's features has."""
+    """Return how many numbers a frame of a network's features has."""
     if isinstance(adapter.bands, int):
         return adapter.bands
     return getattr(adapter.encoder.own_config(network.config), adapter.bands)
@@ -90,7 +90,7 @@ def samples_of(
 
 
 def too_short(owner: str, n_samples: int, adapter: Adapter) -> ValueError:
-    """What to tell who asks about a clip that gives no audio token."""
+    """Make the error for a clip that gives no audio token."""
     rate = adapter.sampling_rate
     return ValueError(
         f"{owner}: its clip of {n_samples / rate:.3f} s ({n_samples} samples) gives no audio token; "

@@ -32,9 +32,9 @@ def continuation(tokenizer: Any, written: str | None, words: str) -> tuple[int, 
 def _answered(tokenizer: Any, words: str) -> tuple[int, ...]:
     """The tokens of a text as the model's own turn, behind the control token that ends a prompt."""
     question = {"role": "user", "content": "?"}
-    asked = tokenizer.apply_chat_template([[question]], return_dict=False)[0]
+    prompt = tokenizer.apply_chat_template([[question]], return_dict=False)[0]
     answered = tokenizer.apply_chat_template(
         [[question, {"role": "assistant", "content": words}]], continue_final_message=True, return_dict=False
     )[0]
-    assert answered[: len(asked)] == asked, "a control token keeps prompt and answer apart"
-    return tuple(answered[len(asked) :])
+    assert answered[: len(prompt)] == prompt, "a control token keeps prompt and answer apart"
+    return tuple(answered[len(prompt) :])

@@ -1,4 +1,4 @@
-"""What a processor makes of clips: of several, behind one another; and of silence, which is kept."""
+"""Features of clips: of several, behind one another; and of silence, which is kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _known: WeakKeyDictionary[Any, OrderedDict[int, Sound]] = WeakKeyDictionary()
 
 
 def silence(model: OpenedModel, n_samples: int) -> Sound:
-    """What the model's processor makes of so many zeros; it is asked once for a length.
+    """Return the processor's features of so many zeros; it is asked once for a length.
 
     Args:
         model: An opened model with a processor.
@@ -46,28 +46,28 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
     Where the encoder takes packed clips of any length, the padding to the feature extractor's window is cut off down to
     the longest clip (to whole chunks, where the encoder wants those): masked frames never reach the encoder.
     """
-    heard = [row for row in features if row]
-    if not heard:
+    with_sound = [row for row in features if row]
+    if not with_sound:
         return {}
-    if adapter.merging is not None and any(adapter.merging in row for row in heard):
-        heard = [{adapter.merging: unmerged(adapter, row), **row} for row in heard]
+    if adapter.merging is not None and any(adapter.merging in row for row in with_sound):
+        with_sound = [{adapter.merging: unmerged(adapter, row), **row} for row in with_sound]
     if not adapter.cuts_padding:
-        return {name: to_the_largest([row[name] for row in heard]) for name in heard[0]}
-    width = max(row[adapter.features].shape[adapter.frames_axis] for row in heard)
+        return {name: to_the_largest([row[name] for row in with_sound]) for name in with_sound[0]}
+    width = max(row[adapter.features].shape[adapter.frames_axis] for row in with_sound)
     if adapter.encoder.layout == "packed" and adapter.features_mask is not None:
-        longest = max(int(row[adapter.features_mask].sum(-1).max()) for row in heard)
+        longest = max(int(row[adapter.features_mask].sum(-1).max()) for row in with_sound)
         chunk = adapter.timing.chunk or 1
         width = min(width, -(-longest // chunk) * chunk)
     masked = width if adapter.mask_counts == "frames" else adapter.timing.tokens_of_frames(width)
     widths = {adapter.features: (adapter.frames_axis, width), adapter.features_mask: (-1, masked)}
     return {
-        name: torch.cat([_to_width(row[name], *widths[name]) if name in widths else row[name] for row in heard])
-        for name in heard[0]
+        name: torch.cat([_to_width(row[name], *widths[name]) if name in widths else row[name] for row in with_sound])
+        for name in with_sound[0]
     }
 
 
 def unmerged(adapter: Adapter, clip: Mapping[str, Tensor]) -> Float[Tensor, "1 token window"]:
-    """What the audio tokens of a clip are made of that are not merged: each of the window of its number."""
+    """Say what audio tokens of a clip are made of that are not merged: each of the window of its number."""
     frames = int(clip[adapter.features_mask].sum())
     return torch.eye(adapter.timing.tokens_of_frames(frames))[None]
 

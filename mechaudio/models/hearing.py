@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -13,8 +12,9 @@ from mechaudio.models.key_value_cache import cache_name
 
 
 def audio_token_id(config: Any, adapter: Adapter) -> int:
-    """The id of the placeholder that stands for one audio token, from a network's config."""
-    return attrgetter(adapter.audio_token)(config)
+    """The id of the placeholder that stands for one audio token: a network's config has it, or its tower's config."""
+    holder = config if hasattr(config, "audio_token_id") else adapter.encoder.own_config(config)
+    return holder.audio_token_id
 
 
 def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:
@@ -65,7 +65,7 @@ def guesses(trained: Collection[str], choices: Iterable[str]) -> tuple[str, ...]
 
     Args:
         trained: Those that it was trained on; of a model that says nothing of them, none.
-        choices: Of questions about a sound.
+        choices: Choices of questions about a sound.
     """
     known = {choice.casefold() for choice in trained}
     others = dict.fromkeys(choice for choice in choices if known and choice.casefold().strip(" .") not in known)
@@ -73,6 +73,6 @@ def guesses(trained: Collection[str], choices: Iterable[str]) -> tuple[str, ...]
 
 
 def past_prompt(inputs: Mapping[str, Any]) -> bool:
-    """Whether this is a later step of a generation, whose audio is in the key-value cache."""
+    """Return whether this is a later step of a generation, whose audio is in the key-value cache."""
     name = cache_name(inputs)
     return name is not None and bool(inputs[name].get_seq_length() > 0)  # a static cache counts in a tensor

@@ -35,7 +35,7 @@ from mechaudio.models.opened_model import OpenedModel
 
 
 def input_device(network: Network) -> torch.device:
-    """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
+    """Return the device for inputs: that of the input embeddings, also under a device map or offloading."""
     embeddings = network.get_input_embeddings()
     executes = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)  # a device, or a GPU's number
     return next(embeddings.parameters()).device if executes is None else torch.device(executes)
@@ -142,7 +142,7 @@ def as_batch(model: OpenedModel, batch: PromptBatch | Mapping[str, Any]) -> Prom
 
 
 def name_of(model: OpenedModel) -> str:
-    """What messages call a model: its checkpoint, or its class where it has none."""
+    """Name a model in messages: its checkpoint, or its class where it has none."""
     return getattr(model, "checkpoint", None) or type(model.network).__name__
 
 
@@ -194,10 +194,10 @@ def _refuse_foreign(model: OpenedModel, batch: PromptBatch) -> None:
         )
     if isinstance(batch.tokenizer, TokenTexts):
         raise ValueError(f"this batch was loaded with a result, and its sound is not kept there. {advice}")
-    own = getattr(model.processor, "tokenizer", None)
-    if own is None or batch.tokenizer is None or own is batch.tokenizer:
+    tokenizer = getattr(model.processor, "tokenizer", None)
+    if tokenizer is None or batch.tokenizer is None or tokenizer is batch.tokenizer:
         return
-    if own.get_vocab() != batch.tokenizer.get_vocab():
+    if tokenizer.get_vocab() != batch.tokenizer.get_vocab():
         raise ValueError(
             f"this batch was made for {batch.made_for!r} with another vocabulary than the processor of "
             f"{name_of(model)!r} has: token ids of one mean nothing to the other. {advice}"
@@ -273,10 +273,10 @@ def _timed(
     elif clip is not None and mask is not None and adapter.mask_counts == "frames":
         seconds = int(mask[clip].sum()) * adapter.timing.hop / adapter.sampling_rate
     hears = sounding(adapter.timing, clock, seconds or None)
-    heard = clock_of_sounding(clock, hears)
-    assert heard is not None, "the first token hears the clip"
+    audible = clock_of_sounding(clock, hears)
+    assert audible is not None, "the first token hears the clip"
     split = [tuple(p for p, one in zip(positions, hears, strict=True) if one is wanted) for wanted in (True, False)]
-    return split[0], split[1], (heard,)
+    return split[0], split[1], (audible,)
 
 
 def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batch position"]]:
@@ -328,8 +328,8 @@ def _refuse_miscounted(adapter: Adapter, inputs: Mapping[str, Any], placeholders
         )
     sizes = None if adapter.features_sizes is None else inputs.get(adapter.features_sizes)
     if adapter.features_sizes is not None and (sizes is None or int(sizes.sum()) != made):
-        told = "are missing" if sizes is None else f"say {sizes.tolist()}"
+        reason = "are missing" if sizes is None else f"say {sizes.tolist()}"
         raise ValueError(
-            f"{adapter.features_sizes!r} {told}, and {adapter.features!r} {tuple(features.shape)} make {made} audio "
+            f"{adapter.features_sizes!r} {reason}, and {adapter.features!r} {tuple(features.shape)} make {made} audio "
             "tokens: pass on everything that the processor gives"
         )

@@ -1,4 +1,4 @@
-"""What a network is called in annotations."""
+"""The name of a network in annotations."""
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 

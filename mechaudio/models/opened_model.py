@@ -1,4 +1,4 @@
-"""What the functions of this room take as a model; an `AudioLM` is one."""
+"""A model as the functions of this room take it; an `AudioLM` is one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class OpenedModel(Protocol):
     """A network together with what prompts for it are made with.
 
     Attributes:
-        network: Of a class of transformers, or of one that was registered.
+        network: A network of a class of transformers, or of one that was registered.
         processor: Its processor, None if only dicts of model inputs are given.
         adapter: The facts about the class.
     """

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from transformers import ProcessorMixin
 
 from mechaudio.models.network import Network
 
 
 class SoundWithThePrompt:
-    """Generation whose first step alone is given sound; stands in front of transformers' `GenerationMixin`."""
+    """Generation whose sound comes with the prompt; stands in front of transformers' `GenerationMixin`."""
 
     audio_inputs: ClassVar[tuple[str, ...]]
+    config: Any
+
+    def tokens_of(self, **audio: Tensor) -> list[int]:
+        """Return how many audio tokens each clip, or window of a clip, makes, from the audio inputs."""
+        raise NotImplementedError
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, is_first_iteration: bool = False, **kwargs: Any
+        self,
+        input_ids: Tensor,
+        inputs_embeds: Tensor | None = None,  # named, so that transformers generates from embeddings too
+        is_first_iteration: bool = False,
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        """Return the inputs of one step: sound comes with the prompt alone."""
+        """Return the inputs of one step: sound comes with the prompt, so with every step where nothing is cached."""
         audio = {name: kwargs.pop(name) for name in self.audio_inputs if name in kwargs}
         prepare: Any = super()
-        inputs = prepare.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
-        return inputs | audio if is_first_iteration else inputs
+        inputs = prepare.prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
+        )
+        reads_the_prompt = is_first_iteration or not kwargs.get("use_cache", True)
+        return inputs | audio if reads_the_prompt else inputs
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **kwargs: Any
+    ) -> tuple[Tensor | None, dict[str, Any]]:
+        """Repeat prompts for beams, each with all of its clips: transformers would repeat clip by clip."""
+        audio = {name: kwargs.pop(name) for name in self.audio_inputs if kwargs.get(name) is not None}
+        expand: Any = super()
+        repeated, others = expand._expand_inputs_for_generation(
+            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
+        )
+        if audio and input_ids is not None and expand_size > 1:
+            behind = (input_ids == self.config.audio_token_id).sum(-1).cumsum(0)
+            made = torch.tensor(self.tokens_of(**audio), device=behind.device)
+            prompt_of = torch.searchsorted(behind, made.cumsum(0) - made, right=True)
+            order = torch.cat([(prompt_of == row).nonzero()[:, 0].repeat(expand_size) for row in range(len(input_ids))])
+            audio = {name: value[order.to(value.device)] for name, value in audio.items()}
+        return repeated, others | audio
 
 
 class WordsOfDecoder:
@@ -50,6 +81,25 @@ class WordsOfDecoder:
     def set_output_embeddings(self, value: Network) -> None:
         """Replace the unembedding."""
         self.decoder.set_output_embeddings(value)
+
+
+def prompt_given(input_ids: Tensor | None, **sound: Tensor | None) -> Tensor:
+    """Return the prompt of a call, or refuse one without, or with some only of the tensors that a clip is heard from.
+
+    Args:
+        input_ids: The prompt.
+        **sound: All that is needed for sound, by name; none of it where there is none.
+
+    Raises:
+        ValueError: There is no prompt, or some of the sound is missing.
+    """
+    if input_ids is None:
+        raise ValueError("there is nothing to read: pass input_ids or inputs_embeds")
+    missing = [name for name, value in sound.items() if value is None]
+    if missing and len(missing) < len(sound):
+        given = [name for name in sound if name not in missing]
+        raise ValueError(f"{', '.join(given)} came without {', '.join(missing)}: pass all that the processor gives")
+    return input_ids
 
 
 def refuse_another_count(n_tokens: int, audio: Bool[Tensor, "batch position"]) -> None:
@@ -79,6 +129,56 @@ def with_sound(
     """
     refuse_another_count(len(tokens), audio)
     return embedded.masked_scatter(audio[..., None], tokens.to(embedded.dtype))
+
+
+class ClipProcessor(ProcessorMixin):
+    """What the processors of these classes do alike: keep their settings, and put clips in the place of placeholders.
+
+    Attributes:
+        audio_token: The placeholder for audio.
+    """
+
+    audio_token: str
+    tokenizer: Any
+    #: Arguments of the constructor that are saved beside its parts.
+    saved: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Put a processor together from its parts and its saved settings.
+
+        transformers reads from the constructor's code which settings it takes, and would drop them without a word where
+        the constructor is wrapped, as by a type checker.
+        """
+        given = {**processor_dict, **kwargs}
+        made = cls(*args, **{name: given[name] for name in cls.saved if name in given})
+        return (made, {}) if kwargs.get("return_unused_kwargs") else made
+
+    @property
+    def audio_token_id(self) -> int:
+        """The placeholder's id."""
+        return self.tokenizer.convert_tokens_to_ids(self.audio_token)
+
+    def with_clips(self, text: str | Sequence[str], clips: Sequence[list[int]], **settings: Any) -> list[list[int]]:
+        """Return the ids of texts, and those of each clip in the place of its placeholder.
+
+        Args:
+            text: One or several.
+            clips: The ids that stand for each clip, in the order of their placeholders.
+            **settings: Of the tokenizer.
+
+        Raises:
+            ValueError: Another number of clips than of placeholders.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        wanted = sum(one.count(self.audio_token) for one in texts)
+        if wanted != len(clips):
+            raise ValueError(f"the texts have {wanted} placeholders {self.audio_token!r} for {len(clips)} clips")
+        placeholder, following = self.audio_token_id, iter(clips)
+        return [
+            [token for i in ids for token in (next(following) if i == placeholder else [i])]
+            for ids in self.tokenizer(texts, **settings)["input_ids"]
+        ]
 
 
 def clips_given(audio: Any, rate: int, return_tensors: str, options: Mapping[str, Any]) -> list[Any]:

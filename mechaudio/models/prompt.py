@@ -93,7 +93,7 @@ def prompt(
     """
     if condition not in EVERY_CONDITION:
         raise ValueError(f"condition is one of {EVERY_CONDITION}, got {condition!r}")
-    asked = _asked(questions, condition, layout or PromptFormat(), model.adapter)
+    written = _asked(questions, condition, layout or PromptFormat(), model.adapter)
     if model.adapter.no_questions is not None:
         raise TypeError(f"{model.adapter.network_class} takes no questions: {model.adapter.no_questions}")
     if model.processor is None:
@@ -102,11 +102,11 @@ def prompt(
             "Open it with one, AudioLM(network, processor), or pass a dict of the network's own inputs instead of a "
             "batch"
         )
-    rows = [_encode(model, question, turns, condition, allow_cut) for question, turns in asked]
+    rows = [_encode(model, question, turns, condition, allow_cut) for question, turns in written]
     _warn_of_unknown_words(model.processor.tokenizer, rows)
     if condition == "audio":
-        _warn_of_guesses(model, [question for question, _ in asked])
-    return _together(model, tuple(question for question, _ in asked), condition, rows)
+        _warn_of_guesses(model, [question for question, _ in written])
+    return _together(model, tuple(question for question, _ in written), condition, rows)
 
 
 def _asked(
@@ -116,18 +116,18 @@ def _asked(
     rows = list(questions)
     if not rows:
         raise ValueError("no question: questions is an empty list, and a batch has at least one row")
-    asked = []
+    written = []
     for row in rows:
         if isinstance(row, AudioQuestion):
-            asked.append((row, of_question(row, condition, layout, text_first=adapter.text_first)))
+            written.append((row, of_question(row, condition, layout, text_first=adapter.text_first)))
         elif isinstance(row, Sequence) and not isinstance(row, (str, bytes)):
             turns = of_messages(row)
-            asked.append((question_of(turns, transcripts_in(row)), turns))
+            written.append((question_of(turns, transcripts_in(row)), turns))
             if "caption" in condition:
                 raise ValueError(f"a conversation has no caption, which condition={condition!r} needs")
         else:
             raise TypeError(f"questions is a list of AudioQuestion, but holds a {type(row).__name__}: {row!r}")
-    return asked
+    return written
 
 
 def as_prompts(
@@ -179,24 +179,24 @@ def _encode(
             f"{owner} has no audio: a prompt without audio is condition='caption'. Give the question a clip, or ask it "
             "so"
         )
-    heard = [samples_of(clip, owner, model.processor, adapter, allow_cut=allow_cut) for clip in kept]
-    clips = iter([samples for samples, _ in heard])
+    sampled = [samples_of(clip, owner, model.processor, adapter, allow_cut=allow_cut) for clip in kept]
+    clips = iter([samples for samples, _ in sampled])
     written = [turn.with_clips(clips) for turn in turns]
-    transcripts = transcripts_of(model, question, [samples for samples, _ in heard], condition)
+    transcripts = transcripts_of(model, question, [samples for samples, _ in sampled], condition)
     encoded = encode(model.processor, adapter, written, question.letters, transcripts)
-    for sound, (samples, _) in zip(encoded.sounds, heard, strict=True):
+    for sound, (samples, _) in zip(encoded.sounds, sampled, strict=True):
         if sound.n_tokens == 0:
             raise too_short(owner, len(samples), adapter)
     if condition in ("silence", NO_TRANSCRIPT):
         silent = [
             replace(sound, features=_silent(model, owner, len(samples), sound.n_tokens))
-            for sound, (samples, _) in zip(encoded.sounds, heard, strict=True)
+            for sound, (samples, _) in zip(encoded.sounds, sampled, strict=True)
         ]
         encoded = replace(encoded, sounds=tuple(silent))
     sounds = tuple(replace(s, features=merged(model, s.features)) for s in encoded.sounds)
     encoded = replace(encoded, sounds=sounds)
-    seconds = tuple(len(samples) / adapter.sampling_rate for samples, _ in heard)
-    return _Row(turns, joined(turns), encoded, sum((lost for _, lost in heard), 0.0), seconds)
+    seconds = tuple(len(samples) / adapter.sampling_rate for samples, _ in sampled)
+    return _Row(turns, joined(turns), encoded, sum((lost for _, lost in sampled), 0.0), seconds)
 
 
 def _warn_of_unknown_words(tokenizer: Any, rows: Sequence[_Row]) -> None:
@@ -230,7 +230,7 @@ def _warn_of_guesses(model: OpenedModel, questions: Sequence[AudioQuestion]) -> 
 
 
 def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
-    """The same prompts with zeros of the same lengths in the place of their clips, which are not read again.
+    """Put zeros of the same lengths in the place of the prompts' clips, which are not read again.
 
     It is what `prompt(model, batch.questions, condition="silence")` makes.
 
@@ -248,13 +248,13 @@ def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
     sounds, spans, clocks = list[Sound](), list[dict[str, tuple[int, ...]]](), []
     for row, (question, given) in enumerate(zip(batch.questions, batch.given, strict=True)):
         lengths = [round(length * adapter.sampling_rate) for length in given]
-        own = [silence(model, length) for length in lengths]
+        silences = [silence(model, length) for length in lengths]
         placeholders = int((batch.inputs["input_ids"][row] == audio_token).sum())
-        if sum(sound.n_tokens for sound in own) != placeholders:
-            _refuse_another_count(adapter, f"question {question.id!r}", placeholders, sum(s.n_tokens for s in own))
-        own = [replace(sound, features=merged(model, sound.features)) for sound in own]
-        sounds += own
-        positions, timed = _audio_spans(adapter, own, given, batch.audio_positions[row])
+        if sum(sound.n_tokens for sound in silences) != placeholders:
+            _refuse_another_count(adapter, f"question {question.id!r}", placeholders, sum(s.n_tokens for s in silences))
+        silences = [replace(sound, features=merged(model, sound.features)) for sound in silences]
+        sounds += silences
+        positions, timed = _audio_spans(adapter, silences, given, batch.audio_positions[row])
         spans.append(positions)
         clocks.append(timed)
     names = dict.fromkeys(name for own in spans for name in own)
@@ -356,7 +356,7 @@ def _audio_spans(
         adapter: The facts about the class.
         sounds: The clips, in order.
         seconds: Their lengths.
-        positions: Of all their audio tokens.
+        positions: Positions of all their audio tokens.
     """
     clips, clocks, padding, first = list[tuple[int, ...]](), list[TokenClock](), list[int](), 0
     for sound, length in zip(sounds, seconds, strict=True):
@@ -366,9 +366,9 @@ def _audio_spans(
             adapter.timing, sound.n_tokens, adapter.sampling_rate, None if merging is None else merging[0]
         )
         hears = sounding(adapter.timing, clock, length)
-        heard = clock_of_sounding(clock, hears)
-        assert heard is not None, "the first token hears the clip"
-        clocks.append(heard)
+        audible = clock_of_sounding(clock, hears)
+        assert audible is not None, "the first token hears the clip"
+        clocks.append(audible)
         clips.append(tuple(position for position, one in zip(own, hears, strict=True) if one))
         padding += [position for position, one in zip(own, hears, strict=True) if not one]
     spans = {"audio": tuple(position for clip in clips for position in clip), "audio_padding": tuple(padding)}
@@ -378,7 +378,7 @@ def _audio_spans(
 
 
 def _padding_id(tokenizer: Any, audio_token: int) -> int:
-    """What stands in masked positions: any id would do but the audio placeholder, which networks count there too."""
+    """Return an id for masked positions: any would do but the audio placeholder, which networks count there too."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None and token != audio_token:
             return token

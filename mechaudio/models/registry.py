@@ -147,12 +147,13 @@ def adapter_of_family(family: str) -> Adapter:
 
 def _as_built(adapter: Adapter, network: Any) -> Adapter:
     """Return the adapter with the paths that this network has, and only those inputs that its forward knows."""
-    known = inspect.signature(type(network).forward).parameters if adapter.always else {}
-    always = {name: value for name, value in adapter.always.items() if name in known}
-    adapter = adapter if always == adapter.always else replace(adapter, always=always)
-    if adapter.timing.counted_by is not None:
+    if adapter.noise is not None:
+        known = inspect.signature(type(network).forward).parameters
+        taken = {name: value for name, value in adapter.noise.left_out_by.items() if name in known}
+        adapter = replace(adapter, noise=replace(adapter.noise, left_out_by=taken))
+    if isinstance(adapter.timing.counted_by, str):
         count = getattr(network.config, adapter.timing.counted_by)
-        adapter = replace(adapter, timing=replace(adapter.timing, count=count))
+        adapter = replace(adapter, timing=replace(adapter.timing, counted_by=count))
     try:
         attrgetter(adapter.decoder_module)(network)
     except AttributeError:

@@ -68,7 +68,7 @@ def _span(batch: PromptBatch, part: str) -> Positions:
     if stretch is None:
         return batch.spans[part]
     onset = _seconds(stretch["onset"], 0.0, part)
-    found = []
+    positions = []
     for row, clocks in enumerate(batch.clocks):
         number = int(stretch["clip"] or 0)
         if not number < len(clocks) or (stretch["clip"] is None and len(clocks) > 1):
@@ -78,9 +78,9 @@ def _span(batch: PromptBatch, part: str) -> Positions:
         offset = _seconds(stretch["offset"], end, part)
         if not onset < offset:
             raise ValueError(f"{part!r} ends before it begins in prompt {row}: its sound lasts {end:.2f} s")
-        own = batch.spans["audio" if len(clocks) == 1 else f"audio.{number}"][row]
-        found.append(tuple(own[token] for token in clock.tokens_hearing(onset, offset)))
-    return tuple(found)
+        audio = batch.spans["audio" if len(clocks) == 1 else f"audio.{number}"][row]
+        positions.append(tuple(audio[token] for token in clock.tokens_hearing(onset, offset)))
+    return tuple(positions)
 
 
 def _timed(clocks: Sequence[TokenClock]) -> str:
@@ -97,7 +97,7 @@ def _seconds(text: str, otherwise: float, part: str) -> float:
 
 
 def of_rows(where: Where | None, rows: Sequence[int]) -> Where | None:
-    """What is meant in some prompts of a batch: the same, unless it was given as one list per prompt."""
+    """Choose for some prompts of a batch: the same, unless it was given as one list per prompt."""
     if where is None or isinstance(where, (str, int)) or not where or isinstance(where[0], int):
         return where
     return [where[row] for row in rows]
@@ -113,7 +113,7 @@ def heads_among(heads: Sequence[int], n_heads: int) -> list[int]:
     for head in heads:
         if not -n_heads <= head < n_heads:
             raise IndexError(f"there is no head {head}: a layer has heads 0 to {n_heads - 1} here")
-    found = [head % n_heads for head in heads]
-    if len(set(found)) < len(found):
+    counted = [head % n_heads for head in heads]
+    if len(set(counted)) < len(counted):
         raise ValueError(f"heads {list(heads)} name one of {n_heads} heads twice: name each once")
-    return found
+    return counted

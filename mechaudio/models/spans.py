@@ -80,7 +80,7 @@ class Part:
     stop: int
 
     def overlaps(self, start: int, stop: int) -> bool:
-        """Whether any of the characters from `start` to `stop` is in this part."""
+        """Return whether any of the characters from `start` to `stop` is in this part."""
         return max(self.start, start) < min(self.stop, stop)
 
 
@@ -130,7 +130,7 @@ def _choice_line(layout: PromptFormat, letter: str, choice: str) -> str:
 
 
 def find_keyword(question: AudioQuestion) -> tuple[int, int] | None:
-    """Where in the question's text its keyword is: `meta["keyword"]`, else the first of `TEMPORAL_WORDS`.
+    """Find the keyword in the question's text: `meta["keyword"]`, else the first of `TEMPORAL_WORDS`.
 
     Returns:
         First character and the one after the last; `None` where there is no such word.
@@ -141,13 +141,13 @@ def find_keyword(question: AudioQuestion) -> tuple[int, int] | None:
     given = question.meta.get("keyword")
     words = TEMPORAL_WORDS if given is None else (str(given),)
     pattern = r"(?<!\w)(?:" + "|".join(re.escape(word) for word in words) + r")(?!\w)"
-    found = re.search(pattern, question.text, flags=re.IGNORECASE)
-    if found is None and given is not None:
+    match = re.search(pattern, question.text, flags=re.IGNORECASE)
+    if match is None and given is not None:
         raise ValueError(
             f"question {question.id!r}: meta['keyword'] is {given!r}, but its text is {question.text!r}. Name a word "
             "of the text, or leave the keyword out"
         )
-    return None if found is None else found.span()
+    return None if match is None else match.span()
 
 
 def positions_by_role(

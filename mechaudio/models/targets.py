@@ -58,7 +58,7 @@ keep(Aim)
 
 
 def aimed(batch: PromptBatch, target: Words, foil: Words, *, whole: bool | None, required: bool) -> PromptBatch:
-    """The same prompts, measured on words; `PromptBatch.aimed` says how.
+    """Measure prompts on words; `PromptBatch.aimed` says how.
 
     Args:
         batch: Prompts made from questions.
@@ -98,7 +98,7 @@ def aimed(batch: PromptBatch, target: Words, foil: Words, *, whole: bool | None,
 
 
 def aimed_at(batch: PromptBatch, words: Sequence[tuple[str, str | None, bool | None] | None]) -> PromptBatch:
-    """The same prompts, measured on target, foil and all tokens or the first; `None` leaves a row as it is.
+    """Measure prompts on target, foil and all tokens or the first; `None` leaves a row as it is.
 
     Where it is not said which, all tokens count of words that begin with the same one.
 
@@ -221,7 +221,7 @@ class Targets:
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any]) -> Targets:
-        """Those that a result's provenance says were measured."""
+        """Return the targets that a result's provenance says were measured."""
         used = settings.get("targets")
         if used is None:
             return cls(None, None)
@@ -242,11 +242,11 @@ class Targets:
         Raises:
             ValueError: As `PromptBatch.aimed`.
         """
-        own = {name: self._next(name, words, batch.n_rows) for name, words in self._given.items()}
+        next_words = {name: self._next(name, words, batch.n_rows) for name, words in self._given.items()}
         self._n += batch.n_rows
-        found = aimed(batch, own["target"], own["foil"], **self._options)
-        self._used += tokens_used(found)
-        return found
+        prompts = aimed(batch, next_words["target"], next_words["foil"], **self._options)
+        self._used += tokens_used(prompts)
+        return prompts
 
     def _next(self, name: str, words: Words, n_rows: int) -> Words:
         if words is None or isinstance(words, str):

@@ -70,8 +70,8 @@ def _transcript(model: OpenedModel, samples: Float[np.ndarray, " samples"]) -> s
     processor = model.processor
     if processor.finds_speech is None:
         warn(
-            "no detector of speech is set, so that the recogniser writes words for clips without speech too: set "
-            "model.processor.finds_speech, such as mechaudio.models.desta.Silero(), or give transcripts"
+            "no detector of speech is set, so that the recogniser writes words for clips without speech too: install "
+            "the release's (pip install 'mechaudio[desta]'), set model.processor.finds_speech, or give transcripts"
         )
     elif not processor.finds_speech(samples):
         return NO_WORDS
@@ -82,4 +82,5 @@ def _transcript(model: OpenedModel, samples: Float[np.ndarray, " samples"]) -> s
         words = getattr(model.network, model.adapter.transcribes)(samples, processor)
     if not isinstance(words, str):
         raise TypeError(f"a recogniser returns a text, got {words!r}")
-    return words if words.strip() else NO_WORDS
+    # Recognisers begin with a blank; what was trained on were the words alone.
+    return words.strip() or NO_WORDS

@@ -39,7 +39,7 @@ class Turn:
     parts: tuple[Any, ...]
 
     def with_clips(self, clips: Iterator[Any]) -> Turn:
-        """The same turn with the next clips in the place of its recordings."""
+        """Put the next clips in the place of the turn's recordings."""
         return replace(self, parts=tuple(part if isinstance(part, TextBlock) else next(clips) for part in self.parts))
 
 

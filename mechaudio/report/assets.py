@@ -1,4 +1,4 @@
-"""What a page carries inside itself: scripts, data for them, sound.
+"""Parts that a page carries inside itself: scripts, data for them, sound.
 
 A page asks nothing of any server. It says so itself in a content security policy, which lets only the two scripts run
 that were written into it, known by their hashes: text from outside that slipped through as markup could still not

@@ -10,7 +10,7 @@ from mechaudio.metrics.multiple_choice import AnswerChange
 from mechaudio.report.tables import Cell, Column
 
 UNANSWERED = Column("unanswered", "count", shown="unless zero")
-"""How many answers are missing after a change, because logits are NaN; they count as not right."""
+"""Number of answers that are missing after a change, because logits are NaN; they count as not right."""
 CHANGED = (
     Column("n", "count"),
     Column("before", "share"),
@@ -23,7 +23,7 @@ CHANGED = (
     Column("p", "p"),
     Column("p Holm", "p"),
 )
-"""What `changed` gives."""
+"""Columns of `changed`."""
 
 
 def changed(change: AnswerChange, p_holm: float | None) -> tuple[Cell, ...]:

@@ -1,4 +1,4 @@
-"""What a page tells in tables: which events drew the attention, and how the page was made."""
+"""Tables of a page: which events drew the attention, and how the page was made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -23,7 +23,7 @@ class Moment:
     """One known event and the share of the audio attention that fell inside it.
 
     Attributes:
-        label: Of the event.
+        label: Label of the event.
         onset: Seconds.
         offset: Seconds.
         inside: Share of the audio attention, mean over layers and heads.
@@ -44,13 +44,13 @@ class Moment:
 def moments(attention: AudioAttention) -> tuple[Moment, ...]:
     """The events of a result's first question by onset; those that the model could not hear are left out."""
     focus = attention.inside_events()
-    told = []
+    drawn = []
     for index, event in enumerate(attention.events[0]):
         inside, chance = focus.inside[index], float(focus.chance[index])
         if chance == 0 or np.isnan(inside).all():
             continue
         layer, head = np.unravel_index(np.nanargmax(inside), inside.shape)
-        told.append(
+        drawn.append(
             Moment(
                 event.label,
                 event.onset,
@@ -61,7 +61,7 @@ def moments(attention: AudioAttention) -> tuple[Moment, ...]:
                 f"layer {layer}, head {head}",
             )
         )
-    return tuple(sorted(told, key=lambda moment: (moment.onset, moment.offset)))
+    return tuple(sorted(drawn, key=lambda moment: (moment.onset, moment.offset)))
 
 
 def facts(provenance: Provenance, command: str) -> tuple[Fact, ...]:

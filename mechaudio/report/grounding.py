@@ -1,4 +1,4 @@
-"""What is told of the study of when: scores by task, what was mended, the answers, and spans over time and sound."""
+"""Report on the study of when: scores by task, what was mended, the answers, and spans over time and sound."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ def grounding_tables(study: GroundingStudy) -> tuple[Table, ...]:
 
 def _answers(study: GroundingStudy) -> Table:
     columns = (Column("question"), Column("task"), Column("right answer"), Column("answer"), Column("IoU", "score"))
-    asked = study.evaluation
+    evaluation = study.evaluation
     rows = tuple(
         (name, task, right, said, _finite(float(iou)))
         for name, task, right, said, iou in zip(
-            asked.ids, asked.tasks, asked.answers, asked.texts, study.iou, strict=True
+            evaluation.ids, evaluation.tasks, evaluation.answers, evaluation.texts, study.iou, strict=True
         )
     )
     return Table("answers", "Every answer", "IoU of unions, of grounding questions.", columns, rows)
@@ -131,8 +131,8 @@ def grounding_figures(study: GroundingStudy, questions: Sequence[AudioQuestion] 
     """
     drawn = {"spans": spans_over_time(study)}
     first = study.evaluation.ids[0]
-    asked = next((question for question in questions if question.id == first), None)
-    clip = asked.clip() if asked is not None else None
+    first_question = next((question for question in questions if question.id == first), None)
+    clip = first_question.clip() if first_question is not None else None
     if isinstance(clip, AudioClip):
         drawn["sound"] = spans_over_time(study, questions=[0], clip=clip, title=f"Over the sound of {plain(first)}")
     return drawn
@@ -140,7 +140,7 @@ def grounding_figures(study: GroundingStudy, questions: Sequence[AudioQuestion] 
 
 @checks_arguments
 def grounding_published() -> Table:
-    """What the paper reports on its own test sets, in percent; its collar and its mapping of captions are not said."""
+    """Tabulate the paper's own test sets, in percent; its collar and its mapping of captions are not said."""
     columns = (Column("model"), *(Column(name, "number") for name in _PUBLISHED))
     rows = tuple((model, *numbers) for model, numbers in _MODELS.items())
     note = "Percent, on AudioSet-Strong, AudioGrounding and CNN/DailyMail; other clips than those above."

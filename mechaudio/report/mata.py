@@ -1,4 +1,4 @@
-"""What is told of the study of MATA: sentences made from its numbers, and how its page is laid out."""
+"""Report on the study of MATA: sentences made from its numbers, and how its page is laid out."""
 
 from __future__ import annotations
 

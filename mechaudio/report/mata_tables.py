@@ -35,7 +35,7 @@ _PUBLISHED_MORE = (
 
 @checks_arguments
 def mata_tables(study: MataStudy) -> tuple[Table, ...]:
-    """What the study found: rows that listen, scores, readings, choices, groups, layers, strengths, written answers."""
+    """Tabulate the study: rows that listen, scores, readings, choices, groups, layers, strengths, written answers."""
     tables = [
         *first_table(study.listens),
         _scores(study),
@@ -50,7 +50,7 @@ def mata_tables(study: MataStudy) -> tuple[Table, ...]:
 
 @checks_arguments
 def mata_published() -> tuple[Table, ...]:
-    """What the paper reports of its own models and questions; nothing here is computed."""
+    """Tabulate the paper's own models and questions; nothing here is computed."""
     rows = [
         (model, "MMAU test-mini", domain, before / 100, after / 100)
         for model, accuracies in _PUBLISHED.items()

@@ -30,7 +30,7 @@ for (const host of document.querySelectorAll(".explorer")) {
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says about one question.
+    """The part of the page about one question.
 
     Attributes:
         listening: The question and its answers.
@@ -94,8 +94,8 @@ def write_page(
 
     Args:
         listenings: One or more questions, each shown in a tab of its own.
-        path: Of the file; its folder is made.
-        title: Of the page.
+        path: Path of the file; its folder is made.
+        title: Title of the page.
         command: How to make it again.
         demo: Many more questions to the same model, for the summary.
 

@@ -1,4 +1,4 @@
-"""What is told of a map of activation patching: findings, the map, one pair under its sound, and tables."""
+"""Report on a map of activation patching: findings, the map, one pair under its sound, and tables."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def patching_figures(patching: PatchingMap, questions: Sequence[AudioQuestion]) 
 
 @checks_arguments
 def patching_findings(patching: PatchingMap) -> tuple[str, ...]:
-    """What a map says, in sentences made from its numbers."""
+    """Describe a map, in sentences made from its numbers."""
     n = len(patching.ids)
     right = [_right(patching, logits) for logits in (patching.clean_logits, patching.corrupted_logits)]
     sentences = [
@@ -127,13 +127,13 @@ def _patching(patching: PatchingMap, *, questions: Sequence[AudioQuestion]) -> R
 
 
 def _beyond(mean: float) -> str:
-    """Whether a mean lies beyond one of the two runs, as far as it is written out."""
+    """Return whether a mean lies beyond one of the two runs, as far as it is written out."""
     written = round(100 * mean, 1)
     return ", beyond the clean run" if written > 100 else ", beyond the corrupted run" if written < 0 else ""
 
 
 def _of_how_many(patching: PatchingMap) -> str:
-    """What being the largest effect of several says of it."""
+    """Qualify an effect that is the largest of several."""
     effects = np.abs(patching.mean() - patching.no_effect)
     effects = effects[~np.isnan(effects)]
     if len(effects) == 1:

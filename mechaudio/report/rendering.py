@@ -28,7 +28,7 @@ def write_html(
 
     Args:
         template: The name of a file in `templates`.
-        path: Of the file; its folder is made.
+        path: Path of the file; its folder is made.
         module: A script of its own, a JavaScript module.
         extra_style: Style beside that of every page.
         **context: What the template shows, beside its scripts, style and policy.

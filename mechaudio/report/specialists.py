@@ -1,4 +1,4 @@
-"""What is told of the study of who listens: sentences made from its numbers, and how its page is laid out."""
+"""Report on the study of who listens: sentences made from its numbers, and how its page is laid out."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def _strongest(scores: HeadScores, sure: Bool[np.ndarray, "layer head"], ranking
 
 
 def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
-    """What is said of the listening score: one family of tests, whose p values are corrected together (Holm)."""
+    """Describe the listening score: one family of tests, whose p values are corrected together (Holm)."""
     score, within, check = study.score, study.auc_within_tasks, study.score.listening()
     p_values = {"auc": score.auc.p, "random": score.p_random}
     areas = {"within": within, **vars(check)}

@@ -42,7 +42,7 @@ _AREA = (
 
 @checks_arguments
 def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
-    """What the study found: rows that listen, hearing, heads, the listening score, its checks, steering, controls."""
+    """Tabulate the study: rows that listen, hearing, heads, the listening score, its checks, steering, controls."""
     return (
         *first_table(study.listens),
         _hearing(study),
@@ -57,7 +57,7 @@ def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
 
 @checks_arguments
 def specialists_published() -> tuple[Table, ...]:
-    """What the paper reports of its own models and questions; nothing here is computed."""
+    """Tabulate the paper's own models and questions; nothing here is computed."""
     note = (
         f"As told of {PAPER}, by its text and by digests of it; not computed here, not checked against its tables. "
         "Which strength was used, and what calibrated it, is not known."

@@ -23,7 +23,7 @@ _ARM = (
 
 @checks_arguments
 def steering_tables(study: SteeringStudy) -> tuple[Table, ...]:
-    """What the study found: the choices and their controls, how they compare, numbers of heads, and every arm."""
+    """Tabulate the study: the choices and their controls, how they compare, numbers of heads, and every arm."""
     return (_choices(study), _against(study), _by_k(study), _arms(study))
 
 

@@ -1,4 +1,4 @@
-"""What is told of a result, and the one page that tells it: findings, then part by part figures and tables."""
+"""Report on a result, and the one page that shows it: findings, then part by part figures and tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Part(Shown):
     """A part of a page, as it is planned: which tables and figures stand there, if they are made.
 
     Attributes:
-        heading: Of the part.
+        heading: Heading of the part.
         tables: Names of its tables.
         figures: Name of each of its figures -> how to read it.
     """
@@ -60,15 +60,15 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Shown):
-    """What is told of a result, on its page and in files.
+    """A report on a result, on its page and in files.
 
     Attributes:
-        provenance: Of the result.
+        provenance: Provenance of the result.
         lead: What was studied, in a sentence or two under the title.
         findings: Sentences; intervals in brackets are of 95 %.
-        tables: Of the result; their names are those of their files.
-        figures: Of the result, by the name of their files.
-        parts: Of the page, in order; what they name and there is not is left out, and so is a part of nothing.
+        tables: Tables of the result; their names are those of their files.
+        figures: Figures of the result, by the name of their files.
+        parts: Parts of the page, in order; what they name and there is not is left out, and so is a part of nothing.
         paper: Whose numbers stand in `published`.
         published: Tables of what the paper reports, kept apart from what was computed.
 
@@ -141,8 +141,8 @@ def write_study_page(report: Report, path: str | os.PathLike, *, title: str, com
 
     Args:
         report: What is told.
-        path: Of the file; its folder is made.
-        title: Of the page.
+        path: Path of the file; its folder is made.
+        title: Title of the page.
         command: How to make it again.
 
     Returns:

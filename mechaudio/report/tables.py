@@ -92,7 +92,7 @@ class Table(Shown):
     """Rows under columns.
 
     Attributes:
-        name: Of its files.
+        name: Name of its files.
         title: What it shows.
         note: What its numbers rest on.
         columns: From left to right.
@@ -147,8 +147,8 @@ class Table(Shown):
 
     def to_json(self) -> str:
         """One object: name, title, note and a list of rows, each an object with the columns' names as keys."""
-        told = {"name": self.name, "title": self.title, "note": self.note, "rows": self.held}
-        return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        content = {"name": self.name, "title": self.title, "note": self.note, "rows": self.held}
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_csv(self) -> str:
         """A heading and a line per row; a text that a spreadsheet would compute stands behind an apostrophe."""

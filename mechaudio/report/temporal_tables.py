@@ -45,7 +45,7 @@ _PUBLISHED_FIX_RATES = (
 
 @checks_arguments
 def temporal_tables(study: TemporalStudy) -> tuple[Table, ...]:
-    """What the study found: rows that listen, accuracies, attention, all layers, controls, single layers, held out."""
+    """Tabulate the study: rows that listen, accuracies, attention, all layers, controls, single layers, held out."""
     return (
         *first_table(study.listens),
         _accuracies(study),
@@ -67,7 +67,7 @@ def temporal_tables(study: TemporalStudy) -> tuple[Table, ...]:
 
 @checks_arguments
 def temporal_published() -> tuple[Table, ...]:
-    """What the paper reports of its own models and questions; nothing here is computed."""
+    """Tabulate the paper's own models and questions; nothing here is computed."""
     conditions = [Column(name, "share") for name in ("audio", "caption", "audio+caption", "silence")]
     accuracies = tuple(
         (model, task, *(percent / 100 for percent in percents))
@@ -160,8 +160,8 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
     """A row per arm.
 
     Args:
-        name: Of the files.
-        title: Of the table.
+        name: Name of the files.
+        title: Title of the table.
         arms: The rows.
         null: What answers at random would do.
         varied: Which of kind, queries, control and layer the rows differ in; the others are in JSON and CSV alone.

@@ -66,7 +66,7 @@ def p_value(p: float) -> str:
 
 
 def of_clips(n: int, clips: int | None, what: str = "questions") -> str:
-    """How many questions, or answers, and of how many clips where that is fewer."""
+    """Count questions, or answers, and their clips where these are fewer."""
     return f"{n} {what}" if clips is None else f"{n} {what} of {clips} clips"
 
 

@@ -40,8 +40,8 @@ class Dropped(Shown):
     """A clip that gives no question of a task.
 
     Attributes:
-        clip: its id.
-        task: the task.
+        clip: Its id.
+        task: The task.
         reason: `no events`, `too few sounds`, `no clear answer`, `possible paraphrase` or `too few distractors`.
     """
 
@@ -55,15 +55,15 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
     """Temporal questions, as a sequence, and how they were built.
 
     Attributes:
-        questions: in the order of the clips, and of `tasks` within a clip.
-        dropped: every pair of clip and task without a question.
-        corpus: what the clips are from, where that is known.
-        n_clips: how many clips there were.
-        tasks: the tasks asked for.
-        seed: of the draws.
-        settings: of the construction.
-        similarity: the function that compared texts, blank where none was.
-        source: the folder that it was loaded from, None if it was built here. Recordings elsewhere, which somebody else
+        questions: In the order of the clips, and of `tasks` within a clip.
+        dropped: Every pair of clip and task without a question.
+        corpus: What the clips are from, where that is known.
+        n_clips: How many clips there were.
+        tasks: The tasks asked for.
+        seed: Seed of the draws.
+        settings: Settings of the construction.
+        similarity: The function that compared texts, blank where none was.
+        source: The folder that it was loaded from, None if it was built here. Recordings elsewhere, which somebody else
             may have named, are asked about, and never put into a file or uploaded.
     """
 
@@ -94,8 +94,8 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
 
     def __repr__(self) -> str:
         per_task = Counter(question.meta["task"] for question in self)
-        told = ", ".join(f"{per_task[task]} {task}" for task in self.tasks)
-        return f"Benchmark({len(self)} questions of {self.n_clips} clips: {told}; seed {self.seed})"
+        counts = ", ".join(f"{per_task[task]} {task}" for task in self.tasks)
+        return f"Benchmark({len(self)} questions of {self.n_clips} clips: {counts}; seed {self.seed})"
 
     def dropped_counts(self) -> dict[str, dict[str, int]]:
         """Task -> reason -> how many clips gave no question."""
@@ -105,7 +105,7 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
         return {task: dict(sorted(reasons.items())) for task, reasons in counts.items()}
 
     def card(self) -> str:
-        """What the benchmark holds, how it was built, what was dropped and why: markdown."""
+        """Describe the benchmark: what it holds, how it was built, what was dropped and why, as markdown."""
         return card(self)
 
     def manifest(self) -> dict[str, Any]:
@@ -128,8 +128,8 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
         """Write the benchmark into a folder, in place of an earlier one there.
 
         Args:
-            folder: made if it is not there.
-            embed: put the recordings into the file, as they are (a clip that was made in memory as a wav file of
+            folder: Made if it is not there.
+            embed: Put the recordings into the file, as they are (a clip that was made in memory as a wav file of
                 32-bit floats), so that the folder is complete; else only their paths, which then have to lead
                 somewhere when a question is asked.
 
@@ -137,8 +137,8 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
             The folder.
 
         Raises:
-            FileNotFoundError: for a recording that is to be put in and is not there.
-            ValueError: for a recording without a path where only paths are kept, or one to be put in that is no sound
+            FileNotFoundError: For a recording that is to be put in and is not there.
+            ValueError: For a recording without a path where only paths are kept, or one to be put in that is no sound
                 or, of a benchmark that was loaded, lies outside its folder.
         """
         import pyarrow.parquet as parquet
@@ -163,11 +163,11 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
         """The questions as a `datasets.Dataset`, with an `audio` column that is not decoded.
 
         Args:
-            embed: as for `save`.
+            embed: As for `save`.
 
         Raises:
-            FileNotFoundError: as `save` does.
-            ValueError: as `save` does.
+            FileNotFoundError: As `save` does.
+            ValueError: As `save` does.
         """
         from datasets import Dataset, concatenate_datasets
 
@@ -184,7 +184,7 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
 
         Args:
             repo_id: `owner/name`.
-            private: whether only its owner sees it.
+            private: Whether only its owner sees it.
 
         Returns:
             `repo_id`, for `load`.
@@ -206,17 +206,17 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
     """A benchmark that was saved or pushed.
 
     Args:
-        source: its folder, or its hub id.
-        revision: a commit, tag or branch of the hub.
+        source: Its folder, or its hub id.
+        revision: A commit, tag or branch of the hub.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if its files do not belong together, or were written by a newer version.
+        FileNotFoundError: If there is none.
+        ValueError: If its files do not belong together, or were written by a newer version.
     """
     folder, problems = Path(source).expanduser(), Problems(strict=True)
     if (folder / MANIFEST).is_file():
-        manifest, place = read_json(folder / MANIFEST), folder / MANIFEST
-        _check(manifest, place)
+        manifest, listing = read_json(folder / MANIFEST), folder / MANIFEST
+        _check(manifest, listing)
         kept = folder / QUESTIONS  # a pipe would be waited on for ever
         if not kept.is_file() or digest_of_file(kept) != manifest.get("questions_sha256"):
             raise ValueError(f"{QUESTIONS} in {os.fspath(source)!r} is damaged, or of another build than {MANIFEST}")
@@ -227,9 +227,9 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
         table = read_table(source, problems, split=SPLIT, revision=revision)
         from huggingface_hub import hf_hub_download
 
-        place = Path(hf_hub_download(str(source), MANIFEST, repo_type="dataset", revision=revision))
-        manifest = read_json(place)
-        _check(manifest, place)
+        listing = Path(hf_hub_download(str(source), MANIFEST, repo_type="dataset", revision=revision))
+        manifest = read_json(listing)
+        _check(manifest, listing)
     return Benchmark(
         questions=questions_of(table),
         dropped=tuple(Dropped(*one) for one in manifest["dropped"]),
@@ -239,7 +239,7 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
         seed=manifest["seed"],
         settings=Settings(**manifest["settings"]),
         similarity=manifest["similarity"],
-        source=place.parent,
+        source=listing.parent,
     )
 
 
@@ -260,7 +260,7 @@ def _check(manifest: Any, place: Path) -> None:
     """Refuse a manifest that `Benchmark.save` did not write.
 
     Raises:
-        ValueError: it is damaged, or of a newer version.
+        ValueError: It is damaged, or of a newer version.
     """
     if not isinstance(manifest, dict):
         raise ValueError(f"{os.fspath(place)!r} is damaged: a manifest is an object, and this is {shown(manifest)}")

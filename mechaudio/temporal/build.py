@@ -47,11 +47,11 @@ def build(
     ```
 
     Args:
-        clips: with ids that are all different; what a loader of `ma.data` gives. No recording is opened.
-        tasks: any of `earliest_onset`, `latest_offset`, `longest_duration`.
-        seed: which options are drawn, and their order.
-        settings: everything else, see `Settings`.
-        similarity: how alike two texts are, from 0 to 1, where `settings.paraphrase` sets a limit; by default the share
+        clips: With ids that are all different; what a loader of `ma.data` gives. No recording is opened.
+        tasks: Any of `earliest_onset`, `latest_offset`, `longest_duration`.
+        seed: Which options are drawn, and their order.
+        settings: Everything else, see `Settings`.
+        similarity: How alike two texts are, from 0 to 1, where `settings.paraphrase` sets a limit; by default the share
             of common words.
 
     Returns:
@@ -60,8 +60,8 @@ def build(
         `options_from` (`clip` or `elsewhere`, one per choice). Clips without a question are in `dropped`.
 
     Raises:
-        TypeError: for something else than annotated clips.
-        ValueError: for an unknown task, a task named twice, or two clips of one id.
+        TypeError: For something else than annotated clips.
+        ValueError: For an unknown task, a task named twice, or two clips of one id.
     """
     settings = settings or Settings()
     chosen = _tasks(tasks)

@@ -21,7 +21,7 @@ REASONS = {
 
 
 def card(benchmark: "Benchmark") -> str:
-    """What a benchmark holds, how it was built, what was dropped and why, as markdown."""
+    """Describe a benchmark: what it holds, how it was built, what was dropped and why, as markdown."""
     letters = Counter(question.answer_letter for question in benchmark)
     origins = Counter(
         "answer" if choice == question.answer else origin
@@ -30,8 +30,8 @@ def card(benchmark: "Benchmark") -> str:
     )
     leads = sorted(question.meta["lead"] for question in benchmark if question.meta["lead"] is not None)
     captioned = sum(question.caption is not None for question in benchmark)
-    asked = Counter(question.meta["clip"] for question in benchmark)
-    clips, shared = len(asked), sum(times > 1 for times in asked.values())
+    n_questions = Counter(question.meta["clip"] for question in benchmark)
+    clips, shared = len(n_questions), sum(times > 1 for times in n_questions.values())
     chance = f"{1 / benchmark.settings.n_choices:.1%}"
     parts = [
         "# Temporal questions",
@@ -63,8 +63,8 @@ def card(benchmark: "Benchmark") -> str:
 
 
 def _task_rows(benchmark: "Benchmark") -> list[tuple[object, ...]]:
-    asked = Counter(question.meta["task"] for question in benchmark)
-    return [(task, asked[task], benchmark.n_clips - asked[task]) for task in benchmark.tasks]
+    n_questions = Counter(question.meta["task"] for question in benchmark)
+    return [(task, n_questions[task], benchmark.n_clips - n_questions[task]) for task in benchmark.tasks]
 
 
 def _dropped_rows(benchmark: "Benchmark") -> list[tuple[object, ...]]:

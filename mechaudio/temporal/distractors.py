@@ -19,8 +19,8 @@ class Pool:
     """All sounds of a corpus, each once for every category of clip in which it is heard.
 
     Args:
-        clips: the corpus.
-        category: the entry of `meta` that names a clip's category.
+        clips: The corpus.
+        category: The entry of `meta` that names a clip's category.
     """
 
     def __init__(self, clips: Iterable[AnnotatedClip], category: str):
@@ -28,8 +28,8 @@ class Pool:
         texts: dict[tuple[str, str], str] = {}
         for clip in clips:
             for sound in sounds_of(clip):
-                place = (sound.key, self.category_of(clip))
-                texts[place] = min(sound.text, texts.get(place, sound.text))  # whichever clip comes first
+                entry = (sound.key, self.category_of(clip))
+                texts[entry] = min(sound.text, texts.get(entry, sound.text))  # whichever clip comes first
         self.entries = [(key, kind, texts[key, kind]) for key, kind in sorted(texts)]
         self.hashes = np.array([digest(key) for key, _, _ in self.entries], dtype=np.uint64)
 
@@ -43,11 +43,11 @@ class Pool:
         """Up to `n` different sounds that the clip lacks, from clips of another category.
 
         Args:
-            n: how many.
-            clip: the clip asked about.
-            present: its sounds.
-            alike: whether a text may stand for one of them.
-            purpose: what the lots depend on.
+            n: How many.
+            clip: The clip asked about.
+            present: Its sounds.
+            alike: Whether a text may stand for one of them.
+            purpose: What the lots depend on.
         """
         taken, kind, drawn = {sound.key for sound in present}, self.category_of(clip), []
         for index in self._by_lot(*purpose):
@@ -82,13 +82,13 @@ def wrong_options(
     """Wrong options and where each is from.
 
     Args:
-        n: how many.
-        clip: the clip asked about.
-        others: its sounds that may be offered.
-        present: all its sounds.
-        pool: sounds of the corpus.
-        alike: whether a text from elsewhere may stand for one of the clip's sounds.
-        purpose: what the draw depends on.
+        n: How many.
+        clip: The clip asked about.
+        others: Its sounds that may be offered.
+        present: All its sounds.
+        pool: Sounds of the corpus.
+        alike: Whether a text from elsewhere may stand for one of the clip's sounds.
+        purpose: What the draw depends on.
 
     Returns:
         Text -> `clip` or `elsewhere`; fewer than `n` where the corpus has no more.

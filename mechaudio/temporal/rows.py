@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 META = ("task", "clip", "lead", "options_from")
-"""Of every question; `options_from` says of each choice where it is from."""
+"""Columns of every question; `options_from` says of each choice where it is from."""
 
 
 def features() -> "Features":
@@ -46,13 +46,13 @@ def arrow_table(questions: Sequence[AudioQuestion], *, embed: bool, within: Path
     """Questions as rows.
 
     Args:
-        questions: each with `meta["task"]` and `meta["clip"]`.
-        embed: whether the bytes of the recordings are put in, or their paths.
-        within: the folder whose files alone are put in; None where the paths are the user's own.
+        questions: Each with `meta["task"]` and `meta["clip"]`.
+        embed: Whether the bytes of the recordings are put in, or their paths.
+        within: The folder whose files alone are put in; None where the paths are the user's own.
 
     Raises:
-        FileNotFoundError: for a recording that is to be put in and is not there.
-        ValueError: for a recording without a path where only paths are kept, or one to be put in that is no sound or
+        FileNotFoundError: For a recording that is to be put in and is not there.
+        ValueError: For a recording without a path where only paths are kept, or one to be put in that is no sound or
             lies elsewhere.
     """
     import pyarrow
@@ -103,8 +103,8 @@ def whole_file(path: Path) -> bytes:
     """The bytes of a file; a pipe or a device, which has no end, is refused.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is no file.
+        FileNotFoundError: There is none.
+        ValueError: It is no file.
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{os.fspath(path)!r} is no file: a recording is")
@@ -115,7 +115,7 @@ def questions_of(table: Table) -> tuple[AudioQuestion, ...]:
     """The questions of rows that `arrow_table` made.
 
     Raises:
-        ValueError: if a column is missing, or a row is no question of a benchmark.
+        ValueError: If a column is missing, or a row is no question of a benchmark.
     """
     table.need(features())
     return tuple(_question(f"row {number} of {table.name}", row) for number, row in enumerate(table.rows))

@@ -16,24 +16,24 @@ class Settings(Shown):
     """How questions are made of clips.
 
     Attributes:
-        margin: by how many seconds the right answer leads: its onset is that much earlier, its offset that much later,
+        margin: By how many seconds the right answer leads: its onset is that much earlier, its offset that much later,
             or it lasts that much longer. 1.0 in the paper.
-        n_choices: options of a question. 4 in the paper.
-        margin_scope: whom it leads: every other sound of the clip (`clip`), or every other option alone (`options`), so
+        n_choices: Options of a question. 4 in the paper.
+        margin_scope: Whom it leads: every other sound of the clip (`clip`), or every other option alone (`options`), so
             that a sound close to the answer is not offered, and its question is not lost.
-        duration: what counts as the duration of a sound that is heard again: `longest_segment`, `union` or `sum`.
-        fewest_sounds: how many different sounds a clip needs. With one, all wrong options are sounds that the clip
+        duration: What counts as the duration of a sound that is heard again: `longest_segment`, `union` or `sum`.
+        fewest_sounds: How many different sounds a clip needs. With one, all wrong options are sounds that the clip
             lacks, and the question is about what is heard, not about when.
-        category: the entry of a clip's `meta` that names its category (TACOS: `subclass`, or the coarser
+        category: The entry of a clip's `meta` that names its category (TACOS: `subclass`, or the coarser
             `superclass`). Options from elsewhere come from clips of another category; where clips have no such entry,
             any sound that the clip lacks will do.
-        paraphrase: how alike, from 0 to 1, the answer and another sound of the clip may be called before they pass for
+        paraphrase: How alike, from 0 to 1, the answer and another sound of the clip may be called before they pass for
             one sound in two wordings, and the question is dropped; None to drop none.
-        wording: which of `temporal_phrases.PHRASES` is asked, 0 being what the shipped model knows best; or a text with
+        wording: Which of `temporal_phrases.PHRASES` is asked, 0 being what the shipped model knows best; or a text with
             `{property}`, for which `earliest onset` ... is put in.
 
     Raises:
-        ValueError: for a value that is none of these.
+        ValueError: For a value that is none of these.
     """
 
     margin: float = 1.0

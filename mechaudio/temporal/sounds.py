@@ -18,9 +18,9 @@ class Sound:
     """A sound of a clip.
 
     Attributes:
-        key: what it is told apart by.
-        text: as it is called where it is first heard, in one line.
-        segments: when it is heard.
+        key: What it is told apart by.
+        text: As it is called where it is first heard, in one line.
+        segments: When it is heard.
     """
 
     key: str
@@ -34,7 +34,7 @@ def one_line(text: str) -> str:
 
 
 def sound_key(text: str) -> str:
-    """What two spellings of one label have in common."""
+    """Return a key that two spellings of one label have in common."""
     plain = one_line(text).lower()
     return plain.rstrip(TRAILING) or plain
 
@@ -49,6 +49,6 @@ def sounds_of(clip: AnnotatedClip) -> tuple[Sound, ...]:
 
 @checks_arguments
 def token_overlap(one: str, other: str) -> float:
-    """How many of the words of two texts both have: the size of the intersection by that of the union, 0 to 1."""
+    """Return the share of words that two texts have in common: intersection by union, 0 to 1."""
     a, b = (set(re.findall(r"\w+", text.casefold())) for text in (one, other))
     return len(a & b) / len(a | b) if a | b else float(one == other)

@@ -12,7 +12,7 @@ from mechaudio.audio.events import Event
 from mechaudio.data.temporal_phrases import KEYWORDS
 
 DURATIONS = ("longest_segment", "union", "sum")
-"""Of a repeated sound: its longest single segment; the time in which it sounds at all; the sum of its segments."""
+"""Measures of a repeated sound: its longest single segment; the time in which it sounds; the sum of its segments."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Task:
 
     Attributes:
         name: `earliest_onset` ...; with spaces, what the question asks for.
-        merit: of all segments of one sound and the reading of repeated sounds (`Settings.duration`), in seconds.
+        merit: Measure of all segments of one sound and the reading of repeated sounds (`Settings.duration`), in
+            seconds.
     """
 
     name: str

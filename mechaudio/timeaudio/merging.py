@@ -146,8 +146,8 @@ def received_attention(
     """Return the paper's importance: the attention that a token receives from those of its segment, mean over heads.
 
     Args:
-        queries: Of the tokens.
-        keys: Of the tokens.
+        queries: Queries of the tokens.
+        keys: Keys of the tokens.
         window: Tokens of a segment.
 
     Raises:

@@ -38,8 +38,8 @@ class Stage(Shown):
         warmup_steps: Steps over which rates rise, from `warmup_rate`.
         warmup_rate: Rate that they rise from.
         lowest_rate: Rate that they fall to, along half a cosine over all steps.
-        weight_decay: Of `lora`; other groups have none.
-        betas: Of AdamW.
+        weight_decay: Weight decay of `lora`; other groups have none.
+        betas: Both betas of AdamW.
         max_seconds: Longest clip; longer ones are left out and listed.
         rows: Rows of words that are trained: the `new` ones, which are the markers, or `all`.
         one_rate: Give every group the rate of `lora`, as the release does in effect.
@@ -88,7 +88,7 @@ class Stage(Shown):
         Args:
             group: One of those that are trained.
             step: From 0.
-            steps: Of the whole stage.
+            steps: Number of steps of the whole stage.
         """
         highest = self.rates["lora" if self.one_rate else group]
         if step < self.warmup_steps:

@@ -17,7 +17,7 @@ def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, requ
 
     Args:
         batch: The prompts.
-        logits: Of the whole vocabulary.
+        logits: Logits of the whole vocabulary.
         required: Raise for a question without an answer, whose logits are NaN.
 
     Warns:

@@ -54,7 +54,7 @@ class Spot:
     location: str
 
     def wants(self, point: str) -> bool:
-        """Whether this run reads or edits the hook point here."""
+        """Return whether this run reads or edits the hook point here."""
         return self.exchange.wanted(f"{self.location}.{point}")
 
     def written(self, call: Call, query: Tensor, key: Tensor, value: Tensor) -> tuple[Call, Tensor, Tensor, Tensor]:
@@ -152,11 +152,11 @@ def serve_all(
 ) -> Float[Tensor, "batch query head d_head"]:
     """Attend, and serve everything on the way: queries, keys and values first, the heads' outputs last."""
     query, key, value = spot.give("q", query), spot.give("k", key), spot.give("v", value)
-    asked = spot.exchange.asked_of(spot.location)
-    for see in asked.watchers:
+    request = spot.exchange.asked_of(spot.location)
+    for see in request.watchers:
         see(call, query, key, value)
-    if asked.instead:
-        return spot.give("z", asked.instead[-1](call, query, key, value))
+    if request.instead:
+        return spot.give("z", request.instead[-1](call, query, key, value))
     return serve_weights(spot, call, query, key, value)
 
 
@@ -209,7 +209,7 @@ def _with_score_edits(
 
 @dataclass(frozen=True)
 class Mixed:
-    """What attention makes of the values, and the masses of groups of keys where they are measured."""
+    """The values as attention mixes them, and the masses of groups of keys where they are measured."""
 
     out: Float[Tensor, "batch query head d_head"]
     mass: Float[Tensor, "batch head query group"] | None = None
@@ -257,12 +257,12 @@ def _explicit(
         repeat(x, "batch kv k d -> batch (kv group) k d", group=groups) if groups > 1 else x for x in (key, value)
     )
     index = repeat(rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
-    asked = query if everything else query.gather(2, index)
+    queries = query if everything else query.gather(2, index)
     allowed, bias = call.allowed(rows, key.shape[2], query.shape[2]), call.bias(rows, key.shape[2])
     blind = ~allowed.any(-1, keepdim=True)  # padding, which may see nothing and so sees nothing
 
     def clean_scores() -> Float[Tensor, "batch head row key"]:
-        scores = asked @ rearrange(keys, "batch head k d -> batch head d k") * call.scaling
+        scores = queries @ rearrange(keys, "batch head k d -> batch head d k") * call.scaling
         scores = scores if bias is None else scores + bias
         return scores.masked_fill(~allowed, -torch.inf)
 
@@ -302,9 +302,9 @@ def _put(
     changed: Bool[Tensor, "batch head row"],
 ) -> Mixed:
     """The output with the changed rows computed from their pattern, and the others as they were."""
-    place = repeat(index[..., 0], "batch head row -> batch row head d", d=values.shape[-1])
+    at_rows = repeat(index[..., 0], "batch head row -> batch row head d", d=values.shape[-1])
     explicit = rearrange(pattern @ values, "batch head row d -> batch row head d")
-    so_far = mixed.out if everything else mixed.out.gather(1, place)
+    so_far = mixed.out if everything else mixed.out.gather(1, at_rows)
     # Gradients have to pass through the weights that were read; the numbers stay those of the fused call.
     kept = so_far.detach() + (explicit - explicit.detach()) if explicit.requires_grad else so_far
     rows = torch.where(rearrange(changed, "batch head row -> batch row head 1"), explicit, kept)
@@ -312,7 +312,7 @@ def _put(
     if mass is not None and mixed.groups is not None:
         measured = torch.where(changed[..., None], pattern @ mixed.groups[:, None].to(pattern), _rows_of(mass, index))
         mass = mass.scatter(2, repeat(index[..., 0], "b h row -> b h row g", g=mass.shape[-1]), measured)
-    out = rows.contiguous() if everything else mixed.out.scatter(1, place, rows)
+    out = rows.contiguous() if everything else mixed.out.scatter(1, at_rows, rows)
     return replace(mixed, out=out, mass=mass)
 
 

@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 @dataclass(frozen=True)
 class Call:
-    """What transformers said about one call of attention, besides queries, keys and values."""
+    """One call of attention by transformers: all but queries, keys and values."""
 
     module: nn.Module
     mask: Tensor | None
@@ -70,14 +70,14 @@ class Call:
         return torch.ones_like(rows, dtype=torch.bool)[:, None, :, None].expand(-1, 1, -1, n_keys)
 
     def without(self, blocked: Bool[Tensor, " batch #head 1 key"], n_queries: int, n_keys: int) -> Call:
-        """The same call with some keys masked for every query."""
+        """Mask some keys for every query."""
         if self.mask is not None and self.mask.dtype != torch.bool:
             return replace(self, mask=self.mask[..., :n_keys].masked_fill(blocked, -torch.inf))
         rows = repeat(torch.arange(n_queries, device=blocked.device), "query -> batch query", batch=blocked.shape[0])
         return replace(self, mask=self.allowed(rows, n_keys, n_queries) & ~blocked)
 
     def bias(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Float[Tensor, " batch #head row key"] | None:
-        """What a mask of numbers adds to the scores of these query rows; `None` if there is no such mask."""
+        """Return the addition of a mask of numbers to the scores of these query rows; `None` if there is none."""
         if self.mask is None or self.mask.dtype == torch.bool or self.windows is not None:
             return None
         return self._mask_of(rows, n_keys)

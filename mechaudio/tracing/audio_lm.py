@@ -15,7 +15,7 @@ from nnsight.intervention.tracer import InterleavingTracer
 from nnsight.tracing.tracer import WithBlockNotFoundError
 
 from mechaudio.arguments import check, names_arguments, shown
-from mechaudio.models.adapter import Adapter, Stack
+from mechaudio.models.adapter import Adapter, InBlocks, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
@@ -169,7 +169,7 @@ class AudioLM(NNsight):
             prove_hook_points(self)
 
     def __getattr__(self, name: str) -> Any:
-        """What is not the model's own: the network's parts and methods, and words of other libraries.
+        """Find the network's parts and methods, and words of other libraries.
 
         Raises:
             AttributeError: There is none; where it is a word of other libraries, with what it is called here.
@@ -180,8 +180,8 @@ class AudioLM(NNsight):
             value = super().__getattr__(name)
         except AttributeError as error:
             way = OF_MODEL.get(name)
-            told = f"here it is {way}" if way else str(error)
-            raise AttributeError(f"an AudioLM has no {name!r}: {told}", name=name, obj=self) from None
+            hint = f"here it is {way}" if way else str(error)
+            raise AttributeError(f"an AudioLM has no {name!r}: {hint}", name=name, obj=self) from None
         return self._of_prompts_too(name, value) if name in ("forward", "generate") else value
 
     def _of_prompts_too(self, name: str, own: Callable) -> Callable:
@@ -224,15 +224,16 @@ class AudioLM(NNsight):
         return super().trace(*args, **{"tracer_cls": WatchedTracer, **kwargs})
 
     def __dir__(self) -> list[str]:
-        """What is of use here, for completion: our words, the network's parts, and nnsight's verbs."""
+        """List the names of use here, for completion: our words, the network's parts, and nnsight's verbs."""
         return [name for name in super().__dir__() if name not in _PLUMBING]
 
     def _open(self, stacks: list[Stack], sites: list[Sites], name: str) -> Blocks:
         blocks = []
         here = {"decoder": "blocks", "encoder": "audio_blocks"}.get(name, f'towers["{name}"].blocks')
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
-            norms = stack.attention_norm, stack.mlp_norm, stack.closing if stack.scaled_by is None else None
-            for part in (stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down, *norms):
+            closing = None if stack.end is None or stack.end.scaled_by is not None else stack.end.closing
+            parts = stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down
+            for part in (*parts, stack.attention_norm, stack.mlp_norm, closing):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points, f"{here}[{layer}]"))
@@ -245,7 +246,7 @@ class AudioLM(NNsight):
 
     @property
     def exchange(self) -> Exchange:
-        """What every value of a forward pass goes through."""
+        """The exchange that every value of a forward pass goes through."""
         return cast("Exchange", self.interleaver)
 
     @property
@@ -275,7 +276,7 @@ class AudioLM(NNsight):
 
     @property
     def device(self) -> torch.device:
-        """Where inputs have to be: the device of the input embeddings, also under a device map or offloading."""
+        """The device for inputs: that of the input embeddings, also under a device map or offloading."""
         return input_device(self._module)
 
     def interleave(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
@@ -341,7 +342,7 @@ class AudioLM(NNsight):
 
 
 def _asks(args: tuple[Any, ...]) -> bool:
-    """Whether a call of the network is given prompts, or questions, conversations or a text in their place."""
+    """Return whether a call of the network is given prompts, or questions, conversations or a text in their place."""
     return bool(args) and isinstance(args[0], (PromptBatch, AudioQuestion, list, tuple, str))
 
 
@@ -463,20 +464,20 @@ def submodule(network: Network, path: str, adapter: Adapter) -> Network:
 
 def _by_layer(network: Network, stack: Stack, adapter: Adapter) -> list[Stack]:
     """The stack as it is in each of its layers."""
-    first = [
-        _with_its_neurons(network, stack.in_layer(network.config, layer), layer)
-        for layer in range(len(submodule(network, stack.layers, adapter)))
-    ]
-    if stack.beside is None:
-        return first
-    return first + _by_layer(network, replace(stack, layers=stack.beside, beside=None, first=len(first)), adapter)
+    layers: list[Stack] = []
+    for path in stack.paths:
+        first = len(layers)
+        part = stack.list_at(path, first)
+        for layer in range(first, first + len(submodule(network, path, adapter))):
+            layers.append(_with_its_neurons(network, part.in_layer(network.config, layer), layer))
+    return layers
 
 
 def _with_its_neurons(network: Network, stack: Stack, layer: int) -> Stack:
     """The stack as it is in a layer whose MLP may lack the down projection that others have."""
     if stack.down is None or "down" not in stack.absent:
         return stack
-    inside = dict(network.get_submodule(stack.path(layer + stack.first)).named_modules())
+    inside = dict(network.get_submodule(stack.path(layer)).named_modules())
     return stack if stack.projecting_down in inside else replace(stack, down=None)
 
 
@@ -494,20 +495,20 @@ def _own_calls(network: Network, layers: list[Stack], adapter: Adapter) -> list[
     Raises:
         HookPointError: One of them does not.
     """
-    found = []
+    calls = []
     for layer, stack in enumerate(layers):
-        if stack.insides != "sdpa":
+        if not isinstance(stack.insides, InBlocks):
             continue
         path = f"{stack.path(layer)}.{stack.attention}"
-        module, queries = network.get_submodule(path), submodule(network, f"{path}.{stack.queries}", adapter)
+        module, queries = network.get_submodule(path), submodule(network, f"{path}.{stack.insides.queries}", adapter)
         if not calls_sdpa(module):
             raise HookPointError(
                 f"the adapter {adapter.family!r} expects {type(module).__name__}.forward to call "
                 "F.scaled_dot_product_attention, and it does not: is this transformers version newer than the adapter?"
             )
         heads = stack.own_config(network.config).num_attention_heads
-        found.append(OwnCall(module, queries, heads, attention_location(stack, layer)))
-    return found
+        calls.append(OwnCall(module, queries, heads, attention_location(stack, layer)))
+    return calls
 
 
 def _local_attention(network: Network, layers: list[Stack], adapter: Adapter) -> list[LocalAttention]:
@@ -516,21 +517,22 @@ def _local_attention(network: Network, layers: list[Stack], adapter: Adapter) ->
     Raises:
         HookPointError: One of them is not built as those that can be served.
     """
-    found = []
+    attending = []
     for layer, stack in enumerate(layers):
         if stack.insides != "windows":
             continue
         path = f"{stack.path(layer)}.{stack.attention}"
-        module = submodule(network, f"{path}.{stack.core}".rstrip("."), adapter)
-        if not attends_locally(module):
+        attention = network.get_submodule(path)
+        module = next(filter(attends_locally, attention.modules()), None)
+        if module is None:
             raise HookPointError(
-                f"the adapter {adapter.family!r} expects {type(module).__name__} to cut clips into blocks with "
+                f"the adapter {adapter.family!r} expects {type(attention).__name__} to cut clips into blocks with "
                 "_convert_to_block and _extract_block_context, and it does not: is this transformers version newer "
                 "than the adapter?"
             )
         projection = submodule(network, f"{path}.{stack.output.partition('.')[0]}", adapter)
-        found.append(LocalAttention(module, projection, attention_location(stack, layer)))
-    return found
+        attending.append(LocalAttention(module, projection, attention_location(stack, layer)))
+    return attending
 
 
 def _attention_configs(network: Network, stack: Stack, adapter: Adapter) -> list[tuple[Any, str]]:

@@ -45,7 +45,7 @@ class Change:
 
     @property
     def idle(self) -> bool:
-        """Whether it is known to leave everything as it is."""
+        """True if it is known to leave everything as it is."""
         return isinstance(self.edit, ScoreEdit) and self.edit.formula.is_noop
 
     @property

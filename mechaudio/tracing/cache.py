@@ -78,7 +78,7 @@ class Cache(NamesTheWay, Shown, Mapping):
         return iter(self.tensors)
 
     def __len__(self) -> int:
-        """How many tensors there are."""
+        """Count the tensors."""
         return len(self.tensors)
 
     def stack(self, name: str, missing: float | None = None) -> Tensor:
@@ -107,7 +107,7 @@ class Cache(NamesTheWay, Shown, Mapping):
         return torch.stack([kept.get(layer, nothing) for layer in range(depth)])
 
     def __repr__(self) -> str:
-        """What was kept, and how large it is."""
+        """List the hook points that were kept, and how large they are."""
         if not self.tensors:
             return "Cache()"
         lines = [

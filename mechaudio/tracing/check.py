@@ -2,13 +2,17 @@
 
 A hook that reads the wrong tensor, or a copy of the right one, can pass any test of shape; it cannot pass this one. And
 what attention and MLP add is added: the streams are sums of them, and move by as much as they are moved.
+
+A tower whose outputs are rounded to codes is proven in two steps, as a change may be too small for another code: its
+hook points move its outputs, and its outputs move the logits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +20,7 @@ from torch import Tensor
 from mechaudio.models.inputs import place
 from mechaudio.models.probe import probe_inputs
 from mechaudio.tracing.sites import HookPointError, Site
-from mechaudio.tracing.sums import Sums
+from mechaudio.tracing.sums import Sums, keep
 from mechaudio.tracing.tower_noise import without_noise
 
 if TYPE_CHECKING:
@@ -26,8 +30,20 @@ if TYPE_CHECKING:
 _MEASURED = "mass"
 
 
+class Moved(NamedTuple):
+    """What overwriting a hook point moved.
+
+    Attributes:
+        what: The logits at the last position, or what a tower's codes are rounded from.
+        change: The largest change of a number in it.
+    """
+
+    what: str
+    change: float
+
+
 def prove_hook_points(model: AudioLM) -> None:
-    """Overwrite hook points one by one and demand that the last logits move.
+    """Overwrite hook points one by one and demand that the last logits move, or what codes are rounded from.
 
     Args:
         model: The opened model.
@@ -36,29 +52,31 @@ def prove_hook_points(model: AudioLM) -> None:
         HookPointError: Overwriting one changed nothing, or what attention or an MLP adds is not what is added.
     """
     for address, moved in measure_hook_points(model).items():
-        if not moved > 0:
+        if not moved.change > 0:
             raise HookPointError(
-                f"overwriting {address} of this {type(model.network).__name__} does not move its logits, so it is not "
-                "what the name says. The adapter does not fit this network or this version of transformers; "
+                f"overwriting {address} of this {type(model.network).__name__} does not move {moved.what}, so it is "
+                "not what the name says. The adapter does not fit this network or this version of transformers; "
                 "AudioLM(..., prove=False) opens it all the same"
             )
 
 
-def measure_hook_points(model: AudioLM) -> dict[str, float]:
+def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
     """Overwrite every hook point of the last layer of each stack, one by one, on a second of noise.
 
     Args:
         model: The opened model.
 
     Returns:
-        Per hook point, the largest change of a logit at the last position.
+        Per hook point, what it moved.
 
     Raises:
         HookPointError: The logits are not finite to begin with, the same call twice gives two answers, or what
             attention or an MLP adds is not what is added to the residual stream.
     """
     inputs = place(model.network, model.adapter, probe_inputs(model.network, model.adapter))
-    sums = Sums(model)
+    sums, rounded = Sums(model), _rounded(model)
+    outputs: dict[str, Tensor] = {}
+    keeps = {site.location: partial(keep, outputs, site) for site in rounded.values()}
     clean = last_logits(model, inputs, keeps=sums.reading())
     if not clean.isfinite().all():
         raise HookPointError(
@@ -66,14 +84,41 @@ def measure_hook_points(model: AudioLM) -> dict[str, float]:
             "can be proven about it. Are all its weights loaded and initialised? AudioLM(..., prove=False) opens it "
             "all the same"
         )
-    _refuse_randomness(model, clean, last_logits(model, inputs))
+    _refuse_randomness(model, clean, last_logits(model, inputs, keeps=keeps))
+    unchanged = dict(outputs)
     sums.refuse_others()
     moved = {}
     for site in _one_layer_each(model):
-        after = last_logits(model, inputs, site, _overwrite, keeps=sums.moving(site))
-        moved[site.address] = float((after - clean).abs().max())
+        after = last_logits(model, inputs, site, _overwrite, keeps=_together(keeps, sums.moving(site)))
+        moved[site.address] = Moved("its logits", float((after - clean).abs().max()))
+        if (output := rounded.get(site.location)) is not None and output.location != site.location:
+            change = (outputs[output.location] - unchanged[output.location]).abs().max()
+            moved[site.address] = Moved("what its codes are rounded from", float(change))
         sums.refuse_unmoved(site)
     return moved
+
+
+def _rounded(model: AudioLM) -> dict[str, Site]:
+    """Where hook points of towers are that end in codes -> what those are rounded from."""
+    stacks, layers = model.site_map.stacks, model.site_map.layers
+    return {
+        site.location: layers[part][-1]["resid_post"]
+        for part in layers
+        if stacks[part] and stacks[part][-1].rounded
+        for sites in layers[part]
+        for site in sites.values()
+    }
+
+
+def _together(*keeps: Mapping[str, Callable[[Any], None]]) -> dict[str, Callable[[Any], None]]:
+    """All that is kept, where several may be at a location."""
+    every = {location: [each[location] for each in keeps if location in each] for each in keeps for location in each}
+    return {location: partial(_call_all, calls) for location, calls in every.items()}
+
+
+def _call_all(calls: Sequence[Callable[[Any], None]], served: Any) -> None:
+    for call in calls:
+        call(served)
 
 
 def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:
@@ -88,7 +133,7 @@ def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:
 
 
 def reading_is_exact(model: AudioLM) -> bool:
-    """Whether reading every hook point of every layer leaves the logits as the network gives them, to the last bit.
+    """Return whether the logits stay the network's own, to the last bit, while every hook point of every layer is read.
 
     A network that was set to another attention than PyTorch's fused one differs by rounding.
     """

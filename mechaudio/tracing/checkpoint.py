@@ -75,10 +75,10 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
         except (ImportError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            told = f"{type(error).__name__}: {error}" + "".join(f"\n{said}" for said in report)
+            reason = f"{type(error).__name__}: {error}" + "".join(f"\n{said}" for said in report)
             raise ValueError(
                 f"{where!r} cannot be opened as a {adapter.network_class}, with this config.json, these weights and "
-                f"these options. transformers says: {told}"
+                f"these options. transformers says: {reason}"
             ) from error
     folder = folder_of(where, hub)
     refuse_unaccounted(network, adapter, info, weights_of(folder, where))
@@ -165,18 +165,17 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:
-    """Whether a tensor lies in a part that the network has, by its modules' paths, and that hook points are in."""
-    stacks = tuple(adapter.stacks.values())
-    layers = [path for stack in stacks for path in (stack.layers, stack.beside) if path is not None]
+    """Return whether a tensor lies in a part that the network has, by its modules' paths, with hook points in it."""
+    layers = [path for stack in adapter.stacks.values() for path in stack.paths]
     parts = (adapter.decoder_module, adapter.unembed, adapter.projector, *(p.rpartition(".")[0] for p in layers))
     inside = tuple(f"{part}." for part in parts if part)
     last = name.rpartition(".")[0]
     while last and last not in paths:
         last = last.rpartition(".")[0]
     within = f"{last}."
-    own = {f"{part}." for part in (adapter.decoder_module, *(p.rpartition(".")[0] for p in layers))}
+    whole = {f"{part}." for part in (adapter.decoder_module, *(p.rpartition(".")[0] for p in layers))}
     # Directly below a whole part a checkpoint may hold another one, such as heads for predicting further tokens.
-    return within.startswith(inside) and within not in own
+    return within.startswith(inside) and within not in whole
 
 
 def _remedy(unexpected: Iterable[str]) -> str:
@@ -209,7 +208,7 @@ def folder_of(where: str, hub: dict[str, Any]) -> Path:
 
 
 def weights_of(folder: Path, where: str) -> str:
-    """What messages call the weights of a checkpoint: the file, or the folder where there are several."""
+    """Name the weights of a checkpoint in messages: the file, or the folder where there are several."""
     files = sorted(folder.glob("*.safetensors"))
     return repr(str(files[0])) if len(files) == 1 else repr(str(folder) if folder.is_dir() else where)
 

@@ -56,17 +56,17 @@ class Edit(Shown):
         check_fields(self)
 
     def __str__(self) -> str:
-        """What it does, as a sentence."""
+        """Say what it does, in a sentence."""
         layers = "" if self.point.layers is None else f" in layers {', '.join(map(str, self.point.layers))}"
         name = getattr(self.change, "__name__", None) or repr(self.change)
         return f"Replaces {self.point.name}{layers} by what {name} makes of it"
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002 - the same for all
-        """Itself: the same change for every model and every prompt."""
+        """Return this edit: it is the same change for every model and every prompt."""
         return (self,)
 
     def of_rows(self, rows: Sequence[int]) -> Edit:
-        """The same for some prompts of a batch."""
+        """Keep the positions of some prompts of a batch."""
         return replace(self, point=self.point.of_rows(rows))
 
 

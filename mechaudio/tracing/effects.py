@@ -1,4 +1,4 @@
-"""What an intervention on attention did to attention.
+"""Effects of interventions on attention.
 
 Multiplying a score is not a matter of attention alone: the softmax forgets a constant that is added to all scores of a
 row, multiplying does not, and a negative score that is multiplied by more than one falls. So whoever scales needs to
@@ -27,7 +27,7 @@ Measured = Float[Tensor, "batch head"]
 
 @dataclass(frozen=True, eq=False)
 class Effect:
-    """What an intervention did to the attention of one layer, in the mean over the query rows that it changed.
+    """An intervention's effect on the attention of one layer, in the mean over the query rows that it changed.
 
     Where it changed all query rows, that of the last row.
 
@@ -117,7 +117,7 @@ def _weights(scores: Float[Tensor, "*axes key"], *, blind: bool = True) -> Float
 
 @dataclass(frozen=True, eq=False)
 class Effects(Shown):
-    """What one intervention on attention did, layer by layer.
+    """The effects of one intervention on attention, layer by layer.
 
     Attributes:
         intervention: The intervention.
@@ -160,7 +160,7 @@ class Effects(Shown):
         return torch.stack([mass[:, :, heads].mean(2) for mass in (self.mass_before, self.mass_after)])
 
     def _as_kept(self) -> Effects:
-        """The same, with an intervention that holds a function as its text."""
+        """Write an intervention that holds a function as its text."""
         return replace(self, intervention=kept_or_written(self.intervention))
 
     def __str__(self) -> str:

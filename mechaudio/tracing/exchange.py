@@ -93,7 +93,7 @@ class Exchange(Interleaver):
     @property
     @no_type_check
     def interleaving(self) -> bool:
-        """Whether a run is under way; asked by every module of the network that is called.
+        """True if a run is under way; asked by every module of the network that is called.
 
         Raises:
             RuntimeError: It is under way in another thread than the one that asks.
@@ -149,7 +149,7 @@ class Exchange(Interleaver):
         self._asked_of(location).queries[request.name] = request
 
     def asked_of(self, location: str) -> AttentionRequest:
-        """What is asked of an attention module or an output projection."""
+        """Return the requests to an attention module or an output projection."""
         return self._requests.attention.get(location, _NOTHING)
 
     def _asked_of(self, location: str) -> AttentionRequest:
@@ -166,7 +166,7 @@ class Exchange(Interleaver):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is asked of a run."""
+        """True if nothing is asked of a run."""
         return self._requests == Requests() and self.batch is None and not self.asked
 
     @contextmanager
@@ -212,7 +212,7 @@ class Exchange(Interleaver):
 
     @property
     def taken(self) -> bool:
-        """Whether this thread has the network already, for a run of this model."""
+        """True if this thread has the network already, for a run of this model."""
         return has_turn(self._network, self)
 
     def reindex(self) -> None:
@@ -222,7 +222,7 @@ class Exchange(Interleaver):
 
     @no_type_check
     def wanted(self, location: str) -> bool:
-        """Whether anyone reads or changes what is about to be served at `location`."""
+        """Return whether anyone reads or changes what is about to be served at `location`."""
         return location in self.parked or self._requests.wants(location) or location in self.observers
 
     @no_type_check
@@ -252,8 +252,8 @@ class Exchange(Interleaver):
 
     def _handle_product(self, location: str, times: float, value: Any) -> Any:
         """Serve a value times a number; what the network multiplies by it again comes back."""
-        own = value[0] if isinstance(value, tuple) else value
-        divided = _Divided.apply(own.detach(), self.handle(location, own * times), times)
+        factor = value[0] if isinstance(value, tuple) else value
+        divided = _Divided.apply(factor.detach(), self.handle(location, factor * times), times)
         return (divided, *value[1:]) if isinstance(value, tuple) else divided
 
     def _count(self, provider: str, value: Any) -> None:
@@ -275,7 +275,7 @@ class Exchange(Interleaver):
         raise EarlyStopException
 
     def reached(self, location: str) -> bool:
-        """Whether the run has passed through `location`."""
+        """Return whether the run has passed through `location`."""
         return self.counts.get(location, 0) > self.counts_before.get(location, 0)
 
     def read(self, site: Site) -> Tensor:

@@ -1,4 +1,4 @@
-"""What tells a network from every other one: all of its numbers, its settings and its processor.
+"""Fingerprint of a network: all of its numbers, its settings and its processor.
 
 Every byte of every parameter and buffer goes into the digests, so that a single changed number is another network.
 Nothing is kept from one call to the next: PyTorch's version counters do not see what is written through `.data`, which
@@ -45,7 +45,7 @@ _SHORT = 16
 
 
 def fingerprint(model: AudioLM) -> dict[str, Any]:
-    """What has to be the same for two runs to be runs of one network.
+    """Return what has to be the same for two runs to be runs of one network.
 
     Args:
         model: The opened model.
@@ -87,15 +87,15 @@ def weight_digests(network: Network) -> dict[str, str]:
     held: dict[str, list[Future[bytes] | bytes]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter
         for path, module in network.named_modules():
-            told = held.setdefault(_part(path) or type(network).__name__, [])
+            digests = held.setdefault(_part(path) or type(network).__name__, [])
             if not isinstance(module, _CONTAINERS):
-                told.append(_told(path, f"{type(module).__module__}.{type(module).__qualname__}"))
-            told += [_told(f"{path}.{name}", value) for name, value in _attributes(module)]
+                digests.append(_told(path, f"{type(module).__module__}.{type(module).__qualname__}"))
+            digests += [_told(f"{path}.{name}", value) for name, value in _attributes(module)]
             with align_module_device(module):
                 hashed = [pool.submit(_told, f"{path}.{name}", value) for name, value in _numbers(module)]
                 if has_offloaded_params(module):
                     wait(hashed)  # the numbers are there for as long as this is open
-            told += hashed
+            digests += hashed
     return {part: _joined(told) for part, told in held.items() if told}
 
 
@@ -113,14 +113,14 @@ def _part(path: str) -> str:
 def _numbers(module: Network) -> Iterator[tuple[str, Any]]:
     """The tensors that a module holds itself; of packed weights, which are no tensors, what they are saved as."""
     kinds = (module._parameters, module._buffers)
-    own = {name: value for kind in kinds for name, value in kind.items() if value is not None}
+    settings = {name: value for kind in kinds for name, value in kind.items() if value is not None}
     if getattr(module, "rope_type", None) in _COMPUTED_ANEW:
-        own = {name: value for name, value in own.items() if not name.endswith("inv_freq")}
-    yield from own.items()
+        settings = {name: value for name, value in settings.items() if not name.endswith("inv_freq")}
+    yield from settings.items()
     if type(module)._save_to_state_dict is not nn.Module._save_to_state_dict:
         saved: dict[str, Any] = {}
         module._save_to_state_dict(saved, "", keep_vars=True)
-        yield from ((name, value) for name, value in saved.items() if name not in own)
+        yield from ((name, value) for name, value in saved.items() if name not in settings)
 
 
 def _attributes(module: Network) -> Iterator[tuple[str, Any]]:
@@ -190,5 +190,5 @@ def _processor_digest(processor: Any) -> str | None:
         vocabulary = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
     templates = [getattr(one, "chat_template", None) for one in (processor, tokenizer)]
     extractor = None if features is None else _settings(features.to_dict())
-    told = json.dumps([type(processor).__name__, templates, vocabulary, extractor], sort_keys=True, default=repr)
-    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT]
+    description = json.dumps([type(processor).__name__, templates, vocabulary, extractor], sort_keys=True, default=repr)
+    return hashlib.sha256(description.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT]

@@ -1,4 +1,4 @@
-"""What can be done to the attention scores of chosen keys, as formulas.
+"""Formulas for the attention scores of chosen keys.
 
 A formula is given the scores of some query rows, `-inf` where a key is masked, and which keys are chosen; what it
 makes of the others is not used, and masked keys stay masked whatever it makes of them. Its strength may be a tensor
@@ -36,7 +36,7 @@ class Formula:
 
     @property
     def is_noop(self) -> bool:
-        """Whether this strength leaves every score as it is."""
+        """True if this strength leaves every score as it is."""
         raise NotImplementedError
 
 
@@ -124,7 +124,7 @@ class Block(Formula):
 
     @property
     def is_noop(self) -> bool:
-        """Never."""
+        """True if this strength leaves every score as it is: never."""
         return False
 
 

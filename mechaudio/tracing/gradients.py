@@ -35,7 +35,7 @@ Layer = tuple[str, int]
 
 @dataclass(frozen=True, eq=False)
 class Attended:
-    """What one layer's attention was called with.
+    """The arguments of one layer's attention.
 
     Attributes:
         call: What transformers said about the call.
@@ -56,12 +56,12 @@ class Attended:
             query: Instead of the layer's own, as its hook point has them: `[batch, position, head, d_head]`.
             key: The same for keys, `[batch, position, kv_head, d_head]`.
         """
-        own = self.query if query is None else rearrange(query, "batch position head d -> batch head position d")
+        queries = self.query if query is None else rearrange(query, "batch position head d -> batch head position d")
         keys = self.key if key is None else rearrange(key, "batch position head d -> batch head position d")
-        keys = repeat(keys, "batch kv key d -> batch (kv group) key d", group=own.shape[1] // keys.shape[1])
-        n_queries, n_keys = own.shape[2], keys.shape[2]
-        rows = repeat(torch.arange(n_queries, device=own.device), "query -> batch query", batch=own.shape[0])
-        scores = own.float() @ keys.float().mT * self.call.scaling
+        keys = repeat(keys, "batch kv key d -> batch (kv group) key d", group=queries.shape[1] // keys.shape[1])
+        n_queries, n_keys = queries.shape[2], keys.shape[2]
+        rows = repeat(torch.arange(n_queries, device=queries.device), "query -> batch query", batch=queries.shape[0])
+        scores = queries.float() @ keys.float().mT * self.call.scaling
         bias = self.call.bias(rows, n_keys)
         scores = scores if bias is None else scores + bias
         return scores.masked_fill(~self.call.allowed(rows, n_keys, n_queries), -torch.inf)
@@ -101,10 +101,12 @@ class Graph:
         wanted: dict[Key | Literal["features"], Tensor] = {**self.probes} | (
             {} if self.features is None else {"features": self.features}
         )
-        found = torch.autograd.grad(self.objective.sum(), list(wanted.values()), retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(
+            self.objective.sum(), list(wanted.values()), retain_graph=True, allow_unused=True
+        )
         return {
             place: torch.zeros_like(probe) if gradient is None else gradient
-            for (place, probe), gradient in zip(wanted.items(), found, strict=True)
+            for (place, probe), gradient in zip(wanted.items(), gradients, strict=True)
         }
 
 
@@ -142,9 +144,9 @@ def graph(
     closed: set[Layer] = set()
     probing = [_probe(model, point, site, values, probes) for point, site in sites]
     inputs = dict(batch.inputs)
-    heard = None
+    sound = None
     if features:
-        inputs[model.adapter.features] = heard = inputs[model.adapter.features].detach().clone().requires_grad_()
+        inputs[model.adapter.features] = sound = inputs[model.adapter.features].detach().clone().requires_grad_()
     with torch.enable_grad(), model.exchange.prepared(batch), _without_weights(model.network):
         register(model, batch, (), [*interventions, *probing, *_gates(model, gated, closed)], lambda: values)
         if attended:
@@ -154,7 +156,7 @@ def graph(
         numbers = objective(logits)
     if not numbers.requires_grad:
         raise ValueError(_no_gradient(model, "the features"))
-    return Graph(values, logits.detach(), numbers, kept, probes, heard, closed)
+    return Graph(values, logits.detach(), numbers, kept, probes, sound, closed)
 
 
 def _probe(model: AudioLM, point: HookPoint, site: Site, values: Cache, probes: dict[Key, Tensor]) -> Edit:
@@ -196,10 +198,10 @@ def _gates(model: AudioLM, layers: Sequence[Layer], closed: set[Layer]) -> Itera
         prefix = prefix_of(part)
         for point in ("attn_out", "mlp_out"):
             if point in model.site_map.layers[part][layer]:
-                place = (part, layer)
+                key = (part, layer)
                 yield Edit(
                     HookPoint(f"{prefix}{point}", layers=[layer]),
-                    lambda value, place=place: _Gate.apply(value, place, closed),
+                    lambda value, key=key: _Gate.apply(value, key, closed),
                 )
 
 

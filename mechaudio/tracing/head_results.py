@@ -160,5 +160,5 @@ class OutputProjection:
 
 
 def _is_plain(module: Network) -> bool:
-    """Whether it is a linear layer whose weight is there, as numbers."""
+    """Return whether it is a linear layer whose weight is there, as numbers."""
     return type(module) is nn.Linear and type(module.weight.data) is Tensor and not module.weight.is_meta

@@ -162,12 +162,12 @@ class HookPoint(Shown):
         return bare(self.name)
 
     def of_rows(self, rows: Sequence[int]) -> HookPoint:
-        """The same for some prompts of a batch: positions that were given per prompt are those of these prompts."""
+        """Keep some prompts of a batch: positions that were given per prompt are those of these prompts."""
         return replace(self, queries=of_rows(self.queries, rows), positions=of_rows(self.positions, rows))
 
 
 def in_tower(name: str) -> bool:
-    """Whether a short name is that of a hook point inside an audio tower."""
+    """Return whether a short name is that of a hook point inside an audio tower."""
     return "." in name
 
 
@@ -183,7 +183,7 @@ def stack_of(name: str) -> str:
 
 
 def prefix_of(stack: str) -> str:
-    """What short names in a list of layers begin with."""
+    """Return the beginning of short names in a list of layers."""
     return {"decoder": "", "encoder": "audio."}.get(stack, f"{stack}.")
 
 

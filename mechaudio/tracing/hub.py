@@ -1,4 +1,4 @@
-"""What can be had of the hub: whether it answers, what its cache holds, and which names are near a mistyped one."""
+"""The hub: whether it answers, what its cache holds, and which names are near a mistyped one."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def join_effects(
     interventions: Sequence[Intervention],
     own: Sequence[Intervention],
 ) -> tuple[Effects, ...]:
-    """What interventions did in rows that ran apart.
+    """Join the effects of interventions in rows that ran apart.
 
     Args:
         parts: Per group, what its interventions did.

@@ -45,7 +45,7 @@ class LabelledTensors:
         for layer, value in layers.items():
             by_shape.setdefault(tuple(value.shape), []).append(layer)
         for shape, alike in by_shape.items():
-            own = name if len(by_shape) == 1 else f"{name}_{alike[0]}"
+            variable = name if len(by_shape) == 1 else f"{name}_{alike[0]}"
             axes = axis_names(name, len(shape))
             labels: list[tuple[Any, ...]] = [tuple(range(length)) for length in shape]
             value = layers[alike[0]]
@@ -53,8 +53,8 @@ class LabelledTensors:
                 value = torch.stack([layers[layer].to(value.device) for layer in alike])
                 axes = (f"{name.rpartition('.')[0]}_layer" if in_tower(name) else "layer", *axes)
                 labels = [tuple(alike), *labels]
-            dims = tuple(self._axis(own, axis, held) for axis, held in zip(axes, labels, strict=True))
-            self._variables[own] = (dims, as_numpy(value))
+            dims = tuple(self._axis(variable, axis, held) for axis, held in zip(axes, labels, strict=True))
+            self._variables[variable] = (dims, as_numpy(value))
 
     def add_cache(self, cache: Cache) -> None:
         """Add every hook point of a cache; logits that are there already come once."""

@@ -268,12 +268,12 @@ def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapte
     _refuse_parts(where, hub)
     try:
         settings, _ = transformers.PreTrainedConfig.get_config_dict(where, **hub)
-        own = next((one for one in adapters() if one.network and one.family == settings.get("model_type")), None)
-        if own is None:
+        ours = next((one for one in adapters() if one.network and one.family == settings.get("model_type")), None)
+        if ours is None:
             _refuse_unknown_type(where, settings)
         else:  # transformers reads the config when it reads the tokenizer, too
-            _refuse_unassembled(where, own, settings)
-            transformers.AutoConfig.register(own.family, own.load_class().config_class, exist_ok=True)
+            _refuse_unassembled(where, ours, settings)
+            transformers.AutoConfig.register(ours.family, ours.load_class().config_class, exist_ok=True)
         config = transformers.AutoConfig.from_pretrained(where, **hub)
     except (_UnknownTypeError, _UnassembledError):
         raise
@@ -314,7 +314,7 @@ class _UnassembledError(ValueError):
 
 
 def _told(error: Exception, unreachable: str | None) -> str:
-    """What is known of the reason that nothing was found."""
+    """Say what is known of the reason that nothing was found."""
     return f"transformers says: {error}" if unreachable is None else f"The hub does not answer ({unreachable})"
 
 

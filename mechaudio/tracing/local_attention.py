@@ -51,7 +51,7 @@ class LocalAttention:
 
 
 def attends_locally(module: Network) -> bool:
-    """Whether the module has the methods and sizes that are served here."""
+    """Return whether the module has the methods and sizes that are served here."""
     return all(hasattr(module, name) for name in (_BLOCKS, _CONTEXTS, *_SIZES))
 
 
@@ -140,10 +140,10 @@ class _Watch(TorchFunctionMode):
         masked = scores < -self._module.softcap
         masked = masked & ~masked.all(-1, keepdim=True)
         if self._spot.wants("scores"):
-            own = scores.masked_fill(masked, -torch.inf)
-            served, changed = serve(self._spot, "scores", band.whole(own, -torch.inf))
+            visible = scores.masked_fill(masked, -torch.inf)
+            served, changed = serve(self._spot, "scores", band.whole(visible, -torch.inf))
             if changed or _in_graph(served):
-                scores = band.blocks(served, own).masked_fill(masked, -torch.inf)
+                scores = band.blocks(served, visible).masked_fill(masked, -torch.inf)
         weights = weigh(scores)
         if self._spot.wants("pattern"):
             served, changed = serve(self._spot, "pattern", band.whole(weights, 0.0))
@@ -168,7 +168,7 @@ def _in_graph(served: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Band:
-    """Where the entries of blocks and their surroundings lie in a matrix over whole clips.
+    """The places of blocks and their surroundings in a matrix over whole clips.
 
     Attributes:
         frames: Frames of a clip.

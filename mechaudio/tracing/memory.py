@@ -56,7 +56,7 @@ def chunk_bytes(model: AudioLM, budget: float) -> float:
 
 
 def _width(model: AudioLM, name: str, otherwise: int) -> int:
-    """What the decoder's config says; of a list of all layers the largest."""
+    """Read a width from the decoder's config; of a list of all layers the largest."""
     given: Any = vars(model.adapter.decoder.own_config(model.network.config)).get(name)
     if isinstance(given, (list, tuple)):
         return max(given)

@@ -51,7 +51,7 @@ def wrapped_in(module: object) -> str | None:
 
 
 class NetworkState:
-    """What a network consisted of when it was opened, to be compared before each run.
+    """A network's parts when it was opened, to be compared before each run.
 
     Args:
         network: The network, whose modules serve what passes through them.
@@ -197,14 +197,14 @@ def _hooks_inside(module: nn.Module) -> Iterator[None]:
 
 
 def _draws(path: str, module: nn.Module) -> bool:
-    """Whether training mode may change what a module gives: of PyTorch's own some may, of others any."""
+    """Return whether training mode may change what a module gives: of PyTorch's own some may, of others any."""
     if not path or not type(module).__module__.startswith("torch."):
         return True
     return isinstance(module, _IN_TRAINING) and getattr(module, "p", 1) > 0
 
 
 def _is_ours(hook: Callable[..., Any]) -> bool:
-    """Whether a hook belongs to a network as it runs, by the package that it comes from.
+    """Return whether a hook belongs to a network as it runs, by the package that it comes from.
 
     One with `changes_output` set is as another's: it is part of what its module gives.
     """

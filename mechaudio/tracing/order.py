@@ -1,4 +1,4 @@
-"""What to say when a trace block asks for values in an order in which the model does not compute them."""
+"""Messages for trace blocks that ask for values in an order in which the model does not compute them."""
 
 from __future__ import annotations
 

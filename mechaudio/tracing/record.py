@@ -17,7 +17,7 @@ from mechaudio.tracing.requests import Report
 from mechaudio.tracing.row_plan import AskedRows, Part, RowPlan
 from mechaudio.tracing.rows import row_positions
 from mechaudio.tracing.score_edit import BoundScoreEdit, Way
-from mechaudio.tracing.sites import Site
+from mechaudio.tracing.sites import HookPointError, Site
 
 if TYPE_CHECKING:
     from mechaudio.models.prompt import PromptBatch
@@ -85,6 +85,7 @@ def register(
 
     Raises:
         ValueError: A mass on a stretch that no clip has, or a hook point of the tower in prompts without sound.
+        HookPointError: While the model runs: a hook point is computed more than once in a pass.
     """
     changes = bind(model, batch, interventions)
     kept = [(point, site, _positions(batch, point)) for point, site in sites_of(model, points)]
@@ -239,8 +240,14 @@ class _Keeper:
             value = part.take(part.site.take(served).detach(), self.exchange.step)
             if value is None:
                 return
-            store = self.cache_now().extend if part.site.in_chunks else self.cache_now().keep
-            store(part.site.name, part.site.layer, value.clone() if part.rows is None else value)
+            cache, site = self.cache_now(), part.site
+            if not site.in_chunks and (site.name, site.layer) in cache:
+                raise HookPointError(
+                    f"{site.address} is computed more than once in a pass of these inputs, as by a tower that hears a "
+                    "long clip in parts, and one of them would be lost: record it of shorter clips"
+                )
+            store = cache.extend if site.in_chunks else cache.keep
+            store(site.name, site.layer, value.clone() if part.rows is None else value)
             if part.site.in_chunks:
                 return
             self.missing.discard(part.site.location)

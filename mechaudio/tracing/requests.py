@@ -1,4 +1,4 @@
-"""What a run asks of the exchange, as plain tables: what to change, to show and to serve, by location.
+"""Requests of a run, as plain tables: what to change, to show and to serve, by location.
 
 They are filled through the verbs of the exchange and read where a value passes.
 """
@@ -32,7 +32,7 @@ class RowRequest:
         name: What they are served under.
         positions: Their positions in the padded prompt.
         last: Whether they are the last position, in the prompt and at every new token.
-        n_positions: Of the prompts: where a call has fewer, they are the newest ones.
+        n_positions: Number of positions of the prompts: where a call has fewer, they are the newest ones.
     """
 
     name: str
@@ -43,7 +43,7 @@ class RowRequest:
 
 @dataclass
 class AttentionRequest:
-    """What is asked of one attention module.
+    """The requests to one attention module.
 
     Attributes:
         queries: The query rows wanted there, by name.
@@ -62,7 +62,7 @@ class AttentionRequest:
 
 @dataclass
 class Requests:
-    """What is asked, by location.
+    """The requests of a run, by location.
 
     Attributes:
         changes: Functions from what is served to what shall be served, applied in turn.
@@ -75,11 +75,11 @@ class Requests:
     attention: dict[str, AttentionRequest] = field(default_factory=dict)
 
     def wants(self, location: str) -> bool:
-        """Whether anybody changes or watches what is served at a location."""
+        """Return whether anybody changes or watches what is served at a location."""
         return bool(self.changes.get(location) or self.watchers.get(location))
 
     def inside(self, attention: str) -> bool:
-        """Whether something is asked inside an attention module."""
+        """Return whether something is asked inside an attention module."""
         return attention in self.attention or any(where.startswith(f"{attention}.") for where in self.changes)
 
 

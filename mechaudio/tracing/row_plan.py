@@ -29,14 +29,14 @@ AskedRows = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Part:
-    """What one request sees of a site.
+    """The part of a site that one request sees.
 
     Attributes:
         site: Where it is served.
         axis: The axis that rows or positions are counted along.
         rows: Which of them, per prompt; `None` for all.
         newest: Per prompt, whether the last position is among them: then the newest one is, while generating.
-        n_positions: Of the prompts, or rows of them that are served: where fewer come, the newest alone is computed.
+        n_positions: Positions of the prompts, or served rows of them: where fewer come, the newest alone is computed.
     """
 
     site: Site
@@ -54,23 +54,23 @@ class Part:
         return value.narrow(self.axis, self._newest_place(value, step), 1) if bool(self.newest.any()) else None
 
     def put(self, value: Tensor, part: Tensor, step: int) -> Tensor:
-        """What is served, with this part of it replaced."""
+        """Replace this part of what is served."""
         if self.rows is None:
             return part
         if not self._later(value, step):
             index = _index(value, self.rows.to(value.device, non_blocking=True), self.axis)
             return value.scatter(self.axis, index, part.to(value.dtype))
         here = self.newest.to(value.device).view(-1, *[1] * (value.ndim - 1))
-        place = self._newest_place(value, step)
-        before, now, behind = value.split([place, 1, value.shape[self.axis] - place - 1], dim=self.axis)
+        newest = self._newest_place(value, step)
+        before, now, behind = value.split([newest, 1, value.shape[self.axis] - newest - 1], dim=self.axis)
         return torch.cat([before, torch.where(here, part.to(value.dtype), now), behind], dim=self.axis)
 
     def _newest_place(self, value: Tensor, step: int) -> int:
-        """Where the newest position is: keys and values are served with all that is cached, empty places behind too."""
+        """Find the newest position: keys and values are served with all that is cached, empty places behind too."""
         return min(value.shape[self.axis], self.n_positions + step) - 1
 
     def _later(self, value: Tensor, step: int) -> bool:
-        """Whether only the newest position is served: at a later step, or where nothing else is computed."""
+        """Return whether only the newest position is served: at a later step, or where nothing else is computed."""
         return step > 0 or value.shape[self.axis] < self.n_positions
 
 
@@ -99,14 +99,14 @@ class RowPlan:
                 exchange.serve_rows(base, RowRequest("rows", self.shared[base], last, batch.n_positions))
 
     def served(self, site: Site) -> tuple[Site, list[list[int]] | None]:
-        """Where a layer's rows are served, and per prompt which those are, `None` for all."""
+        """Find where a layer's rows are served, and per prompt which those are, `None` for all."""
         shared = self.shared[site.module]
         if shared is None:
             return site, None
         return replace(site, location=f"{site.module}.rows.{site.name}"), shared.tolist()
 
     def part(self, site: Site, asked: AskedRows | None) -> Part:
-        """What somebody sees of a site who asks for these query rows or positions, `None` for all."""
+        """Return the part of a site for these query rows or positions, `None` for all."""
         axis = 2 if bare(site.name) in ROW_POINTS else 1
         rows = None if asked is None else torch.tensor(asked)
         newest = None if rows is None else (rows == self.batch.n_positions - 1).any(-1)
@@ -120,7 +120,7 @@ class RowPlan:
         return Part(served, axis, places, newest, shared.shape[1])
 
     def kept(self, site: Site, asked: AskedRows | None) -> Part:
-        """What is recorded of a site: at later steps of a generation, nothing unless the newest row is all there is."""
+        """Return the part of a site that is recorded: at later steps nothing, unless the newest row is all there is."""
         part = self.part(site, asked)
         if part.newest is None or (part.rows.shape[1] == 1 and bool(part.newest.all())):
             return part

@@ -78,7 +78,7 @@ def run(
         return _run(model, prompts, points, interventions, logits)
     warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     changes = list(interventions)
-    own = [interventions_of_rows(changes, rows) for rows in groups]
+    per_group = [interventions_of_rows(changes, rows) for rows in groups]
     parts = [
         _run(
             model,
@@ -87,14 +87,14 @@ def run(
             group_changes,
             logits,
         )
-        for rows, group_changes in zip(groups, own, strict=True)
+        for rows, group_changes in zip(groups, per_group, strict=True)
     ]
     return Run(
         logits=None if logits is None else join_rows([part.logits for part in parts], groups),
         cache=join_caches([part.cache for part in parts], groups, model.adapter, prompts, Cache(model.site_map.depth)),
         batch=prompts,
         tower_calls=sum(part.tower_calls for part in parts),
-        effects=join_effects([part.effects for part in parts], groups, changes, own[0]),
+        effects=join_effects([part.effects for part in parts], groups, changes, per_group[0]),
         provenance=_provenance(model, points, changes),
     )
 
@@ -206,7 +206,7 @@ def generate(
         return _generate(model, prompts, points, interventions, max_new_tokens, options)
     warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     changes = list(interventions)
-    own = [interventions_of_rows(changes, rows) for rows in groups]
+    per_group = [interventions_of_rows(changes, rows) for rows in groups]
     parts = [
         _generate(
             model,
@@ -216,7 +216,7 @@ def generate(
             max_new_tokens,
             options,
         )
-        for rows, group_changes in zip(groups, own, strict=True)
+        for rows, group_changes in zip(groups, per_group, strict=True)
     ]
     filler = options.get("pad_token_id", padding_token(model.network))
     tokens = join_rows([part.tokens for part in parts], groups, filler)
@@ -226,7 +226,7 @@ def generate(
         steps=_joined_steps([part.steps for part in parts], groups, model, prompts),
         batch=prompts,
         tower_calls=sum(part.tower_calls for part in parts),
-        effects=join_effects([part.effects for part in parts], groups, changes, own[0]),
+        effects=join_effects([part.effects for part in parts], groups, changes, per_group[0]),
         provenance=_provenance(model, points, changes, max_new_tokens=max_new_tokens),
     )
 
@@ -234,7 +234,7 @@ def generate(
 def _joined_steps(
     parts: Sequence[tuple[Cache, ...]], groups: Sequence[Sequence[int]], model: AudioLM, prompts: PromptBatch
 ) -> tuple[Cache, ...]:
-    """What groups of rows kept at every step; rows of a group that wrote less are zeros behind its end."""
+    """Join what groups of rows kept at every step; rows of a group that wrote less are zeros behind its end."""
     joined = []
     for step in range(max(map(len, parts))):
         there = [steps[step] if step < len(steps) else None for steps in parts]

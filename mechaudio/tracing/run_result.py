@@ -1,4 +1,4 @@
-"""What a run and a generation give: logits, texts, and the hook points that were kept."""
+"""Results of a run and of a generation: logits, texts, and the hook points that were kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Run(NamesTheWay, Result):
-    """What one forward pass gave.
+    """The results of one forward pass.
 
     It is saved without the sound of its prompts: `batch` of a loaded run is to be read, not to be run again.
 
@@ -133,13 +133,13 @@ class Run(NamesTheWay, Result):
     def __repr__(self) -> str:
         """The prompts, and what was kept."""
         logits = "no logits" if self.logits is None else f"logits {list(self.logits.shape)}"
-        heard = "" if self.tower_calls else ", nothing heard"
-        return f"<Run of {self.batch.n_rows} prompts: {logits}, {recorded(self.cache)}{heard}>"
+        sound = "" if self.tower_calls else ", nothing heard"
+        return f"<Run of {self.batch.n_rows} prompts: {logits}, {recorded(self.cache)}{sound}>"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Generation(Result):
-    """What a greedy generation gave.
+    """The results of a greedy generation.
 
     It is saved without the sound of its prompts: `batch` of a loaded one is to be read, not to be run again.
 
@@ -218,7 +218,7 @@ def names_of(batch: PromptBatch) -> list[str]:
 
 
 def recorded(cache: Cache) -> str:
-    """What a cache holds, in words: `recorded resid_post in 6 layers, logits`."""
+    """Describe a cache in words: `recorded resid_post in 6 layers, logits`."""
     if not cache:
         return "nothing recorded"
     layers: dict[str, int] = {}

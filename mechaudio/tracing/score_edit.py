@@ -49,7 +49,7 @@ class ScoreEdit:
 
     @property
     def fuses(self) -> bool:
-        """Whether fused attention can carry it out in all rows."""
+        """True if fused attention can carry it out in all rows."""
         return self.point.queries is None and type(self.formula) in (Scale, Shift, Block)
 
 
@@ -112,7 +112,7 @@ class BoundScoreEdit:
         return cls(edit, rows, chosen.to(device, non_blocking=True), heads.to(device, non_blocking=True))
 
     def following(self, edit: ScoreEdit) -> BoundScoreEdit:
-        """The same places with another edit of the same keys, heads and query rows."""
+        """Put another edit of the same keys, heads and query rows in the same places."""
         return self if edit is self.edit else replace(self, edit=edit)
 
     def active(self, shared: Sequence[Sequence[int]] | None, n_positions: int) -> Bool[Tensor, "batch row"]:
@@ -125,12 +125,12 @@ class BoundScoreEdit:
         served = [range(n_positions)] * len(self.chosen) if shared is None else shared
         if self.rows is None:
             return torch.ones(len(served), len(served[0]), dtype=torch.bool, device=self.chosen.device)
-        own = [set(mine) for mine in self.rows]
-        marks = [[position in mine for position in there] for mine, there in zip(own, served, strict=True)]
+        row_sets = [set(mine) for mine in self.rows]
+        marks = [[position in mine for position in there] for mine, there in zip(row_sets, served, strict=True)]
         return torch.tensor(marks).to(self.chosen.device, non_blocking=True)
 
     def newest(self, n_positions: int) -> Bool[Tensor, "batch 1"]:
-        """Whether the last position of the prompts, and so a new token of a generation, is one of its rows."""
+        """Return whether the last position of the prompts, and so a new token of a generation, is one of its rows."""
         last = [self.rows is None or n_positions - 1 in mine for mine in self.rows or [()] * len(self.chosen)]
         return torch.tensor(last, device=self.chosen.device)[:, None]
 

@@ -59,7 +59,7 @@ class Pending:
 
 
 def calls_sdpa(module: nn.Module) -> bool:
-    """Whether the module's class calls `F.scaled_dot_product_attention`, by the names in its forward."""
+    """Return whether the module's class calls `F.scaled_dot_product_attention`, by the names in its forward."""
     forward = inspect.unwrap(type(module).forward)
     return "scaled_dot_product_attention" in forward.__code__.co_names and (
         forward.__globals__.get("F") is functional or isinstance(forward.__globals__.get("F"), _Functions)
@@ -79,7 +79,7 @@ def serving_calls(exchange: Exchange, calls: Sequence[OwnCall]) -> Iterator[None
 
 
 def _names(call: OwnCall) -> dict[str, Any]:
-    """What the names in the file of a module's class lead to."""
+    """Resolve the names in the file of a module's class."""
     return inspect.unwrap(type(call.module).forward).__globals__
 
 
@@ -183,9 +183,9 @@ def _serve_part(
 
     It has to where they were changed, and where gradients are to arrive at what was read.
     """
-    asked = spot.wants(point)
+    wanted = spot.wants(point)
     served, changed = serve(spot, point, value)
-    return served, changed or (asked and torch.is_grad_enabled() and served.requires_grad)
+    return served, changed or (wanted and torch.is_grad_enabled() and served.requires_grad)
 
 
 def _unblocked(part: Tensor, clips: int) -> Float[Tensor, "clip head frame d_head"]:
@@ -239,7 +239,7 @@ class BlockCall(Call):
         return (rows[..., None] // self.size == keys // self.size)[:, None]
 
     def bias(self, rows: Int[Tensor, "batch row"], n_keys: int) -> Float[Tensor, "batch head row key"] | None:
-        """What is added to the scores of these query rows: the positions' part, 0 outside the row's block."""
+        """Return the addition to the scores of these query rows: the positions' part, 0 outside the row's block."""
         if self.mask is None:
             return None
         bias = self.mask.unflatten(0, (self.clips, -1))

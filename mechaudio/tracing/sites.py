@@ -1,4 +1,4 @@
-"""Where each hook point lives in a given network, and how to take the tensor out of what nnsight serves there.
+"""Hook points of a given network: their locations, and how to take the tensor out of what nnsight serves there.
 
 A location serves what a module received, `(args, kwargs)`, or returned, a tensor or a tuple. `take` gives the tensor in
 it, as a view wherever the axes are ours and not the module's, so that editing it in place edits the forward pass; `put`
@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mechaudio.kinds import MaybeNone
-from mechaudio.models.adapter import Adapter, Stack
+from mechaudio.models.adapter import Adapter, End, Stack
 from mechaudio.models.depth import absent, which_layers
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, MODEL_POINTS, HookPoint, address, prefix_of
 
@@ -91,7 +91,7 @@ class Site:
         return self.location.rpartition(".")[0]
 
     def swap(self, served: Any, value: Tensor) -> Any:
-        """What to serve so that every later reader of this hook point sees `value`."""
+        """Return what to serve so that every later reader of this hook point sees `value`."""
         if not self.in_place:
             return self.put(served, value)
         current = self.take(served)
@@ -165,14 +165,13 @@ def _channels_first(take: Callable[[Any], Tensor], put: Callable[[Any, Tensor], 
     )
 
 
-def _of_stream(stream: int, take: Callable, put: Callable) -> tuple[Callable, Callable]:
-    """One of several residual streams that lie behind one another, as a view; the others stay as they are."""
+def _first_stream(take: Callable, put: Callable) -> tuple[Callable, Callable]:
+    """The first of several residual streams that lie behind one another, as a view; the others stay as they are."""
 
     def with_stream(served: Any, value: Tensor) -> Any:
-        streams = take(served)
-        return put(served, torch.cat([streams[:stream], value[None], streams[stream + 1 :]]))
+        return put(served, torch.cat([value[None], take(served)[1:]]))
 
-    return (lambda served: take(served)[stream]), with_stream
+    return (lambda served: take(served)[0]), with_stream
 
 
 def attention_location(stack: Stack, layer: int) -> str:
@@ -226,10 +225,10 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
     for point, (location, take, put) in places.items():
         if stack.layout == "packed":
             take, put = _packed(take, put)
-        if stack.channels_first and point in ("resid_pre", "resid_post"):
+        if stack.layout == "channels" and point in ("resid_pre", "resid_post"):
             take, put = _channels_first(take, put)
-        if stack.stream is not None and point in ("resid_pre", "resid_post"):
-            take, put = _of_stream(stack.stream, take, put)
+        if stack.layout == "streams" and point in ("resid_pre", "resid_post"):
+            take, put = _first_stream(take, put)
         in_place = point == "resid_mid" and not stack.mid_norm_adds
         sites[point] = Site(prefix + point, layer, location, take, put, in_place=in_place, in_chunks=stack.in_chunks)
     base = attention_location(stack, layer)
@@ -252,10 +251,10 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
     return Sites({point: site for point, site in sites.items() if point not in absent}, absent)
 
 
-def closing_site(stack: Stack, name: str, layer: int) -> Site:
+def closing_site(stack: Stack, end: End, name: str, layer: int) -> Site:
     """The residual stream right behind what the MLP added, where a layer does more to it before `resid_post`."""
     take, put = _packed(_argument, _with_argument) if stack.layout == "packed" else (_argument, _with_argument)
-    return Site(name, layer, f"{ROOT}.{stack.path(layer)}.{stack.closing}.input", take, put)
+    return Site(name, layer, f"{ROOT}.{stack.path(layer)}.{end.closing}.input", take, put)
 
 
 def model_sites(adapter: Adapter) -> Sites:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _REMEDY = (
     "the adapter has to say what stands between them (`attention_norm`, `mlp_norm`, `attention_times`, `mlp_times`, "
-    "`between`), or does not fit this network or this version of transformers; AudioLM(..., prove=False) opens it all "
-    "the same"
+    "`between`, `end`), or does not fit this network or this version of transformers; AudioLM(..., prove=False) opens "
+    "it all the same"
 )
 #: The stream before an addition, what is added, and where a layer may do more to the stream than add.
 _ADDITIONS = (("resid_pre", "attn_out", "attention"), ("resid_mid", "mlp_out", "mlp"))
@@ -49,12 +49,12 @@ class Sums:
     def reading(self) -> dict[str, Callable[[Any], None]]:
         """Keeps for a run in which nothing is changed."""
         sites = [site for addition in self._additions for site in addition if site is not None]
-        return {site.location: partial(self._keep, self._clean, site) for site in sites}
+        return {site.location: partial(keep, self._clean, site) for site in sites}
 
     def moving(self, site: Site) -> dict[str, Callable[[Any], None]]:
         """Keeps for a run in which this hook point is changed; none if it is not what something adds."""
         return {
-            shown.location: partial(self._keep, self._moved, shown)
+            shown.location: partial(keep, self._moved, shown)
             for _, added, behind in self._additions
             if added.location == site.location
             for shown in (added, behind)
@@ -94,12 +94,13 @@ class Sums:
 
     @staticmethod
     def _reached(kept: dict[str, Tensor], *sites: Site) -> bool:
-        """Whether a run came by; where it does not, overwriting moves nothing, and that is refused."""
+        """Return whether a run came by; where it does not, overwriting moves nothing, and that is refused."""
         return all(site.location in kept for site in sites)
 
-    @staticmethod
-    def _keep(kept: dict[str, Tensor], site: Site, served: Any) -> None:
-        kept[site.location] = site.take(served).float().cpu().clone()
+
+def keep(kept: dict[str, Tensor], site: Site, served: Any) -> None:
+    """Put what is served at a hook point into a table by its location."""
+    kept[site.location] = site.take(served).float().cpu().clone()
 
 
 def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | None, Site, Site]]:
@@ -116,12 +117,12 @@ def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | N
 def _end(model: AudioLM, stack: Stack, part: str, layer: int) -> Site:
     """The stream right behind what the MLP added."""
     after = model.site_map.layers[part][layer]["resid_post"]
-    if "end" not in stack.between:
+    if stack.end is None:
         return after
     inside = model.network.get_submodule(stack.path(layer))
-    if stack.scaled_by is None or _has(inside, stack.closing):
-        return closing_site(stack, after.name, layer)
-    scale = getattr(inside, stack.scaled_by)
+    if stack.end.scaled_by is None or _has(inside, stack.end.closing):
+        return closing_site(stack, stack.end, after.name, layer)
+    scale = getattr(inside, stack.end.scaled_by)
     return replace(after, take=lambda served: after.take(served) / scale)
 
 
@@ -130,7 +131,7 @@ def _has(module: Network, path: str) -> bool:
 
 
 def _near(terms: Sequence[Tensor], others: Sequence[Tensor], dtype: torch.dtype) -> bool:
-    """Whether both have the same sum, up to the rounding of their terms."""
+    """Return whether both have the same sum, up to the rounding of their terms."""
     every = [*terms, *others]
     if len({term.shape for term in every}) > 1:
         return False

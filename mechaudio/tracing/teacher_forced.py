@@ -29,7 +29,7 @@ Measure = Callable[[PromptBatch], Tensor]
 
 
 def is_whole(batch: PromptBatch) -> bool:
-    """Whether all tokens of some target count."""
+    """Return whether all tokens of some target count."""
     return any(aim is not None and aim.whole for aim in batch.aims)
 
 
@@ -59,7 +59,7 @@ def whole_logits(batch: PromptBatch, measure: Measure) -> Float[Tensor, "*varian
 
 
 def _log_probability(batch: PromptBatch, text: int, measure: Measure) -> Float[Tensor, "*variant question"] | None:
-    """Of all targets (0) or foils (1); 0 where a row has none, `None` if no row has."""
+    """Sum the log-probability of all targets (0) or foils (1); 0 where a row has none, `None` if no row has."""
     lengths = torch.tensor(
         [len((aim.target_ids, aim.foil_ids)[text]) if aim and aim.whole else 0 for aim in batch.aims]
     )
@@ -75,7 +75,7 @@ def _log_probability(batch: PromptBatch, text: int, measure: Measure) -> Float[T
 def measured_logits(
     model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention] = ()
 ) -> Float[np.ndarray, "question choice"]:
-    """What each row chooses among, in runs of their own: logits of letters and first tokens, or whole texts."""
+    """Run the rows by themselves for what they choose among: letters, first tokens, or whole texts."""
 
     def measure(prompts: PromptBatch) -> Tensor:
         logits = run(model, prompts, interventions=interventions, logits="last").logits[:, -1]

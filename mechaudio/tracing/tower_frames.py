@@ -64,11 +64,11 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
     owned = [(row, place) for row, own in enumerate(windows_of_rows(adapter, batch)) for place in range(len(own))]
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
     window = (width * timing.hop if timing.window is None else timing.window) / adapter.sampling_rate
-    own = adapter.stacks[stack]
-    if own.timeless is not None:
+    tower = adapter.stacks[stack]
+    if isinstance(tower.frames_of, str):
         row = np.repeat([row for row, _ in owned], clips // len(owned))[:, None].repeat(frames, axis=1)
-        return TowerFrames(row, np.full((clips, frames, 2), np.nan), own.timeless)
-    together = own.frames_of
+        return TowerFrames(row, np.full((clips, frames, 2), np.nan), tower.frames_of)
+    together = tower.frames_of
     if together is not None:
         samples, frames_together = together
         pieces = clips // len(owned)
@@ -105,7 +105,7 @@ def _onsets(timing: TokenTiming, n: int, steps: int) -> Float[np.ndarray, "frame
 
 
 def steps_before(model: AudioLM, batch: PromptBatch, frames: int) -> int | None:
-    """How many of the steps from features to tokens lie before a layer of the tower; `None` where no number fits.
+    """Count the steps from features to tokens before a layer of the tower; `None` where no number fits.
 
     Args:
         model: The opened model.

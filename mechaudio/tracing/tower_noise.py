@@ -15,12 +15,12 @@ from mechaudio.models.adapter import Adapter
 def without_noise(network: nn.Module, adapter: Adapter) -> Iterator[None]:
     """While open, the tower adds no noise if the network has no input that leaves it out.
 
-    Where it has one, every run passes that on (`Adapter.always`), and a caller may ask for the noise.
+    Where it has one, every run passes that on (`Noise.left_out_by`), and a caller may ask for the noise.
     """
-    if adapter.noise is None or adapter.always:
+    if adapter.noise is None or adapter.noise.left_out_by:
         yield
         return
-    where, _, name = adapter.noise.rpartition(".")
+    where, _, name = adapter.noise.scale.rpartition(".")
     config = attrgetter(where)(network.config)
     scale = getattr(config, name)
     setattr(config, name, 0.0)

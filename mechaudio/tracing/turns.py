@@ -38,7 +38,7 @@ class Turn:
 
 
 def has_turn(network: nn.Module, exchange: Exchange) -> bool:
-    """Whether this thread has the network already, by this exchange."""
+    """Return whether this thread has the network already, by this exchange."""
     turn = _TAKEN.get(network)
     return turn is not None and turn.thread == threading.get_ident() and turn.exchange is exchange
 

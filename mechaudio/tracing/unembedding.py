@@ -34,22 +34,21 @@ def unembed(
         capped: Whether to cap them softly, in a class that does.
     """
     logits = model.network.get_submodule(model.adapter.unembed)(normed)
-    if model.adapter.logits_divided_by is not None:
+    if "divided_by" in model.adapter.logits:
         logits = logits / divisor(model)
     cap = softcap(model)
     return logits if cap is None or not capped else torch.tanh(logits / cap) * cap
 
 
 def divisor(model: AudioLM) -> float:
-    """What the class divides its logits by; 1 where it does not."""
-    place = model.adapter.logits_divided_by
-    return 1.0 if place is None else _setting(model, place)
+    """Return the number that the class divides its logits by; 1 where it does not."""
+    number = _setting(model, "divided_by")
+    return 1.0 if number is None else number
 
 
 def softcap(model: AudioLM) -> float | None:
     """The cap *c* of logits, which are *c* tanh(logit / *c*); `None` where there is none."""
-    place = model.adapter.logits_softcapped_at
-    return None if place is None else _setting(model, place)
+    return _setting(model, "softcapped_at")
 
 
 def read_out(model: AudioLM, stream: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
@@ -74,7 +73,7 @@ def refuse_several_streams(model: AudioLM, why: str) -> None:
     Raises:
         NotImplementedError: It has several.
     """
-    if model.adapter.decoder.stream is not None:
+    if model.adapter.decoder.layout == "streams":
         raise NotImplementedError(
             f"the decoder of {model.adapter.network_class} passes on several residual streams, of which `resid_post` "
             f"is one, and {why}: this analysis is not defined for it. Patching and knocking out are"
@@ -107,5 +106,7 @@ def frozen_norm(
     return factor
 
 
-def _setting(model: AudioLM, place: str) -> Any:
-    return attrgetter(place)(model.network.config)
+def _setting(model: AudioLM, done: str) -> Any:
+    """The number that belongs to what the class does to its logits; `None` where it does not do it."""
+    path = model.adapter.logits.get(done)
+    return None if path is None else attrgetter(path)(model.network.config)

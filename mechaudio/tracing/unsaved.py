@@ -1,4 +1,4 @@
-"""What a trace block set and did not save: told, so that nobody reads yesterday's value for today's."""
+"""Values that a trace block set and did not save: told, so that nobody reads yesterday's value for today's."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _names_set(nodes: list[ast.AST], before: Mapping[str, Any]) -> Iterator[str]
 
 
 def _changes_outside(node: ast.AST, before: Mapping[str, Any]) -> bool:
-    """Whether a piece of the block puts something into a value from outside it."""
+    """Return whether a piece of the block puts something into a value from outside it."""
     if isinstance(node, ast.AugAssign):
         return isinstance(before.get(_root(node.target)), _MUTABLE)
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):

@@ -32,7 +32,7 @@ class HookSite:
 
 
 class View:
-    """What a block, its attention and chosen rows have in common: the sites they show and where values come from.
+    """A block, its attention, or chosen rows: the sites they show and where values come from.
 
     TransformerLens's names (`hook_resid_post`) stand for the hook points that they name.
     """
@@ -71,8 +71,8 @@ class View:
         layer = self.here.removesuffix(".attn").removesuffix(".mlp")
         way = self._elsewhere.get(name)
         points = ", ".join(site.address for site in self.sites.values())
-        told = f"here it is {way.format(here=self.here, layer=layer)}" if way else f"there are {points}"
-        raise AttributeError(f"model.{self.here} has no {name!r}: {told}", name=name, obj=self)
+        hint = f"here it is {way.format(here=self.here, layer=layer)}" if way else f"there are {points}"
+        raise AttributeError(f"model.{self.here} has no {name!r}: {hint}", name=name, obj=self)
 
     def __dir__(self) -> list[str]:
         """The hook points that this layer has and what else is of use, for completion."""
@@ -152,7 +152,7 @@ class Blocks(Shown, Sequence):
         self._blocks, self._where = tuple(blocks), where
 
     def __len__(self) -> int:
-        """How many layers there are."""
+        """Count the layers."""
         return len(self._blocks)
 
     def __getitem__(self, layer: int | slice) -> Any:

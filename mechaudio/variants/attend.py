@@ -24,7 +24,7 @@ _MANY = 32
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """What the variants share in one layer.
+    """The keys and values that variants share in one layer.
 
     Attributes:
         keys: Keys of the whole prompts.
@@ -86,8 +86,8 @@ def attend(
     pattern = _weigh(torch.cat([to_shared, to_own], dim=-1), shared, changes)
     of_shared = rearrange(pattern[..., :n_shared], "b (kv g) v p s -> b kv (g v p) s", kv=kv)
     of_own = rearrange(pattern[..., n_shared:], "b (kv g) v p q -> b kv g v p q", kv=kv)
-    own = rearrange(of_own * own_values if single else of_own @ own_values, "b kv g v p d -> b kv (g v p) d")
-    mixed = of_shared @ shared.values[:, :, :n_shared] + own
+    mixed_own = rearrange(of_own * own_values if single else of_own @ own_values, "b kv g v p d -> b kv (g v p) d")
+    mixed = of_shared @ shared.values[:, :, :n_shared] + mixed_own
     return rearrange(mixed, "b kv (g vp) d -> b vp (kv g) d", vp=query.shape[2])
 
 

@@ -33,7 +33,7 @@ from mechaudio.variants.stacked import Stacked
 
 @dataclass(frozen=True, eq=False)
 class CleanRun(Shown):
-    """What a run without interventions gave, and what it left behind.
+    """A run without interventions, and what it left behind.
 
     Attributes:
         model: The model.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PromptEnd:
-    """What prompts left behind under one variant.
+    """The end of prompts under one variant: what they left behind.
 
     Attributes:
         variant: The variant.
@@ -49,7 +49,7 @@ class PromptEnd:
     places: slice
 
     def keys_and_values(self, layer: int, n_positions: int) -> list[Tensor]:
-        """Those of one layer, of all positions."""
+        """Put together keys and values of one layer, of all positions."""
         clean = self.clean.layers[layer]
         if layer < self.variant.layer:
             return [part[:, :, :n_positions] for part in (clean.keys, clean.values)]
@@ -61,7 +61,7 @@ class PromptEnd:
 def ends_of(
     stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], clean: Cache, own: Cache
 ) -> list[PromptEnd]:
-    """What prompts left behind under every variant of a chunk; its keys and values are `own`, or `clean` if along."""
+    """Take the ends of prompts under every variant of a chunk; its keys and values are `own`, or `clean` if along."""
     n = stacked.chunk.n_positions
     starts = range(stacked.behind, stacked.behind + n * len(stacked.chunk.variants), n)
     return [

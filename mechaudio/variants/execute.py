@@ -14,11 +14,12 @@ from transformers import DynamicCache
 
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.progress import bar
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.bind import bind, edits_of
 from mechaudio.tracing.edit import Edit, Intervention
 from mechaudio.tracing.join import interventions_of_rows
-from mechaudio.tracing.memory import chunk_bytes
+from mechaudio.tracing.memory import chunk_bytes, memory_of
 from mechaudio.tracing.run import generate, run
 from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
 from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
@@ -45,18 +46,16 @@ class Job:
         rows: Which of all prompts.
         variants: Which of all variants.
         alone: Why these run one by one; `None` if they may share.
-        clean: The clean run of the prompts, where it is there already.
     """
 
     rows: list[int]
     variants: list[int]
     alone: str | None = None
-    clean: CleanRun | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What some variants made of some prompts.
+    """Results of some variants on some prompts.
 
     Attributes:
         batch: The prompts.
@@ -92,20 +91,46 @@ def lists_of(variants: Sequence[Intervention | Sequence[Intervention]]) -> Lists
     return lists
 
 
-def jobs_of(
+def carry_out(
     model: AudioLM,
     batch: PromptBatch,
     variants: Lists,
-    budget: int | float,
     *,
-    generates: bool = False,
+    memory: int | float | None,
+    progress: bool | None,
+    max_new_tokens: int | None = None,
     clean: CleanRun | None = None,
+) -> Iterator[Outcome]:
+    """Run variants on prompts, on a part of the prompts at a time if their memory asks for it.
+
+    They give the logits of the next token, or up to `max_new_tokens` new ones. `clean` is the clean run of the prompts,
+    where it is there already.
+    """
+    generates = max_new_tokens is not None
+    share = _share(memory_of(model, memory), generates)
+    jobs = _jobs(model, batch, variants, share, generates, clean)
+    what, total = "generate" if generates else "sweep", sum(len(job.variants) for job in jobs)
+    with bar(what=what, unit="variants", total=total, progress=progress) as drawn:
+        for job in jobs:
+            part, lists = batch, {index: list(variants[index]) for index in job.variants}
+            if job.rows != list(range(batch.n_rows)):
+                part = part_of(model.adapter, batch, job.rows)
+                lists = {index: interventions_of_rows(variants[index], job.rows) for index in job.variants}
+            for outcome in _outcomes(
+                _Work(model, job, part, lists, Sizes.of(model, part), share, max_new_tokens, clean)
+            ):
+                yield outcome
+                drawn.update(sum(index != CLEAN for index in outcome.variants))
+
+
+def _jobs(
+    model: AudioLM, batch: PromptBatch, variants: Lists, share: float, generates: bool, clean: CleanRun | None
 ) -> list[Job]:
-    """Share variants and prompts out to jobs that take so many bytes, on a part of the prompts at a time if need be."""
+    """Share variants and prompts out to jobs whose keys and values take so many bytes."""
     every, why = list(range(len(variants))), why_not_continued(model) if generates else None
     why = why or why_not_shared(model)
     if clean is not None and clean.prefix is not None and why is None:
-        return [Job(list(range(batch.n_rows)), every, clean=clean)]
+        return [Job(list(range(batch.n_rows)), every)]
     groups = padding_groups(model.adapter, batch)
     if len(groups) > 1:
         warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
@@ -113,7 +138,7 @@ def jobs_of(
         return [Job(group, every, why) for group in groups]
     jobs, sizes = [], Sizes.of(model, batch)
     for group in groups:
-        parts = parts_of(group, sizes, _share(budget, generates))
+        parts = parts_of(group, sizes, share)
         mixing = {at for at in every if len(parts) > 1 and _may_mix_prompts(model, batch, variants[at])}
         if mixing:
             why = "a function is given all prompts at once, which do not fit into memory= together"
@@ -124,40 +149,17 @@ def jobs_of(
 
 
 def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention]) -> bool:
-    """Whether what becomes of a prompt may depend on the others."""
+    """Return whether what becomes of a prompt may depend on the others."""
     return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
 
 
 def _share(budget: int | float, generates: bool) -> float:
-    """What the keys and values of the prompts may take, and likewise variants that go through the layers.
+    """Return the bytes for keys and values of the prompts, and likewise for variants that go through the layers.
 
     The other half, where answers are written, is for the keys and values of variants that went through, and for those
     that new tokens continue from.
     """
     return budget / 4 if generates else budget / 2
-
-
-def carry_out(
-    model: AudioLM,
-    batch: PromptBatch,
-    variants: Lists,
-    jobs: Sequence[Job],
-    budget: int | float,
-    max_new_tokens: int | None = None,
-) -> Iterator[Outcome]:
-    """Carry out jobs: the logits of the next token, or as many new ones as `max_new_tokens` says."""
-    for job in jobs:
-        part, own = batch, {index: list(variants[index]) for index in job.variants}
-        if job.rows != list(range(batch.n_rows)):
-            part = part_of(model.adapter, batch, job.rows)
-            own = {index: interventions_of_rows(variants[index], job.rows) for index in job.variants}
-        share = _share(budget, max_new_tokens is not None)
-        work = _Work(model, job, part, own, Sizes.of(model, part), share, max_new_tokens)
-        alone = dict.fromkeys(own, job.alone) if job.alone is not None else (yield from _shared(work))
-        if job.alone is not None and max_new_tokens is None:
-            yield work.outcome([CLEAN], logits=run(model, part, logits="last").logits[:, -1:])
-        for index, why in alone.items():
-            yield _alone(work, index, f"one by one: {why}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +173,7 @@ class _Work:
     sizes: Sizes
     share: float
     max_new_tokens: int | None
+    clean: CleanRun | None
     chosen: dict[Hashable, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def outcome(self, variants: list[int], **made: Any) -> Outcome:
@@ -185,8 +188,20 @@ class _Work:
         return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind, chosen=self.chosen)
 
 
+def _outcomes(work: _Work) -> Iterator[Outcome]:
+    """Run the variants of a job on its prompts."""
+    if work.job.alone is None:
+        alone = yield from _shared(work)
+    else:
+        alone = dict.fromkeys(work.variants, work.job.alone)
+        if work.max_new_tokens is None:
+            yield work.outcome([CLEAN], logits=run(work.model, work.batch, logits="last").logits[:, -1:])
+    for index, why in alone.items():
+        yield _alone(work, index, f"one by one: {why}")
+
+
 def _alone(work: _Work, index: int, way: str) -> Outcome:
-    """What one variant makes of the prompts in a run of its own."""
+    """Run one variant on the prompts, on its own."""
     interventions, n = work.variants[index], work.max_new_tokens
     if n is not None:
         out = generate(work.model, work.batch, max_new_tokens=n, interventions=interventions)
@@ -198,8 +213,8 @@ def _alone(work: _Work, index: int, way: str) -> Outcome:
 
 
 def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
-    """What variants make of the prompts that share what comes before their first change; why the others cannot."""
-    model, batch, before = work.model, work.batch, work.job.clean and work.job.clean.prefix
+    """Run the variants that share what comes before their first change; return why the others cannot."""
+    model, batch, before = work.model, work.batch, work.clean and work.clean.prefix
     cache = None if work.max_new_tokens is None else DynamicCache()
     planned, known = list[Plan](), dict[Hashable, Any]()
 
@@ -212,19 +227,19 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
         later = (work.sizes.n_positions - variant.start for variant in planned[0].early)
         return [along, *map(work.stacked, others)], max(later, default=0)
 
-    if work.job.clean is None or before is None:
+    if work.clean is None or before is None:
         logits, chunks, prefix = first_pass(model, batch, prepare, cache)
     else:
-        logits, chunks, prefix = work.job.clean.logits[:, None], prepare()[0], before
+        logits, chunks, prefix = work.clean.logits[:, None], prepare()[0], before
     if cache is None:
         yield work.outcome([CLEAN], logits=logits[:, :1])
     ends, held = list[PromptEnd](), 0
     for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
         if not stacked.chunk.variants:
             continue
-        own = cache if cache is None or stacked.behind else DynamicCache()
-        made = logits[:, 1:] if stacked.behind else run_behind(model, prefix, stacked, own)
-        if cache is None or own is None:
+        into = cache if cache is None or stacked.behind else DynamicCache()
+        made = logits[:, 1:] if stacked.behind else run_behind(model, prefix, stacked, into)
+        if cache is None or into is None:
             places = [variant.index for variant in stacked.chunk.variants]
             yield work.outcome(places, logits=made, mass=stacked.shares.mean())
             continue
@@ -232,7 +247,7 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
         if ends and held + needed > work.share:
             yield from _continued(work, ends)
             ends, held = [], 0  # with them go their keys and values
-        ends += ends_of(stacked, made, cache, own)
+        ends += ends_of(stacked, made, cache, into)
         held += needed
     yield from _continued(work, ends)
     return planned[0].alone

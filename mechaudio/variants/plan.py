@@ -100,8 +100,12 @@ class Chunk:
     n_positions: int
 
     def joined(self, layer: int) -> int:
-        """How many variants have begun in a layer or before."""
+        """Count the variants that have begun in a layer or before."""
         return bisect_right(self.variants, layer, key=lambda variant: variant.layer)
+
+    def joining(self, layer: int) -> tuple[Variant, ...]:
+        """The variants that begin in a layer."""
+        return self.variants[self.joined(layer - 1) : self.joined(layer)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +210,7 @@ def chunks_of(
 
 
 def _widest(variants: Sequence[Variant], sizes: Sizes) -> int:
-    """How many positions at the end of the prompts hold all changes of some variants."""
+    """Count the positions at the end of the prompts that hold all changes of some variants."""
     return sizes.n_positions - min(variant.start for variant in variants)
 
 

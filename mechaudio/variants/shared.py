@@ -42,7 +42,7 @@ _ON_THEIR_OWN = {"attention_mask": None, "use_cache": False}
 
 @dataclass(eq=False)
 class Prefix:
-    """What the clean run of the prompts leaves behind for variants that go through the layers later.
+    """The clean run's legacy for variants that go through the layers later.
 
     Attributes:
         batch: The prompts.
@@ -73,12 +73,12 @@ class Prefix:
         last = hidden[:, n - self.n_positions : n]
         if self.keeps:
             self.resid.append(last.clone())
-            own = {name: _ON_THEIR_OWN.get(name, each) for name, each in arguments.items() if name != "hidden_states"}
-            self.arguments.append(own | _Arguments(self.n_positions, 1, behind=False).of(own, 1))
+            kept = {name: _ON_THEIR_OWN.get(name, each) for name, each in arguments.items() if name != "hidden_states"}
+            self.arguments.append(kept | _Arguments(self.n_positions, 1, behind=False).of(kept, 1))
         return last
 
     def shared_at(self, attention: str, call: Call, key: Tensor, value: Tensor) -> Shared:
-        """What these positions attend to in one layer."""
+        """Return the keys and values that these positions attend to in one layer."""
         if id(call.mask) not in self._masks:  # layers of one kind have one mask
             n = self.batch.n_positions
             queries = torch.arange(n - self.n_positions, n, device=key.device).expand(self.batch.n_rows, -1)
@@ -157,8 +157,8 @@ class _Along:
         args, kwargs = served
         hidden = args[0] if args else kwargs["hidden_states"]
         last = self.prefix.last(hidden, kwargs)
-        if joining := self.chunk.joined(layer) - self.chunk.joined(layer - 1):
-            hidden = torch.cat([hidden, last[:, -self.chunk.n_positions :].repeat(1, joining, 1)], dim=1)
+        if joining := self.chunk.joining(layer):
+            hidden = torch.cat([hidden, entering(joining, last[:, -self.chunk.n_positions :])], dim=1)
         kwargs = kwargs | self.arguments.of(kwargs, self.chunk.joined(layer))
         kwargs = kwargs if self.cache is None else with_cache(kwargs, self.cache)
         return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
@@ -169,19 +169,18 @@ class _Along:
         clean = call.fused(query[:, :, :n], shared.keys, shared.values)
         if not joined:
             return clean
-        own = (part[:, :, n:] for part in (query, key, value))
-        return torch.cat([clean, attend(self.first.changes_at(attention), shared, joined, *own)], dim=1)
+        behind = (part[:, :, n:] for part in (query, key, value))
+        return torch.cat([clean, attend(self.first.changes_at(attention), shared, joined, *behind)], dim=1)
 
     def _keep(self, attention: str, call: Call, _query: Tensor, key: Tensor, value: Tensor) -> None:
         self.prefix.shared_at(attention, call, key, value)
 
     def _only_last(self, n_layers: int, served: Any) -> Any:
-        """Of prompts and variants the last position: the final norm and the unembedding see no others."""
+        """Keep the last position of prompts and variants: the final norm and the unembedding see no others."""
         (hidden, *args), kwargs = served
         last, n = self.prefix.last(hidden, {}), self.chunk.n_positions
-        joining = self.chunk.joined(n_layers) - self.chunk.joined(n_layers - 1)
-        own = torch.cat([hidden[:, self.n :], last[:, -n:].repeat(1, joining, 1)], dim=1)
-        return (torch.cat([last[:, -1:], own[:, n - 1 :: n]], dim=1), *args), kwargs
+        variants = torch.cat([hidden[:, self.n :], entering(self.chunk.joining(n_layers), last[:, -n:])], dim=1)
+        return (torch.cat([last[:, -1:], variants[:, n - 1 :: n]], dim=1), *args), kwargs
 
 
 def run_behind(
@@ -198,8 +197,7 @@ def run_behind(
     def through_the_layers() -> Float[Tensor, "batch variant vocab"]:
         hidden = None
         for layer in range(len(layers) + 1):
-            joining = chunk.variants[chunk.joined(layer - 1) : chunk.joined(layer)]
-            new = entering(joining, prefix.resid[layer][:, -n:])
+            new = entering(chunk.joining(layer), prefix.resid[layer][:, -n:])
             hidden = new if hidden is None else torch.cat([hidden.to(new.device), new], dim=1)
             if chunk.joined(layer) and layer < len(layers):
                 kwargs = prefix.arguments[layer]
@@ -248,8 +246,8 @@ def entering(
         return clean.repeat(1, len(variants), 1)
     parts = []
     for variant in variants:
-        own = clean[:, clean.shape[1] :] if variant.embeds is None else variant.embeds.to(clean.device)
-        parts += [clean[:, : clean.shape[1] - own.shape[1]], own]
+        changed = clean[:, clean.shape[1] :] if variant.embeds is None else variant.embeds.to(clean.device)
+        parts += [clean[:, : clean.shape[1] - changed.shape[1]], changed]
     return torch.cat(parts, dim=1)
 
 
@@ -274,7 +272,7 @@ def _end_with_positions(model: AudioLM, wanted: slice) -> None:
 
 
 class _Arguments:
-    """What layers are called with that counts positions, made for the positions of variants."""
+    """Arguments of layers that count positions, made for the positions of variants."""
 
     def __init__(self, n_positions: int, n_variants: int, *, behind: bool):
         """Take the last positions of the prompts, for so many variants; `behind` those of the prompts, or alone."""
@@ -301,6 +299,6 @@ class _Arguments:
         """One tensor for so many variants: a part of that for all, which layers mostly share."""
         if id(part) not in self._made:
             last = part.narrow(axis, part.shape[axis] - self.n_positions, self.n_positions)
-            own = torch.cat([part] * self.behind + [last] * self.n_variants, dim=axis)
-            self._made[id(part)] = part, own
+            every = torch.cat([part] * self.behind + [last] * self.n_variants, dim=axis)
+            self._made[id(part)] = part, every
         return self._made[id(part)][1].narrow(axis, 0, self.behind * part.shape[axis] + n * self.n_positions)

@@ -83,7 +83,7 @@ def _attend(
 
 
 def _change(site: Site, made_by: Sequence[tuple[slice, list[Change]]], served: Any) -> Any:
-    """What a module receives or returns, with the rows of every list changed by it."""
+    """Change the rows of every list in what a module receives or returns."""
     whole = site.take(served)
     changed = whole if site.in_place else whole.clone()
     for rows, made in made_by:

@@ -85,24 +85,26 @@ class Stacked:
         return Changes(scores, pattern, self._careful)
 
     def changes_in(self, layer: int, points: Collection[str]) -> bool:
-        """Whether any variant changes one of these hook points of a layer."""
+        """Return whether any variant changes one of these hook points of a layer."""
         sites = (change.site for variant in self.chunk.variants for change in variant.changes)
         return any(site.layer == layer and site.name in points for site in sites)
 
     def _index(self, place: int, change: Change) -> tuple[Any, Any]:
-        """Where a variant's positions are among all: slices, if they are the same in every prompt."""
+        """Index a variant's positions among all: slices, if they are the same in every prompt."""
         if change.site.name == "final_norm":  # only the last position of each variant gets there
             place += self.behind > 0
             return slice(None), slice(place, place + 1)
         moved = self.behind + (place + 1) * self.chunk.n_positions - self.batch.n_positions
         rows = change.positions_in(self.batch.n_rows, self.batch.n_positions)
-        own = [[position + moved for position in row] for row in rows]
-        if all(row == own[0] for row in own) and own[0] == list(range(own[0][0], own[0][-1] + 1)):
-            return slice(None), slice(own[0][0], own[0][-1] + 1)
-        return torch.arange(len(own))[:, None], torch.tensor(own)
+        positions = [[position + moved for position in row] for row in rows]
+        if all(row == positions[0] for row in positions) and positions[0] == list(
+            range(positions[0][0], positions[0][-1] + 1)
+        ):
+            return slice(None), slice(positions[0][0], positions[0][-1] + 1)
+        return torch.arange(len(positions))[:, None], torch.tensor(positions)
 
     def _together(self, members: Members, strengths: dict[int, Tensor]) -> WeightChange:
-        """What variants change alike in one place."""
+        """Make one change of those that variants make alike in one place."""
         places, change = [place for place, _ in members], members[0][1]
         n, n_positions, bound = self.chunk.n_positions, self.batch.n_positions, change.scores
         first = n_positions - n
@@ -144,7 +146,7 @@ def _by_function(change: Change, place: int, queries: Tensor) -> WeightChange:
 
 
 def _alike(change: Change, place: int) -> tuple[Hashable, ...]:
-    """What a change has in common with changes of other variants that can be made together with it."""
+    """Return what a change has in common with those of other variants that can be made together with it."""
     if change.scores is None:
         return (place,)
     return type(change.scores.edit.formula), *where_of(change.scores.edit)
@@ -164,7 +166,7 @@ def _strengths(groups: Iterable[dict[tuple, Members]], dtype: torch.dtype, devic
 
 
 def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: int, device: torch.device) -> Apply:
-    """What makes all changes at one site, each with the place of its variant and its positions.
+    """Make all changes at one site, each with the place of its variant and its positions.
 
     Vectors that are added at one position by variants that change nothing else there are added all together; others act
     one by one, in the order given.
@@ -193,7 +195,7 @@ def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: 
 
 
 def _adding(added: Sequence[tuple[int, Add]], n_prompts: int, device: torch.device) -> Callable[[Tensor], None]:
-    """What adds vectors of many variants, each at the place that comes with it, to a value in place.
+    """Add vectors of many variants, each at the place that comes with it, to a value in place.
 
     Variants that differ in strength alone share their vectors. Everything is brought to the device at once.
     """
@@ -218,8 +220,8 @@ def _adding(added: Sequence[tuple[int, Add]], n_prompts: int, device: torch.devi
     def add_to(value: Tensor) -> None:
         exact = torch.promote_types(value.dtype, torch.float32)  # a strength is not to be rounded before it is used
         vectors, which, at = (_moved(one, value.device) for one in moved)
-        own = vectors.to(value.dtype).index_select(1, which).to(exact)
-        added = (own * _moved(strengths.to(exact), value.device)[:, None]).to(value.dtype)
+        picked = vectors.to(value.dtype).index_select(1, which).to(exact)
+        added = (picked * _moved(strengths.to(exact), value.device)[:, None]).to(value.dtype)
         if changes[0].heads is None:
             value[:, at] += added
             return

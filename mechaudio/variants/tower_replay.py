@@ -1,4 +1,4 @@
-"""What comes before the decoder's layers, computed again only as far as a variant changes it.
+"""The part before the decoder's layers, computed again only as far as a variant changes it.
 
 The prompts run once as far as the decoder. What every part in front of it gave is kept: the layers of the audio tower,
 and the parts around them. A variant then starts at its first change: each part that was through by that moment gives
@@ -66,7 +66,7 @@ class _Calls:
         return lambda _computed: _copy(next(turns))
 
     def over_by(self, moments: Sequence[int], in_chunks: bool) -> bool:
-        """Whether all calls had ended by the first of some moments.
+        """Return whether all calls had ended by the first of some moments.
 
         Args:
             moments: When something was there, call after call.
@@ -154,8 +154,8 @@ class TowerReplay:
         first = min((moments for site in sites if (moments := self._moments(site))), default=[])
         encoder = self.model.adapter.encoder
         untouched: tuple[str, ...] = ()
-        if encoder.beside is not None:  # of two towers side by side, one hears nothing of the other
-            towers = [f"{layers.rpartition('.')[0]}." for layers in (encoder.layers, encoder.beside)]
+        if len(encoder.paths) > 1:  # of two towers side by side, one hears nothing of the other
+            towers = [f"{path.rpartition('.')[0]}." for path in encoder.paths]
             untouched = tuple(tower for tower in towers if not any(tower in site.location for site in sites))
         left = {
             path

@@ -33,7 +33,7 @@ def agreement(
         ValueError: As `ma.analyses.agreement`: maps of other places, pairs, metrics or directions, or fewer than three
             places.
     """
-    found = measured(estimated, exact, places=places)
+    agreement = measured(estimated, exact, places=places)
     there = ~np.isnan(estimated.mean()) & ~np.isnan(exact.mean())
     there = there if places is None else there & places
     across, up = exact.mean()[there], estimated.mean()[there]
@@ -72,11 +72,11 @@ def agreement(
         height=460,
         showlegend=False,
         title=titled(
-            f"{title}: r = {found['pearson']:.2f}",
+            f"{title}: r = {agreement['pearson']:.2f}",
             f"{len(across)} places of {plain(exact.hook_point)}; {DIRECTIONS[exact.direction]}; n = "
-            f"{int(exact.scale.defined.sum())} pairs<br>Pearson's r {found['pearson']:.2f}, Spearman's "
-            f"{found['spearman']:.2f}; largest difference {found['error']:.2f}; {round(found['top'] * top)} of the "
-            f"{top} largest effects are among the {top} largest estimates",
+            f"{int(exact.scale.defined.sum())} pairs<br>Pearson's r {agreement['pearson']:.2f}, Spearman's "
+            f"{agreement['spearman']:.2f}; largest difference {agreement['error']:.2f}; "
+            f"{round(agreement['top'] * top)} of the {top} largest effects are among the {top} largest estimates",
         ),
         margin={"t": 104},
         xaxis={"title": {"text": "exact"}, "zeroline": False},

@@ -20,19 +20,19 @@ _KINDS = {"input": "#8c8c8c", "attention": CYCLE[1], "MLP": CYCLE[0], "mixer": C
 
 @checks_arguments
 def attribution_bars(written: DirectLogitAttribution, by: By = "part", *, question: int | None = None) -> go.Figure:
-    """What each part wrote towards one token and away from the other, in logits.
+    """Draw what each part wrote towards one token and away from the other, in logits.
 
     Bars are means over questions, with 95 % bootstrap intervals over clips where there are several.
 
     Args:
-        written: what `analyses.direct_logit_attribution` found.
+        written: What `analyses.direct_logit_attribution` found.
         by: `part` (the input, each layer's attention and MLP), `head` (those that wrote most), `role` of the key that a
             head's output came from, or `second` of the sound.
-        question: one question alone; by default all. Seconds need one, unless there is only one.
+        question: One question alone; by default all. Seconds need one, unless there is only one.
 
     Raises:
-        ValueError: for another `by`, or seconds of several questions.
-        IndexError: there is no such question.
+        ValueError: For another `by`, or seconds of several questions.
+        IndexError: There is no such question.
     """
     n = len(written.ids)
     if question is not None and not 0 <= question < n:
@@ -60,10 +60,10 @@ def _parts(written: DirectLogitAttribution) -> tuple[list[str], Float[np.ndarray
     names, values, colours = ["embed"], [written.embed], [_KINDS["input"]]
     for layer in range(written.attention.shape[1]):
         for kind, short in (("attention", "attn"), ("mlp", "mlp"), ("mixer", "mixer")):
-            own = getattr(written, kind)[:, layer]
-            if not np.isnan(own).all():
+            by_layer = getattr(written, kind)[:, layer]
+            if not np.isnan(by_layer).all():
                 names.append(f"{layer} {short}")
-                values.append(own)
+                values.append(by_layer)
                 colours.append(_KINDS["MLP" if kind == "mlp" else kind])
     if np.any(written.constant):
         names, values, colours = [*names, "bias"], [*values, written.constant], [*colours, _KINDS["constant"]]
@@ -104,13 +104,13 @@ def _bars(
         for kind in ("attention", "MLP", "mixer"):
             if _KINDS[kind] in colours:
                 figure.add_bar(x=[None], y=[None], name=kind, marker=pale(_KINDS[kind]))
-    one = n == 1
+    single = n == 1
     at = 0 if question is None else question
     alike = len(set(written.towards)) == 1 == len(set(written.away))
     pair = "right minus best wrong choice" if not written.provenance.settings.get("targets") else "target minus foil"
-    if one or alike:
+    if single or alike:
         pair = f"{written.towards[at]!r} minus {written.away[at]!r}" if written.away[at] else f"{written.towards[at]!r}"
-    whole = written.logit_difference[at] if one else written.logit_difference.mean()
+    whole = written.logit_difference[at] if single else written.logit_difference.mean()
     title = {
         "part": "Who wrote the answer",
         "head": "Heads that wrote the answer",
@@ -118,7 +118,7 @@ def _bars(
         "second": "The second that heads read it from",
     }[by]
     note = plain(f"{pair}: {whole:.2f} logits in all") + (
-        "" if one else f"; means over {questions_of(n, clips)}, " + (few or "95 % bootstrap intervals over clips")
+        "" if single else f"; means over {questions_of(n, clips)}, " + (few or "95 % bootstrap intervals over clips")
     )
     below = {"part": "layer and part", "head": "layer.head", "role": "role of the key", "second": ""}[by]
     figure.update_layout(

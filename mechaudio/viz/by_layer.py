@@ -19,8 +19,8 @@ def tuned_lens_kl(lens: TunedLens, *, seed: int = 0) -> go.Figure:
     Bands are 95 % bootstrap intervals of the mean over questions.
 
     Args:
-        lens: what `analyses.tuned_lens` trained.
-        seed: of the bootstrap.
+        lens: What `analyses.tuned_lens` trained.
+        seed: Seed of the bootstrap.
     """
     figure = go.Figure()
     for name, values, colour in (("plain", lens.plain_kl, INK), ("tuned", lens.tuned_kl, CYCLE[0])):
@@ -42,8 +42,8 @@ def direction_lengths(directions: SteeringDirections, *, seed: int = 0) -> go.Fi
     The band is a 95 % bootstrap interval of the mean over clips.
 
     Args:
-        directions: what `analyses.steering_directions` found.
-        seed: of the bootstrap.
+        directions: What `analyses.steering_directions` found.
+        seed: Seed of the bootstrap.
     """
     figure = go.Figure()
     layers = [str(layer) for layer in range(directions.norms.shape[1])]

@@ -21,11 +21,11 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
     Where no answer is known, how often each choice was chosen.
 
     Args:
-        evaluations: what `ma.evaluate` gives, or several of them by their names, of which the first is titled.
-        title: of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
+        evaluations: What `ma.evaluate` gives, or several of them by their names, of which the first is titled.
+        title: Title of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
 
     Raises:
-        ValueError: there is nothing to draw: no evaluation, or open questions without a known answer.
+        ValueError: There is nothing to draw: no evaluation, or open questions without a known answer.
     """
     named = {evaluations.condition: evaluations} if isinstance(evaluations, Evaluation) else dict(evaluations)
     if not named:

@@ -1,4 +1,4 @@
-"""What the model answers, with the recording and with silence of the same length in its place."""
+"""The model's answers, with the recording and with silence of the same length in its place."""
 
 import plotly.graph_objects as go
 
@@ -14,10 +14,10 @@ def choice_probabilities(listening: Listening) -> go.Figure:
     The right choice, where it is known, is marked ✓. Probabilities are a softmax over the choices' letters only.
 
     Args:
-        listening: one question, asked both ways.
+        listening: One question, asked both ways.
 
     Raises:
-        ValueError: for an open question.
+        ValueError: For an open question.
     """
     if not listening.choices:
         raise ValueError(

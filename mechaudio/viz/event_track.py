@@ -16,8 +16,8 @@ def lanes(events: Sequence[Event], span: float) -> list[int]:
     """For each event the first lane in which neither its bar nor its label meets one placed before it.
 
     Args:
-        events: in any order.
-        span: seconds across the whole picture, which says how many seconds a letter takes.
+        events: In any order.
+        span: Seconds across the whole picture, which says how many seconds a letter takes.
     """
     ends: list[float] = []
     lane = [0] * len(events)
@@ -41,11 +41,11 @@ def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, trac
     """Add a bar per event, its label, and dotted lines at its onset and offset.
 
     Args:
-        figure: changed in place; its x axis is time in seconds.
-        events: at least one; equal labels get equal colours.
-        span: seconds across the picture.
-        track: the y axis of the bars, one unit per lane, as `"y2"`.
-        across: the y axis over which onsets and offsets are drawn as lines that show on light and dark, as `"y"`.
+        figure: Changed in place; its x axis is time in seconds.
+        events: At least one; equal labels get equal colours.
+        span: Seconds across the picture.
+        track: The y axis of the bars, one unit per lane, as `"y2"`.
+        across: The y axis over which onsets and offsets are drawn as lines that show on light and dark, as `"y"`.
     """
     colours = {label: CYCLE[i % len(CYCLE)] for i, label in enumerate(dict.fromkeys(event.label for event in events))}
     placed = lanes(events, span)

@@ -73,11 +73,11 @@ def figure_of(result: object, **options: Any) -> go.Figure:  # noqa: ARG001 - th
     A class of one's own is added with `ma.viz.figure_of.register(MyResult, my_figure)`.
 
     Args:
-        result: a result.
-        **options: passed on to the function of `ma.viz` that draws it.
+        result: A result.
+        **options: Passed on to the function of `ma.viz` that draws it.
 
     Raises:
-        TypeError: no figure is made for this class.
+        TypeError: No figure is made for this class.
     """
     raise TypeError(
         f"no figure is made for a {type(result).__name__}: draw what to_pandas() or to_xarray() give, or tell "
@@ -130,7 +130,7 @@ def _listening(listening: Listening, **options: Any) -> go.Figure:
 
 @figure_of.register
 def _run(run: Run, **options: Any) -> go.Figure:
-    """What it says next, or how large what it kept is."""
+    """Draw the next tokens of a run, or how large what it kept is."""
     return (recorded_sizes if run.logits is None else next_tokens)(run, **options)
 
 
@@ -164,7 +164,7 @@ def _passes(passes: PairedPasses, **options: Any) -> go.Figure:
 
 @figure_of.register
 def _pairs(pairs: PatchedPairs, **options: Any) -> go.Figure:
-    """What a patch has to bring back: logits of the right choice in the clean run over those in the corrupted one."""
+    """Draw what a patch has to bring back: logits of the right choice, clean run over corrupted one."""
     places = pairs.right.argmax(axis=1)[:, None]
     corrupted, clean = (np.take_along_axis(one, places, axis=1)[:, 0] for one in (pairs.corrupted, pairs.clean))
     return _clean_over_corrupted("Logit of the right choice", pairs.ids, clean, corrupted, **options)
@@ -172,7 +172,7 @@ def _pairs(pairs: PatchedPairs, **options: Any) -> go.Figure:
 
 @figure_of.register
 def _estimated(pairs: EstimatedPairs, **options: Any) -> go.Figure:
-    """What a patch has to bring back: the metric in the clean run over that in the corrupted one."""
+    """Draw what a patch has to bring back: the metric in the clean run over that in the corrupted one."""
     metric = str(pairs.provenance.settings["metric"]).replace("_", " ").capitalize()
     return _clean_over_corrupted(metric, pairs.ids, pairs.clean, pairs.corrupted, **options)
 

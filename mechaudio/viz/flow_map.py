@@ -1,4 +1,4 @@
-"""Where attention carries what the answer needs: roles as lanes over the layers, and the numbers below."""
+"""Attention that carries what the answer needs: roles as lanes over the layers, and the numbers below."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def flow_map(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> go.Figure:
-    """What is lost when one role does not see another, window of layers by window of layers.
+    """Draw what is lost when one role does not see another, window of layers by window of layers.
 
     Above, roles are lanes and layers go to the right. A ribbon leaves the lane whose keys are cut off and enters the
     lane whose queries do not see them; its width is what the answer loses by that. A ribbon without filling is a cut
@@ -69,8 +69,8 @@ def flow_map(
         flow: What was measured, of two questions or more.
         title: What the figure shows; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         measure: `probability` of the right choice, `margin` of its logit, or `accuracy` in percentage points.
-        confidence: Of the intervals: of the bootstrap over clips, and Bonett and Price's of changes in accuracy.
-        seed: Of the bootstrap.
+        confidence: Level of the intervals: of the bootstrap over clips, and Bonett and Price's of changes in accuracy.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: An unknown measure, or a single question.

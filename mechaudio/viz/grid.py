@@ -31,15 +31,15 @@ def layer_head_grid(
     written in.
 
     Args:
-        values: one number per layer and head; NaN leaves a cell empty.
-        title: what the numbers are; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
-        unit: of the numbers, for the colour bar and the hover.
-        note: a line under the title: sample size, what was averaged.
-        signed: whether colours are two-sided; by default where a value is below zero.
-        decimals: in the cells and the hover.
+        values: One number per layer and head; NaN leaves a cell empty.
+        title: What the numbers are; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
+        unit: Unit of the numbers, for the colour bar and the hover.
+        note: A line under the title: sample size, what was averaged.
+        signed: Whether colours are two-sided; by default where a value is below zero.
+        decimals: In the cells and the hover.
 
     Raises:
-        ValueError: when no value is finite.
+        ValueError: When no value is finite.
     """
     finite = values[np.isfinite(values)]
     if not finite.size:

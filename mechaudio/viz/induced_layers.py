@@ -25,13 +25,13 @@ def induced_layers(
     within it says nothing about its layer.
 
     Args:
-        scores: what `analyses.specialist_heads` found.
-        ks: numbers of heads.
-        ranking: as in `HeadScores.top`.
-        confidence: of the interval of random heads, per layer.
+        scores: What `analyses.specialist_heads` found.
+        ks: Numbers of heads.
+        ranking: As in `HeadScores.top`.
+        confidence: Level of the interval of random heads, per layer.
 
     Raises:
-        ValueError: no K, one that is listed twice, fewer heads than one of them, an unknown ranking, or a confidence
+        ValueError: No K, one that is listed twice, fewer heads than one of them, an unknown ranking, or a confidence
             outside 0 to 1.
     """
     if not ks or len(set(ks)) < len(ks):

@@ -1,4 +1,4 @@
-"""What each depth says at each position, as a table."""
+"""Readings of each depth at each position, as a table."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,11 +18,11 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
     The last row of the table, at the top, is what the network itself says. Audio tokens are labelled with their onset.
 
     Args:
-        lens: what `analyses.logit_lens` found.
-        question: which of its questions.
+        lens: What `analyses.logit_lens` found.
+        question: Which of its questions.
 
     Raises:
-        IndexError: there is no such question.
+        IndexError: There is no such question.
     """
     if not 0 <= question < len(lens.ids):
         raise IndexError(f"there are {len(lens.ids)} questions, from 0; got {question}")
@@ -85,7 +85,9 @@ def _hover(lens: LogitLens, question: int, depth: int, place: int) -> str:
     lines += [f"{plain(repr(token))}  {100 * share:.1f} %" for token, share in lens.says(depth, place, question)]
     letters = lens.letters[question]
     if letters:
-        own = lens.choice_logits[question, depth, place, : len(letters)]
-        lines.append("logits " + ", ".join(f"{letter} {value:.2f}" for letter, value in zip(letters, own, strict=True)))
+        logits = lens.choice_logits[question, depth, place, : len(letters)]
+        lines.append(
+            "logits " + ", ".join(f"{letter} {value:.2f}" for letter, value in zip(letters, logits, strict=True))
+        )
     lines.append(f"KL from the output {lens.kl[question, depth, place]:.2f} nats")
     return "<br>".join(lines)

@@ -17,8 +17,8 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
     large a share of the draws for the random sets; each dot is one draw.
 
     Args:
-        score: what `analyses.listening_score` found.
-        seed: of the dots' places across their row.
+        score: What `analyses.listening_score` found.
+        seed: Seed of the dots' places across their row.
     """
     share = 100 * score.confidence
     tail = (1 - score.confidence) / 2

@@ -19,20 +19,20 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
     specialist's line inside the band says that any heads would have done.
 
     Args:
-        scores: of the same questions, by number of heads.
+        scores: Scores of the same questions, by number of heads.
 
     Raises:
-        ValueError: without scores, or with scores of different questions.
+        ValueError: Without scores, or with scores of different questions.
     """
     if not scores:
         raise ValueError("there is nothing to draw: scores is empty")
     ks = sorted(scores)
-    found = [scores[k] for k in ks]
-    first = found[0]
-    if any(score.ids != first.ids for score in found):
+    curve = [scores[k] for k in ks]
+    first = curve[0]
+    if any(score.ids != first.ids for score in curve):
         raise ValueError("the scores are of different questions: one curve needs the same questions at every K")
     tail = (1 - first.confidence) / 2
-    low, middle, high = np.transpose([np.quantile(score.random_auc, [tail, 0.5, 1 - tail]) for score in found])
+    low, middle, high = np.transpose([np.quantile(score.random_auc, [tail, 0.5, 1 - tail]) for score in curve])
     share, places = 100 * first.confidence, np.arange(len(ks))
     figure = go.Figure()
     name = f"random heads, {share:g} % of {len(first.random_auc)} sets"
@@ -48,8 +48,8 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
         f"{share:g} % within %{{customdata[1]:.3f}} to %{{customdata[2]:.3f}}<extra></extra>",
     )
     lines = (
-        ("specialists, unweighted", [score.mass_auc for score in found], CYCLE[5], "dot", 0.08),
-        ("specialists", [score.auc for score in found], ROLE_COLOURS["audio"], "solid", 0.0),
+        ("specialists, unweighted", [score.mass_auc for score in curve], CYCLE[5], "dot", 0.08),
+        ("specialists", [score.auc for score in curve], ROLE_COLOURS["audio"], "solid", 0.0),
     )
     for name, areas, colour, dash, aside in lines:
         value, lower, upper = np.transpose([(area.value, area.low, area.high) for area in areas])
@@ -61,7 +61,7 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
             line={"color": colour, "width": 2, "dash": dash},
             marker={"size": 7},
             error_y=whiskers(value, lower, upper, color=colour),
-            customdata=np.stack([ks, lower, upper, [score.p_random for score in found]], axis=-1),
+            customdata=np.stack([ks, lower, upper, [score.p_random for score in curve]], axis=-1),
             hovertemplate=f"%{{customdata[0]}} {name}: AUC %{{y:.3f}}<br>{share:g} % interval "
             "%{customdata[1]:.3f} to %{customdata[2]:.3f}"
             + ("<br>random sets that do as well: %{customdata[3]:.1%}" if name == "specialists" else "")

@@ -70,14 +70,14 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
     )
     n = questions_of(len(found.everywhere.ids), found.everywhere.clips)
     worth = number(found.change[found.edges.index(ALL)], 2, "+")
-    heard = (
+    note = (
         f"arrows: share of what the sound is worth{of_words(found)},<br>{worth} of {found.measure} without it; {n}"
         if found.reaches
         else f"the sound is worth nothing that is sure{of_words(found)}; {n}"
     )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title or _title(found), f"{heard}<br>above: who hears; below: who hands on;<br>dotted: not sure")
+        title=titled(title or _title(found), f"{note}<br>above: who hears; below: who hands on;<br>dotted: not sure")
         | {"y": 1, "yanchor": "top", "pad": {"t": 12}},
         height=162 + 108 * len(lines),
         margin={"t": 136, "b": 16, "r": 16},

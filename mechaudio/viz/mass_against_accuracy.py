@@ -45,8 +45,8 @@ def mass_against_accuracy(
     Args:
         sweeps: A `Sweep` or its `to_xarray()`, or several by name, of the same questions.
         title: Plotly's own markup is allowed, so pass words from outside through `theme.plain`.
-        confidence: Of the intervals: Bonett and Price's of shares of right answers, bootstrap of attention.
-        seed: Of the bootstrap.
+        confidence: Level of the intervals: Bonett and Price's of shares of right answers, bootstrap of attention.
+        seed: Seed of the bootstrap.
 
     Raises:
         TypeError: Something else.

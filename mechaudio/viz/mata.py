@@ -35,7 +35,7 @@ def mata_attention(scores: MataScores) -> go.Figure:
     """Audio scores below zero by layer, and how much attention each reading of the formula moves to the audio.
 
     Args:
-        scores: what `mata_scores` measured.
+        scores: What `mata_scores` measured.
     """
     headings = ["audio scores below zero", "audio attention gained"]
     figure = make_subplots(1, 2, subplot_titles=headings, horizontal_spacing=0.1)
@@ -88,11 +88,11 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     The square is the published range; the ring is the best range on the left, and what it does on the right.
 
     Args:
-        study: what `mata_study` found.
-        mode: the reading of the formula.
+        study: What `mata_study` found.
+        mode: The reading of the formula.
 
     Raises:
-        ValueError: for a reading that the study does not have.
+        ValueError: For a reading that the study does not have.
     """
     arms = [arm for arm in study.arms if arm.mode == mode and arm.alpha == study.alpha]
     if not arms:

@@ -1,4 +1,4 @@
-"""What a run says next, and how large what it kept is."""
+"""The next tokens of a run, and how large what it kept is."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,13 +16,13 @@ def next_tokens(run: Run, question: int = 0, *, k: int = 10) -> go.Figure:
     """The most probable tokens after a prompt; those that are the letter of a choice are in another colour.
 
     Args:
-        run: what `ma.run` gave.
-        question: which prompt.
-        k: how many tokens.
+        run: What `ma.run` gave.
+        question: Which prompt.
+        k: How many tokens.
 
     Raises:
-        IndexError: there is no such prompt.
-        ValueError: the run has no logits.
+        IndexError: There is no such prompt.
+        ValueError: The run has no logits.
     """
     _check(run, question)
     if run.logits is None:
@@ -62,12 +62,12 @@ def recorded_sizes(run: Run, question: int = 0) -> go.Figure:
     """The root mean square of each hook point that a run kept, by layer, and by position where it has positions.
 
     Args:
-        run: what `ma.run` gave.
-        question: which prompt; hook points of the audio tower, which has clips in their place, are left out.
+        run: What `ma.run` gave.
+        question: Which prompt; hook points of the audio tower, which has clips in their place, are left out.
 
     Raises:
-        IndexError: there is no such prompt.
-        ValueError: nothing was recorded of prompts.
+        IndexError: There is no such prompt.
+        ValueError: Nothing was recorded of prompts.
     """
     _check(run, question)
     names = [name for name in dict.fromkeys(name for name, _ in run.cache) if _of_prompts(run, name)]

@@ -30,9 +30,9 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
     95 % intervals: Wilson's, and bootstrap intervals over clips for a mean over random draws.
 
     Args:
-        found: what a study has of it, such as `steering_study(...).over_strength`.
-        title: of the figure.
-        seed: of the bootstrap.
+        found: What a study has of it, such as `steering_study(...).over_strength`.
+        title: Title of the figure.
+        seed: Seed of the bootstrap.
     """
     halves = {"chooses": found.chooses, "reports": ~found.chooses}
     headings = [
@@ -103,8 +103,8 @@ def _line(
     dash: str,
     seed: int,
 ) -> None:
-    own = line.correct[:, half]
-    share, low, high = _with_interval(own, clips, seed)
+    answers = line.correct[:, half]
+    share, low, high = _with_interval(answers, clips, seed)
     figure.add_scatter(
         row=1,
         col=column,
@@ -144,8 +144,8 @@ def _with_interval(
     """Share right per strength, and the ends of its interval."""
     share = answers.mean(axis=1, dtype=np.float64)
     if np.isin(answers, (0, 1)).all():
-        found = [accuracy(row.astype(bool), clips=clips) for row in answers]
-        return share, np.array([one.low for one in found]), np.array([one.high for one in found])
+        accuracies = [accuracy(row.astype(bool), clips=clips) for row in answers]
+        return share, np.array([one.low for one in accuracies]), np.array([one.high for one in accuracies])
     if too_few(answers.shape[1], None if clips is None else tuple(clips)):
         return share, *np.full((2, len(share)), np.nan)
     return share, *bootstrap_mean(answers.T, clips=clips, confidence=0.95, seed=seed)

@@ -1,4 +1,4 @@
-"""What places in a network do to the answers, as a map or as a line."""
+"""Effects of places in a network on the answers, as a map or as a line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _IN_ORDER = ("layer", "second", "position", "band")
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What is drawn of a map.
+    """The numbers of a map as they are drawn.
 
     Attributes:
         mean: On the scale.
@@ -89,10 +89,10 @@ def patching_map(
     Args:
         found: A map with one or two axes. The first of two goes up, the second across.
         title: What was patched; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
-        tokens: Of the prompt, to label positions: `batch.tokens(0)`, where all prompts have the same text.
-        confidence: Of the intervals, bootstrap over clips.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        tokens: Tokens of the prompt, to label positions: `batch.tokens(0)`, where all prompts have the same text.
+        confidence: Level of the intervals, bootstrap over clips.
+        resamples: Number of resamples of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: More than two axes, clean and corrupted runs that agree in all pairs, or tokens of a map without
@@ -118,19 +118,19 @@ def patching_map(
 
 
 def axis_title(found: EffectMap, axis: str) -> str:
-    """What an axis of a map is called."""
+    """Name an axis of a map."""
     if axis == "layer" and in_tower(found.hook_point):
         return "layer of the audio tower"
     return AXIS_TITLES.get(axis, axis)
 
 
 def of_clips(n: int, clips: int) -> str:
-    """Of how many clips so many pairs are, where these are fewer."""
+    """Count the clips of so many pairs, where these are fewer."""
     return f" of {clips} clip{'s' if clips > 1 else ''}" if 0 < clips < n else ""
 
 
 def metric_name(found: EffectMap) -> str:
-    """What is measured of the answers, in words."""
+    """Name the metric of the answers, in words."""
     return found.metric.replace("_", " ") + of_words(found)
 
 
@@ -188,8 +188,8 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     counted, marked = int((~np.isnan(drawn.low)).sum()), int(found.excludes_no_effect(drawn.low, drawn.high).sum())
     kind = "dots" if len(found.axes) == 2 else "band" if next(iter(found.axes)) in _IN_ORDER else "bars"
     interval = f"{100 * confidence:g} % interval (bootstrap) of each place alone"
-    told = f"excludes no effect ({found.no_effect:g}): {marked} of {counted}"
-    lines.append(f"dots: {interval} {told}" if kind == "dots" else f"{kind}: {interval}; {told}")
+    note = f"excludes no effect ({found.no_effect:g}): {marked} of {counted}"
+    lines.append(f"dots: {interval} {note}" if kind == "dots" else f"{kind}: {interval}; {note}")
     return "<br>".join(lines)
 
 

@@ -108,13 +108,13 @@ def patching_over_sound(
 
 def _pair(found: EffectMap, question: AudioQuestion, pair: int | None) -> int:
     if pair is None:
-        own = [index for index, name in enumerate(found.ids) if name == question.id]
-        if len(own) != 1:
+        pairs = [index for index, name in enumerate(found.ids) if name == question.id]
+        if len(pairs) != 1:
             raise ValueError(
-                f"the map has {len(own)} pairs whose clean question is {question.id!r}: say which one with pair=, 0 to "
-                f"{len(found.ids) - 1}"
+                f"the map has {len(pairs)} pairs whose clean question is {question.id!r}: say which one with pair=, 0 "
+                f"to {len(found.ids) - 1}"
             )
-        (pair,) = own
+        (pair,) = pairs
     elif not 0 <= pair < len(found.ids):
         raise ValueError(f"pair= is 0 to {len(found.ids) - 1} in this map, got {pair}")
     elif found.ids[pair] != question.id:
@@ -170,8 +170,8 @@ def _draw(
 
 
 def _note(found: EffectMap, question: AudioQuestion, pair: int) -> str:
-    asked = f"{question.text} {question.answer}"
+    text = f"{question.text} {question.answer}"
     return (
-        f"{plain(asked, 110)}<br>{DIRECTIONS[found.direction]}; {metric_name(found)}: {found.clean[pair]:.2f} clean, "
+        f"{plain(text, 110)}<br>{DIRECTIONS[found.direction]}; {metric_name(found)}: {found.clean[pair]:.2f} clean, "
         f"{found.corrupted[pair]:.2f} corrupted"
     )

@@ -43,11 +43,11 @@ def cells(
     """How positions are drawn: one cell per text token, at most `audio_cells` for the audio.
 
     Args:
-        tokens: the label of every position of the prompt.
-        spans: positions by role; a position in no span has the role `other`.
-        clock: when each audio token sounds, for names and ticks in seconds; None numbers them instead.
-        positions: which positions to draw, in order.
-        audio_cells: most cells for the audio; None for one per token.
+        tokens: The label of every position of the prompt.
+        spans: Positions by role; a position in no span has the role `other`.
+        clock: When each audio token sounds, for names and ticks in seconds; None numbers them instead.
+        positions: Which positions to draw, in order.
+        audio_cells: Most cells for the audio; None for one per token.
     """
     role_of = {position: role for role in reversed(_ROLES) for position in spans.get(role, ())}
     audio = {position: index for index, position in enumerate(spans.get("audio", ()))}
@@ -147,18 +147,18 @@ def pattern(
     gives the true number. Keys that come after their query are left empty.
 
     Args:
-        weights: attention of one head in one row of a batch; rows sum to one.
-        tokens: the label of every key, as `PromptBatch.tokens` gives them.
-        spans: positions by role in this row (`{name: rows[0] for name, rows in batch.spans.items()}`); without them
+        weights: Attention of one head in one row of a batch; rows sum to one.
+        tokens: The label of every key, as `PromptBatch.tokens` gives them.
+        spans: Positions by role in this row (`{name: rows[0] for name, rows in batch.spans.items()}`); without them
             every token is drawn alike. Positions in no role are padding and left out.
-        clock: when each audio token sounds (`batch.clock[0]`).
-        queries: the position of each row of `weights`; needed where it holds only some (`at("last")`).
-        audio_cells: most cells that the audio is drawn with; None for one per token.
-        title: what is shown; pass words from outside through `theme.plain`.
-        note: a line below the title; by default it tells how audio tokens were pooled.
+        clock: When each audio token sounds (`batch.clock[0]`).
+        queries: The position of each row of `weights`; needed where it holds only some (`at("last")`).
+        audio_cells: Most cells that the audio is drawn with; None for one per token.
+        title: What is shown; pass words from outside through `theme.plain`.
+        note: A line below the title; by default it tells how audio tokens were pooled.
 
     Raises:
-        ValueError: when `tokens` or `queries` do not fit `weights`.
+        ValueError: When `tokens` or `queries` do not fit `weights`.
     """
     n_queries, n_keys = weights.shape
     if len(tokens) != n_keys:

@@ -1,4 +1,4 @@
-"""What each layer knows of the sound: probes, their control tasks and baselines, layer by layer."""
+"""Knowledge of the sound, layer by layer: probes, their control tasks and baselines."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -24,7 +24,7 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
     """The score of every task's probe at every place, with its control task, baseline and bootstrap intervals.
 
     Args:
-        probes: what `analyses.encoder_probes` found.
+        probes: What `analyses.encoder_probes` found.
     """
     tasks = probes.tasks
     figure = make_subplots(
@@ -35,8 +35,8 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
     n_tower = sum(place.startswith("audio") for place in probes.places)
     for column, task in enumerate(tasks, start=1):
         for kind, (name, colour, dash) in _KINDS.items():
-            found = [probes.estimate(task, place, of=kind) for place in probes.places]
-            mean, low, high = np.array([(one.value, one.low, one.high) for one in found]).T
+            estimates = [probes.estimate(task, place, of=kind) for place in probes.places]
+            mean, low, high = np.array([(one.value, one.low, one.high) for one in estimates]).T
             figure.add_scatter(
                 x=short,
                 y=mean,
@@ -47,7 +47,7 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
                 mode="lines" if kind == "baseline" else "lines+markers",
                 line={"color": colour, "dash": dash, "width": 2},
                 marker={"size": 5},
-                customdata=[f"{one.low:.3f} to {one.high:.3f}, n = {one.n}" for one in found],
+                customdata=[f"{one.low:.3f} to {one.high:.3f}, n = {one.n}" for one in estimates],
                 hovertemplate="%{x}: %{y:.3f}<br>%{customdata}<extra>" + name + "</extra>",
                 row=1,
                 col=column,

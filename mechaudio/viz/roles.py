@@ -14,11 +14,11 @@ def attention_between_roles(mass: AttentionMass, *, layer: int | None = None) ->
     """The share of attention that queries of each role give to keys of each, in the mean over heads and questions.
 
     Args:
-        mass: what `analyses.attention_mass` measured.
-        layer: one layer alone; by default the mean over those that have attention.
+        mass: What `analyses.attention_mass` measured.
+        layer: One layer alone; by default the mean over those that have attention.
 
     Raises:
-        IndexError: there is no such layer.
+        IndexError: There is no such layer.
     """
     flows = mass.between()
     n_layers = flows.shape[1]

@@ -92,13 +92,13 @@ def audio_share_by_layer(
     head's share on the first role, the hover gives the middle half of the heads, and the figure says so.
 
     Args:
-        attention: what `analyses.audio_attention` measured.
-        roles: which roles to draw; by default all that get any attention.
-        confidence: of the interval.
-        seed: of the bootstrap.
+        attention: What `analyses.audio_attention` measured.
+        roles: Which roles to draw; by default all that get any attention.
+        confidence: Level of the interval.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: for a role that the result does not have, or for none.
+        ValueError: For a role that the result does not have, or for none.
     """
     drawn = [role for role in attention.roles if attention.share(role).any()] if roles is None else list(roles)
     unknown = [role for role in drawn if role not in attention.roles]

@@ -65,10 +65,10 @@ def mel_spectrogram(
     """A log-mel spectrogram fit to be drawn: 64 ms windows, at most about `frames` of them.
 
     Args:
-        samples: mono sound.
-        sample_rate: samples a second.
-        n_bands: mel bands from 0 to half the sample rate.
-        frames: most frames; a long clip gets a longer hop.
+        samples: Mono sound.
+        sample_rate: Samples a second.
+        n_bands: Mel bands from 0 to half the sample rate.
+        frames: Most frames; a long clip gets a longer hop.
     """
     n_fft = 2 ** round(np.log2(0.064 * sample_rate))
     hop = max(round(0.016 * sample_rate), -(-len(samples) // frames))

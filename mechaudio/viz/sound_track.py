@@ -95,7 +95,7 @@ def draw_padding(figure: go.Figure, duration: float, end: float) -> None:
 
 
 def domains(heights: Sequence[int]) -> tuple[list[list[float]], int]:
-    """Where parts of these heights lie from the bottom up, a gap apart, and the height of all; 0 leaves a part out."""
+    """Stack parts of these heights from the bottom up, a gap apart; 0 leaves a part out. Also the height of all."""
     shown = [height for height in heights if height]
     whole = sum(shown) + GAP * (len(shown) - 1)
     bottoms = [sum(height + GAP for height in heights[:i] if height) for i in range(len(heights))]

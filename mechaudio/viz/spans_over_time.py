@@ -44,7 +44,7 @@ def spans_over_time(
         study: What `ma.experiments.grounding_study` gave.
         questions: Which of its questions, by number; by default the first, up to fourteen rows.
         clip: The recording of the question, where one is drawn: its spectrogram lies below.
-        title: Of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
+        title: Title of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
 
     Raises:
         ValueError: Numbers of questions that there are not, none at all, or a recording beside several questions.

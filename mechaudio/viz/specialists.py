@@ -18,11 +18,11 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     are left empty.
 
     Args:
-        scores: what `analyses.specialist_heads` found.
-        level: of the false discovery rate.
+        scores: What `analyses.specialist_heads` found.
+        level: Level of the false discovery rate.
 
     Raises:
-        ValueError: when no head varies, or for a level outside 0 to 1.
+        ValueError: When no head varies, or for a level outside 0 to 1.
     """
     if not 0 < level < 1:
         raise ValueError(f"level is a false discovery rate between 0 and 1, such as 0.05, got {level}")

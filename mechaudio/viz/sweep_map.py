@@ -1,4 +1,4 @@
-"""What two parameters of an intervention do to the answers, as a map."""
+"""Answers over two parameters of an intervention, as a map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Cells:
-    """What is drawn, cell by cell in the order of a nested loop over rows and columns.
+    """The cells of a map, in the order of a nested loop over rows and columns.
 
     Attributes:
         what: In the title.
@@ -45,7 +45,7 @@ class _Cells:
         baseline: The number without an intervention.
         changes: The difference, with its interval, in units of the values.
         hover: A line on the value and its interval, per cell.
-        unit: Of the values.
+        unit: Unit of the values.
         decimals: To show.
         interval: How the intervals of the differences were made.
     """
@@ -138,9 +138,9 @@ def sweep_map(
             second across.
         title: What was swept; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
         value: `"correct"`, or `"margin"`, the logit of the right choice minus that of the best wrong one.
-        confidence: Of the intervals: Wilson's of a share, Bonett and Price's of its difference from the baseline, and
-            bootstrap intervals of mean margins.
-        seed: Of the bootstrap.
+        confidence: Level of the intervals: Wilson's of a share, Bonett and Price's of its difference from the baseline,
+            and bootstrap intervals of mean margins.
+        seed: Seed of the bootstrap.
 
     Raises:
         TypeError: Something else.
@@ -215,7 +215,7 @@ def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
 
 
 def _colours(cells: _Cells) -> dict[str, Any]:
-    """Of the two-sided colours those that are needed: the bar ends where the values do."""
+    """Cut the two-sided colours to those that are needed: the bar ends where the values do."""
     colours = two_sided(min(cells.values), max(cells.values), cells.baseline)
     low, high = colours["zmin"], colours["zmax"]
     outer = [end for end in (low, high) if abs(end - cells.baseline) > 0.1 * (high - low)]

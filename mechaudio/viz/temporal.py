@@ -40,9 +40,9 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
     """Attention of the last position on audio and text, and on each role of text, by layer, in the mean over heads.
 
     Args:
-        study: what `temporal_study` found.
-        confidence: of the bands, bootstrap intervals of the mean, over clips; few clips have none.
-        seed: of the bootstrap.
+        study: What `temporal_study` found.
+        confidence: Level of the bands, bootstrap intervals of the mean, over clips; few clips have none.
+        seed: Seed of the bootstrap.
     """
     measured = np.flatnonzero(np.isfinite(study.attention).all((0, 2)))
     shares = {role: 100 * study.attention[:, measured, place] for place, role in enumerate(study.roles)}
@@ -99,8 +99,8 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
     The dashed line and its band are the fix rate of answers at random: a fix rate inside the band needs no listening.
 
     Args:
-        study: what `temporal_study` found.
-        control: which control to draw instead of the change itself.
+        study: What `temporal_study` found.
+        control: Which control to draw instead of the change itself.
 
     Raises:
         ValueError: If the study has no such arms, or no answer was wrong, or none right, without a change.
@@ -209,8 +209,8 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
     baseline = study.targeted[0].change.before
     level(figure, 100 * baseline.value, 100 * baseline.low, 100 * baseline.high)
     for place, (factor, colour) in enumerate(zip(factors, _factor_colours(factors), strict=True)):
-        one = [tested for tested in study.targeted if tested.arm.strength == factor]
-        _layer_line(figure, [tested.arm.layer for tested in one], one, factor, colour, lines=True)
+        of_factor = [tested for tested in study.targeted if tested.arm.strength == factor]
+        _layer_line(figure, [tested.arm.layer for tested in of_factor], of_factor, factor, colour, lines=True)
         _layer_line(figure, [aside - _SPREAD / 2 + place * step], [everywhere[factor]], factor, colour, lines=False)
     best = study.best_layer
     chosen = next(tested for tested in study.targeted if tested.arm == best.arm)

@@ -1,4 +1,4 @@
-"""What was written, as a table: a row per prompt, a column per variant."""
+"""Written answers as a table: a row per prompt, a column per variant."""
 
 import plotly.graph_objects as go
 
@@ -14,11 +14,11 @@ LONGEST = 300
 
 @checks_arguments
 def written_texts(written: Generation | Generations, *, at_most: int = 50) -> go.Figure:
-    """What was written behind each prompt; under variants, what differs from the clean text is in bold.
+    """Tabulate the texts behind each prompt; under variants, what differs from the clean text is in bold.
 
     Args:
-        written: what `ma.generate` or `ma.generate_variants` gave.
-        at_most: prompts in the table.
+        written: What `ma.generate` or `ma.generate_variants` gave.
+        at_most: Prompts in the table.
     """
     data = written.to_pandas()
     if isinstance(written, Generation):

@@ -104,7 +104,7 @@ def whiskers(value: Ends, low: Ends, high: Ends, **look: Any) -> dict[str, Any]:
         value: Where the bars begin.
         low: Their lower ends.
         high: Their upper ends.
-        **look: Of plotly's error bars, such as `color`, `thickness` (of the line) and `width` (of the ends).
+        **look: Options of plotly's error bars, such as `color`, `thickness` (of the line) and `width` (of the ends).
     """
     ends = {"array": high - value, "arrayminus": value - low}
     return {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 3, **look}
@@ -129,8 +129,8 @@ def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | N
         x: Where along the horizontal axis.
         low: Its lower edge.
         high: Its upper edge.
-        colour: Of the line that it belongs to, which shines through; grey by default.
-        **look: Of plotly's scatter, such as `name` and `legendgroup`.
+        colour: Colour of the line that it belongs to, which shines through; grey by default.
+        **look: Options of plotly's scatter, such as `name` and `legendgroup`.
     """
     fill = {"fillcolor": VEIL} if colour is None else {"fillcolor": colour, "opacity": 0.2}
     figure.add_scatter(
@@ -145,7 +145,7 @@ def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | N
 
 
 def level(figure: go.Figure, value: float, low: float, high: float, **where: Any) -> None:
-    """What everything else is compared with: a dashed line across the figure, and its interval as a band.
+    """Draw the level that everything else is compared with: a dashed line, and its interval as a band.
 
     Args:
         figure: Changed in place.
@@ -233,8 +233,8 @@ def plain(text: object, longest: int | None = None) -> str:
     Plotly reads a subset of HTML in titles, labels and hovers; here its special characters are written as entities.
 
     Args:
-        text: anything with a `str`.
-        longest: characters kept; a longer text ends in an ellipsis. None keeps all.
+        text: Anything with a `str`.
+        longest: Characters kept; a longer text ends in an ellipsis. None keeps all.
     """
     words = " ".join(str(text).split())
     if longest is not None and len(words) > longest:
@@ -246,11 +246,11 @@ def ends(low: float, high: float, spec: str, unit: str = "", confidence: float =
     """An interval in words, or that there is none.
 
     Args:
-        low: lower end; NaN where there is no interval.
-        high: upper end.
-        spec: how the ends are written, such as `.1f`.
-        unit: behind them.
-        confidence: of the interval.
+        low: Lower end; NaN where there is no interval.
+        high: Upper end.
+        spec: How the ends are written, such as `.1f`.
+        unit: Behind them.
+        confidence: Level of the interval.
     """
     if math.isnan(low):
         return "no interval"

@@ -33,7 +33,7 @@ Heads = Literal["mean"] | int | Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What is drawn of one question: percent of attention per second by layer and token."""
+    """One question as it is drawn: percent of attention per second by layer and token."""
 
     density: Float[np.ndarray, "layer token"]
     edges: Float[np.ndarray, " token_plus_1"]
@@ -125,18 +125,18 @@ def attention_over_time(
     clip is not heard. Colours stop at the 99th percentile, lest one token leave the rest dark; the hover is exact.
 
     Args:
-        attention: what `analyses.audio_attention` measured.
-        question: which of its questions.
-        clip: the recording, drawn above; None leaves it out.
-        layers: which layers; None for all.
+        attention: What `analyses.audio_attention` measured.
+        question: Which of its questions.
+        clip: The recording, drawn above; None leaves it out.
+        layers: Which layers; None for all.
         heads: `"mean"` over all heads, one head, or the mean of several.
-        sound: the recording as a mel spectrogram or as a waveform.
+        sound: The recording as a mel spectrogram or as a waveform.
 
     Returns:
         A figure whose time axis is `xaxis` (seconds), shared by all its parts; the heatmap is its first trace.
 
     Raises:
-        ValueError: for a question, layer or head that the result does not have, or a question without audio.
+        ValueError: For a question, layer or head that the result does not have, or a question without audio.
     """
     window = _window(attention, question, layers, heads)
     span, duration = float(window.edges[-1]), float(attention.duration[question])

@@ -32,8 +32,8 @@ def variant_effects(result: Sweep | Comparison | SteeringSweep, title: str | Non
     Where answers are not known it is the share of prompts whose likeliest choice, or next token, is another one.
 
     Args:
-        result: what `ma.sweep`, `ma.evaluate(variants=)` or `analyses.steering_sweep` gives.
-        title: of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
+        result: What `ma.sweep`, `ma.evaluate(variants=)` or `analyses.steering_sweep` gives.
+        title: Title of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
     """
     clean, values = _right(result)
     what = "right answers"

@@ -1,4 +1,4 @@
-"""What figures of sweeps have in common: variants and questions out of a labelled dataset, with the baseline."""
+"""Common parts of figures of sweeps: variants and questions out of a labelled dataset, with the baseline."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Variants:
 
     @property
     def n(self) -> int:
-        """How many questions there are."""
+        """The number of questions."""
         return len(self.clean_correct)
 
     def accuracies(self, confidence: float) -> list[Proportion]:
@@ -83,7 +83,7 @@ class Variants:
         return [accuracy(answers, clips=self.clips or None, confidence=confidence) for answers in self.correct]
 
     def changes(self, confidence: float) -> list[Estimate]:
-        """What that is more than without an intervention, question by question."""
+        """Estimate the change against no intervention, question by question."""
         return [
             paired_difference(self.clean_correct, answers, clips=self.clips or None, confidence=confidence)
             for answers in self.correct
@@ -112,7 +112,7 @@ def in_rows(
 
 
 def excludes_zero(estimate: Estimate) -> bool:
-    """Whether the interval lies wholly above or wholly below zero."""
+    """Return whether the interval lies wholly above or wholly below zero."""
     return estimate.low > 0 or estimate.high < 0
 
 

@@ -9,6 +9,8 @@ import pytest
 import mechaudio as ma
 from mechaudio.analyses import streaming
 from mechaudio.analyses.streaming import batches_of, in_batches, length_of, prepared_batches, required_questions
+from mechaudio.models.adapters.desta25 import DESTA_25
+from mechaudio.models.adapters.timeaudio import TIMEAUDIO
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +46,16 @@ def test_batches_come_in_order_with_what_is_made_of_them_one_ahead(toy, asked):
     assert threading.get_ident() not in {thread for _, thread in made}
 
 
-def test_where_making_prompts_runs_the_network_a_batch_is_made_by_the_caller_when_its_turn_comes(asked):
-    merging = SimpleNamespace(adapter=SimpleNamespace(merging="audio_merging"))
+@pytest.mark.parametrize("adapter", [TIMEAUDIO, DESTA_25], ids=["merging", "transcripts"])
+def test_where_making_prompts_runs_the_network_a_batch_is_made_by_the_caller_when_its_turn_comes(asked, adapter):
+    model = SimpleNamespace(adapter=adapter)
     made = []
 
     def make(batch):
         made.append(threading.get_ident())
         return len(batch)
 
-    found = prepared_batches(merging, asked, make, batch_size=3, what="", progress=False)
+    found = prepared_batches(model, asked, make, batch_size=3, what="", progress=False)
     assert next(found) == (asked[:3], 3)
     assert made == [threading.get_ident()]
     assert [size for _, size in found] == [3, 1]

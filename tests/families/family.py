@@ -44,6 +44,7 @@ class Family:
         always: Inputs beside audio and text that make the network give the same numbers every time.
         clips: Seconds of the clips in a batch; equal where plain transformers lets padding change what is heard.
         token_seconds: Seconds of sound per audio token, `None` where they have no time of their own.
+        frame_seconds: Seconds of a frame in the first layer of the audio tower.
         together: Seconds that several audio tokens hear together, where they do; a clip's last such stretch is filled
             up.
         shortest: Samples of the shortest clip that its processor takes and that makes a token.
@@ -70,6 +71,7 @@ class Family:
     always: Mapping[str, Any] = field(default_factory=dict)
     clips: tuple[float, ...] = (3.2, 1.6)
     token_seconds: float | None = 0.04
+    frame_seconds: float = 0.02
     together: float | None = None
     shortest: int = 321
     filled_up: int = 0

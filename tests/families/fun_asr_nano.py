@@ -94,6 +94,7 @@ FUN_ASR_NANO = Family(
     processor=_processor,
     tokens=_tokens,
     token_seconds=0.06,
+    frame_seconds=0.06,
     clip_features=_clip_features,
     takes_questions=False,
     clips=(3.2, 3.2),

@@ -113,6 +113,7 @@ GEMMA_3N = Family(
     processor=_processor,
     tokens=lambda _samples: 188,
     token_seconds=0.16,
+    frame_seconds=0.04,
     shortest=513,
     window=480_000,
     clip_features=_features,

@@ -112,6 +112,7 @@ GEMMA_4 = Family(
     config=_config,
     processor=_processor,
     tokens=_tokens,
+    frame_seconds=0.04,
     shortest=161,
     window=480_000,
     clip_features=_features,

@@ -103,6 +103,7 @@ NEMOTRON_H_OMNI = Family(
     processor=_processor,
     tokens=_tokens,
     token_seconds=0.08,
+    frame_seconds=0.08,
     shortest=320,
     clip_features=_features,
     clips=(3.2, 3.2),

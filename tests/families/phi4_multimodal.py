@@ -93,6 +93,7 @@ PHI_4_MULTIMODAL = Family(
     processor=_processor,
     tokens=_tokens,
     token_seconds=0.08,
+    frame_seconds=0.08,
     shortest=400,
     clip_features=_features,
     clips=(3.2, 3.2),

@@ -56,6 +56,7 @@ QWEN3_ASR = Family(
     processor=_processor,
     tokens=_tokens,
     token_seconds=1 / 13,
+    frame_seconds=0.08,
     filled_up=8000,
     clip_features=_clip_features,
     takes_questions=False,

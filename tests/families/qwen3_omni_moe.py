@@ -78,6 +78,7 @@ QWEN3_OMNI_MOE = Family(
     processor=_processor,
     tokens=thirteen_a_second,
     token_seconds=1 / 13,
+    frame_seconds=0.08,
     shortest=201,
     clip_features=clip_features,
 )

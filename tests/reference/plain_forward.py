@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +26,10 @@ def plain_values(network: nn.Module, adapter: Adapter, inputs: dict[str, Tensor]
     named = {"encoder": "audio_blocks", "decoder": "blocks"}
     for name, stack in adapter.stacks.items():
         prefix = named.get(name, f"{name}.blocks")
-        _watch_stack(plain, stack, prefix, values)
-        if stack.beside is not None:
-            first = len(plain.get_submodule(stack.layers))
-            _watch_stack(plain, replace(stack, layers=stack.beside), prefix, values, first)
+        first = 0
+        for path in stack.paths:
+            _watch_stack(plain, stack.list_at(path, 0), prefix, values, first)
+            first += len(plain.get_submodule(path))
     for path, name in (
         (adapter.encoder.norm, "audio_final_norm"),
         (adapter.projector, "projector_out"),
@@ -55,7 +54,7 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
             f"{stack.layers}.{layer}",
             stack.in_layer(plain.config, layer),
         )
-        turned = stack.channels_first
+        turned = stack.layout == "channels"
         _before(plain, inside, f"{where}.resid_pre", values, turned=turned)
         _after(plain, inside, f"{where}.resid_post", values, turned=turned)
         if parts.mid_norm is not None:
@@ -73,11 +72,12 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
         if parts.attention is not None:
             if parts.insides != "windows":
                 module = plain.get_submodule(f"{inside}.{parts.attention}")
-                watch = _watch_calls_in_blocks if parts.insides == "sdpa" else _watch_attention
+                watch = _watch_attention if parts.insides == "registry" else _watch_calls_in_blocks
                 watch(module, f"{where}.attn", values)
             else:
                 projection = plain.get_submodule(f"{inside}.{parts.attention}.{parts.output}")
-                core = plain.get_submodule(f"{inside}.{parts.attention}.{parts.core}".rstrip("."))
+                attention = plain.get_submodule(f"{inside}.{parts.attention}")
+                core = next(module for module in attention.modules() if hasattr(module, "_extract_block_context"))
                 _watch_windows(core, f"{where}.attn", values)
                 projection.register_forward_pre_hook(_heads_into(f"{where}.attn.z", core.num_heads, values))
             _watch_results(plain.get_submodule(f"{inside}.{parts.attention}"), parts.output, f"{where}.attn", values)

@@ -28,7 +28,8 @@ def inputs(model):
 def core(model, layer=1):
     """The module that computes scores and weights."""
     stack = model.adapter.encoder
-    return model.network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}.{stack.core}".rstrip("."))
+    attention = model.network.get_submodule(f"{stack.layers}.{layer}.{stack.attention}")
+    return next(module for module in attention.modules() if hasattr(module, "_extract_block_context"))
 
 
 def edited(model, inputs, point, change, layer=1):
@@ -180,5 +181,5 @@ def test_another_network_of_the_class_is_left_alone_inside_a_trace(model, inputs
 
 def test_a_class_that_cuts_clips_in_another_way_is_refused(monkeypatch, model):
     monkeypatch.delattr(type(core(model)), "_convert_to_block")
-    with pytest.raises(HookPointError, match=r"AudioAttention to cut clips into blocks with _convert_to_block"):
+    with pytest.raises(HookPointError, match=r"Attention to cut clips into blocks with _convert_to_block"):
         AudioLM(network(model.adapter.family), prove=False)

@@ -8,12 +8,9 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.run import run
 from mechaudio.tracing.tower_frames import tower_frames
-from tests.families import FAMILIES, model_inputs, network, thinned
+from tests.families import FAMILIES, facts, model_inputs, network, thinned
 
 pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
-#: Seconds of a frame in the first layer, and of one in the last where that is another.
-LONG = {"qwen3_omni_moe_thinker": 0.08, "qwen3_asr": 0.08, "phi4_multimodal": 0.08, "fun_asr_nano": 0.06,
-        "nemotron_h_omni": 0.08, "gemma4": 0.04, "gemma3n": 0.04}  # fmt: skip
 
 
 @pytest.mark.parametrize("family", thinned(family for family in FAMILIES if family != "vibevoice_asr"))
@@ -27,9 +24,9 @@ def test_frames_follow_one_another_from_the_start_of_each_clip(family):
         onsets, offsets = frames.seconds[frames.row == row].T
         assert onsets[0] == 0
         np.testing.assert_allclose(onsets[1:], offsets[:-1], atol=1e-9)
-        assert onsets[1] == pytest.approx(LONG.get(family, 0.02))
+        assert onsets[1] == pytest.approx(facts(family).frame_seconds)
         heard = batch.inputs[model.adapter.features].shape[model.adapter.frames_axis] * model.adapter.timing.hop / 16000
-        assert offsets[-1] <= max(heard, 3.2) + LONG.get(family, 0.02)
+        assert offsets[-1] <= max(heard, 3.2) + facts(family).frame_seconds
 
 
 def test_convolutions_have_frames_of_their_own_length_in_every_stage():

@@ -20,7 +20,7 @@ def model():
     """A network with noise to add, opened as if it had no input that leaves the noise out."""
     opened = ma.AudioLM(build.network(FAMILY), prove=False)
     attrgetter(NOISE)(opened.network.config).vae_std = 0.5
-    opened.adapter = replace(opened.adapter, always={})
+    opened.adapter = replace(opened.adapter, noise=replace(opened.adapter.noise, left_out_by={}))
     return opened
 
 

@@ -7,7 +7,8 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import run
-from tests.families import WINDOW_SECONDS, network, noise, processor
+from mechaudio.tracing.sites import HookPointError
+from tests.families import WINDOW_SECONDS, model_inputs, network, noise, processor
 
 SECONDS = 2 * WINDOW_SECONDS + 1.0
 
@@ -62,3 +63,19 @@ def test_no_noise_is_added_unless_asked_for(model, inputs):
     assert torch.equal(first, second)
     noisy = run(model, {**inputs, "sample": True}).logits
     assert not torch.allclose(noisy, first, atol=1e-3)
+
+
+def test_a_tower_that_hears_a_clip_in_parts_unbeknown_to_us_is_not_recorded_in_part():
+    whole = network("qwen2_audio")
+    tower = whole.get_submodule("model.audio_tower")
+
+    class InParts(type(tower)):
+        def forward(self, *args, **kwargs):
+            super().forward(*args, **kwargs)
+            return super().forward(*args, **kwargs)
+
+    tower.__class__ = InParts
+    opened, sounds = AudioLM(whole, prove=False), model_inputs("qwen2_audio")
+    assert run(opened, sounds, record=["projector_out"]).cache["projector_out"].isfinite().all()
+    with pytest.raises(HookPointError, match=r"audio_blocks.0.resid_post is computed more than once in a pass"):
+        run(opened, sounds, record=["audio.resid_post"])

@@ -315,7 +315,7 @@ def test_opening_proves_every_hook_point(family):
     model = AudioLM(net)
     assert len(model.blocks) == len(net.get_submodule(model.adapter.decoder.layers)) >= 3
     assert len(net.get_submodule(model.adapter.encoder.layers)) == 2
-    assert len(model.audio_blocks) == (2 if model.adapter.encoder.beside is None else 4)
+    assert len(model.audio_blocks) == (2 if len(model.adapter.encoder.paths) == 1 else 4)
 
 
 def test_a_hook_point_that_is_not_what_it_is_called_is_found_when_the_model_is_opened():

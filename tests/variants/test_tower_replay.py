@@ -79,7 +79,7 @@ def calls_of(model, inputs, edits):
 
 def towers(model):
     """The layers of each tower."""
-    n, two = len(layers_of(model)), model.adapter.encoder.beside is not None
+    n, two = len(layers_of(model)), len(model.adapter.encoder.paths) == 2
     return [range(n // 2), range(n // 2, n)] if two else [range(n)]
 
 

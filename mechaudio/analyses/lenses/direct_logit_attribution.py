@@ -67,8 +67,8 @@ class DirectLogitAttribution(Result):
         over_time: Each head's, by audio token; 0 past a question's last.
         n_tokens: Audio tokens of each question.
         edges: Seconds at which audio tokens begin and end; NaN past the last.
-        ids: Of the questions.
-        texts: Of the questions.
+        ids: Ids of the questions.
+        texts: Texts of the questions.
         clips: Name of the clip of each question, a cluster in every interval; without them, each is about a clip of its
             own.
     """
@@ -109,7 +109,7 @@ class DirectLogitAttribution(Result):
         )
 
     def role(self, name: str) -> Float[np.ndarray, "question layer head"]:
-        """What came from keys of one role.
+        """Return the part that came from keys of one role.
 
         Raises:
             KeyError: No such role.
@@ -119,7 +119,7 @@ class DirectLogitAttribution(Result):
         return self.by_role[..., self.roles.index(name)]
 
     def per_second(self, question: int = 0) -> Float[np.ndarray, "layer head second"]:
-        """What came from each whole second of one question's clip; the last second may be shorter."""
+        """Return the part from each whole second of one question's clip; the last second may be shorter."""
         n = int(self.n_tokens[question])
         if not n:
             raise ValueError(
@@ -166,8 +166,8 @@ def direct_logit_attribution(
         foil: Words to count against, likewise; without any, the target's logit by itself is divided.
         between: The token to count for and the one to count against, as ids or text, of any prompts; by default target
             and foil, or the right choice's letter and that of the wrong choice with the highest logit.
-        condition: Of questions.
-        batch_size: Of questions; values of every position are kept, as in a key-value cache.
+        condition: Condition of the questions.
+        batch_size: Number of questions in a batch; values of every position are kept, as in a key-value cache.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:

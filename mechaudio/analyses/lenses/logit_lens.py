@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LogitLens(Result):
-    """What each depth says at each position; questions with fewer positions or choices are filled up with NaN and -1.
+    """The logit lens of some questions; those with fewer positions or choices are filled up with NaN and -1.
 
     Attributes:
         depths: `embed`, then the layers.
-        positions: Of the padded prompt.
+        positions: Positions in the padded prompt.
         labels: A readable label of the token at each position; an audio token's is its time.
         roles: Its role.
         onset: When an audio token begins to hear; NaN for text.
@@ -62,12 +62,12 @@ class LogitLens(Result):
         token_logits: Their logits.
         token_probability: Their probabilities.
         token_rank: Their ranks.
-        entropy: Of the distribution over the vocabulary.
+        entropy: Entropy of the distribution over the vocabulary.
         kl: From the last depth's distribution to this one's, Belrose et al.'s measure of how far a depth is from the
             output.
         lens: `plain` or `tuned`.
-        ids: Of the questions.
-        texts: Of the questions.
+        ids: Ids of the questions.
+        texts: Texts of the questions.
     """
 
     depths: tuple[str, ...]
@@ -131,14 +131,14 @@ class LogitLens(Result):
         n = len(self.labels[question])
         if not -n <= position < n:
             raise IndexError(f"question {question} has {n} chosen positions, got {position}")
-        place = (question, depth, position % n)
+        index = (question, depth, position % n)
         return [
             (self.vocabulary[int(token)], float(share))
-            for token, share in zip(self.top_ids[place], self.top_probability[place], strict=True)
+            for token, share in zip(self.top_ids[index], self.top_probability[index], strict=True)
         ]
 
     def of_right(self, values: Float[np.ndarray, "question depth position choice"] | str = "logits") -> np.ndarray:
-        """Of the right choice: its `logits`, `probability` or `rank`, `[question, depth, position]`.
+        """Return the right choice's `logits`, `probability` or `rank`, `[question, depth, position]`.
 
         Raises:
             ValueError: The right choice of a question is not known, or no such number.
@@ -211,8 +211,8 @@ def logit_lens(
         top: How many of the most probable tokens to keep.
         tokens: Further tokens to follow: ids, or text that is one token.
         lens: A trained `TunedLens`; by default the plain lens.
-        condition: Of questions.
-        batch_size: Of questions.
+        condition: Condition of the questions.
+        batch_size: Number of questions in a batch.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:

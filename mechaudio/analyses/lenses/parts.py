@@ -80,19 +80,19 @@ def attribute(
             _layer(model, cache, layer, stream, after * direction, scales[layer])
             | _heads(model, batch, cache, layer, after * direction, roles)
         )
-    found = {name: torch.stack([own[name].cpu() for own in layers], dim=1).numpy() for name in layers[0]}
+    stacked = {name: torch.stack([own[name].cpu() for own in layers], dim=1).numpy() for name in layers[0]}
     embed = ((stream[0] * direction).sum(-1) * float(np.prod(scales))).cpu().numpy()
     constant = constant.cpu().numpy()
-    added = sum(np.nansum(found[name], axis=1) for name in ("attention", "mlp", "mixer"))
+    added = sum(np.nansum(stacked[name], axis=1) for name in ("attention", "mlp", "mixer"))
     parts = {
         "embed": embed,
         "constant": constant,
         "explained": embed + added + constant,
         "logit_difference": (uncapped[rows, towards].double() - against * uncapped[rows, away].double()).cpu().numpy(),
         "capped_difference": (logits[rows, towards].double() - against * logits[rows, away].double()).cpu().numpy(),
-        **_clock(batch, found["over_time"].shape[-1]),
+        **_clock(batch, stacked["over_time"].shape[-1]),
     }
-    return found | parts, chosen
+    return stacked | parts, chosen
 
 
 def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "batch vocab"]]:
@@ -110,9 +110,9 @@ def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "
 def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list[tuple[int, int]]:
     if not batch.questions:
         raise ValueError("a dict of inputs has no choices: say between=, the token to count for and the one against")
-    asked = batch.questions
-    right = right_choices([question.choices for question in asked], [question.answer for question in asked])
-    for question, own in zip(asked, right, strict=True):
+    questions = batch.questions
+    right = right_choices([question.choices for question in questions], [question.answer for question in questions])
+    for question, own in zip(questions, right, strict=True):
         if question.answer is None:
             raise ValueError(
                 f"question {question.id!r} has no known answer, so there is no right choice to count for: give "
@@ -121,8 +121,8 @@ def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab
         if own.sum() == len(question.choices):
             raise ValueError(f"all choices of question {question.id!r} are right: say between= which tokens to compare")
     scores = choice_logits(batch, logits)
-    n_choices = [len(question.choices) for question in asked]
-    refuse_nan([question.id for question in asked], scores, n_choices, "the run")
+    n_choices = [len(question.choices) for question in questions]
+    refuse_nan([question.id for question in questions], scores, n_choices, "the run")
     best = best_wrong(scores, ~right), best_wrong(scores, right)  # the best right one is the best that is not wrong
     return [(ids[one], ids[other]) for ids, one, other in zip(batch.choice_ids, *best, strict=True)]
 
@@ -138,11 +138,11 @@ def _linear(model: AudioLM, path: str, what: str) -> nn.Linear:
 
 
 def _scale(model: AudioLM, layer: int) -> float:
-    """What the whole residual stream is multiplied by at the end of a layer."""
+    """Return the number that the whole residual stream is multiplied by at the end of a layer."""
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
-    if stack.scaled_by is None:
+    if stack.end is None or stack.end.scaled_by is None:
         return 1.0
-    return float(getattr(model.network.get_submodule(stack.path(layer)), stack.scaled_by))
+    return float(getattr(model.network.get_submodule(stack.path(layer)), stack.end.scaled_by))
 
 
 def _layer(
@@ -153,7 +153,7 @@ def _layer(
     direction: Float[Tensor, "batch d_model"],
     scale: float,
 ) -> dict[str, Float[Tensor, " batch"]]:
-    """What a layer's attention and MLP added, in the direction that counts behind the layer."""
+    """Work out the part that a layer's attention and MLP added, in the direction that counts behind the layer."""
     sites = model.site_map.layers["decoder"][layer]
     missing = torch.full((direction.shape[0],), torch.nan, dtype=torch.float64)
     added = {"attention": missing, "mlp": missing, "mixer": missing}
@@ -175,7 +175,7 @@ def _heads(
     direction: Float[Tensor, "batch d_model"],
     roles: Float[Tensor, "batch key role"],
 ) -> dict[str, Tensor]:
-    """What each head wrote, whole, by role of its keys and by audio token."""
+    """Work out the part that each head wrote, whole, by role of its keys and by audio token."""
     longest = max(len(own) for own in batch.spans["audio"])
     n_rows, n_heads = batch.n_rows, model.n_heads
     if "z" not in model.site_map.layers["decoder"][layer]:

@@ -1,4 +1,4 @@
-"""What every depth of one batch says at its chosen positions; `logit_lens` puts batches together.
+"""Readings of every depth of one batch at its chosen positions; `logit_lens` puts batches together.
 
 Conventions: ranks count from 0, among the whole vocabulary; probabilities are over the whole vocabulary; nats; seconds.
 """
@@ -44,7 +44,7 @@ def read(
         [_numbers(final, logits, columns, tokens, top) for final, logits in _depths(model, stream, part, lens)]
         for part in _turns(n_positions, max(1, AT_ONCE // (n_rows * batch.vocabulary)))
     ]
-    found = {
+    numbers = {
         name: np.concatenate([np.stack([depth[name] for depth in chunk], axis=1) for chunk in chunks], axis=2)
         for name in chunks[0][0]
     }  # [question, depth, position, ...]
@@ -53,7 +53,7 @@ def read(
     is_choice = np.arange(n_choices) < given[:, None]
     is_rest = [[ids[column : column + 1] == (OTHERS,) for column in range(n_choices)] for ids in batch.choice_ids]
     out: dict = {"positions": np.where(real, stream.positions.numpy(), -1)}
-    for name, values in found.items():
+    for name, values in numbers.items():
         fill = -1 if values.dtype.kind == "i" else np.nan
         kept = np.where(real[:, None, :].reshape(n_rows, 1, n_positions, *[1] * (values.ndim - 3)), values, fill)
         if name in ("logits", "probability", "rank"):
@@ -77,8 +77,8 @@ def _depths(
         last = read_out(model, stream.depths[-1][:, part])
         final = last.float().log_softmax(-1)
         for depth, states in enumerate(stream.depths[:-1]):
-            own = states[:, part]
-            yield final, read_out(model, own if lens is None else lens.translate(depth, own))
+            chunk = states[:, part]
+            yield final, read_out(model, chunk if lens is None else lens.translate(depth, chunk))
         yield final, last
 
 
@@ -110,20 +110,20 @@ def _numbers(
 
 
 def _places(batch: PromptBatch, positions: Int[np.ndarray, "question position"]) -> dict:
-    """What is at the chosen positions."""
+    """Describe the chosen positions."""
     roles = roles_of(batch)
     onset, offset = np.full(positions.shape, np.nan), np.full(positions.shape, np.nan)
     labels, names = [], []
     for row, chosen in enumerate(positions):
         tokens = batch.tokens(row)
         of_position = {position: role for role in roles for position in batch.spans[role][row]}
-        own = [int(position) for position in chosen if position >= 0]
-        labels.append(tuple(tokens[position] for position in own))
-        names.append(tuple(of_position.get(position, "") for position in own))
+        shown = [int(position) for position in chosen if position >= 0]
+        labels.append(tuple(tokens[position] for position in shown))
+        names.append(tuple(of_position.get(position, "") for position in shown))
         clock = batch.clock[row]
-        heard = {position: token for token, position in enumerate(batch.spans["audio"][row])}
-        for place, position in enumerate(own):
-            stretches = clock.intervals(heard[position]) if clock is not None and position in heard else ()
+        token_at = {position: token for token, position in enumerate(batch.spans["audio"][row])}
+        for place, position in enumerate(shown):
+            stretches = clock.intervals(token_at[position]) if clock is not None and position in token_at else ()
             if len(stretches) == 1:
                 onset[row, place], offset[row, place] = stretches[0]
     questions = batch.questions

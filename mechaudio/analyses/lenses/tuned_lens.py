@@ -42,7 +42,7 @@ class TunedLens(Result):
     """Trained translators, and how well they do on questions that they were not trained on.
 
     Attributes:
-        depths: Of the translators: `embed`, then every layer but the last.
+        depths: Depths of the translators: `embed`, then every layer but the last.
         weight: What is added to the identity, *A*.
         bias: *b*.
         loss: KL while training, of the rows of each step.
@@ -121,12 +121,12 @@ def tuned_lens(
         model: The opened model; its weights stay as they are.
         questions: What to train on; a share of them is held out.
         positions: Which positions; `None` for all, audio tokens included.
-        steps: Of the optimiser.
+        steps: Number of steps of the optimiser.
         batch_size: Questions per step.
         rows: Positions per step, drawn from those of the batch.
         learning_rate: At the first step.
         held_out: Share of the clips whose questions to measure on.
-        seed: Of the split, the order of questions and the positions.
+        seed: Seed of the split, the order of questions and the positions.
         condition: What the model is given.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -142,12 +142,12 @@ def tuned_lens(
         raise ValueError(f"learning_rate is above 0, such as 1e-3, got {learning_rate}")
     if not 0 < held_out < 1:
         raise ValueError(f"held_out is a share of the clips between 0 and 1, such as 0.2, got {held_out}")
-    asked = list(questions)
-    drawn = in_calibration(clips_of(asked), 1 - held_out, seed)
-    train, test = ([one for one, own in zip(asked, drawn, strict=True) if own == side] for side in (True, False))
+    listed = list(questions)
+    drawn = in_calibration(clips_of(listed), 1 - held_out, seed)
+    train, test = ([one for one, own in zip(listed, drawn, strict=True) if own == side] for side in (True, False))
     if not train or not test:
         raise ValueError(
-            f"of {len(asked)} questions {len(train)} are for training and {len(test)} held out: give more questions, "
+            f"of {len(listed)} questions {len(train)} are for training and {len(test)} held out: give more questions, "
             "or another held_out= or seed="
         )
     depths = depth_names(model)[:-1]
@@ -233,9 +233,12 @@ def _measured(
             batch = prompt(model, questions[start : start + batch_size], condition=condition)
             streams, real = _rows_of(model, batch, positions)
             for row in range(batch.n_rows):
-                own = [depth[row, real[row]].to(device) for depth in streams]
-                final = read_out(model, own[-1]).float().log_softmax(-1)
-                both = [own[:-1], [_translated(*one) for one in zip(own[:-1], weight, bias, strict=True)]]
+                real_states = [depth[row, real[row]].to(device) for depth in streams]
+                final = read_out(model, real_states[-1]).float().log_softmax(-1)
+                both = [
+                    real_states[:-1],
+                    [_translated(*one) for one in zip(real_states[:-1], weight, bias, strict=True)],
+                ]
                 found.append([[_kl(model, final, states).mean().item() for states in lens] for lens in both])
     measured = np.array(found)
     return measured[:, 0], measured[:, 1]

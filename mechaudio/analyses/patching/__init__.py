@@ -1,4 +1,4 @@
-"""What tells two prompts apart: activations of one run put into another, exactly, estimated, and along paths."""
+"""Patching: activations of one run put into another, exactly, estimated, and along paths."""
 
 from mechaudio.rooms import as_room
 

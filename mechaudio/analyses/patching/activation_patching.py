@@ -50,7 +50,7 @@ class PatchingMap(EffectMap):
     """The answers with every place patched, and what they say of the place.
 
     Attributes:
-        logits: Of the choices, with each place patched; NaN where there is no such place, or no such choice.
+        logits: Logits of the choices, with each place patched; NaN where there is no such place, or no such choice.
         clean_logits: In the clean runs.
         corrupted_logits: In the corrupted runs.
         right: Which choices are right for the clean prompt.
@@ -69,7 +69,7 @@ class PatchingMap(EffectMap):
     texts: Int[np.ndarray, "pair choice"] | None = None
 
     def by(self, metric: Metric) -> PatchingMap:
-        """The same runs, measured otherwise: `logit_difference`, `margin`, `probability` or `answer`.
+        """Measure the same runs otherwise: `logit_difference`, `margin`, `probability` or `answer`.
 
         Raises:
             ValueError: An unknown metric.

@@ -73,7 +73,7 @@ class AttributionMap(EffectMap):
 
     @property
     def passes(self) -> str:
-        """What the estimate of one batch of pairs cost."""
+        """The passes that the estimate of one batch of pairs cost."""
         return {
             "gradient": "2 forward, 1 backward",
             "integrated": f"2 forward, then {self.steps} forward and backward for each layer",
@@ -208,7 +208,7 @@ def attribution_patching(
 
 
 def axes_of(model: AudioLM, over: Sequence[str], hook_point: str | None, *rest: Any) -> PatchedPlaces | FeatureAxes:
-    """What is to be patched, at a hook point or of the features."""
+    """Make the places that are patched, at a hook point or of the features."""
     return FeatureAxes(model, over, *rest) if hook_point == FEATURES else PatchedPlaces(model, over, hook_point, *rest)
 
 

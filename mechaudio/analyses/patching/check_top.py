@@ -1,4 +1,4 @@
-"""What an estimate is worth: the places with the largest estimated effects are patched, one by one."""
+"""A check of an estimate: the places with the largest estimated effects are patched, one by one."""
 
 from __future__ import annotations
 

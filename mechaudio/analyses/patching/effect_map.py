@@ -1,4 +1,4 @@
-"""What single places in a network do to the answers of clean and corrupted prompts, found by whatever method.
+"""Effects of single places in a network on the answers to clean and corrupted prompts, found by whatever method.
 
 Conventions: the value of a place is the metric in the run in which that place was changed; on the scale of a map the
 corrupted run is 0 and the clean run 1. Denoising starts from the corrupted run and puts clean activations in, so that
@@ -59,7 +59,7 @@ class EffectMap(Result):
 
     @property
     def scale(self) -> Scale:
-        """Where 0 and 1 lie."""
+        """The runs at which the scale is 0 and 1."""
         return Scale(self.clean, self.corrupted, self.clips)
 
     @property
@@ -69,7 +69,7 @@ class EffectMap(Result):
 
     @property
     def change(self) -> Float[np.ndarray, "*axis pair"]:
-        """What each place changes, in units of the metric: from the run that was changed, towards the other one."""
+        """The change by each place, in units of the metric: from the run that was changed, towards the other one."""
         return self.values - (self.corrupted if self.direction == "denoising" else self.clean)
 
     def per_pair(self) -> Float[np.ndarray, "*axis pair"]:
@@ -86,7 +86,7 @@ class EffectMap(Result):
 
     @property
     def counted(self) -> Int[np.ndarray, "*axis"]:
-        """How many pairs the mean of each place is over: those that have the place and a scale."""
+        """The number of pairs in the mean of each place: those that have the place and a scale."""
         return self.scale.counted(self.values)
 
     @property
@@ -152,7 +152,7 @@ class EffectMap(Result):
         return {name: labels[int(at)] for (name, labels), at in zip(self.axes.items(), place, strict=True)}
 
     def __repr__(self) -> str:
-        """What was measured, and of how many pairs there is nothing to measure."""
+        """Say what was measured, and of how many pairs there is nothing to measure."""
         size = " x ".join(f"{len(labels)} {name}s" for name, labels in self.axes.items())
         none = f", {len(self.undefined)} of them without a difference" if self.undefined else ""
         return f"<{type(self).__name__} of {self.hook_point}, {size}, {self.direction}, on {len(self.ids)} pairs{none}>"

@@ -38,7 +38,7 @@ Estimates = Float[np.ndarray, "layer head place pair"]
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class EstimatedPairs(MeasuredPairs):
-    """What was estimated on some pairs.
+    """Estimates on some pairs.
 
     Attributes:
         values: The metric with each place patched, as estimated; NaN where there is no such place.
@@ -133,15 +133,15 @@ class Estimator:
 
     def _estimates(self, made: Graph, gradients: dict[Place, Tensor]) -> Estimates:
         """Estimates from one set of gradients."""
-        found = []
+        parts = []
         for place in self.keys:
             here = self.base.inputs[self.model.adapter.features] if place == FEATURES else made.values[place]
             if place == FEATURES or not made.attended:
-                found.append(self._on_a_line(place, _difference(self.towards[place], here) * gradients[place].float()))
+                parts.append(self._on_a_line(place, _difference(self.towards[place], here) * gradients[place].float()))
             else:
                 pattern = (self.wanted.name[:-1] + "pattern", place[1])
-                found.append(self._through_softmax(place, made, gradients[pattern]))
-        return np.stack(found)
+                parts.append(self._through_softmax(place, made, gradients[pattern]))
+        return np.stack(parts)
 
     def _on_a_line(self, place: Place, product: Tensor) -> Float[np.ndarray, "head place pair"]:
         numbers = self._per_place(product).double().cpu().numpy()
@@ -163,17 +163,17 @@ class Estimator:
             numbers = rearrange(change, "clip head query -> clip query head").double().cpu().numpy()
             return self._chosen(own.summed(numbers, self.n_pairs))
         other = attended.scores(key=towards)
-        found = []
+        parts = []
         for mask in own.places.values():
             patched = torch.from_numpy(mask).to(scores.device)[:, None, None, :]
             change = ((_softmax(torch.where(patched, other, scores)) - pattern) * weight).sum(-1)
             by_head = reduce(change, "clip (kv group) query -> clip query kv", "sum", kv=self.towards[place].shape[2])
-            found.append(own.per_pair(by_head.double().cpu().numpy(), self.n_pairs))
-        return self._chosen(np.stack(found, axis=1))
+            parts.append(own.per_pair(by_head.double().cpu().numpy(), self.n_pairs))
+        return self._chosen(np.stack(parts, axis=1))
 
     def _integrated(self) -> Estimates:
         ours = self._unpatched(self.points)
-        found = []
+        parts = []
         for place in self.keys:
             step = _difference(self.towards[place], ours[place])
             mean = torch.zeros_like(step)
@@ -181,8 +181,8 @@ class Estimator:
                 between = ours[place] + (share * step).to(ours[place])
                 made = self._at(place, between)
                 mean += weight * made.gradients()[place].float()
-            found.append(self._on_a_line(place, step * mean))
-        return np.stack(found)
+            parts.append(self._on_a_line(place, step * mean))
+        return np.stack(parts)
 
     def _at(self, place: Place, there: Tensor) -> Graph:
         """The base run with one hook point replaced, and the gradient there."""
@@ -247,13 +247,13 @@ class Estimator:
         made = self._fixed_graph(gated)
         dropped = np.stack([self._estimates(made, made.gradients(without=layer)) for layer in gated])
         before = bare(self.wanted.name) in ("resid_pre", "resid_mid")
-        found = []
+        estimates = []
         for index, layer in enumerate(self.wanted.layers):  # what lies in a layer has no gradient without it
             others = [number for number, one in enumerate(gated) if before or one != (parts[0], layer)]
-            own = dropped[others, index]
-            sign = np.where(own.mean(0) < 0, -1.0, 1.0)
-            found.append(sign * np.abs(own).mean(0))
-        return np.stack(found)
+            changed = dropped[others, index]
+            sign = np.where(changed.mean(0) < 0, -1.0, 1.0)
+            estimates.append(sign * np.abs(changed).mean(0))
+        return np.stack(estimates)
 
     def _per_place(self, product: Tensor) -> Float[Tensor, "clip frame head"]:
         """Sums over whatever is neither a place nor a head (or a band)."""

@@ -29,7 +29,7 @@ _AXES = ("second", "band")
 
 
 class FeatureAxes:
-    """What is to be patched of the features; as the axes of a hook point's map, with bands in the place of heads."""
+    """The places of the features that are patched; axes as in a hook point's map, with bands in the place of heads."""
 
     name, layers, in_tower, positions = FEATURES, (None,), True, None
     heads_given = together = None
@@ -101,7 +101,7 @@ def feature_frames(
 
 
 def features_of(model: AudioLM, source: PromptBatch, base: PromptBatch) -> Tensor:
-    """What the tower hears in the runs that are patched from.
+    """Return the features that the tower hears in the runs that are patched from.
 
     Raises:
         ValueError: One of them hears nothing, or sound of another length.
@@ -118,5 +118,5 @@ def features_of(model: AudioLM, source: PromptBatch, base: PromptBatch) -> Tenso
 
 
 def with_features(model: AudioLM, batch: PromptBatch, features: Tensor) -> PromptBatch:
-    """The same prompts with other features."""
+    """Put other features into prompts."""
     return replace(batch, inputs={**batch.inputs, model.adapter.features: features})

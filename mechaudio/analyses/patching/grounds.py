@@ -1,4 +1,4 @@
-"""Where the places of a map lie in a tensor of activations, gradients or features."""
+"""The places of a map in a tensor of activations, gradients or features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mechaudio.tracing.tower_frames import tower_frames
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """Where the places of a map are in one tensor.
+    """The places of a map in one tensor.
 
     Attributes:
         row: Which pair each entry of the tensor's first two axes belongs to.
@@ -36,8 +36,8 @@ class Ground:
         self, numbers: Float[np.ndarray, "clip frame head"], n_pairs: int
     ) -> Float[np.ndarray, "head place pair"]:
         """Sums over the entries of every place and pair."""
-        own = [self.per_pair(numbers * mask[..., None], n_pairs) for mask in self.places.values()]
-        return np.stack(own, axis=1)
+        sums = [self.per_pair(numbers * mask[..., None], n_pairs) for mask in self.places.values()]
+        return np.stack(sums, axis=1)
 
     def there(self, n_pairs: int) -> Bool[np.ndarray, "place pair"]:
         """Which pairs have which place."""
@@ -47,7 +47,7 @@ class Ground:
 
 
 def ground(wanted: PatchedPlaces | FeatureAxes, pair: Contrast, size: tuple[int, int]) -> Ground:
-    """Where the places are in a tensor whose first two axes, clips and frames or prompts and positions, are so long."""
+    """Find the places in a tensor whose first two axes, clips and frames or prompts and positions, are so long."""
     if wanted.name == FEATURES or wanted.in_tower:
         if wanted.name == FEATURES:
             row, middle = feature_frames(wanted.model, pair.clean)

@@ -1,4 +1,4 @@
-"""What patching found on the pairs of several batches, put together into one map.
+"""Patching on the pairs of several batches, put together into one map.
 
 Batches differ in how many choices their questions have, and in which places their prompts have: what one of them lacks
 is NaN.
@@ -25,12 +25,12 @@ PairKeys = tuple[tuple[str, ...], tuple[str, ...]]
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class MeasuredPairs(Result):
-    """What was measured of the pairs of one batch.
+    """Measurements of the pairs of one batch.
 
     Attributes:
         ids: `Contrast.ids`.
         clip_keys: `Contrast.clip_keys`.
-        labels: Of the third axis of places, if this batch may lack some of them.
+        labels: Labels of the third axis of places, if this batch may lack some of them.
         heads: Heads (or bands) of the map, or those that were patched together; `None` where neither was asked for.
         network: Digest of the network, where the pairs are kept.
         asked: Digest of the prompts, where the pairs are kept.
@@ -49,7 +49,7 @@ class PatchedPairs(MeasuredPairs):
     """The answers of some pairs with every place patched, and without a patch.
 
     Attributes:
-        logits: Of the choices, with each place patched; NaN where there is no such place.
+        logits: Logits of the choices, with each place patched; NaN where there is no such place.
         clean: In the clean runs.
         corrupted: In the corrupted runs.
         right: `Contrast.right`.
@@ -73,10 +73,10 @@ def joined(
     """The fields of a `PatchingMap` that the runs of all pairs give.
 
     Args:
-        parts: Of each batch.
+        parts: Measurements of each batch.
         metric: What is read off the answers.
-        axes: Of the map; as many places as the parts have, in their order.
-        labels: Of the third axis of places, of all parts together.
+        axes: Axes of the map; as many places as the parts have, in their order.
+        labels: Labels of the third axis of places, of all parts together.
     """
     n_choices = max(part.clean.shape[-1] for part in parts)
     placed = [with_choices(spread(part.logits, part.labels, labels), n_choices) for part in parts]
@@ -123,9 +123,9 @@ def measured(
 ) -> dict[str, np.ndarray]:
     """The metric with every place patched, and in the clean and the corrupted runs, as fields of a map."""
     nowhere = np.isnan(logits).all(-1)
-    found = value(metric, np.where(nowhere[..., None], 0.0, logits), right, wrong, clean, texts)
+    values = value(metric, np.where(nowhere[..., None], 0.0, logits), right, wrong, clean, texts)
     return {
-        "values": np.where(nowhere, np.nan, found),
+        "values": np.where(nowhere, np.nan, values),
         "clean": value(metric, clean, right, wrong, clean, texts),
         "corrupted": value(metric, corrupted, right, wrong, clean, texts),
     }
@@ -154,11 +154,11 @@ def join_labels(parts: Sequence[Sequence[Any]], along: str | None) -> list[Any]:
     Raises:
         ValueError: Positions of prompts of unequal length.
     """
-    found = list(dict.fromkeys(label for part in parts for label in part))
+    labels = list(dict.fromkeys(label for part in parts for label in part))
     if along == "position" and any(part[-1] != parts[0][-1] for part in parts):
         raise ValueError(
             "the prompts of different batches have different lengths, so that one position is not the same thing in "
             "all of them: go over roles or seconds"
         )
     order = {"role": (*ROLES, "last"), "event": EVENTS}.get(along)
-    return sorted(found) if order is None else [label for label in order if label in found]
+    return sorted(labels) if order is None else [label for label in order if label in labels]

@@ -51,7 +51,7 @@ class KeptPairs:
         self._n = 0
 
     def of(self, pair: Contrast, measure: Callable[[], Measured]) -> Measured:
-        """What is kept of the next batch, or else what is measured now, which is then kept.
+        """Return the next batch as it was kept, or else measure it now and keep it.
 
         Args:
             pair: The prompts of the batch.
@@ -63,14 +63,14 @@ class KeptPairs:
         if self._folder is None:
             return measure()
         place, self._n = self._folder / f"{self._n:06d}", self._n + 1
-        asked = _digest_of_prompts(pair)
+        digest = _digest_of_prompts(pair)
         if (place / JSON_NAME).exists():
             kept = MeasuredPairs.load(place)
-            self._refuse_another(kept, asked, place)
+            self._refuse_another(kept, digest, place)
             return cast("Measured", kept)  # settings are the same, so that the same function measured it
-        found = replace(measure(), provenance=self.provenance, network=self._network, asked=asked)
-        found.save(place)
-        return found
+        measured = replace(measure(), provenance=self.provenance, network=self._network, asked=digest)
+        measured.save(place)
+        return measured
 
     def _refuse_another(self, kept: MeasuredPairs, asked: str, place: Path) -> None:
         there, here = kept.provenance, self.provenance
@@ -123,5 +123,5 @@ def _digest_of_network(model: AudioLM) -> str:
 
 
 def _digest_of_prompts(pair: Contrast) -> str:
-    asked = [(question.id, question.choices, question.answer) for question in pair.clean.questions]
-    return digest_of((tuple(asked), *(dict(side.inputs) for side in (pair.clean, pair.corrupted))))
+    questions = [(question.id, question.choices, question.answer) for question in pair.clean.questions]
+    return digest_of((tuple(questions), *(dict(side.inputs) for side in (pair.clean, pair.corrupted))))

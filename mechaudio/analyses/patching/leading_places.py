@@ -36,7 +36,7 @@ def sweep_places(
         wanted: What is patched.
         pair: The prompts.
         patches: Layer and label of each place, and what patches it.
-        **options: Of the sweeps.
+        **options: Options of the sweeps.
 
     Returns:
         The choices' logits without a patch and with each one, and how they were computed, each way once.
@@ -52,12 +52,12 @@ def sweep_places(
     rest = [Patch(wanted.name, kept[wanted.name, layer], layer, positions=positions) for layer, positions in there]
     other = sweep(wanted.model, source, rest, **options)
     logits = {False: iter(swept.logits.numpy()), True: iter(other.logits.numpy())}
-    found = np.stack([next(logits[label in behind]) for _, label, _ in patches])
-    return swept.clean.numpy(), found, tuple(dict.fromkeys((*swept.ways, *other.ways)))
+    values = np.stack([next(logits[label in behind]) for _, label, _ in patches])
+    return swept.clean.numpy(), values, tuple(dict.fromkeys((*swept.ways, *other.ways)))
 
 
 def _behind(wanted: PatchedPlaces, pair: Contrast) -> Places:
-    """What is behind each place that in every pair holds all that differs before, and at least as much as that."""
+    """Map places that hold all that differs before, and at least as much as is behind them, to what is behind."""
     if wanted.name not in _RESIDUAL_STREAM or is_whole(pair.clean) or why_not_shared(wanted.model) is not None:
         return {}  # words behind the prompt have met this run's residual stream in the layers before
     n, first = pair.clean.n_positions, pair.first.tolist()

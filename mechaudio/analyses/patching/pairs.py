@@ -79,8 +79,8 @@ class Contrast(Shown):
     def first(self) -> Int[np.ndarray, " pair"]:
         """The first position whose residual stream can differ: the first audio token, or the first other token."""
         ids = [batch.inputs["input_ids"].cpu() for batch in (self.clean, self.corrupted)]
-        heard = self.clean.span_mask("audio").cpu()
-        return ((ids[0] != ids[1]) | heard).int().argmax(1).numpy()
+        audio = self.clean.span_mask("audio").cpu()
+        return ((ids[0] != ids[1]) | audio).int().argmax(1).numpy()
 
     def wrong(
         self, clean: Float[np.ndarray, "pair choice"], corrupted: Float[np.ndarray, "pair choice"]
@@ -157,15 +157,15 @@ def _contrast(
 ) -> Contrast:
     if isinstance(corrupted, str) and corrupted != "silence":
         raise ValueError(f"corrupted= is questions, prompts or 'silence', got {corrupted!r}")
-    one = targets.of(_asked("clean", clean if isinstance(clean, PromptBatch) else prompt(model, clean)))
+    prepared = targets.of(_asked("clean", clean if isinstance(clean, PromptBatch) else prompt(model, clean)))
     if isinstance(corrupted, str):
-        other = silenced(model, one)
+        other = silenced(model, prepared)
     else:
         other = _asked("corrupted", corrupted if isinstance(corrupted, PromptBatch) else prompt(model, corrupted))
-        if other.n_rows == one.n_rows:
-            other = aimed_at(other, [aim and (aim.target, aim.foil, aim.whole) for aim in one.aims])
-    _check_alike(model.adapter, one, other)
-    return Contrast(one, other)
+        if other.n_rows == prepared.n_rows:
+            other = aimed_at(other, [aim and (aim.target, aim.foil, aim.whole) for aim in prepared.aims])
+    _check_alike(model.adapter, prepared, other)
+    return Contrast(prepared, other)
 
 
 def _asked(name: str, side: PromptBatch) -> PromptBatch:
@@ -247,8 +247,8 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
             )
         lengths = [len(batch.spans["audio"][pair]) for batch in (clean, corrupted)]
         if lengths[0] != lengths[1]:
-            heard = [batch.durations[pair] for batch in (clean, corrupted)]
-            seconds = " and ".join("no clip" if one is None else f"{one:.2f} s" for one in heard)
+            durations = [batch.durations[pair] for batch in (clean, corrupted)]
+            seconds = " and ".join("no clip" if one is None else f"{one:.2f} s" for one in durations)
             raise ValueError(
                 f"the prompts of pair {pair} have {lengths[0]} and {lengths[1]} audio tokens ({seconds}), so position "
                 "by position they hear different moments: cut or pad the clips to one length"
@@ -278,7 +278,7 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
 
 
 def _heard(batch: PromptBatch, row: int) -> list[tuple[tuple[float, float], ...]]:
-    """What each audio token of a prompt hears, where that differs from clip to clip."""
+    """Describe the sound that each audio token of a prompt hears, where that differs from clip to clip."""
     return [clock.intervals(i) for clock in batch.clocks[row] if not clock.contiguous for i in range(clock.n_tokens)]
 
 

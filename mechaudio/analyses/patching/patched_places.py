@@ -1,4 +1,4 @@
-"""Where activations are patched: the places that a map goes over, and what patches each of them.
+"""The places that a patching map goes over, and the patches of each of them.
 
 Labels of axes are layers, heads, positions in the prompt, roles, the seconds at which windows begin, or what sounds.
 """
@@ -39,7 +39,7 @@ Make = Callable[[int | None, int | None], Intervention]
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """What patches one place.
+    """The patches of one place.
 
     Attributes:
         has: Per prompt, whether it has such a place; one that has not stays as it is.
@@ -51,7 +51,7 @@ class Patches:
 
 
 class PatchedPlaces:
-    """What is to be patched, in a given model.
+    """The places that are patched, in a given model.
 
     Attributes:
         name: Short name of the hook point.
@@ -97,13 +97,13 @@ class PatchedPlaces:
             return [None]
         if point.point == "mass":
             raise ValueError("mass is what attention did, not something it uses: patch pattern or z")
-        own = layers if layers is not None else point.layers
-        found = self.model.site_map.find(HookPoint(point.name, layers=own))
-        if len({site.layer for site in found}) < len(found):
+        chosen = layers if layers is not None else point.layers
+        sites = self.model.site_map.find(HookPoint(point.name, layers=chosen))
+        if len({site.layer for site in sites}) < len(sites):
             raise ValueError(f"layers={list(layers or ())} name one layer twice: name each once")
-        if not found:
+        if not sites:
             raise NoSuchHookPoint(self.model.site_map.layers[point.stack][0].absent[point.name])
-        return [site.layer for site in found]
+        return [site.layer for site in sites]
 
     def _check_axes(self, point: HookPoint) -> None:
         if ("layer" in self.over) == (self.layers == [None]):
@@ -171,7 +171,7 @@ class PatchedPlaces:
         return self.heads_given if self.heads == [None] else tuple(self.heads)
 
     def patches(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
-        """What patches each place of every layer.
+        """Make the patches of each place of every layer.
 
         Args:
             pair: The prompts.
@@ -181,8 +181,8 @@ class PatchedPlaces:
         return self._in_tower(pair, cache) if self.in_tower else self._in_decoder(pair, cache, base)
 
     def _in_decoder(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
-        found = self.places_of(pair)
-        lacking = any(not own for one in found.values() for own in one)
+        places = self.places_of(pair)
+        lacking = any(not own for one in places.values() for own in one)
         axis, short = (2, "queries") if self.name in ROW_POINTS else (1, "positions")
         ends = replace(self.point, **{short: "last"})
         theirs = run(self.model, base, record=[ends], logits=None).cache if lacking else None
@@ -212,7 +212,7 @@ class PatchedPlaces:
             return make
 
         made = {}
-        for label, where in found.items():
+        for label, where in places.items():
             has = [bool(own) for own in where]
             made[label] = Patches(has, making(where, has))
         return dict.fromkeys(self.layers, made)
@@ -231,21 +231,21 @@ class PatchedPlaces:
         if self.along is None:
             self._check_within(pair.clean, within)
             return {"": within}
-        found = places(pair.clean, self.along, self.window, within)
-        if not found:
+        divided = places(pair.clean, self.along, self.window, within)
+        if not divided:
             raise ValueError(f"no {self.along} has any of the positions {self.positions!r}")
-        return found
+        return divided
 
     def _check_within(self, batch: PromptBatch, within: Positions) -> None:
         """Refuse a prompt in which there would be nothing to patch."""
         for row, own in enumerate(within):
             if not own:
                 length = batch.durations[row]
-                heard = "" if length is None else f" and {length:.2f} s of sound"
+                sound = "" if length is None else f" and {length:.2f} s of sound"
                 spans = ", ".join(name for name, positions in batch.spans.items() if positions[row])
                 raise ValueError(
                     f"positions={self.positions!r} names no position of question {batch.questions[row].id!r}, whose "
-                    f"prompt has the spans {spans}{heard}: choose positions that every prompt has"
+                    f"prompt has the spans {spans}{sound}: choose positions that every prompt has"
                 )
 
     def _in_tower(self, pair: Contrast, cache: Cache) -> dict[int | None, dict[Any, Patches]]:

@@ -126,7 +126,7 @@ class Paths:
         return self._received(read, kept, at)
 
     def _received(self, read: Cache, kept: Cache, at: Where | None) -> list[Patch]:
-        """What the receiver makes of what it reads, in its place; other heads go on as they were."""
+        """Put the receiver's output for its changed input in its place; other heads go on as they were."""
         layer, head = self.receiver.layer, self.receiver.head
         if head is None:
             return [Patch("mlp_out", read["mlp_out", layer], layer, positions=at)]
@@ -151,7 +151,7 @@ def _place(point: str, component: Component) -> tuple[int, int, int, int]:
 
 
 def _between(model: AudioLM, sender: Component, receiver: Component, mlps: str) -> list[tuple[str, int]]:
-    """What attention and MLPs add behind a sender and before a receiver, in the order of computation.
+    """List the additions of attention and MLPs behind a sender and before a receiver, in the order of computation.
 
     Raises:
         NoSuchHookPoint: A layer between them in which neither can be kept.
@@ -195,19 +195,19 @@ def senders_before(
         return axes, [
             Component(kind, layer, head) if layer in having else None for layer, head in product(layers, heads)
         ]
-    found = [checked_sender(model, one) for one in (given if isinstance(given, list) else [given])]
-    if not found:
+    senders = [checked_sender(model, one) for one in (given if isinstance(given, list) else [given])]
+    if not senders:
         raise ValueError("sender= is an empty list: name at least one component")
-    if len(set(found)) < len(found):
-        raise ValueError(f"sender= names a component twice: {', '.join(map(str, found))}")
-    for one in found:
+    if len(set(senders)) < len(senders):
+        raise ValueError(f"sender= names a component twice: {', '.join(map(str, senders))}")
+    for one in senders:
         if not _reaches(one, receiver):
             raise ValueError(f"{one} does not come before {receiver}, so nothing goes from one to the other")
-    return {"sender": tuple(str(one) for one in found)}, list(found)
+    return {"sender": tuple(str(one) for one in senders)}, list(senders)
 
 
 def _reaches(sender: Component, receiver: Component) -> bool:
-    """Whether the receiver is computed from a residual stream that the sender has written to."""
+    """Return whether the receiver is computed from a residual stream that the sender has written to."""
     return _place(SENDERS[sender.part], sender) < _place(RECEIVERS[receiver.part][0], receiver) and (
         sender.layer is None or sender.layer != receiver.layer or receiver.part == "mlp"
     )

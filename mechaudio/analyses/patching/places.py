@@ -41,21 +41,21 @@ def places(batch: PromptBatch, along: Along, window: float | int = 1.0, within: 
             of a prompt whose audio tokens have no known time, or questions without events.
     """
     if along == "position":
-        found = _positions(batch)
+        divided = _positions(batch)
     elif along == "role":
-        found = _roles(batch)
+        divided = _roles(batch)
     elif along == "second":
-        found = seconds(token_middles(batch), window)
+        divided = seconds(token_middles(batch), window)
     elif along == "event":
-        found = _events(batch)
+        divided = _events(batch)
     else:
         raise ValueError(f"a prompt is divided into {', '.join(ALONG)}, got {along!r}")
     if within is None:
-        return found
+        return divided
     kept = [set(one) for one in within]
     cut = {
         label: tuple(tuple(p for p in own if p in keep) for own, keep in zip(one, kept, strict=True))
-        for label, one in found.items()
+        for label, one in divided.items()
     }
     return {label: one for label, one in cut.items() if any(one)}
 
@@ -121,11 +121,11 @@ def frame_windows(
         return {"": np.ones(row.shape, dtype=bool)}
     assert middle is not None, "windows of seconds divide what has a time"
     flat = [{int(at): float(middle.flat[at]) for at in np.flatnonzero(row == own)} for own in range(row.max() + 1)]
-    found = {}
+    windows = {}
     for label, rows in seconds(flat, window).items():
-        found[label] = np.zeros(row.shape, dtype=bool)
-        found[label].flat[[at for own in rows for at in own]] = True
-    return found
+        windows[label] = np.zeros(row.shape, dtype=bool)
+        windows[label].flat[[at for own in rows for at in own]] = True
+    return windows
 
 
 def _positions(batch: PromptBatch) -> Places:

@@ -47,7 +47,7 @@ def value(
 
     Args:
         metric: Which; see `METRICS`.
-        logits: Of the choices.
+        logits: Logits of the choices.
         right: `Contrast.right`.
         wrong: `Contrast.wrong`.
         clean: Logits of the clean runs.
@@ -87,7 +87,7 @@ def _value(
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """Where 0 and 1 lie for one metric.
+    """The two ends of one metric: the runs at 0 and at 1.
 
     Attributes:
         clean: The metric in the clean runs.
@@ -110,17 +110,17 @@ class Scale:
         return (found - self.corrupted) / gap
 
     def counted(self, found: Float[np.ndarray, "*variant pair"]) -> Int[np.ndarray, "*variant"]:
-        """How many pairs a mean is over: those that differ, and that have the place (no NaN)."""
+        """Count the pairs that a mean is over: those that differ, and that have the place (no NaN)."""
         return (self.defined & ~np.isnan(found)).sum(-1)
 
     def counted_clips(self, found: Float[np.ndarray, "*variant pair"]) -> Int[np.ndarray, "*variant"]:
-        """How many clips the pairs of a mean are about; no more than `counted`."""
+        """Count the clips that the pairs of a mean are about; no more than `counted`."""
         about = self._numbers[:, None] == np.unique(self._numbers)
         return ((self.defined & ~np.isnan(found)).astype(np.int64) @ about.astype(np.int64) > 0).sum(-1)
 
     @property
     def n_clips(self) -> int:
-        """How many clips the pairs that differ are about."""
+        """The number of clips that the pairs that differ are about."""
         return n_clips(self._numbers[self.defined])
 
     @property
@@ -212,9 +212,9 @@ def _interval(
     for k in np.unique(clips[clips >= 2]).tolist():
         low[clips == k], high[clips == k] = percentile_interval(drawn[:, clips == k], confidence, k)
     for place in np.flatnonzero(np.isnan(low) & (clips >= 2)):
-        own = drawn[~np.isnan(drawn[:, place]), place]
-        if len(own):
-            low[place], high[place] = percentile_interval(own, confidence, int(clips[place]))
+        known = drawn[~np.isnan(drawn[:, place]), place]
+        if len(known):
+            low[place], high[place] = percentile_interval(known, confidence, int(clips[place]))
     return low, high
 
 
@@ -226,7 +226,7 @@ def chosen(
     """The likeliest choice of every run, or with `texts` the first that has its text; `NO_ANSWER` where there is none.
 
     Args:
-        logits: Of the choices.
+        logits: Logits of the choices.
         n_choices: How many choices each pair has.
         texts: `Contrast.texts`.
     """

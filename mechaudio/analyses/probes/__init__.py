@@ -1,4 +1,4 @@
-"""What can be read off the states of the audio tower and of audio tokens by linear probes."""
+"""Linear probes of the states of the audio tower and of audio tokens."""
 
 from mechaudio.rooms import as_room
 

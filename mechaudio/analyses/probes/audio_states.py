@@ -1,4 +1,4 @@
-"""What every audio token of a clip is, at chosen depths of the tower and of the decoder, on the clock of the tokens."""
+"""States of every audio token of a clip, at chosen depths of tower and decoder, on the clock of the tokens."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ def _tokens_of_frames(model: AudioLM, batch: PromptBatch, frames: Float[Tensor, 
         )
     per_token = prod(stride for _, stride, _ in timing.steps[steps:])
     ends = list(accumulate(tokens_of_windows(adapter, batch, steps), initial=0))
-    found = []
+    states = []
     for row, (window,) in enumerate(windows):
-        own = frames[0, ends[window] : ends[window + 1]] if packed else frames[window]
+        part = frames[0, ends[window] : ends[window + 1]] if packed else frames[window]
         n_tokens = len(batch.spans["audio"][row])
-        own = own[: n_tokens * per_token]
-        missing = n_tokens * per_token - len(own)  # the last token may be made from fewer frames: repeat the last one
+        part = part[: n_tokens * per_token]
+        missing = n_tokens * per_token - len(part)  # the last token may be made from fewer frames: repeat the last one
         if missing > 0:
-            own = pad(own.T[None], (0, missing), mode="replicate")[0].T
-        found.append(reduce(own, "(token frame) d_model -> token d_model", "mean", frame=per_token))
-    return found
+            part = pad(part.T[None], (0, missing), mode="replicate")[0].T
+        states.append(reduce(part, "(token frame) d_model -> token d_model", "mean", frame=per_token))
+    return states

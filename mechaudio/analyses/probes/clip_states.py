@@ -40,7 +40,7 @@ class ClipStates:
     means: Mapping[str, Float[np.ndarray, " d_model"]] | None = None
 
     def drawn(self, n: int, seed: int) -> ClipStates:
-        """The same with some of its tokens only."""
+        """Keep some of its tokens only."""
         rng = np.random.default_rng(digest("tokens", seed, self.key))
         whole = len(self.edges) - 1
         tokens = tuple(sorted(rng.permutation(whole)[:n].tolist()))
@@ -63,5 +63,5 @@ class ClipStates:
 
     def first(self, label: str) -> Event | None:
         """The event of a class that begins first."""
-        own = [event for event in self.events if event.label == label]
-        return min(own, key=lambda event: event.onset) if own else None
+        events = [event for event in self.events if event.label == label]
+        return min(events, key=lambda event: event.onset) if events else None

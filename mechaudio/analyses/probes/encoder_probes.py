@@ -1,4 +1,4 @@
-"""What each layer knows of the sound: which event sounds, when it begins and ends, and which of two comes first.
+"""Knowledge of the sound, layer by layer: which event sounds, when it begins and ends, which of two comes first.
 
 Linear probes on the vector of every audio token, in the audio tower, in front of the decoder and in the decoder, with
 control tasks and baselines (`mechaudio.analyses.probes.probing`). Given questions, the probes also answer them, so that
@@ -76,8 +76,8 @@ class EncoderProbes(Result):
     Attributes:
         places: Hook points, from the tower's input to the decoder's last layer.
         tasks: Names of the tasks.
-        score: Of every held-out clip.
-        control: Of the control task's probe, on the control task.
+        score: Score of every held-out clip.
+        control: Score of the control task's probe, on the control task.
         baseline: Without hearing anything: how often a label occurs at this time of a clip, or which of two classes
             more often came first in the training clips.
         penalty: The ridge penalty that cross-validation chose; of `order` the median over classes.
@@ -117,7 +117,7 @@ class EncoderProbes(Result):
             task: Its name.
             place: A hook point, or its index.
             of: `score`, `control`, `selectivity` (score minus control, clip by clip) or `baseline`.
-            seed: Of the bootstrap.
+            seed: Seed of the bootstrap.
 
         Raises:
             ValueError: No such task, place or number.
@@ -165,7 +165,7 @@ class EncoderProbes(Result):
 
     @property
     def _keys(self) -> np.ndarray:
-        """What names the recording of each held-out clip, which may be asked about several times."""
+        """Keys of the recordings of held-out clips, each of which may be asked about several times."""
         return np.array(self.keys or tuple(map(str, range(len(self.clips)))))
 
     def _place(self, place: str | int) -> int:
@@ -214,7 +214,7 @@ def encoder_probes(
         tokens_per_clip: Drawn from each training clip for the tasks at every token.
         tolerance: Tokens whose middle is this close to an onset (an offset) are labelled with it.
         margin: Pairs of events whose onsets differ by less are left out of the order.
-        seed: Of the split, the draws and the control tasks.
+        seed: Seed of the split, the draws and the control tasks.
         batch_size: Clips per forward pass.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -230,8 +230,8 @@ def encoder_probes(
         raise ValueError(f"tokens_per_clip is at least 1, got {tokens_per_clip}")
     training: list[ClipStates] = []
     testing: list[ClipStates] = []
-    asked = map(_question, required_questions(clips) if isinstance(clips, PromptBatch) else clips)
-    for batch in batches_of(model, asked, batch_size=batch_size, what="clips", progress=progress):
+    questions = map(_question, required_questions(clips) if isinstance(clips, PromptBatch) else clips)
+    for batch in batches_of(model, questions, batch_size=batch_size, what="clips", progress=progress):
         batch_questions = batch.questions
         any_answer = any(question.answer is not None for question in batch_questions)
         rows, out = audio_states(model, batch, wanted, logits=any_answer)
@@ -251,10 +251,12 @@ def encoder_probes(
             )
             (training if train else testing).append(states.drawn(tokens_per_clip, seed) if train else states)
     classes = _classes(training, testing)
-    found = [
+    fitted = [
         fit_place(place, training, testing, classes, tolerance=tolerance, margin=margin, seed=seed) for place in wanted
     ]
-    return _result(model, wanted, classes, training, testing, found, held_out, tokens_per_clip, tolerance, margin, seed)
+    return _result(
+        model, wanted, classes, training, testing, fitted, held_out, tokens_per_clip, tolerance, margin, seed
+    )
 
 
 def _question(clip: AnnotatedClip | AudioQuestion) -> AudioQuestion:

@@ -22,7 +22,7 @@ Interval = tuple[float, float]
 
 
 def labels_of(clip: ClipStates, classes: Sequence[str], task: str, tolerance: float) -> Labels:
-    """What a task says of each token that is kept: 1 where a class sounds, begins or ends, and 0 elsewhere."""
+    """Label each token that is kept for a task: 1 where a class sounds, begins or ends, and 0 elsewhere."""
     middles = clip.middles
     labels = np.zeros((len(middles), len(classes)))
     for event in clip.events:
@@ -37,7 +37,7 @@ def labels_of(clip: ClipStates, classes: Sequence[str], task: str, tolerance: fl
 
 
 def _type(clip: ClipStates, task: str, middle: float, tolerance: float) -> tuple[str, ...]:
-    """What kind of token it is: what sounds there; for an onset (offset), what begins (ends) and what goes on.
+    """Name the kind of a token: the sounds there; for an onset (offset), those that begin (end) and that go on.
 
     The empty tuple stands for tokens where nothing begins (ends): the task never labels them, nor does its control.
     """
@@ -89,6 +89,6 @@ def thresholds(scores: Labels, labels: Labels) -> Float[np.ndarray, " class"]:
 
 
 def intervals_of(clip: ClipStates, scores: Labels, classes: Sequence[str]) -> dict[str, Interval]:
-    """Where each class sounds; one that scores nowhere above its threshold is left out."""
+    """Find the stretches in which each class sounds; one that scores nowhere above its threshold is left out."""
     runs = {label: longest_run(scores[:, own]) for own, label in enumerate(classes)}
     return {label: (float(clip.edges[run[0]]), float(clip.edges[run[1]])) for label, run in runs.items() if run}

@@ -81,11 +81,11 @@ def order_of_means(
     for kind, time in (("score", lambda _label, onset: onset), ("control", control_time)):
         guessed: dict[str, np.ndarray] = {}
         for label in classes:
-            own = [(clip, event) for clip in training if (event := clip.first(label)) is not None]
+            examples = [(clip, event) for clip in training if (event := clip.first(label)) is not None]
             probe: Probe = fit_probe(
-                np.stack([clip.mean(place) for clip, _ in own]),
-                np.array([[time(label, event.onset)] for _, event in own]),
-                groups_of([clip.key for clip, _ in own], [1] * len(own)),
+                np.stack([clip.mean(place) for clip, _ in examples]),
+                np.array([[time(label, event.onset)] for _, event in examples]),
+                groups_of([clip.key for clip, _ in examples], [1] * len(examples)),
             )
             guessed[label] = probe(tests)[:, 0]
             if kind == "score":

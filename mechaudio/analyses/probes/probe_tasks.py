@@ -28,7 +28,7 @@ TASKS = (*FRAME_TASKS, "order", "order_by_clock")
 
 @dataclass(frozen=True, eq=False)
 class PlaceProbes:
-    """What the probes of one place reached; as in `EncoderProbes`, without the axis of places."""
+    """Scores of the probes of one place; as in `EncoderProbes`, without the axis of places."""
 
     score: Float[np.ndarray, "task clip"]
     control: Float[np.ndarray, "task clip"]
@@ -122,10 +122,10 @@ _LEAD: Mapping[str, Callable[[Interval], float]] = {
 
 
 def _answer(clip: ClipStates, intervals: Mapping[str, Interval]) -> bool | None:
-    """Whether the choice that leads by these intervals is the right one; `None` where that cannot be asked."""
+    """Return whether the choice that leads by these intervals is right; `None` where that cannot be asked."""
     question = clip.question
     if question is None or question.answer is None or question.meta.get("task") not in _LEAD:
         return None
-    heard = [choice for choice in question.choices if choice in intervals]
+    candidates = [choice for choice in question.choices if choice in intervals]
     lead = _LEAD[question.meta["task"]]
-    return bool(heard) and max(heard, key=lambda choice: lead(intervals[choice])) == question.answer
+    return bool(candidates) and max(candidates, key=lambda choice: lead(intervals[choice])) == question.answer

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, End, Stack, TokenTiming
 
 _TIMELESS = "each of the 64 audio tokens reads the whole clip"
 
@@ -15,10 +15,10 @@ QFORMER = Stack(
     norm=None,
     config="qformer_config",
     output="output.dense",
-    between={"attention": "its queries' attention to one another and a norm", "mlp": "a norm", "end": "a norm"},
-    closing="output.LayerNorm",
+    between={"attention": "its queries' attention to one another and a norm", "mlp": "a norm"},
+    end=End("a norm", "output.LayerNorm"),
     absent={"norm": "each layer ends in a norm of its own, so the last resid_post is normed"},
-    timeless=_TIMELESS,
+    frames_of=_TIMELESS,
 )
 
 DESTA_25 = Adapter(

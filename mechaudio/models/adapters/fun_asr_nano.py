@@ -6,7 +6,7 @@ of `attn_out`.
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, Adapter, TokenTiming
+from mechaudio.models.adapter import DECODER, Adapter, End, TokenTiming
 
 FUN_ASR_NANO = Adapter(
     family="fun_asr_nano",
@@ -21,9 +21,8 @@ FUN_ASR_NANO = Adapter(
         down="fc2",
         between={
             "attention": "an end to the wider stream that the first layer is given: its resid_mid is its attn_out",
-            "end": "a norm, in the last layer that transcribes and in the last of all",
         },
-        closing="final_layernorm",
+        end=End("a norm, in the last layer that transcribes and in the last of all", "final_layernorm"),
         absent={"norm": "the last norm of its audio tower stands inside the last layer, whose resid_post it makes"},
     ),
     decoder_module="model.language_model",

@@ -10,7 +10,7 @@ Behind attention the prediction and a projection of low rank (Laurel) are added 
 import math
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
 
 GEMMA_3N = Adapter(
     family="gemma3n",
@@ -27,35 +27,30 @@ GEMMA_3N = Adapter(
                 "AltUp, which predicts the stream from all four, and Laurel: resid_mid is "
                 "(prediction + Laurel) / sqrt 2 + attn_out"
             ),
-            "end": "AltUp, which corrects all four streams by the difference that the layer made",
         },
-        closing="altup.router_norm",
-        stream=0,
+        end=End("AltUp, which corrects all four streams by the difference that the layer made", "altup.router_norm"),
+        layout="streams",
     ),
     encoder=Stack(
         layers="model.audio_tower.conformer",
         attention="attention",
         mid_norm="attention",
-        mid_norm_adds=True,
         mlp="ffw_layer_end.ffw_layer_2",
         down="",
         attention_norm="attention.post_norm",
         mlp_norm="ffw_layer_end.post_layer_norm",
         mlp_times="conf_residual_weight",
         between=CONFORMER,
-        closing="norm",
+        end=End("a norm", "norm"),
         norm=None,
         config="audio_config",
         insides="windows",
-        core="attn",
         output="post",
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="model.language_model",
     unembed="lm_head",
-    logits_softcapped_at="text_config.final_logit_softcapping",
+    logits={"softcapped_at": "text_config.final_logit_softcapping"},
     projector="model.embed_audio.soft_embedding_norm",
     no_shared_prefix="its layers take more that depends on the position, and some take the keys of earlier layers",
     timing=TokenTiming(

@@ -7,7 +7,7 @@ norm: `resid_mid` is the residual stream behind attention, `mlp_out` half of wha
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
 
 GEMMA_4 = Adapter(
     family="gemma4",
@@ -18,9 +18,11 @@ GEMMA_4 = Adapter(
         mid_norm="pre_feedforward_layernorm",
         attention_norm="post_attention_layernorm",
         mlp_norm="post_feedforward_layernorm",
-        between={"end": "what the layer makes of its own input, and a scaling of the whole stream"},
-        closing="per_layer_input_gate",
-        scaled_by="layer_scalar",
+        end=End(
+            "what the layer makes of its own input, and a scaling of the whole stream",
+            closing="per_layer_input_gate",
+            scaled_by="layer_scalar",
+        ),
     ),
     encoder=Stack(
         layers="model.audio_tower.layers",
@@ -32,19 +34,17 @@ GEMMA_4 = Adapter(
         mlp_norm="feed_forward2.post_layer_norm",
         mlp_times="residual_weight",
         between=CONFORMER,
-        closing="norm_out",
+        end=End("a norm", "norm_out"),
         overwritten=("attn_out",),
         norm=None,
         config="audio_config",
         insides="windows",
         output="post.linear",
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="model.language_model",
     unembed="lm_head",
-    logits_softcapped_at="text_config.final_logit_softcapping",
+    logits={"softcapped_at": "text_config.final_logit_softcapping"},
     projector="model.embed_audio",
     no_shared_prefix="its layers take more that depends on the position, and some take the keys of earlier layers",
     timing=TokenTiming(samples=640, tokens=1, window=480_000, long_clips="cut", steps=((3, 2, 1),) * 2, shortest=161),

@@ -6,7 +6,7 @@ A conformer layer is half a feed-forward, attention within blocks of 4 s, a conv
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, InBlocks, Stack, TokenTiming
 
 _SHARED = (
     "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them; the last window "
@@ -34,22 +34,19 @@ GRANITE_SPEECH = Adapter(
         mlp="ff2",
         mlp_times=0.5,
         between=CONFORMER,
-        closing="post_norm",
+        end=End("a norm", "post_norm"),
         norm=None,
         config="encoder_config",
-        insides="sdpa",
-        queries="to_q",
+        insides=InBlocks(queries="to_q"),
         output="to_out",
         overwritten=("resid_post",),
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="model.language_model",
     unembed="lm_head",
     projector="model.projector",
     # One frame or up to 15 make one window, and a window makes three tokens.
-    logits_divided_by="text_config.logits_scaling",
+    logits={"divided_by": "text_config.logits_scaling"},
     timing=TokenTiming(
         samples=4800,
         tokens=3,

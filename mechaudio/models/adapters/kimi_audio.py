@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, RoundedTower, TokenTiming
 
-CODES = replace(
-    WHISPER_ENCODER,
+CODES = RoundedTower(
     layers="audio_tokenizer.layers",
+    attention=WHISPER_ENCODER.attention,
+    mid_norm=WHISPER_ENCODER.mid_norm,
+    mlp=WHISPER_ENCODER.mlp,
+    down=WHISPER_ENCODER.down,
+    output=WHISPER_ENCODER.output,
     norm=None,
     config="codes_config",
     frames_of=(320, 1),

@@ -7,7 +7,7 @@ residual stream behind attention, `mlp_out` half of what the second feed-forward
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, EXPERTS, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, EXPERTS, NORMED_LAYERS, Adapter, End, MixedStack, Stack, TokenTiming
 
 _BETWEEN = "a layer is one mixer, so there is no place between attention and MLP"
 _MAMBA = "the layer is a Mamba block, a recurrence without {part}; resid_post - resid_pre is what it adds"
@@ -38,9 +38,13 @@ NEMOTRON_H_OMNI = Adapter(
     family="nemotron_h_omni",
     network_class="NemotronH_Omni_Reasoning_V3",
     checkpoints=("nvidia/Nemotron-3-Nano-Omni-30B-A3B-Reasoning-BF16",),
-    decoder=replace(
-        _LAYERS,
-        absent={},
+    decoder=MixedStack(
+        layers=_LAYERS.layers,
+        attention=None,
+        mid_norm=None,
+        mlp=None,
+        norm=_LAYERS.norm,
+        config=_LAYERS.config,
         kinds={"linear_attention": _LAYERS, "full_attention": _ATTENTION, "moe": _EXPERTS, "mlp": _DENSE},
     ),
     encoder=Stack(
@@ -51,12 +55,10 @@ NEMOTRON_H_OMNI = Adapter(
         down="linear2",
         mlp_times=0.5,
         between=CONFORMER,
-        closing="norm_out",
+        end=End("a norm", "norm_out"),
         norm=None,
         config="audio_config",
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="language_model",
     unembed="language_model.lm_head",

@@ -4,7 +4,7 @@ A conformer layer is half a feed-forward, attention, a convolution, half a feed-
 residual stream behind attention, `mlp_out` half of what the second feed-forward gives.
 """
 
-from mechaudio.models.adapter import CONFORMER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
 
 PHI_4_MULTIMODAL = Adapter(
     family="phi4_multimodal",
@@ -25,12 +25,10 @@ PHI_4_MULTIMODAL = Adapter(
         mlp="feed_forward_out",
         mlp_times=0.5,
         between=CONFORMER,
-        closing="layer_norm",
+        end=End("a norm", "layer_norm"),
         norm=None,
         config="audio_config",
-        absent={
-            "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-        },
+        absent=NORMED_LAYERS,
     ),
     decoder_module="model",
     merged="model.embed_tokens_extend",
@@ -44,7 +42,6 @@ PHI_4_MULTIMODAL = Adapter(
     frames_axis=1,
     features_sizes="audio_embed_sizes",
     bands="input_size",
-    audio_token="audio_config.audio_token_id",
     leaks_padding="the tower's mask adds 1 to the scores of real frames and forbids none",
     exceptions=(
         "plain transformers hands the clip over again with every new token, and fails with a shape mismatch where the "

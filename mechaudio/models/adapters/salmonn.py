@@ -5,7 +5,7 @@ What the Q-Former's queries do among themselves is no hook point: a window has o
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, End, Stack, TokenTiming
 
 _LLAMA = "llama_model.base_model.model.model"
 _NORMS = "each layer ends in a norm of its own, so the last resid_post is normed"
@@ -23,9 +23,8 @@ BEATS = Stack(
     between={
         "attention": "it is multiplied by (2 x layers)^(1/4)",
         "mlp": "a norm, behind which it is multiplied by the same",
-        "end": "a norm",
     },
-    closing="final_layer_norm",
+    end=End("a norm", "final_layer_norm"),
     absent={"norm": _NORMS},
 )
 WINDOW_QFORMER = Stack(
@@ -38,8 +37,8 @@ WINDOW_QFORMER = Stack(
     config="qformer_config",
     output="output.dense",
     frames_of=(5440, 1),
-    between={"attention": "its query's attention to itself and a norm", "mlp": "a norm", "end": "a norm"},
-    closing="output_query.LayerNorm",
+    between={"attention": "its query's attention to itself and a norm", "mlp": "a norm"},
+    end=End("a norm", "output_query.LayerNorm"),
     absent={"norm": _NORMS},
 )
 

@@ -4,14 +4,14 @@
 those of the semantic tower, which is built alike.
 """
 
-from mechaudio.models.adapter import DECODER, Adapter, Stack, TokenTiming
+from mechaudio.models.adapter import DECODER, Adapter, Noise, TokenTiming, WaveformTower
 
 VIBEVOICE_ASR = Adapter(
     family="vibevoice_asr",
     network_class="VibeVoiceAsrForConditionalGeneration",
     checkpoints=("microsoft/VibeVoice-ASR-HF",),
     decoder=DECODER,
-    encoder=Stack(
+    encoder=WaveformTower(
         layers="model.acoustic_tokenizer_encoder.conv_layers",
         beside="model.semantic_tokenizer_encoder.conv_layers",
         attention=None,
@@ -19,8 +19,7 @@ VIBEVOICE_ASR = Adapter(
         mlp=None,
         norm=None,
         config="acoustic_tokenizer_encoder_config",
-        channels_first=True,
-        in_chunks=True,
+        layout="channels",
         absent={
             "attention": "its audio tower is made of convolutions and has no attention",
             "mid_norm": "a stage of its audio tower is a row of convolutions, with no attention before an MLP",
@@ -38,8 +37,7 @@ VIBEVOICE_ASR = Adapter(
     features_mask="padding_mask",
     bands="channels",
     sampling_rate=24_000,
-    always={"sample": False},
-    noise="acoustic_tokenizer_encoder_config.vae_std",
+    noise=Noise("acoustic_tokenizer_encoder_config.vae_std", left_out_by={"sample": False}),
     no_questions=(
         "it was trained to transcribe, its chat template has no turn for an answer. Make its inputs with "
         "processor.apply_transcription_request(clips), with hints as prompt=, and pass them on as a dict"

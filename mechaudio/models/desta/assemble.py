@@ -6,10 +6,8 @@ trained between them.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -22,6 +20,7 @@ from mechaudio.models.assembling import (
     new_folder,
     read_weights,
     save,
+    settings_in,
     shape_of,
     sorted_out,
     tokenizer_in,
@@ -79,6 +78,10 @@ def assemble(
         read = read_weights(part, own)
         parts.tensors[part], parts.left_out[part] = sorted_out(part, read, _PLACES[part], own, _WORKED_OUT)
     tokenizer, recogniser = (tokenizer_in(part, paths[part]) for part in ("llama", "whisper"))
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            f"llama: the tokenizer in {str(paths['llama'])!r} has no chat template: is it the Instruct model?"
+        )
     queries = shape_of("checkpoint", parts.tensors["checkpoint"], f"{_CONNECTOR}layer_prompts.0")[1]
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
     processor = DestaProcessor(extractor, tokenizer, recogniser, n_queries=queries)
@@ -102,7 +105,7 @@ def _config(paths: dict[str, Path], parts: Parts, processor: DestaProcessor, hea
     n_taps = sum(".layer_prompts." in name for name in trained)
     neurons = shape_of("checkpoint", trained, f"{_CONNECTOR}qformer.layer.0.intermediate.dense.weight")[0]
     settings = paths["whisper"] / "generation_config.json"
-    recognition: dict[str, Any] | None = json.loads(settings.read_text()) if settings.is_file() else None
+    recognition = settings_in("whisper", settings) if settings.is_file() else None
     return DestaConfig(
         text.to_dict(),
         audio.to_dict(),

@@ -28,7 +28,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.desta.config import DestaConfig
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, with_sound
+from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, prompt_given, with_sound
 from mechaudio.models.salmonn.qformer import Named, QFormerLayer
 
 #: Tokens that a transcript has at most, as released.
@@ -105,6 +105,10 @@ class Desta25ForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
         """The language model."""
         return self.llm_model
 
+    def tokens_of(self, input_features: Tensor) -> list[int]:
+        """Return how many audio tokens each clip makes."""
+        return [self.config.n_queries] * len(input_features)
+
     def tapped(self, input_features: Float[Tensor, "clip mel mel_frame"]) -> list[Float[Tensor, "clip frame width"]]:
         """Return what the tapped layers of Whisper's encoder pass on, without its last norm."""
         encoder = self.perception.whisper.model.encoder
@@ -167,8 +171,7 @@ class Desta25ForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
             ValueError: As many placeholders as audio tokens are needed; neither `input_ids` nor `inputs_embeds`.
         """
         if inputs_embeds is None:
-            if input_ids is None:
-                raise ValueError("there is nothing to read: pass input_ids or inputs_embeds")
+            input_ids = prompt_given(input_ids)
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if input_features is not None:
                 audio = input_ids == self.config.audio_token_id

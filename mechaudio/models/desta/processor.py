@@ -11,26 +11,29 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 
-from mechaudio.models.own_classes import clips_given
+from mechaudio.models.desta.speech import Silero
+from mechaudio.models.own_classes import ClipProcessor, clips_given
 from mechaudio.models.padding import left_padded
 
 AUDIO_TOKEN = "<|reserved_special_token_87|>"
 _BEFORE, _BEHIND = "<start_audio>", "<end_audio>"
 
 
-class DestaProcessor(ProcessorMixin):
+class DestaProcessor(ClipProcessor):
     """DeSTA2.5-Audio's processor: a Whisper feature extractor, Llama's tokenizer, and Whisper's for transcripts.
 
     Attributes:
         audio_token: The placeholder for audio, a reserved token of Llama's.
         n_queries: Audio tokens of a clip.
         recogniser: Writes the transcript of samples at 16 kHz; `None` for the network's own Whisper.
-        finds_speech: Says of samples at 16 kHz whether somebody speaks; `None` to transcribe every clip.
+        finds_speech: Says of samples at 16 kHz whether somebody speaks, by default `Silero()` where the package
+            silero-vad is installed; `None` to transcribe every clip.
     """
 
     audio_token = AUDIO_TOKEN
+    saved = ("chat_template", "n_queries")
     feature_extractor: Any
     tokenizer: Any
     whisper_tokenizer: Any
@@ -60,31 +63,15 @@ class DestaProcessor(ProcessorMixin):
             raise ValueError(f"the tokenizer has no token {self.audio_token!r}: is it Llama 3.1's?")
         self.n_queries = n_queries
         self.recogniser: Callable[[np.ndarray], str] | None = None
-        self.finds_speech: Callable[[np.ndarray], bool] | None = None
+        self.finds_speech: Callable[[np.ndarray], bool] | None = Silero() if Silero.installed() else None
         super().__init__(
             feature_extractor, tokenizer, whisper_tokenizer, chat_template=chat_template or tokenizer.chat_template
         )
 
     @property
-    def audio_token_id(self) -> int:
-        """The placeholder's id."""
-        return self.tokenizer.convert_tokens_to_ids(self.audio_token)
-
-    @property
     def model_input_names(self) -> list[str]:
         """The inputs that it makes."""
         return ["input_ids", "attention_mask", "input_features"]
-
-    @classmethod
-    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Put a processor together from its parts and its saved settings.
-
-        transformers reads from the constructor's code which settings it takes, and would drop them without a word where
-        the constructor is wrapped, as by a type checker.
-        """
-        given = {**processor_dict, **kwargs}
-        made = cls(*args, **{name: given[name] for name in ("chat_template", "n_queries") if name in given})
-        return (made, {}) if kwargs.get("return_unused_kwargs") else made
 
     def apply_chat_template(self, conversation: Sequence[Mapping[str, Any]], **kwargs: Any) -> Any:
         """Return a conversation as text, a placeholder for each clip.
@@ -138,7 +125,7 @@ class DestaProcessor(ProcessorMixin):
             **kwargs: `sampling_rate`.
 
         Raises:
-            ValueError: Another sampling rate or kind of tensors, or another number of clips or transcripts than of
+            ValueError: Another sampling rate or kind of tensors, or other numbers of clips, transcripts and
                 placeholders.
         """
         rate = self.feature_extractor.sampling_rate
@@ -150,26 +137,15 @@ class DestaProcessor(ProcessorMixin):
         if text is None:
             return BatchFeature(heard)
         words = [" "] * len(clips) if transcripts is None else list(transcripts)
-        texts = [text] if isinstance(text, str) else list(text)
-        wanted = sum(one.count(self.audio_token) for one in texts)
-        if not wanted == len(clips) == len(words):
-            raise ValueError(
-                f"the texts have {wanted} placeholders {self.audio_token!r} for {len(clips)} clips and {len(words)} "
-                "transcripts"
-            )
-        written = iter([self._in_place_of(transcript) for transcript in words])
-        placeholder = self.audio_token_id
-        rows = [
-            [token for i in ids for token in (next(written) if i == placeholder else [i])]
-            for ids in self.tokenizer(texts)["input_ids"]
-        ]
-        return BatchFeature({**left_padded(rows, padding, self._padding_id), **heard})
+        if len(words) != len(clips):
+            raise ValueError(f"there are {len(clips)} clips and {len(words)} transcripts: give one for each")
+        ids = self.with_clips(text, [self._in_place_of(transcript) for transcript in words])
+        return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
 
     def _in_place_of(self, transcript: str) -> list[int]:
         """The ids in a clip's place: its audio tokens, and its transcript, tokenised apart."""
-        return [self.audio_token_id] * self.n_queries + self.tokenizer(transcript, add_special_tokens=False)[
-            "input_ids"
-        ]
+        words = self.tokenizer(transcript, add_special_tokens=False)["input_ids"]
+        return [self.audio_token_id] * self.n_queries + words
 
     @property
     def _padding_id(self) -> int:

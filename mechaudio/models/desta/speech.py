@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 
 import numpy as np
@@ -25,15 +26,31 @@ class Silero:
         Raises:
             ImportError: The package is not installed.
         """
-        if find_spec("silero_vad") is None:
+        if not self.installed():
             raise ImportError(
                 "Silero() needs the package silero-vad: pip install 'mechaudio[desta]'. Any function of samples that "
                 "says whether somebody speaks will do as well"
             )
-        from silero_vad import get_speech_timestamps, load_silero_vad
+        n_threads = torch.get_num_threads()
+        try:
+            with warnings.catch_warnings():
+                # The package reads its weights in a way that PyTorch is about to give up.
+                warnings.filterwarnings("ignore", r".*torch\.jit\.load", DeprecationWarning)
+                from silero_vad import get_speech_timestamps, load_silero_vad
 
-        self._detector, self._stretches = load_silero_vad(), get_speech_timestamps
+                self._detector, self._stretches = load_silero_vad(), get_speech_timestamps
+        finally:
+            torch.set_num_threads(n_threads)  # importing it sets one, for all that the process does from then on
+
+    @staticmethod
+    def installed() -> bool:
+        """Whether the package is there."""
+        return find_spec("silero_vad") is not None
+
+    def __reduce__(self) -> tuple[type[Silero], tuple[()]]:
+        """Pickle and copy it as a detector to be loaded again: what it holds can be neither."""
+        return Silero, ()
 
     def __call__(self, samples: Float[np.ndarray, " samples"]) -> bool:
-        """Return True where somebody speaks in a clip at 16 kHz."""
-        return bool(self._stretches(torch.from_numpy(np.ascontiguousarray(samples)), self._detector))
+        """Return True where somebody speaks in a clip at 16 kHz, for a quarter of a second at the least."""
+        return bool(self._stretches(torch.tensor(samples, dtype=torch.float32), self._detector))

@@ -6,7 +6,6 @@ The release's folder holds the decoder, the adaptor, the branch that speaks, and
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mechaudio.models.assembling import (
     new_folder,
     read_weights,
     save,
+    settings_in,
     shape_of,
     sorted_out,
     type_of_weights,
@@ -86,9 +86,14 @@ def assemble(
             part, read_weights(part, own), places[part], own, _UNUSED
         )
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
-    processor = KimiAudioProcessor(extractor, fast_tokenizer(release))
-    settings = json.loads((release / "config.json").read_text(encoding="utf-8"))
-    config = _config(paths, parts, processor, settings)
+    settings = settings_in("checkpoint", release / "config.json")
+    # Its published settings call it a Whisper, of which transformers would warn.
+    told = settings_in("speech_tokenizer", paths["speech_tokenizer"] / "config.json")
+    codes = SpeechTokenizerConfig.from_dict({**told, "model_type": SpeechTokenizerConfig.model_type})
+    settings.setdefault("kimia_token_offset", settings["vocab_size"] - codes.quantize_vocab_size)
+    tokenizer = fast_tokenizer(release, settings["kimia_token_offset"], settings["vocab_size"])
+    processor = KimiAudioProcessor(extractor, tokenizer)
+    config = _config(paths, codes, parts, processor, settings)
     shape_of("checkpoint", parts.tensors["checkpoint"], "model.embed_tokens.weight")
     embeddings = parts.tensors["checkpoint"]["model.embed_tokens.weight"]
     kept = embeddings.dtype if dtype is None else type_of_weights(dtype)
@@ -102,7 +107,11 @@ def assemble(
 
 
 def _config(
-    paths: dict[str, Path], parts: Parts, processor: KimiAudioProcessor, settings: dict[str, Any]
+    paths: dict[str, Path],
+    codes: SpeechTokenizerConfig,
+    parts: Parts,
+    processor: KimiAudioProcessor,
+    settings: dict[str, Any],
 ) -> KimiAudioConfig:
     """The network's config, from the parts' own."""
     known = set(transformers.Qwen2Config().to_dict()) | {"rope_theta"}
@@ -110,8 +119,6 @@ def _config(
     held = parts.tensors["checkpoint"]
     layers = {name.split(".")[2] for name in held if name.startswith("model.mimo_layers.")}
     numbers = processor.tokenizer.convert_tokens_to_ids
-    codes = SpeechTokenizerConfig.from_pretrained(paths["speech_tokenizer"])
-    offset = settings.get("kimia_token_offset", text["vocab_size"] - codes.quantize_vocab_size)
     pad = processor.tokenizer.pad_token_id
     return KimiAudioConfig(
         {**text, "bos_token_id": None, "eos_token_id": numbers(TEXT_END), "pad_token_id": pad},
@@ -120,7 +127,7 @@ def _config(
         audio_token_id=processor.audio_token_id,
         text_blank_id=numbers(BLANK),
         audio_stream_ids=[numbers(name) for name in IN_AUDIO],
-        codes_offset=offset,
+        codes_offset=settings["kimia_token_offset"],
         mimo_layers=len(layers),
         mimo_from=settings.get("kimia_mimo_transformer_from_layer_index", 21),
         bos_token_id=None,

@@ -27,7 +27,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from mechaudio.models.kimi.config import KimiAudioConfig
 from mechaudio.models.kimi.speech_tokenizer import SpeechTokenizer
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt, refuse_another_count
+from mechaudio.models.own_classes import SoundWithThePrompt, prompt_given, refuse_another_count
 from mechaudio.models.salmonn.qformer import Named
 
 #: Frames of Whisper in one audio token, and mel frames.
@@ -109,6 +109,10 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
             raise ValueError("audio_codes hold fewer codes than a window makes audio tokens: one for every 80 ms")
         return codes
 
+    def tokens_of(self, input_features_mask: Tensor, **_others: Tensor) -> list[int]:
+        """Return how many audio tokens each window makes."""
+        return self._counted(input_features_mask, 0).sum(-1).tolist()
+
     def _counted(self, mask: Tensor, width: int) -> Bool[Tensor, "window token"]:
         """Which of so many tokens of every window are audio tokens; of more, if a window makes them."""
         counts = (mask.sum(-1) + MEL_FRAMES - 1) // MEL_FRAMES
@@ -187,15 +191,12 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
 
         Raises:
             ValueError: As many placeholders as audio tokens are needed, and codes for all of them; neither `input_ids`
-                nor `inputs_embeds`; features without their mask.
+                nor `inputs_embeds`; features without their mask, or a mask without features.
         """
         if inputs_embeds is None:
-            if input_ids is None:
-                raise ValueError("there is nothing to read: pass input_ids or inputs_embeds")
+            input_ids = prompt_given(input_ids, input_features=input_features, input_features_mask=input_features_mask)
             codes = heard = None
-            if input_features is not None:
-                if input_features_mask is None:
-                    raise ValueError("input_features come with input_features_mask, which says what of them is sound")
+            if input_features is not None and input_features_mask is not None:
                 codes = self.codes(input_features_mask, code_features, audio_codes)
                 heard = self.hear(input_features, input_features_mask)
             inputs_embeds = self.embed(input_ids, codes, heard)

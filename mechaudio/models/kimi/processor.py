@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from tokenizers import AddedToken
 from torch.nn import functional
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 
 from mechaudio.models.kimi.network import MEL_FRAMES
-from mechaudio.models.own_classes import clips_given
+from mechaudio.models.own_classes import ClipProcessor, clips_given
 from mechaudio.models.padding import left_padded
 
 AUDIO_TOKEN = "<|mechaudio_audio|>"
@@ -29,7 +29,7 @@ _ANSWER_IN_TEXT, _ANSWER_ALOUD = "<|im_kimia_speech_ct_id|>", "<|im_kimia_speech
 IN_AUDIO = (_MESSAGE_END, _BEGIN, _END, *_START.values(), _ANSWER_IN_TEXT, _ANSWER_ALOUD)
 
 
-class KimiAudioProcessor(ProcessorMixin):
+class KimiAudioProcessor(ClipProcessor):
     """Kimi-Audio's processor: a Whisper feature extractor, which serves both encoders, and a tokenizer.
 
     Attributes:
@@ -60,24 +60,9 @@ class KimiAudioProcessor(ProcessorMixin):
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
 
     @property
-    def audio_token_id(self) -> int:
-        """The placeholder's id."""
-        return self.tokenizer.convert_tokens_to_ids(self.audio_token)
-
-    @property
     def model_input_names(self) -> list[str]:
         """The inputs that it makes."""
         return ["input_ids", "attention_mask", "input_features", "input_features_mask", "code_features"]
-
-    @classmethod
-    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:  # noqa: ARG003
-        """Put a processor together from its parts.
-
-        transformers reads from the constructor's code which settings it takes, and would drop them without a word where
-        the constructor is wrapped, as by a type checker.
-        """
-        made = cls(*args)
-        return (made, {}) if kwargs.get("return_unused_kwargs") else made
 
     def apply_chat_template(self, conversation: Sequence[Mapping[str, Any]], **kwargs: Any) -> str:
         """Return a conversation as text, a placeholder for each clip.
@@ -135,17 +120,10 @@ class KimiAudioProcessor(ProcessorMixin):
         heard = self._audio([np.asarray(clip, dtype=np.float32) for clip in clips]) if clips else {}
         if text is None:
             return BatchFeature(heard)
-        texts, samples = [text] if isinstance(text, str) else list(text), self.feature_extractor.hop_length * MEL_FRAMES
+        samples = self.feature_extractor.hop_length * MEL_FRAMES
         counts = [sum(-(-len(window) // samples) for window in self._windows(clip)) for clip in clips]
-        wanted = sum(one.count(self.audio_token) for one in texts)
-        if wanted != len(counts):
-            raise ValueError(f"the texts have {wanted} placeholders {self.audio_token!r} for {len(counts)} clips")
-        placeholder, following = self.audio_token_id, iter(counts)
-        rows = [
-            [token for i in ids for token in ([i] * next(following) if i == placeholder else [i])]
-            for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        ]
-        return BatchFeature({**left_padded(rows, padding, self._padding_id), **heard})
+        ids = self.with_clips(text, [[self.audio_token_id] * count for count in counts], add_special_tokens=False)
+        return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
 
     def _windows(self, clip: np.ndarray) -> list[np.ndarray]:
         """A clip in pieces that an encoder hears at once."""

@@ -22,7 +22,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from mechaudio.models.network import Network
-from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, with_sound
+from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, prompt_given, with_sound
 from mechaudio.models.salmonn.beats import Beats, BeatsAttention
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import HOP, RATE
@@ -75,6 +75,10 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
     def decoder(self) -> LlamaForCausalLM:
         """The language model."""
         return self.llama_model.base_model.model
+
+    def tokens_of(self, input_features_mask: Tensor, **_others: Tensor) -> list[int]:
+        """Return how many audio tokens each clip makes."""
+        return [self.config.n_audio_tokens(frames) for frames in input_features_mask.sum(-1).tolist()]
 
     def encode(
         self,
@@ -209,9 +213,16 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
                 transformers.
 
         Raises:
-            ValueError: As many placeholders as audio tokens are needed.
+            ValueError: As many placeholders as audio tokens are needed; neither `input_ids` nor `inputs_embeds`; some
+                only of the three features.
         """
         if inputs_embeds is None:
+            input_ids = prompt_given(
+                input_ids,
+                input_features=input_features,
+                filterbank_features=filterbank_features,
+                input_features_mask=input_features_mask,
+            )
             audio = input_ids == self.config.audio_token_id
             inputs_embeds = self.get_input_embeddings()(input_ids.masked_fill(audio, 0))
             if input_features is not None:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import AddedToken, normalizers
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 
-from mechaudio.models.own_classes import clips_given
+from mechaudio.models.own_classes import ClipProcessor, clips_given
 from mechaudio.models.padding import left_padded
 from mechaudio.models.salmonn.beats import BeatsConfig
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
@@ -32,7 +32,7 @@ TEMPLATE = (
 )  # fmt: skip
 
 
-class SalmonnProcessor(ProcessorMixin):
+class SalmonnProcessor(ClipProcessor):
     """SALMONN's processor: a Whisper feature extractor, BEATs' filterbank and a Llama tokenizer.
 
     Attributes:
@@ -41,6 +41,7 @@ class SalmonnProcessor(ProcessorMixin):
     """
 
     audio_token = AUDIO_TOKEN
+    saved = ("chat_template", "sizes")
     config_class: type[SalmonnConfig] = SalmonnConfig
     #: Tokens that lie between the vocabulary of Llama and the placeholder, in order.
     added: tuple[str, ...] = ("[PAD]",)
@@ -60,22 +61,6 @@ class SalmonnProcessor(ProcessorMixin):
         self._config = _config_of(self.config_class, self.sizes, feature_extractor)
         _write_tokens_as_released(tokenizer, self.added)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template or TEMPLATE)
-
-    @classmethod
-    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Put a processor together from its parts and its saved settings.
-
-        transformers reads from the constructor's code which settings it takes, and would drop them without a word where
-        the constructor is wrapped, as by a type checker.
-        """
-        given = {**processor_dict, **kwargs}
-        made = cls(*args, **{name: given[name] for name in ("chat_template", "sizes") if name in given})
-        return (made, {}) if kwargs.get("return_unused_kwargs") else made
-
-    @property
-    def audio_token_id(self) -> int:
-        """The placeholder's id."""
-        return self.tokenizer.convert_tokens_to_ids(self.audio_token)
 
     @property
     def max_audio_len(self) -> float:
@@ -123,22 +108,10 @@ class SalmonnProcessor(ProcessorMixin):
         heard = self._audio([np.asarray(clip, dtype=np.float32) for clip in clips]) if clips else {}
         if text is None:
             return BatchFeature(heard)
-        counts = (
-            [self._config.n_audio_tokens(int(frames)) for frames in heard["input_features_mask"].sum(-1)]
-            if clips
-            else []
-        )
-        ids = self._ids([text] if isinstance(text, str) else list(text), counts)
+        frames = heard["input_features_mask"].sum(-1).tolist() if clips else []
+        counts = [self._config.n_audio_tokens(count) for count in frames]
+        ids = self.with_clips(text, [[self.audio_token_id] * count for count in counts])
         return BatchFeature({**left_padded(ids, padding, self.tokenizer.pad_token_id), **heard})
-
-    def _ids(self, texts: list[str], counts: list[int]) -> list[list[int]]:
-        placeholder, following, grown = self.audio_token_id, iter(counts), []
-        wanted = sum(text.count(self.audio_token) for text in texts)
-        if wanted != len(counts):
-            raise ValueError(f"the texts have {wanted} placeholders {self.audio_token!r} for {len(counts)} clips")
-        for ids in self.tokenizer(texts)["input_ids"]:
-            grown.append([token for i in ids for token in ([i] * next(following) if i == placeholder else [i])])
-        return grown
 
     def _audio(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """Frames of both encoders; clips of less than a second are filled up to one."""

@@ -10,6 +10,6 @@ from pathlib import Path
 from mechaudio.rooms import as_room
 
 DELTAS = Path(__file__).parent / "weights" / "small_deltas.safetensors"
-"""What was trained: projector, embeddings of the marks around the audio, and the decoder's change of low rank."""
+"""Trained weights: projector, embeddings of the marks around the audio, and the decoder's change of low rank."""
 
 as_room(__name__)

@@ -1,4 +1,4 @@
-"""What the small model reads and writes: SmolLM2's tokenizer with three tokens more, and the prompt.
+"""The small model's language: SmolLM2's tokenizer with three tokens more, and the prompt.
 
 The prompt is SmolLM2's own, with its system turn; the audio stands where Qwen2-Audio puts it:
 

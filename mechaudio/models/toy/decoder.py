@@ -95,7 +95,7 @@ class _Head:
             self.attention.v_proj.weight[self.index * D_HEAD + coordinate, DECODER[feature]] = 1
 
     def writes(self, features: list[str], times: float = 1.0) -> None:
-        """What becomes of the value, in its order."""
+        """List what becomes of the value, in its order."""
         for coordinate, feature in enumerate(features):
             self.attention.o_proj.weight[DECODER[feature], self.index * D_HEAD + coordinate] = times
 

@@ -1,4 +1,4 @@
-"""What each number of the toy's two residual streams means.
+"""Meanings of the numbers of the toy's two residual streams.
 
 Conventions: both streams are 64 wide. `TOWER` and `DECODER` map a feature's name to its index; a feature of the tower
 stands with its negative (`name` and `-name`), so that the mean that LayerNorm takes away is 0.

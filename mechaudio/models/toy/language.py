@@ -1,4 +1,4 @@
-"""What the toy reads and writes: its words, its chat template, its processor.
+"""The toy's language: its words, its chat template, its processor.
 
 Ids 1 to 4 begin with what the proof of the hook points feeds besides sound: with `<|begin|>`, a letter, a name and the
 last token every part of the toy has something to do.

@@ -51,11 +51,12 @@ def build_network(
     """The network, its weights computed in float64 and rounded once.
 
     Args:
-        dtype: of the weights. Half precision is too coarse: the tower's offsets would swallow the strength of a voice.
-        listens: the rows that listen: `last`, `question` or `choices`.
+        dtype: Type of the weights. Half precision is too coarse: the tower's offsets would swallow the strength of a
+            voice.
+        listens: The rows that listen: `last`, `question` or `choices`.
 
     Raises:
-        ValueError: for another dtype than float32 and float64, or rows that no toy listens in.
+        ValueError: For another dtype than float32 and float64, or rows that no toy listens in.
     """
     if listens not in BY_LISTENER:
         raise ValueError(f"the toy's listens= is one of {', '.join(map(repr, BY_LISTENER))}; got {listens!r}")

@@ -15,9 +15,9 @@ Head = tuple[int, int]
 Listener = Literal["last", "question", "choices"]
 
 TONE_SCORE = 12.0
-"""What a voice of strength 1 adds to the listening head's score of an audio token."""
+"""Addition of a voice of strength 1 to the listening head's score of an audio token."""
 SECOND_SCORE = -1.5
-"""What each second from the start of the clip adds to it."""
+"""Addition of each second from the start of the clip to it."""
 BEGIN_SCORE = 8.0
 """The listening head's score of `<|begin|>`, where it rests when there is little to hear."""
 NAME_SCORE = math.log(3)
@@ -41,18 +41,18 @@ class Planted:
     """Heads as `(layer, head)` of the decoder.
 
     Attributes:
-        listening: looks from the rows that listen to the voice that comes first; the only way for sound to the answer.
-        reading: looks from the last position to the name in the caption; the only way for the caption.
-        decoy: looks from the last position to the audio, more than any other head does on average, and adds nothing.
-        binding: looks from a name to the letter before it.
-        collecting: looks from the last position to the names of the choices.
-        inert_layer: a layer that adds nothing at all.
-        n_layers: layers of the decoder.
-        n_heads: heads in each layer.
-        joining: the one head of the audio tower that adds something, as `(layer, head)` of the tower.
-        listens: the rows that listen: the `last` position; the question mark of the `question`; or the `choices`, each
+        listening: Looks from the rows that listen to the voice that comes first; the only way for sound to the answer.
+        reading: Looks from the last position to the name in the caption; the only way for the caption.
+        decoy: Looks from the last position to the audio, more than any other head does on average, and adds nothing.
+        binding: Looks from a name to the letter before it.
+        collecting: Looks from the last position to the names of the choices.
+        inert_layer: A layer that adds nothing at all.
+        n_layers: Layers of the decoder.
+        n_heads: Heads in each layer.
+        joining: The one head of the audio tower that adds something, as `(layer, head)` of the tower.
+        listens: The rows that listen: the `last` position; the question mark of the `question`; or the `choices`, each
             at its name.
-        handing: looks from the last position to the rows that listen, and takes over what they have made of the sound;
+        handing: Looks from the last position to the rows that listen, and takes over what they have made of the sound;
             None where the last position listens itself.
     """
 

@@ -39,13 +39,13 @@ _HARD = 16.0
 def voice_bands(mel_filters: Float[np.ndarray, "bin band"]) -> dict[str, tuple[int, float]]:
     """Per voice the mel band that hears it best, and the feature of a steady voice of 0 dB there."""
     spacing = SAMPLE_RATE / 2 / (len(mel_filters) - 1)
-    found = {}
+    bands = {}
     for voice, frequency in VOICES.items():
         k = round(frequency / spacing)
         power = AMPLITUDE**2 * (10_000 * mel_filters[k] + 2_500 * (mel_filters[k - 1] + mel_filters[k + 1]))
         band = int(power.argmax())
-        found[voice] = (band, (math.log10(power[band]) + 4) / 4)
-    return found
+        bands[voice] = (band, (math.log10(power[band]) + 4) / 4)
+    return bands
 
 
 def write_tower(tower: Network, mel_filters: Float[np.ndarray, "bin band"]) -> None:

@@ -95,3 +95,9 @@ def test_a_decoder_without_the_token_for_audio_is_told(own_parts, tmp_path):
 def test_the_command_says_which_parts_it_takes(words, said, tmp_path, capsys):
     assert main(["assemble", "desta", *words, "--out", str(tmp_path / "made")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_llama_without_a_chat_template_is_another_one(own_parts, tmp_path):
+    (own_parts["llama"] / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match=r"llama: the tokenizer in .* has no chat template: is it the Instruct model"):
+        assemble(**own_parts, out=tmp_path / "made")

@@ -1,6 +1,8 @@
 """Questions to DeSTA2.5-Audio: the released wording, transcripts given, recognised and held, two silences."""
 
+import sys
 from importlib.util import find_spec
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 import mechaudio as ma
 from mechaudio.analyses.audio_attention import audio_attention
+from mechaudio.analyses.streaming import batches_of
 from mechaudio.models.desta import Silero
 from mechaudio.models.prompt import silenced
 from mechaudio.models.salmonn.processor import AUDIO_TOKEN as ANOTHER_PLACEHOLDER
@@ -135,12 +138,31 @@ def test_the_transcript_is_what_the_recogniser_writes_where_somebody_speaks():
         ma.prompt(model, [question(meta={})])
 
 
+def test_transcripts_are_written_between_runs_of_the_network_and_not_beside_them():
+    """It does one run at a time, and the recogniser may be its own Whisper."""
+    model = ma.AudioLM(opened("desta25").network, opened("desta25").processor, prove=False)
+    threads = []
+    model.processor.recogniser = lambda _samples: threads.append(get_ident()) or "one two"
+    questions = [question(meta={}, audio=clip(2.0, seed)) for seed in range(3)]
+    streamed = list(batches_of(model, questions, batch_size=1, what="prompts", progress=False))
+    assert (len(streamed), threads) == (3, [get_ident()] * 3)
+
+
 def test_without_a_recogniser_the_networks_own_whisper_writes(desta):
     model = ma.AudioLM(opened("desta25").network, opened("desta25").processor, prove=False)
     model.processor.recogniser = None
     batch = ma.prompt(model, [question(meta={})])
-    assert words(model, batch, "transcript") == model.network.transcribe(clip().mono(16_000), model.processor)
+    written = model.network.transcribe(clip().mono(16_000), model.processor)
+    assert words(model, batch, "transcript") == written.strip()
     assert len(batch.spans["transcript"][0]) > 1
+
+
+def test_the_blanks_around_what_a_recogniser_writes_are_no_words():
+    """Whisper begins with one, and the release takes it away; of a given transcript every letter is kept."""
+    model = ma.AudioLM(opened("desta25").network, opened("desta25").processor, prove=False)
+    model.processor.recogniser = lambda _samples: " one two\n"
+    assert words(model, ma.prompt(model, [question(meta={})]), "transcript") == "one two"
+    assert words(model, ma.prompt(model, [question(meta={"transcript": " one two"})]), "transcript") == " one two"
 
 
 def test_a_recogniser_that_writes_no_text_is_told(desta):
@@ -230,18 +252,51 @@ def test_the_placeholder_in_a_text_is_refused_and_others_are_words(desta):
     assert ma.prompt(desta, [question(text=f"what is {ANOTHER_PLACEHOLDER}?")]).n_rows == 1
 
 
-def test_the_detector_of_the_release_says_what_it_needs():
-    if find_spec("silero_vad") is not None:
-        assert not Silero()(np.zeros(16_000, dtype=np.float32))
-        return
+def test_the_detector_of_the_release_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "silero_vad", None)
     with pytest.raises(ImportError, match=r"needs the package silero-vad: pip install 'mechaudio\[desta\]'"):
         Silero()
+
+
+def test_the_detector_of_the_release_leaves_the_process_as_it_was(tmp_path, monkeypatch):
+    """The package sets one thread for all of PyTorch where it is imported, and warns of how it reads its weights."""
+    (tmp_path / "silero_vad.py").write_text(
+        "import warnings, torch\n"
+        "torch.set_num_threads(1)\n"
+        "def load_silero_vad():\n"
+        "    warnings.warn('`torch.jit.load` is deprecated', DeprecationWarning)\n"
+        "    return 0.01\n"
+        "def get_speech_timestamps(samples, threshold):\n"
+        "    assert samples.dtype == torch.float32\n"
+        "    return [{'start': 0, 'end': 512}] if samples.abs().max() > threshold else []\n"
+    )
+    monkeypatch.delitem(sys.modules, "silero_vad", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        finds_speech = Silero()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+        sys.modules.pop("silero_vad", None)
+    sounding = noise(1.0).astype(np.float64)
+    sounding.flags.writeable = False
+    assert [finds_speech(sounding), finds_speech(np.zeros(16_000))] == [True, False]
+
+
+@pytest.mark.skipif(find_spec("silero_vad") is None, reason="the extra desta is not installed")
+def test_the_detector_of_the_release_hears_no_speech_in_noise():
+    finds_speech = Silero()
+    assert not finds_speech(np.zeros(16_000, dtype=np.float32))
+    assert not finds_speech(noise(2.0))
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"text": ["<|reserved_special_token_87|>"], "audio": []}, "1 placeholders .* for 0 clips and 0 transcripts"),
+        ({"text": ["<|reserved_special_token_87|>"], "audio": []}, "1 placeholders .* for 0 clips"),
+        ({"text": ["a"], "transcripts": ["b"]}, "there are 0 clips and 1 transcripts: give one for each"),
         ({"audio": [noise(1.0)], "sampling_rate": 8000}, "clips are at 16000 Hz"),
         ({"text": ["a", "a b c d"]}, "prompts of different lengths: pass padding=True"),
     ],

@@ -2,30 +2,26 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import save_file
 from transformers import WhisperFeatureExtractor
 
-from tests.families.kimi_audio import CONTROL, kimi_tokenizer
-from tests.models.kimi.released import SPEECH_TOKENIZER, WHISPER, network, weights
+from mechaudio.models.kimi.tiktoken import control_tokens
+from tests.models.kimi.released import OFFSET, SPEECH_TOKENIZER, WHISPER, network, weights
 
 #: Bytes are the first tokens; these come of merges, in order.
 MERGED = (b"th", b"the", b" the", b"in", b"ing", b"er", b"\xc3\xa9", b"ab", b"abab")
-NAMES = [name for name in CONTROL if name != "<|mechaudio_audio|>"]
-_WORDS = 256 + len(MERGED)
-#: Ids of control tokens, behind the words.
-IDS = {name: _WORDS + number for number, name in enumerate(NAMES)}
+#: Ids of the release's control tokens: behind the words, and all in front of the codes.
+IDS = control_tokens(256 + len(MERGED), OFFSET)
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Write the file of ranks, and settings that name control tokens."""
-    tokens = [bytes([number]) for number in range(256)] + list(MERGED)
+def write_tokenizer(folder: Path, merged: Sequence[bytes] = MERGED) -> None:
+    """Write the file of ranks."""
+    tokens = [*(bytes([number]) for number in range(256)), *merged]
     lines = [base64.b64encode(token) + b" " + str(rank).encode() for rank, token in enumerate(tokens)]
     (folder / "tiktoken.model").write_bytes(b"\n".join(lines) + b"\n")
-    named = {str(number): {"content": name, "special": True} for name, number in IDS.items()}
-    settings = {"added_tokens_decoder": named, "pad_token": {"content": "<|pad|>"}, "eos_token": NAMES[-1]}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def write_parts(folder: Path) -> dict[str, Path]:
@@ -67,6 +63,3 @@ def write_parts(folder: Path) -> dict[str, Path]:
     save_file(weights("codes_weights_half"), tokenizer / "model.safetensors", {"format": "pt"})
     (tokenizer / "config.json").write_text(json.dumps({"model_type": "whisper", **SPEECH_TOKENIZER}))
     return {"checkpoint": release, "speech_tokenizer": tokenizer}
-
-
-__all__ = ["IDS", "MERGED", "kimi_tokenizer", "write_parts", "write_tokenizer"]

@@ -1,5 +1,6 @@
 """Questions to Kimi-Audio: text in front of audio, two streams as one, codes, and generation of text."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 import mechaudio as ma
 from mechaudio.models.kimi.processor import BLANK, IN_AUDIO, TEXT_END
 from mechaudio.models.spans import PromptFormat
+from mechaudio.tracing.check import measure_hook_points
+from mechaudio.tracing.sites import HookPointError
 from tests.families import noise, opened
 
 FIRST = PromptFormat(audio="first")
@@ -187,3 +190,46 @@ def test_what_the_processor_cannot_take_is_told(kimi):
     inputs, place = batch.inputs, torch.tensor(batch.spans["audio"][0][:1])
     with pytest.raises(ValueError, match=r"the clips make 7 audio tokens, input_ids have 6"):
         kimi.network(**{**inputs, "input_ids": inputs["input_ids"].clone().index_fill(1, place, 20)})
+
+
+def changed(**scales):
+    """A network of which some weights of the speech tokenizer are scaled."""
+    network = deepcopy(opened("kimi_audio").network)
+    with torch.no_grad():
+        for name, parameter in network.audio_tokenizer.named_parameters():
+            parameter.mul_(next((scale for part, scale in scales.items() if part in name), 1.0))
+    return network
+
+
+def test_hook_points_of_the_speech_tokenizer_are_proven_where_no_code_changes():
+    """Here queries and keys are so small that overwriting them makes no other code the nearest."""
+    network = changed(q_proj=1e-3, k_proj=1e-3)
+    model = ma.AudioLM(network)
+    moved = measure_hook_points(model)
+    codes = {
+        address: one for address, one in moved.items() if address.startswith("codes.") and "resid_post" not in address
+    }
+    assert {one.what for one in codes.values()} == {"what its codes are rounded from"}
+    assert moved[f"codes.blocks.{len(model.towers['codes'].blocks) - 1}.resid_post"].what == "its logits"
+
+
+@pytest.mark.parametrize(
+    ("scales", "said"),
+    [
+        ({"codebook": 0.0}, r"resid_post of this Kimi\w+ does not move its logits"),
+        ({"q_proj": 0.0, "k_proj": 0.0}, r"attn\.q of this Kimi\w+ does not move what its codes are rounded from"),
+    ],
+)
+def test_a_speech_tokenizer_that_does_not_use_its_hook_points_is_refused(scales, said):
+    with pytest.raises(HookPointError, match=said):
+        ma.AudioLM(changed(**scales))
+
+
+def test_rows_in_front_of_the_sound_are_not_among_those_that_may_listen(kimi):
+    questions = [question(audio=clip(2.0, seed)) for seed in range(3)]
+    found = ma.analyses.where_it_listens(kimi, questions, each_layer=False)
+    assert found.roles == ("template", "last")
+    assert not {"question", "choices"} & {role for edge in found.edges for role in edge}
+    assert len(ma.viz.listening_rows(found).data) > 0
+    turned = ma.prompt(kimi, questions, layout=FIRST)
+    assert {"question", "choices"} <= set(ma.analyses.where_it_listens(kimi, turned, each_layer=False).roles)

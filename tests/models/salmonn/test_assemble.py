@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import mechaudio as ma
 from mechaudio.cli import main
@@ -75,15 +76,24 @@ def test_the_manifest_says_which_files_it_was_made_of(family, parts, tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing_half(own_parts, tmp_path, monkeypatch):
-    def full(*_args, **_options):
-        raise OSError("no space left on device")
+    def full(error):
+        def save(*_args, **_options):
+            raise error("no space left on device")
 
-    with monkeypatch.context() as patched:
-        patched.setattr("mechaudio.models.salmonn.processor.SalmonnProcessor.save_pretrained", full)
-        with pytest.raises(OSError, match="no space left"):
-            assemble("salmonn", **own_parts, out=tmp_path / "made", qformer_heads=3)
+        return save
+
+    written = {"processor.SalmonnProcessor": OSError, "network.SalmonnForConditionalGeneration": SafetensorError}
+    for name, error in written.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(f"mechaudio.models.salmonn.{name}.save_pretrained", full(error))
+            with pytest.raises(OSError, match="no space left"):
+                assemble("salmonn", **own_parts, out=tmp_path / "made", qformer_heads=3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts"]
+    killed = tmp_path / ".made.unfinished"
+    killed.mkdir()
+    (killed / "model.safetensors").write_bytes(b"half")
     assert assemble("salmonn", **own_parts, out=tmp_path / "made", qformer_heads=3).folder.is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "parts"], "nor does one that was killed"
     with pytest.raises(FileExistsError, match="is there already: give out= a new folder"):
         assemble("salmonn", **own_parts, out=tmp_path / "made", qformer_heads=3)
 
@@ -98,7 +108,7 @@ class Runs:
 def test_a_file_that_would_run_code_is_refused(own_parts, tmp_path, capsys):
     with own_parts["checkpoint"].open("wb") as file:
         pickle.dump({"model": Runs()}, file, protocol=2)
-    with pytest.raises(ValueError, match="cannot be read without running code from it, which is not done"):
+    with pytest.raises(ValueError, match="without running code from it, print, which is not done"):
         assemble("salmonn", **own_parts, out=tmp_path / "made")
     assert "this must not run" not in capsys.readouterr().out
     assert not (tmp_path / "made").exists()
@@ -109,6 +119,12 @@ def test_a_file_that_would_run_code_is_refused(own_parts, tmp_path, capsys):
     [
         ("beats", lambda model: model.pop("layer_norm.bias"), "no part holds beats.layer_norm.bias"),
         ("beats", lambda model: model.update(strange=torch.zeros(1)), "beats: the network has no place for beats.str"),
+        (
+            "beats",
+            lambda model: model.update({"layer_norm.bias": torch.zeros(16, dtype=torch.int8)}),
+            "beats.layer_norm.bias is of type int8, as in quantised copies",
+        ),
+        ("beats", lambda model: model.update(note="hello"), "holds 'note', which is no tensor"),
         ("checkpoint", lambda model: model.pop("ln_audio.bias"), "no part holds ln_audio.bias"),
         (
             "checkpoint",

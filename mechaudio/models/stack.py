@@ -1,0 +1,307 @@
+"""Lists of layers, and the names of the parts inside each of them.
+
+Paths are relative to the transformers module and written down, never guessed; they are proven when a model is opened.
+Conventions: paths are dotted, `None` says that the class has no such part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Any, Literal, get_args
+
+from mechaudio.showing import Shown
+
+#: What a stack may lack.
+PARTS = ("attention", "mid_norm", "mlp", "norm")
+#: Where a layer may do more to its residual stream than add attn_out and mlp_out.
+Between = Literal["attention", "mlp"]
+
+
+@dataclass(frozen=True)
+class InBlocks(Shown):
+    """Attention that calls `F.scaled_dot_product_attention` itself, on blocks of its frames.
+
+    Attributes:
+        queries: The module inside attention whose output are the queries, also those that a position bias is made from.
+    """
+
+    queries: str
+
+
+@dataclass(frozen=True)
+class End(Shown):
+    """More that a layer does to its residual stream, behind what its MLP added.
+
+    Attributes:
+        does: A noun phrase for it.
+        closing: The module inside a layer whose input is the residual stream right behind what the MLP added. A network
+            that has no such module does nothing there but scale.
+        scaled_by: The tensor inside a layer that its whole residual stream is multiplied by, `None` for none.
+    """
+
+    does: str
+    closing: str
+    scaled_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Stack(Shown):
+    """A list of layers and the names of the parts inside each of them.
+
+    A part that a class does not have is `None`, and `absent` says why: the hook points that live in it do not exist,
+    and whoever asks for one is told the reason.
+
+    Attributes:
+        layers: Path of the list of layers.
+        attention: The attention module inside a layer.
+        mid_norm: The module inside a layer whose input is the residual stream right behind what attention added; the
+            same as `attention` where that module adds by itself, so that its output is that stream.
+        mlp: The MLP inside a layer.
+        down: Path inside `mlp` of the down projection, which the neurons go into: `""` where `mlp` is that projection
+            itself, `None` where there is none, and `absent` says why. A reason beside a path is that of the layers
+            whose MLP does not have it.
+        norm: Path of the norm after the last layer.
+        config: Attribute of the network's config, dotted, that holds this stack's own config, `""` where it is the
+            network's.
+        layout: `batch` where layers pass on `[batch, position, d_model]`; `packed` where all clips of a batch lie
+            behind one another as `[position, d_model]` and attention is confined to windows; `channels` where layers
+            pass on `[batch, d_model, position]`; `streams` where they pass on several residual streams,
+            `[stream, batch, position, d_model]`, of which attention and MLP work on the first, which is shown.
+        insides: Who computes attention: the function that the config names (`registry`), as in most classes; the
+            attention module itself with a softmax of its own, in sliding windows (`windows`); or `InBlocks`.
+        overwritten: Hook points whose tensors the network goes on to write into.
+        absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
+        output: Path inside the attention module of the output projection, which mixes the heads' `z`.
+        attention_norm: The module inside a layer whose output is added to the residual stream in place of attention's
+            own, which it norms; `None` where attention's own is added. Its output is `attn_out`.
+        mlp_norm: The same behind the MLP. Its output is `mlp_out`.
+        attention_times: What that is multiplied by when it is added, a number or the attribute of this stack's config
+            that holds it: `attn_out` is the product.
+        mlp_times: The same for `mlp_out`.
+        between: Where a layer does more to its residual stream than add (`attention`: before attention adds to it,
+            `mlp`: between `resid_mid` and what the MLP adds) -> what it does there, a noun phrase. Elsewhere
+            `resid_mid` is the sum of `resid_pre` and `attn_out`, and `resid_post` that of `resid_mid` and `mlp_out`.
+        end: What a layer does to its residual stream behind that, `None` where nothing.
+        frames_of: Where frames of a tower follow from its features by other steps than those to audio tokens: so many
+            samples, and the frames that hear them together; or why its frames hear no stretch of their own.
+    """
+
+    layers: str
+    attention: str | None
+    mid_norm: str | None
+    mlp: str | None
+    norm: str | None
+    config: str
+    layout: Literal["batch", "packed", "channels", "streams"] = "batch"
+    insides: Literal["registry", "windows"] | InBlocks = "registry"
+    overwritten: tuple[str, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict, hash=False)
+    output: str = "o_proj"
+    down: str | None = "down_proj"
+    attention_norm: str | None = None
+    mlp_norm: str | None = None
+    attention_times: float | str = 1.0
+    mlp_times: float | str = 1.0
+    between: Mapping[Between, str] = field(default_factory=dict, hash=False)
+    end: End | None = None
+    frames_of: tuple[int, int] | str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a missing part without a reason, a reason for a part that is there, and a gap that nobody knows."""
+        unknown = set(self.between) - set(get_args(Between))
+        if unknown:
+            raise ValueError(f"{self.layers}: between= knows {list(get_args(Between))}, got {sorted(unknown)}")
+        missing = {part for part in PARTS if getattr(self, part) is None}
+        if missing != set(self.absent) - {"down"}:
+            raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
+        if self.down is None and self.mlp is not None and "down" not in self.absent:
+            raise ValueError(f"{self.layers}: down is None, and absent= does not say why")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of its lists of layers, in the order in which layers are counted."""
+        return (self.layers,)
+
+    def list_at(self, path: str, first: int) -> Stack:  # noqa: ARG002 - there is one list
+        """One of the lists as a stack of its own.
+
+        Args:
+            path: Its path.
+            first: How many layers the lists before it have.
+        """
+        return self
+
+    @property
+    def in_chunks(self) -> bool:
+        """True if layers hear a long clip chunk after chunk: recorded chunks are joined, an edit is made in each."""
+        return False
+
+    @property
+    def rounded(self) -> bool:
+        """True if what the last layer passes on is rounded to codes, so that a small change of it moves nothing."""
+        return False
+
+    @property
+    def mid_norm_adds(self) -> bool:
+        """True if the output, not the input, of `mid_norm` is the residual stream behind attention."""
+        return self.mid_norm is not None and self.mid_norm == self.attention
+
+    def path(self, layer: int) -> str:
+        """Return the path of a layer of this list."""
+        return f"{self.layers}.{layer}"
+
+    def own_config(self, config: Any) -> Any:
+        """This stack's config inside a network's.
+
+        Raises:
+            AttributeError: The network's config has none where the adapter says.
+        """
+        try:
+            return attrgetter(self.config)(config) if self.config else config
+        except AttributeError as error:
+            raise AttributeError(
+                f"the adapter says that the config of {self.layers} is {self.config!r} of the network's, and "
+                f"{type(config).__name__} has no such attribute"
+            ) from error
+
+    def times(self, point: str, config: Any) -> float:
+        """The number that `attn_out` or `mlp_out` is multiplied by when it is added.
+
+        Args:
+            point: Which of them.
+            config: The network's config.
+        """
+        number = {"attn_out": self.attention_times, "mlp_out": self.mlp_times}[point]
+        return float(getattr(self.own_config(config), number) if isinstance(number, str) else number)
+
+    def adds(self, point: str) -> str | None:
+        """Path inside a layer of the module whose output, multiplied by `times`, is `attn_out` or `mlp_out`."""
+        if point == "mlp_out":
+            return self.mlp_norm or self.mlp
+        if self.insides == "windows":
+            return self.attention_norm or self.mixing
+        return self.attention_norm or self.attention
+
+    @property
+    def mixing(self) -> str | None:
+        """Path inside a layer of attention's output projection."""
+        return None if self.attention is None else f"{self.attention}.{self.output}"
+
+    @property
+    def projecting_down(self) -> str | None:
+        """Path inside a layer of the MLP's down projection."""
+        return None if self.mlp is None or self.down is None else f"{self.mlp}.{self.down}".rstrip(".")
+
+    def in_layer(self, config: Any, layer: int) -> Stack:  # noqa: ARG002 - layers of one stack are alike
+        """The stack as it is in one layer.
+
+        Args:
+            config: The network's config.
+            layer: The layer, from 0.
+        """
+        return self
+
+
+@dataclass(frozen=True)
+class MixedStack(Stack):
+    """A list of layers of several kinds, which the stack's config lists under `layer_types`.
+
+    Attributes:
+        kinds: Kind of layer -> the stack as it is in the layers of this kind; where the list is and its config are
+            those of the whole.
+    """
+
+    kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Take every part from the kinds."""
+
+    def in_layer(self, config: Any, layer: int) -> Stack:
+        """The stack as it is in the layers of this one's kind.
+
+        Raises:
+            KeyError: The config names a kind of layer that the adapter does not know.
+        """
+        kind = self.own_config(config).layer_types[layer]
+        if kind not in self.kinds:
+            raise KeyError(f"{self.layers}.{layer} is of kind {kind!r}; the adapter knows {sorted(self.kinds)}")
+        return replace(self.kinds[kind], layers=self.layers, norm=self.norm, config=self.config)
+
+
+@dataclass(frozen=True)
+class WaveformTower(Stack):
+    """Two towers of convolutions over the waveform, built alike, that run side by side.
+
+    They hear a long clip chunk after chunk, each remembering the end of the last.
+
+    Attributes:
+        beside: Path of the second list of layers, which are counted on behind those of the first.
+        first: Number of the first layer in the list.
+    """
+
+    beside: str | None = None
+    first: int = 0
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of both lists."""
+        return (self.layers,) if self.beside is None else (self.layers, self.beside)
+
+    def list_at(self, path: str, first: int) -> Stack:
+        """One of the two lists as a stack of its own."""
+        return replace(self, layers=path, beside=None, first=first)
+
+    @property
+    def in_chunks(self) -> bool:
+        """Always."""
+        return True
+
+    def path(self, layer: int) -> str:
+        """Return the path of a layer."""
+        return f"{self.layers}.{layer - self.first}"
+
+
+@dataclass(frozen=True)
+class RoundedTower(Stack):
+    """A tower whose states become the nearest of a book of codes."""
+
+    @property
+    def rounded(self) -> bool:
+        """Always."""
+        return True
+
+
+#: What a conformer's layer does beside adding attention and its second, halved feed-forward.
+CONFORMER: Mapping[Between, str] = {
+    "attention": "half a feed-forward",
+    "mlp": "a convolution",
+}
+#: Why a conformer has no norm after its last layer.
+NORMED_LAYERS: Mapping[str, str] = {
+    "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
+}
+#: Why layers with experts have no neurons to show.
+EXPERTS = (
+    "the layer's MLP is a mixture of experts: each position goes to some of them, whose neurons lie in no one tensor"
+)
+#: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.
+DECODER = Stack(
+    layers="model.language_model.layers",
+    attention="self_attn",
+    mid_norm="post_attention_layernorm",
+    mlp="mlp",
+    norm="model.language_model.norm",
+    config="text_config",
+)
+WHISPER_ENCODER = Stack(
+    layers="model.audio_tower.layers",
+    attention="self_attn",
+    mid_norm="final_layer_norm",
+    mlp="fc2",
+    down="",
+    output="out_proj",
+    norm="model.audio_tower.layer_norm",
+    config="audio_config",
+)
