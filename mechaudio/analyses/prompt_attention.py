@@ -119,7 +119,7 @@ def quantised(
 
 
 def roles(batch: PromptBatch) -> tuple[str, ...]:
-    """What each position of the first prompt of a batch is."""
+    """Return the role of each position of the first prompt of a batch."""
     role_of = {position: role for role in roles_of(batch) for position in batch.spans[role][0]}
     return tuple(role_of.get(position, PADDING) for position in range(batch.n_positions))
 

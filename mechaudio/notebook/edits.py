@@ -1,4 +1,4 @@
-"""What is done to a prompt in the explorer, as interventions of the library.
+"""Edits that are made in the explorer, as interventions of the library.
 
 Conventions: seconds from the start of the first clip, clips following one another.
 """

@@ -39,7 +39,7 @@ def explore(model: AudioLM, question: AudioQuestion | PromptBatch, *, max_new_to
     Args:
         model: The opened model.
         question: A question, or a prompt of one, made in any condition or aimed at words.
-        max_new_tokens: Of what is written to an open question.
+        max_new_tokens: The most tokens that are written to an open question.
 
     Raises:
         ImportError: anywidget is not installed.
@@ -63,7 +63,7 @@ def explore(model: AudioLM, question: AudioQuestion | PromptBatch, *, max_new_to
 
 
 def shown(live: Live) -> dict[str, Any]:
-    """What the front end shows of a prompt."""
+    """Return the data that the front end shows of a prompt."""
     (question,) = live.batch.questions
     samples = samples_of(live.batch)
     data = explorer_data(
@@ -77,7 +77,7 @@ def shown(live: Live) -> dict[str, Any]:
 
 
 def samples_of(batch: PromptBatch) -> Float[np.ndarray, " samples"]:
-    """What the model was given to hear in one prompt: its clips one behind the other, mono at 16 kHz."""
+    """Join the clips that the model was given in one prompt, one behind the other, mono at 16 kHz."""
     clips = [clip.mono(SAMPLE_RATE) for clip in batch.questions[0].clips()] if batch.given[0] else []
     parts = [clip[: round(seconds * SAMPLE_RATE)] for clip, seconds in zip(clips, batch.given[0], strict=True)]
     joined = np.concatenate([*parts, np.zeros(0, np.float32)])

@@ -1,4 +1,4 @@
-"""What the explorer's front end shows, as JSON: the sound, the prompt, its attention, and the answer.
+"""The data of the explorer's front end, as JSON: the sound, the prompt, its attention, and the answer.
 
 Conventions: arrays are base64 of bytes in the order of rows; those of attention are deflated (zlib) before, a query row
 at a time, so that a page unpacks only the rows that are looked at. Floats are little-endian, 32 bits wide. Texts are
@@ -149,5 +149,5 @@ def chosen(
 
 
 def written(text: str, right: str | None) -> dict[str, Any]:
-    """What a model wrote to an open question, and the answer that is known."""
+    """The text that a model wrote to an open question, and the answer that is known."""
     return {"written": text, "right": right}

@@ -32,7 +32,7 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
-        """What is changed in it now, for `ma.run`, `ma.sweep`, `ma.evaluate` and the rest."""
+        """The changes that are in force now, for `ma.run`, `ma.sweep`, `ma.evaluate` and the rest."""
         return self._live.interventions
 
     def _take(self, _widget: Explorer, request: dict[str, Any], _buffers: list) -> None:

@@ -250,7 +250,7 @@ def test_a_slider_scales_and_upweights_what_is_selected_and_changes_add_up(noteb
 def test_one_head_alone_can_be_changed_and_its_attention_shows_it(notebook, tiny, question):
     tab = notebook.tab
     tab.evaluate("explorer.look(1, 5)")
-    tab.click(tab.place("[data-part=wholeButton]"))
+    tab.evaluate("explorer.wholeButton.click()")
     tab.wait_for("explorer.whereBox.options.length === 3")
     tab.evaluate("(({whereBox: box}) => { box.value = 'head'; box.dispatchEvent(new Event('change')); })(explorer)")
     notebook.answer()
