@@ -35,7 +35,7 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 
 test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
 	@echo "About 5 minutes on 2 cores; every core runs its share."
-	@command -v chromium >/dev/null || echo "Nine tests look at pages in a browser, and skip without: apt-get install chromium"
+	@command -v chromium >/dev/null || echo "Some tests look at pages in a browser, and skip without: apt-get install chromium"
 	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "not whole"
 
 check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types, then run all tests

@@ -216,7 +216,9 @@ def _counted(axis: str, n: int) -> str:
     """The length of an axis in words: `6 layers`, `d_model 128`."""
     if axis.startswith("d_"):
         return f"{axis} {n}"
-    return f"{n} {axis.removesuffix('s')}{'' if n == 1 else 's'}"
+    one = axis.removesuffix("s")
+    several = f"{one[:-1]}ies" if one.endswith("ry") else f"{one}s"
+    return f"{n} {one if n == 1 else several}"
 
 
 def remove_drafts(folder: Path) -> None:
