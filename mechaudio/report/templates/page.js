@@ -54,7 +54,7 @@ function fitted(drawn, width) {
 }
 
 function draw(section) {
-  for (const panel of section.querySelectorAll(".panel")) {
+  for (const panel of section.querySelectorAll("figure.panel")) {
     const plot = panel.querySelector(".plot");
     if (plot.dataset.drawn) continue;
     plot.dataset.drawn = "yes";
