@@ -56,12 +56,9 @@ class Picture:
                 return blocks[:number]
         raise ValueError(f"docs/{self.page}.md makes no {', '.join(sorted(missing))}, of which a picture is drawn")
 
-    def draw(self) -> go.Figure:
-        """The figure, as the page's code makes it."""
-        return eval(self.draws, _run(tuple(self.blocks())))
     def draw(self) -> Any:
         """The figure or the explorer, as the page's code makes it."""
-        return eval(self.draws, _run("\n".join(self.blocks())))
+        return eval(self.draws, _run(tuple(self.blocks())))
 
     def write(self, path: Path) -> None:
         """Draw it into a PNG file with a clear background, in fewer colours where it would be too large."""
