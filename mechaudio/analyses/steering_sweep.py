@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from mechaudio.analyses.attention_and_answers import rows_of
 from mechaudio.analyses.paired_passes import PairedPasses, Pairs
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
 from mechaudio.analyses.streaming import Questions, prepared_batches, required_questions
@@ -130,6 +131,8 @@ def steering_sweep(
         ValueError: Without questions or variants, for a question without a known answer or without directions, or names
             that differ between batches.
     """
+    if directions is None:
+        questions, queries = rows_of(model, questions, queries, progress=progress)
     names: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
     ids, found, pairs, keys = [], [], Pairs(queries), []

@@ -85,6 +85,8 @@ class Prefix:
             allowed, bias = call.allowed(queries, n, n), call.bias(queries, n)
             mask = torch.zeros_like(allowed, dtype=key.dtype) if bias is None else bias.to(key.dtype)
             self._masks[id(call.mask)] = call.mask, mask.masked_fill(~allowed, -torch.inf)
+        if self.keeps:  # without the variants that run along, in whose memory they are
+            key, value = key.clone(), value.clone()
         shared = Shared(key, value, self._masks[id(call.mask)][1].to(key.device), call.scaling)
         if self.keeps:
             self.shared[attention] = shared
