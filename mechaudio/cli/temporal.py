@@ -40,8 +40,8 @@ class TemporalVerb(StudyVerb):
             nargs="+",
             action=EachOnce,
             metavar="ROWS",
-            help="query rows to change, the first ones in one layer, too; listening: those that are found to listen, in "
-            "one layer wherever they stand (default: last keyword keyword+last)",
+            help="query rows to change, the first ones in one layer, too; listening: those that are found to listen, "
+            "in one layer wherever they stand (default: last keyword keyword+last)",
         )
         verb.add_argument(
             "--paper",
