@@ -124,9 +124,9 @@ def test_areas_are_corrected_over_the_rows_of_their_table(study):
     tables = {table.name: pd.DataFrame(table.held) for table in specialists_tables(study)}
     checks = tables["checks"].dropna(subset="p")
     assert len(checks) > 2
-    assert checks["p Holm"].tolist() == holm(checks["p"]).tolist()
+    assert checks["p Holm"].tolist() == holm(checks["p"].to_numpy()).tolist()
     by_k = tables["listening"]
-    assert by_k[["p Holm", "p random Holm"]].to_numpy().tolist() == holm(by_k[["p", "p random"]]).tolist()
+    assert by_k[["p Holm", "p random Holm"]].to_numpy().tolist() == holm(by_k[["p", "p random"]].to_numpy()).tolist()
     assert tables["checks"]["p Holm"].isna().tolist() == tables["checks"]["p"].isna().tolist()
 
 
