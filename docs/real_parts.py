@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mechaudio.metrics import holm
+
 ANSWERS = Path(__file__).parent.parent / "recipes" / "small" / "asked"
 """A JSON file for each seed, and one for the tiny model."""
 NAMES = {"seed_2": "seed 2, shipped", "seed_0": "seed 0", "seed_1": "seed 1", "tiny": "tiny"}
@@ -276,10 +278,15 @@ def _heads_at(found: Callable[[dict[str, Any]], dict[str, Any]]) -> Rows:
     def random(model: dict[str, Any]) -> str:
         row = _only(found(model)["cut"], heads=SAME) or {}
         moved = f"{row['answers changed, mean']:.1f} change in the mean, {row['answers changed, most']} at most"
-        return f"{moved}; margin {row['margin, mean']:+.2f}; p = {row['p']:.2f}"
+        p = _beside_random(model)[found(model)["rows"], "cut"]
+        return f"{moved}; margin {row['margin, mean']:+.2f}; p = {p:.2f}"
 
     def beside(name: str) -> Callable[[dict[str, Any]], str]:
-        return lambda model: f"{found(model)[f'{name}, mean area']:.2f}; p = {found(model)[f'{name}, p']:.2f}"
+        def of(model: dict[str, Any]) -> str:
+            p = _beside_random(model)[found(model)["rows"], name]
+            return f"{found(model)[f'{name}, mean area']:.2f}; p = {p:.2f}"
+
+        return of
 
     return [
         ("heads whose attention goes with right answers", lambda model: _share_of_heads(found(model))),
@@ -295,6 +302,16 @@ def _heads_at(found: Callable[[dict[str, Any]], dict[str, Any]]) -> Rows:
 
 
 SAME = "random heads of the same layers"
+
+
+def _beside_random(model: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """P values beside random heads, of scores and of cuts, each corrected over a model's rows and kinds of control."""
+    scores, cuts = {}, {}
+    for rows, found in model["specialists"].items():
+        scores |= {(rows, name): found[f"{name}, p"] for name in ("random heads", SAME)}
+        cuts[rows, "cut"] = (_only(found["cut"], heads=SAME) or {})["p"]
+    families = (zip(p, holm(list(p.values())).tolist(), strict=True) for p in (scores, cuts))
+    return {name: p for family in families for name, p in family}
 
 
 def _share_of_heads(found: dict[str, Any]) -> str:

@@ -163,7 +163,7 @@ def attention_and_answers(
         raise ValueError(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
-    questions, queries = rows_of(model, questions, queries, progress=progress)
+    questions, queries = rows_of(model, questions, queries, target=target, foil=foil, progress=progress)
     measured = Measured(condition, queries)
     targets = None if target is foil is None else Targets(target, foil)
     for prompts in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
@@ -175,8 +175,18 @@ def attention_and_answers(
     return measured.joined(model, {} if targets is None else targets.settings())
 
 
-def rows_of(model: AudioLM, questions: Questions, queries: str, *, progress: bool | None) -> tuple[Questions, str]:
+def rows_of(
+    model: AudioLM,
+    questions: Questions,
+    queries: str,
+    *,
+    target: Words = None,
+    foil: Words = None,
+    progress: bool | None,
+) -> tuple[Questions, str]:
     """The questions, and the query rows that are meant: `listening` are found on the first of the questions.
+
+    Words that are measured in the place of letters are what those rows have to carry the sound to.
 
     Raises:
         ValueError: No row is known to listen.
@@ -190,7 +200,11 @@ def rows_of(model: AudioLM, questions: Questions, queries: str, *, progress: boo
     else:
         every = sequence_of(questions)
         some = [every[place] for place in range(min(MOST, len(every)))]
-    return every, where_it_listens(model, some, window="all", each_layer=False, progress=progress).queries
+    words = {
+        name: given if given is None or isinstance(given, str) else list(given)[:MOST]
+        for name, given in (("target", target), ("foil", foil))
+    }
+    return every, where_it_listens(model, some, **words, window="all", each_layer=False, progress=progress).queries
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:

@@ -36,7 +36,7 @@ def listening_sentence(found: WhereItListens) -> str:
     if not found.reaches:
         said, roles = "The sound is not known to reach the answer", ["behind"]
     elif not found.rows:
-        said = "The sound reaches the answer, but over no role that is sure"
+        said = "The sound reaches the answer, but no role is sure to carry it"
         roles = ["behind", max(found.roles, key=lambda role: _share(found, role))]
     else:
         who = " and ".join(NAMES[role] for role in found.rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.analyses.attention_and_answers import rows_of
 from mechaudio.analyses.kept_batches import KeptBatches, digest_of_questions
 from mechaudio.analyses.paired_passes import PairedPasses, Pairs, joined_passes
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
@@ -132,6 +133,8 @@ def steering_sweep(
         ValueError: Without questions or variants, for a question without a known answer or without directions, or names
             that differ between batches.
     """
+    if directions is None:
+        questions, queries = rows_of(model, questions, queries, progress=progress)
     batches = KeptBatches(None, model, {}) if batches is None else batches
     keys: list[tuple[str, ...]] = []
 

@@ -32,8 +32,9 @@ Questions = PromptBatch | Mapping[str, Any] | Iterable[AudioQuestion]
 #: What is asked together: some questions, pairs of them, or prompts.
 Together = Sequence[Any] | PromptBatch | Mapping[str, Any]
 
-MOST_POSITIONS = {"cuda": 16_384, "cpu": 4_096}
-"""Default number of prompts of a batch, however large the memory: a batch is the unit in which results are written."""
+MOST_POSITIONS = {"cuda": 16_384, "cpu": 2_048}
+"""Default number of positions of a batch, however large the memory: more at once run no faster, and a batch is the unit
+in which results are written."""
 
 _CHARACTERS_PER_TOKEN = 3
 _TEMPLATE = 40

@@ -40,8 +40,8 @@ class TemporalVerb(StudyVerb):
             nargs="+",
             action=EachOnce,
             metavar="ROWS",
-            help="query rows to change; listening: those that are found to listen, in one layer, too (default: last "
-            "keyword keyword+last)",
+            help="query rows to change, the first ones in one layer, too; listening: those that are found to listen, "
+            "in one layer wherever they stand (default: last keyword keyword+last)",
         )
         verb.add_argument(
             "--paper",
@@ -66,8 +66,8 @@ class TemporalVerb(StudyVerb):
                 "--paper sets factors and query rows: leave out --scale, --upweight and --queries, or --paper"
             )
         named: dict[str, Any] = {name: values for name, values in given.items() if values}
-        if "listening" in given["queries"]:
-            named["targeted"] = "listening"
+        if given["queries"]:
+            named["targeted"] = "listening" if "listening" in given["queries"] else given["queries"][0]
         return TemporalSettings(seed=arguments.split_seed, **named)
 
     def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:

@@ -97,11 +97,13 @@ class SteeringStudy(Result):
     @cached_property
     def controls(self) -> tuple[Choice[SteeringArm], ...]:
         """The choice of every control, and of every draw of it."""
-        return tuple(
-            self._chosen(kind, control, draw)
-            for kind, controls in CONTROLS.items()
-            for control in controls
-            for draw in self._draws(kind, control)
+        return corrected(
+            [
+                self._chosen(kind, control, draw)
+                for kind, controls in CONTROLS.items()
+                for control in controls
+                for draw in self._draws(kind, control)
+            ]
         )
 
     @cached_property
@@ -117,12 +119,14 @@ class SteeringStudy(Result):
     @property
     def by_k(self) -> tuple[Choice[SteeringArm], ...]:
         """The choices for each number of heads, of specialists and of every draw of random heads."""
-        return tuple(
-            self._best([arm for arm in self._arms(kind, control, draw) if arm.k == k])
-            for kind in ("layer-guided", "head by head")
-            for control in ("", "random heads")
-            for k in dict.fromkeys(arm.k for arm in self.arms if arm.k is not None)
-            for draw in self._draws(kind, control)
+        return corrected(
+            [
+                self._best([arm for arm in self._arms(kind, control, draw) if arm.k == k])
+                for kind in ("layer-guided", "head by head")
+                for control in ("", "random heads")
+                for k in dict.fromkeys(arm.k for arm in self.arms if arm.k is not None)
+                for draw in self._draws(kind, control)
+            ]
         )
 
     @property

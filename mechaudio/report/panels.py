@@ -45,11 +45,16 @@ def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) ->
     """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it."""
     title, figure = figure.layout.title, go.Figure(figure)
     words = html.unescape((title.text or "").replace(SOFT, " ")) if heading is None else heading
-    lines = html.unescape((title.subtitle.text or "").replace(SOFT, " ")).split("<br>")
-    note = "".join(line + (" " if line.endswith((",", ";")) else "; ") for line in lines[:-1]) + lines[-1]
+    note = _in_one_line((title.subtitle.text or "").replace(SOFT, " "))
     figure.layout.title = None
     figure.layout.margin.t = 24
     return Panel(kind, words, note, how, script_json(figure.to_json()))
+
+
+def _in_one_line(subtitle: str) -> str:
+    """Join a figure's lines; a mark at a line's end stands, where there is none a semicolon parts them."""
+    *lines, last = (html.unescape(line) for line in subtitle.split("<br>"))
+    return "".join(line + (" " if line.endswith((",", ";", ":", ".")) else "; ") for line in lines) + last
 
 
 def _sample(attention: AudioAttention) -> str:

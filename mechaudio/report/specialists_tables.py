@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mechaudio.analyses.listening_score import ListeningCheck
@@ -9,6 +11,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.roc import RocAuc
+from mechaudio.metrics.significance import holm
 from mechaudio.report.changes import CHANGED, group_rows
 from mechaudio.report.listening import first_table
 from mechaudio.report.steering_tables import steering_tables
@@ -35,6 +38,7 @@ _AREA = (
     Column("low", "score"),
     Column("high", "score"),
     Column("p", "p"),
+    Column("p Holm", "p"),
     Column("higher for", "count"),
     Column("than for", "count"),
 )
@@ -140,12 +144,13 @@ def _heads(study: SpecialistsStudy) -> Table:
 
 def _listening(study: SpecialistsStudy) -> Table:
     rows = []
-    for k, score in study.listening.items():
+    p_holm = holm([(score.auc.p, score.p_random) for score in study.listening.values()]).tolist()
+    for (k, score), (p_area, p_random) in zip(study.listening.items(), p_holm, strict=True):
         auc, low, high = score.auc, *np.quantile(score.random_auc, [0.025, 0.975]).tolist()
         rows.append(
             (
-                k, auc.value, auc.low, auc.high, auc.p, score.mass_auc.value,
-                float(score.random_auc.mean()), low, high, score.p_random,
+                k, auc.value, auc.low, auc.high, auc.p, p_area, score.mass_auc.value,
+                float(score.random_auc.mean()), low, high, score.p_random, p_random,
             )
         )  # fmt: skip
     return Table(
@@ -155,19 +160,21 @@ def _listening(study: SpecialistsStudy) -> Table:
         "with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip as a "
         "cluster; unweighted: of the same heads' "
         f"audio attention summed; random: {study.settings.draws} sets of as many heads drawn at random, with the "
-        "interval that holds 95 % of them; p random: share of these that do as well. No p value is corrected for the "
-        "number of rows.",
+        "interval that holds 95 % of them; p random: share of these that do as well. p Holm: both p values of all "
+        "rows, corrected together.",
         (
             Column("heads", "count"),
             Column("AUC", "score"),
             Column("low", "score"),
             Column("high", "score"),
             Column("p", "p"),
+            Column("p Holm", "p"),
             Column("unweighted", "score"),
             Column("random", "score"),
             Column("random low", "score"),
             Column("random high", "score"),
             Column("p random", "p"),
+            Column("p random Holm", "p"),
         ),
         tuple(rows),
     )
@@ -178,23 +185,25 @@ def _checks(study: SpecialistsStudy) -> Table:
     kinds = [("all questions", None)] + ([("within tasks", study.tasks)] if study.tasks else [])
     for among, strata in kinds:
         tells = study.score.auc if strata is None else study.auc_within_tasks
-        rows.append(("right answers against wrong ones", "score", among, *_area(tells)))
+        rows.append(("right answers against wrong ones", "score", among, tells))
         for of in ("score", "mass"):
             check: ListeningCheck = study.score.listening(of, strata=strata)
             for where, found in vars(check).items():
                 what = "the recording changes the answer" + (
                     "" if where == "everywhere" else f", {where.replace('within_', '')} answers"
                 )
-                rows.append((what, "score" if of == "score" else "unweighted", among, *_area(found)))
+                rows.append((what, "score" if of == "score" else "unweighted", among, found))
     return Table(
         "checks",
         f"Where the listening score of {study.k} heads is higher",
         "AUC: the chance that a question of the first kind scores above one of the second, 0.5 if there is no "
         "difference, with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, stratified within "
-        "tasks, not corrected for the number of rows; the last columns count the two kinds. A dash: fewer than two "
+        "tasks; p Holm: corrected over the rows; the last columns count the two kinds. A dash: fewer than two "
         "questions of a kind.",
         (Column("higher where"), Column("of"), Column("among"), *_AREA),
-        tuple(rows),
+        tuple(
+            (*names, *_area(area, p)) for (*names, area), p in zip(rows, _holm([row[-1] for row in rows]), strict=True)
+        ),
     )
 
 
@@ -209,15 +218,13 @@ def _by_group(study: SpecialistsStudy) -> Table:
             Column("by"),
             Column("group"),
             Column("n", "count"),
-            *_AREA[:4],
-            Column("p Holm", "p"),
+            *_AREA[:-2],
             Column("right", "count"),
             Column("wrong", "count"),
         ),
         tuple(
-            (row.by.replace("_", " "), row.name.replace("_", " "), row.n, *area[:4], row.p_holm, *area[4:])
+            (row.by.replace("_", " "), row.name.replace("_", " "), row.n, *_area(row.auc, row.p_holm))
             for row in study.auc_by_group
-            for area in [_area(row.auc)]
         ),
     )
 
@@ -235,7 +242,14 @@ def _steered(study: SpecialistsStudy) -> Table:
     )
 
 
-def _area(area: RocAuc | None) -> tuple[Cell, ...]:
+def _holm(areas: Sequence[RocAuc | None]) -> list[float | None]:
+    """Correct the p values of the areas that there are over all of these."""
+    p_values = [area.p for area in areas if area is not None]
+    adjusted = iter(holm(p_values).tolist() if p_values else ())
+    return [None if area is None else next(adjusted) for area in areas]
+
+
+def _area(area: RocAuc | None, p_holm: float | None) -> tuple[Cell, ...]:
     if area is None:
-        return (None,) * 6
-    return (area.value, area.low, area.high, area.p, area.n_right, area.n_wrong)
+        return (None,) * len(_AREA)
+    return (area.value, area.low, area.high, area.p, p_holm, area.n_right, area.n_wrong)

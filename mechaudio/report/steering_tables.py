@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.experiments.choosing import Choice
 from mechaudio.experiments.steering_arms import SteeringArm
 from mechaudio.experiments.steering_result import SteeringStudy
+from mechaudio.metrics.significance import holm
 from mechaudio.report.changes import CHANGED, UNANSWERED, changed
 from mechaudio.report.tables import Cell, Column, Table
 
@@ -28,22 +32,15 @@ def steering_tables(study: SteeringStudy) -> tuple[Table, ...]:
 
 
 def _choices(study: SteeringStudy) -> Table:
-    rows = [
-        (*_arm(choice.arm), choice.chosen_on.change.value, *changed(choice.held_out, choice.p_holm))
-        for choice in study.choices
-    ]
-    rows += [
-        (*_arm(choice.arm), choice.chosen_on.change.value, *changed(choice.held_out, None)) for choice in study.controls
-    ]
     return Table(
         "steering",
         "Steering as chosen on one half of the questions, on the other",
         f"{study.chooses.sum()} questions choose heads, strength and place, and flatter what they choose: their change "
         "is the first one. All other columns are of the questions that report. Interval: of the change, at 95 %; "
-        "p: McNemar's test against no steering, corrected by Holm over the kinds. Controls choose as freely as "
-        "what they control.",
+        "p: McNemar's test against no steering, corrected by Holm over the kinds, and over the controls by themselves. "
+        "Controls choose as freely as what they control.",
         (*_ARM, Column("change chosen on", "change"), *CHANGED),
-        tuple(rows),
+        _chosen((*study.choices, *study.controls)),
     )
 
 
@@ -80,31 +77,38 @@ def _by_k(study: SteeringStudy) -> Table:
         "steering_heads",
         "Steering by number of heads",
         "For each number of heads, and each draw of random heads, the strength and place that did best on the "
-        "questions that choose, and its change on those that report. p: McNemar's test, not corrected.",
-        (*_ARM, Column("change chosen on", "change"), *CHANGED[:-1]),
-        tuple(
-            (*_arm(choice.arm), choice.chosen_on.change.value, *changed(choice.held_out, None)[:-1])
-            for choice in study.by_k
-        ),
+        "questions that choose, and its change on those that report. p: McNemar's test against no steering, "
+        "corrected by Holm over the rows.",
+        (*_ARM, Column("change chosen on", "change"), *CHANGED),
+        _chosen(study.by_k),
+    )
+
+
+def _chosen(choices: Sequence[Choice[SteeringArm]]) -> tuple[tuple[Cell, ...], ...]:
+    return tuple(
+        (*_arm(choice.arm), choice.chosen_on.change.value, *changed(choice.held_out, choice.p_holm))
+        for choice in choices
     )
 
 
 def _arms(study: SteeringStudy) -> Table:
     halves = {"chooses": study.chooses, "reports": ~study.chooses}
-    rows = []
-    for arm in study.arms:
-        changes = [study.change(arm, half) for half in halves.values()]
-        rows.append(
-            (
-                *_arm(arm),
-                *(cell for change in changes for cell in (change.after.value, change.test.p, change.after.unanswered)),
-            )
+    cells = []
+    for half in halves.values():
+        changes = [study.change(arm, half) for arm in study.arms]
+        p_holm = holm([change.test.p for change in changes]).tolist()
+        cells.append(
+            [
+                (change.after.value, change.test.p, p, change.after.unanswered)
+                for change, p in zip(changes, p_holm, strict=True)
+            ]
         )
+    rows = [(*_arm(arm), *chain(*sides)) for arm, *sides in zip(study.arms, *cells, strict=True)]
     return Table(
         "steering_arms",
         "Every way of steering on both halves",
         "Share of right answers on the questions that choose and on those that report, and the p value of McNemar's "
-        "test against no steering, not corrected.",
+        "test against no steering, corrected by Holm over the ways of each half.",
         (
             *_ARM,
             *(
@@ -113,6 +117,7 @@ def _arms(study: SteeringStudy) -> Table:
                 for column in (
                     Column(half, "share"),
                     Column(f"p {half}", "p"),
+                    Column(f"p Holm {half}", "p"),
                     replace(UNANSWERED, name=f"unanswered {half}"),
                 )
             ),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from mechaudio.analyses.listening_sentence import NAMES
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice
 from mechaudio.metrics.estimates import Estimate, Proportion
@@ -67,12 +68,19 @@ def heard_where(listens: WhereItListens | None, rows: Sequence[str]) -> tuple[st
         return ()
     deaf = [each for each in dict.fromkeys(rows) if listens.deaf(each)]
     carries_nothing = (
-        f" What reaches {' and '.join(deaf)} carries nothing: a change there is no test of listening." if deaf else ""
+        f" What reaches {' and '.join(map(_named, deaf))} carries nothing: a change there is no test of listening."
+        if deaf
+        else ""
     )
     hears = [source == "audio" for source, _ in listens.edges]
     largest = float(np.nanmax(np.abs(listens.everywhere.mean(listens.measure)[hears])))
     size = largest if listens.measure == "probability" else 0.0  # margins are no shares
     return (Finding(listens.sentence + carries_nothing, "listens", sure=bool(listens.rows), size=size),)
+
+
+def _named(rows: str) -> str:
+    """Query rows as a sentence calls them."""
+    return " and ".join(NAMES.get(part.strip(), part.strip()) for part in rows.split("+"))
 
 
 def percent(share: Proportion) -> str:

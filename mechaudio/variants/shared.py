@@ -85,6 +85,10 @@ class Prefix:
             allowed, bias = call.allowed(queries, n, n), call.bias(queries, n)
             mask = torch.zeros_like(allowed, dtype=key.dtype) if bias is None else bias.to(key.dtype)
             self._masks[id(call.mask)] = call.mask, mask.masked_fill(~allowed, -torch.inf)
+        if self.keeps:  # without the memory of the variants that run along
+            key, value = (
+                part.clone() if part.untyped_storage().nbytes() > part.nbytes else part for part in (key, value)
+            )
         shared = Shared(key, value, self._masks[id(call.mask)][1].to(key.device), call.scaling)
         if self.keeps:
             self.shared[attention] = shared

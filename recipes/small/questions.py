@@ -8,23 +8,35 @@ Six sections, each written as soon as it is known: `listens` (which rows carry t
 layers), `specialists` (heads whose attention goes with right answers, what cutting it does, steering), `mata`,
 `patching` (where in the layers the sound is). What is chosen is chosen on one half of the clips and reported on the
 other; intervals are at 95 %, p values of what is compared together are Holm's. All questions are soundscapes; their
-seeds are `SEEDS`, which training used for nothing. docs/model_of_real_parts.md is made of what this writes.
+seeds are `asking.SEEDS`, which training used for nothing. docs/model_of_real_parts.md is made of what this writes.
 """
 
 import argparse
-import json
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from asking import (
+    NOISY,
+    QUIET,
+    SIZES,
+    Asked,
+    change,
+    halves,
+    mean_change,
+    rounded,
+    share,
+    told_change,
+    with_holm,
+    written,
+)
+from heads import specialists
 from safetensors import safe_open
 
 import mechaudio as ma
@@ -32,91 +44,7 @@ from mechaudio.models.small import ctranslate2, gguf
 from mechaudio.models.small.language import build_processor
 from mechaudio.models.small.network import assemble
 
-SEEDS = {"listens": 310_001, "sides": 310_002, "attention": 310_003, "specialists": 310_004, "mata": 310_005}
-SEEDS |= {"patching": 310_006}
-SIZES = {"listens": 48, "sides": 240, "attention": 240, "specialists": 240, "mata": 200, "patching": 24}
-QUIET, NOISY = (-30.0, -10.0), (-10.0, 0.0)
-"""Levels of the background in dB: with the first it hears nearly all, with the second there is something to mend."""
 SCALINGS, BIASES = (0.5, 0.8, 1.25, 2.0), (0.5, 1.0, 2.0)
-N_WINDOWS = 5
-RANDOM_SETS = 20
-"""Sets of random heads whose attention is cut; of their scores there are ten times as many."""
-
-Rows = list[dict[str, Any]]
-
-
-@dataclass
-class Asked:
-    """A model, how many questions of each section it is asked, and the rows that were found to listen."""
-
-    model: ma.AudioLM
-    sizes: dict[str, int]
-    listening: str = "choices"
-
-    def questions(self, section: str, **options: Any) -> list[ma.AudioQuestion]:
-        return ma.data.soundscapes.questions(self.sizes[section], SEEDS[section], **options)
-
-    @cached_property
-    def windows(self) -> dict[str, tuple[int, ...] | None]:
-        """All layers, then as many windows of neighbours as `N_WINDOWS`, or as there are layers."""
-        parts = np.array_split(np.arange(self.model.n_layers), min(N_WINDOWS, self.model.n_layers))
-        named = {f"{part[0]}-{part[-1]}": tuple(part.tolist()) for part in parts}
-        return {"all": None} | named
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """Query rows that are compared: those published, the roles of the prompt, and those that listen."""
-        published = ("last", "keyword", "keyword+last")
-        return tuple(dict.fromkeys((*published, "question", "choices", self.listening, f"keyword+{self.listening}")))
-
-
-def rounded(value: float) -> float | None:
-    """Four digits are more than intervals of a few hundred questions know; NaN is none."""
-    return None if not np.isfinite(value) else float(f"{value:.4g}")
-
-
-def share(right: np.ndarray) -> dict[str, Any]:
-    """A count with its interval."""
-    found = ma.metrics.proportion(int(right.sum()), len(right))
-    return {"right": found.count, "n": found.n, "low": rounded(found.low), "high": rounded(found.high)}
-
-
-def change(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """Answers to the same questions before and after."""
-    return told_change(ma.metrics.answer_change(before, after))
-
-
-def told_change(found: Any) -> dict[str, Any]:
-    """What became of answers, in counts, with the interval and McNemar's p value."""
-    return {
-        "n": found.n,
-        "before": found.before.count,
-        "after": found.after.count,
-        "fixed": found.test.fixed,
-        "broken": found.test.broken,
-        "change": rounded(found.change.value),
-        "low": rounded(found.change.low),
-        "high": rounded(found.change.high),
-        "p": rounded(found.test.p),
-    }
-
-
-def with_holm(rows: Rows) -> Rows:
-    """The rows with their p values corrected together."""
-    for row, p in zip(rows, ma.metrics.holm([row["p"] for row in rows]).tolist(), strict=True):
-        row["p_holm"] = rounded(p)
-    return rows
-
-
-def mean_change(values: np.ndarray) -> dict[str, Any]:
-    """The mean of one number a clip, with a bootstrap interval."""
-    low, high = ma.metrics.bootstrap_mean(values)
-    return {"mean": rounded(values.mean()), "low": rounded(low), "high": rounded(high)}
-
-
-def halves(questions: Sequence[ma.AudioQuestion]) -> np.ndarray:
-    """Which questions choose."""
-    return ma.analyses.in_calibration(ma.analyses.clips_of(questions), 0.5, 0)
 
 
 def listens(asked: Asked) -> dict[str, Any]:
@@ -256,120 +184,6 @@ def _changed_attention(kind: str, strength: float | None, rows: str, layers: tup
     return ma.ScaleAttention(strength, mode="mass_preserving" if kind.endswith("kept") else "plain", **where)
 
 
-def specialists(asked: Asked) -> dict[str, Any]:
-    """Heads at the last row and at those that listen: do they tell right from wrong, and what does cutting them do?"""
-    questions = asked.questions("specialists", noise=NOISY)
-    return {rows: _specialists_at(asked, questions, rows) for rows in dict.fromkeys(("last", asked.listening))}
-
-
-def _specialists_at(asked: Asked, questions: Sequence[ma.AudioQuestion], rows: str) -> dict[str, Any]:
-    most = int(0.5 * asked.model.n_layers * asked.model.n_heads)
-    settings = ma.experiments.SpecialistsSettings(ks=(min(20, most), min(10, most // 2)), queries=rows)
-    study = ma.experiments.specialists_study(asked.model, questions, settings=settings, progress=False)
-    scores, score, held = study.scores, study.score, ~study.chooses
-    same_layers = _random_sets(scores, score.heads, 10 * RANDOM_SETS)
-    areas = [_area(study, heads) for heads in same_layers]
-    sound = score.listening()
-    told = {
-        "rows": rows,
-        "heads": int(scores.varies.sum()),
-        "heads with q < 0.05": int((scores.q < 0.05).sum()),
-        "choose": int(study.chooses.sum()),
-        "report": int(held.sum()),
-        "k": study.k,
-        "strongest": [[int(layer), int(head), rounded(scores.r[layer, head])] for layer, head in score.heads[:5]],
-        "area": _auc(score.auc),
-        "area within tasks": _auc(study.auc_within_tasks),
-        "area, sound changes the answer": _auc(sound.everywhere),
-        "area, the same among right answers": _auc(sound.within_right),
-        "random heads, mean area": rounded(float(np.mean(score.random_auc))),
-        "random heads, p": rounded(score.p_random),
-        "random heads of the same layers, mean area": rounded(float(np.mean(areas))),
-        "random heads of the same layers, p": rounded(
-            (1 + sum(a >= score.auc.value for a in areas)) / (1 + len(areas))
-        ),
-        "with silence": share(study.silent.correct),
-        "with sound": share(study.heard.correct),
-    }
-    told["cut"] = _cut_heads(asked, questions, study, same_layers[:RANDOM_SETS], rows)
-    told["steering"] = [
-        {"kind": choice.arm.kind, "arm": str(choice.arm)}
-        | told_change(choice.held_out)
-        | {"p_holm": rounded(choice.p_holm)}
-        for choice in study.steering.choices
-    ]
-    told["steering against controls"] = [
-        {"kind": each.kind, "control": each.control, "gain": rounded(each.gain.value)}
-        | {"low": rounded(each.gain.low), "high": rounded(each.gain.high), "p_holm": rounded(each.p_holm)}
-        for each in study.steering.against_controls
-    ]
-    return told
-
-
-def _auc(found: Any) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "value": rounded(found.value),
-        "low": rounded(found.low),
-        "high": rounded(found.high),
-        "p": rounded(found.p),
-    }
-
-
-def _random_sets(scores: Any, heads: Sequence[tuple[int, int]], draws: int) -> list[list[tuple[int, int]]]:
-    """Sets of heads with as many in each layer as `heads`, drawn from all heads that vary there."""
-    rng = np.random.default_rng(0)
-    layers, counts = np.unique([layer for layer, _ in heads], return_counts=True)
-    return [
-        [
-            (int(layer), int(head))
-            for layer, count in zip(layers, counts, strict=True)
-            for head in rng.choice(np.flatnonzero(scores.varies[layer]), count, replace=False)
-        ]
-        for _ in range(draws)
-    ]
-
-
-def _area(study: Any, heads: Sequence[tuple[int, int]]) -> float:
-    """How well the score of these heads, each weighted by its own correlation, tells right from wrong."""
-    layers, places = np.transpose(heads)
-    held = ~study.chooses
-    values = study.heard.audio_attention[held][:, layers, places] @ study.scores.r[layers, places]
-    right = study.heard.correct[held]
-    return float(ma.metrics.roc_auc(values, right).value)
-
-
-def _cut_heads(asked: Asked, questions: Sequence[ma.AudioQuestion], study: Any, random: list, rows: str) -> Rows:
-    """Cut what the specialists look at, and what random heads of the same layers do, on the half that reports."""
-    reporting = [question for question, own in zip(questions, ~study.chooses, strict=True) if own]
-    every = [(layer, head) for layer, head in np.argwhere(study.scores.varies).tolist()]
-    sets = [list(study.score.heads), every, *random]
-    variants = [_without_sound(heads, rows) for heads in sets]
-    found = ma.evaluate(asked.model, reporting, variants=variants, progress=False)
-    clean = found.clean.correct
-    falls = found.margin.mean(1) - found.clean.margin.mean()
-    moved = (found.chosen != found.clean.chosen).sum(1)
-    told = []
-    for place, name in enumerate(("specialists", "all heads")):
-        row = {"heads": name, "k": len(sets[place]), "answers changed": int(moved[place])}
-        row |= change(clean, found.correct[place])
-        row |= {f"margin, {key}": value for key, value in mean_change(found.margin[place] - found.clean.margin).items()}
-        told.append(row)
-    row = {"heads": "random heads of the same layers", "k": len(sets[0]), "sets": len(random), "n": len(clean)}
-    row |= {"answers changed, mean": rounded(moved[2:].mean()), "answers changed, most": int(moved[2:].max())}
-    row |= {"margin, mean": rounded(falls[2:].mean()), "margin, least": rounded(falls[2:].min())}
-    row["p"] = rounded((1 + (falls[2:] <= falls[0]).sum()) / (1 + len(random)))
-    return [*told, row]
-
-
-def _without_sound(heads: Iterable[tuple[int, int]], rows: str) -> list[Any]:
-    by_layer: dict[int, list[int]] = {}
-    for layer, head in heads:
-        by_layer.setdefault(layer, []).append(head)
-    return [ma.KnockOutAttention(layers=layer, heads=own, queries=rows) for layer, own in sorted(by_layer.items())]
-
-
 def mata(asked: Asked) -> dict[str, Any]:
     """MATA as published, at other rows, and with layers, strength and reading chosen."""
     questions, told = asked.questions("mata", noise=NOISY), []
@@ -416,15 +230,6 @@ def opened(arguments: argparse.Namespace) -> ma.AudioLM:
     whisper, smollm2 = ctranslate2.read(arguments.whisper), gguf.read(arguments.smollm2)
     network = assemble(whisper, smollm2, arguments.deltas).to(arguments.device)
     return ma.AudioLM(network, build_processor(smollm2), prove=False)
-
-
-def written(told: dict[str, Any]) -> str:
-    """JSON with a line for every row of a table."""
-    if isinstance(told, dict) and any(isinstance(value, (dict, list)) for value in told.values()):
-        return "{\n" + ",\n".join(f"{json.dumps(key)}: {written(value)}" for key, value in told.items()) + "\n}"
-    if isinstance(told, list) and any(isinstance(value, dict) for value in told):
-        return "[\n" + ",\n".join(json.dumps(value) for value in told) + "\n]"
-    return json.dumps(told)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Rows in front of the last are read in their mean: attention of heads, and directions from silence to audio."""
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +48,33 @@ def test_the_planted_head_is_found_where_it_listens(toy, asked):
     scores = analyses.specialist_heads(toy, asked, queries="listening", progress=False)
     assert scores.measured.queries == "choices"
     assert scores.top(1) == ((LAYER, HEAD),)
+
+
+def test_the_rows_that_listen_are_those_that_the_measured_words_need(toy, asked, monkeypatch):
+    module, calls = importlib.import_module("mechaudio.analyses.where_it_listens"), []
+    find = module.where_it_listens
+    monkeypatch.setattr(
+        module, "where_it_listens", lambda *given, **named: calls.append(named) or find(*given, **named)
+    )
+    right = [question.answer for question in asked]
+    wrong = [next(choice for choice in question.choices if choice != question.answer) for question in asked]
+    with pytest.raises(ValueError, match="no rows are known to listen"):  # it never writes the words themselves
+        analyses.attention_and_answers(toy, asked, target=right, foil=wrong, queries="listening", progress=False)
+    assert [(named["target"], named["foil"]) for named in calls] == [(right, wrong)]
+
+
+def test_directions_that_a_sweep_measures_are_of_the_rows_that_listen(toy, asked):
+    def swept(queries):
+        return analyses.steering_sweep(
+            toy,
+            asked,
+            directions=None,
+            queries=queries,
+            variants=lambda own: {"head": own.head_level([(LAYER, HEAD)], 3.0)},
+            progress=False,
+        )
+
+    assert np.array_equal(swept("listening").margin, swept("choices").margin)
 
 
 def test_a_score_is_made_of_the_rows_that_its_heads_were_chosen_by(toy, asked):

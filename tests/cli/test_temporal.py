@@ -39,10 +39,19 @@ def test_the_tables_hold_what_the_result_says(folder):
         assert {place.suffix for place in (folder / "tables").glob(f"{name}.*")} == {".json", ".csv", ".md", ".tex"}
 
 
-def test_rows_other_than_the_last_are_changed_beside_the_last_row_of_the_single_layers(folder):
+def test_rows_that_are_named_are_those_that_every_step_changes(folder):
     arms = TemporalStudy.load(folder / "results").arms
-    assert {arm.queries for arm in arms if arm.kind == "upweighting"} == {"choices"}
-    assert {arm.queries for arm in arms if arm.kind == "scaling" and not arm.control} == {"choices", "last"}
+    assert {arm.queries for arm in arms if not arm.control} == {"choices"}
+    assert {arm.kind for arm in arms if arm.layer is not None} == {"scaling"}
+
+
+@pytest.mark.parametrize(
+    ("queries", "targeted"),
+    [(["choices"], "choices"), (["keyword+last", "last"], "keyword+last"), (["last", "listening"], "listening")],
+)
+def test_single_layers_are_changed_at_the_first_rows_or_at_those_that_listen(queries, targeted):
+    settings = VERB.settings(parser().parse_args(["temporal", "--queries", *queries]))
+    assert (settings.queries, settings.targeted) == (tuple(queries), targeted)
 
 
 def test_the_figures_are_html_where_there_is_no_browser(folder):

@@ -64,4 +64,4 @@ def test_the_length_that_is_guessed_orders_prompts_as_their_own_does(tmp_path):
     assert guessed[2] > guessed[0]
     assert true[0] == true[3] > true[1]
     assert all(0.5 < guess / length < 2 for guess, length in zip(guessed, true, strict=True))
-    assert positions_that_fit(model) == 4096
+    assert positions_that_fit(model) == 2048

@@ -95,7 +95,7 @@ def test_a_study_warns_of_rows_that_carry_nothing(toys, asked, name):
     with pytest.warns(UserWarning, match=f"queries='last': {DEAF}.*The choices listen, and the last row does not"):
         study = STUDIES[name](toys["choices"], asked, "last")
     assert study.listens.sentence in FINDINGS[name](study)[0]
-    assert "What reaches last carries nothing" in FINDINGS[name](study)[0]
+    assert "What reaches the last row carries nothing" in FINDINGS[name](study)[0]
 
 
 def test_changing_the_rows_that_listen_does_what_the_published_rows_do_where_those_listen(toys, asked, listening):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mechaudio as ma
@@ -17,7 +18,7 @@ from mechaudio.experiments.specialists_study import (
     steering_settings,
 )
 from mechaudio.experiments.steering_study import SteeringStudy, steering_study
-from mechaudio.metrics import answer_change, roc_auc
+from mechaudio.metrics import answer_change, holm, roc_auc
 from mechaudio.models.toy.planted import PLANTED
 from mechaudio.report import specialists_findings, specialists_tables
 from tests.data.files import write_json, write_lines
@@ -111,6 +112,22 @@ def test_it_is_kept_and_reads_the_same(study, tmp_path):
         table.to_json() for table in specialists_tables(study)
     ]
     assert specialists_findings(back) == specialists_findings(study)
+
+
+def test_every_p_value_of_its_tables_stands_beside_one_that_is_corrected(study):
+    for table in specialists_tables(study):
+        tests = [column.name for column in table.columns if column.kind == "p"]
+        assert sum("Holm" in name or name == "q" for name in tests) * 2 == len(tests), table.name
+
+
+def test_areas_are_corrected_over_the_rows_of_their_table(study):
+    tables = {table.name: pd.DataFrame(table.held) for table in specialists_tables(study)}
+    checks = tables["checks"].dropna(subset="p")
+    assert len(checks) > 2
+    assert checks["p Holm"].tolist() == holm(checks["p"].to_numpy()).tolist()
+    by_k = tables["listening"]
+    assert by_k[["p Holm", "p random Holm"]].to_numpy().tolist() == holm(by_k[["p", "p random"]].to_numpy()).tolist()
+    assert tables["checks"]["p Holm"].isna().tolist() == tables["checks"]["p"].isna().tolist()
 
 
 def test_findings_say_which_way_the_numbers_fall(study):

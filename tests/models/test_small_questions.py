@@ -1,15 +1,20 @@
 """The recorded answers of three seeds of `small` say what their page says, and the recipe gives such answers."""
 
-import importlib.util
+import importlib
 import json
 import runpy
 import sys
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from mechaudio.metrics import holm
+
 REPOSITORY = Path(__file__).parents[2]
+SAME = "random heads of the same layers"
 SEEDS = ("seed 2, shipped", "seed 0", "seed 1")
 
 
@@ -26,12 +31,13 @@ def told(page):
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("questions", REPOSITORY / "recipes" / "small" / "questions.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["questions"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["questions"]
+    """The modules of the recipe, which import each other as they do where one of them is run."""
+    names, before = ("asking", "heads", "questions"), list(sys.path)
+    sys.path.insert(0, str(REPOSITORY / "recipes" / "small"))
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    sys.path[:] = before
+    for name in names:
+        del sys.modules[name]
 
 
 def changes(section):
@@ -74,6 +80,16 @@ def test_specialists_are_no_more_than_random_heads_of_their_layers(told, seed):
     assert 3 <= last["all heads"]["answers changed"] <= 7
 
 
+def test_scores_and_cuts_of_specialists_are_corrected_over_the_rows_and_beat_no_random_heads(page, told):
+    for name in SEEDS:
+        corrected = page["_beside_random"](told[name])
+        assert {rows for rows, _ in corrected} == {"last", "choices"}
+        plain = [found[f"{kind}, p"] for found in told[name]["specialists"].values() for kind in ("random heads", SAME)]
+        scores = {key: p for key, p in corrected.items() if key[1] != "cut"}
+        assert list(scores.values()) == holm(plain).tolist()
+        assert min(corrected.values()) >= 0.05
+
+
 def test_what_was_right_before_is_right_or_broken_afterwards(told):
     rows = list(chain(*map(changes, told.values())))
     assert len(rows) > 300
@@ -82,29 +98,30 @@ def test_what_was_right_before_is_right_or_broken_afterwards(told):
 
 def test_random_sets_have_as_many_heads_in_each_layer(recipe):
     class Scores:
-        varies = recipe.np.ones((4, 9), bool)
+        varies = np.ones((4, 9), bool)
 
-    drawn = recipe._random_sets(Scores, [(0, 1), (2, 3), (2, 4)], 5)
+    drawn = recipe.heads._random_sets(Scores, [(0, 1), (2, 3), (2, 4)], 5)
     assert len(drawn) == 5
     assert all(sorted(layer for layer, _ in heads) == [0, 2, 2] and len(set(heads)) == 3 for heads in drawn)
     assert len({tuple(heads) for heads in drawn}) > 1
 
 
 def test_heads_of_a_layer_are_cut_together(recipe):
-    cut = recipe._without_sound([(3, 1), (0, 2), (3, 0)], "choices")
+    cut = recipe.heads._without_sound([(3, 1), (0, 2), (3, 0)], "choices")
     assert [(one.layers, one.heads, one.queries) for one in cut] == [((0,), (2,), "choices"), ((3,), (1, 0), "choices")]
 
 
 @pytest.mark.whole
 @pytest.mark.filterwarnings("ignore:.*carries nothing", "ignore:.*have the same correlation")
 def test_the_recipe_asks_tiny_and_the_tables_can_be_made_of_it(recipe, page, told, monkeypatch, tmp_path):
-    for name, value in {"N_WINDOWS": 1, "RANDOM_SETS": 2}.items():
-        monkeypatch.setattr(recipe, name, value)
-    monkeypatch.setattr(recipe, "SIZES", dict.fromkeys(recipe.SIZES, 8) | {"specialists": 14, "attention": 14})
-    sections = [name for name in recipe.SECTIONS if name != "mata"]  # a study that has tests of its own
+    monkeypatch.setattr(recipe.asking, "N_WINDOWS", 1)
+    monkeypatch.setattr(recipe.heads, "RANDOM_SETS", 2)
+    sizes = dict.fromkeys(recipe.asking.SIZES, 8) | {"specialists": 14, "attention": 14}
+    monkeypatch.setattr(recipe.questions, "SIZES", sizes)
+    sections = [name for name in recipe.questions.SECTIONS if name != "mata"]  # a study that has tests of its own
     arguments = ["questions.py", "--model", "tiny", "--out", str(tmp_path / "tiny.json"), "--sections", *sections]
     monkeypatch.setattr(sys, "argv", arguments)
-    recipe.main()
+    recipe.questions.main()
     answered = json.loads((tmp_path / "tiny.json").read_text())
     assert answered["listens"]["rows"] == ["last"]
     assert set(sections) <= set(answered)

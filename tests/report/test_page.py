@@ -2,12 +2,13 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from mechaudio.audio.events import Event
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluate import Evaluation
-from mechaudio.report import write_page
+from mechaudio.report import panels, write_page
 from mechaudio.report.panels import answer_panel, heads_panel, layers_panel, time_panel
 from tests.browser import needs_browser, rendered, screenshot
 from tests.viz.made_up import attention, listening, provenance
@@ -222,3 +223,8 @@ def test_the_browser_would_tell_of_a_broken_script_and_of_a_load_from_outside(tm
     assert any("nowhere is not defined" in line for line in console)
     broken.write_text(text.replace("</main>", '<img src="https://example.org/x.png"></main>'), encoding="utf-8")
     assert any("https://example.org/x.png" in line for line in rendered(broken)[1])
+
+
+def test_lines_under_a_title_are_one_line_on_the_page_with_one_mark_between_them():
+    figure = go.Figure(layout={"title": {"text": "t", "subtitle": {"text": "one,<br>two;<br>&lt;a&gt;<br>three"}}})
+    assert panels.panel("kind", figure, "how").note == "one, two; <a>; three"

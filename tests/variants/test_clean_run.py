@@ -7,6 +7,8 @@ import torch
 
 import mechaudio as ma
 from mechaudio.data.toy_questions import questions
+from mechaudio.tracing import memory
+from mechaudio.variants import execute
 from mechaudio.variants.clean_run import KeptRuns, clean_run
 
 POINTS = [
@@ -53,6 +55,18 @@ def test_a_sweep_of_it_is_the_sweep_of_the_prompts_and_runs_no_tower(toy, batch,
         torch.testing.assert_close(found.logits, usual.logits)
         torch.testing.assert_close(found.clean, usual.clean)
         torch.testing.assert_close(found.mass_after, usual.mass_after, equal_nan=True)
+
+
+def test_what_later_variants_attend_to_takes_no_memory_of_those_that_ran_along(toy, batch, monkeypatch):
+    kept, first_pass = [], execute.first_pass
+    monkeypatch.setitem(memory.MOST_OF_CHUNK, "cpu", 1.0)  # every variant is a chunk of its own
+    monkeypatch.setattr(execute, "first_pass", lambda *given: kept.append(first_pass(*given)) or kept[-1])
+    ma.sweep(toy, batch, [ma.ScaleAttention(factor, queries="question") for factor in (0.5, 2.0)], progress=False)
+    ((_, chunks, prefix),) = kept
+    assert [len(stacked.chunk.variants) for stacked in chunks] == [1, 1]
+    held = [part for shared in prefix.shared.values() for part in (shared.keys, shared.values)]
+    assert len(held) == 2 * toy.n_layers
+    assert prefix.n_bytes == sum(part.nbytes for part in held)
 
 
 def test_what_changes_more_than_the_last_position_runs_one_by_one(toy, batch):
