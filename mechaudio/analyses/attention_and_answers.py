@@ -163,7 +163,7 @@ def attention_and_answers(
         raise ValueError(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
-    questions, queries = rows_of(model, questions, queries, progress=progress)
+    questions, queries = rows_of(model, questions, queries, target=target, foil=foil, progress=progress)
     measured = Measured(condition, queries)
     targets = None if target is foil is None else Targets(target, foil)
     for prompts in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
@@ -175,8 +175,24 @@ def attention_and_answers(
     return measured.joined(model, {} if targets is None else targets.settings())
 
 
-def rows_of(model: AudioLM, questions: Questions, queries: str, *, progress: bool | None) -> tuple[Questions, str]:
+def rows_of(
+    model: AudioLM,
+    questions: Questions,
+    queries: str,
+    *,
+    target: Words = None,
+    foil: Words = None,
+    progress: bool | None,
+) -> tuple[Questions, str]:
     """The questions, and the query rows that are meant: `listening` are found on the first of the questions.
+
+    Args:
+        model: The opened model.
+        questions: Any number of them.
+        queries: Spans, or `listening`.
+        target: Words that the rows are found on, as in `where_it_listens`, for all questions or one text per question.
+        foil: Words that they are held against.
+        progress: Draw a progress bar on stderr.
 
     Raises:
         ValueError: No row is known to listen.
@@ -190,7 +206,12 @@ def rows_of(model: AudioLM, questions: Questions, queries: str, *, progress: boo
     else:
         every = sequence_of(questions)
         some = [every[place] for place in range(min(MOST, len(every)))]
-    return every, where_it_listens(model, some, window="all", each_layer=False, progress=progress).queries
+    words = {
+        name: given if given is None or isinstance(given, str) or len(given) != len(every) else given[: len(some)]
+        for name, given in (("target", target), ("foil", foil))
+    }
+    found = where_it_listens(model, some, **words, window="all", each_layer=False, progress=progress)
+    return every, found.queries
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:

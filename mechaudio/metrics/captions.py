@@ -130,7 +130,7 @@ def rouge(texts: Texts, references: References, *, kind: str = "L") -> Scores:
                 f"the reference {reference!r} holds no word that ROUGE reads, which are of a to z and digits: take "
                 "normalised_match or character_error_rate"
             )
-        return scorer.score(reference, text)[name].fmeasure
+        return float(scorer.score(reference, text)[name].fmeasure)
 
     return _best(score, texts, references)
 
@@ -157,7 +157,7 @@ def meteor(texts: Texts, references: References, *, synonyms: bool = False) -> S
         words = _words(reference)
         if not words:
             raise ValueError(f"the reference {reference!r} holds no word, and METEOR compares words")
-        return scorer(words, _words(text), wordnet=thesaurus)
+        return float(scorer(words, _words(text), wordnet=thesaurus))
 
     return _best(score, texts, references)
 

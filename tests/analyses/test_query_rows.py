@@ -49,6 +49,17 @@ def test_the_planted_head_is_found_where_it_listens(toy, asked):
     assert scores.top(1) == ((LAYER, HEAD),)
 
 
+def test_open_questions_find_their_rows_on_the_words_that_they_are_measured_on(toy, asked):
+    letters = ["ABCD"[question.choices.index(question.answer)] for question in asked]
+    others = ["BCDA"["ABCD".index(letter)] for letter in letters]
+    unknown = [replace(question, answer=None) for question in asked]
+    found = analyses.attention_and_answers(
+        toy, unknown, target=letters, foil=others, queries="listening", progress=False
+    )
+    assert found.queries == "choices"
+    assert found.correct.all()
+
+
 def test_a_score_is_made_of_the_rows_that_its_heads_were_chosen_by(toy, asked):
     calibration, held_out = analyses.attention_and_answers(toy, asked, queries="choices", progress=False).split(seed=0)
     other = replace(held_out, queries="last")

@@ -100,10 +100,12 @@ def test_scores_over_clips_say_if_synonyms_were_matched():
 
 
 def test_texts_of_which_nothing_is_left_match_if_they_are_the_same():
-    assert normalised_match(["?!", "A", "!!"], ["?!", "The", "??"]).tolist() == [1, 0, 0]
+    assert captions.normalised_match(["?!", "A", "!!"], ["?!", "The", "??"]).tolist() == [1, 0, 0]
 
 
-@pytest.mark.parametrize(("score", "reference"), [(rouge, "狗"), (rouge, "!!"), (meteor, "!!")])
+@pytest.mark.parametrize(
+    ("score", "reference"), [(captions.rouge, "狗"), (captions.rouge, "!!"), (captions.meteor, "!!")]
+)
 def test_a_reference_in_which_a_score_reads_no_word_is_refused(score, reference):
     with pytest.raises(ValueError, match="holds no word"):
         score(reference, reference)
