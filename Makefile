@@ -6,9 +6,12 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
-# Checking the types and shapes of all arguments takes as long as the tests themselves: `make check` does where arrays are.
+# Checking the types and shapes of all arguments takes as long as the tests themselves, nearly all of it on the ground
+# floor: `make check` does so in the tests of that floor, and elsewhere of what stands on it.
 UNTYPED := --jaxtyping-packages=
-ARRAYS := tests/analyses tests/interventions tests/metrics tests/tracing tests/variants
+empty :=
+comma := ,
+UPPER := --jaxtyping-packages=$(subst $(empty) ,$(comma),$(foreach room,analyses data experiments metrics report temporal timeaudio viz,mechaudio.$(room)) beartype.beartype)
 # Every run after the first finds its modules compiled, whatever the shell says; installing leaves that to the first.
 export PYTHONDONTWRITEBYTECODE :=
 SOURCES := $(shell find mechaudio -name '*.py')
@@ -32,7 +35,7 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 
 test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
 	@echo "About 5 minutes on 2 cores; every core runs its share."
-	@command -v chromium >/dev/null || echo "Nine tests look at pages in a browser, and skip without: apt-get install chromium"
+	@command -v chromium >/dev/null || echo "Some tests look at pages in a browser, and skip without: apt-get install chromium"
 	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "not whole"
 
 check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types, then run all tests
@@ -41,9 +44,8 @@ check: $(VENV)/.installed-dev ## Check format, lint, import contracts and types,
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_types.py
-	$(BIN)/python -m pytest $(PARALLEL) -m "not whole" $(ARRAYS)
-	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "not whole" $(ARRAYS:%=--ignore %)
-	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m whole
+	$(BIN)/python -m pytest $(PARALLEL) -m "ground and not whole"
+	$(BIN)/python -m pytest $(PARALLEL) $(UPPER) -m "whole or not ground"
 
 kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older processor, on two threads
 	@# Threads that wait must not spin: on busy cores that took most of the time.
@@ -99,6 +101,7 @@ bench: $(VENV)/.installed-dev ## Measure speed and memory against what users wou
 	$(BIN)/python benchmarks/patching_cost.py
 	$(BIN)/python benchmarks/attribution_cost.py
 	$(BIN)/python benchmarks/steering_cost.py
+	$(BIN)/python benchmarks/parallel_cost.py
 
 train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into build/tiny: minutes on a GPU
 	$(BIN)/python -m recipes.tiny.train --out build/tiny
@@ -117,6 +120,13 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing mechaudio ($*) into $(VENV): a minute or three the first time."
 	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
+
+# What the targets of CI need, by one call of pip: half the time of one by one.
+.PHONY: tools
+tools: | $(BIN)/pip ## Install what all these targets need, at once
+	@echo "Installing all tools into $(VENV): a minute or two."
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,dist,docs,notebooks]'
+	@touch $(foreach extra,dev dist docs notebooks,$(VENV)/.installed-$(extra))
 
 $(VENV)/bin/pip .venv-newest/bin/pip .venv-oldest/bin/pip: %/bin/pip:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 10); \

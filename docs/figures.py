@@ -36,6 +36,7 @@ class Picture:
     draws: str
     width: int = 720
     height: int = 360
+    largest: int = LARGEST
 
     def needs(self) -> set[str]:
         """The names that the expression reads."""
@@ -55,8 +56,8 @@ class Picture:
                 return blocks[:number]
         raise ValueError(f"docs/{self.page}.md makes no {', '.join(sorted(missing))}, of which a picture is drawn")
 
-    def draw(self) -> go.Figure:
-        """The figure, as the page's code makes it."""
+    def draw(self) -> Any:
+        """The figure or the explorer, as the page's code makes it."""
         return eval(self.draws, _run("\n".join(self.blocks())))
 
     def write(self, path: Path) -> None:
@@ -68,14 +69,43 @@ class Picture:
         fewer = (picture.quantize(n, method=Image.Quantize.FASTOCTREE, kmeans=3) for n in (256, 64))
         for smaller in (picture, *fewer):
             smaller.save(path, optimize=True)
-            if path.stat().st_size <= LARGEST:
+            if path.stat().st_size <= self.largest:
                 return
         raise ValueError(
-            f"{path.name} takes more than {LARGEST} bytes: make it smaller than {self.width}x{self.height}"
+            f"{path.name} takes more than {self.largest} bytes: make it smaller than {self.width}x{self.height}"
         )
 
 
+@dataclass(frozen=True)
+class Explored(Picture):
+    """The explorer of a page, with some seconds knocked out, in Chromium and with the model behind it."""
+
+    largest: int = 260_000  # noise in a spectrogram takes room
+    seconds: tuple[float, float] = (2.9, 6.8)
+
+    def write(self, path: Path) -> None:
+        """Show it, drag over the seconds, wait for the answer, and keep what is seen, in 128 colours."""
+        sys.path.insert(0, str(HERE.parent))
+        from PIL import Image
+
+        from tests.devtools import browser
+        from tests.live_explorer import LiveExplorer
+
+        live = self.draw()._live
+        with browser() as tab:
+            explorer = LiveExplorer(tab, live, width=self.width, height=self.height)
+            explorer.tab.evaluate("document.body.style.margin = '12px'")
+            length = explorer.live.batch.durations[0]
+            tab.drag(*(tab.place(".mx-picture", second / length) for second in self.seconds))
+            tab.hover((1, 1))
+            explorer.answer()
+            tab.picture(path)
+        seen = Image.open(path).convert("RGB")
+        seen.quantize(128, method=Image.Quantize.MEDIANCUT, kmeans=3).save(path, optimize=True)
+
+
 PICTURES = {
+    "explorer": Explored("explorer", "explorer", width=900, height=860),
     "attention_over_time": Picture(
         "faq", "ma.viz.attention_over_time(attention, clip=questions[0].clip(), layers=[1, 2, 3])", height=380
     ),

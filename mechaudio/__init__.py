@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from mechaudio.models.prompt import prompt
     from mechaudio.models.registry import register
     from mechaudio.models.spans import PromptFormat
+    from mechaudio.notebook.explore import explore
     from mechaudio.question import Answer, AudioQuestion
     from mechaudio.results import Result
     from mechaudio.tracing.audio_lm import AudioLM, trace
@@ -82,6 +83,7 @@ _HOME = {
     "UpweightAttention": "mechaudio.interventions.upweight",
     "answer": "mechaudio.tracing.run",
     "evaluate": "mechaudio.experiments.evaluate",
+    "explore": "mechaudio.notebook.explore",
     "generate": "mechaudio.tracing.run",
     "generate_variants": "mechaudio.interventions.generate_variants",
     "grid": "mechaudio.interventions.grid",
@@ -131,6 +133,7 @@ __all__ = [
     "data",
     "evaluate",
     "experiments",
+    "explore",
     "generate",
     "generate_variants",
     "grid",

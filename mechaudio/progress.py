@@ -13,6 +13,8 @@ from weakref import WeakSet
 
 from tqdm import tqdm as Bar
 
+from mechaudio.processes import launch
+
 __all__ = ["Bar", "bar", "is_watched"]
 
 #: Seconds that something may take before its bar appears.
@@ -36,12 +38,14 @@ def bar(
         unit: Name of what is counted, in the plural.
         total: How many there are, where `items` does not say.
         progress: True draws it at once, whoever watches, False never; by default it is drawn after two seconds where a
-            person is watching, unless another bar of ours is there.
+            person is watching, unless another bar of ours is there. Of processes that share a run, the first draws it.
     """
     from tqdm.auto import tqdm
 
-    hidden = not (is_watched() and not any(not one.disable for one in _open)) if progress is None else not progress
-    drawn = tqdm(items, desc=what, total=total, unit=f" {unit}", disable=hidden, delay=DELAY if progress is None else 0)
+    delay = DELAY if progress is None else 0
+    shown = is_watched() and all(one.disable for one in _open) if progress is None else progress
+    hidden = not shown or launch().rank > 0
+    drawn = tqdm(items, desc=what, total=total, unit=f" {unit}", disable=hidden, delay=delay)
     _open.add(drawn)
     return drawn
 

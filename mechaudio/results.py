@@ -21,6 +21,7 @@ from mechaudio.arguments import checks_arguments, shown
 from mechaudio.audio.clock import ScatteredClock, TokenClock
 from mechaudio.audio.events import Event
 from mechaudio.labelled import Labelled, dataset_of, first_rows, sizes_of, table_of
+from mechaudio.processes import one_at_a_time
 from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
@@ -133,7 +134,8 @@ class Result(Shown):
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the result into a folder, in place of an earlier one there; other files in the folder are left alone.
 
-        Whatever interrupts it, the folder then holds the earlier result or this one, whole.
+        Whatever interrupts it, the folder then holds the earlier result or this one, whole. Processes that were
+        launched together save one after another.
 
         Returns:
             The folder.
@@ -145,6 +147,11 @@ class Result(Shown):
         stores = Stores()
         body = encode(self, type(self).__name__, stores, self.kinds)
         folder = made_folder(folder, "a result")
+        with one_at_a_time(folder):
+            self._write(folder, body, stores)
+        return folder
+
+    def _write(self, folder: Path, body: Any, stores: Stores) -> None:
         with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as drafts:
             digests = {ARRAYS_NAME: write_arrays(Path(drafts, ARRAYS_NAME), stores.arrays)}
             head = {"schema": SCHEMA, "mechaudio": version("mechaudio"), "arrays_sha256": digests[ARRAYS_NAME]}
@@ -163,7 +170,6 @@ class Result(Shown):
             for leftover in folder.glob(_waiting(folder, name, "*").name):
                 leftover.unlink(missing_ok=True)
         remove_drafts(folder)
-        return folder
 
     @property
     def _tensor_labels(self) -> dict[str, str]:
@@ -210,7 +216,9 @@ def _counted(axis: str, n: int) -> str:
     """The length of an axis in words: `6 layers`, `d_model 128`."""
     if axis.startswith("d_"):
         return f"{axis} {n}"
-    return f"{n} {axis.removesuffix('s')}{'' if n == 1 else 's'}"
+    one = axis.removesuffix("s")
+    several = f"{one[:-1]}ies" if one.endswith("ry") else f"{one}s"
+    return f"{n} {one if n == 1 else several}"
 
 
 def remove_drafts(folder: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mechaudio.processes import launch
 from mechaudio.reading import digest_of_file
 
 KEPT = (
@@ -128,6 +129,31 @@ def made_folder(folder: str | os.PathLike, what: str) -> Path:
             f"{what} is kept in a folder, and {os.fspath(blocking)!r} is {kind}: give another"
         ) from error
     return folder
+
+
+def write_once(place: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, unless it is there; of several processes the first does.
+
+    Args:
+        place: the file; its folder is there.
+        content: of the file.
+    """
+    if place.exists():
+        return
+    # One name per process, so that whoever was killed here leaves nothing for good.
+    draft = place.with_name(f".{place.name}.begun{launch().rank or ''}")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, place)
+    except FileExistsError:  # another process was first
+        draft.unlink()
+    except OSError:  # a file system without links
+        os.replace(draft, place)
+    else:
+        draft.unlink()
 
 
 def write_json(place: Path, head: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 import gc
 import os
+from pathlib import Path
 
 import beartype.door  # noqa: F401 - before nnsight, which gives every object a method that this import trips over
 
@@ -15,9 +16,16 @@ import torch
 import transformers.modeling_utils  # noqa: F401
 from hypothesis import settings
 
+TESTS = Path(__file__).parent
+
 torch.set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
 settings.register_profile("mechaudio", deadline=None, derandomize=True, database=None)  # the same examples everywhere
 settings.load_profile("mechaudio")
+
+
+def pytest_itemcollected(item):
+    if item.path.relative_to(TESTS).parts[0] in ("interventions", "tracing", "variants"):
+        item.add_marker("ground")
 
 
 def pytest_collection_finish():

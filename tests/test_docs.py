@@ -129,6 +129,7 @@ def test_the_code_of_a_page_is_python_that_names_what_there_is(page):
         pytest.param("docs/steering.md", marks=pytest.mark.whole),
         pytest.param("docs/mata.md", marks=pytest.mark.whole),
         "docs/statistics.md",
+        "docs/cluster.md",
         "docs/own_class.md",
         "docs/timeaudio.md",
         pytest.param("docs/large_models.md", marks=pytest.mark.whole),

@@ -18,6 +18,7 @@ from mechaudio.analyses.patching.pairs import Contrast, contrast, contrasts
 from mechaudio.analyses.patching.path_patching import path_patching
 from mechaudio.analyses.patching.paths import path_patches
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes, ProbeAnswers, encoder_probes
+from mechaudio.analyses.prompt_attention import PromptAttention, prompt_attention
 from mechaudio.analyses.specialist_heads import HeadScores, score_heads, specialist_heads
 from mechaudio.analyses.steering_directions import SteeringDirections, layer_weights, steering_directions
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
@@ -41,6 +42,7 @@ __all__ = [
     "PairedPasses",
     "PatchingMap",
     "ProbeAnswers",
+    "PromptAttention",
     "SteeringDirections",
     "SteeringSweep",
     "TunedLens",
@@ -65,6 +67,7 @@ __all__ = [
     "paired_passes",
     "path_patches",
     "path_patching",
+    "prompt_attention",
     "score_heads",
     "specialist_heads",
     "steering_directions",

@@ -6,12 +6,13 @@ is what heads are chosen from, scored on and steered with; nothing of it needs a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, Measured, refuse_unknown, rows_of
+from mechaudio.analyses.kept_batches import KeptBatches, digest_of_questions
 from mechaudio.analyses.query_rows import query_rows
 from mechaudio.analyses.steering_directions import (
     Differences,
@@ -20,8 +21,9 @@ from mechaudio.analyses.steering_directions import (
     heard_and_silent,
     points,
 )
-from mechaudio.analyses.streaming import Questions, prepared_batches
+from mechaudio.analyses.streaming import Questions, in_batches, required_questions
 from mechaudio.arguments import checks_arguments
+from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.labelled import joined_along
 from mechaudio.results import Result
 from mechaudio.tracing.hook_points import HookPoint
@@ -55,6 +57,25 @@ class PairedPasses(Result):
         """Return what both passes gave, with an axis `condition`; directions are in `directions.to_xarray()`."""
         passes = {one.condition: one.to_xarray() for one in (self.heard, self.silent)}
         return joined_along("condition", passes).assign_attrs(self._attrs)
+
+
+def joined_passes(parts: Sequence[PairedPasses], keys: Sequence[tuple[str, ...]]) -> PairedPasses:
+    """The passes of several batches, one behind another.
+
+    Args:
+        parts: Of each batch.
+        keys: `clip_keys` of all questions, whose clips are named among each other.
+
+    Raises:
+        ValueError: For ids that come twice.
+    """
+    clips = clip_names(keys)
+    heard, silent = (
+        replace(AttentionAndAnswers.concatenated([getattr(part, name) for part in parts]), clips=clips)
+        for name in ("heard", "silent")
+    )
+    directions = SteeringDirections.concatenated([part.directions for part in parts], clips)
+    return PairedPasses(heard=heard, silent=silent, directions=directions, provenance=directions.provenance)
 
 
 class Pairs:
@@ -120,6 +141,7 @@ def paired_passes(
     *,
     queries: str = "last",
     kept: KeptRuns | None = None,
+    batches: KeptBatches | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> PairedPasses:
@@ -137,6 +159,7 @@ def paired_passes(
             by another thread, a batch ahead.
         queries: The rows whose attention and difference are kept, as in `attention_and_answers`.
         kept: Takes the runs with the clips, as far as there is room, so that `steering_sweep` can continue from them.
+        batches: Keeps what each batch gives in a folder, for a study that is taken up or shared by several processes.
         batch_size: Questions per forward pass.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -144,11 +167,33 @@ def paired_passes(
         ValueError: As `attention_and_answers` and `steering_directions`.
     """
     questions, queries = rows_of(model, questions, queries, progress=progress)
-    pairs, make = Pairs(queries), partial(heard_and_silent, model)
-    for _, batches in prepared_batches(
-        model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
-    ):
-        heard, _ = pairs.ask(model, batches)
+    batches = KeptBatches(None, model, {}) if batches is None else batches
+    prepare = partial(heard_and_silent, model)
+    keys: list[tuple[str, ...]] = []
+
+    def measure(asked: Any, prepared: Any = None) -> PairedPasses:
+        pairs = Pairs(queries)
+        heard, _ = pairs.ask(model, prepare(asked) if prepared is None else prepared)
         if kept is not None:
             kept.keep(heard)
-    return pairs.joined(model)
+        return pairs.joined(model)
+
+    def drawn() -> Iterator[Any]:
+        for asked in in_batches(
+            model,
+            questions,
+            batch_size=batch_size,
+            positions=batches.most_positions,
+            what="audio and silence",
+            progress=progress,
+        ):
+            keys.extend(clip_keys(question) for question in required_questions(asked))
+            yield asked
+
+    parts = batches.measured(
+        drawn(),
+        measure,
+        asked=lambda asked: digest_of_questions(required_questions(asked)),
+        prepare=None if model.adapter.makes_prompts_with_network else prepare,
+    )
+    return joined_passes(parts, keys)

@@ -106,6 +106,29 @@ class SteeringDirections(Result):
         """Length of each direction of the residual stream."""
         return np.linalg.norm(self.residual, axis=-1)
 
+    @staticmethod
+    def concatenated(parts: Sequence[SteeringDirections], clips: Sequence[str] = ()) -> SteeringDirections:
+        """Those of several groups of questions, one behind another.
+
+        Args:
+            parts: Of each group.
+            clips: Name of the clip of each question; a name depends on which questions are named together.
+
+        Raises:
+            ValueError: For ids that come twice.
+        """
+        first, ids = parts[0], tuple(name for part in parts for name in part.ids)
+        checked.unique("questions", ids)
+        return replace(
+            first,
+            residual=np.concatenate([part.residual for part in parts]),
+            final_norm=np.concatenate([part.final_norm for part in parts]),
+            z={layer: np.concatenate([part.z[layer] for part in parts]) for layer in first.z},
+            ids=ids,
+            clips=tuple(clips),
+            provenance=replace(first.provenance, settings=dict(first.provenance.settings) | {"n": len(ids)}),
+        )
+
     def of(self, ids: Sequence[str]) -> SteeringDirections:
         """Take the directions of some questions, in their order.
 

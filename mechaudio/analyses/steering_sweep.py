@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
-from mechaudio.analyses.paired_passes import PairedPasses, Pairs
+from mechaudio.analyses.kept_batches import KeptBatches, digest_of_questions
+from mechaudio.analyses.paired_passes import PairedPasses, Pairs, joined_passes
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
-from mechaudio.analyses.streaming import Questions, prepared_batches, required_questions
+from mechaudio.analyses.streaming import Questions, in_batches, required_questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.sweep import sweep
@@ -100,6 +100,7 @@ def steering_sweep(
     variants: Callable[[SteeringDirections], Mapping[str, Intervention]],
     queries: str = "last",
     kept: KeptRuns | None = None,
+    batches: KeptBatches | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> SteeringSweep:
@@ -123,6 +124,7 @@ def steering_sweep(
         queries: For directions that are measured on the way, the rows, as in `steering_directions`.
         kept: Runs with the clips that `paired_passes` kept, of batches of the same questions: the variants continue
             from these, each of which is let go of then. Prompts of other batches run again.
+        batches: Keeps what each batch gives in a folder, for a study that is taken up or shared by several processes.
         batch_size: Questions per forward pass; as in `paired_passes`, if runs were kept there.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -130,9 +132,8 @@ def steering_sweep(
         ValueError: Without questions or variants, for a question without a known answer or without directions, or names
             that differ between batches.
     """
-    names: tuple[str, ...] = ()
-    ways: tuple[str, ...] = ()
-    ids, found, pairs, keys = [], [], Pairs(queries), []
+    batches = KeptBatches(None, model, {}) if batches is None else batches
+    keys: list[tuple[str, ...]] = []
 
     def make(asked: Questions) -> Any:
         if directions is None:
@@ -140,28 +141,63 @@ def steering_sweep(
         continued = None if kept is None else kept.take(list(required_questions(asked)))
         return as_prompts(model, asked) if continued is None else continued
 
-    for together, made in prepared_batches(
-        model, questions, make, batch_size=batch_size, what="steering", progress=progress
-    ):
-        batch_questions = list(required_questions(together))
-        question_ids = [question.id for question in batch_questions]
-        keys += [clip_keys(question) for question in batch_questions]
-        batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(question_ids))
+    def measure(together: Questions, prepared: Any = None) -> SteeringSweep:
+        asked, pairs = list(required_questions(together)), Pairs(queries)
+        ids = tuple(question.id for question in asked)
+        made = make(together) if prepared is None else prepared
+        batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(ids))
         wanted = dict(variants(here))
-        if ids and tuple(wanted) != names:
-            raise ValueError(f"variants= gave {list(names)} for the first questions, then {list(wanted)}")
         done = sweep(model, batch, list(wanted.values()), progress=False)
-        names, ways, ids = tuple(wanted), ways or done.ways, [*ids, *question_ids]
-        found.append((done.correct, done.clean_correct[None], done.margin))
-    correct, clean, margin = (torch.cat(parts, dim=1).numpy() for parts in zip(*found, strict=True))
-    return SteeringSweep(
-        names=names,
-        correct=correct,
-        clean_correct=clean[0],
-        margin=margin,
-        ways=ways,
-        ids=tuple(ids),
+        return SteeringSweep(
+            names=tuple(wanted),
+            correct=done.correct.numpy(),
+            clean_correct=done.clean_correct.numpy(),
+            margin=done.margin.numpy(),
+            ways=done.ways,
+            ids=ids,
+            passes=pairs.joined(model) if directions is None else None,
+            provenance=Provenance.collect(model, settings={"n": len(ids)}),
+        )
+
+    def drawn() -> Iterator[Any]:
+        for together in in_batches(
+            model,
+            questions,
+            batch_size=batch_size,
+            positions=batches.most_positions,
+            what="steering",
+            progress=progress,
+        ):
+            keys.extend(clip_keys(question) for question in required_questions(together))
+            yield together
+
+    parts = batches.measured(
+        drawn(),
+        measure,
+        asked=lambda together: digest_of_questions(required_questions(together)),
+        prepare=None if model.adapter.makes_prompts_with_network else make,
+    )
+    return _joined(parts, model, keys)
+
+
+def _joined(parts: Sequence[SteeringSweep], model: AudioLM, keys: Sequence[tuple[str, ...]]) -> SteeringSweep:
+    """The answers of several batches, one behind another.
+
+    Raises:
+        ValueError: Variants of other names in one batch than in another.
+    """
+    first, ids = parts[0], tuple(name for part in parts for name in part.ids)
+    other = next((part.names for part in parts if part.names != first.names), None)
+    if other is not None:
+        raise ValueError(f"variants= gave {list(first.names)} for the first questions, then {list(other)}")
+    passes = [part.passes for part in parts if part.passes is not None]
+    return replace(
+        first,
+        correct=np.concatenate([part.correct for part in parts], axis=1),
+        clean_correct=np.concatenate([part.clean_correct for part in parts]),
+        margin=np.concatenate([part.margin for part in parts], axis=1),
+        ids=ids,
         clips=clip_names(keys),
-        passes=pairs.joined(model) if directions is None else None,
+        passes=joined_passes(passes, keys) if passes else None,
         provenance=Provenance.collect(model, settings={"n": len(ids)}),
     )

@@ -10,14 +10,21 @@ import io
 import os
 import re
 import struct
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextvars import copy_context
+from functools import wraps
 from io import BufferedIOBase
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
 from jaxtyping import Float
 
 from mechaudio.audio.media import decode_media, media_duration, ogg_is_ended
+from mechaudio.notices import warn, withheld
 
 HEADS = {b"RIFF": None, b"RIFX": None, b"RF64": None, b"fLaC": b"fLaC\0\0\0\x22", b"OggS": b"OggS\0\x02"}
 """First bytes of files that libsndfile reads, and of streams of which several can follow one another."""
@@ -25,6 +32,39 @@ UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a flac stream that does not sa
 UNKNOWN_BYTES = 0x7FFFF000  # programs that write a wav into a pipe put this or more where the size should be
 CHUNK = re.compile(rb"[\x20-\x7e]{4}")
 REMEDY = "it is truncated or damaged: copy or download it again, or convert what is left to wav"
+
+PATIENCE = 300.0
+"""Seconds after which a decoder counts as one that hangs; it takes about one for an hour of sound."""
+Decoded = TypeVar("Decoded")
+
+
+def _patient(decode: Callable[[BufferedIOBase, str], Decoded]) -> Callable[[BufferedIOBase, str], Decoded]:
+    """Decode in a thread that is given up on when it hangs, as decoders cannot be stopped from outside."""
+
+    @wraps(decode)
+    def decoded(file: BufferedIOBase, name: str) -> Decoded:
+        outcome: Future[tuple[Decoded, list[str]]] = Future()
+
+        def run() -> None:
+            try:
+                with withheld() as warnings:
+                    outcome.set_result((decode(file, name), warnings))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is waited for
+                outcome.set_exception(error)
+
+        # A daemon, as the end of the program does not wait for it.
+        threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+        if not wait([outcome], PATIENCE).done:
+            raise TimeoutError(
+                f"{name} is not decoded after {PATIENCE:g} seconds: the decoder hangs on it, or the disk does. Convert "
+                "it to wav, or leave it out"
+            )
+        result, warnings = outcome.result()
+        for warning in warnings:  # here, where they point at the caller's line
+            warn(warning)
+        return result
+
+    return decoded
 
 
 def read_sound(path: str | os.PathLike) -> tuple[Float[np.ndarray, "*channels samples"], int]:
@@ -37,6 +77,7 @@ def read_sound(path: str | os.PathLike) -> tuple[Float[np.ndarray, "*channels sa
         FileNotFoundError: If there is no such file.
         IsADirectoryError: If it is a folder.
         ValueError: If the file is a pipe or a device, empty, truncated, damaged, or not audio at all.
+        TimeoutError: If the decoder hangs on it.
     """
     with opened_file(path) as file:
         return decode_sound(file, repr(os.fspath(path)))
@@ -61,6 +102,7 @@ def opened_file(path: str | os.PathLike) -> BufferedIOBase:
     return path.open("rb")
 
 
+@_patient
 def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*channels samples"], int]:
     """Read an open sound file.
 
@@ -73,6 +115,7 @@ def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
 
     Raises:
         ValueError: If the file is empty, truncated, damaged, or not audio at all.
+        TimeoutError: If the decoder hangs on it.
     """
     sound = _exact(file, name)
     if sound is None:
@@ -97,6 +140,7 @@ def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
     return samples[:, 0] if samples.shape[1] == 1 else samples.T, rate
 
 
+@_patient
 def promised_duration(file: BufferedIOBase, name: str) -> float:
     """The length of an open sound file in seconds, without decoding its samples.
 
@@ -106,6 +150,7 @@ def promised_duration(file: BufferedIOBase, name: str) -> float:
 
     Raises:
         ValueError: If the file is empty, damaged or not audio at all.
+        TimeoutError: If the decoder hangs on it.
     """
     sound = _exact(file, name)
     if sound is None:

@@ -6,9 +6,12 @@ Conventions: seconds from the start of the clip.
 import base64
 import html
 import io
+import wave
 from typing import TYPE_CHECKING
 
+import numpy as np
 import soundfile
+from jaxtyping import Int16
 
 if TYPE_CHECKING:
     from mechaudio.audio.clip import AudioClip
@@ -38,3 +41,14 @@ def player(clip: "AudioClip") -> str:
         f'src="data:audio/wav;base64,{sound}"></audio>'
         f'<figcaption style="overflow-wrap:anywhere">{title}</figcaption></figure>'
     )
+
+
+def wav_data_uri(samples: Int16[np.ndarray, " samples"], sample_rate: int) -> str:
+    """Mono 16-bit sound as a `data:` address for an `<audio>` element."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -23,6 +23,7 @@ from mechaudio.cli.mistakes import (
     warnings_as_messages,
     words,
 )
+from mechaudio.processes import launch
 from mechaudio.provenance import version
 from mechaudio.rooms import as_room
 
@@ -94,12 +95,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = parser().parse_args(argv)
     try:
+        if not (is_first := launch().rank == 0) and not getattr(arguments, "resumes", False):
+            return 0  # nothing is shared in this verb, so that one process is enough
         with warnings_as_messages(), terminable():
             # What others print while a verb runs is not its result.
             with redirect_stdout(sys.stderr) if arguments.json else nullcontext():
                 outcome = arguments.run(arguments)
-            print(outcome.to_json(arguments) if arguments.json else outcome.text)
-            sys.stdout.flush()
+            if is_first:
+                print(outcome.to_json(arguments) if arguments.json else outcome.text)
+                sys.stdout.flush()
             return outcome.code
     except UserMistakeError as mistake:
         print(f"mechaudio {arguments.verb}: {in_options(str(mistake), arguments)}", file=sys.stderr)

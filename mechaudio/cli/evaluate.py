@@ -11,6 +11,7 @@ from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.studies import left_out, with_source
+from mechaudio.processes import launch
 from mechaudio.question import EVERY_CONDITION
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     refuse_unplaced(arguments)
     if arguments.max_new_tokens is not None and arguments.scoring != "generate":
         raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
+    if arguments.out is None and launch().n > 1:
+        raise UserMistakeError(f"{launch().n} processes share a run through its folder: give --out DIR")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
     questions = load_questions(arguments.data, arguments.n, arguments.seed, arguments.audio)

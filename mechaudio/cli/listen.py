@@ -27,7 +27,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "listen",
         does="ask a model about a recording and write a page about where it looked",
         leaves="It leaves a folder with index.html, which shows the recording, the answers with it and with silence, "
-        "and where the last position looks, and results/.",
+        "where the last position looks, and an explorer of every word, layer and head, and results/.",
         examples=(
             'mechaudio listen clip.wav --question "Which sound has the earliest onset?" --choices dog car rain',
             'mechaudio listen clip.wav --question "Is there a dog?" --choices yes no --model '

@@ -97,7 +97,11 @@ def add_model(verb: argparse.ArgumentParser, *, name: bool = True) -> None:
             metavar="NAME",
             help="tiny, toy, small, a hub id or a local folder (default: tiny)",
         )
-    verb.add_argument("--device", metavar="DEVICE", help="where it runs, such as cpu or cuda:0 (default: the CPU)")
+    verb.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="where it runs, such as cpu or cuda:0 (default: the CPU; of several processes, a GPU each)",
+    )
     verb.add_argument(
         "--dtype", choices=DTYPES, default="auto", help="type of its weights (default: auto, the checkpoint's own)"
     )

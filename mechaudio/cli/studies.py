@@ -15,6 +15,7 @@ from mechaudio.cli.options import LARGEST_SEED, add_verb, at_least, folder, mode
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
+from mechaudio.processes import launch
 from mechaudio.results import Result
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ class StudyVerb(ABC):
         questions = self.questions(arguments)
         result = with_source(self.study(arguments, settings, opened(arguments), questions), arguments)
         keep(result, arguments)
+        if launch().rank > 0:  # the first of several processes tells what was found
+            return Outcome("")
         report = self.report(result, questions)
         tables.write_tables((*report.tables, *report.published), arguments.out / "tables")
         if no_png := figures.write_figures(report.figures, arguments.out / "figures"):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+import torch
+
 from mechaudio.analyses.streaming import length_of
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.run_log import Row, digest, task_of
@@ -17,6 +19,7 @@ from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, prompt
+from mechaudio.notices import warn
 from mechaudio.question import EVERY_CONDITION, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choice_logits
@@ -30,6 +33,7 @@ UNASKABLE = (ValueError, OSError)
 Variants = Sequence[Sequence[Intervention]]
 Logits = tuple[float, ...]
 Found = TypeVar("Found")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,37 @@ def prompts_of(
     return list(opened), batch, failed
 
 
+def in_halves(do: Callable[[Sequence[Placed]], Made], together: Sequence[Placed]) -> tuple[list[Made], list[Row]]:
+    """Do something to some questions at once or, where a GPU has no memory for it, to halves of them, and so on.
+
+    Args:
+        do: Takes some of the questions.
+        together: The questions.
+
+    Returns:
+        What was made of the whole, or of its parts in their order; and rows of questions for which there is no memory
+        even one at a time.
+
+    Warns:
+        UserWarning: They are halved, and may give other bits for it.
+    """
+    try:
+        return [do(together)], []
+    except torch.OutOfMemoryError as error:
+        why = str(error).partition(". ")[0]
+    torch.cuda.empty_cache()  # behind the error, which holds what there was no more room beside
+    if len(together) == 1:
+        lacking = MemoryError(f"the GPU has no memory for this question by itself, beside the model ({why})")
+        return [], [_failed(together[0], lacking)]
+    half = (len(together) + 1) // 2
+    warn(
+        f"the GPU has no memory for {len(together)} questions at once, so they are asked {half} at a time, and numbers "
+        "may differ in their last bits from those of a whole batch. A smaller batch_size= is one from the beginning"
+    )
+    (first, failed), (second, more) = (in_halves(do, part) for part in (together[:half], together[half:]))
+    return first + second, failed + more
+
+
 def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tuple[dict[Placed, Found], list[Row]]:
     """Try each question; give what came of it, and the rows of those of which nothing came."""
     found, failed = {}, []
@@ -112,9 +147,13 @@ def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tupl
         try:
             found[placed] = tried(placed)
         except UNASKABLE as error:
-            unsized = digest(placed.question, sized=False)
-            failed.append(replace(_row(placed), question=unsized, error=f"{type(error).__name__}: {error}"))
+            failed.append(_failed(placed, error))
     return found, failed
+
+
+def _failed(placed: Placed, error: Exception) -> Row:
+    unsized = digest(placed.question, sized=False)
+    return replace(_row(placed), question=unsized, error=f"{type(error).__name__}: {error}")
 
 
 def _row(placed: Placed) -> Row:

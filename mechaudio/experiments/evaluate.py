@@ -7,25 +7,28 @@ is taken up where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
-from mechaudio.experiments.asking import Asking, Variants, ask, measured
-from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
+from mechaudio.experiments.asking import Asking, Variants, ask, in_halves
+from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
-from mechaudio.experiments.run_log import Row, RunLog, run_header
+from mechaudio.experiments.run_log import RunLog, run_header
+from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
-from mechaudio.progress import Bar, bar
+from mechaudio.notices import warn
+from mechaudio.processes import launch
 from mechaudio.question import BY_WORDS, AudioQuestion, refuse_open
 from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
@@ -132,6 +135,8 @@ def evaluate(
         out: A folder to write to: `answers.jsonl` batch by batch, the result at the end. If it holds a run of the same
             settings, model and questions, that run is taken up: what was asked is not asked again, but for questions
             that could not be asked, which are tried once more at the end. More questions may follow those of before.
+            Processes that were launched together (`accelerate launch`, `torchrun`) share the questions through it, each
+            with a log of its own, and each returns the whole result.
         seed: Seed of the questions, to be kept with the result.
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
         queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
@@ -156,10 +161,14 @@ def evaluate(
         TypeError: Something else than questions or interventions; with `out`, an intervention that cannot be kept.
 
     Warns:
-        UserWarning: `queries` are rows that carry nothing of the sound to the answers, where others do.
+        UserWarning: Several processes are given no `out` to share; a GPU has no memory for a batch, so that its halves
+            are asked, whose numbers may differ in their last bits; `queries` are rows that carry nothing of the sound
+            to the answers, where others do.
     """
     condition = condition_of(questions, condition)
     questions = asked_anew(questions, condition)
+    if out is None and launch().n > 1:
+        warn(f"{launch().n} processes share questions through out=: without it each of them asks all of them")
     asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
     lists, functions = _lists(interventions, variants), chosen_scores(scores)
     listens = None
@@ -177,6 +186,7 @@ def evaluate(
         "positions": positions or (0 if batch_size else positions_that_fit(model)),
         "batch_size": batch_size or 0,  # 0 is any number
     }
+    axes = variants.axes if isinstance(variants, Grid) else {}
     with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
         for name, given in (("positions", positions), ("batch_size", batch_size)):
             if given not in (None, log.header[name]):
@@ -186,11 +196,8 @@ def evaluate(
                 )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
         provenance = replace(provenance, created=log.header["created"], settings=options | {"n": len(log.rows)})
-    axes = variants.axes if isinstance(variants, Grid) else {}
-    clips = dict(enumerate(clip_names(keys)))
-    result = collected(
-        provenance, asking, lists, sorted(log.rows.values(), key=lambda row: row.index), axes, clips, functions
-    )
+    rows = sorted(log.rows.values(), key=lambda row: row.index)
+    result = collected(provenance, asking, lists, rows, axes, dict(enumerate(clip_names(keys))), functions)
     if isinstance(result, Comparison):
         result = replace(result, listens=listens)
     if out is not None:
@@ -243,61 +250,30 @@ def _ask_all(
     progress: bool | None,
 ) -> list[tuple[str, ...]]:
     """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
-    earlier, again, n, keys = log.failed, list[Placed](), 0, list[tuple[str, ...]]()
-    total = len(questions) if isinstance(questions, Sized) else None
-    with bar(what=asking.condition, unit="questions", total=total, progress=progress) as drawn:
-        for window in windows(questions, max(WINDOW, log.header["batch_size"])):
-            n += len(window)
-            keys += [clip_keys(placed.question) for placed in window]
-            new = [placed for placed in window if placed.index not in log.rows]
-            for placed in window:
-                if placed.index in log.rows:
-                    log.check(placed.index, placed.question)
-            again += [placed for placed in window if placed.index in earlier]
-            drawn.update(len(window) - len(new))
-            _ask_window(model, asking, new, variants, log, drawn, strict=strict)
-        if not n:
-            raise ValueError("there is nothing to evaluate: no questions were given")
-        if log.rows and max(log.rows) >= n:
-            raise ValueError(
-                f"this run asked {max(log.rows) + 1} questions before, and {n} are given: take it up with the same "
-                "questions, or give another out="
+    keys: list[tuple[str, ...]] = []
+
+    def look(window: Sequence[Placed]) -> None:
+        keys.extend(clip_keys(placed.question) for placed in window)
+        if asking.scoring != "generate":
+            refuse_open(
+                [placed.question for placed in window if placed.index not in log.rows],
+                f"scoring={asking.scoring!r}",
+                f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
             )
-        _ask_window(model, asking, again, variants, log, None, strict=strict)
-    if len(log.failed) == len(log.rows):
-        first = log.rows[min(log.rows)]
-        raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")
-    return keys
 
-
-def _ask_window(
-    model: AudioLM,
-    asking: Asking,
-    window: Sequence[Placed],
-    variants: Variants,
-    log: RunLog,
-    drawn: Bar | None,
-    *,
-    strict: bool,
-) -> None:
-    """Ask questions that are held together, batch by batch."""
-
-    def keep(rows: Sequence[Row]) -> None:
+    def do(batch: Together) -> None:
+        rows = batch.failed
+        if not rows:
+            asked, failed = in_halves(lambda some: ask(model, asking, some, variants), batch.placed)
+            rows = [*chain.from_iterable(asked), *failed]
         wrong = next((row for row in rows if row.error), None)
         if strict and wrong is not None:
             raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
         log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
-        if drawn is not None:
-            drawn.update(len(rows))
 
-    if asking.scoring != "generate":
-        questions = [placed.question for placed in window]
-        refuse_open(
-            questions,
-            f"scoring={asking.scoring!r}",
-            f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
-        )
-    found, failed = measured(model, asking, window)
-    keep(failed)
-    for together in batches(found, log.header["positions"], log.header["batch_size"]):
-        keep(ask(model, asking, together, variants))
+    words = Words("evaluate", "run", "asked")
+    n = go_through(model, asking, questions, log, do, look=look, words=words, what=asking.condition, progress=progress)
+    if len(log.failed) == len(log.rows):
+        first = log.rows[min(log.rows)]
+        raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")
+    return keys

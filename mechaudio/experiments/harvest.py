@@ -6,10 +6,10 @@ stopped and taken up has the shards of one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,15 +17,15 @@ from torch import Tensor
 from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.analyses.streaming import positions_that_fit, required_questions
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.asking import Asking, measured, prompts_of
-from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
+from mechaudio.experiments.asking import Asking, in_halves, prompts_of
+from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.harvest_index import at_positions, chosen_positions, index_of, real_positions
 from mechaudio.experiments.harvest_log import Harvested, HarvestLog
 from mechaudio.experiments.harvested import Harvest, stored_name
-from mechaudio.experiments.run_log import digest, run_header
+from mechaudio.experiments.run_log import Row, digest, run_header
+from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, condition_of
-from mechaudio.progress import Bar, bar
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
@@ -71,7 +71,8 @@ def harvest(
         record: Hook points of the decoder, in all or some layers. `mass` has the query rows as its positions.
         out: A folder to write to. If it holds a harvest of the same settings, model and questions, that one is taken
             up: what is there is not run again, but for questions that could not be run, which are tried once more at
-            the end. More questions may follow those of before.
+            the end. More questions may follow those of before. Processes that were launched together
+            (`accelerate launch`, `torchrun`) share the questions through it.
         positions: What to keep of each prompt: spans, such as `"last"` or `"audio+question"`, or places counted from
             the end, such as `[-2, -1]`; by default every position. Prompts may have unequally many, or none.
         dtype: Type to write numbers in; by default as the model computes them.
@@ -113,7 +114,7 @@ def harvest(
         "n_layers": model.site_map.depth["decoder"],
     }
     provenance = Provenance.collect(model, settings=settings)
-    plan = {"most_positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
+    plan = {"positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
     header = {"run": run_header(model, provenance, (tuple(interventions),)), "created": provenance.created, **plan}
     with HarvestLog(out, header) as log:
         if batch_size not in (None, log.header["batch_size"]):
@@ -124,6 +125,16 @@ def harvest(
         harvester = _Harvester(model, asking, points, settings["positions"], dtype, tuple(interventions), log, strict)
         harvester.run_all(questions, progress)
     return Harvest.load(out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What questions that ran together gave, and rows of those that could not."""
+
+    failed: Sequence[Row]
+    questions: Sequence[Harvested] = ()
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,59 +152,44 @@ class _Harvester:
 
     def run_all(self, questions: Iterable[AudioQuestion], progress: bool | None) -> None:
         """Run what the log does not have yet, and what failed before."""
-        log, n, again = self.log, 0, list[Placed]()
-        failed = {index for index, one in log.questions.items() if one.error}
-        total = len(questions) if isinstance(questions, Sized) else None
-        with bar(what="harvest", unit="questions", total=total, progress=progress) as drawn:
-            for window in windows(questions, max(WINDOW, log.header["batch_size"])):
-                n += len(window)
-                new = [placed for placed in window if placed.index not in log.questions]
-                for placed in window:
-                    if placed.index in log.questions:
-                        log.check(placed.index, placed.question)
-                again += [placed for placed in window if placed.index in failed]
-                drawn.update(len(window) - len(new))
-                self._run_window(new, drawn)
-            if not n:
-                raise ValueError("there is nothing to harvest: no questions were given")
-            if max(log.questions) >= n:
-                raise ValueError(
-                    f"this harvest ran {max(log.questions) + 1} questions before, and {n} are given: take it up with "
-                    "the same questions, or give another out="
-                )
-            self._run_window(again, None)
+        log, words = self.log, Words("harvest", "harvest", "ran")
+        n = go_through(
+            self.model, self.asking, questions, log, self._run, words=words, what="harvest", progress=progress
+        )
         if all(one.error for one in log.questions.values()):
             first = log.questions[min(log.questions)]
             raise ValueError(f"none of the {n} questions could be run; the first, {first.id!r}: {first.error}")
-        if not any(shard.n_entries for shard in log.shards):
+        if not log.n_entries:
             raise ValueError(f"positions={self.positions!r} names no position of any of the {n} questions")
 
-    def _run_window(self, window: Sequence[Placed], drawn: Bar | None) -> None:
-        """Run questions that are held together, batch by batch."""
-        lengths, failed = measured(self.model, self.asking, window)
-        self._keep([], None, failed, drawn)
-        for together in batches(lengths, self.log.header["most_positions"], self.log.header["batch_size"]):
-            self._keep(*prompts_of(self.model, self.asking, together), drawn)
-
-    def _keep(self, placed: Sequence[Placed], batch: PromptBatch | None, failed: Sequence[Any], drawn: Bar | None):
+    def _run(self, together: Together) -> None:
         """Run a batch and write it, with the questions that could not be part of it."""
+        parts, failed = list[_Part](), [*together.failed]
+        if not failed:
+            parts, failed = in_halves(self._part, together.placed)
+            failed += [row for part in parts for row in part.failed]
         if failed and self.strict:
             raise ValueError(f"question {failed[0].id!r}: {failed[0].error} (without strict=True it is listed instead)")
-        failures = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
-        # one that fails as before is known
-        failures = [each for each in failures if each != self.log.questions.get(each.index)]
-        tensors: dict[str, Tensor] = {}
-        texts: dict[str, str] = {}
-        if batch is not None:
-            lengths = real_positions(batch).sum(1).tolist()
-            failures += [
-                Harvested(one.index, one.question.id, digest(one.question), length)
-                for one, length in zip(placed, lengths, strict=True)
-            ]
-            tensors, texts = self._entries(batch, [one.index for one in placed])
-        self.log.add(failures, tensors, texts)
-        if drawn is not None:
-            drawn.update(len(placed) + len(failed))
+        told = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
+        told = [one for one in told if one != self.log.questions.get(one.index)]  # one that fails as before is known
+        told += [one for part in parts for one in part.questions]
+        texts = {token: text for part in parts for token, text in part.texts.items()}
+        whole = [part.tensors for part in parts if part.tensors]
+        if len(whole) > 1:
+            whole = [{name: torch.cat([part[name] for part in whole]) for name in whole[0]}]
+        self.log.add(told, whole[0] if whole else {}, texts)
+
+    def _part(self, together: Sequence[Placed]) -> _Part:
+        """Run questions together."""
+        placed, batch, failed = prompts_of(self.model, self.asking, together)
+        if batch is None:
+            return _Part(failed)
+        questions = [
+            Harvested(one.index, one.question.id, digest(one.question), length)
+            for one, length in zip(placed, real_positions(batch).sum(1).tolist(), strict=True)
+        ]
+        tensors, texts = self._entries(batch, [one.index for one in placed])
+        return _Part(failed, questions, tensors, texts)
 
     def _entries(self, batch: PromptBatch, numbers: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The hook points of a batch at the positions that are kept, and what those are; and the texts of tokens."""

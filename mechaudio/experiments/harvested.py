@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.harvest_log import LOG_NAME, Harvested, Shard, read_log, refuse_damaged
+from mechaudio.experiments.harvest_log import LOG_NAME, Harvested, Shard, read_logs, refuse_damaged
 from mechaudio.kinds import MaybeNone
 from mechaudio.provenance import Provenance
 from mechaudio.showing import Shown
@@ -57,7 +57,7 @@ class Harvest(Shown):
         log = self.folder / LOG_NAME
         if not log.is_file():
             raise FileNotFoundError(f"there is no harvest in {os.fspath(folder)!r}: ma.harvest(..., out=) writes one")
-        header, shards, _, _ = read_log(log, log.read_bytes())
+        header, shards = read_logs(self.folder)
         run = header["run"]
         self._settings = run["settings"]
         self.provenance = Provenance(
@@ -65,9 +65,10 @@ class Harvest(Shown):
         )
         self.hook_points: tuple[tuple[str, int | None], ...] = tuple(map(_key, self._settings["hook_points"]))
         self._shards = [shard for shard in shards if shard.file]
-        latest = {one.index: one for shard in shards for one in shard.questions}
-        self.questions: tuple[Harvested, ...] = tuple(one for _, one in sorted(latest.items()) if not one.error)
-        self.failures: tuple[Harvested, ...] = tuple(one for _, one in sorted(latest.items()) if one.error)
+        each = sorted((one for shard in shards for one in shard.questions), key=lambda one: (one.index, not one.error))
+        known = {one.index: one for one in each}  # what could not be run once may have been run since, or elsewhere
+        self.questions: tuple[Harvested, ...] = tuple(one for one in known.values() if not one.error)
+        self.failures: tuple[Harvested, ...] = tuple(one for one in known.values() if one.error)
         self._tokens = {int(token): text for shard in shards for token, text in shard.tokens.items()}
         self._ends = np.array([0, *accumulate(shard.n_entries for shard in self._shards)])
         self._verified: set[str] = set()

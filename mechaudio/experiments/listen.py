@@ -5,6 +5,7 @@ Conventions: sound is mono, 16 kHz, 16-bit whole numbers; times in seconds; prob
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int16
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
+from mechaudio.analyses.prompt_attention import PromptAttention, prompt_attention
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.metrics.captions import normalised_match
@@ -53,6 +55,8 @@ class Listening(Result):
         unreadable: Words of the question and its choices that the model's tokenizer has no token for: all of them look
             the same to it.
         guesses: Choices that the model was never trained to tell by ear, where it says what it was trained on.
+        pattern: Attention of every position, with the recording, for the explorer on the page; None of a result that
+            was kept, as it is large and quickly made again.
     """
 
     id: str
@@ -75,6 +79,13 @@ class Listening(Result):
     unreadable: tuple[str, ...] = ()
     interventions: tuple[Any, ...] = ()
     guesses: tuple[str, ...] = ()
+    pattern: PromptAttention | None = None
+
+    def _as_kept(self) -> "Listening":
+        """The same without the pattern."""
+        kept = copy(self)
+        object.__setattr__(kept, "pattern", None)
+        return kept
 
     @property
     def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -139,6 +150,7 @@ def listen(
         unreadable=unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices])),
         interventions=tuple(map(kept_or_written, changes)),
         guesses=guesses(getattr(model, "trained_choices", ()), question.choices),
+        pattern=prompt_attention(model, heard, interventions=changes),
     )
 
 

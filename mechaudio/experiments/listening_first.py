@@ -22,9 +22,11 @@ from mechaudio.analyses.where_it_listens import WhereItListens, where_it_listens
 from mechaudio.experiments.askable import Askable
 from mechaudio.experiments.run_log import digest
 from mechaudio.notices import warn
+from mechaudio.processes import one_at_a_time
 from mechaudio.question import AudioQuestion
 from mechaudio.results import JSON_NAME, Provenance
 from mechaudio.tracing.fingerprint import fingerprint
+from mechaudio.writing import made_folder
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -58,12 +60,15 @@ def listen_first(
     askable = Askable(model, list(islice(filter(_may_be_wrong, choosing), MOST)), progress=False)
     if not len(askable):
         return None
-    kept = None if out is None else _Kept(Path(out) / "listens", model, list(askable))
-    listens = None if kept is None else kept.read()
-    if listens is None:
-        listens = where_it_listens(model, list(askable), window="all", each_layer=False, progress=progress)
-        listens = listens if kept is None else kept.write(listens)
-    return listens
+
+    def find() -> WhereItListens:
+        return where_it_listens(model, list(askable), window="all", each_layer=False, progress=progress)
+
+    if out is None:
+        return find()
+    kept = _Kept(Path(out) / "listens", model, list(askable))
+    with one_at_a_time(made_folder(out, "a study")):  # of several processes, the first finds it for all
+        return kept.read() or kept.write(find())
 
 
 class _Kept:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 SCHEMA = 2
 _MOST_SAID, _CHECKSUM = 200, 16
@@ -137,6 +137,75 @@ def read_line(place: Path, number: int, line: bytes, before: str, n_variants: in
     if (strange := _strange_answers(row, n_variants)) is not None:
         raise ValueError(damaged(place, number, strange))
     return Line(row, batch, size, checksum)
+
+
+class LogReader:
+    """A log of questions, as far as it was read or written: whole batches, of which more may follow.
+
+    Args:
+        place: The file.
+        given: The header of the run; the log's has to have the same fields.
+        n_variants: How many answers each question has to have; None if that is not known.
+
+    Attributes:
+        end: Bytes as far as the last whole batch.
+        seen: Bytes that were there when it was read last.
+    """
+
+    def __init__(self, place: Path, given: Mapping[str, Any], n_variants: int | None):
+        self.end = self.seen = 0
+        self._place, self._given, self._n_variants = place, given, n_variants
+        self._n_lines = self._n_batches = 0
+        self._answered: set[int] = set()
+        self._checksum = ""
+
+    def read(self, file: BinaryIO) -> list[Row]:
+        """The rows of the whole batches behind `end`.
+
+        Raises:
+            ValueError: The log is damaged.
+        """
+        file.seek(self.end)
+        written = file.read()
+        self.seen = self.end + len(written)
+        lines = written.split(b"\n")[:-1]  # behind the last end of a line: nothing, or a line that broke off
+        if not self.end:
+            checksum = read_header(self._place, lines[0] if lines else b"", self._given)[1]
+            self.keep([], len(lines[0]) + 1, checksum, header=True)
+            lines = lines[1:]
+        rows, batch, end, checksum = list[Row](), list[Row](), self.end, self._checksum
+        last = self._n_lines + len(lines)
+        for number, line in enumerate(lines, start=self._n_lines + 1):
+            end += len(line) + 1
+            if number == last and parsed(line) is None:
+                break  # the last line, broken
+            read = read_line(self._place, number, line, checksum, self._n_variants)
+            row, checksum = read.row, read.checksum
+            if read.batch != self._n_batches or len(batch) >= read.size:
+                raise ValueError(damaged(self._place, number, f"a line of batch {read.batch} is out of place"))
+            if row.index in self._answered or any(row.index == other.index and not other.error for other in batch):
+                raise ValueError(damaged(self._place, number, f"question {row.index} was answered in an earlier line"))
+            batch.append(row)
+            if len(batch) == read.size:
+                self.keep(batch, end, checksum)
+                rows += batch
+                batch = []
+        return rows
+
+    def lines(self, rows: Sequence[Row]) -> tuple[bytes, str]:
+        """A batch as the lines that follow, and the checksum of the last."""
+        lines, checksum = [], self._checksum
+        for row in rows:
+            line, checksum = signed_row(row, self._n_batches, len(rows), checksum)
+            lines.append(line)
+        return "".join(lines).encode("utf-8", "surrogatepass"), checksum
+
+    def keep(self, rows: Sequence[Row], end: int, checksum: str, *, header: bool = False) -> None:
+        """Take a whole batch, or the header, as read."""
+        self.end, self._checksum = end, checksum
+        self._n_lines += len(rows) or 1
+        self._n_batches += not header
+        self._answered |= {row.index for row in rows if not row.error}
 
 
 def _strange_answers(row: Row, n_variants: int | None) -> str | None:

@@ -6,39 +6,32 @@ together and forced to the disk. Each says how many lines its batch has, so that
 lines or within one, is recognised when the run is taken up again: it is cut off the file and asked anew. Each also
 carries a checksum of itself and of all lines before it; a line that was changed, moved or taken out is refused.
 
+Several processes that share a run write a log each, `answers-1.jsonl` and so on beside process 0's; all begin with the
+line that `answers.jsonl` begins with, which is written by whoever comes first. Each process reads the others' as they
+grow, and so does one that takes the run up by itself.
+
 Conventions: a question is known by its place in the stream, and by a digest of what it asks.
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mechaudio.audio.clip import AudioClip
-from mechaudio.audio.stored import StoredClip
-from mechaudio.experiments.log_lines import (
-    SCHEMA,
-    Row,
-    as_line,
-    damaged,
-    parsed,
-    read_header,
-    read_line,
-    short,
-    signed,
-    signed_row,
-)
+from mechaudio.data.question_digest import digest
+from mechaudio.experiments.log_lines import SCHEMA, LogReader, Row, as_line, read_header, short, signed
+from mechaudio.processes import Shared, launch
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
 from mechaudio.results import digest_of
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.tracing.record import Intervention
-from mechaudio.writing import made_folder
+from mechaudio.writing import made_folder, write_once
 
 LOG_NAME = "answers.jsonl"
 _NAMED = 3
@@ -73,53 +66,65 @@ class RunLog:
             anything else is taken from the file.
         n_variants: How many lists of interventions each question is asked under; None if that is not known.
 
+    Attributes:
+        header: Of the run.
+        rows: By place in the stream, those of all processes that share the run.
+        shared: The folder, as the processes share it.
+
     Raises:
-        ValueError: If the folder holds a run of something else, or a damaged one, or is written to by another process.
+        ValueError: If the folder holds a run of something else, or a damaged one, or is written to by another process
+            of the same rank.
         NotADirectoryError: If there is a file in the folder's place.
     """
 
     def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any], n_variants: int | None = None):
         self.header: dict[str, Any] = {"schema": SCHEMA, **header}
         self.rows: dict[int, Row] = {}
-        self._n_batches, self._n_variants = 0, n_variants
-        self._before = ""  # the checksum of the last line
+        self.shared = Shared(None)
+        self._n_variants = n_variants
+        self._logs: dict[Path, LogReader] = {}
         self._file: BinaryIO | None = None
         if folder is None:
             return
-        place = made_folder(folder, "a run") / LOG_NAME
-        self._file = opened_log(place, self.header)
+        first = made_folder(folder, "a run") / LOG_NAME
+        self._place = log_of_process(first)
+        self.header = begun_header(first, self.header)
+        self._file = opened_log(self._place, self.header)
         try:
-            self._take_up(place)
+            self._read(self._place, self._file)
+            self._file.truncate(self._own.end)
+            self._file.seek(self._own.end)
+            self.shared = Shared(first.parent)
+            self.refresh()
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
-    def _take_up(self, place: Path) -> None:
-        """Read what is there, and cut off what was not finished."""
-        assert self._file is not None
-        whole = self._file.read().split(b"\n")[:-1]  # behind the last end of a line: nothing, or a line that broke off
-        known, checksum = read_header(place, whole[0] if whole else b"", self.header)
-        refuse_others(place, known["run"], self.header["run"])
-        self.header, self._before = known, checksum
-        end, kept, batch = len(whole[0]) + 1, len(whole[0]) + 1, list[Row]()
-        for number, line in enumerate(whole[1:], start=2):
-            end += len(line) + 1
-            if number == len(whole) and parsed(line) is None:
-                break  # the last line, broken
-            found = read_line(place, number, line, checksum, self._n_variants)
-            row, checksum = found.row, found.checksum
-            if found.batch != self._n_batches or len(batch) >= found.size:
-                raise ValueError(damaged(place, number, f"a line of batch {found.batch} is out of place"))
-            before = [*batch, *([self.rows[row.index]] if row.index in self.rows else [])]
-            if any(row.index == other.index and not other.error for other in before):
-                raise ValueError(damaged(place, number, f"question {row.index} was answered in an earlier line"))
-            batch.append(row)
-            if len(batch) == found.size:
-                self.rows |= {row.index: row for row in batch}
-                self._n_batches += 1
-                kept, batch, self._before = end, [], checksum
-        self._file.truncate(kept)
-        self._file.seek(kept)
+    @property
+    def _own(self) -> LogReader:
+        return self._logs[self._place]
+
+    def _read(self, place: Path, file: BinaryIO) -> None:
+        """Read what a log has that is new."""
+        log = self._logs.setdefault(place, LogReader(place, self.header, self._n_variants))
+        for row in log.read(file):
+            known = self.rows.get(row.index)
+            if known is None or known.error:  # what could not be asked once may have been asked since, or elsewhere
+                self.rows[row.index] = row
+
+    def refresh(self) -> None:
+        """Read what other processes have written by now, and those of earlier runs before."""
+        if self._file is None:
+            return
+        for place in logs_in(self._place.with_name(LOG_NAME)):
+            if place != self._place and place.stat().st_size != (self._logs[place].seen if place in self._logs else 0):
+                with place.open("rb") as file:
+                    self._read(place, file)
+
+    @property
+    def known(self) -> Mapping[int, Row]:
+        """The rows."""
+        return self.rows
 
     @property
     def failed(self) -> set[int]:
@@ -151,19 +156,16 @@ class RunLog:
         if not rows:
             return
         if self._file is not None:
-            lines, checksum = [], self._before
-            for row in rows:
-                line, checksum = signed_row(row, self._n_batches, len(rows), checksum)
-                lines.append(line)
-            self._file.write("".join(lines).encode("utf-8", "surrogatepass"))
+            lines, checksum = self._own.lines(rows)
+            self._file.write(lines)
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._before = checksum
+            self._own.keep(rows, self._own.end + len(lines), checksum)
         self.rows |= {row.index: row for row in rows}
-        self._n_batches += 1
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
+        self.shared.close()
         if self._file is not None:
             self._file.close()
 
@@ -174,36 +176,33 @@ class RunLog:
         self.close()
 
 
-def digest(question: AudioQuestion, *, sized: bool = True) -> str:
-    """Tell a question from others: by what it asks, its name, task and keyword, and its recordings.
-
-    Nothing is decoded for it: a recording is known by its samples if it is in memory, else by the name of its file and,
-    where the file is there, its size.
-
-    Args:
-        question: The question.
-        sized: Whether the size counts; it does not for a question that could not be asked, whose file may be mended.
-    """
-    audio = question.audio
-    recordings = audio if isinstance(audio, tuple) else (audio,)
-    asked = [question.id, question.text, question.choices, question.answer, question.caption]
-    asked.append([_sound(one, sized) for one in recordings])
-    asked += [str(question.meta.get(name, "")) for name in ("task", "keyword")]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-
-
-def _sound(audio: Any, sized: bool) -> str:
-    if isinstance(audio, AudioClip):
-        return f"{audio.sample_rate} {hashlib.sha256(audio.waveform.tobytes()).hexdigest()}"
-    if isinstance(audio, StoredClip):
-        return Path(audio.source).name
-    file = Path(audio or "")
-    return f"{file.name} {file.stat().st_size}" if sized and file.is_file() else file.name
-
-
 def task_of(question: AudioQuestion) -> str:
     """The task of a question, blank where it has none."""
     return str(question.meta.get("task", ""))
+
+
+def log_of_process(first: Path) -> Path:
+    """The log of this process, beside that of process 0."""
+    rank = launch().rank
+    return first.with_name(f"{first.stem}-{rank}{first.suffix}") if rank else first
+
+
+def logs_in(first: Path) -> list[Path]:
+    """The logs of all processes, that of process 0 first."""
+    return [first, *sorted(first.parent.glob(f"{first.stem}-*{first.suffix}"))]
+
+
+def begun_header(first: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The header of a run, that of the log of process 0, which is begun with the given one if it is not there.
+
+    Raises:
+        ValueError: The log is of another run, or damaged.
+    """
+    begin(first, given)
+    with first.open("rb") as file:
+        known = read_header(first, file.readline().rstrip(b"\n"), given)[0]
+    refuse_others(first, known["run"], given["run"])
+    return known
 
 
 def opened_log(place: Path, header: Mapping[str, Any]) -> BinaryIO:
@@ -212,10 +211,7 @@ def opened_log(place: Path, header: Mapping[str, Any]) -> BinaryIO:
     Raises:
         ValueError: There is something else in its place, or another process writes to it.
     """
-    if place.exists() and not place.is_file():
-        raise ValueError(f"{os.fspath(place)!r} is no file, so no run is kept in it: give another out=")
-    if not place.exists():
-        _begin(place, header)
+    begin(place, header)
     file = place.open("r+b")
     try:
         _claim(file, place)
@@ -225,14 +221,15 @@ def opened_log(place: Path, header: Mapping[str, Any]) -> BinaryIO:
     return file
 
 
-def _begin(place: Path, header: Mapping[str, Any]) -> None:
-    """Make the file with its first line, whole or not at all."""
-    draft = place.with_name(f".{place.name}.begun")  # one name, so that whoever was killed here leaves nothing for good
-    with draft.open("wb") as file:
-        file.write(signed(header, "")[0].encode("utf-8", "surrogatepass"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, place)
+def begin(place: Path, header: Mapping[str, Any]) -> None:
+    """Make a log with its first line, whole or not at all, unless it is there.
+
+    Raises:
+        ValueError: There is something else in its place.
+    """
+    if place.exists() and not place.is_file():
+        raise ValueError(f"{os.fspath(place)!r} is no file, so no run is kept in it: give another out=")
+    write_once(place, signed(header, "")[0].encode("utf-8", "surrogatepass"))
 
 
 def _claim(file: BinaryIO, place: Path) -> None:
@@ -245,6 +242,9 @@ def _claim(file: BinaryIO, place: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ValueError(f"another process is writing to {str(place)!r}: wait for it, or give another out=") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks
+            raise
 
 
 def refuse_others(place: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:

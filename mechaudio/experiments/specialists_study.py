@@ -64,7 +64,7 @@ def specialists_study(
         settings: What is varied.
         batch_size: Questions per forward pass.
         memory: Bytes that keys and values of the half that chooses may take, as in `steering_study`.
-        out: A folder to write the result to.
+        out: A folder to write to, from which a study that was stopped is taken up; the result goes there too.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -75,7 +75,13 @@ def specialists_study(
     settings = settings or SpecialistsSettings()
     askable = Askable(model, questions, progress=progress)
     steering = steering_study(
-        model, askable, settings=steering_settings(settings), memory=memory, batch_size=batch_size, progress=progress
+        model,
+        askable,
+        settings=steering_settings(settings),
+        memory=memory,
+        out=None if out is None else Path(out, "steering"),
+        batch_size=batch_size,
+        progress=progress,
     )
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
     assert not set(calibration.clips) & set(held_out.clips), "a clip is on both sides of the split"
@@ -98,7 +104,7 @@ def specialists_study(
     except ValueError as error:
         if out is None:
             raise
-        raise ValueError(f"{error}; answers and steering are kept in {steering.save(Path(out, 'steering'))}") from error
+        raise ValueError(f"{error}; answers and steering are kept in {Path(out, 'steering')}") from error
     study = SpecialistsStudy(
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(steering.ids)}),
         settings=settings,

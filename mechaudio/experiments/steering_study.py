@@ -31,6 +31,7 @@ import numpy as np
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.halves import clips_of, in_calibration
+from mechaudio.analyses.kept_batches import KeptBatches
 from mechaudio.analyses.paired_passes import paired_passes
 from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections
@@ -75,8 +76,9 @@ def steering_study(
         questions: With recordings, known answers and ids of their own; `meta["task"]` names the task.
         settings: What is varied.
         memory: Bytes that keys and values of the half that chooses may take; by default half of what is free on a GPU,
-            and two billion on a CPU. Questions that do not fit in run once more.
-        out: A folder for the result.
+            and two billion on a CPU. Questions that do not fit in run once more, and with `out` all of that half do.
+        out: A folder for the result and what is measured on the way, from which a study that was stopped is taken up.
+            Processes that were launched together (`accelerate launch`, `torchrun`) share the questions through it.
         batch_size: Questions per forward pass.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
@@ -104,14 +106,21 @@ def steering_study(
             f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs three that "
             "choose and one that reports at least"
         )
-    kept = KeptRuns(0.0 if memory == 0 else memory_of(model, memory))
-    begun = begin(model, questions, settings, progress=progress)
+    # What continues from a run differs in its last bits from what runs again, and who takes a study up has no runs.
+    kept = KeptRuns(0.0 if memory == 0 or out is not None else memory_of(model, memory))
+    begun = begin(model, questions, settings, out=out, progress=progress)
     given, settings = settings, begun.settings
+
+    def batches(stage: str) -> KeptBatches:
+        run = asdict(settings) | {"stage": stage, "batch_size": batch_size}
+        return KeptBatches(None if out is None else Path(out) / stage, model, run)
+
     passes = paired_passes(
         model,
         _Some(questions, choosing),
         queries=settings.queries,
         kept=kept,
+        batches=batches("passes"),
         batch_size=batch_size,
         progress=progress,
     )
@@ -127,6 +136,7 @@ def steering_study(
     shuffled = passes.directions.shuffled(settings.seed)
 
     def swept(
+        stage: str,
         places: Sequence[int],
         directions: SteeringDirections | None,
         others: Callable[[Sequence[str]], SteeringDirections],
@@ -138,13 +148,14 @@ def steering_study(
             queries=settings.queries,
             variants=lambda these: aim.interventions(arms, these, others(these.ids)),
             kept=kept,
+            batches=batches(stage),
             batch_size=batch_size,
             progress=progress,
         )
 
     halves = (
-        swept(choosing, passes.directions, shuffled.of),
-        swept(reporting, None, lambda these: _of_another(passes.directions, these, settings.seed)),
+        swept("choosing", choosing, passes.directions, shuffled.of),
+        swept("reporting", reporting, None, lambda these: _of_another(passes.directions, these, settings.seed)),
     )
     order = np.argsort([*choosing, *reporting])
     heard, silent = (

@@ -269,6 +269,11 @@ class Adapter(Shown):
         return (*(name for name in named if name is not None), *self.features_beside, *self.features_given)
 
     @property
+    def makes_prompts_with_network(self) -> bool:
+        """Whether making prompts runs the network: to merge audio tokens by content, or to write transcripts."""
+        return self.merging is not None or self.transcribes is not None
+
+    @property
     def always(self) -> Mapping[str, Any]:
         """Inputs that every run gets unless the caller gives them otherwise."""
         return {} if self.noise is None else self.noise.left_out_by

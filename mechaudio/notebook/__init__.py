@@ -1,6 +1,7 @@
-"""How values show themselves in a notebook: HTML that is escaped, needs no network, and reads on light and on dark.
+"""How values show themselves in a notebook, and the explorer: what needs no network, and reads on light and on dark.
 
-Conventions: colours of text are the page's own; what is added is translucent. Nothing runs: there are no scripts.
+Conventions: HTML is escaped; colours of text are the page's own; what is added is translucent. Only the explorer runs a
+script, `front/explorer.js`, in notebooks and on pages alike.
 """
 
 from mechaudio.notebook.shown import html_of

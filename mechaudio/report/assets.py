@@ -7,13 +7,9 @@ run.
 
 import base64
 import hashlib
-import io
 import json
-import wave
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int16
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -24,17 +20,6 @@ def script_json(value: Any) -> Markup:
     """JSON that can stand inside a `<script>` element: no `<`, `>`, `&` or line separator is left in it."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return Markup(text.translate(_ESCAPES))
-
-
-def wav_data_uri(samples: Int16[np.ndarray, " samples"], sample_rate: int) -> str:
-    """Mono 16-bit sound as a `data:` address for an `<audio>` element."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def plotly_script() -> Markup:

@@ -21,12 +21,16 @@ _ENVIRONMENT = Environment(
 )
 
 
-def write_html(template: str, path: str | os.PathLike, **context: Any) -> Path:
+def write_html(
+    template: str, path: str | os.PathLike, *, module: str = "", extra_style: str = "", **context: Any
+) -> Path:
     """Fill in a template and write it; the file appears whole or not at all.
 
     Args:
         template: The name of a file in `templates`.
         path: Path of the file; its folder is made.
+        module: A script of its own, a JavaScript module.
+        extra_style: Style beside that of every page.
         **context: What the template shows, beside its scripts, style and policy.
 
     Returns:
@@ -36,13 +40,14 @@ def write_html(template: str, path: str | os.PathLike, **context: Any) -> Path:
         OSError: Where the file cannot be written.
     """
     page_script = Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8"))
-    plotly = plotly_script()
+    plotly, module = plotly_script(), Markup(module)
     text = _ENVIRONMENT.get_template(template).render(
         **context,
         plotly=plotly,
         script=page_script,
-        style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        policy=Markup(policy(plotly, page_script)),
+        module=module,
+        style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8") + extra_style),
+        policy=Markup(policy(plotly, page_script, *([module] if module else []))),
     )
     return _write(Path(path), text)
 

@@ -30,6 +30,7 @@ from mechaudio.models.toy.language import build_processor
 from mechaudio.models.toy.network import build_network
 from mechaudio.models.toy.planted import PLANTED
 from mechaudio.notices import warn
+from mechaudio.processes import launch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.checkpoint import read_network
 from mechaudio.tracing.hub import cached_revisions, near_names, why_unreachable
@@ -99,7 +100,8 @@ def load(
             files `mechaudio get small` fetches, a hub id, or a folder made by `save_pretrained` or by
             `mechaudio assemble`.
         dtype: Passed on to transformers; `"auto"` takes the checkpoint's own. `torch_dtype` is taken for it.
-        device: Where to put the network; default: where transformers puts it.
+        device: Where to put the network; default: where transformers puts it, and of several processes that were
+            launched together (`accelerate launch`, `torchrun`) each on an accelerator of its own, where there are any.
         device_map: Passed on to transformers instead of `device`, to spread a network over devices.
         revision: Branch, tag or commit on the hub.
         prove: Prove every hook point while opening; see `AudioLM`.
@@ -133,6 +135,8 @@ def load(
         raise ValueError(f"give device or device_map, not both (got {device!r} and {device_map!r})")
     if device is not None:
         _refuse_absent(device)
+    elif device_map is None:
+        device = _device_of_process()
     if str(name) == "toy":
         return _toy(dtype, device, prove, listens, revision=revision, device_map=device_map, **hub, **passed)
     if str(name) == "small":
@@ -206,6 +210,12 @@ def _refuse_absent(device: torch.device | str) -> None:
         raise ValueError(f"device={str(device)!r} cannot be used here: {here}. torch says: {error}") from error
     if kind == "meta":
         raise ValueError(f"device='meta' holds shapes and no numbers: {here}")
+
+
+def _device_of_process() -> str | None:
+    """The accelerator of a process that was launched with others, by its number on this machine; else none."""
+    n = len(_devices()) - 1
+    return _devices()[1 + launch().local_rank % n] if launch().n > 1 and n else None
 
 
 def _devices() -> list[str]:

@@ -20,6 +20,7 @@ from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.estimates import EstimatedPairs
 from mechaudio.analyses.patching.joined import PatchedPairs
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
+from mechaudio.analyses.prompt_attention import PromptAttention
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep
@@ -138,6 +139,15 @@ def _attention(measured: AttentionAndAnswers, **options: Any) -> go.Figure:
     note = f"mean of {questions_of(len(measured.ids), measured.clips)}, condition {measured.condition}"
     mean = measured.audio_attention.mean(axis=0, dtype=np.float64)
     return layer_head_grid(100 * mean, **{"title": "Audio attention of each head", "unit": "%", "note": note} | options)
+
+
+@figure_of.register
+def _prompt(attention: PromptAttention, **options: Any) -> go.Figure:
+    """Audio attention of each head, from the last row that was kept."""
+    audio = [position for position, role in enumerate(attention.roles) if role == "audio"]
+    note = f"from {plain(attention.tokens[attention.queries[-1]])!r}, position {attention.queries[-1]}"
+    looks: dict[str, Any] = {"title": "Audio attention of each head", "unit": "%", "note": note}
+    return layer_head_grid(100 * attention.weights[-1][..., audio].sum(axis=-1, dtype=np.float64), **looks | options)
 
 
 @figure_of.register

@@ -21,7 +21,7 @@ from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import answer, generate
 from tests.families import network, noise, processor, unchecked_types
 
-EVALUATE = import_module("mechaudio.experiments.evaluate")
+STREAM = import_module("mechaudio.experiments.stream")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_batch_has_as_many_questions_as_are_asked_for(model, asked_of, options
 
 
 def test_a_batch_may_have_more_questions_than_are_sorted_together_otherwise(model, asked_of, monkeypatch):
-    monkeypatch.setattr(EVALUATE, "WINDOW", 2)
+    monkeypatch.setattr(STREAM, "WINDOW", 2)
     evaluate(model, questions(5), batch_size=4)
     assert list(map(len, asked_of)) == [4, 1]
 

@@ -191,7 +191,8 @@ def test_an_entry_is_read_without_reading_the_other_shards(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run")
     whole = ma.Harvest.load(finished)["z", 0]
     (folder / "shard-000001.safetensors").unlink()
-    assert torch.equal(ma.Harvest.load(folder).read("z", 0, entries=[3]), whole[[3]])
+    last = len(whole) - 1
+    assert torch.equal(ma.Harvest.load(folder).read("z", 0, entries=[last]), whole[[last]])
     with pytest.raises(ValueError, match=r"shard-000001.safetensors' is missing"):
         ma.Harvest.load(folder)["z", 0]
 
@@ -352,6 +353,21 @@ def a_shard_cut_short(folder):
 
 def a_shard_gone(folder):
     (folder / "shard-000001.safetensors").unlink()
+
+
+def test_a_damaged_shard_of_another_process_is_refused_when_the_harvest_is_taken_up(
+    toy, questions, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
+            patch.setenv(name, value)
+        harvested(toy, questions, tmp_path)
+    assert sorted(name for name in files(tmp_path) if name.startswith("shard")) == [
+        f"shard-1-{number:06d}.safetensors" for number in range(3)
+    ]
+    (tmp_path / "shard-1-000002.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"shard-1-000002\.safetensors' is missing"):
+        harvested(toy, questions, tmp_path)
 
 
 @pytest.mark.parametrize("damage", [a_number_in_a_shard, a_shard_cut_short, a_shard_gone])

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mechaudio.progress import bar
 from mechaudio.report.changes import UNANSWERED
 from mechaudio.report.steering_tables import steering_tables
 
+steering_sweep = import_module("mechaudio.analyses.steering_sweep")
 SETTINGS = SteeringSettings(strengths=(1.0, 3.0), ks=(1, 2, 999), norms=("pre",), draws=2, seed=1)
 pytestmark = pytest.mark.filterwarnings("ignore:.*heads give the audio the same share")
 
@@ -81,6 +83,39 @@ def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not
     for found in (again, forgetful):
         np.testing.assert_array_equal(found.correct, study.correct)
         np.testing.assert_allclose(found.margin, study.margin, rtol=1e-4, atol=1e-4)
+
+
+def test_a_study_that_was_stopped_is_taken_up_without_running_anything_twice(toy, asked, study, tmp_path, monkeypatch):
+    done, swept = [], steering_sweep.sweep
+
+    def stopped(model, batch, *words, **options):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append([question.id for question in getattr(batch, "batch", batch).questions])
+        return swept(model, batch, *words, **options)
+
+    monkeypatch.setattr(steering_sweep, "sweep", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        steering_study(toy, asked, settings=SETTINGS, batch_size=20, out=tmp_path)
+    first, again = [*done], []
+    monkeypatch.setattr(
+        steering_sweep,
+        "sweep",
+        lambda model, batch, *words, **options: (
+            again.append([question.id for question in getattr(batch, "batch", batch).questions])
+            or swept(model, batch, *words, **options)
+        ),
+    )
+    taken_up = steering_study(toy, asked, settings=SETTINGS, batch_size=20, out=tmp_path)
+    assert sorted(name for batch in (*first, *again) for name in batch) == sorted(one.id for one in asked)
+    np.testing.assert_array_equal(taken_up.correct, study.correct)
+    np.testing.assert_allclose(taken_up.margin, study.margin, rtol=1e-4, atol=1e-4)
+    again.clear()
+    kept = steering_study(toy, asked, settings=SETTINGS, batch_size=20, out=tmp_path)
+    assert again == []
+    assert kept.margin.tobytes() == taken_up.margin.tobytes()
+    with pytest.raises(ValueError, match=r"is of another run: strengths was \(1.0, 3.0\) and is \(2.0,\)"):
+        steering_study(toy, asked, settings=replace(SETTINGS, strengths=(2.0,)), batch_size=20, out=tmp_path)
 
 
 def test_answers_with_and_without_sound_are_those_of_all_questions_in_their_order(toy, asked, study):

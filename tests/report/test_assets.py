@@ -6,7 +6,8 @@ import wave
 
 import numpy as np
 
-from mechaudio.report.assets import policy, script_json, wav_data_uri
+from mechaudio.audio.player import wav_data_uri
+from mechaudio.report.assets import policy, script_json
 
 
 def test_json_for_a_script_means_the_same_and_holds_no_markup():

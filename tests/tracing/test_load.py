@@ -1,6 +1,7 @@
 """Opening checkpoints: real `from_pretrained`, real folders, no network."""
 
 import json
+from importlib import import_module
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from transformers.utils.import_utils import requires_backends
 import mechaudio as ma
 from mechaudio.models.registry import adapter_for
 from tests.families import FAMILIES, model_inputs, network, processor, thinned
+
+load = import_module("mechaudio.tracing.load")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* holds no processor"),
@@ -69,6 +72,23 @@ def test_dtype_and_device_are_passed_on(tmp_path):
     assert model.network.dtype is torch.bfloat16
     with pytest.raises(ValueError, match="give device or device_map, not both"):
         ma.load(tmp_path, device="cpu", device_map="auto")
+
+
+@pytest.mark.parametrize(
+    ("rank", "n", "devices", "expected"),
+    [
+        (1, 2, ["cpu", "cuda:0", "cuda:1"], "cuda:1"),
+        (5, 8, ["cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3"], "cuda:1"),
+        (3, 4, ["cpu", "cuda:0"], "cuda:0"),  # a scheduler may show each process its own GPU alone
+        (1, 2, ["cpu"], None),
+        (0, 1, ["cpu", "cuda:0", "cuda:1"], None),
+    ],
+)
+def test_each_of_several_processes_opens_the_model_on_a_gpu_of_its_own(monkeypatch, rank, n, devices, expected):
+    for name, value in (("RANK", rank), ("WORLD_SIZE", n), ("LOCAL_RANK", rank)):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(load, "_devices", lambda: devices)
+    assert load._device_of_process() == expected
 
 
 def test_a_device_map_is_passed_on(tmp_path):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -180,21 +179,19 @@ def activation_patching(
         "heads": wanted.counted,
     }
     kept = KeptPairs(out, model, {**settings, **more, "batch_size": batch_size})
-    parts = [
-        kept.of(
-            pair,
-            partial(_patched, wanted, pair, kept.provenance, memory, one_by_one, progress if alone else False),
-        )
-        for pair in contrasts(
+    parts = kept.of(
+        contrasts(
             model,
             clean,
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
+            positions=kept.most_positions,
             what="patching",
             progress=False if alone else progress,
-        )
-    ]
+        ),
+        lambda pair: _patched(wanted, pair, kept.provenance, memory, one_by_one, progress if alone else False),
+    )
     if parts[0].heads is not None:
         wanted.take_heads(parts[0].heads)
     labels = join_labels([part.labels for part in parts], wanted.along)

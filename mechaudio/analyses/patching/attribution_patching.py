@@ -31,7 +31,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -171,18 +170,19 @@ def attribution_patching(
         **targets.given,
     }
     kept = KeptPairs(out, model, {**settings, **more, "batch_size": batch_size})
-    parts = [
-        kept.of(pair, partial(Estimator(wanted, pair, metric, method, steps).part, kept.provenance))
-        for pair in contrasts(
+    parts = kept.of(
+        contrasts(
             model,
             clean,
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
+            positions=kept.most_positions,
             what="attributing",
             progress=False if alone else progress,
-        )
-    ]
+        ),
+        lambda pair: Estimator(wanted, pair, metric, method, steps).part(kept.provenance),
+    )
     if parts[0].heads is not None:
         wanted.take_heads(parts[0].heads)
     labels = join_labels([part.labels for part in parts], wanted.along)

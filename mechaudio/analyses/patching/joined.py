@@ -32,16 +32,12 @@ class MeasuredPairs(Result):
         clip_keys: `Contrast.clip_keys`.
         labels: Labels of the third axis of places, if this batch may lack some of them.
         heads: Heads (or bands) of the map, or those that were patched together; `None` where neither was asked for.
-        network: Digest of the network, where the pairs are kept.
-        asked: Digest of the prompts, where the pairs are kept.
     """
 
     ids: tuple[str, ...]
     clip_keys: tuple[PairKeys, ...]
     labels: tuple[Any, ...] = ()
     heads: tuple[int, ...] | None = None
-    network: str = ""
-    asked: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

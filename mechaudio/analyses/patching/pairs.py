@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
@@ -186,6 +187,7 @@ def contrasts(
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     targets: Targets | None = None,
     batch_size: int | None = None,
+    positions: int | None = None,
     what: str = "pairs",
     progress: bool | None = None,
 ) -> Iterator[Contrast]:
@@ -197,6 +199,7 @@ def contrasts(
         corrupted: The same.
         targets: Words that are measured in the place of letters; by default those of open questions' answers.
         batch_size: How many pairs at a time.
+        positions: Positions that fit by default, as in `in_batches`.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -204,16 +207,19 @@ def contrasts(
         ValueError: As `contrast`; no pair at all, a batch size below one, or unequally many on both sides.
     """
     targets = targets or Targets(None, None)
+    cut = partial(
+        in_batches, model, batch_size=batch_size, most=MOST_PAIRS, positions=positions, what=what, progress=progress
+    )
     if isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch):
         yield from _apart(model, _contrast(model, clean, corrupted, targets))
     elif isinstance(corrupted, str):
-        for asked in in_batches(model, clean, batch_size=batch_size, most=MOST_PAIRS, what=what, progress=progress):
+        for asked in cut(clean):
             yield from _apart(model, _contrast(model, asked, corrupted, targets))
     else:
         sides = list(clean), list(corrupted)
         checked.same_length(clean=sides[0], corrupted=sides[1])
         pairs = list(zip(*sides, strict=True))
-        for some in in_batches(model, pairs, batch_size=batch_size, most=MOST_PAIRS, what=what, progress=progress):
+        for some in cut(pairs):
             yield from _apart(model, _contrast(model, *zip(*some, strict=True), targets))
 
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -133,18 +132,19 @@ def path_patching(
     settings = {"sender": tuple(known), "receiver": str(to), "at": tuple(map(str, spans)), "mlps": mlps}
     targets = Targets(target, foil)
     kept = KeptPairs(out, model, {**settings, "direction": direction, **targets.given, "batch_size": batch_size})
-    parts = [
-        kept.of(pair, partial(_patched, model, pair, direction, senders, spans, to, mlps, kept.provenance))
-        for pair in contrasts(
+    parts = kept.of(
+        contrasts(
             model,
             clean,
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
+            positions=kept.most_positions,
             what="path patching",
             progress=progress,
-        )
-    ]
+        ),
+        lambda pair: _patched(model, pair, direction, senders, spans, to, mlps, kept.provenance),
+    )
     return PatchingMap(
         **joined(parts, metric, axes),
         direction=direction,

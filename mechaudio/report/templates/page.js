@@ -25,7 +25,7 @@ function fitted(layout, width) {
 }
 
 function draw(section) {
-  for (const panel of section.querySelectorAll(".panel")) {
+  for (const panel of section.querySelectorAll("figure.panel")) {
     const plot = panel.querySelector(".plot");
     if (plot.dataset.drawn) continue;
     plot.dataset.drawn = "yes";

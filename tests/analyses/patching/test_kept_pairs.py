@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.analyses import kept_batches
 from mechaudio.analyses.patching.attribution_patching import attribution_patching
 from mechaudio.analyses.patching.estimates import Estimator
 from mechaudio.analyses.patching.path_patching import path_patching
@@ -55,6 +56,34 @@ def test_a_run_that_was_stopped_is_taken_up_and_ends_in_the_same_map(
     kept = patching(toy, asked, batch_size=2, out=tmp_path, **options)
     assert not seen
     assert (kept.values.tobytes(), kept.axes, kept.heads) == (whole.values.tobytes(), whole.axes, whole.heads)
+
+
+def test_a_run_that_is_taken_up_where_more_fits_at_once_has_the_batches_that_it_began_with(
+    toy, asked, tmp_path, monkeypatch, stopped_once
+):
+    for room, ends in ((250, False), (4_000, True)):
+        monkeypatch.setattr(kept_batches, "positions_that_fit", lambda _, room=room: room)
+        if ends:
+            found = path_patching(toy, asked, receiver="logits", out=tmp_path)
+            continue
+        seen = stopped_once(PATHS, "_patched")
+        with pytest.raises(KeyboardInterrupt):
+            path_patching(toy, asked, receiver="logits", out=tmp_path)
+    ids = [question.id for question in asked]
+    assert [part.ids for part in seen] == [tuple(ids[start : start + len(seen[0].ids)]) for start in _starts(seen)]
+    assert 1 <= len(seen[0].ids) < len(ids)
+    assert found.ids == tuple(ids)
+
+
+def _starts(parts):
+    return range(0, sum(len(part.ids) for part in parts), len(parts[0].ids))
+
+
+def test_a_plan_that_is_damaged_is_named(toy, asked, tmp_path):
+    path_patching(toy, asked[:2], receiver="logits", out=tmp_path)
+    (tmp_path / "pairs" / "plan.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"plan\.json' is damaged: put it back as it was, or give another out="):
+        path_patching(toy, asked[:2], receiver="logits", out=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""Going through a stream of questions batch by batch, what a log does not have yet, with other processes or alone.
+
+Questions that could not be asked when the log was taken up are tried once more at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from mechaudio.experiments.asking import Asking, measured
+from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
+from mechaudio.experiments.run_log import Row
+from mechaudio.processes import Shared, Work
+from mechaudio.progress import bar
+from mechaudio.question import AudioQuestion
+from mechaudio.tracing.audio_lm import AudioLM
+
+
+@runtime_checkable
+class Log(Protocol):
+    """What became of questions, on the disk."""
+
+    header: dict[str, Any]
+    shared: Shared
+
+    @property
+    def known(self) -> Mapping[int, Any]:
+        """By place in the stream, what became of a question, with its `error`."""
+        ...
+
+    def check(self, index: int, question: AudioQuestion) -> None:
+        """Refuse a question that is another one than was asked in its place."""
+        ...
+
+    def refresh(self) -> Any:
+        """Read what other processes have written by now."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Questions that are asked together, or of which it is known already that they cannot be asked.
+
+    Attributes:
+        placed: The questions.
+        failed: What became of those that cannot be asked.
+        again: Whether they could not be asked before.
+    """
+
+    placed: Sequence[Placed]
+    failed: Sequence[Row] = ()
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of going through questions: what is done, to what, and how that was done before."""
+
+    does: str
+    log: str
+    did: str
+
+
+def go_through(
+    model: AudioLM,
+    asking: Asking,
+    questions: Iterable[AudioQuestion],
+    log: Log,
+    do: Callable[[Together], None],
+    *,
+    look: Callable[[Sequence[Placed]], None] = lambda _: None,
+    words: Words,
+    what: str,
+    progress: bool | None,
+) -> int:
+    """Ask what the log does not have yet, and what failed before, in batches that do not depend on who asks them.
+
+    Args:
+        model: An `AudioLM`.
+        asking: How questions are asked.
+        questions: The stream.
+        log: What is known. Its header says how many `positions` and questions (`batch_size`) a batch may have.
+        do: Asks a batch, and writes to the log what became of it.
+        look: Looks at each window of questions that is held.
+        words: For errors.
+        what: Stands before the progress bar.
+        progress: Draw a progress bar; as everywhere.
+
+    Returns:
+        How many questions there are.
+
+    Raises:
+        ValueError: No question, fewer than the log has, or another one in the place of one that the log has.
+    """
+    earlier, again, n = {index for index, known in log.known.items() if known.error}, list[Placed](), 0
+    with bar(
+        what=what, unit="questions", total=len(questions) if isinstance(questions, Sized) else None, progress=progress
+    ) as drawn:
+
+        def show() -> None:
+            drawn.update(len(log.known) - drawn.n)
+
+        def is_done(batch: Together) -> bool:
+            log.refresh()
+            show()
+            known = [placed for placed in batch.placed if placed.index in log.known]
+            for placed in known:
+                log.check(placed.index, placed.question)
+            failed = batch.again and any(log.known[placed.index].error for placed in known)
+            return len(known) == len(batch.placed) and not failed
+
+        def do_and_show(batch: Together) -> None:
+            do(batch)
+            show()
+
+        show()
+        work: Work[Together] = Work(
+            log.shared, number=lambda batch: batch.placed[0].index, is_done=is_done, do=do_and_show
+        )
+        for window in windows(questions, max(WINDOW, log.header["batch_size"])):
+            n += len(window)
+            look(window)
+            new = [placed for placed in window if placed.index not in log.known]
+            for placed in window:
+                if placed.index in log.known:
+                    log.check(placed.index, placed.question)
+            again += [placed for placed in window if placed.index in earlier]
+            for batch in _cut(model, asking, new, log.header):
+                work.offer(batch)
+        if not n:
+            raise ValueError(f"there is nothing to {words.does}: no questions were given")
+        if log.known and max(log.known) >= n:
+            raise ValueError(
+                f"this {words.log} {words.did} {max(log.known) + 1} questions before, and {n} are given: take it up "
+                "with the same questions, or give another out="
+            )
+        work.finish()
+        for batch in _cut(model, asking, again, log.header, again=True):
+            work.offer(batch)
+        work.finish()
+    return n
+
+
+def _cut(
+    model: AudioLM, asking: Asking, window: Sequence[Placed], plan: Mapping[str, Any], *, again: bool = False
+) -> Iterator[Together]:
+    """Cut questions that are held into batches; those whose recording is missing, or no sound, are one of their own."""
+    askable, failed = measured(model, asking, window)
+    if failed:
+        by_index = {placed.index: placed for placed in window}
+        yield Together([by_index[row.index] for row in failed], failed, again)
+    for together in batches(askable, plan["positions"], plan["batch_size"]):
+        yield Together(together, again=again)

@@ -1,0 +1,301 @@
+"""Several processes share a run: nothing is lost or done twice, whoever is killed, and the result is that of one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+import mechaudio as ma
+from mechaudio.cli import main
+from mechaudio.data.toy_questions import questions as toy_questions
+from mechaudio.experiments import asking
+from mechaudio.experiments.evaluate import evaluate
+from mechaudio.models.prompt import prompt
+from mechaudio.results import ARRAYS_NAME, JSON_NAME
+from tests.snippets import REPOSITORY
+
+QUESTIONS = 24
+OPTIONS = {"variants": [ma.ScaleAttention(0.0)], "positions": 150, "seed": 5}
+OVER = ("layer", "role")
+
+#: Opens the model once, and forks the processes of each round with the environment that a launcher gives them.
+LAUNCHER = textwrap.dedent("""
+    import os, signal, sys, time
+    from pathlib import Path
+    import numpy as np
+    import mechaudio as ma
+    from mechaudio.data.toy_questions import questions
+
+    def evaluated(out):
+        ma.evaluate(model, asked, variants=[ma.ScaleAttention(0.0)], positions=150, seed=5, out=out)
+
+    def patched(out):
+        ma.analyses.activation_patching(model, asked[:8], over=("layer", "role"), batch_size=1, out=out)
+
+    def harvested(out):
+        ma.harvest(model, asked, record=["resid_post"], out=out, batch_size=2, positions="audio")
+
+    def temporal(out):
+        chosen = dict(biases=(3.0,), factors=(0.2, 3.0), queries=("last",), n_attention=5, seed=4)
+        ma.experiments.temporal_study(model, asked[:16], settings=ma.experiments.TemporalSettings(**chosen), out=out)
+
+    def mata(out):
+        chosen = ma.experiments.MataSettings(alphas=(0.1, 2.0), n_measured=4, max_new_tokens=3, seed=2)
+        ma.experiments.mata_study(model, asked[:16], settings=chosen, out=out)
+
+    def specialists(out):
+        chosen = dict(ks=(1, 2), strengths=(1.0, 3.0), norms=("pre",), draws=20, steering_draws=1)
+        settings = ma.experiments.SpecialistsSettings(**chosen)
+        ma.experiments.specialists_study(model, asked, settings=settings, batch_size=4, out=out)
+
+    def process(job, out, rank, n):
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(n), LOCAL_RANK=str(rank))
+        try:
+            job(out)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+        os._exit(0)
+
+    def written(out):
+        parts = len([*out.rglob("0*/result.json"), *out.glob("shard-*")])
+        return parts + sum(log.read_bytes().count(b"\\n") for log in out.rglob("answers*.jsonl"))
+
+    model, drawn, asked = ma.load("toy", prove=False), np.random.default_rng(int(sys.argv[1])), questions(N, seed=5)
+    for job, out, n, n_killed in zip(*[iter(sys.argv[2:])] * 4, strict=True):
+        out, n, n_killed = Path(out), int(n), int(n_killed)
+        enough, children = written(out) + int(drawn.integers(2, 6)), []
+        for rank in range(n):
+            children.append(os.fork() or process(globals()[job], out, rank, n))
+        while n_killed and written(out) < enough and not (out / "result.json").exists():
+            time.sleep(0.004)
+        killed = drawn.permutation(children)[:n_killed].tolist()
+        for child in killed:
+            os.kill(child, signal.SIGKILL)
+        codes = {child: os.waitpid(child, 0)[1] for child in children}
+        print(sum(codes[child] == signal.SIGKILL for child in killed), sum(code == 0 for code in codes.values()))
+""").replace("questions(N", f"questions({QUESTIONS}")
+
+
+def launched(seed, *rounds):
+    """Run rounds one after another: a job, its folder, how many processes, and how many of them are killed at random.
+
+    Returns:
+        Of each round, how many were killed before they had ended, and how many ended well.
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, str(seed), *(str(word) for each in rounds for word in each)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert told.returncode == 0, told.stderr
+    return [tuple(map(int, line.split())) for line in told.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return ma.load("toy", prove=False)
+
+
+@pytest.fixture(scope="module")
+def alone(toy, tmp_path_factory):
+    """The folder of a run of one process."""
+    out = tmp_path_factory.mktemp("alone")
+    evaluate(toy, toy_questions(QUESTIONS, seed=5), out=out, **OPTIONS)
+    return out
+
+
+@pytest.fixture
+def as_process(monkeypatch):
+    """Gives this process a place among several."""
+
+    def become(rank, n):
+        for name, value in (("RANK", rank), ("WORLD_SIZE", n), ("LOCAL_RANK", rank)):
+            monkeypatch.setenv(name, str(value))
+
+    return become
+
+
+def lines(out):
+    """The lines about questions in the logs of all processes."""
+    return [json.loads(line) for log in out.glob("answers*.jsonl") for line in log.read_bytes().splitlines()[1:]]
+
+
+def same_files(out, other):
+    """Whether two folders hold the same result, to the byte, but for the time at which it was begun."""
+    heads = [re.sub(r'"created": "[^"]*"', "", (each / JSON_NAME).read_text()) for each in (out, other)]
+    return heads[0] == heads[1] and (out / ARRAYS_NAME).read_bytes() == (other / ARRAYS_NAME).read_bytes()
+
+
+def asked_once(out):
+    return Counter(line["index"] for line in lines(out)) == Counter(range(QUESTIONS))
+
+
+def test_processes_that_are_killed_lose_nothing_and_any_number_takes_the_run_up(toy, alone, tmp_path):
+    out, patched, kept = (tmp_path / name for name in ("out", "patched", "kept"))
+    ends = launched(
+        0, ("evaluated", out, 3, 3), ("evaluated", out, 2, 1), ("patched", patched, 2, 1), ("harvested", kept, 2, 1)
+    )
+    assert [killed + ended for killed, ended in ends] == [3, 2, 2, 2]  # none failed
+    assert sum(killed for killed, _ in ends) > 3
+    assert same_files(out, alone)
+    assert asked_once(out)
+    asked, options = toy_questions(QUESTIONS, seed=5)[:8], {"over": OVER, "batch_size": 1}
+    whole, taken_up = (
+        ma.analyses.activation_patching(toy, asked, out=out, **options) for out in (tmp_path / "one", patched)
+    )
+    assert taken_up.logits.tobytes() == whole.logits.tobytes()
+    assert (taken_up.ids, taken_up.axes) == (whole.ids, whole.axes)
+    harvest = ma.Harvest.load(kept)
+    asked = toy_questions(QUESTIONS, seed=5)
+    of_one = ma.harvest(toy, asked, record=["resid_post"], out=tmp_path / "of one", batch_size=2, positions="audio")
+    assert harvest.positions().equals(of_one.positions())
+    assert all(torch.equal(harvest["resid_post", layer], of_one["resid_post", layer]) for layer in range(toy.n_layers))
+    assert len(list(kept.glob("shard-*"))) == len(list(of_one.folder.glob("shard-*")))
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(alone, tmp_path, seed):
+    counts = [(3, 2), (2, 2), (1, 1), (3, 1)]
+    ends = launched(seed, *[("evaluated", tmp_path, n, killed) for n, killed in counts])
+    assert [killed + ended for killed, ended in ends] == [n for n, _ in counts]  # none failed
+    assert ends[0][0] > 0
+    assert same_files(tmp_path, alone)
+    assert asked_once(tmp_path)
+
+
+@pytest.mark.whole
+def test_a_study_of_several_processes_is_that_of_one(tmp_path):
+    studies, rounds = ("temporal", "mata", "specialists"), [("alone", 1, 0), ("shared", 3, 1)]
+    ends = launched(1, *[(study, tmp_path / study / out, n, killed) for study in studies for out, n, killed in rounds])
+    assert [killed + ended for killed, ended in ends] == [1, 3] * 3  # none failed
+    assert sum(killed for killed, _ in ends) > 0
+    assert [same_files(tmp_path / study / "shared", tmp_path / study / "alone") for study in studies] == [True] * 3
+
+
+@pytest.mark.whole
+def test_torchrun_shares_a_run_of_the_command_line(tmp_path, capsys):
+    words = ["evaluate", "--model", "toy", "--data", "toy", "--n", str(QUESTIONS), "--seed", "5", "--batch-size", "2"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    told = subprocess.run(
+        [*launcher, "mechaudio", *words, "--out", str(tmp_path / "two")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=300,
+    ).stdout
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    assert told == capsys.readouterr().out
+    assert same_files(tmp_path / "two", tmp_path / "one")
+    assert asked_once(tmp_path / "two")
+
+
+#: Stands in for SLURM's: starts two processes on this machine.
+SRUN = """#!/bin/bash
+shift
+for rank in 0 1; do
+    SLURM_NTASKS=2 SLURM_PROCID=$rank SLURM_LOCALID=$rank "$@" &
+done
+wait
+"""
+
+
+@pytest.mark.whole
+def test_the_script_for_slurm_runs_under_a_stand_in(tmp_path):
+    page = (REPOSITORY / "docs/cluster.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```bash\n(#!/bin/bash.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert script.count("--n 1000") == 1
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    for name, text in (("srun", SRUN), ("mechaudio", f'#!/bin/bash\nexec {sys.executable} -m mechaudio "$@"\n')):
+        (bin / name).write_text(text)
+        (bin / name).chmod(0o755)
+    told = subprocess.run(
+        ["bash", "-c", script.replace("--n 1000", "--n 12 --batch-size 1")],
+        env=os.environ
+        | {"PATH": f"{bin}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        | {"MODEL": "toy", "DATA": "toy", "OUT": str(tmp_path / "out")},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=300,
+    ).stdout
+    assert told.count("toy on toy (seed 7), condition audio") == 1
+    assert Counter(line["index"] for line in lines(tmp_path / "out")) == Counter(range(12))
+
+
+def test_a_process_reads_what_another_wrote_and_asks_the_rest(toy, alone, tmp_path, as_process, monkeypatch):
+    as_process(1, 2)
+    evaluate(toy, toy_questions(QUESTIONS, seed=5), out=tmp_path, **OPTIONS)
+    log = tmp_path / "answers-1.jsonl"
+    written, ids = log.read_bytes().splitlines(keepends=True), []
+    log.write_bytes(b"".join(written[:13]) + written[13][:40])  # killed in the middle of a line
+    monkeypatch.setattr(
+        asking, "prompt", lambda *words, **more: ids.extend(each.id for each in words[1]) or prompt(*words, **more)
+    )
+    as_process(0, 3)
+    evaluate(toy, toy_questions(QUESTIONS, seed=5), out=tmp_path, **OPTIONS)
+    assert len(ids) == len(set(ids)) == QUESTIONS - 12
+    assert same_files(tmp_path, alone)
+
+
+def lines_of(log):
+    """The whole lines about questions in a log that may have been cut."""
+    return log.read_bytes().split(b"\n")[1:-1]
+
+
+def test_what_one_process_could_not_ask_counts_as_asked_once_another_could(toy, tmp_path, as_process):
+    asked = toy_questions(4, seed=3)
+    asked[1] = replace(asked[1], audio=tmp_path / "clip.wav")
+    as_process(1, 2)
+    assert [failure.id for failure in evaluate(toy, asked, out=tmp_path / "out").failures] == ["toy-3-1"]
+    toy_questions(4, seed=3)[1].clip().save(tmp_path / "clip.wav")
+    for rank in (0, 1):
+        as_process(rank, 2)
+        found = evaluate(toy, asked, out=tmp_path / "out")
+        assert found.failures == ()
+        assert found.ids == tuple(question.id for question in asked)
+    assert len(lines_of(tmp_path / "out" / "answers.jsonl")) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 4}, "is of another run: seed was 3 and is 4"),
+        ({"questions": toy_questions(3, seed=4)}, "question 0 is not the one .*'toy-4-0' for 'toy-3-0'"),
+    ],
+)
+def test_processes_that_are_given_different_things_are_refused(toy, tmp_path, as_process, changes, told):
+    given = {"questions": toy_questions(3, seed=3), "seed": 3}
+    as_process(1, 2)
+    evaluate(toy, out=tmp_path, **given)
+    as_process(0, 2)
+    with pytest.raises(ValueError, match=told):
+        evaluate(toy, out=tmp_path, **given | changes)
+
+
+def test_a_damaged_log_of_another_process_is_named(toy, tmp_path, as_process):
+    as_process(2, 3)
+    evaluate(toy, toy_questions(3, seed=3), out=tmp_path)
+    log = tmp_path / "answers-2.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"batch": 0', b'"batch": 9', 1))
+    as_process(0, 1)
+    with pytest.raises(ValueError, match=r"answers-2\.jsonl' is damaged at line 2"):
+        evaluate(toy, toy_questions(3, seed=3), out=tmp_path)
+
+
+def test_several_processes_without_a_folder_are_told_that_each_asks_everything(toy, as_process):
+    as_process(1, 2)
+    with pytest.warns(UserWarning, match="2 processes share questions through out=: without it each of them asks all"):
+        assert len(evaluate(toy, toy_questions(3, seed=3)).ids) == 3

@@ -1,0 +1,198 @@
+"""`ma.explore` from Python: what the widget holds, and how it replies to the messages of its front end."""
+
+import base64
+import json
+import re
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+import mechaudio as ma
+from mechaudio.audio.events import Event
+from mechaudio.notebook.edits import as_code, intervention_of, stretch
+from mechaudio.notebook.explore import samples_of, shown
+from mechaudio.notebook.live import Live
+from tests.families import noise
+
+SECONDS = {"kind": "seconds", "onset": 2.9, "offset": 6.8}
+WORDS = {"kind": "words", "positions": [270, 271]}
+
+
+def edit(where, how="knock_out", by=0, queries="behind", layers=None, heads=None):
+    return {**where, "how": how, "by": by, "queries": queries, "layers": layers, "heads": heads}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ma.load("tiny", prove=False)
+
+
+@pytest.fixture(scope="module")
+def question():
+    return ma.data.soundscapes.questions(1, seed=0)[0]
+
+
+@pytest.fixture
+def explorer(tiny, question, monkeypatch):
+    pytest.importorskip("anywidget")
+    explorer = ma.explore(tiny, question)
+    explorer.sent = []
+    monkeypatch.setattr(type(explorer), "send", lambda self, content, buffers=None: self.sent.append(content))
+    return explorer
+
+
+def replied(explorer, **request):
+    """The reply to a message of the front end."""
+    explorer._handle_custom_msg({"view": "v", "number": 7, "edits": [], **request}, [])
+    return explorer.sent.pop()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "intervention"),
+    [
+        (edit(SECONDS), ma.KnockOutAttention(keys="audio[2.9:6.8]", queries="behind")),
+        (edit(WORDS, "scale", 1.5, "last"), ma.ScaleAttention(1.5, keys=[270, 271], queries="last")),
+        (
+            edit({"kind": "sound"}, "upweight", -2, "every", [3], [5]),
+            ma.UpweightAttention(-2, keys="audio", queries=None, layers=3, heads=5),
+        ),
+    ],
+)
+def test_an_edit_is_an_intervention_of_the_library(wanted, intervention):
+    assert intervention_of(wanted, (10.0,)) == intervention
+
+
+@pytest.mark.parametrize(
+    ("onset", "offset", "keys"),
+    [(0.5, 1, "audio.0[0.5:1]"), (1.5, 2.25, "audio.0[1.5:2]+audio.1[0:0.25]"), (3, 9, "audio.1[1:3]")],
+)
+def test_seconds_of_several_clips_count_in_each_of_them(onset, offset, keys):
+    assert stretch(onset, offset, (2.0, 3.0)) == keys
+
+
+def test_seconds_that_no_clip_has_are_refused():
+    with pytest.raises(ValueError, match="no clip has any of the seconds 6 to 7: together they last 5 s"):
+        stretch(6, 7, (2.0, 3.0))
+
+
+def test_the_code_that_is_shown_is_code():
+    changes = (ma.KnockOutAttention(keys="audio[1:2]"), ma.ScaleAttention(1.5, layers=[2]))
+    assert eval(as_code(changes).removeprefix("interventions="), {"ma": ma}) == list(changes)
+    assert as_code(()) == "interventions=[]"
+
+
+def test_the_widget_holds_the_prompt_its_sound_its_events_and_its_answer(explorer, tiny, question):
+    data = explorer.data
+    json.dumps(data, allow_nan=False)
+    assert data["sound"].startswith("data:audio/wav;base64,")
+    assert data["seconds"] == 10
+    assert [event["label"] for event in data["events"]] == [event.label for event in question.events]
+    assert data["answer"]["probabilities"] == pytest.approx(ma.answer(tiny, [question])[0].probabilities, abs=1e-6)
+    assert data["answer"]["right"] == [choice == question.answer for choice in question.choices]
+    assert sorted(map(int, data["rows"])) == list(range(289))
+    assert repr(explorer) == "<Explorer of 'Which sound event has the earliest onset?' in tiny>"
+
+
+def test_a_message_is_answered_with_what_the_library_gives(explorer, tiny, question):
+    reply = replied(explorer, kind="answer", edits=[edit(SECONDS), edit(WORDS, "upweight", 2)])
+    changes = [
+        ma.KnockOutAttention(keys="audio[2.9:6.8]", queries="behind"),
+        ma.UpweightAttention(2, keys=(270, 271), queries="behind"),
+    ]
+    (answer,) = ma.answer(tiny, [question], interventions=changes)
+    assert (reply["kind"], reply["view"], reply["number"]) == ("answer", "v", 7)
+    assert reply["answer"]["probabilities"] == pytest.approx(answer.probabilities, abs=1e-6)
+    assert explorer.interventions == tuple(changes)
+
+
+def test_a_row_is_that_of_the_changed_model(explorer):
+    def cells(row):
+        return np.frombuffer(zlib.decompress(base64.b64decode(row["cells"])), np.uint8).astype(int)
+
+    requests = ([], [edit({"kind": "sound"})])
+    plain, changed = (replied(explorer, kind="row", query=288, edits=edits)["row"] for edits in requests)
+    assert np.abs(cells(plain) - cells(explorer.data["rows"]["288"])).max() <= 1  # rows alone and together round apart
+    assert not cells(changed).reshape(48, 289)[:, 15:265].any()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (edit({"kind": "seconds", "onset": 30, "offset": 31}), r"has no position 'audio\[30:31\]'"),
+        (edit({"kind": "words", "positions": [999]}), "position 999 is outside the prompts"),
+        (edit(SECONDS, layers=[99]), "layer 99"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_the_explorer(explorer, wanted, message):
+    reply = replied(explorer, kind="answer", edits=[wanted])
+    assert reply["kind"] == "problem"
+    assert re.search(message, reply["message"])
+
+
+def test_our_own_faults_are_said_there_and_raised(explorer, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Live, "answer", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        explorer._take(explorer, {"view": "v", "number": 1, "kind": "answer", "edits": []}, [])
+    assert explorer.sent.pop()["message"] == "out of memory"
+
+
+def test_without_anywidget_the_remedy_is_named(tiny, question, monkeypatch):
+    monkeypatch.delitem(sys.modules, "mechaudio.notebook.widget", raising=False)
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    with pytest.raises(ImportError, match=r"pip install 'mechaudio\[explore\]'"):
+        ma.explore(tiny, question)
+
+
+def test_more_or_less_than_one_question_is_refused(tiny):
+    several = ma.prompt(tiny, ma.data.soundscapes.questions(2, seed=0))
+    with pytest.raises(ValueError, match=r"one question, got 2 prompts with 2 questions"):
+        ma.explore(tiny, several)
+    with pytest.raises(TypeError, match="question"):
+        ma.explore(tiny, [several.questions[0]])
+
+
+def test_words_that_a_prompt_is_aimed_at_take_the_place_of_letters(tiny, question):
+    asked = ma.AudioQuestion(question.audio, "What do you hear?")
+    aimed = ma.prompt(tiny, [asked]).aimed(target="a motor", foil="a hum", whole=True)
+    answer = Live(tiny, aimed, 8).answer(())
+    swept = ma.sweep(tiny, aimed, [[]]).clean[0].double().softmax(-1)
+    assert answer["names"] == answer["choices"] == ["a motor", "a hum"]
+    assert answer["probabilities"] == pytest.approx(swept.tolist(), abs=1e-6)
+
+
+def test_an_open_question_is_answered_in_words(tiny, question):
+    asked = ma.AudioQuestion(question.audio, "What do you hear?", answer="a motor")
+    live = Live(tiny, ma.prompt(tiny, [asked]), 6)
+    assert live.answer(()) == {"written": ma.generate(tiny, [asked], max_new_tokens=6).texts[0], "right": "a motor"}
+
+
+def test_silence_is_shown_where_silence_is_heard_and_nothing_without_sound(tiny, question):
+    heard, deaf, read = (ma.prompt(tiny, [question], condition=one) for one in ("audio", "silence", "caption"))
+    assert samples_of(heard).any()
+    assert not samples_of(deaf).any()
+    assert len(samples_of(deaf)) == len(samples_of(heard)) == 160_000
+    data = shown(Live(tiny, read, 8))
+    assert (data["sound"], data["spectrogram"], data["seconds"], data["clips"]) == (None, None, 0, [])
+
+
+def test_events_that_begin_after_what_was_heard_are_left_out():
+    placed = ma.notebook.explorer_data.placed([Event("dog", 0.5, 3.0), Event("cat", 2.5, 3.0), Event("dog", 1, 2)], 2.0)
+    assert [(event["label"], event["offset"], event["lane"]) for event in placed] == [("dog", 2.0, 0), ("dog", 2, 1)]
+    assert placed[0]["colour"] == placed[1]["colour"]
+
+
+def test_a_page_of_little_room_keeps_the_last_rows(tiny):
+    clip = ma.AudioClip(noise(1.0), 16_000)
+    asked = ma.AudioQuestion(clip, "Which sound?", ("chirp", "hum"))
+    pattern = ma.analyses.prompt_attention(tiny, ma.prompt(tiny, [asked]))
+    rows = ma.notebook.explorer_data.rows
+    one = sum(map(len, rows(pattern)[str(pattern.queries[-1])].values()))
+    assert list(rows(pattern, one)) == [str(pattern.queries[-1])]
+    assert list(rows(pattern, 1)) == [str(pattern.queries[-1])]  # never none
+    assert len(rows(pattern)) == len(pattern.queries)
+    assert np.isfinite(pattern.weights).all()
