@@ -308,7 +308,7 @@ def test_demo_writes_a_page_with_a_question_of_each_task(capsys, tmp_path):
     assert capsys.readouterr().out == f"{tmp_path / 'index.html'}\n"
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert all(task in page for task in ("Earliest onset", "Latest offset", "Longest duration"))
-    assert (tmp_path / "index.html").stat().st_size < 8e6
+    assert (tmp_path / "index.html").stat().st_size < 11e6
 
 
 def test_evaluate_prints_one_json_object_and_progress_goes_to_stderr(capsys):

@@ -186,7 +186,13 @@ def rows_of(
 ) -> tuple[Questions, str]:
     """The questions, and the query rows that are meant: `listening` are found on the first of the questions.
 
-    Words that are measured in the place of letters are what those rows have to carry the sound to.
+    Args:
+        model: The opened model.
+        questions: Any number of them.
+        queries: Spans, or `listening`.
+        target: Words that the rows are found on, as in `where_it_listens`, for all questions or one text per question.
+        foil: Words that they are held against.
+        progress: Draw a progress bar on stderr.
 
     Raises:
         ValueError: No row is known to listen.
@@ -201,7 +207,7 @@ def rows_of(
         every = sequence_of(questions)
         some = [every[place] for place in range(min(MOST, len(every)))]
     words = {
-        name: given if given is None or isinstance(given, str) else list(given)[:MOST]
+        name: given if given is None or isinstance(given, str) or len(given) != len(every) else given[: len(some)]
         for name, given in (("target", target), ("foil", foil))
     }
     return every, where_it_listens(model, some, **words, window="all", each_layer=False, progress=progress).queries

@@ -98,8 +98,11 @@ class Harvest(Shown):
 
         Raises:
             KeyError: It was not harvested.
+            TypeError: Neither a name nor a name with a layer.
             ValueError: A shard is damaged.
         """
+        if not isinstance(key, str) and not (isinstance(key, tuple) and len(key) == 2):
+            raise TypeError(f'a hook point is named as kept["resid_post", 3] or kept["final_norm"]; got {key!r}')
         name, layer = (key, None) if isinstance(key, str) else key
         return self.read(name, layer)
 

@@ -17,6 +17,7 @@ length, less is better, and may exceed 1. One text gives one number, a sequence 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ Texts = str | Sequence
 References = str | Sequence
 Scores = float | Float[np.ndarray, " text"]
 
+#: What ROUGE makes words of.
+_LATIN = re.compile("[a-zA-Z0-9]")
 _ARTICLES = frozenset(("a", "an", "the"))
 
 
@@ -63,8 +66,16 @@ def exact_match(texts: Texts, references: References) -> Scores:
 
 
 def normalised_match(texts: Texts, references: References) -> Scores:
-    """Return 1 for each text that equals one of its references once both are `normalised`; else as `exact_match`."""
-    return _best(lambda text, reference: normalised(text) == normalised(reference), texts, references)
+    """Return 1 for each text that equals one of its references once both are `normalised`; else as `exact_match`.
+
+    Of texts of which nothing is left, such as `?!` or the letter `A`, the exact ones are compared.
+    """
+
+    def same(text: str, reference: str) -> bool:
+        plain, right = normalised(text), normalised(reference)
+        return plain == right if plain or right else text.strip() == reference.strip()
+
+    return _best(same, texts, references)
 
 
 def containment(texts: Texts, references: References) -> Scores:
@@ -104,14 +115,24 @@ def rouge(texts: Texts, references: References, *, kind: str = "L") -> Scores:
 
     Raises:
         ImportError: Without `rouge-score`.
-        ValueError: For another kind, lengths that differ, no reference, or a blank one.
+        ValueError: For another kind, lengths that differ, no reference, a blank one, or one without a letter from a to
+            z or a digit, of which ROUGE's words are made.
         TypeError: For anything but texts.
     """
     if kind not in ("1", "2", "L"):
         raise ValueError(f"kind of ROUGE is '1', '2' or 'L', got {kind!r}")
     name = f"rouge{kind}"
     scorer = _package("rouge_score.rouge_scorer").RougeScorer([name], use_stemmer=True)
-    return _best(lambda text, reference: scorer.score(reference, text)[name].fmeasure, texts, references)
+
+    def score(text: str, reference: str) -> float:
+        if not _LATIN.search(reference):
+            raise ValueError(
+                f"the reference {reference!r} holds no word that ROUGE reads, which are of a to z and digits: take "
+                "normalised_match or character_error_rate"
+            )
+        return float(scorer.score(reference, text)[name].fmeasure)
+
+    return _best(score, texts, references)
 
 
 def meteor(texts: Texts, references: References, *, synonyms: bool = False) -> Scores:
@@ -126,14 +147,17 @@ def meteor(texts: Texts, references: References, *, synonyms: bool = False) -> S
     Raises:
         ImportError: Without `nltk`.
         LookupError: Without WordNet's files, where synonyms are asked for.
-        ValueError: For lengths that differ, no reference, or a blank one.
+        ValueError: For lengths that differ, no reference, or one without a word.
         TypeError: For anything but texts.
     """
     scorer = _package("nltk.translate.meteor_score").single_meteor_score
     thesaurus = _package("nltk.corpus").wordnet if synonyms else _NoSynonyms()
 
     def score(text: str, reference: str) -> float:
-        return scorer(_words(reference), _words(text), wordnet=thesaurus)
+        words = _words(reference)
+        if not words:
+            raise ValueError(f"the reference {reference!r} holds no word, and METEOR compares words")
+        return float(scorer(words, _words(text), wordnet=thesaurus))
 
     return _best(score, texts, references)
 

@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float
 
 from mechaudio.arguments import shown
 
+#: More draws than any interval needs, and as many as memory holds.
+MOST_RESAMPLES = 1_000_000
+
 #: An array, or nested lists of what it would hold.
 Values = np.ndarray | Sequence
 
@@ -138,10 +141,10 @@ def resampling(resamples: int) -> None:
 
     Raises:
         TypeError: For what is no whole number.
-        ValueError: For fewer than one.
+        ValueError: For fewer than one, or more than `MOST_RESAMPLES`.
     """
-    if whole("resamples", resamples) < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}")
+    if not 1 <= whole("resamples", resamples) <= MOST_RESAMPLES:
+        raise ValueError(f"resamples must be at least 1 and at most {MOST_RESAMPLES:,}, got {resamples}")
 
 
 def unique(name: str, ids: Sequence[str]) -> tuple[str, ...]:

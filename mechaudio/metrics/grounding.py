@@ -14,6 +14,7 @@ several intervals are compared; unions are what its mean IoU is taken for here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -53,7 +54,8 @@ def interval_iou(predicted: Intervals, reference: Intervals) -> float:
         reference: The right ones, at least one.
 
     Raises:
-        ValueError: There is no reference interval, or one does not end after it begins.
+        ValueError: There is no reference interval, or one does not end after it begins, begins before the clip or is
+            not finite.
     """
     _refuse_none(reference)
     shared = sum(
@@ -270,8 +272,10 @@ def _refuse_none(reference: Intervals) -> None:
 def _union(intervals: Intervals) -> list[Interval]:
     merged: list[Interval] = []
     for onset, offset in sorted(intervals):
-        if not onset < offset:
-            raise ValueError(f"an interval ends after it begins, got {onset} to {offset}")
+        if not 0 <= onset < offset < math.inf:
+            raise ValueError(
+                f"an interval ends after it begins, both in seconds from the start of the clip; got {onset} to {offset}"
+            )
         if merged and onset <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], offset))
         else:

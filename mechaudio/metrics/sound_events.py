@@ -35,8 +35,8 @@ from mechaudio.metrics.estimates import Estimate
 Events = Sequence[Event]
 ToClass = Callable[[str], str | None]
 
-#: Class of captions that `to_class` gives none.
-UNKNOWN = "?"
+#: Class of captions that `to_class` gives none; no label of a recording, which may be "?", reads so.
+UNKNOWN = "\0"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from mechaudio.arguments import check_fields, checks_arguments
 
 Interval = tuple[float | int, float | int]
 
-_NUMBER = r"(?<![\d.:])(?:\d+:)?\d+(?:\.\d+)?(?![\d:])"
+# Five digits before the point are longer than a day: what has more, such as a telephone number, is no time.
+_NUMBER = r"(?<![\d.:])(?:\d{1,5}:)?\d{1,5}(?:\.\d+)?(?![\d:])"
 _UNIT = r"(?:\s*(?:seconds|second|secs|sec|s)\b\.?)?"
 _SPAN = re.compile(
     rf"({_NUMBER})({_UNIT}\s*(?:-|–|—|−|to\b|until\b|till\b)\s*)({_NUMBER})"
@@ -203,4 +204,4 @@ def _seconds(number: str) -> float:
 
 def total(repairs: Sequence[Repairs]) -> Repairs:
     """Add up the repairs of several texts."""
-    return sum(repairs, Repairs())
+    return Repairs(*(sum(getattr(each, name.name) for each in repairs) for name in fields(Repairs)))

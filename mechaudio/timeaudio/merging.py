@@ -73,10 +73,18 @@ def merged_count(
         window: Tokens of one window.
         kept: Tokens that stay in each segment.
         contextual: Tokens that are made of the others.
+
+    Raises:
+        ValueError: A negative number of tokens, or none that stays or that is made of the others.
     """
+    if n_tokens < 0 or kept < 1 or contextual < 1:
+        raise ValueError(
+            "a clip has no negative number of tokens, and of each segment at least one stays and one is made of the "
+            f"others; got {n_tokens=}, {kept=}, {contextual=}"
+        )
     if n_tokens <= window:
         return n_tokens
-    return len(_segments(n_tokens, mode, window)) * (kept + contextual)
+    return _n_segments(n_tokens, mode, window) * (kept + contextual)
 
 
 @checks_arguments
@@ -165,10 +173,14 @@ def received_attention(
     return torch.cat(received, dim=-1)
 
 
-def _segments(n_tokens: int, mode: Mode, window: int) -> list[tuple[int, int]]:
+def _n_segments(n_tokens: int, mode: Mode, window: int) -> int:
     if window < 1:
         raise ValueError(f"a window has at least one token, got {window=}")
-    count = 2 * n_tokens // window if mode == "released" else max(n_tokens // window, 1)
+    return 2 * n_tokens // window if mode == "released" else max(n_tokens // window, 1)
+
+
+def _segments(n_tokens: int, mode: Mode, window: int) -> list[tuple[int, int]]:
+    count = _n_segments(n_tokens, mode, window)
     length = n_tokens // count
     return [(i * length, n_tokens if i == count - 1 else (i + 1) * length) for i in range(count)]
 

@@ -77,6 +77,18 @@ def test_directions_that_a_sweep_measures_are_of_the_rows_that_listen(toy, asked
     assert np.array_equal(swept("listening").margin, swept("choices").margin)
 
 
+def test_open_questions_find_their_rows_on_the_words_that_they_are_measured_on(toy, asked):
+    letters = ["ABCD"[question.choices.index(question.answer)] for question in asked]
+    others = ["BCDA"["ABCD".index(letter)] for letter in letters]
+    unknown = [replace(question, answer=None) for question in asked]
+    found = analyses.attention_and_answers(
+        toy, unknown, target=letters, foil=others, queries="listening", progress=False
+    )
+    assert found.queries == "choices"
+    among_all = analyses.attention_and_answers(toy, asked, progress=False).correct
+    assert found.correct[among_all].all(), "the best of all letters is better than one of them"
+
+
 def test_a_score_is_made_of_the_rows_that_its_heads_were_chosen_by(toy, asked):
     calibration, held_out = analyses.attention_and_answers(toy, asked, queries="choices", progress=False).split(seed=0)
     other = replace(held_out, queries="last")

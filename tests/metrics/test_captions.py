@@ -97,3 +97,15 @@ def test_scores_over_clips_say_if_synonyms_were_matched():
     assert set(scores.as_dict()) == {"rouge_1", "rouge_l", "meteor_no_synonyms"}
     shared = captions.evaluate(texts, references, clips=["a", "b", "c", "d", "e", "f", "f"])
     assert shared.rouge_1.n_clips == 6
+
+
+def test_texts_of_which_nothing_is_left_match_if_they_are_the_same():
+    assert captions.normalised_match(["?!", "A", "!!"], ["?!", "The", "??"]).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("score", "reference"), [(captions.rouge, "狗"), (captions.rouge, "!!"), (captions.meteor, "!!")]
+)
+def test_a_reference_in_which_a_score_reads_no_word_is_refused(score, reference):
+    with pytest.raises(ValueError, match="holds no word"):
+        score(reference, reference)

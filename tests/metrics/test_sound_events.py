@@ -112,3 +112,14 @@ def test_what_cannot_be_scored_is_refused():
         classes_of(["dog", "The dog"])
     with pytest.raises(TypeError, match="a class or None, got 3"):
         event_f1([dog], [dog], to_class=lambda _: 3)
+
+
+def test_a_caption_without_a_class_is_no_event_of_a_class_that_is_called_question_mark():
+    found = event_f1([[ma.Event("hum", 0.0, 1.0)]], [[ma.Event("?", 0.0, 1.0)]], to_class=lambda _: None)
+    assert (found.f1.value, found.unmapped) == (0.0, 1)
+
+
+def test_resamples_that_no_memory_holds_are_refused():
+    events = [[ma.Event("dog", 0.0, 1.0)]] * 8
+    with pytest.raises(ValueError, match="at most 1,000,000"):
+        event_f1(events, events, resamples=10**12)

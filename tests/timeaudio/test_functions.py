@@ -217,3 +217,20 @@ def test_what_cannot_be_merged_is_refused(arguments, said):
 
     with unchecked_types(), pytest.raises(ValueError, match=said):
         merge(**{"hidden": torch.ones(176, 4), "importance": torch.zeros(176), "mode": "released", **arguments})
+
+
+@pytest.mark.parametrize("variant", ["v1", "v2", "v3"])
+def test_numbers_longer_than_a_day_are_no_times_and_stay_as_they_are(variant):
+    text = f"call {'9' * 400}-3 or 1000000-1000001"
+    assert Markers(variant).encode(text) == text
+    assert Markers(variant).encode("99999-1") != "99999-1"
+
+
+@pytest.mark.parametrize("arguments", [{"n_tokens": -5}, {"kept": 0}, {"contextual": -1}])
+def test_counts_of_nothing_are_refused(arguments):
+    with pytest.raises(ValueError, match="at least one stays"):
+        merged_count(**{"n_tokens": 200, **arguments})
+
+
+def test_tokens_beyond_any_memory_are_counted_without_being_laid_out():
+    assert merged_count(88 * 10**12) == 2 * 10**12 * 26
