@@ -264,6 +264,7 @@ def test_a_model_that_cannot_read_a_word_is_not_asked_and_models_that_can_are_na
     assert not (tmp_path / "out" / "index.html").exists()
 
 
+@pytest.mark.whole
 def test_where_small_would_do_the_refusal_says_how_to_get_it(capsys, clip, tmp_path, monkeypatch):
     without_small(monkeypatch)
     assert main(listening_to(clip, *RECORDED[5:7], out=tmp_path)) == 2
@@ -272,6 +273,7 @@ def test_where_small_would_do_the_refusal_says_how_to_get_it(capsys, clip, tmp_p
     assert "get small" not in capsys.readouterr().err
 
 
+@pytest.mark.whole
 @pytest.mark.filterwarnings("ignore:the model has no token for:UserWarning")  # the stand-in reads fewer words
 @pytest.mark.parametrize(("choices", "code"), [(RECORDED[5:7], 0), (("bell", "zebra"), 2)])
 def test_small_is_asked_where_it_is_installed_and_was_trained_on_the_choices(

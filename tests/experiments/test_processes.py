@@ -140,6 +140,7 @@ def asked_once(out):
     return Counter(line["index"] for line in lines(out)) == Counter(range(QUESTIONS))
 
 
+@pytest.mark.whole
 def test_processes_that_are_killed_lose_nothing_and_any_number_takes_the_run_up(toy, alone, tmp_path):
     out, patched, kept = (tmp_path / name for name in ("out", "patched", "kept"))
     ends = launched(

@@ -33,7 +33,7 @@ def test_equal_samples_have_an_interval_of_no_width():
     ("values", "options", "message"),
     [
         (np.ones((1, 2)), {}, "at least 2 of them, got 1"),
-        (np.ones((2, 2)), {"resamples": 0}, "resamples must be at least 1, got 0"),
+        (np.ones((2, 2)), {"resamples": 0}, "resamples must be at least 1 and at most 1,000,000, got 0"),
         (np.ones((2, 2)), {"confidence": 95.0}, "confidence is a share between 0 and 1"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_statistic_that_resamples_leave_undefined_is_refused():
         ([np.ones(2), np.ones(3)], {}, ValueError, "sample 0 has 2, sample 1 has 3"),
         ([np.array([1, np.nan])], {}, ValueError, "sample 0 holds NaN or infinity in samples 1"),
         ([np.array(["a", "b"])], {}, TypeError, "sample 0 needs real numbers, got <U1"),
-        ([np.ones(3)], {"resamples": 0}, ValueError, "resamples must be at least 1, got 0"),
+        ([np.ones(3)], {"resamples": 0}, ValueError, "resamples must be at least 1 and at most 1,000,000, got 0"),
     ],
 )
 def test_samples_that_cannot_be_drawn_anew_are_refused(samples, options, error, message):

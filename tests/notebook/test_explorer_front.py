@@ -260,6 +260,7 @@ def test_one_head_alone_can_be_changed_and_its_attention_shows_it(notebook, tiny
     tab.wait_for("document.querySelector('.mx-reading').textContent.endsWith('layer 1, head 5: 0 % on the sound')")
 
 
+@pytest.mark.whole
 def test_what_a_model_writes_to_an_open_question_follows_too(tab, tiny, question):
     asked = ma.AudioQuestion(question.audio, "What do you hear?", answer=f"a {question.answer}")
     notebook = LiveExplorer(tab, Live(tiny, ma.prompt(tiny, [asked]), 8))

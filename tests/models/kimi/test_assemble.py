@@ -51,6 +51,7 @@ def test_an_assembled_folder_opens_as_the_network_it_is_made_of(parts, tmp_path,
     assert ma.run(model, batch).logits.isfinite().all()
 
 
+@pytest.mark.whole
 def test_the_branch_is_kept_where_it_is_asked_for_and_codes_keep_full_precision(parts, tmp_path):
     made = assemble(**parts, out=tmp_path / "made", dtype="bfloat16", audio_branch=True)
     manifest = json.loads((made.folder / MANIFEST).read_text())
