@@ -51,7 +51,8 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
 def project(tmp_path_factory):
     """A copy of the project with all that the page adds."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copy(REPOSITORY / "pyproject.toml", folder)
+    for file in ("pyproject.toml", "README.md"):
+        shutil.copy(REPOSITORY / file, folder)
     for room in ("mechaudio", "docs", "recipes"):
         shutil.copytree(REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "notebooks"))
     for kind, title, code in BLOCK.findall(PAGE):
