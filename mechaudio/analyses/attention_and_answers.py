@@ -206,11 +206,20 @@ def rows_of(
     else:
         every = sequence_of(questions)
         some = [every[place] for place in range(min(MOST, len(every)))]
-    words = {
-        name: given if given is None or isinstance(given, str) or len(given) != len(every) else given[: len(some)]
-        for name, given in (("target", target), ("foil", foil))
-    }
-    return every, where_it_listens(model, some, **words, window="all", each_layer=False, progress=progress).queries
+
+    def of_some(words: str | Sequence[str | None] | None) -> str | Sequence[str | None] | None:
+        return words if words is None or isinstance(words, str) or len(words) != len(every) else words[: len(some)]
+
+    edges = where_it_listens(
+        model,
+        some,
+        target=of_some(target),
+        foil=of_some(foil),
+        window="all",
+        each_layer=False,
+        progress=progress,
+    )
+    return every, edges.queries
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:

@@ -146,6 +146,7 @@ def _noise(model: "AudioLM", name: str, question: "AudioQuestion") -> str | None
     from mechaudio.experiments.listen import unreadable_words
     from mechaudio.models.hearing import guesses
 
+    assert model.processor is not None, "questions were written with it"
     unreadable = unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices]))
     if unreadable:
         known = f" (the sounds that it knows are {', '.join(CLASSES)})" if name == "tiny" else ""

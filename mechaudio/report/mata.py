@@ -147,12 +147,13 @@ def _readings(study: MataStudy) -> str:
 
 
 def _choice(choice: MataChoice) -> str:
-    sure = "" if choice.p_holm < SIGNIFICANT else "not "
+    significant = choice.p_holm < SIGNIFICANT
+    sure = "" if significant else "not "
     sentence = (
         f"{choice.name[0].upper()}{choice.name[1:]} ({choice.arm}): {points(choice.held_out.change)} on the half that "
         f"reports, {sure}significant ({p_value(choice.p_holm)}, Holm)"
     )
-    known = {"figure": "layers", "sure": choice.p_holm < SIGNIFICANT, "size": choice.held_out.change.value}
+    known = {"figure": "layers", "sure": significant, "size": choice.held_out.change.value}
     if choice.against_published is None:
         return Finding(f"{sentence}.", **known)
     assert choice.p_against is not None

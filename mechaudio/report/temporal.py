@@ -119,7 +119,7 @@ def temporal_findings(study: TemporalStudy) -> tuple[str, ...]:
 
 def _conditions(study: TemporalStudy) -> list[str]:
     recording = study.conditions["audio"]
-    sentences = [
+    sentences: list[str] = [
         Finding(
             f"With the recording {percent(recording.overall)} of "
             f"{of_clips(recording.overall.n, recording.overall.n_clips, 'answers')} are right.",
