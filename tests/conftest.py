@@ -43,3 +43,14 @@ def without_proofs():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mechaudio.tracing.check.prove_hook_points", lambda model: None)
         yield
+
+
+@pytest.fixture
+def as_process(monkeypatch):
+    """Gives this process a place among several."""
+
+    def become(rank, n):
+        for name, value in (("RANK", rank), ("WORLD_SIZE", n), ("LOCAL_RANK", rank)):
+            monkeypatch.setenv(name, str(value))
+
+    return become

@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mechaudio.analyses.streaming import positions_that_fit
+from mechaudio.analyses.streaming import Questions, in_batches, positions_that_fit, required_questions
 from mechaudio.arguments import shown
+from mechaudio.data.clip_names import clip_keys
 from mechaudio.data.question_digest import digest
 from mechaudio.processes import Shared, Work, one_at_a_time
 from mechaudio.question import AudioQuestion
@@ -74,7 +75,7 @@ class KeptBatches:
         asked: Callable[[Batch], str],
         prepare: Callable[[Batch], Any] | None = None,
     ) -> list[Measured]:
-        """What is kept of the batches, or else is measured now and kept.
+        """Read the batches that are kept, and measure and keep the others.
 
         Args:
             batches: In their order.
@@ -150,6 +151,50 @@ class KeptBatches:
                 "another out="
             )
         return kept
+
+
+def measured_questions(
+    model: AudioLM,
+    questions: Questions,
+    kept: KeptBatches,
+    measure: Callable[..., Measured],
+    prepare: Callable[[Any], Any],
+    *,
+    batch_size: int | None,
+    what: str,
+    progress: bool | None,
+) -> tuple[list[Measured], list[tuple[str, ...]]]:
+    """Measure questions batch by batch, but for the batches that are kept.
+
+    Args:
+        model: The opened model.
+        questions: As the analysis takes them.
+        kept: The batches of the run.
+        measure: Measures the questions of a batch, given what `prepare` made of them where that was made before.
+        prepare: Makes the prompts of a batch: in another thread, unless that runs the network.
+        batch_size: Questions in a batch, `None` for as many as fit.
+        what: Stands before the progress bar.
+        progress: Draw a progress bar.
+
+    Returns:
+        The results of the batches in order, and the clips of every question.
+    """
+    keys: list[tuple[str, ...]] = []
+
+    def drawn() -> Iterator[Any]:
+        for together in in_batches(
+            model, questions, batch_size=batch_size, positions=kept.most_positions, what=what, progress=progress
+        ):
+            keys.extend(clip_keys(question) for question in required_questions(together))
+            yield together
+
+    parts = kept.measured(
+        drawn(),
+        measure,
+        asked=lambda together: digest_of_questions(required_questions(together)),
+        prepare=None if model.adapter.makes_prompts_with_network else prepare,
+    )
+    return parts, keys
 
 
 def digest_of_questions(questions: Iterable[AudioQuestion]) -> str:

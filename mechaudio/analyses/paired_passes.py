@@ -6,13 +6,13 @@ is what heads are chosen from, scored on and steered with; nothing of it needs a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, Measured, refuse_unknown, rows_of
-from mechaudio.analyses.kept_batches import KeptBatches, digest_of_questions
+from mechaudio.analyses.kept_batches import KeptBatches, measured_questions
 from mechaudio.analyses.query_rows import query_rows
 from mechaudio.analyses.steering_directions import (
     Differences,
@@ -21,9 +21,9 @@ from mechaudio.analyses.steering_directions import (
     heard_and_silent,
     points,
 )
-from mechaudio.analyses.streaming import Questions, in_batches, required_questions
+from mechaudio.analyses.streaming import Questions
 from mechaudio.arguments import checks_arguments
-from mechaudio.data.clip_names import clip_keys, clip_names
+from mechaudio.data.clip_names import clip_names
 from mechaudio.labelled import joined_along
 from mechaudio.results import Result
 from mechaudio.tracing.hook_points import HookPoint
@@ -169,7 +169,6 @@ def paired_passes(
     questions, queries = rows_of(model, questions, queries, progress=progress)
     batches = KeptBatches(None, model, {}) if batches is None else batches
     prepare = partial(heard_and_silent, model)
-    keys: list[tuple[str, ...]] = []
 
     def measure(asked: Any, prepared: Any = None) -> PairedPasses:
         pairs = Pairs(queries)
@@ -178,22 +177,14 @@ def paired_passes(
             kept.keep(heard)
         return pairs.joined(model)
 
-    def drawn() -> Iterator[Any]:
-        for asked in in_batches(
-            model,
-            questions,
-            batch_size=batch_size,
-            positions=batches.most_positions,
-            what="audio and silence",
-            progress=progress,
-        ):
-            keys.extend(clip_keys(question) for question in required_questions(asked))
-            yield asked
-
-    parts = batches.measured(
-        drawn(),
+    parts, keys = measured_questions(
+        model,
+        questions,
+        batches,
         measure,
-        asked=lambda asked: digest_of_questions(required_questions(asked)),
-        prepare=None if model.adapter.makes_prompts_with_network else prepare,
+        prepare,
+        batch_size=batch_size,
+        what="audio and silence",
+        progress=progress,
     )
     return joined_passes(parts, keys)

@@ -108,7 +108,7 @@ class SteeringDirections(Result):
 
     @staticmethod
     def concatenated(parts: Sequence[SteeringDirections], clips: Sequence[str] = ()) -> SteeringDirections:
-        """Those of several groups of questions, one behind another.
+        """Join the differences of several groups of questions, one behind another.
 
         Args:
             parts: Of each group.

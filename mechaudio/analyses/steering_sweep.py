@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import rows_of
-from mechaudio.analyses.kept_batches import KeptBatches, digest_of_questions
+from mechaudio.analyses.kept_batches import KeptBatches, measured_questions
 from mechaudio.analyses.paired_passes import PairedPasses, Pairs, joined_passes
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
-from mechaudio.analyses.streaming import Questions, in_batches, required_questions
+from mechaudio.analyses.streaming import Questions, required_questions
 from mechaudio.arguments import checks_arguments
-from mechaudio.data.clip_names import clip_keys, clip_names
+from mechaudio.data.clip_names import clip_names
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.multiple_choice import AnswerChange, answer_change, best_row
 from mechaudio.models.prompt import as_prompts
@@ -136,7 +136,6 @@ def steering_sweep(
     if directions is None:
         questions, queries = rows_of(model, questions, queries, progress=progress)
     batches = KeptBatches(None, model, {}) if batches is None else batches
-    keys: list[tuple[str, ...]] = []
 
     def make(asked: Questions) -> Any:
         if directions is None:
@@ -162,23 +161,15 @@ def steering_sweep(
             provenance=Provenance.collect(model, settings={"n": len(ids)}),
         )
 
-    def drawn() -> Iterator[Any]:
-        for together in in_batches(
-            model,
-            questions,
-            batch_size=batch_size,
-            positions=batches.most_positions,
-            what="steering",
-            progress=progress,
-        ):
-            keys.extend(clip_keys(question) for question in required_questions(together))
-            yield together
-
-    parts = batches.measured(
-        drawn(),
+    parts, keys = measured_questions(
+        model,
+        questions,
+        batches,
         measure,
-        asked=lambda together: digest_of_questions(required_questions(together)),
-        prepare=None if model.adapter.makes_prompts_with_network else make,
+        make,
+        batch_size=batch_size,
+        what="steering",
+        progress=progress,
     )
     return _joined(parts, model, keys)
 

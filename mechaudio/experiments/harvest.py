@@ -129,7 +129,7 @@ def harvest(
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What questions that ran together gave, and rows of those that could not."""
+    """Entries of questions that ran together, and rows of those that could not."""
 
     failed: Sequence[Row]
     questions: Sequence[Harvested] = ()

@@ -143,7 +143,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.98), fused=on_gpu, capturable=on_gpu)
 
     def step(self, name: str) -> Tensor:
-        """Take a step on scenes of one length, and return the loss on answers and that on what sounds."""
+        """Take a step on scenes of one length, and return the losses: on answers, and of the two aids."""
         self.optimizer.zero_grad(set_to_none=True)
         answered, missed, apart = self.losses(name)
         (answered + self.settings.detection * missed + self.settings.alignment * apart).backward()
@@ -285,6 +285,11 @@ def answers(network, processor, arm: Arm, held_out: dict, asked: list[dict], dev
     return {"answers": given, "answer_tokens": sum(counts) / len(counts), "audio_tokens": heard}
 
 
+def weights_of(work: Path, arm: str) -> Path:
+    """Name the file of an arm's weights, in letters that every file store takes."""
+    return work / "networks" / f"{arm.replace('+', '-')}.safetensors"
+
+
 def run(
     arm: Arm,
     seed: int,
@@ -311,7 +316,7 @@ def run(
     if seed == 0:
         (work / "networks").mkdir(exist_ok=True)
         tensors = {name: value.half().contiguous().cpu() for name, value in network.state_dict().items()}
-        save_file(tensors, work / "networks" / f"{arm.name.replace('+', '-')}.safetensors", {"arm": arm.name})
+        save_file(tensors, weights_of(work, arm.name), {"arm": arm.name})
     (work / "runs").mkdir(exist_ok=True)
     unfinished = work / "runs" / f"{arm.name}-{seed}.part"
     unfinished.write_text(json.dumps(record))

@@ -144,7 +144,7 @@ def _write(given, jobs, asked, settings, sizes, seconds: float) -> None:
     }
     (given.out / "results.json").write_text(json.dumps(record, separators=(",", ":")))
     for name in KEPT:
-        file = given.work / "networks" / f"{name.replace('+', '-')}.safetensors"
+        file = arms.weights_of(given.work, name)
         if file.is_file():
             (given.out / "networks").mkdir(exist_ok=True)
             shutil.copy(file, given.out / "networks" / file.name)

@@ -6,17 +6,6 @@ import mechaudio as ma
 from mechaudio.cli import main
 
 
-@pytest.fixture
-def as_process(monkeypatch):
-    """Gives this process a place among several."""
-
-    def become(rank, n):
-        for name, value in (("RANK", rank), ("WORLD_SIZE", n), ("LOCAL_RANK", rank)):
-            monkeypatch.setenv(name, str(value))
-
-    return become
-
-
 def test_a_verb_that_shares_nothing_is_left_to_the_first_process(as_process, capsys):
     as_process(1, 2)
     assert main(["models"]) == 0

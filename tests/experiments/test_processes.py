@@ -114,17 +114,6 @@ def alone(toy, tmp_path_factory):
     return out
 
 
-@pytest.fixture
-def as_process(monkeypatch):
-    """Gives this process a place among several."""
-
-    def become(rank, n):
-        for name, value in (("RANK", rank), ("WORLD_SIZE", n), ("LOCAL_RANK", rank)):
-            monkeypatch.setenv(name, str(value))
-
-    return become
-
-
 def lines(out):
     """The lines about questions in the logs of all processes."""
     return [json.loads(line) for log in out.glob("answers*.jsonl") for line in log.read_bytes().splitlines()[1:]]

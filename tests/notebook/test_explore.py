@@ -24,16 +24,6 @@ def edit(where, how="knock_out", by=0, queries="behind", layers=None, heads=None
     return {**where, "how": how, "by": by, "queries": queries, "layers": layers, "heads": heads}
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
-def question():
-    return ma.data.soundscapes.questions(1, seed=0)[0]
-
-
 @pytest.fixture
 def explorer(tiny, question, monkeypatch):
     pytest.importorskip("anywidget")

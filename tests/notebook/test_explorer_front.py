@@ -23,16 +23,6 @@ SETTLED = (
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
-def question():
-    return ma.data.soundscapes.questions(1, seed=0)[0]
-
-
-@pytest.fixture(scope="module")
 def tab():
     with browser() as tab:
         yield tab

@@ -39,7 +39,7 @@ class KeptPairs(KeptBatches):
         super().__init__(None if out is None else Path(out) / FOLDER, model, settings)
 
     def of(self, pairs: Iterable[Contrast], measure: Callable[[Contrast], Measured]) -> list[Measured]:
-        """What is kept of the pairs, or else is measured now and kept.
+        """Read the pairs that are kept, and measure and keep the others.
 
         Args:
             pairs: The prompts of each batch, in their order.
