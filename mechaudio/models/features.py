@@ -59,7 +59,9 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
         chunk = adapter.timing.chunk or 1
         width = min(width, -(-longest // chunk) * chunk)
     masked = width if adapter.mask_counts == "frames" else adapter.timing.tokens_of_frames(width)
-    widths = {adapter.features: (adapter.frames_axis, width), adapter.features_mask: (-1, masked)}
+    widths = {adapter.features: (adapter.frames_axis, width)}
+    if adapter.mask_counts != "samples":
+        widths[adapter.features_mask] = (-1, masked)
     return {
         name: torch.cat([_to_width(row[name], *widths[name]) if name in widths else row[name] for row in with_sound])
         for name in with_sound[0]

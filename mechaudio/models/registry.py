@@ -9,6 +9,7 @@ from mechaudio.arguments import names_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
 from mechaudio.models.adapters.desta25 import DESTA_25
+from mechaudio.models.adapters.dots3_note import DOTS_3_NOTE
 from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
 from mechaudio.models.adapters.gemma3n import GEMMA_3N
 from mechaudio.models.adapters.gemma4 import GEMMA_4
@@ -16,6 +17,7 @@ from mechaudio.models.adapters.glmasr import GLM_ASR
 from mechaudio.models.adapters.granite_speech import GRANITE_SPEECH, GRANITE_SPEECH_PLUS
 from mechaudio.models.adapters.kimi_audio import KIMI_AUDIO
 from mechaudio.models.adapters.moss_transcribe_diarize import MOSS_TRANSCRIBE_DIARIZE
+from mechaudio.models.adapters.muse_spark import MUSE_SPARK
 from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
 from mechaudio.models.adapters.nemotron_h_omni import NEMOTRON_H_OMNI
 from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
@@ -46,6 +48,8 @@ ADAPTERS: tuple[Adapter, ...] = (
     GEMMA_3N,
     GRANITE_SPEECH,
     GRANITE_SPEECH_PLUS,
+    MUSE_SPARK,
+    DOTS_3_NOTE,
     SALMONN,
     TIMEAUDIO,
     DESTA_25,

@@ -133,7 +133,10 @@ def attention(
     **kwargs: object,
 ) -> tuple[Float[Tensor, "batch query head d_head"], None]:
     """Attention as transformers calls it."""
-    windows = kwargs.pop("cu_seq_lens_q", None)
+    windows, chosen = kwargs.pop("cu_seq_lens_q", None), kwargs.pop("indices", None)
+    if isinstance(chosen, Tensor) and attention_mask is not None:  # the keys that each query row may see, by number
+        among = torch.zeros_like(attention_mask[:, :1], dtype=torch.bool).scatter(-1, chosen[:, None].long(), True)
+        attention_mask = attention_mask & among
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     call = Call(module, attention_mask, windows, dropout, scaling, bool(causal), kwargs)

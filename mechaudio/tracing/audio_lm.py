@@ -147,7 +147,7 @@ class AudioLM(NNsight):
             sites[point].location for _, stack, sites in layers for point in stack.overwritten
         )
         self.exchange.multiplied = {
-            location: (product, stack.times(point, network.config))
+            location: (product, partial(stack.times, point, network, layer))
             for layer, stack, sites in layers
             for point in ("attn_out", "mlp_out")
             if point in sites
@@ -233,7 +233,7 @@ class AudioLM(NNsight):
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             closing = None if stack.end is None or stack.end.scaled_by is not None else stack.end.closing
             parts = stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down
-            for part in (*parts, stack.attention_norm, stack.mlp_norm, closing):
+            for part in (*parts, stack.attention_norm, stack.mlp_norm, *stack.gates.values(), closing):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points, f"{here}[{layer}]"))
@@ -261,13 +261,13 @@ class AudioLM(NNsight):
 
     @property
     def n_heads(self) -> int:
-        """Attention heads in each layer of the decoder."""
-        return self.adapter.decoder.own_config(self._module.config).num_attention_heads
+        """Attention heads in each layer of the decoder that has hook points in its attention."""
+        return self.adapter.decoder.setting(self._module.config, "num_attention_heads")
 
     @property
     def n_key_value_heads(self) -> int:
         """Key-value heads in each layer of the decoder."""
-        return self.adapter.decoder.own_config(self._module.config).num_key_value_heads
+        return self.adapter.decoder.setting(self._module.config, "num_key_value_heads")
 
     @property
     def d_model(self) -> int:

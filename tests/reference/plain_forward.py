@@ -64,6 +64,10 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
         for point, module in added.items():
             if module is not None:
                 times = _number(parts, plain, {"attn_out": parts.attention_times, "mlp_out": parts.mlp_times}[point])
+                gate = parts.gates.get({"attn_out": "attention", "mlp_out": "mlp"}[point])
+                if gate is not None:
+                    weights = plain.get_submodule(f"{inside}.{gate}")
+                    times = torch.sigmoid(weights.gate / weights.temperature).detach()
                 _after(plain, f"{inside}.{module}", f"{where}.{point}", values, times=times)
         if parts.mlp is not None and parts.down is not None:
             down = f"{inside}.{parts.mlp}.{parts.down}".rstrip(".")
@@ -245,7 +249,13 @@ def _number(parts: Stack, plain: nn.Module, number: float | str) -> float:
 
 
 def _after(
-    plain: nn.Module, path: str, name: str, values: dict[str, Tensor], *, turned: bool = False, times: float = 1
+    plain: nn.Module,
+    path: str,
+    name: str,
+    values: dict[str, Tensor],
+    *,
+    turned: bool = False,
+    times: float | Tensor = 1,
 ) -> None:
     def hook(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
         values[name] = _batched(output[0] if isinstance(output, tuple) else output, turned) * times

@@ -24,7 +24,7 @@ SUMS = {
     "resid_post": lambda at, _seen, _layer: at("resid_mid") + at("mlp_out"),
 }
 #: Where edits are tried without being asked for the whole matrix: one of every way of adding.
-WAYS = ("qwen2_audio", "phi4_multimodal", "granite_speech", "gemma3n", "salmonn")
+WAYS = ("qwen2_audio", "phi4_multimodal", "granite_speech", "gemma3n", "muse_spark", "salmonn")
 
 
 def conformer(feed_forward, convolution, norm):
@@ -68,6 +68,18 @@ SALMONNS = {
         ),
     },
 }
+
+
+def gated(stream, added, gate):
+    """The stream and what is added to it, weighed against each other dimension by dimension."""
+
+    def formula(at, _seen, layer):
+        logits = layer.get_submodule(gate).gate / layer.get_submodule(gate).temperature
+        return at(stream) * (torch.sigmoid(-logits) * (1 + torch.sigmoid(logits))).sqrt() + at(added)
+
+    return formula
+
+
 GRANITE = conformer("ff1", "conv", "post_norm")
 MORE = {
     ("granite_speech", "encoder"): GRANITE,
@@ -88,6 +100,10 @@ MORE = {
             at("attn_out") + (at("resid_pre") if at("resid_pre").shape == at("attn_out").shape else 0)
         ),
         "resid_post": lambda at, _seen, layer: layer.final_layernorm(at("resid_mid") + at("mlp_out")),
+    },
+    ("muse_spark", "decoder"): {
+        "resid_mid": gated("resid_pre", "attn_out", "post_attention_residual_gate"),
+        "resid_post": gated("resid_mid", "mlp_out", "post_feedforward_residual_gate"),
     },
     ("gemma4", "decoder"): {
         "resid_post": lambda at, seen, layer: (
@@ -192,7 +208,7 @@ def test_an_edit_lands_on_what_is_added_and_moves_the_stream_by_as_much(family):
         assert_added(family, part, edited, *around, exactly=False)
 
 
-@pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n", "phi4_multimodal"])
+@pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n", "phi4_multimodal", "muse_spark"])
 def test_an_edit_that_changes_nothing_changes_no_bit(family):
     model = opened(family)
     same = [
@@ -229,7 +245,7 @@ def test_a_block_writes_in_place_as_an_edit_does_and_a_patch_carries_it(family, 
     torch.testing.assert_close(patched, out.logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n"])
+@pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n", "muse_spark"])
 @pytest.mark.parametrize("point", ["attn_out", "mlp_out"])
 def test_gradients_are_finite_differences(family, point):
     model = opened(family)
@@ -261,6 +277,12 @@ WRONG = {
         {"between": {"mlp": "a convolution"}},
     ),
     "a stream that is divided": ("gemma3n", "decoder", {"attention_times": 1.0}),
+    "gates that are not told": ("muse_spark", "decoder", {"gates": {}, "between": {}}),
+    "a gate that stands elsewhere": (
+        "muse_spark",
+        "decoder",
+        {"gates": dict.fromkeys(("attention", "mlp"), "post_attention_residual_gate")},
+    ),
 }
 
 

@@ -53,7 +53,7 @@ def before_the_norm(model, inputs, stack, layer, norm, point, edits=()):
     """What attention or an MLP makes under edits, before any norm and number behind it."""
     if norm is None:
         added = run(model, inputs, record=[HookPoint(point, layers=[layer])], interventions=edits).cache[point, layer]
-        return added / stack.times(point.removeprefix("audio."), model.network.config)
+        return added / stack.times(point.removeprefix("audio."), model.network, layer)
     received = []
     module = model.network.get_submodule(f"{stack.path(layer)}.{norm}")
     hook = module.register_forward_pre_hook(lambda _module, args: received.append(args[0].clone()))

@@ -19,6 +19,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.clips import by_frame
 from mechaudio.models.targets import Targets
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
@@ -139,7 +140,7 @@ def _with_patched_features(
     model, axis = wanted.model, wanted.model.adapter.frames_axis
     theirs = features_of(model, source, base)
     ours = base.inputs[model.adapter.features]
-    along = theirs.movedim(axis, 1).flatten(2)
+    along = by_frame(model.adapter, theirs)
     where = ground(wanted, pair, tuple(along.shape[:2]))
     logits, has = [], []
     for labels in chosen:

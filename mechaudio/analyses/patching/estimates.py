@@ -20,6 +20,7 @@ from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.interventions.patch import HEAD_AXIS
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.clips import by_frame
 from mechaudio.models.targets import refuse_whole
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.cache import Key
@@ -258,7 +259,7 @@ class Estimator:
     def _per_place(self, product: Tensor) -> Float[Tensor, "clip frame head"]:
         """Sums over whatever is neither a place nor a head (or a band)."""
         if self.from_features:
-            return product.movedim(self.model.adapter.frames_axis, 1).flatten(2)
+            return by_frame(self.model.adapter, product)
         point = bare(self.wanted.name)
         if point in ROW_POINTS:
             return reduce(product, "clip head query key -> clip query head", "sum")
