@@ -29,6 +29,7 @@ from mechaudio.models.adapters.salmonn import SALMONN
 from mechaudio.models.adapters.timeaudio import TIMEAUDIO
 from mechaudio.models.adapters.vibevoice_asr import VIBEVOICE_ASR
 from mechaudio.models.adapters.voxtral import VOXTRAL
+from mechaudio.models.not_opened import NOT_OPENED
 
 ADAPTERS: tuple[Adapter, ...] = (
     QWEN2_AUDIO,
@@ -123,12 +124,15 @@ def adapter_for(network: object) -> Adapter:
         network: An instance of one of the classes that have an adapter (or of a subclass of one).
 
     Raises:
-        TypeError: The class has no adapter; the message lists those there are.
+        TypeError: The class has no adapter; the message says why, or lists those there are.
     """
     known_by_name = {adapter.network_class: adapter for adapter in adapters()}
     for cls in type(network).__mro__:  # the nearest: a class may be a subclass of another that is opened
         if cls.__name__ in known_by_name:
             return _as_built(known_by_name[cls.__name__], network)
+    for cls in type(network).__mro__:
+        if cls.__name__ in NOT_OPENED:
+            raise TypeError(f"{cls.__name__} is not opened: it {NOT_OPENED[cls.__name__]}")
     known = ", ".join(known_by_name)
     raise TypeError(
         f"mechaudio has no adapter for {type(network).__name__}. It has one for: {known}. "

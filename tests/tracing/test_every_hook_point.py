@@ -259,6 +259,16 @@ def test_the_mass_of_a_group_is_the_sum_of_the_pattern_over_it(opened, family):
             torch.testing.assert_close(out.cache["mass", layer][..., group], expected, atol=1e-5, rtol=1e-5)
 
 
+def taken_by(module, plain, inputs):
+    """What a module takes in plain transformers."""
+    taken = []
+    looking = module.register_forward_pre_hook(lambda _module, args: taken.append(args[0].clone()))
+    with torch.no_grad():
+        plain(**inputs, use_cache=False)
+    looking.remove()
+    return taken[0]
+
+
 @both_dtypes
 def test_head_outputs_through_the_output_projection_sum_to_what_attention_adds(opened, family, dtype):
     model, inputs = opened(family, dtype)
@@ -272,13 +282,12 @@ def test_head_outputs_through_the_output_projection_sum_to_what_attention_adds(o
                 continue
             points = [HookPoint(f"{prefix}{point}", layers=[layer]) for point in ("z", "result", "attn_out")]
             attention = model.network.get_submodule(f"{stack.layers}.{layer}.{inside.attention}")
-            project, received = attention.get_submodule(inside.output), []
-            looking = project.register_forward_pre_hook(lambda _module, args, seen=received: seen.append(args[0]))
+            project = attention.get_submodule(inside.output)
             z, results, added = run(model, inputs, record=points).cache.values()
-            looking.remove()
             if inside.z_times is not None:
-                assert not torch.allclose(received[0], z.flatten(2), atol=1e-2), "z goes in as it is: nothing to tell"
-                z = received[0].view_as(z)
+                received = taken_by(project, model.network, inputs).view_as(z)
+                assert not torch.allclose(received, z, atol=1e-2), "z goes in as it is: nothing to tell"
+                z = received
             heads = project.weight.unflatten(1, (z.shape[2], z.shape[3]))
             summed = torch.einsum("bphd,mhd->bpm", z, heads) + (0 if project.bias is None else project.bias)
             torch.testing.assert_close(results.sum(2) + (0 if project.bias is None else project.bias), summed, **close)
