@@ -39,7 +39,7 @@ def _config(layers):
             "shared_experts_intermediate_size": 32,
             "index_topk": 20,
             "index_head_dim": 16,
-            "index_n_heads": 2,
+            "index_n_heads": 16,  # with few, many keys score zero alike
             "sliding_window": 24,
             "layer_types": ["indexed_attention", "sliding_attention", *["indexed_attention"] * (layers - 2)],
             "first_k_dense_replace": 1,
@@ -103,6 +103,7 @@ DOTS_3_NOTE = Family(
     tokens=_tokens,
     token_seconds=0.08,
     frame_seconds=0.08,
+    layers=4,
     shortest=1,
     clip_features=_features,
 )

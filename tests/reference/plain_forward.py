@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +112,12 @@ def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -
     def watching(
         _module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: object
     ) -> tuple[Tensor, None]:
-        mask = attention_mask
+        mask, chosen = attention_mask, kwargs.pop("indices", None)
+        if mask is not None and chosen is not None:  # what the class does to the mask by itself where it is `sdpa`
+            left_out = torch.ones_like(mask)
+            for row, position in product(range(mask.shape[0]), range(mask.shape[2])):
+                left_out[row, :, position, chosen[row, position].long()] = False
+            mask = mask & ~left_out
         out = sdpa_attention_forward(_module, query, key, value, mask, **kwargs)[0]
         groups = query.shape[1] // key.shape[1]
         scores = query @ key.repeat_interleave(groups, 1).transpose(2, 3) * kwargs["scaling"]

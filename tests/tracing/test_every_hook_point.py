@@ -43,7 +43,7 @@ KNOWN_EXCEPTIONS = {
             "experts multiply the positions that come to them together: where an edited position goes elsewhere, the "
             "others' matrices have other shapes and may be summed in another order"
         )
-        for family in ("qwen3_omni_moe_thinker", "nemotron_h_omni", "muse_spark")
+        for family in ("qwen3_omni_moe_thinker", "nemotron_h_omni", "muse_spark", "dots3_note")
     },
     ("granite_speech", "clips of different lengths in one forward pass"): (
         "neither tower nor projector knows a mask, so plain transformers hears the padding of the shorter clip; that "
