@@ -22,7 +22,7 @@ MUSE_SPARK = Adapter(
         mlp_norm="post_feedforward_layernorm",
         between={"attention": _GATED, "mlp": _GATED},
         gates={"attention": "post_attention_residual_gate", "mlp": "post_feedforward_residual_gate"},
-        z_times="a gate, and the inverse of its own length",
+        z_times="a gate divided by its length",
         absent={"down": EXPERTS},
     ),
     encoder=Stack(
