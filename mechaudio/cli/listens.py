@@ -18,7 +18,7 @@ class ListensVerb(StudyVerb):
     does = "find the rows of the prompt over which the sound gets to the answer"
     examples = (
         "mechaudio listens --model small --n 24 --each-layer",
-        'mechaudio listens --target "a dog" --foil "a cat"',
+        'mechaudio listens --model small --target "a dog" --foil "a cat"',
     )
     title = "Where {model} listens, asked about {data}"
     fewest, n = 1, 40

@@ -54,7 +54,12 @@ class _Spans(dict):
     def __missing__(self, name: str) -> tuple[tuple[int, ...], ...]:
         if name == "audio.0" and name.removesuffix(".0") in self:  # the only clip of each row
             return self["audio"]
-        raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}")
+        advice = ""
+        if name == "listening":
+            advice = (
+                ". Rows that listen are found first: ma.analyses.where_it_listens(model, questions).queries names them"
+            )
+        raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}{advice}")
 
 
 @dataclass(frozen=True)
