@@ -75,22 +75,21 @@ def attribute(
         constant = scaled(model, difference(unembedding.bias))
     scales = [_scale(model, layer) for layer in range(model.n_layers)]
     gates = [_gates(model, layer, last.device) for layer in range(model.n_layers)]
-    behind: list[Tensor] = [torch.tensor(1.0, dtype=torch.float64, device=last.device)]  # what comes behind a layer
-    for kept, scale in zip(gates[::-1], scales[::-1], strict=True):  # multiplies what the layer adds
-        behind[0] = behind[0] * scale
-        behind.insert(0, behind[0] * kept["mlp"] * kept["attention"])
-    before = behind.pop(0)
+    multiplied = torch.ones((), dtype=torch.float64, device=last.device)
+    behind: list[Tensor] = []  # per layer, what its own end and later layers multiply the stream by
+    for kept, scale in zip(gates[::-1], scales[::-1], strict=True):
+        behind.insert(0, multiplied * scale)
+        multiplied = behind[0] * kept["mlp"] * kept["attention"]
     roles = torch.stack([batch.span_mask(role) for role in roles_of(batch)], dim=-1).double().to(last.device)
     layers = []
     for layer in range(model.n_layers):
-        after = behind[layer]
-        kept = gates[layer]
+        after, kept = behind[layer] * direction, gates[layer]
         layers.append(
-            _layer(model, cache, layer, stream, after * direction, scales[layer], kept)
-            | _heads(model, batch, cache, layer, after * kept["mlp"] * direction, roles, received.get(layer))
+            _layer(model, cache, layer, stream, after, scales[layer], kept)
+            | _heads(model, batch, cache, layer, kept["mlp"] * after, roles, received.get(layer))
         )
     stacked = {name: torch.stack([own[name].cpu() for own in layers], dim=1).numpy() for name in layers[0]}
-    embed = (stream[0] * before * direction).sum(-1).cpu().numpy()
+    embed = (stream[0] * multiplied * direction).sum(-1).cpu().numpy()
     constant = constant.cpu().numpy()
     added = sum(np.nansum(stacked[name], axis=1) for name in ("attention", "mlp", "mixer"))
     parts = {
