@@ -60,9 +60,10 @@ def audio_tower(network: nn.Module, adapter: Adapter) -> nn.Module:
 
 def bands_of(network: nn.Module, adapter: Adapter) -> int:
     """Return how many numbers a frame of a network's features has."""
-    if isinstance(adapter.bands, str):
-        return getattr(adapter.encoder.own_config(network.config), adapter.bands)
-    return 1 if adapter.bands is None else adapter.bands
+    if adapter.bands is None:
+        return 1
+    bands = getattr(adapter.encoder.own_config(network.config), adapter.bands)
+    return bands if isinstance(bands, int) else bands[0]
 
 
 def by_frame(adapter: Adapter, features: Shaped[Tensor, "window ..."]) -> Shaped[Tensor, "window frame band"]:
