@@ -200,9 +200,9 @@ def asked_anew(questions: Questions, condition: str = "audio") -> Iterable[Audio
     aim = next(filter(None, questions.aims), None) if isinstance(questions, PromptBatch) else None
     if aim is not None:
         raise ValueError(
-            f"these prompts are measured on words (target={aim.target!r}), and here questions are written out again "
-            "and judged by their choices: give the questions. Behind prompts words are measured by ma.answer, "
-            "ma.sweep, patching, lenses and ma.analyses.specialist_heads"
+            f"these prompts are measured on words (target={aim.target!r}), and here questions are written out again, "
+            "which would offer the words as choices: give the questions. Behind prompts words are measured by "
+            "ma.answer, ma.sweep, patching, lenses and ma.analyses.specialist_heads"
         )
     return required_questions(questions, condition)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mechaudio.analyses.audio_attention import ROLES
-from mechaudio.analyses.streaming import positions_that_fit, required_questions
+from mechaudio.analyses.streaming import asked_anew, positions_that_fit
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.asking import Asking, in_halves, prompts_of
 from mechaudio.experiments.batches import Placed
@@ -98,7 +98,7 @@ def harvest(
         TypeError: Something else than questions, hook points or interventions.
     """
     condition = condition_of(questions, condition)
-    questions = required_questions(questions, condition)
+    questions = asked_anew(questions, condition)
     if isinstance(interventions, Intervention):
         raise TypeError(f"interventions= takes a list, got {interventions!r}; write [...] around it")
     points = _points(record)

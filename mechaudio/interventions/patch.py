@@ -80,7 +80,7 @@ class Patch(Value):
                 else f"{self.hook_point!r} exists once in the model: leave layer= out"
             )
 
-    def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:
+    def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit]:  # noqa: ARG002
         """The replacement."""
         rows = self.hook_point in ROW_POINTS
         layers = None if self.layer is None else [self.layer]

@@ -7,10 +7,8 @@ them; what names no positions acts on the words, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -19,12 +17,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import part_of
 from mechaudio.models.targets import extended, filled_tokens, forced
-from mechaudio.tracing.choice_logits import ChoiceColumns, choice_logits
-from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import run
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.choice_logits import ChoiceColumns
 
 #: Gives of prompts the logits of what their rows choose among.
 Measure = Callable[[PromptBatch], Tensor]
@@ -123,15 +116,3 @@ def _log_probability(batch: PromptBatch, text: int, measure: Measure) -> Float[T
         counted = torch.where(lengths > n, log_probability, 0.0)
         total = counted if total is None else total + counted
     return total
-
-
-def measured_logits(
-    model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention] = ()
-) -> Float[np.ndarray, "question choice"]:
-    """Run the rows by themselves for what they choose among: letters, first tokens, or whole texts."""
-
-    def measure(prompts: PromptBatch) -> Tensor:
-        logits = run(model, prompts, interventions=interventions, logits="last").logits[:, -1]
-        return torch.from_numpy(choice_logits(prompts, logits))
-
-    return (whole_logits(batch, measure) if is_whole(batch) else measure(batch)).numpy()

@@ -10,7 +10,7 @@ import torch
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models.targets import ANYTHING_ELSE, forced
-from mechaudio.tracing.teacher_forced import measured_logits
+from mechaudio.tracing.run import measured_logits
 from tests.families import network, noise, processor
 
 #: A target and a foil that begin differently, and two texts of several tokens.
@@ -178,8 +178,35 @@ def test_heads_of_open_questions_go_with_a_target_that_is_likelier_than_its_foil
     np.testing.assert_allclose(found.audio_attention, aimed.audio_attention, atol=1e-6)
     with pytest.raises(ValueError, match=r"give target= or foil= where they are taken; ma\.evaluate"):
         ma.analyses.specialist_heads(tiny, questions, progress=False)
-    with pytest.raises(ValueError, match="begin with the same one: name words that differ in it"):
-        ma.analyses.specialist_heads(tiny, questions, target=TEXTS[0], foil=TEXTS[1], progress=False)
+
+
+def test_answers_in_whole_texts_are_the_likelier_ones(tiny, questions):
+    words = {"target": TEXTS[0], "foil": TEXTS[1]}
+    batch = ma.prompt(tiny, questions)
+    likelier = of_whole(tiny, batch, TEXTS[0]) > of_whole(tiny, batch, TEXTS[1])
+    told = ma.answer(tiny, batch.aimed(**words))
+    assert [answer.correct for answer in told] == likelier.tolist()
+    close([answer.choice_logits[0] for answer in told], of_whole(tiny, batch, TEXTS[0]))
+    found = ma.analyses.attention_and_answers(tiny, batch, progress=False, **words)
+    assert found.correct.tolist() == likelier.tolist()
+    with pytest.raises(ValueError, match=r"a single pass measures the first token.*ma\.answer\(model, batch\)"):
+        _ = ma.run(tiny, batch.aimed(**words), logits="last").answers
+    with pytest.raises(ValueError, match=r"a single pass measures the first token"):
+        ma.analyses.paired_passes(tiny, batch.aimed(**words), progress=False)
+
+
+def test_what_writes_questions_out_again_refuses_prompts_that_are_measured_on_words(tiny, questions, tmp_path):
+    batch = ma.prompt(tiny, questions).aimed(foil="siren")
+    for call in (
+        lambda: ma.evaluate(tiny, batch, progress=False),
+        lambda: ma.harvest(tiny, batch, record=["resid_post"], positions="last", out=tmp_path / "harvest"),
+        lambda: ma.analyses.tuned_lens(tiny, batch, steps=1, progress=False),
+        lambda: ma.analyses.encoder_probes(tiny, batch, progress=False),
+        lambda: ma.experiments.grounding_study(tiny, batch, progress=False),
+        lambda: ma.experiments.specialists_study(tiny, batch, progress=False),
+    ):
+        with pytest.raises(ValueError, match=r"measured on words \(target='chirp'\).*as choices: give the questions"):
+            call()
 
 
 def test_a_whole_text_alone_is_held_against_all_other_texts(tiny, questions):

@@ -22,8 +22,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.targets import Targets
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
-from mechaudio.tracing.run import run
-from mechaudio.tracing.teacher_forced import measured_logits
+from mechaudio.tracing.run import measured_logits, run
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
