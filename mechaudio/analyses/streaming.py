@@ -123,7 +123,7 @@ def in_batches(
     condition: str = "audio",
     batch_size: int | None = None,
     most: int | None = None,
-    positions: int | None = None,
+    batch_positions: int | None = None,
     what: str,
     progress: bool | None,
 ) -> Iterator[Together]:
@@ -135,7 +135,7 @@ def in_batches(
         condition: What the model is given.
         batch_size: How many at once; by default as many as fit.
         most: At most so many by default.
-        positions: Positions that fit by default; as many as memory allows where this is not given.
+        batch_positions: Positions that fit by default; as many as memory allows where this is not given.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -155,7 +155,7 @@ def in_batches(
         )
     done = 0
     with bar(what=what, unit="questions", total=_total(questions), progress=progress) as shown:
-        for batch in _cut(model, questions, condition, batch_size, most, positions):
+        for batch in _cut(model, questions, condition, batch_size, most, batch_positions):
             yield batch
             done += len(batch)
             shown.update(len(batch))
@@ -253,7 +253,7 @@ def _cut(
     condition: str,
     batch_size: int | None,
     most: int | None,
-    positions: int | None,
+    batch_positions: int | None,
 ) -> Iterator[list[Any]]:
     """Neighbours, so many at once, or as many as fit by their estimated lengths."""
     drawn = iter(questions)
@@ -261,7 +261,7 @@ def _cut(
         while batch := list(islice(drawn, batch_size)):
             yield batch
         return
-    room, batch, longest = positions or positions_that_fit(model), [], 0
+    room, batch, longest = batch_positions or positions_that_fit(model), [], 0
     for asked in drawn:
         length = _length(model, asked, condition)
         if batch and (max(longest, length) * (len(batch) + 1) > room or len(batch) == most):

@@ -55,7 +55,7 @@ def evaluate(
     strict: bool = ...,
     queries: str | None = ...,
     batch_size: int | None = ...,
-    positions: int | None = ...,
+    batch_positions: int | None = ...,
     progress: bool | None = ...,
 ) -> Evaluation: ...
 
@@ -78,7 +78,7 @@ def evaluate(
     strict: bool = ...,
     queries: str | None = ...,
     batch_size: int | None = ...,
-    positions: int | None = ...,
+    batch_positions: int | None = ...,
     progress: bool | None = ...,
 ) -> Comparison: ...
 
@@ -101,7 +101,7 @@ def evaluate(
     strict: bool = False,
     queries: str | None = None,
     batch_size: int | None = None,
-    positions: int | None = None,
+    batch_positions: int | None = None,
     progress: bool | None = None,
 ) -> Evaluation | Comparison:
     """Ask every question and count.
@@ -144,7 +144,7 @@ def evaluate(
             with `seed`, and at most 48 questions, and kept as `Comparison.listens`; it warns of rows that carry
             nothing. To report on other questions than chose the rows, find them yourself and name them.
         batch_size: Most questions at once; by default as many as fit.
-        positions: Most positions of a batch, padding included; by default as many as memory allows, within
+        batch_positions: Most positions of a batch, padding included; by default as many as memory allows, within
             `mechaudio.analyses.streaming.MOST_POSITIONS`, and with a `batch_size` any number.
         progress: Draw a progress bar with the time left on stderr;
             by default where a person is watching, after two seconds.
@@ -177,18 +177,18 @@ def evaluate(
         listens = listen_first(model, questions, share=0.5, seed=seed or 0, out=out, progress=progress)
         lists = _at_rows(lists, variants, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])
-    if positions is not None and positions < 1:
-        raise ValueError(f"positions must be at least 1, got {positions}")
+    if batch_positions is not None and batch_positions < 1:
+        raise ValueError(f"batch_positions must be at least 1, got {batch_positions}")
     options = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
     provenance = Provenance.collect(model, seed=seed, settings=options)
     header = {} if out is None else run_header(model, provenance, lists)
     plan = {
-        "positions": positions or (0 if batch_size else positions_that_fit(model)),
+        "batch_positions": batch_positions or (0 if batch_size else positions_that_fit(model)),
         "batch_size": batch_size or 0,  # 0 is any number
     }
     axes = variants.axes if isinstance(variants, Grid) else {}
     with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
-        for name, given in (("positions", positions), ("batch_size", batch_size)):
+        for name, given in (("batch_positions", batch_positions), ("batch_size", batch_size)):
             if given not in (None, log.header[name]):
                 raise ValueError(
                     f"the run in {str(out)!r} was begun with {name}={log.header[name] or None}, got {given}: leave it "

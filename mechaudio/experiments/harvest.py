@@ -114,7 +114,7 @@ def harvest(
         "n_layers": model.site_map.depth["decoder"],
     }
     provenance = Provenance.collect(model, settings=settings)
-    plan = {"positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
+    plan = {"batch_positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
     header = {"run": run_header(model, provenance, (tuple(interventions),)), "created": provenance.created, **plan}
     with HarvestLog(out, header) as log:
         if batch_size not in (None, log.header["batch_size"]):

@@ -186,7 +186,7 @@ def activation_patching(
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
-            positions=kept.most_positions,
+            batch_positions=kept.most_positions,
             what="patching",
             progress=False if alone else progress,
         ),

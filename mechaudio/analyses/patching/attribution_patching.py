@@ -180,7 +180,7 @@ def attribution_patching(
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
-            positions=kept.most_positions,
+            batch_positions=kept.most_positions,
             what="attributing",
             progress=False if alone else progress,
         ),

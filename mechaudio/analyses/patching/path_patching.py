@@ -140,7 +140,7 @@ def path_patching(
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
-            positions=kept.most_positions,
+            batch_positions=kept.most_positions,
             what="path patching",
             progress=progress,
         ),
