@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mechaudio.audio.stored import duration_of
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import longest_clip
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.prompt import PromptFormat, as_prompts
 from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion, Recording
 from mechaudio.tracing.memory import bytes_per_position, memory_of, widest_bytes
@@ -189,22 +189,43 @@ def required_questions(questions: Questions, condition: str = "audio") -> Iterab
     return questions.questions
 
 
-def asked_anew(questions: Questions, condition: str = "audio") -> Iterable[AudioQuestion]:
+def asked_anew(
+    questions: Questions, condition: str = "audio", layout: PromptFormat | None = None
+) -> Iterable[AudioQuestion]:
     """The questions themselves, for what writes them out again.
+
+    Args:
+        questions: Questions, or prompts made of them.
+        condition: What the model will be given.
+        layout: How captions and choices will be written; as in `PromptFormat()` by default.
 
     Raises:
         TypeError: As `required_questions`.
-        ValueError: As `required_questions`; prompts measured on words, whose questions written out again would offer
-            the words as choices.
+        ValueError: As `required_questions`; prompts that would not be written again as they are: of conversations, in
+            another layout, or measured on words, which would be offered as choices.
     """
-    aim = next(filter(None, questions.aims), None) if isinstance(questions, PromptBatch) else None
+    anew = required_questions(questions, condition)
+    if not isinstance(questions, PromptBatch):
+        return anew
+    aim = next(filter(None, questions.aims), None)
     if aim is not None:
         raise ValueError(
             f"these prompts are measured on words (target={aim.target!r}), and here questions are written out again, "
             "which would offer the words as choices: give the questions. Behind prompts words are measured by "
             "ma.answer, ma.sweep, patching, lenses and ma.analyses.specialist_heads"
         )
-    return required_questions(questions, condition)
+    if questions.layout is None:
+        raise ValueError(
+            "some of these prompts are conversations, and here questions are written out again, which would leave out "
+            "all but the last turn: ask them as questions, or read the prompts with ma.run, ma.generate, lenses or "
+            "patching"
+        )
+    if questions.layout != (layout or PromptFormat()):
+        raise ValueError(
+            f"these prompts are written with layout={questions.layout}, and here questions are written out again with "
+            f"layout={layout or PromptFormat()}: give the questions"
+        )
+    return anew
 
 
 def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:

@@ -54,8 +54,8 @@ def batches(window: Iterable[Placed], batch_positions: int, questions: int = 0) 
 
     Args:
         window: The questions.
-        batch_positions: Most positions of a batch, padding included, 0 for any number; a question that is longer by itself is
-            a batch of its own.
+        batch_positions: Most positions of a batch, padding included, 0 for any number; a question that is longer by
+            itself is a batch of its own.
         questions: Most questions of a batch, 0 for any number.
     """
     waiting = sorted(window, key=lambda placed: (-placed.length, placed.index))

@@ -26,7 +26,7 @@ from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.selecting import AttentionIntervention
-from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
+from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of, layout_of
 from mechaudio.notices import warn
 from mechaudio.processes import launch
 from mechaudio.question import BY_WORDS, AudioQuestion, refuse_open
@@ -130,7 +130,7 @@ def evaluate(
         scores: Scores of written answers to open questions (`Evaluation.scores`, `by_score()`): names of functions of
             `ma.metrics.captions`, such as `"rouge"`, functions of a text and its reference, or a dict of those by name.
         max_new_tokens: Most tokens of a generated answer.
-        layout: How questions are written out, by default as in `PromptFormat()`.
+        layout: How questions are written out, by default as the prompts are, or as in `PromptFormat()`.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
         out: A folder to write to: `answers.jsonl` batch by batch, the result at the end. If it holds a run of the same
             settings, model and questions, that run is taken up: what was asked is not asked again, but for questions
@@ -166,10 +166,11 @@ def evaluate(
             to the answers, where others do.
     """
     condition = condition_of(questions, condition)
-    questions = asked_anew(questions, condition)
+    layout = layout_of(questions, layout)
+    questions = asked_anew(questions, condition, layout)
     if out is None and launch().n > 1:
         warn(f"{launch().n} processes share questions through out=: without it each of them asks all of them")
-    asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
+    asking = Asking(condition, scoring, max_new_tokens, layout, allow_cut)
     lists, functions = _lists(interventions, variants), chosen_scores(scores)
     listens = None
     if queries is not None:

@@ -19,6 +19,7 @@ from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.kinds import MaybeNone
 from mechaudio.models.selection import Where, select
+from mechaudio.models.spans import PromptFormat
 from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
@@ -105,6 +106,7 @@ class PromptBatch(NamesTheWay, Shown):
             of inputs.
         aims: Per row, the words that are measured in the place of letters, `None` for letters; empty without any.
         n_forced: Positions at the end that hold words of a target, not of the prompt.
+        layout: How captions and choices are written; `None` for a dict of inputs, and where a row is a conversation.
     """
 
     _elsewhere = _OF_BATCH
@@ -125,6 +127,7 @@ class PromptBatch(NamesTheWay, Shown):
     written: tuple[str | None, ...] = ()
     aims: tuple[Aim | None, ...] = ()
     n_forced: int = 0
+    layout: PromptFormat | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "spans", _Spans(self.spans))

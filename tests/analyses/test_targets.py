@@ -166,6 +166,38 @@ def test_every_function_that_can_measures_words_that_begin_alike_and_others_say_
             call()
 
 
+def test_what_writes_questions_out_again_refuses_conversations_and_keeps_a_layout(tiny, tmp_path):
+    made = ma.data.soundscapes.questions(2, seed=11)
+    turn = [{"type": "audio", "audio": made[0].audio}, {"type": "text", "text": "What do you hear?"}]
+    first = {"role": "user", "content": "What starts first?"}
+    turns = [first, {"role": "assistant", "content": "chirp"}, {"role": "user", "content": turn}]
+    chat = ma.prompt(tiny, [turns])
+    layout = ma.PromptFormat(choice="{letter}) {choice}")
+    other = ma.prompt(tiny, made, layout=layout)
+    harvested = {"record": ["resid_post"], "positions": "last", "out": tmp_path / "harvest"}
+    for call, said in (
+        (lambda: ma.evaluate(tiny, chat, scoring="generate"), "are conversations.*all but the last turn"),
+        (lambda: ma.harvest(tiny, chat, **harvested), "are conversations.*all but the last turn"),
+        (lambda: ma.evaluate(tiny, other, layout=ma.PromptFormat()), r"written with layout=.*give the questions"),
+        (lambda: ma.analyses.tuned_lens(tiny, other, steps=1), r"written with layout=.*give the questions"),
+        (lambda: ma.experiments.mata_study(tiny, other), r"written with layout=.*give the questions"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+    asked = ma.evaluate(tiny, other, progress=False)
+    told = ma.answer(tiny, other)
+    close([one.choice_logits for one in asked.answers], [one.choice_logits for one in told])
+
+
+def test_a_run_of_other_words_is_not_taken_up(tiny, questions, tmp_path):
+    batch = ma.prompt(tiny, questions[:1])
+    options = {"over": ("layer",), "layers": [3], "positions": "last", "out": tmp_path / "patched", "progress": False}
+    words = {"target": "chirp from 0.5", "foil": "siren"}
+    ma.analyses.activation_patching(tiny, batch.aimed(**words), **options)
+    with pytest.raises(ValueError, match="of another run"):
+        ma.analyses.activation_patching(tiny, batch.aimed(**words, whole=True), **options)
+
+
 def test_heads_of_open_questions_go_with_a_target_that_is_likelier_than_its_foil(tiny, questions):
     words = {"target": "chirp", "foil": "siren"}
     found = ma.analyses.attention_and_answers(tiny, questions, progress=False, **words)
