@@ -69,8 +69,8 @@ class TokenTexts:
     texts: Mapping[int, str]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The texts of some tokens, one after the other."""
-        return "".join(self.texts[token] for token in ids)
+        """The texts of some tokens, one after the other; of one that was not kept, its id."""
+        return "".join(self.texts.get(token, f"[{token}]") for token in ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,15 +196,17 @@ class PromptBatch(NamesTheWay, Shown):
             },
         )
 
-    def _as_kept(self) -> PromptBatch:
+    def _as_kept(self, more: Iterable[int] = ()) -> PromptBatch:
         """Leave out the sound, which a result does not need to be read.
 
         Inputs are the token ids and their mask, questions have no recordings and of `meta` what is plain, and the
-        tokenizer is replaced by the texts of the tokens that occur.
+        tokenizer is replaced by the texts of the tokens that occur, and of `more`.
         """
+        if isinstance(self.tokenizer, TokenTexts):
+            return self  # was left out before
         kept = {name: value for name, value in self.inputs.items() if name in ("input_ids", "attention_mask")}
         decode = getattr(self.tokenizer, "decode", None)
-        ids = kept["input_ids"].unique().tolist() if decode else []
+        ids = sorted({*kept["input_ids"].unique().tolist(), *more}) if decode else []
         return replace(
             self,
             inputs=kept,

@@ -172,7 +172,7 @@ def test_what_writes_questions_out_again_refuses_conversations_and_keeps_a_layou
     first = {"role": "user", "content": "What starts first?"}
     turns = [first, {"role": "assistant", "content": "chirp"}, {"role": "user", "content": turn}]
     chat = ma.prompt(tiny, [turns])
-    layout = ma.PromptFormat(choice="{letter}) {choice}")
+    layout = ma.PromptFormat(choice="{choice}: {letter}")
     other = ma.prompt(tiny, made, layout=layout)
     harvested = {"record": ["resid_post"], "positions": "last", "out": tmp_path / "harvest"}
     for call, said in (
@@ -186,7 +186,7 @@ def test_what_writes_questions_out_again_refuses_conversations_and_keeps_a_layou
             call()
     asked = ma.evaluate(tiny, other, progress=False)
     told = ma.answer(tiny, other)
-    close([one.choice_logits for one in asked.answers], [one.choice_logits for one in told])
+    close(asked.logits, [one.choice_logits for one in told])
 
 
 def test_a_run_of_other_words_is_not_taken_up(tiny, questions, tmp_path):
