@@ -93,7 +93,8 @@ def prompt(
     """
     if condition not in EVERY_CONDITION:
         raise ValueError(f"condition is one of {EVERY_CONDITION}, got {condition!r}")
-    written = _asked(questions, condition, layout or PromptFormat(), model.adapter)
+    layout, rows_asked = layout or PromptFormat(), list(questions)
+    written = _asked(rows_asked, condition, layout, model.adapter)
     if model.adapter.no_questions is not None:
         raise TypeError(f"{model.adapter.network_class} takes no questions: {model.adapter.no_questions}")
     if model.processor is None:
@@ -106,14 +107,14 @@ def prompt(
     _warn_of_unknown_words(model.processor.tokenizer, rows)
     if condition == "audio":
         _warn_of_guesses(model, [question for question, _ in written])
-    return _together(model, tuple(question for question, _ in written), condition, rows)
+    batch = _together(model, tuple(question for question, _ in written), condition, rows)
+    return replace(batch, layout=layout) if all(isinstance(row, AudioQuestion) for row in rows_asked) else batch
 
 
 def _asked(
-    questions: Iterable[AudioQuestion | Conversation], condition: str, layout: PromptFormat, adapter: Adapter
+    rows: Sequence[AudioQuestion | Conversation], condition: str, layout: PromptFormat, adapter: Adapter
 ) -> list[tuple[AudioQuestion, tuple[Turn, ...]]]:
     """Questions and what is written for each; a conversation stands for the question that it ends with."""
-    rows = list(questions)
     if not rows:
         raise ValueError("no question: questions is an empty list, and a batch has at least one row")
     written = []
@@ -151,6 +152,12 @@ def as_prompts(
         condition_of(questions, condition)
         return as_batch(model, questions)
     return prompt(model, questions, condition=condition)
+
+
+def layout_of(questions: Any, layout: PromptFormat | None) -> PromptFormat:
+    """The layout that is given; else that of prompts, or the usual one."""
+    made = questions.layout if isinstance(questions, PromptBatch) else None
+    return layout or made or PromptFormat()
 
 
 def condition_of(questions: Any, condition: str) -> str:

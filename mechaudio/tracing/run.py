@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
@@ -15,9 +16,10 @@ from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.provenance import Provenance
 from mechaudio.question import Answer, refuse_open
-from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.answers import answers_of
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.decoding import greedy, new_tokens, padding_token, sound_with_the_prompt
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
@@ -26,6 +28,7 @@ from mechaudio.tracing.options import plain_options, refuse_generating
 from mechaudio.tracing.record import Intervention, hook_points, refuse_unkept, register
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import ROOT
+from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 from mechaudio.tracing.unembedding import unembed_last_only
 
 
@@ -158,7 +161,20 @@ def answer(model: AudioLM, batch: Inputs, *, interventions: Iterable[Interventio
             "logits"
         )
     refuse_open(prompts.questions, "ma.answer", "ma.generate writes its answer")
-    return answers_in(prompts, run(model, prompts, interventions=interventions, logits="last").logits[:, -1])
+    return answers_of(prompts, measured_logits(model, prompts, interventions))
+
+
+def measured_logits(
+    model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervention] = ()
+) -> Float[np.ndarray, "question choice"]:
+    """Run the rows by themselves for what they choose among: letters, first tokens, or whole texts."""
+    interventions = list(interventions)
+
+    def measure(prompts: PromptBatch) -> Tensor:
+        logits = run(model, prompts, interventions=interventions, logits="last").logits[:, -1]
+        return torch.from_numpy(choice_logits(prompts, logits))
+
+    return (whole_logits(batch, measure) if is_whole(batch) else measure(batch)).numpy()
 
 
 @checks_arguments

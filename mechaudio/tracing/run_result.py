@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -23,6 +23,9 @@ from mechaudio.tracing.labels import LabelledTensors
 if TYPE_CHECKING:
     import pandas
     import xarray
+
+#: Next tokens of each prompt whose texts a run is saved with.
+LIKELIEST = 50
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -51,6 +54,15 @@ class Run(NamesTheWay, Result):
 
     def __post_init__(self):
         """Check nothing before it is saved: to look at every tensor would take time in every run."""
+
+    def _as_kept(self) -> Run:
+        """Keep the texts of the likeliest next tokens beside those of the prompts."""
+        if self.logits is None:
+            return self
+        last = self.logits[:, -1]
+        return replace(
+            self, batch=self.batch._as_kept(last.topk(min(LIKELIEST, last.shape[-1])).indices.unique().tolist())
+        )
 
     def __getitem__(self, key: Any) -> NoReturn:
         """Refuse to be taken for logits, a cache, or a pair of both.
@@ -98,7 +110,8 @@ class Run(NamesTheWay, Result):
     def to_pandas(self) -> pandas.DataFrame:
         """Return a row per question: its answer, and each choice's logit and probability.
 
-        Without choices it is the likeliest next token of each prompt; without logits a row per prompt, hook point and
+        Without choices, or where all tokens of some words count, it is the likeliest next token of each prompt; without
+        logits a row per prompt, hook point and
         layer, with the root mean square of what was kept.
         """
         import pandas
@@ -110,7 +123,8 @@ class Run(NamesTheWay, Result):
                 for rows in [values.float().nan_to_num(neginf=0.0)]
                 for row, name in enumerate(names_of(self.batch) if len(rows) == self.batch.n_rows else ())
             )
-        if self.batch.questions and not any(question.is_open for question in self.batch.questions):
+        closed = self.batch.questions and not any(question.is_open for question in self.batch.questions)
+        if closed and not any(aim is not None and aim.whole for aim in self.batch.aims):
             return pandas.DataFrame([_answer_row(answer) for answer in self.answers])
         likeliest = self.logits[:, -1].float().softmax(-1).max(-1)
         decode = getattr(self.batch.tokenizer, "decode", None)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 
-def unembed_last_only(model: AudioLM) -> None:
-    """Hand only the last position to the unembedding: prompts are padded on the left, so all rows end there."""
+def unembed_last_only(model: AudioLM, n: int = 1) -> None:
+    """Hand only the last position, or `n` of them, to the unembedding: prompts are padded on the left and end there."""
 
     def cut(served: Any) -> Any:
         args, kwargs = served
-        return (args[0][:, -1:], *args[1:]), kwargs
+        return (args[0][:, -n:], *args[1:]), kwargs
 
     model.exchange.on_input(model.adapter.unembed, cut)
 

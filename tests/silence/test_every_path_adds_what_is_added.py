@@ -255,11 +255,11 @@ def test_gradients_are_finite_differences(family, point):
     by = torch.randn(model.d_model, generator=torch.Generator().manual_seed(3))
 
     def margin(logits):
-        return (logits[:, 7] - logits[:, 11]).double()
+        return (logits[:, -1, 7] - logits[:, -1, 11]).double()
 
     def moved(step):
         pushed = ma.Steer(by, step, layers=[1], hook_point=point, positions="last")
-        return margin(ma.run(model, batch, interventions=[pushed], logits="last").logits[:, -1])
+        return margin(ma.run(model, batch, interventions=[pushed], logits="last").logits)
 
     gradient = graph(model, batch, [ma.HookPoint(point, [1])], margin).gradients()[point, 1]
     slope = (moved(0.01) - moved(-0.01)) / 0.02

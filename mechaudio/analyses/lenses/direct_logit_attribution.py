@@ -192,7 +192,9 @@ def direct_logit_attribution(
         model, questions, condition, batch_size=batch_size, what="direct logit attribution", progress=progress
     ):
         batch = batch if pair is not None else targets.of(batch)
-        refuse_whole(batch, "direct_logit_attribution", "a text's later words are written at other positions")
+        refuse_whole(
+            batch, "direct_logit_attribution", "name words that differ in it; attribution_patching takes whole texts"
+        )
         found, chosen = attribute(model, batch, pair)
         parts.append(found)
         tokens += chosen
