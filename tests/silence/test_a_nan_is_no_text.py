@@ -32,7 +32,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def questions():
-    return list(ma.data.soundscapes.questions(3, seed=1, duration=(2, 3)))
+    return list(ma.data.soundscapes.questions(3, seed=1, duration=(2.0, 3.0)))
 
 
 @pytest.fixture(scope="module")
