@@ -80,10 +80,14 @@ def matched_iou(predicted: Intervals, reference: Intervals, match: Literal["best
         ValueError: As `interval_iou`.
     """
     _refuse_none(reference)
-    pairs = np.array([[interval_iou([p], [r]) for r in reference] for p in predicted])
+    _union([*predicted, *reference])  # which refuses what is no interval
     longer = max(len(predicted), len(reference))
     if not len(predicted):
         return 0.0
+    said, there = np.array(predicted, dtype=float), np.array(reference, dtype=float)
+    shared = np.minimum.outer(said[:, 1], there[:, 1]) - np.maximum.outer(said[:, 0], there[:, 0])
+    shared = np.maximum(0.0, shared)
+    pairs = shared / (np.add.outer(said[:, 1] - said[:, 0], there[:, 1] - there[:, 0]) - shared)
     if match == "order":
         return float(np.diagonal(pairs).sum()) / longer
     return float(pairs[linear_sum_assignment(-pairs)].sum()) / longer
