@@ -83,8 +83,8 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
     folder = folder_of(where, hub)
     refuse_unaccounted(network, adapter, info, weights_of(folder, where))
     _refuse_two_sets(folder, options.get("variant"))
-    _warn_of_zeros(network, weights_of(folder, where))
     _refuse_quantised(network, folder)
+    _warn_of_zeros(network, weights_of(folder, where))
     if hasattr(network, "peft_config") and report:  # then the info is about the adapter's tensors alone
         raise ValueError(f"{where!r} lacks tensors of the network that its adapter is for:\n{report[0]}")
     return network
