@@ -483,7 +483,7 @@ def test_memory_does_not_grow_with_the_number_of_questions(toy, questions, tmp_p
     ("options", "error", "told"),
     [
         ({"record": []}, ValueError, "record= is empty"),
-        ({"record": "z"}, TypeError, "takes a list of hook points"),
+        ({"record": "z"}, TypeError, r"record= takes a list of .*got .z.: put it into a list"),
         ({"record": ["pattern"]}, ValueError, "harvest 'mass'"),
         ({"record": ["audio.resid_post"]}, ValueError, "'embed' with positions='audio'"),
         ({"record": ["nonsense"]}, KeyError, "no hook point 'nonsense'"),
