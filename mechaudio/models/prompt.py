@@ -20,7 +20,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, Sound, encode
 from mechaudio.models.clips import clock_of_sounding, samples_of, sounding, token_clock, too_short
-from mechaudio.models.features import silence, stack_features
+from mechaudio.models.features import refuse_changed_torch, silence, stack_features
 from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
 from mechaudio.models.opened_model import OpenedModel
@@ -88,7 +88,7 @@ def prompt(
         ValueError: No question; an unknown condition; a question without the clip or the caption that the condition
             needs; several clips in a class that takes one; a conversation whose last turn is not the user's; a clip too
             long or too short for the model; a text that the tokenizer would read as control tokens; a prompt longer
-            than the model's context.
+            than the model's context; or torch was told to use another type or device by default.
         TypeError: No processor, something else than questions, or a class that takes none.
     """
     if condition not in EVERY_CONDITION:
@@ -103,6 +103,7 @@ def prompt(
             "Open it with one, AudioLM(network, processor), or pass a dict of the network's own inputs instead of a "
             "batch"
         )
+    refuse_changed_torch()
     rows = [_encode(model, question, turns, condition, allow_cut) for question, turns in written]
     _warn_of_unknown_words(model.processor.tokenizer, rows)
     if condition == "audio":

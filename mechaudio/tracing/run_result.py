@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mechaudio.kinds import MaybeNone
 from mechaudio.models.batch import PromptBatch
+from mechaudio.notices import warn
 from mechaudio.question import Answer
 from mechaudio.results import Result, as_numpy
 from mechaudio.showing import NamesTheWay
@@ -229,6 +230,28 @@ def names_of(batch: PromptBatch) -> list[str]:
     if not batch.questions:
         return [str(row) for row in range(batch.n_rows)]
     return [question.id or str(row) for row, question in enumerate(batch.questions)]
+
+
+def warn_of_nan(cache: Cache, batch: PromptBatch) -> None:
+    """Say that what a run kept holds NaN: from where on, and of which prompts.
+
+    Warns:
+        UserWarning: It does.
+    """
+    # A sum reads as much, and needs no memory; it is NaN as well where both infinities are among its terms.
+    of = [key for key, value in cache.items() if bool(value.sum().isnan()) and bool(value.isnan().any())]
+    if not of:
+        return
+    (name, layer), value = of[0], cache[of[0]]
+    where = name if layer is None else f"{name} of layer {layer}"
+    prompts = names_of(batch)
+    lost = value.flatten(1).isnan().any(-1).tolist() if len(value) == len(prompts) else []
+    rows = [prompt for prompt, is_lost in zip(prompts, lost, strict=False) if is_lost]
+    named = f" in {len(rows)} of {len(prompts)} prompts ({rows[0]!r} first)" if rows else ""
+    warn(
+        f"{where} holds NaN{named}, as {len(of)} of the {len(cache)} tensors that were kept do: nothing can be "
+        "measured in them. float16 overflows like that: open the network in bfloat16 or float32"
+    )
 
 
 def recorded(cache: Cache) -> str:

@@ -133,7 +133,7 @@ def test_unknown_rows_and_spans_are_refused(model, inputs):
 def test_recording_a_hook_point_twice_is_refused(model, inputs):
     with pytest.raises(ValueError, match=r"blocks\.0\.attn\.pattern is recorded twice"):
         run(model, inputs, record=["pattern", HookPoint("pattern", layers=[0], queries="last")])
-    with pytest.raises(TypeError, match="takes a list of hook points"):
+    with pytest.raises(TypeError, match=r"record= takes a list of .*: put it into a list"):
         run(model, inputs, record="pattern")
 
 
