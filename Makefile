@@ -19,7 +19,7 @@ SHORT_WAY := tests/test_every_class.py tests/tracing/test_nnsight_contract.py te
 	tests/viz/test_sweep_map.py tests/data/test_tables.py tests/temporal/test_benchmark.py
 short_way = $(1)/bin/python -m pytest $(PARALLEL) $(UNTYPED) $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
 
-.PHONY: help demo test check kernels small dist newest oldest notebooks docs bench train-tiny clean
+.PHONY: help demo test check kernels small dist newest oldest notebooks outputs docs bench train-tiny clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -85,8 +85,13 @@ oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that it admi
 		--constraint .venv-oldest/torch.txt --editable '.[dev]'
 	$(call short_way,.venv-oldest)
 
-notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, into docs/notebooks
-	@echo "Executed without an error, into docs/notebooks: $(notdir $(EXECUTED))"
+notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, and compare with the outputs that they carry
+	$(BIN)/python notebooks/outputs.py $(EXECUTED)
+	@echo "Executed, and as they carry it: $(notdir $(EXECUTED))"
+
+outputs: $(EXECUTED) ## Execute them likewise, and have them carry what they give
+	$(BIN)/python notebooks/outputs.py --write $(EXECUTED)
+	@touch $(EXECUTED)
 
 docs: $(VENV)/.installed-docs $(EXECUTED) ## Build the documentation into site, warnings being errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -108,9 +113,9 @@ clean: ## Remove everything that was made, except environments
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache
 	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# This plotly renderer leaves figures as HTML with the script they need: the documentation shows them without Jupyter or network.
+# These plotly renderers leave figures as HTML with the script they need, for the documentation, and as data, to be drawn.
 docs/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebooks
-	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --to notebook --execute --output-dir docs/notebooks $<
+	PLOTLY_RENDERER=notebook+plotly_mimetype $(BIN)/jupyter nbconvert --to notebook --execute --output-dir docs/notebooks $<
 
 # One stamp per extra of pyproject.toml; `runtime` stands for no extra.
 .PRECIOUS: $(VENV)/.installed-%

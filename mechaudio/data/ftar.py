@@ -31,13 +31,13 @@ from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from mechaudio.data.tables import read_table
 from mechaudio.question import AudioQuestion
 
-#: What the names of the published files begin with.
 FILES: Mapping[str, str] = {
     "dac": "dense_audio_caption",
     "tag": "temporal_audio_grounding",
     "tss": "timeline_speech_summary",
     "tqa": "open_audio_TQA",
 }
+"""Task -> beginning of the names of its published files."""
 HUB_ID = "lysanderism/FTAR"
 _FIELDS = ("audio", "question", "answer")
 
