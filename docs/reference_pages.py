@@ -55,7 +55,7 @@ class Entry:
             f"description: {self.summary!r}",
             "---",
             "",
-            f"[← {self.name.rpartition('.')[0]}](../{self.room}.md)",
+            f"[← {_title(self.room)}](../{self.room}.md)",
             "",
             f"::: {self.path}",
             "    options:",
@@ -65,7 +65,7 @@ class Entry:
             "      show_submodules: false",
         ]
         if self.module:
-            lines += ["", f"## The module `{self.path.rpartition('.')[0]}`", "", self.module]
+            lines += ["", "## Its module", "", f"`{self.path.rpartition('.')[0]}`: {self.module}"]
         return "\n".join(lines) + "\n"
 
 
@@ -80,6 +80,11 @@ def contents() -> dict[str, dict[str, list[Entry]]]:
     return rooms
 
 
+def entries() -> list[Entry]:
+    """Every public object, once."""
+    return [entry for sections in contents().values() for section in sections.values() for entry in section]
+
+
 def _sections(room: str, modules: list[str], met: set[str]) -> dict[str, list[Entry]]:
     """The entries of modules: those of a room under its own name, those of modules that it lists under theirs."""
     sections: dict[str, list[Entry]] = {}
@@ -90,16 +95,21 @@ def _sections(room: str, modules: list[str], met: set[str]) -> dict[str, list[En
         inner = [value for value in listed.values() if isinstance(value, ModuleType)]
         for holder in (module, *inner):
             values = {key: getattr(holder, key) for key in public_names(holder)}
-            entries = [
+            section = [
                 _entry(holder, key, value, room, taken)
                 for key, value in sorted(values.items(), key=lambda item: (item[0].lower(), item[0]))
                 if not isinstance(value, ModuleType)
             ]
-            entries = [entry for entry in entries if entry.path not in met]
-            met |= {entry.path for entry in entries}
-            if entries:
-                sections[f"ma{holder.__name__.removeprefix(TOP)}"] = entries
+            section = [entry for entry in section if entry.path not in met]
+            met |= {entry.path for entry in section}
+            if section:
+                sections[f"ma{holder.__name__.removeprefix(TOP)}"] = section
     return sections
+
+
+def _title(room: str) -> str:
+    """The heading of the page that lists a room."""
+    return (REFERENCE / f"{room}.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def public_names(module: ModuleType) -> list[str]:
@@ -163,14 +173,14 @@ def _shortest(holder: ModuleType, name: str, value: Any) -> str:
 def table_of_contents(room: str) -> str:
     """Every object of a room in a row: its name, a link to its page, and what it is."""
     lines: list[str] = []
-    for heading, entries in contents()[room].items():
+    for heading, section in contents()[room].items():
         module = import_module(TOP + heading.removeprefix("ma"))
         if len(contents()[room]) > 1:
             lines += [f"## `{heading}`", "", inspect.getdoc(module) or "", ""]
         lines += ["| name | |", "|---|---|"]
         lines += [
             f"| [`{entry.name}`]({room}/{entry.file}.md) | {entry.summary.replace('|', chr(92) + '|')} |"
-            for entry in entries
+            for entry in section
         ]
         lines += [""]
     return "\n".join(lines)
@@ -180,12 +190,14 @@ def on_files(files: Any, config: Any) -> Any:
     """Give MkDocs a page for every object."""
     from mkdocs.structure.files import File
 
-    for sections in contents().values():
-        for entry in (entry for entries in sections.values() for entry in entries):
-            files.append(File.generated(config, entry.page, content=entry.markdown()))
+    for entry in entries():
+        files.append(File.generated(config, entry.page, content=entry.markdown()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Put the tables of contents where the pages of the rooms name their modules."""
+    """Put the tables of contents where the pages of the rooms name their modules, and links on the page of all names."""
+    if page.file.src_uri == "reference/names.md":
+        links = {entry.name: f"{entry.room}/{entry.file}.md" for entry in entries()}
+        return re.sub(r"^\| `([\w.]+)` \|", lambda row: f"| [`{row[1]}`]({links[row[1]]}) |", markdown, flags=re.M)
     return NAMES.sub(lambda _: table_of_contents(Path(page.file.src_uri).stem), markdown)
