@@ -196,7 +196,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Put the tables of contents where the pages of the rooms name their modules, and links on the page of all names."""
+    """Put tables of contents where pages of rooms name their modules, and links on the page of all names."""
     if page.file.src_uri == "reference/names.md":
         links = {entry.name: f"{entry.room}/{entry.file}.md" for entry in entries()}
         return re.sub(r"^\| `([\w.]+)` \|", lambda row: f"| [`{row[1]}`]({links[row[1]]}) |", markdown, flags=re.M)

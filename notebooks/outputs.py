@@ -57,9 +57,14 @@ class Output:
         """Whether another shows something else, beyond what processors account for."""
         return self.kind != other.kind or not alike(self.text, other.text)
 
-    def __str__(self) -> str:
-        words = " ".join(self.text.split())
-        return f"the {self.kind} {words if len(words) <= SHOWN else words[:SHOWN] + '…'!r}"
+    def quoted(self, other: Output | None) -> str:
+        """The output in a message: its words from a little before the first that another does not have."""
+        words, others = self.text.split(), other.text.split() if other else []
+        same = (number for number, pair in enumerate(zip(words, others, strict=False)) if not alike(*pair))
+        apart = next(same, min(len(words), len(others)))
+        first = max(0, apart - 3)
+        text = " ".join(words[first:])
+        return f"the {self.kind} {'…' * (first > 0)}{text[:SHOWN]}{'…' * (len(text) > SHOWN)}"
 
 
 def alike(carried: str, fresh: str) -> bool:
@@ -84,15 +89,17 @@ def outputs_of(cell: dict[str, Any]) -> list[Output]:
     for output in cell["outputs"]:
         if output["output_type"] == "error":
             raise ValueError(f"a cell ended in {output['ename']}: {output['evalue']}")
-        if output["output_type"] == "stream":
-            text = "".join(output["text"]) if output["name"] == "stdout" else ""
-            if text and shown and shown[-1].kind == "text":
-                shown[-1] = Output("text", shown[-1].text + text)
-            elif text:
-                shown.append(Output("text", text))
-        elif (made := _of_bundle(output["data"])) is not None:
+        made = _of_stream(output) if output["output_type"] == "stream" else _of_bundle(output["data"])
+        if made is not None and made.kind == "text" and shown and shown[-1].kind == "text":
+            shown[-1] = Output("text", shown[-1].text + made.text)
+        elif made is not None:
             shown.append(made)
     return shown
+
+
+def _of_stream(stream: dict[str, Any]) -> Output | None:
+    """What was printed; None of warnings and progress bars."""
+    return Output("text", "".join(stream["text"])) if stream["name"] == "stdout" else None
 
 
 def _of_bundle(data: dict[str, Any]) -> Output | None:
@@ -109,7 +116,7 @@ def _of_bundle(data: dict[str, Any]) -> Output | None:
         return Output("table", texts["text/html"], plain=plain)
     if "text/markdown" in data:
         return Output("markdown", texts["text/markdown"])
-    return Output("text", plain) if plain else None
+    return Output("text", f"{plain}\n") if plain else None
 
 
 def _title(figure: dict[str, Any]) -> str:
@@ -129,7 +136,8 @@ def differences(carried: dict[str, Any], fresh: dict[str, Any]) -> list[str]:
         first_line = "".join(before["source"]).partition("\n")[0]
         for old, new in zip_longest(outputs_of(before), outputs_of(now)):
             if old is None or new is None or old.differs(new):
-                said.append(f"code cell {number} (`{first_line}`) carries {old or 'nothing'}, and gives {new or 'nothing'}")
+                carries, gives = old.quoted(new) if old else "nothing", new.quoted(old) if new else "nothing"
+                said.append(f"code cell {number} (`{first_line}`) carries {carries}, and gives {gives}")
     return said
 
 
@@ -152,7 +160,10 @@ def _carried(output: Output) -> dict[str, Any]:
         return {"name": "stdout", "output_type": "stream", "text": output.text.rstrip("\n").splitlines(keepends=True)}
     data = {
         "picture": lambda: {"image/png": _png(output.figure), "text/plain": [output.text]},
-        "table": lambda: {"text/html": output.text.splitlines(keepends=True), "text/plain": output.plain.splitlines(True)},
+        "table": lambda: {
+            "text/html": output.text.splitlines(keepends=True),
+            "text/plain": output.plain.splitlines(True),
+        },
         "markdown": lambda: {"text/markdown": output.text.splitlines(keepends=True)},
     }[output.kind]()
     return {"data": data, "metadata": {}, "output_type": "display_data"}

@@ -57,7 +57,9 @@ def test_a_notebook_begins_with_colab_and_ends_with_three_sentences(name):
 def test_a_notebook_carries_texts_tables_and_pictures(name):
     outputs = [output for cell in code_cells(NOTEBOOKS[name]) for output in cell["outputs"]]
     kinds = {form for output in outputs for form in output.get("data", {"text": output.get("text")})}
-    assert {"text", "text/html", "image/png"} <= kinds <= {"text", "text/html", "text/markdown", "text/plain", "image/png"}
+    assert (
+        {"text", "text/html", "image/png"} <= kinds <= {"text", "text/html", "text/markdown", "text/plain", "image/png"}
+    )
     assert [cell["execution_count"] for cell in code_cells(NOTEBOOKS[name])] == [
         *range(1, 1 + len(code_cells(NOTEBOOKS[name])))
     ]
@@ -106,9 +108,15 @@ def test_a_difference_names_the_cell_and_both_outputs(carried, fresh):
     assert re.match(r"code cell 1 \(`measure\(\)`\) carries the \w+ .*, and gives the \w+ ", said)
 
 
+def test_a_long_output_is_quoted_where_it_differs():
+    long = "one " * 50
+    (said,) = differences([printed(f"{long} two 0.5 three")], [printed(f"{long} two 0.9 three")])
+    assert said.endswith("carries the text …one one two 0.5 three, and gives the text …one one two 0.9 three")
+
+
 def test_an_output_too_many_or_too_few_is_a_difference():
-    assert differences([], [printed("more")]) == ["code cell 1 (`measure()`) carries nothing, and gives the text 'more'"]
-    assert differences([printed("less")], []) == ["code cell 1 (`measure()`) carries the text 'less', and gives nothing"]
+    assert differences([], [printed("more")]) == ["code cell 1 (`measure()`) carries nothing, and gives the text more"]
+    assert differences([printed("less")], []) == ["code cell 1 (`measure()`) carries the text less, and gives nothing"]
 
 
 def test_a_run_of_other_cells_is_told_from_a_run_of_these():
@@ -125,14 +133,15 @@ def test_a_cell_that_ended_in_an_error_is_refused():
 
 def test_what_a_run_gave_is_carried_as_a_forge_shows_it_and_then_agrees_with_the_run():
     bar = shown({"application/vnd.jupyter.widget-view+json": {}, "text/plain": "40%"})
+    value = shown({"text/plain": "AudioLM"})
     script = shown({"text/html": "<script>draw()</script>"})
     frame = shown({"text/html": "<table><tr><td>1</td></tr></table>", "text/plain": "1"})
     player = shown({"text/html": "<audio></audio>", "text/plain": "AudioClip(1.00 s)"})
-    run = notebook_of(printed("a "), bar, printed("b\n"), printed("warned", "stderr"), script, frame, player)
+    run = notebook_of(printed("a "), bar, printed("b\n"), value, printed("w", "stderr"), script, frame, player)
     written = OUTPUTS["carrying"](notebook_of(), copy.deepcopy(run))
     (cell,) = written["cells"]
     assert [output.get("text") or sorted(output["data"]) for output in cell["outputs"]] == [
-        ["a b"],
+        ["a b\n", "AudioLM"],
         ["text/html", "text/plain"],
         ["AudioClip(1.00 s)"],
     ]
