@@ -170,13 +170,16 @@ def _carried(output: Output) -> dict[str, Any]:
 
 
 def _png(figure: dict[str, Any] | None) -> str:
-    """A figure drawn, in few colours."""
+    """A figure drawn on white, which dark pages keep, in few colours."""
     import plotly.graph_objects as go
     from PIL import Image
 
     drawn = go.Figure(figure).to_image("png", width=WIDTH, scale=SCALE)
-    picture, file = Image.open(io.BytesIO(drawn)).convert("RGB"), io.BytesIO()
-    picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2).save(file, "PNG", optimize=True)
+    picture, file = Image.open(io.BytesIO(drawn)).convert("RGBA"), io.BytesIO()
+    paper = Image.new("RGBA", picture.size, "white")
+    Image.alpha_composite(paper, picture).convert("RGB").quantize(
+        COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2
+    ).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import io
 import json
 import re
 import runpy
@@ -67,6 +68,16 @@ def test_a_notebook_carries_texts_tables_and_pictures(name):
         width, height = struct.unpack(">16xII", base64.b64decode(png)[:24])
         assert width == OUTPUTS["WIDTH"] * OUTPUTS["SCALE"]
         assert height > 100
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_pictures_stand_on_white_for_their_ink_is_dark(name):
+    image = pytest.importorskip("PIL.Image", reason="pillow comes with mechaudio[notebooks]")
+    for cell in code_cells(NOTEBOOKS[name]):
+        for data in (output.get("data", {}) for output in cell["outputs"]):
+            if "image/png" in data:
+                picture = image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
+                assert picture.getpixel((1, 1)) == (255, 255, 255)
 
 
 def test_notebooks_say_nothing_of_where_and_when_they_ran():

@@ -204,7 +204,9 @@ def _why_none(found: EffectMap, needed: int) -> str:
 
 def _heatmap(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:
     (up, across), (rows, columns) = found.axes, drawn.names
-    colours = two_sided(float(np.nanmin(drawn.mean)), float(np.nanmax(drawn.mean)), found.no_effect)
+    colours = two_sided(
+        float(np.nanmin(drawn.mean)), float(np.nanmax(drawn.mean)), found.no_effect, drawn.high - drawn.low
+    )
     gap = 1 if len(columns) <= 64 else 0
     figure.add_heatmap(
         z=drawn.mean,

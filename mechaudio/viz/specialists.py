@@ -1,5 +1,7 @@
 """Which heads' audio attention goes with right answers, as a grid of layers and heads."""
 
+import math
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -15,7 +17,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
 
     Significant is what Benjamini and Hochberg's method finds at a false discovery rate of `level`. Heads without a
     correlation, because they give the audio the same share in every question or because their layer has no attention,
-    are left empty.
+    are left empty. Colours are full no nearer to zero than an interval is wide: of few questions, a map is pale.
 
     Args:
         scores: What `analyses.specialist_heads` found.
@@ -37,6 +39,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
         + (f"; empty: {empty} heads without a correlation" if empty else ""),
         signed=True,
         decimals=2,
+        widths=np.where(np.isfinite(scores.low), scores.high - scores.low, _by_chance(len(correct))),
     )
     figure.data[0].customdata = np.stack([scores.low, scores.high, scores.p, scores.q, 100 * scores.mean], axis=-1)
     figure.data[0].hovertemplate = (
@@ -61,3 +64,8 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     figure.update_xaxes(range=[-0.5, n_heads - 0.5])
     figure.update_yaxes(range=[-0.5, n_layers - 0.5])
     return figure
+
+
+def _by_chance(n: int) -> float:
+    """Width of the 95 % interval of a correlation of nothing, by Fisher's transformation."""
+    return 2 * math.tanh(1.96 / math.sqrt(n - 3)) if n > 3 else 2.0

@@ -216,7 +216,8 @@ def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
 
 def _colours(cells: _Cells) -> dict[str, Any]:
     """Cut the two-sided colours to those that are needed: the bar ends where the values do."""
-    colours = two_sided(min(cells.values), max(cells.values), cells.baseline)
+    widths = np.array([change.high - change.low for change in cells.changes])
+    colours = two_sided(min(cells.values), max(cells.values), cells.baseline, widths)
     low, high = colours["zmin"], colours["zmax"]
     outer = [end for end in (low, high) if abs(end - cells.baseline) > 0.1 * (high - low)]
     ticks = [cells.baseline, *outer]

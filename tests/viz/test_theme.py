@@ -11,6 +11,7 @@ from mechaudio.viz.theme import (
     SEQUENTIAL,
     VEIL,
     band,
+    full_colour,
     level,
     mark_cells,
     number,
@@ -108,3 +109,17 @@ def test_dots_are_in_the_upper_right_corner_of_the_marked_cells():
     _, up, down = figure.data
     assert (list(up.x), list(up.y), up.name) == ([1.4, 0.4], [0.32, 2.32], "sure")
     assert list(down.y) == [-0.32, 1.68]
+
+
+def test_colours_are_full_at_the_largest_effect_or_as_far_as_an_interval_is_wide():
+    assert full_colour([-0.5, 0.2, np.nan]) == 0.5
+    assert full_colour([-0.5, 0.2], [0.1, 0.1, np.nan]) == 0.5
+    assert full_colour([-0.5, 0.2], [0.1, 4.0, 2.0]) == 2.0
+    assert full_colour([0.0], [np.nan]) == 1.0
+
+
+def test_an_effect_that_is_small_beside_its_interval_is_pale():
+    sure, unsure = (two_sided(0.0, 1.0, 0.0, np.array([width])) for width in (0.2, 4.0))
+    (full,), (pale_red,) = (sample_colorscale(DIVERGING, [place]) for place in (1.0, 0.625))
+    assert (sure["colorscale"][-1], unsure["colorscale"][-1]) == (full, pale_red)
+    assert (unsure["zmin"], unsure["zmax"]) == (0.0, 1.0)
