@@ -240,7 +240,7 @@ def _draw_cells(
     confidence: float,
 ) -> None:
     decimals, unit = _DECIMALS[measure], _UNITS[measure]
-    reach = full_colour(mean, high - low)
+    reach = full_colour(mean, low, high)
     p = flow.p()
     hover = [
         [

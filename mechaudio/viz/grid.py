@@ -24,7 +24,7 @@ def layer_head_grid(
     note: str | None = None,
     signed: bool | None = None,
     decimals: int = 3,
-    widths: Float[np.ndarray, "layer head"] | None = None,
+    intervals: Float[np.ndarray, "2 layer head"] | None = None,
 ) -> go.Figure:
     """Any number that each head has: audio attention, entropy, a correlation.
 
@@ -38,8 +38,8 @@ def layer_head_grid(
         note: A line under the title: sample size, what was averaged.
         signed: Whether colours are two-sided; by default where a value is below zero.
         decimals: In the cells and the hover.
-        widths: Widths of the intervals of signed numbers, NaN where there is none: colours are full no nearer to zero
-            than intervals usually are wide, so that what chance makes is pale.
+        intervals: Lower and upper ends of the intervals of signed numbers, NaN where there is none: a number whose
+            interval reaches zero has half a colour at most, so that what chance makes is pale.
 
     Raises:
         ValueError: When no value is finite.
@@ -49,7 +49,7 @@ def layer_head_grid(
         raise ValueError(f"a grid needs at least one finite value, got {values.size} that are not")
     n_layers, n_heads = values.shape
     signed = bool((finite < 0).any()) if signed is None else signed
-    reach = full_colour(finite, widths)
+    reach = full_colour(values, *(() if intervals is None else intervals))
     low = -reach if signed else min(0.0, float(finite.min()))
     figure = go.Figure(
         go.Heatmap(

@@ -89,7 +89,8 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     """Change of right answers by first and last layer of the range, on the half that chooses and on the other.
 
     The square is the published range; the ring is the best range of the half that chooses, and what it does on the
-    half that reports. Colours are full no nearer to zero than intervals of the change usually are wide.
+    half that reports. A change whose interval reaches zero has half a
+    colour at most.
 
     Args:
         study: What `mata_study` found.
@@ -121,7 +122,7 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
                 100 * change.low,
                 100 * change.high,
             )
-    most = max(1.0, full_colour(maps[:, 0], maps[:, 2] - maps[:, 1]))
+    most = max(1.0, full_colour(maps[:, 0], maps[:, 1], maps[:, 2]))
     best = study.best_of(arms)
     marks = [
         ("published", MataArm(mode, study.alpha, *study.published, study.settings.queries), "square-open"),
@@ -171,8 +172,8 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
         template=TEMPLATE,
         height=460,
         title=titled(
-            f"Change of right answers by range of layers ({mode}, alpha = {study.alpha:g})",
-            "in points, against no intervention; the best of many looks better than it is where it is chosen",
+            f"Change by range of layers ({mode}, alpha = {study.alpha:g})",
+            "right answers, in points, against no intervention; the best of many looks better where it is chosen",
         ),
         legend=LEGEND_BELOW | {"itemsizing": "constant"},
         margin={"t": 116, "b": 104},

@@ -45,7 +45,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
     rows = _rows(found.lines)
     titles = [f"{kind + ': ' if len(rows) > 1 else ''}{heading}" for kind in rows for heading in headings]
     figure = make_subplots(
-        len(rows), 2, shared_yaxes="all", shared_xaxes=True, subplot_titles=titles, horizontal_spacing=0.04,
+        len(rows), 2, shared_yaxes=True, shared_xaxes=True, subplot_titles=titles, horizontal_spacing=0.04,
         vertical_spacing=0.14 / len(rows),
     )  # fmt: skip
     every = sorted({strength for line in found.lines for strength in line.strengths})
@@ -68,6 +68,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
         zeroline=False,
     )
     figure.update_xaxes(title={"text": found.unit}, row=len(rows))
+    figure.update_yaxes(range=_range(figure), zeroline=False)
     figure.update_yaxes(title={"text": "right answers (%)"}, col=1)
     figure.update_annotations(font={"size": 13, "color": INK})
     figure.update_layout(
@@ -92,6 +93,18 @@ def _rows(lines: tuple[StrengthLine, ...]) -> dict[str, list[StrengthLine]]:
     for line in lines:
         rows.setdefault(plain(line.name.partition(",")[0]), []).append(line)
     return rows
+
+
+def _range(figure: go.Figure) -> tuple[float, float]:
+    """From a little below the lowest end of anything that is drawn to a little above the highest."""
+    bars = [trace for trace in figure.data if trace.error_y.array is not None]
+    ends = np.concatenate(
+        [trace.y for trace in bars]
+        + [trace.y + trace.error_y.array for trace in bars]
+        + [trace.y - trace.error_y.arrayminus for trace in bars]
+        + [[shape.y0, shape.y1] for shape in figure.layout.shapes]
+    )
+    return float(np.nanmin(ends)) - 3.0, float(np.nanmax(ends)) + 3.0
 
 
 def _looks(lines: tuple[StrengthLine, ...]) -> dict[str, tuple[str, str, str]]:

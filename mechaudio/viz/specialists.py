@@ -17,7 +17,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
 
     Significant is what Benjamini and Hochberg's method finds at a false discovery rate of `level`. Heads without a
     correlation, because they give the audio the same share in every question or because their layer has no attention,
-    are left empty. Colours are full no nearer to zero than an interval is wide: of few questions, a map is pale.
+    are left empty. A correlation whose interval reaches zero has half a colour at most.
 
     Args:
         scores: What `analyses.specialist_heads` found.
@@ -39,7 +39,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
         + (f"; empty: {empty} heads without a correlation" if empty else ""),
         signed=True,
         decimals=2,
-        widths=np.where(np.isfinite(scores.low), scores.high - scores.low, _by_chance(len(correct))),
+        intervals=_intervals(scores),
     )
     figure.data[0].customdata = np.stack([scores.low, scores.high, scores.p, scores.q, 100 * scores.mean], axis=-1)
     figure.data[0].hovertemplate = (
@@ -66,6 +66,9 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     return figure
 
 
-def _by_chance(n: int) -> float:
-    """Width of the 95 % interval of a correlation of nothing, by Fisher's transformation."""
-    return 2 * math.tanh(1.96 / math.sqrt(n - 3)) if n > 3 else 2.0
+def _intervals(scores: HeadScores) -> np.ndarray:
+    """The ends of the intervals; where there is none, as wide as that of no correlation (Fisher's transformation)."""
+    n = len(scores.measured.correct)
+    wide = math.tanh(1.96 / math.sqrt(n - 3)) if n > 3 else 1.0
+    ends = np.stack([scores.low, scores.high])
+    return np.where(np.isfinite(ends), ends, np.stack([scores.r - wide, scores.r + wide]))

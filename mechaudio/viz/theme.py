@@ -304,39 +304,43 @@ def against(names: Sequence[tuple[str, str]]) -> str:
     return plain(f", of {target!r} against {foil if foil == ANYTHING_ELSE else repr(foil)}")
 
 
-def two_sided(low: float, high: float, centre: float, widths: Any = None) -> dict[str, Any]:
+def two_sided(low: float, high: float, centre: float, reach: float = 0.0) -> dict[str, Any]:
     """The two-sided colours that values from `low` to `high` need: white at `centre`, as strong to either side.
 
     Args:
         low: The smallest value.
         high: The largest.
         centre: Where there is no effect.
-        widths: Widths of the values' intervals, as `full_colour` takes them.
+        reach: How far from the centre colours are full, if that is further than the values go: see `full_colour`.
 
     Returns:
         `colorscale`, `zmin` and `zmax` of a heatmap; the scale ends where the values do.
     """
     low, high = min(low, centre), max(high, centre)
-    reach = full_colour([low - centre, high - centre], widths)
+    reach = max(high - centre, centre - low, reach) or 1.0
     if low == high:
         low, high = low - reach, high + reach
     places = np.linspace(low - centre, high - centre, 101) / (2 * reach) + 0.5
     return {"colorscale": sample_colorscale(DIVERGING, np.clip(places, 0, 1)), "zmin": low, "zmax": high}
 
 
-def full_colour(effects: Any, widths: Any = None) -> float:
-    """How far from no effect two-sided colours are full: as far as the largest effect, or an interval's width.
+def full_colour(effects: Any, low: Any = None, high: Any = None) -> float:
+    """How far from no effect two-sided colours are full: at the largest effect, or further where that is not sure.
 
-    So an effect whose interval usually would reach to none has half a colour at most, and what chance makes is pale.
+    No effect whose interval reaches to none has more than half a colour: what chance makes is pale.
 
     Args:
         effects: Array of effects; NaN where there is none.
-        widths: Array of the widths of their intervals, of which the median counts; NaN where there is none.
+        low: Array of the lower ends of their intervals; NaN where there is none.
+        high: The upper ends.
     """
-    known = np.asarray([] if widths is None else widths, dtype=np.float64)
-    known = known[np.isfinite(known)]
-    usual = float(np.median(known)) if known.size else 0.0
-    return max(float(np.nanmax(np.abs(effects))), usual) or 1.0
+    effects = np.asarray(effects, dtype=np.float64)
+    largest = float(np.nanmax(np.abs(effects)))
+    if low is None or high is None:
+        return largest or 1.0
+    towards_none = np.where(effects > 0, effects - np.asarray(low), np.asarray(high) - effects)
+    strong = np.abs(effects) > largest / 2  # all others have half a colour as it is
+    return max(largest, 2 * float(np.max(towards_none, where=strong & np.isfinite(towards_none), initial=0.0))) or 1.0
 
 
 def label_axis(name: str, labels: Sequence[str], at_most: int = 17) -> dict[str, Any]:

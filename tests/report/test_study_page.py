@@ -1,11 +1,15 @@
 from dataclasses import replace
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mechaudio.report import Part, Report, Table, report_of, write_study_page
+from mechaudio.audio.clip import AudioClip
+from mechaudio.report import Part, Report, Table, report_of, study_page, write_study_page
+from mechaudio.report.rendering import prose
 from mechaudio.report.tables import Column
 from tests.browser import needs_browser, rendered
+from tests.devtools import browser
 from tests.report.test_page import ATTACK, Elements
 from tests.viz.made_up import provenance
 
@@ -97,3 +101,104 @@ def test_a_browser_draws_it_without_a_word_of_complaint(tmp_path):
     dom, console = rendered(write(tmp_path, paper="A Paper", published=[COUNTS]))
     assert console == []
     assert dom.count('class="plot js-plotly-plot') == 1
+
+
+SORTED = Table(
+    "sorted",
+    "Sorted",
+    "",
+    (Column("name"), Column("p", "p"), Column("interval", "interval")),
+    tuple((f"row {number}", p, ends) for number, (p, ends) in enumerate(
+        [(0.2, (-0.1, 0.1)), (1e-6, (0.02, 0.3)), (None, None), (0.011, (-0.3, 0.2))] * 3
+    )),
+)  # fmt: skip
+ROWS = "[...document.querySelectorAll('table.data tbody tr')].filter((row) => !row.hidden)"
+NAMES = f"{ROWS}.map((row) => row.cells[0].textContent)"
+
+
+@pytest.fixture(scope="module")
+def tab():
+    with browser() as opened:
+        yield opened
+
+
+def opened(tab, page):
+    tab.open(page.resolve().as_uri())
+    return tab
+
+
+@needs_browser
+def test_a_table_sorts_by_a_column_up_down_and_back_with_what_there_is_not_last(tab, tmp_path):
+    opened(tab, write(tmp_path, tables=[SORTED], parts=[Part("First", ("sorted",))]))
+    heading = "document.querySelectorAll('table.data th')[1]"
+    orders = []
+    for expected in ("ascending", "descending", "none"):
+        tab.evaluate(f"{heading}.querySelector('button').click()")
+        assert tab.evaluate(f"{heading}.getAttribute('aria-sort')") == expected
+        orders.append([int(name.split()[1]) % 4 for name in tab.evaluate(NAMES)])
+    assert orders == [[1] * 3 + [3] * 3 + [0] * 3 + [2] * 3, [0] * 3 + [3] * 3 + [1] * 3 + [2] * 3, [0, 1, 2, 3] * 3]
+    tab.evaluate("document.querySelectorAll('table.data th')[2].querySelector('button').click()")
+    assert tab.evaluate(f"{heading}.getAttribute('aria-sort')") == "none"
+    assert [int(name.split()[1]) % 4 for name in tab.evaluate(NAMES)][:3] == [3, 3, 3]
+    assert tab.complaints == []
+
+
+@needs_browser
+def test_a_table_sorts_by_the_keyboard(tab, tmp_path):
+    opened(tab, write(tmp_path, tables=[SORTED], parts=[Part("First", ("sorted",))]))
+    tab.evaluate("document.querySelectorAll('table.data .sort')[1].focus()")
+    tab.press(" ")
+    assert tab.evaluate(NAMES)[0] == "row 1"
+
+
+@needs_browser
+def test_a_table_shows_only_the_rows_with_all_words_that_are_typed_and_says_how_many(tab, tmp_path):
+    opened(tab, write(tmp_path, tables=[SORTED], parts=[Part("First", ("sorted",))]))
+    tab.evaluate("document.querySelector('.filter input').focus()")
+    tab.call("Input.insertText", text="ROW 0.01")
+    assert tab.evaluate(NAMES) == ["row 3", "row 7", "row 11"]
+    assert tab.evaluate("document.querySelector('.filter output').textContent") == "3 of 12 rows"
+    assert "Sorted" in tab.evaluate("document.querySelector('.filter input').getAttribute('aria-label')")
+    assert [address for address in tab.requests if not address.startswith(("file:", "data:"))] == []
+
+
+@needs_browser
+def test_a_short_table_has_no_field_for_words(tab, tmp_path):
+    opened(tab, write(tmp_path))
+    assert tab.evaluate("document.querySelectorAll('.sort').length") == 2
+    assert not tab.evaluate("document.querySelector('.filter')")
+
+
+def audios(page):
+    return [attributes for tag, attributes in Elements(page).tags if tag == "audio"]
+
+
+CLIP = AudioClip(np.zeros(1600, dtype=np.float32), 16_000)
+
+
+def test_a_figure_over_a_recording_and_rows_about_one_can_be_heard(tmp_path):
+    page = write(tmp_path, sounds={"line": CLIP, "b": CLIP, "nobody": CLIP})
+    figure, row = sorted(audios(page), key=lambda audio: audio["preload"])
+    assert figure["src"].startswith("data:audio/wav;base64,")
+    assert (figure["aria-label"], row["aria-label"]) == ("The recording: A line", "The recording of b")
+    assert "click in it to play from there" in Elements(page).text
+    assert audios(write(tmp_path)) == []
+
+
+def test_recordings_of_rows_have_bounded_room_on_a_page_and_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_page, "MOST_SOUND", 5000)
+    rows = tuple((name, 0.5) for name in "abcd")
+    page = write(tmp_path, tables=[replace(COUNTS, rows=rows)], sounds=dict.fromkeys("abcd", CLIP))
+    assert [audio["aria-label"][-1] for audio in audios(page)] == ["a", "b"]
+    assert "The first recordings can be played" in Elements(page).text
+
+
+@needs_browser
+def test_a_line_moves_through_a_figure_that_lies_over_its_recording(tab, tmp_path):
+    opened(tab, write(tmp_path, sounds={"line": CLIP}))
+    tab.wait_for("document.querySelector('figure .seekable .cursor')")
+    assert tab.complaints == []
+
+
+def test_texts_show_code_as_code_and_never_begin_a_line_with_a_per_cent_sign():
+    assert prose("`behind` is 5 % of <b>`a<b`") == "<code>behind</code> is 5\u00a0% of &lt;b&gt;<code>a&lt;b</code>"

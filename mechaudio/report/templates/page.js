@@ -65,7 +65,7 @@ function draw(section) {
     }
     const config = narrow ? { ...CONFIG, displayModeBar: false } : CONFIG;
     Plotly.newPlot(plot, figure.data, fitted(figure.layout, plot.clientWidth), config).then(() => {
-      if (panel.classList.contains("timeline")) follow(section.querySelector("audio"), plot);
+      if (panel.classList.contains("timeline")) follow(panel.querySelector("audio") || section.querySelector("audio"), plot);
     });
   }
 }
@@ -119,6 +119,72 @@ function fromAddress() {
   const name = location.hash.slice(1);
   show(tabs.some((tab) => tab.getAttribute("aria-controls") === name) ? name : tabs[0].getAttribute("aria-controls"));
 }
+
+// Tables sort by a column and show only the rows with some words: what a row says is all that they know.
+const FILTERED_FROM = 8;
+
+function sortable(table) {
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const headings = [...table.querySelectorAll("thead th")];
+  for (const [column, heading] of headings.entries()) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "sort";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    heading.setAttribute("aria-sort", "none");
+    button.addEventListener("click", () => {
+      const next = { none: "ascending", ascending: "descending", descending: "none" }[heading.getAttribute("aria-sort")];
+      for (const other of headings) other.setAttribute("aria-sort", other === heading ? next : "none");
+      body.append(...(next === "none" ? rows : sorted(rows, column, next === "ascending" ? 1 : -1)));
+    });
+  }
+  if (rows.length > FILTERED_FROM) filterable(table, rows);
+}
+
+function sorted(rows, column, way) {
+  const cells = new Map(rows.map((row) => [row, value(row.cells[column].textContent.trim())]));
+  return rows.toSorted((one, other) => {
+    const [a, b] = [cells.get(one), cells.get(other)];
+    if (a.missing || b.missing) return a.missing - b.missing;
+    return way * (a.number !== null && b.number !== null ? a.number - b.number : a.text.localeCompare(b.text, "en", { numeric: true }));
+  });
+}
+
+// A cell's first number, of an interval its lower end; what there is not stands last, whichever way.
+function value(text) {
+  const number = /^(<\s*)?\[?([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?=[\s,\]%]|$)/.exec(text);
+  return { text, missing: text === "–" || text === "", number: number && Number(number[2]) - (number[1] ? 1e-12 : 0) };
+}
+
+function filterable(table, rows) {
+  const title = table.getAttribute("aria-label") || table.parentElement.getAttribute("aria-label") || "this table";
+  const place = document.createElement("p");
+  place.className = "filter";
+  const field = Object.assign(document.createElement("input"), { type: "search", placeholder: "Only rows with …" });
+  field.setAttribute("aria-label", "Only rows with these words, of: " + title);
+  const count = document.createElement("output");
+  place.append(field, count);
+  (table.closest(".scroll") || table).before(place);
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      shown += !row.hidden;
+    }
+    count.textContent = words.length ? `${shown} of ${rows.length} rows` : "";
+  });
+}
+
+document.querySelectorAll("table.data").forEach(sortable);
+
+// One recording at a time.
+document.addEventListener("play", ({ target }) => {
+  for (const audio of document.querySelectorAll("audio")) if (audio !== target) audio.pause();
+}, true);
 
 const tabs = [...document.querySelectorAll("[role='tab']")];
 if (tabs.length) {
