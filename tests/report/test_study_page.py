@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from plotly.subplots import make_subplots
 
 from mechaudio.audio.clip import AudioClip
 from mechaudio.report import Part, Report, Table, report_of, study_page, write_study_page
 from mechaudio.report.rendering import prose
 from mechaudio.report.tables import Column
+from mechaudio.viz.theme import write_cells
 from tests.browser import needs_browser, rendered
 from tests.devtools import browser
 from tests.report.test_page import ATTACK, Elements
@@ -202,3 +204,38 @@ def test_a_line_moves_through_a_figure_that_lies_over_its_recording(tab, tmp_pat
 
 def test_texts_show_code_as_code_and_never_begin_a_line_with_a_per_cent_sign():
     assert prose("`behind` is 5 % of <b>`a<b`") == "<code>behind</code> is 5\u00a0% of &lt;b&gt;<code>a&lt;b</code>"
+
+
+def drawn_narrow(tab, tmp_path, figure):
+    tab.look(420, 900)
+    opened(tab, write(tmp_path, figures={"line": figure}))
+    tab.wait_for("document.querySelector('.js-plotly-plot')?._fullLayout")
+    return tab.evaluate("JSON.parse(JSON.stringify(document.querySelector('.js-plotly-plot').layout))")
+
+
+@needs_browser
+def test_columns_that_stack_in_a_narrow_window_each_say_what_their_axes_are(tab, tmp_path):
+    figure = make_subplots(2, 2, shared_yaxes=True, shared_xaxes=True)
+    for row, column in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        figure.add_scatter(y=[1, 2], row=row, col=column)
+    figure.update_yaxes(title_text="up", col=1)
+    figure.update_xaxes(title_text="along, and a good deal further than a telephone is wide", row=2)
+    layout = drawn_narrow(tab, tmp_path, figure)
+    axes = [layout[f"{letter}axis{number}"] for letter in "xy" for number in ("", "2", "3", "4")]
+    assert [axis["title"]["text"].replace("<br>", " ")[:5] for axis in axes] == ["along"] * 4 + ["up"] * 4
+    assert all("<br>" in axis["title"]["text"] for axis in axes[:4])
+    assert all(axis["showticklabels"] for axis in axes)
+    tops = [axis["domain"][1] for axis in axes[4:]]
+    assert sorted(tops, reverse=True) == tops
+
+
+@needs_browser
+@pytest.mark.parametrize(("columns", "written"), [(4, 8), (30, 0)])
+def test_numbers_of_a_map_are_left_out_where_they_would_lie_over_one_another(tab, tmp_path, columns, written):
+    values = np.full((2, columns), 0.25)
+    figure = go.Figure(
+        go.Heatmap(z=values, x=np.arange(columns), y=[0, 1], zmin=0, zmax=1, colorscale=((0, "#000"), (1, "#fff")))
+    )
+    write_cells(figure, ["+0.25"] * values.size)
+    notes = drawn_narrow(tab, tmp_path, figure).get("annotations", [])
+    assert len(notes) == written
