@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-EXECUTED := $(NOTEBOOKS:%=docs/%)
+EXECUTED := $(NOTEBOOKS:%=build/%)
+SHOWN := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
 # Checking the types and shapes of all arguments takes as long as the tests themselves, nearly all of it below the
 # analyses: `make check` does so in the tests of those rooms, and elsewhere of the analyses alone.
@@ -93,7 +94,7 @@ outputs: $(EXECUTED) ## Execute them likewise, and have them carry what they giv
 	$(BIN)/python notebooks/outputs.py --write $(EXECUTED)
 	@touch $(EXECUTED)
 
-docs: $(VENV)/.installed-docs $(EXECUTED) ## Build the documentation into site, warnings being errors
+docs: $(VENV)/.installed-docs $(SHOWN) ## Build the documentation into site, warnings being errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is site/index.html."
 
@@ -113,9 +114,14 @@ clean: ## Remove everything that was made, except environments
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache
 	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# These plotly renderers leave figures as HTML with the script they need, for the documentation, and as data, to be drawn.
-docs/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebooks
-	PLOTLY_RENDERER=notebook+plotly_mimetype $(BIN)/jupyter nbconvert --to notebook --execute --output-dir docs/notebooks $<
+# This plotly renderer leaves figures as data, which are drawn where a notebook is to carry them.
+build/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebooks
+	PLOTLY_RENDERER=plotly_mimetype $(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $<
+
+# The documentation shows the notebooks with what they carry.
+docs/notebooks/%.ipynb: notebooks/%.ipynb
+	@mkdir -p docs/notebooks
+	cp $< $@
 
 # One stamp per extra of pyproject.toml; `runtime` stands for no extra.
 .PRECIOUS: $(VENV)/.installed-%

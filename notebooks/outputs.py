@@ -1,7 +1,7 @@
 """Compare the outputs that the notebooks carry with those of a run, or have them carry those of the run.
 
-python notebooks/outputs.py docs/notebooks/*.ipynb            # name the cells that differ; exit status 1 if any do
-python notebooks/outputs.py --write docs/notebooks/*.ipynb    # carry what the run gave; needs kaleido and Chromium
+python notebooks/outputs.py build/notebooks/*.ipynb            # name the cells that differ; exit status 1 if any do
+python notebooks/outputs.py --write build/notebooks/*.ipynb    # carry what the run gave; needs kaleido and Chromium
 
 A notebook carries what a forge shows: printed texts, HTML tables, Markdown, and figures as PNG. The run is made with
 plotly's renderer `plotly_mimetype`, which leaves figures as data. Words have to be equal. Numbers differ with the

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import DIVERGING, SEQUENTIAL, TEMPLATE, full_colour, layer_ticks, number, titled, write_cells
+from mechaudio.viz.theme import DIVERGING, SEQUENTIAL, TEMPLATE, full_colour, head_room, layer_ticks, number, titled, write_cells
 
 WRITTEN_IN = 64
 """Cells of the largest grid that has its numbers written in."""
@@ -74,5 +74,6 @@ def layer_head_grid(
         height=max(260, min(150 + 26 * n_layers, 640)),
         xaxis=_axis("head", n_heads),
         yaxis=_axis("layer", n_layers),
+        margin={"t": head_room(titled(title, note))},
     )
     return figure

@@ -275,6 +275,13 @@ def titled(title: str, note: str | None = None) -> dict[str, Any]:
     return {"text": text} if note is None else {"text": text, "subtitle": {"text": _wrapped(note, NOTE_LETTERS)}}
 
 
+def head_room(title: dict[str, Any]) -> int:
+    """Pixels above a figure that its title needs, and the note below it, by their lines; at least the usual ones."""
+    lines = title["text"].count("<br>") + 1
+    notes = title.get("subtitle", {}).get("text", "").count("<br>") + 1
+    return max(76, 34 + 21 * lines + 17 * notes)
+
+
 def _wrapped(text: str, letters: int) -> str:
     """Text in lines of at most so many letters; entities and markup stay whole, and a break of ours follows a space."""
     wrapped = []
