@@ -18,6 +18,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -183,21 +184,37 @@ def _png(figure: dict[str, Any] | None) -> str:
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
+def write(runs: Sequence[Path]) -> None:
+    """Have the notebooks carry what these runs gave; one browser draws all pictures."""
+    import kaleido
+
+    kaleido.start_sync_server(silence_warnings=True)
+    try:
+        for run in runs:
+            text = json.dumps(carrying(*_both(run)), indent=1, ensure_ascii=False) + "\n"
+            (HERE / run.name).write_text(text, encoding="utf-8")
+    finally:
+        kaleido.stop_sync_server()
+
+
+def _both(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The notebook of a run, and the run."""
+    carried, fresh = (json.loads(path.read_text(encoding="utf-8")) for path in (HERE / run.name, run))
+    return carried, fresh
+
+
 def main(arguments: list[str]) -> int:
     """Compare or write every notebook of which there is a run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, help="notebooks as a run left them")
     parser.add_argument("--write", action="store_true", help="carry the outputs of the runs")
     given = parser.parse_args(arguments)
+    if given.write:
+        write(given.runs)
+        return 0
     failures = []
     for run in given.runs:
-        path = HERE / run.name
-        carried, fresh = (json.loads(file.read_text(encoding="utf-8")) for file in (path, run))
-        if given.write:
-            text = json.dumps(carrying(carried, fresh), indent=1, ensure_ascii=False) + "\n"
-            path.write_text(text, encoding="utf-8")
-        else:
-            failures += [f"{run.name}, {difference}" for difference in differences(carried, fresh)]
+        failures += [f"{run.name}, {difference}" for difference in differences(*_both(run))]
     for failure in failures:
         sys.stderr.write(failure + "\n")
     if failures:
