@@ -151,7 +151,7 @@ class Adapter(Shown):
         leaks_below: Samples from which on it does not; `None` if clips of every length are changed.
         features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
             by itself. Its processor leaves the mask out for a single clip.
-        bands: Attribute of the tower's config that says how many numbers a frame has, or how many it has always.
+        bands: Attribute of the tower's config that says how many numbers a frame has, or whose first entry does.
         also_in: Model types of larger checkpoints that hold this network inside.
         marks_time: Where the processor writes the time between the audio tokens of a clip, which then do not stand
             together: name of the input that has one row per clip.
@@ -209,7 +209,7 @@ class Adapter(Shown):
     leaks_padding: str | None = None
     leaks_below: int | None = None
     features_sizes: str | None = None
-    bands: str | int = "num_mel_bins"
+    bands: str = "num_mel_bins"
     also_in: tuple[str, ...] = ()
     marks_time: str | None = None
     turns: Literal["parts", "text"] = "parts"

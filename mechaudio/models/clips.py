@@ -52,9 +52,8 @@ def audio_tower(network: nn.Module, adapter: Adapter) -> nn.Module:
 
 def bands_of(network: nn.Module, adapter: Adapter) -> int:
     """Return how many numbers a frame of a network's features has."""
-    if isinstance(adapter.bands, int):
-        return adapter.bands
-    return getattr(adapter.encoder.own_config(network.config), adapter.bands)
+    bands = getattr(adapter.encoder.own_config(network.config), adapter.bands)
+    return bands if isinstance(bands, int) else bands[0]
 
 
 def samples_of(

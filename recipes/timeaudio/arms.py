@@ -38,7 +38,7 @@ WINDOW = 0.34
 class Settings:
     """One training run."""
 
-    steps: int = 3000
+    steps: int = 5000
     batch: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -251,7 +251,7 @@ def questions(held_out: dict[str, dict[str, Tensor]], most: int = 3) -> list[dic
 
 
 @torch.no_grad()
-def answers(network, processor, arm: Arm, held_out: dict, asked: list[dict], device: str, batch: int = 256) -> dict:
+def answers(network, processor, arm: Arm, held_out: dict, asked: list[dict], device: str, batch: int = 2048) -> dict:
     """Answer questions greedily: their texts in order, and how many tokens these and their clips took."""
     turns, given, counts, heard = Turns(processor, device), [""] * len(asked), [], {}
     kept = torch.Generator(device).manual_seed(0)
@@ -285,9 +285,9 @@ def answers(network, processor, arm: Arm, held_out: dict, asked: list[dict], dev
     return {"answers": given, "answer_tokens": sum(counts) / len(counts), "audio_tokens": heard}
 
 
-def weights_of(work: Path, arm: str) -> Path:
+def weights_of(work: Path, arm: str, seed: int) -> Path:
     """Name the file of an arm's weights, in letters that every file store takes."""
-    return work / "networks" / f"{arm.replace('+', '-')}.safetensors"
+    return work / "networks" / f"{arm.replace('+', '-')}-{seed}.safetensors"
 
 
 def run(
@@ -300,7 +300,7 @@ def run(
     asked: list[dict],
     work: Path,
 ):
-    """Train an arm, let it answer, and write both: `runs/ARM-SEED.json`, and of seed 0 its weights."""
+    """Train an arm, let it answer, and write both: `runs/ARM-SEED.json`, and its weights."""
     device = sceneries["long"].windows.device.type
     network, processor, curve, seconds = train(arm, seed, settings, sceneries, encoder, device)
     given = answers(network, processor, arm, held_out, asked, device)
@@ -313,10 +313,9 @@ def run(
         "right_answer_tokens": sum(map(len, written)) / len(written),
         **given,
     }
-    if seed == 0:
-        (work / "networks").mkdir(exist_ok=True)
-        tensors = {name: value.half().contiguous().cpu() for name, value in network.state_dict().items()}
-        save_file(tensors, weights_of(work, arm.name), {"arm": arm.name})
+    (work / "networks").mkdir(exist_ok=True)
+    tensors = {name: value.half().contiguous().cpu() for name, value in network.state_dict().items()}
+    save_file(tensors, weights_of(work, arm.name, seed), {"arm": arm.name, "seed": str(seed)})
     (work / "runs").mkdir(exist_ok=True)
     unfinished = work / "runs" / f"{arm.name}-{seed}.part"
     unfinished.write_text(json.dumps(record))

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.timeaudio.run", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json and networks")
     parser.add_argument("--work", type=Path, default=Path("build/timeaudio"), help="folder of what is done so far")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="+", default=[arm.name for arm in ARMS], choices=[arm.name for arm in ARMS])
     parser.add_argument("--steps", type=int, default=arms.Settings.steps)
     parser.add_argument("--processes", type=int, default=4, help="runs at a time on each GPU")
@@ -144,7 +144,7 @@ def _write(given, jobs, asked, settings, sizes, seconds: float) -> None:
     }
     (given.out / "results.json").write_text(json.dumps(record, separators=(",", ":")))
     for name in KEPT:
-        file = arms.weights_of(given.work, name)
+        file = arms.weights_of(given.work, name, 0)
         if file.is_file():
             (given.out / "networks").mkdir(exist_ok=True)
             shutil.copy(file, given.out / "networks" / file.name)

@@ -122,7 +122,7 @@ def test_the_fast_forward_pass_is_the_librarys(done, merging):
     arm = next(each for each in ARMS if each.name == f"markers+encoding+{merging}")
     made = text.processor("markers")
     trained = network.build(arm, made, 0)
-    trained.load_state_dict(load_file(done / "work/networks/markers-encoding-importance.safetensors"))
+    trained.load_state_dict(load_file(done / "work/networks/markers-encoding-importance-0.safetensors"))
     with torch.no_grad():
         trained.abs_time_position_embedding.normal_(generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(3)
