@@ -18,6 +18,7 @@ import io
 import json
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -188,6 +189,7 @@ def write(runs: Sequence[Path]) -> None:
     """Have the notebooks carry what these runs gave; one browser draws all pictures."""
     import kaleido
 
+    warnings.filterwarnings("ignore", message="The kopts argument is ignored if using a server")
     kaleido.start_sync_server(silence_warnings=True)
     try:
         for run in runs:
