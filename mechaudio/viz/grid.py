@@ -5,7 +5,17 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import DIVERGING, SEQUENTIAL, TEMPLATE, full_colour, head_room, layer_ticks, number, titled, write_cells
+from mechaudio.viz.theme import (
+    DIVERGING,
+    SEQUENTIAL,
+    TEMPLATE,
+    full_colour,
+    head_room,
+    layer_ticks,
+    number,
+    titled,
+    write_cells,
+)
 
 WRITTEN_IN = 64
 """Cells of the largest grid that has its numbers written in."""
