@@ -32,13 +32,13 @@ from mechaudio.data.tables import read_table
 from mechaudio.question import AudioQuestion
 from mechaudio.writing import made_folder
 
-#: What the names of the published files begin with.
 FILES: Mapping[str, str] = {
     "dac": "dense_audio_caption",
     "tag": "temporal_audio_grounding",
     "tss": "timeline_speech_summary",
     "tqa": "open_audio_TQA",
 }
+"""Task -> beginning of the names of its published files."""
 HUB_ID = "lysanderism/FTAR"
 _FIELDS = ("audio", "question", "answer")
 

@@ -35,6 +35,7 @@ Match = Literal["union", "best", "order"]
 Intervals = Sequence[Interval]
 
 THRESHOLDS = (0.5, 0.7, 0.9)
+"""Overlaps (IoU) at which recall is reported."""
 #: Seconds that a reference may end after its clip: annotations are rounded.
 SLACK = 0.1
 

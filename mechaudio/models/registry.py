@@ -56,6 +56,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     DESTA_25,
     KIMI_AUDIO,
 )
+"""The classes of transformers and of mechaudio that can be opened, in the order of the page on models."""
 
 #: Adapters that users registered, by the name of their class; they come before those that mechaudio brings.
 _REGISTERED: dict[str, Adapter] = {}

@@ -20,6 +20,8 @@ from mechaudio.tracing.audio_lm import AudioLM
 if TYPE_CHECKING:
     from mechaudio.notebook.widget import Explorer
 
+__all__ = ["explore"]
+
 
 @checks_arguments
 def explore(model: AudioLM, question: AudioQuestion | Inputs, *, max_new_tokens: int = 32) -> Explorer:
