@@ -19,20 +19,22 @@ def test_every_public_name_is_there(name):
     assert getattr(ma, name) is not None
 
 
+#: Imports what others wrote once, and forks a session for each order in which packages are asked for what they have.
 WALK = """
-import json, pkgutil, sys
+import json, os, pkgutil, sys
 from importlib import import_module
+import datasets, nnsight, plotly.graph_objects, sklearn.linear_model, statsmodels.api, transformers.modeling_utils
 import mechaudio
 
 def attributes(package):
     submodules = {module.name for module in pkgutil.iter_modules(package.__path__)} - {"__main__"}
     return sorted({*dir(package), *submodules})
 
-def walk():
+def walk(order):
     seen, packages = {}, [mechaudio]
     for package in packages:
         names = attributes(package)
-        for name in names[::-1] if "backwards" in sys.argv else names:
+        for name in names[::-1] if order == "backwards" else names:
             value = seen[f"{package.__name__}.{name}"] = getattr(package, name)
             if hasattr(value, "__path__"):
                 packages.append(value)
@@ -42,28 +44,32 @@ def import_everything():
     for module in pkgutil.walk_packages(mechaudio.__path__, "mechaudio."):
         import_module(module.name)
 
-if "imported" in sys.argv:
+def session(order):
+    if order == "imported":
+        import_everything()
+    before = walk(order)
     import_everything()
-before = walk()
-import_everything()
-after = walk()
-changed = [name for name in {**before, **after} if before.get(name, walk) is not after.get(name, walk)]
-kinds = {name: f"{type(value).__name__} {getattr(value, '__module__', value)}" for name, value in after.items()}
-rooms = [name for name, module in sys.modules.items() if name.startswith("mechaudio") and hasattr(module, "__path__")]
-completed = {room: dir(sys.modules[room]) for room in sorted(rooms)}
-print(json.dumps([changed, kinds, completed]))
+    after = walk(order)
+    changed = [name for name in {**before, **after} if before.get(name, walk) is not after.get(name, walk)]
+    kinds = {name: f"{type(value).__name__} {getattr(value, '__module__', value)}" for name, value in after.items()}
+    ours = sorted(name for name in sys.modules if name.startswith("mechaudio"))
+    return changed, kinds, {name: dir(sys.modules[name]) for name in ours if hasattr(sys.modules[name], "__path__")}
+
+for order in ("forwards", "backwards", "imported"):
+    if not (child := os.fork()):
+        print(json.dumps(session(order)), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
 
 
 @pytest.fixture(scope="module")
 def sessions():
     """Fresh sessions that ask packages for everything, in one order, in the other, and after importing everything."""
-
-    def session(order):
-        fresh = subprocess.run([sys.executable, "-c", WALK, order], capture_output=True, text=True, check=True)
-        return json.loads(fresh.stdout)
-
-    return [session(order) for order in ("forwards", "backwards", "imported")]
+    fresh = subprocess.run([sys.executable, "-c", WALK], capture_output=True, text=True, check=True)
+    told = [json.loads(line) for line in fresh.stdout.splitlines()]
+    assert len(told) == 3, fresh.stderr
+    return told
 
 
 @pytest.mark.whole

@@ -50,12 +50,21 @@ def folder(tmp_path_factory):
     return save
 
 
-QUICK = {("patch", "salmonn")}
-#: One study of one class for `make test`, every one of all for `make check`.
+#: Each class with the cheapest study, and with one of the two that take longer.
 STUDIES = [
-    pytest.param(verb, family, marks=[] if (verb, family) in QUICK else [pytest.mark.whole])
-    for verb in VERBS
-    for family in ("salmonn", "timeaudio", "kimi_audio", "desta25")
+    ("patch", "salmonn"),
+    *(
+        pytest.param(verb, family, marks=pytest.mark.whole)
+        for verb, family in (
+            ("patch", "timeaudio"),
+            ("patch", "kimi_audio"),
+            ("patch", "desta25"),
+            ("temporal", "timeaudio"),
+            ("temporal", "desta25"),
+            ("specialists", "salmonn"),
+            ("specialists", "kimi_audio"),
+        )
+    ),
 ]
 
 
