@@ -13,7 +13,7 @@ from mechaudio.analyses.probes.probing import fit_probe
 from recipes.timeaudio.network import Arm, audio_tokens
 
 if TYPE_CHECKING:
-    from recipes.timeaudio.look import Asked
+    from recipes.timeaudio.asked import Asked
 
 #: Rows of the table that training reaches: the windows of 60 s.
 TRAINED_ROWS = 176
@@ -37,9 +37,7 @@ def probe_times(network: Any, given: Asked, arm: Arm) -> dict[str, Any]:
     states = {"frames": mean}
     if arm.encoding:
         states["frames and times"] = mean + network.abs_time_position_embedding[given.rows][..., : mean.shape[-1]]
-    if arm.merging == "none":
-        tokens = audio_tokens(network, heard, given.rows, arm, torch.Generator())
-        states["projector"] = states["control"] = tokens
+    states["projector"] = states["control"] = audio_tokens(network, heard, given.rows, arm, torch.Generator())
     n, within = len(heard), given.rows > 0
     seconds = (torch.arange(heard.shape[1]) + 0.5).expand(n, -1) * WINDOW
     half = torch.arange(n)[:, None].expand_as(seconds) % 2 == 0

@@ -83,7 +83,9 @@ def windows(encoder: WhisperEncoder, wave: Tensor, stretches: int) -> Tensor:
     states = functional.layer_norm(states.float(), (WIDTH,)).half()
     joined = rearrange(states, "(scene stretch) frame width -> scene (stretch frame) width", stretch=stretches)
     whole = joined.shape[1] // FRAMES_PER_WINDOW * FRAMES_PER_WINDOW
-    return rearrange(joined[:, :whole], "scene (window frame) width -> scene window frame width", frame=FRAMES_PER_WINDOW)
+    return rearrange(
+        joined[:, :whole], "scene (window frame) width -> scene window frame width", frame=FRAMES_PER_WINDOW
+    )
 
 
 def prepare(work: Path, device: str, workers: int, sizes: dict[str, int]) -> dict[str, Path]:

@@ -17,28 +17,26 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 import mechaudio as ma
-from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE
+from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.models.salmonn.processor import TimeAudioProcessor
 from mechaudio.models.targets import forced
 from mechaudio.progress import bar
-from recipes.timeaudio import encoder, scenes, text
-from recipes.timeaudio.clocks import TRAINED_ROWS, WINDOW, moved, probe_times
-from recipes.timeaudio.network import ARMS, Arm, audio_tokens, build, rows_of
+from recipes.timeaudio import scenes, text
+from recipes.timeaudio.asked import SCENES, SECONDS, Asked, asked
+from recipes.timeaudio.clocks import WINDOW, moved, probe_times
+from recipes.timeaudio.network import ARMS, Arm, audio_tokens, build
 
-SECONDS, SCENES, BANK, SEED = 28.0, 16, 12, 77_001
-#: Between these seconds lies the interval that is asked about: every clock can be moved by as much as is done here.
-FIRST, LAST = 10.5, 18.0
 #: Windows that clocks are moved by, of 0.34 s: up to 6 s to either side.
 DOSES = (-18, -9, -3, 3, 9, 18)
 #: Windows of 9.86 s: a time that is moved by them has another digit of tens, and all others stay.
@@ -49,62 +47,11 @@ FIRST_TIME = re.compile(r"\d+\.\d")
 TIME = re.compile(r"<[af]_\d>|\d|\.|▁\d+\.\d")
 
 
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Scenes, each with a question: what was heard of them, the sound itself, and what is right."""
-
-    windows: Tensor
-    waves: Tensor
-    scenes: scenes.Scenes
-    kinds: tuple[int, ...]
-
-    @property
-    def intervals(self) -> list[tuple[float, float]]:
-        """The interval that each question asks for."""
-        return [self.scenes.intervals(scene, kind)[0] for scene, kind in enumerate(self.kinds)]
-
-    @cached_property
-    def covers(self) -> Tensor:
-        """The share of every window that each class fills: `[scene, window, class]`."""
-        return scenes.coverage(self.scenes, self.windows.shape[1], WINDOW)
-
-    @property
-    def rows(self) -> Tensor:
-        """The row of the table of times of every window."""
-        return rows_of(self.scenes.seconds, self.windows.shape[1])
+#: The network that comes with the recipe: of those with markers and encoding, unmerged, the one with the best mean IoU.
+SHIPPED = Path(__file__).parent / "markers-encoding-none-2.safetensors"
 
 
-def draw(n: int = SCENES) -> tuple[scenes.Scenes, tuple[int, ...]]:
-    """Draw scenes and the class that each is asked about: one interval, whose onset keeps its digits behind the tens."""
-    generator, picked, kinds = torch.Generator().manual_seed(SEED), [], []
-    drawn = scenes.draw(40 * n, (SECONDS, SECONDS), generator)
-    for scene in range(len(drawn)):
-        for kind in torch.randperm(len(CLASSES), generator=generator).tolist():
-            intervals = drawn.intervals(scene, kind)
-            if len(intervals) == 1 and len(picked) < n:
-                (onset, offset) = intervals[0]
-                if FIRST <= onset and offset <= LAST and 0.5 <= onset % 10 <= 9.4:
-                    picked.append(scene)
-                    kinds.append(kind)
-                    break
-    return scenes.Scenes(drawn.seconds[picked], drawn.onset[picked], drawn.offset[picked]), tuple(kinds)
-
-
-def asked(ear: Any, kept: Path | None = None, n: int = SCENES) -> Asked:
-    """Make the scenes and let an encoder hear them, or read what `kept` holds of both."""
-    drawn, kinds = draw(n)
-    if kept is None or not kept.is_file():
-        generator = torch.Generator().manual_seed(SEED)
-        waves = scenes.render(drawn, scenes.make_bank(BANK, 77, 1), generator, 1)
-        tensors = {"windows": encoder.windows(ear, waves, 1).contiguous(), "waves": waves.half()}
-        if kept is None:
-            return Asked(**tensors, scenes=drawn, kinds=kinds)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, kept)
-    return Asked(**load_file(kept), scenes=drawn, kinds=kinds)
-
-
-def opened(file: Path) -> tuple[Arm, int, ma.AudioLM]:
+def opened(file: Path = SHIPPED) -> tuple[Arm, int, ma.AudioLM]:
     """Open the weights of an arm.
 
     Without proof of hook points: BEATs is silenced in these networks, so that nothing that is put into it moves logits.
@@ -171,8 +118,8 @@ class Look:
         return tokens.roll(windows, 1) if clock == "place" else tokens
 
     def clocks(self) -> tuple[str, ...]:
-        """The clocks that can be moved: places of merged tokens say nothing of time."""
-        return ("sound", *(["time"] if self.arm.encoding else []), *(["place"] if self.arm.merging == "none" else []))
+        """The clocks that can be moved."""
+        return ("sound", "time", "place") if self.arm.encoding else ("sound", "place")
 
     def spans(self) -> dict[str, list[int]]:
         """Positions in the answer: the token that the first time follows, and the tokens of both times."""
@@ -192,7 +139,10 @@ class Look:
         aimed = self.batch.aimed(target=[question.answer for question in self.batch.questions], whole=True)
         ids = torch.tensor([aim.target_ids for aim in aimed.aims])
         assert torch.equal(ids[:, : self.answers.shape[1]], self.answers)
-        return replace(forced(aimed, 0, n), n_forced=0)  # rows of the words can be read and patched, too
+        longer = forced(aimed, 0, n)
+        last = ((longer.n_positions - 1,),) * longer.n_rows
+        # As prompts of their own: the rows of the words can be read and patched, and `last` is the last of them.
+        return replace(longer, n_forced=0, spans={**longer.spans, "last": last})
 
     def attention(self) -> dict[str, Any]:
         """Shares of the attention to the clip that fall on the event, per layer and head, beside chance."""
@@ -271,7 +221,7 @@ class Look:
         return told
 
     def heads(self, clock: str, n: int = 8) -> dict[str, Any]:
-        """Patch what a clock moved by ten seconds makes of each head, key and value, into the run where it stands still.
+        """Patch what a clock that is moved by ten seconds makes of each head, key and value into the run where it stands.
 
         The logit of the digit of tens that is then right is held against the one that is right now, at the row that
         writes it; 0 is as in the clean run, 1 as with the clock moved in all.
@@ -283,19 +233,22 @@ class Look:
             for a, b in self.given.intervals[:n]
         ]
         place = spans["before"][0] + 1
-        ids = [(text.ids(self.model.processor, after)[place], int(now[place])) for after, now in zip(later, answers, strict=True)]
+        ids = [
+            (text.ids(self.model.processor, after)[place], int(now[place]))
+            for after, now in zip(later, answers, strict=True)
+        ]
         batch = replace(batch, choice_ids=tuple(ids))
         still, shifted = (
             ma.Patch("embed", self.tokens(*given)[few], positions=self.audio) for given in ((), (clock, TEN_SECONDS))
         )
         cache = ma.run(self.model, batch, interventions=[shifted], record=["z", "k", "v"], logits="last").cache
-        layers, heads, end = range(self.model.n_layers), range(self.model.n_heads), [batch.n_positions - 1]
+        layers, heads = range(self.model.n_layers), range(self.model.n_heads)
         variants: dict[tuple[str, int, int], Any] = {}
         for layer in layers:
             z = cache["z", layer]
             for head in heads:
                 variants["z at all rows", layer, head] = ma.Patch("z", z, layer=layer, heads=[head])
-                last = ma.Patch("z", z[:, -1:], layer=layer, heads=[head], positions=end)
+                last = ma.Patch("z", z[:, -1:], layer=layer, heads=[head], positions="last")
                 variants["z at the row that writes", layer, head] = last
             for name in ("k", "v"):
                 variants[name, layer, 0] = ma.Patch(name, cache[name, layer], layer=layer)
@@ -308,7 +261,11 @@ class Look:
         maps: dict[str, np.ndarray] = {}
         for (name, layer, head), share in zip(variants, restored.tolist(), strict=True):
             maps.setdefault(name, np.zeros((len(layers), 1 if name in "kv" else len(heads))))[layer, head] = share
-        return {"moved_by": reach, "questions": n, **{name: _rounded(torch.from_numpy(each)) for name, each in maps.items()}}
+        return {
+            "moved_by": reach,
+            "questions": n,
+            **{name: _rounded(torch.from_numpy(each)) for name, each in maps.items()},
+        }
 
 
 def _onset(answer: str) -> float | None:
@@ -321,16 +278,14 @@ def _rounded(values: Tensor) -> Any:
     return np.round(values.double().numpy(), 4).tolist()
 
 
-def look(file: Path, kept: Path) -> dict[str, Any]:
+def look(file: Path, kept: Path, n: int = SCENES) -> dict[str, Any]:
     """Open one network and measure all of it."""
     arm, seed, model = opened(file)
-    given = asked(model.network.speech_encoder, kept / "scenes.safetensors")
+    given = asked(model.network.speech_encoder, kept / f"{n}-scenes.safetensors", n)
     one = Look(arm, model, given)
     told = {"arm": arm.name, "seed": seed, "probes": probe_times(model.network, given, arm)}
-    told["doses"] = one.doses()
-    if arm.merging == "none":
-        told["attention"] = one.attention()
-        told["heads"] = {clock: one.heads(clock) for clock in one.clocks() if clock != "sound"}
+    told["doses"], told["attention"] = one.doses(), one.attention()
+    told["heads"] = {clock: one.heads(clock) for clock in one.clocks() if clock != "sound"}
     return told
 
 
@@ -339,20 +294,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.timeaudio.look", description=__doc__.splitlines()[0])
     parser.add_argument("networks", type=Path, help="folder of ARM-SEED.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="file of what was found")
-    parser.add_argument("--work", type=Path, default=Path("build/timeaudio/opened"), help="folder of what is done so far")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/timeaudio/opened"), help="folder of what is done so far"
+    )
+    parser.add_argument("--scenes", type=int, default=SCENES, help="scenes, each with a question; at least eight")
     given = parser.parse_args(arguments)
     files = sorted(given.networks.glob("*.safetensors"))
     if not files:
-        parser.error(f"{given.networks} holds no .safetensors: it is the folder `networks` that recipes.timeaudio.run writes")
+        parser.error(
+            f"{given.networks} holds no .safetensors: it is the folder `networks` that recipes.timeaudio.run writes"
+        )
     given.work.mkdir(parents=True, exist_ok=True)
     for file in bar(files, what="opening", unit="networks"):
         done = given.work / f"{file.stem}.json"
         if not done.is_file():
-            found = look(file, given.work)
+            found = look(file, given.work, given.scenes)
             done.with_suffix(".part").write_text(json.dumps(found))
             done.with_suffix(".part").rename(done)
     every = [json.loads((given.work / f"{file.stem}.json").read_text()) for file in files]
-    settings = {"seconds": SECONDS, "scenes": SCENES, "window": WINDOW, "ten_seconds": TEN_SECONDS * WINDOW}
+    settings = {"seconds": SECONDS, "scenes": given.scenes, "window": WINDOW, "ten_seconds": TEN_SECONDS * WINDOW}
     given.out.write_text(json.dumps({"settings": settings, "networks": every}, separators=(",", ":")))
 
 

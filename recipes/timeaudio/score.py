@@ -105,8 +105,8 @@ def _both(scored: dict[tuple[str, int], Any], one: str, two: str) -> set[int]:
 def effects(scored: dict[tuple[str, int], dict[str, Any]], name: str = "mean_iou") -> dict[str, Any]:
     """Compare arms seed by seed: each part of the method within the arms that differ in it alone.
 
-    Each pair of arms is compared in all seeds that both have. All pairs together give a mean per seed, of the pairs that
-    this seed has, and an interval over seeds.
+    Each pair of arms is compared in all seeds that both have. All pairs together give a mean per seed, of the pairs
+    that this seed has, and an interval over seeds.
     """
     arms = {arm for arm, _ in scored}
 
@@ -120,7 +120,9 @@ def effects(scored: dict[tuple[str, int], dict[str, Any]], name: str = "mean_iou
     def compared(of: list[tuple[str, str]]) -> dict[str, Any]:
         by_pair, by_seed = [], {}
         for one, two in of:
-            apart = {seed: scored[two, seed][name] - scored[one, seed][name] for seed in sorted(_both(scored, one, two))}
+            apart = {
+                seed: scored[two, seed][name] - scored[one, seed][name] for seed in sorted(_both(scored, one, two))
+            }
             for seed, difference in apart.items():
                 by_seed.setdefault(seed, []).append(difference)
             if apart:
@@ -187,7 +189,9 @@ def tables(record: dict[str, Any]) -> str:
     for change, each in record["effects"]["mean_iou"].items():
         for pair in each["pairs"]:
             seeds = ", ".join(f"{value:+.3f}" for value in pair["values"])
-            lines.append(f"| {change}: {pair['from']} to {pair['to']} | {pair['mean']:+.3f} | {_ends(pair)} | {seeds} |")
+            lines.append(
+                f"| {change}: {pair['from']} to {pair['to']} | {pair['mean']:+.3f} | {_ends(pair)} | {seeds} |"
+            )
         if len(each["pairs"]) > 1:
             seeds = ", ".join(f"{value:+.3f}" for value in each["values"])
             lines.append(f"| {change}, all pairs | {each['mean']:+.3f} | {_ends(each)} | {seeds} |")
