@@ -47,8 +47,8 @@ FIRST_TIME = re.compile(r"\d+\.\d")
 TIME = re.compile(r"<[af]_\d>|\d|\.|▁\d+\.\d")
 
 
-#: The network that comes with the recipe: of those with markers and encoding, unmerged, the one with the best mean IoU.
-SHIPPED = Path(__file__).parent / "markers-encoding-none-2.safetensors"
+#: The network that comes with the recipe: the first seed of the whole method, unmerged.
+SHIPPED = Path(__file__).parent / "markers-encoding-none-0.safetensors"
 
 
 def opened(file: Path = SHIPPED) -> tuple[Arm, int, ma.AudioLM]:
@@ -221,7 +221,7 @@ class Look:
         return told
 
     def heads(self, clock: str, n: int = 8) -> dict[str, Any]:
-        """Patch what a clock that is moved by ten seconds makes of each head, key and value into the run where it stands.
+        """Patch what a clock moved by ten seconds makes of heads, keys and values into the run where it stands.
 
         The logit of the digit of tens that is then right is held against the one that is right now, at the row that
         writes it; 0 is as in the clean run, 1 as with the clock moved in all.
@@ -289,6 +289,10 @@ def look(file: Path, kept: Path, n: int = SCENES) -> dict[str, Any]:
     return told
 
 
+def _done(given: argparse.Namespace, file: Path) -> Path:
+    return given.work / f"{given.scenes}-{file.stem}.json"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m recipes.timeaudio.look", description=__doc__.splitlines()[0])
@@ -306,12 +310,12 @@ def main(arguments: list[str] | None = None) -> None:
         )
     given.work.mkdir(parents=True, exist_ok=True)
     for file in bar(files, what="opening", unit="networks"):
-        done = given.work / f"{file.stem}.json"
+        done = _done(given, file)
         if not done.is_file():
             found = look(file, given.work, given.scenes)
             done.with_suffix(".part").write_text(json.dumps(found))
             done.with_suffix(".part").rename(done)
-    every = [json.loads((given.work / f"{file.stem}.json").read_text()) for file in files]
+    every = [json.loads(_done(given, file).read_text()) for file in files]
     settings = {"seconds": SECONDS, "scenes": given.scenes, "window": WINDOW, "ten_seconds": TEN_SECONDS * WINDOW}
     given.out.write_text(json.dumps({"settings": settings, "networks": every}, separators=(",", ":")))
 

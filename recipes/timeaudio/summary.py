@@ -19,6 +19,8 @@ from recipes.timeaudio.score import over_seeds
 
 #: Seconds that a clock is moved by where its slope is taken: clocks that disagree by more break the look-up itself.
 NEAR = 3.1
+#: Logits that a moved clock has to move the digit of tens by, for shares of it to mean anything.
+LEAST = 1.0
 CLOCKS = {
     "sound": "the sound (both clocks)",
     "time": "the encoding of time alone",
@@ -160,12 +162,13 @@ def tables(found: dict[str, Any]) -> str:
     for arm in arms:
         for clock in of_arm(found, arm)[0]["heads"]:
             for name in ("z at all rows", "z at the row that writes", "k", "v"):
-                maps = [np.array(network["heads"][clock][name]) for network in of_arm(found, arm)]
+                moved = [each["heads"][clock] for each in of_arm(found, arm)]
+                maps = [np.array(each[name]) for each in moved if each["moved_by"] > LEAST]
                 best = [np.unravel_index(each.argmax(), each.shape) for each in maps]
                 cells = ", ".join(
                     f"{layer}.{head}: {each[layer, head]:.2f}" for (layer, head), each in zip(best, maps, strict=True)
                 )
-                lines.append(_line(arm, (clock, name, cells)))
+                lines.append(_line(arm, (clock, name, cells or "the clock is not read")))
     return "\n".join(lines)
 
 

@@ -40,8 +40,9 @@ def test_answers_of_the_shipped_network_follow_the_sound(subject):
     assert sum(doses["right"]) >= 7
     network = {"doses": doses}
     assert np.median(summary.slopes(network, "sound", look.WINDOW)) == pytest.approx(1, abs=0.1)
-    # Neither clock alone is the whole of it.
-    assert 0 < np.median(summary.slopes(network, "time", look.WINDOW)) < 1
+    # This network reads both clocks, and neither alone.
+    for clock in ("time", "place"):
+        assert 0.2 < np.median(summary.slopes(network, clock, look.WINDOW)) < 0.95
 
 
 def test_the_row_that_writes_looks_at_the_event_and_not_at_others(subject):
