@@ -63,7 +63,7 @@ def of_arm(found: dict[str, Any], arm: str) -> list[dict[str, Any]]:
 
 
 def dose_response(networks: Sequence[dict[str, Any]], window: float, title: str) -> go.Figure:
-    """Draw how far answers move when clocks are moved: the median over clips of every network, and of all.
+    """Draw how far answers move when clocks are moved: medians over clips, of every network and in the mean.
 
     Args:
         networks: What was found of one arm, a network per seed.
@@ -78,18 +78,9 @@ def dose_response(networks: Sequence[dict[str, Any]], window: float, title: str)
         for network in networks:
             seconds, moved = moves(network, clock, window)
             medians.append(np.nanmedian(moved, axis=1))
-            figure.add_scatter(
-                x=seconds,
-                y=medians[-1],
-                mode="markers",
-                marker={"color": colour, "size": 6, "opacity": 0.45},
-                showlegend=False,
-                hovertemplate=f"seed {network['seed']}: %{{x:.1f}} s, %{{y:.1f}} s<extra>{CLOCKS[clock]}</extra>",
-            )
-        middle = np.mean(medians, axis=0)
+            _add(figure, seconds, medians[-1], clock, colour, network["seed"])
         furthest = float(np.abs(seconds).max())
-        x, y = np.insert(seconds, len(seconds) // 2, 0.0), np.insert(middle, len(seconds) // 2, 0.0)
-        figure.add_scatter(x=x, y=y, mode="lines", line={"color": colour, "width": 2}, name=CLOCKS[clock])
+        _add(figure, seconds, np.mean(medians, axis=0), clock, colour, None)
     ends = [-furthest, furthest]
     figure.add_scatter(
         x=ends, y=ends, mode="lines", line={"dash": "dot", "color": "#8c8c8c", "width": 1}, name="followed in full"
@@ -98,7 +89,7 @@ def dose_response(networks: Sequence[dict[str, Any]], window: float, title: str)
     figure.update_layout(
         template=TEMPLATE,
         title=titled(
-            title, f"dots: median over clips of each of {n} {'seeds' if n > 1 else 'network'}; lines: their mean"
+            title, f"medians over clips; thin: {n} seeds, thick: their mean" if n > 1 else "median over clips"
         ),
         xaxis={"title": {"text": "a clock is moved by (s)"}},
         yaxis={"title": {"text": "the answer moves by (s)"}},
@@ -107,6 +98,21 @@ def dose_response(networks: Sequence[dict[str, Any]], window: float, title: str)
         margin={"b": 110},
     )
     return figure
+
+
+def _add(figure: go.Figure, seconds: np.ndarray, moved: np.ndarray, clock: str, colour: str, seed: int | None) -> None:
+    """Draw a line through the origin: faint for a seed, strong for their mean."""
+    at, who = len(seconds) // 2, "mean" if seed is None else f"seed {seed}"
+    figure.add_scatter(
+        x=np.insert(seconds, at, 0.0),
+        y=np.insert(moved, at, 0.0),
+        mode="lines",
+        line={"color": colour, "width": 3 if seed is None else 1},
+        opacity=1.0 if seed is None else 0.5,
+        name=CLOCKS[clock],
+        showlegend=seed is None,
+        hovertemplate=f"{who}: %{{x:.1f}} s, %{{y:.1f}} s<extra>{CLOCKS[clock]}</extra>",
+    )
 
 
 def looks(found: dict[str, Any], arm: str, rows: str) -> dict[str, Any]:
