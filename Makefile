@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-EXECUTED := $(NOTEBOOKS:%=docs/%)
+EXECUTED := $(NOTEBOOKS:%=build/%)
+SHOWN := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
 # Checking the types and shapes of all arguments takes as long as the tests themselves, nearly all of it below the
 # analyses: `make check` does so in the tests of those rooms, and elsewhere of the analyses alone.
@@ -19,7 +20,7 @@ SHORT_WAY := tests/test_every_class.py tests/tracing/test_nnsight_contract.py te
 	tests/viz/test_sweep_map.py tests/data/test_tables.py tests/temporal/test_benchmark.py
 short_way = $(1)/bin/python -m pytest $(PARALLEL) $(UNTYPED) $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
 
-.PHONY: help demo test check kernels small dist newest oldest notebooks docs bench train-tiny clean
+.PHONY: help demo test check kernels small dist newest oldest notebooks outputs docs bench train-tiny clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -85,10 +86,15 @@ oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that it admi
 		--constraint .venv-oldest/torch.txt --editable '.[dev]'
 	$(call short_way,.venv-oldest)
 
-notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, into docs/notebooks
-	@echo "Executed without an error, into docs/notebooks: $(notdir $(EXECUTED))"
+notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, and compare with the outputs that they carry
+	$(BIN)/python notebooks/outputs.py $(EXECUTED)
+	@echo "Executed, and as they carry it: $(notdir $(EXECUTED))"
 
-docs: $(VENV)/.installed-docs $(EXECUTED) ## Build the documentation into site, warnings being errors
+outputs: $(EXECUTED) ## Execute them likewise, and have them carry what they give
+	$(BIN)/python notebooks/outputs.py --write $(EXECUTED)
+	@touch $(EXECUTED)
+
+docs: $(VENV)/.installed-docs $(SHOWN) ## Build the documentation into site, warnings being errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is site/index.html."
 
@@ -108,9 +114,14 @@ clean: ## Remove everything that was made, except environments
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache
 	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# This plotly renderer leaves figures as HTML with the script they need: the documentation shows them without Jupyter or network.
-docs/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebooks
-	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --to notebook --execute --output-dir docs/notebooks $<
+# This plotly renderer leaves figures as data, which are drawn where a notebook is to carry them.
+build/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebooks
+	PLOTLY_RENDERER=plotly_mimetype $(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $<
+
+# The documentation shows the notebooks with what they carry.
+docs/notebooks/%.ipynb: notebooks/%.ipynb
+	@mkdir -p docs/notebooks
+	cp $< $@
 
 # One stamp per extra of pyproject.toml; `runtime` stands for no extra.
 .PRECIOUS: $(VENV)/.installed-%

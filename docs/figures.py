@@ -118,7 +118,7 @@ PICTURES = {
     "lens_table": Picture("lenses", "seen.plot()", height=300),
     "attribution_bars": Picture("lenses", 'ma.viz.attribution_bars(named, by="second")'),
     "accuracy_over_strength": Picture(
-        "steering", "ma.viz.accuracy_over_strength(study.over_strength)", width=840, height=560
+        "steering", "ma.viz.accuracy_over_strength(study.over_strength)", width=840, height=950, largest=110_000
     ),
     "induced_layers": Picture("steering", "ma.viz.induced_layers(study.scores, ks=(5, 10))", height=300),
     "mata_layers": Picture("mata", "ma.viz.mata_layers(study)", height=400),

@@ -22,6 +22,7 @@ from mechaudio.cli import parser
 from mechaudio.cli.studies import StudyVerb
 from mechaudio.metrics.significance import wilson_interval
 from mechaudio.models.adapter import Adapter
+from mechaudio.models.not_opened import NOT_OPENED
 from mechaudio.models.registry import ADAPTERS
 from mechaudio.models.small import DELTAS
 from mechaudio.models.stack import Between
@@ -194,21 +195,6 @@ def models_page() -> str:
             lines += ["", f"`{adapter.network_class}`:", "", *(f"- {said}." for said in adapter.caveats)]
     return "\n".join(lines) + "\n"
 
-
-NOT_OPENED = {
-    "Gemma4UnifiedForConditionalGeneration": "has no audio tower: samples go straight into the decoder's embeddings",
-    "InklingForConditionalGeneration": "has no audio tower: the bins of mel frames are embedded like words",
-    "Apertus1p5ForConditionalGeneration": "has no audio tower: sound is codes of a codec, words of its vocabulary",
-    "VoxtralRealtimeForConditionalGeneration": (
-        "transcribes while it listens: sound is added to the embeddings of text, position by position, and no audio "
-        "token stands in the prompt"
-    ),
-    "Nemotron3_5TranscribeForConditionalGeneration": "transcribes, with a second network that tells speakers apart",
-    "OmniASRForConditionalGeneration": "transcribes, and is not asked questions",
-    "Dots3NoteForConditionalGeneration, MuseSparkForConditionalGeneration": (
-        "have a tower and audio tokens, and nobody has described them yet: an adapter would open them"
-    ),
-}
 
 _TEMPORAL = "A Closer Look at Failure Modes in Temporal Understanding (2606.17417)"
 _OWN = "every hook point on opening, as all"

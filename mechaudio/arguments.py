@@ -56,7 +56,8 @@ MADE_BY: Mapping[str, str] = {
 #: How words to measure are named where they are taken, and what to do where they are not.
 WORDS = ("target", "foil", "whole")
 WORDS_ARE = (
-    "words are measured by ma.sweep, patching, lenses and ma.analyses.specialist_heads, or behind prompts by what "
+    "by itself it reads the letters of choices, or no answer. Words are measured by ma.sweep, patching, lenses and "
+    "ma.analyses.specialist_heads, or behind prompts by what "
     "reads their answers: ma.answer(model, ma.prompt(model, questions).aimed(target=..., foil=...))"
 )
 #: Longest text of a value in a message.
@@ -142,7 +143,7 @@ def _misplaced(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwa
         if name in placed[: len(args)]:
             return f"was given {name}= twice, by position and by name: leave out one of them"
         if name not in known and not any_name:
-            if name in WORDS and {"questions", "batch"} & {*known}:
+            if name in WORDS and {"questions", "question", "batch"} & {*known}:
                 return f"knows no {name}=: {WORDS_ARE}"
             near = get_close_matches(name, known, n=1)
             return f"knows no {name}=: " + (f"did you mean {near[0]}=?" if near else f"it {takes}")

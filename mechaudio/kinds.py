@@ -78,14 +78,14 @@ def fits(value: Any, kind: Any) -> bool:
         return isinstance(value, type)
     if not isinstance(origin, type):
         return True
-    if not isinstance(value, origin):
+    if not isinstance(value, origin) or isinstance(value, (str, bytes)):  # a text is no list of its letters
         return False
     if origin is tuple and args and args[-1] is not Ellipsis:
         return len(value) == len(args) and all(map(fits, value, args))
     if issubclass(origin, Mapping):
         tensors = getattr(args[1], "__module__", "").startswith("torch")  # a network says itself what it does not know
         return all(fits(key, args[0]) and (tensors or fits(part, args[1])) for key, part in value.items())
-    if args and isinstance(value, (tuple, list, str, range, Mapping, np.ndarray)):  # what can be gone through twice
+    if args and isinstance(value, (tuple, list, range, Mapping, np.ndarray)):  # what can be gone through twice
         if args[0] in (int, float) and all_int(value):
             return True
         return all(fits(part, args[0]) for part in value)

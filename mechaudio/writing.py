@@ -3,6 +3,7 @@
 A list in the JSON is a tuple, an object whose first key begins with `$` stands for what JSON has no word for.
 """
 
+import errno
 import json
 import os
 import zipfile
@@ -115,15 +116,25 @@ def made_folder(folder: str | os.PathLike, what: str) -> Path:
 
     Raises:
         NotADirectoryError: If there is something else in its place or above it, such as a link that leads nowhere.
-        OSError: If it cannot be made.
+        OSError: If it cannot be made; of a full disk the system's own.
+        ValueError: If no folder can have such a name.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} is kept in a folder, and none can be called {os.fspath(folder)!r}: {error}"
+        ) from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         blocking = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
         if not os.path.lexists(blocking) or blocking.is_dir():
-            raise
+            raise type(error)(
+                f"{what} is kept in a folder, and {os.fspath(folder)!r} cannot be made here ({error.strerror}): give "
+                "another"
+            ) from error
         kind = "a file" if blocking.is_file() else "a link that leads nowhere" if blocking.is_symlink() else "no folder"
         raise NotADirectoryError(
             f"{what} is kept in a folder, and {os.fspath(blocking)!r} is {kind}: give another"

@@ -250,6 +250,30 @@ def test_it_comes_back_from_a_folder_as_it_was(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", MADE)
+def test_what_comes_back_draws_the_same_figure(name, tmp_path):
+    loaded = Result.load(made(name).save(tmp_path))
+    assert loaded.plot().to_json() == made(name).plot().to_json()
+
+
+def test_a_kept_run_of_open_questions_names_its_likeliest_tokens(tmp_path):
+    tiny = ma.load("tiny", prove=False)
+    asked = [
+        ma.AudioQuestion(audio=one.audio, text="What do you hear?", id=one.id)
+        for one in ma.data.soundscapes.questions(2, seed=3)
+    ]
+    batch = ma.prompt(tiny, asked)
+    for prompts in (batch, batch.aimed(target="chirp starts first", foil="chirp ends")):
+        run = ma.run(tiny, prompts, logits="last")
+        run.save(tmp_path / "run")
+        Result.load(tmp_path / "run").save(tmp_path / "again")
+        loaded = Result.load(tmp_path / "again")
+        assert loaded.to_pandas().equals(run.to_pandas())
+        assert loaded.to_pandas().token.str.isalpha().all()
+        assert ma.viz.next_tokens(loaded, k=30) == ma.viz.next_tokens(run, k=30)
+        assert "[102]" in {text for text, _ in ma.viz.next_tokens(loaded, k=104).data[0].customdata}
+
+
+@pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=["deepcopy", "pickle"]
 )

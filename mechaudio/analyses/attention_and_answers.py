@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.query_rows import query_rows
@@ -29,13 +28,15 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of
-from mechaudio.models.targets import Targets, Words, refuse_whole
+from mechaudio.models.targets import Targets, Words
 from mechaudio.question import NO_TRANSCRIPT, Answer, AudioQuestion, refuse_open
 from mechaudio.results import Provenance, Result
-from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.answers import answers_of
 from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.run import run
+from mechaudio.tracing.run import measured_logits, run
+from mechaudio.tracing.teacher_forced import is_whole
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -130,6 +131,7 @@ def attention_and_answers(
     *,
     target: Words = None,
     foil: Words = None,
+    whole: bool | None = None,
     condition: str = "audio",
     queries: str = "last",
     batch_size: int | None = None,
@@ -137,8 +139,8 @@ def attention_and_answers(
 ) -> AttentionAndAnswers:
     """Ask every question once, and keep how much each head attended to the audio.
 
-    Open questions are asked with `target=` or `foil=`: an answer is right where the first token of the target is
-    likelier than that of the foil, or than all else together.
+    Open questions are asked with `target=` or `foil=`: an answer is right where the target is likelier than the foil,
+    or than all else together.
 
     Args:
         model: The opened model.
@@ -147,6 +149,7 @@ def attention_and_answers(
         target: Words that count as the right answer in the place of letters, for all questions or one text per question
             (`PromptBatch.aimed`); with a foil alone, the answer of an open question.
         foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced.
         condition: `audio`, `audio+caption` or `silence`, which gives as many audio tokens as the clip.
         queries: The rows whose attention is kept, spans that `+` joins; by default the last one, as published.
             `listening` are those that `where_it_listens` finds on the first of the questions; to report on others than
@@ -163,15 +166,15 @@ def attention_and_answers(
         raise ValueError(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
-    questions, queries = rows_of(model, questions, queries, target=target, foil=foil, progress=progress)
+    questions, queries = rows_of(model, questions, queries, target=target, foil=foil, whole=whole, progress=progress)
     measured = Measured(condition, queries)
-    targets = None if target is foil is None else Targets(target, foil)
+    targets = None if target is foil is whole is None else Targets(target, foil, whole=whole)
     for prompts in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
         batch = prompts if targets is None else targets.of(prompts)
-        refuse_whole(batch, "attention_and_answers", "name words that differ in it")
         refuse_unknown(required_questions(batch, condition))
         out = run(model, batch, record=[measured.point(batch)], logits="last")
-        measured.add(batch, out.cache, out.logits[:, -1])
+        logits = measured_logits(model, batch) if is_whole(batch) else choice_logits(batch, out.logits[:, -1])
+        measured.add(batch, out.cache, answers_of(batch, logits, required=True))
     return measured.joined(model, {} if targets is None else targets.settings())
 
 
@@ -182,6 +185,7 @@ def rows_of(
     *,
     target: Words = None,
     foil: Words = None,
+    whole: bool | None = None,
     progress: bool | None,
 ) -> tuple[Questions, str]:
     """The questions, and the query rows that are meant: `listening` are found on the first of the questions.
@@ -192,6 +196,7 @@ def rows_of(
         queries: Spans, or `listening`.
         target: Words that the rows are found on, as in `where_it_listens`, for all questions or one text per question.
         foil: Words that they are held against.
+        whole: Count all tokens of the words.
         progress: Draw a progress bar on stderr.
 
     Raises:
@@ -215,6 +220,7 @@ def rows_of(
         some,
         target=of_some(target),
         foil=of_some(foil),
+        whole=whole,
         window="all",
         each_layer=False,
         progress=progress,
@@ -255,8 +261,8 @@ class Measured:
         """The attention of the rows in some prompts."""
         return HookPoint("pattern", queries=query_rows(batch, self.queries)[0])
 
-    def add(self, batch: PromptBatch, cache: Cache, logits: Float[Tensor, "question vocab"]) -> None:
-        """Add a run of some questions: what it recorded at `point`, and its logits at the last position."""
+    def add(self, batch: PromptBatch, cache: Cache, answers: Sequence[Answer]) -> None:
+        """Add a run of some questions: what it recorded at `point`, and its answers."""
         rows = rearrange(
             cache.stack("pattern", missing=math.nan), "layer question head row key -> question layer head row key"
         )
@@ -265,7 +271,7 @@ class Measured:
         shares = ((rows * audio).sum(-1) / rows.sum(-1)).cpu().numpy()
         weights = query_rows(batch, self.queries)[1].astype(np.float32)
         self._attention.append((shares * weights[:, None, None]).sum(-1))
-        self._answers += answers_in(batch, logits, required=True)
+        self._answers += answers
         self._clips += [clip_keys(question) for question in batch.questions]
 
     def joined(self, model: AudioLM, settings: Mapping[str, Any] | None = None) -> AttentionAndAnswers:

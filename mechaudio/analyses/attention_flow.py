@@ -201,6 +201,7 @@ def attention_flow(
     edges: Sequence[Edge] | None = None,
     target: Words = None,
     foil: Words = None,
+    whole: bool | None = None,
     window: int | Literal["all"] | None = None,
     layers: Iterable[int] | None = None,
     condition: str = "audio",
@@ -224,6 +225,7 @@ def attention_flow(
         target: Words that are measured in the place of the choices' letters, for all questions or one text per question
             (`PromptBatch.aimed`); of open questions, their answer by default.
         foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced; edges are cut inside the prompt.
         window: Layers of a window; by default a fifth of the decoder's, at least one. `"all"` is one window of all
             layers, which counts as one around the middle one.
         layers: The layers in the middle of windows, negative ones counting from the last; all by default.
@@ -245,7 +247,7 @@ def attention_flow(
     foremost = next(batches)
     edges = _checked_edges(edges_of(foremost) if edges is None else edges)
     centres, windows = _windows(model, window, layers)
-    targets = Targets(target, foil)
+    targets = Targets(target, foil, whole=whole)
     prompts = (_with_roles(batch, edges) for batch in chain([foremost], batches))
     cuts = cut_edges(model, prompts, edges, windows, targets)
     settings = {"condition": condition, "windows": windows} | targets.settings()

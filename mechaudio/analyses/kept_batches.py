@@ -183,7 +183,7 @@ def measured_questions(
 
     def drawn() -> Iterator[Any]:
         for together in in_batches(
-            model, questions, batch_size=batch_size, positions=kept.most_positions, what=what, progress=progress
+            model, questions, batch_size=batch_size, batch_positions=kept.most_positions, what=what, progress=progress
         ):
             keys.extend(clip_keys(question) for question in required_questions(together))
             yield together

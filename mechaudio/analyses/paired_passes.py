@@ -26,6 +26,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_names
 from mechaudio.labelled import joined_along
 from mechaudio.results import Result
+from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 from mechaudio.variants.clean_run import CleanRun, KeptRuns, clean_run
@@ -104,8 +105,8 @@ class Pairs:
         record = [[self._heard.point(batch), *points(batch, self._queries)] for batch in batches]
         audible = self._heard_run(model, batches[0], record[0])
         silent = run(model, batches[1], record=record[1], logits="last")
-        self._heard.add(audible.batch, audible.cache, audible.logits)
-        self._silent.add(silent.batch, silent.cache, silent.logits[:, -1])
+        self._heard.add(audible.batch, audible.cache, answers_in(audible.batch, audible.logits, required=True))
+        self._silent.add(silent.batch, silent.cache, answers_in(silent.batch, silent.logits[:, -1], required=True))
         weights = query_rows(batches[0], self._queries)[1]
         own, found = Differences(self._queries), difference(model, audible.cache, silent.cache, weights)
         for differences in (own, self._found):

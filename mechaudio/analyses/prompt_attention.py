@@ -22,6 +22,7 @@ from jaxtyping import Float, Float32, UInt8
 from mechaudio.analyses.audio_attention import roles_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.hook_points import HookPoint
@@ -71,7 +72,7 @@ class PromptAttention(Result):
 @checks_arguments
 def prompt_attention(
     model: AudioLM,
-    batch: PromptBatch,
+    batch: Inputs,
     *,
     queries: Sequence[int] | None = None,
     interventions: Sequence[Intervention] = (),
@@ -80,7 +81,7 @@ def prompt_attention(
 
     Args:
         model: The opened model.
-        batch: One prompt.
+        batch: One prompt, or one question in a list.
         queries: Positions of the rows; by default all, or as many of the last ones as fit into 6 MB.
         interventions: What to change while it attends.
 
@@ -88,6 +89,7 @@ def prompt_attention(
         ValueError: Several prompts.
         IndexError: A position outside the prompt.
     """
+    batch = as_prompts(model, batch)
     if batch.n_rows != 1:
         raise ValueError(f"the pattern of one prompt is read at a time, got {batch.n_rows}: take one, batch[0]")
     if queries is None:

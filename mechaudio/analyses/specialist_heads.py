@@ -11,7 +11,6 @@ one clip are a cluster: p values and intervals count clips (`ma.metrics.point_bi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attention_and_answers
+from mechaudio.analyses.streaming import Questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.association import (
@@ -31,7 +31,6 @@ from mechaudio.metrics.association import (
 )
 from mechaudio.models.targets import Words
 from mechaudio.notices import warn, withheld
-from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 
 if TYPE_CHECKING:
@@ -185,10 +184,11 @@ class HeadScores(Result):
 @checks_arguments
 def specialist_heads(
     model: AudioLM,
-    questions: Iterable[AudioQuestion],
+    questions: Questions,
     *,
     target: Words = None,
     foil: Words = None,
+    whole: bool | None = None,
     condition: str = "audio",
     queries: str = "last",
     confidence: float = 0.95,
@@ -211,6 +211,7 @@ def specialist_heads(
         questions: Any number of them, each with its right answer; the model must get some right and some wrong.
         target: Words that count as the right answer, as in `attention_and_answers`: so are open questions asked.
         foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced.
         condition: What the model is given: `audio`, or another condition with audio tokens.
         queries: The rows whose attention is measured, as in `attention_and_answers`; by default the last one, as
             published.
@@ -231,6 +232,7 @@ def specialist_heads(
         questions,
         target=target,
         foil=foil,
+        whole=whole,
         condition=condition,
         queries=queries,
         batch_size=batch_size,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mechaudio.audio.stored import duration_of
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import longest_clip
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.prompt import PromptFormat, as_prompts
 from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion, Recording
 from mechaudio.tracing.memory import bytes_per_position, memory_of, widest_bytes
@@ -123,7 +123,7 @@ def in_batches(
     condition: str = "audio",
     batch_size: int | None = None,
     most: int | None = None,
-    positions: int | None = None,
+    batch_positions: int | None = None,
     what: str,
     progress: bool | None,
 ) -> Iterator[Together]:
@@ -135,7 +135,7 @@ def in_batches(
         condition: What the model is given.
         batch_size: How many at once; by default as many as fit.
         most: At most so many by default.
-        positions: Positions that fit by default; as many as memory allows where this is not given.
+        batch_positions: Positions that fit by default; as many as memory allows where this is not given.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -155,7 +155,7 @@ def in_batches(
         )
     done = 0
     with bar(what=what, unit="questions", total=_total(questions), progress=progress) as shown:
-        for batch in _cut(model, questions, condition, batch_size, most, positions):
+        for batch in _cut(model, questions, condition, batch_size, most, batch_positions):
             yield batch
             done += len(batch)
             shown.update(len(batch))
@@ -189,22 +189,43 @@ def required_questions(questions: Questions, condition: str = "audio") -> Iterab
     return questions.questions
 
 
-def asked_anew(questions: Questions, condition: str = "audio") -> Iterable[AudioQuestion]:
+def asked_anew(
+    questions: Questions, condition: str = "audio", layout: PromptFormat | None = None
+) -> Iterable[AudioQuestion]:
     """The questions themselves, for what writes them out again.
+
+    Args:
+        questions: Questions, or prompts made of them.
+        condition: What the model will be given.
+        layout: How captions and choices will be written; as in `PromptFormat()` by default.
 
     Raises:
         TypeError: As `required_questions`.
-        ValueError: As `required_questions`; prompts measured on words, whose questions written out again would offer
-            the words as choices.
+        ValueError: As `required_questions`; prompts that would not be written again as they are: of conversations, in
+            another layout, or measured on words, which would be offered as choices.
     """
-    aim = next(filter(None, questions.aims), None) if isinstance(questions, PromptBatch) else None
+    anew = required_questions(questions, condition)
+    if not isinstance(questions, PromptBatch):
+        return anew
+    aim = next(filter(None, questions.aims), None)
     if aim is not None:
         raise ValueError(
-            f"these prompts are measured on words (target={aim.target!r}), and here questions are written out again "
-            "and judged by their choices: give the questions. Behind prompts words are measured by ma.answer, "
-            "ma.sweep, patching, lenses and ma.analyses.specialist_heads"
+            f"these prompts are measured on words (target={aim.target!r}), and here questions are written out again, "
+            "which would offer the words as choices: give the questions. Behind prompts words are measured by "
+            "ma.answer, ma.sweep, patching, lenses and ma.analyses.specialist_heads"
         )
-    return required_questions(questions, condition)
+    if questions.layout is None:
+        raise ValueError(
+            "some of these prompts are conversations, and here questions are written out again, which would leave out "
+            "all but the last turn: ask them as questions, or read the prompts with ma.run, ma.generate, lenses or "
+            "patching"
+        )
+    if questions.layout != (layout or PromptFormat()):
+        raise ValueError(
+            f"these prompts are written with layout={questions.layout}, and here questions are written out again with "
+            f"layout={layout or PromptFormat()}: give the questions"
+        )
+    return anew
 
 
 def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
@@ -253,7 +274,7 @@ def _cut(
     condition: str,
     batch_size: int | None,
     most: int | None,
-    positions: int | None,
+    batch_positions: int | None,
 ) -> Iterator[list[Any]]:
     """Neighbours, so many at once, or as many as fit by their estimated lengths."""
     drawn = iter(questions)
@@ -261,7 +282,7 @@ def _cut(
         while batch := list(islice(drawn, batch_size)):
             yield batch
         return
-    room, batch, longest = positions or positions_that_fit(model), [], 0
+    room, batch, longest = batch_positions or positions_that_fit(model), [], 0
     for asked in drawn:
         length = _length(model, asked, condition)
         if batch and (max(longest, length) * (len(batch) + 1) > room or len(batch) == most):

@@ -21,13 +21,17 @@ from jaxtyping import Float
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.files import decode_sound, read_sound
 from mechaudio.audio.player import player
-from mechaudio.notices import warn
+from mechaudio.notices import warn, withheld
 from mechaudio.showing import Shown
 
 MOST_CHANNELS = 32
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 LOUD, LOUDEST = 16.0, 2.0**32
 """Peaks of floats that look like whole numbers that nobody divided, and that nothing has."""
+QUIET = 2.0**-15
+"""Peak below which samples of 16 bits would be zeros; whole numbers that were divided twice have at most this."""
+OFFSET, SWINGS, ENOUGH = 0.3, 20, 400
+"""Mean of samples without a sign, how often they cross it, and how many are looked at: a few may well be soft."""
 CANCELLED = 0.1
 """The mix of channels, against that of as many that have nothing in common, below which they cancel one another."""
 SAVED_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16"}
@@ -157,7 +161,8 @@ class AudioClip(Shown):
                 f"need 0 <= onset < offset <= {self.duration:.6g} seconds, the length of the clip, "
                 f"a sample or more apart; got {onset=}, {offset=}"
             )
-        return AudioClip(self.waveform[..., first:stop], self.sample_rate, self.source)
+        with withheld("the waveform"):  # a part may well be soft
+            return AudioClip(self.waveform[..., first:stop], self.sample_rate, self.source)
 
     @checks_arguments
     def save(self, path: str | os.PathLike) -> None:
@@ -352,3 +357,20 @@ def _check_scale(waveform: np.ndarray, owner: str) -> None:
             f"{owner} has a peak of {peak:.6g}, and full scale is 1.0: divide whole numbers by theirs when you make "
             "them floats, 32768 for 16 bits"
         )
+    if waveform.shape[-1] < ENOUGH:
+        return
+    if 0 < peak < QUIET:
+        warn(
+            f"{owner} has a peak of {peak:.3g}, less than the smallest step of 16 bits ({QUIET:.3g}): was it divided "
+            "by full scale twice?"
+        )
+    if waveform.min() >= 0 and (middle := float(waveform.mean())) > OFFSET and _swings(waveform, middle):
+        warn(
+            f"{owner} goes from {waveform.min():.3g} to {peak:.3g} about {middle:.3g}, and never below 0: of "
+            "unsigned whole numbers subtract the middle before you divide, (waveform - 128.0) / 128 of 8 bits"
+        )
+
+
+def _swings(waveform: np.ndarray, middle: float) -> bool:
+    """Return whether samples go to and fro about a value, as sound does and ramps do not."""
+    return int(np.diff(waveform > middle).sum()) >= SWINGS

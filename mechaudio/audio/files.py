@@ -23,7 +23,8 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from mechaudio.audio.media import decode_media, media_duration, ogg_is_ended
+from mechaudio.audio.containers import ogg_damage
+from mechaudio.audio.media import decode_media, media_duration
 from mechaudio.notices import warn, withheld
 
 HEADS = {b"RIFF": None, b"RIFX": None, b"RF64": None, b"fLaC": b"fLaC\0\0\0\x22", b"OggS": b"OggS\0\x02"}
@@ -131,8 +132,8 @@ def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
         raise ValueError(
             f"{name} promises {promised / rate:.2f} s of sound, and {len(samples) / rate:.2f} s can be read; {REMEDY}"
         )
-    if kind == "OGG" and not ogg_is_ended(file):
-        raise ValueError(f"{name} has no last page, its sound breaks off after {len(samples) / rate:.2f} s; {REMEDY}")
+    if kind == "OGG" and (damage := ogg_damage(file)):
+        raise ValueError(f"{name} {damage}, and {len(samples) / rate:.2f} s can be read; {REMEDY}")
     if kind not in ("FLAC", "OGG"):
         _check_wav(file, name, len(samples) / rate)
     if not len(samples):

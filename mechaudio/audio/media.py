@@ -13,12 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedIOBase
+from itertools import pairwise
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from mechaudio.audio.containers import FILLING, matroska_damage, mp4_damage, ogg_damage
 from mechaudio.notices import warn
 
 if TYPE_CHECKING:
@@ -29,13 +31,16 @@ DEMUXERS = "aac,aiff,amr,caf,flac,matroska,mov,mp3,ogg,w64,wav"  # none that ope
 STRICT = {"err_detect": "crccheck+explode"}  # damage is an error, and not patched over
 EXACT = ("aiff", "caf", "flac", "w64", "wav")
 GAPLESS = 0.2  # seconds of an mp3 that its header may declare to be padding
-OGG_TAIL = 1 << 17  # the longest page is 65,307 bytes
-OGG_LAST_PAGE = 4
+DAMAGE = {"ogg": ogg_damage, "mp4": mp4_damage, "matroska": matroska_damage}
+PAUSE = 0.1  # seconds without a packet that are a gap; what is behind it would be heard too early
+TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICS", b"3DI")  # what stands behind the last frame of an mp3
 KILOBITS = {
-    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (3, True): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, True): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (3, False): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, False): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Bit rates of an mp3 frame, by index from 1: MPEG-1, and MPEG-2 and 2.5."""
+"""Bit rates of a frame, by index from 1: of layers III (mp3) and II (mp2), of MPEG-1, and MPEG-2 and 2.5."""
 
 
 def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*channels samples"], int]:
@@ -60,10 +65,8 @@ def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
     slack = 0 if kind in EXACT else 2 * frame if "matroska" in kind else frame
     seconds = _summed(decoded.times) if kind == "mp3" else (samples.shape[1] + slack) / decoded.rate
     lost = f"promises {promised:.2f} s of sound" if promised is not None and seconds < promised else ""
-    if kind == "ogg" and not lost and not ogg_is_ended(file):
-        lost = "has no last page"
-    if "matroska" in kind and not lost and not _matroska_is_ended(file):
-        lost = "breaks off within a block"
+    damage = next((damage_of for word, damage_of in DAMAGE.items() if word in kind), None)
+    lost = lost or (damage(file) if damage else "") or _gap(kind, decoded.times)
     if decoded.broken or lost:
         raise ValueError(
             f"{name} {lost or 'is cut off or damaged'}, and {samples.shape[1] / decoded.rate:.2f} s can be read"
@@ -121,12 +124,27 @@ def _av(name: str) -> ModuleType:
     return av
 
 
+class _Seeking:
+    """A file that answers FFmpeg where it cannot go, instead of an error that PyAV would print."""
+
+    def __init__(self, file: BufferedIOBase):
+        self.file, self.read, self.tell = file, file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self.file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 @contextmanager
 def _opened(file: BufferedIOBase, name: str) -> "Iterator[InputContainer]":
     av = _av(name)
     file.seek(0)
     try:
-        with av.open(file, options={"format_whitelist": DEMUXERS, **STRICT}, metadata_errors="ignore") as container:
+        with av.open(
+            _Seeking(file), options={"format_whitelist": DEMUXERS, **STRICT}, metadata_errors="ignore"
+        ) as container:
             tracks = len(container.streams.audio)
             if not tracks:
                 raise ValueError(f"{name} holds no sound: give a recording, or a film that has some")
@@ -143,12 +161,12 @@ def _decoded(container: "InputContainer", name: str) -> _Decoded:
     av = _av(name)
     stream, is_mp3 = container.streams.audio[0], container.format.name == "mp3"
     stream.codec_context.options = STRICT
-    resampler, decoded, tag = av.AudioResampler(format="fltp"), _Decoded(), False
+    resampler, decoded, behind = av.AudioResampler(format="fltp"), _Decoded(), b""
     for packet in container.demux(stream):
         if is_mp3 and packet.size and bytes(packet)[:1] != b"\xff":
-            tag = True
+            behind += bytes(packet)
             continue
-        if tag and packet.size:  # behind the last frame it is a tag; between frames it stands where sound was
+        if behind and (packet.size or not _is_tag(behind)):  # between frames it stands where sound was
             decoded.broken = " before bytes that are no sound"
             return decoded
         if packet.size and (packet.is_corrupt or (is_mp3 and packet.size < _mp3_frame(bytes(packet)[:4]))):
@@ -167,11 +185,25 @@ def _decoded(container: "InputContainer", name: str) -> _Decoded:
     return decoded
 
 
+def _is_tag(behind: bytes) -> bool:
+    """Return whether bytes behind the last frame of an mp3 are what is written there, and not what was a frame."""
+    return behind.startswith(TAGS) or (len(behind) <= FILLING and not behind.strip(b"\0"))
+
+
 def _time(packet: Any) -> tuple[float, float]:
     duration = packet.duration or 0  # that of an ogg's last packet may be negative, and wraps
     return float((packet.pts or 0) * packet.time_base), float(
         duration * packet.time_base
     ) if duration < 1 << 31 else 0.0
+
+
+def _gap(kind: str, times: Sequence[tuple[float, float]]) -> str:
+    """What is wrong with packets that have times of their own: there is none between two of them."""
+    if "matroska" in kind or "mp4" in kind:
+        for (begin, duration), (following, _) in pairwise(times):
+            if duration and following - begin - duration > PAUSE:
+                return f"has no sound for {following - begin - duration:.2f} s behind {begin + duration:.2f} s"
+    return ""
 
 
 def _summed(times: Sequence[tuple[float, float]]) -> float:
@@ -217,13 +249,14 @@ def _mp3_count(file: BufferedIOBase) -> int | None:
 
 
 def _mp3_frame(head: bytes) -> int:
-    """Bytes of a frame of layer III with this header; 0 for any other layer, or where the header does not say."""
-    if len(head) < 4 or head[1] >> 1 & 3 != 1 or head[2] >> 2 & 3 == 3 or not 0 < head[2] >> 4 < 15:
+    """Bytes of a frame of layer III or II with this header; 0 for layer I, or where the header does not say."""
+    layer = 4 - (head[1] >> 1 & 3) if len(head) == 4 else 1
+    if layer not in (2, 3) or head[2] >> 2 & 3 == 3 or not 0 < head[2] >> 4 < 15:
         return 0
     version = head[1] >> 3 & 3  # 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5
     rate = (44_100, 48_000, 32_000)[head[2] >> 2 & 3] // {3: 1, 2: 2, 0: 4}.get(version, 1)
-    bytes_per_kilobit = (144_000 if version == 3 else 72_000) / rate
-    return int(bytes_per_kilobit * KILOBITS[version == 3][(head[2] >> 4) - 1]) + (head[2] >> 1 & 1)
+    bytes_per_kilobit = (144_000 if version == 3 or layer == 2 else 72_000) / rate
+    return int(bytes_per_kilobit * KILOBITS[layer, version == 3][(head[2] >> 4) - 1]) + (head[2] >> 1 & 1)
 
 
 def _ogg_seconds(times: Sequence[tuple[float, float]]) -> float:
@@ -234,33 +267,3 @@ def _ogg_seconds(times: Sequence[tuple[float, float]]) -> float:
             total, first = total + (0.0 if first is None else last - first), max(begin, 0.0)
         last = begin + duration
     return total + (0.0 if first is None else last - first)
-
-
-def ogg_is_ended(file: BufferedIOBase) -> bool:
-    """Return whether the last page says that it is the last, and is there to its end."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - OGG_TAIL))
-    tail = file.read()
-    page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27 or not page[5] & OGG_LAST_PAGE:
-        return False
-    n_segments = page[26]
-    return len(page) >= 27 + n_segments + sum(page[27 : 27 + n_segments])
-
-
-def _matroska_is_ended(file: BufferedIOBase) -> bool:
-    """Return whether all elements of a webm or mkv are there to their ends; those left open end with the file."""
-    end, at = file.seek(0, os.SEEK_END), 0
-    while at < end:
-        file.seek(at)
-        head = file.read(12)
-        n_name = 9 - head[0].bit_length()
-        if n_name > 4:
-            return at > 0 and not head.strip(b"\0")  # no name of an element: filled up with nothing, or damaged
-        n_size = 9 - head[n_name].bit_length() if len(head) > n_name else 9
-        if n_size > 8 or len(head) < n_name + n_size:
-            return False
-        bits = 7 * n_size
-        size = int.from_bytes(head[n_name : n_name + n_size], "big") & ((1 << bits) - 1)
-        at += n_name + n_size + (0 if size == (1 << bits) - 1 else size)
-    return at == end

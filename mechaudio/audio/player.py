@@ -21,8 +21,8 @@ LARGEST = 1_000_000
 PLAIN_RATE = 16_000
 
 
-def player(clip: "AudioClip") -> str:
-    """An audio element that holds the sound itself, and a line of what it is; what is left out is said there."""
+def playable(clip: "AudioClip") -> tuple[str, tuple[str, ...]]:
+    """The sound as a `data:` address for an audio element, of bounded size, and what is left out of it."""
     samples, rate, notes = clip.waveform, clip.sample_rate, []
     if 2 * samples.size > LARGEST and (samples.ndim > 1 or rate > PLAIN_RATE):
         rate = min(rate, PLAIN_RATE)
@@ -34,11 +34,15 @@ def player(clip: "AudioClip") -> str:
         notes.append(f"the first {most / rate:.1f} s of {clip.duration:.1f} s can be played here")
     file = io.BytesIO()
     soundfile.write(file, samples.T, rate, format="WAV", subtype="PCM_16")
-    sound = base64.b64encode(file.getvalue()).decode("ascii")
+    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode("ascii"), tuple(notes)
+
+
+def player(clip: "AudioClip") -> str:
+    """An audio element that holds the sound itself, and a line of what it is; what is left out is said there."""
+    sound, notes = playable(clip)
     title = html.escape("; ".join([repr(clip), *notes]), quote=True)
     return (
-        f'<figure style="margin:0"><audio controls style="width:100%;max-width:420px" '
-        f'src="data:audio/wav;base64,{sound}"></audio>'
+        f'<figure style="margin:0"><audio controls style="width:100%;max-width:420px" src="{sound}"></audio>'
         f'<figcaption style="overflow-wrap:anywhere">{title}</figcaption></figure>'
     )
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from mechaudio.arguments import names_arguments
 
 SAMPLE_RATE = 16_000
+"""Samples per second of all that is made here."""
 REFERENCE_RMS = 0.05
 TAU = 2 * np.pi
 

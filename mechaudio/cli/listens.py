@@ -16,14 +16,17 @@ class ListensVerb(StudyVerb):
 
     name = "listens"
     does = "find the rows of the prompt over which the sound gets to the answer"
-    examples = ("mechaudio listens --model small --n 24 --each-layer",)
+    examples = (
+        "mechaudio listens --model small --n 24 --each-layer",
+        'mechaudio listens --model small --target "a dog" --foil "a cat"',
+    )
     title = "Where {model} listens, asked about {data}"
     fewest, n = 1, 40
     resumes = False
-    said = ("condition", "window", "each_layer")
+    said = ("condition", "target", "foil", "window", "each_layer")
 
     def options(self, verb: argparse.ArgumentParser) -> None:
-        """Add the condition, where is cut, and how many at once."""
+        """Add the condition, what is measured, where is cut, and how many at once."""
         verb.add_argument(
             "--condition", default="audio", choices=CONDITIONS, help="what the model is given (default: audio)"
         )
@@ -33,6 +36,13 @@ class ListensVerb(StudyVerb):
         verb.add_argument(
             "--each-layer", action="store_true", help="cut in each layer by itself too, which takes longest"
         )
+        verb.add_argument(
+            "--target",
+            metavar="TEXT",
+            help="words whose margin falls where an edge is cut, of all questions (default: the right choice's "
+            "letter, which is measured as a probability; of open questions their answers)",
+        )
+        verb.add_argument("--foil", metavar="TEXT", help="words that the target is held against (default: all others)")
         verb.add_argument(
             "--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)"
         )
@@ -45,6 +55,8 @@ class ListensVerb(StudyVerb):
             model,
             questions,
             condition=arguments.condition,
+            target=arguments.target,
+            foil=arguments.foil,
             window=arguments.window,
             each_layer=arguments.each_layer,
             batch_size=arguments.batch_size,

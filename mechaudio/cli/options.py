@@ -84,7 +84,12 @@ def add_verb(
 
 
 def add_model(
-    verb: argparse.ArgumentParser, *, name: bool = True, default: str | None = "tiny", in_words: str = "tiny"
+    verb: argparse.ArgumentParser,
+    *,
+    name: bool = True,
+    default: str | None = "tiny",
+    in_words: str = "tiny",
+    action: type[argparse.Action] | str = "store",
 ) -> None:
     """Add the options that say which model is opened, and how.
 
@@ -93,10 +98,12 @@ def add_model(
         name: Whether `--model` says which.
         default: Which one without it; None where the verb chooses.
         in_words: Which one without it, in words.
+        action: What is done with the name.
     """
     if name:
         verb.add_argument(
             "--model",
+            action=action,
             default=default,
             metavar="NAME",
             help=f"tiny, toy, small, a hub id or a local folder (default: {in_words})",

@@ -41,6 +41,20 @@ class Source:
         return f"{self.name}:{self.where}" if self.where else self.name
 
 
+#: What is asked where no `--data` says it: the toy hears voices of its own only.
+USUAL, OF_THE_TOY = Source("soundscapes"), Source("toy")
+
+
+class _Asked(argparse.Action):
+    """The model, and its own questions where no others were given."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option_string: str | None = None):  # noqa: ARG002
+        """Keep the name; what `--data` gave is another object than what stands there by itself."""
+        setattr(namespace, self.dest, values)
+        if namespace.data is USUAL or namespace.data is OF_THE_TOY:
+            namespace.data = OF_THE_TOY if values == "toy" else USUAL
+
+
 def source(text: str) -> Source:
     """Read `--data`."""
     name, _, where = text.partition(":")
@@ -59,13 +73,13 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
         fewest: How many questions it needs at least.
         n: How many it takes where none is given; otherwise all, and `N_MADE` of those that are made.
     """
-    add_model(verb)
+    add_model(verb, action=_Asked)
     verb.add_argument(
         "--data",
         type=source,
-        default=Source("soundscapes"),
+        default=USUAL,
         metavar="NAME",
-        help=f"which questions: {DATA_HELP} (default: soundscapes)",
+        help=f"which questions: {DATA_HELP} (default: soundscapes; of the toy, toy)",
     )
     verb.add_argument("--audio", type=Path, metavar="DIR", help="the folder of a corpus's recordings")
     usual = f"{N_MADE} of those that are made, or all" if n is None else n

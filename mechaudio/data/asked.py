@@ -10,7 +10,7 @@ from typing import Any
 
 from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.stored import StoredClip
-from mechaudio.data.choices import is_missing, is_number, plain, read_choices, right_choice, withheld
+from mechaudio.data.choices import is_missing, is_number, plain, read_choices, right_choice, says_itself, withheld
 from mechaudio.data.corpus import Problems, brief
 from mechaudio.data.recordings import Recordings
 from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES, AudioQuestion
@@ -63,6 +63,10 @@ def asked(
         advice = ", as it may count from 0 or 1: give first_index=" if is_number(answer) and first_index is None else ""
         why = f"answer {brief(answer)} is none of {brief(options.texts)}{advice}; left out"
         problems.add("answer is no choice", item, why)
+        return None
+    if right is None and (key := says_itself(choices)) is not None:
+        why = f"its choices say by {key!r} which is right, and the answer is {brief(answer)}: give it as the answer"
+        problems.add("answer is no choice", item, f"{why}; left out")
         return None
     recording = _recording(item, audio, recordings, problems)
     if recording is None:

@@ -30,6 +30,7 @@ DOUBTFUL = re.compile(r"\W{0,3}([A-Za-z])(?:[)\]>}.:*）】．：、]|\s+[-–�
 LABEL = re.compile(r"(?:(?:choice|option|answer|opt)[\s_:-]*)?[(\[（]?([a-z]|\d{1,2})[)\].:）．：、]?", re.IGNORECASE)
 TEXT_KEYS = ("text", "texts", "choices", "options", "choice", "option", "value", "values", "content")
 LABEL_KEYS = ("label", "labels", "letter", "letters", "key", "keys", "id", "ids", "index", "option")
+TRUTH_KEYS = ("is_correct", "correct", "is_answer", "is_right", "right")
 WITHHELD = ("", "none", "null", "n/a", "hidden", "withheld")
 
 
@@ -181,6 +182,15 @@ def _without_marks(written: Sequence[str]) -> tuple[list[str | None], list[str]]
 def withheld(answer: Any) -> bool:
     """Return whether an answer is not told."""
     return is_missing(plain(answer)) or (isinstance(answer, str) and answer.strip().casefold() in WITHHELD)
+
+
+def says_itself(choices: Any) -> str | None:
+    """The key by which choices themselves say whether they are right; None where they do not."""
+    listed = plain(choices)
+    keys = (
+        [key for choice in listed if isinstance(choice, Mapping) for key in choice] if isinstance(listed, list) else []
+    )
+    return next((str(key) for key in keys if str(key).strip().casefold() in TRUTH_KEYS), None)
 
 
 def right_choice(answer: Any, choices: Choices, first_index: int | None = None) -> str | None:

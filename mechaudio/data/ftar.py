@@ -30,14 +30,15 @@ from mechaudio.data.ftar_questions import SPLITS, Task, build
 from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from mechaudio.data.tables import read_table
 from mechaudio.question import AudioQuestion
+from mechaudio.writing import made_folder
 
-#: What the names of the published files begin with.
 FILES: Mapping[str, str] = {
     "dac": "dense_audio_caption",
     "tag": "temporal_audio_grounding",
     "tss": "timeline_speech_summary",
     "tqa": "open_audio_TQA",
 }
+"""Task -> beginning of the names of its published files."""
 HUB_ID = "lysanderism/FTAR"
 _FIELDS = ("audio", "question", "answer")
 
@@ -146,7 +147,7 @@ def save(questions: Sequence[AudioQuestion], folder: str | os.PathLike) -> Path:
     if not len(questions):
         raise ValueError("there is no question to write")
     directory = Path(folder).expanduser()
-    (directory / "audio").mkdir(parents=True, exist_ok=True)
+    made_folder(directory / "audio", "the sound of questions")
     files: dict[int, str] = {}
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for question in questions:

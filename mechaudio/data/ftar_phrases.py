@@ -12,6 +12,7 @@ from mechaudio.audio.events import Event
 
 #: Dense captioning, grounding, timeline summaries, temporal questions.
 TASKS = ("dac", "tag", "tss", "tqa")
+"""Dense captions, grounding of a sound, summaries of speech, questions on time."""
 
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -29,6 +29,7 @@ from mechaudio.question import AudioQuestion
 Task = Literal["dac", "tag", "tss", "tqa"]
 
 SPLITS: Mapping[str, float] = {"train": 0.9, "val": 0.05, "test": 0.05}
+"""Split -> its share of the clips."""
 
 
 @checks_arguments

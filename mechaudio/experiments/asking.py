@@ -17,9 +17,10 @@ from mechaudio.experiments.run_log import Row, digest, task_of
 from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
+from mechaudio.metrics.choices import UNWRITTEN
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, prompt
-from mechaudio.notices import warn
+from mechaudio.notices import warn, withheld
 from mechaudio.question import EVERY_CONDITION, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choice_logits
@@ -189,7 +190,8 @@ def _letter_logits(model: AudioLM, batch: PromptBatch, variants: Variants) -> It
 
 def _texts(model: AudioLM, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:
     """Per variant, what the model writes to each question."""
-    if len(variants) > 1:
-        written = generate_variants(model, batch, variants[1:], max_new_tokens=max_new_tokens, progress=False)
-        return [written.clean_texts, *written.texts]
-    return [generate(model, batch, max_new_tokens=max_new_tokens, interventions=variants[0]).texts]
+    with withheld(UNWRITTEN):  # of all questions together it is said at the end
+        if len(variants) > 1:
+            written = generate_variants(model, batch, variants[1:], max_new_tokens=max_new_tokens, progress=False)
+            return [written.clean_texts, *written.texts]
+        return [generate(model, batch, max_new_tokens=max_new_tokens, interventions=variants[0]).texts]

@@ -49,18 +49,18 @@ def windows(questions: Iterable[AudioQuestion], size: int = WINDOW) -> Iterator[
         yield [Placed(index, question) for index, question in window]
 
 
-def batches(window: Iterable[Placed], positions: int, questions: int = 0) -> Iterator[list[Placed]]:
+def batches(window: Iterable[Placed], batch_positions: int, questions: int = 0) -> Iterator[list[Placed]]:
     """The questions of a window, longest first, in batches.
 
     Args:
         window: The questions.
-        positions: Most positions of a batch, padding included, 0 for any number; a question that is longer by itself is
-            a batch of its own.
+        batch_positions: Most positions of a batch, padding included, 0 for any number; a question that is longer by
+            itself is a batch of its own.
         questions: Most questions of a batch, 0 for any number.
     """
     waiting = sorted(window, key=lambda placed: (-placed.length, placed.index))
     while waiting:
-        fitting = max(1, positions // max(1, waiting[0].length)) if positions else len(waiting)
+        fitting = max(1, batch_positions // max(1, waiting[0].length)) if batch_positions else len(waiting)
         n = min(fitting, questions or fitting)
         yield waiting[:n]
         waiting = waiting[n:]

@@ -12,7 +12,7 @@ from mechaudio.experiments.asking import Asking, Logits, Variants
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row
 from mechaudio.experiments.written import scored
-from mechaudio.metrics.choices import NO_ANSWER, likeliest, warn_of_unanswered
+from mechaudio.metrics.choices import NO_ANSWER, NO_TEXT, likeliest, warn_of_unanswered, warn_of_unwritten
 from mechaudio.metrics.string_match import parse_choice
 from mechaudio.results import Provenance, kept_or_written
 
@@ -33,6 +33,7 @@ def collected(
     logits = None if texts else _array([row.logits for row in answered])
     if logits is None:
         chosen = np.array([[_named(text, row.options) for text in row.texts] for row in answered]).T
+        warn_of_unwritten([row.id for row in answered], np.array(texts) != NO_TEXT)
     else:
         chosen = likeliest(logits, [len(row.options) for row in answered])
         warn_of_unanswered([row.id for row in answered], chosen)
@@ -80,8 +81,8 @@ def _array(logits: Sequence[Sequence[Logits]]) -> Float[np.ndarray, "variant que
 
 
 def _named(text: str, options: Sequence[str]) -> int:
-    """The first choice whose text is the one that a generated text names; none of an open question."""
-    if not options:
+    """The first choice whose text is the one that a generated text names; none of an open question, or without text."""
+    if not options or text == NO_TEXT:
         return NO_ANSWER
     choice = parse_choice(text, options).choice
     return NO_ANSWER if choice is None else options.index(choice)

@@ -26,7 +26,7 @@ from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Grid
 from mechaudio.interventions.selecting import AttentionIntervention
-from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of
+from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of, layout_of
 from mechaudio.notices import warn
 from mechaudio.processes import launch
 from mechaudio.question import BY_WORDS, AudioQuestion, refuse_open
@@ -55,7 +55,7 @@ def evaluate(
     strict: bool = ...,
     queries: str | None = ...,
     batch_size: int | None = ...,
-    positions: int | None = ...,
+    batch_positions: int | None = ...,
     progress: bool | None = ...,
 ) -> Evaluation: ...
 
@@ -78,7 +78,7 @@ def evaluate(
     strict: bool = ...,
     queries: str | None = ...,
     batch_size: int | None = ...,
-    positions: int | None = ...,
+    batch_positions: int | None = ...,
     progress: bool | None = ...,
 ) -> Comparison: ...
 
@@ -101,7 +101,7 @@ def evaluate(
     strict: bool = False,
     queries: str | None = None,
     batch_size: int | None = None,
-    positions: int | None = None,
+    batch_positions: int | None = None,
     progress: bool | None = None,
 ) -> Evaluation | Comparison:
     """Ask every question and count.
@@ -130,7 +130,7 @@ def evaluate(
         scores: Scores of written answers to open questions (`Evaluation.scores`, `by_score()`): names of functions of
             `ma.metrics.captions`, such as `"rouge"`, functions of a text and its reference, or a dict of those by name.
         max_new_tokens: Most tokens of a generated answer.
-        layout: How questions are written out, by default as in `PromptFormat()`.
+        layout: How questions are written out, by default as the prompts are, or as in `PromptFormat()`.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
         out: A folder to write to: `answers.jsonl` batch by batch, the result at the end. If it holds a run of the same
             settings, model and questions, that run is taken up: what was asked is not asked again, but for questions
@@ -144,7 +144,7 @@ def evaluate(
             with `seed`, and at most 48 questions, and kept as `Comparison.listens`; it warns of rows that carry
             nothing. To report on other questions than chose the rows, find them yourself and name them.
         batch_size: Most questions at once; by default as many as fit.
-        positions: Most positions of a batch, padding included; by default as many as memory allows, within
+        batch_positions: Most positions of a batch, padding included; by default as many as memory allows, within
             `mechaudio.analyses.streaming.MOST_POSITIONS`, and with a `batch_size` any number.
         progress: Draw a progress bar with the time left on stderr;
             by default where a person is watching, after two seconds.
@@ -166,10 +166,11 @@ def evaluate(
             to the answers, where others do.
     """
     condition = condition_of(questions, condition)
-    questions = asked_anew(questions, condition)
+    layout = layout_of(questions, layout)
+    questions = asked_anew(questions, condition, layout)
     if out is None and launch().n > 1:
         warn(f"{launch().n} processes share questions through out=: without it each of them asks all of them")
-    asking = Asking(condition, scoring, max_new_tokens, layout or PromptFormat(), allow_cut)
+    asking = Asking(condition, scoring, max_new_tokens, layout, allow_cut)
     lists, functions = _lists(interventions, variants), chosen_scores(scores)
     listens = None
     if queries is not None:
@@ -177,18 +178,18 @@ def evaluate(
         listens = listen_first(model, questions, share=0.5, seed=seed or 0, out=out, progress=progress)
         lists = _at_rows(lists, variants, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])
-    if positions is not None and positions < 1:
-        raise ValueError(f"positions must be at least 1, got {positions}")
+    if batch_positions is not None and batch_positions < 1:
+        raise ValueError(f"batch_positions must be at least 1, got {batch_positions}")
     options = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
     provenance = Provenance.collect(model, seed=seed, settings=options)
     header = {} if out is None else run_header(model, provenance, lists)
     plan = {
-        "positions": positions or (0 if batch_size else positions_that_fit(model)),
+        "batch_positions": batch_positions or (0 if batch_size else positions_that_fit(model)),
         "batch_size": batch_size or 0,  # 0 is any number
     }
     axes = variants.axes if isinstance(variants, Grid) else {}
     with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
-        for name, given in (("positions", positions), ("batch_size", batch_size)):
+        for name, given in (("batch_positions", batch_positions), ("batch_size", batch_size)):
             if given not in (None, log.header[name]):
                 raise ValueError(
                     f"the run in {str(out)!r} was begun with {name}={log.header[name] or None}, got {given}: leave it "

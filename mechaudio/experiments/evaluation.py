@@ -21,7 +21,7 @@ from mechaudio.kinds import MaybeNone
 from mechaudio.labelled import grid_coordinates
 from mechaudio.metrics.captions import normalised_match
 from mechaudio.metrics.checked import same_length
-from mechaudio.metrics.choices import NO_ANSWER, margin, right_choices
+from mechaudio.metrics.choices import NO_ANSWER, NO_TEXT, margin, right_choices
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import (
     AnswerChange,
@@ -74,7 +74,7 @@ class Evaluation(Result):
             or logits that are NaN or overflow.
         logits: Logit of each choice's letter, `[question, choice]`, NaN where a question has fewer choices; None where
             the answer was generated.
-        texts: What the model wrote, where the answer was generated.
+        texts: What the model wrote, where the answer was generated; `[NaN]` where logits are NaN or overflow.
         interventions: What was changed while it answered.
         failures: Questions that could not be asked.
         scoring: `letter_logit` or `generate`.
@@ -195,8 +195,10 @@ class Evaluation(Result):
 
     @cached_property
     def unanswered(self) -> Bool[np.ndarray, " question"]:
-        """Questions without an answer, because logits of their choices are NaN or overflow; they count as not right."""
-        return (self.chosen == NO_ANSWER) & (self.logits is not None)
+        """Questions without an answer, because logits are NaN or overflow; they count as not right."""
+        if self.logits is None:
+            return np.array(self.texts, dtype=object) == NO_TEXT
+        return self.chosen == NO_ANSWER
 
     def _accuracy(self, which: Bool[np.ndarray, " question"]) -> Proportion:
         share_of = accuracy(self.correct[which], clips=self.clips_among(which))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
 from mechaudio.audio.stored import duration_of
@@ -187,7 +188,7 @@ def _events(described: Described, label_of: Callable[[str], str]) -> list[Event]
 @checks_arguments
 def grounding_study(
     model: AudioLM,
-    questions: Sequence[AudioQuestion],
+    questions: Questions,
     *,
     max_new_tokens: int = 200,
     out: str | os.PathLike | None = None,
@@ -209,6 +210,7 @@ def grounding_study(
             that lies beyond its clip.
         TypeError: A model without a processor.
     """
+    questions = sequence_of(questions)
     if not len(questions):
         raise ValueError("there is no question to ask")
     if model.processor is None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mechaudio.analyses.audio_attention import ROLES
-from mechaudio.analyses.streaming import positions_that_fit, required_questions
+from mechaudio.analyses.streaming import asked_anew, positions_that_fit
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.asking import Asking, in_halves, prompts_of
 from mechaudio.experiments.batches import Placed
@@ -25,7 +25,7 @@ from mechaudio.experiments.harvested import Harvest, stored_name
 from mechaudio.experiments.run_log import Row, digest, run_header
 from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import PromptFormat, condition_of
+from mechaudio.models.prompt import PromptFormat, condition_of, layout_of
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
@@ -78,7 +78,7 @@ def harvest(
         dtype: Type to write numbers in; by default as the model computes them.
         condition: What the model is given: `audio`, `caption`, `audio+caption`, `silence`.
         interventions: What to change while it runs; kept is what comes after all of them.
-        layout: How questions are written out, by default as in `PromptFormat()`.
+        layout: How questions are written out, by default as the prompts are, or as in `PromptFormat()`.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
         strict: Raise at the first question that cannot be run; by default it is kept among the `failures`.
         batch_size: Most questions at once; by default as many as fit.
@@ -98,12 +98,13 @@ def harvest(
         TypeError: Something else than questions, hook points or interventions.
     """
     condition = condition_of(questions, condition)
-    questions = required_questions(questions, condition)
+    layout = layout_of(questions, layout)
+    questions = asked_anew(questions, condition, layout)
     if isinstance(interventions, Intervention):
         raise TypeError(f"interventions= takes a list, got {interventions!r}; write [...] around it")
     points = _points(record)
     kept = [stored_name(site.name, site.layer) for _, site in sites_of(model, points)]
-    asking = Asking(condition, layout=layout or PromptFormat(), allow_cut=allow_cut)
+    asking = Asking(condition, layout=layout, allow_cut=allow_cut)
     options = asdict(asking)
     settings = {name: options[name] for name in ("condition", "layout", "allow_cut")} | {
         "hook_points": kept,
@@ -114,7 +115,7 @@ def harvest(
         "n_layers": model.site_map.depth["decoder"],
     }
     provenance = Provenance.collect(model, settings=settings)
-    plan = {"positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
+    plan = {"batch_positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
     header = {"run": run_header(model, provenance, (tuple(interventions),)), "created": provenance.created, **plan}
     with HarvestLog(out, header) as log:
         if batch_size not in (None, log.header["batch_size"]):

@@ -23,7 +23,7 @@ from mechaudio.reading import digest_of_file
 from mechaudio.writing import made_folder, write_tensors
 
 LOG_NAME = "harvest.jsonl"
-_HEADER: Mapping[str, Any] = {"schema": SCHEMA, "run": {}, "created": "", "positions": 0, "batch_size": 0}
+_HEADER: Mapping[str, Any] = {"schema": SCHEMA, "run": {}, "created": "", "batch_positions": 0, "batch_size": 0}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int16
 
 from mechaudio.analyses.audio_attention import AudioAttention, audio_attention
 from mechaudio.analyses.prompt_attention import PromptAttention, prompt_attention
+from mechaudio.analyses.streaming import Questions, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.metrics.captions import normalised_match
@@ -97,7 +98,7 @@ class Listening(Result):
 @checks_arguments
 def listen(
     model: AudioLM,
-    question: AudioQuestion,
+    question: AudioQuestion | Questions,
     *,
     interventions: Sequence[Intervention] = (),
     max_new_tokens: int = 32,
@@ -109,16 +110,17 @@ def listen(
 
     Args:
         model: An `AudioLM`.
-        question: With a recording; its events are kept where it has any.
+        question: With a recording, alone, in a list or as a prompt; its events are kept where it has any.
         interventions: What to change while it answers, with the recording and with silence.
         max_new_tokens: Most tokens of the answer to an open question.
         allow_cut: Take the beginning of a recording that is longer than the model hears; `Listening.cut` says what was
             lost.
 
     Raises:
-        ValueError: Where the question cannot be asked: no recording, or one that cannot be read, or one that is longer
-            than the model hears; or where the model's logits are NaN.
+        ValueError: Several questions; or where the question cannot be asked: no recording, or one that cannot be read,
+            or one that is longer than the model hears; or where the model's logits are NaN.
     """
+    question = _alone(question)
     clip = question.clip()
     heard, deaf = (
         prompt(model, [question], condition=condition, allow_cut=allow_cut) for condition in ("audio", "silence")
@@ -152,6 +154,18 @@ def listen(
         guesses=guesses(getattr(model, "trained_choices", ()), question.choices),
         pattern=prompt_attention(model, heard, interventions=changes),
     )
+
+
+def _alone(question: AudioQuestion | Questions) -> AudioQuestion:
+    """The one question that is asked.
+
+    Raises:
+        ValueError: Several questions.
+    """
+    asked = [question] if isinstance(question, AudioQuestion) else sequence_of(question)
+    if len(asked) != 1:
+        raise ValueError(f"listen asks one question, got {len(asked)}: give one of them")
+    return asked[0]
 
 
 def _answered(model: AudioLM, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:

@@ -71,9 +71,10 @@ def mata_scores(
     """
     layers = tuple(site.layer for site in model.site_map.find(HookPoint("scores")))
     variants = [mata(alpha, layers=[layer], mode=mode, queries=queries) for mode in MODES for layer in layers]
-    negative, score, masses = [], [], []
+    negative, score, masses, n = [], [], [], 0
     for asked in in_batches(model, questions, what="MATA scores", progress=progress):
         batch = asked if isinstance(asked, PromptBatch) else prompt(model, asked, allow_cut=True)
+        n += len(batch)
         own, weights = query_rows(batch, queries)
         cache = run(model, batch, record=[HookPoint("scores", queries=own)], logits=None).cache
         scores = rearrange(cache.stack("scores").float(), "layer row head query key -> row layer head query key")
@@ -97,6 +98,6 @@ def mata_scores(
         after=after,
         modes=MODES,
         alpha=alpha,
-        n=len(questions),
-        provenance=Provenance.collect(model, settings={"alpha": alpha, "queries": queries, "n": len(questions)}),
+        n=n,
+        provenance=Provenance.collect(model, settings={"alpha": alpha, "queries": queries, "n": n}),
     )

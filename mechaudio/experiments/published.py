@@ -42,7 +42,6 @@ class PaperSettings(Shown):
     source: str = "arXiv 2606.17417, attention scaling and layer-targeted intervention"
 
 
-#: Family of the model -> what the paper did with it.
 PAPER_SETTINGS: Mapping[str, PaperSettings] = MappingProxyType(
     {
         "audioflamingo3": PaperSettings(
@@ -59,6 +58,7 @@ PAPER_SETTINGS: Mapping[str, PaperSettings] = MappingProxyType(
         ),
     }
 )
+"""Family of a model -> the paper's settings for it."""
 
 
 @checks_arguments

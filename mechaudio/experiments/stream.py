@@ -81,7 +81,7 @@ def go_through(
         model: An `AudioLM`.
         asking: How questions are asked.
         questions: The stream.
-        log: What is known. Its header says how many `positions` and questions (`batch_size`) a batch may have.
+        log: What is known. Its header says how many `batch_positions` and questions (`batch_size`) a batch may have.
         do: Asks a batch, and writes to the log what became of it.
         look: Looks at each window of questions that is held.
         words: For errors.
@@ -151,5 +151,5 @@ def _cut(
     if failed:
         by_index = {placed.index: placed for placed in window}
         yield Together([by_index[row.index] for row in failed], failed, again)
-    for together in batches(askable, plan["positions"], plan["batch_size"]):
+    for together in batches(askable, plan["batch_positions"], plan["batch_size"]):
         yield Together(together, again=again)

@@ -32,6 +32,7 @@ from mechaudio.question import AudioQuestion
 from mechaudio.showing import Shown
 from mechaudio.timeaudio.stages import STAGES, Preset, Stage
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.writing import made_folder
 
 _TRAINED, _RECORD = "trained.safetensors", "training.json"
 
@@ -119,8 +120,7 @@ def train(
         "digest": _digest(questions),
         "lora_put_in": lora_is_new,
     }
-    folder = Path(out).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(Path(out).expanduser(), "a training run")
     trainer = Trainer(model, questions, settings, groups, written_as, size, n_steps, seed, PartialState())
     with trainer.as_in_training():
         trainer.take_up(folder, recorded)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.generations import Generations, Tokens
 from mechaudio.interventions.grid import Grid
+from mechaudio.metrics.choices import UNWRITTEN, warn_of_unwritten
 from mechaudio.models.prompt import Inputs, as_prompts
+from mechaudio.notices import withheld
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.decoding import padding_token
+from mechaudio.tracing.decoding import NO_TOKEN, padding_token
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.join import join_rows
 from mechaudio.tracing.run import texts_of
+from mechaudio.tracing.run_result import names_of
 from mechaudio.variants.execute import SHARED, carry_out, lists_of
 
 
@@ -56,7 +61,8 @@ def generate_variants(
         The new tokens and their text.
 
     Warns:
-        UserWarning: Padding leaks between clips in this class, so prompts with clips of different lengths run apart.
+        UserWarning: Padding leaks between clips in this class, so prompts with clips of different lengths run apart; or
+            logits are NaN or overflow, as in `ma.generate`.
 
     Raises:
         TypeError: Something else than interventions.
@@ -67,14 +73,17 @@ def generate_variants(
     lists, prompts = ((), *lists_of(variants)), as_prompts(model, batch)
     parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in lists]
     ways = [SHARED] * len(lists)
-    outcomes = carry_out(model, prompts, lists, memory=memory, progress=progress, max_new_tokens=max_new_tokens)
-    for outcome in outcomes:
-        for index, tokens in zip(outcome.variants, outcome.tokens, strict=True):
-            parts[index].append((outcome.rows, tokens))
-            ways[index] = outcome.way
+    with withheld(UNWRITTEN):  # of all variants together it is said below
+        for outcome in carry_out(
+            model, prompts, lists, memory=memory, progress=progress, max_new_tokens=max_new_tokens
+        ):
+            for index, tokens in zip(outcome.variants, outcome.tokens, strict=True):
+                parts[index].append((outcome.rows, tokens))
+                ways[index] = outcome.way
     filler = padding_token(model.network)
     tokens = [join_rows([ids for _, ids in one], [rows for rows, _ in one], filler) for one in parts]
     texts = [texts_of(model, ids) for ids in tokens]
+    warn_of_unwritten(names_of(prompts), np.stack([(ids != NO_TOKEN).all(-1).cpu().numpy() for ids in tokens]))
     return Generations(
         tokens=tuple(tokens[1:]),
         texts=tuple(texts[1:]),

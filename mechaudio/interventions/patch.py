@@ -90,14 +90,14 @@ class Patch(Value):
         return (
             Edit(
                 point,
-                lambda current: self._put(current, chosen),
+                lambda current: self._put(current, chosen, batch.n_forced),
                 every_step=self.phase == "all",
                 by_position=point.part == "decoder",  # the tower's axes are not those of prompts
             ),
         )
 
-    def _put(self, current: Tensor, chosen: Sequence[Sequence[int]] | None) -> Tensor:
-        """The value where it belongs, in what is there."""
+    def _put(self, current: Tensor, chosen: Sequence[Sequence[int]] | None, n_forced: int) -> Tensor:
+        """The value where it belongs, in what is there; prompts that are extended by words may have more keys."""
         new = torch.as_tensor(self.value).to(current)
         short = bare(self.hook_point)
         axis = 2 if short in ROW_POINTS else 1
@@ -112,6 +112,7 @@ class Patch(Value):
                 newest = torch.tensor([row.index(max(row)) for row in chosen], device=new.device)
                 new = torch.stack([part.narrow(axis - 1, at, 1) for part, at in zip(new, newest, strict=True)])
         if self.heads is None:
+            new = self._with_later_keys(new, current, n_forced)
             if new.shape != current.shape:
                 raise ValueError(self._misfit(current, new))
             return new
@@ -120,9 +121,18 @@ class Patch(Value):
         if new.ndim == current.ndim and new.shape[head_axis] == current.shape[head_axis]:
             new = new.index_select(head_axis, heads)
         part = current.index_select(head_axis, heads)
+        new = self._with_later_keys(new, part, n_forced)
         if part.shape != new.shape:
             raise ValueError(self._misfit(part, new))
         return current.index_copy(head_axis, heads, new)
+
+    def _with_later_keys(self, new: Tensor, current: Tensor, n_forced: int) -> Tensor:
+        """Rows of the prompts, with what is there at the keys of words behind them: no row of a prompt sees those."""
+        lacking = current.shape[-1] - new.shape[-1]
+        if not n_forced or lacking != n_forced or bare(self.hook_point) not in ROW_POINTS:
+            return new
+        later = current[..., -n_forced:]
+        return torch.cat([new, later], dim=-1) if later.shape[:-1] == new.shape[:-1] else new
 
     def _misfit(self, current: Tensor, new: Tensor) -> str:
         where_ = "" if self.positions is None else f" at {self.positions!r}"

@@ -22,6 +22,9 @@ from mechaudio.notices import warn
 
 #: Stands for the choice where there is none.
 NO_ANSWER = -1
+#: Stands for a text where there is none, as its tokens were chosen by logits that are NaN.
+NO_TEXT = "[NaN]"
+UNWRITTEN = "logits are NaN or overflow"
 _NAMED = 3
 
 
@@ -117,6 +120,25 @@ def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant que
         warn(
             f"{len(nowhere)} of {len(ids)} questions have no answer, for logits of their choices are NaN or overflow "
             f"({named}): they count as not right. float16 overflows like that: open the network in bfloat16 or float32"
+        )
+
+
+def warn_of_unwritten(ids: Sequence[str], is_written: Bool[np.ndarray, "*variant question"]) -> None:
+    """Say how many questions have no text, and which.
+
+    Args:
+        ids: Ids of the questions.
+        is_written: Whether each has a text.
+
+    Warns:
+        UserWarning: A question has none, under one variant or more.
+    """
+    nowhere = np.flatnonzero(~np.asarray(is_written).reshape(-1, len(ids)).all(0))
+    if len(nowhere):
+        named = ", ".join(repr(ids[place]) for place in nowhere[:_NAMED]) + (", ..." if len(nowhere) > _NAMED else "")
+        warn(
+            f"{UNWRITTEN}, so that {len(nowhere)} of {len(ids)} texts were not written ({named}): they are {NO_TEXT!r}"
+            ". float16 overflows like that: open the network in bfloat16 or float32"
         )
 
 

@@ -35,6 +35,7 @@ Match = Literal["union", "best", "order"]
 Intervals = Sequence[Interval]
 
 THRESHOLDS = (0.5, 0.7, 0.9)
+"""Overlaps (IoU) at which recall is reported."""
 #: Seconds that a reference may end after its clip: annotations are rounded.
 SLACK = 0.1
 
@@ -58,11 +59,7 @@ def interval_iou(predicted: Intervals, reference: Intervals) -> float:
             not finite.
     """
     _refuse_none(reference)
-    shared = sum(
-        max(0.0, min(offset, end) - max(onset, begin))
-        for onset, offset in _union(predicted)
-        for begin, end in _union(reference)
-    )
+    shared = _shared(_union(predicted), _union(reference))
     both = _length(predicted) + _length(reference) - shared
     return shared / both
 
@@ -84,10 +81,14 @@ def matched_iou(predicted: Intervals, reference: Intervals, match: Literal["best
         ValueError: As `interval_iou`.
     """
     _refuse_none(reference)
-    pairs = np.array([[interval_iou([p], [r]) for r in reference] for p in predicted])
+    _union([*predicted, *reference])  # which refuses what is no interval
     longer = max(len(predicted), len(reference))
     if not len(predicted):
         return 0.0
+    said, there = np.array(predicted, dtype=float), np.array(reference, dtype=float)
+    shared = np.minimum.outer(said[:, 1], there[:, 1]) - np.maximum.outer(said[:, 0], there[:, 0])
+    shared = np.maximum(0.0, shared)
+    pairs = shared / (np.add.outer(said[:, 1] - said[:, 0], there[:, 1] - there[:, 0]) - shared)
     if match == "order":
         return float(np.diagonal(pairs).sum()) / longer
     return float(pairs[linear_sum_assignment(-pairs)].sum()) / longer
@@ -281,6 +282,16 @@ def _union(intervals: Intervals) -> list[Interval]:
         else:
             merged.append((onset, offset))
     return merged
+
+
+def _shared(first: Sequence[Interval], second: Sequence[Interval]) -> float:
+    """Seconds that two unions share; each is gone through once, as their stretches follow one another."""
+    seconds, here, there = 0.0, 0, 0
+    while here < len(first) and there < len(second):
+        (onset, offset), (begin, end) = first[here], second[there]
+        seconds += max(0.0, min(offset, end) - max(onset, begin))
+        here, there = (here + 1, there) if offset < end else (here, there + 1)
+    return seconds
 
 
 def _length(intervals: Intervals) -> float:

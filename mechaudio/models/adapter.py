@@ -46,6 +46,7 @@ __all__ = [
     "WaveformTower",
 ]
 
+LogitChange = Literal["divided_by", "multiplied_by", "softcapped_at"]
 _WHERE = {"attention": "in front of attn_out", "mlp": "between resid_mid and mlp_out"}
 
 
@@ -144,14 +145,16 @@ class Adapter(Shown):
         timing: How audio tokens fall in time.
         features: Name of the input that carries the audio.
         features_mask: Name of the input that says which of the features are real, `None` where the class has none.
-        mask_counts: What it counts: frames of the features, or the audio tokens that are made from them.
+        mask_counts: What it counts: frames of the features, or the audio tokens that are made from them; or the samples
+            of each window, in one number.
         frames_axis: The axis of the features along which time runs.
         leaks_padding: Why the padding of one clip changes another of the batch, `None` where it does not. Such clips
             run apart.
         leaks_below: Samples from which on it does not; `None` if clips of every length are changed.
         features_sizes: Name of the input that says how many audio tokens each clip makes, `None` where the class counts
             by itself. Its processor leaves the mask out for a single clip.
-        bands: Attribute of the tower's config that says how many numbers a frame has, or how many it has always.
+        bands: Attribute of the tower's config that says how many numbers a frame has, or whose first entry does; `None`
+            where features are samples, and have no axis for it.
         also_in: Model types of larger checkpoints that hold this network inside.
         marks_time: Where the processor writes the time between the audio tokens of a clip, which then do not stand
             together: name of the input that has one row per clip.
@@ -159,9 +162,9 @@ class Adapter(Shown):
         system: The system turn that the family's own examples open with, `None` for the template's default.
         sampling_rate: Samples a second that the processor expects.
         noise: The noise that its tower adds at random, `None` where it adds none.
-        logits: Where logits are more than the unembedding's output: what is done to it (`divided_by` a number, or
-            `softcapped_at` a cap *c*, which makes them *c* tanh(logit / *c*)) -> attribute of the network's config,
-            dotted, that holds the number.
+        logits: Where logits are more than the unembedding's output: what is done to it (`divided_by` or `multiplied_by`
+            a number, `softcapped_at` a cap *c*, which makes them *c* tanh(logit / *c*)) -> attribute of the network's
+            config, dotted, that holds the number.
         no_shared_prefix: Why variants of a prompt cannot share what comes before their first edit; `None` where the
             layers look back only through keys and values, and take nothing else that depends on the position but
             rotary embeddings.
@@ -204,12 +207,12 @@ class Adapter(Shown):
     projector_layout: Literal["batch", "packed"] = "batch"
     features: str = "input_features"
     features_mask: str | None = "feature_attention_mask"
-    mask_counts: Literal["frames", "tokens"] = "frames"
+    mask_counts: Literal["frames", "tokens", "samples"] = "frames"
     frames_axis: int = -1
     leaks_padding: str | None = None
     leaks_below: int | None = None
     features_sizes: str | None = None
-    bands: str | int = "num_mel_bins"
+    bands: str | None = "num_mel_bins"
     also_in: tuple[str, ...] = ()
     marks_time: str | None = None
     turns: Literal["parts", "text"] = "parts"
@@ -217,7 +220,7 @@ class Adapter(Shown):
     sampling_rate: int = 16_000
     merged: str | None = None
     noise: Noise | None = None
-    logits: Mapping[Literal["divided_by", "softcapped_at"], str] = field(default_factory=dict, hash=False)
+    logits: Mapping[LogitChange, str] = field(default_factory=dict, hash=False)
     no_shared_prefix: str | None = None
     one_clip: str | None = None
     no_questions: str | None = None
@@ -336,6 +339,12 @@ class Adapter(Shown):
         for name, stack in reversed(self.stacks.items()):
             where = named.get(name, f"tower {name}")
             gaps = [f"{_WHERE[gap]}, {what}" for gap, what in stack.between.items()]
+            if stack.z_times is not None:
+                said = (
+                    *said,
+                    f"in the {where}, z is what attention gives, and the output projection takes the product of it and "
+                    f"{stack.z_times}: result is made of that",
+                )
             if stack.end is not None:
                 gaps.append(f"behind mlp_out, {stack.end.does}")
             if gaps:

@@ -19,6 +19,7 @@ from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.kinds import MaybeNone
 from mechaudio.models.selection import Where, select
+from mechaudio.models.spans import PromptFormat
 from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
@@ -54,7 +55,12 @@ class _Spans(dict):
     def __missing__(self, name: str) -> tuple[tuple[int, ...], ...]:
         if name == "audio.0" and name.removesuffix(".0") in self:  # the only clip of each row
             return self["audio"]
-        raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}")
+        advice = ""
+        if name == "listening":
+            advice = (
+                ". Rows that listen are found first: ma.analyses.where_it_listens(model, questions).queries names them"
+            )
+        raise KeyError(f"no span {name!r} in this batch; it has {sorted(self)}{advice}")
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,8 @@ class TokenTexts:
     texts: Mapping[int, str]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The texts of some tokens, one after the other."""
-        return "".join(self.texts[token] for token in ids)
+        """The texts of some tokens, one after the other; of one that was not kept, its id."""
+        return "".join(self.texts.get(token, f"[{token}]") for token in ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +111,7 @@ class PromptBatch(NamesTheWay, Shown):
             of inputs.
         aims: Per row, the words that are measured in the place of letters, `None` for letters; empty without any.
         n_forced: Positions at the end that hold words of a target, not of the prompt.
+        layout: How captions and choices are written; `None` for a dict of inputs, and where a row is a conversation.
     """
 
     _elsewhere = _OF_BATCH
@@ -125,6 +132,7 @@ class PromptBatch(NamesTheWay, Shown):
     written: tuple[str | None, ...] = ()
     aims: tuple[Aim | None, ...] = ()
     n_forced: int = 0
+    layout: PromptFormat | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "spans", _Spans(self.spans))
@@ -193,15 +201,17 @@ class PromptBatch(NamesTheWay, Shown):
             },
         )
 
-    def _as_kept(self) -> PromptBatch:
+    def _as_kept(self, more: Iterable[int] = ()) -> PromptBatch:
         """Leave out the sound, which a result does not need to be read.
 
         Inputs are the token ids and their mask, questions have no recordings and of `meta` what is plain, and the
-        tokenizer is replaced by the texts of the tokens that occur.
+        tokenizer is replaced by the texts of the tokens that occur, and of `more`.
         """
+        if isinstance(self.tokenizer, TokenTexts):
+            return self  # was left out before
         kept = {name: value for name, value in self.inputs.items() if name in ("input_ids", "attention_mask")}
         decode = getattr(self.tokenizer, "decode", None)
-        ids = kept["input_ids"].unique().tolist() if decode else []
+        ids = sorted({*kept["input_ids"].unique().tolist(), *more}) if decode else []
         return replace(
             self,
             inputs=kept,

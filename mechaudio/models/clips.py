@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from mechaudio.audio.clip import AudioClip
@@ -31,8 +31,16 @@ def tokens_of_features(adapter: Adapter, features: Tensor, mask: Tensor | None) 
     """Audio tokens that the tower makes from features, `[window, ...]`."""
     if mask is not None and adapter.mask_counts == "tokens":
         return int(mask.sum())
-    lengths = [features.shape[adapter.frames_axis]] * len(features) if mask is None else mask.sum(-1).tolist()
-    return sum(adapter.timing.tokens_of_frames(int(frames)) for frames in lengths)
+    return sum(map(adapter.timing.tokens_of_frames, frames_counted(adapter, features, mask)))
+
+
+def frames_counted(adapter: Adapter, features: Tensor, mask: Tensor | None) -> list[int]:
+    """Frames of each window, as a mask says that counts frames or samples; all that there are without one."""
+    if mask is None:
+        return [features.shape[adapter.frames_axis]] * len(features)
+    if adapter.mask_counts == "samples":
+        return [-(-int(samples) // adapter.timing.hop) for samples in mask.tolist()]
+    return [int(frames) for frames in mask.sum(-1).tolist()]
 
 
 def shortest_clip(adapter: Adapter) -> int:
@@ -52,9 +60,16 @@ def audio_tower(network: nn.Module, adapter: Adapter) -> nn.Module:
 
 def bands_of(network: nn.Module, adapter: Adapter) -> int:
     """Return how many numbers a frame of a network's features has."""
-    if isinstance(adapter.bands, int):
-        return adapter.bands
-    return getattr(adapter.encoder.own_config(network.config), adapter.bands)
+    if adapter.bands is None:
+        return 1
+    bands = getattr(adapter.encoder.own_config(network.config), adapter.bands)
+    return bands if isinstance(bands, int) else bands[0]
+
+
+def by_frame(adapter: Adapter, features: Shaped[Tensor, "window ..."]) -> Shaped[Tensor, "window frame band"]:
+    """Return features with the numbers of each frame along the last axis."""
+    frames_first = features.movedim(adapter.frames_axis, 1)
+    return frames_first.reshape(*frames_first.shape[:2], -1)
 
 
 def samples_of(

@@ -23,6 +23,35 @@ _KEPT = 4
 _known: WeakKeyDictionary[Any, OrderedDict[int, Sound]] = WeakKeyDictionary()
 
 
+def refuse_changed_torch() -> None:
+    """Refuse to compute where torch was told to use another type or device for what nobody gives one.
+
+    Features and edits would be computed in it, and be others than those of the same call elsewhere.
+
+    Raises:
+        ValueError: `torch.autocast` is on, or the default type or device is another than torch's own.
+    """
+    device, dtype = torch.get_default_device(), torch.get_default_dtype()
+    kinds = {"cpu", getattr(torch.accelerator.current_accelerator(), "type", "cpu")}
+    if any(map(torch.is_autocast_enabled, kinds)):
+        raise ValueError(
+            "torch.autocast is on, and would change the type of some products and not of others: leave the block, and "
+            "open the network in the type that is meant, ma.load(name, dtype=torch.bfloat16)"
+        )
+    if dtype != torch.float32:
+        raise ValueError(
+            f"torch's default type is {dtype}, and what nobody gives a type would be computed in it: "
+            "torch.set_default_dtype(torch.float32), and open the network in the type that is meant, "
+            f"ma.load(name, dtype={dtype})"
+        )
+    if device.type != "cpu":
+        raise ValueError(
+            f"torch's default device is {str(device)!r}, and what nobody gives a device would be made there: "
+            f"torch.set_default_device(None), and open the network where it is meant to be, ma.load(name, "
+            f"device={str(device)!r})"
+        )
+
+
 def silence(model: OpenedModel, n_samples: int) -> Sound:
     """Return the processor's features of so many zeros; it is asked once for a length.
 
@@ -32,6 +61,7 @@ def silence(model: OpenedModel, n_samples: int) -> Sound:
     """
     kept = _known.setdefault(model.processor, OrderedDict())
     if n_samples not in kept:
+        refuse_changed_torch()  # they are kept
         zeros = np.zeros(n_samples, dtype=np.float32)
         kept[n_samples] = encode_alone(model.processor, model.adapter, zeros)
         if len(kept) > _KEPT:
@@ -59,7 +89,9 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
         chunk = adapter.timing.chunk or 1
         width = min(width, -(-longest // chunk) * chunk)
     masked = width if adapter.mask_counts == "frames" else adapter.timing.tokens_of_frames(width)
-    widths = {adapter.features: (adapter.frames_axis, width), adapter.features_mask: (-1, masked)}
+    widths = {adapter.features: (adapter.frames_axis, width)}
+    if adapter.mask_counts != "samples":
+        widths[adapter.features_mask] = (-1, masked)
     return {
         name: torch.cat([_to_width(row[name], *widths[name]) if name in widths else row[name] for row in with_sound])
         for name in with_sound[0]

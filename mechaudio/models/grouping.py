@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mechaudio.models.adapter import Adapter, TokenTiming
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.clips import by_frame, frames_counted
 
 
 def windows_of_rows(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
@@ -122,12 +123,11 @@ def _frames_of(adapter: Adapter, inputs: Mapping[str, Any]) -> list[int]:
     features = inputs.get(adapter.features)
     if features is None:
         return []
-    if adapter.features_mask is None:
-        return [features.shape[adapter.frames_axis]] * len(features)
-    counts = [int(count) for count in inputs[adapter.features_mask].sum(-1).tolist()]
-    if adapter.mask_counts == "frames":
+    mask = None if adapter.features_mask is None else inputs[adapter.features_mask]
+    counts = frames_counted(adapter, features, mask)
+    if mask is None or adapter.mask_counts != "tokens":
         return counts
-    along = features.movedim(adapter.frames_axis, 1).flatten(2)
+    along = by_frame(adapter, features)
     return [_frames_behind(adapter.timing, window, tokens) for window, tokens in zip(along, counts, strict=True)]
 
 

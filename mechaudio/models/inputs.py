@@ -270,8 +270,9 @@ def _timed(
     mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
     if clip is not None and adapter.lengths in inputs:
         seconds = int(inputs[adapter.lengths][clip]) / adapter.sampling_rate
-    elif clip is not None and mask is not None and adapter.mask_counts == "frames":
-        seconds = int(mask[clip].sum()) * adapter.timing.hop / adapter.sampling_rate
+    elif clip is not None and mask is not None and adapter.mask_counts != "tokens":
+        hop = adapter.timing.hop if adapter.mask_counts == "frames" else 1
+        seconds = int(mask[clip].sum()) * hop / adapter.sampling_rate
     hears = sounding(adapter.timing, clock, seconds or None)
     audible = clock_of_sounding(clock, hears)
     assert audible is not None, "the first token hears the clip"

@@ -38,13 +38,16 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
         window = frames if adapter.encoder.layout == "packed" else -(-frames // stride) * stride
     frames = min(frames, window)
     features = torch.randn(1, bands_of(network, adapter), window, generator=torch.Generator().manual_seed(0))
+    features = features[:, 0] if adapter.bands is None else features
     inputs: dict[str, Any] = {adapter.features: features if adapter.frames_axis == -1 else features.mT.contiguous()}
     for name, bands in adapter.features_beside.items():
         shape = (1, attrgetter(bands)(config), window)
         beside = torch.randn(shape, generator=torch.Generator().manual_seed(1))
         inputs[name] = beside if adapter.frames_axis == -1 else beside.mT.contiguous()
     n_tokens = adapter.timing.tokens_of_frames(window if adapter.timing.pads_to_window else frames)
-    if adapter.features_mask is not None and adapter.mask_counts == "tokens":
+    if adapter.features_mask is not None and adapter.mask_counts == "samples":
+        inputs[adapter.features_mask] = torch.tensor([frames * adapter.timing.hop])
+    elif adapter.features_mask is not None and adapter.mask_counts == "tokens":
         inputs[adapter.features_mask] = (torch.arange(adapter.timing.tokens_of_frames(window)) < n_tokens)[None]
     elif adapter.features_mask is not None:
         inputs[adapter.features_mask] = (torch.arange(window) < frames)[None]

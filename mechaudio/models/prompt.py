@@ -20,7 +20,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, Sound, encode
 from mechaudio.models.clips import clock_of_sounding, samples_of, sounding, token_clock, too_short
-from mechaudio.models.features import silence, stack_features
+from mechaudio.models.features import refuse_changed_torch, silence, stack_features
 from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
 from mechaudio.models.opened_model import OpenedModel
@@ -88,12 +88,13 @@ def prompt(
         ValueError: No question; an unknown condition; a question without the clip or the caption that the condition
             needs; several clips in a class that takes one; a conversation whose last turn is not the user's; a clip too
             long or too short for the model; a text that the tokenizer would read as control tokens; a prompt longer
-            than the model's context.
+            than the model's context; or torch was told to use another type or device by default.
         TypeError: No processor, something else than questions, or a class that takes none.
     """
     if condition not in EVERY_CONDITION:
         raise ValueError(f"condition is one of {EVERY_CONDITION}, got {condition!r}")
-    written = _asked(questions, condition, layout or PromptFormat(), model.adapter)
+    layout, rows_asked = layout or PromptFormat(), list(questions)
+    written = _asked(rows_asked, condition, layout, model.adapter)
     if model.adapter.no_questions is not None:
         raise TypeError(f"{model.adapter.network_class} takes no questions: {model.adapter.no_questions}")
     if model.processor is None:
@@ -102,18 +103,19 @@ def prompt(
             "Open it with one, AudioLM(network, processor), or pass a dict of the network's own inputs instead of a "
             "batch"
         )
+    refuse_changed_torch()
     rows = [_encode(model, question, turns, condition, allow_cut) for question, turns in written]
     _warn_of_unknown_words(model.processor.tokenizer, rows)
     if condition == "audio":
         _warn_of_guesses(model, [question for question, _ in written])
-    return _together(model, tuple(question for question, _ in written), condition, rows)
+    batch = _together(model, tuple(question for question, _ in written), condition, rows)
+    return replace(batch, layout=layout) if all(isinstance(row, AudioQuestion) for row in rows_asked) else batch
 
 
 def _asked(
-    questions: Iterable[AudioQuestion | Conversation], condition: str, layout: PromptFormat, adapter: Adapter
+    rows: Sequence[AudioQuestion | Conversation], condition: str, layout: PromptFormat, adapter: Adapter
 ) -> list[tuple[AudioQuestion, tuple[Turn, ...]]]:
     """Questions and what is written for each; a conversation stands for the question that it ends with."""
-    rows = list(questions)
     if not rows:
         raise ValueError("no question: questions is an empty list, and a batch has at least one row")
     written = []
@@ -151,6 +153,12 @@ def as_prompts(
         condition_of(questions, condition)
         return as_batch(model, questions)
     return prompt(model, questions, condition=condition)
+
+
+def layout_of(questions: Any, layout: PromptFormat | None) -> PromptFormat:
+    """The layout that is given; else that of prompts, or the usual one."""
+    made = questions.layout if isinstance(questions, PromptBatch) else None
+    return layout or made or PromptFormat()
 
 
 def condition_of(questions: Any, condition: str) -> str:

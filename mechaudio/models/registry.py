@@ -9,6 +9,7 @@ from mechaudio.arguments import names_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
 from mechaudio.models.adapters.desta25 import DESTA_25
+from mechaudio.models.adapters.dots3_note import DOTS_3_NOTE
 from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
 from mechaudio.models.adapters.gemma3n import GEMMA_3N
 from mechaudio.models.adapters.gemma4 import GEMMA_4
@@ -16,6 +17,7 @@ from mechaudio.models.adapters.glmasr import GLM_ASR
 from mechaudio.models.adapters.granite_speech import GRANITE_SPEECH, GRANITE_SPEECH_PLUS
 from mechaudio.models.adapters.kimi_audio import KIMI_AUDIO
 from mechaudio.models.adapters.moss_transcribe_diarize import MOSS_TRANSCRIBE_DIARIZE
+from mechaudio.models.adapters.muse_spark import MUSE_SPARK
 from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
 from mechaudio.models.adapters.nemotron_h_omni import NEMOTRON_H_OMNI
 from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
@@ -27,6 +29,7 @@ from mechaudio.models.adapters.salmonn import SALMONN
 from mechaudio.models.adapters.timeaudio import TIMEAUDIO
 from mechaudio.models.adapters.vibevoice_asr import VIBEVOICE_ASR
 from mechaudio.models.adapters.voxtral import VOXTRAL
+from mechaudio.models.not_opened import NOT_OPENED
 
 ADAPTERS: tuple[Adapter, ...] = (
     QWEN2_AUDIO,
@@ -46,11 +49,14 @@ ADAPTERS: tuple[Adapter, ...] = (
     GEMMA_3N,
     GRANITE_SPEECH,
     GRANITE_SPEECH_PLUS,
+    MUSE_SPARK,
+    DOTS_3_NOTE,
     SALMONN,
     TIMEAUDIO,
     DESTA_25,
     KIMI_AUDIO,
 )
+"""The classes of transformers and of mechaudio that can be opened, in the order of the page on models."""
 
 #: Adapters that users registered, by the name of their class; they come before those that mechaudio brings.
 _REGISTERED: dict[str, Adapter] = {}
@@ -119,12 +125,15 @@ def adapter_for(network: object) -> Adapter:
         network: An instance of one of the classes that have an adapter (or of a subclass of one).
 
     Raises:
-        TypeError: The class has no adapter; the message lists those there are.
+        TypeError: The class has no adapter; the message says why, or lists those there are.
     """
     known_by_name = {adapter.network_class: adapter for adapter in adapters()}
     for cls in type(network).__mro__:  # the nearest: a class may be a subclass of another that is opened
         if cls.__name__ in known_by_name:
             return _as_built(known_by_name[cls.__name__], network)
+    for cls in type(network).__mro__:
+        if cls.__name__ in NOT_OPENED:
+            raise TypeError(f"{cls.__name__} is not opened: it {NOT_OPENED[cls.__name__]}")
     known = ", ".join(known_by_name)
     raise TypeError(
         f"mechaudio has no adapter for {type(network).__name__}. It has one for: {known}. "

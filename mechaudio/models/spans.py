@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from mechaudio.arguments import check_fields
 from mechaudio.data.temporal_phrases import KEYWORDS
 from mechaudio.question import AudioQuestion
+from mechaudio.results import keep
 from mechaudio.showing import Shown
 
 #: Roles of which every token of a prompt has exactly one; in conversations, texts before the last turn are `history`.
@@ -69,6 +70,9 @@ class PromptFormat(Shown):
             missing = [part for part in needed if field.count(part) != 1]
             if missing:
                 raise ValueError(f"PromptFormat({name}={field!r}) must hold {' and '.join(missing)} exactly once")
+
+
+keep(PromptFormat)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
+import torch
+from torch import Tensor
+
+from mechaudio.models.network import Network
 from mechaudio.showing import Shown
 
 #: What a stack may lack.
@@ -74,6 +78,8 @@ class Stack(Shown):
         overwritten: Hook points whose tensors the network goes on to write into.
         absent: Name of a part that is `None` -> why the class has none; a sentence without its subject and full stop.
         output: Path inside the attention module of the output projection, which mixes the heads' `z`.
+        z_times: What each head's `z` is multiplied by in front of the output projection, number by number: a noun
+            phrase; `None` where the projection takes it as it is.
         attention_norm: The module inside a layer whose output is added to the residual stream in place of attention's
             own, which it norms; `None` where attention's own is added. Its output is `attn_out`.
         mlp_norm: The same behind the MLP. Its output is `mlp_out`.
@@ -83,6 +89,9 @@ class Stack(Shown):
         between: Where a layer does more to its residual stream than add (`attention`: before attention adds to it,
             `mlp`: between `resid_mid` and what the MLP adds) -> what it does there, a noun phrase. Elsewhere
             `resid_mid` is the sum of `resid_pre` and `attn_out`, and `resid_post` that of `resid_mid` and `mlp_out`.
+        gates: The same places -> the module inside a layer that, called with the stream and what is to be added,
+            multiplies each number of both by a weight of its own before it adds them. What is added is then that
+            product.
         end: What a layer does to its residual stream behind that, `None` where nothing.
         frames_of: Where frames of a tower follow from its features by other steps than those to audio tokens: so many
             samples, and the frames that hear them together; or why its frames hear no stretch of their own.
@@ -100,11 +109,13 @@ class Stack(Shown):
     absent: Mapping[str, str] = field(default_factory=dict, hash=False)
     output: str = "o_proj"
     down: str | None = "down_proj"
+    z_times: str | None = None
     attention_norm: str | None = None
     mlp_norm: str | None = None
     attention_times: float | str = 1.0
     mlp_times: float | str = 1.0
     between: Mapping[Between, str] = field(default_factory=dict, hash=False)
+    gates: Mapping[Between, str] = field(default_factory=dict, hash=False)
     end: End | None = None
     frames_of: tuple[int, int] | str | None = None
 
@@ -113,6 +124,8 @@ class Stack(Shown):
         unknown = set(self.between) - set(get_args(Between))
         if unknown:
             raise ValueError(f"{self.layers}: between= knows {list(get_args(Between))}, got {sorted(unknown)}")
+        if set(self.gates) - set(self.between):
+            raise ValueError(f"{self.layers}: between= has to say what the gates {sorted(self.gates)} do to the stream")
         missing = {part for part in PARTS if getattr(self, part) is None}
         if missing != set(self.absent) - {"down"}:
             raise ValueError(f"{self.layers}: the parts {sorted(missing)} are None, reasons are {sorted(self.absent)}")
@@ -166,15 +179,47 @@ class Stack(Shown):
                 f"{type(config).__name__} has no such attribute"
             ) from error
 
-    def times(self, point: str, config: Any) -> float:
-        """The number that `attn_out` or `mlp_out` is multiplied by when it is added.
+    def setting(self, config: Any, name: str) -> Any:
+        """A setting of this stack's own config; of one that says it layer by layer, that of all layers but exceptions.
+
+        Args:
+            config: The network's config.
+            name: Which setting.
+        """
+        own = self.own_config(config)
+        return vars(own)[name] if getattr(own, "is_heterogeneous", False) else getattr(own, name)
+
+    def times(self, point: str, network: Network, layer: int) -> float | Tensor:
+        """The number that `attn_out` or `mlp_out` is multiplied by when it is added; one per dimension at a gate.
 
         Args:
             point: Which of them.
-            config: The network's config.
+            network: The network.
+            layer: The layer, from 0.
         """
-        number = {"attn_out": self.attention_times, "mlp_out": self.mlp_times}[point]
-        return float(getattr(self.own_config(config), number) if isinstance(number, str) else number)
+        place: Between = "attention" if point == "attn_out" else "mlp"
+        if place in self.gates:
+            return self._through_gate(place, network, layer, stream=0.0, added=1.0)
+        number = {"attention": self.attention_times, "mlp": self.mlp_times}[place]
+        return float(getattr(self.own_config(network.config), number) if isinstance(number, str) else number)
+
+    def keeps(self, place: Between, network: Network, layer: int) -> float | Tensor:
+        """The number that a gate multiplies the stream by before it adds to it, per dimension; 1 without a gate.
+
+        Args:
+            place: Whether attention's addition or that of the MLP.
+            network: The network.
+            layer: The layer, from 0.
+        """
+        return self._through_gate(place, network, layer, stream=1.0, added=0.0) if place in self.gates else 1.0
+
+    def _through_gate(self, place: Between, network: Network, layer: int, *, stream: float, added: float) -> Tensor:
+        """What a gate makes of a stream and of something to add that are one number everywhere."""
+        gate = network.get_submodule(f"{self.path(layer)}.{self.gates[place]}")
+        like = next(gate.parameters())
+        width = self.own_config(network.config).hidden_size
+        with torch.no_grad():  # by its forward: this is not one of the calls that a run makes and hooks see
+            return gate.forward(like.new_full((width,), stream), like.new_full((width,), added))
 
     def adds(self, point: str) -> str | None:
         """Path inside a layer of the module whose output, multiplied by `times`, is `attn_out` or `mlp_out`."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from mechaudio.labelled import ANYTHING_ELSE
@@ -226,7 +227,8 @@ class Targets:
         if used is None:
             return cls(None, None)
         target, foil = ([row and row.get(name) for row in used] for name in ("target", "foil"))
-        return cls(target, foil)
+        counted = {row["whole"] for row in used if row}
+        return cls(target, foil, whole=counted.pop() if len(counted) == 1 else None)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -305,14 +307,19 @@ def forced(batch: PromptBatch, text: int, n: int) -> PromptBatch:
         text: 0 for the target, 1 for the foil.
         n: How many tokens.
     """
-    words = [((aim.target_ids, aim.foil_ids)[text] or (0,)) if aim else (0,) for aim in batch.aims]
-    filled = [[*ids, *[ids[-1]] * (n + 1 - len(ids))] for ids in words]
+    filled = filled_tokens(batch, text, n + 1)
     names = ("the next token", ANYTHING_ELSE)
     return replace(
-        _longer(batch, torch.tensor([ids[:n] for ids in filled], dtype=torch.long)),
+        extended(batch, filled[:, :n]),
         questions=tuple(replace(question, choices=names, answer=names[0]) for question in batch.questions),
-        choice_ids=tuple((ids[n], OTHERS) for ids in filled),
+        choice_ids=tuple((int(ids[n]), OTHERS) for ids in filled),
     )
+
+
+def filled_tokens(batch: PromptBatch, text: int, n: int) -> Int[Tensor, "prompt token"]:
+    """The first tokens of the targets (0) or foils (1); a text that is shorter repeats its last token."""
+    words = [((aim.target_ids, aim.foil_ids)[text] or (0,)) if aim else (0,) for aim in batch.aims]
+    return torch.tensor([[*ids[:n], *[ids[-1]] * (n - len(ids))] for ids in words], dtype=torch.long)
 
 
 def forced_alike(batch: PromptBatch, longer: PromptBatch) -> PromptBatch:
@@ -323,11 +330,11 @@ def forced_alike(batch: PromptBatch, longer: PromptBatch) -> PromptBatch:
         longer: The others, extended or not.
     """
     more = longer.inputs["input_ids"][:, longer.n_positions - longer.n_forced :]
-    return replace(_longer(batch, more), choice_ids=longer.choice_ids)
+    return replace(extended(batch, more), choice_ids=longer.choice_ids)
 
 
-def _longer(batch: PromptBatch, more: Tensor) -> PromptBatch:
-    """The prompts with more tokens, `[row, token]`, behind them."""
+def extended(batch: PromptBatch, more: Int[Tensor, "prompt token"]) -> PromptBatch:
+    """The prompts with more tokens behind them."""
     n = more.shape[1]
     inputs = dict(batch.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], more.to(inputs["input_ids"])], dim=1)

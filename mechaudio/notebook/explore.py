@@ -11,7 +11,7 @@ from mechaudio.analyses.prompt_attention import prompt_attention
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import as_prompts
+from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.notebook.explorer_data import explorer_data, sound
 from mechaudio.notebook.live import Live
 from mechaudio.question import AudioQuestion
@@ -20,9 +20,11 @@ from mechaudio.tracing.audio_lm import AudioLM
 if TYPE_CHECKING:
     from mechaudio.notebook.widget import Explorer
 
+__all__ = ["explore"]
+
 
 @checks_arguments
-def explore(model: AudioLM, question: AudioQuestion | PromptBatch, *, max_new_tokens: int = 32) -> Explorer:
+def explore(model: AudioLM, question: AudioQuestion | Inputs, *, max_new_tokens: int = 32) -> Explorer:
     """Look at a question in a notebook: hear it, see where every head looks, and change that while the answer follows.
 
     A widget (anywidget) for JupyterLab, Jupyter Notebook, VS Code, Colab and marimo. The clip plays with a cursor in
@@ -38,14 +40,14 @@ def explore(model: AudioLM, question: AudioQuestion | PromptBatch, *, max_new_to
 
     Args:
         model: The opened model.
-        question: A question, or a prompt of one, made in any condition or aimed at words.
+        question: A question, alone or in a list; or a prompt of one, made in any condition or aimed at words.
         max_new_tokens: The most tokens that are written to an open question.
 
     Raises:
         ImportError: anywidget is not installed.
         ValueError: Several prompts, one that is made from a dict of inputs, or a question that cannot be asked.
     """
-    batch = as_prompts(model, question if isinstance(question, PromptBatch) else [question])
+    batch = as_prompts(model, [question] if isinstance(question, AudioQuestion) else question)
     if batch.n_rows != 1 or not batch.questions:
         raise ValueError(
             f"ma.explore shows one question, got {batch.n_rows} prompts with {len(batch.questions)} questions: give a "

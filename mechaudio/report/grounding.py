@@ -12,7 +12,7 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.grounding_study import GroundingStudy
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.spans import Repairs
-from mechaudio.question import AudioQuestion
+from mechaudio.question import AudioQuestion, Recording
 from mechaudio.report.study_page import Part, Report, report_of
 from mechaudio.report.tables import Column, Table
 from mechaudio.viz.spans_over_time import spans_over_time
@@ -158,4 +158,12 @@ def _grounding(study: GroundingStudy, *, questions: Sequence[AudioQuestion] = ()
         parts=_PARTS,
         paper=PAPER,
         published=(grounding_published(),),
+        sounds=_sounds(study, questions),
     )
+
+
+def _sounds(study: GroundingStudy, questions: Sequence[AudioQuestion]) -> dict[str, Recording]:
+    """The recording of every answer by the question's name, and of the figure that lies over the first."""
+    sounds = {question.id: question.recordings[0] for question in questions if len(question.recordings) == 1}
+    first = study.evaluation.ids[0]
+    return sounds | ({"sound": sounds[first]} if first in sounds else {})

@@ -33,9 +33,9 @@ _PARTS = (
         "What the formula does to attention",
         ("attention",),
         {
-            "attention": "On the left, how many of the scores that the last position gives audio tokens are below "
-            "zero: multiplied by 1 + alpha, these fall. On the right, how much attention each reading of the formula "
-            "moves to the audio, in one layer at a time; below the dashed line it moves attention away."
+            "attention": "Bars: how many of the scores that the last position gives audio tokens are below zero; "
+            "multiplied by 1 + alpha, these fall. Lines: how much attention each reading of the formula moves to the "
+            "audio, in one layer at a time; below the dashed line it moves attention away."
         },
     ),
     Part("The published setting", ("readings", "groups")),
@@ -43,17 +43,17 @@ _PARTS = (
         "Over strength",
         ("strengths",),
         {
-            "strengths": "A line per reading, in the published layers. On the left are the questions that choose: the "
-            "best of many points looks better than it is. On the right are the others: there the ring is an honest "
-            "number."
+            "strengths": "A line per reading, in the published layers. Where questions choose, the best of many points "
+            "looks better than it is; where they report, the ring is an honest number."
         },
     ),
     Part(
         "Over layers",
         ("layers",),
         {
-            "layers": "A cell is a range of layers, from its first (rows) to its last (columns). A pattern on the left "
-            "that is not there on the right is likely chance."
+            "layers": "A cell is a range of layers, from its first (rows) to its last (columns). A pattern of the half "
+            "that chooses which the other half does not have is likely chance. Pale cells are changes that are small "
+            "beside their intervals."
         },
     ),
     Part("Chosen by the data", ("choices",)),

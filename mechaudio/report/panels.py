@@ -10,6 +10,7 @@ from markupsafe import Markup
 from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.player import playable
 from mechaudio.experiments.listen import Listening
 from mechaudio.metrics.clips import questions_of
 from mechaudio.report.assets import script_json
@@ -31,6 +32,7 @@ class Panel(Shown):
         note: What it rests on (sample size, bands), as plain text; may be empty.
         how: How to read it.
         figure: Plotly's JSON, safe inside a `<script>` element.
+        sound: The recording under it, as a `data:` address; blank where there is none.
     """
 
     kind: str
@@ -38,17 +40,29 @@ class Panel(Shown):
     note: str
     how: str
     figure: Markup
+    sound: str = ""
 
 
 @checks_arguments
-def panel(kind: str, figure: go.Figure, how: str, heading: str | None = None) -> Panel:
-    """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it."""
+def panel(
+    kind: str, figure: go.Figure, how: str, heading: str | None = None, *, clip: AudioClip | None = None
+) -> Panel:
+    """A figure whose title has moved to the page, where it wraps and can be found; the figure itself keeps it.
+
+    Args:
+        kind: Which figure it is.
+        figure: The figure.
+        how: How to read it.
+        heading: Its heading; by default its title.
+        clip: The recording that it lies over, to be played beside it, in 1 MB at most.
+    """
     title, figure = figure.layout.title, go.Figure(figure)
     words = html.unescape((title.text or "").replace(SOFT, " ")) if heading is None else heading
     note = _in_one_line((title.subtitle.text or "").replace(SOFT, " "))
     figure.layout.title = None
     figure.layout.margin.t = 24
-    return Panel(kind, words, note, how, script_json(figure.to_json()))
+    sound, cut = ("", ()) if clip is None else playable(clip)
+    return Panel(kind, words, "; ".join([note, *cut] if note else cut), how, script_json(figure.to_json()), sound)
 
 
 def _in_one_line(subtitle: str) -> str:

@@ -13,7 +13,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import fewest
 from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.metrics.ranking import largest_first
-from mechaudio.question import AudioQuestion
+from mechaudio.question import AudioQuestion, Recording
 from mechaudio.report.study_page import Part, Report, report_of
 from mechaudio.report.tables import Cell, Column, Table
 from mechaudio.viz.patching_map import patching_map
@@ -57,11 +57,32 @@ def patching_figures(patching: PatchingMap, questions: Sequence[AudioQuestion]) 
         questions: The clean questions.
     """
     drawn = {"map": patching_map(patching)}
-    if tuple(patching.axes) in (("second",), ("layer", "second")):
-        pair = int(np.argmax(np.abs(patching.clean - patching.corrupted)))
-        question_shown = next(question for question in questions if question.id == patching.ids[pair])
-        drawn["sound"] = patching_over_sound(patching, question_shown, pair=pair)
+    if _over_seconds(patching):
+        pair = _largest_pair(patching)
+        drawn["sound"] = patching_over_sound(patching, _shown(patching, questions), pair=pair)
     return drawn
+
+
+def _over_seconds(patching: PatchingMap) -> bool:
+    return tuple(patching.axes) in (("second",), ("layer", "second"))
+
+
+def _largest_pair(patching: PatchingMap) -> int:
+    return int(np.argmax(np.abs(patching.clean - patching.corrupted)))
+
+
+def _shown(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> AudioQuestion:
+    """The clean question of the pair that is drawn."""
+    name = patching.ids[_largest_pair(patching)]
+    for question in questions:
+        if question.id == name:
+            return question
+    raise ValueError(f"the map is about {name!r}, which none of the questions is: give questions=, the clean ones")
+
+
+def _sounds(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> dict[str, Recording]:
+    """The recording under the pair that is drawn."""
+    return {"sound": _shown(patching, questions).recordings[0]} if _over_seconds(patching) else {}
 
 
 @checks_arguments
@@ -123,6 +144,7 @@ def _patching(patching: PatchingMap, *, questions: Sequence[AudioQuestion]) -> R
         tables=patching_tables(patching),
         figures=patching_figures(patching, questions),
         parts=(Part("What each place does", ("top_places", "all_places"), how),),
+        sounds=_sounds(patching, questions),
     )
 
 

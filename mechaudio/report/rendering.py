@@ -1,16 +1,18 @@
 """A template filled in and written as one file, with every script and style inside it."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mechaudio.report.assets import plotly_script, policy
 from mechaudio.writing import made_folder
 
+_CODE = re.compile("`([^`]+)`")
 _TEMPLATES = Path(__file__).parent / "templates"
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(_TEMPLATES),
@@ -19,6 +21,15 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def prose(text: str) -> Markup:
+    """A text as a page shows it: code between backticks in its letters, no line that begins with a per cent sign."""
+    words = str(escape(text)).replace(" %", "\u00a0%")
+    return Markup(_CODE.sub(r"<code>\1</code>", words))  # escaped in the line above
+
+
+_ENVIRONMENT.filters["prose"] = prose
 
 
 def write_html(

@@ -68,9 +68,8 @@ _PARTS = (
             "layers": "Layer-guided steering adds, to the last layer, what hearing adds in the layers that have "
             "specialists, each weighted by how many it has: these bars. A bar inside the grey is what heads drawn at "
             "random give as well.",
-            "strengths": "A line per way of steering, dotted ones are controls. On the left are the questions that "
-            "choose: the best of many points looks better than it is. On the right are the others: there the ring is "
-            "an honest number.",
+            "strengths": "A line per way of steering, dotted ones are controls. Where questions choose, the best of "
+            "many points looks better than it is; where they report, the ring is an honest number.",
         },
     ),
 )

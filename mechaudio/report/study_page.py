@@ -13,6 +13,9 @@ import plotly.graph_objects as go
 
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import checks_arguments, names_arguments
+from mechaudio.audio.player import playable
+from mechaudio.audio.stored import opened
+from mechaudio.question import Recording
 from mechaudio.report.facts import facts
 from mechaudio.report.panels import Panel, panel
 from mechaudio.report.rendering import write_html
@@ -24,6 +27,8 @@ from mechaudio.viz.listening_rows import listening_rows
 
 FOLDED = 20
 """Rows of a table; one with more is behind a fold."""
+MOST_SOUND = 4_000_000
+"""Characters of the recordings in the rows of a page's tables, beyond which no other begins."""
 HOW_ROWS = (
     "Sound goes from the audio to the rows that hear it (above), and these hand on to the last row, where the answer "
     "is read (below). An arrow is as thick as what the right answer loses when one cannot see the other; dotted ones "
@@ -81,6 +86,8 @@ class Report(Shown):
         parts: Parts of the page, in order; what they name and there is not is left out, and so is a part of nothing.
         paper: Whose numbers stand in `published`.
         published: Tables of what the paper reports, kept apart from what was computed.
+        sounds: Recordings that can be played: by the name of the figure that lies over one, or by the first cell of the
+            rows that are about one.
 
     Raises:
         ValueError: No part has anything to show, or published numbers are of no named paper.
@@ -94,6 +101,7 @@ class Report(Shown):
     parts: Sequence[Part]
     paper: str | None = None
     published: Sequence[Table] = ()
+    sounds: Mapping[str, Recording] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a page of nothing, and numbers of nobody."""
@@ -110,8 +118,7 @@ class Report(Shown):
         for finding in leading(self.findings):
             by_figure.setdefault(finding.figure if finding.figure in self.figures else "", []).append(finding)
         return tuple(
-            Lead(tuple(said), panel(name, self.figures[name], how[name]) if name in how else None)
-            for name, said in by_figure.items()
+            Lead(tuple(said), self._panel(name, how[name]) if name in how else None) for name, said in by_figure.items()
         )
 
     def others(self) -> tuple[str, ...]:
@@ -128,7 +135,7 @@ class Report(Shown):
                 part.heading,
                 tuple(tables[name] for name in part.tables if name in tables),
                 tuple(
-                    panel(name, self.figures[name], how)
+                    self._panel(name, how)
                     for name, how in part.figures.items()
                     if name in self.figures and name not in drawn
                 ),
@@ -136,6 +143,18 @@ class Report(Shown):
             for part in self.parts
         ]
         return tuple(step for step in steps if step.tables or step.panels)
+
+    def _panel(self, name: str, how: str) -> Panel:
+        clip = opened(self.sounds[name]) if name in self.sounds else None
+        return panel(name, self.figures[name], how, clip=clip)
+
+    def played(self) -> dict[str, str]:
+        """Return the recordings of rows as `data:` addresses by their first cells, of as many as `MOST_SOUND` holds."""
+        addresses: dict[str, str] = {}
+        for name in (row[0] for table in self.tables for row in table.shown if row[0] in self.sounds):
+            if sum(map(len, addresses.values())) < MOST_SOUND:
+                addresses[name] = playable(opened(self.sounds[name]))[0]
+        return addresses
 
 
 @names_arguments
@@ -189,6 +208,7 @@ def write_study_page(report: Report, path: str | os.PathLike, *, title: str, com
         others=report.others(),
         steps=report.steps(),
         folded=FOLDED,
+        sounds=report.played(),
         paper=report.paper,
         published=report.published,
         facts=facts(report.provenance, command),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mechaudio.arguments import checks_arguments, shown
+from mechaudio.notebook import pieces
 from mechaudio.showing import Shown
 from mechaudio.temporal.card import markdown
 from mechaudio.writing import made_folder
@@ -144,6 +145,11 @@ class Table(Shown):
             {name: value for column, cell in pairs for name, value in column.held(cell).items()}
             for pairs in (zip(self.columns, row, strict=True) for row in self.rows)
         )
+
+    def _repr_html_(self) -> str:
+        """The table as a notebook shows it, its title above and its note below."""
+        headings = [column.heading for column in self.shown_columns]
+        return pieces.frame(self.title, pieces.table(headings, self.shown), pieces.note(self.note))
 
     def to_json(self) -> str:
         """One object: name, title, note and a list of rows, each an object with the columns' names as keys."""

@@ -19,8 +19,8 @@ from mechaudio.showing import Shown
 
 Variant = Literal["v1", "v2", "v3"]
 
-#: The twenty tokens of `v3`, in the order of their ids.
 MARKERS = (*(f"<a_{digit}>" for digit in range(10)), *(f"<f_{digit}>" for digit in range(10)))
+"""The twenty tokens of `v3`, in the order of their ids."""
 
 #: Five digits before the point are longer than a day: what has more, such as a telephone number, is no time.
 _TIME = r"(?<!\d)(?<!\d\.)(\d{1,5}(?:\.\d+)?)(?!\d)"

@@ -115,7 +115,8 @@ def merge(
         contextual: Tokens that are made of the others of a segment.
 
     Raises:
-        ValueError: Another mode, importance or keys of another number of tokens, or segments with too few tokens.
+        ValueError: Another mode, importance or keys of another number of tokens, NaN among them, or segments with too
+            few tokens.
     """
     if hidden.ndim < 2 or not hidden.shape[-2]:
         raise ValueError(f"hidden is [token, width], got shape {list(hidden.shape)}")
@@ -126,6 +127,12 @@ def merge(
     ):
         if tokens != hidden.shape[:-1]:
             raise ValueError(f"{name} is given for {_axes(tokens)} tokens, there are {_axes(hidden.shape[:-1])}")
+    for name, given in (("hidden", hidden), ("importance", importance), ("keys", keys)):
+        if given is not None and (n_lost := int(given.isnan().sum())):
+            raise ValueError(
+                f"{name} holds NaN in {n_lost} of {given.numel()} places: nothing says which tokens stay. float16 "
+                "overflows like that: compute them in bfloat16 or float32"
+            )
     if n_tokens <= window:
         weights = torch.eye(n_tokens, dtype=hidden.dtype, device=hidden.device)
         return Merged(hidden, weights.expand(*hidden.shape[:-2], -1, -1))

@@ -105,7 +105,6 @@ def _all(rate: float) -> dict[str, float]:
     return dict.fromkeys(GROUPS, rate)
 
 
-#: Preset and stage -> its settings.
 STAGES: Mapping[tuple[str, int], Stage] = MappingProxyType(
     {
         ("paper", 1): Stage(
@@ -147,3 +146,4 @@ STAGES: Mapping[tuple[str, int], Stage] = MappingProxyType(
         ),
     }
 )
+"""Preset and stage -> its settings."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.metrics.choices import NO_ANSWER, likeliest, refuse_nan, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.targets import refuse_whole
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.tracing.choice_logits import choice_logits
 
@@ -24,9 +26,27 @@ def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, requ
         UserWarning: Questions have no answer.
 
     Raises:
+        ValueError: A question has no answer, where one is required; or all tokens of some words count.
+    """
+    refuse_whole(batch, "a single pass", "ma.answer(model, batch) and ma.sweep measure whole texts")
+    return answers_of(batch, choice_logits(batch, logits.float()), required=required)
+
+
+def answers_of(batch: PromptBatch, rows: Float[np.ndarray, "batch choice"], *, required: bool = False) -> list[Answer]:
+    """The answers that the logits of choices, or the log-probabilities of whole texts, give.
+
+    Args:
+        batch: The prompts.
+        rows: Logits of the choices.
+        required: Raise for a question without an answer, whose logits are NaN.
+
+    Warns:
+        UserWarning: Questions have no answer.
+
+    Raises:
         ValueError: A question has no answer, where one is required.
     """
-    rows, n_choices = choice_logits(batch, logits.float()), [len(question.choices) for question in batch.questions]
+    n_choices = [len(question.choices) for question in batch.questions]
     ids = [question.id for question in batch.questions]
     if required:
         refuse_nan(ids, rows, n_choices, "this run")

@@ -125,15 +125,18 @@ def attention(
     module: nn.Module,
     query: Float[Tensor, "batch head query d_head"],
     key: Float[Tensor, "batch kv_head key d_head"],
-    value: Float[Tensor, "batch kv_head key d_head"],
+    value: Float[Tensor, "batch kv_head key d_value"],
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
     **kwargs: object,
-) -> tuple[Float[Tensor, "batch query head d_head"], None]:
+) -> tuple[Float[Tensor, "batch query head d_value"], None]:
     """Attention as transformers calls it."""
-    windows = kwargs.pop("cu_seq_lens_q", None)
+    windows, chosen = kwargs.pop("cu_seq_lens_q", None), kwargs.pop("indices", None)
+    if isinstance(chosen, Tensor) and attention_mask is not None:  # the keys that each query row may see, by number
+        among = torch.zeros_like(attention_mask[:, :1], dtype=torch.bool).scatter(-1, chosen[:, None].long(), True)
+        attention_mask = attention_mask & among
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     call = Call(module, attention_mask, windows, dropout, scaling, bool(causal), kwargs)
@@ -148,8 +151,8 @@ def serve_all(
     call: Call,
     query: Float[Tensor, "batch head query d_head"],
     key: Float[Tensor, "batch kv_head key d_head"],
-    value: Float[Tensor, "batch kv_head key d_head"],
-) -> Float[Tensor, "batch query head d_head"]:
+    value: Float[Tensor, "batch kv_head key d_value"],
+) -> Float[Tensor, "batch query head d_value"]:
     """Attend, and serve everything on the way: queries, keys and values first, the heads' outputs last."""
     query, key, value = spot.give("q", query), spot.give("k", key), spot.give("v", value)
     request = spot.exchange.asked_of(spot.location)
@@ -165,10 +168,10 @@ def serve_weights(
     call: Call,
     query: Float[Tensor, "batch head query d_head"],
     key: Float[Tensor, "batch kv_head key d_head"],
-    value: Float[Tensor, "batch kv_head key d_head"],
-) -> Float[Tensor, "batch query head d_head"]:
+    value: Float[Tensor, "batch kv_head key d_value"],
+) -> Float[Tensor, "batch query head d_value"]:
     """Attend, and serve what lies between queries, keys and values and the heads' outputs, which are served last."""
-    d_head = value.shape[-1]
+    d_value = value.shape[-1]
     if spot.exchange.asked_of(spot.location).score_edits:
         call, query, key, value = _with_score_edits(spot, call, query, key, value)
     mixed = Mixed(call.fused(query, key, value), *_mass(spot, call, query, key) if spot.wants("mass") else ())
@@ -183,7 +186,7 @@ def serve_weights(
             mixed, _ = _explicit(spot, request.name, rows, call, query, key, value, mixed, whole)
     if mixed.mass is not None:
         spot.give("mass", mixed.mass)
-    return spot.give("z", mixed.out if mixed.out.shape[-1] == d_head else mixed.out[..., :d_head].contiguous())
+    return spot.give("z", mixed.out if mixed.out.shape[-1] == d_value else mixed.out[..., :d_value].contiguous())
 
 
 def _with_score_edits(
@@ -298,7 +301,7 @@ def _put(
     index: Int[Tensor, "batch head row d_head"],
     everything: bool,
     pattern: Float[Tensor, "batch head row key"],
-    values: Float[Tensor, "batch head key d_head"],
+    values: Float[Tensor, "batch head key d_value"],
     changed: Bool[Tensor, "batch head row"],
 ) -> Mixed:
     """The output with the changed rows computed from their pattern, and the others as they were."""

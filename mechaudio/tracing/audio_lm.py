@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, NoReturn, cast
@@ -17,6 +17,7 @@ from nnsight.tracing.tracer import WithBlockNotFoundError
 from mechaudio.arguments import check, names_arguments, shown
 from mechaudio.models.adapter import Adapter, InBlocks, Stack
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.features import refuse_changed_torch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.hearing import refuse_deaf_call
 from mechaudio.models.inputs import input_device
@@ -147,7 +148,7 @@ class AudioLM(NNsight):
             sites[point].location for _, stack, sites in layers for point in stack.overwritten
         )
         self.exchange.multiplied = {
-            location: (product, stack.times(point, network.config))
+            location: (product, partial(stack.times, point, network, layer))
             for layer, stack, sites in layers
             for point in ("attn_out", "mlp_out")
             if point in sites
@@ -209,6 +210,33 @@ class AudioLM(NNsight):
             "ma.AudioLM(network, processor) what transformers' own from_pretrained gave"
         )
 
+    __iter__ = None  # type: ignore[assignment]  # nnsight goes through a module list so, and a network is no collection
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        """Refuse to be taken for a list.
+
+        Raises:
+            TypeError: Always, with what lists the layers.
+        """
+        raise TypeError(f"an AudioLM is one model, not a list, and has no [{shown(key)}]: its layers are model.blocks")
+
+    def __len__(self) -> NoReturn:
+        """Refuse to be taken for a list.
+
+        Raises:
+            TypeError: Always, with what counts the layers.
+        """
+        raise TypeError("an AudioLM is one model, not a list, and has no length: model.n_layers counts its layers")
+
+    def __reduce__(self) -> tuple[Callable[..., AudioLM], tuple[Any, ...]]:
+        """Copy or pickle what was opened, and open it anew: an exchange serves the modules that it was built on."""
+        kept = {name: getattr(self, name) for name in ("checkpoint", "revision", "trained_choices")}
+        return _opened_again, (self.network, self.processor, kept)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., AudioLM], tuple[Any, ...]]:
+        """As `__reduce__`, for every protocol."""
+        return self.__reduce__()
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network's forward; of prompts or questions, as `ma.run` does."""
         if _asks(args):
@@ -233,7 +261,7 @@ class AudioLM(NNsight):
         for layer, (stack, points) in enumerate(zip(stacks, sites, strict=True)):
             closing = None if stack.end is None or stack.end.scaled_by is not None else stack.end.closing
             parts = stack.attention, stack.mixing, stack.mid_norm, stack.mlp, stack.projecting_down
-            for part in (*parts, stack.attention_norm, stack.mlp_norm, closing):
+            for part in (*parts, stack.attention_norm, stack.mlp_norm, *stack.gates.values(), closing):
                 if part is not None:
                     submodule(self._module, f"{stack.path(layer)}.{part}", self.adapter)
             blocks.append(Block(self.exchange, points, f"{here}[{layer}]"))
@@ -261,13 +289,13 @@ class AudioLM(NNsight):
 
     @property
     def n_heads(self) -> int:
-        """Attention heads in each layer of the decoder."""
-        return self.adapter.decoder.own_config(self._module.config).num_attention_heads
+        """Attention heads in each layer of the decoder that has hook points in its attention."""
+        return self.adapter.decoder.setting(self._module.config, "num_attention_heads")
 
     @property
     def n_key_value_heads(self) -> int:
         """Key-value heads in each layer of the decoder."""
-        return self.adapter.decoder.own_config(self._module.config).num_key_value_heads
+        return self.adapter.decoder.setting(self._module.config, "num_key_value_heads")
 
     @property
     def d_model(self) -> int:
@@ -310,8 +338,10 @@ class AudioLM(NNsight):
 
         Raises:
             ValueError: It is in training mode, a part of it is compiled or was replaced after it was opened, or a hook
-                of others is registered for all modules at once; or edits were left on the model with `model.edit`.
+                of others is registered for all modules at once; edits were left on the model with `model.edit`; or
+                torch was told to use another type or device by default (`torch.autocast`).
         """
+        refuse_changed_torch()
         self._state.refuse_unfit()
         if self._edits and not self.exchange.mediators:  # a trace block shows them
             raise ValueError(
@@ -339,6 +369,14 @@ class AudioLM(NNsight):
             f"{self.d_model}; "
             f"{self._towers()}; {self._module.dtype}, {self.device})"
         )
+
+
+def _opened_again(network: Network, processor: Any, kept: Mapping[str, Any]) -> AudioLM:
+    """A copy of an opened model, whose hook points were proven when that was opened."""
+    model = AudioLM(network, processor, prove=False)
+    for name, value in kept.items():
+        setattr(model, name, value)
+    return model
 
 
 def _asks(args: tuple[Any, ...]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,8 +60,9 @@ class Cache(NamesTheWay, Shown, Mapping):
 
         Raises:
             KeyError: It was not recorded; the message says what was.
+            TypeError: Something else than a name, or a name and a layer.
         """
-        spelled, asked = (key, None) if isinstance(key, str) else key
+        spelled, asked = _name_and_layer(key)
         name, layer = parse(spelled)
         layer = asked if layer is None else layer
         if layer is not None and layer < 0:
@@ -116,6 +119,17 @@ class Cache(NamesTheWay, Shown, Mapping):
         ]
         megabytes = sum(value.numel() * value.element_size() for value in self.tensors.values()) / 2**20
         return "\n".join([f"Cache of {len(self)} tensors, {megabytes:.1f} MB", *lines])
+
+
+def _name_and_layer(key: Any) -> tuple[str, int | None]:
+    """What a cache is asked for."""
+    name, layer = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+    if isinstance(name, str) and (layer is None or hasattr(layer, "__index__")):
+        return name, None if layer is None else operator.index(layer)
+    raise TypeError(
+        f"cache[...] takes a name, or a name and a layer, cache['resid_post', 3], got {key!r}: all layers of one are "
+        "cache.stack('resid_post')"
+    )
 
 
 keep(Cache)

@@ -53,8 +53,8 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
         anew aside.
 
     Raises:
-        ValueError: Tensors are missing, have other shapes or other names; or a file is damaged, or the class cannot be
-            built from the config.
+        ValueError: Tensors are missing, have other shapes or other names, or are there twice; or a file is damaged, or
+            the class cannot be built from the config.
         OSError: There are no safetensors.
     """
     network_class = adapter.load_class()
@@ -82,7 +82,9 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
             ) from error
     folder = folder_of(where, hub)
     refuse_unaccounted(network, adapter, info, weights_of(folder, where))
+    _refuse_two_sets(folder, options.get("variant"))
     _refuse_quantised(network, folder)
+    _warn_of_zeros(network, weights_of(folder, where))
     if hasattr(network, "peft_config") and report:  # then the info is about the adapter's tensors alone
         raise ValueError(f"{where!r} lacks tensors of the network that its adapter is for:\n{report[0]}")
     return network
@@ -127,6 +129,48 @@ def refuse_unaccounted(network: Network, adapter: Adapter, info: dict[str, Any],
         warn(
             f"{file} holds {len(unexpected)} tensors of parts that {type(network).__name__} does not have, and that "
             f"are left out: {_some(unexpected)}"
+        )
+
+
+def _refuse_two_sets(folder: Path, variant: str | None) -> None:
+    """Refuse a folder in which a tensor is there twice: which of them was meant, nobody says.
+
+    Raises:
+        ValueError: There are whole weights beside those in parts, or a tensor is in two parts.
+    """
+    suffix = f".{variant}" if variant else ""
+    whole, index = folder / f"model{suffix}.safetensors", folder / f"model.safetensors.index{suffix}.json"
+    if not index.is_file():
+        return
+    parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    if whole.is_file() and whole.name not in parts:
+        raise ValueError(
+            f"{str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} lists ({_some(parts)}): "
+            "take away those that are not meant"
+        )
+    of: dict[str, list[str]] = {}
+    for part in parts:
+        for name in _header(folder / part):
+            of.setdefault(name, []).append(part)
+    twice = [f"{name} in {' and '.join(files)}" for name, files in of.items() if len(files) > 1 and name[:2] != "__"]
+    if twice:
+        raise ValueError(
+            f"the weights in {str(folder)!r} hold {len(twice)} tensors twice ({_some(twice)}): fetch or save them again"
+        )
+
+
+def _warn_of_zeros(network: Network, file: str) -> None:
+    """Warn of matrices of zeros alone, as a copy that broke off leaves them: a layer of them does nothing."""
+    matrices = {name: value for name, value in network.named_parameters() if value.ndim > 1 and not value.is_meta}
+    zeros = [
+        name
+        for name, value in matrices.items()
+        if name.endswith("weight") and not value[:1].any() and not value.any()  # a row tells, of almost all
+    ]
+    if zeros:
+        warn(
+            f"{file} holds zeros alone for {len(zeros)} of {len(matrices)} matrices ({_some(zeros)}), and what they "
+            "are part of does nothing: was it copied whole? Fetch it again, unless it is meant so"
         )
 
 

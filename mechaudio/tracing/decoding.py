@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import LogitsProcessor
 
 from mechaudio.models.hearing import past_prompt
 from mechaudio.models.network import Network
@@ -55,6 +57,48 @@ def sound_with_the_prompt(features: str) -> Callable[[Any], Any]:
         return positional, {**arguments, features: None}
 
     return edit
+
+
+#: Stands for a token where there is none, as logits are NaN or overflow.
+NO_TOKEN = -1
+
+
+class Unclear(LogitsProcessor):
+    """Note from which new token on the likeliest of a row cannot be told, as of choices (`metrics.choices.likeliest`).
+
+    transformers would write the token that a NaN stands at.
+
+    Args:
+        ends: Ids of the tokens that end an answer: what follows them is not looked at.
+    """
+
+    def __init__(self, ends: int | Sequence[int]):
+        self._ends = torch.tensor([ends] if isinstance(ends, int) else list(ends))
+        self._n_before, self._first = 0, torch.empty(0)
+
+    def __call__(
+        self, input_ids: Int[Tensor, "row position"], scores: Float[Tensor, "row vocab"]
+    ) -> Float[Tensor, "row vocab"]:
+        """Look at the logits of one step, and end the rows that they tell nothing of."""
+        if not len(self._first):
+            self._n_before = input_ids.shape[1]
+            self._first = torch.full(scores.shape[:1], torch.inf, device=scores.device)
+        written, highest = input_ids[:, self._n_before :], scores.amax(-1, keepdim=True)
+        several = ((scores == highest).sum(-1) > 1) & highest[:, 0].isposinf()
+        unclear = (highest.isnan() | highest.isneginf())[:, 0] | several
+        ended = torch.isin(written, self._ends.to(written)).any(-1).to(unclear.device)
+        self._first[unclear & ~ended] = self._first[unclear & ~ended].clamp(max=written.shape[1])
+        if not len(self._ends) or not unclear.any():
+            return scores
+        is_end = torch.isin(torch.arange(scores.shape[1]), self._ends[:1]).to(scores.device)
+        return torch.where(unclear[:, None], torch.where(is_end, 0.0, -torch.inf), scores)
+
+    def mark(self, tokens: Int[Tensor, "row new_token"]) -> Int[Tensor, "row new_token"]:
+        """Put `NO_TOKEN` in the place of tokens that were written behind logits that tell none."""
+        if not self._first.isfinite().any():
+            return tokens
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
+        return tokens.masked_fill(steps >= self._first.to(tokens.device)[:, None], NO_TOKEN)
 
 
 def new_tokens(generated: Any, n_positions: int) -> Int[Tensor, "batch new_token"]:

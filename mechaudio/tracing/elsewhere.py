@@ -54,6 +54,7 @@ OF_MODEL: Mapping[str, str] = {
     **dict.fromkeys(("mlps", "mlps_output"), "model.blocks[3].mlp_out"),
     **dict.fromkeys(("skip_layers", "steer"), "interventions=[ma.Steer(...)] or [ma.KnockOutAttention(...)] of ma.run"),
     "ln_final": "model.final_norm",
+    **dict.fromkeys(("audio", "encoder"), "model.audio_blocks[1].resid_post, or record=['audio.resid_post']"),
     **{
         verb: f"ma.{verb}(model, batch)"
         for verb in ("run", "answer", "sweep", "evaluate", "prompt", "generate_variants", "listen")

@@ -34,7 +34,7 @@ class _Divided(Function):
     """A product divided by its number: where nobody changed it, the other factor to the last bit."""
 
     @staticmethod
-    def forward(context: Any, own: Tensor, product: Tensor, times: float) -> Tensor:
+    def forward(context: Any, own: Tensor, product: Tensor, times: float | Tensor) -> Tensor:
         context.times = times
         if own.shape != product.shape:
             return product / times
@@ -53,7 +53,7 @@ class Exchange(Interleaver):
         step: Forward passes of the decoder so far in this run, minus one: 0 in the prompt, then one per new token.
         tower_calls: How often the audio tower's projector ran in this run.
         multiplied: Location of what a module gives and the network multiplies before it adds it -> the location where
-            the product is served, and the number.
+            the product is served, and what says the number.
         projections: Locations of what an output projection of attention is about to mix, receives and gives -> it.
         copied: Locations whose value the network overwrites later: it goes on with a copy, so that what was read stays.
         asked: The hook points that trace blocks asked for in this run, in their order.
@@ -68,7 +68,7 @@ class Exchange(Interleaver):
         self._network = network
         self.decoder, self.projector, self.check = f"{ROOT}.{decoder}.input", f"{ROOT}.{projector}.output", check
         self._counted = frozenset((_ROOT_INPUT, self.decoder, self.projector))
-        self.multiplied: dict[str, tuple[str, float]] = {}
+        self.multiplied: dict[str, tuple[str, Callable[[], float | Tensor]]] = {}
         self.projections: dict[str, OutputProjection] = {}
         self.copied: frozenset[str] = frozenset()
         self.clear()
@@ -250,9 +250,10 @@ class Exchange(Interleaver):
             self._network_runs = False
         return value.clone() if provider in self.copied else value
 
-    def _handle_product(self, location: str, times: float, value: Any) -> Any:
+    def _handle_product(self, location: str, number: Callable[[], float | Tensor], value: Any) -> Any:
         """Serve a value times a number; what the network multiplies by it again comes back."""
-        factor = value[0] if isinstance(value, tuple) else value
+        factor, times = value[0] if isinstance(value, tuple) else value, number()
+        times = times.to(factor) if isinstance(times, Tensor) else times
         divided = _Divided.apply(factor.detach(), self.handle(location, factor * times), times)
         return (divided, *value[1:]) if isinstance(value, tuple) else divided
 

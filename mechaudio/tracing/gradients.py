@@ -73,7 +73,7 @@ class Graph:
 
     Attributes:
         values: The hook points as they were in this run, after every intervention.
-        logits: At the last position.
+        logits: At the prompts' ends, and behind each of the words that prompts were extended by.
         objective: The number that gradients are of, for every prompt.
         attended: Layers whose attention was to be kept -> what it was called with.
         probes: The leaf at every hook point that was reached.
@@ -82,8 +82,8 @@ class Graph:
     """
 
     values: Cache
-    logits: Float[Tensor, "batch vocab"]
-    objective: Float[Tensor, " batch"]
+    logits: Float[Tensor, "batch word vocab"]
+    objective: Float[Tensor, " prompt"]
     attended: dict[int, Attended]
     probes: dict[Key, Tensor]
     features: Tensor | None
@@ -114,7 +114,7 @@ def graph(
     model: AudioLM,
     batch: PromptBatch,
     points: Sequence[HookPoint],
-    objective: Callable[[Float[Tensor, "batch vocab"]], Float[Tensor, " batch"]],
+    objective: Callable[[Float[Tensor, "batch word vocab"]], Float[Tensor, " prompt"]],
     *,
     interventions: Iterable[Intervention] = (),
     gated: Sequence[Layer] = (),
@@ -127,7 +127,8 @@ def graph(
         model: The opened model. Its weights are left as they are; they get no gradients.
         batch: The prompts, none of which may leak padding into another.
         points: Hook points.
-        objective: Logits at the last position -> one number for every prompt.
+        objective: Logits at the prompts' ends, and behind each of the words that they were extended by -> one number
+            for every prompt.
         interventions: What to change; gradients are those at the changed values.
         gated: Layers that gradients may leave out later.
         attended: Keep what the attention of the layers of `points` was called with.
@@ -151,8 +152,9 @@ def graph(
         register(model, batch, (), [*interventions, *probing, *_gates(model, gated, closed)], lambda: values)
         if attended:
             _keep_calls(model, [site for _, site in sites], kept)
-        unembed_last_only(model)
-        logits = model.interleave("__call__", **inputs, use_cache=False).logits[:, -1]
+        n_read = 1 + batch.n_forced
+        unembed_last_only(model, n_read)
+        logits = model.interleave("__call__", **inputs, use_cache=False).logits[:, -n_read:]
         numbers = objective(logits)
     if not numbers.requires_grad:
         raise ValueError(_no_gradient(model, "the features"))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 from transformers.utils.import_utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 from transformers.utils.quantization_config import QuantizationConfigMixin
@@ -20,6 +21,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from mechaudio.arguments import check, checks_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import refuse_unknown
+from mechaudio.models.not_opened import NOT_OPENED
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL, adapters
 from mechaudio.models.small import DELTAS, ctranslate2, gguf
 from mechaudio.models.small.answers import TRAINED
@@ -313,6 +315,12 @@ def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapte
     for adapter in adapters():
         if config.model_type in (adapter.family, *adapter.also_in):
             return adapter
+    name = MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.get(config.model_type)
+    if name in NOT_OPENED:
+        raise TypeError(
+            f"{where!r} holds a {config.model_type!r}, and {name} is not opened: it {NOT_OPENED[name]}. mechaudio "
+            f"opens: {_known()}"
+        )
     raise TypeError(
         f"{where!r} holds a {config.model_type!r}; mechaudio opens: {_known()}. {ADDING_A_MODEL} shows how to add a "
         "class"
@@ -405,6 +413,12 @@ def _refuse_unknown_type(where: str, settings: dict[str, Any]) -> None:
     kind = settings.get("model_type")
     if kind is None or kind in CONFIG_MAPPING:
         return
+    newer = next((one.network_class for one in adapters() if kind in (one.family, *one.also_in)), None)
+    if newer is not None:
+        raise _UnknownTypeError(
+            f"{where!r} holds a {kind!r}, and this transformers ({transformers.__version__}) has no {newer}: install "
+            "a newer one, pip install --upgrade transformers"
+        )
     code = " Its config.json names code of its own (auto_map), which mechaudio does not run." * ("auto_map" in settings)
     raise _UnknownTypeError(
         f"{where!r} holds a {kind!r}, which neither this transformers ({transformers.__version__}) nor mechaudio has a "

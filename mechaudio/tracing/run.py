@@ -5,27 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import LogitsProcessorList
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.metrics.choices import NO_TEXT, warn_of_unwritten
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.provenance import Provenance
 from mechaudio.question import Answer, refuse_open
-from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.answers import answers_of
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.cache import Cache
-from mechaudio.tracing.decoding import greedy, new_tokens, padding_token, sound_with_the_prompt
+from mechaudio.tracing.choice_logits import choice_logits
+from mechaudio.tracing.decoding import (
+    NO_TOKEN,
+    Unclear,
+    end_tokens,
+    greedy,
+    new_tokens,
+    padding_token,
+    sound_with_the_prompt,
+)
 from mechaudio.tracing.effects import Effect, Effects
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
 from mechaudio.tracing.options import plain_options, refuse_generating
 from mechaudio.tracing.record import Intervention, hook_points, refuse_unkept, register
-from mechaudio.tracing.run_result import Generation, Run
+from mechaudio.tracing.run_result import Generation, Run, names_of, warn_of_nan
 from mechaudio.tracing.sites import ROOT
+from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 from mechaudio.tracing.unembedding import unembed_last_only
 
 
@@ -59,7 +72,7 @@ def run(
 
     Warns:
         UserWarning: Padding leaks between clips in this class, so rows with clips of different lengths run apart, and
-            an intervention sees the rows of one such run at a time.
+            an intervention sees the rows of one such run at a time; or what is kept holds NaN.
 
     Raises:
         KeyError: An unknown hook point or span.
@@ -75,7 +88,9 @@ def run(
     prompts = as_prompts(model, batch)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
-        return _run(model, prompts, points, interventions, logits)
+        alone = _run(model, prompts, points, interventions, logits)
+        warn_of_nan(alone.cache, prompts)
+        return alone
     warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     changes = list(interventions)
     per_group = [interventions_of_rows(changes, rows) for rows in groups]
@@ -89,9 +104,11 @@ def run(
         )
         for rows, group_changes in zip(groups, per_group, strict=True)
     ]
+    cache = join_caches([part.cache for part in parts], groups, model.adapter, prompts, Cache(model.site_map.depth))
+    warn_of_nan(cache, prompts)
     return Run(
         logits=None if logits is None else join_rows([part.logits for part in parts], groups),
-        cache=join_caches([part.cache for part in parts], groups, model.adapter, prompts, Cache(model.site_map.depth)),
+        cache=cache,
         batch=prompts,
         tower_calls=sum(part.tower_calls for part in parts),
         effects=join_effects([part.effects for part in parts], groups, changes, per_group[0]),
@@ -158,7 +175,20 @@ def answer(model: AudioLM, batch: Inputs, *, interventions: Iterable[Interventio
             "logits"
         )
     refuse_open(prompts.questions, "ma.answer", "ma.generate writes its answer")
-    return answers_in(prompts, run(model, prompts, interventions=interventions, logits="last").logits[:, -1])
+    return answers_of(prompts, measured_logits(model, prompts, interventions))
+
+
+def measured_logits(
+    model: AudioLM, batch: PromptBatch, interventions: Iterable[Intervention] = ()
+) -> Float[np.ndarray, "question choice"]:
+    """Run the rows by themselves for what they choose among: letters, first tokens, or whole texts."""
+    interventions = list(interventions)
+
+    def measure(prompts: PromptBatch) -> Tensor:
+        logits = run(model, prompts, interventions=interventions, logits="last").logits[:, -1]
+        return torch.from_numpy(choice_logits(prompts, logits))
+
+    return (whole_logits(batch, measure) if is_whole(batch) else measure(batch)).numpy()
 
 
 @checks_arguments
@@ -188,7 +218,8 @@ def generate(
 
     Warns:
         UserWarning: Padding leaks between clips in this class, so rows with clips of different lengths run apart; what
-            is kept of a row whose group had ended is zero.
+            is kept of a row whose group had ended is zero. Or logits are NaN or overflow: the tokens from there on are
+            -1, and the text is `[NaN]`.
 
     Raises:
         ValueError: No new token at all; tokens that would be drawn, several beams or continuations of a prompt, or
@@ -203,7 +234,7 @@ def generate(
     prompts = as_prompts(model, batch)
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
-        return _generate(model, prompts, points, interventions, max_new_tokens, options)
+        return _warned(_generate(model, prompts, points, interventions, max_new_tokens, options))
     warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     changes = list(interventions)
     per_group = [interventions_of_rows(changes, rows) for rows in groups]
@@ -220,7 +251,7 @@ def generate(
     ]
     filler = options.get("pad_token_id", padding_token(model.network))
     tokens = join_rows([part.tokens for part in parts], groups, filler)
-    return Generation(
+    generation = Generation(
         tokens=tokens,
         texts=texts_of(model, tokens),
         steps=_joined_steps([part.steps for part in parts], groups, model, prompts),
@@ -229,6 +260,14 @@ def generate(
         effects=join_effects([part.effects for part in parts], groups, changes, per_group[0]),
         provenance=_provenance(model, points, changes, max_new_tokens=max_new_tokens),
     )
+    return _warned(generation)
+
+
+def _warned(generation: Generation) -> Generation:
+    """A generation, with a warning of texts that logits tell no token of."""
+    is_written = (generation.tokens != NO_TOKEN).all(-1).cpu().numpy()
+    warn_of_unwritten(names_of(generation.batch), is_written)
+    return generation
 
 
 def _joined_steps(
@@ -272,6 +311,8 @@ def _generate(
             steps.append(Cache(model.site_map.depth))
         return steps[-1]
 
+    unclear = Unclear(options.get("eos_token_id", end_tokens(model.network)))
+    processors = LogitsProcessorList([*options.get("logits_processor", ()), unclear])
     with torch.no_grad(), exchange.prepared(prompts):
         changed = register(model, prompts, points, changes, cache_now)
         exchange.change(f"{ROOT}.input", sound_with_the_prompt(model.adapter.features))
@@ -279,12 +320,12 @@ def _generate(
             model.network.generate,
             **prompts.inputs,
             max_new_tokens=max_new_tokens,
-            **{**greedy(model.network), **plain_options(options)},
+            **{**greedy(model.network), **plain_options(options), "logits_processor": processors},
         )
         tower_calls = exchange.tower_calls
     cache_now()  # a pass of which nothing is kept has an empty cache
     refuse_unkept(model, points, steps[0])
-    new = new_tokens(out, prompts.n_positions)
+    new = unclear.mark(new_tokens(out, prompts.n_positions))
     effects = _effects(changed, (prompts.n_rows, model.n_heads))
     kept = tuple(steps) if points else ()
     return Generation(
@@ -299,8 +340,10 @@ def _generate(
 
 
 def texts_of(model: AudioLM, tokens: Int[Tensor, "batch new_token"]) -> tuple[str, ...]:
-    """New tokens as text, `()` without a processor."""
+    """New tokens as text, `()` without a processor; `[NaN]` where logits tell no token."""
     tokenizer = getattr(model.processor, "tokenizer", None)
     if tokenizer is None:
         return ()
-    return tuple(tokenizer.decode(row, skip_special_tokens=True) for row in tokens.tolist())
+    return tuple(
+        NO_TEXT if NO_TOKEN in row else tokenizer.decode(row, skip_special_tokens=True) for row in tokens.tolist()
+    )

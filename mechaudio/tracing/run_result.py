@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mechaudio.kinds import MaybeNone
 from mechaudio.models.batch import PromptBatch
+from mechaudio.notices import warn
 from mechaudio.question import Answer
 from mechaudio.results import Result, as_numpy
 from mechaudio.showing import NamesTheWay
@@ -23,6 +24,9 @@ from mechaudio.tracing.labels import LabelledTensors
 if TYPE_CHECKING:
     import pandas
     import xarray
+
+#: Next tokens of each prompt whose texts a run is saved with.
+LIKELIEST = 50
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -51,6 +55,15 @@ class Run(NamesTheWay, Result):
 
     def __post_init__(self):
         """Check nothing before it is saved: to look at every tensor would take time in every run."""
+
+    def _as_kept(self) -> Run:
+        """Keep the texts of the likeliest next tokens beside those of the prompts."""
+        if self.logits is None:
+            return self
+        last = self.logits[:, -1]
+        return replace(
+            self, batch=self.batch._as_kept(last.topk(min(LIKELIEST, last.shape[-1])).indices.unique().tolist())
+        )
 
     def __getitem__(self, key: Any) -> NoReturn:
         """Refuse to be taken for logits, a cache, or a pair of both.
@@ -98,7 +111,8 @@ class Run(NamesTheWay, Result):
     def to_pandas(self) -> pandas.DataFrame:
         """Return a row per question: its answer, and each choice's logit and probability.
 
-        Without choices it is the likeliest next token of each prompt; without logits a row per prompt, hook point and
+        Without choices, or where all tokens of some words count, it is the likeliest next token of each prompt; without
+        logits a row per prompt, hook point and
         layer, with the root mean square of what was kept.
         """
         import pandas
@@ -110,7 +124,8 @@ class Run(NamesTheWay, Result):
                 for rows in [values.float().nan_to_num(neginf=0.0)]
                 for row, name in enumerate(names_of(self.batch) if len(rows) == self.batch.n_rows else ())
             )
-        if self.batch.questions and not any(question.is_open for question in self.batch.questions):
+        closed = self.batch.questions and not any(question.is_open for question in self.batch.questions)
+        if closed and not any(aim is not None and aim.whole for aim in self.batch.aims):
             return pandas.DataFrame([_answer_row(answer) for answer in self.answers])
         likeliest = self.logits[:, -1].float().softmax(-1).max(-1)
         decode = getattr(self.batch.tokenizer, "decode", None)
@@ -215,6 +230,28 @@ def names_of(batch: PromptBatch) -> list[str]:
     if not batch.questions:
         return [str(row) for row in range(batch.n_rows)]
     return [question.id or str(row) for row, question in enumerate(batch.questions)]
+
+
+def warn_of_nan(cache: Cache, batch: PromptBatch) -> None:
+    """Say that what a run kept holds NaN: from where on, and of which prompts.
+
+    Warns:
+        UserWarning: It does.
+    """
+    # A sum reads as much, and needs no memory; it is NaN as well where both infinities are among its terms.
+    of = [key for key, value in cache.items() if bool(value.sum().isnan()) and bool(value.isnan().any())]
+    if not of:
+        return
+    (name, layer), value = of[0], cache[of[0]]
+    where = name if layer is None else f"{name} of layer {layer}"
+    prompts = names_of(batch)
+    lost = value.flatten(1).isnan().any(-1).tolist() if len(value) == len(prompts) else []
+    rows = [prompt for prompt, is_lost in zip(prompts, lost, strict=False) if is_lost]
+    named = f" in {len(rows)} of {len(prompts)} prompts ({rows[0]!r} first)" if rows else ""
+    warn(
+        f"{where} holds NaN{named}, as {len(of)} of the {len(cache)} tensors that were kept do: nothing can be "
+        "measured in them. float16 overflows like that: open the network in bfloat16 or float32"
+    )
 
 
 def recorded(cache: Cache) -> str:

@@ -190,7 +190,8 @@ def added_location(stack: Stack, layer: int, point: str) -> tuple[str, str]:
     They are one where it is added as it is.
     """
     module = f"{ROOT}.{stack.path(layer)}.{stack.adds(point)}"
-    multiplied = {"attn_out": stack.attention_times, "mlp_out": stack.mlp_times}[point] != 1
+    place, number = {"attn_out": ("attention", stack.attention_times), "mlp_out": ("mlp", stack.mlp_times)}[point]
+    multiplied = number != 1 or place in stack.gates
     return f"{module}.output", f"{module}.mechaudio.added" if multiplied else f"{module}.output"
 
 

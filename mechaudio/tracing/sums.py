@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mechaudio.models.adapter import Stack
 from mechaudio.models.network import Network
+from mechaudio.models.stack import Between
 from mechaudio.tracing.sites import HookPointError, Site, closing_site
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ _REMEDY = (
     "it all the same"
 )
 #: The stream before an addition, what is added, and where a layer may do more to the stream than add.
-_ADDITIONS = (("resid_pre", "attn_out", "attention"), ("resid_mid", "mlp_out", "mlp"))
+_ADDITIONS: tuple[tuple[str, str, Between], ...] = (
+    ("resid_pre", "attn_out", "attention"),
+    ("resid_mid", "mlp_out", "mlp"),
+)
 
 
 class Sums:
@@ -48,14 +52,14 @@ class Sums:
 
     def reading(self) -> dict[str, Callable[[Any], None]]:
         """Keeps for a run in which nothing is changed."""
-        sites = [site for addition in self._additions for site in addition if site is not None]
+        sites = [site for before, _, *others in self._additions for site in (before, *others) if site is not None]
         return {site.location: partial(keep, self._clean, site) for site in sites}
 
     def moving(self, site: Site) -> dict[str, Callable[[Any], None]]:
         """Keeps for a run in which this hook point is changed; none if it is not what something adds."""
         return {
             shown.location: partial(keep, self._moved, shown)
-            for _, added, behind in self._additions
+            for *_, added, behind in self._additions
             if added.location == site.location
             for shown in (added, behind)
         }
@@ -66,11 +70,11 @@ class Sums:
         Raises:
             HookPointError: One of them is something else.
         """
-        for before, added, behind in self._additions:
+        for before, kept, added, behind in self._additions:
             if before is None or not self._reached(self._clean, added, behind):
                 continue
             parts = [self._clean[site.location] for site in (before, added, behind)]
-            if not _near((parts[0], parts[1]), (parts[2],), self.model.network.dtype):
+            if not _near((kept * parts[0], parts[1]), (parts[2],), self.model.network.dtype):
                 raise HookPointError(
                     f"{behind.address} of this {type(self.model.network).__name__} is not {before.address} plus "
                     f"{added.address}: {_REMEDY}"
@@ -82,7 +86,7 @@ class Sums:
         Raises:
             HookPointError: It was moved by something else.
         """
-        for _, added, behind in self._additions:
+        for *_, added, behind in self._additions:
             if added.location != site.location or not self._reached(self._moved, added, behind):
                 continue
             before, after = ([kept[shown.location] for shown in (added, behind)] for kept in (self._clean, self._moved))
@@ -103,15 +107,22 @@ def keep(kept: dict[str, Tensor], site: Site, served: Any) -> None:
     kept[site.location] = site.take(served).float().cpu().clone()
 
 
-def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | None, Site, Site]]:
-    """The stream in front, `None` where more lies between; what is added; and the stream behind."""
+def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | None, float | Tensor, Site, Site]]:
+    """The stream in front, `None` where more lies between; its multiplier; what is added; and the stream behind."""
     sites = model.site_map.layers[part][layer]
     stack = model.site_map.stacks[part][layer]
     for before, added, gap in _ADDITIONS:
         if added in sites:
             first = added == "attn_out" and "resid_mid" in sites
             behind = sites["resid_mid"] if first else _end(model, stack, part, layer)
-            yield None if gap in stack.between else sites.get(before, sites["resid_pre"]), sites[added], behind
+            kept = stack.keeps(gap, model.network, layer)
+            more = gap in stack.between and gap not in stack.gates
+            yield None if more else sites.get(before, sites["resid_pre"]), _as_kept(kept), sites[added], behind
+
+
+def _as_kept(number: float | Tensor) -> float | Tensor:
+    """A number as `keep` leaves the streams that it is multiplied with."""
+    return number.float().cpu() if isinstance(number, Tensor) else number
 
 
 def _end(model: AudioLM, stack: Stack, part: str, layer: int) -> Site:

@@ -7,22 +7,17 @@ them; what names no positions acts on the words, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.targets import forced
-from mechaudio.tracing.choice_logits import choice_logits
-from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import run
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.models.grouping import part_of
+from mechaudio.models.targets import extended, filled_tokens, forced
+from mechaudio.tracing.choice_logits import ChoiceColumns
 
 #: Gives of prompts the logits of what their rows choose among.
 Measure = Callable[[PromptBatch], Tensor]
@@ -42,27 +37,78 @@ def whole_logits(batch: PromptBatch, measure: Measure) -> Float[Tensor, "*varian
         batch: Prompts with whole targets.
         measure: How logits are read, `[..., question, choice]`.
     """
-    lacking = [row for row, aim in enumerate(batch.aims) if aim is None or not aim.whole]
-    letters = measure(batch) if lacking else None
+    letters = None if all(aim is not None and aim.whole for aim in batch.aims) else measure(batch)
     target, foil = (_log_probability(batch, text, measure) for text in (0, 1))
     assert target is not None, "some row has a target"
+    return _compared(batch, target, foil, letters, torch.nan)
+
+
+def with_texts(adapter: Adapter, batch: PromptBatch) -> PromptBatch:
+    """The prompts with all words of their targets behind them; then, where some have foils, with those of their foils.
+
+    One pass of these gives what `whole_logits` takes a pass per token for, as no position sees the ones behind it.
+
+    Args:
+        adapter: The facts about the class.
+        batch: Prompts with whole targets.
+    """
+    lengths = [_lengths(batch, text) for text in (0, 1)]
+    texts = [text for text in (0, 1) if lengths[text].any()]
+    longest = int(torch.stack(lengths).max())
+    repeated = part_of(adapter, batch, [*range(batch.n_rows)] * len(texts))
+    # nothing is read behind a text's last token
+    return extended(repeated, torch.cat([filled_tokens(batch, text, longest)[:, :-1] for text in texts]))
+
+
+def logits_of_texts(
+    batch: PromptBatch, logits: Float[Tensor, "row word vocab"], *, lacking: float
+) -> Float[Tensor, "question choice"]:
+    """`whole_logits` of one pass of `with_texts`; gradients go through.
+
+    Args:
+        batch: The prompts themselves.
+        logits: At the prompts' ends, and behind each of their words.
+        lacking: Stands where a question has fewer choices.
+    """
+    sums = []
+    for text, own in enumerate(logits.split(batch.n_rows)):
+        ids = filled_tokens(batch, text, own.shape[1]).to(own.device)
+        log_probabilities = own.gather(-1, ids[..., None])[..., 0] - own.logsumexp(-1)
+        behind = torch.arange(own.shape[1]) >= _lengths(batch, text)[:, None]
+        sums.append(log_probabilities.masked_fill(behind.to(own.device), 0.0).sum(-1))
+    size = max(map(len, batch.choice_ids))
+    letters = ChoiceColumns(batch, size, logits.device).of(logits[: batch.n_rows, 0], lacking)
+    return _compared(batch, sums[0], sums[1] if len(sums) > 1 else None, letters, lacking)
+
+
+def _compared(
+    batch: PromptBatch,
+    target: Float[Tensor, "*variant question"],
+    foil: Float[Tensor, "*variant question"] | None,
+    letters: Float[Tensor, "*variant question choice"] | None,
+    lacking: float,
+) -> Float[Tensor, "*variant question choice"]:
+    """Targets and what they are held against; of rows without a whole target, their letters or first tokens."""
     other = torch.log(-torch.expm1(target.clamp(max=-torch.finfo(target.dtype).tiny)))
     if foil is not None:
         has_foil = torch.tensor([aim is not None and aim.foil is not None for aim in batch.aims])
-        other = torch.where(has_foil, foil, other)
+        other = torch.where(has_foil.to(foil.device), foil, other)
     logits = torch.stack([target, other], dim=-1)
-    if letters is not None:
-        missing = letters.shape[-1] - 2
-        logits = torch.nn.functional.pad(logits, (0, missing), value=torch.nan)
-        logits[..., lacking, :] = letters[..., lacking, :].to(logits.dtype)
-    return logits
+    if letters is None:
+        return logits
+    whole = torch.tensor([aim is not None and aim.whole for aim in batch.aims]).to(logits.device)
+    logits = torch.nn.functional.pad(logits, (0, letters.shape[-1] - 2), value=lacking)
+    return torch.where(whole[:, None], logits, letters.to(logits.dtype))
+
+
+def _lengths(batch: PromptBatch, text: int) -> Int[Tensor, " question"]:
+    """Numbers of tokens of the targets (0) or foils (1) that count as a whole; 0 where a row has none."""
+    return torch.tensor([len((aim.target_ids, aim.foil_ids)[text]) if aim and aim.whole else 0 for aim in batch.aims])
 
 
 def _log_probability(batch: PromptBatch, text: int, measure: Measure) -> Float[Tensor, "*variant question"] | None:
     """Sum the log-probability of all targets (0) or foils (1); 0 where a row has none, `None` if no row has."""
-    lengths = torch.tensor(
-        [len((aim.target_ids, aim.foil_ids)[text]) if aim and aim.whole else 0 for aim in batch.aims]
-    )
+    lengths = _lengths(batch, text)
     total = None
     for n in range(int(lengths.max())):
         logits = measure(forced(batch, text, n)).double()
@@ -70,15 +116,3 @@ def _log_probability(batch: PromptBatch, text: int, measure: Measure) -> Float[T
         counted = torch.where(lengths > n, log_probability, 0.0)
         total = counted if total is None else total + counted
     return total
-
-
-def measured_logits(
-    model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention] = ()
-) -> Float[np.ndarray, "question choice"]:
-    """Run the rows by themselves for what they choose among: letters, first tokens, or whole texts."""
-
-    def measure(prompts: PromptBatch) -> Tensor:
-        logits = run(model, prompts, interventions=interventions, logits="last").logits[:, -1]
-        return torch.from_numpy(choice_logits(prompts, logits))
-
-    return (whole_logits(batch, measure) if is_whole(batch) else measure(batch)).numpy()

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
 
-def unembed_last_only(model: AudioLM) -> None:
-    """Hand only the last position to the unembedding: prompts are padded on the left, so all rows end there."""
+def unembed_last_only(model: AudioLM, n: int = 1) -> None:
+    """Hand only the last position, or `n` of them, to the unembedding: prompts are padded on the left and end there."""
 
     def cut(served: Any) -> Any:
         args, kwargs = served
-        return (args[0][:, -1:], *args[1:]), kwargs
+        return (args[0][:, -n:], *args[1:]), kwargs
 
     model.exchange.on_input(model.adapter.unembed, cut)
 
@@ -34,16 +34,16 @@ def unembed(
         capped: Whether to cap them softly, in a class that does.
     """
     logits = model.network.get_submodule(model.adapter.unembed)(normed)
-    if "divided_by" in model.adapter.logits:
-        logits = logits / divisor(model)
+    logits = scaled(model, logits)
     cap = softcap(model)
     return logits if cap is None or not capped else torch.tanh(logits / cap) * cap
 
 
-def divisor(model: AudioLM) -> float:
-    """Return the number that the class divides its logits by; 1 where it does not."""
-    number = _setting(model, "divided_by")
-    return 1.0 if number is None else number
+def scaled(model: AudioLM, unembedded: Tensor) -> Tensor:
+    """What the unembedding gave, divided or multiplied by a number where the class does that to its logits."""
+    divisor, factor = _setting(model, "divided_by"), _setting(model, "multiplied_by")
+    unembedded = unembedded if divisor is None else unembedded / divisor
+    return unembedded if factor is None else unembedded * factor
 
 
 def softcap(model: AudioLM) -> float | None:

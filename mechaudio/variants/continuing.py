@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.key_value_cache import cache_name
-from mechaudio.tracing.decoding import end_tokens, greedy, new_tokens, sound_with_the_prompt
+from mechaudio.tracing.decoding import Unclear, end_tokens, greedy, new_tokens, sound_with_the_prompt
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.sites import ROOT
 from mechaudio.variants.plan import Variant
@@ -109,6 +109,7 @@ def continued(
         logits = torch.cat([end.logits for end in ends])
         return CausalLMOutputWithPast(logits=logits[:, None], **given)  # transformers names it alike in and out
 
+    unclear = Unclear(end_tokens(model.network))
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, interventions)
         exchange.change(f"{ROOT}.input", keep_cache)
@@ -119,8 +120,9 @@ def continued(
             **_repeated(model, batch, len(ends)),
             max_new_tokens=max_new_tokens,
             **greedy(model.network),
+            logits_processor=LogitsProcessorList([unclear]),
         )
-    each = new_tokens(out, batch.n_positions).split(batch.n_rows)
+    each = unclear.mark(new_tokens(out, batch.n_positions)).split(batch.n_rows)
     return [_to_the_end(tokens, end_tokens(model.network)) for tokens in each]
 
 

@@ -20,6 +20,7 @@ from mechaudio.viz.theme import (
     ROLE_COLOURS,
     TEMPLATE,
     ends,
+    full_colour,
     layer_ticks,
     mark_cells,
     number,
@@ -239,7 +240,7 @@ def _draw_cells(
     confidence: float,
 ) -> None:
     decimals, unit = _DECIMALS[measure], _UNITS[measure]
-    reach = float(np.abs(mean).max()) or 1.0
+    reach = full_colour(mean, low, high)
     p = flow.p()
     hover = [
         [

@@ -5,7 +5,17 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import DIVERGING, SEQUENTIAL, TEMPLATE, layer_ticks, number, titled, write_cells
+from mechaudio.viz.theme import (
+    DIVERGING,
+    SEQUENTIAL,
+    TEMPLATE,
+    full_colour,
+    head_room,
+    layer_ticks,
+    number,
+    titled,
+    write_cells,
+)
 
 WRITTEN_IN = 64
 """Cells of the largest grid that has its numbers written in."""
@@ -24,6 +34,7 @@ def layer_head_grid(
     note: str | None = None,
     signed: bool | None = None,
     decimals: int = 3,
+    intervals: Float[np.ndarray, "2 layer head"] | None = None,
 ) -> go.Figure:
     """Any number that each head has: audio attention, entropy, a correlation.
 
@@ -37,6 +48,8 @@ def layer_head_grid(
         note: A line under the title: sample size, what was averaged.
         signed: Whether colours are two-sided; by default where a value is below zero.
         decimals: In the cells and the hover.
+        intervals: Lower and upper ends of the intervals of signed numbers, NaN where there is none: a number whose
+            interval reaches zero has half a colour at most, so that what chance makes is pale.
 
     Raises:
         ValueError: When no value is finite.
@@ -46,7 +59,7 @@ def layer_head_grid(
         raise ValueError(f"a grid needs at least one finite value, got {values.size} that are not")
     n_layers, n_heads = values.shape
     signed = bool((finite < 0).any()) if signed is None else signed
-    reach = float(np.abs(finite).max()) or 1.0
+    reach = full_colour(values, *(() if intervals is None else intervals))
     low = -reach if signed else min(0.0, float(finite.min()))
     figure = go.Figure(
         go.Heatmap(
@@ -71,5 +84,6 @@ def layer_head_grid(
         height=max(260, min(150 + 26 * n_layers, 640)),
         xaxis=_axis("head", n_heads),
         yaxis=_axis("layer", n_layers),
+        margin={"t": head_room(titled(title, note))},
     )
     return figure

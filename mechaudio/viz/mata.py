@@ -13,6 +13,7 @@ from mechaudio.experiments.mata_arms import MataArm, Mode
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.metrics.clips import questions_of
+from mechaudio.metrics.significance import paired_difference
 from mechaudio.viz.theme import (
     CYCLE,
     DIVERGING,
@@ -20,6 +21,8 @@ from mechaudio.viz.theme import (
     LEGEND_BELOW,
     LIGHT,
     TEMPLATE,
+    ends,
+    full_colour,
     layer_ticks,
     number,
     titled,
@@ -72,7 +75,7 @@ def mata_attention(scores: MataScores) -> go.Figure:
         height=420,
         title=titled(
             f"What MATA does to attention, by reading of its formula (n = {scores.n} questions)",
-            "last position, in the mean over heads; multiplying lowers a score that is below zero; on the right "
+            "last position, in the mean over heads; multiplying lowers a score that is below zero; gained: with "
             f"alpha = {scores.alpha:g} in that layer alone",
         ),
         legend=LEGEND_BELOW,
@@ -85,7 +88,9 @@ def mata_attention(scores: MataScores) -> go.Figure:
 def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     """Change of right answers by first and last layer of the range, on the half that chooses and on the other.
 
-    The square is the published range; the ring is the best range on the left, and what it does on the right.
+    The square is the published range; the ring is the best range of the half that chooses, and what it does on the
+    half that reports. A change whose interval reaches zero has half a
+    colour at most.
 
     Args:
         study: What `mata_study` found.
@@ -106,20 +111,24 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     ]
     figure = make_subplots(1, 2, subplot_titles=headings, shared_yaxes=True, horizontal_spacing=0.04)
     figure.update_annotations(font={"size": 13, "color": INK})
-    maps = []
-    for half in halves.values():
-        changes = np.full((len(firsts), len(lasts)), np.nan)
+    maps = np.full((2, 3, len(firsts), len(lasts)), np.nan)  # half, change and ends of its interval, range
+    for found, half in zip(maps, halves.values(), strict=True):
+        clips = study.compared.clean.clips_among(half) or None
         for arm in arms:
             row = study.compared.correct[study.arms.index(arm)]
-            changes[firsts.index(arm.first), lasts.index(arm.last)] = 100 * (row[half].mean() - clean[half].mean())
-        maps.append(changes)
-    most = max(1.0, float(np.nanmax(np.abs(maps))))
+            change = paired_difference(clean[half], row[half], clips=clips)
+            found[:, firsts.index(arm.first), lasts.index(arm.last)] = (
+                100 * change.value,
+                100 * change.low,
+                100 * change.high,
+            )
+    most = max(1.0, full_colour(maps[:, 0], maps[:, 1], maps[:, 2]))
     best = study.best_of(arms)
     marks = [
         ("published", MataArm(mode, study.alpha, *study.published, study.settings.queries), "square-open"),
         ("best", best, "circle-open"),
     ]
-    for column, changes in enumerate(maps, start=1):
+    for column, (changes, low, high) in enumerate(maps, start=1):
         figure.add_heatmap(
             row=1,
             col=column,
@@ -134,7 +143,11 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
             showscale=column == 1,
             colorbar={"title": {"text": "points"}},
             hoverongaps=False,
-            hovertemplate="layers %{y} to %{x}: %{z:+.1f} points<extra></extra>",
+            customdata=[
+                [ends(*pair, "+.1f", "points") for pair in zip(*row, strict=True)]
+                for row in zip(low, high, strict=True)
+            ],
+            hovertemplate="layers %{y} to %{x}: %{z:+.1f} points<br>%{customdata}<extra></extra>",
         )
         if changes.size <= 100:
             write_cells(figure, [number(change, 1, "+") for change in changes.flat])
@@ -159,8 +172,8 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
         template=TEMPLATE,
         height=460,
         title=titled(
-            f"Change of right answers by range of layers ({mode}, alpha = {study.alpha:g})",
-            "in points, against no intervention; the best of many on the left looks better than it is",
+            f"Change by range of layers ({mode}, alpha = {study.alpha:g})",
+            "right answers, in points, against no intervention; the best of many looks better where it is chosen",
         ),
         legend=LEGEND_BELOW | {"itemsizing": "constant"},
         margin={"t": 116, "b": 104},

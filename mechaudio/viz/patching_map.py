@@ -21,6 +21,7 @@ from mechaudio.viz.theme import (
     INK,
     TEMPLATE,
     band,
+    full_colour,
     label_axis,
     mark_cells,
     number,
@@ -204,7 +205,8 @@ def _why_none(found: EffectMap, needed: int) -> str:
 
 def _heatmap(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:
     (up, across), (rows, columns) = found.axes, drawn.names
-    colours = two_sided(float(np.nanmin(drawn.mean)), float(np.nanmax(drawn.mean)), found.no_effect)
+    reach = full_colour(*(values - found.no_effect for values in (drawn.mean, drawn.low, drawn.high)))
+    colours = two_sided(float(np.nanmin(drawn.mean)), float(np.nanmax(drawn.mean)), found.no_effect, reach)
     gap = 1 if len(columns) <= 64 else 0
     figure.add_heatmap(
         z=drawn.mean,

@@ -1,5 +1,7 @@
 """Which heads' audio attention goes with right answers, as a grid of layers and heads."""
 
+import math
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -15,7 +17,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
 
     Significant is what Benjamini and Hochberg's method finds at a false discovery rate of `level`. Heads without a
     correlation, because they give the audio the same share in every question or because their layer has no attention,
-    are left empty.
+    are left empty. A correlation whose interval reaches zero has half a colour at most.
 
     Args:
         scores: What `analyses.specialist_heads` found.
@@ -37,6 +39,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
         + (f"; empty: {empty} heads without a correlation" if empty else ""),
         signed=True,
         decimals=2,
+        intervals=_intervals(scores),
     )
     figure.data[0].customdata = np.stack([scores.low, scores.high, scores.p, scores.q, 100 * scores.mean], axis=-1)
     figure.data[0].hovertemplate = (
@@ -61,3 +64,11 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     figure.update_xaxes(range=[-0.5, n_heads - 0.5])
     figure.update_yaxes(range=[-0.5, n_layers - 0.5])
     return figure
+
+
+def _intervals(scores: HeadScores) -> np.ndarray:
+    """The ends of the intervals; where there is none, as wide as that of no correlation (Fisher's transformation)."""
+    n = len(scores.measured.correct)
+    wide = math.tanh(1.96 / math.sqrt(n - 3)) if n > 3 else 1.0
+    ends = np.stack([scores.low, scores.high])
+    return np.where(np.isfinite(ends), ends, np.stack([scores.r - wide, scores.r + wide]))

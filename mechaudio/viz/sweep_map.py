@@ -21,6 +21,7 @@ from mechaudio.viz.theme import (
     TEMPLATE,
     against,
     ends,
+    full_colour,
     label_axis,
     mark_cells,
     number,
@@ -216,7 +217,9 @@ def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
 
 def _colours(cells: _Cells) -> dict[str, Any]:
     """Cut the two-sided colours to those that are needed: the bar ends where the values do."""
-    colours = two_sided(min(cells.values), max(cells.values), cells.baseline)
+    changes, low, high = np.array([(change.value, change.low, change.high) for change in cells.changes]).T
+    reach = full_colour(changes, low, high)
+    colours = two_sided(min(cells.values), max(cells.values), cells.baseline, reach)
     low, high = colours["zmin"], colours["zmax"]
     outer = [end for end in (low, high) if abs(end - cells.baseline) > 0.1 * (high - low)]
     ticks = [cells.baseline, *outer]

@@ -275,6 +275,13 @@ def titled(title: str, note: str | None = None) -> dict[str, Any]:
     return {"text": text} if note is None else {"text": text, "subtitle": {"text": _wrapped(note, NOTE_LETTERS)}}
 
 
+def head_room(title: dict[str, Any]) -> int:
+    """Pixels above a figure that its title needs, and the note below it, by their lines; at least the usual ones."""
+    lines = title["text"].count("<br>") + 1
+    notes = title.get("subtitle", {}).get("text", "").count("<br>") + 1
+    return max(76, 34 + 21 * lines + 17 * notes)
+
+
 def _wrapped(text: str, letters: int) -> str:
     """Text in lines of at most so many letters; entities and markup stay whole, and a break of ours follows a space."""
     wrapped = []
@@ -304,18 +311,43 @@ def against(names: Sequence[tuple[str, str]]) -> str:
     return plain(f", of {target!r} against {foil if foil == ANYTHING_ELSE else repr(foil)}")
 
 
-def two_sided(low: float, high: float, centre: float) -> dict[str, Any]:
+def two_sided(low: float, high: float, centre: float, reach: float = 0.0) -> dict[str, Any]:
     """The two-sided colours that values from `low` to `high` need: white at `centre`, as strong to either side.
+
+    Args:
+        low: The smallest value.
+        high: The largest.
+        centre: Where there is no effect.
+        reach: How far from the centre colours are full, if that is further than the values go: see `full_colour`.
 
     Returns:
         `colorscale`, `zmin` and `zmax` of a heatmap; the scale ends where the values do.
     """
     low, high = min(low, centre), max(high, centre)
-    reach = max(high - centre, centre - low) or 1.0
+    reach = max(high - centre, centre - low, reach) or 1.0
     if low == high:
         low, high = low - reach, high + reach
     places = np.linspace(low - centre, high - centre, 101) / (2 * reach) + 0.5
     return {"colorscale": sample_colorscale(DIVERGING, np.clip(places, 0, 1)), "zmin": low, "zmax": high}
+
+
+def full_colour(effects: Any, low: Any = None, high: Any = None) -> float:
+    """How far from no effect two-sided colours are full: at the largest effect, or further where that is not sure.
+
+    No effect whose interval reaches to none has more than half a colour: what chance makes is pale.
+
+    Args:
+        effects: Array of effects; NaN where there is none.
+        low: Array of the lower ends of their intervals; NaN where there is none.
+        high: The upper ends.
+    """
+    effects = np.asarray(effects, dtype=np.float64)
+    largest = float(np.nanmax(np.abs(effects)))
+    if low is None or high is None:
+        return largest or 1.0
+    towards_none = np.where(effects > 0, effects - np.asarray(low), np.asarray(high) - effects)
+    strong = np.abs(effects) > largest / 2  # all others have half a colour as it is
+    return max(largest, 2 * float(np.max(towards_none, where=strong & np.isfinite(towards_none), initial=0.0))) or 1.0
 
 
 def label_axis(name: str, labels: Sequence[str], at_most: int = 17) -> dict[str, Any]:

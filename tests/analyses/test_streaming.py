@@ -5,10 +5,12 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from beartype.door import is_bearable
 
 import mechaudio as ma
 from mechaudio.analyses import streaming
 from mechaudio.analyses.streaming import batches_of, in_batches, length_of, prepared_batches, required_questions
+from mechaudio.arguments import evaluated
 from mechaudio.models.adapters.desta25 import DESTA_25
 from mechaudio.models.adapters.timeaudio import TIMEAUDIO
 
@@ -140,6 +142,38 @@ def test_what_is_given_behind_the_questions_is_given_by_name(asked):
         "sweep": ["variants"],
         "generate_variants": ["variants"],
     }
+
+
+def test_everything_that_asks_questions_takes_prompts_and_lists_of_questions(asked):
+    """Of every public function that has a model and then what is asked of it."""
+    model = ma.load("toy", prove=False)
+    values = (ma.prompt(model, asked[:1]), asked[:1])
+    checked = 0
+    for name, function in named_functions():
+        parameters = list(inspect.signature(function).parameters)
+        if (
+            parameters[:1] == ["model"]
+            and parameters[1:2] not in ([], ["audio"], ["base"], ["seed"])
+            and name != "prompt"
+        ):
+            checked += 1
+            takes = evaluated(function, parameters[1])
+            assert all(is_bearable(value, takes) for value in values), name
+    assert checked > 25
+
+
+def test_what_shows_one_question_takes_it_in_a_list_and_as_a_prompt(asked):
+    model = ma.load("toy", prove=False)
+    batch = ma.prompt(model, asked[:2])
+    alone = ma.experiments.listen(model, asked[0])
+    rows = ma.analyses.prompt_attention(model, asked[:1])
+    for one in (asked[:1], batch[0]):
+        assert ma.experiments.listen(model, one).probabilities.tolist() == alone.probabilities.tolist()
+        assert ma.analyses.prompt_attention(model, one).tokens == rows.tokens
+    for show in (ma.experiments.listen, ma.analyses.prompt_attention, ma.explore):
+        for several in (batch, asked[:2]):
+            with pytest.raises(ValueError, match="got 2"):
+                show(model, several)
 
 
 def test_what_is_given_by_position_is_refused_with_its_names(asked):

@@ -1,6 +1,7 @@
 """Margins and probabilities of given words, against plain forward passes of transformers."""
 
 import html
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models.targets import ANYTHING_ELSE, forced
+from mechaudio.tracing.run import measured_logits
 from tests.families import network, noise, processor
 
 #: A target and a foil that begin differently, and two texts of several tokens.
@@ -151,16 +153,49 @@ def test_every_function_that_can_measures_words_that_begin_alike_and_others_say_
     assert np.abs(flow.clean_margin).min() > 0
     listens = ma.analyses.where_it_listens(tiny, some, each_layer=False, progress=False, **words)
     paths = ma.analyses.path_patching(tiny, some, receiver="logits", sender=("head", 1, 0), progress=False, **words)
-    for result in (patched, flow, listens, paths):
+    estimated = ma.analyses.attribution_patching(tiny, some, over=("layer",), progress=False, **words)
+    np.testing.assert_allclose(estimated.clean, patched.clean, rtol=1e-4)
+    for result in (patched, flow, listens, paths, estimated):
         assert result.provenance.settings["targets"][0]["whole"] is True
     reason = "measures the first token of a target, not the whole text, and .* begin with the same one"
     for call in (
         lambda: ma.analyses.logit_lens(tiny, some, **words),
         lambda: ma.analyses.direct_logit_attribution(tiny, some, **words),
-        lambda: ma.analyses.attribution_patching(tiny, some, over=("layer",), **words),
     ):
         with pytest.raises(ValueError, match=reason):
             call()
+
+
+def test_what_writes_questions_out_again_refuses_conversations_and_keeps_a_layout(tiny, tmp_path):
+    made = ma.data.soundscapes.questions(2, seed=11)
+    turn = [{"type": "audio", "audio": made[0].audio}, {"type": "text", "text": "What do you hear?"}]
+    first = {"role": "user", "content": "What starts first?"}
+    turns = [first, {"role": "assistant", "content": "chirp"}, {"role": "user", "content": turn}]
+    chat = ma.prompt(tiny, [turns])
+    layout = ma.PromptFormat(choice="{choice}: {letter}")
+    other = ma.prompt(tiny, made, layout=layout)
+    harvested = {"record": ["resid_post"], "positions": "last", "out": tmp_path / "harvest"}
+    for call, said in (
+        (lambda: ma.evaluate(tiny, chat, scoring="generate"), "are conversations.*all but the last turn"),
+        (lambda: ma.harvest(tiny, chat, **harvested), "are conversations.*all but the last turn"),
+        (lambda: ma.evaluate(tiny, other, layout=ma.PromptFormat()), r"written with layout=.*give the questions"),
+        (lambda: ma.analyses.tuned_lens(tiny, other, steps=1), r"written with layout=.*give the questions"),
+        (lambda: ma.experiments.mata_study(tiny, other), r"written with layout=.*give the questions"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+    asked = ma.evaluate(tiny, other, progress=False)
+    told = ma.answer(tiny, other)
+    close(asked.logits, [one.choice_logits for one in told])
+
+
+def test_a_run_of_other_words_is_not_taken_up(tiny, questions, tmp_path):
+    batch = ma.prompt(tiny, questions[:1])
+    options = {"over": ("layer",), "layers": [3], "positions": "last", "out": tmp_path / "patched", "progress": False}
+    words = {"target": "chirp from 0.5", "foil": "siren"}
+    ma.analyses.activation_patching(tiny, batch.aimed(**words), **options)
+    with pytest.raises(ValueError, match="of another run"):
+        ma.analyses.activation_patching(tiny, batch.aimed(**words, whole=True), **options)
 
 
 def test_heads_of_open_questions_go_with_a_target_that_is_likelier_than_its_foil(tiny, questions):
@@ -175,8 +210,35 @@ def test_heads_of_open_questions_go_with_a_target_that_is_likelier_than_its_foil
     np.testing.assert_allclose(found.audio_attention, aimed.audio_attention, atol=1e-6)
     with pytest.raises(ValueError, match=r"give target= or foil= where they are taken; ma\.evaluate"):
         ma.analyses.specialist_heads(tiny, questions, progress=False)
-    with pytest.raises(ValueError, match="begin with the same one: name words that differ in it"):
-        ma.analyses.specialist_heads(tiny, questions, target=TEXTS[0], foil=TEXTS[1], progress=False)
+
+
+def test_answers_in_whole_texts_are_the_likelier_ones(tiny, questions):
+    words = {"target": TEXTS[0], "foil": TEXTS[1]}
+    batch = ma.prompt(tiny, questions)
+    likelier = of_whole(tiny, batch, TEXTS[0]) > of_whole(tiny, batch, TEXTS[1])
+    told = ma.answer(tiny, batch.aimed(**words))
+    assert [answer.correct for answer in told] == likelier.tolist()
+    close([answer.choice_logits[0] for answer in told], of_whole(tiny, batch, TEXTS[0]))
+    found = ma.analyses.attention_and_answers(tiny, batch, progress=False, **words)
+    assert found.correct.tolist() == likelier.tolist()
+    with pytest.raises(ValueError, match=r"a single pass measures the first token.*ma\.answer\(model, batch\)"):
+        _ = ma.run(tiny, batch.aimed(**words), logits="last").answers
+    with pytest.raises(ValueError, match=r"a single pass measures the first token"):
+        ma.analyses.paired_passes(tiny, batch.aimed(**words), progress=False)
+
+
+def test_what_writes_questions_out_again_refuses_prompts_that_are_measured_on_words(tiny, questions, tmp_path):
+    batch = ma.prompt(tiny, questions).aimed(foil="siren")
+    for call in (
+        lambda: ma.evaluate(tiny, batch, progress=False),
+        lambda: ma.harvest(tiny, batch, record=["resid_post"], positions="last", out=tmp_path / "harvest"),
+        lambda: ma.analyses.tuned_lens(tiny, batch, steps=1, progress=False),
+        lambda: ma.analyses.encoder_probes(tiny, batch, progress=False),
+        lambda: ma.experiments.grounding_study(tiny, batch, progress=False),
+        lambda: ma.experiments.specialists_study(tiny, batch, progress=False),
+    ):
+        with pytest.raises(ValueError, match=r"measured on words \(target='chirp'\).*as choices: give the questions"):
+            call()
 
 
 def test_a_whole_text_alone_is_held_against_all_other_texts(tiny, questions):
@@ -217,6 +279,102 @@ def test_a_path_to_a_whole_text_is_that_of_each_of_its_tokens_behind_those_befor
             logits = ma.run(tiny, longer[0], interventions=[written], logits="last").logits[:, -1]
             total = total + logits.double().log_softmax(-1)[:, token]
         close(found.logits[0, :, column], total)
+
+
+def change_per_step(model, question, estimated, words, step):
+    """What patching the place of a map with one place does to its metric, per step from base to source."""
+    pair = ma.analyses.contrast(model, [question], whole=True, **words)
+    source, base = pair.sides(estimated.direction)
+    layers = estimated.axes["layer"]
+    point = ma.HookPoint(estimated.hook_point, layers=layers)
+    theirs, ours = (ma.run(model, side, record=[point], logits=None).cache for side in (source, base))
+    towards = theirs[point.name, layers[0]] - ours[point.name, layers[0]]
+    first = int(pair.first[0])
+    chosen = torch.zeros_like(towards)
+    if "head" in estimated.axes:
+        chosen[:, first:, list(estimated.axes["head"])] = 1
+    else:
+        chosen[:, first:] = 1
+
+    def measured(share):
+        def pushed(value):
+            value[:, : towards.shape[1]] += (share * towards * chosen).to(value)
+            return value
+
+        target, other = measured_logits(model, base, [ma.Edit(point, pushed)])[0]
+        return target - other if estimated.metric == "logit_difference" else 1 / (1 + np.exp(other - target))
+
+    return (measured(step) - measured(-step)) / (2 * step)
+
+
+@pytest.mark.parametrize("direction", ["denoising", "noising"])
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("logit_difference", {"target": TEXTS[0], "foil": TEXTS[1]}),
+        ("logit_difference", {"target": TEXTS[0]}),
+        ("probability", {"target": "chirp from 0.5 to 1.0", "foil": "chirp from 0.5 to 1.5"}),
+    ],
+)
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"over": ("layer", "head"), "heads": [1], "layers": [3]},
+        {"over": ("layer",), "layers": [2], "hook_point": "mlp_out"},
+    ],
+)
+def test_estimates_of_whole_texts_are_finite_differences_of_patching(tiny, questions, place, metric, words, direction):
+    options = {"metric": metric, "direction": direction, "whole": True, "progress": False}
+    found = ma.analyses.attribution_patching(tiny, questions[:1], **place, **words, **options)
+    expected = change_per_step(tiny, questions[0], found, words, step=0.02)
+    assert abs(expected) > 1e-3
+    assert found.change.item() == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated", "eap-ig", "atp*"])
+def test_estimates_of_all_tokens_of_one_word_are_those_of_its_first(tiny, questions, method):
+    made = ma.data.soundscapes.questions(2, seed=11)[:1]
+    batch = ma.prompt(tiny, [*made, *questions[:1]])
+    options = {"over": ("layer", "role"), "layers": [2, 4], "method": method, "steps": 2, "metric": "probability"}
+    first = ma.analyses.attribution_patching(tiny, batch.aimed(target=[None, "chirp"]), **options)
+    whole = ma.analyses.attribution_patching(tiny, batch.aimed(target=[None, "chirp"], whole=True), **options)
+    for name in ("clean", "corrupted", "values"):  # the first question is one of letters
+        np.testing.assert_allclose(getattr(whole, name), getattr(first, name), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "hook_point", ["resid_pre", "pattern", *(pytest.param(name, marks=pytest.mark.whole) for name in ("q", "scores"))]
+)
+def test_places_of_a_layer_add_up_to_patching_it_for_whole_texts(tiny, questions, hook_point):
+    options = {"target": TEXTS[0], "foil": TEXTS[1], "hook_point": hook_point, "layers": [4], "progress": False}
+    exact = ma.analyses.activation_patching(tiny, questions[:1], over=("layer",), **options)
+    parts = ma.analyses.attribution_patching(
+        tiny, questions[:1], over=("layer", "role"), method="integrated", steps=8, **options
+    )
+    np.testing.assert_allclose(np.nansum(parts.change, axis=1)[0], exact.change[0], rtol=0.03, atol=0.03)
+    one_by_one = ma.analyses.activation_patching(tiny, questions[:1], over=("layer",), one_by_one=True, **options)
+    np.testing.assert_allclose(exact.values, one_by_one.values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qwen2_audio", "voxtral", "granite_speech", "gemma3n"])
+@pytest.mark.parametrize("hook_point", ["features", "resid_pre"])
+def test_every_class_estimates_what_little_patches_do_to_whole_texts(name, hook_point):
+    model = family(name)
+    clean = asked(answer="a dog")
+    other = [
+        replace(question, audio=AudioClip(question.audio.waveform * 0.98, question.audio.sample_rate))
+        for question in clean
+    ]
+    over = ("second",) if hook_point == "features" else ("layer", "role")
+    options = {"corrupted": other, "foil": "a cat", "progress": False}
+    found = ma.analyses.attribution_patching(model, clean, over=over, hook_point=hook_point, **options)
+    exact = ma.analyses.check_top(model, clean, estimated=found, corrupted=other, n=3)
+    assert found.provenance.settings["targets"] == exact.provenance.settings["targets"]
+    close(found.clean, exact.clean)
+    close(found.corrupted, exact.corrupted)
+    known = ~np.isnan(exact.values)
+    scale = np.abs(exact.change[known]).max()
+    np.testing.assert_allclose(found.change[known], exact.change[known], atol=0.1 * scale)
 
 
 @pytest.mark.parametrize("receiver", ["logits", ("mlp", 3), ("k", 3, 0)])
@@ -331,8 +489,6 @@ def test_what_cannot_be_measured_is_refused_with_the_way(tiny, questions):
     with pytest.raises(ValueError, match=r"plain inputs.*ma.prompt"):
         ma.sweep(tiny, dict(batch.inputs), [[]], target="chirp", progress=False)
     whole = batch.aimed(target=TEXTS[0], whole=True)
-    with pytest.raises(ValueError, match=r"attribution_patching measures the first token.*activation_patching"):
-        ma.analyses.attribution_patching(tiny, whole, over=("layer",))
     with pytest.raises(ValueError, match=r"direct_logit_attribution measures the first token"):
         ma.analyses.direct_logit_attribution(tiny, whole)
 

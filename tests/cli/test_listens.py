@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mechaudio.analyses import WhereItListens
-from mechaudio.cli import main
+from mechaudio.cli import main, parser
 from mechaudio.report import figures
 
 WORDS = ["listens", "--model", "toy", "--data", "toy", "--n", "12", "--seed", "3"]
@@ -47,3 +47,21 @@ def test_evaluate_says_where_the_model_listens_before_what_changes_do(capsys):
     assert main(["evaluate", *WORDS[1:5], "--n", "40", "--scale", "0.2", "--queries", "listening"]) == 0
     said = capsys.readouterr().out
     assert said.index("The last row listens.") < said.index("ScaleAttention")
+
+
+def test_the_toy_is_asked_its_own_questions_wherever_its_name_stands():
+    for verb in ("listens", "evaluate", "patch", "specialists", "temporal", "mata"):
+        asked = parser().parse_args([verb, "--model", "toy"]).data
+        assert (asked.name, parser().parse_args([verb]).data.name) == ("toy", "soundscapes")
+    for words in (["--model", "toy", "--data", "soundscapes"], ["--data", "soundscapes", "--model", "toy"]):
+        assert parser().parse_args(["listens", *words]).data.name == "soundscapes"
+    assert parser().parse_args(["listens", "--model", "toy", "--model", "tiny"]).data.name == "soundscapes"
+
+
+def test_words_are_measured_in_the_place_of_letters(capsys, tmp_path):
+    words = ["listens", "--model", "toy", "--n", "8", "--target", "A", "--foil", "B", "--out", str(tmp_path)]
+    assert main(words) == 0
+    found = WhereItListens.load(tmp_path / "results")
+    assert found.measure == "margin"
+    assert found.provenance.settings["data"] == "toy"
+    assert "--target A --foil B" in (tmp_path / "index.html").read_text(encoding="utf-8")

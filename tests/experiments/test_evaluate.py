@@ -59,7 +59,7 @@ def asked_of(monkeypatch):
 
 def test_batches_change_nothing_and_every_question_is_counted_once(model, asked_of):
     asked = questions(5)
-    one_by_one, together = evaluate(model, asked, positions=1), evaluate(model, asked, positions=200)
+    one_by_one, together = evaluate(model, asked, batch_positions=1), evaluate(model, asked, batch_positions=200)
     assert list(map(len, asked_of)) == [1] * 5 + [2, 2, 1]
     assert one_by_one.choices == together.choices
     np.testing.assert_allclose(one_by_one.logits, together.logits, rtol=1e-4, atol=1e-4)
@@ -71,7 +71,11 @@ def test_batches_change_nothing_and_every_question_is_counted_once(model, asked_
 
 @pytest.mark.parametrize(
     ("options", "sizes"),
-    [({"batch_size": 2}, [2, 2, 1]), ({"batch_size": 10**20}, [5]), ({"batch_size": 3, "positions": 200}, [2, 2, 1])],
+    [
+        ({"batch_size": 2}, [2, 2, 1]),
+        ({"batch_size": 10**20}, [5]),
+        ({"batch_size": 3, "batch_positions": 200}, [2, 2, 1]),
+    ],
 )
 def test_a_batch_has_as_many_questions_as_are_asked_for(model, asked_of, options, sizes):
     evaluate(model, questions(5), **options)
@@ -86,7 +90,7 @@ def test_a_batch_may_have_more_questions_than_are_sorted_together_otherwise(mode
 
 def test_answers_are_those_of_answer_and_stand_in_the_order_of_the_questions(model):
     asked = questions(4)
-    found = evaluate(model, iter(asked), interventions=[ma.ScaleAttention(2.0)], positions=1)
+    found = evaluate(model, iter(asked), interventions=[ma.ScaleAttention(2.0)], batch_positions=1)
     for place, question in enumerate(asked):
         alone = answer(model, prompt(model, [question]), interventions=[ma.ScaleAttention(2.0)])[0]
         assert found.choices[place] == alone.choice
@@ -316,7 +320,7 @@ def test_a_stream_is_not_held_in_memory():
     ("asked", "options", "message"),
     [
         ([], {}, "no questions were given"),
-        (questions(1), {"positions": 0}, "positions must be at least 1, got 0"),
+        (questions(1), {"batch_positions": 0}, "batch_positions must be at least 1, got 0"),
         (questions(1), {"condition": "noise"}, "condition is one of"),
         (questions(1), {"scoring": "loss"}, "scoring= is one of 'letter_logit', 'generate'; got 'loss'"),
         (questions(1), {"max_new_tokens": 0}, "max_new_tokens= must be at least 1, got 0"),

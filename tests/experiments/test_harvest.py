@@ -17,6 +17,7 @@ import mechaudio as ma
 from mechaudio.experiments import harvest_log
 from mechaudio.experiments.harvest_log import LOG_NAME
 from tests.families import ASKED, network, noise, processor, thinned
+from tests.families.build import unchecked_types
 
 RECORD = [ma.HookPoint("resid_post", layers=[1, 3]), "z", ma.HookPoint("mass", layers=[2], keys=["audio", "question"])]
 SECONDS = (2.0, 4.0, 1.2, 3.0, 0.8)
@@ -52,6 +53,27 @@ def harvested(model, questions, out, **options):
 
 def files(folder):
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_a_hook_point_is_taken_by_name_and_layer_and_nothing_else(finished):
+    kept = ma.Harvest(finished)
+    assert torch.equal(kept["resid_post", 3], kept.read("resid_post", 3))
+    assert torch.equal(kept["resid_post", -1], kept["blocks.3.resid_post"])
+    for key in (0, 1.5, None, slice(2), ["resid_post", 3], ("resid_post", 3, 1), ("resid_post",)):
+        with unchecked_types(), pytest.raises(TypeError, match=r'named as kept\["resid_post", 3\] .*; got'):
+            kept[key]
+    for key in (("resid_post", 2), "resid_mid", ("resid_post", 99), "z"):
+        with pytest.raises(KeyError, match="was not harvested; there is"):
+            kept[key]
+    for key in (("resid_post", "3"), ("resid_post", 1.5), (3, "resid_post"), ("resid_post", True)):
+        with unchecked_types(), pytest.raises(TypeError, match=r"(layer|hook_point)= takes"):
+            kept[key]
+
+
+def test_a_harvest_goes_where_a_folder_can_be(toy, questions):
+    for out, named in (("/proc/nowhere", "/proc/nowhere' cannot be made here"), ("/dev/null/x", "null' is no folder")):
+        with pytest.raises(OSError, match=f"a harvest is kept in a folder, and '.*{named}"):
+            ma.harvest(toy, questions[:1], record=["resid_post"], out=out)
 
 
 def rows_of(kept):
@@ -461,7 +483,7 @@ def test_memory_does_not_grow_with_the_number_of_questions(toy, questions, tmp_p
     ("options", "error", "told"),
     [
         ({"record": []}, ValueError, "record= is empty"),
-        ({"record": "z"}, TypeError, "takes a list of hook points"),
+        ({"record": "z"}, TypeError, r"record= takes a list of .*got .z.: put it into a list"),
         ({"record": ["pattern"]}, ValueError, "harvest 'mass'"),
         ({"record": ["audio.resid_post"]}, ValueError, "'embed' with positions='audio'"),
         ({"record": ["nonsense"]}, KeyError, "no hook point 'nonsense'"),

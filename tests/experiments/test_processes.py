@@ -22,7 +22,7 @@ from mechaudio.results import ARRAYS_NAME, JSON_NAME
 from tests.snippets import REPOSITORY
 
 QUESTIONS = 24
-OPTIONS = {"variants": [ma.ScaleAttention(0.0)], "positions": 150, "seed": 5}
+OPTIONS = {"variants": [ma.ScaleAttention(0.0)], "batch_positions": 150, "seed": 5}
 OVER = ("layer", "role")
 
 #: Opens the model once, and forks the processes of each round with the environment that a launcher gives them.
@@ -34,7 +34,7 @@ LAUNCHER = textwrap.dedent("""
     from mechaudio.data.toy_questions import questions
 
     def evaluated(out):
-        ma.evaluate(model, asked, variants=[ma.ScaleAttention(0.0)], positions=150, seed=5, out=out)
+        ma.evaluate(model, asked, variants=[ma.ScaleAttention(0.0)], batch_positions=150, seed=5, out=out)
 
     def patched(out):
         ma.analyses.activation_patching(model, asked[:8], over=("layer", "role"), batch_size=1, out=out)

@@ -22,7 +22,7 @@ from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 
-HEADER = {"run": {"settings": {"condition": "audio"}, "seed": 1}, "created": "today", "positions": 300}
+HEADER = {"run": {"settings": {"condition": "audio"}, "seed": 1}, "created": "today", "batch_positions": 300}
 VARIANTS = [ma.ScaleAttention(0.0), ma.UpweightAttention(4.0, layers=[1])]
 
 
@@ -166,7 +166,7 @@ def same(first, second):
 
 def test_a_run_that_is_taken_up_ends_as_if_it_had_not_been_stopped(toy, tmp_path, asked_of):
     asked = toy_questions(9, seed=3)
-    options = {"variants": VARIANTS, "positions": 600, "seed": 3}
+    options = {"variants": VARIANTS, "batch_positions": 600, "seed": 3}
     whole = evaluate(toy, asked, out=tmp_path / "whole", **options)
     lines = (tmp_path / "whole" / LOG_NAME).read_bytes().splitlines(keepends=True)
     assert len(lines) == 10
@@ -207,7 +207,7 @@ def test_a_finished_run_is_read_and_not_run_and_may_be_continued(toy, tmp_path, 
         ({"seed": 4}, "seed was 3 and is 4"),
         ({"interventions": [ma.ScaleAttention(3.0)]}, r"interventions was \[\['ScaleAttention\(factor=2.0\)'\]\] and"),
         ({"batch_size": 2}, "was begun with batch_size=None, got 2"),
-        ({"positions": 999}, "was begun with positions=2048, got 999"),
+        ({"batch_positions": 999}, "was begun with batch_positions=2048, got 999"),
         ({"questions": toy_questions(3, seed=4)}, "question 0 is not the one .*'toy-4-0' for 'toy-3-0'"),
         ({"questions": toy_questions(2, seed=3)}, "asked 3 questions before, and 2 are given"),
     ],
@@ -268,7 +268,7 @@ KILLED = textwrap.dedent("""
         enough = (log.stat().st_size if log.exists() else 0) + int(drawn.integers(1, 2_500))
         child = os.fork()
         if not child:
-            ma.evaluate(model, asked, variants=[ma.ScaleAttention(0.0)], positions=150, out=out)
+            ma.evaluate(model, asked, variants=[ma.ScaleAttention(0.0)], batch_positions=150, out=out)
             os._exit(0)
         while not (log.exists() and log.stat().st_size > enough):
             time.sleep(0.0005)
@@ -293,7 +293,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(toy, tmp_p
     assert sizes == sorted(sizes)
     assert 2 < sizes[-1] < 31
     begun = log.read_bytes().splitlines(keepends=True)[: sizes[-1]]
-    options = {"variants": [ma.ScaleAttention(0.0)], "positions": 150}
+    options = {"variants": [ma.ScaleAttention(0.0)], "batch_positions": 150}
     found = evaluate(toy, toy_questions(30, seed=5), out=out, **options)
     assert same(found, evaluate(toy, toy_questions(30, seed=5), **options))
     lines = log.read_bytes().splitlines(keepends=True)

@@ -18,6 +18,7 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.registry import ADAPTERS, adapter_for
 from tests.families.audioflamingo3 import AUDIO_FLAMINGO_3
 from tests.families.desta25 import DESTA_25
+from tests.families.dots3_note import DOTS_3_NOTE
 from tests.families.family import D_MODEL, ENCODER_LAYERS, Family
 from tests.families.fun_asr_nano import FUN_ASR_NANO
 from tests.families.gemma3n import GEMMA_3N
@@ -26,6 +27,7 @@ from tests.families.glmasr import GLM_ASR
 from tests.families.granite_speech import GRANITE_SPEECH, GRANITE_SPEECH_PLUS
 from tests.families.kimi_audio import KIMI_AUDIO
 from tests.families.moss_transcribe_diarize import MOSS_TRANSCRIBE_DIARIZE
+from tests.families.muse_spark import MUSE_SPARK
 from tests.families.musicflamingo import MUSIC_FLAMINGO
 from tests.families.nemotron_h_omni import NEMOTRON_H_OMNI
 from tests.families.phi4_multimodal import PHI_4_MULTIMODAL
@@ -57,6 +59,8 @@ _FAMILIES: dict[str, Family] = {
         GEMMA_3N,
         GRANITE_SPEECH,
         GRANITE_SPEECH_PLUS,
+        MUSE_SPARK,
+        DOTS_3_NOTE,
         SALMONN,
         TIMEAUDIO,
         DESTA_25,

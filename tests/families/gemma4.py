@@ -27,7 +27,7 @@ NAMED = {
 }
 CONTROL = ("<pad>", "<eos>", "<bos>", "<|turn>", "<turn|>", *NAMED.values(), "<|video|>")
 IDS, SIZE = ids_of(CONTROL), byte_level_size(CONTROL)
-BANDS = 128
+BANDS = 32
 
 TEMPLATE = (
     "<bos>{% for message in messages %}<|turn>{{ message.role }}\n"
@@ -76,7 +76,7 @@ def _processor():
     # No image ever reaches it, and an image processor would need torchvision.
     with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
         return transformers.Gemma4Processor(
-            transformers.Gemma4AudioFeatureExtractor(),
+            transformers.Gemma4AudioFeatureExtractor(feature_size=BANDS),
             None,
             byte_level_tokenizer(CONTROL, NAMED, pad="<pad>", end="<turn|>"),
             None,

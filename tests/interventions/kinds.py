@@ -2,6 +2,7 @@
 
 #: Families whose variants run one by one, and a word of the reason.
 ALONE = {"nemotron_h_omni": "Mamba", "gemma3n": "position", "gemma4": "position"}
+ALONE |= {"muse_spark": "sliding window", "dots3_note": "indexer"}
 
 
 def having(model, point):

@@ -104,3 +104,21 @@ def test_intervals_that_are_not_in_a_clip_are_refused_on_both_sides(interval):
 
 def test_a_telephone_number_in_an_answer_is_no_time():
     assert evaluate([f"{'9' * 400} - 3"], [[(0.0, 1.0)]]).unparsed.count == 1
+
+
+def test_the_overlap_of_many_spans_is_that_of_every_pair():
+    rng = np.random.default_rng(0)
+    for n_predicted, n_reference in ((1, 1), (7, 3), (40, 60)):
+        predicted, reference = (
+            [(float(onset), float(onset + length)) for onset, length in zip(*rng.random((2, n)), strict=True)]
+            for n in (n_predicted, n_reference)
+        )
+        places = np.linspace(0, 2, 200_001)
+        inside = [
+            np.any([(onset <= places) & (places < offset) for onset, offset in spans], axis=0)
+            for spans in (predicted, reference)
+        ]
+        expected = (inside[0] & inside[1]).sum() / (inside[0] | inside[1]).sum()
+        assert interval_iou(predicted, reference) == pytest.approx(expected, abs=1e-3)
+    steps = [(2.0 * step, 2.0 * step + 1.0) for step in range(20_000)]
+    assert interval_iou(steps, [(onset, onset + 2.0) for onset, _ in steps]) == 0.5

@@ -86,7 +86,7 @@ def test_inputs_are_those_that_the_processor_itself_makes(model):
     text = model.processor.apply_chat_template(
         [*system, {"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
-    samples = [clip.mono(16_000) for clip in clips()]
+    samples = [clip.mono(model.adapter.sampling_rate) for clip in clips()]
     words = {"transcripts": transcripts_of(model, asked(), samples, "audio")} if model.adapter.transcribes else {}
     made = model.processor(text=[text], audio=samples, return_tensors="pt", **words)
     assert torch.equal(batch.inputs["input_ids"], made["input_ids"])

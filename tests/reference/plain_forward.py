@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,10 @@ def _watch_stack(plain: nn.Module, stack: Stack, prefix: str, values: dict[str, 
         for point, module in added.items():
             if module is not None:
                 times = _number(parts, plain, {"attn_out": parts.attention_times, "mlp_out": parts.mlp_times}[point])
+                gate = parts.gates.get({"attn_out": "attention", "mlp_out": "mlp"}[point])
+                if gate is not None:
+                    weights = plain.get_submodule(f"{inside}.{gate}")
+                    times = torch.sigmoid(weights.gate / weights.temperature).detach()
                 _after(plain, f"{inside}.{module}", f"{where}.{point}", values, times=times)
         if parts.mlp is not None and parts.down is not None:
             down = f"{inside}.{parts.mlp}.{parts.down}".rstrip(".")
@@ -107,7 +112,12 @@ def _watch_attention(module: nn.Module, where: str, values: dict[str, Tensor]) -
     def watching(
         _module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: object
     ) -> tuple[Tensor, None]:
-        mask = attention_mask
+        mask, chosen = attention_mask, kwargs.pop("indices", None)
+        if mask is not None and chosen is not None:  # what the class does to the mask by itself where it is `sdpa`
+            left_out = torch.ones_like(mask)
+            for row, position in product(range(mask.shape[0]), range(mask.shape[2])):
+                left_out[row, :, position, chosen[row, position].long()] = False
+            mask = mask & ~left_out
         out = sdpa_attention_forward(_module, query, key, value, mask, **kwargs)[0]
         groups = query.shape[1] // key.shape[1]
         scores = query @ key.repeat_interleave(groups, 1).transpose(2, 3) * kwargs["scaling"]
@@ -245,7 +255,13 @@ def _number(parts: Stack, plain: nn.Module, number: float | str) -> float:
 
 
 def _after(
-    plain: nn.Module, path: str, name: str, values: dict[str, Tensor], *, turned: bool = False, times: float = 1
+    plain: nn.Module,
+    path: str,
+    name: str,
+    values: dict[str, Tensor],
+    *,
+    turned: bool = False,
+    times: float | Tensor = 1,
 ) -> None:
     def hook(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
         values[name] = _batched(output[0] if isinstance(output, tuple) else output, turned) * times

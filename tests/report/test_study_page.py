@@ -1,11 +1,17 @@
 from dataclasses import replace
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
+from plotly.subplots import make_subplots
 
-from mechaudio.report import Part, Report, Table, report_of, write_study_page
+from mechaudio.audio.clip import AudioClip
+from mechaudio.report import Part, Report, Table, report_of, study_page, write_study_page
+from mechaudio.report.rendering import prose
 from mechaudio.report.tables import Column
+from mechaudio.viz.theme import write_cells
 from tests.browser import needs_browser, rendered
+from tests.devtools import browser
 from tests.report.test_page import ATTACK, Elements
 from tests.viz.made_up import provenance
 
@@ -97,3 +103,144 @@ def test_a_browser_draws_it_without_a_word_of_complaint(tmp_path):
     dom, console = rendered(write(tmp_path, paper="A Paper", published=[COUNTS]))
     assert console == []
     assert dom.count('class="plot js-plotly-plot') == 1
+
+
+SORTED = Table(
+    "sorted",
+    "Sorted",
+    "",
+    (Column("name"), Column("p", "p"), Column("interval", "interval")),
+    tuple((f"row {number}", p, ends) for number, (p, ends) in enumerate(
+        [(0.2, (-0.1, 0.1)), (1e-6, (0.02, 0.3)), (None, None), (0.011, (-0.3, 0.2))] * 3
+    )),
+)  # fmt: skip
+ROWS = "[...document.querySelectorAll('table.data tbody tr')].filter((row) => !row.hidden)"
+NAMES = f"{ROWS}.map((row) => row.cells[0].textContent)"
+
+
+@pytest.fixture(scope="module")
+def tab():
+    with browser() as opened:
+        yield opened
+
+
+def opened(tab, page):
+    tab.open(page.resolve().as_uri())
+    return tab
+
+
+@pytest.fixture(scope="module")
+def tables(tab, tmp_path_factory):
+    """A page of a long table and a short one; each test leaves it as it was."""
+    page = write(
+        tmp_path_factory.mktemp("tables"), tables=[SORTED, COUNTS], parts=[Part("First", ("sorted", "counts"))]
+    )
+    return opened(tab, page)
+
+
+@needs_browser
+def test_a_table_sorts_by_a_column_up_down_and_back_with_what_there_is_not_last(tables):
+    heading = "document.querySelectorAll('table.data th')[1]"
+    orders = []
+    for expected in ("ascending", "descending", "none"):
+        tables.evaluate(f"{heading}.querySelector('button').click()")
+        assert tables.evaluate(f"{heading}.getAttribute('aria-sort')") == expected
+        orders.append([int(name.split()[1]) % 4 for name in tables.evaluate(NAMES) if "row" in name])
+    assert orders == [[1] * 3 + [3] * 3 + [0] * 3 + [2] * 3, [0] * 3 + [3] * 3 + [1] * 3 + [2] * 3, [0, 1, 2, 3] * 3]
+
+
+@needs_browser
+def test_a_table_sorts_by_the_keyboard_and_by_the_lower_ends_of_intervals(tables):
+    tables.evaluate("document.querySelectorAll('table.data .sort')[2].focus()")
+    tables.press(" ")
+    assert tables.evaluate(NAMES)[:3] == ["row 3", "row 7", "row 11"]
+    tables.press(" ")
+    tables.press(" ")
+    assert tables.evaluate(NAMES)[0] == "row 0"
+
+
+@needs_browser
+def test_a_long_table_shows_only_the_rows_with_all_words_that_are_typed_and_says_how_many(tables):
+    assert tables.evaluate("document.querySelectorAll('.filter').length") == 1
+    tables.evaluate("document.querySelector('.filter input').focus()")
+    tables.call("Input.insertText", text="ROW 0.01")
+    assert tables.evaluate(NAMES)[:-2] == ["row 3", "row 7", "row 11"]
+    assert tables.evaluate("document.querySelector('.filter output').textContent") == "3 of 12 rows"
+    assert "Sorted" in tables.evaluate("document.querySelector('.filter input').getAttribute('aria-label')")
+    tables.evaluate(
+        "document.querySelector('.filter input').value = '';"
+        "document.querySelector('.filter input').dispatchEvent(new Event('input'))"
+    )
+    assert tables.evaluate(f"{ROWS}.length") == 14
+    assert tables.complaints == []
+    assert [address for address in tables.requests if not address.startswith(("file:", "data:"))] == []
+
+
+def audios(page):
+    return [attributes for tag, attributes in Elements(page).tags if tag == "audio"]
+
+
+CLIP = AudioClip(np.zeros(1600, dtype=np.float32), 16_000)
+
+
+def test_a_figure_over_a_recording_and_rows_about_one_can_be_heard(tmp_path):
+    page = write(tmp_path, sounds={"line": CLIP, "b": CLIP, "nobody": CLIP})
+    figure, row = sorted(audios(page), key=lambda audio: audio["preload"])
+    assert figure["src"].startswith("data:audio/wav;base64,")
+    assert (figure["aria-label"], row["aria-label"]) == ("The recording: A line", "The recording of b")
+    assert "click in it to play from there" in Elements(page).text
+    assert audios(write(tmp_path)) == []
+
+
+def test_recordings_of_rows_have_bounded_room_on_a_page_and_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_page, "MOST_SOUND", 5000)
+    rows = tuple((name, 0.5) for name in "abcd")
+    page = write(tmp_path, tables=[replace(COUNTS, rows=rows)], sounds=dict.fromkeys("abcd", CLIP))
+    assert [audio["aria-label"][-1] for audio in audios(page)] == ["a", "b"]
+    assert "The first recordings can be played" in Elements(page).text
+
+
+@needs_browser
+def test_a_line_moves_through_a_figure_that_lies_over_its_recording(tab, tmp_path):
+    opened(tab, write(tmp_path, sounds={"line": CLIP}))
+    tab.wait_for("document.querySelector('figure .seekable .cursor')")
+    assert tab.complaints == []
+
+
+def test_texts_show_code_as_code_and_never_begin_a_line_with_a_per_cent_sign():
+    assert prose("`behind` is 5 % of <b>`a<b`") == "<code>behind</code> is 5\u00a0% of &lt;b&gt;<code>a&lt;b</code>"
+
+
+def drawn_narrow(tab, tmp_path, figure):
+    tab.look(420, 900)
+    opened(tab, write(tmp_path, figures={"line": figure}))
+    tab.wait_for("document.querySelector('.js-plotly-plot')?._fullLayout")
+    return tab.evaluate("JSON.parse(JSON.stringify(document.querySelector('.js-plotly-plot').layout))")
+
+
+@needs_browser
+def test_columns_that_stack_in_a_narrow_window_each_say_what_their_axes_are(tab, tmp_path):
+    figure = make_subplots(2, 2, shared_yaxes=True, shared_xaxes=True)
+    for row, column in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        figure.add_scatter(y=[1, 2], row=row, col=column)
+    figure.update_yaxes(title_text="up", col=1)
+    figure.update_xaxes(title_text="along, and a good deal further than a telephone is wide", row=2)
+    layout = drawn_narrow(tab, tmp_path, figure)
+    axes = [layout[f"{letter}axis{number}"] for letter in "xy" for number in ("", "2", "3", "4")]
+    assert [axis["title"]["text"].replace("<br>", " ")[:5] for axis in axes] == ["along"] * 4 + ["up"] * 4
+    assert all("<br>" in axis["title"]["text"] for axis in axes[:4])
+    assert all(axis["showticklabels"] for axis in axes)
+    tops = [axis["domain"][1] for axis in axes[4:]]
+    assert sorted(tops, reverse=True) == tops
+
+
+@needs_browser
+@pytest.mark.parametrize(("columns", "written"), [(4, 8), (30, 0)])
+def test_numbers_of_a_map_are_left_out_where_they_would_lie_over_one_another(tab, tmp_path, columns, written):
+    values = np.full((2, columns), 0.25)
+    figure = go.Figure(
+        go.Heatmap(z=values, x=np.arange(columns), y=[0, 1], zmin=0, zmax=1, colorscale=((0, "#000"), (1, "#fff")))
+    )
+    write_cells(figure, ["+0.25"] * values.size)
+    notes = drawn_narrow(tab, tmp_path, figure).get("annotations", [])
+    assert len(notes) == written

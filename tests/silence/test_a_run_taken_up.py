@@ -263,8 +263,8 @@ def test_lines_that_change_places_or_are_taken_out_are_refused(toy, questions, l
 @pytest.mark.parametrize(
     ("parts", "told"),
     [
-        ({"positions": None}, "damaged at line 1: positions is None"),
-        ({"positions": "many"}, "damaged at line 1: positions is 'many'"),
+        ({"batch_positions": None}, "damaged at line 1: batch_positions is None"),
+        ({"batch_positions": "many"}, "damaged at line 1: batch_positions is 'many'"),
         ({"created": 5}, "damaged at line 1: created is 5"),
         ({"run": []}, "does not begin as a run of mechaudio does"),
         ({"schema": "two"}, "does not begin as a run of mechaudio does"),
@@ -290,7 +290,7 @@ def test_on_the_command_line_a_damaged_log_is_a_mistake_and_no_traceback(tmp_pat
 
 
 def test_positions_of_a_batch_that_were_changed_in_the_file_are_refused(toy, questions, log):
-    change(log, 1, resign=False, positions=1)
+    change(log, 1, resign=False, batch_positions=1)
     with pytest.raises(ValueError, match="damaged at line 1: it, or the line before it, is not as it was written"):
         ma.evaluate(toy, questions, out=log.parent)
 

@@ -107,7 +107,7 @@ def test_so_are_those_of_methods(tiny, batch):
             TypeError,
             r"^steering_directions knows no target=: .*ma\.sweep.*aimed\(target=",
         ),
-        (lambda model, batch: ma.answer(model, batch, whole=True), TypeError, "answer knows no whole=: words are meas"),
+        (lambda model, batch: ma.answer(model, batch, whole=True), TypeError, "answer knows no whole=: by itself"),
         (lambda model, batch: batch.span_mask(None), TypeError, "name= takes a span, such as .* or places"),
         (lambda model, batch: batch.span_mask(["audio"]), TypeError, "name= takes a span, such as .* or places"),
         (lambda model, batch: ma.run(model, batch, record=["z"]).cache.stack(5), TypeError, "name= takes a text; got"),

@@ -24,7 +24,7 @@ SUMS = {
     "resid_post": lambda at, _seen, _layer: at("resid_mid") + at("mlp_out"),
 }
 #: Where edits are tried without being asked for the whole matrix: one of every way of adding.
-WAYS = ("qwen2_audio", "phi4_multimodal", "granite_speech", "gemma3n", "salmonn")
+WAYS = ("qwen2_audio", "phi4_multimodal", "granite_speech", "gemma3n", "muse_spark", "salmonn")
 
 
 def conformer(feed_forward, convolution, norm):
@@ -68,6 +68,18 @@ SALMONNS = {
         ),
     },
 }
+
+
+def gated(stream, added, gate):
+    """The stream and what is added to it, weighed against each other dimension by dimension."""
+
+    def formula(at, _seen, layer):
+        logits = layer.get_submodule(gate).gate / layer.get_submodule(gate).temperature
+        return at(stream) * (torch.sigmoid(-logits) * (1 + torch.sigmoid(logits))).sqrt() + at(added)
+
+    return formula
+
+
 GRANITE = conformer("ff1", "conv", "post_norm")
 MORE = {
     ("granite_speech", "encoder"): GRANITE,
@@ -88,6 +100,10 @@ MORE = {
             at("attn_out") + (at("resid_pre") if at("resid_pre").shape == at("attn_out").shape else 0)
         ),
         "resid_post": lambda at, _seen, layer: layer.final_layernorm(at("resid_mid") + at("mlp_out")),
+    },
+    ("muse_spark", "decoder"): {
+        "resid_mid": gated("resid_pre", "attn_out", "post_attention_residual_gate"),
+        "resid_post": gated("resid_mid", "mlp_out", "post_feedforward_residual_gate"),
     },
     ("gemma4", "decoder"): {
         "resid_post": lambda at, seen, layer: (
@@ -150,7 +166,8 @@ def layers_that_add(family):
 def formulas(family, part, values):
     """How the streams of a layer come about: of one that has no middle, the one part is added to all of it."""
     if "resid_mid" in values:
-        return SUMS | MORE.get((family, part), {})
+        told = SUMS | MORE.get((family, part), {})
+        return told if "attn_out" in values else {"resid_post": told["resid_post"]}
     only = "attn_out" if "attn_out" in values else "mlp_out"
     return {"resid_post": lambda at, _seen, _layer: at("resid_pre") + at(only)}
 
@@ -192,13 +209,14 @@ def test_an_edit_lands_on_what_is_added_and_moves_the_stream_by_as_much(family):
         assert_added(family, part, edited, *around, exactly=False)
 
 
-@pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n", "phi4_multimodal"])
+@pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n", "phi4_multimodal", "muse_spark"])
 def test_an_edit_that_changes_nothing_changes_no_bit(family):
     model = opened(family)
     same = [
         ma.Edit(ma.HookPoint(f"{prefix}{point}"), torch.clone)
         for prefix in ("audio.", "")
         for point in ("attn_out", "mlp_out")
+        if point in model.site_map.layers["encoder" if prefix else "decoder"][0]
     ]
     clean = ma.run(model, heard(family)).logits
     assert torch.equal(ma.run(model, heard(family), interventions=same).logits, clean)
@@ -229,7 +247,7 @@ def test_a_block_writes_in_place_as_an_edit_does_and_a_patch_carries_it(family, 
     torch.testing.assert_close(patched, out.logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n"])
+@pytest.mark.parametrize("family", ["granite_speech", "gemma4", "gemma3n", "muse_spark"])
 @pytest.mark.parametrize("point", ["attn_out", "mlp_out"])
 def test_gradients_are_finite_differences(family, point):
     model = opened(family)
@@ -237,11 +255,11 @@ def test_gradients_are_finite_differences(family, point):
     by = torch.randn(model.d_model, generator=torch.Generator().manual_seed(3))
 
     def margin(logits):
-        return (logits[:, 7] - logits[:, 11]).double()
+        return (logits[:, -1, 7] - logits[:, -1, 11]).double()
 
     def moved(step):
         pushed = ma.Steer(by, step, layers=[1], hook_point=point, positions="last")
-        return margin(ma.run(model, batch, interventions=[pushed], logits="last").logits[:, -1])
+        return margin(ma.run(model, batch, interventions=[pushed], logits="last").logits)
 
     gradient = graph(model, batch, [ma.HookPoint(point, [1])], margin).gradients()[point, 1]
     slope = (moved(0.01) - moved(-0.01)) / 0.02
@@ -261,6 +279,12 @@ WRONG = {
         {"between": {"mlp": "a convolution"}},
     ),
     "a stream that is divided": ("gemma3n", "decoder", {"attention_times": 1.0}),
+    "gates that are not told": ("muse_spark", "decoder", {"gates": {}, "between": {}}),
+    "a gate that stands elsewhere": (
+        "muse_spark",
+        "decoder",
+        {"gates": dict.fromkeys(("attention", "mlp"), "post_attention_residual_gate")},
+    ),
 }
 
 

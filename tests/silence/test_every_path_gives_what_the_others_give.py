@@ -114,9 +114,9 @@ def test_an_answer_is_the_likeliest_choice_of_a_run(alone):
 
 @pytest.mark.parametrize("positions", [TOGETHER, ONE_BY_ONE])
 def test_an_evaluation_has_the_logits_of_a_run(alone, positions):
-    evaluated = ma.evaluate(alone.model, alone.questions, interventions=alone.changes, positions=positions)
+    evaluated = ma.evaluate(alone.model, alone.questions, interventions=alone.changes, batch_positions=positions)
     assert_near(evaluated.logits, alone.choices)
-    compared = ma.evaluate(alone.model, alone.questions, variants=[alone.changes], positions=positions)
+    compared = ma.evaluate(alone.model, alone.questions, variants=[alone.changes], batch_positions=positions)
     assert_near(compared[-1].logits, alone.choices)
 
 
@@ -146,7 +146,7 @@ def test_variants_are_written_as_each_alone(alone):
 
 @pytest.mark.parametrize("positions", [TOGETHER, ONE_BY_ONE])
 def test_an_evaluation_of_written_answers_has_the_texts_of_generate(alone, positions):
-    asking = {"scoring": "generate", "max_new_tokens": N, "positions": positions}
+    asking = {"scoring": "generate", "max_new_tokens": N, "batch_positions": positions}
     assert list(ma.evaluate(alone.model, alone.questions, interventions=alone.changes, **asking).texts) == alone.texts
     assert list(ma.evaluate(alone.model, alone.questions, variants=[alone.changes], **asking)[-1].texts) == alone.texts
 

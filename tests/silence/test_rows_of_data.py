@@ -210,6 +210,15 @@ def test_places_are_answers_where_it_is_said_from_what_they_count(folder):
         ma.data.mmau.load(path, first_index=2)
 
 
+def test_choices_that_say_themselves_which_is_right_do_not_lose_it(folder):
+    choices = [{"text": "dog", "is_correct": False}, {"text": "cat", "is_correct": True}]
+    questions, problems = load(folder, choices=choices, answer=None)
+    assert (questions, [problem.kind for problem in problems]) == ([], ["answer is no choice"])
+    assert "its choices say by 'is_correct' which is right" in problems[0].message
+    (question,), problems = load(folder, choices=choices, answer="B")
+    assert (question.choices, question.answer, problems) == (("dog", "cat"), "cat", ())
+
+
 def test_a_blank_choice_goes_and_its_question_stays_as_in_four_rows_of_mmar(folder):
     (question,), (problem,) = load(
         folder, ma.data.mmar, choices=["Entered", "Did not enter", ""], answer="Did not enter"

@@ -7,6 +7,7 @@ import torch
 import mechaudio as ma
 from mechaudio.data import toy_questions
 from tests.families import model_inputs, network
+from tests.families.build import unchecked_types
 
 #: In a generation, the last layers of Gemma 4 compute the last position of a prompt alone, and many classes its logits.
 LAST_ALONE = [("gemma4", "resid_post", [2]), ("gemma4", "pattern", [2]), ("glmasr", "logits", None)]
@@ -83,3 +84,23 @@ def test_the_tower_of_prompts_without_sound_is_neither_kept_nor_edited_in_silenc
             path(toy, texts, interventions=[louder])
     with pytest.raises(ValueError, match=message):
         ma.sweep(toy, texts, [[louder]], progress=False)
+
+
+def test_a_text_is_no_list_of_its_letters():
+    with unchecked_types():
+        for call, named in (
+            (lambda: ma.metrics.sound_events.classes_of("dog"), "labels"),
+            (lambda: ma.metrics.grounding.evaluate("0-1", [[(0.0, 1.0)]] * 3), "answers"),
+            (lambda: ma.metrics.right_choices(["ab"], ["a"]), "choices"),
+        ):
+            with pytest.raises(TypeError, match=rf"{named}= takes a list of .*; got"):
+                call()
+
+
+def test_tokens_are_not_merged_by_numbers_that_are_none():
+    hidden, importance = torch.randn(1, 176, 4), torch.rand(1, 176)
+    lost = importance.index_fill(1, torch.tensor([3, 5]), float("nan"))
+    with pytest.raises(ValueError, match="importance holds NaN in 2 of 176 places"):
+        ma.timeaudio.merge(hidden, lost)
+    with pytest.raises(ValueError, match="hidden holds NaN in 704 of 704"):
+        ma.timeaudio.merge(hidden * float("nan"), importance)

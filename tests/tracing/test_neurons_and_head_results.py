@@ -53,7 +53,7 @@ def before_the_norm(model, inputs, stack, layer, norm, point, edits=()):
     """What attention or an MLP makes under edits, before any norm and number behind it."""
     if norm is None:
         added = run(model, inputs, record=[HookPoint(point, layers=[layer])], interventions=edits).cache[point, layer]
-        return added / stack.times(point.removeprefix("audio."), model.network.config)
+        return added / stack.times(point.removeprefix("audio."), model.network, layer)
     received = []
     module = model.network.get_submodule(f"{stack.path(layer)}.{norm}")
     hook = module.register_forward_pre_hook(lambda _module, args: received.append(args[0].clone()))
@@ -178,7 +178,7 @@ def test_the_order_of_a_trace_block_is_z_result_attn_out_mlp_post_mlp_out(plain)
 def test_a_gradient_at_every_heads_result_is_that_of_what_they_add_up_to(plain, positions):
     model, inputs = plain
     points = [HookPoint("result", layers=[LAYER]), HookPoint("attn_out", layers=[LAYER])]
-    gradients = graph(model, as_batch(model, inputs), points, lambda logits: logits.square().sum(-1)).gradients()
+    gradients = graph(model, as_batch(model, inputs), points, lambda logits: logits.square().sum((-1, -2))).gradients()
     of_result, of_sum = gradients["result", LAYER], gradients["attn_out", LAYER]
     assert of_sum.abs().max() > 0
     torch.testing.assert_close(of_result, of_sum[:, :, None].expand_as(of_result))

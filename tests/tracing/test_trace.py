@@ -133,7 +133,7 @@ def test_unknown_rows_and_spans_are_refused(model, inputs):
 def test_recording_a_hook_point_twice_is_refused(model, inputs):
     with pytest.raises(ValueError, match=r"blocks\.0\.attn\.pattern is recorded twice"):
         run(model, inputs, record=["pattern", HookPoint("pattern", layers=[0], queries="last")])
-    with pytest.raises(TypeError, match="takes a list of hook points"):
+    with pytest.raises(TypeError, match=r"record= takes a list of .*: put it into a list"):
         run(model, inputs, record="pattern")
 
 
@@ -259,6 +259,9 @@ def test_caches_are_asked_by_any_spelling_and_say_what_they_hold(model, inputs):
         cache["pattern", 0]
     with pytest.raises(KeyError, match=r"'resid_post' was kept in layers \[0, 1, 2\], not in 9"):
         cache["resid_post", 9]
+    for wrong in (("resid_post", slice(None)), ("resid_post", 0, "attn"), 3):
+        with pytest.raises(TypeError, match=r"a name and a layer.*cache\.stack\('resid_post'\)"):
+            _ = cache[wrong]
     with pytest.raises(KeyError, match="was kept per layer"):
         cache["resid_post"]
 

@@ -11,6 +11,11 @@ def test_each_cell_is_its_number_with_layers_up_and_heads_across():
     assert (list(cells.y), list(cells.x)) == ([0, 1, 2], [0, 1])
 
 
+def test_a_title_of_two_lines_has_room_for_both_and_its_note():
+    long, short = (layer_head_grid(np.eye(2), title, note="n = 4") for title in ("word " * 20, "word"))
+    assert (long.layout.margin.t, short.layout.margin.t) == (34 + 2 * 21 + 17, 76)
+
+
 def test_numbers_below_zero_get_colours_that_reach_as_far_to_either_side():
     (cells,) = layer_head_grid(np.array([[-0.5, 0.2]]), "r").data
     assert (cells.zmin, cells.zmax) == (-0.5, 0.5)

@@ -91,3 +91,28 @@ def test_what_does_not_belong_together_is_refused():
         OverStrength((HELPS,), CLEAN[:4], CHOOSES[:4])
     with pytest.raises(ValueError, match="one of the two has none"):
         OverStrength((HELPS,), CLEAN, np.ones(8, dtype=bool))
+
+
+def test_more_lines_than_can_be_told_apart_are_in_rows_by_kind_each_beside_its_controls():
+    lines = tuple(
+        replace(HELPS, name=name, chosen=None, control="random" in name)
+        for name in ("by layer, K = 2", "by layer, random heads", "by head, K = 2", "by head, random heads")
+    )
+    drawn = accuracy_over_strength(OverStrength(lines, CLEAN, CHOOSES))
+    assert [heading.text for heading in drawn.layout.annotations[:4]] == [
+        "by layer: the half that chooses (n = 4 questions)",
+        "by layer: the half that reports (n = 4 questions)",
+        "by head: the half that chooses (n = 4 questions)",
+        "by head: the half that reports (n = 4 questions)",
+    ]
+    rows = {trace.name: trace.yaxis for trace in drawn.data}
+    assert rows["by layer, K = 2"] == rows["by layer, random heads"] != rows["by head, K = 2"]
+    assert sorted(trace.name for trace in drawn.data if trace.showlegend) == sorted(line.name for line in lines)
+    assert len([shape for shape in drawn.layout.shapes if shape.type == "rect"]) == 4
+
+
+def test_bars_of_one_strength_stand_apart():
+    lines = tuple(replace(HELPS, name=f"way {number}") for number in range(3))
+    drawn = accuracy_over_strength(OverStrength(lines, CLEAN, CHOOSES))
+    left = [trace.x[0] for trace in drawn.data if trace.error_y.array is not None and trace.xaxis == "x"]
+    assert np.diff(left) == pytest.approx([0.5 / 3] * 2)

@@ -57,3 +57,10 @@ def test_the_title_has_the_sample_and_the_hover_has_interval_p_q_and_mean(scores
 def test_a_level_that_is_no_rate_is_refused(scores):
     with pytest.raises(ValueError, match="level is a false discovery rate between 0 and 1"):
         specialist_map(scores, level=5.0)
+
+
+def test_a_map_of_few_questions_is_pale_for_large_correlations_come_by_chance():
+    few, many = (score_heads(measured(*noise(n)), resamples=100) for n in (12, 2000))
+    pale, strong = (specialist_map(each).data[0] for each in (few, many))
+    assert np.abs(pale.z).max() < 0.9 * pale.zmax
+    assert pale.zmax > 0.5 > strong.zmax

@@ -11,6 +11,7 @@ from mechaudio.viz.theme import (
     SEQUENTIAL,
     VEIL,
     band,
+    full_colour,
     level,
     mark_cells,
     number,
@@ -108,3 +109,27 @@ def test_dots_are_in_the_upper_right_corner_of_the_marked_cells():
     _, up, down = figure.data
     assert (list(up.x), list(up.y), up.name) == ([1.4, 0.4], [0.32, 2.32], "sure")
     assert list(down.y) == [-0.32, 1.68]
+
+
+def test_colours_are_full_at_the_largest_effect_where_it_is_sure():
+    assert full_colour([-0.5, 0.2, np.nan]) == 0.5
+    assert full_colour([-0.5, 0.2], [-0.6, -0.9], [-0.4, 1.3]) == 0.5  # the small one is pale as it is
+    assert full_colour([0.0], [np.nan], [np.nan]) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_effect_whose_interval_reaches_none_has_half_a_colour_at_most(seed):
+    rng = np.random.default_rng(seed)
+    effects, below, above = rng.normal(size=(1, 30)), *rng.exponential(size=(2, 1, 30))
+    low, high = effects - below, effects + above
+    shares = np.abs(effects) / full_colour(effects, low, high)
+    unsure = (low <= 0) & (high >= 0)
+    assert shares[unsure].max() <= 0.5
+    assert shares.max() <= 1
+
+
+def test_a_scale_ends_where_values_do_also_where_colours_are_full_further_out():
+    sure, unsure = (two_sided(0.0, 1.0, 0.0, reach) for reach in (0.2, 4.0))
+    (full,), (pale_red,) = (sample_colorscale(DIVERGING, [place]) for place in (1.0, 0.625))
+    assert (sure["colorscale"][-1], unsure["colorscale"][-1]) == (full, pale_red)
+    assert (unsure["zmin"], unsure["zmax"]) == (0.0, 1.0)

@@ -9,10 +9,11 @@ of the key, and for audio by second.
 
 How parts are found. What attention added is `resid_mid - resid_pre`, and what the MLP added `resid_post - resid_mid`:
 norms behind attention and MLP and multipliers are thereby inside, and so is, in the MLP's part, all else that a class
-adds behind attention (Gemma 4's per-layer inputs). Where a class scales its whole stream at the end of a layer, all
-earlier parts are scaled with it. A layer without `resid_mid` adds one part, that of its mixer. A norm behind attention
-is frozen like the final one before it is divided among heads. A softcap of logits is no sum: what is explained is the
-difference before it.
+adds behind attention (Gemma 4's per-layer inputs). Where a class scales its whole stream at the end of a layer, or
+before something is added to it (Muse Spark's gates), all earlier parts are scaled with it. A layer without `resid_mid`
+adds one part, that of its mixer. A norm behind attention is frozen like the final one before it is divided among heads,
+and so is what heads are multiplied by in front of the output projection. A softcap of logits is no sum: what is
+explained is the difference before it.
 
 Conventions: logits, in double precision; NaN where a layer has no such part; seconds; all at the last position.
 """
@@ -191,7 +192,9 @@ def direct_logit_attribution(
         model, questions, condition, batch_size=batch_size, what="direct logit attribution", progress=progress
     ):
         batch = batch if pair is not None else targets.of(batch)
-        refuse_whole(batch, "direct_logit_attribution", "a text's later words are written at other positions")
+        refuse_whole(
+            batch, "direct_logit_attribution", "name words that differ in it; attribution_patching takes whole texts"
+        )
         found, chosen = attribute(model, batch, pair)
         parts.append(found)
         tokens += chosen

@@ -5,7 +5,8 @@ Conventions: logits, in double precision; NaN where a layer has no such part; al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
@@ -16,12 +17,13 @@ from torch import Tensor, nn
 from mechaudio.analyses.audio_attention import roles_of
 from mechaudio.metrics.choices import best_wrong, refuse_nan, right_choices
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.stack import Between
 from mechaudio.models.targets import OTHERS
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
-from mechaudio.tracing.unembedding import divisor, frozen_norm, norm_of, softcap, unembed
+from mechaudio.tracing.unembedding import frozen_norm, norm_of, scaled, softcap, unembed
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -42,7 +44,7 @@ def attribute(
     Returns:
         The fields of a `DirectLogitAttribution` that are arrays, roles as in `roles_of(batch)`; and each prompt's pair.
     """
-    cache, logits = _measure(model, batch)
+    cache, logits, received = _measure(model, batch)
     last = cache["final_norm"][:, -1]
     chosen = _right_and_best_wrong(batch, logits) if pair is None else [pair] * batch.n_rows
     towards, away = torch.tensor(chosen, device=logits.device).T
@@ -67,21 +69,27 @@ def attribute(
         for_it, for_other = (values[tokens.to(values.device)].double() for tokens in (towards, away))
         return for_it - for_other * against.to(values.device).view(-1, *[1] * (values.ndim - 1))
 
-    direction = frozen * difference(weight) / divisor(model)
+    direction = scaled(model, frozen * difference(weight))
     constant = torch.zeros(batch.n_rows, dtype=torch.float64)
     if unembedding.bias is not None:
-        constant = difference(unembedding.bias) / divisor(model)
+        constant = scaled(model, difference(unembedding.bias))
     scales = [_scale(model, layer) for layer in range(model.n_layers)]
+    gates = [_gates(model, layer, last.device) for layer in range(model.n_layers)]
+    multiplied = torch.ones((), dtype=torch.float64, device=last.device)
+    behind: list[Tensor] = []  # per layer, what its own end and later layers multiply the stream by
+    for kept, scale in zip(gates[::-1], scales[::-1], strict=True):
+        behind.insert(0, multiplied * scale)
+        multiplied = behind[0] * kept["mlp"] * kept["attention"]
     roles = torch.stack([batch.span_mask(role) for role in roles_of(batch)], dim=-1).double().to(last.device)
     layers = []
     for layer in range(model.n_layers):
-        after = float(np.prod(scales[layer:]))
+        after, kept = behind[layer] * direction, gates[layer]
         layers.append(
-            _layer(model, cache, layer, stream, after * direction, scales[layer])
-            | _heads(model, batch, cache, layer, after * direction, roles)
+            _layer(model, cache, layer, stream, after, scales[layer], kept)
+            | _heads(model, batch, cache, layer, kept["mlp"] * after, roles, received.get(layer))
         )
     stacked = {name: torch.stack([own[name].cpu() for own in layers], dim=1).numpy() for name in layers[0]}
-    embed = ((stream[0] * direction).sum(-1) * float(np.prod(scales))).cpu().numpy()
+    embed = (stream[0] * multiplied * direction).sum(-1).cpu().numpy()
     constant = constant.cpu().numpy()
     added = sum(np.nansum(stacked[name], axis=1) for name in ("attention", "mlp", "mixer"))
     parts = {
@@ -95,7 +103,10 @@ def attribute(
     return stacked | parts, chosen
 
 
-def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "batch vocab"]]:
+def _measure(
+    model: AudioLM, batch: PromptBatch
+) -> tuple[Cache, Float[Tensor, "batch vocab"], dict[int, Float[Tensor, "batch d_heads"]]]:
+    """Run a batch; also, by layer, what the output projection takes at the last position, where that is not `z`."""
     sites = model.site_map.layers["decoder"]
     points = [HookPoint("resid_pre", layers=[0], positions="last"), HookPoint("resid_post", positions="last")]
     points.append(HookPoint("final_norm", positions="last"))
@@ -103,8 +114,23 @@ def _measure(model: AudioLM, batch: PromptBatch) -> tuple[Cache, Float[Tensor, "
         points.append(HookPoint("resid_mid", positions="last"))
     if any("z" in own for own in sites):
         points += [HookPoint("z", positions="last"), HookPoint("v"), HookPoint("pattern", queries="last")]
-    out = run(model, batch, record=points, logits="last")
-    return out.cache, out.logits[:, -1]
+    received: dict[int, Tensor] = {}
+    hooks = []
+    for layer in range(model.n_layers):
+        stack = model.adapter.decoder.in_layer(model.network.config, layer)
+        if stack.z_times is not None:
+            projection = model.network.get_submodule(f"{stack.path(layer)}.{stack.mixing}")
+            hooks.append(projection.register_forward_pre_hook(partial(_keep_last, received, layer)))
+    try:
+        out = run(model, batch, record=points, logits="last")
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return out.cache, out.logits[:, -1], received
+
+
+def _keep_last(received: dict[int, Tensor], layer: int, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    received[layer] = args[0][:, -1].clone()
 
 
 def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> list[tuple[int, int]]:
@@ -145,6 +171,13 @@ def _scale(model: AudioLM, layer: int) -> float:
     return float(getattr(model.network.get_submodule(stack.path(layer)), stack.end.scaled_by))
 
 
+def _gates(model: AudioLM, layer: int, device: torch.device) -> dict[str, Float[Tensor, "*d_model"]]:
+    """Return the numbers that a layer multiplies its stream by before attention and before the MLP add to it."""
+    stack = model.adapter.decoder.in_layer(model.network.config, layer)
+    kept = {place: stack.keeps(place, model.network, layer) for place in get_args(Between)}
+    return {place: torch.as_tensor(number, dtype=torch.float64, device=device) for place, number in kept.items()}
+
+
 def _layer(
     model: AudioLM,
     cache: Cache,
@@ -152,6 +185,7 @@ def _layer(
     stream: list[Float[Tensor, "batch d_model"]],
     direction: Float[Tensor, "batch d_model"],
     scale: float,
+    kept: dict[str, Float[Tensor, "*d_model"]],
 ) -> dict[str, Float[Tensor, " batch"]]:
     """Work out the part that a layer's attention and MLP added, in the direction that counts behind the layer."""
     sites = model.site_map.layers["decoder"][layer]
@@ -160,8 +194,8 @@ def _layer(
     before, after = stream[layer], stream[layer + 1] / scale
     if "resid_mid" in sites:
         middle = cache["resid_mid", layer][:, -1].double().to(before.device)
-        added["attention"] = ((middle - before) * direction).sum(-1)
-        added["mlp"] = ((after - middle) * direction).sum(-1)
+        added["attention"] = ((middle - kept["attention"] * before) * kept["mlp"] * direction).sum(-1)
+        added["mlp"] = ((after - kept["mlp"] * middle) * direction).sum(-1)
         return added
     part = "attention" if "attn_out" in sites else "mlp" if "mlp_out" in sites else "mixer"
     return added | {part: ((after - before) * direction).sum(-1)}
@@ -174,6 +208,7 @@ def _heads(
     layer: int,
     direction: Float[Tensor, "batch d_model"],
     roles: Float[Tensor, "batch key role"],
+    received: Float[Tensor, "batch d_heads"] | None,
 ) -> dict[str, Tensor]:
     """Work out the part that each head wrote, whole, by role of its keys and by audio token."""
     longest = max(len(own) for own in batch.spans["audio"])
@@ -184,10 +219,13 @@ def _heads(
         return empty | {"attention_bias": torch.full((n_rows,), torch.nan).double()}
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
     projection = _linear(model, f"{stack.path(layer)}.{stack.attention}.{stack.output}", "the output projection")
-    direction = direction * _added(model, layer, projection, cache["z", layer][:, -1]).to(direction.device)
+    mixed = cache["z", layer][:, -1].flatten(1) if received is None else received
+    direction = direction * _added(model, layer, projection, mixed).to(direction.device)
     weight = projection.weight.double().to(direction.device)
     seen = rearrange(direction @ weight, "batch (head d) -> batch head d", head=n_heads)  # the direction as z sees it
     z = cache["z", layer][:, -1].double().to(direction.device)
+    if received is not None:  # what z is multiplied by is frozen, too
+        seen = seen * torch.where(z == 0, 0.0, received.double().to(z.device).view_as(z) / z)
     values = cache["v", layer].double().to(direction.device)
     group = n_heads // values.shape[2]
     values = repeat(values, "batch key kv d -> batch key (kv group) d", group=group)
@@ -208,15 +246,15 @@ def _heads(
 
 
 def _added(
-    model: AudioLM, layer: int, projection: nn.Linear, z: Float[Tensor, "batch head d_head"]
+    model: AudioLM, layer: int, projection: nn.Linear, mixed: Float[Tensor, "batch d_heads"]
 ) -> Float[Tensor, "*batch_d_model"]:
     """The numbers that the heads' sum is multiplied by when attention adds it to the residual stream."""
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
-    times = torch.tensor(stack.times("attn_out", model.network.config), dtype=torch.float64)
+    times = torch.as_tensor(stack.times("attn_out", model.network, layer), dtype=torch.float64)
     if stack.attention_norm is None:
         return times
     norm = model.network.get_submodule(f"{stack.path(layer)}.{stack.attention_norm}")
-    summed = projection(z.to(projection.weight.device).flatten(1))
+    summed = projection(mixed.to(projection.weight.device))
     return times * torch.stack([frozen_norm(norm, row, norm(row)) for row in summed])
 
 

@@ -12,7 +12,6 @@ translator, as it is the output; KL in nats, the mean over positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,10 +22,11 @@ from torch import Tensor
 
 from mechaudio.analyses.halves import clips_of, in_calibration
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
+from mechaudio.analyses.streaming import Questions, asked_anew
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import prompt
+from mechaudio.models.prompt import condition_of, prompt
 from mechaudio.models.selection import Where
 from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion
@@ -92,7 +92,7 @@ class TunedLens(Result):
 @checks_arguments
 def tuned_lens(
     model: AudioLM,
-    questions: Sequence[AudioQuestion],
+    questions: Questions,
     *,
     positions: Where | None = None,
     steps: int = 250,
@@ -142,7 +142,8 @@ def tuned_lens(
         raise ValueError(f"learning_rate is above 0, such as 1e-3, got {learning_rate}")
     if not 0 < held_out < 1:
         raise ValueError(f"held_out is a share of the clips between 0 and 1, such as 0.2, got {held_out}")
-    listed = list(questions)
+    condition = condition_of(questions, condition)
+    listed = list(asked_anew(questions, condition))
     drawn = in_calibration(clips_of(listed), 1 - held_out, seed)
     train, test = ([one for one, own in zip(listed, drawn, strict=True) if own == side] for side in (True, False))
     if not train or not test:

@@ -37,8 +37,8 @@ from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import run
-from mechaudio.tracing.teacher_forced import is_whole, measured_logits
+from mechaudio.tracing.run import measured_logits, run
+from mechaudio.tracing.teacher_forced import is_whole
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -186,7 +186,7 @@ def activation_patching(
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
-            positions=kept.most_positions,
+            batch_positions=kept.most_positions,
             what="patching",
             progress=False if alone else progress,
         ),

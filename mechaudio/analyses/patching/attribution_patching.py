@@ -90,6 +90,7 @@ def attribution_patching(
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     target: Words = None,
     foil: Words = None,
+    whole: bool | None = None,
     over: Sequence[str] = ("layer", "position"),
     hook_point: str | None = None,
     direction: Direction = "denoising",
@@ -123,6 +124,8 @@ def attribution_patching(
         target: Words that are measured behind the prompts in the place of the choices' letters, for all pairs or one
             text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default.
         foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced: then every pass holds each prompt with its target behind
+            it, and again with its foil. What is patched are places of the prompt.
         over: The axes of the map, as in `activation_patching`: `layer`, `head`, and at most one of `position`, `role`,
             `second` and `event`; of `features`, `second` and `band`.
         hook_point: What is patched: as in `activation_patching`; or `features`, what the tower hears, of which `layer`,
@@ -157,7 +160,7 @@ def attribution_patching(
     wanted = axes_of(model, over, hook_point, direction, layers, heads, positions, window)
     _check(wanted.name, metric, method, steps)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
-    targets = Targets(target, foil)
+    targets = Targets(target, foil, whole=whole)
     settings = {"over": tuple(over), "method": method, "window": float(window)}
     more = {
         "hook_point": wanted.name,
@@ -177,7 +180,7 @@ def attribution_patching(
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
-            positions=kept.most_positions,
+            batch_positions=kept.most_positions,
             what="attributing",
             progress=False if alone else progress,
         ),

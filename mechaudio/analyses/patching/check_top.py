@@ -19,11 +19,11 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.clips import by_frame
 from mechaudio.models.targets import Targets
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
-from mechaudio.tracing.choice_logits import choice_logits
-from mechaudio.tracing.run import run
+from mechaudio.tracing.run import measured_logits, run
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -44,7 +44,6 @@ def check_top(
 
     Args:
         model: The model that the estimates are of.
-        clean: The questions or prompts that the map was made from.
         estimated: The map.
         clean: The questions or prompts that the map was made from; what was measured behind them is measured again.
         corrupted: The same.
@@ -110,14 +109,12 @@ def _patched(
     model = wanted.model
     source, base = pair.sides(wanted.direction)
     if isinstance(wanted, FeatureAxes):
-        there = choice_logits(source, run(model, source, logits="last").logits[:, -1])
-        here = choice_logits(base, run(model, base, logits="last").logits[:, -1])
+        there, here = (measured_logits(model, side) for side in (source, base))
         logits, has = _with_patched_features(wanted, pair, source, base, chosen)
     else:
-        given = run(model, source, record=[wanted.point], logits="last")
-        there = choice_logits(source, given.logits[:, -1])
-        wanted.count_heads(given.cache)
-        by_layer = wanted.patches(pair, given.cache, base)
+        there, given = measured_logits(model, source), run(model, source, record=[wanted.point], logits=None).cache
+        wanted.count_heads(given)
+        by_layer = wanted.patches(pair, given, base)
         keys = [(labels.get("layer"), labels.get("head"), labels.get(wanted.along or "", "")) for labels in chosen]
         known = [index for index, (layer, _, label) in enumerate(keys) if label in by_layer[layer]]
         patches = [by_layer[keys[index][0]][keys[index][2]] for index in known]
@@ -139,7 +136,7 @@ def _with_patched_features(
     model, axis = wanted.model, wanted.model.adapter.frames_axis
     theirs = features_of(model, source, base)
     ours = base.inputs[model.adapter.features]
-    along = theirs.movedim(axis, 1).flatten(2)
+    along = by_frame(model.adapter, theirs)
     where = ground(wanted, pair, tuple(along.shape[:2]))
     logits, has = [], []
     for labels in chosen:
@@ -148,7 +145,6 @@ def _with_patched_features(
         if "band" in labels:
             part[..., np.arange(along.shape[2]) != labels["band"]] = False
         part = part.view(theirs.movedim(axis, 1).shape).movedim(1, axis).to(theirs.device)
-        out = run(model, with_features(model, base, torch.where(part, theirs, ours)), logits="last")
-        logits.append(choice_logits(base, out.logits[:, -1]))
+        logits.append(measured_logits(model, with_features(model, base, torch.where(part, theirs, ours))))
         has.append([(frames & (where.row == own)).any() for own in range(pair.clean.n_rows)])
     return np.stack(logits), np.array(has)

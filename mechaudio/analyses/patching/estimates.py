@@ -9,21 +9,21 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
 from mechaudio.analyses.patching.grounds import ground
 from mechaudio.analyses.patching.joined import MeasuredPairs
-from mechaudio.analyses.patching.pairs import Contrast, turned
+from mechaudio.analyses.patching.objective import Objective
+from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
-from mechaudio.analyses.patching.scale import Metric, value
+from mechaudio.analyses.patching.scale import Metric
 from mechaudio.interventions.patch import HEAD_AXIS
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.targets import refuse_whole
+from mechaudio.models.clips import by_frame
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.cache import Key
-from mechaudio.tracing.choice_logits import ChoiceColumns, choice_logits
 from mechaudio.tracing.gradients import Graph, Layer, graph
 from mechaudio.tracing.hook_points import ROW_POINTS, HookPoint, bare, stack_of
 from mechaudio.tracing.record import Edit
@@ -55,20 +55,18 @@ class Estimator:
     """The estimates of some pairs, by one method."""
 
     def __init__(self, wanted: PatchedPlaces | FeatureAxes, pair: Contrast, metric: Metric, method: Method, steps: int):
-        self.wanted, self.pair, self.metric, self.method, self.steps = wanted, pair, metric, method, steps
-        refuse_whole(pair.clean, "attribution_patching", "activation_patching(..., whole=True) patches for whole texts")
+        self.wanted, self.pair, self.method, self.steps = wanted, pair, method, steps
         self.model, self.n_pairs = wanted.model, pair.clean.n_rows
-        self.source, self.base = pair.sides(wanted.direction)
+        self.objective = Objective(wanted.model, pair, wanted.direction, metric)
+        self.source, self.base = self.objective.source, self.objective.base
         self.from_features = isinstance(wanted, FeatureAxes)
         self.keys: list[Place] = [FEATURES] if self.from_features else [(wanted.name, layer) for layer in wanted.layers]
         self.points = [] if isinstance(wanted, FeatureAxes) else [wanted.point]
-        self.wrong: Int[np.ndarray, " pair"] | None = None
-        self.unchanged: Float[np.ndarray, "pair choice"] | None = None
 
     def part(self, provenance: Provenance) -> EstimatedPairs:
         """Run the pairs and estimate every place."""
         given = run(self.model, self.source, record=self.points, logits="last")
-        self.theirs = choice_logits(self.source, given.logits[:, -1])
+        self.objective.see_source(given.logits)
         self.towards: dict[Place, Tensor] = dict(given.cache)
         if isinstance(self.wanted, FeatureAxes):
             self.towards = {FEATURES: features_of(self.model, self.source, self.base)}
@@ -78,7 +76,8 @@ class Estimator:
         self.grounds = {}
         for place in self.keys:
             along = self._per_place(self.towards[place]).shape[:2]
-            self.grounds[place] = ground(self.wanted, self.pair, along)
+            where = ground(self.wanted, self.objective.pair, along)
+            self.grounds[place] = replace(where, row=where.row % self.n_pairs)  # a pair's rows add up
         change = {
             "gradient": self._by_gradient,
             "qk-fix": self._by_gradient,
@@ -87,37 +86,21 @@ class Estimator:
             "atp*": self._with_dropping,
         }[self.method]()
         there = np.stack([self.grounds[place].there(self.n_pairs) for place in self.keys])[:, None]
-        assert self.unchanged is not None
-        assert self.wrong is not None
-        clean, corrupted = turned(self.wanted.direction, self.theirs, self.unchanged)
-        clean_value, corrupted_value = (
-            value(self.metric, logits, self.pair.right, self.wrong, clean) for logits in (clean, corrupted)
-        )
-        unpatched = corrupted_value if self.wanted.direction == "denoising" else clean_value
+        clean, corrupted = self.objective.ends()
+        unpatched = corrupted if self.wanted.direction == "denoising" else clean
         return EstimatedPairs(
             provenance=provenance,
             values=np.where(there, unpatched + change, np.nan),
-            clean=clean_value,
-            corrupted=corrupted_value,
+            clean=clean,
+            corrupted=corrupted,
             ids=self.pair.ids,
             clip_keys=self.pair.clip_keys,
             labels=tuple(self.grounds[self.keys[0]].places),
             heads=self.wanted.counted,
         )
 
-    def _see(self, logits: Float[Tensor, "pair vocab"]) -> Int[np.ndarray, " pair"]:
-        """Note the answers of the run that is patched, and return the wrong choices that are compared with."""
-        self.unchanged = choice_logits(self.base, logits)
-        self.wrong = self.pair.wrong(*turned(self.wanted.direction, self.theirs, self.unchanged))
-        return self.wrong
-
-    def _objective(self, logits: Float[Tensor, "pair vocab"]) -> Float[Tensor, " pair"]:
-        wrong = self._see(logits.detach()) if self.wrong is None else self.wrong
-        columns = ChoiceColumns(self.base, self.pair.right.shape[1], logits.device)
-        return differentiable(self.metric, columns.of(logits.double(), -torch.inf), self.pair.right, wrong)
-
     def _graph(self, points: Sequence[HookPoint], base: PromptBatch, **options: Any) -> Graph:
-        return graph(self.model, base, points, self._objective, features=self.from_features, **options)
+        return graph(self.model, base, points, self.objective, features=self.from_features, **options)
 
     def _by_gradient(self) -> Estimates:
         made = self._fixed_graph()
@@ -175,7 +158,7 @@ class Estimator:
         ours = self._unpatched(self.points)
         parts = []
         for place in self.keys:
-            step = _difference(self.towards[place], ours[place])
+            step = self._of_prompts(place, _difference(self.towards[place], ours[place]))
             mean = torch.zeros_like(step)
             for share, weight in _quadrature(self.steps):
                 between = ours[place] + (share * step).to(ours[place])
@@ -183,6 +166,14 @@ class Estimator:
                 mean += weight * made.gradients()[place].float()
             parts.append(self._on_a_line(place, step * mean))
         return np.stack(parts)
+
+    def _of_prompts(self, place: Place, step: Tensor) -> Tensor:
+        """Nothing at the words of a whole text, which are no place of the map."""
+        if self.from_features or self.wanted.in_tower or not self.base.n_forced:
+            return step
+        axis = 2 if place[0] in ROW_POINTS else 1
+        step.narrow(axis, step.shape[axis] - self.base.n_forced, self.base.n_forced).zero_()
+        return step
 
     def _at(self, place: Place, there: Tensor) -> Graph:
         """The base run with one hook point replaced, and the gradient there."""
@@ -222,7 +213,7 @@ class Estimator:
     def _unpatched(self, record: Sequence[str | HookPoint]) -> dict[Place, Tensor]:
         """The run that is patched, as it is without a patch."""
         out = run(self.model, self.base, record=record, logits="last")
-        self._see(out.logits[:, -1])
+        self.objective.see_base(out.logits)
         if self.from_features:
             return {FEATURES: self.base.inputs[self.model.adapter.features]}
         return dict(out.cache)
@@ -258,7 +249,7 @@ class Estimator:
     def _per_place(self, product: Tensor) -> Float[Tensor, "clip frame head"]:
         """Sums over whatever is neither a place nor a head (or a band)."""
         if self.from_features:
-            return product.movedim(self.model.adapter.frames_axis, 1).flatten(2)
+            return by_frame(self.model.adapter, product)
         point = bare(self.wanted.name)
         if point in ROW_POINTS:
             return reduce(product, "clip head query key -> clip query head", "sum")
@@ -272,28 +263,6 @@ class Estimator:
             return numbers[self.wanted.heads]
         together = self.wanted.heads_given
         return (numbers if together is None else numbers[list(together)]).sum(0, keepdims=True)
-
-
-def differentiable(
-    metric: Metric,
-    logits: Float[Tensor, "pair choice"],
-    right: Bool[np.ndarray, "pair choice"],
-    wrong: Int[np.ndarray, " pair"],
-) -> Float[Tensor, " pair"]:
-    """`scale.value` as a function with a gradient, of logits that are minus infinity where there is no such choice.
-
-    Raises:
-        ValueError: A metric that has no gradient.
-    """
-    is_right = torch.from_numpy(right).to(logits.device)
-    of_right = logits.masked_fill(~is_right, -torch.inf).amax(-1)
-    if metric == "logit_difference":
-        return of_right - logits.gather(1, torch.from_numpy(wrong).to(logits.device)[:, None])[:, 0]
-    if metric == "margin":
-        return of_right - logits.masked_fill(is_right, -torch.inf).amax(-1)
-    if metric == "probability":
-        return logits.softmax(-1).masked_fill(~is_right, 0.0).sum(-1)
-    raise ValueError(f"metric {metric!r} has no gradient")
 
 
 def _difference(source: Tensor, base: Tensor) -> Float[Tensor, "..."]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
 from mechaudio.interventions.selecting import check_choice, check_number
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.clips import by_frame
 from mechaudio.models.grouping import windows_of_rows
 from mechaudio.models.selection import Where
 
@@ -63,7 +64,7 @@ class FeatureAxes:
     def count_bands(self, features: Tensor) -> None:
         """Find the bands of the map in the features."""
         if "band" in self.over:
-            self.take_heads(range(features.movedim(self.model.adapter.frames_axis, 1).flatten(2).shape[2]))
+            self.take_heads(range(by_frame(self.model.adapter, features).shape[2]))
 
     def take_heads(self, found: Iterable[int]) -> None:
         """Take bands that there are as those of the map."""

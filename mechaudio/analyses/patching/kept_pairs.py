@@ -82,4 +82,4 @@ def patched_pairs(
 
 def _digest_of_prompts(pair: Contrast) -> str:
     questions = [(question.id, question.choices, question.answer) for question in pair.clean.questions]
-    return digest_of((tuple(questions), *(dict(side.inputs) for side in (pair.clean, pair.corrupted))))
+    return digest_of((tuple(questions), pair.clean.aims, *(dict(side.inputs) for side in (pair.clean, pair.corrupted))))

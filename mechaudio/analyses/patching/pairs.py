@@ -187,7 +187,7 @@ def contrasts(
     corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"] = "silence",
     targets: Targets | None = None,
     batch_size: int | None = None,
-    positions: int | None = None,
+    batch_positions: int | None = None,
     what: str = "pairs",
     progress: bool | None = None,
 ) -> Iterator[Contrast]:
@@ -199,7 +199,7 @@ def contrasts(
         corrupted: The same.
         targets: Words that are measured in the place of letters; by default those of open questions' answers.
         batch_size: How many pairs at a time.
-        positions: Positions that fit by default, as in `in_batches`.
+        batch_positions: Positions that fit by default, as in `in_batches`.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -208,7 +208,13 @@ def contrasts(
     """
     targets = targets or Targets(None, None)
     cut = partial(
-        in_batches, model, batch_size=batch_size, most=MOST_PAIRS, positions=positions, what=what, progress=progress
+        in_batches,
+        model,
+        batch_size=batch_size,
+        most=MOST_PAIRS,
+        batch_positions=batch_positions,
+        what=what,
+        progress=progress,
     )
     if isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch):
         yield from _apart(model, _contrast(model, clean, corrupted, targets))

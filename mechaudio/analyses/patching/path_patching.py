@@ -63,6 +63,7 @@ def path_patching(
     corrupted: PromptBatch | Iterable[AudioQuestion] | str = "silence",
     target: Words = None,
     foil: Words = None,
+    whole: bool | None = None,
     receiver: Given,
     sender: Given | list[Given] = "heads",
     at: Where | Sequence[str] | None = None,
@@ -90,10 +91,10 @@ def path_patching(
         clean: Questions with known answers, or prompts, as `contrast` takes them.
         corrupted: The other side of the pairs, or `silence`.
         target: Words that are measured behind the prompts in the place of the choices' letters, for all pairs or one
-            text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default. Where all tokens
-            count, paths are patched in the prompts extended token by token, at the words too where `at` is `None` or
-            the receiver the logits.
+            text per pair (`PromptBatch.aimed`); of open questions, the clean one's answer by default.
         foil: Words that they are held against; by default everything else that could follow.
+        whole: Count all tokens of the words, teacher-forced: paths are patched in the prompts extended token by token,
+            at the words too where `at` is `None` or the receiver the logits.
         receiver: Who reads: `("q", layer, head)`, `("k", ...)`, `("v", ...)`, `("head", layer, head)` for all three,
             `("mlp", layer)`, or `"logits"`.
         sender: Who writes: `("head", layer, head)`, `("attention", layer)`, `("mlp", layer)` or `"embed"`, what enters
@@ -130,7 +131,7 @@ def path_patching(
         axes = {**({} if axes == {"sender": (str(senders[0]),)} else axes), "span": tuple(spans)}
     known = [str(component) for component in senders if component is not None]
     settings = {"sender": tuple(known), "receiver": str(to), "at": tuple(map(str, spans)), "mlps": mlps}
-    targets = Targets(target, foil)
+    targets = Targets(target, foil, whole=whole)
     kept = KeptPairs(out, model, {**settings, "direction": direction, **targets.given, "batch_size": batch_size})
     parts = kept.of(
         contrasts(
@@ -139,7 +140,7 @@ def path_patching(
             corrupted=corrupted,
             targets=targets,
             batch_size=batch_size,
-            positions=kept.most_positions,
+            batch_positions=kept.most_positions,
             what="path patching",
             progress=progress,
         ),

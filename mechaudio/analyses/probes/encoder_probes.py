@@ -33,7 +33,7 @@ from mechaudio.analyses.probes.audio_states import audio_states, places_of
 from mechaudio.analyses.probes.clip_states import ClipStates
 from mechaudio.analyses.probes.frame_tasks import FRAME_TASKS
 from mechaudio.analyses.probes.probe_tasks import TASKS, PlaceProbes, fit_place
-from mechaudio.analyses.streaming import batches_of, required_questions
+from mechaudio.analyses.streaming import asked_anew, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.metrics.bootstrap import bootstrap_mean
@@ -184,7 +184,7 @@ class EncoderProbes(Result):
 @checks_arguments
 def encoder_probes(
     model: AudioLM,
-    clips: Iterable[AnnotatedClip | AudioQuestion],
+    clips: PromptBatch | Iterable[AnnotatedClip | AudioQuestion],
     *,
     places: Sequence[str] | None = None,
     held_out: float = 0.33,
@@ -230,7 +230,7 @@ def encoder_probes(
         raise ValueError(f"tokens_per_clip is at least 1, got {tokens_per_clip}")
     training: list[ClipStates] = []
     testing: list[ClipStates] = []
-    questions = map(_question, required_questions(clips) if isinstance(clips, PromptBatch) else clips)
+    questions = map(_question, asked_anew(clips) if isinstance(clips, PromptBatch) else clips)
     for batch in batches_of(model, questions, batch_size=batch_size, what="clips", progress=progress):
         batch_questions = batch.questions
         any_answer = any(question.answer is not None for question in batch_questions)

@@ -50,7 +50,7 @@ GEMMA_4 = Adapter(
     timing=TokenTiming(samples=640, tokens=1, window=480_000, long_clips="cut", steps=((3, 2, 1),) * 2, shortest=161),
     features_mask="input_features_mask",
     frames_axis=1,
-    bands=128,
+    bands="subsampling_conv_channels",
     exceptions=(
         "heads are wider in layers with full attention than in those with a sliding window",
         "layers that share keys and values have the k and v of an earlier layer; while a prompt is read for "

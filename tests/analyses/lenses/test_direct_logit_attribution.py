@@ -32,7 +32,8 @@ def assert_sums(written, tolerance=5e-6):
     parts = written.embed + sum(np.nansum(getattr(written, name), axis=1) for name in ("attention", "mlp", "mixer"))
     np.testing.assert_allclose(parts + written.constant, written.explained, rtol=0, atol=1e-12)
     np.testing.assert_allclose(written.explained, written.logit_difference, rtol=0, atol=tolerance)
-    attends = ~np.isnan(written.attention)
+    attends = ~np.isnan(written.heads[..., 0])
+    assert not np.isnan(written.attention[attends]).any()
     heads = written.heads.sum(-1) + written.attention_bias
     np.testing.assert_allclose(heads[attends], written.attention[attends], rtol=0, atol=tolerance)
     np.testing.assert_allclose(written.by_role.sum(-1), written.heads, rtol=0, atol=tolerance)

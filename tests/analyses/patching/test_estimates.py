@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mechaudio.analyses.patching.estimates import differentiable
+from mechaudio.analyses.patching.objective import differentiable
 from mechaudio.analyses.patching.scale import METRICS, value
 
 

@@ -1,0 +1,98 @@
+"""Whether a container of compressed sound is there whole, by its own pages, boxes and elements.
+
+Decoders go on behind what they cannot read, and give a shorter sound without a word: a page of an ogg file whose
+checksum is wrong is left out, and so is what an mp4 or webm has behind a hole. Each says here what is wrong with
+it, and nothing where it is whole.
+
+Conventions: files are open for reading bytes, and able to seek; places in them are bytes from 0.
+"""
+
+import os
+import zlib
+from io import BufferedIOBase
+
+OGG_PAGE, OGG_HEAD = b"OggS", 27
+OGG_FIRST_PAGE, OGG_LAST_PAGE = 2, 4
+MATROSKA_GROUPS = (b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75")
+"""Names of the elements whose own elements are gone through: the segment, and the clusters in it."""
+FILLING = 128
+"""Most bytes of nothing behind the end of what a file holds."""
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""The bits of each byte in the other order: zlib computes the mirror image of ogg's checksum."""
+
+
+def ogg_damage(file: BufferedIOBase) -> str:
+    """What is wrong with the pages of an ogg file: one is damaged, left out, or the last one is missing."""
+    file.seek(0)
+    data, at, is_last, following = file.read(), 0, False, dict[bytes, int]()
+    while at < len(data):
+        page = data[at : at + OGG_HEAD + 255]
+        if page[:4] != OGG_PAGE or len(page) < OGG_HEAD:
+            if is_last:
+                return ""  # a tag behind the last page
+            return f"holds {len(data) - at} bytes that are no page" if page[:4] != OGG_PAGE else "has no last page"
+        n_segments = page[26]
+        size = OGG_HEAD + n_segments + sum(page[OGG_HEAD : OGG_HEAD + n_segments])
+        if at + size > len(data):
+            return "has no last page"
+        if _ogg_checksum(data[at : at + size]) != int.from_bytes(page[22:26], "little"):
+            return f"has a damaged page at byte {at}"
+        stream, number = page[14:18], int.from_bytes(page[18:22], "little")
+        if not page[5] & OGG_FIRST_PAGE and following.get(stream) != number:
+            return f"lacks pages before byte {at}"
+        following[stream] = (number + 1) % (1 << 32)
+        is_last = bool(page[5] & OGG_LAST_PAGE)
+        at += size
+    return "" if is_last else "has no last page"
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """The checksum of a page: of all its bytes, with zeros in the place of the checksum itself."""
+    blank = page[:22] + bytes(4) + page[26:]
+    mirrored = zlib.crc32(blank.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
+
+
+def _is_filling(file: BufferedIOBase, at: int) -> bool:
+    """Return whether a file ends with a few bytes of nothing from here on; many are where something was not written."""
+    file.seek(at)
+    rest = file.read(FILLING + 1)
+    return len(rest) <= FILLING and not rest.strip(b"\0")
+
+
+def mp4_damage(file: BufferedIOBase) -> str:
+    """What is wrong with the boxes of an mp4, m4a, mov or 3gp file: one does not end where the next begins."""
+    end, at = file.seek(0, os.SEEK_END), 0
+    while at < end:
+        file.seek(at)
+        head = file.read(16)
+        size, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if at > 0 and _is_filling(file, at):
+            return ""
+        if len(name) < 4 or not all(32 <= byte < 127 or byte == 0xA9 for byte in name):
+            return f"has bytes at {at} that are no part of it"
+        size = int.from_bytes(head[8:], "big") if size == 1 else size or end - at
+        if size < 8:
+            return f"has a damaged part at byte {at}"
+        at += size
+    return "" if at == end else f"lacks {at - end} bytes of its last part"
+
+
+def matroska_damage(file: BufferedIOBase) -> str:
+    """What is wrong with a webm or mkv: an element breaks off; those left open end with the file."""
+    end, at = file.seek(0, os.SEEK_END), 0
+    broken = "breaks off within a block"
+    while at < end:
+        file.seek(at)
+        head = file.read(12)
+        n_name = 9 - head[0].bit_length()
+        if n_name > 4:  # no name of an element
+            return "" if at > 0 and _is_filling(file, at) else broken
+        n_size = 9 - head[n_name].bit_length() if len(head) > n_name else 9
+        if n_size > 8 or len(head) < n_name + n_size:
+            return broken
+        bits = 7 * n_size
+        size = int.from_bytes(head[n_name : n_name + n_size], "big") & ((1 << bits) - 1)
+        is_opened = head[:n_name] in MATROSKA_GROUPS or size == (1 << bits) - 1
+        at += n_name + n_size + (0 if is_opened else size)
+    return "" if at == end else broken

@@ -1,0 +1,127 @@
+"""The network that was loaded is the network that was meant: copies of it, torch's own settings, weights twice."""
+
+import copy
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import mechaudio as ma
+
+TINY = Path(ma.__file__).parent / "models/tiny/weights"
+PLAIN = {"metadata": {"format": "pt"}}
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+}
+LOUDER = [ma.ScaleAttention(3.0, layers=None), ma.Edit(ma.HookPoint("resid_post", layers=[1]), lambda resid: 2 * resid)]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ma.load("tiny", prove=False)
+
+
+@pytest.fixture(scope="module")
+def questions():
+    return list(ma.data.soundscapes.questions(2, seed=1))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(TINY, tmp_path / "model")
+
+
+def edited(model, questions):
+    return ma.run(model, ma.prompt(model, questions), interventions=LOUDER, logits="last").logits
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_of_a_model_gives_its_numbers_and_takes_its_edits(tiny, questions, copied):
+    other = copied(tiny)
+    assert torch.equal(edited(other, questions), edited(tiny, questions))
+    assert other.checkpoint == "tiny"
+
+
+def test_what_is_done_to_a_copy_is_not_done_to_the_model(tiny, questions):
+    before, other = edited(tiny, questions), copy.deepcopy(tiny)
+    with torch.no_grad():
+        other.network.get_submodule("model.language_model.layers.1.mlp.down_proj").weight.mul_(2)
+    assert not torch.equal(edited(other, questions), before)
+    assert torch.equal(edited(tiny, questions), before)
+
+
+def test_a_model_is_not_taken_for_a_list(tiny):
+    for call in (len, lambda model: model[0]):
+        with pytest.raises(TypeError, match="an AudioLM is one model, not a list"):
+            call(tiny)
+    with pytest.raises(TypeError, match=r"questions= takes .* got an AudioLM"):
+        ma.harvest(tiny, tiny, record=["resid_post"], out="nowhere")
+    assert tiny
+
+
+@pytest.mark.parametrize(
+    ("enter", "named"),
+    [
+        (lambda: torch.autocast("cpu", dtype=torch.bfloat16), "torch.autocast is on"),
+        (lambda: torch.device("meta"), "torch's default device is 'meta'"),
+    ],
+    ids=["autocast", "device"],
+)
+def test_settings_of_torch_that_change_numbers_are_refused_by_name(tiny, questions, enter, named):
+    batch = ma.prompt(tiny, questions)
+    for call in (
+        lambda: ma.run(tiny, batch),
+        lambda: ma.prompt(tiny, questions),
+        lambda: ma.generate(tiny, batch),
+        lambda: ma.sweep(tiny, batch, LOUDER),
+    ):
+        with enter(), pytest.raises(ValueError, match=re.escape(named)):
+            call()
+
+
+def test_prompts_are_not_made_in_another_default_type(tiny, questions):
+    torch.set_default_dtype(torch.float16)
+    try:
+        with pytest.raises(ValueError, match=r"default type is torch.float16.*set_default_dtype\(torch.float32\)"):
+            ma.prompt(tiny, questions)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_two_sets_of_weights_in_a_folder_are_refused(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights, folder / "model-00001-of-00001.safetensors", **PLAIN)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"two sets of weights, model.safetensors and .*00001-of-00001"):
+        ma.load(folder)
+    (folder / "model.safetensors").unlink()
+    assert ma.load(folder, prove=False).n_layers == 6
+
+
+def test_a_tensor_in_two_parts_is_refused_by_name(folder):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    twice = next(iter(weights))
+    parts = {"a.safetensors": {twice: -weights[twice]}, "b.safetensors": weights}
+    for name, tensors in parts.items():
+        save_file(tensors, folder / name, **PLAIN)
+    places = {name: "a.safetensors" if name == twice else "b.safetensors" for name in weights}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    with pytest.raises(ValueError, match=rf"1 tensors twice \({re.escape(twice)} in a.safetensors and b.safetensors"):
+        ma.load(folder)
+
+
+def test_a_matrix_of_zeros_alone_is_named(folder):
+    weights = load_file(folder / "model.safetensors")
+    name = next(key for key in weights if key.endswith("layers.1.mlp.down_proj.weight"))
+    save_file(weights | {name: torch.zeros_like(weights[name])}, folder / "model.safetensors", **PLAIN)
+    with pytest.warns(UserWarning, match=r"zeros alone for 1 of \d+ matrices \(model.language_model.layers.1.mlp.down"):
+        ma.load(folder, prove=False)
