@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ABOUT = "It is the table of [Models](models.md)."
 WIDTH = 120
-COLUMNS = ("class, checkpoints", "ms per token", "window", "audio tower", "exceptions")
+COLUMNS = ("class, checkpoints", "ms/token", "window", "audio tower", "exceptions")
 
 
 def add(verbs: argparse._SubParsersAction) -> None:

@@ -100,7 +100,7 @@ class HookPoint(Shown):
     layers: int | Sequence[int] | None = None
     queries: Rows | None = None
     positions: Rows | None = None
-    keys: Sequence[str] = ("audio",)
+    keys: str | Sequence[str] = ("audio",)
 
     def __post_init__(self) -> None:
         """Rewrite an address into name and layer, and check the name."""

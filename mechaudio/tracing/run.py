@@ -311,7 +311,8 @@ def _generate(
             steps.append(Cache(model.site_map.depth))
         return steps[-1]
 
-    unclear = Unclear(options.get("eos_token_id", end_tokens(model.network)))
+    ends = options.get("eos_token_id", end_tokens(model.network))
+    unclear = Unclear([] if ends is None else ends)
     processors = LogitsProcessorList([*options.get("logits_processor", ()), unclear])
     with torch.no_grad(), exchange.prepared(prompts):
         changed = register(model, prompts, points, changes, cache_now)

@@ -145,7 +145,7 @@ def test_questions_of_one_clip_are_one_vote(toys, asked):
 
 def test_a_model_that_does_not_need_the_sound_listens_nowhere(toys, asked):
     quiet = [
-        replace(question, audio=toy_questions.render(question.events, -60.0 - place))
+        replace(question, audio=toy_questions.render(question.events, -60.0 - place / 4))
         for place, question in enumerate(asked)
     ]
     result = where_it_listens(toys["last"], quiet, each_layer=False, progress=False)

@@ -262,7 +262,7 @@ def test_gradients_are_finite_differences(family, point):
         return margin(ma.run(model, batch, interventions=[pushed], logits="last").logits)
 
     gradient = graph(model, batch, [ma.HookPoint(point, [1])], margin).gradients()[point, 1]
-    slope = (moved(0.01) - moved(-0.01)) / 0.02
+    slope = (moved(0.003) - moved(-0.003)) / 0.006
     assert slope.abs().min() > 0.1
     torch.testing.assert_close((gradient[:, -1] @ by).double(), slope, rtol=1e-2, atol=2e-3)
 

@@ -149,7 +149,7 @@ def test_two_wordings_of_one_sound_cost_the_question_where_that_is_asked_for():
 
 
 def test_clips_with_too_little_in_them_are_dropped_with_their_reason():
-    benchmark = build([clip("a.wav", ()), clip("b.wav", SCENE[:1])], tasks="earliest_onset")
+    benchmark = build([clip("a.wav", ()), clip("b.wav", SCENE[:1])], tasks=["earliest_onset"])
     assert [(one.clip, one.reason) for one in benchmark.dropped] == [
         ("a.wav", "no events"),
         ("b.wav", "too few sounds"),

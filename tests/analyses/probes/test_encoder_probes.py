@@ -91,7 +91,7 @@ def test_what_cannot_be_probed_says_why(toy, asked, probes):
         encoder_probes(toy, [bare], places=["embed"])
     with (
         unchecked_types(),
-        pytest.raises(TypeError, match=r"clips= takes a list of Annot.* or AudioQuestions; got \[3\]"),
+        pytest.raises(TypeError, match=r"clips= takes a PromptBatch or a list of Annot.* or AudioQuestions; got \[3\]"),
     ):
         encoder_probes(toy, [3], places=["embed"])
     with pytest.raises(ValueError, match=r"no place 'blocks\.9\.resid_post'; there are"):
