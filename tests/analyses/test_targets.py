@@ -11,7 +11,7 @@ import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models.targets import ANYTHING_ELSE, forced
 from mechaudio.tracing.run import measured_logits
-from tests.families import network, noise, processor
+from tests.families import network, noise, processor, thinned
 
 #: A target and a foil that begin differently, and two texts of several tokens.
 WORDS = ("chirp", "whistle")
@@ -320,7 +320,7 @@ def change_per_step(model, question, estimated, words, step):
     "place",
     [
         {"over": ("layer", "head"), "heads": [1], "layers": [3]},
-        {"over": ("layer",), "layers": [2], "hook_point": "mlp_out"},
+        pytest.param({"over": ("layer",), "layers": [2], "hook_point": "mlp_out"}, marks=pytest.mark.whole),
     ],
 )
 def test_estimates_of_whole_texts_are_finite_differences_of_patching(tiny, questions, place, metric, words, direction):
@@ -356,7 +356,7 @@ def test_places_of_a_layer_add_up_to_patching_it_for_whole_texts(tiny, questions
     np.testing.assert_allclose(exact.values, one_by_one.values, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["qwen2_audio", "voxtral", "granite_speech", "gemma3n"])
+@pytest.mark.parametrize("name", thinned(["qwen2_audio", "voxtral", "granite_speech", "gemma3n"]))
 @pytest.mark.parametrize("hook_point", ["features", "resid_pre"])
 def test_every_class_estimates_what_little_patches_do_to_whole_texts(name, hook_point):
     model = family(name)
