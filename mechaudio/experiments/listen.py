@@ -157,15 +157,15 @@ def listen(
 
 
 def _alone(question: AudioQuestion | Questions) -> AudioQuestion:
-    """The one question that is asked.
+    """Return the question that is given alone.
 
     Raises:
         ValueError: Several questions.
     """
-    asked = [question] if isinstance(question, AudioQuestion) else sequence_of(question)
-    if len(asked) != 1:
-        raise ValueError(f"listen asks one question, got {len(asked)}: give one of them")
-    return asked[0]
+    questions = [question] if isinstance(question, AudioQuestion) else sequence_of(question)
+    if len(questions) != 1:
+        raise ValueError(f"listen asks one question, got {len(questions)}: give one of them")
+    return questions[0]
 
 
 def _answered(model: AudioLM, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:

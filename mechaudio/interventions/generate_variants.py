@@ -81,7 +81,7 @@ def generate_variants(
                 parts[index].append((outcome.rows, tokens))
                 ways[index] = outcome.way
     filler = padding_token(model.network)
-    tokens = [join_rows([ids for _, ids in one], [rows for rows, _ in one], filler) for one in parts]
+    tokens = [join_rows([ids for _, ids in pairs], [rows for rows, _ in pairs], filler) for pairs in parts]
     texts = [texts_of(model, ids) for ids in tokens]
     warn_of_unwritten(names_of(prompts), np.stack([(ids != NO_TOKEN).all(-1).cpu().numpy() for ids in tokens]))
     return Generations(

@@ -180,7 +180,7 @@ class Stack(Shown):
             ) from error
 
     def setting(self, config: Any, name: str) -> Any:
-        """A setting of this stack's own config; of one that says it layer by layer, that of all layers but exceptions.
+        """Read a setting of this stack's config; of one that says it layer by layer, that of all layers but exceptions.
 
         Args:
             config: The network's config.
@@ -190,7 +190,7 @@ class Stack(Shown):
         return vars(own)[name] if getattr(own, "is_heterogeneous", False) else getattr(own, name)
 
     def times(self, point: str, network: Network, layer: int) -> float | Tensor:
-        """The number that `attn_out` or `mlp_out` is multiplied by when it is added; one per dimension at a gate.
+        """Return the number that `attn_out` or `mlp_out` is multiplied by when it is added; at a gate, `[d_model]`.
 
         Args:
             point: Which of them.
@@ -204,7 +204,7 @@ class Stack(Shown):
         return float(getattr(self.own_config(network.config), number) if isinstance(number, str) else number)
 
     def keeps(self, place: Between, network: Network, layer: int) -> float | Tensor:
-        """The number that a gate multiplies the stream by before it adds to it, per dimension; 1 without a gate.
+        """Return what a gate multiplies the stream by before it adds to it, `[d_model]`; 1 without a gate.
 
         Args:
             place: Whether attention's addition or that of the MLP.
@@ -214,7 +214,7 @@ class Stack(Shown):
         return self._through_gate(place, network, layer, stream=1.0, added=0.0) if place in self.gates else 1.0
 
     def _through_gate(self, place: Between, network: Network, layer: int, *, stream: float, added: float) -> Tensor:
-        """What a gate makes of a stream and of something to add that are one number everywhere."""
+        """Call a gate with a stream and something to add that are one number everywhere."""
         gate = network.get_submodule(f"{self.path(layer)}.{self.gates[place]}")
         like = next(gate.parameters())
         width = self.own_config(network.config).hidden_size

@@ -264,7 +264,7 @@ def generate(
 
 
 def _warned(generation: Generation) -> Generation:
-    """A generation, with a warning of texts that logits tell no token of."""
+    """Warn of texts that logits tell no token of, and pass the generation on."""
     is_written = (generation.tokens != NO_TOKEN).all(-1).cpu().numpy()
     warn_of_unwritten(names_of(generation.batch), is_written)
     return generation
@@ -341,7 +341,7 @@ def _generate(
 
 
 def texts_of(model: AudioLM, tokens: Int[Tensor, "batch new_token"]) -> tuple[str, ...]:
-    """New tokens as text, `()` without a processor; `[NaN]` where logits tell no token."""
+    """Decode new tokens, `()` without a processor; `[NaN]` where logits tell no token."""
     tokenizer = getattr(model.processor, "tokenizer", None)
     if tokenizer is None:
         return ()

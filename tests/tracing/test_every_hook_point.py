@@ -260,7 +260,7 @@ def test_the_mass_of_a_group_is_the_sum_of_the_pattern_over_it(opened, family):
 
 
 def taken_by(module, plain, inputs):
-    """What a module takes in plain transformers."""
+    """Run plain transformers and return what a module takes."""
     taken = []
     looking = module.register_forward_pre_hook(lambda _module, args: taken.append(args[0].clone()))
     with torch.no_grad():
