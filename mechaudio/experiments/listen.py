@@ -25,8 +25,9 @@ from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result, kept_or_written
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import generate, run
+from mechaudio.tracing.run import run
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -16,8 +16,8 @@ from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.decoding import NO_TOKEN, padding_token
 from mechaudio.tracing.edit import Intervention
+from mechaudio.tracing.generation import texts_of
 from mechaudio.tracing.join import join_rows
-from mechaudio.tracing.run import texts_of
 from mechaudio.tracing.run_result import names_of
 from mechaudio.variants.execute import SHARED, carry_out, lists_of
 

@@ -191,7 +191,8 @@ class AudioLM(NNsight):
         @wraps(own)
         def either(*args: Any, **kwargs: Any) -> Any:
             if _asks(args):
-                from mechaudio.tracing.run import generate, run  # they run this model
+                from mechaudio.tracing.generation import generate  # both run this model
+                from mechaudio.tracing.run import run
 
                 return (run if name == "forward" else generate)(self, *args, **kwargs)
             return own(*args, **kwargs)

@@ -7,9 +7,10 @@ import torch
 
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM, trace
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.hook_points import HookPoint, prefix_of
 from mechaudio.tracing.record import Edit
-from mechaudio.tracing.run import generate, run
+from mechaudio.tracing.run import run
 from tests.families import FAMILIES, model_inputs, network, thinned
 from tests.reference.plain_forward import plain_values
 

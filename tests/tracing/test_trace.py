@@ -11,10 +11,11 @@ from nnsight.intervention.tracer import InterleavingTracer
 from mechaudio.tracing.attention import _SERVED
 from mechaudio.tracing.audio_lm import AudioLM, HookPointError, trace
 from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.order import HookOrderError
 from mechaudio.tracing.record import Edit
-from mechaudio.tracing.run import answer, generate, run
+from mechaudio.tracing.run import answer, run
 from tests.families import FAMILIES, model_inputs, network
 
 
