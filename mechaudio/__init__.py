@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from mechaudio.tracing.run import answer, run
     from mechaudio.tracing.sites import NoSuchHookPoint
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "AnnotatedClip": "mechaudio.audio.events",

@@ -71,10 +71,11 @@ def test_workflows_may_read_the_repository_and_change_nothing():
 
 def test_what_runs_before_a_commit_is_part_of_make_check():
     (local,) = parsed(REPOSITORY / ".pre-commit-config.yaml")["repos"]
-    check = MAKEFILE.split("\ncheck:")[1].split("\n\n")[0]
+    lint = MAKEFILE.split("\nlint:")[1].split("\n\n")[0]
+    assert "\ncheck: lint " in MAKEFILE
     assert local["repo"] == "local"
     for hook in local["hooks"]:
-        assert f"$(BIN)/{hook['entry']}\n" in check
+        assert f"$(BIN)/{hook['entry']}\n" in lint
 
 
 def test_the_citation_names_this_version_its_licence_and_its_places():

@@ -81,9 +81,11 @@ def load(
         )
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:
+        inside = sorted({file.parent.name for file in path.glob("*/*.json")})
+        there = f"its folders {', '.join(inside)} hold some, each a split" if inside else "on the hub that is `train`"
         raise FileNotFoundError(
             f"there is no JSON file in {os.fspath(source)!r}: name the folder that holds "
-            f"{', '.join(f'{name}*.json' for name in FILES.values())}, on the hub `train` of lysanderism/FTAR"
+            f"{', '.join(f'{name}*.json' for name in FILES.values())}; {there}"
         )
     wanted = [file for file in files if path.is_file() or _task_of(file) in (*tasks, "other")]
     tables = [(file, read_table(file, problems)) for file in wanted]

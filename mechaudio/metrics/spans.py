@@ -19,11 +19,20 @@ from mechaudio.arguments import check_fields, checks_arguments
 Interval = tuple[float | int, float | int]
 
 # Five digits before the point are longer than a day: what has more, such as a telephone number, is no time.
-_NUMBER = r"(?<![\d.:])(?:\d{1,5}:)?\d{1,5}(?:\.\d+)?(?![\d:])"
+# What is part of a word or of a power of ten (`1e3`) is none either.
+_NUMBER = r"(?<![A-Za-z_\d.:])(?:\d{1,5}:){0,2}\d{1,5}(?:\.\d+)?(?![\d:]|e[+-]?\d)"
 _UNIT = r"(?:\s*(?:seconds|second|secs|sec|s)\b\.?)?"
+_TO = r"(?:-{1,2}>|→|-|–|—|−|to\b|until\b|till\b)"
 _SPAN = re.compile(
-    rf"({_NUMBER})({_UNIT}\s*(?:-|–|—|−|to\b|until\b|till\b)\s*)({_NUMBER})"
+    rf"({_NUMBER})({_UNIT}\s*{_TO}\s*)({_NUMBER})"
+    rf"|\[\s*({_NUMBER})(\s*,\s*)({_NUMBER})\s*\]"
     rf"|between\s+({_NUMBER})({_UNIT}\s*and\s+)({_NUMBER})",
+    re.IGNORECASE,
+)
+#: Two decimal commas, `1,5 - 2,5`, unless they part the spans of a list, `1 - 2,3 - 4,5 - 6`.
+_COMMAS = re.compile(
+    rf"(?<![\d.,:])(?<![-–—−])(?<![-–—−]\s)(?<!to\s)(\d{{1,5}}),(\d{{1,3}}){_UNIT}\s*{_TO}\s*(\d{{1,5}}),(\d{{1,3}})(?![\d.,])"
+    rf"(?!{_UNIT}\s*{_TO})",
     re.IGNORECASE,
 )
 _RUN_GOES_ON = re.compile(r"(?:\s|,|;|\band\b|\bseconds?\b|\bsecs?\b|\bs\b|\bfrom\b|[()\[\]])*", re.IGNORECASE)
@@ -48,7 +57,7 @@ class Repairs:
     """Repairs that were made in reading times, counted.
 
     Attributes:
-        reworded: Spans in other words than `1.2 - 3.4`: another separator, a unit, minutes.
+        reworded: Spans in other words than `1.2 - 3.4`: another separator, a unit, minutes and hours, decimal commas.
         swapped: Spans that ended before they began, turned round.
         clipped: Spans that ended after the clip, cut at its end.
         beyond: Spans that began after the clip's end, left out.
@@ -179,7 +188,7 @@ def _decoded(text: str, duration: float | None, markers: ReadsMarkers | None) ->
         raise ValueError(
             f"the text holds the time marker {marker[0]!r}: give markers=ma.timeaudio.Markers(), which reads it"
         )
-    return text, Repairs()
+    return _COMMAS.sub(r"\1.\2 to \3.\4", text), Repairs()
 
 
 def _interval(match: re.Match, duration: float | None) -> tuple[Interval | None, Repairs]:
@@ -198,8 +207,10 @@ def _interval(match: re.Match, duration: float | None) -> tuple[Interval | None,
 
 
 def _seconds(number: str) -> float:
-    minutes, _, seconds = number.rpartition(":")
-    return 60 * float(minutes or 0) + float(seconds)
+    seconds = 0.0
+    for part in number.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds
 
 
 def total(repairs: Sequence[Repairs]) -> Repairs:

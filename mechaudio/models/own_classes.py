@@ -109,7 +109,11 @@ def refuse_another_count(n_tokens: int, audio: Bool[Tensor, "batch position"]) -
         ValueError: They do.
     """
     if n_tokens != int(audio.sum()):
-        raise ValueError(f"the clips make {n_tokens} audio tokens, input_ids have {int(audio.sum())}")
+        raise ValueError(
+            f"the clips make {n_tokens} audio tokens, input_ids have {int(audio.sum())}: either ids were "
+            "changed, or the processor counts otherwise than the network; one that takes sizes= needs those of the "
+            "network's config, such as its merging"
+        )
 
 
 def with_sound(

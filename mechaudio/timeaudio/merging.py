@@ -127,8 +127,9 @@ def merge(
     ):
         if tokens != hidden.shape[:-1]:
             raise ValueError(f"{name} is given for {_axes(tokens)} tokens, there are {_axes(hidden.shape[:-1])}")
+    recorded = hidden.is_cuda and torch.cuda.is_current_stream_capturing()  # a CUDA graph, which cannot look at values
     for name, given in (("hidden", hidden), ("importance", importance), ("keys", keys)):
-        if given is not None and (n_lost := int(given.isnan().sum())):
+        if given is not None and not recorded and (n_lost := int(given.isnan().sum())):
             raise ValueError(
                 f"{name} holds NaN in {n_lost} of {given.numel()} places: nothing says which tokens stay. float16 "
                 "overflows like that: compute them in bfloat16 or float32"

@@ -7,6 +7,7 @@ Reference: TimeAudio (arXiv 2511.11039), absolute time-aware encoding, and the a
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -36,10 +37,10 @@ def window_rows(
     Raises:
         ValueError: Another mode, no window, or no length.
     """
-    if n_windows < 1 or not seconds > 0 or n_rows < 2:
+    if n_windows < 1 or not 0 < seconds < math.inf or n_rows < 2:
         raise ValueError(
-            f"need at least one window, a length in seconds, and a row beside that of the filling; got {n_windows=}, "
-            f"{seconds=}, {n_rows=}"
+            f"need at least one window, a finite length in seconds, and a row beside that of the filling; got "
+            f"{n_windows=}, {seconds=}, {n_rows=}"
         )
     number = torch.arange(1, n_windows + 1)
     row = number if mode == "paper" else (number * WINDOW).div(WINDOW).long()

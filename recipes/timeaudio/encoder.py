@@ -63,22 +63,29 @@ def _loss(encoder: WhisperEncoder, head: nn.Linear, bank: Bank, batch: int, log_
 def hear(encoder: WhisperEncoder, bank: Bank, n: int, length: tuple[float, float], generator, batch: int = 32) -> dict:
     """Draw scenes and return their windows `[scene, window, frame, width]` in half precision, lengths and times."""
     stretches = 2 if length == scenes.LONG else 1
-    log_mel, device = LogMel(str(generator.device)), generator.device.type
     made: list[Tensor] = []
     drawn: list[Scenes] = []
     for begin in range(0, n, batch):
         part = scenes.draw(min(batch, n - begin), length, generator)
-        mel = log_mel(scenes.render(part, bank, generator, stretches))
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            states = encoder(mel).last_hidden_state
-        states = functional.layer_norm(states.float(), (WIDTH,)).half()
-        joined = rearrange(states, "(scene stretch) frame width -> scene (stretch frame) width", stretch=stretches)
-        whole = joined.shape[1] // FRAMES_PER_WINDOW * FRAMES_PER_WINDOW
-        each = rearrange(joined[:, :whole], "scene (window frame) width -> scene window frame width", frame=17)
-        made.append(each.cpu())
+        made.append(windows(encoder, scenes.render(part, bank, generator, stretches), stretches).cpu())
         drawn.append(part)
     told = {name: torch.cat([getattr(part, name) for part in drawn]).cpu() for name in ("seconds", "onset", "offset")}
     return {"windows": torch.cat(made), **told}
+
+
+@torch.no_grad()
+def windows(encoder: WhisperEncoder, wave: Tensor, stretches: int) -> Tensor:
+    """Return the normed windows `[scene, window, frame, width]` of scenes `[scene, sample]`, in half precision."""
+    device = wave.device.type
+    mel = LogMel(device)(wave)
+    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        states = encoder(mel).last_hidden_state
+    states = functional.layer_norm(states.float(), (WIDTH,)).half()
+    joined = rearrange(states, "(scene stretch) frame width -> scene (stretch frame) width", stretch=stretches)
+    whole = joined.shape[1] // FRAMES_PER_WINDOW * FRAMES_PER_WINDOW
+    return rearrange(
+        joined[:, :whole], "scene (window frame) width -> scene window frame width", frame=FRAMES_PER_WINDOW
+    )
 
 
 def prepare(work: Path, device: str, workers: int, sizes: dict[str, int]) -> dict[str, Path]:

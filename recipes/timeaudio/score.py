@@ -97,8 +97,17 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "low": ends[0], "high": ends[1], "n": n, "values": list(values)}
 
 
+def _both(scored: dict[tuple[str, int], Any], one: str, two: str) -> set[int]:
+    """The seeds that two arms both have."""
+    return {seed for arm, seed in scored if arm == one} & {seed for arm, seed in scored if arm == two}
+
+
 def effects(scored: dict[tuple[str, int], dict[str, Any]], name: str = "mean_iou") -> dict[str, Any]:
-    """Compare arms seed by seed: each part of the method within the arms that differ in it alone."""
+    """Compare arms seed by seed: each part of the method within the arms that differ in it alone.
+
+    Each pair of arms is compared in all seeds that both have. All pairs together give a mean per seed, of the pairs
+    that this seed has, and an interval over seeds.
+    """
     arms = {arm for arm, _ in scored}
 
     def swapped(arm: str, old: str, new: str) -> str:
@@ -109,12 +118,17 @@ def effects(scored: dict[tuple[str, int], dict[str, Any]], name: str = "mean_iou
         return [(arm, change(arm)) for arm in sorted(arms) if change(arm) != arm and change(arm) in arms]
 
     def compared(of: list[tuple[str, str]]) -> dict[str, Any]:
-        if not of:
-            return {"pairs": []}
-        seeds = {seed for _, seed in scored}
-        whole = [seed for seed in sorted(seeds) if all((arm, seed) in scored for pair in of for arm in pair)]
-        each = [np.mean([scored[two, seed][name] - scored[one, seed][name] for one, two in of]) for seed in whole]
-        return {"pairs": of, **(over_seeds([float(value) for value in each]) if each else {})}
+        by_pair, by_seed = [], {}
+        for one, two in of:
+            apart = {
+                seed: scored[two, seed][name] - scored[one, seed][name] for seed in sorted(_both(scored, one, two))
+            }
+            for seed, difference in apart.items():
+                by_seed.setdefault(seed, []).append(difference)
+            if apart:
+                by_pair.append({"from": one, "to": two, "seeds": list(apart), **over_seeds(list(apart.values()))})
+        pooled = over_seeds([float(np.mean(by_seed[seed])) for seed in sorted(by_seed)]) if by_seed else {}
+        return {"pairs": by_pair, **pooled}
 
     changes = {
         "markers against digits": pairs(lambda arm: swapped(arm, "digits", "markers")),
@@ -123,12 +137,6 @@ def effects(scored: dict[tuple[str, int], dict[str, Any]], name: str = "mean_iou
         "merging by importance": pairs(lambda arm: swapped(arm, "none", "importance")),
         "importance against random": pairs(lambda arm: swapped(arm, "random", "importance")),
         "importance against its constant score": pairs(lambda arm: swapped(arm, "constant", "importance")),
-        "time encoding, unmerged": [
-            (a.replace("+encoding", ""), a) for a in sorted(arms) if a.endswith("encoding+none")
-        ],
-        "time encoding, merged": [
-            (a.replace("+encoding", ""), a) for a in sorted(arms) if a.endswith("encoding+importance")
-        ],
     }
     return {change: compared([pair for pair in of if set(pair) <= arms]) for change, of in changes.items()}
 
@@ -177,12 +185,21 @@ def tables(record: dict[str, Any]) -> str:
     for name, arm in record["arms"].items():
         cells = " | ".join(f"{arm[each]['mean']:.3f}" for each in shown)
         lines.append(f"| {name} | {cells} | {arm['audio_tokens']['long']} | {arm['answer_tokens']:.1f} |")
-    lines += ["", "| mean IoU: | difference | 95 % over seeds |", "|---|---|---|"]
+    lines += ["", "| mean IoU | difference | 95 % over seeds | by seed |", "|---|---|---|---|"]
     for change, each in record["effects"]["mean_iou"].items():
-        if "mean" in each:
-            ends = "one seed" if each["low"] is None else f"{each['low']:+.3f} to {each['high']:+.3f}"
-            lines.append(f"| {change} | {each['mean']:+.3f} | {ends} |")
+        for pair in each["pairs"]:
+            seeds = ", ".join(f"{value:+.3f}" for value in pair["values"])
+            lines.append(
+                f"| {change}: {pair['from']} to {pair['to']} | {pair['mean']:+.3f} | {_ends(pair)} | {seeds} |"
+            )
+        if len(each["pairs"]) > 1:
+            seeds = ", ".join(f"{value:+.3f}" for value in each["values"])
+            lines.append(f"| {change}, all pairs | {each['mean']:+.3f} | {_ends(each)} | {seeds} |")
     return "\n".join(lines)
+
+
+def _ends(each: dict[str, Any]) -> str:
+    return "one seed" if each["low"] is None else f"{each['low']:+.3f} to {each['high']:+.3f}"
 
 
 if __name__ == "__main__":

@@ -111,6 +111,8 @@ def test_written_files_are_read_again_with_their_sounds_and_a_card_that_counts(t
     ]
     questions = ftar.build(clips, splits={"train": 1.0})
     folder = ftar.save(questions, tmp_path / "ftar")
+    with pytest.raises(FileNotFoundError, match="its folders train hold some, each a split"):
+        ftar.load(folder)
     read = ftar.load(folder / "train")
     assert not read.problems
     assert {each.id: (each.text, each.answer, each.meta["task"]) for each in read} == {

@@ -27,6 +27,16 @@ from tests.families import unchecked_types
         ("", [], {"unparsed": 1}),
         ("a dog and a cat, 2 and 3", [], {"unparsed": 1}),
         ("1.2.3 - 4.0", [], {"unparsed": 1}),
+        ("0:00:04.5 --> 0:00:09", [(4.5, 9.0)], {"reworded": 1}),
+        ("1.5s → 2s", [(1.5, 2.0)], {"reworded": 1}),
+        ("[[0.5, 1.5], [3, 4.5]]", [(0.5, 1.5), (3.0, 4.5)], {"reworded": 2}),
+        ("1,5 - 2,5 s", [(1.5, 2.5)], {"reworded": 1}),
+        ("from 1,5 to 2,5", [(1.5, 2.5)], {"reworded": 1}),
+        ("1 - 2,3 - 4", [(1.0, 2.0), (3.0, 4.0)], {}),
+        ("1 - 2,3 - 4,5 - 6", [(1.0, 2.0), (3.0, 4.0), (5.0, 6.0)], {}),
+        ("1.0-2.0,3.0-4.0", [(1.0, 2.0), (3.0, 4.0)], {}),
+        ("1e3 - 2e3 seconds", [], {"unparsed": 1}),
+        ("cases a3 - b4", [], {"unparsed": 1}),
     ],
 )
 def test_spans_are_read_and_every_repair_is_counted(text, intervals, repairs):

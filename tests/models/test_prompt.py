@@ -199,7 +199,10 @@ def test_the_inputs_are_the_ones_the_processor_itself_makes():
         model = opened(family)
         if model.adapter.turns != "parts":
             continue  # written below as parts
-        batch = prompt(model, [asked()])
+        rate = model.adapter.sampling_rate
+        samples = noise(1.0, sample_rate=rate)
+        question = asked(audio=AudioClip(samples, rate))
+        batch = prompt(model, [question])
         content = [{"type": "audio"}, {"type": "text", "text": f"{TEXT}\nA: dog\nB: rain"}]
         text = model.processor.apply_chat_template(
             [
@@ -210,9 +213,9 @@ def test_the_inputs_are_the_ones_the_processor_itself_makes():
             add_generation_prompt=True,
         )
         words = (
-            {"transcripts": transcripts_of(model, asked(), [noise(1.0)], "audio")} if model.adapter.transcribes else {}
+            {"transcripts": transcripts_of(model, question, [samples], "audio")} if model.adapter.transcribes else {}
         )
-        made = model.processor(text=[text], audio=[noise(1.0)], return_tensors="pt", sampling_rate=16_000, **words)
+        made = model.processor(text=[text], audio=[samples], return_tensors="pt", sampling_rate=rate, **words)
         assert torch.equal(batch.inputs["input_ids"], made["input_ids"])
         features, axis = model.adapter.features, model.adapter.frames_axis
         frames = batch.inputs[features].shape[axis]  # the Omni batch is cut down to its longest clip

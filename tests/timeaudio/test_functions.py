@@ -102,7 +102,13 @@ def test_released_rows_are_the_authors_and_the_papers_differ_in_single_windows(t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [((88, 0.0), "a length"), ((0, 1.0), "one window"), ((8, 1.0, "x"), "mode= is one of")]
+    ("arguments", "said"),
+    [
+        ((88, 0.0), "a finite length"),
+        ((88, float("inf")), "finite"),
+        ((0, 1.0), "one window"),
+        ((8, 1.0, "x"), "mode= is one of"),
+    ],
 )
 def test_rows_of_nothing_are_refused(arguments, said):
     from tests.families import unchecked_types

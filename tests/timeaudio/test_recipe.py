@@ -76,6 +76,21 @@ def test_effects_compare_arms_that_differ_in_one_part_seed_by_seed():
     assert "mean" not in effects["merging by importance"]
 
 
+def test_effects_use_every_seed_that_a_pair_of_arms_has():
+    iou = {("digits+none", seed): 0.5 for seed in range(3)}
+    iou |= {("digits+encoding+none", seed): 0.6 for seed in range(3)}
+    iou |= {("words+none", 0): 0.5, ("words+encoding+none", 0): 0.8, ("words+none", 2): 0.9}
+    effect = score.effects({key: {"mean_iou": value} for key, value in iou.items()})["time encoding"]
+    digits, words = effect["pairs"]
+    assert (digits["from"], digits["to"], digits["seeds"]) == ("digits+none", "digits+encoding+none", [0, 1, 2])
+    assert digits["values"] == pytest.approx([0.1, 0.1, 0.1])
+    assert words["seeds"] == [0]
+    assert words["values"] == pytest.approx([0.3])
+    assert words["low"] is None, "one seed has no interval"
+    # Of seed 0 the mean of both pairs, of the others that of digits.
+    assert effect["values"] == pytest.approx([0.2, 0.1, 0.1])
+
+
 def test_perfect_answers_score_one_and_onsets_are_paired():
     questions = [
         {"clip": "a", "length": "short", "class": "hum", "seconds": 20.0, "intervals": [[1.0, 2.0]]},
