@@ -44,11 +44,11 @@ class Entry:
 
     @property
     def page(self) -> str:
-        """The page, from the documentation's root."""
+        """Address of the page, from the documentation's root."""
         return f"reference/{self.room}/{self.file}.md"
 
     def markdown(self) -> str:
-        """The page's text: name, docstring with signature and source, and what its module says."""
+        """Write the page: name, docstring with signature and source, and what its module says."""
         lines = [
             "---",
             f"title: {self.name}",
@@ -71,7 +71,7 @@ class Entry:
 
 @cache
 def contents() -> dict[str, dict[str, list[Entry]]]:
-    """Room -> heading -> its entries, of every page that names modules; an object stands where it is met first."""
+    """Return room -> heading -> entries, of every page that names modules; an object stands where it is met first."""
     rooms: dict[str, dict[str, list[Entry]]] = {}
     met: set[str] = set()
     for page in sorted(REFERENCE.glob("*.md")):
@@ -81,12 +81,12 @@ def contents() -> dict[str, dict[str, list[Entry]]]:
 
 
 def entries() -> list[Entry]:
-    """Every public object, once."""
+    """Return every public object, once."""
     return [entry for sections in contents().values() for section in sections.values() for entry in section]
 
 
 def _sections(room: str, modules: list[str], met: set[str]) -> dict[str, list[Entry]]:
-    """The entries of modules: those of a room under its own name, those of modules that it lists under theirs."""
+    """Return the entries of modules: those of a room under its own name, those of modules that it lists, theirs."""
     sections: dict[str, list[Entry]] = {}
     taken: set[str] = set()
     for name in modules:
@@ -108,12 +108,12 @@ def _sections(room: str, modules: list[str], met: set[str]) -> dict[str, list[En
 
 
 def _title(room: str) -> str:
-    """The heading of the page that lists a room."""
+    """Return the heading of the page that lists a room."""
     return (REFERENCE / f"{room}.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """The names that a module lists, or else those that are written and described in it."""
+    """Return the names that a module lists, or else those that are written and described in it."""
     listed = vars(module).get("__all__")
     if listed is not None:
         return [name for name in listed if not name.startswith("__")]
@@ -124,27 +124,26 @@ def public_names(module: ModuleType) -> list[str]:
 
 @cache
 def _package() -> Any:
-    """The package as griffe reads it: what is said of a value stands in the source alone."""
+    """Read the package with griffe: what is said of a value stands in the source alone."""
     import griffe
 
     return griffe.load(TOP)
 
 
 def _member(path: str) -> Any:
-    """A module, or what is in one, as it is written; what a module imports is found where it is written."""
+    """Return a module, or what is in one, as it is written; what a module imports, from where it is written."""
     member = _package()[path.removeprefix(f"{TOP}.")]
     return _member(member.target_path) if member.is_alias else member
 
 
 def _entry(holder: ModuleType, name: str, value: Any, room: str, taken: set[str]) -> Entry:
-    """The page of an object: code knows where it is written, a value is looked up."""
+    """Make the entry of an object: code knows where it is written, a value is looked up."""
     code = hasattr(value, "__qualname__") and not inspect.ismethod(value)
     kind = "class" if inspect.isclass(value) else "function" if code else "value"
     path = _member(f"{holder.__name__}.{name}").path if kind == "value" else f"{value.__module__}.{value.__qualname__}"
     docstring = _member(path).docstring if kind == "value" else inspect.getdoc(value)
     home = path.rpartition(".")[0]
-    *inner, _ = _from_room(f"{holder.__name__}.{name}")
-    file = ".".join([*inner, name])
+    file = ".".join([*holder.__name__.split(".")[2:], name])
     file += f"_{kind}" if file.lower() in taken else ""  # some file systems do not tell Answer from answer
     taken.add(file.lower())
     return Entry(
@@ -158,20 +157,15 @@ def _entry(holder: ModuleType, name: str, value: Any, room: str, taken: set[str]
     )
 
 
-def _from_room(path: str) -> list[str]:
-    """The parts of a dotted name behind its room."""
-    return path.split(".")[2:]
-
-
 def _shortest(holder: ModuleType, name: str, value: Any) -> str:
-    """The name that users write: that of `mechaudio` itself where it has one."""
+    """Return the name that users write: that of `mechaudio` itself where it has one."""
     top = import_module(TOP)
     direct = name in top._HOME and getattr(top, name) is value
     return f"ma.{name}" if direct else f"ma{holder.__name__.removeprefix(TOP)}.{name}"
 
 
 def table_of_contents(room: str) -> str:
-    """Every object of a room in a row: its name, a link to its page, and what it is."""
+    """Write a row for every object of a room: its name, a link to its page, and what it is."""
     lines: list[str] = []
     for heading, section in contents()[room].items():
         module = import_module(TOP + heading.removeprefix("ma"))

@@ -55,9 +55,10 @@ if TYPE_CHECKING:
     from mechaudio.results import Result
     from mechaudio.tracing.audio_lm import AudioLM, trace
     from mechaudio.tracing.edit import Edit
+    from mechaudio.tracing.generation import generate
     from mechaudio.tracing.hook_points import HookPoint
     from mechaudio.tracing.load import load
-    from mechaudio.tracing.run import answer, generate, run
+    from mechaudio.tracing.run import answer, run
     from mechaudio.tracing.sites import NoSuchHookPoint
 
 __version__ = "0.2.0"
@@ -84,7 +85,7 @@ _HOME = {
     "answer": "mechaudio.tracing.run",
     "evaluate": "mechaudio.experiments.evaluate",
     "explore": "mechaudio.notebook.explore",
-    "generate": "mechaudio.tracing.run",
+    "generate": "mechaudio.tracing.generation",
     "generate_variants": "mechaudio.interventions.generate_variants",
     "grid": "mechaudio.interventions.grid",
     "harvest": "mechaudio.experiments.harvest",

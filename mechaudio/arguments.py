@@ -57,8 +57,8 @@ MADE_BY: Mapping[str, str] = {
 WORDS = ("target", "foil", "whole")
 WORDS_ARE = (
     "by itself it reads the letters of choices, or no answer. Words are measured by ma.sweep, patching, lenses and "
-    "ma.analyses.specialist_heads, or behind prompts by what "
-    "reads their answers: ma.answer(model, ma.prompt(model, questions).aimed(target=..., foil=...))"
+    "ma.analyses.specialist_heads, or behind prompts by what reads their answers: "
+    "ma.answer(model, ma.prompt(model, questions).aimed(target=..., foil=...))"
 )
 #: Longest text of a value in a message.
 SHOWN = 120

@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 FIGURE = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TOLERANCE = 0.02
-"""By which share of the larger a number may differ from the one that is carried."""
+"""Largest difference of a number from the one that is carried, as a share of the larger."""
 WIDTH = 860
 """Pixels of a picture; drawn at `SCALE` as many."""
 SCALE = 1.25
@@ -41,13 +41,13 @@ NUMBER = re.compile(r"(?<![A-Za-z_])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Output:
-    """What a cell shows.
+    """One output of a cell, as a forge shows it.
 
     Attributes:
         kind: `text`, `table`, `markdown` or `picture`.
         text: The text, HTML or Markdown; the title of a picture.
         figure: The data of a figure that is still to be drawn.
-        plain: What stands for it where only texts are shown.
+        plain: A text in its place where only texts are shown.
     """
 
     kind: str
@@ -56,11 +56,11 @@ class Output:
     plain: str = ""
 
     def differs(self, other: Output) -> bool:
-        """Whether another shows something else, beyond what processors account for."""
+        """Return whether another shows something else, beyond what processors account for."""
         return self.kind != other.kind or not alike(self.text, other.text)
 
     def quoted(self, other: Output | None) -> str:
-        """The output in a message: its words from a little before the first that another does not have."""
+        """Quote the output in a message: its words from a little before the first that another does not have."""
         words, others = self.text.split(), other.text.split() if other else []
         same = (number for number, pair in enumerate(zip(words, others, strict=False)) if not alike(*pair))
         apart = next(same, min(len(words), len(others)))
@@ -70,14 +70,14 @@ class Output:
 
 
 def alike(carried: str, fresh: str) -> bool:
-    """Whether two texts have the same words, and the same numbers within the tolerance; spaces do not count."""
+    """Return whether two texts have the same words, and numbers within the tolerance; spaces do not count."""
     words = [[" ".join(part.split()) for part in NUMBER.split(text)] for text in (carried, fresh)]
     numbers = [NUMBER.findall(text) for text in (carried, fresh)]
     return words[0] == words[1] and all(map(close, *numbers))
 
 
 def close(carried: str, fresh: str) -> bool:
-    """Whether two numbers agree as they are written: counts by the share alone, others by one in the last place too."""
+    """Return whether two numbers agree as written: counts by the share alone, others by one in the last place too."""
     digits, _, exponent = carried.partition("e")
     decimals = len(digits.partition(".")[2])
     place = 10.0 ** (int(exponent or 0) - decimals) if decimals or exponent else 0.0
@@ -86,7 +86,7 @@ def close(carried: str, fresh: str) -> bool:
 
 
 def outputs_of(cell: dict[str, Any]) -> list[Output]:
-    """What a code cell shows of what a run left, or of what it carries; texts in a row are one."""
+    """List what a code cell shows, in a run or as it is carried; texts in a row are one."""
     shown: list[Output] = []
     for output in cell["outputs"]:
         if output["output_type"] == "error":
@@ -100,12 +100,12 @@ def outputs_of(cell: dict[str, Any]) -> list[Output]:
 
 
 def _of_stream(stream: dict[str, Any]) -> Output | None:
-    """What was printed; None of warnings and progress bars."""
+    """Return what was printed; None of warnings and progress bars."""
     return Output("text", "".join(stream["text"])) if stream["name"] == "stdout" else None
 
 
 def _of_bundle(data: dict[str, Any]) -> Output | None:
-    """The best of the forms of one value that a forge shows; None of widgets and scripts, which it does not run."""
+    """Choose the best form of a value that a forge shows; None of widgets and scripts, which it does not run."""
     if WIDGET in data:
         return None
     texts = {form: "".join(value) for form, value in data.items() if isinstance(value, str | list)}
@@ -122,7 +122,7 @@ def _of_bundle(data: dict[str, Any]) -> Output | None:
 
 
 def _title(figure: dict[str, Any]) -> str:
-    """The title of a figure in one line of plain text."""
+    """Return the title of a figure in one line of plain text."""
     title = figure["layout"].get("title", {}).get("text", "")
     return "Figure: " + " ".join(html.unescape(re.sub(r"<[^>]+>|[\u00ad\u200b]", " ", title)).split())
 
@@ -144,7 +144,7 @@ def differences(carried: dict[str, Any], fresh: dict[str, Any]) -> list[str]:
 
 
 def carrying(notebook: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
-    """The notebook with the outputs of a run in the forms that a forge shows, and nothing of where and when it ran."""
+    """Put a run's outputs into its notebook, in forms that a forge shows, and nothing of where and when it ran."""
     made = [cell for cell in fresh["cells"] if cell["cell_type"] == "code"]
     count = 0
     for cell in notebook["cells"]:
@@ -157,7 +157,7 @@ def carrying(notebook: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
 
 
 def _carried(output: Output) -> dict[str, Any]:
-    """An output as the format of notebooks holds it."""
+    """Write an output as the format of notebooks holds it."""
     if output.kind == "text":
         return {"name": "stdout", "output_type": "stream", "text": output.text.rstrip("\n").splitlines(keepends=True)}
     data = {
@@ -172,7 +172,7 @@ def _carried(output: Output) -> dict[str, Any]:
 
 
 def _png(figure: dict[str, Any] | None) -> str:
-    """A figure drawn on white, which dark pages keep, in few colours."""
+    """Draw a figure in few colours, and on white, which dark pages keep."""
     import plotly.graph_objects as go
     from PIL import Image
 
@@ -200,7 +200,7 @@ def write(runs: Sequence[Path]) -> None:
 
 
 def _both(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The notebook of a run, and the run."""
+    """Read the notebook of a run, and the run."""
     carried, fresh = (json.loads(path.read_text(encoding="utf-8")) for path in (HERE / run.name, run))
     return carried, fresh
 

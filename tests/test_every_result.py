@@ -258,8 +258,8 @@ def test_what_comes_back_draws_the_same_figure(name, tmp_path):
 def test_a_kept_run_of_open_questions_names_its_likeliest_tokens(tmp_path):
     tiny = ma.load("tiny", prove=False)
     asked = [
-        ma.AudioQuestion(audio=one.audio, text="What do you hear?", id=one.id)
-        for one in ma.data.soundscapes.questions(2, seed=3)
+        ma.AudioQuestion(audio=question.audio, text="What do you hear?", id=question.id)
+        for question in ma.data.soundscapes.questions(2, seed=3)
     ]
     batch = ma.prompt(tiny, asked)
     for prompts in (batch, batch.aimed(target="chirp starts first", foil="chirp ends")):

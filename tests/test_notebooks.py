@@ -173,6 +173,6 @@ def test_the_command_says_all_differences_and_fails(tmp_path, capsys):
     code_cells(fresh)[2]["outputs"] = []
     run.write_text(json.dumps(fresh), encoding="utf-8")
     assert OUTPUTS["main"]([str(run)]) == 1
-    told = capsys.readouterr().err
-    assert f"{PATHS[0].name}, code cell 3 (`questions = ma.data.soundscapes.questions(24, seed=5)`) carries" in told
-    assert "`make outputs` has the notebooks carry what it gives" in told
+    errors = capsys.readouterr().err
+    assert f"{PATHS[0].name}, code cell 3 (`questions = ma.data.soundscapes.questions(24, seed=5)`) carries" in errors
+    assert "`make outputs` has the notebooks carry what it gives" in errors

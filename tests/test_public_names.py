@@ -67,9 +67,9 @@ for order in ("forwards", "backwards", "imported"):
 def sessions():
     """Fresh sessions that ask packages for everything, in one order, in the other, and after importing everything."""
     fresh = subprocess.run([sys.executable, "-c", WALK], capture_output=True, text=True, check=True)
-    told = [json.loads(line) for line in fresh.stdout.splitlines()]
-    assert len(told) == 3, fresh.stderr
-    return told
+    walks = [json.loads(line) for line in fresh.stdout.splitlines()]
+    assert len(walks) == 3, fresh.stderr
+    return walks
 
 
 @pytest.mark.whole

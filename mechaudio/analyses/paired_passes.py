@@ -84,7 +84,7 @@ class Pairs:
 
     def __init__(self, queries: str = "last") -> None:
         """Args: queries: the rows whose attention and difference are kept."""
-        self._queries, self._found = queries, Differences(queries)
+        self._queries, self._of_all = queries, Differences(queries)
         self._heard, self._silent = Measured("audio", queries), Measured("silence", queries)
 
     def ask(self, model: AudioLM, batches: tuple[PromptBatch, PromptBatch]) -> tuple[CleanRun, SteeringDirections]:
@@ -108,10 +108,11 @@ class Pairs:
         self._heard.add(audible.batch, audible.cache, answers_in(audible.batch, audible.logits, required=True))
         self._silent.add(silent.batch, silent.cache, answers_in(silent.batch, silent.logits[:, -1], required=True))
         weights = query_rows(batches[0], self._queries)[1]
-        own, found = Differences(self._queries), difference(model, audible.cache, silent.cache, weights)
-        for differences in (own, self._found):
-            differences.add(found, questions)
-        return audible, own.joined(model)
+        moved = difference(model, audible.cache, silent.cache, weights)
+        of_batch = Differences(self._queries)
+        for differences in (of_batch, self._of_all):
+            differences.add(moved, questions)
+        return audible, of_batch.joined(model)
 
     def _heard_run(self, model: AudioLM, batch: PromptBatch, record: Sequence[HookPoint]) -> CleanRun:
         """The run with the clips; one that reads rows in front of the last is no run to continue from."""
@@ -126,7 +127,7 @@ class Pairs:
         Raises:
             ValueError: For ids that are blank or come twice.
         """
-        directions = self._found.joined(model)
+        directions = self._of_all.joined(model)
         return PairedPasses(
             heard=self._heard.joined(model),
             silent=self._silent.joined(model),

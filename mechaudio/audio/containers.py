@@ -1,8 +1,8 @@
-"""Whether a container of compressed sound is there whole, by its own pages, boxes and elements.
+"""Damage to containers of compressed sound, told by their own pages, boxes and elements.
 
 Decoders go on behind what they cannot read, and give a shorter sound without a word: a page of an ogg file whose
-checksum is wrong is left out, and so is what an mp4 or webm has behind a hole. Each says here what is wrong with
-it, and nothing where it is whole.
+checksum is wrong is left out, and so is what an mp4 or webm has behind a hole. Each function says what is wrong with a
+file, as the end of a sentence, and returns an empty text where the file is whole.
 
 Conventions: files are open for reading bytes, and able to seek; places in them are bytes from 0.
 """
@@ -22,7 +22,7 @@ MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def ogg_damage(file: BufferedIOBase) -> str:
-    """What is wrong with the pages of an ogg file: one is damaged, left out, or the last one is missing."""
+    """Describe what is wrong with the pages of an ogg file: one is damaged or left out, or the last one is missing."""
     file.seek(0)
     data, at, is_last, following = file.read(), 0, False, dict[bytes, int]()
     while at < len(data):
@@ -47,7 +47,7 @@ def ogg_damage(file: BufferedIOBase) -> str:
 
 
 def _ogg_checksum(page: bytes) -> int:
-    """The checksum of a page: of all its bytes, with zeros in the place of the checksum itself."""
+    """Compute the checksum of a page: of all its bytes, with zeros in the place of the checksum itself."""
     blank = page[:22] + bytes(4) + page[26:]
     mirrored = zlib.crc32(blank.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)
@@ -61,7 +61,7 @@ def _is_filling(file: BufferedIOBase, at: int) -> bool:
 
 
 def mp4_damage(file: BufferedIOBase) -> str:
-    """What is wrong with the boxes of an mp4, m4a, mov or 3gp file: one does not end where the next begins."""
+    """Describe what is wrong with the boxes of an mp4, m4a, mov or 3gp file: one does not end where the next begins."""
     end, at = file.seek(0, os.SEEK_END), 0
     while at < end:
         file.seek(at)
@@ -79,7 +79,7 @@ def mp4_damage(file: BufferedIOBase) -> str:
 
 
 def matroska_damage(file: BufferedIOBase) -> str:
-    """What is wrong with a webm or mkv: an element breaks off; those left open end with the file."""
+    """Describe what is wrong with a webm or mkv: an element breaks off; those left open end with the file."""
     end, at = file.seek(0, os.SEEK_END), 0
     broken = "breaks off within a block"
     while at < end:

@@ -198,7 +198,7 @@ def _time(packet: Any) -> tuple[float, float]:
 
 
 def _gap(kind: str, times: Sequence[tuple[float, float]]) -> str:
-    """What is wrong with packets that have times of their own: there is none between two of them."""
+    """Describe the first gap between packets that have times of their own; an empty text where there is none."""
     if "matroska" in kind or "mp4" in kind:
         for (begin, duration), (following, _) in pairwise(times):
             if duration and following - begin - duration > PAUSE:
@@ -249,7 +249,7 @@ def _mp3_count(file: BufferedIOBase) -> int | None:
 
 
 def _mp3_frame(head: bytes) -> int:
-    """Bytes of a frame of layer III or II with this header; 0 for layer I, or where the header does not say."""
+    """Count the bytes of a frame of layer III or II with this header; 0 for layer I, or where none is said."""
     layer = 4 - (head[1] >> 1 & 3) if len(head) == 4 else 1
     if layer not in (2, 3) or head[2] >> 2 & 3 == 3 or not 0 < head[2] >> 4 < 15:
         return 0

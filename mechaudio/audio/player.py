@@ -22,7 +22,7 @@ PLAIN_RATE = 16_000
 
 
 def playable(clip: "AudioClip") -> tuple[str, tuple[str, ...]]:
-    """The sound as a `data:` address for an audio element, of bounded size, and what is left out of it."""
+    """Encode a sound as a `data:` address of bounded size for an audio element, and say what is left out of it."""
     samples, rate, notes = clip.waveform, clip.sample_rate, []
     if 2 * samples.size > LARGEST and (samples.ndim > 1 or rate > PLAIN_RATE):
         rate = min(rate, PLAIN_RATE)
@@ -38,7 +38,7 @@ def playable(clip: "AudioClip") -> tuple[str, tuple[str, ...]]:
 
 
 def player(clip: "AudioClip") -> str:
-    """An audio element that holds the sound itself, and a line of what it is; what is left out is said there."""
+    """Write an audio element that holds the sound itself, and a line on what it is and what is left out."""
     sound, notes = playable(clip)
     title = html.escape("; ".join([repr(clip), *notes]), quote=True)
     return (

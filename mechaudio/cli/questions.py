@@ -45,12 +45,13 @@ class Source:
 USUAL, OF_THE_TOY = Source("soundscapes"), Source("toy")
 
 
-class _Asked(argparse.Action):
-    """The model, and its own questions where no others were given."""
+class _ModelWithQuestions(argparse.Action):
+    """`--model`: the name, and the questions that are usual for it where no others were given."""
 
     def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option_string: str | None = None):  # noqa: ARG002
-        """Keep the name; what `--data` gave is another object than what stands there by itself."""
+        """Keep the name, and choose its questions."""
         setattr(namespace, self.dest, values)
+        # by identity: what `--data` gave stays, be it equal to a default
         if namespace.data is USUAL or namespace.data is OF_THE_TOY:
             namespace.data = OF_THE_TOY if values == "toy" else USUAL
 
@@ -73,7 +74,7 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
         fewest: How many questions it needs at least.
         n: How many it takes where none is given; otherwise all, and `N_MADE` of those that are made.
     """
-    add_model(verb, action=_Asked)
+    add_model(verb, action=_ModelWithQuestions)
     verb.add_argument(
         "--data",
         type=source,

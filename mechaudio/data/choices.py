@@ -185,7 +185,7 @@ def withheld(answer: Any) -> bool:
 
 
 def says_itself(choices: Any) -> str | None:
-    """The key by which choices themselves say whether they are right; None where they do not."""
+    """Return the key by which choices say themselves whether they are right; None where they do not."""
     listed = plain(choices)
     keys = (
         [key for choice in listed if isinstance(choice, Mapping) for key in choice] if isinstance(listed, list) else []

@@ -10,7 +10,6 @@ from types import MappingProxyType
 
 from mechaudio.audio.events import Event
 
-#: Dense captioning, grounding, timeline summaries, temporal questions.
 TASKS = ("dac", "tag", "tss", "tqa")
 """Dense captions, grounding of a sound, summaries of speech, questions on time."""
 

@@ -24,8 +24,9 @@ from mechaudio.notices import warn, withheld
 from mechaudio.question import EVERY_CONDITION, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choice_logits
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import generate, run
+from mechaudio.tracing.run import run
 
 SCORINGS = ("letter_logit", "generate")
 UNASKABLE = (ValueError, OSError)

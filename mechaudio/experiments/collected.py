@@ -81,7 +81,7 @@ def _array(logits: Sequence[Sequence[Logits]]) -> Float[np.ndarray, "variant que
 
 
 def _named(text: str, options: Sequence[str]) -> int:
-    """The first choice whose text is the one that a generated text names; none of an open question, or without text."""
+    """Find the first choice with the text that a written one names; none of an open question, or without a text."""
     if not options or text == NO_TEXT:
         return NO_ANSWER
     choice = parse_choice(text, options).choice

@@ -197,7 +197,7 @@ class Evaluation(Result):
     def unanswered(self) -> Bool[np.ndarray, " question"]:
         """Questions without an answer, because logits are NaN or overflow; they count as not right."""
         if self.logits is None:
-            unwritten = [place for place, text in enumerate(self.texts) if text == NO_TEXT]
+            unwritten = [index for index, text in enumerate(self.texts) if text == NO_TEXT]
             return np.isin(np.arange(len(self.chosen)), unwritten)
         return self.chosen == NO_ANSWER
 

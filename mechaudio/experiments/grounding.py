@@ -20,7 +20,7 @@ from mechaudio.question import AudioQuestion
 from mechaudio.showing import Shown
 from mechaudio.timeaudio.markers import Markers
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.run import generate
+from mechaudio.tracing.generation import generate
 
 #: What is asked, unless something else is said.
 INSTRUCTION = INSTRUCTIONS["tag"][0]

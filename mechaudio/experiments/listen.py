@@ -25,8 +25,9 @@ from mechaudio.question import Answer, AudioQuestion
 from mechaudio.results import Result, kept_or_written
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.record import Intervention
-from mechaudio.tracing.run import generate, run
+from mechaudio.tracing.run import run
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -157,15 +158,15 @@ def listen(
 
 
 def _alone(question: AudioQuestion | Questions) -> AudioQuestion:
-    """The one question that is asked.
+    """Return the question that is given alone.
 
     Raises:
         ValueError: Several questions.
     """
-    asked = [question] if isinstance(question, AudioQuestion) else sequence_of(question)
-    if len(asked) != 1:
-        raise ValueError(f"listen asks one question, got {len(asked)}: give one of them")
-    return asked[0]
+    questions = [question] if isinstance(question, AudioQuestion) else sequence_of(question)
+    if len(questions) != 1:
+        raise ValueError(f"listen asks one question, got {len(questions)}: give one of them")
+    return questions[0]
 
 
 def _answered(model: AudioLM, batch: PromptBatch, changes: tuple[Intervention, ...], max_new_tokens: int) -> Answer:

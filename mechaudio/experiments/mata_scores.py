@@ -72,11 +72,11 @@ def mata_scores(
     layers = tuple(site.layer for site in model.site_map.find(HookPoint("scores")))
     variants = [mata(alpha, layers=[layer], mode=mode, queries=queries) for mode in MODES for layer in layers]
     negative, score, masses, n = [], [], [], 0
-    for asked in in_batches(model, questions, what="MATA scores", progress=progress):
-        batch = asked if isinstance(asked, PromptBatch) else prompt(model, asked, allow_cut=True)
+    for together in in_batches(model, questions, what="MATA scores", progress=progress):
+        batch = together if isinstance(together, PromptBatch) else prompt(model, together, allow_cut=True)
         n += len(batch)
-        own, weights = query_rows(batch, queries)
-        cache = run(model, batch, record=[HookPoint("scores", queries=own)], logits=None).cache
+        positions, weights = query_rows(batch, queries)
+        cache = run(model, batch, record=[HookPoint("scores", queries=positions)], logits=None).cache
         scores = rearrange(cache.stack("scores").float(), "layer row head query key -> row layer head query key")
         audio = rearrange(batch.span_mask("audio"), "row key -> row 1 1 1 key").to(scores.device)
         share = (

@@ -16,8 +16,8 @@ from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.decoding import NO_TOKEN, padding_token
 from mechaudio.tracing.edit import Intervention
+from mechaudio.tracing.generation import texts_of
 from mechaudio.tracing.join import join_rows
-from mechaudio.tracing.run import texts_of
 from mechaudio.tracing.run_result import names_of
 from mechaudio.variants.execute import SHARED, carry_out, lists_of
 
@@ -81,7 +81,7 @@ def generate_variants(
                 parts[index].append((outcome.rows, tokens))
                 ways[index] = outcome.way
     filler = padding_token(model.network)
-    tokens = [join_rows([ids for _, ids in one], [rows for rows, _ in one], filler) for one in parts]
+    tokens = [join_rows([ids for _, ids in pairs], [rows for rows, _ in pairs], filler) for pairs in parts]
     texts = [texts_of(model, ids) for ids in tokens]
     warn_of_unwritten(names_of(prompts), np.stack([(ids != NO_TOKEN).all(-1).cpu().numpy() for ids in tokens]))
     return Generations(

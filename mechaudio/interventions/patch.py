@@ -97,7 +97,7 @@ class Patch(Value):
         )
 
     def _put(self, current: Tensor, chosen: Sequence[Sequence[int]] | None, n_forced: int) -> Tensor:
-        """The value where it belongs, in what is there; prompts that are extended by words may have more keys."""
+        """Put the value where it belongs; prompts that are extended by words may have more keys than it."""
         new = torch.as_tensor(self.value).to(current)
         short = bare(self.hook_point)
         axis = 2 if short in ROW_POINTS else 1
@@ -127,7 +127,7 @@ class Patch(Value):
         return current.index_copy(head_axis, heads, new)
 
     def _with_later_keys(self, new: Tensor, current: Tensor, n_forced: int) -> Tensor:
-        """Rows of the prompts, with what is there at the keys of words behind them: no row of a prompt sees those."""
+        """Give rows of the prompts what is there at the keys of words behind them, which no row of a prompt sees."""
         lacking = current.shape[-1] - new.shape[-1]
         if not n_forced or lacking != n_forced or bare(self.hook_point) not in ROW_POINTS:
             return new

@@ -12,6 +12,7 @@ several overflowed).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -114,12 +115,12 @@ def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant que
     Warns:
         UserWarning: A question has no answer, under one variant or more.
     """
-    nowhere = np.flatnonzero((chosen == NO_ANSWER).reshape(-1, len(ids)).any(0))
-    if len(nowhere):
-        named = ", ".join(repr(ids[place]) for place in nowhere[:_NAMED]) + (", ..." if len(nowhere) > _NAMED else "")
+    unanswered = _ids_where(ids, chosen == NO_ANSWER)
+    if unanswered:
         warn(
-            f"{len(nowhere)} of {len(ids)} questions have no answer, for logits of their choices are NaN or overflow "
-            f"({named}): they count as not right. float16 overflows like that: open the network in bfloat16 or float32"
+            f"{len(unanswered)} of {len(ids)} questions have no answer, for logits of their choices are NaN or "
+            f"overflow ({_first(unanswered)}): they count as not right. float16 overflows like that: open the network "
+            "in bfloat16 or float32"
         )
 
 
@@ -133,13 +134,22 @@ def warn_of_unwritten(ids: Sequence[str], is_written: Bool[np.ndarray, "*variant
     Warns:
         UserWarning: A question has none, under one variant or more.
     """
-    nowhere = np.flatnonzero(~np.asarray(is_written).reshape(-1, len(ids)).all(0))
-    if len(nowhere):
-        named = ", ".join(repr(ids[place]) for place in nowhere[:_NAMED]) + (", ..." if len(nowhere) > _NAMED else "")
+    unwritten = _ids_where(ids, ~is_written)
+    if unwritten:
         warn(
-            f"{UNWRITTEN}, so that {len(nowhere)} of {len(ids)} texts were not written ({named}): they are {NO_TEXT!r}"
-            ". float16 overflows like that: open the network in bfloat16 or float32"
+            f"{UNWRITTEN}, so that {len(unwritten)} of {len(ids)} texts were not written ({_first(unwritten)}): they "
+            f"are {NO_TEXT!r}. float16 overflows like that: open the network in bfloat16 or float32"
         )
+
+
+def _ids_where(ids: Sequence[str], marked: Bool[np.ndarray, "*variant question"]) -> list[str]:
+    """Return the ids of questions that are marked under one variant or more."""
+    return list(compress(ids, marked.reshape(-1, len(ids)).any(0)))
+
+
+def _first(ids: Sequence[str]) -> str:
+    """Name the first of some ids."""
+    return ", ".join(map(repr, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
 
 
 def refuse_nan(

@@ -85,10 +85,9 @@ def matched_iou(predicted: Intervals, reference: Intervals, match: Literal["best
     longer = max(len(predicted), len(reference))
     if not len(predicted):
         return 0.0
-    said, there = np.array(predicted, dtype=float), np.array(reference, dtype=float)
-    shared = np.minimum.outer(said[:, 1], there[:, 1]) - np.maximum.outer(said[:, 0], there[:, 0])
-    shared = np.maximum(0.0, shared)
-    pairs = shared / (np.add.outer(said[:, 1] - said[:, 0], there[:, 1] - there[:, 0]) - shared)
+    (onsets, offsets), (begins, ends) = np.array(predicted, dtype=float).T, np.array(reference, dtype=float).T
+    shared = np.maximum(0.0, np.minimum.outer(offsets, ends) - np.maximum.outer(onsets, begins))
+    pairs = shared / (np.add.outer(offsets - onsets, ends - begins) - shared)
     if match == "order":
         return float(np.diagonal(pairs).sum()) / longer
     return float(pairs[linear_sum_assignment(-pairs)].sum()) / longer
@@ -285,7 +284,7 @@ def _union(intervals: Intervals) -> list[Interval]:
 
 
 def _shared(first: Sequence[Interval], second: Sequence[Interval]) -> float:
-    """Seconds that two unions share; each is gone through once, as their stretches follow one another."""
+    """Sum the seconds that two unions share; each is gone through once, as their stretches follow one another."""
     seconds, here, there = 0.0, 0, 0
     while here < len(first) and there < len(second):
         (onset, offset), (begin, end) = first[here], second[there]

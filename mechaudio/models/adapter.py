@@ -13,17 +13,15 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal
 
-from mechaudio.models.stack import (
+from mechaudio.models.stack import End, InBlocks, Stack
+from mechaudio.models.stack_kinds import (
     CONFORMER,
     DECODER,
     EXPERTS,
     NORMED_LAYERS,
     WHISPER_ENCODER,
-    End,
-    InBlocks,
     MixedStack,
     RoundedTower,
-    Stack,
     WaveformTower,
 )
 from mechaudio.showing import Shown

@@ -74,7 +74,7 @@ class TokenTexts:
     texts: Mapping[int, str]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The texts of some tokens, one after the other; of one that was not kept, its id."""
+        """Join the texts of some tokens; of one that was not kept, its id."""
         return "".join(self.texts.get(token, f"[{token}]") for token in ids)
 
 

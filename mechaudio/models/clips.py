@@ -35,7 +35,7 @@ def tokens_of_features(adapter: Adapter, features: Tensor, mask: Tensor | None) 
 
 
 def frames_counted(adapter: Adapter, features: Tensor, mask: Tensor | None) -> list[int]:
-    """Frames of each window, as a mask says that counts frames or samples; all that there are without one."""
+    """Count the frames of each window, by a mask of frames or of samples; all that there are without one."""
     if mask is None:
         return [features.shape[adapter.frames_axis]] * len(features)
     if adapter.mask_counts == "samples":

@@ -156,7 +156,7 @@ def as_prompts(
 
 
 def layout_of(questions: Any, layout: PromptFormat | None) -> PromptFormat:
-    """The layout that is given; else that of prompts, or the usual one."""
+    """Return the layout that is given; else that of prompts, or the usual one."""
     made = questions.layout if isinstance(questions, PromptBatch) else None
     return layout or made or PromptFormat()
 

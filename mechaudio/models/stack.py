@@ -7,7 +7,7 @@ Conventions: paths are dotted, `None` says that the class has no such part.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
@@ -180,7 +180,7 @@ class Stack(Shown):
             ) from error
 
     def setting(self, config: Any, name: str) -> Any:
-        """A setting of this stack's own config; of one that says it layer by layer, that of all layers but exceptions.
+        """Read a setting of this stack's config; of one that says it layer by layer, that of all layers but exceptions.
 
         Args:
             config: The network's config.
@@ -190,7 +190,7 @@ class Stack(Shown):
         return vars(own)[name] if getattr(own, "is_heterogeneous", False) else getattr(own, name)
 
     def times(self, point: str, network: Network, layer: int) -> float | Tensor:
-        """The number that `attn_out` or `mlp_out` is multiplied by when it is added; one per dimension at a gate.
+        """Return the number that `attn_out` or `mlp_out` is multiplied by when it is added; at a gate, `[d_model]`.
 
         Args:
             point: Which of them.
@@ -204,7 +204,7 @@ class Stack(Shown):
         return float(getattr(self.own_config(network.config), number) if isinstance(number, str) else number)
 
     def keeps(self, place: Between, network: Network, layer: int) -> float | Tensor:
-        """The number that a gate multiplies the stream by before it adds to it, per dimension; 1 without a gate.
+        """Return what a gate multiplies the stream by before it adds to it, `[d_model]`; 1 without a gate.
 
         Args:
             place: Whether attention's addition or that of the MLP.
@@ -214,7 +214,7 @@ class Stack(Shown):
         return self._through_gate(place, network, layer, stream=1.0, added=0.0) if place in self.gates else 1.0
 
     def _through_gate(self, place: Between, network: Network, layer: int, *, stream: float, added: float) -> Tensor:
-        """What a gate makes of a stream and of something to add that are one number everywhere."""
+        """Call a gate with a stream and something to add that are one number everywhere."""
         gate = network.get_submodule(f"{self.path(layer)}.{self.gates[place]}")
         like = next(gate.parameters())
         width = self.own_config(network.config).hidden_size
@@ -247,106 +247,3 @@ class Stack(Shown):
             layer: The layer, from 0.
         """
         return self
-
-
-@dataclass(frozen=True)
-class MixedStack(Stack):
-    """A list of layers of several kinds, which the stack's config lists under `layer_types`.
-
-    Attributes:
-        kinds: Kind of layer -> the stack as it is in the layers of this kind; where the list is and its config are
-            those of the whole.
-    """
-
-    kinds: Mapping[str, Stack] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        """Take every part from the kinds."""
-
-    def in_layer(self, config: Any, layer: int) -> Stack:
-        """The stack as it is in the layers of this one's kind.
-
-        Raises:
-            KeyError: The config names a kind of layer that the adapter does not know.
-        """
-        kind = self.own_config(config).layer_types[layer]
-        if kind not in self.kinds:
-            raise KeyError(f"{self.layers}.{layer} is of kind {kind!r}; the adapter knows {sorted(self.kinds)}")
-        return replace(self.kinds[kind], layers=self.layers, norm=self.norm, config=self.config)
-
-
-@dataclass(frozen=True)
-class WaveformTower(Stack):
-    """Two towers of convolutions over the waveform, built alike, that run side by side.
-
-    They hear a long clip chunk after chunk, each remembering the end of the last.
-
-    Attributes:
-        beside: Path of the second list of layers, which are counted on behind those of the first.
-        first: Number of the first layer in the list.
-    """
-
-    beside: str | None = None
-    first: int = 0
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Paths of both lists."""
-        return (self.layers,) if self.beside is None else (self.layers, self.beside)
-
-    def list_at(self, path: str, first: int) -> Stack:
-        """One of the two lists as a stack of its own."""
-        return replace(self, layers=path, beside=None, first=first)
-
-    @property
-    def in_chunks(self) -> bool:
-        """Always."""
-        return True
-
-    def path(self, layer: int) -> str:
-        """Return the path of a layer."""
-        return f"{self.layers}.{layer - self.first}"
-
-
-@dataclass(frozen=True)
-class RoundedTower(Stack):
-    """A tower whose states become the nearest of a book of codes."""
-
-    @property
-    def rounded(self) -> bool:
-        """Always."""
-        return True
-
-
-#: What a conformer's layer does beside adding attention and its second, halved feed-forward.
-CONFORMER: Mapping[Between, str] = {
-    "attention": "half a feed-forward",
-    "mlp": "a convolution",
-}
-#: Why a conformer has no norm after its last layer.
-NORMED_LAYERS: Mapping[str, str] = {
-    "norm": "each layer of the conformer ends in a norm of its own, so the last audio.resid_post is normed"
-}
-#: Why layers with experts have no neurons to show.
-EXPERTS = (
-    "the layer's MLP is a mixture of experts: each position goes to some of them, whose neurons lie in no one tensor"
-)
-#: The layout that most classes share: a Qwen2- or Llama-like decoder beside a Whisper-like encoder.
-DECODER = Stack(
-    layers="model.language_model.layers",
-    attention="self_attn",
-    mid_norm="post_attention_layernorm",
-    mlp="mlp",
-    norm="model.language_model.norm",
-    config="text_config",
-)
-WHISPER_ENCODER = Stack(
-    layers="model.audio_tower.layers",
-    attention="self_attn",
-    mid_norm="final_layer_norm",
-    mlp="fc2",
-    down="",
-    output="out_proj",
-    norm="model.audio_tower.layer_norm",
-    config="audio_config",
-)

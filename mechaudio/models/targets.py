@@ -317,7 +317,7 @@ def forced(batch: PromptBatch, text: int, n: int) -> PromptBatch:
 
 
 def filled_tokens(batch: PromptBatch, text: int, n: int) -> Int[Tensor, "prompt token"]:
-    """The first tokens of the targets (0) or foils (1); a text that is shorter repeats its last token."""
+    """Return the first tokens of the targets (0) or foils (1); a text that is shorter repeats its last token."""
     words = [((aim.target_ids, aim.foil_ids)[text] or (0,)) if aim else (0,) for aim in batch.aims]
     return torch.tensor([[*ids[:n], *[ids[-1]] * (n - len(ids))] for ids in words], dtype=torch.long)
 
@@ -334,7 +334,7 @@ def forced_alike(batch: PromptBatch, longer: PromptBatch) -> PromptBatch:
 
 
 def extended(batch: PromptBatch, more: Int[Tensor, "prompt token"]) -> PromptBatch:
-    """The prompts with more tokens behind them."""
+    """Put more tokens behind the prompts."""
     n = more.shape[1]
     inputs = dict(batch.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], more.to(inputs["input_ids"])], dim=1)

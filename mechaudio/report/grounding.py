@@ -163,7 +163,7 @@ def _grounding(study: GroundingStudy, *, questions: Sequence[AudioQuestion] = ()
 
 
 def _sounds(study: GroundingStudy, questions: Sequence[AudioQuestion]) -> dict[str, Recording]:
-    """The recording of every answer by the question's name, and of the figure that lies over the first."""
+    """Return every answer's recording by its question's name, and that of the figure that lies over the first."""
     sounds = {question.id: question.recordings[0] for question in questions if len(question.recordings) == 1}
     first = study.evaluation.ids[0]
     return sounds | ({"sound": sounds[first]} if first in sounds else {})

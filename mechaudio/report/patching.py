@@ -72,7 +72,7 @@ def _largest_pair(patching: PatchingMap) -> int:
 
 
 def _shown(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> AudioQuestion:
-    """The clean question of the pair that is drawn."""
+    """Return the clean question of the pair that is drawn."""
     name = patching.ids[_largest_pair(patching)]
     for question in questions:
         if question.id == name:
@@ -81,7 +81,7 @@ def _shown(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> AudioQu
 
 
 def _sounds(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> dict[str, Recording]:
-    """The recording under the pair that is drawn."""
+    """Return the recording under the pair that is drawn."""
     return {"sound": _shown(patching, questions).recordings[0]} if _over_seconds(patching) else {}
 
 

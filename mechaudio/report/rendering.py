@@ -24,7 +24,7 @@ _ENVIRONMENT = Environment(
 
 
 def prose(text: str) -> Markup:
-    """A text as a page shows it: code between backticks in its letters, no line that begins with a per cent sign."""
+    """Mark up a text for a page: code between backticks in its letters, no line that begins with a per cent sign."""
     words = str(escape(text)).replace(" %", "\u00a0%")
     return Markup(_CODE.sub(r"<code>\1</code>", words))  # escaped in the line above
 

@@ -7,10 +7,11 @@ from mechaudio.rooms import as_room
 from mechaudio.tracing.audio_lm import AudioLM, trace
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.edit import Edit, Intervention
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.load import load
 from mechaudio.tracing.order import HookOrderError
-from mechaudio.tracing.run import answer, generate, run
+from mechaudio.tracing.run import answer, run
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.tracing.sites import HookPointError, NoSuchHookPoint
 from mechaudio.tracing.window_map import WindowMap, window_map

@@ -33,7 +33,7 @@ def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, requ
 
 
 def answers_of(batch: PromptBatch, rows: Float[np.ndarray, "batch choice"], *, required: bool = False) -> list[Answer]:
-    """The answers that the logits of choices, or the log-probabilities of whole texts, give.
+    """Read answers off the logits of choices, or the log-probabilities of whole texts.
 
     Args:
         batch: The prompts.

@@ -191,7 +191,8 @@ class AudioLM(NNsight):
         @wraps(own)
         def either(*args: Any, **kwargs: Any) -> Any:
             if _asks(args):
-                from mechaudio.tracing.run import generate, run  # they run this model
+                from mechaudio.tracing.generation import generate  # both run this model
+                from mechaudio.tracing.run import run
 
                 return (run if name == "forward" else generate)(self, *args, **kwargs)
             return own(*args, **kwargs)
@@ -234,7 +235,7 @@ class AudioLM(NNsight):
         return _opened_again, (self.network, self.processor, kept)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., AudioLM], tuple[Any, ...]]:
-        """As `__reduce__`, for every protocol."""
+        """Copy or pickle as `__reduce__` does, by every protocol."""
         return self.__reduce__()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -372,7 +373,7 @@ class AudioLM(NNsight):
 
 
 def _opened_again(network: Network, processor: Any, kept: Mapping[str, Any]) -> AudioLM:
-    """A copy of an opened model, whose hook points were proven when that was opened."""
+    """Open a copied network, whose hook points were proven when it was opened first."""
     model = AudioLM(network, processor, prove=False)
     for name, value in kept.items():
         setattr(model, name, value)

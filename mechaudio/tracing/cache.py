@@ -62,9 +62,9 @@ class Cache(NamesTheWay, Shown, Mapping):
             KeyError: It was not recorded; the message says what was.
             TypeError: Something else than a name, or a name and a layer.
         """
-        spelled, asked = _name_and_layer(key)
+        spelled, layer_beside = _name_and_layer(key)
         name, layer = parse(spelled)
-        layer = asked if layer is None else layer
+        layer = layer_beside if layer is None else layer
         if layer is not None and layer < 0:
             layer += self.depth[stack_of(name)]
         if (name, layer) in self.tensors:
@@ -122,7 +122,7 @@ class Cache(NamesTheWay, Shown, Mapping):
 
 
 def _name_and_layer(key: Any) -> tuple[str, int | None]:
-    """What a cache is asked for."""
+    """Return the name and the layer that a cache is asked for."""
     name, layer = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
     if isinstance(name, str) and (layer is None or hasattr(layer, "__index__")):
         return name, None if layer is None else operator.index(layer)

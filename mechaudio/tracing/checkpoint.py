@@ -148,11 +148,13 @@ def _refuse_two_sets(folder: Path, variant: str | None) -> None:
             f"{str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} lists ({_some(parts)}): "
             "take away those that are not meant"
         )
-    of: dict[str, list[str]] = {}
+    parts_with: dict[str, list[str]] = {}
     for part in parts:
         for name in _header(folder / part):
-            of.setdefault(name, []).append(part)
-    twice = [f"{name} in {' and '.join(files)}" for name, files in of.items() if len(files) > 1 and name[:2] != "__"]
+            parts_with.setdefault(name, []).append(part)
+    twice = [
+        f"{name} in {' and '.join(files)}" for name, files in parts_with.items() if len(files) > 1 and name[:2] != "__"
+    ]
     if twice:
         raise ValueError(
             f"the weights in {str(folder)!r} hold {len(twice)} tensors twice ({_some(twice)}): fetch or save them again"

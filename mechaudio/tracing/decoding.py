@@ -64,7 +64,7 @@ NO_TOKEN = -1
 
 
 class Unclear(LogitsProcessor):
-    """Note from which new token on the likeliest of a row cannot be told, as of choices (`metrics.choices.likeliest`).
+    """A note of the new token from which on logits do not tell a row's likeliest (as `metrics.choices.likeliest`).
 
     transformers would write the token that a NaN stands at.
 

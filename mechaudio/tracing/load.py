@@ -312,9 +312,9 @@ def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapte
             f"hub id such as {ADAPTERS[0].checkpoints[0]!r} (with a network, or in the hub's cache). "
             f"{_told(error, unreachable)}"
         ) from error
-    for adapter in adapters():
-        if config.model_type in (adapter.family, *adapter.also_in):
-            return adapter
+    adapter = _adapter_of(config.model_type)
+    if adapter is not None:
+        return adapter
     name = MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.get(config.model_type)
     if name in NOT_OPENED:
         raise TypeError(
@@ -325,6 +325,11 @@ def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapte
         f"{where!r} holds a {config.model_type!r}; mechaudio opens: {_known()}. {ADDING_A_MODEL} shows how to add a "
         "class"
     )
+
+
+def _adapter_of(model_type: str) -> Adapter | None:
+    """Return the first adapter for checkpoints of a model type; None where there is none."""
+    return next((adapter for adapter in adapters() if model_type in (adapter.family, *adapter.also_in)), None)
 
 
 class _UnassembledError(ValueError):
@@ -413,11 +418,11 @@ def _refuse_unknown_type(where: str, settings: dict[str, Any]) -> None:
     kind = settings.get("model_type")
     if kind is None or kind in CONFIG_MAPPING:
         return
-    newer = next((one.network_class for one in adapters() if kind in (one.family, *one.also_in)), None)
-    if newer is not None:
+    adapter = _adapter_of(kind)
+    if adapter is not None:
         raise _UnknownTypeError(
-            f"{where!r} holds a {kind!r}, and this transformers ({transformers.__version__}) has no {newer}: install "
-            "a newer one, pip install --upgrade transformers"
+            f"{where!r} holds a {kind!r}, and this transformers ({transformers.__version__}) has no "
+            f"{adapter.network_class}: install a newer one, pip install --upgrade transformers"
         )
     code = " Its config.json names code of its own (auto_map), which mechaudio does not run." * ("auto_map" in settings)
     raise _UnknownTypeError(

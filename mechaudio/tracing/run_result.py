@@ -20,6 +20,7 @@ from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.effects import Effects
 from mechaudio.tracing.elsewhere import OF_RUN
 from mechaudio.tracing.labels import LabelledTensors
+from mechaudio.tracing.teacher_forced import is_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -112,8 +113,7 @@ class Run(NamesTheWay, Result):
         """Return a row per question: its answer, and each choice's logit and probability.
 
         Without choices, or where all tokens of some words count, it is the likeliest next token of each prompt; without
-        logits a row per prompt, hook point and
-        layer, with the root mean square of what was kept.
+        logits a row per prompt, hook point and layer, with the root mean square of what was kept.
         """
         import pandas
 
@@ -125,7 +125,7 @@ class Run(NamesTheWay, Result):
                 for row, name in enumerate(names_of(self.batch) if len(rows) == self.batch.n_rows else ())
             )
         closed = self.batch.questions and not any(question.is_open for question in self.batch.questions)
-        if closed and not any(aim is not None and aim.whole for aim in self.batch.aims):
+        if closed and not is_whole(self.batch):
             return pandas.DataFrame([_answer_row(answer) for answer in self.answers])
         likeliest = self.logits[:, -1].float().softmax(-1).max(-1)
         decode = getattr(self.batch.tokenizer, "decode", None)
@@ -239,17 +239,17 @@ def warn_of_nan(cache: Cache, batch: PromptBatch) -> None:
         UserWarning: It does.
     """
     # A sum reads as much, and needs no memory; it is NaN as well where both infinities are among its terms.
-    of = [key for key, value in cache.items() if bool(value.sum().isnan()) and bool(value.isnan().any())]
-    if not of:
+    with_nan = [key for key, value in cache.items() if bool(value.sum().isnan()) and bool(value.isnan().any())]
+    if not with_nan:
         return
-    (name, layer), value = of[0], cache[of[0]]
+    (name, layer), value = with_nan[0], cache[with_nan[0]]
     where = name if layer is None else f"{name} of layer {layer}"
     prompts = names_of(batch)
     lost = value.flatten(1).isnan().any(-1).tolist() if len(value) == len(prompts) else []
     rows = [prompt for prompt, is_lost in zip(prompts, lost, strict=False) if is_lost]
     named = f" in {len(rows)} of {len(prompts)} prompts ({rows[0]!r} first)" if rows else ""
     warn(
-        f"{where} holds NaN{named}, as {len(of)} of the {len(cache)} tensors that were kept do: nothing can be "
+        f"{where} holds NaN{named}, as {len(with_nan)} of the {len(cache)} tensors that were kept do: nothing can be "
         "measured in them. float16 overflows like that: open the network in bfloat16 or float32"
     )
 

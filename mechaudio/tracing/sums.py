@@ -121,7 +121,7 @@ def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | N
 
 
 def _as_kept(number: float | Tensor) -> float | Tensor:
-    """A number as `keep` leaves the streams that it is multiplied with."""
+    """Turn a number into what `keep` makes of the streams that it is multiplied with."""
     return number.float().cpu() if isinstance(number, Tensor) else number
 
 

@@ -44,7 +44,7 @@ def whole_logits(batch: PromptBatch, measure: Measure) -> Float[Tensor, "*varian
 
 
 def with_texts(adapter: Adapter, batch: PromptBatch) -> PromptBatch:
-    """The prompts with all words of their targets behind them; then, where some have foils, with those of their foils.
+    """Put all words of their targets behind prompts; and once more, where some have foils, those of their foils.
 
     One pass of these gives what `whole_logits` takes a pass per token for, as no position sees the ones behind it.
 
@@ -63,7 +63,7 @@ def with_texts(adapter: Adapter, batch: PromptBatch) -> PromptBatch:
 def logits_of_texts(
     batch: PromptBatch, logits: Float[Tensor, "row word vocab"], *, lacking: float
 ) -> Float[Tensor, "question choice"]:
-    """`whole_logits` of one pass of `with_texts`; gradients go through.
+    """Compute `whole_logits` from one pass of `with_texts`; gradients go through.
 
     Args:
         batch: The prompts themselves.
@@ -71,11 +71,12 @@ def logits_of_texts(
         lacking: Stands where a question has fewer choices.
     """
     sums = []
-    for text, own in enumerate(logits.split(batch.n_rows)):
-        ids = filled_tokens(batch, text, own.shape[1]).to(own.device)
-        log_probabilities = own.gather(-1, ids[..., None])[..., 0] - own.logsumexp(-1)
-        behind = torch.arange(own.shape[1]) >= _lengths(batch, text)[:, None]
-        sums.append(log_probabilities.masked_fill(behind.to(own.device), 0.0).sum(-1))
+    n_words = logits.shape[1]
+    for text, text_logits in enumerate(logits.split(batch.n_rows)):
+        ids = filled_tokens(batch, text, n_words).to(logits.device)
+        log_probabilities = text_logits.gather(-1, ids[..., None])[..., 0] - text_logits.logsumexp(-1)
+        behind = torch.arange(n_words) >= _lengths(batch, text)[:, None]
+        sums.append(log_probabilities.masked_fill(behind.to(logits.device), 0.0).sum(-1))
     size = max(map(len, batch.choice_ids))
     letters = ChoiceColumns(batch, size, logits.device).of(logits[: batch.n_rows, 0], lacking)
     return _compared(batch, sums[0], sums[1] if len(sums) > 1 else None, letters, lacking)
@@ -88,7 +89,7 @@ def _compared(
     letters: Float[Tensor, "*variant question choice"] | None,
     lacking: float,
 ) -> Float[Tensor, "*variant question choice"]:
-    """Targets and what they are held against; of rows without a whole target, their letters or first tokens."""
+    """Stack targets and what they are held against; of rows without a whole target, letters or first tokens."""
     other = torch.log(-torch.expm1(target.clamp(max=-torch.finfo(target.dtype).tiny)))
     if foil is not None:
         has_foil = torch.tensor([aim is not None and aim.foil is not None for aim in batch.aims])
@@ -102,7 +103,7 @@ def _compared(
 
 
 def _lengths(batch: PromptBatch, text: int) -> Int[Tensor, " question"]:
-    """Numbers of tokens of the targets (0) or foils (1) that count as a whole; 0 where a row has none."""
+    """Count the tokens of targets (0) or foils (1) that count as a whole; 0 where a row has none."""
     return torch.tensor([len((aim.target_ids, aim.foil_ids)[text]) if aim and aim.whole else 0 for aim in batch.aims])
 
 

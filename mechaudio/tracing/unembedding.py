@@ -40,7 +40,7 @@ def unembed(
 
 
 def scaled(model: AudioLM, unembedded: Tensor) -> Tensor:
-    """What the unembedding gave, divided or multiplied by a number where the class does that to its logits."""
+    """Divide or multiply what the unembedding gave by a number, where the class does that to its logits."""
     divisor, factor = _setting(model, "divided_by"), _setting(model, "multiplied_by")
     unembedded = unembedded if divisor is None else unembedded / divisor
     return unembedded if factor is None else unembedded * factor

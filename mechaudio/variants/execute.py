@@ -18,9 +18,10 @@ from mechaudio.progress import bar
 from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
 from mechaudio.tracing.bind import bind, edits_of
 from mechaudio.tracing.edit import Edit, Intervention
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.memory import chunk_bytes, memory_of
-from mechaudio.tracing.run import generate, run
+from mechaudio.tracing.run import run
 from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
 from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
 from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared

@@ -89,8 +89,7 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     """Change of right answers by first and last layer of the range, on the half that chooses and on the other.
 
     The square is the published range; the ring is the best range of the half that chooses, and what it does on the
-    half that reports. A change whose interval reaches zero has half a
-    colour at most.
+    half that reports. A change whose interval reaches zero has half a colour at most.
 
     Args:
         study: What `mata_study` found.
@@ -112,12 +111,12 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     figure = make_subplots(1, 2, subplot_titles=headings, shared_yaxes=True, horizontal_spacing=0.04)
     figure.update_annotations(font={"size": 13, "color": INK})
     maps = np.full((2, 3, len(firsts), len(lasts)), np.nan)  # half, change and ends of its interval, range
-    for found, half in zip(maps, halves.values(), strict=True):
+    for half_map, half in zip(maps, halves.values(), strict=True):
         clips = study.compared.clean.clips_among(half) or None
         for arm in arms:
             row = study.compared.correct[study.arms.index(arm)]
             change = paired_difference(clean[half], row[half], clips=clips)
-            found[:, firsts.index(arm.first), lasts.index(arm.last)] = (
+            half_map[:, firsts.index(arm.first), lasts.index(arm.last)] = (
                 100 * change.value,
                 100 * change.low,
                 100 * change.high,

@@ -86,7 +86,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
 
 
 def _rows(lines: tuple[StrengthLine, ...]) -> dict[str, list[StrengthLine]]:
-    """The lines of every row: up to three share one; of more, each kind, the first words of a name, has its own."""
+    """Sort lines into rows: up to three share one; of more, each kind, the first words of a name, has its own."""
     if len(lines) <= TOGETHER:
         return {"": list(lines)}
     rows: dict[str, list[StrengthLine]] = {}
@@ -96,15 +96,15 @@ def _rows(lines: tuple[StrengthLine, ...]) -> dict[str, list[StrengthLine]]:
 
 
 def _range(figure: go.Figure) -> tuple[float, float]:
-    """From a little below the lowest end of anything that is drawn to a little above the highest."""
+    """Return a range from a little below the lowest end of anything that is drawn to a little above the highest."""
     bars = [trace for trace in figure.data if trace.error_y.array is not None]
-    ends = np.concatenate(
+    heights = np.concatenate(
         [trace.y for trace in bars]
         + [trace.y + trace.error_y.array for trace in bars]
         + [trace.y - trace.error_y.arrayminus for trace in bars]
         + [[shape.y0, shape.y1] for shape in figure.layout.shapes]
     )
-    return float(np.nanmin(ends)) - 3.0, float(np.nanmax(ends)) + 3.0
+    return float(np.nanmin(heights)) - 3.0, float(np.nanmax(heights)) + 3.0
 
 
 def _looks(lines: tuple[StrengthLine, ...]) -> dict[str, tuple[str, str, str]]:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float
 
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.arguments import checks_arguments
@@ -66,8 +67,8 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     return figure
 
 
-def _intervals(scores: HeadScores) -> np.ndarray:
-    """The ends of the intervals; where there is none, as wide as that of no correlation (Fisher's transformation)."""
+def _intervals(scores: HeadScores) -> Float[np.ndarray, "2 layer head"]:
+    """Stack the ends of intervals; where there is none, as wide as that of no correlation (Fisher's transformation)."""
     n = len(scores.measured.correct)
     wide = math.tanh(1.96 / math.sqrt(n - 3)) if n > 3 else 1.0
     ends = np.stack([scores.low, scores.high])

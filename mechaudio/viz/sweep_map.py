@@ -217,8 +217,8 @@ def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
 
 def _colours(cells: _Cells) -> dict[str, Any]:
     """Cut the two-sided colours to those that are needed: the bar ends where the values do."""
-    changes, low, high = np.array([(change.value, change.low, change.high) for change in cells.changes]).T
-    reach = full_colour(changes, low, high)
+    effects, lower, upper = np.array([(change.value, change.low, change.high) for change in cells.changes]).T
+    reach = full_colour(effects, lower, upper)
     colours = two_sided(min(cells.values), max(cells.values), cells.baseline, reach)
     low, high = colours["zmin"], colours["zmax"]
     outer = [end for end in (low, high) if abs(end - cells.baseline) > 0.1 * (high - low)]

@@ -276,7 +276,7 @@ def titled(title: str, note: str | None = None) -> dict[str, Any]:
 
 
 def head_room(title: dict[str, Any]) -> int:
-    """Pixels above a figure that its title needs, and the note below it, by their lines; at least the usual ones."""
+    """Count the pixels that a title and its note need above a figure, by their lines; at least the usual ones."""
     lines = title["text"].count("<br>") + 1
     notes = title.get("subtitle", {}).get("text", "").count("<br>") + 1
     return max(76, 34 + 21 * lines + 17 * notes)
@@ -318,7 +318,7 @@ def two_sided(low: float, high: float, centre: float, reach: float = 0.0) -> dic
         low: The smallest value.
         high: The largest.
         centre: Where there is no effect.
-        reach: How far from the centre colours are full, if that is further than the values go: see `full_colour`.
+        reach: Distance from the centre at which colours are full, if values do not go as far (`full_colour`).
 
     Returns:
         `colorscale`, `zmin` and `zmax` of a heatmap; the scale ends where the values do.
@@ -332,7 +332,7 @@ def two_sided(low: float, high: float, centre: float, reach: float = 0.0) -> dic
 
 
 def full_colour(effects: Any, low: Any = None, high: Any = None) -> float:
-    """How far from no effect two-sided colours are full: at the largest effect, or further where that is not sure.
+    """Return how far from no effect two-sided colours are full: as far as the largest effect, or more if it is unsure.
 
     No effect whose interval reaches to none has more than half a colour: what chance makes is pale.
 

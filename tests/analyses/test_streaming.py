@@ -145,7 +145,7 @@ def test_what_is_given_behind_the_questions_is_given_by_name(asked):
 
 
 def test_everything_that_asks_questions_takes_prompts_and_lists_of_questions(asked):
-    """Of every public function that has a model and then what is asked of it."""
+    """Look at every public function that has a model and then what is asked of it."""
     model = ma.load("toy", prove=False)
     values = (ma.prompt(model, asked[:1]), asked[:1])
     checked = 0
@@ -167,9 +167,9 @@ def test_what_shows_one_question_takes_it_in_a_list_and_as_a_prompt(asked):
     batch = ma.prompt(model, asked[:2])
     alone = ma.experiments.listen(model, asked[0])
     rows = ma.analyses.prompt_attention(model, asked[:1])
-    for one in (asked[:1], batch[0]):
-        assert ma.experiments.listen(model, one).probabilities.tolist() == alone.probabilities.tolist()
-        assert ma.analyses.prompt_attention(model, one).tokens == rows.tokens
+    for given in (asked[:1], batch[0]):
+        assert ma.experiments.listen(model, given).probabilities.tolist() == alone.probabilities.tolist()
+        assert ma.analyses.prompt_attention(model, given).tokens == rows.tokens
     for show in (ma.experiments.listen, ma.analyses.prompt_attention, ma.explore):
         for several in (batch, asked[:2]):
             with pytest.raises(ValueError, match="got 2"):

@@ -184,9 +184,8 @@ def test_what_writes_questions_out_again_refuses_conversations_and_keeps_a_layou
     ):
         with pytest.raises(ValueError, match=said):
             call()
-    asked = ma.evaluate(tiny, other, progress=False)
-    told = ma.answer(tiny, other)
-    close(asked.logits, [one.choice_logits for one in told])
+    evaluation = ma.evaluate(tiny, other, progress=False)
+    close(evaluation.logits, [answer.choice_logits for answer in ma.answer(tiny, other)])
 
 
 def test_a_run_of_other_words_is_not_taken_up(tiny, questions, tmp_path):
@@ -216,11 +215,11 @@ def test_answers_in_whole_texts_are_the_likelier_ones(tiny, questions):
     words = {"target": TEXTS[0], "foil": TEXTS[1]}
     batch = ma.prompt(tiny, questions)
     likelier = of_whole(tiny, batch, TEXTS[0]) > of_whole(tiny, batch, TEXTS[1])
-    told = ma.answer(tiny, batch.aimed(**words))
-    assert [answer.correct for answer in told] == likelier.tolist()
-    close([answer.choice_logits[0] for answer in told], of_whole(tiny, batch, TEXTS[0]))
-    found = ma.analyses.attention_and_answers(tiny, batch, progress=False, **words)
-    assert found.correct.tolist() == likelier.tolist()
+    answers = ma.answer(tiny, batch.aimed(**words))
+    assert [answer.correct for answer in answers] == likelier.tolist()
+    close([answer.choice_logits[0] for answer in answers], of_whole(tiny, batch, TEXTS[0]))
+    measured = ma.analyses.attention_and_answers(tiny, batch, progress=False, **words)
+    assert measured.correct.tolist() == likelier.tolist()
     with pytest.raises(ValueError, match=r"a single pass measures the first token.*ma\.answer\(model, batch\)"):
         _ = ma.run(tiny, batch.aimed(**words), logits="last").answers
     with pytest.raises(ValueError, match=r"a single pass measures the first token"):
@@ -282,7 +281,7 @@ def test_a_path_to_a_whole_text_is_that_of_each_of_its_tokens_behind_those_befor
 
 
 def change_per_step(model, question, estimated, words, step):
-    """What patching the place of a map with one place does to its metric, per step from base to source."""
+    """Patch the place of a map with one place a little, and return the change of its metric per step towards source."""
     pair = ma.analyses.contrast(model, [question], whole=True, **words)
     source, base = pair.sides(estimated.direction)
     layers = estimated.axes["layer"]
@@ -325,10 +324,10 @@ def change_per_step(model, question, estimated, words, step):
 )
 def test_estimates_of_whole_texts_are_finite_differences_of_patching(tiny, questions, place, metric, words, direction):
     options = {"metric": metric, "direction": direction, "whole": True, "progress": False}
-    found = ma.analyses.attribution_patching(tiny, questions[:1], **place, **words, **options)
-    expected = change_per_step(tiny, questions[0], found, words, step=0.02)
+    estimated = ma.analyses.attribution_patching(tiny, questions[:1], **place, **words, **options)
+    expected = change_per_step(tiny, questions[0], estimated, words, step=0.02)
     assert abs(expected) > 1e-3
-    assert found.change.item() == pytest.approx(expected, rel=0.03)
+    assert estimated.change.item() == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize("method", ["gradient", "integrated", "eap-ig", "atp*"])
@@ -367,14 +366,14 @@ def test_every_class_estimates_what_little_patches_do_to_whole_texts(name, hook_
     ]
     over = ("second",) if hook_point == "features" else ("layer", "role")
     options = {"corrupted": other, "foil": "a cat", "progress": False}
-    found = ma.analyses.attribution_patching(model, clean, over=over, hook_point=hook_point, **options)
-    exact = ma.analyses.check_top(model, clean, estimated=found, corrupted=other, n=3)
-    assert found.provenance.settings["targets"] == exact.provenance.settings["targets"]
-    close(found.clean, exact.clean)
-    close(found.corrupted, exact.corrupted)
+    estimated = ma.analyses.attribution_patching(model, clean, over=over, hook_point=hook_point, **options)
+    exact = ma.analyses.check_top(model, clean, estimated=estimated, corrupted=other, n=3)
+    assert estimated.provenance.settings["targets"] == exact.provenance.settings["targets"]
+    close(estimated.clean, exact.clean)
+    close(estimated.corrupted, exact.corrupted)
     known = ~np.isnan(exact.values)
     scale = np.abs(exact.change[known]).max()
-    np.testing.assert_allclose(found.change[known], exact.change[known], atol=0.1 * scale)
+    np.testing.assert_allclose(estimated.change[known], exact.change[known], atol=0.1 * scale)
 
 
 @pytest.mark.parametrize("receiver", ["logits", ("mlp", 3), ("k", 3, 0)])

@@ -16,9 +16,10 @@ from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit
-from mechaudio.tracing.run import answer, generate
+from mechaudio.tracing.run import answer
 from tests.families import network, noise, processor, unchecked_types
 
 STREAM = import_module("mechaudio.experiments.stream")

@@ -20,23 +20,20 @@ TABLES = (
 
 
 def tabled():
-    """The classes of both tables, some of which hold several in one place."""
+    """Return the classes of both tables, some of which hold several in one place."""
     named = [[entry] if isinstance(entry, str) else entry for table in TABLES for entry in table.values()]
     return {name for names in named for name in names}
 
 
 def takes_sound(network_class):
-    """Whether a class says so, or its forward takes features or samples."""
+    """Return whether a class says so, or its forward takes features or samples."""
     inputs = inspect.signature(network_class.forward).parameters
     named = any(name in ("input_features", "input_values") or name.startswith("audio_") for name in inputs)
     return named or "audio" in (network_class.input_modalities or ())
 
 
 def classes_that_take_sound():
-    names = {
-        name for table in TABLES for named in table.values() for name in ([named] if isinstance(named, str) else named)
-    }
-    return {name for name in names if hasattr(transformers, name) and takes_sound(getattr(transformers, name))}
+    return {name for name in tabled() if hasattr(transformers, name) and takes_sound(getattr(transformers, name))}
 
 
 def test_every_class_that_takes_sound_and_text_is_opened_or_has_a_reason():

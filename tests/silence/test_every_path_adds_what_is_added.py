@@ -166,8 +166,8 @@ def layers_that_add(family):
 def formulas(family, part, values):
     """How the streams of a layer come about: of one that has no middle, the one part is added to all of it."""
     if "resid_mid" in values:
-        told = SUMS | MORE.get((family, part), {})
-        return told if "attn_out" in values else {"resid_post": told["resid_post"]}
+        sums = SUMS | MORE.get((family, part), {})
+        return sums if "attn_out" in values else {"resid_post": sums["resid_post"]}
     only = "attn_out" if "attn_out" in values else "mlp_out"
     return {"resid_post": lambda at, _seen, _layer: at("resid_pre") + at(only)}
 

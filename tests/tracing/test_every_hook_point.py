@@ -7,9 +7,10 @@ import torch
 
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM, trace
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.hook_points import HookPoint, prefix_of
 from mechaudio.tracing.record import Edit
-from mechaudio.tracing.run import generate, run
+from mechaudio.tracing.run import run
 from tests.families import FAMILIES, model_inputs, network, thinned
 from tests.reference.plain_forward import plain_values
 
@@ -260,7 +261,7 @@ def test_the_mass_of_a_group_is_the_sum_of_the_pattern_over_it(opened, family):
 
 
 def taken_by(module, plain, inputs):
-    """What a module takes in plain transformers."""
+    """Run plain transformers and return what a module takes."""
     taken = []
     looking = module.register_forward_pre_hook(lambda _module, args: taken.append(args[0].clone()))
     with torch.no_grad():

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from mechaudio.tracing.audio_lm import AudioLM, trace
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.run import generate, run
+from mechaudio.tracing.run import run
 from tests.families import model_inputs, network
 
 FULL, SLIDING, SHARED, WINDOW = 0, 1, 2, 48

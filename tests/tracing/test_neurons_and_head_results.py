@@ -10,10 +10,11 @@ from torch import nn
 import mechaudio as ma
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM, trace
+from mechaudio.tracing.generation import generate
 from mechaudio.tracing.gradients import graph
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit
-from mechaudio.tracing.run import generate, run
+from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import HookPointError, NoSuchHookPoint
 from tests.families import FAMILIES, model_inputs, network, thinned
 

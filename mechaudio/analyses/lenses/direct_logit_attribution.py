@@ -195,17 +195,17 @@ def direct_logit_attribution(
         refuse_whole(
             batch, "direct_logit_attribution", "name words that differ in it; attribution_patching takes whole texts"
         )
-        found, chosen = attribute(model, batch, pair)
-        parts.append(found)
-        tokens += chosen
+        arrays, pairs = attribute(model, batch, pair)
+        parts.append(arrays)
+        tokens += pairs
         roles.append(roles_of(batch))
         ids += [question.id for question in batch.questions] or [str(row) for row in range(batch.n_rows)]
         texts += [question.text for question in batch.questions] or [""] * batch.n_rows
         keys += [clip_keys(question) for question in batch.questions]
-    named = tuple(dict.fromkeys(role for own in roles for role in own))
-    for part, own in zip(parts, roles, strict=True):
+    named = tuple(dict.fromkeys(role for batch_roles in roles for role in batch_roles))
+    for part, batch_roles in zip(parts, roles, strict=True):
         whole = np.zeros((*part["by_role"].shape[:3], len(named)))
-        whole[..., [named.index(role) for role in own]] = part["by_role"]
+        whole[..., [named.index(role) for role in batch_roles]] = part["by_role"]
         part["by_role"] = whole
     longest = max(part["over_time"].shape[-1] for part in parts)
     for part in parts:

@@ -77,18 +77,20 @@ def attribute(
     gates = [_gates(model, layer, last.device) for layer in range(model.n_layers)]
     multiplied = torch.ones((), dtype=torch.float64, device=last.device)
     behind: list[Tensor] = []  # per layer, what its own end and later layers multiply the stream by
-    for kept, scale in zip(gates[::-1], scales[::-1], strict=True):
+    for gate, scale in zip(gates[::-1], scales[::-1], strict=True):
         behind.insert(0, multiplied * scale)
-        multiplied = behind[0] * kept["mlp"] * kept["attention"]
+        multiplied = behind[0] * gate["mlp"] * gate["attention"]
     roles = torch.stack([batch.span_mask(role) for role in roles_of(batch)], dim=-1).double().to(last.device)
     layers = []
     for layer in range(model.n_layers):
-        after, kept = behind[layer] * direction, gates[layer]
+        after, gate = behind[layer] * direction, gates[layer]
         layers.append(
-            _layer(model, cache, layer, stream, after, scales[layer], kept)
-            | _heads(model, batch, cache, layer, kept["mlp"] * after, roles, received.get(layer))
+            _layer(model, cache, layer, stream, after, scales[layer], gate)
+            | _heads(model, batch, cache, layer, gate["mlp"] * after, roles, received.get(layer))
         )
-    stacked = {name: torch.stack([own[name].cpu() for own in layers], dim=1).numpy() for name in layers[0]}
+    stacked = {
+        name: torch.stack([layer_parts[name].cpu() for layer_parts in layers], dim=1).numpy() for name in layers[0]
+    }
     embed = (stream[0] * multiplied * direction).sum(-1).cpu().numpy()
     constant = constant.cpu().numpy()
     added = sum(np.nansum(stacked[name], axis=1) for name in ("attention", "mlp", "mixer"))
@@ -112,7 +114,7 @@ def _measure(
     points.append(HookPoint("final_norm", positions="last"))
     if any("resid_mid" in own for own in sites):
         points.append(HookPoint("resid_mid", positions="last"))
-    if any("z" in own for own in sites):
+    if any("z" in layer_sites for layer_sites in sites):
         points += [HookPoint("z", positions="last"), HookPoint("v"), HookPoint("pattern", queries="last")]
     received: dict[int, Tensor] = {}
     hooks = []
@@ -174,8 +176,8 @@ def _scale(model: AudioLM, layer: int) -> float:
 def _gates(model: AudioLM, layer: int, device: torch.device) -> dict[str, Float[Tensor, "*d_model"]]:
     """Return the numbers that a layer multiplies its stream by before attention and before the MLP add to it."""
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
-    kept = {place: stack.keeps(place, model.network, layer) for place in get_args(Between)}
-    return {place: torch.as_tensor(number, dtype=torch.float64, device=device) for place, number in kept.items()}
+    numbers = {place: stack.keeps(place, model.network, layer) for place in get_args(Between)}
+    return {place: torch.as_tensor(number, dtype=torch.float64, device=device) for place, number in numbers.items()}
 
 
 def _layer(
@@ -185,7 +187,7 @@ def _layer(
     stream: list[Float[Tensor, "batch d_model"]],
     direction: Float[Tensor, "batch d_model"],
     scale: float,
-    kept: dict[str, Float[Tensor, "*d_model"]],
+    gate: dict[str, Float[Tensor, "*d_model"]],
 ) -> dict[str, Float[Tensor, " batch"]]:
     """Work out the part that a layer's attention and MLP added, in the direction that counts behind the layer."""
     sites = model.site_map.layers["decoder"][layer]
@@ -194,8 +196,8 @@ def _layer(
     before, after = stream[layer], stream[layer + 1] / scale
     if "resid_mid" in sites:
         middle = cache["resid_mid", layer][:, -1].double().to(before.device)
-        added["attention"] = ((middle - kept["attention"] * before) * kept["mlp"] * direction).sum(-1)
-        added["mlp"] = ((after - kept["mlp"] * middle) * direction).sum(-1)
+        added["attention"] = ((middle - gate["attention"] * before) * gate["mlp"] * direction).sum(-1)
+        added["mlp"] = ((after - gate["mlp"] * middle) * direction).sum(-1)
         return added
     part = "attention" if "attn_out" in sites else "mlp" if "mlp_out" in sites else "mixer"
     return added | {part: ((after - before) * direction).sum(-1)}

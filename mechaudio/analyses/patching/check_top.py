@@ -112,9 +112,10 @@ def _patched(
         there, here = (measured_logits(model, side) for side in (source, base))
         logits, has = _with_patched_features(wanted, pair, source, base, chosen)
     else:
-        there, given = measured_logits(model, source), run(model, source, record=[wanted.point], logits=None).cache
-        wanted.count_heads(given)
-        by_layer = wanted.patches(pair, given, base)
+        there = measured_logits(model, source)
+        recorded = run(model, source, record=[wanted.point], logits=None).cache
+        wanted.count_heads(recorded)
+        by_layer = wanted.patches(pair, recorded, base)
         keys = [(labels.get("layer"), labels.get("head"), labels.get(wanted.along or "", "")) for labels in chosen]
         known = [index for index, (layer, _, label) in enumerate(keys) if label in by_layer[layer]]
         patches = [by_layer[keys[index][0]][keys[index][2]] for index in known]

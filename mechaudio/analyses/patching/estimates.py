@@ -168,7 +168,7 @@ class Estimator:
         return np.stack(parts)
 
     def _of_prompts(self, place: Place, step: Tensor) -> Tensor:
-        """Nothing at the words of a whole text, which are no place of the map."""
+        """Zero a step at the words of a whole text, which are no place of the map."""
         if self.from_features or self.wanted.in_tower or not self.base.n_forced:
             return step
         axis = 2 if place[0] in ROW_POINTS else 1

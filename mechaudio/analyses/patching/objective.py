@@ -73,7 +73,7 @@ class Objective:
         return self._wrong
 
     def __call__(self, logits: Float[Tensor, "row word vocab"]) -> Float[Tensor, " pair"]:
-        """The metric of every pair in the run that is patched, or on the way from it to the other."""
+        """Read the metric of every pair off the run that is patched, or off one on the way to the other."""
         numbers = self._read(logits.double(), -torch.inf)
         wrong = self._wrong
         if wrong is None:
@@ -92,7 +92,7 @@ class Objective:
         return columns.of(logits[:, -1], lacking)
 
     def ends(self) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
-        """The metric in the clean and in the corrupted runs, once both are seen."""
+        """Return the metric in the clean and in the corrupted runs, once both are seen."""
         assert self._wrong is not None, "the base was run"
         clean, corrupted = turned(self._direction, self._theirs, self._unchanged)
         of_clean, of_corrupted = (
@@ -107,7 +107,7 @@ def differentiable(
     right: Bool[np.ndarray, "pair choice"],
     wrong: Int[np.ndarray, " pair"],
 ) -> Float[Tensor, " pair"]:
-    """`scale.value` as a function with a gradient, of logits that are minus infinity where there is no such choice.
+    """Compute `scale.value` with a gradient, of logits that are minus infinity where there is no such choice.
 
     Raises:
         ValueError: A metric that has no gradient.
