@@ -77,6 +77,20 @@ dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, a
 	git ls-files | grep -v '^\.' | sed "s|^|$$(echo build/mechaudio-*)/|" | xargs ls > /dev/null
 	cd build/mechaudio-* && ../wheel/bin/python -m pytest -q $(PARALLEL) $(UNTYPED) -m "not whole" $(QUICK)
 
+# The tag, the version and the changelog say the same, or nothing is uploaded. twine asks for the index's token, or takes
+# it from TWINE_USERNAME and TWINE_PASSWORD.
+.PHONY: tagged release
+tagged:
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
+	say() { echo "Nothing was uploaded: $$1"; exit 1; }; \
+	test -n "$(INDEX)" || say "name the index, as in make release INDEX=https://upload.pypi.org/legacy/"; \
+	test -z "$$(git status --porcelain)" || say "there are changes that no commit holds"; \
+	grep -q "^## \[$$version\] - 20" CHANGELOG.md || say "CHANGELOG.md has no dated section for $$version"; \
+	git tag --points-at HEAD | grep -qx "v$$version" || say "tag this commit first, git tag -a v$$version"
+
+release: tagged dist ## Upload the version that is tagged, built and tried: make release INDEX=https://upload.pypi.org/legacy/
+	$(BIN)/twine upload --repository-url $(INDEX) dist/*
+
 QUICK = tests/test_packaging.py tests/test_public_names.py tests/test_question.py tests/test_results.py tests/audio tests/metrics tests/models/test_toy.py tests/tracing/test_trace.py
 
 newest: | .venv-newest/bin/pip ## Run the tests of every class with the newest packages that pyproject.toml admits, and the pinned torch
