@@ -185,9 +185,12 @@ class Stack(Shown):
         Args:
             config: The network's config.
             name: Which setting.
+
+        Raises:
+            AttributeError: The network's config has no config of this stack.
         """
-        own = self.own_config(config)
-        return vars(own)[name] if getattr(own, "is_heterogeneous", False) else getattr(own, name)
+        settings = self.own_config(config)
+        return vars(settings)[name] if getattr(settings, "is_heterogeneous", False) else getattr(settings, name)
 
     def times(self, point: str, network: Network, layer: int) -> float | Tensor:
         """Return the number that `attn_out` or `mlp_out` is multiplied by when it is added; at a gate, `[d_model]`.

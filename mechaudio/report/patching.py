@@ -55,6 +55,9 @@ def patching_figures(patching: PatchingMap, questions: Sequence[AudioQuestion]) 
     Args:
         patching: A map with one or two axes.
         questions: The clean questions.
+
+    Raises:
+        ValueError: The question of the pair that is drawn is none of them.
     """
     drawn = {"map": patching_map(patching)}
     if _over_seconds(patching):

@@ -68,7 +68,7 @@ def generate(
     Raises:
         ValueError: No new token at all; tokens that would be drawn, several beams or continuations of a prompt, or
             prompts cut into parts; a position to be kept that the first pass does not compute, as the last layers of
-            Gemma 4 compute the last one alone.
+            Gemma 4 compute the last one alone; or a state that `AudioLM.refuse_unfit` refuses.
         TypeError: An option that is not known.
     """
     if max_new_tokens < 1:

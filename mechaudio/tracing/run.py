@@ -64,8 +64,8 @@ def run(
     Raises:
         KeyError: An unknown hook point or span.
         IndexError: A layer that the model does not have.
-        ValueError: Audio placeholders without audio features; a hook point of the tower in prompts without sound; or
-            a position to be kept that the pass does not compute.
+        ValueError: Audio placeholders without audio features; a hook point of the tower in prompts without sound; a
+            position to be kept that the pass does not compute; or a state that `AudioLM.refuse_unfit` refuses.
     """
     if logits not in ("all", "last", None):
         raise ValueError(f"logits= is 'all', 'last' or None, got {logits!r}")

@@ -183,8 +183,8 @@ function sortable(table) {
 
 function sorted(rows, column, way) {
   const cells = new Map(rows.map((row) => [row, value(row.cells[column].textContent.trim())]));
-  return rows.toSorted((one, other) => {
-    const [a, b] = [cells.get(one), cells.get(other)];
+  return rows.toSorted((left, right) => {
+    const [a, b] = [cells.get(left), cells.get(right)];
     if (a.missing || b.missing) return a.missing - b.missing;
     return way * (a.number !== null && b.number !== null ? a.number - b.number : a.text.localeCompare(b.text, "en", { numeric: true }));
   });
@@ -198,13 +198,13 @@ function value(text) {
 
 function filterable(table, rows) {
   const title = table.getAttribute("aria-label") || table.parentElement.getAttribute("aria-label") || "this table";
-  const place = document.createElement("p");
-  place.className = "filter";
+  const filter = document.createElement("p");
+  filter.className = "filter";
   const field = Object.assign(document.createElement("input"), { type: "search", placeholder: "Only rows with …" });
   field.setAttribute("aria-label", "Only rows with these words, of: " + title);
   const count = document.createElement("output");
-  place.append(field, count);
-  (table.closest(".scroll") || table).before(place);
+  filter.append(field, count);
+  (table.closest(".scroll") || table).before(filter);
   field.addEventListener("input", () => {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
