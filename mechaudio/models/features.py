@@ -90,7 +90,7 @@ def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> d
         width = min(width, -(-longest // chunk) * chunk)
     masked = width if adapter.mask_counts == "frames" else adapter.timing.tokens_of_frames(width)
     widths = {adapter.features: (adapter.frames_axis, width)}
-    if adapter.mask_counts != "samples":
+    if adapter.features_mask is not None and adapter.mask_counts != "samples":
         widths[adapter.features_mask] = (-1, masked)
     return {
         name: torch.cat([_to_width(row[name], *widths[name]) if name in widths else row[name] for row in with_sound])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -315,7 +315,8 @@ def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapte
     adapter = _adapter_of(config.model_type)
     if adapter is not None:
         return adapter
-    name = MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.get(config.model_type)
+    names: Mapping[str, str] = {**MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES}
+    name = names.get(config.model_type)
     if name in NOT_OPENED:
         raise TypeError(
             f"{where!r} holds a {config.model_type!r}, and {name} is not opened: it {NOT_OPENED[name]}. mechaudio "

@@ -42,7 +42,9 @@ class Objective:
     """
 
     def __init__(self, model: AudioLM, pair: Contrast, direction: Direction, metric: Metric):
-        self._model, self._given, self._direction, self._metric = model, pair, direction, metric
+        self._model, self._given = model, pair
+        self._direction: Direction = direction
+        self._metric: Metric = metric
         self._sides = self.source, self.base = pair.sides(direction)
         self.pair, self.n_pairs = pair, pair.clean.n_rows
         self._whole = is_whole(pair.clean)
