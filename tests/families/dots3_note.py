@@ -1,10 +1,7 @@
 """Dots 3 Note: layers with an indexer beside one with a sliding window and fewer heads; chunks of 4 s, no vision."""
 
-from unittest import mock
-
 import torch
 import transformers
-from transformers import ProcessorMixin
 
 from tests.families.family import (
     D_MODEL,
@@ -15,6 +12,7 @@ from tests.families.family import (
     WINDOW_SECONDS,
     Family,
     text_config,
+    unchecked_parts,
 )
 from tests.families.words import byte_level_size, byte_level_tokenizer, chatml, ids_of
 
@@ -70,8 +68,7 @@ def _config(layers):
 
 
 def _processor():
-    # No image ever reaches it, and an image processor would need torchvision.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.Dots3NoteProcessor(
             None,
             byte_level_tokenizer(CONTROL, {}),

@@ -3,13 +3,20 @@
 import importlib.util
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from unittest import mock
 
 import torch
 import transformers
-from transformers import ProcessorMixin
 
-from tests.families.family import D_MODEL, ENCODER_LAYERS, ENCODER_WIDTH, HEADS, SPREAD, Family, text_config
+from tests.families.family import (
+    D_MODEL,
+    ENCODER_LAYERS,
+    ENCODER_WIDTH,
+    HEADS,
+    SPREAD,
+    Family,
+    text_config,
+    unchecked_parts,
+)
 from tests.families.words import byte_level_size, byte_level_tokenizer, ids_of
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>")
@@ -66,7 +73,7 @@ def _feature_extraction() -> ModuleType:
 def _processor():
     tokenizer = byte_level_tokenizer(CONTROL, {"audio_token": "<|object_ref_start|>"})
     # transformers takes a stand-in for the class of the feature extractor where torchaudio is missing.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.FunAsrNanoProcessor(
             _feature_extraction().FunAsrNanoFeatureExtractor(), tokenizer, chat_template=TEMPLATE
         )

@@ -1,13 +1,11 @@
 """Gemma 3n: two of its four streams, shared keys and values, a vision tower that is one parameter and is never used."""
 
-from unittest import mock
-
 import torch
 import transformers
 from torch import nn
-from transformers import AutoModel, Gemma3nVisionConfig, PreTrainedModel, ProcessorMixin
+from transformers import AutoModel, Gemma3nVisionConfig, PreTrainedModel
 
-from tests.families.family import ENCODER_LAYERS, ENCODER_WIDTH, HEADS, SPREAD, Family, text_config
+from tests.families.family import ENCODER_LAYERS, ENCODER_WIDTH, HEADS, SPREAD, Family, text_config, unchecked_parts
 from tests.families.words import byte_level_size, byte_level_tokenizer, ids_of
 
 NAMED = {
@@ -81,8 +79,7 @@ def _config(layers):
 
 
 def _processor():
-    # No image ever reaches it, and an image processor would need torchvision.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.Gemma3nProcessor(
             transformers.Gemma3nAudioFeatureExtractor(),
             None,

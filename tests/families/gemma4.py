@@ -1,10 +1,7 @@
 """Gemma 4: full and sliding attention with heads of two widths, shared keys and values, per-layer inputs; no vision."""
 
-from unittest import mock
-
 import torch
 import transformers
-from transformers import ProcessorMixin
 
 from tests.families.family import (
     ENCODER_LAYERS,
@@ -14,6 +11,7 @@ from tests.families.family import (
     WINDOW_SECONDS,
     Family,
     text_config,
+    unchecked_parts,
 )
 from tests.families.words import byte_level_size, byte_level_tokenizer, ids_of
 
@@ -73,8 +71,7 @@ def _config(layers):
 
 
 def _processor():
-    # No image ever reaches it, and an image processor would need torchvision.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.Gemma4Processor(
             transformers.Gemma4AudioFeatureExtractor(feature_size=BANDS),
             None,

@@ -1,15 +1,13 @@
 """Granite Speech and Granite Speech Plus: blocks of 64 frames, so that a clip of 3.2 s fills two and a half."""
 
 from types import SimpleNamespace
-from unittest import mock
 
 import torch
 import transformers
-from transformers import ProcessorMixin
 from transformers.models.granite_speech import feature_extraction_granite_speech as extraction
 from transformers.models.granite_speech.processing_granite_speech import GraniteSpeechProcessor
 
-from tests.families.family import ENCODER_LAYERS, ENCODER_WIDTH, HEADS, SPREAD, Family, text_config
+from tests.families.family import ENCODER_LAYERS, ENCODER_WIDTH, HEADS, SPREAD, Family, text_config, unchecked_parts
 from tests.families.words import byte_level_size, byte_level_tokenizer, ids_of
 
 CONTROL = ("<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>", "<|audio|>")
@@ -90,7 +88,7 @@ def _processor():
         CONTROL, {"audio_token": "<|audio|>"}, pad="<|end_of_text|>", end="<|end_of_text|>"
     )
     # transformers takes a stand-in for the class of the feature extractor where torchaudio is missing.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return GraniteSpeechProcessor(extraction.GraniteSpeechFeatureExtractor(), tokenizer, chat_template=TEMPLATE)
 
 

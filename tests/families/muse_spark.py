@@ -1,12 +1,9 @@
 """Muse Spark: two stages of convolutions instead of four, full and sliding attention; no vision."""
 
-from unittest import mock
-
 import torch
 import transformers
-from transformers import ProcessorMixin
 
-from tests.families.family import D_MODEL, ENCODER_LAYERS, SPREAD, WINDOW_SECONDS, Family, text_config
+from tests.families.family import D_MODEL, ENCODER_LAYERS, SPREAD, WINDOW_SECONDS, Family, text_config, unchecked_parts
 from tests.families.words import byte_level_size, byte_level_tokenizer, chatml, ids_of
 
 NAMED = {
@@ -63,8 +60,7 @@ def _config(layers):
 
 
 def _processor():
-    # No image ever reaches it, and an image processor would need torchvision.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.MuseSparkProcessor(
             None,
             None,

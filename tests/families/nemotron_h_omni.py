@@ -1,10 +1,7 @@
 """Nemotron-H-Omni: every kind of decoder layer, three of them with attention; a vision tower that is never used."""
 
-from unittest import mock
-
 import torch
 import transformers
-from transformers import ProcessorMixin
 
 from tests.families.family import (
     ENCODER_LAYERS,
@@ -13,6 +10,7 @@ from tests.families.family import (
     SPREAD,
     Family,
     text_config,
+    unchecked_parts,
 )
 from tests.families.words import byte_level_size, byte_level_tokenizer, chatml, ids_of
 
@@ -69,8 +67,7 @@ def _config(layers):
 
 
 def _processor():
-    # No image ever reaches it, and an image processor would need torchvision.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.NemotronH_Omni_Reasoning_V3Processor(
             None,
             None,

@@ -1,16 +1,13 @@
 """Phi-4-multimodal: its vision tower is built as small as it gets and never used."""
 
-from unittest import mock
-
 import torch
 import transformers
-from transformers import ProcessorMixin
 from transformers.models.phi4_multimodal.configuration_phi4_multimodal import (
     Phi4MultimodalAudioConfig,
     Phi4MultimodalVisionConfig,
 )
 
-from tests.families.family import ENCODER_LAYERS, ENCODER_WIDTH, HEADS, SPREAD, Family, text_config
+from tests.families.family import ENCODER_LAYERS, ENCODER_WIDTH, HEADS, SPREAD, Family, text_config, unchecked_parts
 from tests.families.words import byte_level_size, byte_level_tokenizer, ids_of
 
 NAMED = {"audio_token": "<|audio|>", "image_token": "<|image|>"}
@@ -59,8 +56,7 @@ def _config(layers):
 
 
 def _processor():
-    # No image ever reaches it, and an image processor would need torchvision.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.Phi4MultimodalProcessor(
             None,
             transformers.Phi4MultimodalFeatureExtractor(),

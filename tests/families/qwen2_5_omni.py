@@ -1,9 +1,6 @@
 """Qwen2.5-Omni thinker: no default system turn in its template."""
 
-from unittest import mock
-
 import transformers
-from transformers import ProcessorMixin
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniThinkerConfig
 
 from tests.families.family import (
@@ -12,6 +9,7 @@ from tests.families.family import (
     SPREAD,
     Family,
     text_config,
+    unchecked_parts,
     whisper_extractor,
     whisper_features,
     whisper_tokens,
@@ -63,8 +61,7 @@ def _config(layers):
 
 def _processor():
     template = chatml("<|audio_bos|><|AUDIO|><|audio_eos|>", system="")
-    # No image ever reaches it, and an image processor would need torchvision.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.Qwen2_5OmniProcessor(
             None, None, whisper_extractor(), byte_level_tokenizer(CONTROL, NAMED), chat_template=template
         )

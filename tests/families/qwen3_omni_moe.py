@@ -1,13 +1,10 @@
 """Qwen3-Omni thinker: chunks of one second, attention windows of two."""
 
-from unittest import mock
-
 import torch
 import transformers
-from transformers import ProcessorMixin
 from transformers.models.qwen3_omni_moe.configuration_qwen3_omni_moe import Qwen3OmniMoeThinkerConfig
 
-from tests.families.family import D_MODEL, ENCODER, SPREAD, Family, text_config, whisper_extractor
+from tests.families.family import D_MODEL, ENCODER, SPREAD, Family, text_config, unchecked_parts, whisper_extractor
 from tests.families.words import byte_level_size, byte_level_tokenizer, chatml, ids_of
 
 NAMED = {
@@ -46,8 +43,7 @@ def _config(layers):
 
 def _processor():
     template = chatml("<|audio_start|><|audio_pad|><|audio_end|>", system="")
-    # No image ever reaches it, and an image processor would need torchvision.
-    with mock.patch.object(ProcessorMixin, "check_argument_for_proper_class"):
+    with unchecked_parts():
         return transformers.Qwen3OmniMoeProcessor(
             None, None, whisper_extractor(), byte_level_tokenizer(CONTROL, NAMED), chat_template=template
         )
