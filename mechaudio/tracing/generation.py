@@ -13,9 +13,9 @@ from transformers import LogitsProcessorList
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.choices import NO_TEXT, warn_of_unwritten
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.models.grouping import padding_groups
 from mechaudio.models.prompt import Inputs, as_prompts
-from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.decoding import (
     NO_TOKEN,
@@ -27,10 +27,10 @@ from mechaudio.tracing.decoding import (
     sound_with_the_prompt,
 )
 from mechaudio.tracing.hook_points import HookPoint
-from mechaudio.tracing.join import interventions_of_rows, join_caches, join_effects, join_rows
+from mechaudio.tracing.join import join_caches, join_effects, join_rows
 from mechaudio.tracing.options import plain_options, refuse_generating
 from mechaudio.tracing.record import Intervention, hook_points, refuse_unkept, register
-from mechaudio.tracing.run import effects_of, provenance_of
+from mechaudio.tracing.run import effects_of, in_groups, provenance_of
 from mechaudio.tracing.run_result import Generation, names_of
 from mechaudio.tracing.sites import ROOT
 
@@ -79,20 +79,9 @@ def generate(
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
         return _warned(_generate(model, prompts, points, interventions, max_new_tokens, options))
-    warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     changes = list(interventions)
-    per_group = [interventions_of_rows(changes, rows) for rows in groups]
-    parts = [
-        _generate(
-            model,
-            part_of(model.adapter, prompts, rows),
-            [point.of_rows(rows) for point in points],
-            group_changes,
-            max_new_tokens,
-            options,
-        )
-        for rows, group_changes in zip(groups, per_group, strict=True)
-    ]
+    apart = in_groups(model, prompts, points, changes, groups)
+    parts = [_generate(model, *group, max_new_tokens, options) for group in apart]
     filler = options.get("pad_token_id", padding_token(model.network))
     tokens = join_rows([part.tokens for part in parts], groups, filler)
     generation = Generation(
@@ -101,7 +90,7 @@ def generate(
         steps=_joined_steps([part.steps for part in parts], groups, model, prompts),
         batch=prompts,
         tower_calls=sum(part.tower_calls for part in parts),
-        effects=join_effects([part.effects for part in parts], groups, changes, per_group[0]),
+        effects=join_effects([part.effects for part in parts], groups, changes, apart[0].interventions),
         provenance=provenance_of(model, points, changes, max_new_tokens=max_new_tokens),
     )
     return _warned(generation)

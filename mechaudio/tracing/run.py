@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -78,19 +78,9 @@ def run(
         alone = _run(model, prompts, points, interventions, logits)
         warn_of_nan(alone.cache, prompts)
         return alone
-    warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     changes = list(interventions)
-    per_group = [interventions_of_rows(changes, rows) for rows in groups]
-    parts = [
-        _run(
-            model,
-            part_of(model.adapter, prompts, rows),
-            [point.of_rows(rows) for point in points],
-            group_changes,
-            logits,
-        )
-        for rows, group_changes in zip(groups, per_group, strict=True)
-    ]
+    apart = in_groups(model, prompts, points, changes, groups)
+    parts = [_run(model, *group, logits) for group in apart]
     cache = join_caches([part.cache for part in parts], groups, model.adapter, prompts, Cache(model.site_map.depth))
     warn_of_nan(cache, prompts)
     return Run(
@@ -98,9 +88,40 @@ def run(
         cache=cache,
         batch=prompts,
         tower_calls=sum(part.tower_calls for part in parts),
-        effects=join_effects([part.effects for part in parts], groups, changes, per_group[0]),
+        effects=join_effects([part.effects for part in parts], groups, changes, apart[0].interventions),
         provenance=provenance_of(model, points, changes),
     )
+
+
+class RowsApart(NamedTuple):
+    """What runs of a group of rows."""
+
+    prompts: PromptBatch
+    points: list[HookPoint]
+    interventions: list[Intervention]
+
+
+def in_groups(
+    model: AudioLM,
+    prompts: PromptBatch,
+    points: Sequence[HookPoint],
+    interventions: Sequence[Intervention],
+    groups: Sequence[list[int]],
+) -> list[RowsApart]:
+    """Split what runs into groups of rows, since padding leaks between clips of different lengths.
+
+    Warns:
+        UserWarning: It is split.
+    """
+    warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
+    return [
+        RowsApart(
+            part_of(model.adapter, prompts, rows),
+            [point.of_rows(rows) for point in points],
+            interventions_of_rows(interventions, rows),
+        )
+        for rows in groups
+    ]
 
 
 def _run(
