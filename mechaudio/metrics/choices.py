@@ -12,7 +12,6 @@ several overflowed).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,6 +25,7 @@ NO_ANSWER = -1
 #: Stands for a text where there is none, as its tokens were chosen by logits that are NaN.
 NO_TEXT = "[NaN]"
 UNWRITTEN = "logits are NaN or overflow"
+REMEDY_OF_NAN = "float16 overflows like that: open the network in bfloat16 or float32"
 _NAMED = 3
 
 
@@ -119,8 +119,7 @@ def warn_of_unanswered(ids: Sequence[str], chosen: Int[np.ndarray, "*variant que
     if unanswered:
         warn(
             f"{len(unanswered)} of {len(ids)} questions have no answer, for logits of their choices are NaN or "
-            f"overflow ({_first(unanswered)}): they count as not right. float16 overflows like that: open the network "
-            "in bfloat16 or float32"
+            f"overflow ({_first(unanswered)}): they count as not right. {REMEDY_OF_NAN}"
         )
 
 
@@ -138,13 +137,13 @@ def warn_of_unwritten(ids: Sequence[str], is_written: Bool[np.ndarray, "*variant
     if unwritten:
         warn(
             f"{UNWRITTEN}, so that {len(unwritten)} of {len(ids)} texts were not written ({_first(unwritten)}): they "
-            f"are {NO_TEXT!r}. float16 overflows like that: open the network in bfloat16 or float32"
+            f"are {NO_TEXT!r}. {REMEDY_OF_NAN}"
         )
 
 
 def _ids_where(ids: Sequence[str], marked: Bool[np.ndarray, "*variant question"]) -> list[str]:
     """Return the ids of questions that are marked under one variant or more."""
-    return list(compress(ids, marked.reshape(-1, len(ids)).any(0)))
+    return [ids[row] for row in np.flatnonzero(marked.reshape(-1, len(ids)).any(0))]
 
 
 def _first(ids: Sequence[str]) -> str:
@@ -171,7 +170,7 @@ def refuse_nan(
     if len(nowhere):
         raise ValueError(
             f"{len(nowhere)} of {len(ids)} questions have logits that are NaN in {what}, {ids[nowhere[0]]!r} first: "
-            "nothing can be held against them. float16 overflows like that: open the network in bfloat16 or float32"
+            f"nothing can be held against them. {REMEDY_OF_NAN}"
         )
 
 

@@ -83,14 +83,15 @@ class Unclear(LogitsProcessor):
         if not len(self._first):
             self._n_before = input_ids.shape[1]
             self._first = torch.full(scores.shape[:1], torch.inf, device=scores.device)
+            self._ends = self._ends.to(scores.device)
         written, highest = input_ids[:, self._n_before :], scores.amax(-1, keepdim=True)
         several = ((scores == highest).sum(-1) > 1) & highest[:, 0].isposinf()
         unclear = (highest.isnan() | highest.isneginf())[:, 0] | several
         ended = torch.isin(written, self._ends.to(written)).any(-1).to(unclear.device)
-        self._first[unclear & ~ended] = self._first[unclear & ~ended].clamp(max=written.shape[1])
+        self._first = torch.where(unclear & ~ended, self._first.clamp(max=written.shape[1]), self._first)
         if not len(self._ends) or not unclear.any():
             return scores
-        is_end = torch.isin(torch.arange(scores.shape[1]), self._ends[:1]).to(scores.device)
+        is_end = torch.arange(scores.shape[1], device=scores.device) == self._ends[0]
         return torch.where(unclear[:, None], torch.where(is_end, 0.0, -torch.inf), scores)
 
     def mark(self, tokens: Int[Tensor, "row new_token"]) -> Int[Tensor, "row new_token"]:

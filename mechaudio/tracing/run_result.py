@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechaudio.kinds import MaybeNone
+from mechaudio.metrics.choices import REMEDY_OF_NAN
 from mechaudio.models.batch import PromptBatch
 from mechaudio.notices import warn
 from mechaudio.question import Answer
@@ -238,8 +240,13 @@ def warn_of_nan(cache: Cache, batch: PromptBatch) -> None:
     Warns:
         UserWarning: It does.
     """
-    # A sum reads as much, and needs no memory; it is NaN as well where both infinities are among its terms.
-    with_nan = [key for key, value in cache.items() if bool(value.sum().isnan()) and bool(value.isnan().any())]
+    if not cache:
+        return
+    # A sum reads as much, and needs no memory; it is NaN as well where both infinities are among its terms. They are
+    # looked at together, for which a GPU is waited for once.
+    device = next(iter(cache.values())).device
+    sums = torch.stack([value.sum().isnan().to(device) for value in cache.values()]).tolist()
+    with_nan = [key for key, is_nan in zip(cache, sums, strict=True) if is_nan and bool(cache[key].isnan().any())]
     if not with_nan:
         return
     (name, layer), value = with_nan[0], cache[with_nan[0]]
@@ -250,7 +257,7 @@ def warn_of_nan(cache: Cache, batch: PromptBatch) -> None:
     named = f" in {len(rows)} of {len(prompts)} prompts ({rows[0]!r} first)" if rows else ""
     warn(
         f"{where} holds NaN{named}, as {len(with_nan)} of the {len(cache)} tensors that were kept do: nothing can be "
-        "measured in them. float16 overflows like that: open the network in bfloat16 or float32"
+        f"measured in them. {REMEDY_OF_NAN}"
     )
 
 
