@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mechaudio.audio.sounds import CLASSES
 from recipes.timeaudio import encoder, scenes
-from recipes.timeaudio.clocks import WINDOW
+from recipes.timeaudio.arms import WINDOW
 from recipes.timeaudio.network import rows_of
 
 SECONDS, SCENES, BANK, SEED = 28.0, 16, 12, 77_001

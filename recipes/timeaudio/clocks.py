@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mechaudio.analyses.probes.probing import fit_probe
+from recipes.timeaudio.arms import WINDOW
 from recipes.timeaudio.network import Arm, audio_tokens
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Rows of the table that training reaches: the windows of 60 s.
 TRAINED_ROWS = 176
-WINDOW = 0.34
-"""Seconds of a window."""
 
 
 def moved(rows: Tensor, windows: int) -> Tensor:
@@ -42,7 +41,7 @@ def probe_times(network: Any, given: Asked, arm: Arm) -> dict[str, Any]:
     seconds = (torch.arange(heard.shape[1]) + 0.5).expand(n, -1) * WINDOW
     half = torch.arange(n)[:, None].expand_as(seconds) % 2 == 0
     groups = torch.arange(n)[:, None].expand_as(seconds)
-    told = {}
+    scores = {}
     for name, values in states.items():
         target = seconds
         if name == "control":
@@ -56,8 +55,8 @@ def probe_times(network: Any, given: Asked, arm: Arm) -> dict[str, Any]:
         )
         missed = probe(values[test].detach().numpy())[:, 0] - target[test].double().numpy()
         spread = float(((target[test] - target[fit].mean()) ** 2).mean())
-        told[name] = {
+        scores[name] = {
             "r2": round(1 - float(np.mean(missed**2)) / spread, 4),
             "error": round(float(np.median(np.abs(missed))), 3),
         }
-    return told
+    return scores

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -73,11 +74,14 @@ def hear(encoder: WhisperEncoder, bank: Bank, n: int, length: tuple[float, float
     return {"windows": torch.cat(made), **told}
 
 
+_log_mel = cache(LogMel)  # its filters are the same for every batch
+
+
 @torch.no_grad()
 def windows(encoder: WhisperEncoder, wave: Tensor, stretches: int) -> Tensor:
     """Return the normed windows `[scene, window, frame, width]` of scenes `[scene, sample]`, in half precision."""
     device = wave.device.type
-    mel = LogMel(device)(wave)
+    mel = _log_mel(device)(wave)
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
         states = encoder(mel).last_hidden_state
     states = functional.layer_norm(states.float(), (WIDTH,)).half()

@@ -33,8 +33,9 @@ from mechaudio.models.salmonn.processor import TimeAudioProcessor
 from mechaudio.models.targets import forced
 from mechaudio.progress import bar
 from recipes.timeaudio import scenes, text
+from recipes.timeaudio.arms import WINDOW
 from recipes.timeaudio.asked import SCENES, SECONDS, Asked, asked
-from recipes.timeaudio.clocks import WINDOW, moved, probe_times
+from recipes.timeaudio.clocks import moved, probe_times
 from recipes.timeaudio.network import ARMS, Arm, audio_tokens, build
 
 #: Windows that clocks are moved by, of 0.34 s: up to 6 s to either side.
@@ -57,13 +58,13 @@ def opened(file: Path = SHIPPED) -> tuple[Arm, int, ma.AudioLM]:
     Without proof of hook points: BEATs is silenced in these networks, so that nothing that is put into it moves logits.
     """
     with safe_open(file, "pt") as stored:
-        told = stored.metadata()
-    arm = next(each for each in ARMS if each.name == told["arm"])
+        metadata = stored.metadata()
+    arm = next(each for each in ARMS if each.name == metadata["arm"])
     sizes = {"merging": None if arm.merging == "none" else "paper", "time_encoding": "paper" if arm.encoding else None}
     processor = TimeAudioProcessor(scenes.extractor(), text.tokenizer(arm.times), sizes=sizes)
-    network = build(arm, processor, int(told["seed"]))
+    network = build(arm, processor, int(metadata["seed"]))
     network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
-    return arm, int(told["seed"]), ma.AudioLM(network.eval(), processor, prove=False)
+    return arm, int(metadata["seed"]), ma.AudioLM(network.eval(), processor, prove=False)
 
 
 _heard: dict[tuple[bytes, ...], Tensor] = {}
@@ -125,12 +126,12 @@ class Look:
         """Positions in the answer: the token that the first time follows, and the tokens of both times."""
         names = self.model.processor.tokenizer.convert_ids_to_tokens(self.answers[0].tolist())
         runs: list[list[int]] = []
-        for place, name in enumerate(names):
+        for position, name in enumerate(names):
             if TIME.fullmatch(name):
-                runs = [*runs[:-1], [*runs[-1], place]] if runs and runs[-1][-1] == place - 1 else [*runs, [place]]
+                follows = runs and runs[-1][-1] == position - 1
+                runs = [*runs[:-1], [*runs[-1], position]] if follows else [*runs, [position]]
         onset, end = (
-            [place for place in run if names[place].startswith("<a") or names[place].isdigit() or len(run) == 1]
-            for run in runs[:2]
+            [at for at in run if names[at].startswith("<a") or names[at].isdigit() or len(run) == 1] for run in runs[:2]
         )
         return {"before": [runs[0][0] - 1], "onset": onset[:2], "end": end[:2]}
 
@@ -149,19 +150,19 @@ class Look:
         spans = self.spans()
         longer = self.longer(spans["end"][-1] + 1)
         begin = self.batch.n_positions
-        queries = [begin + place for places in spans.values() for place in places]
+        queries = [begin + position for positions in spans.values() for position in positions]
         out = ma.run(self.model, longer, record=[ma.HookPoint("pattern", queries=queries)], logits="last")
         to_audio = out.cache.stack("pattern")[..., self.audio]  # [layer, scene, head, row, token]
         within = (self.given.rows > 0).float()
-        shares, told = to_audio * within[None, :, None, None], {}
+        shares, looks = to_audio * within[None, :, None, None], {}
         total = shares.sum(-1)
-        place = 0
-        for name, places in spans.items():
-            rows = slice(place, place + len(places))
-            place += len(places)
-            told[name] = self._on_events(shares[..., rows, :].sum(3) / total[..., rows].sum(3)[..., None], within)
-            told[name]["audio"] = _rounded(to_audio[..., rows, :].sum(-1).mean((1, 3)))
-        return told
+        n_before = 0
+        for name, positions in spans.items():
+            rows = slice(n_before, n_before + len(positions))
+            n_before += len(positions)
+            looks[name] = self._on_events(shares[..., rows, :].sum(3) / total[..., rows].sum(3)[..., None], within)
+            looks[name]["audio"] = _rounded(to_audio[..., rows, :].sum(-1).mean((1, 3)))
+        return looks
 
     def _on_events(self, shares: Tensor, within: Tensor) -> dict[str, Any]:
         """Weigh shares `[layer, scene, head, window]` by what sounds: the event asked for, and the others."""
@@ -206,10 +207,10 @@ class Look:
             said is not None and abs(said - right[0]) < NEAR
             for said, right in zip(first, self.given.intervals, strict=True)
         ]
-        told: dict[str, Any] = {"right": good, "windows": list(DOSES)}
+        moves_of: dict[str, Any] = {"right": good, "windows": list(DOSES)}
         for clock in self.clocks():
             moves = []
-            for answers in (written[1 + place] for place, variant in enumerate(variants) if variant[0] == clock):
+            for answers in (written[1 + number] for number, variant in enumerate(variants) if variant[0] == clock):
                 now = [_onset(answer) for answer in answers]
                 moves.append(
                     [
@@ -217,8 +218,8 @@ class Look:
                         for after, before in zip(now, first, strict=True)
                     ]
                 )
-            told[clock] = moves
-        return told
+            moves_of[clock] = moves
+        return moves_of
 
     def heads(self, clock: str, n: int = 8) -> dict[str, Any]:
         """Patch what a clock moved by ten seconds makes of heads, keys and values into the run where it stands.
@@ -232,9 +233,9 @@ class Look:
             text.answer([(a + TEN_SECONDS * WINDOW, b + TEN_SECONDS * WINDOW)], self.arm.times)
             for a, b in self.given.intervals[:n]
         ]
-        place = spans["before"][0] + 1
+        tens = spans["before"][0] + 1
         ids = [
-            (text.ids(self.model.processor, after)[place], int(now[place]))
+            (text.ids(self.model.processor, after)[tens], int(now[tens]))
             for after, now in zip(later, answers, strict=True)
         ]
         batch = replace(batch, choice_ids=tuple(ids))
@@ -282,11 +283,11 @@ def look(file: Path, kept: Path, n: int = SCENES) -> dict[str, Any]:
     """Open one network and measure all of it."""
     arm, seed, model = opened(file)
     given = asked(model.network.speech_encoder, kept / f"{n}-scenes.safetensors", n)
-    one = Look(arm, model, given)
-    told = {"arm": arm.name, "seed": seed, "probes": probe_times(model.network, given, arm)}
-    told["doses"], told["attention"] = one.doses(), one.attention()
-    told["heads"] = {clock: one.heads(clock) for clock in one.clocks() if clock != "sound"}
-    return told
+    subject = Look(arm, model, given)
+    measured = {"arm": arm.name, "seed": seed, "probes": probe_times(model.network, given, arm)}
+    measured["doses"], measured["attention"] = subject.doses(), subject.attention()
+    measured["heads"] = {clock: subject.heads(clock) for clock in subject.clocks() if clock != "sound"}
+    return measured
 
 
 def _done(given: argparse.Namespace, file: Path) -> Path:
@@ -312,8 +313,8 @@ def main(arguments: list[str] | None = None) -> None:
     for file in bar(files, what="opening", unit="networks"):
         done = _done(given, file)
         if not done.is_file():
-            found = look(file, given.work, given.scenes)
-            done.with_suffix(".part").write_text(json.dumps(found))
+            measured = look(file, given.work, given.scenes)
+            done.with_suffix(".part").write_text(json.dumps(measured))
             done.with_suffix(".part").rename(done)
     every = [json.loads(_done(given, file).read_text()) for file in files]
     settings = {"seconds": SECONDS, "scenes": given.scenes, "window": WINDOW, "ten_seconds": TEN_SECONDS * WINDOW}

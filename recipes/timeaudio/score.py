@@ -97,9 +97,9 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "low": ends[0], "high": ends[1], "n": n, "values": list(values)}
 
 
-def _both(scored: dict[tuple[str, int], Any], one: str, two: str) -> set[int]:
+def _both(scored: dict[tuple[str, int], Any], first: str, second: str) -> set[int]:
     """The seeds that two arms both have."""
-    return {seed for arm, seed in scored if arm == one} & {seed for arm, seed in scored if arm == two}
+    return {seed for arm, seed in scored if arm == first} & {seed for arm, seed in scored if arm == second}
 
 
 def effects(scored: dict[tuple[str, int], dict[str, Any]], name: str = "mean_iou") -> dict[str, Any]:
@@ -119,14 +119,15 @@ def effects(scored: dict[tuple[str, int], dict[str, Any]], name: str = "mean_iou
 
     def compared(of: list[tuple[str, str]]) -> dict[str, Any]:
         by_pair, by_seed = [], {}
-        for one, two in of:
+        for before, after in of:
             apart = {
-                seed: scored[two, seed][name] - scored[one, seed][name] for seed in sorted(_both(scored, one, two))
+                seed: scored[after, seed][name] - scored[before, seed][name]
+                for seed in sorted(_both(scored, before, after))
             }
             for seed, difference in apart.items():
                 by_seed.setdefault(seed, []).append(difference)
             if apart:
-                by_pair.append({"from": one, "to": two, "seeds": list(apart), **over_seeds(list(apart.values()))})
+                by_pair.append({"from": before, "to": after, "seeds": list(apart), **over_seeds(list(apart.values()))})
         pooled = over_seeds([float(np.mean(by_seed[seed])) for seed in sorted(by_seed)]) if by_seed else {}
         return {"pairs": by_pair, **pooled}
 

@@ -45,28 +45,28 @@ def slopes(network: dict[str, Any], clock: str, window: float) -> np.ndarray:
     return (dose * np.where(there, moved, 0)).sum(0)[whole] / (dose**2).sum()
 
 
-def followed(found: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+def followed(opened: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     """Per arm and clock, the median slope of every seed, with an interval over seeds."""
     arms: dict[str, dict[str, list[float]]] = {}
-    for network in found["networks"]:
+    for network in opened["networks"]:
         of_arm = arms.setdefault(network["arm"], {})
         for clock in CLOCKS:
             if clock in network["doses"] and sum(network["doses"]["right"]) > 1:
-                values = slopes(network, clock, found["settings"]["window"])
+                values = slopes(network, clock, opened["settings"]["window"])
                 of_arm.setdefault(clock, []).append(float(np.median(values)))
     return {arm: {clock: over_seeds(values) for clock, values in of.items()} for arm, of in arms.items()}
 
 
-def of_arm(found: dict[str, Any], arm: str) -> list[dict[str, Any]]:
+def of_arm(opened: dict[str, Any], arm: str) -> list[dict[str, Any]]:
     """The networks of an arm, one per seed."""
-    return [network for network in found["networks"] if network["arm"] == arm]
+    return [network for network in opened["networks"] if network["arm"] == arm]
 
 
 def dose_response(networks: Sequence[dict[str, Any]], window: float, title: str) -> go.Figure:
     """Draw how far answers move when clocks are moved: medians over clips, of every network and in the mean.
 
     Args:
-        networks: What was found of one arm, a network per seed.
+        networks: What was measured of one arm, a network per seed.
         window: Seconds of a window.
         title: Title of the figure.
     """
@@ -115,9 +115,9 @@ def _add(figure: go.Figure, seconds: np.ndarray, moved: np.ndarray, clock: str, 
     )
 
 
-def looks(found: dict[str, Any], arm: str, rows: str) -> dict[str, Any]:
+def looks(opened: dict[str, Any], arm: str, rows: str) -> dict[str, Any]:
     """Sum up where the rows of an arm look: of its best head, chosen on other scenes, the share inside the event."""
-    networks = [network["attention"][rows] for network in of_arm(found, arm)]
+    networks = [network["attention"][rows] for network in of_arm(opened, arm)]
     return {
         "inside": over_seeds([float(np.mean(each["best_inside"])) for each in networks]),
         "best": [tuple(each["best"]) for each in networks],
@@ -136,12 +136,12 @@ def _written(each: dict[str, Any]) -> str:
     return f"{each['mean']:.2f}{ends}"
 
 
-def tables(found: dict[str, Any]) -> str:
+def tables(opened: dict[str, Any]) -> str:
     """Lay out slopes, attention, probes and heads in Markdown."""
     lines = ["| seconds per second | " + " | ".join(CLOCKS) + " |", "|---" * (len(CLOCKS) + 1) + "|"]
-    for arm, of in followed(found).items():
+    for arm, of in followed(opened).items():
         lines.append(_line(arm, (_written(of[clock]) if clock in of else "" for clock in CLOCKS)))
-    arms = [arm for arm in followed(found) if "attention" in of_arm(found, arm)[0]]
+    arms = [arm for arm in followed(opened) if "attention" in of_arm(opened, arm)[0]]
     lines += [
         "",
         "| best head of each seed | rows | inside the event | chance | another event | chance |",
@@ -149,26 +149,26 @@ def tables(found: dict[str, Any]) -> str:
     ]
     for arm in arms:
         for rows in ("before", "onset", "end"):
-            one = looks(found, arm, rows)
+            looked = looks(opened, arm, rows)
             cells = (
                 rows,
-                _written(one["inside"]),
-                f"{one['chance']:.3f}",
-                _written(one["other"]),
-                f"{one['other_chance']:.3f}",
+                _written(looked["inside"]),
+                f"{looked['chance']:.3f}",
+                _written(looked["other"]),
+                f"{looked['other_chance']:.3f}",
             )
-            lines.append(_line(f"{arm} {one['best']}", cells))
+            lines.append(_line(f"{arm} {looked['best']}", cells))
     lines += ["", "| probes | state | R2 | error (s) |", "|---|---|---|---|"]
-    for arm in followed(found):
-        probes = [network["probes"] for network in of_arm(found, arm)]
+    for arm in followed(opened):
+        probes = [network["probes"] for network in of_arm(opened, arm)]
         for state in probes[0]:
             cells = (_written(over_seeds([each[state][name] for each in probes])) for name in ("r2", "error"))
             lines.append(_line(arm, (state, *cells)))
     lines += ["", "| heads | clock | what | largest share restored, by seed |", "|---|---|---|---|"]
     for arm in arms:
-        for clock in of_arm(found, arm)[0]["heads"]:
+        for clock in of_arm(opened, arm)[0]["heads"]:
             for name in ("z at all rows", "z at the row that writes", "k", "v"):
-                moved = [each["heads"][clock] for each in of_arm(found, arm)]
+                moved = [each["heads"][clock] for each in of_arm(opened, arm)]
                 maps = [np.array(each[name]) for each in moved if each["moved_by"] > LEAST]
                 best = [np.unravel_index(each.argmax(), each.shape) for each in maps]
                 cells = ", ".join(

@@ -51,8 +51,8 @@ def test_evaluate_says_where_the_model_listens_before_what_changes_do(capsys):
 
 def test_the_toy_is_asked_its_own_questions_wherever_its_name_stands():
     for verb in ("listens", "evaluate", "patch", "specialists", "temporal", "mata"):
-        asked = parser().parse_args([verb, "--model", "toy"]).data
-        assert (asked.name, parser().parse_args([verb]).data.name) == ("toy", "soundscapes")
+        data = parser().parse_args([verb, "--model", "toy"]).data
+        assert (data.name, parser().parse_args([verb]).data.name) == ("toy", "soundscapes")
     for words in (["--model", "toy", "--data", "soundscapes"], ["--data", "soundscapes", "--model", "toy"]):
         assert parser().parse_args(["listens", *words]).data.name == "soundscapes"
     assert parser().parse_args(["listens", "--model", "toy", "--model", "tiny"]).data.name == "soundscapes"
