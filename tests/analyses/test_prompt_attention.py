@@ -53,7 +53,7 @@ def test_a_byte_is_the_root_of_the_share_of_the_largest_weight():
 def test_rows_are_chosen_by_position_from_either_end_and_interventions_act(tiny, batch, found):
     last = prompt_attention(tiny, batch, queries=[-1, 270])
     assert last.queries == (270, 288)
-    np.testing.assert_array_equal(last.cells, found.cells[[270, 288]])
+    assert np.abs(last.cells.astype(int) - found.cells[[270, 288]]).max() <= 1  # where a half is rounded either way
     deaf = prompt_attention(tiny, batch, queries=[-1], interventions=[ma.KnockOutAttention()])
     audio = [position for position, role in enumerate(deaf.roles) if role == "audio"]
     assert len(audio) == 250

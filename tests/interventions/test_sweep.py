@@ -79,8 +79,8 @@ def test_a_sweep_gives_what_its_variants_give_one_by_one(opened, family):
     in_pieces = ma.sweep(model, inputs, variants, memory=1, progress=False)  # a prompt and a variant at a time
     expected = one_by_one(model, inputs, variants)
     scale = expected.abs().amax()
-    assert ((found.logits - expected).abs().amax() / scale) < 1e-5
-    assert ((in_pieces.logits - expected).abs().amax() / scale) < 1e-5
+    assert ((found.logits - expected).abs().amax() / scale) < 5e-5
+    assert ((in_pieces.logits - expected).abs().amax() / scale) < 5e-5
     moved = (expected - expected[0]).abs().amax((1, 2))
     unmoved = (0, 2, 19) if family == "gemma3n" else (0, 2)  # its window has left the clip behind, not its padding
     assert (moved[[index for index in range(len(variants)) if index not in unmoved]] > 1e-4 * scale).all()

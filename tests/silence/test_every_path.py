@@ -143,4 +143,4 @@ def test_such_layers_change_the_last_position_of_those_prompts_only_that_asked_f
     ):
         whole = ma.run(model, batch, interventions=[change], logits="last").logits
         first = ma.generate(model, batch, max_new_tokens=1, interventions=[change], record=["logits"]).steps[0]
-        torch.testing.assert_close(first["logits"][:, -1:], whole)
+        torch.testing.assert_close(first["logits"][:, -1:], whole, atol=1e-4, rtol=1e-4)

@@ -32,7 +32,7 @@ def told():
     return reference()
 
 
-def close(given, wanted, tolerance=1e-6):
+def close(given, wanted, tolerance=1e-5):
     assert given.shape == wanted.shape
     assert (given - wanted).abs().max() < tolerance
 
