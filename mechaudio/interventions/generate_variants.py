@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.interventions.generations import Generations, Tokens
 from mechaudio.interventions.grid import Grid
+from mechaudio.interventions.sweep_result import Generations, Tokens
 from mechaudio.metrics.choices import UNWRITTEN, warn_of_unwritten
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.notices import withheld

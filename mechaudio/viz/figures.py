@@ -36,8 +36,7 @@ from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import SteeringStudy
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.interventions.generations import Generations
-from mechaudio.interventions.sweep_result import Sweep
+from mechaudio.interventions.sweep_result import Generations, Sweep
 from mechaudio.metrics.clips import questions_of
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.viz.attribution import attribution_bars

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.interventions.generations import Generations
+from mechaudio.interventions.sweep_result import Generations
 from mechaudio.labelled import grid_coordinates
 from mechaudio.tracing.run_result import Generation
 from mechaudio.viz.theme import CLEAR, FAINT, TEMPLATE, plain, titled
