@@ -77,12 +77,15 @@ class VariantsResult(Result):
 
     def __repr__(self) -> str:
         """The size, and how many variants shared what comes before them."""
-        axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
-        shared, n = self.ways.count(SHARED), len(self.variants)
+        shared = self.ways.count(SHARED)
         return (
-            f"<{type(self).__name__} of {axes or f'{n} variants'} on {self.batch.n_rows} prompts: {shared} with a "
-            f"shared prefix, {n - shared} one by one{self._summary}>"
+            f"<{type(self).__name__} of {self._size} on {self.batch.n_rows} prompts: {shared} with a shared prefix, "
+            f"{len(self.variants) - shared} one by one{self._summary}>"
         )
+
+    @property
+    def _size(self) -> str:
+        return f"{len(self.variants)} variants"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -215,6 +218,10 @@ class Sweep(VariantsResult):
             variables["margin"] = self._per_variant(self.margin.numpy(), rows)
             variables["clean_margin"] = ((rows,), self.clean_margin.numpy())
         return xarray.Dataset(variables, coords, self._attrs)
+
+    @property
+    def _size(self) -> str:
+        return " x ".join(f"{len(values)} {name}" for name, values in self.axes.items()) or super()._size
 
     @property
     def _summary(self) -> str:
