@@ -68,8 +68,6 @@ def generate_variants(
         TypeError: Something else than interventions.
         ValueError: No variants, no new token at all, or an intervention that does not fit these prompts.
     """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     lists, prompts = ((), *lists_of(variants)), as_prompts(model, batch)
     parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in lists]
     ways = [SHARED] * len(lists)
