@@ -48,11 +48,10 @@ from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
     import xarray
-
-    from mechaudio.tracing.audio_lm import AudioLM
 
 ROLES = ("caption", "question", "keyword", "choices", "template", "last")
 """Roles of rows that may listen. Of the chat template's rows, which are all that have no other role, the last is left

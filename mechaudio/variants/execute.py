@@ -6,7 +6,7 @@ from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -23,14 +23,12 @@ from mechaudio.tracing.generation import generate
 from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.memory import chunk_bytes, memory_of
 from mechaudio.tracing.run import run
+from mechaudio.variants.clean_run import CleanRun
 from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
 from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
 from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared
 from mechaudio.variants.stacked import Stacked
 from mechaudio.variants.tower_replay import TowerReplay
-
-if TYPE_CHECKING:
-    from mechaudio.variants.clean_run import CleanRun
 
 #: Variants as lists of interventions.
 Lists = tuple[tuple[Intervention, ...], ...]

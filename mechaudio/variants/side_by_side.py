@@ -10,22 +10,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from torch import Tensor
 
+from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.attention import Spot, serve_all
 from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS
 from mechaudio.tracing.record import register
 from mechaudio.tracing.requests import Change, Requests
 from mechaudio.tracing.sites import Site
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 #: The rows of a list of interventions, and what the list asks of the exchange.
 Member = tuple[slice, Requests]
