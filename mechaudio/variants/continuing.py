@@ -18,7 +18,7 @@ from transformers import Cache, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.key_value_cache import cache_name
+from mechaudio.models.keywords import cache_name
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.decoding import Unclear, end_tokens, greedy, new_tokens, sound_with_the_prompt
 from mechaudio.tracing.edit import Intervention

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import Cache
 
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.key_value_cache import with_cache
+from mechaudio.models.keywords import with_cache
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.decoding import greedy
