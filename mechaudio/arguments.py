@@ -21,7 +21,10 @@ from mechaudio.kinds import all_int, classes_in, evaluated, fits, in_words, part
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: The lowest value of an argument, wherever it is a number.
-LOWEST: Mapping[str, int] = {"seed": 0, "batch_size": 1, "max_new_tokens": 1, "audio_cells": 1, "n": 0}
+LOWEST: Mapping[str, int] = {
+    **dict.fromkeys(("seed", "n"), 0),
+    **dict.fromkeys(("batch_size", "batch_positions", "max_new_tokens", "audio_cells", "n_attention", "n_measured"), 1),
+}
 #: What gives a value of a kind.
 MADE_BY: Mapping[str, str] = {
     "AudioLM": "ma.load",

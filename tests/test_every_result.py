@@ -159,7 +159,7 @@ def kinds_of_results():
 
 
 def test_the_list_has_every_class_of_result_in_the_package():
-    bases = {"EffectMap", "MeasuredPairs"}  # of maps of patching and their batches, which are made as one of two kinds
+    bases = {"EffectMap", "MeasuredPairs", "VariantsResult"}  # whose results are made as one of two kinds
     assert {cls.__name__ for cls in kinds_of_results()} - bases == set(MADE)
 
 

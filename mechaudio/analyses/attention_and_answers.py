@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +32,12 @@ from mechaudio.models.targets import Targets, Words
 from mechaudio.question import NO_TRANSCRIPT, Answer, AudioQuestion, refuse_open
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.answers import answers_of
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import measured_logits, run
 from mechaudio.tracing.teacher_forced import is_whole
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 LISTENING = "listening"
 """In the place of query rows: those that listen."""

@@ -36,11 +36,10 @@ from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import select
 from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
     import xarray
-
-    from mechaudio.tracing.audio_lm import AudioLM
 
 EDGES: tuple[Edge, ...] = (
     ("audio", "question"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,12 +24,10 @@ from mechaudio.audio.events import Event
 from mechaudio.data.clip_names import clips_of
 from mechaudio.models.prompt import PromptBatch, as_prompts
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 #: Roles of tokens, in the order of figures and tables; together they cover a prompt, each position once.
 ROLES = ("audio", "audio_padding", "transcript", "caption", "history", "question", "choices", "template", "text")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -22,9 +22,7 @@ from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_ch
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, select
 from mechaudio.models.targets import Targets
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 Edge = Annotated[
     tuple[str, str], "a pair of spans, such as ('audio', 'last')", "pairs of spans, such as ('audio', 'last')"
@@ -36,31 +34,24 @@ ALL: Edge = ("audio", "behind")
 
 @dataclass(frozen=True, eq=False)
 class CutAnswers:
-    """The right answer under every cut; the fields are those of `AttentionFlow`, and one more.
+    """The right answer under every cut.
 
     Attributes:
+        fields: Those of an `AttentionFlow` that are measured.
         there: Whether the prompt has both ends of the edge. Where it has not, nothing is cut: its answer is the one
             without a cut, and `attention` NaN.
     """
 
-    probability: Float[np.ndarray, "edge window question"]
-    margin: Float[np.ndarray, "edge window question"]
-    correct: Bool[np.ndarray, "edge window question"]
-    attention: Float[np.ndarray, "edge window question"]
-    clean_probability: Float[np.ndarray, " question"]
-    clean_margin: Float[np.ndarray, " question"]
-    clean_correct: Bool[np.ndarray, " question"]
-    ids: tuple[str, ...]
-    clips: tuple[str, ...]
+    fields: dict[str, Any]
     there: Bool[np.ndarray, "edge question"]
 
     def part(self, edges: Sequence[int], windows: slice) -> dict[str, Any]:
-        """The fields of an `AttentionFlow`, of some edges in some windows."""
-        fields = {name: value for name, value in vars(self).items() if name != "there"}
-        for name in ("probability", "margin", "correct", "attention"):
-            # Laid out as they are once they were kept: sums depend on it in the last bit.
-            fields[name] = np.ascontiguousarray(fields[name][list(edges), windows])
-        return fields
+        """The fields, of some edges in some windows."""
+        cut = {
+            name: self.fields[name][list(edges), windows] for name in ("probability", "margin", "correct", "attention")
+        }
+        # Laid out as they are once they were kept: sums depend on it in the last bit.
+        return self.fields | {name: np.ascontiguousarray(values) for name, values in cut.items()}
 
 
 def cut_edges(
@@ -121,18 +112,18 @@ def cut_edges(
     cut = [np.concatenate([part[index] for part in parts], axis=-1)[..., order] for index in range(len(parts[0]))]
     shape = len(edges), len(windows), len(ids)
     probability, margin, correct, attention = (values.reshape(shape) for values in cut[:4])
-    return CutAnswers(
-        probability=probability,
-        margin=margin,
-        correct=correct.astype(bool),
-        attention=attention,
-        clean_probability=cut[4],
-        clean_margin=cut[5],
-        clean_correct=cut[6].astype(bool),
-        ids=tuple(ids[place] for place in order),
-        clips=clip_names([keys[place] for place in order]),
-        there=np.concatenate(ends, axis=1)[:, order],
-    )
+    fields = {
+        "probability": probability,
+        "margin": margin,
+        "correct": correct.astype(bool),
+        "attention": attention,
+        "clean_probability": cut[4],
+        "clean_margin": cut[5],
+        "clean_correct": cut[6].astype(bool),
+        "ids": tuple(ids[place] for place in order),
+        "clips": clip_names([keys[place] for place in order]),
+    }
+    return CutAnswers(fields, there=np.concatenate(ends, axis=1)[:, order])
 
 
 def _ends_meet(batch: PromptBatch, source: Where, target: Where) -> list[bool]:

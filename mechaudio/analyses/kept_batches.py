@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mechaudio.analyses.streaming import Questions, in_batches, positions_that_fit, required_questions
 from mechaudio.arguments import shown
@@ -24,11 +24,9 @@ from mechaudio.data.question_digest import digest
 from mechaudio.processes import Shared, Work, one_at_a_time
 from mechaudio.question import AudioQuestion
 from mechaudio.results import JSON_NAME, Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.writing import made_folder, write_once
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 PLAN = "plan.json"
 Batch = TypeVar("Batch")

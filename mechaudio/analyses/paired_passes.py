@@ -25,17 +25,16 @@ from mechaudio.analyses.streaming import Questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_names
 from mechaudio.labelled import joined_along
+from mechaudio.models.batch import PromptBatch
 from mechaudio.results import Result
 from mechaudio.tracing.answers import answers_in
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 from mechaudio.variants.clean_run import CleanRun, KeptRuns, clean_run
 
 if TYPE_CHECKING:
     import xarray
-
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -12,7 +12,7 @@ one clip are a cluster: p values and intervals count clips (`ma.metrics.point_bi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -32,9 +32,7 @@ from mechaudio.metrics.association import (
 from mechaudio.models.targets import Words
 from mechaudio.notices import warn, withheld
 from mechaudio.results import Result
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 Head = tuple[int, int]
 Ranking = Literal["magnitude", "signed"]

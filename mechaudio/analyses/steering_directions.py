@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -42,12 +42,10 @@ from mechaudio.models.prompt import as_prompts, silenced
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.temporal.draws import digest
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 Norm = Literal["pre", "post"]
 Kind = TypeVar("Kind", Steer, SteerHeads)

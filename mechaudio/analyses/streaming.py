@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mechaudio.audio.stored import duration_of
 from mechaudio.models.batch import PromptBatch
@@ -19,10 +19,8 @@ from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import PromptFormat, as_prompts
 from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion, Recording
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.memory import bytes_per_position, memory_of, widest_bytes
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 Made = TypeVar("Made")
 

@@ -48,11 +48,10 @@ from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
     import xarray
-
-    from mechaudio.tracing.audio_lm import AudioLM
 
 ROLES = ("caption", "question", "keyword", "choices", "template", "last")
 """Roles of rows that may listen. Of the chat template's rows, which are all that have no other role, the last is left
@@ -165,9 +164,11 @@ class WhereItListens(Result):
             flow: `everywhere`, `windows` or `layers`.
         """
         p = flow.p(self.measure)
-        for kind in (_is_all, _is_heard, _is_handed_on):
-            indices = [place for place, edge in enumerate(self.edges) if kind(edge)]
-            p[indices] = holm(p[indices])
+        kinds = np.array(
+            ["all" if edge == ALL else "hears" if edge[0] == "audio" else "hands on" for edge in self.edges]
+        )
+        for kind in np.unique(kinds):
+            p[kinds == kind] = holm(p[kinds == kind])
         return p
 
     @property
@@ -260,18 +261,6 @@ class WhereItListens(Result):
 def window_name(window: tuple[int, ...], found: WhereItListens) -> str:
     """`all layers`, `layers 0 to 5` or `layer 3`."""
     return "all layers" if window == found.everywhere.windows[0] else named("layer", window)
-
-
-def _is_all(edge: Edge) -> bool:
-    return edge == ALL
-
-
-def _is_heard(edge: Edge) -> bool:
-    return edge[0] == "audio" and edge != ALL
-
-
-def _is_handed_on(edge: Edge) -> bool:
-    return edge[0] != "audio"
 
 
 def _ways(role: str) -> tuple[Edge, ...]:

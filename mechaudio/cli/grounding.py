@@ -3,16 +3,14 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mechaudio.cli.ground import DESCRIBE
 from mechaudio.cli.mistakes import UserMistakeError
 from mechaudio.cli.options import at_least
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.studies import StudyVerb
-
-if TYPE_CHECKING:
-    from mechaudio.question import AudioQuestion
+from mechaudio.question import AudioQuestion
 
 ABOUT = "Explained in [TimeAudio's method](timeaudio.md)."
 TASKS = ("dac", "tag", "tss")

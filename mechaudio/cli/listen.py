@@ -11,9 +11,9 @@ from mechaudio.cli.mistakes import UserMistakeError, opened, writable
 from mechaudio.cli.options import add_model, add_verb, at_least, finite, folder, model_words
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
+from mechaudio.question import AudioQuestion
 
 if TYPE_CHECKING:
-    from mechaudio.question import AudioQuestion
     from mechaudio.tracing.audio_lm import AudioLM
 
 ABOUT = (

@@ -16,11 +16,11 @@ from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.processes import launch
+from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Failure
-    from mechaudio.question import AudioQuestion
     from mechaudio.report.study_page import Report
     from mechaudio.tracing.audio_lm import AudioLM
 

@@ -178,8 +178,6 @@ def evaluate(
         listens = listen_first(model, questions, share=0.5, seed=seed or 0, out=out, progress=progress)
         lists = _at_rows(lists, variants, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])
-    if batch_positions is not None and batch_positions < 1:
-        raise ValueError(f"batch_positions must be at least 1, got {batch_positions}")
     options = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
     provenance = Provenance.collect(model, seed=seed, settings=options)
     header = {} if out is None else run_header(model, provenance, lists)

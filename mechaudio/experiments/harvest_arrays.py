@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from xarray.backends import BackendArray
 from xarray.core.indexing import IndexingSupport, explicit_indexing_adapter
 
+from mechaudio.experiments.harvested import Harvest
 from mechaudio.results import as_numpy
 from mechaudio.tracing.hook_points import SHAPES
-
-if TYPE_CHECKING:
-    from mechaudio.experiments.harvested import Harvest
 
 
 class StoredArray(BackendArray):

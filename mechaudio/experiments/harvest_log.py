@@ -10,15 +10,15 @@ the order of the first of their questions, whoever wrote them and when.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mechaudio.experiments.log_lines import SCHEMA, damaged, parsed, read_header, short, signed, verified
-from mechaudio.experiments.run_log import begun_header, digest, log_of_process, logs_in, opened_log
-from mechaudio.processes import Shared, launch
-from mechaudio.question import AudioQuestion
+from mechaudio.experiments.log_lines import SCHEMA, LinesReader, damaged, parsed, short, signed, verified
+from mechaudio.experiments.run_log import SharedLog, logs_in
+from mechaudio.processes import launch
 from mechaudio.reading import digest_of_file
 from mechaudio.writing import made_folder, write_tensors
 
@@ -64,89 +64,51 @@ class Shard:
     tokens: Mapping[str, str] = field(default_factory=dict)
 
 
-class HarvestLog:
+class HarvestLog(SharedLog[Harvested]):
     """The shards of a harvest, open to write more.
 
     Args:
         folder: Where they are.
-        header: What is run, in words of JSON; as in `RunLog`, `header["run"]` has to be the same when it is taken up,
-            anything else is taken from the file.
+        header: As in `SharedLog`.
 
     Attributes:
-        header: Of the harvest.
-        shards: Those of this process.
-        questions: By place in the stream, those of all processes.
         n_entries: Of all processes.
-        shared: The folder, as the processes share it.
 
     Raises:
         ValueError: The folder holds a harvest of something else, or a damaged one, or is written to by another process.
         NotADirectoryError: There is a file in the folder's place.
     """
 
+    did = "this harvest ran"
+
     def __init__(self, folder: str | os.PathLike, header: Mapping[str, Any]):
         self._folder = made_folder(folder, "a harvest")
-        self._place = log_of_process(self._folder / LOG_NAME)
-        self.shards: list[Shard] = []
-        self.questions: dict[int, Harvested] = {}
+        self._shards: dict[Path, list[Shard]] = defaultdict(list)
         self.n_entries = 0
-        self.shared = Shared(None)
-        self._logs: dict[Path, ShardReader] = {}
-        self.header = begun_header(self._folder / LOG_NAME, {"schema": SCHEMA, **header})
-        self._file: BinaryIO = opened_log(self._place, self.header)
-        try:
-            self.shards += self._read(self._place, self._file)
-            self._file.truncate(self._logs[self._place].end)
-            self._file.seek(self._logs[self._place].end)
-            self.shared = Shared(self._folder)
-            others = self.refresh()
-            for shard in [*self.shards, *(others if launch().rank == 0 else ())]:  # each is looked at by one process
-                refuse_damaged(self._folder, shard)
-        except BaseException:
-            self._close()
-            raise
+        super().__init__(self._folder / LOG_NAME, ShardReader, header)
         self._tokens = {token for shard in self.shards for token in shard.tokens}
 
-    def _read(self, place: Path, file: BinaryIO) -> list[Shard]:
-        """Read what a log has that is new."""
-        shards = self._logs.setdefault(place, ShardReader(place, self.header)).read(file)
+    @property
+    def shards(self) -> list[Shard]:
+        """Those of this process."""
+        return self._shards[self._place]
+
+    def _take(self, place: Path, shards: Iterable[Shard]) -> None:
         for shard in shards:
-            self._take(shard)
-        return shards
+            self._shards[place].append(shard)
+            self.n_entries += shard.n_entries
+            super()._take(place, shard.questions)
 
-    def _take(self, shard: Shard) -> None:
-        self.n_entries += shard.n_entries
-        for one in shard.questions:
-            if one.index not in self.questions or self.questions[one.index].error:
-                self.questions[one.index] = one
-
-    def refresh(self) -> list[Shard]:
-        """Read what other processes have written by now, and those of earlier runs before."""
-        shards = list[Shard]()
-        for place in logs_in(self._folder / LOG_NAME):
-            if place != self._place and place.stat().st_size != (self._logs[place].seen if place in self._logs else 0):
-                with place.open("rb") as file:
-                    shards += self._read(place, file)
-        return shards
+    def _check_all(self) -> None:
+        """Look at each shard, in one process."""
+        for place, shards in self._shards.items():
+            for shard in shards if place == self._place or launch().rank == 0 else ():
+                refuse_damaged(self._folder, shard)
 
     @property
-    def known(self) -> Mapping[int, Harvested]:
-        """The questions."""
-        return self.questions
-
-    def check(self, index: int, question: AudioQuestion) -> None:
-        """Refuse a question that is another one than was run in its place.
-
-        Raises:
-            ValueError: It is; the message says which.
-        """
-        kept = self.questions[index]
-        if kept.question != digest(question, sized=not kept.error):
-            which = f"{question.id!r} for {kept.id!r}" if question.id != kept.id else f"{kept.id!r}, of another content"
-            raise ValueError(
-                f"question {index} is not the one that this harvest ran before ({which}): take it up with the same "
-                "questions in the same order, or give another out="
-            )
+    def questions(self) -> Mapping[int, Harvested]:
+        """By place in the stream, the questions of all processes."""
+        return self.known
 
     def add(self, questions: Sequence[Harvested], tensors: Mapping[str, Any], tokens: Mapping[str, str]) -> None:
         """Keep one batch, all or nothing of it.
@@ -169,77 +131,32 @@ class HarvestLog:
             n_entries = len(next(iter(tensors.values())))
         new = {token: text for token, text in tokens.items() if token not in self._tokens}
         shard = Shard(name, sha256, n_entries, tuple(questions), new)
-        log = self._logs[self._place]
-        line, checksum = signed(asdict(shard), log.checksum)
+        line, checksum = signed(asdict(shard), self._own.checksum)
         written = line.encode("utf-8", "surrogatepass")
-        self._file.write(written)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        log.keep(len(written), checksum)
-        self.shards.append(shard)
-        self._take(shard)
+        self._write(written)
+        self._own.keep(1, len(written), checksum)
+        self._take(self._place, [shard])
         self._tokens |= set(new)
 
-    def _close(self) -> None:
-        self.shared.close()
-        self._file.close()
 
-    def __enter__(self) -> HarvestLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-
-class ShardReader:
-    """A log of shards, as far as it was read or written.
-
-    Args:
-        place: The file.
-        given: A header with the same fields.
-
-    Attributes:
-        header: Of the log; empty before it was read.
-        end: Bytes as far as the last whole line.
-        seen: Bytes that were there when it was read last.
-        checksum: Of the last whole line.
-    """
-
-    def __init__(self, place: Path, given: Mapping[str, Any] = _HEADER):
-        self.header: dict[str, Any] = {}
-        self.end = self.seen = self._n_lines = 0
-        self.checksum = ""
-        self._place, self._given = place, given
+class ShardReader(LinesReader):
+    """A log of shards, as far as it was read or written."""
 
     def read(self, file: BinaryIO) -> list[Shard]:
-        """The shards of the whole lines behind `end`; a last line that broke off is left out.
+        """The shards of the whole lines behind `end`.
 
         Raises:
             ValueError: It is no log of a harvest, or is damaged.
         """
-        file.seek(self.end)
-        written = file.read()
-        self.seen = self.end + len(written)
-        lines = written.split(b"\n")[:-1]  # behind the last end of a line: nothing, or a line that broke off
-        if not self.end:
-            self.header, checksum = read_header(self._place, lines[0] if lines else b"", self._given)
-            self.keep(len(lines[0]) + 1, checksum)
-            lines = lines[1:]
-        shards, last = list[Shard](), self._n_lines + len(lines)
-        for number, line in enumerate(lines, start=self._n_lines + 1):
+        shards = list[Shard]()
+        for number, line in self.new_lines(file):
             value = parsed(line)
-            if value is None and number == last:
-                break
             if not isinstance(value, dict) or set(value) != {*Shard.__dataclass_fields__, "checksum"}:
                 raise ValueError(damaged(self._place, number, "it is not the line of a shard"))
             checksum = verified(self._place, number, value, self.checksum)
             shards.append(_shard(self._place, number, value))
-            self.keep(len(line) + 1, checksum)
+            self.keep(1, len(line) + 1, checksum)
         return shards
-
-    def keep(self, n_bytes: int, checksum: str) -> None:
-        """Take a whole line as read."""
-        self.end, self.checksum, self._n_lines = self.end + n_bytes, checksum, self._n_lines + 1
 
 
 def read_logs(folder: Path) -> tuple[dict[str, Any], list[Shard]]:
@@ -250,7 +167,7 @@ def read_logs(folder: Path) -> tuple[dict[str, Any], list[Shard]]:
     """
     shards, header = list[Shard](), dict[str, Any]()
     for place in logs_in(folder / LOG_NAME):
-        reader = ShardReader(place)
+        reader = ShardReader(place, _HEADER)
         with place.open("rb") as file:
             shards += reader.read(file)
         header = header or reader.header

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mechaudio.analyses.attention_and_answers import LISTENING, MOST
 from mechaudio.analyses.halves import clips_of, in_calibration
@@ -25,11 +24,9 @@ from mechaudio.notices import warn
 from mechaudio.processes import one_at_a_time
 from mechaudio.question import AudioQuestion
 from mechaudio.results import JSON_NAME, Provenance
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.writing import made_folder
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 def listen_first(

@@ -139,25 +139,62 @@ def read_line(place: Path, number: int, line: bytes, before: str, n_variants: in
     return Line(row, batch, size, checksum)
 
 
-class LogReader:
+class LinesReader:
+    """A log, as far as it was read or written.
+
+    Args:
+        place: The file.
+        given: A header; the log's has to have the same fields.
+
+    Attributes:
+        header: Of the log; empty before it was read.
+        end: Bytes as far as the last line that was kept.
+        seen: Bytes that were there when it was read last.
+        checksum: Of the last line that was kept.
+    """
+
+    def __init__(self, place: Path, given: Mapping[str, Any]):
+        self.header: dict[str, Any] = {}
+        self.end = self.seen = self._n_lines = 0
+        self.checksum = ""
+        self._place, self._given = place, given
+
+    def new_lines(self, file: BinaryIO) -> list[tuple[int, bytes]]:
+        """The whole lines behind `end`, with their numbers; a last line that broke off is left out.
+
+        Raises:
+            ValueError: It is no log of this kind, or its first line is damaged.
+        """
+        file.seek(self.end)
+        written = file.read()
+        self.seen = self.end + len(written)
+        lines = written.split(b"\n")[:-1]  # behind the last end of a line: nothing, or a line that broke off
+        if not self.end:
+            self.header, checksum = read_header(self._place, lines[0] if lines else b"", self._given)
+            self.keep(1, len(lines[0]) + 1, checksum)
+            lines = lines[1:]
+        if lines and parsed(lines[-1]) is None:
+            lines.pop()
+        return list(enumerate(lines, start=self._n_lines + 1))
+
+    def keep(self, n_lines: int, n_bytes: int, checksum: str) -> None:
+        """Take lines as read or written."""
+        self._n_lines, self.end, self.checksum = self._n_lines + n_lines, self.end + n_bytes, checksum
+
+
+class LogReader(LinesReader):
     """A log of questions, as far as it was read or written: whole batches, of which more may follow.
 
     Args:
         place: The file.
         given: The header of the run; the log's has to have the same fields.
         n_variants: How many answers each question has to have; None if that is not known.
-
-    Attributes:
-        end: Bytes as far as the last whole batch.
-        seen: Bytes that were there when it was read last.
     """
 
     def __init__(self, place: Path, given: Mapping[str, Any], n_variants: int | None):
-        self.end = self.seen = 0
-        self._place, self._given, self._n_variants = place, given, n_variants
-        self._n_lines = self._n_batches = 0
+        super().__init__(place, given)
+        self._n_variants, self._n_batches = n_variants, 0
         self._answered: set[int] = set()
-        self._checksum = ""
 
     def read(self, file: BinaryIO) -> list[Row]:
         """The rows of the whole batches behind `end`.
@@ -165,20 +202,10 @@ class LogReader:
         Raises:
             ValueError: The log is damaged.
         """
-        file.seek(self.end)
-        written = file.read()
-        self.seen = self.end + len(written)
-        lines = written.split(b"\n")[:-1]  # behind the last end of a line: nothing, or a line that broke off
-        if not self.end:
-            checksum = read_header(self._place, lines[0] if lines else b"", self._given)[1]
-            self.keep([], len(lines[0]) + 1, checksum, header=True)
-            lines = lines[1:]
-        rows, batch, end, checksum = list[Row](), list[Row](), self.end, self._checksum
-        last = self._n_lines + len(lines)
-        for number, line in enumerate(lines, start=self._n_lines + 1):
-            end += len(line) + 1
-            if number == last and parsed(line) is None:
-                break  # the last line, broken
+        new = self.new_lines(file)
+        rows, batch, n_bytes, checksum = list[Row](), list[Row](), 0, self.checksum
+        for number, line in new:
+            n_bytes += len(line) + 1
             read = read_line(self._place, number, line, checksum, self._n_variants)
             row, checksum = read.row, read.checksum
             if read.batch != self._n_batches or len(batch) >= read.size:
@@ -187,24 +214,23 @@ class LogReader:
                 raise ValueError(damaged(self._place, number, f"question {row.index} was answered in an earlier line"))
             batch.append(row)
             if len(batch) == read.size:
-                self.keep(batch, end, checksum)
+                self.keep_batch(batch, n_bytes, checksum)
                 rows += batch
-                batch = []
+                batch, n_bytes = [], 0
         return rows
 
     def lines(self, rows: Sequence[Row]) -> tuple[bytes, str]:
         """A batch as the lines that follow, and the checksum of the last."""
-        lines, checksum = [], self._checksum
+        lines, checksum = [], self.checksum
         for row in rows:
             line, checksum = signed_row(row, self._n_batches, len(rows), checksum)
             lines.append(line)
         return "".join(lines).encode("utf-8", "surrogatepass"), checksum
 
-    def keep(self, rows: Sequence[Row], end: int, checksum: str, *, header: bool = False) -> None:
-        """Take a whole batch, or the header, as read."""
-        self.end, self._checksum = end, checksum
-        self._n_lines += len(rows) or 1
-        self._n_batches += not header
+    def keep_batch(self, rows: Sequence[Row], n_bytes: int, checksum: str) -> None:
+        """Take a whole batch as read or written."""
+        self.keep(len(rows), n_bytes, checksum)
+        self._n_batches += 1
         self._answered |= {row.index for row in rows if not row.error}
 
 

@@ -67,8 +67,6 @@ class MataSettings(Shown):
         backwards = [span for span in (self.published, *self.ranges) if not 0 <= span[0] <= span[1]]
         if backwards:
             raise ValueError(f"a range is its first and its last layer, such as (10, 20); got {backwards[0]}")
-        if self.n_measured < 1:
-            raise ValueError(f"n_measured must be at least 1, got {self.n_measured}")
 
 
 keep(MataSettings)

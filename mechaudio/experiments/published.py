@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.temporal_arms import TemporalSettings
 from mechaudio.showing import Shown
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 #: Query rows of the paper's best scaling.
 _BEST_ROWS = "keyword+last"

@@ -18,9 +18,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar, Generic, TypeVar
 
 from mechaudio.data.question_digest import digest
 from mechaudio.experiments.log_lines import SCHEMA, LogReader, Row, as_line, read_header, short, signed
@@ -57,37 +58,42 @@ def run_header(model: AudioLM, provenance: Provenance, variants: Sequence[Sequen
     }
 
 
-class RunLog:
-    """The rows of a run, in memory and, where a folder is given, in its `answers.jsonl`.
+#: Questions as a log knows them: with `index`, `id`, `question` (a digest) and `error`.
+Entry = TypeVar("Entry", bound=Any)
+Log = TypeVar("Log", bound="SharedLog")
+
+
+class SharedLog(Generic[Entry]):
+    """A log of this process, open to write more, and what the other processes that share its folder wrote.
 
     Args:
-        folder: None to keep nothing.
+        first: The log of process 0; None to keep nothing.
+        reader: Makes what reads a log, which has a header.
         header: What is run, in words of JSON; `header["run"]` has to be the same when the run is taken up again,
             anything else is taken from the file.
-        n_variants: How many lists of interventions each question is asked under; None if that is not known.
 
     Attributes:
         header: Of the run.
-        rows: By place in the stream, those of all processes that share the run.
+        known: Questions by place in the stream, those of all processes that share the run.
         shared: The folder, as the processes share it.
 
     Raises:
         ValueError: If the folder holds a run of something else, or a damaged one, or is written to by another process
             of the same rank.
-        NotADirectoryError: If there is a file in the folder's place.
     """
 
-    def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any], n_variants: int | None = None):
+    #: What the log is of, in messages.
+    did: ClassVar[str]
+
+    def __init__(self, first: Path | None, reader: Callable[[Path, Mapping[str, Any]], Any], header: Mapping[str, Any]):
         self.header: dict[str, Any] = {"schema": SCHEMA, **header}
-        self.rows: dict[int, Row] = {}
+        self.known: dict[int, Entry] = {}
         self.shared = Shared(None)
-        self._n_variants = n_variants
-        self._logs: dict[Path, LogReader] = {}
+        self._reader, self._readers = reader, dict[Path, Any]()
         self._file: BinaryIO | None = None
-        if folder is None:
+        if first is None:
             return
-        first = made_folder(folder, "a run") / LOG_NAME
-        self._place = log_of_process(first)
+        self._first, self._place = first, log_of_process(first)
         self.header = begun_header(first, self.header)
         self._file = opened_log(self._place, self.header)
         try:
@@ -96,40 +102,45 @@ class RunLog:
             self._file.seek(self._own.end)
             self.shared = Shared(first.parent)
             self.refresh()
+            self._check_all()
         except BaseException:
             self.close()
             raise
 
-    @property
-    def _own(self) -> LogReader:
-        return self._logs[self._place]
-
     def _read(self, place: Path, file: BinaryIO) -> None:
         """Read what a log has that is new."""
-        log = self._logs.setdefault(place, LogReader(place, self.header, self._n_variants))
-        for row in log.read(file):
-            known = self.rows.get(row.index)
-            if known is None or known.error:  # what could not be asked once may have been asked since, or elsewhere
-                self.rows[row.index] = row
+        self._take(place, self._reader_of(place).read(file))
+
+    def _take(self, _place: Path, entries: Iterable[Entry]) -> None:
+        """Know questions; what could not be asked once may have been asked since, or elsewhere."""
+        for entry in entries:
+            if entry.index not in self.known or self.known[entry.index].error:
+                self.known[entry.index] = entry
+
+    def _check_all(self) -> None:
+        """Check what was read when the log is opened, beyond its lines."""
+
+    def _reader_of(self, place: Path) -> Any:
+        return self._readers.setdefault(place, self._reader(place, self.header))
+
+    @property
+    def _own(self) -> Any:
+        return self._readers[self._place]
+
+    def _write(self, written: bytes) -> None:
+        assert self._file is not None, "a log without a folder writes nothing"
+        self._file.write(written)
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def refresh(self) -> None:
         """Read what other processes have written by now, and those of earlier runs before."""
         if self._file is None:
             return
-        for place in logs_in(self._place.with_name(LOG_NAME)):
-            if place != self._place and place.stat().st_size != (self._logs[place].seen if place in self._logs else 0):
+        for place in logs_in(self._first):
+            if place != self._place and place.stat().st_size != self._reader_of(place).seen:
                 with place.open("rb") as file:
                     self._read(place, file)
-
-    @property
-    def known(self) -> Mapping[int, Row]:
-        """The rows."""
-        return self.rows
-
-    @property
-    def failed(self) -> set[int]:
-        """Places of the questions that could not be asked."""
-        return {index for index, row in self.rows.items() if row.error}
 
     def check(self, index: int, question: AudioQuestion) -> None:
         """Refuse a question that is another one than was asked in its place.
@@ -137,13 +148,66 @@ class RunLog:
         Raises:
             ValueError: It is; the message says which.
         """
-        row = self.rows[index]
-        if row.question != digest(question, sized=not row.error):
-            which = f"{question.id!r} for {row.id!r}" if question.id != row.id else f"{row.id!r}, with another content"
+        kept = self.known[index]
+        if kept.question != digest(question, sized=not kept.error):
+            which = (
+                f"{question.id!r} for {kept.id!r}" if question.id != kept.id else f"{kept.id!r}, with another content"
+            )
             raise ValueError(
-                f"question {index} is not the one that this run asked before ({which}): take it up with the same "
+                f"question {index} is not the one that {self.did} before ({which}): take it up with the same "
                 "questions in the same order, or give another out="
             )
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.shared.close()
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self: Log) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class RunLog(SharedLog[Row]):
+    """The rows of a run, in memory and, where a folder is given, in its `answers.jsonl`.
+
+    Args:
+        folder: None to keep nothing.
+        header: As in `SharedLog`.
+        n_variants: How many lists of interventions each question is asked under; None if that is not known.
+
+    Raises:
+        ValueError: As in `SharedLog`.
+        NotADirectoryError: If there is a file in the folder's place.
+    """
+
+    did = "this run asked"
+
+    def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any], n_variants: int | None = None):
+        first = None if folder is None else made_folder(folder, "a run") / LOG_NAME
+        super().__init__(first, partial(LogReader, n_variants=n_variants), header)
+
+    @property
+    def rows(self) -> Mapping[int, Row]:
+        """By place in the stream, the rows of all processes that share the run."""
+        return self.known
+
+    @property
+    def failed(self) -> set[int]:
+        """Places of the questions that could not be asked."""
+        return {index for index, row in self.known.items() if row.error}
+
+    def check(self, index: int, question: AudioQuestion) -> None:
+        """Refuse a question that is another one than was asked in its place, or whose row was changed.
+
+        Raises:
+            ValueError: It is; the message says which.
+        """
+        super().check(index, question)
+        row = self.known[index]
         kept = (row.id, row.options, row.answer, row.task)
         if kept != (question.id, question.choices, question.answer, task_of(question)):
             raise ValueError(
@@ -157,23 +221,9 @@ class RunLog:
             return
         if self._file is not None:
             lines, checksum = self._own.lines(rows)
-            self._file.write(lines)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._own.keep(rows, self._own.end + len(lines), checksum)
-        self.rows |= {row.index: row for row in rows}
-
-    def close(self) -> None:
-        """Let go of the files."""
-        self.shared.close()
-        if self._file is not None:
-            self._file.close()
-
-    def __enter__(self) -> RunLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+            self._write(lines)
+            self._own.keep_batch(rows, len(lines), checksum)
+        self.known |= {row.index: row for row in rows}
 
 
 def task_of(question: AudioQuestion) -> str:

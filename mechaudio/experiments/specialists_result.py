@@ -6,7 +6,7 @@ Conventions: heads are `(layer, head)`, from 0; shares and rates are from 0 to 1
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -16,8 +16,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.listening_score import ListeningScore
-from mechaudio.analyses.specialist_heads import HeadScores, Ranking
-from mechaudio.analyses.steering_directions import Norm
+from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import check_fields
 from mechaudio.experiments.choosing import Choice
@@ -36,43 +35,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SpecialistsSettings(Shown):
-    """The settings that are varied.
+class SpecialistsSettings(SteeringSettings):
+    """The settings that are varied: those of steering, and what the listening score is held against.
 
     Attributes:
         ks: Numbers of heads, as far as there are so many; the first one is reported in detail. The paper compares 10,
             20 and 30.
-        ranking: Heads by the size of their correlation, or by its sign too.
-        share: Share of the clips whose questions heads are chosen on.
         draws: Sets of random heads that the listening score is held against.
-        strengths: Strengths of steering; the paper does not tell its own.
-        norms: Where layer-guided steering adds: before the final norm, behind it, or either.
         steering_draws: Sets of random heads that steering is held against.
-        queries: Query rows whose attention is read and whose heads are steered: `last`, as published, others, or
-            `listening`, those that the study finds to listen.
-        seed: Seed of the split, the draws and the bootstrap.
 
     Raises:
         ValueError: For no K or one below one, no draws, and as `SteeringSettings`.
     """
 
     ks: tuple[int, ...] = (20, 10, 30)
-    ranking: Ranking = "magnitude"
-    share: float = 0.5
     draws: int = 200
-    strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
-    norms: tuple[Norm, ...] = ("pre", "post")
     steering_draws: int = 3
-    queries: str = "last"
-    seed: int = 0
 
     def __post_init__(self):
         check_fields(self)
         if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
             raise ValueError(f"ks lists numbers of heads, at least one and each once, such as (20, 10); got {self.ks}")
-        if self.draws < 1:
-            raise ValueError(f"draws is a number of sets of random heads, at least 1, got {self.draws}")
-        steering_settings(self)  # refuses the rest
+        super().__post_init__()
+        steering_settings(self)  # refuses no draws for steering
 
 
 keep(SpecialistsSettings)
@@ -80,16 +65,8 @@ keep(SpecialistsSettings)
 
 def steering_settings(settings: SpecialistsSettings) -> SteeringSettings:
     """Make the settings of the steering, whose half that chooses is the half that heads are chosen on."""
-    return SteeringSettings(
-        strengths=settings.strengths,
-        ks=tuple(sorted(settings.ks)),
-        norms=settings.norms,
-        ranking=settings.ranking,
-        draws=settings.steering_draws,
-        share=settings.share,
-        queries=settings.queries,
-        seed=settings.seed,
-    )
+    shared = {field.name: getattr(settings, field.name) for field in fields(SteeringSettings)}
+    return SteeringSettings(**shared | {"ks": tuple(sorted(settings.ks)), "draws": settings.steering_draws})
 
 
 @dataclass(frozen=True)

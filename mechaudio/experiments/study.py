@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Bool
@@ -21,9 +21,7 @@ from mechaudio.arguments import check_fields, once_each
 from mechaudio.experiments.evaluation import Evaluation
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.question import AudioQuestion
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 SettingsT = TypeVar("SettingsT")
 #: Settings that name rows of the prompt.

@@ -68,8 +68,6 @@ class TemporalSettings(Shown):
                 raise ValueError(
                     f"queries are spans such as 'keyword+last', of {', '.join(SPANS)}, or {LISTENING!r}; got {rows!r}"
                 )
-        if self.n_attention < 1:
-            raise ValueError(f"n_attention must be at least 1, got {self.n_attention}")
 
 
 keep(TemporalSettings)

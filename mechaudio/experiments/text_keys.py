@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mechaudio.interventions.selecting import AttentionIntervention, Heads, Value
+from mechaudio.models.batch import PromptBatch
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.score_edit import ScoreEdit
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 _TEXT = ("caption", "question", "choices", "template")
 

@@ -6,7 +6,7 @@ Conventions: groups are those of `mechaudio.timeaudio.stages`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,7 @@ from mechaudio.models.network import Network
 from mechaudio.models.salmonn.lora import TARGETS, LoraLinear
 from mechaudio.timeaudio.markers import MARKERS
 from mechaudio.timeaudio.stages import Stage
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 #: Last part of the name of a table of times.
 TIMES = "abs_time_position_embedding"

@@ -5,7 +5,6 @@ They compose, in lists, wherever `interventions=` is taken. There is one file pe
 """
 
 from mechaudio.interventions.generate_variants import generate_variants
-from mechaudio.interventions.generations import Generations
 from mechaudio.interventions.grid import Grid, grid
 from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.mata import mata
@@ -15,7 +14,7 @@ from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.interventions.steer import Steer
 from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.interventions.sweep import sweep
-from mechaudio.interventions.sweep_result import Sweep
+from mechaudio.interventions.sweep_result import Generations, Sweep
 from mechaudio.interventions.upweight import UpweightAttention
 from mechaudio.rooms import as_room
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.interventions.generations import Generations, Tokens
 from mechaudio.interventions.grid import Grid
+from mechaudio.interventions.sweep_result import Generations, Tokens
 from mechaudio.metrics.choices import UNWRITTEN, warn_of_unwritten
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.notices import withheld
@@ -68,8 +68,6 @@ def generate_variants(
         TypeError: Something else than interventions.
         ValueError: No variants, no new token at all, or an intervention that does not fit these prompts.
     """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     lists, prompts = ((), *lists_of(variants)), as_prompts(model, batch)
     parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in lists]
     ways = [SHARED] * len(lists)

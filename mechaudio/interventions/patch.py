@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mechaudio.interventions.selecting import Heads, Phase, Value, check_choice, named, numbers, placed, where
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, heads_among, of_rows
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Edit
 from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint, bare, in_tower
 from mechaudio.tracing.rows import row_positions
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 #: The axis that heads are counted along.
 HEAD_AXIS = {"q": 2, "k": 2, "v": 2, "z": 2, "result": 2, "scores": 1, "pattern": 1}

@@ -5,22 +5,20 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
 from mechaudio.arguments import check_fields, shown
 from mechaudio.kinds import all_int, plain
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy, keep
 from mechaudio.showing import Shown
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.formulas import Formula
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.score_edit import ScoreEdit
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 Layers = int | Iterable[int] | None
 Heads = int | Iterable[int] | None

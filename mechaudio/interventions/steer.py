@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,14 +23,12 @@ from mechaudio.interventions.selecting import (
     placed,
     where,
 )
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Add, Edit
 from mechaudio.tracing.hook_points import MODEL_POINTS, HookPoint
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 _POINTS = ("resid_pre", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post", "final_norm")
 

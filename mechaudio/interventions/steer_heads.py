@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from mechaudio.arguments import check_fields
 from mechaudio.interventions.selecting import Phase, Value, check_choice, check_number, numbers, placed, where
 from mechaudio.interventions.steer import check_array
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, of_rows
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Add, Edit
 from mechaudio.tracing.hook_points import HookPoint
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -1,4 +1,4 @@
-"""A sweep's result: logits under every variant."""
+"""Results of many variants: the logits of a sweep, and the texts that are written under every variant."""
 
 from __future__ import annotations
 
@@ -17,17 +17,80 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
 from mechaudio.results import Result, as_numpy, kept_or_written
+from mechaudio.tracing.run_result import names_of
 from mechaudio.variants.execute import SHARED
 
 if TYPE_CHECKING:
     import xarray
 
+#: Ids of new tokens, `[row, new token]`; every variant writes as many as it does.
+Tokens = Int[Tensor, "row _"]
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Sweep(Result):
-    """The logits of every variant, at the last position.
+class VariantsResult(Result):
+    """What many variants make of the same prompts.
 
-    It is saved without the sound of its prompts: `batch` of a loaded sweep is to be read, not to be run again.
+    It is saved without the sound of its prompts: `batch` of a loaded one is to be read, not to be run again.
+
+    Attributes:
+        variants: The interventions.
+        ways: Per variant, `shared prefix`, or `one by one` and why.
+        batch: The prompts.
+        axes: The parameters of a grid and their values; empty for a list of variants.
+    """
+
+    variants: tuple[tuple[Any, ...], ...]
+    ways: tuple[str, ...]
+    batch: PromptBatch
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        """Check nothing before it is saved: interventions may hold functions."""
+
+    def _as_kept(self) -> VariantsResult:
+        """Write interventions that hold a function as their text, and lists of a grid as tuples."""
+        variants = tuple(tuple(map(kept_or_written, variant)) for variant in self.variants)
+        plain = {
+            name: [tuple(value) if isinstance(value, (list, range)) else value for value in values]
+            for name, values in self.axes.items()
+        }
+        axes = {name: tuple(map(kept_or_written, values)) for name, values in plain.items()}
+        return replace(self, variants=variants, axes=axes)
+
+    @property
+    def _prompt_axis(self) -> str:
+        return "question" if self.batch.questions else "row"
+
+    @property
+    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*(self.axes or ("variant",)), self._prompt_axis)
+
+    @property
+    def _coordinates(self) -> dict[str, Any]:
+        return dict(grid_coordinates(self.axes, self.variants))
+
+    def _per_variant(self, values: np.ndarray, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
+        """Values with an axis for every parameter of a grid in the place of the first one."""
+        shape = [len(each) for each in self.axes.values()] or [len(self.variants)]
+        return (*(self.axes or ("variant",)), *dims), values.reshape(*shape, *values.shape[1:])
+
+    def __repr__(self) -> str:
+        """The size, and how many variants shared what comes before them."""
+        shared = self.ways.count(SHARED)
+        return (
+            f"<{type(self).__name__} of {self._size} on {self.batch.n_rows} prompts: {shared} with a shared prefix, "
+            f"{len(self.variants) - shared} one by one{self._summary}>"
+        )
+
+    @property
+    def _size(self) -> str:
+        return f"{len(self.variants)} variants"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Sweep(VariantsResult):
+    """The logits of every variant, at the last position.
 
     Attributes:
         logits: `[variant, question, choice]` of the choices' letters, or of target and foil (of whole texts, their
@@ -35,36 +98,16 @@ class Sweep(Result):
             plain inputs `[variant, row, vocab]`. Of choices they are on the CPU in float32 or wider, of plain inputs
             as the network made them.
         clean: The same without any intervention, `[question, choice]` or `[row, vocab]`.
-        variants: The interventions.
-        ways: Per variant, `shared prefix`, or `one by one` and why.
         mass_before: Per variant and question, the share of attention on the keys that the variant acts on, in the mean
             over the layers, heads and query rows that it acts in (of the last row, if it acts in all); `nan` for one
             that does not change attention scores.
         mass_after: The same with the variant.
-        batch: The prompts.
-        axes: The parameters of a grid and their values; empty for a list of variants.
     """
 
     logits: Float[Tensor, "variant question choice"]
     clean: Float[Tensor, "question choice"]
-    variants: tuple[tuple[Any, ...], ...]
-    ways: tuple[str, ...]
     mass_before: Float[Tensor, "variant question"]
     mass_after: Float[Tensor, "variant question"]
-    batch: PromptBatch
-    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-
-    def __post_init__(self):
-        """Check nothing before it is saved: interventions may hold functions."""
-
-    def _as_kept(self) -> Sweep:
-        """Write interventions that hold a function as their text."""
-        variants = tuple(tuple(map(kept_or_written, variant)) for variant in self.variants)
-        return replace(self, variants=variants, axes=kept_axes(self.axes))
-
-    @property
-    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*(self.axes or ("variant",)), "question" if self.batch.questions else "row")
 
     @property
     def accuracy(self) -> Float[np.ndarray, " variant"]:
@@ -157,49 +200,69 @@ class Sweep(Result):
         """
         import xarray
 
-        rows = "question" if self.batch.questions else "row"
-        last = "choice" if self.batch.questions else "token"
-        names = tuple(self.axes) or ("variant",)
-        shape = tuple(len(values) for values in self.axes.values()) or (len(self.variants),)
-        coords: dict[str, Any] = dict(grid_coordinates(self.axes, self.variants))
+        rows, last = self._prompt_axis, "choice" if self.batch.questions else "token"
+        coords = self._coordinates
         if self.batch.questions:
             coords["question"] = [question.id for question in self.batch.questions]
             coords["clip"] = ("question", list(self.clips))
             coords["choice"] = list(choice_labels(self.provenance.settings, self.clean.shape[-1]))
-
-        def per_variant(values: Tensor, *dims: str) -> tuple[tuple[str, ...], np.ndarray]:
-            return (*names, *dims), as_numpy(values).reshape(*shape, *values.shape[1:])
-
         variables = {
-            "logits": per_variant(self.logits, rows, last),
+            "logits": self._per_variant(as_numpy(self.logits), rows, last),
             "clean": ((rows, last), as_numpy(self.clean)),
-            "mass_before": per_variant(self.mass_before, rows),
-            "mass_after": per_variant(self.mass_after, rows),
+            "mass_before": self._per_variant(as_numpy(self.mass_before), rows),
+            "mass_after": self._per_variant(as_numpy(self.mass_after), rows),
         }
         if self.batch.questions and all(question.answer is not None for question in self.batch.questions):
-            variables["correct"] = per_variant(self.correct, rows)
+            variables["correct"] = self._per_variant(self.correct.numpy(), rows)
             variables["clean_correct"] = ((rows,), self.clean_correct.numpy())
-            variables["margin"] = per_variant(self.margin, rows)
+            variables["margin"] = self._per_variant(self.margin.numpy(), rows)
             variables["clean_margin"] = ((rows,), self.clean_margin.numpy())
         return xarray.Dataset(variables, coords, self._attrs)
 
-    def __repr__(self) -> str:
-        """The size, and how many variants shared what comes before them."""
-        axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
-        shared = self.ways.count(SHARED)
-        size = axes or f"{len(self.variants)} variants"
-        alone = len(self.variants) - shared
-        lacking = int(self.unanswered.sum()) if self.batch.questions else 0
-        ways = f"{shared} with a shared prefix, {alone} one by one" + (
-            f", {lacking} answers are NaN" if lacking else ""
-        )
-        return f"<Sweep of {size} on {len(self.clean)} prompts: {ways}>"
+    @property
+    def _size(self) -> str:
+        return " x ".join(f"{len(values)} {name}" for name, values in self.axes.items()) or super()._size
+
+    @property
+    def _summary(self) -> str:
+        unanswered = int(self.unanswered.sum()) if self.batch.questions else 0
+        return f", {unanswered} answers are NaN" if unanswered else ""
 
 
-def kept_axes(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
-    """The parameters of a grid as they are kept: lists as tuples, what holds a function as its text."""
-    plain = {
-        name: [tuple(value) if isinstance(value, (list, range)) else value for value in values]
-        for name, values in axes.items()
-    }
-    return {name: tuple(map(kept_or_written, values)) for name, values in plain.items()}
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Generations(VariantsResult):
+    """Greedy generations under every variant.
+
+    Attributes:
+        tokens: Per variant the ids of the new tokens, `[row, new token]`, padded with the padding id after a row's end.
+        texts: Per variant the new tokens as text, one per prompt; `()` each without a processor.
+        clean_tokens: The same without any intervention.
+        clean_texts: The same without any intervention.
+    """
+
+    tokens: tuple[Tokens, ...]
+    texts: tuple[tuple[str, ...], ...]
+    clean_tokens: Tokens
+    clean_texts: tuple[str, ...]
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return what was written as a labelled dataset, with an axis for every parameter of a grid.
+
+        Its variables are `text` (or the token ids as a text, without a processor) and `clean_text`, and `changed`:
+        whether the first differs from the second.
+        """
+        import xarray
+
+        prompts = self._prompt_axis
+        clean = np.array(_texts(self.clean_texts, self.clean_tokens))
+        texts = np.array([_texts(*pair) for pair in zip(self.texts, self.tokens, strict=True)])
+        data = {
+            "text": self._per_variant(texts, prompts),
+            "clean_text": (prompts, clean),
+            "changed": self._per_variant(texts != clean, prompts),
+        }
+        return xarray.Dataset(data, self._coordinates | {prompts: names_of(self.batch)}, self._attrs)
+
+
+def _texts(texts: tuple[str, ...], tokens: Tokens) -> list[str]:
+    return list(texts) or [" ".join(map(str, row)) for row in tokens.tolist()]

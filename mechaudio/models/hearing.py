@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mechaudio.models.adapter import Adapter
-from mechaudio.models.key_value_cache import cache_name
+from mechaudio.models.keywords import cache_name
 
 
 def audio_token_id(config: Any, adapter: Adapter) -> int:

@@ -1,12 +1,18 @@
-"""Names that a network knows, and a refusal of those that it would drop without a word."""
+"""Keywords of a network's calls: those that it knows, and which of them is the key-value cache.
+
+The cache is told by its type. Its name depends on the version of transformers: `past_key_values`, and `cache` from 5.24
+on.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 from torch import nn
+from transformers import Cache
 
 
 def refuse_unknown(call: str, option: str, known: Iterable[str], kind: str = "option") -> None:
@@ -34,3 +40,17 @@ def inputs_of(network: nn.Module) -> tuple[str, ...]:
     parameters = inspect.signature(type(network).forward).parameters.values()
     named = [one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
     return tuple(name for name in named if name != "self")
+
+
+def cache_name(arguments: Mapping[str, Any]) -> str | None:
+    """Return the name of the argument that is a key-value cache, `None` if none of them is."""
+    return next((name for name, value in arguments.items() if isinstance(value, Cache)), None)
+
+
+def with_cache(arguments: Mapping[str, Any], cache: Cache | None) -> dict[str, Any]:
+    """Put another key-value cache, or none, in the place of the one among the arguments.
+
+    Arguments without a cache stay as they are.
+    """
+    name = cache_name(arguments)
+    return dict(arguments) if name is None else {**arguments, name: cache}

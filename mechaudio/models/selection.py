@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
+from mechaudio.audio.clock import TokenClock
+
 if TYPE_CHECKING:
-    from mechaudio.audio.clock import TokenClock
     from mechaudio.models.batch import PromptBatch
 
 #: Names of spans joined by `+`, a stretch of the sound in seconds (`"audio[1.0:2.5]"`), positions for all prompts

@@ -7,21 +7,14 @@ from collections.abc import Sequence
 from mechaudio.experiments.groups import GroupChange
 from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import AnswerChange
-from mechaudio.report.tables import Cell, Column
+from mechaudio.report.tables import Cell, Column, column_list
 
 UNANSWERED = Column("unanswered", "count", shown="unless zero")
 """Number of answers that are missing after a change, because logits are NaN; they count as not right."""
 CHANGED = (
-    Column("n", "count"),
-    Column("before", "share"),
-    Column("after", "share"),
+    *column_list("n: count, before: share, after: share"),
     UNANSWERED,
-    Column("change", "change"),
-    Column("interval", "interval"),
-    Column("fix rate", "share"),
-    Column("break rate", "share"),
-    Column("p", "p"),
-    Column("p Holm", "p"),
+    *column_list("change: change, interval: interval, fix rate: share, break rate: share, p: p, p Holm: p"),
 )
 """Columns of `changed`."""
 

@@ -14,7 +14,7 @@ from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.spans import Repairs
 from mechaudio.question import AudioQuestion, Recording
 from mechaudio.report.study_page import Part, Report, report_of
-from mechaudio.report.tables import Column, Table
+from mechaudio.report.tables import Column, Table, column_list
 from mechaudio.viz.spans_over_time import spans_over_time
 from mechaudio.viz.theme import plain
 
@@ -106,7 +106,7 @@ def grounding_tables(study: GroundingStudy) -> tuple[Table, ...]:
 
 
 def _answers(study: GroundingStudy) -> Table:
-    columns = (Column("question"), Column("task"), Column("right answer"), Column("answer"), Column("IoU", "score"))
+    columns = column_list("question, task, right answer, answer, IoU: score")
     evaluation = study.evaluation
     rows = tuple(
         (name, task, right, said, _finite(float(iou)))

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import checks_arguments
 from mechaudio.report.study_page import HOW_ROWS, LISTENING, Part, Report, report_of
-from mechaudio.report.tables import Column, Table
+from mechaudio.report.tables import Column, Table, column_list
 from mechaudio.report.wording import heard_where
 from mechaudio.viz.flow_map import flow_map
 from mechaudio.viz.listening_rows import listening_rows
@@ -64,12 +64,7 @@ def listening_tables(listens: WhereItListens) -> tuple[Table, ...]:
         Column("layers"),
         Column("change", "change" if change == "share" else "score"),
         *ends,
-        Column("share of all", "share"),
-        Column("right", "count"),
-        Column("fixed", "count"),
-        Column("broken", "count"),
-        Column("p", "p"),
-        Column("p (Holm)", "p"),
+        *column_list("share of all: share, right: count, fixed: count, broken: count, p: p, p (Holm): p"),
     )
     rows: dict[bool, list[tuple]] = {True: [], False: []}
     n = len(listens.everywhere.ids)

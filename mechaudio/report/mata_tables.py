@@ -10,11 +10,11 @@ from mechaudio.experiments.mata_arms import MataArm
 from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.report.changes import CHANGED, changed, group_rows
 from mechaudio.report.listening import first_table
-from mechaudio.report.tables import Cell, Column, Table
+from mechaudio.report.tables import Cell, Column, Table, column_list
 
 PAPER = "MATA (arXiv 2509.18816, Interspeech 2026)"
 
-_ARM = (Column("reading"), Column("alpha", "number"), Column("first layer", "count"), Column("last layer", "count"))
+_ARM = column_list("reading, alpha: number, first layer: count, last layer: count")
 _DOMAINS = ("sound", "music", "speech", "all")
 
 #: Model -> accuracies in percent on MMAU test-mini (v05.15.25) by domain, without and with MATA.
@@ -62,13 +62,7 @@ def mata_published() -> tuple[Table, ...]:
             "published_mata",
             "The paper's accuracies",
             f"As told of {PAPER}, by its text and its public page; not computed here, not checked against its tables.",
-            (
-                Column("model"),
-                Column("questions"),
-                Column("domain"),
-                Column("without", "share"),
-                Column("with MATA", "share"),
-            ),
+            column_list("model, questions, domain, without: share, with MATA: share"),
             tuple(rows),
         ),
     )
@@ -82,10 +76,7 @@ def _scores(study: MataStudy) -> Table:
         f"Mean over heads and {scores.n} questions. Below zero: share of the scores on audio tokens. The last columns "
         f"are audio attention with alpha = {scores.alpha:g} in that layer alone, by reading of the formula.",
         (
-            Column("layer", "count"),
-            Column("below zero", "share"),
-            Column("mean score", "score"),
-            Column("audio attention", "share"),
+            *column_list("layer: count, below zero: share, mean score: score, audio attention: share"),
             *(Column(mode, "share") for mode in scores.modes),
         ),
         tuple(
@@ -143,9 +134,7 @@ def _choices(study: MataStudy) -> Table:
             *_ARM,
             Column("change chosen on", "change"),
             *CHANGED,
-            Column("more than published", "change"),
-            Column("interval of that", "interval"),
-            Column("p Holm of that", "p"),
+            *column_list("more than published: change, interval of that: interval, p Holm of that: p"),
         ),
         tuple(rows),
     )
@@ -162,7 +151,7 @@ def _groups(study: MataStudy) -> Table:
         "By group of questions",
         "The published setting, which these questions did not choose, on all of them; what one half chose on the "
         "other. Interval: of the change, at 95 %; p: McNemar's test, corrected by Holm within each grouping.",
-        (Column("setting and questions"), Column("grouping"), Column("group"), *CHANGED),
+        (*column_list("setting and questions, grouping, group"), *CHANGED),
         tuple(rows),
     )
 

@@ -13,10 +13,9 @@ from mechaudio.audio.player import wav_data_uri
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.listen import Listening
 from mechaudio.notebook.explorer_data import chosen, explorer_data, front, written
-from mechaudio.report.assets import script_json
 from mechaudio.report.facts import Moment, facts, moments
 from mechaudio.report.panels import Panel, answer_panel, heads_panel, layers_panel, spread_panel, time_panel
-from mechaudio.report.rendering import write_html
+from mechaudio.report.rendering import script_json, write_html
 
 LARGEST = 3_600_000
 """Characters of the attention that a page holds for its explorers: every row of a 10-second prompt of 48 heads."""

@@ -13,7 +13,7 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.player import playable
 from mechaudio.experiments.listen import Listening
 from mechaudio.metrics.clips import questions_of
-from mechaudio.report.assets import script_json
+from mechaudio.report.rendering import script_json
 from mechaudio.showing import Shown
 from mechaudio.viz.choices import choice_probabilities
 from mechaudio.viz.grid import layer_head_grid

@@ -15,7 +15,7 @@ from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.metrics.ranking import largest_first
 from mechaudio.question import AudioQuestion, Recording
 from mechaudio.report.study_page import Part, Report, report_of
-from mechaudio.report.tables import Cell, Column, Table
+from mechaudio.report.tables import Cell, Column, Table, column_list
 from mechaudio.viz.patching_map import patching_map
 from mechaudio.viz.patching_over_sound import patching_over_sound
 
@@ -200,10 +200,7 @@ def patching_tables(patching: PatchingMap) -> tuple[Table, ...]:
             Column(axis, "number" if isinstance(labels[0], (int, float)) else "text")
             for axis, labels in patching.axes.items()
         ),
-        Column("on the scale", "share"),
-        Column("interval", "interval"),
-        Column("pairs", "count"),
-        Column("another answer", "share"),
+        *column_list("on the scale: share, interval: interval, pairs: count, another answer: share"),
     )
     what = f"{patching.hook_point} by {' and '.join(patching.axes)}"
     note = (

@@ -15,7 +15,7 @@ from mechaudio.metrics.significance import holm
 from mechaudio.report.changes import CHANGED, group_rows
 from mechaudio.report.listening import first_table
 from mechaudio.report.steering_tables import steering_tables
-from mechaudio.report.tables import Cell, Column, Table
+from mechaudio.report.tables import Cell, Column, Table, column_list
 
 PAPER = '"Audio-specialist heads" (arXiv 2603.06854)'
 
@@ -33,15 +33,7 @@ _PUBLISHED_KS = (
     ("R1-AQA", 20, 4.9, 2.0),
     ("R1-AQA", 30, 4.6, 1.3),
 )
-_AREA = (
-    Column("AUC", "score"),
-    Column("low", "score"),
-    Column("high", "score"),
-    Column("p", "p"),
-    Column("p Holm", "p"),
-    Column("higher for", "count"),
-    Column("than for", "count"),
-)
+_AREA = column_list("AUC: score, low: score, high: score, p: p, p Holm: p, higher for: count, than for: count")
 
 
 @checks_arguments
@@ -79,12 +71,7 @@ def specialists_published() -> tuple[Table, ...]:
             "published_ks",
             "The paper's changes by number of heads",
             note,
-            (
-                Column("model"),
-                Column("K", "count"),
-                Column("specialists", "change"),
-                Column("random heads", "change"),
-            ),
+            column_list("model, K: count, specialists: change, random heads: change"),
             tuple((model, k, specialists / 100, random / 100) for model, k, specialists, random in _PUBLISHED_KS),
         ),
     )
@@ -127,16 +114,9 @@ def _heads(study: SpecialistsStudy) -> Table:
         f"audio with right answers, with its {100 * scores.confidence:g} % interval; q: p after Benjamini "
         f"and Hochberg over {scores.varies.sum()} heads; chosen again: share of resamples that choose the head. The "
         f"choice as a whole: {stability}.{named}",
-        (
-            Column("layer", "count"),
-            Column("head", "count"),
-            Column("r", "score"),
-            Column("low", "score"),
-            Column("high", "score"),
-            Column("p", "p"),
-            Column("q", "p"),
-            Column("mean attention", "share"),
-            Column("chosen again", "share"),
+        column_list(
+            "layer: count, head: count, r: score, low: score, high: score, p: p, q: p, mean attention: share, "
+            "chosen again: share"
         ),
         rows,
     )
@@ -162,19 +142,9 @@ def _listening(study: SpecialistsStudy) -> Table:
         f"audio attention summed; random: {study.settings.draws} sets of as many heads drawn at random, with the "
         "interval that holds 95 % of them; p random: share of these that do as well. p Holm: both p values of all "
         "rows, corrected together.",
-        (
-            Column("heads", "count"),
-            Column("AUC", "score"),
-            Column("low", "score"),
-            Column("high", "score"),
-            Column("p", "p"),
-            Column("p Holm", "p"),
-            Column("unweighted", "score"),
-            Column("random", "score"),
-            Column("random low", "score"),
-            Column("random high", "score"),
-            Column("p random", "p"),
-            Column("p random Holm", "p"),
+        column_list(
+            "heads: count, AUC: score, low: score, high: score, p: p, p Holm: p, unweighted: score, "
+            "random: score, random low: score, random high: score, p random: p, p random Holm: p"
         ),
         tuple(rows),
     )
@@ -200,7 +170,7 @@ def _checks(study: SpecialistsStudy) -> Table:
         "difference, with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, stratified within "
         "tasks; p Holm: corrected over the rows; the last columns count the two kinds. A dash: fewer than two "
         "questions of a kind.",
-        (Column("higher where"), Column("of"), Column("among"), *_AREA),
+        (*column_list("higher where, of, among"), *_AREA),
         tuple(
             (*names, *_area(area, p)) for (*names, area), p in zip(rows, _holm([row[-1] for row in rows]), strict=True)
         ),
@@ -215,9 +185,7 @@ def _by_group(study: SpecialistsStudy) -> Table:
         "questions of one clip as a cluster; p Holm: corrected over the groups of a grouping. A dash: fewer than two "
         "right or two wrong answers.",
         (
-            Column("by"),
-            Column("group"),
-            Column("n", "count"),
+            *column_list("by, group, n: count"),
             *_AREA[:-2],
             Column("right", "count"),
             Column("wrong", "count"),
@@ -235,7 +203,7 @@ def _steered(study: SpecialistsStudy) -> Table:
         "Steering as chosen on one half of the questions, on groups of the other",
         "Interval: of the change, at 95 %; p: McNemar's test against no steering, corrected by Holm within "
         "each grouping.",
-        (Column("kind"), Column("by"), Column("group"), *CHANGED),
+        (*column_list("kind, by, group"), *CHANGED),
         tuple(
             (choice.arm.kind, *row) for choice in study.steering.choices for row in group_rows(study.steered(choice))
         ),

@@ -12,17 +12,9 @@ from mechaudio.experiments.steering_arms import SteeringArm
 from mechaudio.experiments.steering_result import SteeringStudy
 from mechaudio.metrics.significance import holm
 from mechaudio.report.changes import CHANGED, UNANSWERED, changed
-from mechaudio.report.tables import Cell, Column, Table
+from mechaudio.report.tables import Cell, Column, Table, column_list
 
-_ARM = (
-    Column("kind"),
-    Column("control"),
-    Column("draw", "count"),
-    Column("K", "count"),
-    Column("layer", "count"),
-    Column("final norm"),
-    Column("strength", "number"),
-)
+_ARM = column_list("kind, control, draw: count, K: count, layer: count, final norm, strength: number")
 
 
 @checks_arguments
@@ -52,16 +44,7 @@ def _against(study: SteeringStudy) -> Table:
         "several draws, more than their mean. Interval: at 95 %, over clips (Bonett and Price's; bootstrap where "
         "there are several draws: other draws would differ too). p: McNemar's test (Fisher's test of signs where "
         "there are several draws), corrected by Holm over the rows.",
-        (
-            Column("kind"),
-            Column("control"),
-            Column("draws", "count"),
-            Column("n", "count"),
-            Column("gain", "change"),
-            Column("interval", "interval"),
-            Column("p", "p"),
-            Column("p Holm", "p"),
-        ),
+        column_list("kind, control, draws: count, n: count, gain: change, interval: interval, p: p, p Holm: p"),
         tuple(
             (
                 contrast.kind, contrast.control, len(contrast.accuracies), contrast.gain.n, contrast.gain.value,

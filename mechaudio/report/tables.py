@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from mechaudio.arguments import checks_arguments, shown
 from mechaudio.notebook import pieces
@@ -25,6 +25,7 @@ from mechaudio.temporal.card import markdown
 from mechaudio.writing import made_folder
 
 Cell = str | int | float | tuple[float, float] | None
+Kind = Literal["text", "count", "number", "score", "share", "change", "interval", "p"]
 
 _UNITS = {"share": " (%)", "change": " (points)", "interval": " (95 %)"}
 #: A text that spreadsheets compute; a signed number is none.
@@ -56,7 +57,7 @@ class Column:
     """
 
     name: str
-    kind: Literal["text", "count", "number", "score", "share", "change", "interval", "p"] = "text"
+    kind: Kind = "text"
     shown: bool | Literal["unless zero"] = True
 
     @property
@@ -86,6 +87,21 @@ class Column:
             ends = (None, None) if cell is None else cell
             return {f"{self.name} low": _finite(ends[0]), f"{self.name} high": _finite(ends[1])}
         return {self.name: _finite(cell)}
+
+
+def column_list(text: str) -> tuple[Column, ...]:
+    """Columns as they are written, `layer: count, p Holm: p, what`: headings with their kinds; text has none.
+
+    Raises:
+        ValueError: A kind that there is not.
+    """
+    columns = []
+    for written in text.split(", "):
+        name, _, kind = written.partition(": ")
+        if kind and kind not in get_args(Kind):
+            raise ValueError(f"a column is one of {', '.join(get_args(Kind))}; got {written!r}")
+        columns.append(Column(name, cast("Kind", kind or "text")))
+    return tuple(columns)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mechaudio.experiments.temporal_arms import Arm
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.changes import UNANSWERED, changed
 from mechaudio.report.listening import first_table
-from mechaudio.report.tables import Cell, Column, Table
+from mechaudio.report.tables import Cell, Column, Table, column_list
 
 PAPER = "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models (Interspeech 2026)"
 SUSPECT = (
@@ -93,14 +93,14 @@ def temporal_published() -> tuple[Table, ...]:
             "published_scaling",
             "The paper's scaling in all layers",
             note,
-            (Column("model"), Column("task"), Column("before", "share"), Column("after", "share")),
+            column_list("model, task, before: share, after: share"),
             scaling,
         ),
         Table(
             "published_fix_rates",
             "The paper's fix rates",
             f"Mean over the tasks. {note}",
-            (Column("model"), Column("intervention"), Column("fix rate", "share")),
+            column_list("model, intervention, fix rate: share"),
             fixes,
         ),
         Table(
@@ -109,7 +109,7 @@ def temporal_published() -> tuple[Table, ...]:
             "Accuracy rises from 55.9 to 59.1 %, mean over both models and the tasks. Of the query rows, keyword and "
             f"last together are better than last, and last better than keyword. Whether layers count from 0 or 1 is "
             f"not said. {note}",
-            (Column("model"), Column("best layer", "count"), Column("factor", "number")),
+            column_list("model, best layer: count, factor: number"),
             tuple((paper.name, paper.layer, paper.settings.factors[0]) for paper in PAPER_SETTINGS.values()),
         ),
     )
@@ -132,15 +132,7 @@ def _accuracies(study: TemporalStudy) -> Table:
         "accuracies",
         "Right answers by condition and task",
         "Low and high: 95 % intervals (Wilson).",
-        (
-            Column("condition"),
-            Column("task"),
-            Column("n", "count"),
-            Column("right", "count"),
-            Column("accuracy", "share"),
-            Column("low", "share"),
-            Column("high", "share"),
-        ),
+        column_list("condition, task, n: count, right: count, accuracy: share, low: share, high: share"),
         rows,
     )
 
@@ -173,10 +165,7 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
         Column("before", "share", shown=False),
         Column("after", "share"),
         UNANSWERED,
-        Column("change", "change"),
-        Column("interval", "interval"),
-        Column("fixed", "share"),
-        Column("broken", "share"),
+        *column_list("change: change, interval: interval, fixed: share, broken: share"),
         Column("p", "p", shown=False),
         Column("p Holm", "p"),
         Column("p BH", "p", shown=False),
@@ -239,16 +228,9 @@ def _held_out(study: TemporalStudy) -> Table:
         "The change on the half that chooses flatters: it was chosen for it. Interval and p (McNemar's test) are those "
         "of the half that was held out; p of the last two rows, which compare two rows above, also after Holm's "
         "correction over the two.",
-        (
-            Column("what"),
-            Column("chosen"),
-            Column("n choosing", "count"),
-            Column("change there", "change"),
-            Column("n held out", "count"),
-            Column("change", "change"),
-            Column("interval", "interval"),
-            Column("p", "p"),
-            Column("p Holm", "p"),
+        column_list(
+            "what, chosen, n choosing: count, change there: change, n held out: count, change: change, "
+            "interval: interval, p: p, p Holm: p"
         ),
         tuple(rows),
     )

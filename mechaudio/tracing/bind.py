@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mechaudio.kinds import all_int
+from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.edit import Add, Edit, Intervention
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.rows import row_positions
@@ -19,7 +20,6 @@ from mechaudio.tracing.score_edit import BoundScoreEdit, ScoreEdit
 from mechaudio.tracing.sites import Site
 
 if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
 

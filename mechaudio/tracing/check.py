@@ -12,19 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mechaudio.models.inputs import place
 from mechaudio.models.probe import probe_inputs
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.sites import HookPointError, Site
 from mechaudio.tracing.sums import Sums, keep
 from mechaudio.tracing.tower_noise import without_noise
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 #: What attention did, not something it uses: it cannot be overwritten.
 _MEASURED = "mass"

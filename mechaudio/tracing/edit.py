@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.arguments import check_fields
+from mechaudio.models.prompt import PromptBatch
 from mechaudio.models.selection import heads_among
 from mechaudio.showing import Shown
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.score_edit import ScoreEdit
 
 if TYPE_CHECKING:
-    from mechaudio.models.prompt import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
 

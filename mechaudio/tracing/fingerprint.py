@@ -14,16 +14,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import BuiltinFunctionType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate.utils import align_module_device, has_offloaded_params
 from torch import Tensor, nn
 
 from mechaudio.models.network import Network
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 #: Fields of configs that say where they come from, not what is computed.
 _ORIGINS = (

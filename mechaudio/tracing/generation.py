@@ -71,8 +71,6 @@ def generate(
             Gemma 4 compute the last one alone; or a state that `AudioLM.refuse_unfit` refuses.
         TypeError: An option that is not known.
     """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     refuse_generating("ma.generate", options)
     points = hook_points(record)
     prompts = as_prompts(model, batch)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange, repeat
@@ -20,14 +20,12 @@ from torch import Tensor, nn
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache, Key
 from mechaudio.tracing.hook_points import HookPoint, prefix_of, stack_of
 from mechaudio.tracing.record import Edit, Intervention, register, sites_of
 from mechaudio.tracing.sites import Site
 from mechaudio.tracing.unembedding import unembed_last_only
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 #: Part of the model and layer: what `Graph.gradients` can leave out.
 Layer = tuple[str, int]

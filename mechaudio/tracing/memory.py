@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 MOST_OF_CHUNK = {"cuda": 4e9, "cpu": 2e8}
 """Bytes of variants that run together, however large the memory: more of them at once run no faster."""

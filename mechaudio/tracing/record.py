@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mechaudio.models.prompt import PromptBatch
 from mechaudio.tracing.bind import Change, bind
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.edit import Edit, Intervention
@@ -20,7 +21,6 @@ from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import HookPointError, Site
 
 if TYPE_CHECKING:
-    from mechaudio.models.prompt import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
 __all__ = ["Edit", "Intervention", "hook_points", "install", "refuse_unkept", "register", "sites_of"]

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import MADE_POINTS, ROW_POINTS, bare
 from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.sites import Site
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
 
 #: Per prompt, positions of query rows.
 AskedRows = Sequence[Sequence[int]]

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mechaudio.models.prompt import PromptBatch
 from mechaudio.models.selection import select
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import Rows, in_tower
 from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.sites import Site
-
-if TYPE_CHECKING:
-    from mechaudio.models.prompt import PromptBatch
 
 
 def row_positions(batch: PromptBatch | None, rows: Rows, *, fill: bool = False) -> Int[Tensor, "batch row"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -19,12 +19,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Positions, Where, select
 from mechaudio.tracing.formulas import Block, Formula, Scale, Shift, apply_to_chosen
 from mechaudio.tracing.hook_points import HookPoint
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
 
 Way = Literal["scaled keys", "extra columns", "mask", "rows", "whole"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +18,8 @@ from torch import Tensor
 from mechaudio.models.adapter import Stack
 from mechaudio.models.network import Network
 from mechaudio.models.stack import Between
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.sites import HookPointError, Site, closing_site
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 _REMEDY = (
     "the adapter has to say what stands between them (`attention_norm`, `mlp_norm`, `attention_times`, `mlp_times`, "

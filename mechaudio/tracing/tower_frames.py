@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechaudio.models.adapter import TokenTiming
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import tokens_of_windows, windows_of_rows
 
 if TYPE_CHECKING:
-    from mechaudio.models.adapter import TokenTiming
-    from mechaudio.models.batch import PromptBatch
     from mechaudio.tracing.audio_lm import AudioLM
 
 

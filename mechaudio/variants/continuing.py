@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,17 +17,15 @@ from torch import Tensor
 from transformers import Cache, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from mechaudio.models.key_value_cache import cache_name
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.keywords import cache_name
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.decoding import Unclear, end_tokens, greedy, new_tokens, sound_with_the_prompt
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.sites import ROOT
 from mechaudio.variants.plan import Variant
 from mechaudio.variants.side_by_side import register_side_by_side
 from mechaudio.variants.stacked import Stacked
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True, eq=False)

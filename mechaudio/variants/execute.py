@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -22,14 +23,12 @@ from mechaudio.tracing.generation import generate
 from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.memory import chunk_bytes, memory_of
 from mechaudio.tracing.run import run
+from mechaudio.variants.clean_run import CleanRun
 from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
 from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
 from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared
 from mechaudio.variants.stacked import Stacked
 from mechaudio.variants.tower_replay import TowerReplay
-
-if TYPE_CHECKING:
-    from mechaudio.variants.clean_run import CleanRun
 
 #: Variants as lists of interventions.
 Lists = tuple[tuple[Intervention, ...], ...]
@@ -37,21 +36,8 @@ Lists = tuple[tuple[Intervention, ...], ...]
 SHARED = "shared prefix"
 #: The place of the run without interventions among the variants.
 CLEAN = -1
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Some variants on prompts that run together.
-
-    Attributes:
-        rows: Which of all prompts.
-        variants: Which of all variants.
-        alone: Why these run one by one; `None` if they may share.
-    """
-
-    rows: list[int]
-    variants: list[int]
-    alone: str | None = None
+#: Which of all prompts run together, which of all variants on them, and why these run one by one; `None` if they share.
+Job = tuple[list[int], list[int], str | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +72,7 @@ def lists_of(variants: Sequence[Intervention | Sequence[Intervention]]) -> Lists
     """
     if callable(getattr(variants, "edits", None)):
         raise TypeError(f"variants= takes a grid or a list, got {variants!r}; write [...] around it")
-    lists = tuple(tuple(one) if isinstance(one, Sequence) else (one,) for one in variants)
+    lists = tuple(tuple(each) if isinstance(each, Sequence) else (each,) for each in variants)
     if not lists:
         raise ValueError("there is nothing to run: variants= is empty")
     return lists
@@ -107,78 +93,60 @@ def carry_out(
     They give the logits of the next token, or up to `max_new_tokens` new ones. `clean` is the clean run of the prompts,
     where it is there already.
     """
-    generates = max_new_tokens is not None
-    share = _share(memory_of(model, memory), generates)
-    jobs = _jobs(model, batch, variants, share, generates, clean)
-    what, total = "generate" if generates else "sweep", sum(len(job.variants) for job in jobs)
+    # Keys and values of the prompts take half of it, and likewise variants that go through the layers. Where answers
+    # are written, they share one half: the other is for what went through, and for what new tokens continue from.
+    share = memory_of(model, memory) / (2 if max_new_tokens is None else 4)
+    rows, lists = list(range(batch.n_rows)), dict(enumerate(variants))
+    whole = _Work(model, batch, rows, lists, share, max_new_tokens, clean)
+    jobs = _jobs(whole)
+    what, total = "sweep" if max_new_tokens is None else "generate", sum(len(indices) for _, indices, _ in jobs)
     with bar(what=what, unit="variants", total=total, progress=progress) as drawn:
         for job in jobs:
-            part, lists = batch, {index: list(variants[index]) for index in job.variants}
-            if job.rows != list(range(batch.n_rows)):
-                part = part_of(model.adapter, batch, job.rows)
-                lists = {index: interventions_of_rows(variants[index], job.rows) for index in job.variants}
-            for outcome in _outcomes(
-                _Work(model, job, part, lists, Sizes.of(model, part), share, max_new_tokens, clean)
-            ):
+            for outcome in _outcomes(whole.part(*job)):
                 yield outcome
                 drawn.update(sum(index != CLEAN for index in outcome.variants))
 
 
-def _jobs(
-    model: AudioLM, batch: PromptBatch, variants: Lists, share: float, generates: bool, clean: CleanRun | None
-) -> list[Job]:
-    """Share variants and prompts out to jobs whose keys and values take so many bytes."""
-    every, why = list(range(len(variants))), why_not_continued(model) if generates else None
-    why = why or why_not_shared(model)
-    if clean is not None and clean.prefix is not None and why is None:
-        return [Job(list(range(batch.n_rows)), every)]
-    groups = padding_groups(model.adapter, batch)
-    if len(groups) > 1:
-        warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
-    if why is not None:
-        return [Job(group, every, why) for group in groups]
-    jobs, sizes = [], Sizes.of(model, batch)
-    for group in groups:
-        parts = parts_of(group, sizes, share)
-        mixing = {at for at in every if len(parts) > 1 and _may_mix_prompts(model, batch, variants[at])}
-        if mixing:
-            why = "a function is given all prompts at once, which do not fit into memory= together"
-            jobs.append(Job(group, sorted(mixing), why))
-        if others := [at for at in every if at not in mixing]:
-            jobs += [Job(rows, others) for rows in parts]
-    return jobs
-
-
-def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention]) -> bool:
-    """Return whether what becomes of a prompt may depend on the others."""
-    return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
-
-
-def _share(budget: int | float, generates: bool) -> float:
-    """Return the bytes for keys and values of the prompts, and likewise for variants that go through the layers.
-
-    The other half, where answers are written, is for the keys and values of variants that went through, and for those
-    that new tokens continue from.
-    """
-    return budget / 4 if generates else budget / 2
-
-
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A job with its prompts, and its variants as they are for these, by their places among all."""
+    """Variants, by their places among all, on prompts that run together.
+
+    Attributes:
+        model: The model.
+        batch: The prompts.
+        rows: Which of all prompts these are.
+        variants: The variants as they are for these prompts.
+        share: Bytes for the keys and values of the prompts, and for variants that go through the layers.
+        max_new_tokens: How many tokens are written; `None` for logits.
+        clean: The clean run of the prompts, where it is there already.
+        alone: Why the variants run one by one; `None` if they may share.
+        chosen: Which scores are changed, for chunks to share.
+    """
 
     model: AudioLM
-    job: Job
     batch: PromptBatch
+    rows: list[int]
     variants: Mapping[int, Sequence[Intervention]]
-    sizes: Sizes
     share: float
     max_new_tokens: int | None
     clean: CleanRun | None
+    alone: str | None = None
     chosen: dict[Hashable, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
+    def part(self, rows: list[int], variants: list[int], alone: str | None) -> _Work:
+        """Some of all variants on some of all prompts."""
+        batch, lists = self.batch, {index: self.variants[index] for index in variants}
+        if rows != self.rows:
+            batch = part_of(self.model.adapter, batch, rows)
+            lists = {index: interventions_of_rows(interventions, rows) for index, interventions in lists.items()}
+        return replace(self, batch=batch, rows=rows, variants=lists, alone=alone, chosen={})
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        return Sizes.of(self.model, self.batch)
+
     def outcome(self, variants: list[int], **made: Any) -> Outcome:
-        return Outcome(self.batch, self.job.rows, variants, **made)
+        return Outcome(self.batch, self.rows, variants, **made)
 
     def room(self, part: float = 1.0) -> float:
         """Bytes for a chunk: a part of the share, and no more than makes it faster."""
@@ -189,12 +157,41 @@ class _Work:
         return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind, chosen=self.chosen)
 
 
+def _jobs(work: _Work) -> list[Job]:
+    """Share variants and prompts out to jobs whose keys and values fit."""
+    model, batch, variants, clean = work.model, work.batch, work.variants, work.clean
+    why = why_not_continued(model) if work.max_new_tokens is not None else None
+    why = why or why_not_shared(model)
+    if clean is not None and clean.prefix is not None and why is None:
+        return [(work.rows, list(variants), None)]
+    groups = padding_groups(model.adapter, batch)
+    if len(groups) > 1:
+        warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
+    if why is not None:
+        return [(group, list(variants), why) for group in groups]
+    jobs = list[Job]()
+    for group in groups:
+        parts = parts_of(group, work.sizes, work.share)
+        mixing = {index for index in variants if len(parts) > 1 and _may_mix_prompts(model, batch, variants[index])}
+        if mixing:
+            why = "a function is given all prompts at once, which do not fit into memory= together"
+            jobs.append((group, sorted(mixing), why))
+        if others := [index for index in variants if index not in mixing]:
+            jobs += [(rows, others, None) for rows in parts]
+    return jobs
+
+
+def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence[Intervention]) -> bool:
+    """Return whether what becomes of a prompt may depend on the others."""
+    return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
+
+
 def _outcomes(work: _Work) -> Iterator[Outcome]:
     """Run the variants of a job on its prompts."""
-    if work.job.alone is None:
+    if work.alone is None:
         alone = yield from _shared(work)
     else:
-        alone = dict.fromkeys(work.variants, work.job.alone)
+        alone = dict.fromkeys(work.variants, work.alone)
         if work.max_new_tokens is None:
             yield work.outcome([CLEAN], logits=run(work.model, work.batch, logits="last").logits[:, -1:])
     for index, why in alone.items():

@@ -12,18 +12,15 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor
 
+from mechaudio.models.batch import PromptBatch
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import Change
 from mechaudio.tracing.hook_points import LAYER_POINTS
 from mechaudio.tracing.memory import bytes_per_position, weights_bytes, widest_bytes
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True)

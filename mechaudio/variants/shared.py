@@ -11,26 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import Cache
 
-from mechaudio.models.key_value_cache import with_cache
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.keywords import with_cache
+from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.sites import ROOT, HookPointError
 from mechaudio.tracing.unembedding import norm_of, unembed
 from mechaudio.variants.attend import Shared, attend
 from mechaudio.variants.plan import Variant
 from mechaudio.variants.stacked import Stacked
-
-if TYPE_CHECKING:
-    from transformers import Cache
-
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.attention_call import Call
-    from mechaudio.tracing.audio_lm import AudioLM
 
 #: Where transformers' own forward hooks come from, which only note hidden states.
 _NOTING = "transformers.utils.output_capturing"

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from torch import Tensor
 
+from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.attention import Spot, serve_all
 from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS
@@ -23,22 +25,8 @@ from mechaudio.tracing.record import register
 from mechaudio.tracing.requests import Change, Requests
 from mechaudio.tracing.sites import Site
 
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
-
-
-@dataclass(frozen=True)
-class Member:
-    """One list among the others.
-
-    Attributes:
-        rows: Its prompts.
-        asks: What it asks of the exchange.
-    """
-
-    rows: slice
-    asks: Requests
+#: The rows of a list of interventions, and what the list asks of the exchange.
+Member = tuple[slice, Requests]
 
 
 def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Sequence[Intervention]]) -> None:
@@ -50,21 +38,21 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
     if len(lists) == 1:
         register(model, batch, (), lists[0], _nothing_is_kept)
         return
-    exchange, n, members = model.exchange, batch.n_rows, []
+    exchange, n, members = model.exchange, batch.n_rows, list[Member]()
     for place, interventions in enumerate(lists):
         with exchange.only(Requests()) as asks:
             register(model, batch, (), interventions, _nothing_is_kept)
-        members.append(Member(slice(place * n, (place + 1) * n), asks))
+        members.append((slice(place * n, (place + 1) * n), asks))
     layers = model.site_map.layers["decoder"]
     for attention in (sites["z"].module for sites in layers):
-        if concerned := [member for member in members if member.asks.inside(attention)]:
+        if concerned := [(rows, asks) for rows, asks in members if asks.inside(attention)]:
             exchange.replace_attention(attention, partial(_attend, exchange, attention, concerned))
     sites = {site.location: site for some in (*layers, model.sites) for site in some.values()}
     changes: dict[str, list[tuple[slice, list[Change]]]] = defaultdict(list)
-    for member in members:
-        for location, made in member.asks.changes.items():
+    for rows, asks in members:
+        for location, made in asks.changes.items():
             if location in sites and sites[location].name not in ATTENTION_POINTS:
-                changes[location].append((member.rows, made))
+                changes[location].append((rows, made))
     for location, made_by in changes.items():
         exchange.change(location, partial(_change, sites[location], made_by))
 
@@ -74,10 +62,9 @@ def _attend(
 ) -> Tensor:
     """Attention of all rows, and again of those of the lists that change something here."""
     out = call.fused(query, key, value)
-    for member in members:
-        rows = member.rows
+    for rows, asks in members:
         part = call if call.mask is None or len(call.mask) == 1 else replace(call, mask=call.mask[rows])
-        with exchange.only(member.asks):
+        with exchange.only(asks):
             out[rows] = serve_all(Spot(exchange, location), part, query[rows], key[rows], value[rows])
     return out
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.bind import Change, where_of
 from mechaudio.tracing.edit import Add
 from mechaudio.tracing.effects import Shares
@@ -20,9 +21,6 @@ from mechaudio.tracing.requests import Change as Apply
 from mechaudio.tracing.sites import Site
 from mechaudio.variants.attend import Changes, WeightChange
 from mechaudio.variants.plan import Chunk
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
 
 #: Changes that are made together, each with the place of its variant in the chunk.
 Members = list[tuple[int, Change]]

@@ -12,21 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from mechaudio.models.batch import PromptBatch
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import Change
 from mechaudio.tracing.record import install
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.variants.plan import Sizes, Variant, extent
-
-if TYPE_CHECKING:
-    from mechaudio.models.batch import PromptBatch
-    from mechaudio.tracing.audio_lm import AudioLM
 
 Embeds = Float[Tensor, "batch position d_model"]
 #: What a module's output may be made of to be given again.

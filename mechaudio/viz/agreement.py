@@ -10,7 +10,7 @@ from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.effect_map import agreement as measured
 from mechaudio.arguments import checks_arguments
 from mechaudio.viz.patching_map import DIRECTIONS
-from mechaudio.viz.theme import CYCLE, INK, SEQUENTIAL, TEMPLATE, layer_ticks, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, SEQUENTIAL, laid_out, layer_ticks, plain
 
 
 @checks_arguments
@@ -67,19 +67,16 @@ def agreement(
         name="places",
     )
     top = min(10, len(across))
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        f"{title}: r = {agreement['pearson']:.2f}",
+        f"{len(across)} places of {plain(exact.hook_point)}; {DIRECTIONS[exact.direction]}; n = "
+        f"{int(exact.scale.defined.sum())} pairs<br>Pearson's r {agreement['pearson']:.2f}, Spearman's "
+        f"{agreement['spearman']:.2f}; largest difference {agreement['error']:.2f}; "
+        f"{round(agreement['top'] * top)} of the {top} largest effects are among the {top} largest estimates",
         height=460,
         showlegend=False,
-        title=titled(
-            f"{title}: r = {agreement['pearson']:.2f}",
-            f"{len(across)} places of {plain(exact.hook_point)}; {DIRECTIONS[exact.direction]}; n = "
-            f"{int(exact.scale.defined.sum())} pairs<br>Pearson's r {agreement['pearson']:.2f}, Spearman's "
-            f"{agreement['spearman']:.2f}; largest difference {agreement['error']:.2f}; "
-            f"{round(agreement['top'] * top)} of the {top} largest effects are among the {top} largest estimates",
-        ),
         margin={"t": 104},
         xaxis={"title": {"text": "exact"}, "zeroline": False},
         yaxis={"title": {"text": "estimated"}, "zeroline": False},
     )
-    return figure

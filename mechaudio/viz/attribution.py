@@ -11,7 +11,7 @@ from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttrib
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, pale, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, laid_out, pale, plain, whiskers
 
 By = Literal["part", "head", "role", "second"]
 MOST_HEADS = 16
@@ -121,9 +121,10 @@ def _bars(
         "" if single else f"; means over {questions_of(n, clips)}, " + (few or "95 % bootstrap intervals over clips")
     )
     below = {"part": "layer and part", "head": "layer.head", "role": "role of the key", "second": ""}[by]
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(title, note),
+    return laid_out(
+        figure,
+        title,
+        note,
         height=380,
         barmode="overlay",
         bargap=0.25,
@@ -137,4 +138,3 @@ def _bars(
         yaxis={"title": {"text": "logits"}, "zeroline": True, "zerolinewidth": 1.5},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
     )
-    return figure

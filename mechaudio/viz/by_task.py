@@ -9,7 +9,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluation import Evaluation
 from mechaudio.metrics.choices import chance
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, pale, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, laid_out, pale, plain, whiskers
 
 _CONDITIONS = {"audio": "#d55e00", "caption": "#cc79a7", "audio+caption": "#0072b2", "silence": "#b9bec4"}
 
@@ -55,22 +55,19 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
         figure.add_hline(guessed, line={"color": INK, "width": 1.5, "dash": "dot"})
         note += f"; dotted: guessing gets {guessed:.0f} % right"
     overall = first.overall
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        title or f"Right answers by condition and task ({questions_of(overall.n, overall.n_clips)})",
+        note,
         height=440,
         barmode="group",
         bargroupgap=0.08,
         showlegend=len(named) > 1,
-        title=titled(
-            title or f"Right answers by condition and task ({questions_of(overall.n, overall.n_clips)})",
-            note,
-        ),
         xaxis={"title": {"text": "task"}},
         yaxis={"title": {"text": "right answers (%)"}, "range": [0, 104]},
         legend=LEGEND_BELOW,
         margin={"b": 96},
     )
-    return figure
 
 
 def _chosen(evaluation: Evaluation, title: str | None) -> go.Figure:
@@ -82,13 +79,11 @@ def _chosen(evaluation: Evaluation, title: str | None) -> go.Figure:
         )
     counts = np.bincount(evaluation.chosen[evaluation.chosen >= 0], minlength=longest)
     figure = go.Figure(go.Bar(x=list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:longest]), y=counts, marker=pale(CYCLE[0])))
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        title or f"What was chosen ({questions_of(len(evaluation.ids), evaluation.clips)})",
+        "no answer is known",
         height=360,
-        title=titled(
-            title or f"What was chosen ({questions_of(len(evaluation.ids), evaluation.clips)})", "no answer is known"
-        ),
         xaxis={"title": {"text": "choice"}},
         yaxis={"title": {"text": "questions"}},
     )
-    return figure

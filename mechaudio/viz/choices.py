@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.listen import Listening
-from mechaudio.viz.theme import CLEAR, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, plain, titled
+from mechaudio.viz.theme import CLEAR, LEGEND_BELOW, ROLE_COLOURS, laid_out, plain
 
 
 @checks_arguments
@@ -47,15 +47,15 @@ def choice_probabilities(listening: Listening) -> go.Figure:
     known = "" if listening.answer is None else "; ✓ is right"
     if listening.guesses:
         known += f"<br>guesses, as the model was never trained to hear it: {plain(', '.join(listening.guesses), 90)}"
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        "How probable each choice is (n = 1 question)",
+        f"softmax over the {len(names)} letters{known}",
         height=180 + 46 * len(names),
         barmode="group",
         bargap=0.3,
-        title=titled("How probable each choice is (n = 1 question)", f"softmax over the {len(names)} letters{known}"),
         xaxis={"title": {"text": "probability (%)"}, "range": [0, 109], "tickvals": [0, 25, 50, 75, 100]},
         yaxis={"autorange": "reversed", "showgrid": False, "ticklen": 6, "tickcolor": CLEAR, "ticks": "outside"},
         legend=LEGEND_BELOW,
         margin={"b": 92},
     )
-    return figure

@@ -36,8 +36,7 @@ from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import SteeringStudy
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.interventions.generations import Generations
-from mechaudio.interventions.sweep_result import Sweep
+from mechaudio.interventions.sweep_result import Generations, Sweep
 from mechaudio.metrics.clips import questions_of
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.viz.attribution import attribution_bars
@@ -60,7 +59,7 @@ from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
 from mechaudio.viz.temporal import temporal_accuracies
 from mechaudio.viz.texts import written_texts
-from mechaudio.viz.theme import TEMPLATE, plain, titled
+from mechaudio.viz.theme import laid_out, plain
 from mechaudio.viz.timeline import attention_over_time
 from mechaudio.viz.variant_effects import variant_effects
 
@@ -181,14 +180,14 @@ def _clean_over_corrupted(
     what: str, ids: Sequence[str], clean: np.ndarray, corrupted: np.ndarray, **options: Any
 ) -> go.Figure:
     figure = go.Figure(go.Scatter(x=corrupted, y=clean, mode="markers", text=[plain(name) for name in ids]))
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(f"{what}, clean over corrupted", f"n = {len(ids)} pairs"),
+    return laid_out(
+        figure,
+        f"{what}, clean over corrupted",
+        f"n = {len(ids)} pairs",
         xaxis={"title": {"text": "corrupted"}},
         yaxis={"title": {"text": "clean"}},
         **options,
     )
-    return figure
 
 
 @figure_of.register

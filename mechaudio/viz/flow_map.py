@@ -18,15 +18,14 @@ from mechaudio.viz.theme import (
     DIVERGING,
     FAINT,
     ROLE_COLOURS,
-    TEMPLATE,
     ends,
     full_colour,
+    laid_out,
     layer_ticks,
     mark_cells,
     number,
     of_words,
     plain,
-    titled,
     write_cells,
 )
 
@@ -112,18 +111,15 @@ def flow_map(
         f"dots: {100 * confidence:g} % interval ({_how(measure)}), of each cell alone, excludes 0: "
         f"{int(sure.sum())} of {sure.size}"
     )
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(
-            title or f"{_WHAT[measure]} when one role does not see another",
-            f"change{of_words(flow)}, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of "
-            f"{size} layer{'s' if size > 1 else ''}<br>{few or dots}",
-        ),
+    return laid_out(
+        figure,
+        title or f"{_WHAT[measure]} when one role does not see another",
+        f"change{of_words(flow)}, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of "
+        f"{size} layer{'s' if size > 1 else ''}<br>{few or dots}",
         height=150 + sum(heights),
         margin={"t": 104},
         showlegend=False,
     )
-    return figure
 
 
 def _interval(

@@ -8,9 +8,9 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import (
     DIVERGING,
     SEQUENTIAL,
-    TEMPLATE,
     full_colour,
     head_room,
+    laid_out,
     layer_ticks,
     number,
     titled,
@@ -78,12 +78,12 @@ def layer_head_grid(
     )
     if values.size <= WRITTEN_IN:
         write_cells(figure, [number(value, decimals) for value in values.flat])
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(title, note),
+    return laid_out(
+        figure,
+        title,
+        note,
         height=max(260, min(150 + 26 * n_layers, 640)),
         xaxis=_axis("head", n_heads),
         yaxis=_axis("layer", n_layers),
         margin={"t": head_room(titled(title, note))},
     )
-    return figure

@@ -11,7 +11,7 @@ from scipy.stats import hypergeom
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import layer_weights
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, VEIL, layer_ticks, titled
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, VEIL, laid_out, layer_ticks
 
 
 @checks_arguments
@@ -85,15 +85,13 @@ def induced_layers(
             zorder=2,
         )
     n = len(scores.measured.correct)
-    figure.update_layout(
-        template=TEMPLATE,
+    laid_out(
+        figure,
+        f"Layers that the audio-specialist heads induce (n = {n} questions, {n_heads} heads)",
+        f"share of the K heads of largest {'|r|' if ranking == 'magnitude' else 'r'}: the layer's weight in layer-"
+        f"guided steering<br>grey: {100 * confidence:g} % of as many heads drawn at random; dash: their mean",
         height=400,
         barmode="overlay",
-        title=titled(
-            f"Layers that the audio-specialist heads induce (n = {n} questions, {n_heads} heads)",
-            f"share of the K heads of largest {'|r|' if ranking == 'magnitude' else 'r'}: the layer's weight in layer-"
-            f"guided steering<br>grey: {100 * confidence:g} % of as many heads drawn at random; dash: their mean",
-        ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.5, n_layers - 0.5]},
         yaxis={"title": {"text": "share of the specialists (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,

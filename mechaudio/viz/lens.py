@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from mechaudio.analyses.lenses.logit_lens import LogitLens
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, plain, titled, write_cells
+from mechaudio.viz.theme import SEQUENTIAL, laid_out, plain, write_cells
 
 WRITTEN = 24
 """Positions of the widest table that has its tokens written in."""
@@ -51,12 +51,10 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
     if n <= WRITTEN:
         write_cells(figure, words)
     ticks = range(0, n, max(1, -(-n // WRITTEN)))
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(
-            f"What each layer would say ({lens.lens} lens)",
-            plain(lens.texts[question] or lens.ids[question], 110),
-        ),
+    return laid_out(
+        figure,
+        f"What each layer would say ({lens.lens} lens)",
+        plain(lens.texts[question] or lens.ids[question], 110),
         height=max(320, 180 + 26 * depths),
         xaxis={
             "title": {"text": "position"},
@@ -74,7 +72,6 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
             "zeroline": False,
         },
     )
-    return figure
 
 
 def _hover(lens: LogitLens, question: int, depth: int, place: int) -> str:

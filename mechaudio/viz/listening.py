@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, laid_out, whiskers
 
 
 @checks_arguments
@@ -50,16 +50,14 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
         )
     figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
     k = len(score.heads)
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        f"Does audio attention tell right from wrong? ({questions_of(len(score.correct), score.clips)}, "
+        f"{score.correct.sum()} right)",
+        f"{k} {'head' if k == 1 else 'heads'}, chosen on {score.n_calibration} other questions; bars: {share:g} % "
+        f"intervals; {len(score.random_auc)} random sets",
         height=300,
         showlegend=False,
-        title=titled(
-            f"Does audio attention tell right from wrong? ({questions_of(len(score.correct), score.clips)}, "
-            f"{score.correct.sum()} right)",
-            f"{k} {'head' if k == 1 else 'heads'}, chosen on {score.n_calibration} other questions; bars: {share:g} % "
-            f"intervals; {len(score.random_auc)} random sets",
-        ),
         xaxis={"title": {"text": "area under the ROC curve"}, "zeroline": False},
         yaxis={
             "tickvals": list(range(len(rows))),
@@ -69,4 +67,3 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
             "zeroline": False,
         },
     )
-    return figure

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, band, laid_out, whiskers
 
 
 @checks_arguments
@@ -68,15 +68,13 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
             + "<extra></extra>",
         )
     figure.add_hline(y=0.5, line={"color": INK, "dash": "dot", "width": 1})
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        f"Does audio attention tell right from wrong? ({questions_of(len(first.ids), first.clips)}, "
+        f"{first.correct.sum()} right)",
+        f"heads chosen on {first.n_calibration} other questions; bars: {share:g} % intervals over clips<br>"
+        "band: as many heads drawn at random; dotted line: a score that tells nothing",
         height=440,
-        title=titled(
-            f"Does audio attention tell right from wrong? ({questions_of(len(first.ids), first.clips)}, "
-            f"{first.correct.sum()} right)",
-            f"heads chosen on {first.n_calibration} other questions; bars: {share:g} % intervals over clips<br>"
-            "band: as many heads drawn at random; dotted line: a score that tells nothing",
-        ),
         xaxis={
             "title": {"text": "heads that the score is made from"},
             "tickvals": places,
@@ -88,4 +86,3 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
         legend=LEGEND_BELOW,
         margin={"t": 100, "b": 96},
     )
-    return figure

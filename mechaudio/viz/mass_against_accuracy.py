@@ -12,7 +12,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, ends, faded, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, faded, laid_out, plain, whiskers
 from mechaudio.viz.variants import Variants, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -78,17 +78,17 @@ def mass_against_accuracy(
         note += f"; {left_out} variants that do not act on attention scores are left out"
     for line in ("add_vline", "add_hline"):
         getattr(figure, line)(0, line={"color": INK, "width": 1, "dash": "dot"}, layer="below")
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        title or "Attention on the keys, and right answers",
+        note,
         height=520,
-        title=titled(title or "Attention on the keys, and right answers", note),
         xaxis={"title": {"text": "change of attention on the keys (% points)"}, "zeroline": False},
         yaxis={"title": {"text": "change of right answers (% points)"}, "zeroline": False},
         legend=LEGEND_BELOW,
         margin={"t": 104, "b": 96},
         showlegend=len(figure.data) > 1,
     )
-    return figure
 
 
 def _same_questions(named: Mapping[str, xarray.Dataset]) -> None:

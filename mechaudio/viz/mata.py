@@ -20,12 +20,11 @@ from mechaudio.viz.theme import (
     INK,
     LEGEND_BELOW,
     LIGHT,
-    TEMPLATE,
     ends,
     full_colour,
+    laid_out,
     layer_ticks,
     number,
-    titled,
     write_cells,
 )
 
@@ -70,18 +69,15 @@ def mata_attention(scores: MataScores) -> go.Figure:
     figure.update_yaxes(title={"text": "of the scores (%)"}, range=[0, 100], col=1)
     figure.update_yaxes(title={"text": "points of attention"}, col=2)
     figure.update_annotations(font={"size": 13, "color": INK})
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        f"What MATA does to attention, by reading of its formula (n = {scores.n} questions)",
+        "last position, in the mean over heads; multiplying lowers a score that is below zero; gained: with "
+        f"alpha = {scores.alpha:g} in that layer alone",
         height=420,
-        title=titled(
-            f"What MATA does to attention, by reading of its formula (n = {scores.n} questions)",
-            "last position, in the mean over heads; multiplying lowers a score that is below zero; gained: with "
-            f"alpha = {scores.alpha:g} in that layer alone",
-        ),
         legend=LEGEND_BELOW,
         margin={"t": 116, "b": 96},
     )
-    return figure
 
 
 @checks_arguments
@@ -167,14 +163,11 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     figure.update_xaxes(categoryorder="array", categoryarray=[str(last) for last in lasts])
     figure.update_yaxes(showgrid=False, type="category", categoryorder="array", categoryarray=[str(f) for f in firsts])
     figure.update_yaxes(title={"text": "first layer"}, col=1)
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        f"Change by range of layers ({mode}, alpha = {study.alpha:g})",
+        "right answers, in points, against no intervention; the best of many looks better where it is chosen",
         height=460,
-        title=titled(
-            f"Change by range of layers ({mode}, alpha = {study.alpha:g})",
-            "right answers, in points, against no intervention; the best of many looks better where it is chosen",
-        ),
         legend=LEGEND_BELOW | {"itemsizing": "constant"},
         margin={"t": 116, "b": 104},
     )
-    return figure

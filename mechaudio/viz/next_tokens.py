@@ -8,7 +8,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.results import as_numpy
 from mechaudio.tracing.labels import axis_names
 from mechaudio.tracing.run_result import Run, names_of
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, faded, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, SEQUENTIAL, faded, laid_out, plain
 
 
 @checks_arguments
@@ -42,10 +42,11 @@ def next_tokens(run: Run, question: int = 0, *, k: int = 10) -> go.Figure:
             hovertemplate="%{customdata[0]} (id %{customdata[1]}): %{x:.2f} %<extra></extra>",
         )
     )
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        "The most probable next tokens",
+        f"{_name(run, question)}{'; green: choices' if letters else ''}",
         height=140 + 26 * len(ids),
-        title=titled("The most probable next tokens", f"{_name(run, question)}{'; green: choices' if letters else ''}"),
         xaxis={"title": {"text": "probability (%)"}, "rangemode": "tozero"},
         yaxis={
             "tickvals": list(range(len(ids))),
@@ -54,7 +55,6 @@ def next_tokens(run: Run, question: int = 0, *, k: int = 10) -> go.Figure:
             "showgrid": False,
         },
     )
-    return figure
 
 
 @checks_arguments
@@ -90,10 +90,11 @@ def recorded_sizes(run: Run, question: int = 0) -> go.Figure:
             )  # fmt: skip
             figure.update_yaxes(title={"text": "layer"}, tickvals=labels[:: max(1, len(labels) // 12)], row=row, col=1)
             figure.update_xaxes(title={"text": "position"}, row=row, col=1)
-    figure.update_layout(
-        template=TEMPLATE,
+    laid_out(
+        figure,
+        "How large what was recorded is",
+        f"root mean square; {_name(run, question)}",
         height=140 + 220 * len(names),
-        title=titled("How large what was recorded is", f"root mean square; {_name(run, question)}"),
         margin={"t": 104},
     )
     figure.update_annotations(font={"size": 13, "color": INK})

@@ -14,7 +14,7 @@ from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.multiple_choice import accuracy
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, ends, level, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, laid_out, level, plain, whiskers
 
 _COLOURS = CYCLE[:6]
 _GREYS = ("#8c8c8c", "#b8860b", "#767c84", "#a0846c")
@@ -71,18 +71,15 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
     figure.update_yaxes(range=_range(figure), zeroline=False)
     figure.update_yaxes(title={"text": "right answers (%)"}, col=1)
     figure.update_annotations(font={"size": 13, "color": INK})
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        title or f"Right answers over {plain(found.unit)}",
+        f"dashed, with 95 % band: no intervention; bars: 95 % intervals{dotted}<br>"
+        "ring: the best on the half that chooses, and what it does on the other",
         height=500 if len(rows) == 1 else 260 + 230 * len(rows),
-        title=titled(
-            title or f"Right answers over {plain(found.unit)}",
-            f"dashed, with 95 % band: no intervention; bars: 95 % intervals{dotted}<br>"
-            "ring: the best on the half that chooses, and what it does on the other",
-        ),
         legend=LEGEND_BELOW,
         margin={"t": 128, "b": 120},
     )
-    return figure
 
 
 def _rows(lines: tuple[StrengthLine, ...]) -> dict[str, list[StrengthLine]]:

@@ -19,15 +19,14 @@ from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     CYCLE,
     INK,
-    TEMPLATE,
     band,
     full_colour,
     label_axis,
+    laid_out,
     mark_cells,
     number,
     of_words,
     plain,
-    titled,
     two_sided,
     whiskers,
     write_cells,
@@ -107,15 +106,12 @@ def patching_map(
     drawn = _drawn(found, tokens, confidence, resamples, seed)
     figure = go.Figure()
     (_heatmap if len(found.axes) == 2 else _line)(figure, found, drawn)
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(
-            title or f"Effect of {plain(found.hook_point)} by {' and '.join(map(plain, found.axes))}",
-            _note(found, drawn, confidence),
-        ),
+    return laid_out(
+        figure,
+        title or f"Effect of {plain(found.hook_point)} by {' and '.join(map(plain, found.axes))}",
+        _note(found, drawn, confidence),
         margin={"t": 104},
     )
-    return figure
 
 
 def axis_title(found: EffectMap, axis: str) -> str:

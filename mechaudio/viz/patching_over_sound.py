@@ -26,7 +26,7 @@ from mechaudio.viz.sound_track import (
     draw_padding,
     draw_waveform,
 )
-from mechaudio.viz.theme import TEMPLATE, label_axis, plain, titled, two_sided
+from mechaudio.viz.theme import label_axis, laid_out, plain, two_sided
 
 
 @checks_arguments
@@ -85,15 +85,14 @@ def patching_over_sound(
     if span - clip.duration > PERCEPTIBLE:
         draw_padding(figure, clip.duration, span)
     axis = label_axis(axis_title(found, "layer"), layers) if layered else {"visible": False}
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        title or f"Effect of {plain(found.hook_point)} second by second (n = 1 pair)",
+        _note(found, question, pair),
         barmode="overlay",
         bargap=0,
         height=whole + 164,
         margin={"t": 104, "b": 56, "l": 76},
-        title=titled(
-            title or f"Effect of {plain(found.hook_point)} second by second (n = 1 pair)", _note(found, question, pair)
-        ),
         xaxis={
             "title": {"text": "time in the recording (s)"},
             "range": [0, span],
@@ -103,7 +102,6 @@ def patching_over_sound(
         yaxis={**axis, "domain": placed[0]},
         yaxis3={"domain": placed[2], "zeroline": False, "fixedrange": True},
     )
-    return figure
 
 
 def _pair(found: EffectMap, question: AudioQuestion, pair: int | None) -> int:

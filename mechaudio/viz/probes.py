@@ -6,7 +6,7 @@ from plotly.subplots import make_subplots
 
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, laid_out, whiskers
 
 _TITLES = {
     "present": "event present", "onset": "onset", "offset": "offset", "order": "order, from the mean",
@@ -56,13 +56,11 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
     figure.update_yaxes(range=[0.4, 1.02])
     figure.update_xaxes(tickangle=-90, showgrid=False, type="category", tickvals=short, tickfont={"size": 10})
     figure.update_yaxes(title={"text": "AUC within a clip; share of pairs"}, row=1, col=1)
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(
-            "What each layer knows of the sound",
-            f"T: audio tower, D: decoder; {probes.n_training} clips to train on, n = {len(probes.clips)} held out; "
-            "95 % bootstrap intervals over clips; chance is 0.5",
-        ),
+    laid_out(
+        figure,
+        "What each layer knows of the sound",
+        f"T: audio tower, D: decoder; {probes.n_training} clips to train on, n = {len(probes.clips)} held out; "
+        "95 % bootstrap intervals over clips; chance is 0.5",
         height=440,
         margin={"t": 104, "b": 96},
         legend=LEGEND_BELOW,

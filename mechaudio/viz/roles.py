@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.attention_mass import AttentionMass
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, label_axis, number, titled, write_cells
+from mechaudio.viz.theme import SEQUENTIAL, label_axis, laid_out, number, write_cells
 
 
 @checks_arguments
@@ -50,11 +50,11 @@ def attention_between_roles(mass: AttentionMass, *, layer: int | None = None) ->
     )
     write_cells(figure, [number(share, 1) for share in shares.ravel()])
     where = f"mean of {n_layers} layers" if layer is None else f"layer {layer % n_layers}"
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        "Attention from role to role",
+        f"{where}, mean of heads, {questions_of(len(mass.ids))}",
         height=200 + 40 * len(mass.roles),
-        title=titled("Attention from role to role", f"{where}, mean of heads, {questions_of(len(mass.ids))}"),
         xaxis=label_axis("to keys of", mass.roles),
         yaxis={**label_axis("from queries of", mass.roles), "autorange": "reversed"},
     )
-    return figure

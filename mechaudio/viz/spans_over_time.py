@@ -15,7 +15,7 @@ from mechaudio.metrics.captions import normalised
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.spans import Described, Interval
 from mechaudio.viz.sound_track import SOUND_HEIGHT, domains, draw_mel
-from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, TEMPLATE, faded, plain, titled
+from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, faded, laid_out, plain
 
 RIGHT, SAID = CYCLE[2], CYCLE[1]
 LANE = 34
@@ -91,16 +91,16 @@ def spans_over_time(
         draw_mel(figure, clip)
         figure.update_layout(yaxis3={"domain": parts[0], "anchor": "x"})
     note = "above: when it is heard; below: when the model says so"
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        title or f"Spans of {plain(study.provenance.checkpoint)}, {questions_of(len(drawn))}",
+        note,
         height=height + 170,
         barmode="overlay",
-        title=titled(title or f"Spans of {plain(study.provenance.checkpoint)}, {questions_of(len(drawn))}", note),
         xaxis={"title": {"text": "seconds"}, "range": [0, end], "anchor": "free", "position": 0},
         yaxis=axis,
         legend=LEGEND_BELOW,
     )
-    return figure
 
 
 def _rows(study: GroundingStudy, number: int) -> list[_Row]:

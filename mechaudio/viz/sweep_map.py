@@ -18,15 +18,14 @@ from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
-    TEMPLATE,
     against,
     ends,
     full_colour,
     label_axis,
+    laid_out,
     mark_cells,
     number,
     plain,
-    titled,
     two_sided,
     write_cells,
 )
@@ -187,19 +186,16 @@ def sweep_map(
     )
     names = [str(name) for name in sweep.choice.values] if "choice" in sweep.coords else []
     words = "" if names == list(ascii_uppercase[: len(names)]) else against([(names[0], names[1])])
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(
-            title or f"{cells.what} by {plain(up)} and {plain(across)}",
-            f"{questions_of(variants.n, variants.clips)}{words}; baseline, without intervention: {baseline}<br>"
-            f"{few or dots}",
-        ),
+    return laid_out(
+        figure,
+        title or f"{cells.what} by {plain(up)} and {plain(across)}",
+        f"{questions_of(variants.n, variants.clips)}{words}; baseline, without intervention: {baseline}<br>"
+        f"{few or dots}",
         height=max(300, min(190 + 28 * len(rows), 720)),
         xaxis=label_axis(across, columns),
         yaxis=label_axis(up, rows),
         margin={"t": 104},
     )
-    return figure
 
 
 def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:

@@ -19,12 +19,11 @@ from mechaudio.viz.theme import (
     INK,
     LEGEND_BELOW,
     ROLE_COLOURS,
-    TEMPLATE,
     band,
+    laid_out,
     layer_ticks,
     level,
     plain,
-    titled,
     whiskers,
 )
 
@@ -77,19 +76,16 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
         else ""
     )
     bands = f"; {few}" if few else f"; bands: {100 * confidence:g} % intervals over clips (bootstrap)"
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        f"Where the last position looks, by layer ({sample})",
+        f"mean over heads{bands}<br>{whole_text}dotted: role by role",
         height=440,
-        title=titled(
-            f"Where the last position looks, by layer ({sample})",
-            f"mean over heads{bands}<br>{whole_text}dotted: role by role",
-        ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(study.attention.shape[1]))},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
         margin={"t": 96, "b": 96},
     )
-    return figure
 
 
 @checks_arguments
@@ -136,19 +132,16 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
     figure.update_yaxes(title_text="fixed, of the wrong (%)", row=1, col=1)
     figure.update_yaxes(title_text="broken, of the right (%)", row=2, col=1)
     what = f"control: {control.replace('_', ' ')}, all layers" if control else "all layers"
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        f"Fixed and broken answers over strengths ({what})",
+        f"n = {(~right).sum()} wrong, {right.sum()} right without a change; whiskers: 95 % intervals (Wilson)<br>"
+        f"dashed, with 95 % band: answers at random, which fix {100 * null.value:.0f} % and break "
+        f"{100 * (1 - study.chance):.0f} %",
         height=620,
-        title=titled(
-            f"Fixed and broken answers over strengths ({what})",
-            f"n = {(~right).sum()} wrong, {right.sum()} right without a change; whiskers: 95 % intervals (Wilson)<br>"
-            f"dashed, with 95 % band: answers at random, which fix {100 * null.value:.0f} % and break "
-            f"{100 * (1 - study.chance):.0f} %",
-        ),
         legend=LEGEND_BELOW | {"title": {"text": "query rows: "}},
         margin={"t": 104, "b": 104},
     )
-    return figure
 
 
 def _rates(
@@ -223,16 +216,14 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
         hovertemplate=f"chosen on one half of the questions: {best.arm}<extra></extra>",
     )
     held, n_held = best.held_out.change, best.held_out.n
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        f"Right answers with audio scaled in one layer ({questions_of(baseline.n, baseline.n_clips)})",
+        f"query rows: {plain(queries)}; dashed, with 95 % band: no change, {100 * baseline.value:.1f} % right; "
+        "diamonds: all layers at once<br>"
+        f"ring: best on one half (n = {best.chosen_on.n}); on the other (n = {n_held}) {100 * held.value:+.1f} "
+        f"points ({100 * held.confidence:g} % interval {100 * held.low:+.1f} to {100 * held.high:+.1f})",
         height=480,
-        title=titled(
-            f"Right answers with audio scaled in one layer ({questions_of(baseline.n, baseline.n_clips)})",
-            f"query rows: {plain(queries)}; dashed, with 95 % band: no change, {100 * baseline.value:.1f} % right; "
-            "diamonds: all layers at once<br>"
-            f"ring: best on one half (n = {best.chosen_on.n}); on the other (n = {n_held}) {100 * held.value:+.1f} "
-            f"points ({100 * held.confidence:g} % interval {100 * held.low:+.1f} to {100 * held.high:+.1f})",
-        ),
         xaxis={
             "title": {"text": "layer that is scaled"},
             "tickvals": [*layer_ticks(layers), aside],
@@ -244,7 +235,6 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
         legend=LEGEND_BELOW,
         margin={"t": 104, "b": 104},
     )
-    return figure
 
 
 def _factor_colours(factors: Sequence[float]) -> list[str]:

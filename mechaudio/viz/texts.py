@@ -3,10 +3,10 @@
 import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.interventions.generations import Generations
+from mechaudio.interventions.sweep_result import Generations
 from mechaudio.labelled import grid_coordinates
 from mechaudio.tracing.run_result import Generation
-from mechaudio.viz.theme import CLEAR, FAINT, TEMPLATE, plain, titled
+from mechaudio.viz.theme import CLEAR, FAINT, laid_out, plain
 
 LONGEST = 300
 """Characters of a text in a cell."""
@@ -44,10 +44,13 @@ def written_texts(written: Generation | Generations, *, at_most: int = 50) -> go
         )
     )
     note = f"the first {at_most} of {n} prompts" if n > at_most else f"{n} prompts"
-    figure.update_layout(
-        template=TEMPLATE, title=titled("What was written", note), height=170 + 30 * min(n, at_most), margin={"b": 8}
+    return laid_out(
+        figure,
+        "What was written",
+        note,
+        height=170 + 30 * min(n, at_most),
+        margin={"b": 8},
     )
-    return figure
 
 
 def _cell(value: object) -> str:

@@ -275,6 +275,12 @@ def titled(title: str, note: str | None = None) -> dict[str, Any]:
     return {"text": text} if note is None else {"text": text, "subtitle": {"text": _wrapped(note, NOTE_LETTERS)}}
 
 
+def laid_out(figure: go.Figure, title: str, note: str | None = None, **layout: Any) -> go.Figure:
+    """Give a figure the look of all, its title and note (`titled`), and its own options of plotly's layout."""
+    figure.update_layout(template=TEMPLATE, title=titled(title, note), **layout)
+    return figure
+
+
 def head_room(title: dict[str, Any]) -> int:
     """Count the pixels that a title and its note need above a figure, by their lines; at least the usual ones."""
     lines = title["text"].count("<br>") + 1

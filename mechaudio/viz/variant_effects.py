@@ -19,7 +19,7 @@ from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.metrics.significance import share
 from mechaudio.results import as_numpy
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, laid_out, plain, whiskers
 
 #: Variants in a figure; of more, those in the middle are left out.
 MOST = 60
@@ -64,15 +64,15 @@ def variant_effects(result: Sweep | Comparison | SteeringSweep, title: str | Non
         figure.add_vline(100 * clean.value, line={"color": INK, "width": 1.5, "dash": "dash"})
         note = f"dashed: {100 * clean.value:.1f} % without an intervention; {note}"
     first = values[0]
-    figure.update_layout(
-        template=TEMPLATE,
+    return laid_out(
+        figure,
+        title or f"{what[0].upper()}{what[1:]} by variant ({questions_of(first.n, first.n_clips)})",
+        note,
         height=150 + 26 * len(labels),
-        title=titled(title or f"{what[0].upper()}{what[1:]} by variant ({questions_of(first.n, first.n_clips)})", note),
         xaxis={"title": {"text": f"{what} (%)"}, "range": [-2, 102]},
         yaxis={"autorange": "reversed", "showgrid": False},
         showlegend=False,
     )
-    return figure
 
 
 def _right(result: Sweep | Comparison | SteeringSweep) -> tuple[Proportion | None, list[Proportion] | None]:

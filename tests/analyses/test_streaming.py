@@ -2,7 +2,6 @@
 
 import inspect
 import threading
-from types import SimpleNamespace
 
 import pytest
 from beartype.door import is_bearable
@@ -49,15 +48,17 @@ def test_batches_come_in_order_with_what_is_made_of_them_one_ahead(toy, asked):
 
 
 @pytest.mark.parametrize("adapter", [TIMEAUDIO, DESTA_25], ids=["merging", "transcripts"])
-def test_where_making_prompts_runs_the_network_a_batch_is_made_by_the_caller_when_its_turn_comes(asked, adapter):
-    model = SimpleNamespace(adapter=adapter)
+def test_where_making_prompts_runs_the_network_a_batch_is_made_by_the_caller_when_its_turn_comes(
+    toy, asked, adapter, monkeypatch
+):
+    monkeypatch.setattr(toy, "adapter", adapter)
     made = []
 
     def make(batch):
         made.append(threading.get_ident())
         return len(batch)
 
-    found = prepared_batches(model, asked, make, batch_size=3, what="", progress=False)
+    found = prepared_batches(toy, asked, make, batch_size=3, what="", progress=False)
     assert next(found) == (asked[:3], 3)
     assert made == [threading.get_ident()]
     assert [size for _, size in found] == [3, 1]

@@ -3,7 +3,7 @@ import torch
 from transformers import DynamicCache
 
 from mechaudio.models.hearing import past_prompt
-from mechaudio.models.key_value_cache import cache_name, with_cache
+from mechaudio.models.keywords import cache_name, with_cache
 
 NAMES = ("past_key_values", "cache", "a_name_of_tomorrow")
 

@@ -7,7 +7,7 @@ import wave
 import numpy as np
 
 from mechaudio.audio.player import wav_data_uri
-from mechaudio.report.assets import policy, script_json
+from mechaudio.report.rendering import policy, script_json
 
 
 def test_json_for_a_script_means_the_same_and_holds_no_markup():

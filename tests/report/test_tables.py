@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mechaudio.report.tables import Column, Table, write_tables
+from mechaudio.report.tables import Column, Table, column_list, write_tables
 
 TABLE = Table(
     name="rates",
@@ -65,3 +65,9 @@ def test_rows_that_do_not_fit_and_columns_of_one_name_are_refused():
         Table("t", "", "", (Column("a"),), ((1, 2),))
     with pytest.raises(ValueError, match="two columns of one name: a, a"):
         Table("t", "", "", (Column("a"), Column("a")), ())
+
+
+def test_columns_are_written_as_headings_with_kinds_and_a_kind_that_there_is_not_is_refused():
+    assert column_list("arm, n: count, fixed: share, gain: change, p: p") == TABLE.columns
+    with pytest.raises(ValueError, match=r"a column is one of text, count, .* got 'n: counts'"):
+        column_list("arm, n: counts")

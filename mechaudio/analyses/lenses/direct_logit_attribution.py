@@ -21,7 +21,6 @@ Conventions: logits, in double precision; NaN where a layer has no such part; se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -35,12 +34,10 @@ from mechaudio.metrics.ranking import largest_first
 from mechaudio.models.targets import OTHERS, Targets, Words, refuse_whole
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.unembedding import (
     refuse_several_streams,
 )
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -29,12 +29,11 @@ from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words, refuse_whole
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
     import pandas
     import xarray
-
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

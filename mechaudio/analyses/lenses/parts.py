@@ -6,7 +6,7 @@ Conventions: logits, in double precision; NaN where a layer has no such part; al
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,14 +19,12 @@ from mechaudio.metrics.choices import best_wrong, refuse_nan, right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.stack import Between
 from mechaudio.models.targets import OTHERS
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 from mechaudio.tracing.unembedding import frozen_norm, norm_of, scaled, softcap, unembed
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ Conventions: ranks count from 0, among the whole vocabulary; probabilities are o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,11 +17,9 @@ from mechaudio.analyses.lenses.residual_stream import ResidualStream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.targets import OTHERS
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import ChoiceColumns
 from mechaudio.tracing.unembedding import read_out
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 #: Logits that are held at once, of one depth and of the last.
 AT_ONCE = 2**24

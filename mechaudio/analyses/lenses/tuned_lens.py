@@ -13,7 +13,6 @@ translator, as it is the output; KL in nats, the mean over positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,10 +30,8 @@ from mechaudio.models.selection import Where
 from mechaudio.progress import bar
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.unembedding import read_out
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -31,7 +31,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,10 +50,8 @@ from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, kept_or_written
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import bare
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -8,14 +8,12 @@ those of its group.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 from mechaudio.models.selection import heads_among
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
-    from mechaudio.tracing.sites import Site
+from mechaudio.tracing.sites import Site
 
 #: What can write -> the hook point that holds it.
 SENDERS = {"head": "z", "attention": "attn_out", "mlp": "mlp_out", "embed": "embed"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,9 +20,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import by_frame
 from mechaudio.models.grouping import windows_of_rows
 from mechaudio.models.selection import Where
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 #: What stands for a hook point's name.
 FEATURES: Literal["features"] = "features"

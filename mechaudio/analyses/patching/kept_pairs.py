@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,9 +14,7 @@ from mechaudio.analyses.kept_batches import KeptBatches
 from mechaudio.analyses.patching.joined import MeasuredPairs, PatchedPairs
 from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.results import digest_of
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 FOLDER = "pairs"
 Measured = TypeVar("Measured", bound=MeasuredPairs)

@@ -13,13 +13,13 @@ from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.models.grouping import part_of
 from mechaudio.models.targets import forced_alike
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import ChoiceColumns, choice_logits
 from mechaudio.tracing.run import measured_logits
 from mechaudio.tracing.teacher_forced import is_whole, logits_of_texts, with_texts
 
 if TYPE_CHECKING:
     from mechaudio.analyses.patching.effect_map import Direction
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 class Objective:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -32,9 +32,7 @@ from mechaudio.models.prompt import prompt, silenced
 from mechaudio.models.targets import Targets, Words, aimed_at
 from mechaudio.question import AudioQuestion
 from mechaudio.showing import Shown
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 Side = TypeVar("Side")
 

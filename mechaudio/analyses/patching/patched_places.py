@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,15 +19,13 @@ from mechaudio.interventions.patch import HEAD_AXIS, Patch
 from mechaudio.interventions.selecting import check_choice, check_number, numbers
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Positions, Where, heads_among, select
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint, bare, stack_of
 from mechaudio.tracing.record import Edit, Intervention
 from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import NoSuchHookPoint
 from mechaudio.tracing.tower_frames import tower_frames
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 Axis = Literal["layer", "head", "position", "role", "second", "event"]
 _AXES = ("layer", "head", *ALONG)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mechaudio.analyses.patching.components import RECEIVERS, SENDERS, Component, Given, kv_head
 from mechaudio.analyses.patching.components import receiver as checked_receiver
@@ -18,14 +18,12 @@ from mechaudio.interventions.patch import Patch
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, select
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint, order_of
 from mechaudio.tracing.run import run
 from mechaudio.tracing.run_result import Run
 from mechaudio.tracing.sites import NoSuchHookPoint
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 
 @checks_arguments

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from math import prod
-from typing import TYPE_CHECKING
 
 from einops import reduce
 from jaxtyping import Float
@@ -14,14 +13,12 @@ from torch.nn.functional import pad
 
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import tokens_of_windows, windows_of_rows
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 from mechaudio.tracing.run_result import Run
 from mechaudio.tracing.tower_frames import steps_before
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
 
 States = Float[Tensor, "token d_model"]
 

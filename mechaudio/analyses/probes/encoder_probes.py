@@ -23,7 +23,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -32,7 +31,7 @@ from mechaudio.analyses.halves import in_calibration
 from mechaudio.analyses.probes.audio_states import audio_states, places_of
 from mechaudio.analyses.probes.clip_states import ClipStates
 from mechaudio.analyses.probes.frame_tasks import FRAME_TASKS
-from mechaudio.analyses.probes.probe_tasks import TASKS, PlaceProbes, fit_place
+from mechaudio.analyses.probes.probe_tasks import TASKS, fit_place
 from mechaudio.analyses.streaming import asked_anew, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
@@ -45,9 +44,7 @@ from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.showing import Shown
 from mechaudio.tracing.answers import answers_in
-
-if TYPE_CHECKING:
-    from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.audio_lm import AudioLM
 
 __all__ = ["FRAME_TASKS", "TASKS", "EncoderProbes", "ProbeAnswers", "encoder_probes"]
 
@@ -254,8 +251,23 @@ def encoder_probes(
     fitted = [
         fit_place(place, training, testing, classes, tolerance=tolerance, margin=margin, seed=seed) for place in wanted
     ]
-    return _result(
-        model, wanted, classes, training, testing, fitted, held_out, tokens_per_clip, tolerance, margin, seed
+    settings = {
+        "held_out": held_out, "tokens_per_clip": tokens_per_clip, "tolerance": tolerance, "margin": margin,
+        "n": len(training) + len(testing),
+    }  # fmt: skip
+    by_place = ("score", "control", "penalty", "onset_error", "offset_error", "probe_correct")
+    return EncoderProbes(
+        places=wanted,
+        tasks=TASKS,
+        **{name: np.stack([fit[name] for fit in fitted]) for name in by_place},
+        baseline=fitted[0]["baseline"],
+        asked=fitted[0]["asked"],
+        model_correct=np.array([clip.correct for clip in testing]),
+        classes=classes,
+        clips=tuple(clip.name for clip in testing),
+        n_training=len(training),
+        keys=tuple(clip.key for clip in testing),
+        provenance=Provenance.collect(model, seed=seed, settings=settings),
     )
 
 
@@ -296,40 +308,3 @@ def _classes(training: Sequence[ClipStates], testing: Sequence[ClipStates]) -> t
             f"training clips have {dict(sorted(many.items()))}: give more clips, or broader labels"
         )
     return classes
-
-
-def _result(
-    model: AudioLM,
-    places: tuple[str, ...],
-    classes: tuple[str, ...],
-    training: Sequence[ClipStates],
-    testing: Sequence[ClipStates],
-    found: Sequence[PlaceProbes],
-    held_out: float,
-    tokens_per_clip: int,
-    tolerance: float,
-    margin: float,
-    seed: int,
-) -> EncoderProbes:
-    settings = {
-        "held_out": held_out, "tokens_per_clip": tokens_per_clip, "tolerance": tolerance, "margin": margin,
-        "n": len(training) + len(testing),
-    }  # fmt: skip
-    return EncoderProbes(
-        places=places,
-        tasks=TASKS,
-        score=np.stack([own.score for own in found]),
-        control=np.stack([own.control for own in found]),
-        baseline=found[0].baseline,
-        penalty=np.stack([own.penalty for own in found]),
-        onset_error=np.array([own.onset_error for own in found]),
-        offset_error=np.array([own.offset_error for own in found]),
-        probe_correct=np.stack([own.correct for own in found]),
-        asked=found[0].asked,
-        model_correct=np.array([clip.correct for clip in testing]),
-        classes=classes,
-        clips=tuple(clip.name for clip in testing),
-        n_training=len(training),
-        keys=tuple(clip.key for clip in testing),
-        provenance=Provenance.collect(model, seed=seed, settings=settings),
-    )

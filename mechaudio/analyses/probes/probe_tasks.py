@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from mechaudio.analyses.probes.clip_states import ClipStates
 from mechaudio.analyses.probes.frame_tasks import (
@@ -26,20 +24,6 @@ from mechaudio.analyses.probes.probing import fit_probe, groups_of
 TASKS = (*FRAME_TASKS, "order", "order_by_clock")
 
 
-@dataclass(frozen=True, eq=False)
-class PlaceProbes:
-    """Scores of the probes of one place; as in `EncoderProbes`, without the axis of places."""
-
-    score: Float[np.ndarray, "task clip"]
-    control: Float[np.ndarray, "task clip"]
-    baseline: Float[np.ndarray, "task clip"]
-    penalty: Float[np.ndarray, " task"]
-    onset_error: float
-    offset_error: float
-    correct: Bool[np.ndarray, " clip"]
-    asked: Bool[np.ndarray, " clip"]
-
-
 def fit_place(
     place: str,
     training: Sequence[ClipStates],
@@ -49,8 +33,8 @@ def fit_place(
     tolerance: float,
     margin: float,
     seed: int,
-) -> PlaceProbes:
-    """Fit and score the probes of all tasks at one place."""
+) -> dict[str, np.ndarray]:
+    """Fit and score the probes of all tasks at one place: fields of `EncoderProbes`, without the axis of places."""
     states = np.concatenate([clip.states[place] for clip in training])
     groups = groups_of([clip.key for clip in training], [len(clip.states[place]) for clip in training])
     found: dict[str, list[list[float]]] = {"score": [], "control": [], "baseline": []}
@@ -91,14 +75,14 @@ def fit_place(
     found["baseline"] += [by_majority, by_majority]
     errors = [_errors(testing, intervals["score"], classes, end) for end in (0, 1)]
     answers = [_answer(clip, own) for clip, own in zip(testing, intervals["score"], strict=True)]
-    return PlaceProbes(
+    return {
         **{kind: np.array(values) for kind, values in found.items()},
-        penalty=np.array([*penalties, penalty, penalties[0]]),
-        onset_error=errors[0],
-        offset_error=errors[1],
-        correct=np.array([answer is True for answer in answers]),
-        asked=np.array([answer is not None for answer in answers]),
-    )
+        "penalty": np.array([*penalties, penalty, penalties[0]]),
+        "onset_error": np.array(errors[0]),
+        "offset_error": np.array(errors[1]),
+        "probe_correct": np.array([answer is True for answer in answers]),
+        "asked": np.array([answer is not None for answer in answers]),
+    }
 
 
 def _errors(
