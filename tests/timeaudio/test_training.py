@@ -130,7 +130,7 @@ def test_a_finished_run_is_put_into_a_fresh_checkpoint_and_folds_away(questions,
     assert fold_lora(fresh.network) == 2 * fresh.n_layers
     assert not any(isinstance(module, LoraLinear) for module in fresh.network.modules())
     assert set(dict(fresh.network.named_parameters())) == set(dict(opened("qwen2_audio").network.named_parameters()))
-    torch.testing.assert_close(fresh.network(**batch.inputs).logits, expected, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(fresh.network(**batch.inputs).logits, expected, atol=1e-4, rtol=1e-3)
     with pytest.raises(ValueError, match="not those of this network"):
         load_trained(opened("salmonn"), tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no trained\.safetensors"):
