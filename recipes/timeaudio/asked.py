@@ -17,6 +17,8 @@ from recipes.timeaudio.arms import WINDOW
 from recipes.timeaudio.network import rows_of
 
 SECONDS, SCENES, BANK, SEED = 28.0, 16, 12, 77_001
+#: Long enough that tokens are merged, where they are.
+MERGED_SECONDS = 56.0
 #: Between these seconds lies the interval that is asked about: every clock can be moved by as much as is done here.
 FIRST, LAST = 10.5, 18.0
 
@@ -46,10 +48,10 @@ class Asked:
         return rows_of(self.scenes.seconds, self.windows.shape[1])
 
 
-def draw(n: int = SCENES) -> tuple[scenes.Scenes, tuple[int, ...]]:
+def draw(n: int = SCENES, seconds: float = SECONDS) -> tuple[scenes.Scenes, tuple[int, ...]]:
     """Draw scenes and the class that each is asked about, which sounds once; ten seconds later only its tens differ."""
     generator, picked, kinds = torch.Generator().manual_seed(SEED), [], []
-    drawn = scenes.draw(40 * n, (SECONDS, SECONDS), generator)
+    drawn = scenes.draw(40 * n, (seconds, seconds), generator)
     for scene in range(len(drawn)):
         for kind in torch.randperm(len(CLASSES), generator=generator).tolist():
             intervals = drawn.intervals(scene, kind)
@@ -62,13 +64,14 @@ def draw(n: int = SCENES) -> tuple[scenes.Scenes, tuple[int, ...]]:
     return scenes.Scenes(drawn.seconds[picked], drawn.onset[picked], drawn.offset[picked]), tuple(kinds)
 
 
-def asked(ear: Any, kept: Path | None = None, n: int = SCENES) -> Asked:
+def asked(ear: Any, kept: Path | None = None, n: int = SCENES, seconds: float = SECONDS) -> Asked:
     """Make the scenes and let an encoder hear them, or read what `kept` holds of both."""
-    drawn, kinds = draw(n)
+    drawn, kinds = draw(n, seconds)
     if kept is None or not kept.is_file():
         generator = torch.Generator().manual_seed(SEED)
-        waves = scenes.render(drawn, scenes.make_bank(BANK, 77, 1), generator, 1)
-        tensors = {"windows": encoder.windows(ear, waves, 1).contiguous(), "waves": waves.half()}
+        stretches = 1 if seconds <= scenes.SHORT[1] else 2
+        waves = scenes.render(drawn, scenes.make_bank(BANK, 77, 1), generator, stretches)
+        tensors = {"windows": encoder.windows(ear, waves, stretches).contiguous(), "waves": waves.half()}
         if kept is None:
             return Asked(**tensors, scenes=drawn, kinds=kinds)
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -34,9 +34,10 @@ from mechaudio.models.targets import forced
 from mechaudio.progress import bar
 from recipes.timeaudio import scenes, text
 from recipes.timeaudio.arms import WINDOW
-from recipes.timeaudio.asked import SCENES, SECONDS, Asked, asked
+from recipes.timeaudio.asked import MERGED_SECONDS, SCENES, SECONDS, Asked, asked
 from recipes.timeaudio.clocks import moved, probe_times
 from recipes.timeaudio.network import ARMS, Arm, audio_tokens, build
+from recipes.timeaudio.scenes import SHORT
 
 #: Windows that clocks are moved by, of 0.34 s: up to 6 s to either side.
 DOSES = (-18, -9, -3, 3, 9, 18)
@@ -92,7 +93,7 @@ class Look:
     def __init__(self, arm: Arm, model: ma.AudioLM, given: Asked) -> None:
         self.arm, self.model, self.given = arm, model, given
         remember(model.network)
-        length = round(SECONDS * SAMPLE_RATE)
+        length = round(float(given.scenes.seconds[0]) * SAMPLE_RATE)
         questions = [
             ma.AudioQuestion(
                 audio=ma.AudioClip(wave[:length].float().numpy(), SAMPLE_RATE),
@@ -120,7 +121,10 @@ class Look:
 
     def clocks(self) -> tuple[str, ...]:
         """The clocks that can be moved."""
-        return ("sound", "time", "place") if self.arm.encoding else ("sound", "place")
+        # Merged tokens close ranks, and have no place of their own that could be moved.
+        is_merged = self.arm.merging != "none" and self.given.scenes.seconds[0] > SHORT[1]
+        clocks = {"sound": True, "time": self.arm.encoding, "place": not is_merged}
+        return tuple(clock for clock, is_there in clocks.items() if is_there)
 
     def spans(self) -> dict[str, list[int]]:
         """Positions in the answer: the token that the first time follows, and the tokens of both times."""
@@ -287,6 +291,9 @@ def look(file: Path, kept: Path, n: int = SCENES) -> dict[str, Any]:
     measured = {"arm": arm.name, "seed": seed, "probes": probe_times(model.network, given, arm)}
     measured["doses"], measured["attention"] = subject.doses(), subject.attention()
     measured["heads"] = {clock: subject.heads(clock) for clock in subject.clocks() if clock != "sound"}
+    if arm.merging != "none":
+        long = asked(model.network.speech_encoder, kept / f"{n}-long-scenes.safetensors", n, MERGED_SECONDS)
+        measured["merged"] = Look(arm, model, long).doses()
     return measured
 
 

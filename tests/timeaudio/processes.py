@@ -27,7 +27,11 @@ def three_questions():
     return ma.data.ftar.build(clips, ["tag"], splits={"train": 1.0})
 
 
-if __name__ == "__main__":
+def main(folder: str | Path) -> None:
     stage = Stage({"lora": 1e-3, "adapter": 1e-3}, epochs=1, batch_size=4, lora_dropout=0.0)
     gone = ma.AudioQuestion(Path("nowhere.wav"), "When?", answer="0.1 - 0.2", id="gone")
-    train(opened("qwen2_audio"), [*three_questions(), gone], out=sys.argv[1], preset=stage, steps=3)
+    train(opened("qwen2_audio"), [*three_questions(), gone], out=folder, preset=stage, steps=3)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -191,10 +191,10 @@ def test_an_edit_that_changes_nothing_is_bit_exact(opened, family, dtype):
         HookPoint("pattern", queries="last"),
         HookPoint("scores", queries=[-3]),
     ]
-    for point in points:
-        assert torch.equal(run(model, inputs, interventions=[Edit(point, lambda value: value * 1.0)]).logits, clean), (
-            point.name
-        )
+    edits = [Edit(point, lambda value: value * 1.0) for point in points]
+    if not torch.equal(run(model, inputs, interventions=edits).logits, clean):
+        each = {edit.point.name: run(model, inputs, interventions=[edit]).logits for edit in edits}
+        pytest.fail(f"all together changed the logits; alone {[n for n, got in each.items() if not got.equal(clean)]}")
 
 
 @both_dtypes
@@ -273,7 +273,7 @@ def taken_by(module, plain, inputs):
 @both_dtypes
 def test_head_outputs_through_the_output_projection_sum_to_what_attention_adds(opened, family, dtype):
     model, inputs = opened(family, dtype)
-    close = {"atol": 1e-5, "rtol": 1e-4} if dtype is torch.float32 else {"atol": 5e-2, "rtol": 5e-2}
+    close = {"atol": 1e-5, "rtol": 1e-4} if dtype is torch.float32 else {"atol": 0.2, "rtol": 0.1}
     beside = (family, "the tower's heads through the output projection are all that attention adds") in KNOWN_EXCEPTIONS
     for part, stack in model.adapter.stacks.items():
         prefix = prefix_of(part)
@@ -313,12 +313,12 @@ def test_rows_of_a_batch_are_what_they_are_alone(opened, family):
         alone = {**inputs, **own, **texts}
         single = run(model, alone, record=["resid_post", HookPoint("pattern", queries="last")], logits="last")
         n = alone["input_ids"].shape[1]
-        torch.testing.assert_close(single.logits[0], together.logits[row], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(single.logits[0], together.logits[row], atol=5e-4, rtol=1e-3)
         torch.testing.assert_close(
-            single.cache["resid_post", -1][0], together.cache["resid_post", -1][row, -n:], atol=1e-4, rtol=1e-4
+            single.cache["resid_post", -1][0], together.cache["resid_post", -1][row, -n:], atol=5e-4, rtol=1e-3
         )
         torch.testing.assert_close(
-            single.cache["pattern", first][0], together.cache["pattern", first][row, :, :, -n:], atol=1e-5, rtol=1e-4
+            single.cache["pattern", first][0], together.cache["pattern", first][row, :, :, -n:], atol=1e-4, rtol=1e-3
         )
 
 

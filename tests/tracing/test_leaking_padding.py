@@ -76,30 +76,30 @@ def test_a_batched_run_is_what_the_rows_are_alone(model, batch):
     for row in range(len(SECONDS)):
         single = ma.run(model, made(model, [row]), record=[*DECODER, *tower])
         n = single.logits.shape[1]
-        torch.testing.assert_close(single.logits[0], together.logits[row, -n:], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(single.logits[0], together.logits[row, -n:], atol=5e-4, rtol=1e-3)
         for layer in range(model.n_layers):
             attends = ("z", layer) in single.cache
             for point in ("resid_post", "z") if attends else ("resid_post",):
                 ours = together.cache[point, layer][row, -n:]
-                torch.testing.assert_close(single.cache[point, layer][0], ours, atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(single.cache[point, layer][0], ours, atol=5e-4, rtol=1e-3)
             if attends:
                 ours = together.cache["pattern", layer][row, :, -n:, -n:]
-                torch.testing.assert_close(single.cache["pattern", layer][0], ours, atol=1e-5, rtol=1e-4)
+                torch.testing.assert_close(single.cache["pattern", layer][0], ours, atol=1e-4, rtol=1e-3)
         for point in ("final_norm", "embed"):
-            torch.testing.assert_close(single.cache[point][0], together.cache[point][row, -n:], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(single.cache[point][0], together.cache[point][row, -n:], atol=5e-4, rtol=1e-3)
         heard = single.cache["projector_out"].shape[1]
         at = slice(sum(windows), sum(windows) + heard) if packed else slice(0, heard)
         clip = 0 if packed else row
         windows.append(heard)
         for point in {"audio.resid_post", "audio.k"} & has:
             ours = together.cache[point, -1][clip, at if packed else slice(0, single.cache[point, -1].shape[1])]
-            torch.testing.assert_close(single.cache[point, -1][0], ours, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(single.cache[point, -1][0], ours, atol=5e-4, rtol=1e-3)
         ours = together.cache["projector_out"][clip, at]
-        torch.testing.assert_close(single.cache["projector_out"][0], ours, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(single.cache["projector_out"][0], ours, atol=5e-4, rtol=1e-3)
         if "audio.pattern" in has:
             frames = at if packed else slice(0, single.cache["audio.pattern", -1].shape[-1])
             ours = together.cache["audio.pattern", -1][clip, :, frames, frames]
-            torch.testing.assert_close(single.cache["audio.pattern", -1][0], ours, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(single.cache["audio.pattern", -1][0], ours, atol=1e-4, rtol=1e-3)
     assert together.batch is batch
     assert together.tower_calls == 3
 
@@ -112,13 +112,13 @@ def test_analyses_of_a_batch_are_those_of_its_rows_alone(model, batch):
     for row in range(len(SECONDS)):
         alone = made(model, [row])
         for answer in answers[row : row + 1]:
-            np.testing.assert_allclose(ma.answer(model, alone)[0].choice_logits, answer.choice_logits, atol=1e-4)
+            np.testing.assert_allclose(ma.answer(model, alone)[0].choice_logits, answer.choice_logits, atol=5e-4)
         single = ma.analyses.audio_attention(model, alone)
-        np.testing.assert_allclose(single.mass[0], attention.mass[row], atol=1e-5)
+        np.testing.assert_allclose(single.mass[0], attention.mass[row], atol=1e-4)
         heard = int(single.n_tokens[0])
-        np.testing.assert_allclose(single.over_time[0], attention.over_time[row][..., :heard], atol=1e-5)
+        np.testing.assert_allclose(single.over_time[0], attention.over_time[row][..., :heard], atol=1e-4)
         shares = ma.analyses.attention_mass(model, alone).mass[0]
-        np.testing.assert_allclose(shares, mass.mass[row][:, :, -shares.shape[2] :], atol=1e-5)
+        np.testing.assert_allclose(shares, mass.mass[row][:, :, -shares.shape[2] :], atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
@@ -169,16 +169,16 @@ def test_a_long_clip_that_the_tower_cuts_into_pieces_is_put_back_beside_a_short_
     for row, pieces, frames in ((0, 1, 30), (1, 2, 500)):
         single = ma.run(model, ma.prompt(model, [asked[row]]), record=names)
         n = single.logits.shape[1]
-        torch.testing.assert_close(single.logits[0], together.logits[row, -n:], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(single.logits[0], together.logits[row, -n:], atol=5e-4, rtol=1e-3)
         resid = together.cache["audio.resid_post", 1].unflatten(0, (2, 2))[row]
         pattern = together.cache["audio.pattern", 1].unflatten(0, (2, 2))[row]
         ours = resid[:pieces, :frames], pattern[:pieces, :, :frames, :frames]
         for point, value in zip(names, ours, strict=False):
-            torch.testing.assert_close(single.cache[point, 1], value, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(single.cache[point, 1], value, atol=5e-4, rtol=1e-3)
         assert resid[pieces:].abs().sum() == 0
         heard = single.cache["projector_out"].shape[1]
         ours = together.cache["projector_out"][row, :heard]
-        torch.testing.assert_close(single.cache["projector_out"][0], ours, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(single.cache["projector_out"][0], ours, atol=5e-4, rtol=1e-3)
 
 
 def test_the_mask_of_fun_asrs_projector_arrives_once_an_attention_implementation_is_set_by_name():
@@ -201,7 +201,7 @@ def test_glm_asr_hears_each_clip_in_thirty_seconds_of_silence_whatever_is_in_the
     together = ma.run(model, ma.prompt(model, questions(SECONDS)), logits="last").logits
     for row, question in enumerate(questions(SECONDS)):
         alone = ma.run(model, ma.prompt(model, [question]), logits="last").logits
-        torch.testing.assert_close(alone[0], together[row], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(alone[0], together[row], atol=5e-4, rtol=1e-3)
     batch = ma.prompt(model, questions(SECONDS)[:1])
     cut = {"input_features": batch.inputs["input_features"][..., :56].contiguous()}
     mask = {"input_features_mask": batch.inputs["input_features_mask"][:, :56]}

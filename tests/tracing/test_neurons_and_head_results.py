@@ -85,7 +85,7 @@ def test_a_neuron_that_is_moved_moves_what_the_mlp_gives_by_its_column_of_the_do
         column = model.network.get_submodule(f"{stack.path(layer)}.{stack.projecting_down}").weight[:, 3]
         where = (model, inputs, stack, layer, stack.mlp_norm, f"{prefix}mlp_out")
         before, after = (before_the_norm(*where, edits) for edits in ([], [at(f"{prefix}mlp_post", more, layer)]))
-        torch.testing.assert_close(after - before, (2 * column).expand_as(before), atol=1e-5, rtol=0)
+        torch.testing.assert_close(after - before, (2 * column).expand_as(before), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("positions", ["last", [-1, -3], [[-1, -4], [-2, -1]]])
@@ -97,7 +97,7 @@ def test_chosen_positions_are_those_of_the_whole_result_to_read_and_to_edit(plai
     )
     each = [[-1]] * 2 if positions == "last" else positions if isinstance(positions[0], list) else [positions] * 2
     expected = torch.stack([row[own] for row, own in zip(whole, each, strict=True)])
-    torch.testing.assert_close(chosen, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(chosen, expected, atol=1e-5, rtol=1e-4)
 
     def louder_there(heads):
         moved = heads.clone()

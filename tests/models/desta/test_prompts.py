@@ -321,4 +321,4 @@ def test_the_authors_clips_go_through_the_prompt_to_the_authors_logits():
     ]
     batch = ma.prompt(model, [[system, {"role": "user", "content": content}]])
     logits = ma.run(model, batch).logits[0, -1]
-    assert (logits - told["given_text.logits"][0]).abs().max() < 1e-5
+    assert (logits - told["given_text.logits"][0]).abs().max() < 1e-4

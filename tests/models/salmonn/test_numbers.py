@@ -39,7 +39,7 @@ def clip(told, number):
     return told[f"wav{number}"].float().numpy() / 32768
 
 
-def close(given, wanted, tolerance=1e-5):
+def close(given, wanted, tolerance=5e-5):
     assert given.shape == wanted.shape
     assert (given - wanted).abs().max() < tolerance
 
@@ -120,7 +120,7 @@ def test_the_embedded_prompt_and_the_logits_of_each_question_are_the_authors(sal
         logits = salmonn(input_ids=ids, **inputs).logits
         handle.remove()
         close(kept[0], told[f"embeds{number}"])
-        close(logits[0, -1], told[f"logits{number}_last"], 2e-5)
+        close(logits[0, -1], told[f"logits{number}_last"], 1e-4)
 
 
 def test_a_batch_padded_on_the_left_gives_the_logits_of_the_authors_batch(salmonn, told, together):
@@ -173,11 +173,11 @@ def test_the_merged_tokens_are_the_authors_given_which_they_kept(timeaudio, told
 def test_the_loss_of_an_answer_with_markers_is_the_authors(timeaudio, told_of_36_seconds):
     embeds, labels = told_of_36_seconds["embeds"], told_of_36_seconds["labels"]
     assert timeaudio(inputs_embeds=embeds, labels=labels).loss.item() == pytest.approx(
-        told_of_36_seconds["loss"].item(), abs=1e-6
+        told_of_36_seconds["loss"].item(), abs=1e-5
     )
     logits = timeaudio(inputs_embeds=embeds).logits
     by_hand = functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=-100)
-    assert by_hand.item() == pytest.approx(told_of_36_seconds["loss"].item(), abs=1e-6)
+    assert by_hand.item() == pytest.approx(told_of_36_seconds["loss"].item(), abs=1e-5)
 
 
 def test_an_answer_with_markers_is_tokenised_as_in_training(told_of_36_seconds):
