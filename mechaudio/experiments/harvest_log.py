@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mechaudio.experiments.log_lines import SCHEMA, damaged, parsed, read_header, short, signed, verified
-from mechaudio.experiments.run_log import begun_header, digest, log_of_process, logs_in, opened_log
+from mechaudio.experiments.run_log import begun_header, digest, let_go_in_copy, log_of_process, logs_in, opened_log
 from mechaudio.processes import Shared, launch
 from mechaudio.question import AudioQuestion
 from mechaudio.reading import digest_of_file
@@ -78,6 +78,7 @@ class HarvestLog:
         questions: By place in the stream, those of all processes.
         n_entries: Of all processes.
         shared: The folder, as the processes share it.
+        folder: As given.
 
     Raises:
         ValueError: The folder holds a harvest of something else, or a damaged one, or is written to by another process.
@@ -85,23 +86,23 @@ class HarvestLog:
     """
 
     def __init__(self, folder: str | os.PathLike, header: Mapping[str, Any]):
-        self._folder = made_folder(folder, "a harvest")
-        self._place = log_of_process(self._folder / LOG_NAME)
+        self.folder = made_folder(folder, "a harvest")
+        self._place = log_of_process(self.folder / LOG_NAME)
         self.shards: list[Shard] = []
         self.questions: dict[int, Harvested] = {}
         self.n_entries = 0
         self.shared = Shared(None)
         self._logs: dict[Path, ShardReader] = {}
-        self.header = begun_header(self._folder / LOG_NAME, {"schema": SCHEMA, **header})
+        self.header = begun_header(self.folder / LOG_NAME, {"schema": SCHEMA, **header})
         self._file: BinaryIO = opened_log(self._place, self.header)
         try:
             self.shards += self._read(self._place, self._file)
             self._file.truncate(self._logs[self._place].end)
             self._file.seek(self._logs[self._place].end)
-            self.shared = Shared(self._folder)
+            self.shared = Shared(self.folder)
             others = self.refresh()
             for shard in [*self.shards, *(others if launch().rank == 0 else ())]:  # each is looked at by one process
-                refuse_damaged(self._folder, shard)
+                refuse_damaged(self.folder, shard)
         except BaseException:
             self._close()
             raise
@@ -123,7 +124,7 @@ class HarvestLog:
     def refresh(self) -> list[Shard]:
         """Read what other processes have written by now, and those of earlier runs before."""
         shards = list[Shard]()
-        for place in logs_in(self._folder / LOG_NAME):
+        for place in logs_in(self.folder / LOG_NAME):
             if place != self._place and place.stat().st_size != (self._logs[place].seen if place in self._logs else 0):
                 with place.open("rb") as file:
                     shards += self._read(place, file)
@@ -163,9 +164,9 @@ class HarvestLog:
             own = self._place.stem.removeprefix(Path(LOG_NAME).stem)  # of process 1, "-1"
             name = f"shard{own}-{sum(bool(shard.file) for shard in self.shards):06d}.safetensors"
             # One name, so that whoever was killed while writing leaves nothing for good.
-            draft = self._folder / f".shard{own}.begun"
+            draft = self.folder / f".shard{own}.begun"
             sha256 = write_tensors(draft, tensors, {})
-            os.replace(draft, self._folder / name)
+            os.replace(draft, self.folder / name)
             n_entries = len(next(iter(tensors.values())))
         new = {token: text for token, text in tokens.items() if token not in self._tokens}
         shard = Shard(name, sha256, n_entries, tuple(questions), new)
@@ -179,6 +180,10 @@ class HarvestLog:
         self.shards.append(shard)
         self._take(shard)
         self._tokens |= set(new)
+
+    def forget(self) -> None:
+        """Let go of the log in a worker, as `RunLog.forget`."""
+        let_go_in_copy(self._file)
 
     def _close(self) -> None:
         self.shared.close()

@@ -70,6 +70,7 @@ class RunLog:
         header: Of the run.
         rows: By place in the stream, those of all processes that share the run.
         shared: The folder, as the processes share it.
+        folder: None where nothing is kept.
 
     Raises:
         ValueError: If the folder holds a run of something else, or a damaged one, or is written to by another process
@@ -84,9 +85,10 @@ class RunLog:
         self._n_variants = n_variants
         self._logs: dict[Path, LogReader] = {}
         self._file: BinaryIO | None = None
-        if folder is None:
+        self.folder = None if folder is None else made_folder(folder, "a run")
+        if self.folder is None:
             return
-        first = made_folder(folder, "a run") / LOG_NAME
+        first = self.folder / LOG_NAME
         self._place = log_of_process(first)
         self.header = begun_header(first, self.header)
         self._file = opened_log(self._place, self.header)
@@ -94,7 +96,7 @@ class RunLog:
             self._read(self._place, self._file)
             self._file.truncate(self._own.end)
             self._file.seek(self._own.end)
-            self.shared = Shared(first.parent)
+            self.shared = Shared(self.folder)
             self.refresh()
         except BaseException:
             self.close()
@@ -162,6 +164,11 @@ class RunLog:
             os.fsync(self._file.fileno())
             self._own.keep(rows, self._own.end + len(lines), checksum)
         self.rows |= {row.index: row for row in rows}
+
+    def forget(self) -> None:
+        """Let go of the log in a worker that was forked, or the log would stay claimed until the last of them ends."""
+        if self._file is not None:
+            let_go_in_copy(self._file)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -245,6 +252,11 @@ def _claim(file: BinaryIO, place: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks
             raise
+
+
+def let_go_in_copy(file: BinaryIO) -> None:
+    """Let go of a claimed file in a process that was forked; closing it would move where the first one writes."""
+    os.close(file.fileno())
 
 
 def refuse_others(place: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
