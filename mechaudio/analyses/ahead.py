@@ -51,7 +51,8 @@ def workers_for(model: AudioLM, workers: int | None) -> int:
     """Return how many processes make prompts for a model.
 
     A network that makes prompts itself (audio tokens merged by content, transcripts) has none. There are never more
-    than cores of the machine that this process may use, its share of them where several were launched.
+    than cores that this process may use, its share of them where a launcher says in `LOCAL_WORLD_SIZE` that several
+    processes share the machine.
 
     Args:
         model: The opened model.
@@ -73,7 +74,7 @@ def workers_for(model: AudioLM, workers: int | None) -> int:
     if workers == 0 or not starts or model.adapter.makes_prompts_with_network:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= int(os.environ.get("LOCAL_WORLD_SIZE") or launch().n)
+    cores //= max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     if workers is None:
         return min(MOST_WORKERS, max(0, cores - 1)) if input_device(model.network).type == "cuda" else 0
     return min(workers, max(1, cores))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -59,19 +60,17 @@ class Askable(Sequence[AudioQuestion]):
         self.chance: list[float] = []
         failures = []
         ahead = Ahead(model, partial(_looked_at, model), workers, refers_to=lambda question: [question])
-        looked_at = ahead(questions)
-        total = len(questions)
-        for place, (question, (cut, error)) in enumerate(
-            bar(looked_at, what="reading", unit="questions", total=total, progress=progress)
-        ):
-            if error:
-                failures.append(Failure(place, question.id, error))
-                continue
-            self._places.append(place)
-            if cut:
-                self._too_long.add(place)
-            self.metas.append(dict(question.meta))
-            self.chance.append(float(chance([question.choices], [question.answer])[0]))
+        with closing(ahead(questions)) as looked_at:
+            shown = bar(looked_at, what="reading", unit="questions", total=len(questions), progress=progress)
+            for place, (question, (cut, error)) in enumerate(shown):
+                if error:
+                    failures.append(Failure(place, question.id, error))
+                    continue
+                self._places.append(place)
+                if cut:
+                    self._too_long.add(place)
+                self.metas.append(dict(question.meta))
+                self.chance.append(float(chance([question.choices], [question.answer])[0]))
         self.failures = tuple(failures)
 
     @property
