@@ -21,7 +21,7 @@ SHORT_WAY := tests/test_every_class.py tests/tracing/test_nnsight_contract.py te
 	tests/viz/test_sweep_map.py tests/data/test_tables.py tests/temporal/test_benchmark.py
 short_way = $(1)/bin/python -m pytest $(PARALLEL) $(UNTYPED) $(SHORT_WAY) || { $(1)/bin/python tests/moved_packages.py; exit 1; }
 
-.PHONY: help demo test check kernels small dist newest oldest notebooks outputs docs bench train-tiny clean
+.PHONY: help demo test check kernels small dist newest oldest notebooks outputs docs bench bench-each train-tiny clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -119,7 +119,10 @@ docs: $(VENV)/.installed-docs $(SHOWN) ## Build the documentation into site, war
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is site/index.html."
 
-bench: $(VENV)/.installed-dev ## Measure speed and memory against what users would use instead
+bench: $(VENV)/.installed-dev ## Measure what reading and editing cost beside other tools, as one table
+	$(BIN)/python benchmarks/peers.py
+
+bench-each: $(VENV)/.installed-dev ## Measure each kind of work by itself, as the lab log tells of it
 	$(BIN)/python benchmarks/trace_overhead.py
 	$(BIN)/python benchmarks/sweep_cost.py
 	$(BIN)/python benchmarks/generation_cost.py
@@ -127,6 +130,7 @@ bench: $(VENV)/.installed-dev ## Measure speed and memory against what users wou
 	$(BIN)/python benchmarks/attribution_cost.py
 	$(BIN)/python benchmarks/steering_cost.py
 	$(BIN)/python benchmarks/parallel_cost.py
+	$(BIN)/python benchmarks/waiting_cost.py
 
 train-tiny: $(VENV)/.installed-runtime ## Train the shipped model anew, into build/tiny: minutes on a GPU
 	$(BIN)/python -m recipes.tiny.train --out build/tiny

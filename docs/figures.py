@@ -15,10 +15,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 HERE = Path(__file__).parent
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -104,7 +106,67 @@ class Explored(Picture):
         seen.quantize(128, method=Image.Quantize.MEDIANCUT, kmeans=3).save(path, optimize=True)
 
 
+def logged(heading: str) -> list[list[str]]:
+    """The cells of the lab log's table whose first column has this heading, below its headings.
+
+    Raises:
+        ValueError: The log has no such table.
+    """
+    lines = (HERE / "lab_log.md").read_text(encoding="utf-8").splitlines()
+    first = next((number for number, line in enumerate(lines) if line.startswith(f"| {heading} |")), None)
+    if first is None:
+        raise ValueError(f"docs/lab_log.md has no table whose first column is {heading!r}")
+    rows = takewhile(lambda line: line.startswith("|"), lines[first + 2 :])
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def number(cell: str) -> float:
+    """The number that a cell of the log begins with."""
+    return float(cell.partition(" ")[0].replace(",", ""))
+
+
+def growth() -> go.Figure:
+    """What a sweep costs as one thing grows: plain forward passes, and memory beyond the weights."""
+    grown = [[number(cell) for cell in row] for row in logged("variants")]
+    batches = [row for row in logged("H200, 256 variants at the last position") if "fp32" not in row[0]]
+    sizes = [number(row[0]) for row in batches]
+    titles = ("variants", "layers", "positions", "changed rows", "questions, 7B, H200", "memory, 7B, H200")
+    panels = [[([row[2 * n] for row in grown], [row[2 * n + 1] for row in grown], "")] for n in range(4)]
+    panels.append([(sizes, [number(row[3]) for row in batches], "")])
+    panels.append([(sizes, [number(row[column]) / 1e3 for row in batches], name) for column, name in PEAKS])
+    figure = make_subplots(2, 3, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.07)
+    for place, lines in enumerate(panels):
+        at = {"row": place // 3 + 1, "col": place % 3 + 1}
+        for (x, y, name), color in zip(lines, ("#0072b2", "#d55e00"), strict=False):
+            figure.add_scatter(x=x, y=y, name=name, showlegend=bool(name), line_color=color, mode="lines+markers", **at)
+        ticks = {"tickvals": lines[0][0], "ticktext": [f"{value:,.0f}" for value in lines[0][0]]}
+        figure.update_xaxes(type="log", **ticks, **at)
+        figure.update_yaxes(
+            rangemode="tozero", title="GB" if place == 5 else "forwards" if place % 3 == 0 else "", **at
+        )
+    legend = {"x": 0.74, "y": 0.36}
+    return figure.update_layout(template="simple_white", margin={"l": 60, "r": 20, "t": 40, "b": 40}, legend=legend)
+
+
+PEAKS = ((5, "plain forward"), (6, "sweep"))
+"""Columns of memory in the log's table of sweeps, and what they are of."""
+
+
+@dataclass(frozen=True)
+class Logged(Picture):
+    """A figure of numbers of the lab log, drawn by a function of this file."""
+
+    def blocks(self) -> list[str]:
+        """The tables that it is drawn from, as the log has them."""
+        return [str(logged(heading)) for heading in ("variants", "H200, 256 variants at the last position")]
+
+    def draw(self) -> Any:
+        """Draw it."""
+        return eval(self.draws)
+
+
 PICTURES = {
+    "growth": Logged("costs", "growth()", width=960, height=480),
     "explorer": Explored("explorer", "explorer", width=900, height=860),
     "attention_over_time": Picture(
         "faq", "ma.viz.attention_over_time(attention, clip=questions[0].clip(), layers=[1, 2, 3])", height=380

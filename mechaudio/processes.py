@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +149,8 @@ class Work(Generic[Unit]):
         number: Gives the number of a unit, the same in all processes.
         is_done: Looks whether a unit is done, by this process or another.
         do: Does one, so that `is_done` sees it in every process.
-        begin: Begins one in another thread, while the one before it is done; `do` is given what comes of it.
+        ahead: Goes through units that this process does, and gives each with what was made of it ahead, which `do` is
+            given beside it.
     """
 
     def __init__(
@@ -160,40 +160,22 @@ class Work(Generic[Unit]):
         number: Callable[[Unit], int],
         is_done: Callable[[Unit], bool],
         do: Callable[..., None],
-        begin: Callable[[Unit], Future[Any]] | None = None,
+        ahead: Callable[[Iterator[Unit]], Iterator[tuple[Any, ...]]] = zip,
     ):
-        self._shared, self._number, self._is_done, self._do, self._begin = shared, number, is_done, do, begin
+        self._shared, self._number, self._is_done, self._do, self._ahead = shared, number, is_done, do, ahead
         self._left: list[Unit] = []
-        self._begun: tuple[Unit, Future[Any]] | None = None
 
-    def offer(self, unit: Unit) -> None:
-        """Do a unit, unless it is done, or leave it to the process that has it."""
-        if not self._shared.take(self._number(unit)):
-            # What others have done by now is let go of, so that no more is held than they are at.
-            self._left = [*(left for left in self._left if not self._is_done(left)), unit]
-        elif self._is_done(unit):
-            self._shared.let_go(self._number(unit))
-        elif self._begin is None:
-            self._do_taken(unit)
-        else:
-            before, self._begun = self._begun, (unit, self._begin(unit))
-            if before is not None:
-                self._do_taken(*before)
-
-    def finish(self) -> None:
-        """Do what was begun, wait for what was left to others, and do what they gave back.
+    def do_all(self, units: Iterable[Unit]) -> None:
+        """Do units, but for those that are done; wait for those that other processes have, and do what they give back.
 
         Warns:
             UserWarning: A process keeps a unit for longer than `PATIENCE`, which is then done here too.
         """
-        self._do_begun()
+        self._do_free(units)
         pause, since = _PAUSE[0], time.monotonic()
         while self._left:
             left, self._left = self._left, []
-            for unit in left:
-                if not self._is_done(unit):
-                    self.offer(unit)
-                    self._do_begun()
+            self._do_free(unit for unit in left if not self._is_done(unit))
             if len(self._left) < len(left):
                 pause, since = _PAUSE[0], time.monotonic()
             elif time.monotonic() - since > PATIENCE:
@@ -202,21 +184,34 @@ class Work(Generic[Unit]):
                     "anything, so it is done here as well; what is written first counts"
                 )
                 unit, since = self._left.pop(0), time.monotonic()
-                self._do(unit, *([] if self._begin is None else [self._begin(unit).result()]))
+                for taken in self._ahead(iter([unit])):
+                    self._do(*taken)
             else:
                 time.sleep(pause)
                 pause = min(2 * pause, _PAUSE[1])
 
-    def _do_begun(self) -> None:
-        before, self._begun = self._begun, None
-        if before is not None:
-            self._do_taken(*before)
-
-    def _do_taken(self, unit: Unit, *begun: Future[Any]) -> None:
+    def _do_free(self, units: Iterable[Unit]) -> None:
+        """Do the units that no other process has, and keep the others for later."""
+        ahead = self._ahead(self._taken(units))
         try:
-            self._do(unit, *(future.result() for future in begun))
+            for unit, *made in ahead:
+                try:
+                    self._do(unit, *made)
+                finally:
+                    self._shared.let_go(self._number(unit))
         finally:
-            self._shared.let_go(self._number(unit))
+            if isinstance(ahead, Generator):
+                ahead.close()  # and with it whatever works ahead, also where an error is kept that refers to it
+
+    def _taken(self, units: Iterable[Unit]) -> Iterator[Unit]:
+        for unit in units:
+            if not self._shared.take(self._number(unit)):
+                # What others have done by now is let go of, so that no more is held than they are at.
+                self._left = [*(left for left in self._left if not self._is_done(left)), unit]
+            elif self._is_done(unit):
+                self._shared.let_go(self._number(unit))
+            else:
+                yield unit
 
 
 @contextmanager

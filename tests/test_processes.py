@@ -98,9 +98,7 @@ def test_what_is_done_is_not_done_again_and_all_else_is_in_its_order(launched, t
     done, order = {1}, []
     with Shared(tmp_path) as shared:
         work = work_of(shared, done, order)
-        for unit in range(4):
-            work.offer(unit)
-        work.finish()
+        work.do_all(range(4))
     assert order == [0, 2, 3]
 
 
@@ -108,12 +106,13 @@ def test_what_a_process_had_that_was_killed_is_done_by_another(launched, tmp_pat
     launched(RANK=0, WORLD_SIZE=2)
     done, order = set(), []
     with Shared(tmp_path) as shared:
-        work = work_of(shared, done, order)
-        for unit in (2, 3, 4):
-            work.offer(unit)
-        assert order == [2, 4]
-        held.kill()
-        work.finish()
+
+        def units():
+            yield from (2, 3, 4)
+            assert order == [2, 4]
+            held.kill()
+
+        work_of(shared, done, order).do_all(units())
     assert order == [2, 4, 3]
 
 
@@ -121,10 +120,12 @@ def test_what_another_process_has_done_is_not_waited_for(launched, tmp_path, hel
     launched(RANK=0, WORLD_SIZE=2)
     done, order = set(), []
     with Shared(tmp_path) as shared:
-        work = work_of(shared, done, order)
-        work.offer(3)
-        done.add(3)
-        work.finish()
+
+        def units():
+            yield 3
+            done.add(3)
+
+        work_of(shared, done, order).do_all(units())
     assert order == []
 
 
@@ -133,10 +134,15 @@ def test_no_more_is_held_than_others_are_at(launched, tmp_path, held):
     done, order = set(), []
     with Shared(tmp_path) as shared:
         work = work_of(shared, done, order)
-        work.offer(3)
-        done.add(3)
-        work.offer(3)  # which another process has still
-        assert work._left == [3]
+
+        def units():
+            yield 3
+            done.add(3)
+            yield 3  # which another process has still
+            assert work._left == [3]
+
+        work.do_all(units())
+    assert order == []
 
 
 def test_what_a_process_keeps_for_too_long_is_done_here_as_well(launched, tmp_path, held, monkeypatch):
@@ -145,9 +151,8 @@ def test_what_a_process_keeps_for_too_long_is_done_here_as_well(launched, tmp_pa
     done, order = set(), []
     with Shared(tmp_path) as shared:
         work = work_of(shared, done, order)
-        work.offer(3)
         with pytest.warns(UserWarning, match="another process has had batch 3 for 0 seconds without writing anything"):
-            work.finish()
+            work.do_all([3])
     assert order == [3]
     assert held.poll() is None
 
@@ -161,7 +166,7 @@ def test_a_unit_that_fails_is_free_for_others(launched, tmp_path):
     with Shared(tmp_path) as shared:
         work = Work(shared, number=int, is_done=lambda _: False, do=fail)
         with pytest.raises(OSError, match="the disk is full"):
-            work.offer(0)
+            work.do_all([0])
         assert shared.take(0)
 
 

@@ -143,7 +143,7 @@ def attention_and_answers(
     Args:
         model: The opened model.
         questions: Any number of them, each with its right answer; an iterator is read as it is needed. Clips are read
-            by another thread, a batch ahead.
+            ahead of the model.
         target: Words that count as the right answer in the place of letters, for all questions or one text per question
             (`PromptBatch.aimed`); with a foil alone, the answer of an open question.
         foil: Words that they are held against; by default everything else that could follow.

@@ -11,13 +11,18 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mechaudio.analyses.streaming import Questions, in_batches, positions_that_fit, required_questions
+from mechaudio.analyses.ahead import Ahead, Waiting
+from mechaudio.analyses.streaming import (
+    Questions,
+    in_batches,
+    positions_that_fit,
+    questions_in,
+    required_questions,
+)
 from mechaudio.arguments import shown
 from mechaudio.data.clip_names import clip_keys
 from mechaudio.data.question_digest import digest
@@ -71,7 +76,7 @@ class KeptBatches:
         measure: Callable[..., Measured],
         *,
         asked: Callable[[Batch], str],
-        prepare: Callable[[Batch], Any] | None = None,
+        ahead: Ahead[tuple[int, Batch], Any] | None = None,
     ) -> list[Measured]:
         """Read the batches that are kept, and measure and keep the others.
 
@@ -79,8 +84,8 @@ class KeptBatches:
             batches: In their order.
             measure: Measures a batch.
             asked: Digest of what a batch asks.
-            prepare: Makes of a batch, in another thread while the one before it is measured, what `measure` is given
-                beside it.
+            ahead: Makes of a batch and its number, while those before it are measured, what `measure` is given beside
+                it.
 
         Raises:
             ValueError: The folder holds a batch of another run, or a damaged one.
@@ -103,22 +108,13 @@ class KeptBatches:
                 part.save(place)
             parts[number] = part
 
-        with Shared(self._folder) as shared, ThreadPoolExecutor(1) as worker:
-
-            def begin(unit: tuple[int, Batch]) -> Any:
-                assert prepare is not None
-                return worker.submit(copy_context().run, prepare, unit[1])
-
+        with Shared(self._folder) as shared:
             work: Work[tuple[int, Batch]] = Work(
-                shared,
-                number=lambda unit: unit[0],
-                is_done=take_up,
-                do=do,
-                begin=None if prepare is None else begin,
+                shared, number=lambda unit: unit[0], is_done=take_up, do=do, ahead=ahead or zip
             )
-            for unit in enumerate(batches):
-                work.offer(unit)
-            work.finish()
+            waiting = Waiting("") if ahead is None else ahead.waiting
+            with waiting.kept(self._folder):
+                work.do_all(enumerate(batches))
         return [parts[number] for number in sorted(parts)]
 
     def _place(self, number: int) -> Path | None:
@@ -159,6 +155,7 @@ def measured_questions(
     prepare: Callable[[Any], Any],
     *,
     batch_size: int | None,
+    workers: int | None,
     what: str,
     progress: bool | None,
 ) -> tuple[list[Measured], list[tuple[str, ...]]]:
@@ -168,9 +165,10 @@ def measured_questions(
         model: The opened model.
         questions: As the analysis takes them.
         kept: The batches of the run.
-        measure: Measures the questions of a batch, given what `prepare` made of them where that was made before.
-        prepare: Makes the prompts of a batch: in another thread, unless that runs the network.
+        measure: Measures the questions of a batch, given what `prepare` made of them.
+        prepare: Makes the prompts of a batch: ahead of the model, unless that runs the network.
         batch_size: Questions in a batch, `None` for as many as fit.
+        workers: Processes that make prompts, as in `workers_for`.
         what: Stands before the progress bar.
         progress: Draw a progress bar.
 
@@ -190,7 +188,14 @@ def measured_questions(
         drawn(),
         measure,
         asked=lambda together: digest_of_questions(required_questions(together)),
-        prepare=None if model.adapter.makes_prompts_with_network else prepare,
+        ahead=Ahead(
+            model,
+            lambda unit: prepare(unit[1]),
+            workers,
+            threaded=True,
+            refers_to=lambda unit: questions_in(unit[1]),
+            waiting=Waiting(what),
+        ),
     )
     return parts, keys
 

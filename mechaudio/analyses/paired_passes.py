@@ -144,6 +144,7 @@ def paired_passes(
     kept: KeptRuns | None = None,
     batches: KeptBatches | None = None,
     batch_size: int | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> PairedPasses:
     """Ask every question twice, with its clip and with silence, and keep what heads and directions are made of.
@@ -157,11 +158,12 @@ def paired_passes(
     Args:
         model: The opened model.
         questions: Any number of them, each with its right answer and an id of its own. Clips are read
-            by another thread, a batch ahead.
+            ahead of the model.
         queries: The rows whose attention and difference are kept, as in `attention_and_answers`.
         kept: Takes the runs with the clips, as far as there is room, so that `steering_sweep` can continue from them.
         batches: Keeps what each batch gives in a folder, for a study that is taken up or shared by several processes.
         batch_size: Questions per forward pass.
+        workers: Processes that make prompts, as in `ma.evaluate`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -169,11 +171,10 @@ def paired_passes(
     """
     questions, queries = rows_of(model, questions, queries, progress=progress)
     batches = KeptBatches(None, model, {}) if batches is None else batches
-    prepare = partial(heard_and_silent, model)
 
-    def measure(asked: Any, prepared: Any = None) -> PairedPasses:
+    def measure(_: Any, prepared: Any) -> PairedPasses:
         pairs = Pairs(queries)
-        heard, _ = pairs.ask(model, prepare(asked) if prepared is None else prepared)
+        heard, _ = pairs.ask(model, prepared)
         if kept is not None:
             kept.keep(heard)
         return pairs.joined(model)
@@ -183,8 +184,9 @@ def paired_passes(
         questions,
         batches,
         measure,
-        prepare,
+        partial(heard_and_silent, model),
         batch_size=batch_size,
+        workers=workers,
         what="audio and silence",
         progress=progress,
     )

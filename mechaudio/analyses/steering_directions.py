@@ -296,7 +296,7 @@ def steering_directions(
     Args:
         model: The opened model.
         questions: Any number of them, open ones too, as no answer is measured, each with an id of its own. Clips are
-            read by another thread, a batch ahead.
+            read ahead of the model.
         queries: The rows whose difference is taken, as in `attention_and_answers`; by default the last one, as
             published. Layer-guided steering adds at the last position whatever they are, as the answer is read there.
         batch_size: Questions per forward pass.

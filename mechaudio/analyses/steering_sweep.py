@@ -101,6 +101,7 @@ def steering_sweep(
     kept: KeptRuns | None = None,
     batches: KeptBatches | None = None,
     batch_size: int | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> SteeringSweep:
     """Answer every question with every variant; all variants of a batch share the work of the prompt.
@@ -115,7 +116,7 @@ def steering_sweep(
     Args:
         model: The opened model.
         questions: Each with its right answer, and directions of its own. Clips are read
-            by another thread, a batch ahead.
+            ahead of the model.
         directions: Directions of all these questions; None to measure them on the way, where the run with the clip is
             the one that the variants continue from: two forward passes per question and a little, instead of three.
         variants: Given the directions of some of the questions, the interventions on these, by name; the same names
@@ -125,6 +126,7 @@ def steering_sweep(
             from these, each of which is let go of then. Prompts of other batches run again.
         batches: Keeps what each batch gives in a folder, for a study that is taken up or shared by several processes.
         batch_size: Questions per forward pass; as in `paired_passes`, if runs were kept there.
+        workers: Processes that make prompts, as in `ma.evaluate`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -134,6 +136,8 @@ def steering_sweep(
     if directions is None:
         questions, queries = rows_of(model, questions, queries, progress=progress)
     batches = KeptBatches(None, model, {}) if batches is None else batches
+    if directions is not None and kept is not None and len(kept):
+        workers = 0  # a worker has no runs to continue
 
     def make(asked: Questions) -> Any:
         if directions is None:
@@ -141,10 +145,9 @@ def steering_sweep(
         continued = None if kept is None else kept.take(list(required_questions(asked)))
         return as_prompts(model, asked) if continued is None else continued
 
-    def measure(together: Questions, prepared: Any = None) -> SteeringSweep:
+    def measure(together: Questions, made: Any) -> SteeringSweep:
         asked, pairs = list(required_questions(together)), Pairs(queries)
         ids = tuple(question.id for question in asked)
-        made = make(together) if prepared is None else prepared
         batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(ids))
         wanted = dict(variants(here))
         done = sweep(model, batch, list(wanted.values()), progress=False)
@@ -166,6 +169,7 @@ def steering_sweep(
         measure,
         make,
         batch_size=batch_size,
+        workers=workers,
         what="steering",
         progress=progress,
     )

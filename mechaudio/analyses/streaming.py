@@ -7,12 +7,12 @@ are made already, which are one batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
+from mechaudio.analyses.ahead import Ahead
 from mechaudio.audio.stored import duration_of
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import longest_clip
@@ -44,16 +44,18 @@ def batches_of(
     condition: str = "audio",
     *,
     batch_size: int | None = None,
+    workers: int | None = None,
     what: str,
     progress: bool | None,
 ) -> Iterator[PromptBatch]:
-    """Prompts a batch at a time: those given, or questions written out, by another thread, a batch ahead.
+    """Prompts a batch at a time: those given, or questions written out, ahead of the model.
 
     Args:
         model: The opened model.
         questions: Questions, drawn when their turn comes; prompts, or a dict of the network's own inputs, as one batch.
         condition: What the model is given; see `ma.prompt`.
         batch_size: How many questions at once; by default as many as fit.
+        workers: Processes that make prompts, as in `workers_for`.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -62,10 +64,19 @@ def batches_of(
         ValueError: Without questions, for prompts made in another condition, or as `ma.prompt`.
     """
     make = partial(as_prompts, model, condition=condition)
-    for _, batch in prepared_batches(
-        model, questions, make, condition=condition, batch_size=batch_size, what=what, progress=progress
-    ):
-        yield batch
+    prepared = prepared_batches(
+        model,
+        questions,
+        make,
+        condition=condition,
+        batch_size=batch_size,
+        workers=workers,
+        what=what,
+        progress=progress,
+    )
+    with closing(prepared):
+        for _, batch in prepared:
+            yield batch
 
 
 def prepared_batches(
@@ -75,14 +86,14 @@ def prepared_batches(
     *,
     condition: str = "audio",
     batch_size: int | None = None,
+    workers: int | None = None,
     what: str,
     progress: bool | None,
 ) -> Iterator[tuple[Together, Made]]:
-    """As `in_batches`, each with what is made of it: while the model works on one batch, a thread makes the next.
+    """As `in_batches`, each with what is made of it: while the model works on one batch, others are made.
 
-    Reading a clip and computing its spectrogram can take half as long as a forward pass on a GPU. Where making prompts
-    runs the network (audio tokens merged by content, transcripts), which does one run at a time, each batch is made
-    when its turn comes.
+    Processes make them (`Ahead`), without any of these a thread, a batch ahead. Where making prompts runs the network
+    (audio tokens merged by content, transcripts), which does one run at a time, each batch is made when its turn comes.
 
     Args:
         model: The opened model.
@@ -90,28 +101,20 @@ def prepared_batches(
         prepare: Makes the prompts of a batch. What it raises is raised when the batch's turn comes.
         condition: What the model is given.
         batch_size: How many questions at once; by default as many as fit.
+        workers: Processes that make them, as in `workers_for`.
         what: Stands before the progress bar.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: As `in_batches`.
     """
-    drawn = partial(in_batches, model, questions, condition=condition, batch_size=batch_size, what=what)
-    if model.adapter.makes_prompts_with_network:
-        for batch in drawn(progress=progress):
-            yield batch, prepare(batch)
-        return
-    batches = drawn(progress=False)
+    ahead = Ahead(model, prepare, workers, threaded=True, refers_to=questions_in)
     shown = bar(what=what, unit="questions", total=_total(questions), progress=progress)
-    with ThreadPoolExecutor(1) as worker, shown:
-        batch = next(batches, None)
-        making = None if batch is None else worker.submit(copy_context().run, prepare, batch)
-        while batch is not None and making is not None:
-            made, now = making.result(), batch
-            batch = next(batches, None)
-            making = None if batch is None else worker.submit(copy_context().run, prepare, batch)
-            yield now, made
-            shown.update(len(questions_in(now)))
+    drawn = in_batches(model, questions, condition=condition, batch_size=batch_size, what=what, progress=False)
+    with closing(ahead(drawn)) as batches, shown:
+        for batch, made in batches:
+            yield batch, made
+            shown.update(len(questions_in(batch)))
 
 
 def in_batches(

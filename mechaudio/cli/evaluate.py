@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened
-from mechaudio.cli.options import EachOnce, add_verb, at_least, finite, folder
+from mechaudio.cli.options import EachOnce, add_verb, add_workers, at_least, finite, folder
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
@@ -70,6 +70,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     add_where(verb, listening=True)
     verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)")
+    add_workers(verb)
     verb.add_argument(
         "--allow-cut", action="store_true", help="ask about the beginning of recordings that are too long"
     )
@@ -107,6 +108,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         strict=arguments.strict,
         queries=arguments.queries if arguments.scale or arguments.upweight else None,
         batch_size=arguments.batch_size,
+        workers=arguments.workers,
         progress=True,
     )
     if arguments.out is not None:

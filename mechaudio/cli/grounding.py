@@ -7,7 +7,7 @@ from typing import Any
 
 from mechaudio.cli.ground import DESCRIBE
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import at_least
+from mechaudio.cli.options import add_workers, at_least
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.studies import StudyVerb
 from mechaudio.question import AudioQuestion
@@ -50,6 +50,7 @@ class GroundingVerb(StudyVerb):
             "--max-new-tokens", type=at_least(1), default=200, metavar="N", help="of an answer (default: 200)"
         )
         verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once")
+        add_workers(verb)
 
     def settings(self, arguments: argparse.Namespace) -> tuple[str, ...]:
         """Choose the tasks."""
@@ -89,6 +90,7 @@ class GroundingVerb(StudyVerb):
             max_new_tokens=arguments.max_new_tokens,
             out=arguments.out / "answers",
             batch_size=arguments.batch_size,
+            workers=arguments.workers,
             progress=True,
         )
 

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import at_least
+from mechaudio.cli.options import add_workers, at_least
 from mechaudio.cli.studies import StudyVerb, add_queries, add_split_seed
 
 ABOUT = "The study of [MATA](mata.md)."
@@ -36,6 +36,7 @@ class MataVerb(StudyVerb):
         )
         add_queries(verb, "change")
         add_split_seed(verb)
+        add_workers(verb)
 
     def settings(self, arguments: argparse.Namespace) -> Any:
         """Make the study's settings.
@@ -63,7 +64,9 @@ class MataVerb(StudyVerb):
         """Run it."""
         from mechaudio.experiments.mata_study import mata_study
 
-        return mata_study(model, questions, settings=settings, out=arguments.out / "results", progress=True)
+        return mata_study(
+            model, questions, settings=settings, out=arguments.out / "results", workers=arguments.workers, progress=True
+        )
 
 
 add = MataVerb().add

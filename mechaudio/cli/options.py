@@ -119,6 +119,16 @@ def add_model(
     verb.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a hub id")
 
 
+def add_workers(verb: argparse.ArgumentParser) -> None:
+    """Add the option that says how many processes read clips ahead of the model."""
+    verb.add_argument(
+        "--workers",
+        type=at_least(0),
+        metavar="N",
+        help="processes that read recordings ahead of the model (default: none on a CPU, on a GPU up to 4)",
+    )
+
+
 def model_words(arguments: argparse.Namespace) -> list[str]:
     """The words of `add_model`'s options, for a command line that opens the same model."""
     words = ["--model", arguments.model]

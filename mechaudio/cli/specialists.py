@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from mechaudio.cli.options import at_least
+from mechaudio.cli.options import add_workers, at_least
 from mechaudio.cli.studies import StudyVerb, add_queries, add_split_seed
 
 ABOUT = "The study of [who listens](who_listens.md), with [steering](steering.md)."
@@ -35,6 +35,7 @@ class SpecialistsVerb(StudyVerb):
         verb.add_argument(
             "--batch-size", type=at_least(1), default=8, metavar="N", help="questions per forward pass (default: 8)"
         )
+        add_workers(verb)
 
     def settings(self, arguments: argparse.Namespace) -> Any:
         """Make the study's settings."""
@@ -53,6 +54,7 @@ class SpecialistsVerb(StudyVerb):
             questions,
             settings=settings,
             batch_size=arguments.batch_size,
+            workers=arguments.workers,
             out=arguments.out / "results",
             progress=True,
         )

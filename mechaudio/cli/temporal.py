@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import EachOnce, finite
+from mechaudio.cli.options import EachOnce, add_workers, finite
 from mechaudio.cli.studies import StudyVerb, add_split_seed
 
 ABOUT = "The study of [the temporal benchmark](temporal_benchmark.md)."
@@ -49,6 +49,7 @@ class TemporalVerb(StudyVerb):
             help="the factor and the query rows that the paper had for this class (Audio Flamingo 3, DeSTA2.5-Audio)",
         )
         add_split_seed(verb, default=None, of="the split into halves and of tokens of text that are drawn")
+        add_workers(verb)
 
     def settings(self, arguments: argparse.Namespace) -> Any:
         """Make the study's settings.
@@ -76,7 +77,9 @@ class TemporalVerb(StudyVerb):
 
         if arguments.paper:
             settings = as_published(settings, model)
-        return temporal_study(model, questions, settings=settings, out=arguments.out / "results", progress=True)
+        return temporal_study(
+            model, questions, settings=settings, out=arguments.out / "results", workers=arguments.workers, progress=True
+        )
 
 
 def as_published(settings: Any, model: Any) -> Any:

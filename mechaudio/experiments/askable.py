@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from mechaudio.analyses.ahead import Ahead
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip
 from mechaudio.data.clip_names import clip_keys
@@ -34,13 +37,21 @@ class Askable(Sequence[AudioQuestion]):
     Args:
         model: An `AudioLM`.
         questions: To be asked.
+        workers: Processes that make the prompts, as in `workers_for`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
         ValueError: An open question.
     """
 
-    def __init__(self, model: AudioLM, questions: Sequence[AudioQuestion], *, progress: bool | None = None):
+    def __init__(
+        self,
+        model: AudioLM,
+        questions: Sequence[AudioQuestion],
+        *,
+        workers: int | None = None,
+        progress: bool | None = None,
+    ):
         self._rate, self._questions = model.adapter.sampling_rate, questions
         self._longest = None if model.processor is None else longest_clip(model.processor, model.adapter)
         self._places: list[int] = []
@@ -48,34 +59,24 @@ class Askable(Sequence[AudioQuestion]):
         self.metas: list[dict[str, Any]] = []
         self.chance: list[float] = []
         failures = []
-        for place, question in enumerate(bar(questions, what="reading", unit="questions", progress=progress)):
-            refuse_open(
-                [question],
-                "an accuracy of choices",
-                f'ma.evaluate(..., scoring="generate") scores what a model writes; {BY_WORDS}',
-            )
-            try:
-                self._check(model, place, question)
-            except (ValueError, OSError) as error:
-                failures.append(Failure(place, question.id, f"{type(error).__name__}: {error}"))
-                continue
-            self._places.append(place)
-            self.metas.append(dict(question.meta))
-            self.chance.append(float(chance([question.choices], [question.answer])[0]))
+        ahead = Ahead(model, partial(_looked_at, model), workers, refers_to=lambda question: [question])
+        with closing(ahead(questions)) as looked_at:
+            shown = bar(looked_at, what="reading", unit="questions", total=len(questions), progress=progress)
+            for place, (question, (cut, error)) in enumerate(shown):
+                if error:
+                    failures.append(Failure(place, question.id, error))
+                    continue
+                self._places.append(place)
+                if cut:
+                    self._too_long.add(place)
+                self.metas.append(dict(question.meta))
+                self.chance.append(float(chance([question.choices], [question.answer])[0]))
         self.failures = tuple(failures)
 
     @property
     def n_cut(self) -> int:
         """The number of recordings that are cut."""
         return len(self._too_long)
-
-    def _check(self, model: AudioLM, place: int, question: AudioQuestion) -> None:
-        if question.answer is None:
-            raise ValueError("its answer is not known, so it cannot be right or wrong")
-        with withheld():  # what there is to warn of is said when the question is asked
-            batch = prompt(model, [question], allow_cut=True)
-        if batch.cut[0] > 0:
-            self._too_long.add(place)
 
     def __len__(self) -> int:
         """Count the questions that can be asked."""
@@ -99,3 +100,19 @@ class Askable(Sequence[AudioQuestion]):
             return AudioClip(question.clip().mono(self._rate)[: self._longest], self._rate).to_wav()
 
         return StoredClip(read, f"the beginning of the recording of question {question.id!r}")
+
+
+def _looked_at(model: AudioLM, question: AudioQuestion) -> tuple[bool, str]:
+    """Return whether a question's recording is cut, and what keeps it from being asked, blank if nothing does."""
+    refuse_open(
+        [question],
+        "an accuracy of choices",
+        f'ma.evaluate(..., scoring="generate") scores what a model writes; {BY_WORDS}',
+    )
+    try:
+        if question.answer is None:
+            raise ValueError("its answer is not known, so it cannot be right or wrong")
+        with withheld():  # what there is to warn of is said when the question is asked
+            return prompt(model, [question], allow_cut=True).cut[0] > 0, ""
+    except (ValueError, OSError) as error:
+        return False, f"{type(error).__name__}: {error}"

@@ -73,7 +73,24 @@ def measured(model: AudioLM, asking: Asking, window: Sequence[Placed]) -> tuple[
     return [replace(placed, length=length) for placed, length in lengths.items()], failed
 
 
-def ask(model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Variants) -> list[Row]:
+@dataclass(frozen=True, eq=False)
+class Written:
+    """Questions of a batch that can be asked, written out, and rows of those that cannot.
+
+    Attributes:
+        placed: The questions that can be asked.
+        batch: Their prompts, None without any.
+        failed: Rows of the others.
+    """
+
+    placed: Sequence[Placed]
+    batch: PromptBatch | None
+    failed: Sequence[Row]
+
+
+def ask(
+    model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Variants, written: Written | None = None
+) -> list[Row]:
     """Ask some questions together, under every variant.
 
     Args:
@@ -81,11 +98,13 @@ def ask(model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Va
         asking: How.
         together: The questions.
         variants: The interventions of each variant; of several, the first is the clean run, with none.
+        written: Their prompts, where they are made already.
 
     Returns:
         One row per question.
     """
-    opened, batch, failed = prompts_of(model, asking, together)
+    written = written or write_out(model, asking, together)
+    opened, batch, failed = written.placed, written.batch, list(written.failed)
     if batch is None:
         return failed
     if asking.scoring == "generate":
@@ -96,10 +115,8 @@ def ask(model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Va
     return failed + [replace(_row(placed), logits=logits) for placed, logits in pairs]
 
 
-def prompts_of(
-    model: AudioLM, asking: Asking, together: Sequence[Placed]
-) -> tuple[list[Placed], PromptBatch | None, list[Row]]:
-    """The questions of a batch that can be asked, their prompts (None without any), and rows of those that cannot."""
+def write_out(model: AudioLM, asking: Asking, together: Sequence[Placed]) -> Written:
+    """Make the prompts of the questions that can be asked, and rows of those that cannot."""
     opened, failed = _each(together, lambda placed: _opened(asking, placed.question))
     try:
         batch = _prompts(model, asking, list(opened.values())) if opened else None
@@ -108,7 +125,9 @@ def prompts_of(
         opened = {placed: opened[placed] for placed in askable}
         failed += refused
         batch = _prompts(model, asking, list(opened.values())) if opened else None
-    return list(opened), batch, failed
+    if batch is not None:  # the recordings that were read for it are held no longer
+        batch = replace(batch, questions=tuple(placed.question for placed in opened))
+    return Written(list(opened), batch, failed)
 
 
 def in_halves(do: Callable[[Sequence[Placed]], Made], together: Sequence[Placed]) -> tuple[list[Made], list[Row]]:

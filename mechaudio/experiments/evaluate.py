@@ -13,10 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
+from mechaudio.analyses.ahead import workers_for
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
-from mechaudio.experiments.asking import Asking, Variants, ask, in_halves
+from mechaudio.experiments.asking import Asking, Variants, Written, ask, in_halves
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
@@ -56,6 +57,7 @@ def evaluate(
     queries: str | None = ...,
     batch_size: int | None = ...,
     batch_positions: int | None = ...,
+    workers: int | None = ...,
     progress: bool | None = ...,
 ) -> Evaluation: ...
 
@@ -79,6 +81,7 @@ def evaluate(
     queries: str | None = ...,
     batch_size: int | None = ...,
     batch_positions: int | None = ...,
+    workers: int | None = ...,
     progress: bool | None = ...,
 ) -> Comparison: ...
 
@@ -102,6 +105,7 @@ def evaluate(
     queries: str | None = None,
     batch_size: int | None = None,
     batch_positions: int | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> Evaluation | Comparison:
     """Ask every question and count.
@@ -146,6 +150,8 @@ def evaluate(
         batch_size: Most questions at once; by default as many as fit.
         batch_positions: Most positions of a batch, padding included; by default as many as memory allows, within
             `mechaudio.analyses.streaming.MOST_POSITIONS`, and with a `batch_size` any number.
+        workers: Processes that read clips and make prompts ahead of the model, which change no number: by default none
+            on a CPU, and on a GPU up to four, as far as there are cores. There are never more than batches or cores.
         progress: Draw a progress bar with the time left on stderr;
             by default where a person is watching, after two seconds.
 
@@ -172,10 +178,10 @@ def evaluate(
         warn(f"{launch().n} processes share questions through out=: without it each of them asks all of them")
     asking = Asking(condition, scoring, max_new_tokens, layout, allow_cut)
     lists, functions = _lists(interventions, variants), chosen_scores(scores)
-    listens = None
+    listens, workers = None, workers_for(model, workers)
     if queries is not None:
         questions = sequence_of(questions)
-        listens = listen_first(model, questions, share=0.5, seed=seed or 0, out=out, progress=progress)
+        listens = listen_first(model, questions, share=0.5, seed=seed or 0, out=out, workers=workers, progress=progress)
         lists = _at_rows(lists, variants, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])
     options = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
@@ -193,7 +199,7 @@ def evaluate(
                     f"the run in {str(out)!r} was begun with {name}={log.header[name] or None}, got {given}: leave it "
                     "out, or give another out="
                 )
-        keys = _ask_all(model, asking, questions, lists, log, strict=strict, progress=progress)
+        keys = _ask_all(model, asking, questions, lists, log, strict=strict, workers=workers, progress=progress)
         provenance = replace(provenance, created=log.header["created"], settings=options | {"n": len(log.rows)})
     rows = sorted(log.rows.values(), key=lambda row: row.index)
     result = collected(provenance, asking, lists, rows, axes, dict(enumerate(clip_names(keys))), functions)
@@ -246,6 +252,7 @@ def _ask_all(
     log: RunLog,
     *,
     strict: bool,
+    workers: int,
     progress: bool | None,
 ) -> list[tuple[str, ...]]:
     """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
@@ -260,10 +267,13 @@ def _ask_all(
                 f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
             )
 
-    def do(batch: Together) -> None:
+    def do(batch: Together, written: Written | None) -> None:
         rows = batch.failed
         if not rows:
-            asked, failed = in_halves(lambda some: ask(model, asking, some, variants), batch.placed)
+            asked, failed = in_halves(
+                lambda some: ask(model, asking, some, variants, written if some is batch.placed else None),
+                batch.placed,
+            )
             rows = [*chain.from_iterable(asked), *failed]
         wrong = next((row for row in rows if row.error), None)
         if strict and wrong is not None:
@@ -271,7 +281,18 @@ def _ask_all(
         log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
 
     words = Words("evaluate", "run", "asked")
-    n = go_through(model, asking, questions, log, do, look=look, words=words, what=asking.condition, progress=progress)
+    n = go_through(
+        model,
+        asking,
+        questions,
+        log,
+        do,
+        workers=workers,
+        look=look,
+        words=words,
+        what=asking.condition,
+        progress=progress,
+    )
     if len(log.failed) == len(log.rows):
         first = log.rows[min(log.rows)]
         raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")

@@ -193,6 +193,7 @@ def grounding_study(
     max_new_tokens: int = 200,
     out: str | os.PathLike | None = None,
     batch_size: int | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> GroundingStudy:
     """Ask a model TimeAudio's questions, and score what it writes.
@@ -203,6 +204,7 @@ def grounding_study(
         max_new_tokens: Most tokens of each answer.
         out: A folder for the answers, in which a run that was stopped is taken up.
         batch_size: Questions at once, by default as many as fit.
+        workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -225,6 +227,7 @@ def grounding_study(
         max_new_tokens=max_new_tokens,
         out=None if out is None else Path(out),
         batch_size=batch_size,
+        workers=workers,
         progress=progress,
     )
     settings = {"max_new_tokens": max_new_tokens, **evaluation.provenance.settings}

@@ -14,10 +14,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mechaudio.analyses.ahead import workers_for
 from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.asking import Asking, in_halves, prompts_of
+from mechaudio.experiments.asking import Asking, Written, in_halves, write_out
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.harvest_index import at_positions, chosen_positions, index_of, real_positions
 from mechaudio.experiments.harvest_log import Harvested, HarvestLog
@@ -51,6 +52,7 @@ def harvest(
     allow_cut: bool = False,
     strict: bool = False,
     batch_size: int | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> Harvest:
     """Write hook points of any number of questions to disk as they come.
@@ -82,6 +84,8 @@ def harvest(
         allow_cut: Take the beginning of recordings that are longer than the model hears.
         strict: Raise at the first question that cannot be run; by default it is kept among the `failures`.
         batch_size: Most questions at once; by default as many as fit.
+        workers: Processes that read clips and make prompts ahead of the model, which change no number: by default none
+            on a CPU, and on a GPU up to four, as far as there are cores. There are never more than batches or cores.
         progress: Draw a progress bar with the time left on stderr;
             by default where a person is watching, after two seconds.
 
@@ -104,6 +108,7 @@ def harvest(
         raise TypeError(f"interventions= takes a list, got {interventions!r}; write [...] around it")
     points = _points(record)
     kept = [stored_name(site.name, site.layer) for _, site in sites_of(model, points)]
+    workers = workers_for(model, workers)
     asking = Asking(condition, layout=layout, allow_cut=allow_cut)
     options = asdict(asking)
     settings = {name: options[name] for name in ("condition", "layout", "allow_cut")} | {
@@ -124,7 +129,7 @@ def harvest(
                 f"{batch_size}: leave it out, or give another out="
             )
         harvester = _Harvester(model, asking, points, settings["positions"], dtype, tuple(interventions), log, strict)
-        harvester.run_all(questions, progress)
+        harvester.run_all(questions, workers, progress)
     return Harvest.load(out)
 
 
@@ -151,11 +156,19 @@ class _Harvester:
     log: HarvestLog
     strict: bool
 
-    def run_all(self, questions: Iterable[AudioQuestion], progress: bool | None) -> None:
+    def run_all(self, questions: Iterable[AudioQuestion], workers: int, progress: bool | None) -> None:
         """Run what the log does not have yet, and what failed before."""
         log, words = self.log, Words("harvest", "harvest", "ran")
         n = go_through(
-            self.model, self.asking, questions, log, self._run, words=words, what="harvest", progress=progress
+            self.model,
+            self.asking,
+            questions,
+            log,
+            self._run,
+            workers=workers,
+            words=words,
+            what="harvest",
+            progress=progress,
         )
         if all(one.error for one in log.questions.values()):
             first = log.questions[min(log.questions)]
@@ -163,11 +176,13 @@ class _Harvester:
         if not log.n_entries:
             raise ValueError(f"positions={self.positions!r} names no position of any of the {n} questions")
 
-    def _run(self, together: Together) -> None:
+    def _run(self, together: Together, written: Written | None) -> None:
         """Run a batch and write it, with the questions that could not be part of it."""
         parts, failed = list[_Part](), [*together.failed]
         if not failed:
-            parts, failed = in_halves(self._part, together.placed)
+            parts, failed = in_halves(
+                lambda some: self._part(some, written if some is together.placed else None), together.placed
+            )
             failed += [row for part in parts for row in part.failed]
         if failed and self.strict:
             raise ValueError(f"question {failed[0].id!r}: {failed[0].error} (without strict=True it is listed instead)")
@@ -180,9 +195,10 @@ class _Harvester:
             whole = [{name: torch.cat([part[name] for part in whole]) for name in whole[0]}]
         self.log.add(told, whole[0] if whole else {}, texts)
 
-    def _part(self, together: Sequence[Placed]) -> _Part:
-        """Run questions together."""
-        placed, batch, failed = prompts_of(self.model, self.asking, together)
+    def _part(self, together: Sequence[Placed], written: Written | None) -> _Part:
+        """Run questions together, whose prompts may be there already."""
+        written = written or write_out(self.model, self.asking, together)
+        placed, batch, failed = written.placed, written.batch, written.failed
         if batch is None:
             return _Part(failed)
         questions = [

@@ -82,10 +82,9 @@ class HarvestLog(SharedLog[Harvested]):
     did = "this harvest ran"
 
     def __init__(self, folder: str | os.PathLike, header: Mapping[str, Any]):
-        self._folder = made_folder(folder, "a harvest")
         self._shards: dict[Path, list[Shard]] = defaultdict(list)
         self.n_entries = 0
-        super().__init__(self._folder / LOG_NAME, ShardReader, header)
+        super().__init__(made_folder(folder, "a harvest") / LOG_NAME, ShardReader, header)
         self._tokens = {token for shard in self.shards for token in shard.tokens}
 
     @property
@@ -103,7 +102,7 @@ class HarvestLog(SharedLog[Harvested]):
         """Look at each shard, in one process."""
         for place, shards in self._shards.items():
             for shard in shards if place == self._place or launch().rank == 0 else ():
-                refuse_damaged(self._folder, shard)
+                refuse_damaged(self._first.parent, shard)
 
     @property
     def questions(self) -> Mapping[int, Harvested]:
@@ -125,9 +124,9 @@ class HarvestLog(SharedLog[Harvested]):
             own = self._place.stem.removeprefix(Path(LOG_NAME).stem)  # of process 1, "-1"
             name = f"shard{own}-{sum(bool(shard.file) for shard in self.shards):06d}.safetensors"
             # One name, so that whoever was killed while writing leaves nothing for good.
-            draft = self._folder / f".shard{own}.begun"
+            draft = self._first.with_name(f".shard{own}.begun")
             sha256 = write_tensors(draft, tensors, {})
-            os.replace(draft, self._folder / name)
+            os.replace(draft, draft.with_name(name))
             n_entries = len(next(iter(tensors.values())))
         new = {token: text for token, text in tokens.items() if token not in self._tokens}
         shard = Shard(name, sha256, n_entries, tuple(questions), new)

@@ -36,6 +36,7 @@ def listen_first(
     share: float,
     seed: int,
     out: str | Path | None = None,
+    workers: int | None = None,
     progress: bool | None,
 ) -> WhereItListens | None:
     """Find the rows that listen, over all layers, on at most `MOST` questions of the half that chooses.
@@ -47,6 +48,7 @@ def listen_first(
         seed: Seed of the halves.
         out: The folder of the study, which keeps what was found: a study that is taken up does not ask again. What
             another model, other questions or other versions gave is found anew.
+        workers: Processes that make prompts, as in `workers_for`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
@@ -54,7 +56,7 @@ def listen_first(
     """
     chooses = in_calibration(clips_of(questions), share, seed)
     choosing = (question for question, chosen in zip(questions, chooses, strict=True) if chosen)
-    askable = Askable(model, list(islice(filter(_may_be_wrong, choosing), MOST)), progress=False)
+    askable = Askable(model, list(islice(filter(_may_be_wrong, choosing), MOST)), workers=workers, progress=False)
     if not len(askable):
         return None
 

@@ -7,6 +7,7 @@ more attention depends on the sign of s, which nothing in training fixes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 
 from mechaudio.analyses.query_rows import query_rows
-from mechaudio.analyses.streaming import Questions, in_batches
+from mechaudio.analyses.streaming import Questions, prepared_batches
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.mata_arms import MODES
 from mechaudio.interventions.mata import mata
@@ -55,7 +56,13 @@ class MataScores(Result):
 
 @checks_arguments
 def mata_scores(
-    model: AudioLM, questions: Questions, *, alpha: float = 0.1, queries: str = "last", progress: bool | None = None
+    model: AudioLM,
+    questions: Questions,
+    *,
+    alpha: float = 0.1,
+    queries: str = "last",
+    workers: int | None = None,
+    progress: bool | None = None,
 ) -> MataScores:
     """Measure them, in two passes per question.
 
@@ -64,6 +71,7 @@ def mata_scores(
         questions: With recordings; of those that are longer than the model hears, the beginning is measured.
         alpha: The strength.
         queries: The query rows, a span; of several rows of a prompt, the mean.
+        workers: Processes that read clips and make prompts ahead of the model, as in `workers_for`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -72,8 +80,12 @@ def mata_scores(
     layers = tuple(site.layer for site in model.site_map.find(HookPoint("scores")))
     variants = [mata(alpha, layers=[layer], mode=mode, queries=queries) for mode in MODES for layer in layers]
     negative, score, masses, n = [], [], [], 0
-    for together in in_batches(model, questions, what="MATA scores", progress=progress):
-        batch = together if isinstance(together, PromptBatch) else prompt(model, together, allow_cut=True)
+
+    def make(together: Any) -> PromptBatch:
+        return together if isinstance(together, PromptBatch) else prompt(model, together, allow_cut=True)
+
+    batches = prepared_batches(model, questions, make, workers=workers, what="MATA scores", progress=progress)
+    for _, batch in batches:
         n += len(batch)
         positions, weights = query_rows(batch, queries)
         cache = run(model, batch, record=[HookPoint("scores", queries=positions)], logits=None).cache

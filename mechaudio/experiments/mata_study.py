@@ -45,6 +45,7 @@ def mata_study(
     *,
     settings: MataSettings | None = None,
     out: str | Path | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> MataStudy:
     """Run the study.
@@ -61,6 +62,7 @@ def mata_study(
         settings: What is varied.
         out: A folder to write to, from which a study that was stopped is taken up; the result goes there too. With
             another seed the letters are taken from there all the same: the split is made afterwards.
+        workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -73,7 +75,7 @@ def mata_study(
     questions = sequence_of(questions)
     settings = settings or MataSettings()
     layers = [site.layer for site in model.site_map.find(HookPoint("scores"))]
-    begun = begin(model, questions, settings, out=out, progress=progress)
+    begun = begin(model, questions, settings, out=out, workers=workers, progress=progress)
     given, settings = settings, begun.settings
     arms = mata_arms(settings, layers, model.n_layers)
 
@@ -84,6 +86,7 @@ def mata_study(
             variants=[arm.intervention(layers) for arm in chosen],
             out=None if out is None else Path(out) / name,
             allow_cut=True,
+            workers=workers,
             progress=progress,
             **options,
         )
@@ -98,6 +101,7 @@ def mata_study(
             [questions[place] for place in answered[: settings.n_measured]],
             alpha=settings.alpha,
             queries=settings.queries,
+            workers=workers,
             progress=progress,
         ),
         compared=compared,

@@ -76,6 +76,7 @@ class SharedLog(Generic[Entry]):
         header: Of the run.
         known: Questions by place in the stream, those of all processes that share the run.
         shared: The folder, as the processes share it.
+        folder: None where nothing is kept.
 
     Raises:
         ValueError: If the folder holds a run of something else, or a damaged one, or is written to by another process
@@ -91,6 +92,7 @@ class SharedLog(Generic[Entry]):
         self.shared = Shared(None)
         self._reader, self._readers = reader, dict[Path, Any]()
         self._file: BinaryIO | None = None
+        self.folder = None if first is None else first.parent
         if first is None:
             return
         self._first, self._place = first, log_of_process(first)
@@ -100,7 +102,7 @@ class SharedLog(Generic[Entry]):
             self._read(self._place, self._file)
             self._file.truncate(self._own.end)
             self._file.seek(self._own.end)
-            self.shared = Shared(first.parent)
+            self.shared = Shared(self.folder)
             self.refresh()
             self._check_all()
         except BaseException:
@@ -157,6 +159,14 @@ class SharedLog(Generic[Entry]):
                 f"question {index} is not the one that {self.did} before ({which}): take it up with the same "
                 "questions in the same order, or give another out="
             )
+
+    def forget(self) -> None:
+        """Let go of the log in a worker, a forked copy, or it would stay claimed until the last of them ends.
+
+        Closing the file there would move where the first process writes.
+        """
+        if self._file is not None:
+            os.close(self._file.fileno())
 
     def close(self) -> None:
         """Let go of the files."""

@@ -49,6 +49,7 @@ def specialists_study(
     batch_size: int | None = None,
     memory: int | float | None = None,
     out: str | Path | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> SpecialistsStudy:
     """Run the study.
@@ -65,6 +66,7 @@ def specialists_study(
         batch_size: Questions per forward pass.
         memory: Bytes that keys and values of the half that chooses may take, as in `steering_study`.
         out: A folder to write to, from which a study that was stopped is taken up; the result goes there too.
+        workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -73,7 +75,7 @@ def specialists_study(
     """
     questions = sequence_of(questions)
     settings = settings or SpecialistsSettings()
-    askable = Askable(model, questions, progress=progress)
+    askable = Askable(model, questions, workers=workers, progress=progress)
     steering = steering_study(
         model,
         askable,
@@ -81,6 +83,7 @@ def specialists_study(
         memory=memory,
         out=None if out is None else Path(out, "steering"),
         batch_size=batch_size,
+        workers=workers,
         progress=progress,
     )
     calibration, held_out = steering.heard.split(settings.share, settings.seed)

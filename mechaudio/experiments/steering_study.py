@@ -60,6 +60,7 @@ def steering_study(
     memory: int | float | None = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> SteeringStudy:
     """Run the study.
@@ -80,6 +81,7 @@ def steering_study(
         out: A folder for the result and what is measured on the way, from which a study that was stopped is taken up.
             Processes that were launched together (`accelerate launch`, `torchrun`) share the questions through it.
         batch_size: Questions per forward pass.
+        workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -108,7 +110,7 @@ def steering_study(
         )
     # What continues from a run differs in its last bits from what runs again, and who takes a study up has no runs.
     kept = KeptRuns(0.0 if memory == 0 or out is not None else memory_of(model, memory))
-    begun = begin(model, questions, settings, out=out, progress=progress)
+    begun = begin(model, questions, settings, out=out, workers=workers, progress=progress)
     given, settings = settings, begun.settings
 
     def batches(stage: str) -> KeptBatches:
@@ -122,6 +124,7 @@ def steering_study(
         kept=kept,
         batches=batches("passes"),
         batch_size=batch_size,
+        workers=workers,
         progress=progress,
     )
     scores = score_heads(passes.heard, seed=settings.seed)
@@ -150,6 +153,7 @@ def steering_study(
             kept=kept,
             batches=batches(stage),
             batch_size=batch_size,
+            workers=workers,
             progress=progress,
         )
 

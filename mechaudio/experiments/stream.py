@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mechaudio.experiments.asking import Asking, measured
+from mechaudio.analyses.ahead import Ahead, Waiting
+from mechaudio.experiments.asking import Asking, Written, measured, write_out
 from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.run_log import Row
 from mechaudio.processes import Shared, Work
@@ -24,6 +26,7 @@ class Log(Protocol):
 
     header: dict[str, Any]
     shared: Shared
+    folder: Path | None
 
     @property
     def known(self) -> Mapping[int, Any]:
@@ -36,6 +39,10 @@ class Log(Protocol):
 
     def refresh(self) -> Any:
         """Read what other processes have written by now."""
+        ...
+
+    def forget(self) -> None:
+        """Let go of the files in a worker, which came by them when it was forked."""
         ...
 
 
@@ -68,8 +75,9 @@ def go_through(
     asking: Asking,
     questions: Iterable[AudioQuestion],
     log: Log,
-    do: Callable[[Together], None],
+    do: Callable[[Together, Written | None], None],
     *,
+    workers: int | None = None,
     look: Callable[[Sequence[Placed]], None] = lambda _: None,
     words: Words,
     what: str,
@@ -82,7 +90,8 @@ def go_through(
         asking: How questions are asked.
         questions: The stream.
         log: What is known. Its header says how many `batch_positions` and questions (`batch_size`) a batch may have.
-        do: Asks a batch, and writes to the log what became of it.
+        do: Asks a batch, given its prompts where any of it can be asked, and writes to the log what became of it.
+        workers: Processes that make prompts, as in `workers_for`.
         look: Looks at each window of questions that is held.
         words: For errors.
         what: Stands before the progress bar.
@@ -97,10 +106,10 @@ def go_through(
     earlier, again, n = {index for index, known in log.known.items() if known.error}, list[Placed](), 0
     with bar(
         what=what, unit="questions", total=len(questions) if isinstance(questions, Sized) else None, progress=progress
-    ) as drawn:
+    ) as shown:
 
         def show() -> None:
-            drawn.update(len(log.known) - drawn.n)
+            shown.update(len(log.known) - shown.n)
 
         def is_done(batch: Together) -> bool:
             log.refresh()
@@ -111,36 +120,47 @@ def go_through(
             failed = batch.again and any(log.known[placed.index].error for placed in known)
             return len(known) == len(batch.placed) and not failed
 
-        def do_and_show(batch: Together) -> None:
-            do(batch)
+        def do_and_show(batch: Together, written: Written | None) -> None:
+            do(batch, written)
             show()
 
+        def write(batch: Together) -> Written | None:
+            return None if batch.failed else write_out(model, asking, batch.placed)
+
+        def batches_of_all() -> Iterator[Together]:
+            nonlocal n
+            for window in windows(questions, max(WINDOW, log.header["batch_size"])):
+                n += len(window)
+                look(window)
+                new = [placed for placed in window if placed.index not in log.known]
+                for placed in window:
+                    if placed.index in log.known:
+                        log.check(placed.index, placed.question)
+                again.extend(placed for placed in window if placed.index in earlier)
+                yield from _cut(model, asking, new, log.header)
+            if not n:
+                raise ValueError(f"there is nothing to {words.does}: no questions were given")
+            if log.known and max(log.known) >= n:
+                raise ValueError(
+                    f"this {words.log} {words.did} {max(log.known) + 1} questions before, and {n} are given: take it "
+                    "up with the same questions, or give another out="
+                )
+
         show()
+        waiting = Waiting(what)
+        ahead = Ahead(model, write, workers, refers_to=_known_to_both, first=log.forget, waiting=waiting)
         work: Work[Together] = Work(
-            log.shared, number=lambda batch: batch.placed[0].index, is_done=is_done, do=do_and_show
+            log.shared, number=lambda batch: batch.placed[0].index, is_done=is_done, do=do_and_show, ahead=ahead
         )
-        for window in windows(questions, max(WINDOW, log.header["batch_size"])):
-            n += len(window)
-            look(window)
-            new = [placed for placed in window if placed.index not in log.known]
-            for placed in window:
-                if placed.index in log.known:
-                    log.check(placed.index, placed.question)
-            again += [placed for placed in window if placed.index in earlier]
-            for batch in _cut(model, asking, new, log.header):
-                work.offer(batch)
-        if not n:
-            raise ValueError(f"there is nothing to {words.does}: no questions were given")
-        if log.known and max(log.known) >= n:
-            raise ValueError(
-                f"this {words.log} {words.did} {max(log.known) + 1} questions before, and {n} are given: take it up "
-                "with the same questions, or give another out="
-            )
-        work.finish()
-        for batch in _cut(model, asking, again, log.header, again=True):
-            work.offer(batch)
-        work.finish()
+        with waiting.kept(log.folder):
+            work.do_all(batches_of_all())
+            work.do_all(_cut(model, asking, again, log.header, again=True))
     return n
+
+
+def _known_to_both(batch: Together) -> list[object]:
+    """Return what a worker need not send back of a batch."""
+    return [*batch.placed, *(placed.question for placed in batch.placed)]
 
 
 def _cut(

@@ -70,6 +70,7 @@ def begin(
     settings: SettingsT,
     *,
     out: str | Path | None = None,
+    workers: int | None = None,
     progress: bool | None,
 ) -> Begun[SettingsT]:
     """Find the rows that listen, and put them where the settings ask for them.
@@ -79,6 +80,7 @@ def begin(
         questions: Questions of the study.
         settings: As they were given.
         out: The folder of the study, which keeps the rows for when it is taken up.
+        workers: Processes that make prompts, as in `workers_for`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -88,7 +90,9 @@ def begin(
         UserWarning: Rows that the study is about carry nothing of the sound to the answers, and others do.
     """
     known: Any = settings
-    listens = listen_first(model, questions, share=known.share, seed=known.seed, out=out, progress=progress)
+    listens = listen_first(
+        model, questions, share=known.share, seed=known.seed, out=out, workers=workers, progress=progress
+    )
 
     def named(rows: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if isinstance(rows, str):

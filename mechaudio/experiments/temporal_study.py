@@ -50,6 +50,7 @@ def temporal_study(
     *,
     settings: TemporalSettings | None = None,
     out: str | Path | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> TemporalStudy:
     """Run the study.
@@ -65,6 +66,7 @@ def temporal_study(
         settings: What is varied, and the seed.
         out: A folder to write to: a folder per condition, from which a study that was stopped is taken up, and the
             result.
+        workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -80,21 +82,28 @@ def temporal_study(
     refuse_rows_in_front(settings, model.adapter)
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
-    begun = begin(model, questions, settings, out=out, progress=progress)
+    begun = begin(model, questions, settings, out=out, workers=workers, progress=progress)
     given, settings = settings, begun.settings
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 
     def answers_in(name: str, condition: str, **changes: Any) -> Any:
         where = None if out is None else Path(out) / name
         return evaluate(
-            model, questions, condition=condition, out=where, seed=settings.seed, progress=progress, **changes
+            model,
+            questions,
+            condition=condition,
+            out=where,
+            seed=settings.seed,
+            workers=workers,
+            progress=progress,
+            **changes,
         )
 
     compared = answers_in("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
     chooses = split(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     answered = [question for index, question in enumerate(questions) if index not in unasked]
-    roles, attention = _attention(model, answered[: settings.n_attention], progress)
+    roles, attention = _attention(model, answered[: settings.n_attention], workers, progress)
     study = TemporalStudy(
         listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),
@@ -115,9 +124,9 @@ def temporal_study(
 
 
 def _attention(
-    model: AudioLM, questions: Sequence[AudioQuestion], progress: bool | None
+    model: AudioLM, questions: Sequence[AudioQuestion], workers: int | None, progress: bool | None
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
     """Measure where the last position looks, in the mean over heads."""
-    batches = batches_of(model, questions, what="attention", progress=progress)
+    batches = batches_of(model, questions, what="attention", workers=workers, progress=progress)
     parts = [audio_attention(model, batch) for batch in batches]
     return parts[0].roles, np.concatenate([part.mass.mean(2) for part in parts])

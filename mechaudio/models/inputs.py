@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
@@ -35,7 +36,12 @@ from mechaudio.models.opened_model import OpenedModel
 
 
 def input_device(network: Network) -> torch.device:
-    """Return the device for inputs: that of the input embeddings, also under a device map or offloading."""
+    """Return the device for inputs: that of the input embeddings, also under a device map or offloading.
+
+    In a worker of a `DataLoader` it is the CPU, wherever the network is: a process that was forked reaches no GPU.
+    """
+    if get_worker_info() is not None:
+        return torch.device("cpu")
     embeddings = network.get_input_embeddings()
     executes = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)  # a device, or a GPU's number
     return next(embeddings.parameters()).device if executes is None else torch.device(executes)

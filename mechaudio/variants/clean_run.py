@@ -68,6 +68,10 @@ class KeptRuns(Shown):
         self.free = memory
         self._runs: dict[tuple[Hashable, ...], CleanRun] = {}
 
+    def __len__(self) -> int:
+        """Count the runs that are kept."""
+        return len(self._runs)
+
     def keep(self, run: CleanRun) -> None:
         """Keep a run, if it can be continued and there is room for it."""
         if run.prefix is not None and run.n_bytes <= self.free:

@@ -258,15 +258,16 @@ def broken(tmp_path):
     return [replace(question, audio=tmp_path / name) for question, name in zip(good, names, strict=True)]
 
 
-def test_recordings_that_cannot_be_read_are_listed_and_the_others_answered_as_ever(model, broken):
-    found = evaluate(model, broken)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_recordings_that_cannot_be_read_are_listed_and_the_others_answered_as_ever(model, broken, workers):
+    found = evaluate(model, broken, batch_size=1, workers=workers)
     assert found.ids == ("0", "3", "5")
     assert [(failure.index, failure.id) for failure in found.failures] == [(1, "1"), (2, "2"), (4, "4")]
     missing, text, half = (failure.error for failure in found.failures)
     assert missing.startswith("FileNotFoundError: ")
     assert "cannot be read as wav" in text
     assert "promises" in half
-    whole = evaluate(model, [broken[0], broken[3], broken[5]])
+    whole = evaluate(model, [broken[0], broken[3], broken[5]], batch_size=1)
     assert found.logits.tobytes() == whole.logits.tobytes()
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.analyses.ahead import WAITING
 from mechaudio.experiments import harvest_log
 from mechaudio.experiments.harvest_log import LOG_NAME
 from tests.families import ASKED, network, noise, processor, thinned
@@ -52,7 +53,7 @@ def harvested(model, questions, out, **options):
 
 
 def files(folder):
-    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.name != WAITING}
 
 
 def test_a_hook_point_is_taken_by_name_and_layer_and_nothing_else(finished):
@@ -439,6 +440,13 @@ def test_a_folder_of_another_network_or_of_other_questions_is_refused(questions,
     with pytest.raises(ValueError, match="weights differ in 1 parts"):
         harvested(other, questions, finished)
     assert files(finished) == before
+
+
+def test_workers_change_no_byte_and_say_how_long_the_model_waited(toy, questions, finished, tmp_path):
+    harvested(toy, questions, tmp_path, workers=2)
+    assert files(tmp_path) == files(finished)
+    told = json.loads((tmp_path / WAITING).read_text())
+    assert (told["what"], told["batches"], told["workers"] > 0) == ("harvest", 3, True)
 
 
 def test_a_question_that_cannot_be_run_is_listed_and_tried_again(toy, questions, tmp_path):

@@ -1,5 +1,6 @@
 import json
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mechaudio as ma
+from mechaudio.analyses.ahead import WAITING
 from mechaudio.audio.clip import AudioClip
 from mechaudio.data.toy_questions import questions as toy_questions
 from mechaudio.experiments import asking
@@ -69,6 +71,27 @@ def test_rows_come_back_as_they_were(tmp_path):
     with RunLog(tmp_path, HEADER) as log:
         assert log.rows == {index: row(index) for index in range(6)}
         assert log.header["created"] == "today"
+
+
+def test_a_worker_that_outlives_its_process_does_not_keep_the_log(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ended, forgot = context.Event(), context.Event()
+
+    def work(log):
+        log.forget()
+        forgot.set()
+        ended.wait()
+
+    log = RunLog(tmp_path, HEADER)
+    worker = context.Process(target=work, args=(log,), daemon=True)
+    worker.start()
+    assert forgot.wait(60)
+    log.add([row(0)])
+    log.close()
+    with RunLog(tmp_path, HEADER) as again:
+        assert again.rows == {0: row(0)}
+    ended.set()
+    worker.join()
 
 
 @given(st.data())
@@ -299,4 +322,4 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(toy, tmp_p
     lines = log.read_bytes().splitlines(keepends=True)
     assert lines[: len(begun)] == begun
     assert sorted(json.loads(line)["index"] for line in lines[1:]) == list(range(30))
-    assert sorted(os.listdir(out)) == sorted([LOG_NAME, "result.json", "arrays.npz"])
+    assert sorted(os.listdir(out)) == sorted([LOG_NAME, WAITING, "result.json", "arrays.npz"])

@@ -1,0 +1,340 @@
+"""Prompts made ahead of the model: in another thread, or by processes of torch's `DataLoader`.
+
+Reading a clip, resampling it and computing its features can take as long as a forward pass on a GPU. Worker processes
+do it while the model is busy, each a batch at a time, and the batches arrive in their order. What arrives is what the
+process itself would have made, to the bit: a worker computes the same features, and the tensors are put where the model
+is when they arrive. A worker that fails is not believed: the process makes that batch itself, and raises what there is
+to raise as it would without workers.
+
+Conventions: times are in seconds of the wall clock.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mechaudio.models.inputs import input_device
+from mechaudio.notices import ignored, warn, withheld
+from mechaudio.processes import launch
+
+if TYPE_CHECKING:
+    from mechaudio.tracing.audio_lm import AudioLM
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+MOST_WORKERS = 4
+"""Default number of processes for a model on a GPU, as far as there are cores for them."""
+WAITING = "waiting.jsonl"
+
+
+def workers_for(model: AudioLM, workers: int | None) -> int:
+    """Return how many processes make prompts for a model.
+
+    A network that makes prompts itself (audio tokens merged by content, transcripts) has none. There are never more
+    than cores that this process may use, its share of them where a launcher says in `LOCAL_WORLD_SIZE` that several
+    processes share the machine.
+
+    Args:
+        model: The opened model.
+        workers: How many are asked for; None for none on a CPU, which computes with all cores already, and on a GPU
+            `MOST_WORKERS` where a core is left for each and for this process.
+
+    Raises:
+        ValueError: A number below zero; or processes that cannot be started here.
+    """
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must be at least 0, got {workers}")
+    starts = "fork" in multiprocessing.get_all_start_methods() and not multiprocessing.current_process().daemon
+    if workers and not starts:
+        raise ValueError(
+            f"workers={workers} are processes that begin as copies of this one, which "
+            + ("a worker process itself" if multiprocessing.current_process().daemon else "this system")
+            + " cannot start: leave workers= out, or give 0"
+        )
+    if workers == 0 or not starts or model.adapter.makes_prompts_with_network:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+    if workers is None:
+        return min(MOST_WORKERS, max(0, cores - 1)) if input_device(model.network).type == "cuda" else 0
+    return min(workers, max(1, cores))
+
+
+@dataclass
+class Waiting:
+    """The time that a model waited for prompts.
+
+    Attributes:
+        what: What was done.
+        workers: Processes that made prompts; None where a thread of this process made them a batch ahead, 0 where each
+            batch was made when its turn came.
+        batches: Number of batches.
+        waited: Seconds in which the next batch was not there.
+        seconds: Seconds from the first batch that was asked for to the end.
+    """
+
+    what: str
+    workers: int | None = 0
+    batches: int = 0
+    waited: float = 0.0
+    seconds: float = 0.0
+    _begun: float = field(default=0.0, repr=False)
+
+    @property
+    def share(self) -> float:
+        """Share of the time spent waiting."""
+        return self.waited / self.seconds if self.seconds else 0.0
+
+    @contextmanager
+    def kept(self, folder: str | os.PathLike | None) -> Iterator[Waiting]:
+        """Measure while open, and add a line to `waiting.jsonl` in a folder; `None` keeps nothing."""
+        self._begun = time.perf_counter()
+        try:
+            yield self
+        finally:
+            self.seconds = time.perf_counter() - self._begun
+            if folder is not None and self.batches:
+                told = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+                line = json.dumps({"process": launch().rank, **told, "share": self.share}) + "\n"
+                with Path(folder, WAITING).open("a", encoding="utf-8") as file:
+                    file.write(line)
+
+    def during(self, make: Callable[[], Made]) -> Made:
+        """Return what is made, and count its time as waiting."""
+        start = time.perf_counter()
+        made = make()
+        self.waited += time.perf_counter() - start
+        return made
+
+
+@dataclass(frozen=True, eq=False)
+class Ahead(Generic[Item, Made]):
+    """Makes something of each item ahead of who uses it.
+
+    Attributes:
+        model: The opened model.
+        make: Makes prompts of an item.
+        workers: How many processes make them; None as `workers_for`.
+        threaded: Without processes, another thread makes them, an item ahead; else each is made when its turn comes.
+        refers_to: What of an item is not sent back with what is made of it: its questions, say. What is made refers to
+            these very objects.
+        first: What a worker does first, such as to let go of files that are locked.
+        waiting: Measures how long is waited for what is made.
+    """
+
+    model: AudioLM
+    make: Callable[[Item], Made]
+    workers: int | None = None
+    threaded: bool = False
+    refers_to: Callable[[Item], Sequence[object]] = lambda _: ()
+    first: Callable[[], object] = lambda: None
+    waiting: Waiting = field(default_factory=lambda: Waiting(""))
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
+        """Go through items, which are drawn in this thread, with what is made of each; in their order.
+
+        What cannot be drawn is raised behind all that was drawn before it, what cannot be made when its turn comes.
+
+        Raises:
+            RuntimeError: A worker was killed.
+        """
+        failed = list[Exception]()
+        workers, drawn = workers_for(self.model, self.workers), _until_failed(items, failed)
+        # As many as there are items for, and none for a single one.
+        head = list(islice(drawn, max(2, workers))) if workers else []
+        workers, drawn = (min(workers, len(head)) if len(head) > 1 else 0), chain(head, drawn)
+        threaded = self.threaded and not workers and not self.model.adapter.makes_prompts_with_network
+        self.waiting.workers = None if threaded else max(workers, self.waiting.workers or 0)
+        way = self._by_processes(drawn, workers) if workers else (self._by_thread if threaded else self._in_turn)(drawn)
+        with closing(way) as made:
+            for item, value in made:
+                self.waiting.batches += 1
+                yield item, value
+        for error in failed:
+            raise error
+
+    def _in_turn(self, drawn: Iterator[Item]) -> Iterator[tuple[Item, Made]]:
+        for item in drawn:
+            yield item, self.waiting.during(lambda item=item: self.make(item))
+
+    def _by_thread(self, drawn: Iterator[Item]) -> Iterator[tuple[Item, Made]]:
+        with ThreadPoolExecutor(1) as worker:
+
+            def begun() -> Iterator[tuple[Item, Future[Made]]]:
+                for item in drawn:
+                    yield item, worker.submit(copy_context().run, self.make, item)
+
+            making = begun()
+            following = next(making, None)
+            while following is not None:
+                item, future = following
+                value = self.waiting.during(future.result)
+                following = next(making, None)
+                yield item, value
+
+    def _by_processes(self, drawn: Iterator[Item], workers: int) -> Iterator[tuple[Item, Made]]:
+        """Send items to workers; one that cannot be sent, or of which a worker makes nothing, is made here."""
+        taken = deque[Item]()
+
+        def sending() -> Iterator[bytes]:
+            for item in drawn:
+                taken.append(item)
+                yield _sendable(item)
+
+        tokenizer = getattr(self.model.processor, "tokenizer", None)
+        loader = DataLoader(
+            _Making(self, tokenizer),
+            batch_size=None,
+            sampler=sending(),
+            num_workers=workers,
+            prefetch_factor=1,
+            multiprocessing_context="fork",
+            pin_memory=input_device(self.model.network).type
+            == "cuda",  # a thread receives what workers send; it pins no bytes
+            worker_init_fn=lambda _: self.first(),
+            generator=torch.Generator(),  # not the one of all threads, whose numbers others draw
+        )
+        with ExitStack() as open_workers:
+            with _calm_fork():
+                arriving = self.waiting.during(lambda: iter(loader))
+            open_workers.callback(arriving._shutdown_workers)
+            while (sent := self.waiting.during(lambda: _next(arriving))) is not None:
+                item = taken.popleft()
+                yield item, self.waiting.during(lambda item=item, sent=sent: self._received(item, sent, tokenizer))
+
+    def _received(self, item: Item, sent: bytes, tokenizer: object) -> Made:
+        if not sent:
+            return self.make(item)
+        known = [tokenizer, *self.refers_to(item)]
+        value, failure, warned = _Unpickler(io.BytesIO(sent), known, input_device(self.model.network)).load()
+        if failure is not None:
+            made = self.make(item)  # raises it, with the lines of code that a reader looks for
+            warn(f"a worker could not make prompts ({failure}), and this process could: it made them")
+            return made
+        for message, category, file, line in warned:
+            warnings.warn_explicit(message, category, file, line) if file else warn(message)
+        return value
+
+
+def _until_failed(items: Iterable[Item], failed: list[Exception]) -> Iterator[Item]:
+    """Draw items as far as they can be drawn, and keep the error that ended them."""
+    try:
+        yield from items
+    except Exception as error:  # noqa: BLE001 - it is raised behind what was drawn before
+        failed.append(error)
+
+
+def _sendable(item: object) -> bytes:
+    """Return an item as it is sent to a worker; blank bytes for one that cannot be sent."""
+    try:
+        return pickle.dumps(item, protocol=5)
+    except Exception as error:  # noqa: BLE001 - pickle raises what the value's own methods raise
+        warn(
+            f"a question cannot be sent to a worker ({error}), so that this process makes its prompts: keep "
+            "recordings as files, or as clips in memory"
+        )
+        return b""
+
+
+class _Making(Dataset):
+    """What a worker does: it is sent an item, and sends back what it makes of it."""
+
+    def __init__(self, ahead: Ahead[Any, Any], tokenizer: object):
+        self._ahead, self._tokenizer = ahead, tokenizer
+
+    def __getitem__(self, sent: bytes) -> bytes:
+        if not sent:
+            return b""
+        item = pickle.loads(sent)
+        known = [self._tokenizer, *self._ahead.refers_to(item)]
+        value = failure = None
+        with warnings.catch_warnings(record=True) as theirs, withheld() as ours:
+            try:
+                value = self._ahead.make(item)
+            except Exception as error:  # noqa: BLE001 - the process makes it again, and raises it
+                failure = f"{type(error).__name__}: {error}"
+        warned = [(str(one.message), one.category, one.filename, one.lineno) for one in theirs]
+        warned += [(message, UserWarning, "", 0) for message in ours]
+        file = io.BytesIO()
+        try:
+            _Pickler(file, known).dump((value, failure, warned))
+        except Exception as error:  # noqa: BLE001 - as above
+            file = io.BytesIO()
+            _Pickler(file, known).dump((None, f"{type(error).__name__}: {error}", []))
+        return file.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Writes tensors as bytes, and for what is known on both sides its number.
+
+    Bytes go through a pipe; tensors would go through shared memory, of which a container may have next to none.
+    """
+
+    def __init__(self, file: io.BytesIO, known: Sequence[object]):
+        super().__init__(file, protocol=5)
+        self._numbers = {id(value): number for number, value in enumerate(known) if value is not None}
+
+    def persistent_id(self, value: Any) -> Any:
+        """Name a tensor or a known value; None for all else."""
+        if isinstance(value, Tensor):
+            return value.dtype, tuple(value.shape), value.contiguous().reshape(-1).view(torch.uint8).numpy()
+        return self._numbers.get(id(value))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what `_Pickler` wrote, and puts tensors on a device."""
+
+    def __init__(self, file: io.BytesIO, known: Sequence[object], device: torch.device):
+        super().__init__(file)
+        self._known, self._device = known, device
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return the tensor or the known value of that name."""
+        if isinstance(pid, int):
+            return self._known[pid]
+        dtype, shape, content = pid
+        return torch.from_numpy(content).view(dtype).reshape(shape).to(self._device)
+
+
+def _next(arriving: Iterator[bytes]) -> bytes | None:
+    try:
+        return next(arriving, None)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"a worker that makes prompts was ended from outside ({error}): the machine may lack memory for it, and "
+            "fewer workers=, or workers=0, take less"
+        ) from error
+
+
+@contextmanager
+def _calm_fork() -> Iterator[None]:
+    """Start processes without warnings of packages that make threads, none of which the processes use."""
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "false")
+    try:
+        with ignored("This process .* is multi-threaded"):
+            yield
+    finally:
+        if before is None:
+            del os.environ[name]
