@@ -107,7 +107,6 @@ def run(arguments: argparse.Namespace) -> Outcome:
         strict=arguments.strict,
         queries=arguments.queries if arguments.scale or arguments.upweight else None,
         batch_size=arguments.batch_size,
-        progress=True,
     )
     if arguments.out is not None:
         result = with_source(result, arguments)

@@ -91,7 +91,6 @@ class GroundingVerb(StudyVerb):
             max_new_tokens=arguments.max_new_tokens,
             out=arguments.out / "answers",
             batch_size=arguments.batch_size,
-            progress=True,
         )
 
     def report(self, result: Any, questions: Any) -> Any:

@@ -54,7 +54,6 @@ class SpecialistsVerb(StudyVerb):
             settings=settings,
             batch_size=arguments.batch_size,
             out=arguments.out / "results",
-            progress=True,
         )
 
     def remarks(self, result: Any, arguments: argparse.Namespace) -> Sequence[str]:

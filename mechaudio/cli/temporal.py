@@ -76,7 +76,7 @@ class TemporalVerb(StudyVerb):
 
         if arguments.paper:
             settings = as_published(settings, model)
-        return temporal_study(model, questions, settings=settings, out=arguments.out / "results", progress=True)
+        return temporal_study(model, questions, settings=settings, out=arguments.out / "results")
 
 
 def as_published(settings: Any, model: Any) -> Any:
