@@ -120,7 +120,7 @@ class AudioLM(NNsight):
         self._state = NetworkState(network)
         self._state.refuse_unopenable()
         self.adapter = adapter
-        self.processor = processor
+        self.processor: Any = processor
         self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
         self.trained_choices: tuple[str, ...] = ()
         decoder, encoder = adapter.decoder, adapter.encoder
