@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import operator
 import os
 import sys
 import types
@@ -126,6 +127,18 @@ def plain(value: Any, kind: Any) -> Any:
         value = _listed(value)
     meant = _as(value, kind)
     return meant if fits(meant, kind) else value
+
+
+def whole_number(value: Any) -> int:
+    """A whole number as Python's own; a mask of True and False would be read as 1 and 0.
+
+    Raises:
+        TypeError: Something else, True and False of numpy and torch among it.
+    """
+    value = plain(value, int)
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError("True and False are no numbers")
+    return operator.index(value)
 
 
 @no_type_check

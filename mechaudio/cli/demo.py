@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     writable(arguments.out)
     print(f"Opening {arguments.model} and proving its hook points.", file=sys.stderr)
     model = opened(arguments)
-    result = experiment(model, seed=arguments.seed, n=arguments.n, progress=True)
+    result = experiment(model, seed=arguments.seed, n=arguments.n)
     keep(result, arguments)
     words = model_words(arguments)
     words = words[2:] if arguments.model == "tiny" else words  # the default

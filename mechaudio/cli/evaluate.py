@@ -109,7 +109,6 @@ def run(arguments: argparse.Namespace) -> Outcome:
         queries=arguments.queries if arguments.scale or arguments.upweight else None,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
-        progress=True,
     )
     if arguments.out is not None:
         result = with_source(result, arguments)

@@ -91,7 +91,6 @@ class GroundingVerb(StudyVerb):
             out=arguments.out / "answers",
             batch_size=arguments.batch_size,
             workers=arguments.workers,
-            progress=True,
         )
 
     def report(self, result: Any, questions: Any) -> Any:

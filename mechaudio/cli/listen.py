@@ -74,6 +74,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
     refuse_unplaced(arguments)
     if arguments.max_new_tokens is not None and arguments.choices:
         raise UserMistakeError("--max-new-tokens is of written answers: leave out --choices too")
+    if arguments.queries == "listening":
+        raise UserMistakeError(
+            "--queries listening are rows that are found over many questions: `mechaudio listens` finds them for a "
+            "model; give these, such as --queries keyword+last"
+        )
     question = _question(arguments)
     writable(arguments.out)
     from mechaudio.experiments.listen import listen as experiment
@@ -146,7 +151,6 @@ def _noise(model: "AudioLM", name: str, question: "AudioQuestion") -> str | None
     from mechaudio.experiments.listen import unreadable_words
     from mechaudio.models.hearing import guesses
 
-    assert model.processor is not None, "questions were written with it"
     unreadable = unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices]))
     if unreadable:
         known = f" (the sounds that it knows are {', '.join(CLASSES)})" if name == "tiny" else ""

@@ -60,7 +60,6 @@ class ListensVerb(StudyVerb):
             window=arguments.window,
             each_layer=arguments.each_layer,
             batch_size=arguments.batch_size,
-            progress=True,
         )
 
     def numbers(self, result: Any) -> Mapping[str, Any]:

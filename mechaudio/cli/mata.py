@@ -64,9 +64,7 @@ class MataVerb(StudyVerb):
         """Run it."""
         from mechaudio.experiments.mata_study import mata_study
 
-        return mata_study(
-            model, questions, settings=settings, out=arguments.out / "results", workers=arguments.workers, progress=True
-        )
+        return mata_study(model, questions, settings=settings, out=arguments.out / "results", workers=arguments.workers)
 
 
 add = MataVerb().add

@@ -94,7 +94,6 @@ class PatchVerb(StudyVerb):
             positions=arguments.positions,
             window=arguments.window,
             out=arguments.out,
-            progress=True,
         )
 
     def report(self, result: Any, questions: Any) -> Any:

@@ -56,7 +56,6 @@ class SpecialistsVerb(StudyVerb):
             batch_size=arguments.batch_size,
             workers=arguments.workers,
             out=arguments.out / "results",
-            progress=True,
         )
 
     def remarks(self, result: Any, arguments: argparse.Namespace) -> Sequence[str]:

@@ -78,7 +78,7 @@ class TemporalVerb(StudyVerb):
         if arguments.paper:
             settings = as_published(settings, model)
         return temporal_study(
-            model, questions, settings=settings, out=arguments.out / "results", workers=arguments.workers, progress=True
+            model, questions, settings=settings, out=arguments.out / "results", workers=arguments.workers
         )
 
 

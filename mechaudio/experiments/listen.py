@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int16
@@ -28,6 +28,9 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.generation import generate
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -89,11 +92,21 @@ class Listening(Result):
         object.__setattr__(kept, "pattern", None)
         return kept
 
-    @property
-    def _table_axes(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("choice",) if self.choices else ()
-
+    _table_axes = ("choice",)
     _labels = (("letters", "choice"),)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a row per choice; of an open question one row, with what the model wrote."""
+        if self.choices:
+            return super().to_pandas()
+        import pandas
+
+        said = {"text": self.choice, "silence_text": self.silence_choice, "correct": self.correct}
+        return pandas.DataFrame([{"question": self.id, "asked": self.text, "answer": self.answer, **said}])
+
+    @property
+    def _summary(self) -> str:
+        return f"{self.choice!r}, with silence {self.silence_choice!r}"
 
 
 @checks_arguments

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 
 from mechaudio.arguments import check_fields, shown
-from mechaudio.kinds import all_int, plain
+from mechaudio.kinds import all_int, plain, whole_number
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, of_rows
 from mechaudio.results import as_numpy, keep
@@ -166,7 +165,7 @@ def numbers(name: str, given: Layers | Heads) -> tuple[int, ...] | None:
         return None
     given = plain(given, int)
     try:
-        numbers = _wholes(given) if isinstance(given, Iterable) else (_whole(given),)
+        numbers = _wholes(given) if isinstance(given, Iterable) else (whole_number(given),)
     except TypeError:
         raise TypeError(f"{name}= takes whole numbers, such as [20] or range(10, 21); got {given!r}") from None
     if not numbers:
@@ -185,8 +184,8 @@ def where(given: Where | None) -> Where | None:
         return given
     try:
         if not isinstance(given, Iterable):
-            return _whole(given)
-        return tuple(_wholes(each) if isinstance(each, Iterable) else _whole(each) for each in given)
+            return whole_number(given)
+        return tuple(_wholes(each) if isinstance(each, Iterable) else whole_number(each) for each in given)
     except TypeError:
         raise TypeError(
             f"rows and keys are spans, such as 'keyword+last', or positions, such as [-2, -1]; got {shown(given)}"
@@ -195,14 +194,7 @@ def where(given: Where | None) -> Where | None:
 
 def _wholes(given: Iterable[Any]) -> tuple[int, ...]:
     places = tuple(given)
-    return places if all_int(places) else tuple(map(_whole, places))
-
-
-def _whole(given: Any) -> int:
-    """One place; a mask of True and False would be read as places 1 and 0."""
-    if isinstance(given, bool):
-        raise TypeError("True and False are no places")
-    return operator.index(given)
+    return places if all_int(places) else tuple(map(whole_number, places))
 
 
 def check_choice(name: str, given: object, choices: Sequence[object]) -> None:

@@ -5,7 +5,6 @@ Conventions: rows are padded on the left, positions count from 0 in the padded r
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, SupportsIndex
@@ -17,7 +16,7 @@ from torch import Tensor
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
-from mechaudio.kinds import MaybeNone
+from mechaudio.kinds import MaybeNone, whole_number
 from mechaudio.models.selection import Where, select
 from mechaudio.models.spans import PromptFormat
 from mechaudio.models.targets import Aim, Words, aimed
@@ -162,11 +161,11 @@ class PromptBatch(NamesTheWay, Shown):
         else:
             several = isinstance(rows, Iterable) and not isinstance(rows, str) and getattr(rows, "ndim", 1)
             try:
-                numbers = [operator.index(row) for row in (rows if several else [rows])]
+                numbers = [whole_number(row) for row in (rows if several else [rows])]
             except TypeError:
                 raise TypeError(
-                    f"batch[...] takes the number of a row, a slice or a list of numbers; got {rows!r}. What the "
-                    "network receives is in batch.inputs"
+                    "batch[...] takes the number of a row, a slice or a list of numbers, for a mask np.flatnonzero; "
+                    f"got {rows!r}. What the network receives is in batch.inputs"
                 ) from None
         outside = [row for row in numbers if not -self.n_rows <= row < self.n_rows]
         if outside:

@@ -40,7 +40,7 @@ from mechaudio.tracing.sdpa_calls import OwnCall, calls_sdpa, serving_calls
 from mechaudio.tracing.sites import HookPointError, SiteMap, Sites, added_location, attention_location
 from mechaudio.tracing.tested_versions import warn_of_untested_versions
 from mechaudio.tracing.tower_noise import without_noise
-from mechaudio.tracing.unsaved import warn_of_unsaved
+from mechaudio.tracing.unsaved import hand_to_globals, names_around, warn_of_unsaved
 from mechaudio.tracing.views import Block, Blocks, HookSite, Tower, Towers
 
 #: Attributes that a model has for nnsight's sake and ours, or that do nothing on it; completion leaves them out.
@@ -120,7 +120,7 @@ class AudioLM(NNsight):
         self._state = NetworkState(network)
         self._state.refuse_unopenable()
         self.adapter = adapter
-        self.processor = processor
+        self.processor: Any = processor
         self.checkpoint, self.revision = getattr(network.config, "name_or_path", "") or type(network).__name__, None
         self.trained_choices: tuple[str, ...] = ()
         decoder, encoder = adapter.decoder, adapter.encoder
@@ -390,9 +390,11 @@ class WatchedTracer(InterleavingTracer):
 
     def execute(self, code: Any) -> None:
         """Run the block, and look at what it left."""
-        before = dict(self.info.frame.f_locals)
+        frame = self.info.frame
+        local, before = dict(frame.f_locals), names_around(frame)
         super().execute(code)
-        warn_of_unsaved(self.node, before, self.info.frame.f_locals, has_read=self.envoy.exchange.has_read)
+        hand_to_globals(frame, local)
+        warn_of_unsaved(self.node, before, frame, has_read=self.envoy.exchange.has_read)
 
 
 class BatchTracer(WatchedTracer):

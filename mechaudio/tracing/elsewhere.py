@@ -36,11 +36,11 @@ OF_MODEL: Mapping[str, str] = {
     ),
     **dict.fromkeys(("W_E", "token_embeddings", "embed_tokens"), _WEIGHTS.format("input_embeddings")),
     **dict.fromkeys(
-        ("W_U", "b_U", "unembed", "project_on_vocab", "tokens_to_residual_directions"),
+        ("W_U", "unembed", "project_on_vocab", "tokens_to_residual_directions"),
         _WEIGHTS.format("output_embeddings"),
     ),
     **dict.fromkeys(
-        (*_OF_HEADS, "QK", "OV", *_OF_NEURONS, "W_pos", "pos_embed"),
+        (*_OF_HEADS, "b_U", "QK", "OV", *_OF_NEURONS, "W_pos", "pos_embed"),
         _OWN,
     ),
     **dict.fromkeys(("set_use_attn_result", "set_use_split_qkv_input", "set_use_hook_mlp_in"), _MADE),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -70,6 +72,22 @@ def test_a_listening_survives_its_folder(model, tmp_path):
     assert np.array_equal(again.attention.over_time, found.attention.over_time)
     assert np.array_equal(again.waveform, found.waveform)
     assert again.choices == found.choices
+
+
+def test_an_open_question_has_one_row_with_what_was_written(model):
+    question = ask(answer="dog")
+    written = listen(model, replace(question, choices=(), answer="a dog"), max_new_tokens=2)
+    (row,) = written.to_pandas().to_dict("records")
+    assert row == {
+        "question": "q",
+        "asked": question.text,
+        "answer": "a dog",
+        "text": written.choice,
+        "silence_text": written.silence_choice,
+        "correct": False,
+    }
+    assert written.first_rows(3)[1] == 1
+    assert repr(written.choice) in repr(written)
 
 
 def test_words_without_a_token_are_found_and_spelling_tokenizers_have_none():

@@ -58,7 +58,10 @@ def test_rows_bring_everything_that_belongs_to_them(tiny, batch):
         ([0, -5], IndexError, "row -5 is outside"),
         (slice(4, 9), ValueError, "names no row of the 4 prompts"),
         ([], ValueError, "names no row"),
-        ("last", TypeError, "takes the number of a row, a slice or a list of numbers; got 'last'"),
+        ("last", TypeError, "takes the number of a row, a slice or a list of numbers, for a mask np.flatnonzero; got"),
+        ([True, False], TypeError, "for a mask np.flatnonzero; got"),
+        (torch.tensor([True, False]), TypeError, "for a mask np.flatnonzero; got"),
+        (True, TypeError, "for a mask np.flatnonzero; got True"),
         (1.5, TypeError, "got 1.5"),
     ],
 )

@@ -1,7 +1,9 @@
 """People who know TransformerLens, nnsight and transformers type the words they know: they work, or name the way."""
 
 import warnings
+from types import SimpleNamespace
 
+import nnsight
 import pytest
 import torch
 from nnsight.tracing.tracer import WithBlockNotFoundError
@@ -11,6 +13,8 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import _OF_BATCH
 from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_CACHE, OF_LAYER, OF_MLP, OF_MODEL, OF_RUN
 from tests.families import unchecked_types
+
+GLOBAL = []
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +228,16 @@ def test_blocks_that_save_or_only_write_say_nothing(model, batch):
     assert stream is logits
 
 
+def test_a_block_that_only_writes_what_it_read_is_told_that_it_kept_nothing(model, batch):
+    def block():
+        blocks = model.blocks
+        with ma.trace(model, batch):
+            blocks[1].mlp_out = model.blocks[1].mlp_out * 0
+
+    (said,) = told_in(block)
+    assert said.startswith("this trace block read hook points and saved nothing")
+
+
 def told_in(block):
     with warnings.catch_warnings(record=True) as warned, torch.no_grad():
         warnings.simplefilter("always")
@@ -253,8 +267,48 @@ def test_lists_dicts_and_numbers_of_yesterday_are_told_as_tensors_are(model, bat
             model.logits.save()
         assert kept == 0.5
 
-    for block in (a_list, a_dict, a_number):
+    def a_count():
+        kept = 0
+        with ma.trace(model, batch):
+            kept += int(model.blocks[1].resid_post.argmax()) + 1
+            model.logits.save()
+        assert kept == 0
+
+    def nothing():
+        kept = None
+        with ma.trace(model, batch):
+            kept = model.blocks[1].resid_post
+            model.logits.save()
+        assert kept is None
+
+    for block in (a_list, a_dict, a_number, a_count, nothing):
         assert told_in(block) == ["'kept' was set in this trace block and not saved"]
+
+
+def test_a_name_that_is_declared_global_holds_what_was_saved_and_tells_what_was_not(model, batch):
+    def saves():
+        global stream
+        with ma.trace(model, batch):
+            stream = model.blocks[1].resid_post.save()
+        kept.append(stream)
+        stream = "mine"
+        with ma.trace(model, batch):
+            logits = model.logits.save()
+        assert (stream, len(logits)) == ("mine", len(batch))
+        stream = kept[0]
+
+    def forgets():
+        global stream
+        with ma.trace(model, batch):
+            stream = model.blocks[2].resid_post
+            model.logits.save()
+
+    kept = []
+    assert told_in(saves) == []
+    saved = stream
+    assert torch.equal(saved, ma.run(model, batch, record=["resid_post"]).cache["resid_post", 1])
+    assert told_in(forgets) == ["'stream' was set in this trace block and not saved"]
+    assert stream is saved
 
 
 def test_nnsights_own_trace_tells_of_a_forgotten_save_too(model, batch):
@@ -286,7 +340,31 @@ def test_what_is_put_into_a_value_from_outside_the_block_needs_no_save(model, ba
             total += model.blocks[2].resid_post
         summed.append(total)
 
+    keeper = SimpleNamespace(kept=[])
+
+    def sets_an_attribute():
+        with ma.trace(model, batch):
+            keeper.stream = model.blocks[2].resid_post
+
+    def appends_to_an_attribute():
+        with ma.trace(model, batch):
+            keeper.kept.append(model.blocks[2].resid_post)
+
+    def appends_to_what_is_global():
+        with ma.trace(model, batch):
+            GLOBAL.append(model.blocks[2].resid_post.shape)
+
+    def counts_and_saves():
+        n = len(batch)
+        with ma.trace(model, batch):
+            n = nnsight.save(len(model.blocks[2].resid_post))
+        assert n == len(batch)
+
     assert told_in(appends) == told_in(sets_an_item) == told_in(adds_in_place) == []
+    assert told_in(sets_an_attribute) == told_in(appends_to_an_attribute) == told_in(appends_to_what_is_global) == []
+    assert told_in(counts_and_saves) == []
+    assert torch.equal(keeper.stream, keeper.kept[0])
+    assert GLOBAL.pop() == expected.shape
     for stream in (kept[0], by_layer[2], summed[0]):
         assert torch.equal(stream, expected)
 
@@ -299,7 +377,12 @@ def test_loop_variables_and_constants_of_a_block_are_not_held_for_forgotten(mode
             for layer in range(2):
                 model.blocks[layer].mlp_out *= factor
             scales = [scale * 2 for scale in (0.5, 1.0)]  # noqa: F841
-            logits = model.logits.save()
+
+            def doubled(value):
+                scale = 2
+                return value * scale
+
+            logits = doubled(model.logits).save()
         assert (factor, layer, scale, logits.shape[0]) == (2.0, 0.5, 0.25, 2)
 
     assert told_in(block) == []
