@@ -31,6 +31,7 @@ from mechaudio.metrics import (
 from mechaudio.metrics.bootstrap import fewest
 from mechaudio.metrics.clips import freedom
 from mechaudio.metrics.estimates import Estimate
+from mechaudio.question import questions_by_id
 from mechaudio.results import Provenance
 from tests.analyses.maps import effect_map
 from tests.viz.made_up import attention
@@ -460,3 +461,17 @@ def test_a_patching_map_says_of_how_many_clips_its_pairs_are_and_draws_no_interv
     assert "n = 12 pairs of 6 clips" in drawn.layout.title.subtitle.text
     alone = ma.viz.patching_map(effect_map(values, clips=("clip",) * 12))
     assert "no intervals: they take 6 pairs about different clips" in alone.layout.title.subtitle.text
+
+
+@pytest.mark.filterwarnings("ignore:the model has no token for")
+def test_questions_of_one_id_have_the_length_of_their_own_clip():
+    lengths = (3, 6)
+    clips = [
+        ma.AnnotatedClip(ma.AudioClip(np.full(16_000 * length, 0.1), 16_000), [ma.Event("dog", 0.0, 1.0)])
+        for length in lengths
+    ]
+    questions = [replace(question, id="") for question in ma.data.ftar.build(clips, ("tag",))]
+    study = ma.experiments.grounding_study(ma.load("tiny", prove=False), questions, max_new_tokens=1)
+    assert study.durations.tolist() == list(lengths)
+    assert questions_by_id(questions) == {}
+    assert set(questions_by_id([*questions, replace(questions[0], id="a")])) == {"a"}
