@@ -27,7 +27,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
 from mechaudio.metrics import checked
-from mechaudio.metrics.bootstrap import drawn_weights, fewest, percentile_interval
+from mechaudio.metrics.bootstrap import drawn_weights, fewest, given_ends, percentile_interval
 from mechaudio.metrics.captions import normalised
 from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared, summed
 from mechaudio.metrics.estimates import Estimate
@@ -253,7 +253,8 @@ def _scores(
         if k >= fewest(level):
             weights = drawn_weights(np.arange(k), resamples, np.random.default_rng(seed))
             drawn = of_counts(np.einsum("rk,klc->rlc", weights, of_clips))
-            low, high = map(float, percentile_interval(drawn[np.isfinite(drawn)], level, n_clips(numbers)))
+            ends = percentile_interval(drawn[np.isfinite(drawn)], level, n_clips(numbers))
+            low, high = given_ends(*map(float, ends), k, level)
         return Estimate(
             value, low, high, len(counts), level, "bootstrap over clips, expanded percentiles", shared(numbers)
         )

@@ -19,6 +19,7 @@ from mechaudio.experiments.temporal_arms import TemporalSettings
 from mechaudio.metrics import (
     accuracy,
     answer_change,
+    bootstrap,
     bootstrap_mean,
     bootstrap_point_biserial,
     fix_rate,
@@ -28,9 +29,10 @@ from mechaudio.metrics import (
     roc_auc,
     sign_flip_test,
 )
-from mechaudio.metrics.bootstrap import fewest
+from mechaudio.metrics.bootstrap import fewest, mean_estimate
 from mechaudio.metrics.clips import freedom
 from mechaudio.metrics.estimates import Estimate
+from mechaudio.metrics.sound_events import event_f1
 from mechaudio.question import questions_by_id
 from mechaudio.results import Provenance
 from tests.analyses.maps import effect_map
@@ -274,6 +276,22 @@ def test_the_interval_of_a_mean_is_given_from_as_many_clips_as_can_hold_its_leve
     assert np.isnan(bootstrap_mean(values[1:], confidence=confidence)).all()
     twice = np.repeat(values[1:], 2, axis=0)
     assert np.isnan(bootstrap_mean(twice, clips=np.arange(len(twice)) // 2, confidence=confidence)).all()
+
+
+def test_no_interval_is_given_of_few_samples_or_of_samples_that_are_all_alike():
+    few, alike, enough = np.arange(5.0), np.ones(40), np.arange(6.0)
+    event = ma.Event("dog", 0.0, 1.0)
+    for estimate in (
+        bootstrap(np.mean, few),
+        bootstrap(np.mean, np.repeat(few, 2), clips=np.repeat(few, 2)),
+        bootstrap(np.mean, alike),
+        mean_estimate(alike),
+        event_f1([[event]] * 40, [[event]] * 40).f1,
+    ):
+        assert np.isnan([estimate.low, estimate.high]).all()
+        assert "no interval" in str(estimate)
+    for given in (bootstrap(np.mean, enough), mean_estimate(enough)):
+        assert given.low < given.value < given.high
 
 
 def test_a_mean_of_few_clips_prints_that_it_has_no_interval():
