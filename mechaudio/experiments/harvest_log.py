@@ -141,7 +141,7 @@ class HarvestLog:
             ValueError: It is; the message says which.
         """
         kept = self.questions[index]
-        if kept.question != digest(question, sized=not kept.error):
+        if kept.question != digest(question, sound=not kept.error):
             which = f"{question.id!r} for {kept.id!r}" if question.id != kept.id else f"{kept.id!r}, of another content"
             raise ValueError(
                 f"question {index} is not the one that this harvest ran before ({which}): take it up with the same "

@@ -138,7 +138,7 @@ class RunLog:
             ValueError: It is; the message says which.
         """
         row = self.rows[index]
-        if row.question != digest(question, sized=not row.error):
+        if row.question != digest(question, sound=not row.error):
             which = f"{question.id!r} for {row.id!r}" if question.id != row.id else f"{row.id!r}, with another content"
             raise ValueError(
                 f"question {index} is not the one that this run asked before ({which}): take it up with the same "

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.corpus import Problem
+from mechaudio.data.question_digest import digest
 from mechaudio.experiments.training_groups import TIMES, groups_of, marker_ids, put_lora_in, sizes
 from mechaudio.experiments.training_loop import Trainer
 from mechaudio.provenance import Provenance
@@ -139,8 +140,8 @@ def train(
 
 
 def _digest(questions: Sequence[AudioQuestion]) -> str:
-    """Name what is trained on, without the sounds."""
-    content = json.dumps([[question.id, question.text, question.answer] for question in questions])
+    """Name what is trained on, without the bytes of files."""
+    content = json.dumps([digest(question, sound=False) for question in questions])
     return blake2b(content.encode(), digest_size=8).hexdigest()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import mechaudio as ma
+from mechaudio.audio.stored import StoredClip
 from mechaudio.cli import main
 from mechaudio.experiments.log_lines import signed
 from mechaudio.experiments.run_log import LOG_NAME
@@ -299,9 +300,20 @@ def test_a_recording_that_was_replaced_by_another_of_its_name_is_refused(toy, qu
     questions[0].clip().save(tmp_path / "clip.wav")
     asked = [replace(questions[0], audio=tmp_path / "clip.wav")]
     ma.evaluate(toy, asked, out=tmp_path / "out")
-    ma.AudioClip(0.5 * questions[0].clip().waveform[:-160], 16_000).save(tmp_path / "clip.wav")
+    ma.AudioClip(0.5 * questions[0].clip().waveform, 16_000).save(tmp_path / "clip.wav")  # as long, of as many bytes
     with pytest.raises(ValueError, match=r"question 0 is not the one that this run asked .* with another content"):
         ma.evaluate(toy, asked, out=tmp_path / "out")
+
+
+def test_stored_bytes_that_were_replaced_and_another_transcript_are_refused(toy, questions, tmp_path):
+    for level in (0.5, 0.25):
+        ma.AudioClip(level * questions[0].clip().waveform, 16_000).save(tmp_path / f"{level}.wav")
+    first, other = (StoredClip((tmp_path / f"{level}.wav").read_bytes, "clip.wav") for level in (0.5, 0.25))
+    asked = replace(questions[0], audio=first, meta={**questions[0].meta, "transcript": "yes"})
+    ma.evaluate(toy, [asked], out=tmp_path / "out")
+    for changed in (replace(asked, audio=other), replace(asked, meta={**asked.meta, "transcript": "no"})):
+        with pytest.raises(ValueError, match=r"question 0 is not the one that this run asked .* with another content"):
+            ma.evaluate(toy, [changed], out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
