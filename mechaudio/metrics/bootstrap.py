@@ -115,7 +115,8 @@ def _of_clips(
 
 def given_ends(low: float, high: float, n: int, confidence: float) -> tuple[float, float]:
     """Return the ends of one number's interval; NaN for fewer samples than `fewest`, and for no width."""
-    return (float(low), float(high)) if n >= fewest(confidence) and low < high else (math.nan, math.nan)
+    none = n < fewest(confidence) or math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12)
+    return (math.nan, math.nan) if none else (float(low), float(high))
 
 
 def fewest(confidence: float = 0.95) -> int:
