@@ -5,6 +5,7 @@ choices of the same text either is right; times are seconds from the start of th
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from string import ascii_uppercase
@@ -213,6 +214,13 @@ def refuse_open(questions: Iterable[AudioQuestion], call: str, instead: str) -> 
             raise ValueError(
                 f"{call} needs choices, and question {question.id!r} ({question.text!r}) is open: {instead}"
             )
+
+
+def questions_by_id(questions: Iterable[AudioQuestion]) -> dict[str, AudioQuestion]:
+    """Questions by id; an id that several have names none of them, and is left out."""
+    questions = list(questions)
+    times = Counter(question.id for question in questions)
+    return {question.id: question for question in questions if times[question.id] == 1}
 
 
 def _check_text(name: str, text: Any, owner: str) -> None:

@@ -44,7 +44,7 @@ def clip_keys(question: AudioQuestion) -> tuple[str, ...]:
         return (str(question.meta[KNOWN_AS]),)
     named = [f"clip {question.meta['clip']}"] if question.meta.get("clip") not in (None, "") else []
     audio = question.audio if isinstance(question.audio, tuple) else (question.audio,)
-    keys = (*named, *(key for recording in audio if recording is not None for key in _contents(recording)))
+    keys = (*named, *(key for each in audio if each is not None for key in contents(each) or (f"sound {_name(each)}",)))
     if keys:
         return keys
     return (f"caption {question.caption}",) if question.caption else (f"question {question.id or question.text}",)
@@ -66,8 +66,8 @@ def clip_names(keys: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(root(own[0]) for own in keys)
 
 
-def _contents(recording: Recording) -> tuple[str, ...]:
-    """A digest of a recording; of one that cannot be read, which is told when it is asked about, its name.
+def contents(recording: Recording) -> tuple[str, ...]:
+    """Give the digests of a recording; none of one that cannot be read, which is told when it is asked about.
 
     A clip in memory that is a whole file has the digest of its samples, and the file's.
     """
@@ -78,7 +78,11 @@ def _contents(recording: Recording) -> tuple[str, ...]:
             return (_digest(iter((recording.read(),))),)
         return (_of_file(*_state(recording)),)
     except (OSError, ValueError):
-        return (f"sound {recording.source if isinstance(recording, StoredClip) else os.fspath(recording)}",)
+        return ()
+
+
+def _name(recording: Recording) -> str:
+    return recording.source if isinstance(recording, StoredClip) else os.fspath(recording)
 
 
 def _file_of(clip: AudioClip) -> tuple[str, ...]:

@@ -63,9 +63,13 @@ def build(
     """
     if not splits or min(splits.values()) < 0 or abs(sum(splits.values()) - 1) > 1e-6:
         raise ValueError(f"splits are shares that add up to 1, such as {dict(SPLITS)}, got {dict(splits)}")
-    problems, questions = Problems(strict), []
+    problems, questions, known = Problems(strict), list[AudioQuestion](), set[str]()
     for number, clip in enumerate(clips):
         item = clip.id or f"clip-{number}"
+        if item in known:
+            problems.add("duplicate id", item, "an earlier clip has this id; left out: give each clip its own")
+            continue
+        known.add(item)
         duration = _duration(clip, item, problems)
         if duration is None:
             continue
@@ -74,10 +78,13 @@ def build(
             problems.add("nothing annotated", item, "the clip has no event and no timeline; left out")
             continue
         rng = np.random.default_rng([seed, *blake2b(item.encode(), digest_size=8).digest()])
+        before = len(questions)
         for task in TASKS:
             of_task = rng.spawn(1)[0]  # so that the draws of a task do not depend on the others
             if task in tasks:
                 questions += _made(task, clip, item, events, duration, of_task, problems)
+        if len(questions) == before:
+            problems.add("nothing to ask", item, f"the clip has nothing that {' or '.join(tasks)} could ask; left out")
     names = clips_of(questions)
     kept = tuple(
         replace(question, meta={**question.meta, "split": _split(name, splits, seed)})

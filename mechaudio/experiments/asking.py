@@ -173,8 +173,8 @@ def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tupl
 
 
 def _failed(placed: Placed, error: Exception) -> Row:
-    unsized = digest(placed.question, sized=False)
-    return replace(_row(placed), question=unsized, error=f"{type(error).__name__}: {error}")
+    without_sound = digest(placed.question, sound=False)
+    return replace(_row(placed), question=without_sound, error=f"{type(error).__name__}: {error}")
 
 
 def _row(placed: Placed) -> Row:

@@ -217,9 +217,7 @@ def grounding_study(
         raise ValueError("there is no question to ask")
     if model.processor is None:
         raise TypeError("this model was opened without a processor, so questions cannot be written out")
-    durations = {}
-    for question in questions:
-        durations[question.id] = _checked(question)
+    durations = [_checked(question) for question in questions]
     evaluation: Any = evaluate(
         model,
         questions,
@@ -231,9 +229,10 @@ def grounding_study(
         progress=progress,
     )
     settings = {"max_new_tokens": max_new_tokens, **evaluation.provenance.settings}
+    failed = [failure.index for failure in evaluation.failures]  # several questions may have one id
     return GroundingStudy(
         evaluation=evaluation,
-        durations=np.array([durations[name] for name in evaluation.ids], dtype=np.float64),
+        durations=np.delete(np.array(durations, dtype=np.float64), failed),
         markers=bool(marker_ids(model.processor)),
         provenance=Provenance.collect(model, settings=settings),
     )
@@ -248,14 +247,13 @@ def _checked(question: AudioQuestion) -> float:
         )
     if question.audio is None or isinstance(question.audio, tuple):
         raise ValueError(f"question {question.id!r} is not about one recording")
-    said = question.meta.get("duration")
     try:
-        duration = float(said) if isinstance(said, (int, float)) else duration_of(question.audio)
+        duration = duration_of(question.audio)
     except (OSError, ValueError):
         return float("nan")  # evaluate lists the clip among its failures
     if question.meta.get("task") != "tqa":
         spans = spans_in(question.answer, duration)
-        if spans.repairs.unparsed or spans.repairs.beyond or spans.repairs.swapped:
+        if any(getattr(spans.repairs, repair) for repair in ("unparsed", "beyond", "swapped", "malformed")):
             raise ValueError(
                 f"the right answer to question {question.id!r} gives no time within its clip of {duration:g} s: "
                 f"{question.answer!r:.120}"

@@ -151,7 +151,7 @@ class SharedLog(Generic[Entry]):
             ValueError: It is; the message says which.
         """
         kept = self.known[index]
-        if kept.question != digest(question, sized=not kept.error):
+        if kept.question != digest(question, sound=not kept.error):
             which = (
                 f"{question.id!r} for {kept.id!r}" if question.id != kept.id else f"{kept.id!r}, with another content"
             )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -25,13 +25,16 @@ from safetensors.torch import load_file, save_file
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.corpus import Problem
+from mechaudio.data.question_digest import digest
 from mechaudio.experiments.training_groups import TIMES, groups_of, marker_ids, put_lora_in, sizes
 from mechaudio.experiments.training_loop import Trainer
+from mechaudio.notices import warn
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
 from mechaudio.showing import Shown
 from mechaudio.timeaudio.stages import STAGES, Preset, Stage
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.fingerprint import weight_digests
 from mechaudio.writing import made_folder
 
 _TRAINED, _RECORD = "trained.safetensors", "training.json"
@@ -95,8 +98,8 @@ def train(
 
     Raises:
         ValueError: No question, one without an answer or with choices, markers that the tokenizer does not have, a
-            network without a group that is trained, a run in `out` with other settings, or no question that could be
-            asked in a step.
+            network without a group that is trained, a run in `out` with other settings, questions or another network,
+            a step in which no question could be asked, or one whose loss is no number.
         TypeError: A model without a processor.
     """
     settings = preset if isinstance(preset, Stage) else STAGES[preset, stage]
@@ -122,6 +125,7 @@ def train(
     }
     folder = made_folder(Path(out).expanduser(), "a training run")
     trainer = Trainer(model, questions, settings, groups, written_as, size, n_steps, seed, PartialState())
+    recorded["network"] = _named(weight_digests(model.network, without=trainer.named))
     with trainer.as_in_training():
         trainer.take_up(folder, recorded)
         while trainer.step < n_steps:
@@ -139,9 +143,12 @@ def train(
 
 
 def _digest(questions: Sequence[AudioQuestion]) -> str:
-    """Name what is trained on, without the sounds."""
-    content = json.dumps([[question.id, question.text, question.answer] for question in questions])
-    return blake2b(content.encode(), digest_size=8).hexdigest()
+    """Name what is trained on, without the bytes of files."""
+    return _named([digest(question, sound=False) for question in questions])
+
+
+def _named(digests: Sequence[str] | Mapping[str, str]) -> str:
+    return blake2b(json.dumps(digests).encode(), digest_size=8).hexdigest()
 
 
 def _times(model: AudioLM, questions: Sequence[AudioQuestion], times: str | None) -> str:
@@ -194,7 +201,10 @@ def load_trained(model: AudioLM, folder: str | os.PathLike) -> AudioLM:
 
     Raises:
         FileNotFoundError: There is no finished run in the folder.
-        ValueError: The run was made with another network.
+        ValueError: The run was made with a network of other parts or shapes.
+
+    Warns:
+        UserWarning: The weights beside the trained ones are others.
     """
     directory = Path(folder).expanduser()
     if not (directory / _TRAINED).is_file():
@@ -215,6 +225,11 @@ def load_trained(model: AudioLM, folder: str | os.PathLike) -> AudioLM:
         raise ValueError(
             f"{len(wrong)} of the {len(tensors)} trained tensors are not those of this network, such as {wrong[0]!r}: "
             "give the checkpoint that was trained, with markers if it had them"
+        )
+    if recorded.get("network", known := _named(weight_digests(model.network, without=tensors))) != known:
+        warn(
+            "the weights beside the trained ones are not, bit for bit, those that the run was trained with: give the "
+            "checkpoint that was trained, in its type, or look at the answers before you rely on them"
         )
     with torch.no_grad():
         for name, value in tensors.items():

@@ -19,7 +19,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mechaudio.data.corpus import Problems
+from mechaudio.data.corpus import Problem, Problems
 from mechaudio.experiments.training_groups import marker_ids, only_rows
 from mechaudio.models.network import Network
 from mechaudio.models.prompt import prompt
@@ -60,7 +60,7 @@ class Trainer:
         self.dtype = network_dtype(model.network)
         self.markers = Markers() if times == "markers" else None
         self.step, self.losses, self.problems = 0, [], Problems()
-        self._listed: set[str] = set()
+        self._listed: set[Problem] = set()
         self.named = {name: parameter for each in groups.values() for name, parameter in each.items()}
         self.kept_as = {name: parameter.dtype for name, parameter in self.named.items()}
         self.optimizer = torch.optim.AdamW(
@@ -104,7 +104,11 @@ class Trainer:
                 parameter.grad = None
 
     def do_step(self) -> None:
-        """Do one step."""
+        """Do one step.
+
+        Raises:
+            ValueError: None of its questions can be asked, or its loss is no number.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.stage.rate(group["name"], self.step, self.n_steps)
         rank, world = self.processes.process_index, self.processes.num_processes
@@ -121,13 +125,20 @@ class Trainer:
             part = self._loss(inputs, answer) / float(total)
             part.backward()
             loss += part.detach().float().cpu()
+        loss = self._over_processes(loss)
+        if not loss.isfinite():
+            raise ValueError(
+                f"the loss of step {self.step} is {float(loss)}, and a step along it would make every trained number "
+                f"NaN: take a smaller rate, or look at the questions {[each.id for each in self._picked()][:3]} first. "
+                "Nothing was changed by this step"
+            )
         if world > 1:
             for parameter in self.named.values():
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 torch.distributed.all_reduce(parameter.grad)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.losses.append(float(self._over_processes(loss)))
+        self.losses.append(float(loss))
         self.step += 1
 
     def _over_processes(self, value: Tensor) -> Tensor:
@@ -155,9 +166,10 @@ class Trainer:
             text = text if self.markers is None else self.markers.encode(text)
             ids = batch.aimed(target=text, whole=True).aims[0].target_ids  # type: ignore[union-attr]
         except (OSError, ValueError) as error:
-            if question.id not in self._listed:
-                self._listed.add(question.id)
-                self.problems.add("left out of training", question.id, str(error), error)
+            self.problems.add("left out of training", question.id, str(error), error)
+            if self.problems.found[-1] in self._listed:  # an earlier epoch told it
+                self.problems.found.pop()
+            self._listed.update(self.problems.found[-1:])
             return None
         processor: Any = self.model.processor
         end = processor.tokenizer.eos_token_id
@@ -214,6 +226,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.losses = state["step"], list(state["losses"])
         for problem in state["problems"]:
-            self._listed.add(problem[1])
+            self._listed.add(Problem(*problem))
             if self.processes.is_main_process:  # which keeps those of all
                 self.problems.add(*problem)

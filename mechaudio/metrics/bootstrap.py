@@ -4,7 +4,8 @@ Conventions: samples are drawn anew with replacement; `seed` says which draws, a
 interval; intervals are percentile intervals unless said otherwise. Samples are taken to be independent: where questions
 share a clip, `clips=` names it, and clips are drawn with all their questions (the cluster bootstrap). Intervals of
 means and correlations reach to the percentiles that Student's t asks for (Hesterberg's expanded percentiles, 2015):
-plain ones are too narrow for few samples. Of fewer clips than `fewest` they are not given.
+plain ones are too narrow for few samples. Of fewer clips than `fewest` they are not given, nor is one without width: of
+clips that are all alike no draw differs from another, and a bootstrap cannot say how far the number would move.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def bootstrap(
         method: `percentile`, or `BCa`, bias-corrected and accelerated (Efron 1987).
 
     Returns:
-        The statistic of the samples with its interval; `n` is the number of pairs, or of all samples if not paired.
+        The statistic of the samples with its interval, NaN where none is given; `n` is the number of pairs, or of all
+        samples if not paired.
 
     Raises:
         ValueError: For no samples, fewer than two elements, NaN, paired samples of unequal length, a confidence outside
@@ -87,7 +89,8 @@ def bootstrap(
             'same on all of them, which method="BCa" cannot correct'
         )
     n = len(arrays[0]) if paired else sum(map(len, arrays))
-    return Estimate(value, float(low), float(high), n, float(confidence), f"bootstrap, {method}")
+    low, high = given_ends(low, high, min(map(len, arrays)), confidence)
+    return Estimate(value, low, high, n, float(confidence), f"bootstrap, {method}")
 
 
 def _of_clips(
@@ -106,8 +109,14 @@ def _of_clips(
     value, level = float(statistic(*samples)), checked.level(confidence)
     if not (math.isfinite(value) and np.isfinite(values).all()):
         raise ValueError(f"the statistic is undefined on {int((~np.isfinite(values)).sum())} of {resamples} resamples")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), n, level, "bootstrap over clips, percentile", shared(numbers))
+    low, high = given_ends(*np.quantile(values, [(1 - level) / 2, (1 + level) / 2]), k, level)
+    return Estimate(value, low, high, n, level, "bootstrap over clips, percentile", shared(numbers))
+
+
+def given_ends(low: float, high: float, n: int, confidence: float) -> tuple[float, float]:
+    """Return the ends of one number's interval; NaN for fewer samples than `fewest`, and for no width."""
+    none = n < fewest(confidence) or math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12)
+    return (math.nan, math.nan) if none else (float(low), float(high))
 
 
 def fewest(confidence: float = 0.95) -> int:
@@ -175,7 +184,7 @@ def mean_estimate(
     """The mean over samples with its interval from `bootstrap_mean`; arguments as there, one clip is enough.
 
     Returns:
-        The mean; its interval is NaN where there are fewer clips than `fewest`.
+        The mean; its interval is NaN where there are fewer clips than `fewest`, or where all of them are alike.
 
     Raises:
         ValueError: For no samples, NaN, another number of clips, or a confidence outside 0 to 1.
@@ -187,7 +196,7 @@ def mean_estimate(
     low = high = math.nan
     if n_clips(numbers) >= fewest(confidence):
         ends = bootstrap_mean(array, clips=clips, confidence=confidence, resamples=resamples, seed=seed)
-        low, high = map(float, ends)
+        low, high = given_ends(*map(float, ends), n_clips(numbers), confidence)
     method = "bootstrap, expanded percentiles"
     return Estimate(float(array.mean()), low, high, len(array), float(confidence), method, shared(numbers))
 

@@ -27,7 +27,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
 from mechaudio.metrics import checked
-from mechaudio.metrics.bootstrap import drawn_weights, fewest, percentile_interval
+from mechaudio.metrics.bootstrap import drawn_weights, fewest, given_ends, percentile_interval
 from mechaudio.metrics.captions import normalised
 from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared, summed
 from mechaudio.metrics.estimates import Estimate
@@ -37,6 +37,8 @@ ToClass = Callable[[str], str | None]
 
 #: Class of captions that `to_class` gives none; no label of a recording, which may be "?", reads so.
 UNKNOWN = "\0"
+#: Seconds by which the search for events within reach is wider; they are compared as they are.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -123,20 +125,28 @@ def event_f1(
         raise ValueError(f"collar and percentage_of_length are not negative, got {collar} and {percentage_of_length}")
 
     def right(answer: Events, events: Events) -> int:
-        hits = np.array(
-            [
-                [
-                    (not onset or abs(there.onset - said.onset) <= collar)
-                    and (
-                        not offset
-                        or abs(there.offset - said.offset) <= max(collar, percentage_of_length * there.duration)
-                    )
-                    for said in answer
-                ]
-                for there in events
-            ]
-        ).reshape(len(events), len(answer))
-        return int((maximum_bipartite_matching(csr_matrix(hits), perm_type="column") >= 0).sum())
+        n = len(events)
+        if not (onset or offset):
+            return min(n, len(answer))
+        said, there = (
+            np.array([(each.onset, each.offset) for each in side]).reshape(-1, 2) for side in (answer, events)
+        )
+        reach = np.full((n, 2), collar)
+        reach[:, 1] = np.maximum(collar, percentage_of_length * (there[:, 1] - there[:, 0]))
+        reach[:, [not onset, not offset]] = np.inf
+        # Only those within reach along one axis are compared, or two long lists take quadratic time.
+        axis = 0 if onset else 1
+        said = said[np.argsort(said[:, axis])]
+        ends = [there[:, axis] + side * (reach[:, axis] + _ROUNDING) for side in (-1, 1)]
+        first, last = np.searchsorted(said[:, axis], ends[0]), np.searchsorted(said[:, axis], ends[1], side="right")
+        pairs = [
+            low + np.flatnonzero((np.abs(said[low:high] - place) <= limit).all(1))
+            for low, high, place, limit in zip(first, last, there, reach, strict=True)
+        ]
+        columns = np.concatenate(pairs) if pairs else np.empty(0, dtype=int)
+        starts = np.cumsum([0, *map(len, pairs)])
+        hits = csr_matrix((np.ones(len(columns), dtype=bool), columns, starts), shape=(n, len(answer)))
+        return int((maximum_bipartite_matching(hits, perm_type="column") >= 0).sum())
 
     return _scores(right, predicted, reference, to_class, clips, confidence, resamples, seed)
 
@@ -243,7 +253,8 @@ def _scores(
         if k >= fewest(level):
             weights = drawn_weights(np.arange(k), resamples, np.random.default_rng(seed))
             drawn = of_counts(np.einsum("rk,klc->rlc", weights, of_clips))
-            low, high = map(float, percentile_interval(drawn[np.isfinite(drawn)], level, n_clips(numbers)))
+            ends = percentile_interval(drawn[np.isfinite(drawn)], level, n_clips(numbers))
+            low, high = given_ends(*map(float, ends), k, level)
         return Estimate(
             value, low, high, len(counts), level, "bootstrap over clips, expanded percentiles", shared(numbers)
         )

@@ -1,7 +1,8 @@
 """Stretches of time in free text, as answers give them, with every repair counted.
 
 Read is any number, a separator and another number: `0.2 - 2.7`, as TimeAudio writes, and what other models say instead:
-`from 0.2 to 2.7 seconds`, `between 0.2 s and 2.7 s`, `0:04 – 0:09`.
+`from 0.2 to 2.7 seconds`, `between 0.2 s and 2.7 s`, `0:04 – 0:09`, `1 minute 5 seconds to 2 minutes`. A number without
+a unit has that of the other, and without any is in seconds.
 
 Conventions: seconds from the start of the clip.
 """
@@ -20,26 +21,36 @@ Interval = tuple[float | int, float | int]
 
 # Five digits before the point are longer than a day: what has more, such as a telephone number, is no time.
 # What is part of a word or of a power of ten (`1e3`) is none either.
-_NUMBER = r"(?<![A-Za-z_\d.:])(?:\d{1,5}:){0,2}\d{1,5}(?:\.\d+)?(?![\d:]|e[+-]?\d)"
-_UNIT = r"(?:\s*(?:seconds|second|secs|sec|s)\b\.?)?"
-_TO = r"(?:-{1,2}>|→|-|–|—|−|to\b|until\b|till\b)"
+_NUMBER = r"(?<![A-Za-z_\d.])(?<!\d:)(?:\d{1,5}:){0,2}\d{1,5}(?:\.\d+)?(?!\d|[.:]\d|e[+-]?\d)"
+_SECONDS = r"(?:seconds|second|secs|sec|s)"
+_UNIT = rf"(?:\s*{_SECONDS}\b\.?)?"
+_LONGER = [rf"{_NUMBER}\s*{unit}\b" for unit in (r"(?:hours?|hrs?)", r"(?:minutes?|mins?)")]
+_AND = r"\s*(?:and\s+)?"
+# A dash that touches the number behind it, and no word or number in front, is its sign.
+_SIGN = r"(?:(?<![\w.)\]])[-–—−]|\bminus\s+)?"
+_TIME = (
+    rf"{_SIGN}(?:(?:{_LONGER[0]}{_AND})?(?:{_LONGER[1]}{_AND})?{_NUMBER}\s*{_SECONDS}\b\.?|{_LONGER[0]}{_AND}{_LONGER[1]}"
+    rf"|{'|'.join(_LONGER)}|{_NUMBER}(?:\s*(?:ms|milliseconds?)\b)?)"
+)
+# Behind a line's end a dash begins a list, as in Markdown.
+_TO = r"[^\S\n]*(?:-{1,2}>|→|-|–|—|−|to\b|until\b|till\b)\s*"
 _SPAN = re.compile(
-    rf"({_NUMBER})({_UNIT}\s*{_TO}\s*)({_NUMBER})"
-    rf"|\[\s*({_NUMBER})(\s*,\s*)({_NUMBER})\s*\]"
-    rf"|between\s+({_NUMBER})({_UNIT}\s*and\s+)({_NUMBER})",
+    rf"({_TIME})({_TO})({_TIME})((?:[-–—−]{_TIME}|{_TO}{_TIME}(?!\s*[^\W\d_]))*)"
+    rf"|\[\s*({_TIME})(\s*,\s*)({_TIME})\s*\]"
+    rf"|between\s+({_TIME})(\s*and\s+)({_TIME})",
     re.IGNORECASE,
 )
+_PART = re.compile(rf"({_NUMBER})\s*([a-z]*)", re.IGNORECASE)
 #: Two decimal commas, `1,5 - 2,5`, unless they part the spans of a list, `1 - 2,3 - 4,5 - 6`.
 _COMMAS = re.compile(
-    rf"(?<![\d.,:])(?<![-–—−])(?<![-–—−]\s)(?<!to\s)(\d{{1,5}}),(\d{{1,3}}){_UNIT}\s*{_TO}\s*(\d{{1,5}}),(\d{{1,3}})(?![\d.,])"
-    rf"(?!{_UNIT}\s*{_TO})",
+    rf"(?<![\d.,:])(?<![-–—−])(?<![-–—−]\s)(?<!to\s)(\d{{1,5}}),(\d{{1,3}}){_UNIT}{_TO}(\d{{1,5}}),(\d{{1,3}})(?![\d.,])"
+    rf"(?!{_UNIT}{_TO})",
     re.IGNORECASE,
 )
 _RUN_GOES_ON = re.compile(r"(?:\s|,|;|\band\b|\bseconds?\b|\bsecs?\b|\bs\b|\bfrom\b|[()\[\]])*", re.IGNORECASE)
-#: What stands between a span and the words that belong to it.
-_EDGES = re.compile(
-    r"^(?:[\s,:;()\[\].-]|\bseconds?\b|\bsecs?\b|\bs\b)+|(?:[\s,:;()\[\].-]|\bfrom\b|\bat\b)+$", re.IGNORECASE
-)
+#: What stands between a span and the words that belong to it: in front of them, and behind, read from the end.
+_FRONT = re.compile(r"(?:[\s,:;()\[\].-]|\bseconds?\b|\bsecs?\b|\bs\b)*", re.IGNORECASE)
+_BACK = re.compile(r"(?:[\s,:;()\[\].-]|\bmorf\b|\bta\b)*", re.IGNORECASE)
 _MARKER = re.compile(r"<(?:[af]_\d|TIME_(?:DOT|\d)|\d+\.\d)>")
 
 
@@ -60,10 +71,10 @@ class Repairs:
         reworded: Spans in other words than `1.2 - 3.4`: another separator, a unit, minutes and hours, decimal commas.
         swapped: Spans that ended before they began, turned round.
         clipped: Spans that ended after the clip, cut at its end.
-        beyond: Spans that began after the clip's end, left out.
+        beyond: Spans that began before the clip or after its end, left out.
         empty: Spans without a length, left out.
         melted: Runs of markers that hold several times, read as one number.
-        malformed: Runs of markers that are no time.
+        malformed: Runs of markers that are no time, and of numbers that are no span, such as `2024-01-02`; left out.
         unparsed: Texts in which no span was left.
     """
 
@@ -170,11 +181,16 @@ def described_in(text: str, duration: float | None = None, *, markers: ReadsMark
             runs.append([])
         runs[-1] += [interval] if interval else []
     texts[-1] = plain[end:]
-    words = [_EDGES.sub("", text) for text in texts]
+    words = [_without_edges(text) for text in texts]
     captions = words[:-1] if words[0] and not words[-1] else words[1:]
     parts = [(caption, tuple(run)) for caption, run in zip(captions, runs, strict=True) if run]
     repairs += Repairs(unparsed=int(not parts))
     return Described(tuple(caption for caption, _ in parts), tuple(run for _, run in parts), repairs)
+
+
+def _without_edges(text: str) -> str:
+    text = text[_FRONT.match(text).end() :]
+    return text[: len(text) - _BACK.match(text[::-1]).end()]
 
 
 def _decoded(text: str, duration: float | None, markers: ReadsMarkers | None) -> tuple[str, Repairs]:
@@ -192,12 +208,15 @@ def _decoded(text: str, duration: float | None, markers: ReadsMarkers | None) ->
 
 
 def _interval(match: re.Match, duration: float | None) -> tuple[Interval | None, Repairs]:
-    begin, between, end = (part for part in match.groups() if part is not None)
-    onset, offset = _seconds(begin), _seconds(end)
-    repairs = Repairs(reworded=int(between.strip() != "-" or ":" in begin + end))
+    begin, between, end, *more = (part for part in match.groups() if part is not None)
+    if any(more):
+        return None, Repairs(malformed=1)
+    onset, offset = _seconds(begin, end), _seconds(end, begin)
+    is_plain = between.strip() == "-" and re.fullmatch(r"[\d.]+", begin) and re.fullmatch(rf"[\d.]+{_UNIT}", end, re.I)
+    repairs = Repairs(reworded=int(not is_plain))
     if offset < onset:
         onset, offset, repairs = offset, onset, repairs + Repairs(swapped=1)
-    if duration is not None and onset >= duration:
+    if onset < 0 or (duration is not None and onset >= duration):
         return None, repairs + Repairs(beyond=1)
     if duration is not None and offset > duration:
         offset, repairs = duration, repairs + Repairs(clipped=1)
@@ -206,7 +225,22 @@ def _interval(match: re.Match, duration: float | None) -> tuple[Interval | None,
     return (onset, offset), repairs
 
 
-def _seconds(number: str) -> float:
+def _seconds(time: str, other: str) -> float:
+    """Return the seconds of a time; one without a unit has that of the other time of its span."""
+    parts = _PART.findall(time)
+    if len(parts) == 1 and not parts[0][1]:
+        parts = [(parts[0][0], _PART.findall(other)[-1][1])]
+    seconds = sum(_clock(number) * (1 if ":" in number else _factor(unit.lower())) for number, unit in parts)
+    seconds = round(seconds, 6)  # 0.12 minutes are 7.2 seconds, not 7.199999999999999
+    return seconds if time[0].isdigit() else -seconds
+
+
+def _factor(unit: str) -> float:
+    """Return the seconds of a unit."""
+    return 0.001 if unit.startswith(("ms", "milli")) else {"m": 60.0, "h": 3600.0}.get(unit[:1], 1.0)
+
+
+def _clock(number: str) -> float:
     seconds = 0.0
     for part in number.split(":"):
         seconds = 60 * seconds + float(part)

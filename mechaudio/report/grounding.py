@@ -12,7 +12,7 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.grounding_study import GroundingStudy
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.spans import Repairs
-from mechaudio.question import AudioQuestion, Recording
+from mechaudio.question import AudioQuestion, Recording, questions_by_id
 from mechaudio.report.study_page import Part, Report, report_of
 from mechaudio.report.tables import Column, Table, column_list
 from mechaudio.viz.spans_over_time import spans_over_time
@@ -131,7 +131,7 @@ def grounding_figures(study: GroundingStudy, questions: Sequence[AudioQuestion] 
     """
     drawn = {"spans": spans_over_time(study)}
     first = study.evaluation.ids[0]
-    first_question = next((question for question in questions if question.id == first), None)
+    first_question = questions_by_id(questions).get(first)
     clip = first_question.clip() if first_question is not None else None
     if isinstance(clip, AudioClip):
         drawn["sound"] = spans_over_time(study, questions=[0], clip=clip, title=f"Over the sound of {plain(first)}")
@@ -164,6 +164,7 @@ def _grounding(study: GroundingStudy, *, questions: Sequence[AudioQuestion] = ()
 
 def _sounds(study: GroundingStudy, questions: Sequence[AudioQuestion]) -> dict[str, Recording]:
     """Return every answer's recording by its question's name, and that of the figure that lies over the first."""
-    sounds = {question.id: question.recordings[0] for question in questions if len(question.recordings) == 1}
+    known = questions_by_id(questions)
+    sounds = {name: question.recordings[0] for name, question in known.items() if len(question.recordings) == 1}
     first = study.evaluation.ids[0]
     return sounds | ({"sound": sounds[first]} if first in sounds else {})

@@ -13,7 +13,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import fewest
 from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.metrics.ranking import largest_first
-from mechaudio.question import AudioQuestion, Recording
+from mechaudio.question import AudioQuestion, Recording, questions_by_id
 from mechaudio.report.study_page import Part, Report, report_of
 from mechaudio.report.tables import Cell, Column, Table, column_list
 from mechaudio.viz.patching_map import patching_map
@@ -77,10 +77,13 @@ def _largest_pair(patching: PatchingMap) -> int:
 def _shown(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> AudioQuestion:
     """Return the clean question of the pair that is drawn."""
     name = patching.ids[_largest_pair(patching)]
-    for question in questions:
-        if question.id == name:
-            return question
-    raise ValueError(f"the map is about {name!r}, which none of the questions is: give questions=, the clean ones")
+    question = questions_by_id(questions).get(name)
+    if question is None:
+        raise ValueError(
+            f"the map is about {name!r}, which none or several of the questions are: give questions=, the clean ones, "
+            "each with an id of its own"
+        )
+    return question
 
 
 def _sounds(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> dict[str, Recording]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
@@ -72,11 +72,12 @@ def fingerprint(model: AudioLM) -> dict[str, Any]:
     }
 
 
-def weight_digests(network: Network) -> dict[str, str]:
+def weight_digests(network: Network, without: Collection[str] = ()) -> dict[str, str]:
     """Digests of the parts of a network.
 
     Args:
         network: The network; weights that were offloaded are brought back one module at a time.
+        without: Names of parameters that are left out, as those that training changes.
 
     Returns:
         Part of the network -> digest of the classes of its modules, and the names, types, shapes and bytes of all that
@@ -90,7 +91,11 @@ def weight_digests(network: Network) -> dict[str, str]:
                 digests.append(_told(path, f"{type(module).__module__}.{type(module).__qualname__}"))
             digests += [_told(f"{path}.{name}", value) for name, value in _attributes(module)]
             with align_module_device(module):
-                hashed = [pool.submit(_told, f"{path}.{name}", value) for name, value in _numbers(module)]
+                hashed = [
+                    pool.submit(_told, f"{path}.{name}", value)
+                    for name, value in _numbers(module)
+                    if f"{path}.{name}" not in without
+                ]
                 if has_offloaded_params(module):
                     wait(hashed)  # the numbers are there for as long as this is open
             digests += hashed

@@ -162,6 +162,7 @@ def test_what_cannot_be_built_is_listed(tmp_path):
         "malformed timeline": 2,
         "no duration": 1,
         "nothing annotated": 1,
+        "nothing to ask": 1,
     }
     with pytest.raises(ValueError, match=r"gone: .*no duration"):
         ftar.build(clips, strict=True)

@@ -159,6 +159,7 @@ def test_a_file_in_the_folders_place_is_told(tmp_path):
         ({"audio": "elsewhere/1.wav"}, True),
         ({"meta": {"task": "x"}}, False),
         ({"meta": {"keyword": "Which"}}, False),
+        ({"meta": {"transcript": "yes"}}, False),
         ({"meta": {"level": 3}}, True),
     ],
 )

@@ -37,6 +37,19 @@ from tests.families import unchecked_types
         ("1.0-2.0,3.0-4.0", [(1.0, 2.0), (3.0, 4.0)], {}),
         ("1e3 - 2e3 seconds", [], {"unparsed": 1}),
         ("cases a3 - b4", [], {"unparsed": 1}),
+        ("0.2 - 2.7: a dog barks", [(0.2, 2.7)], {}),
+        ("A dog:1.5-2.75:", [(1.5, 2.75)], {}),
+        ("-1.0 - 2.0", [], {"reworded": 1, "beyond": 1, "unparsed": 1}),
+        ("[-1.0, 2.0], 1.0 to -2.0", [], {"reworded": 2, "swapped": 1, "beyond": 2, "unparsed": 1}),
+        ("- 1.0 - 2.0: a dog\n- 3.0 - 4.5: a cat", [(1.0, 2.0), (3.0, 4.5)], {}),
+        ("heard: 3\n- 1.0 - 2.5", [(1.0, 2.5)], {}),
+        ("on 2024-01-02, 1.0 - 2.0 - 3.0", [], {"malformed": 2, "unparsed": 1}),
+        ("0.0 - 2.7 - 2 dogs bark", [(0.0, 2.7)], {}),
+        ("100 - 900 ms", [(0.1, 0.9)], {"reworded": 1}),
+        ("0.1 - 0.15 minutes", [(6.0, 9.0)], {"reworded": 1}),
+        ("between 3 s and 1 min", [(3.0, 10.0)], {"reworded": 1, "clipped": 1}),
+        ("0.1 - 0.12 minutes, 0.13 min - 0.14 min", [(6.0, 7.2), (7.8, 8.4)], {"reworded": 2}),
+        ("1 min 30 s to 2 minutes", [], {"reworded": 1, "beyond": 1, "unparsed": 1}),
     ],
 )
 def test_spans_are_read_and_every_repair_is_counted(text, intervals, repairs):
@@ -57,6 +70,10 @@ def test_markers_are_read_and_what_melts_is_counted():
 
 def test_without_a_length_no_span_is_cut():
     assert spans_in("8.0 - 1200.0").intervals == ((8.0, 1200.0),)
+    assert spans_in("1 min 30 s to 2 minutes, 1 hour 1 minute and 1 second - 1:02:00").intervals == (
+        (90.0, 120.0),
+        (3661.0, 3720.0),
+    )
     for length in (0.0, -1.0, float("inf")):
         with unchecked_types(), pytest.raises(ValueError, match="duration"):
             spans_in("1 - 2", length)

@@ -1,6 +1,7 @@
 """One decision, one place: a NaN is no text and no measurement, on any path; it is counted, and named."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -120,3 +121,12 @@ def test_analyses_of_a_network_that_gives_nan_say_so_or_refuse(questions):
     for measure in (ma.analyses.direct_logit_attribution, ma.analyses.attention_flow, ma.analyses.where_it_listens):
         with pytest.raises(ValueError, match="3 of 3 questions have logits that are NaN"):
             measure(model, questions)
+    lens = partial(ma.analyses.tuned_lens, model, questions, held_out=0.5, steps=1)
+    clips = [ma.AnnotatedClip(question.audio, question.events, id=question.id) for question in questions]
+    probes = partial(ma.analyses.encoder_probes, model, clips, places=["blocks.3.resid_post"])
+    for measure, refusal in (
+        (lens, "in step 1 the KL divergence at depth embed is no number"),
+        (probes, "states of 'soundscapes-1-0' at blocks.3.resid_post are NaN"),
+    ):
+        with pytest.raises(ValueError, match=refusal):
+            measure()

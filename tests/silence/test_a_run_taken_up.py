@@ -11,11 +11,14 @@ import torch
 from torch import nn
 
 import mechaudio as ma
+from mechaudio.audio.stored import StoredClip
 from mechaudio.cli import main
 from mechaudio.experiments.log_lines import signed
 from mechaudio.experiments.run_log import LOG_NAME
+from mechaudio.timeaudio import Stage, load_trained, train
 from mechaudio.tracing.fingerprint import fingerprint, weight_digests
 from tests.families import FAMILIES, network, thinned
+from tests.timeaudio.processes import opened, three_questions
 
 LAYER = "model.language_model.layers.1"
 
@@ -299,9 +302,20 @@ def test_a_recording_that_was_replaced_by_another_of_its_name_is_refused(toy, qu
     questions[0].clip().save(tmp_path / "clip.wav")
     asked = [replace(questions[0], audio=tmp_path / "clip.wav")]
     ma.evaluate(toy, asked, out=tmp_path / "out")
-    ma.AudioClip(0.5 * questions[0].clip().waveform[:-160], 16_000).save(tmp_path / "clip.wav")
+    ma.AudioClip(0.5 * questions[0].clip().waveform, 16_000).save(tmp_path / "clip.wav")  # as long, of as many bytes
     with pytest.raises(ValueError, match=r"question 0 is not the one that this run asked .* with another content"):
         ma.evaluate(toy, asked, out=tmp_path / "out")
+
+
+def test_stored_bytes_that_were_replaced_and_another_transcript_are_refused(toy, questions, tmp_path):
+    for level in (0.5, 0.25):
+        ma.AudioClip(level * questions[0].clip().waveform, 16_000).save(tmp_path / f"{level}.wav")
+    first, other = (StoredClip((tmp_path / f"{level}.wav").read_bytes, "clip.wav") for level in (0.5, 0.25))
+    asked = replace(questions[0], audio=first, meta={**questions[0].meta, "transcript": "yes"})
+    ma.evaluate(toy, [asked], out=tmp_path / "out")
+    for changed in (replace(asked, audio=other), replace(asked, meta={**asked.meta, "transcript": "no"})):
+        with pytest.raises(ValueError, match=r"question 0 is not the one that this run asked .* with another content"):
+            ma.evaluate(toy, [changed], out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
@@ -318,3 +332,43 @@ def test_a_part_of_another_class_is_another_part(toy):
     toy.network.get_submodule(f"{LAYER}.mlp").act_fn = torch.nn.Mish()
     after = weight_digests(toy.network)
     assert [part for part in before if before[part] != after[part]] == [LAYER]
+
+
+def test_training_is_taken_up_with_the_network_and_the_questions_that_it_began_with(tmp_path):
+    stage = Stage({"adapter": 1e-2}, epochs=1, batch_size=3)
+    asked = three_questions()
+
+    def begin(edit=lambda model: None, questions=asked):
+        model = opened("qwen2_audio")
+        edit(model)
+        return train(model, questions, out=tmp_path, preset=stage, steps=1)
+
+    losses = begin().losses
+    assert begin().losses == losses
+    with pytest.raises(ValueError, match=r"network '\w+', now '\w+': give another folder"):
+        begin(one_number)
+    with pytest.raises(ValueError, match=r"digest '\w+', now '\w+': give another folder"):
+        begin(questions=[replace(question, audio=asked[0].audio) for question in asked])
+    fresh, other = opened("qwen2_audio"), opened("qwen2_audio")
+    one_number(other)
+    load_trained(fresh, tmp_path)
+    with pytest.warns(UserWarning, match="weights beside the trained ones are not, bit for bit"):
+        load_trained(other, tmp_path)
+
+
+def test_a_step_whose_loss_is_no_number_changes_nothing_and_is_named(tmp_path):
+    model = opened("qwen2_audio")
+    model.network.get_parameter("lm_head.weight").data[0, 0] = float("nan")
+    stage = Stage({"adapter": 1e-2}, epochs=1, batch_size=3)
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    with pytest.raises(ValueError, match="loss of step 0 is nan"):
+        train(model, three_questions(), out=tmp_path, preset=stage, steps=1)
+    for name, value in model.network.state_dict().items():
+        assert torch.equal(value.nan_to_num(), before[name].nan_to_num()), name
+
+
+def test_all_questions_that_training_leaves_out_are_listed_though_they_share_an_id(tmp_path):
+    gone = [ma.AudioQuestion(tmp_path / name, "When?", answer="0.1 - 0.2") for name in ("a.wav", "b.wav")]
+    stage = Stage({"adapter": 1e-2}, epochs=2, batch_size=5)
+    run = train(opened("qwen2_audio"), [*three_questions(), *gone], out=tmp_path / "run", preset=stage)
+    assert len(run.problems) == len(set(run.problems)) == 2

@@ -19,6 +19,8 @@ import pytest
 import mechaudio as ma
 from mechaudio.cli.mistakes import in_options, writable
 from mechaudio.data import choices, toy_questions
+from mechaudio.metrics.sound_events import event_f1
+from mechaudio.metrics.spans import described_in
 from mechaudio.models.selection import _STRETCH
 from mechaudio.report import Table, write_figures, write_tables
 from mechaudio.report.rendering import _write
@@ -185,6 +187,21 @@ def test_no_pattern_takes_quadratic_time(pattern, text):
     begun = time.process_time()
     pattern.fullmatch(text), pattern.match(text)
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("text", ["1 - 2 a{}b", "1{}1{}", "between{}1 and{}", "a{}from{}1 - 2{}"])
+@pytest.mark.parametrize("filling", [" " * 20_000, "1 - " * 5_000, "from " * 5_000, "1 h 1 min " * 2_000])
+def test_no_answer_takes_quadratic_time_to_read(text, filling):
+    begun = time.process_time()
+    described_in(text.replace("{}", filling))
+    assert time.process_time() - begun < 5
+
+
+def test_no_list_of_events_takes_quadratic_time_to_score():
+    events = [ma.Event("dog", 0.1 * number, 0.1 * number + 0.05) for number in range(20_000)]
+    begun = time.process_time()
+    assert event_f1([events], [events[::-1]], resamples=1).right == 20_000
+    assert time.process_time() - begun < 10
 
 
 def test_html_and_links_in_words_of_others_are_text_in_markdown_and_latex():

@@ -396,3 +396,13 @@ def test_a_damaged_parquet_file_and_a_name_too_long_are_said(folder):
         ma.data.mmar.load(path)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         ma.data.mmar.load("a" * 5_000)
+
+
+def test_a_clip_that_nothing_can_be_asked_about_is_listed():
+    sound = ma.AudioClip(np.full(16_000, 0.1), 16_000)
+    clips = [ma.AnnotatedClip(sound, [ma.Event("dog", 0.0, 0.5)], id=name) for name in ("a", "a", "b")]
+    corpus = ma.data.ftar.build(clips, ("tss",))
+    assert (len(corpus), corpus.problem_counts()) == (0, {"nothing to ask": 2, "duplicate id": 1})
+    assert len(ma.data.ftar.build(clips, ("tag", "tss"))) == 2
+    with pytest.raises(ValueError, match="b: the clip has nothing that tss could ask"):
+        ma.data.ftar.build(clips[2:], ("tss",), strict=True)

@@ -19,6 +19,7 @@ from mechaudio.experiments.temporal_arms import TemporalSettings
 from mechaudio.metrics import (
     accuracy,
     answer_change,
+    bootstrap,
     bootstrap_mean,
     bootstrap_point_biserial,
     fix_rate,
@@ -28,9 +29,11 @@ from mechaudio.metrics import (
     roc_auc,
     sign_flip_test,
 )
-from mechaudio.metrics.bootstrap import fewest
+from mechaudio.metrics.bootstrap import fewest, mean_estimate
 from mechaudio.metrics.clips import freedom
 from mechaudio.metrics.estimates import Estimate
+from mechaudio.metrics.sound_events import event_f1
+from mechaudio.question import questions_by_id
 from mechaudio.results import Provenance
 from tests.analyses.maps import effect_map
 from tests.viz.made_up import attention
@@ -275,6 +278,22 @@ def test_the_interval_of_a_mean_is_given_from_as_many_clips_as_can_hold_its_leve
     assert np.isnan(bootstrap_mean(twice, clips=np.arange(len(twice)) // 2, confidence=confidence)).all()
 
 
+def test_no_interval_is_given_of_few_samples_or_of_samples_that_are_all_alike():
+    few, alike, enough = np.arange(5.0), np.ones(40), np.arange(6.0)
+    event = ma.Event("dog", 0.0, 1.0)
+    for estimate in (
+        bootstrap(np.mean, few),
+        bootstrap(np.mean, np.repeat(few, 2), clips=np.repeat(few, 2)),
+        bootstrap(np.mean, alike),
+        mean_estimate(alike),
+        event_f1([[event]] * 40, [[event]] * 40).f1,
+    ):
+        assert np.isnan([estimate.low, estimate.high]).all()
+        assert "no interval" in str(estimate)
+    for given in (bootstrap(np.mean, enough), mean_estimate(enough)):
+        assert given.low < given.value < given.high
+
+
 def test_a_mean_of_few_clips_prints_that_it_has_no_interval():
     few = Estimate(0.25, np.nan, np.nan, 5, 0.95, "bootstrap")
     assert (str(few), few.in_percent()) == ("0.25 (no interval, n = 5)", "25.0 % (no interval, n = 5)")
@@ -460,3 +479,17 @@ def test_a_patching_map_says_of_how_many_clips_its_pairs_are_and_draws_no_interv
     assert "n = 12 pairs of 6 clips" in drawn.layout.title.subtitle.text
     alone = ma.viz.patching_map(effect_map(values, clips=("clip",) * 12))
     assert "no intervals: they take 6 pairs about different clips" in alone.layout.title.subtitle.text
+
+
+@pytest.mark.filterwarnings("ignore:the model has no token for")
+def test_questions_of_one_id_have_the_length_of_their_own_clip():
+    lengths = (3, 6)
+    clips = [
+        ma.AnnotatedClip(ma.AudioClip(np.full(16_000 * length, 0.1), 16_000), [ma.Event("dog", 0.0, 1.0)])
+        for length in lengths
+    ]
+    questions = [replace(question, id="") for question in ma.data.ftar.build(clips, ("tag",))]
+    study = ma.experiments.grounding_study(ma.load("tiny", prove=False), questions, max_new_tokens=1)
+    assert study.durations.tolist() == list(lengths)
+    assert questions_by_id(questions) == {}
+    assert set(questions_by_id([*questions, replace(questions[0], id="a")])) == {"a"}

@@ -12,6 +12,7 @@ translator, as it is the output; KL in nats, the mean over positions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stre
 from mechaudio.analyses.streaming import Questions, asked_anew
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
+from mechaudio.metrics.choices import REMEDY_OF_NAN
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of, prompt
 from mechaudio.models.selection import Where
@@ -128,7 +130,8 @@ def tuned_lens(
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
-        ValueError: A number below one, a share outside 0 to 1, questions without ids, or none on one side of the split.
+        ValueError: A number below one, a share outside 0 to 1, questions without ids, none on one side of the split, or
+            a divergence that is no number, as of a network that gives NaN or of a learning rate that is too large.
         TypeError: A number that is not whole.
         NotImplementedError: The decoder has several residual streams.
     """
@@ -173,6 +176,7 @@ def tuned_lens(
             own_weight.grad, own_bias.grad = torch.autograd.grad(loss, [own_weight, own_bias])
             torch.nn.utils.clip_grad_norm_([own_weight, own_bias], 1.0)
             losses[step, depth] = loss.item()
+        _refuse_nan(losses[step], depths, [q.id for q in batch.questions], f"step {step + 1}")
         optimiser.step()
         schedule.step()
         drawn.set_postfix({"mean KL": f"{losses[step].mean():.4f}"})
@@ -182,6 +186,9 @@ def tuned_lens(
         "held_out": held_out, "condition": condition,
     }  # fmt: skip
     plain, tuned = _measured(model, test, weight, bias, positions, condition, batch_size)
+    for question, *divergences in zip(test, plain, tuned, strict=True):
+        for values in divergences:
+            _refuse_nan(values, depths, [question.id], "the measurement")
     return TunedLens(
         depths=depths,
         weight=np.stack(trained[0]),
@@ -213,6 +220,15 @@ def _kl(
     """From the output's distribution to the lens', per row: what is trained to be small."""
     said = read_out(model, states).float().log_softmax(-1)
     return (final.exp() * (final - said)).sum(-1)
+
+
+def _refuse_nan(divergences: Float[np.ndarray, " depth"], depths: Sequence[str], ids: Sequence[str], what: str) -> None:
+    if not np.isfinite(divergences).all():
+        raise ValueError(
+            f"in {what} the KL divergence at depth {depths[int(np.isfinite(divergences).argmin())]} is no number "
+            f"(questions {', '.join(map(repr, ids[:3]))}), and would make the whole lens NaN: take a smaller "
+            f"learning_rate= if the network gives no NaN. {REMEDY_OF_NAN}"
+        )
 
 
 def _measured(

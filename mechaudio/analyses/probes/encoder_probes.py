@@ -36,6 +36,7 @@ from mechaudio.analyses.streaming import asked_anew, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.choices import REMEDY_OF_NAN
 from mechaudio.metrics.clips import clip_numbers, shared
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import accuracy
@@ -216,8 +217,8 @@ def encoder_probes(
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
-        ValueError: Too few clips or events on one side of the split, a share outside 0 to 1, or a tower whose frames do
-            not fall evenly into audio tokens.
+        ValueError: Too few clips or events on one side of the split, a share outside 0 to 1, a tower whose frames do
+            not fall evenly into audio tokens, or states or logits that are NaN.
         TypeError: Something else than clips and questions.
     """
     wanted = tuple(places_of(model) if places is None else places)
@@ -237,6 +238,12 @@ def encoder_probes(
             key = _sound(question)
             train = bool(in_calibration([key], 1 - held_out, seed)[0])
             edges = batch.clock[row].edges_seconds
+            nowhere = [place for place, value in rows[row].items() if not value.isfinite().all()]
+            if nowhere:
+                raise ValueError(
+                    f"the states of {question.id!r} at {nowhere[0]} are NaN or infinite, and a probe is fitted to all "
+                    f"clips. {REMEDY_OF_NAN}"
+                )
             states = ClipStates(
                 states={place: value.numpy() for place, value in rows[row].items()},
                 edges=edges,
