@@ -10,7 +10,7 @@ from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.effect_map import agreement as measured
 from mechaudio.arguments import checks_arguments
 from mechaudio.viz.patching_map import DIRECTIONS
-from mechaudio.viz.theme import CYCLE, INK, SEQUENTIAL, TEMPLATE, layer_ticks, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, SEQUENTIAL, TEMPLATE, headed, layer_ticks, plain
 
 
 @checks_arguments
@@ -71,14 +71,14 @@ def agreement(
         template=TEMPLATE,
         height=460,
         showlegend=False,
-        title=titled(
+        **headed(
             f"{title}: r = {agreement['pearson']:.2f}",
             f"{len(across)} places of {plain(exact.hook_point)}; {DIRECTIONS[exact.direction]}; n = "
             f"{int(exact.scale.defined.sum())} pairs<br>Pearson's r {agreement['pearson']:.2f}, Spearman's "
             f"{agreement['spearman']:.2f}; largest difference {agreement['error']:.2f}; "
             f"{round(agreement['top'] * top)} of the {top} largest effects are among the {top} largest estimates",
+            least=104,
         ),
-        margin={"t": 104},
         xaxis={"title": {"text": "exact"}, "zeroline": False},
         yaxis={"title": {"text": "estimated"}, "zeroline": False},
     )

@@ -11,7 +11,7 @@ from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttrib
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, pale, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, headed, pale, plain, whiskers
 
 By = Literal["part", "head", "role", "second"]
 MOST_HEADS = 16
@@ -123,7 +123,7 @@ def _bars(
     below = {"part": "layer and part", "head": "layer.head", "role": "role of the key", "second": ""}[by]
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title, note),
+        **headed(title, note),
         height=380,
         barmode="overlay",
         bargap=0.25,

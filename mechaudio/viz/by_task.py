@@ -9,7 +9,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluation import Evaluation
 from mechaudio.metrics.choices import chance
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, pale, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, headed, pale, plain, whiskers
 
 _CONDITIONS = {"audio": "#d55e00", "caption": "#cc79a7", "audio+caption": "#0072b2", "silence": "#b9bec4"}
 
@@ -61,14 +61,12 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
         barmode="group",
         bargroupgap=0.08,
         showlegend=len(named) > 1,
-        title=titled(
-            title or f"Right answers by condition and task ({questions_of(overall.n, overall.n_clips)})",
-            note,
+        **headed(
+            title or f"Right answers by condition and task ({questions_of(overall.n, overall.n_clips)})", note, b=96
         ),
         xaxis={"title": {"text": "task"}},
         yaxis={"title": {"text": "right answers (%)"}, "range": [0, 104]},
         legend=LEGEND_BELOW,
-        margin={"b": 96},
     )
     return figure
 
@@ -85,7 +83,7 @@ def _chosen(evaluation: Evaluation, title: str | None) -> go.Figure:
     figure.update_layout(
         template=TEMPLATE,
         height=360,
-        title=titled(
+        **headed(
             title or f"What was chosen ({questions_of(len(evaluation.ids), evaluation.clips)})", "no answer is known"
         ),
         xaxis={"title": {"text": "choice"}},

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.listen import Listening
-from mechaudio.viz.theme import CLEAR, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, plain, titled
+from mechaudio.viz.theme import CLEAR, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, headed, plain
 
 
 @checks_arguments
@@ -52,10 +52,9 @@ def choice_probabilities(listening: Listening) -> go.Figure:
         height=180 + 46 * len(names),
         barmode="group",
         bargap=0.3,
-        title=titled("How probable each choice is (n = 1 question)", f"softmax over the {len(names)} letters{known}"),
+        **headed("How probable each choice is (n = 1 question)", f"softmax over the {len(names)} letters{known}", b=92),
         xaxis={"title": {"text": "probability (%)"}, "range": [0, 109], "tickvals": [0, 25, 50, 75, 100]},
         yaxis={"autorange": "reversed", "showgrid": False, "ticklen": 6, "tickcolor": CLEAR, "ticks": "outside"},
         legend=LEGEND_BELOW,
-        margin={"b": 92},
     )
     return figure

@@ -60,7 +60,7 @@ from mechaudio.viz.specialists import specialist_map
 from mechaudio.viz.sweep_map import sweep_map
 from mechaudio.viz.temporal import temporal_accuracies
 from mechaudio.viz.texts import written_texts
-from mechaudio.viz.theme import TEMPLATE, plain, titled
+from mechaudio.viz.theme import TEMPLATE, headed, plain
 from mechaudio.viz.timeline import attention_over_time
 from mechaudio.viz.variant_effects import variant_effects
 
@@ -183,7 +183,7 @@ def _clean_over_corrupted(
     figure = go.Figure(go.Scatter(x=corrupted, y=clean, mode="markers", text=[plain(name) for name in ids]))
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(f"{what}, clean over corrupted", f"n = {len(ids)} pairs"),
+        **headed(f"{what}, clean over corrupted", f"n = {len(ids)} pairs"),
         xaxis={"title": {"text": "corrupted"}},
         yaxis={"title": {"text": "clean"}},
         **options,

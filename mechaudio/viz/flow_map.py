@@ -21,12 +21,12 @@ from mechaudio.viz.theme import (
     TEMPLATE,
     ends,
     full_colour,
+    headed,
     layer_ticks,
     mark_cells,
     number,
     of_words,
     plain,
-    titled,
     write_cells,
 )
 
@@ -114,13 +114,13 @@ def flow_map(
     )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(
+        **headed(
             title or f"{_WHAT[measure]} when one role does not see another",
             f"change{of_words(flow)}, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of "
             f"{size} layer{'s' if size > 1 else ''}<br>{few or dots}",
+            least=104,
         ),
         height=150 + sum(heights),
-        margin={"t": 104},
         showlegend=False,
     )
     return figure

@@ -10,10 +10,9 @@ from mechaudio.viz.theme import (
     SEQUENTIAL,
     TEMPLATE,
     full_colour,
-    head_room,
+    headed,
     layer_ticks,
     number,
-    titled,
     write_cells,
 )
 
@@ -80,10 +79,9 @@ def layer_head_grid(
         write_cells(figure, [number(value, decimals) for value in values.flat])
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title, note),
+        **headed(title, note),
         height=max(260, min(150 + 26 * n_layers, 640)),
         xaxis=_axis("head", n_heads),
         yaxis=_axis("layer", n_layers),
-        margin={"t": head_room(titled(title, note))},
     )
     return figure

@@ -11,7 +11,7 @@ from scipy.stats import hypergeom
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import layer_weights
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, VEIL, layer_ticks, titled
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, VEIL, headed, layer_ticks
 
 
 @checks_arguments
@@ -89,15 +89,16 @@ def induced_layers(
         template=TEMPLATE,
         height=400,
         barmode="overlay",
-        title=titled(
+        **headed(
             f"Layers that the audio-specialist heads induce (n = {n} questions, {n_heads} heads)",
             f"share of the K heads of largest {'|r|' if ranking == 'magnitude' else 'r'}: the layer's weight in layer-"
             f"guided steering<br>grey: {100 * confidence:g} % of as many heads drawn at random; dash: their mean",
+            least=96,
+            b=92,
         ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.5, n_layers - 0.5]},
         yaxis={"title": {"text": "share of the specialists (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
-        margin={"t": 96, "b": 92},
     )
     figure.update_xaxes(zeroline=False)
     return figure

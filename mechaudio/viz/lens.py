@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from mechaudio.analyses.lenses.logit_lens import LogitLens
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, plain, titled, write_cells
+from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, headed, plain, write_cells
 
 WRITTEN = 24
 """Positions of the widest table that has its tokens written in."""
@@ -53,9 +53,8 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
     ticks = range(0, n, max(1, -(-n // WRITTEN)))
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(
-            f"What each layer would say ({lens.lens} lens)",
-            plain(lens.texts[question] or lens.ids[question], 110),
+        **headed(
+            f"What each layer would say ({lens.lens} lens)", plain(lens.texts[question] or lens.ids[question], 110)
         ),
         height=max(320, 180 + 26 * depths),
         xaxis={

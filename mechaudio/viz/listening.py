@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, TEMPLATE, headed, whiskers
 
 
 @checks_arguments
@@ -54,7 +54,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
         template=TEMPLATE,
         height=300,
         showlegend=False,
-        title=titled(
+        **headed(
             f"Does audio attention tell right from wrong? ({questions_of(len(score.correct), score.clips)}, "
             f"{score.correct.sum()} right)",
             f"{k} {'head' if k == 1 else 'heads'}, chosen on {score.n_calibration} other questions; bars: {share:g} % "

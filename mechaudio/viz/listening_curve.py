@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, headed, whiskers
 
 
 @checks_arguments
@@ -71,11 +71,13 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
     figure.update_layout(
         template=TEMPLATE,
         height=440,
-        title=titled(
+        **headed(
             f"Does audio attention tell right from wrong? ({questions_of(len(first.ids), first.clips)}, "
             f"{first.correct.sum()} right)",
             f"heads chosen on {first.n_calibration} other questions; bars: {share:g} % intervals over clips<br>"
             "band: as many heads drawn at random; dotted line: a score that tells nothing",
+            least=100,
+            b=96,
         ),
         xaxis={
             "title": {"text": "heads that the score is made from"},
@@ -86,6 +88,5 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
         },
         yaxis={"title": {"text": "area under the ROC curve"}},
         legend=LEGEND_BELOW,
-        margin={"t": 100, "b": 96},
     )
     return figure

@@ -12,7 +12,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, ends, faded, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, ends, faded, headed, plain, whiskers
 from mechaudio.viz.variants import Variants, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -81,11 +81,10 @@ def mass_against_accuracy(
     figure.update_layout(
         template=TEMPLATE,
         height=520,
-        title=titled(title or "Attention on the keys, and right answers", note),
+        **headed(title or "Attention on the keys, and right answers", note, least=104, b=96),
         xaxis={"title": {"text": "change of attention on the keys (% points)"}, "zeroline": False},
         yaxis={"title": {"text": "change of right answers (% points)"}, "zeroline": False},
         legend=LEGEND_BELOW,
-        margin={"t": 104, "b": 96},
         showlegend=len(figure.data) > 1,
     )
     return figure

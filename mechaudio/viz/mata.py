@@ -23,9 +23,9 @@ from mechaudio.viz.theme import (
     TEMPLATE,
     ends,
     full_colour,
+    headed,
     layer_ticks,
     number,
-    titled,
     write_cells,
 )
 
@@ -73,13 +73,14 @@ def mata_attention(scores: MataScores) -> go.Figure:
     figure.update_layout(
         template=TEMPLATE,
         height=420,
-        title=titled(
+        **headed(
             f"What MATA does to attention, by reading of its formula (n = {scores.n} questions)",
             "last position, in the mean over heads; multiplying lowers a score that is below zero; gained: with "
             f"alpha = {scores.alpha:g} in that layer alone",
+            least=116,
+            b=96,
         ),
         legend=LEGEND_BELOW,
-        margin={"t": 116, "b": 96},
     )
     return figure
 
@@ -170,11 +171,12 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
     figure.update_layout(
         template=TEMPLATE,
         height=460,
-        title=titled(
+        **headed(
             f"Change by range of layers ({mode}, alpha = {study.alpha:g})",
             "right answers, in points, against no intervention; the best of many looks better where it is chosen",
+            least=116,
+            b=104,
         ),
         legend=LEGEND_BELOW | {"itemsizing": "constant"},
-        margin={"t": 116, "b": 104},
     )
     return figure

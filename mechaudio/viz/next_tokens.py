@@ -8,7 +8,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.results import as_numpy
 from mechaudio.tracing.labels import axis_names
 from mechaudio.tracing.run_result import Run, names_of
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, faded, plain, titled
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, faded, headed, plain
 
 
 @checks_arguments
@@ -45,7 +45,7 @@ def next_tokens(run: Run, question: int = 0, *, k: int = 10) -> go.Figure:
     figure.update_layout(
         template=TEMPLATE,
         height=140 + 26 * len(ids),
-        title=titled("The most probable next tokens", f"{_name(run, question)}{'; green: choices' if letters else ''}"),
+        **headed("The most probable next tokens", f"{_name(run, question)}{'; green: choices' if letters else ''}"),
         xaxis={"title": {"text": "probability (%)"}, "rangemode": "tozero"},
         yaxis={
             "tickvals": list(range(len(ids))),
@@ -89,12 +89,12 @@ def recorded_sizes(run: Run, question: int = 0) -> go.Figure:
                 hovertemplate="layer %{y}, position %{x}: %{z:.3f}<extra></extra>", row=row, col=1,
             )  # fmt: skip
             figure.update_yaxes(title={"text": "layer"}, tickvals=labels[:: max(1, len(labels) // 12)], row=row, col=1)
-            figure.update_xaxes(title={"text": "position"}, row=row, col=1)
+    if any(trace.type == "heatmap" for trace in figure.data):
+        figure.update_xaxes(title={"text": "position"}, row=len(names), col=1)  # between panels it meets their titles
     figure.update_layout(
         template=TEMPLATE,
         height=140 + 220 * len(names),
-        title=titled("How large what was recorded is", f"root mean square; {_name(run, question)}"),
-        margin={"t": 104},
+        **headed("How large what was recorded is", f"root mean square; {_name(run, question)}", least=104),
     )
     figure.update_annotations(font={"size": 13, "color": INK})
     return figure

@@ -14,7 +14,7 @@ from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.multiple_choice import accuracy
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, ends, level, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, ends, headed, level, plain, whiskers
 
 _COLOURS = CYCLE[:6]
 _GREYS = ("#8c8c8c", "#b8860b", "#767c84", "#a0846c")
@@ -74,13 +74,14 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
     figure.update_layout(
         template=TEMPLATE,
         height=500 if len(rows) == 1 else 260 + 230 * len(rows),
-        title=titled(
+        **headed(
             title or f"Right answers over {plain(found.unit)}",
             f"dashed, with 95 % band: no intervention; bars: 95 % intervals{dotted}<br>"
             "ring: the best on the half that chooses, and what it does on the other",
+            least=128,
+            b=120,
         ),
         legend=LEGEND_BELOW,
-        margin={"t": 128, "b": 120},
     )
     return figure
 

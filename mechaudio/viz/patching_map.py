@@ -22,12 +22,12 @@ from mechaudio.viz.theme import (
     TEMPLATE,
     band,
     full_colour,
+    headed,
     label_axis,
     mark_cells,
     number,
     of_words,
     plain,
-    titled,
     two_sided,
     whiskers,
     write_cells,
@@ -109,11 +109,11 @@ def patching_map(
     (_heatmap if len(found.axes) == 2 else _line)(figure, found, drawn)
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(
+        **headed(
             title or f"Effect of {plain(found.hook_point)} by {' and '.join(map(plain, found.axes))}",
             _note(found, drawn, confidence),
+            least=104,
         ),
-        margin={"t": 104},
     )
     return figure
 

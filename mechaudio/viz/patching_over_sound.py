@@ -26,7 +26,7 @@ from mechaudio.viz.sound_track import (
     draw_padding,
     draw_waveform,
 )
-from mechaudio.viz.theme import TEMPLATE, label_axis, plain, titled, two_sided
+from mechaudio.viz.theme import TEMPLATE, headed, label_axis, plain, two_sided
 
 
 @checks_arguments
@@ -90,9 +90,12 @@ def patching_over_sound(
         barmode="overlay",
         bargap=0,
         height=whole + 164,
-        margin={"t": 104, "b": 56, "l": 76},
-        title=titled(
-            title or f"Effect of {plain(found.hook_point)} second by second (n = 1 pair)", _note(found, question, pair)
+        **headed(
+            title or f"Effect of {plain(found.hook_point)} second by second (n = 1 pair)",
+            _note(found, question, pair),
+            least=104,
+            b=56,
+            l=76,
         ),
         xaxis={
             "title": {"text": "time in the recording (s)"},

@@ -6,7 +6,7 @@ from plotly.subplots import make_subplots
 
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, headed, whiskers
 
 _TITLES = {
     "present": "event present", "onset": "onset", "offset": "offset", "order": "order, from the mean",
@@ -58,13 +58,14 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
     figure.update_yaxes(title={"text": "AUC within a clip; share of pairs"}, row=1, col=1)
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(
+        **headed(
             "What each layer knows of the sound",
             f"T: audio tower, D: decoder; {probes.n_training} clips to train on, n = {len(probes.clips)} held out; "
             "95 % bootstrap intervals over clips; chance is 0.5",
+            least=104,
+            b=96,
         ),
         height=440,
-        margin={"t": 104, "b": 96},
         legend=LEGEND_BELOW,
     )
     figure.update_annotations(font={"size": 13, "color": INK})

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.attention_mass import AttentionMass
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, label_axis, number, titled, write_cells
+from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, headed, label_axis, number, write_cells
 
 
 @checks_arguments
@@ -53,7 +53,7 @@ def attention_between_roles(mass: AttentionMass, *, layer: int | None = None) ->
     figure.update_layout(
         template=TEMPLATE,
         height=200 + 40 * len(mass.roles),
-        title=titled("Attention from role to role", f"{where}, mean of heads, {questions_of(len(mass.ids))}"),
+        **headed("Attention from role to role", f"{where}, mean of heads, {questions_of(len(mass.ids))}"),
         xaxis=label_axis("to keys of", mass.roles),
         yaxis={**label_axis("from queries of", mass.roles), "autorange": "reversed"},
     )

@@ -11,7 +11,7 @@ from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, layer_ticks, titled
+from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, TEMPLATE, band, headed, layer_ticks
 
 _ENDS = ": %{customdata[0]:.1f} to %{customdata[1]:.1f} %"
 
@@ -122,12 +122,13 @@ def audio_share_by_layer(
     figure.update_layout(
         template=TEMPLATE,
         height=430,
-        title=titled(
-            f"Where the {attention.queries} position looks, by layer ({sample})", f"mean of {n_heads} heads; {spread}"
+        **headed(
+            f"Where the {attention.queries} position looks, by layer ({sample})",
+            f"mean of {n_heads} heads; {spread}",
+            b=92,
         ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.25, n_layers - 0.75]},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
-        margin={"b": 92},
     )
     return figure

@@ -15,7 +15,7 @@ from mechaudio.metrics.captions import normalised
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.spans import Described, Interval
 from mechaudio.viz.sound_track import SOUND_HEIGHT, domains, draw_mel
-from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, TEMPLATE, faded, plain, titled
+from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, TEMPLATE, faded, headed, plain
 
 RIGHT, SAID = CYCLE[2], CYCLE[1]
 LANE = 34
@@ -95,7 +95,7 @@ def spans_over_time(
         template=TEMPLATE,
         height=height + 170,
         barmode="overlay",
-        title=titled(title or f"Spans of {plain(study.provenance.checkpoint)}, {questions_of(len(drawn))}", note),
+        **headed(title or f"Spans of {plain(study.provenance.checkpoint)}, {questions_of(len(drawn))}", note),
         xaxis={"title": {"text": "seconds"}, "range": [0, end], "anchor": "free", "position": 0},
         yaxis=axis,
         legend=LEGEND_BELOW,

@@ -22,11 +22,11 @@ from mechaudio.viz.theme import (
     against,
     ends,
     full_colour,
+    headed,
     label_axis,
     mark_cells,
     number,
     plain,
-    titled,
     two_sided,
     write_cells,
 )
@@ -189,15 +189,15 @@ def sweep_map(
     words = "" if names == list(ascii_uppercase[: len(names)]) else against([(names[0], names[1])])
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(
+        **headed(
             title or f"{cells.what} by {plain(up)} and {plain(across)}",
             f"{questions_of(variants.n, variants.clips)}{words}; baseline, without intervention: {baseline}<br>"
             f"{few or dots}",
+            least=104,
         ),
         height=max(300, min(190 + 28 * len(rows), 720)),
         xaxis=label_axis(across, columns),
         yaxis=label_axis(up, rows),
-        margin={"t": 104},
     )
     return figure
 

@@ -21,10 +21,10 @@ from mechaudio.viz.theme import (
     ROLE_COLOURS,
     TEMPLATE,
     band,
+    headed,
     layer_ticks,
     level,
     plain,
-    titled,
     whiskers,
 )
 
@@ -80,14 +80,15 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
     figure.update_layout(
         template=TEMPLATE,
         height=440,
-        title=titled(
+        **headed(
             f"Where the last position looks, by layer ({sample})",
             f"mean over heads{bands}<br>{whole_text}dotted: role by role",
+            least=96,
+            b=96,
         ),
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(study.attention.shape[1]))},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
-        margin={"t": 96, "b": 96},
     )
     return figure
 
@@ -139,14 +140,15 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
     figure.update_layout(
         template=TEMPLATE,
         height=620,
-        title=titled(
+        **headed(
             f"Fixed and broken answers over strengths ({what})",
             f"n = {(~right).sum()} wrong, {right.sum()} right without a change; whiskers: 95 % intervals (Wilson)<br>"
             f"dashed, with 95 % band: answers at random, which fix {100 * null.value:.0f} % and break "
             f"{100 * (1 - study.chance):.0f} %",
+            least=104,
+            b=104,
         ),
         legend=LEGEND_BELOW | {"title": {"text": "query rows: "}},
-        margin={"t": 104, "b": 104},
     )
     return figure
 
@@ -226,12 +228,14 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
     figure.update_layout(
         template=TEMPLATE,
         height=480,
-        title=titled(
+        **headed(
             f"Right answers with audio scaled in one layer ({questions_of(baseline.n, baseline.n_clips)})",
             f"query rows: {plain(queries)}; dashed, with 95 % band: no change, {100 * baseline.value:.1f} % right; "
             "diamonds: all layers at once<br>"
             f"ring: best on one half (n = {best.chosen_on.n}); on the other (n = {n_held}) {100 * held.value:+.1f} "
             f"points ({100 * held.confidence:g} % interval {100 * held.low:+.1f} to {100 * held.high:+.1f})",
+            least=104,
+            b=104,
         ),
         xaxis={
             "title": {"text": "layer that is scaled"},
@@ -242,7 +246,6 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
         },
         yaxis={"title": {"text": "right answers (%)"}},
         legend=LEGEND_BELOW,
-        margin={"t": 104, "b": 104},
     )
     return figure
 

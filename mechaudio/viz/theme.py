@@ -278,8 +278,21 @@ def titled(title: str, note: str | None = None) -> dict[str, Any]:
 def head_room(title: dict[str, Any]) -> int:
     """Count the pixels that a title and its note need above a figure, by their lines; at least the usual ones."""
     lines = title["text"].count("<br>") + 1
-    notes = title.get("subtitle", {}).get("text", "").count("<br>") + 1
+    notes = title["subtitle"]["text"].count("<br>") + 1 if "subtitle" in title else 0
     return max(76, 34 + 21 * lines + 17 * notes)
+
+
+def headed(title: str, note: str | None = None, *, least: int = 76, **margin: int) -> dict[str, Any]:
+    """A figure's title and margins, with room on top for all lines of the title and its note, for `update_layout`.
+
+    Args:
+        title: The first lines.
+        note: What stands below it.
+        least: Pixels on top, more where the lines need more.
+        **margin: Pixels on the other sides, as plotly names them.
+    """
+    made = titled(title, note)
+    return {"title": made, "margin": {"t": max(least, head_room(made)), **margin}}
 
 
 def _wrapped(text: str, letters: int) -> str:

@@ -19,7 +19,7 @@ from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.metrics.significance import share
 from mechaudio.results import as_numpy
-from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, plain, titled, whiskers
+from mechaudio.viz.theme import CYCLE, INK, TEMPLATE, headed, plain, whiskers
 
 #: Variants in a figure; of more, those in the middle are left out.
 MOST = 60
@@ -67,7 +67,7 @@ def variant_effects(result: Sweep | Comparison | SteeringSweep, title: str | Non
     figure.update_layout(
         template=TEMPLATE,
         height=150 + 26 * len(labels),
-        title=titled(title or f"{what[0].upper()}{what[1:]} by variant ({questions_of(first.n, first.n_clips)})", note),
+        **headed(title or f"{what[0].upper()}{what[1:]} by variant ({questions_of(first.n, first.n_clips)})", note),
         xaxis={"title": {"text": f"{what} (%)"}, "range": [-2, 102]},
         yaxis={"autorange": "reversed", "showgrid": False},
         showlegend=False,
