@@ -56,7 +56,7 @@ def written_texts(written: Generation | Generations, *, at_most: int = 50) -> go
 
 def _head(name: str) -> str:
     """A name in lines: a column of a table breaks lines at spaces alone, and cuts the rest off."""
-    return re.sub(r"\(|, ", lambda mark: f"{mark[0].strip()}<br>", plain(name, LONGEST))
+    return re.sub(r"\((?!\))|, ", lambda mark: f"{mark[0].strip()}<br>", plain(name, LONGEST))
 
 
 def _cell(value: object) -> str:
