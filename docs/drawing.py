@@ -138,7 +138,7 @@ _ABOUT = (
     "`make check` enforces."
 )
 _WAYS = (
-    "A question becomes a row of a batch, and its answer comes back as the likeliest of its choices. An intervention "
+    "A question becomes a row of a batch, and its answer is the likeliest choice. An intervention "
     "says which edits it makes of a model on prompts; `bind` finds their sites and positions, once for single runs, "
     "generation, gradients and variants. Single runs ask the exchange for them at once. Many variants are planned "
     "first: which of them run together, on which prompts, in how much memory. A clip is heard by the tower, and its "

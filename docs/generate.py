@@ -1,4 +1,4 @@
-"""Write the pages that are made: the home page, hook points, models, the card of small, the command line, the names.
+"""Write the pages that are made: home, hook points, models, the card of small, the command line, names, the lab log.
 
 python docs/generate.py            # write them
 python docs/generate.py --check    # say whether they are up to date; exit status 1 if not
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import runpy
 import sys
 import textwrap
@@ -73,18 +74,21 @@ def hook_points_page() -> str:
         "the others take their own names in its place:",
         '`model.towers["beats"].blocks[1].attn.pattern`, `record=["beats.pattern"]`, '
         "`beats.blocks.1.attn.hook_pattern`; `qformer` and `codes` likewise.",
+        "",
         "A class need not have them all: a Mamba layer has no attention, a tower of convolutions neither attention nor "
         "`resid_mid`. Asking for",
         "one that is not there raises `NoSuchHookPoint` with the reason; `layers=None` means every layer that has it.",
         "`q` and `k` are taken after the rotary embedding, so `hook_q` and `hook_rot_q` name the same tensor here.",
+        "",
         "Padding has no position: a prompt that is padded beside longer ones has the queries and keys that it has "
         "alone, in `ma.run` as in `ma.generate`:",
         "`ma.prompt` writes the `position_ids` that `generate` makes. (A dict of inputs is passed on as it is, and a "
         "forward pass without `position_ids` counts padding;",
         "its logits are the same to rounding. VibeVoice-ASR and MOSS-Transcribe-Diarize count padding in every pass, "
         "as their authors' generation does:",
-        "there a change of `q` or `k` in a padded prompt is another change than in the prompt alone.) A tower that "
-        "packs all clips",
+        "there a change of `q` or `k` in a padded prompt is another change than in the prompt alone.)",
+        "",
+        "A tower that packs all clips",
         "of a batch behind one another (Qwen2.5-Omni, Qwen3-Omni, Qwen3-ASR) is shown as a batch of one; its `pattern` "
         "is block-diagonal, one block per window.",
         "Granite Speech's tower attends within blocks of 4 s, the Gemmas' within sliding windows of a dozen frames; a "
@@ -103,6 +107,7 @@ def hook_points_page() -> str:
         "head*: of a",
         'model with 28 layers of 28 heads, 3584 wide, `record=["result"]` on a prompt of 1000 positions keeps 5.6 GB '
         "in bf16.",
+        "",
         '`HookPoint("result", layers=[20], positions="last")` makes those layers and positions alone; in a trace block',
         "`model.blocks[20].attn.result` is that layer's at all positions. Sweeps run variants that edit it one by one.",
         "",
@@ -157,6 +162,7 @@ def models_page() -> str:
         "TimeAudio](salmonn.md), [DeSTA2.5-Audio](desta.md)",
         "and [Kimi-Audio](kimi.md) are such classes; what is published of them are parts, which `mechaudio assemble` "
         "puts together.",
+        "",
         "Three travel with mechaudio or are assembled by it, all of one class of transformers, Qwen2-Audio's: "
         "[the shipped model](tiny_model.md), [the toy](toy.md)",
         "and [the model of real parts](small_model.md).",
@@ -303,7 +309,12 @@ def command_line_page() -> str:
             "`mechaudio`, the version; `rows`, a list of objects, which are those of the result's `to_pandas()` "
             "(of `check` the proofs, of `models` the classes); `tables`, those of a study by name, as in "
             "`tables/*.json`; `provenance`, the checkpoint, seed, settings and versions; `page` and `results`, "
-            "what was written and where. `check` adds `holds`, `evaluate` its counts (`n`, `right`, `accuracy`, "
+            "what was written and where.",
+            WIDTH,
+        ),
+        "",
+        *textwrap.wrap(
+            "`check` adds `holds`, `evaluate` its counts (`n`, `right`, `accuracy`, "
             "`interval`, `tasks`, `variants` and others), `listen` `choice` (of an open question, what was "
             "written), `silence_choice`, `correct`, `cut`, `unreadable`, `guesses` (choices that the model was never "
             "trained to hear, where it says so) and `interventions`. What is NaN, "
@@ -315,7 +326,9 @@ def command_line_page() -> str:
         "for a mistake",
         "of the user's, which is told in one message; 130 after Ctrl-C and 143 after SIGTERM, with how to go on. A "
         "traceback and exit",
-        "code 1 are a mistake of ours: please report it. What took long is kept if a disk fills behind it. The studies",
+        "code 1 are a mistake of ours: please report it. What took long is kept if a disk fills behind it.",
+        "",
+        "The studies",
         f"({', '.join(studies[:-1])} and {studies[-1]}) leave a folder: `index.html`, `tables/`, `figures/`, and "
         "`results/`,",
         "which [`ma.Result.load`](keeping_results.md) reads.",
@@ -326,7 +339,13 @@ def command_line_page() -> str:
     for name, rows in options.items():
         verb = verbs.choices[name]
         examples = [line.strip() for line in verb.epilog.splitlines()[1:]]
-        lines += ["", f"## {name}", "", f"{' '.join(verb.description.split())} {_about(name)}".strip()]
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            " ".join(verb.description.split()),
+            *(["", _about(name)] if _about(name) else []),
+        ]
         lines += ["", "```bash", *examples, "```"]
         own = {flag: said for flag, said in rows.items() if flag not in shared or rows not in asking}
         lines += _table("option", own) if own else []
@@ -388,6 +407,15 @@ def real_parts_page() -> str:
     for name, lines in made["tables"](made["answers"]()).items():
         page = _between_marks(page, name, lines)
     return page
+
+
+def lab_log_page() -> str:
+    """The lab log, its table of entries made from their headings; the prose stays."""
+    page = (HERE / "lab_log.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^##+ ((\d{4}-\d\d-\d\d): (.*))$", page, re.MULTILINE)
+    anchors = [re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading, *_ in entries]
+    rows = [f"| {day} | [{title}](#{anchor}) |" for (_, day, title), anchor in zip(entries, anchors, strict=True)]
+    return _between_marks(page, "entries", ["| day | what was tried |", "|---|---|", *rows])
 
 
 def _between_marks(page: str, name: str, lines: list[str]) -> str:
@@ -496,6 +524,7 @@ PAGES = {
     "small_model.md": small_model_page,
     "model_of_real_parts.md": real_parts_page,
     "command_line.md": command_line_page,
+    "lab_log.md": lab_log_page,
     "reference/names.md": names_page,
 }
 

@@ -1,4 +1,4 @@
-"""Reference pages, one for every public object: a hook that MkDocs runs while it builds the documentation.
+"""Reference pages, one for every public object, and code in one piece: hooks that MkDocs runs while it builds.
 
 A page of `reference/` names modules, `<!-- names: mechaudio.viz -->`; its table of contents stands there, and every
 object in it has a page of its own in the folder of that name.
@@ -10,6 +10,7 @@ import inspect
 import re
 from dataclasses import dataclass
 from functools import cache
+from html import unescape
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,9 @@ from typing import Any
 REFERENCE = Path(__file__).parent / "reference"
 NAMES = re.compile(r"<!-- names: ([\w. ]+) -->")
 TOP = "mechaudio"
+CODE = re.compile(r"(<pre.*?</pre>)|<code>([^<]+)</code>", re.DOTALL)
+LONGEST_WORD = 44
+"""Letters of a word of code that a narrow screen shows in one line."""
 
 
 @dataclass(frozen=True)
@@ -195,3 +199,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         links = {entry.name: f"{entry.room}/{entry.file}.md" for entry in entries()}
         return re.sub(r"^\| `([\w.]+)` \|", lambda row: f"| [`{row[1]}`]({links[row[1]]}) |", markdown, flags=re.M)
     return NAMES.sub(lambda _: table_of_contents(Path(page.file.src_uri).stem), markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep words of code whole, which browsers would break behind a hyphen or a slash."""
+    return CODE.sub(lambda code: code[1] or f"<code>{re.sub(r'[^ ]+', _whole, code[2])}</code>", html)
+
+
+def _whole(word: re.Match[str]) -> str:
+    short = len(unescape(word[0])) <= LONGEST_WORD and not re.fullmatch(r"\w+", word[0])
+    return f'<span class="whole">{word[0]}</span>' if short else word[0]

@@ -224,13 +224,14 @@ def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsy
     out = tmp_path / "out"
     assert main(["listen", str(clip), *ASK, "--out", str(out)]) == 0
     said = capsys.readouterr()
-    assert said.err == ""
+    assert said.err.startswith(listen_verb.TINY_HEARS)
     said = said.out.splitlines()
     assert said[-1] == str(out / "index.html")
     assert len([line for line in said if line.startswith("→")]) == 1
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "clip &lt;b&gt;.wav" in page
     assert "clip <b>" not in page
+    assert "This model has heard synthetic sounds only, and no recording" in page
     kept = Result.load(out / "results")
     assert kept.choices == ("siren", "hum")
     assert kept.probabilities.sum() == pytest.approx(1)
@@ -238,7 +239,8 @@ def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsy
 
 def listening_to(clip, *choices, out, model=None, text="Which?"):
     named = [] if model is None else ["--model", model]
-    return ["listen", str(clip), "--question", text, "--choices", *choices, *named, "--out", str(out)]
+    offered = ["--choices", *choices] if choices else []
+    return ["listen", str(clip), "--question", text, *offered, *named, "--out", str(out)]
 
 
 def without_small(monkeypatch):
@@ -249,22 +251,25 @@ def without_small(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("choices", "text", "named"),
+    ("choices", "text", "named", "reason"),
     [
-        (("hum", "zebra"), "Which?", None),
-        (("hum", "zebra"), "Which?", "tiny"),
-        (("hum", "siren"), "Is there a dog?", None),
+        (("hum", "zebra"), "Which?", None, "tiny has no token for zebra (the sounds that it knows are hum, whistle"),
+        (("hum", "zebra"), "Which?", "tiny", "tiny has no token for zebra"),
+        (("hum", "siren"), "Is there a dog?", None, "tiny has no token for Is, there, dog"),
+        (("sound", "hum"), "Which sound starts first?", None, "tiny was never trained to hear sound"),
+        (("hum", "siren"), "What is the sound?", "tiny", "never trained to answer 'What is the sound?' (it was: which"),
+        ((), "What is the sound?", None, "'What is the sound?' (it was: Describe the sound events., "),
+        ((), "Which sound starts first?", None, "tiny was never trained to answer 'Which sound starts first?'"),
     ],
 )
-def test_a_model_that_cannot_read_a_word_is_not_asked_and_models_that_can_are_named(
-    capsys, clip, tmp_path, monkeypatch, choices, text, named
+def test_a_model_that_would_answer_noise_is_not_asked_and_models_that_would_not_are_named(
+    capsys, clip, tmp_path, monkeypatch, choices, text, named, reason
 ):
     without_small(monkeypatch)
     assert main(listening_to(clip, *choices, out=tmp_path / "out", model=named, text=text)) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    unknown = "zebra" if "zebra" in choices else "Is, there, dog"
-    assert f"tiny has no token for {unknown} (the sounds that it knows are hum, whistle" in said.err
+    assert reason in said.err
     assert "--model Qwen/Qwen2-Audio-7B-Instruct or --model mistralai/Voxtral-Mini-3B-2507" in said.err
     assert not (tmp_path / "out" / "index.html").exists()
 
@@ -273,7 +278,7 @@ def test_a_model_that_cannot_read_a_word_is_not_asked_and_models_that_can_are_na
 def test_where_small_would_do_the_refusal_says_how_to_get_it(capsys, clip, tmp_path, monkeypatch):
     without_small(monkeypatch)
     assert main(listening_to(clip, *RECORDED[5:7], out=tmp_path)) == 2
-    assert "`mechaudio get small` fetches a model that knows these choices (174 MB, once)." in capsys.readouterr().err
+    assert "`mechaudio get small` fetches one that was trained on recordings (174 MB, once)." in capsys.readouterr().err
     assert main(listening_to(clip, "bell", "zebra", out=tmp_path)) == 2
     assert "get small" not in capsys.readouterr().err
 
@@ -300,6 +305,13 @@ def test_small_is_asked_where_it_is_installed_and_was_trained_on_the_choices(
         assert "small is asked instead." in said
     else:
         assert "small was never trained to hear zebra: the answer would be noise" in said
+
+
+def test_small_is_named_beside_what_tiny_answers_and_refuses_where_it_is_installed(capsys, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("mechaudio.models.small.parts.located", lambda part, given=None: Path(part.name))
+    for text, code in (("What do you hear?", 0), ("What is the sound?", 2)):
+        assert main(listening_to(clip, out=tmp_path, model="tiny", text=text)) == code
+        assert "--model small asks one that was trained on recordings." in capsys.readouterr().err
 
 
 def test_a_recording_longer_than_the_model_hears_is_cut_and_said_to_be(capsys, tmp_path):

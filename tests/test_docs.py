@@ -65,6 +65,15 @@ def test_the_home_page_is_the_readme():
     assert words("docs/index.md").replace("[the repository]", "this repository") == words("README.md")
 
 
+def test_no_paragraph_is_longer_than_ninety_words():
+    pages = [*(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md"))]
+    for page in pages:
+        text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*|#]|\d+\.) )", text):
+            words = re.sub(r"\]\([^)]*\)", "]", paragraph).split()
+            assert len(words) <= 90 or paragraph.lstrip().startswith("|"), (page.name, " ".join(words[:12]))
+
+
 def test_every_row_of_the_table_of_methods_names_a_function_a_page_and_a_verb_that_there_are():
     rows = [line.split(" | ") for line in METHODS.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
     (verbs,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))

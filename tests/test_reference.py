@@ -62,3 +62,12 @@ def test_the_page_of_a_room_lists_its_objects_under_the_modules_that_hold_them()
 def test_every_page_of_a_room_names_its_modules():
     pages = {path.stem for path in (REPOSITORY / "docs/reference").glob("*.md")} - {"index", "names"}
     assert pages == set(PAGES["contents"]())
+
+
+def test_words_of_code_stay_whole_and_blocks_of_code_as_they_are():
+    html = "<pre><code>a --b</code></pre><p><code>mechaudio patch --over layer</code> <code>x &lt;-y</code></p>"
+    assert PAGES["on_page_content"](html) == (
+        '<pre><code>a --b</code></pre><p><code>mechaudio patch <span class="whole">--over</span> layer</code> '
+        '<code>x <span class="whole">&lt;-y</span></code></p>'
+    )
+    assert "span" not in PAGES["on_page_content"](f"<code>{'a-' * 40}</code>")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mechaudio.audio.sounds import CLASSES
 from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened, writable
 from mechaudio.cli.options import add_model, add_verb, at_least, finite, folder, model_words
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
 
 ABOUT = (
     "A recording that is longer than the model hears is cut, and a message says by how much. A model that cannot read "
-    "a word of the question, or was never trained to tell a choice, is not asked, for its answer would be noise. "
+    "a word of the question, or was never trained to tell a choice, is not asked, for its answer would be noise; "
+    "nor is tiny a question that it was not trained on.\n\n"
     "Without `--model`, small is asked where it is installed and knows the words, and else a message names models that "
-    "do."
+    "do. tiny cannot tell a sound that it does not know from one that it does: with every answer it says what it knows."
 )
 AT_LARGE = ("Qwen/Qwen2-Audio-7B-Instruct", "mistralai/Voxtral-Mini-3B-2507")
 """Models for any words; the second is the smaller."""
+TINY_HEARS = (
+    f"tiny knows {len(CLASSES)} synthetic sounds ({', '.join(CLASSES)}) and has heard no recording: of any other sound "
+    "its answer is noise."
+)
 NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "guesses", "interventions")
 
 
@@ -119,54 +125,72 @@ def _one_that_knows(arguments: argparse.Namespace, question: "AudioQuestion") ->
     Raises:
         UserMistakeError: It would answer noise.
     """
-    from mechaudio.models.small.parts import PARTS, located
-
-    missing = ""
-    reasons = []
-    for name in ("tiny", "small") if arguments.model is None else (arguments.model,):
-        if reasons:
-            try:
-                for part in PARTS:
-                    located(part)
-            except (FileNotFoundError, ValueError):  # absent, or damaged
-                missing = _small_would_do(question)
-                break
-        arguments.model = name
+    named = arguments.model
+    arguments.model = named or "tiny"
+    model = opened(arguments)
+    reason = _noise(model, arguments.model, question)
+    if reason is None:
+        if arguments.model == "tiny":
+            print(f"{TINY_HEARS} {_small_would_do(question)}".strip(), file=sys.stderr)
+        return model
+    if named is None and _small_is_there():
+        arguments.model = "small"
         model = opened(arguments)
-        reason = _noise(model, name, question)
-        if reason is None:
-            if reasons:
-                print(f"{reasons[0]}: small is asked instead.", file=sys.stderr)
+        small_too = _noise(model, "small", question)
+        if small_too is None:
+            print(f"{reason}: small is asked instead.", file=sys.stderr)
             return model
-        reasons.append(reason)
+        reason = f"{reason}; {small_too}"
+    would_do = "" if arguments.model == "small" else f"{_small_would_do(question)} ".lstrip()
     raise UserMistakeError(
-        f"{'; '.join(reasons)}: the answer would be noise. {missing}A model that was trained on speech and sounds at "
+        f"{reason}: the answer would be noise. {would_do}A model that was trained on speech and sounds at "
         f"large knows them: --model {' or --model '.join(AT_LARGE)} (`mechaudio models` lists all that can be opened)"
     )
 
 
 def _noise(model: "AudioLM", name: str, question: "AudioQuestion") -> str | None:
-    """Why a model's answer would be noise; None where it knows the words."""
-    from mechaudio.audio.soundscape import CLASSES
+    """Why a model's answer would be noise; None where it was trained to answer."""
     from mechaudio.experiments.listen import unreadable_words
     from mechaudio.models.hearing import guesses
+    from mechaudio.models.tiny.language import asked_in_training, open_questions
 
     unreadable = unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices]))
     if unreadable:
         known = f" (the sounds that it knows are {', '.join(CLASSES)})" if name == "tiny" else ""
         return f"{name} has no token for {', '.join(unreadable)}{known}"
-    untrained = guesses(model.trained_choices, question.choices)
-    return f"{name} was never trained to hear {', '.join(untrained)}" if untrained else None
+    untrained = guesses(CLASSES if name == "tiny" else model.trained_choices, question.choices)
+    if untrained:
+        return f"{name} was never trained to hear {', '.join(untrained)}"
+    if name == "tiny" and not asked_in_training(question.text, with_choices=not question.is_open):
+        trained = (
+            "which of its sounds is first, last or longest" if question.choices else ", ".join(open_questions("hum"))
+        )
+        return f"tiny was never trained to answer {question.text!r} (it was: {trained})"
+    return None
+
+
+def _small_is_there() -> bool:
+    """Return whether the parts of small are installed, each whole."""
+    from mechaudio.models.small.parts import PARTS, located
+
+    try:
+        for part in PARTS:
+            located(part)
+    except (FileNotFoundError, ValueError):  # absent, or damaged
+        return False
+    return True
 
 
 def _small_would_do(question: "AudioQuestion") -> str:
-    """How to get small, where it knows the choices."""
+    """How to ask small, which has heard recordings, unless a choice is none of those that it was trained on."""
     from mechaudio.models.hearing import guesses
     from mechaudio.models.small.answers import TRAINED
 
     if guesses(TRAINED, question.choices):
         return ""
-    return "`mechaudio get small` fetches a model that knows these choices (174 MB, once). "
+    if _small_is_there():
+        return "--model small asks one that was trained on recordings."
+    return "`mechaudio get small` fetches one that was trained on recordings (174 MB, once)."
 
 
 def _question(arguments: argparse.Namespace) -> "AudioQuestion":

@@ -27,7 +27,7 @@ __all__ = ["explore"]
 def explore(model: AudioLM, question: AudioQuestion | Inputs, *, max_new_tokens: int = 32) -> Explorer:
     """Look at a question in a notebook: hear it, see where every head looks, and change that while the answer follows.
 
-    A widget (anywidget) for JupyterLab, Jupyter Notebook, VS Code, Colab and marimo. The clip plays with a cursor in
+    A widget (anywidget), tested in JupyterLab and tried in marimo. The clip plays with a cursor in
     its mel spectrogram; attention of any position, layer and head lies over time and over the words of the prompt.
     Seconds or words that are dragged over are knocked out, scaled or upweighted, and the answer is that of `ma.sweep`
     (of an open question, of `ma.generate_variants`) under these interventions.

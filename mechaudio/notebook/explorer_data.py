@@ -20,7 +20,7 @@ from mechaudio.analyses.prompt_attention import PromptAttention
 from mechaudio.audio.events import Event
 from mechaudio.audio.player import wav_data_uri
 from mechaudio.audio.sounds import SAMPLE_RATE
-from mechaudio.viz.event_track import lanes
+from mechaudio.viz.event_track import footprint, lanes
 from mechaudio.viz.sound import FLOOR, mel_spectrogram
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS
 
@@ -106,7 +106,10 @@ def spectrogram(samples: Float[np.ndarray, " samples"]) -> dict[str, Any]:
 
 
 def placed(events: Sequence[Event], seconds: float) -> list[dict[str, Any]]:
-    """Events that begin within the sound, with a lane and a colour; equal labels share a colour."""
+    """Events that begin within the sound, with a lane and a colour, which equal labels share.
+
+    A label that would run out on the right stands at the `end` of its bar.
+    """
     sounding = [event for event in events if event.onset < seconds]
     colours = {label: CYCLE[i % len(CYCLE)] for i, label in enumerate(dict.fromkeys(e.label for e in sounding))}
     return [
@@ -115,6 +118,7 @@ def placed(events: Sequence[Event], seconds: float) -> list[dict[str, Any]]:
             "onset": event.onset,
             "offset": min(event.offset, seconds),
             "lane": lane,
+            "end": footprint(event, seconds)[0] < event.onset,
             "colour": colours[event.label],
         }
         for event, lane in zip(sounding, lanes(sounding, seconds), strict=True)

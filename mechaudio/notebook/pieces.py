@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import Event
 from mechaudio.audio.player import player
-from mechaudio.viz.event_track import lanes
+from mechaudio.viz.event_track import footprint, lanes
 from mechaudio.viz.sound import mel_spectrogram
 from mechaudio.viz.theme import CYCLE, FAINT, faded
 
@@ -113,11 +113,12 @@ def _event_lanes(events: Sequence[Event], seconds: float) -> str:
 def _bar(event: Event, seconds: float, colour: str, top: int) -> str:
     """An event as a bar from its onset to its offset, in percent of the clip."""
     left, width = (100 * part / seconds for part in (event.onset, min(event.offset, seconds) - event.onset))
+    end = ";display:flex;justify-content:flex-end" if footprint(event, seconds)[0] < event.onset else ""
     said = text(f"{event.label}, {event.onset:.2f} to {event.offset:.2f} s")
     style = (
         f"position:absolute;left:{left:.2f}%;width:{width:.2f}%;top:{top}px;height:{_LANE - 3}px;"
         f"background:{faded(colour, 0.3)};border-left:2px solid {colour};box-sizing:border-box;white-space:nowrap;"
-        "font-size:11px;padding-left:3px"
+        f"font-size:11px;padding:0 3px{end}"
     )
     return f'<div title="{said}" style="{style}">{text(event.label, 40)}</div>'
 

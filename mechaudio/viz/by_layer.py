@@ -9,7 +9,7 @@ from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, TEMPLATE, band, titled
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, band, laid_out
 
 
 @checks_arguments
@@ -25,11 +25,10 @@ def tuned_lens_kl(lens: TunedLens, *, seed: int = 0) -> go.Figure:
     figure = go.Figure()
     for name, values, colour in (("plain", lens.plain_kl, INK), ("tuned", lens.tuned_kl, CYCLE[0])):
         _line(figure, name, values, list(lens.depths), colour, (), seed)
-    figure.update_layout(
-        title=titled(
-            f"Distance from the output by depth ({questions_of(len(lens.held_out), ())} held out)",
-            f"mean of each question; trained on {len(lens.trained_on)} others; bands: 95 % intervals (bootstrap)",
-        ),
+    laid_out(
+        figure,
+        f"Distance from the output by depth ({questions_of(len(lens.held_out), ())} held out)",
+        f"mean of each question; trained on {len(lens.trained_on)} others; bands: 95 % intervals (bootstrap)",
         yaxis={"title": {"text": "KL divergence (nats)"}, "rangemode": "tozero"},
     )
     return _finished(figure, "depth")
@@ -48,11 +47,10 @@ def direction_lengths(directions: SteeringDirections, *, seed: int = 0) -> go.Fi
     figure = go.Figure()
     layers = [str(layer) for layer in range(directions.norms.shape[1])]
     _line(figure, "mean length", directions.norms, layers, CYCLE[0], directions.clips, seed)
-    figure.update_layout(
-        title=titled(
-            f"How far the sound moves the last position ({questions_of(len(directions.ids), directions.clips)})",
-            "length of audio minus silence after each layer; band: 95 % interval over clips (bootstrap)",
-        ),
+    laid_out(
+        figure,
+        f"How far the sound moves the last position ({questions_of(len(directions.ids), directions.clips)})",
+        "length of audio minus silence after each layer; band: 95 % interval over clips (bootstrap)",
         yaxis={"title": {"text": "length"}, "rangemode": "tozero"},
         showlegend=False,
     )
@@ -87,6 +85,6 @@ def _line(
 
 
 def _finished(figure: go.Figure, axis: str) -> go.Figure:
-    figure.update_layout(template=TEMPLATE, height=420, legend=LEGEND_BELOW, margin={"b": 96})
+    figure.update_layout(height=420, legend=LEGEND_BELOW, margin={"b": 96})
     figure.update_xaxes(title={"text": axis}, showgrid=False)
     return figure

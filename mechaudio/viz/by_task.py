@@ -66,7 +66,6 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
         xaxis={"title": {"text": "task"}},
         yaxis={"title": {"text": "right answers (%)"}, "range": [0, 104]},
         legend=LEGEND_BELOW,
-        margin={"b": 96},
     )
 
 

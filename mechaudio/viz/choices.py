@@ -57,5 +57,4 @@ def choice_probabilities(listening: Listening) -> go.Figure:
         xaxis={"title": {"text": "probability (%)"}, "range": [0, 109], "tickvals": [0, 25, 50, 75, 100]},
         yaxis={"autorange": "reversed", "showgrid": False, "ticklen": 6, "tickcolor": CLEAR, "ticks": "outside"},
         legend=LEGEND_BELOW,
-        margin={"b": 92},
     )

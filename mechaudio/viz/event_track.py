@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 from mechaudio.audio.events import Event
 from mechaudio.viz.theme import CYCLE, LIGHT, faded, plain
 
-PLOT_WIDTH = 640
+PLOT_WIDTH = 230
+"""Pixels across a figure on a page of 420, where labels are to stay apart too."""
 LETTER_WIDTH = 7.5
 LONGEST_LABEL = 40
 

@@ -117,7 +117,6 @@ def flow_map(
         f"change{of_words(flow)}, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of "
         f"{size} layer{'s' if size > 1 else ''}<br>{few or dots}",
         height=150 + sum(heights),
-        margin={"t": 104},
         showlegend=False,
     )
 

@@ -9,11 +9,9 @@ from mechaudio.viz.theme import (
     DIVERGING,
     SEQUENTIAL,
     full_colour,
-    head_room,
     laid_out,
     layer_ticks,
     number,
-    titled,
     write_cells,
 )
 
@@ -85,5 +83,4 @@ def layer_head_grid(
         height=max(260, min(150 + 26 * n_layers, 640)),
         xaxis=_axis("head", n_heads),
         yaxis=_axis("layer", n_layers),
-        margin={"t": head_room(titled(title, note))},
     )

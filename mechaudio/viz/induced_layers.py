@@ -95,7 +95,6 @@ def induced_layers(
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.5, n_layers - 0.5]},
         yaxis={"title": {"text": "share of the specialists (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
-        margin={"t": 96, "b": 92},
     )
     figure.update_xaxes(zeroline=False)
     return figure

@@ -84,5 +84,4 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
         },
         yaxis={"title": {"text": "area under the ROC curve"}},
         legend=LEGEND_BELOW,
-        margin={"t": 100, "b": 96},
     )

@@ -12,7 +12,7 @@ from mechaudio.analyses.cut_edges import ALL
 from mechaudio.analyses.where_it_listens import LEVEL, WhereItListens, window_name
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import FAINT, INK, ROLE_COLOURS, TEMPLATE, number, of_words, plain, titled
+from mechaudio.viz.theme import FAINT, INK, ROLE_COLOURS, laid_out, number, of_words, plain
 
 #: Width in pixels of an arrow that carries all that the sound is worth.
 _WIDEST = 12.0
@@ -75,15 +75,17 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
         if found.reaches
         else f"the sound is worth nothing that is sure{of_words(found)}; {n}"
     )
-    figure.update_layout(
-        template=TEMPLATE,
-        title=titled(title or _title(found), f"{note}<br>above: who hears; below: who hands on;<br>dotted: not sure")
-        | {"y": 1, "yanchor": "top", "pad": {"t": 12}},
-        height=162 + 108 * len(lines),
+    return laid_out(
+        figure,
+        title or _title(found),
+        f"{note}<br>above: who hears; below: who hands on;<br>dotted: not sure",
         margin={"t": 136, "b": 16, "r": 16},
+        title_y=1,
+        title_yanchor="top",
+        title_pad={"t": 12},
+        height=162 + 108 * len(lines),
         showlegend=False,
     )
-    return figure
 
 
 def _title(found: WhereItListens) -> str:

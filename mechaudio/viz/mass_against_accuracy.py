@@ -86,7 +86,6 @@ def mass_against_accuracy(
         xaxis={"title": {"text": "change of attention on the keys (% points)"}, "zeroline": False},
         yaxis={"title": {"text": "change of right answers (% points)"}, "zeroline": False},
         legend=LEGEND_BELOW,
-        margin={"t": 104, "b": 96},
         showlegend=len(figure.data) > 1,
     )
 

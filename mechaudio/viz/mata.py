@@ -76,7 +76,6 @@ def mata_attention(scores: MataScores) -> go.Figure:
         f"alpha = {scores.alpha:g} in that layer alone",
         height=420,
         legend=LEGEND_BELOW,
-        margin={"t": 116, "b": 96},
     )
 
 
@@ -169,5 +168,4 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
         "right answers, in points, against no intervention; the best of many looks better where it is chosen",
         height=460,
         legend=LEGEND_BELOW | {"itemsizing": "constant"},
-        margin={"t": 116, "b": 104},
     )

@@ -89,7 +89,9 @@ def recorded_sizes(run: Run, question: int = 0) -> go.Figure:
                 hovertemplate="layer %{y}, position %{x}: %{z:.3f}<extra></extra>", row=row, col=1,
             )  # fmt: skip
             figure.update_yaxes(title={"text": "layer"}, tickvals=labels[:: max(1, len(labels) // 12)], row=row, col=1)
-            figure.update_xaxes(title={"text": "position"}, row=row, col=1)
+    maps = [row for row, trace in enumerate(figure.data, start=1) if trace.type == "heatmap"]
+    if maps:
+        figure.update_xaxes(title={"text": "position"}, row=maps[-1], col=1)  # between panels it meets their titles
     laid_out(
         figure,
         "How large what was recorded is",

@@ -78,7 +78,6 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
         "ring: the best on the half that chooses, and what it does on the other",
         height=500 if len(rows) == 1 else 260 + 230 * len(rows),
         legend=LEGEND_BELOW,
-        margin={"t": 128, "b": 120},
     )
 
 

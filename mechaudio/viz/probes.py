@@ -62,7 +62,6 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
         f"T: audio tower, D: decoder; {probes.n_training} clips to train on, n = {len(probes.clips)} held out; "
         "95 % bootstrap intervals over clips; chance is 0.5",
         height=440,
-        margin={"t": 104, "b": 96},
         legend=LEGEND_BELOW,
     )
     figure.update_annotations(font={"size": 13, "color": INK})

@@ -127,5 +127,4 @@ def audio_share_by_layer(
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.25, n_layers - 0.75]},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
-        margin={"b": 92},
     )

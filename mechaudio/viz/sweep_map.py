@@ -194,7 +194,6 @@ def sweep_map(
         height=max(300, min(190 + 28 * len(rows), 720)),
         xaxis=label_axis(across, columns),
         yaxis=label_axis(up, rows),
-        margin={"t": 104},
     )
 
 

@@ -84,7 +84,6 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(study.attention.shape[1]))},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
-        margin={"t": 96, "b": 96},
     )
 
 
@@ -140,7 +139,6 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
         f"{100 * (1 - study.chance):.0f} %",
         height=620,
         legend=LEGEND_BELOW | {"title": {"text": "query rows: "}},
-        margin={"t": 104, "b": 104},
     )
 
 
@@ -233,7 +231,6 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
         },
         yaxis={"title": {"text": "right answers (%)"}},
         legend=LEGEND_BELOW,
-        margin={"t": 104, "b": 104},
     )
 
 

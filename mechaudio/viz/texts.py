@@ -1,5 +1,7 @@
 """Written answers as a table: a row per prompt, a column per variant."""
 
+import re
+
 import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
@@ -39,11 +41,11 @@ def written_texts(written: Generation | Generations, *, at_most: int = 50) -> go
     shown = [[_cell(value) for value in list(column)[:at_most]] for column in columns]
     figure = go.Figure(
         go.Table(
-            header={"values": [f"<b>{plain(name, 60)}</b>" for name in names], "align": "left", "fill_color": FAINT},
+            header={"values": [f"<b>{_head(name)}</b>" for name in names], "align": "left", "fill_color": FAINT},
             cells={"values": shown, "align": "left", "fill_color": CLEAR, "line_color": FAINT, "height": 26},
         )
     )
-    note = f"the first {at_most} of {n} prompts" if n > at_most else f"{n} prompts"
+    note = f"the first {at_most} of {n} prompts" if n > at_most else f"{n} prompt{'s' * (n != 1)}"
     return laid_out(
         figure,
         "What was written",
@@ -51,6 +53,11 @@ def written_texts(written: Generation | Generations, *, at_most: int = 50) -> go
         height=170 + 30 * min(n, at_most),
         margin={"b": 8},
     )
+
+
+def _head(name: str) -> str:
+    """A name in lines: a column of a table breaks lines at spaces alone, and cuts the rest off."""
+    return re.sub(r"\((?!\))|, ", lambda mark: f"{mark[0].strip()}<br>", plain(name, LONGEST))
 
 
 def _cell(value: object) -> str:

@@ -276,15 +276,24 @@ def titled(title: str, note: str | None = None) -> dict[str, Any]:
 
 
 def laid_out(figure: go.Figure, title: str, note: str | None = None, **layout: Any) -> go.Figure:
-    """Give a figure the look of all, its title and note (`titled`), and its own options of plotly's layout."""
-    figure.update_layout(template=TEMPLATE, title=titled(title, note), **layout)
+    """Give a figure the look of all, its title and note (`titled`) with room for their lines, and options of its own.
+
+    Args:
+        figure: Changed, and returned.
+        title: The first lines.
+        note: What stands below it.
+        **layout: Of plotly; of its margins, `t` is the least on top, more where the lines need more.
+    """
+    made, margin = titled(title, note), layout.pop("margin", {})
+    room = {"margin": {**margin, "t": max(margin.get("t", 0), head_room(made))}}
+    figure.update_layout(template=TEMPLATE, title=made, **room, **layout)
     return figure
 
 
 def head_room(title: dict[str, Any]) -> int:
     """Count the pixels that a title and its note need above a figure, by their lines; at least the usual ones."""
     lines = title["text"].count("<br>") + 1
-    notes = title.get("subtitle", {}).get("text", "").count("<br>") + 1
+    notes = title["subtitle"]["text"].count("<br>") + 1 if "subtitle" in title else 0
     return max(76, 34 + 21 * lines + 17 * notes)
 
 

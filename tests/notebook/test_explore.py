@@ -176,6 +176,12 @@ def test_events_that_begin_after_what_was_heard_are_left_out():
     assert placed[0]["colour"] == placed[1]["colour"]
 
 
+def test_labels_stand_apart_on_a_narrow_page_and_at_the_end_of_the_clip_within_their_bars():
+    events = [Event("motor", 0.5, 1.0), Event("hum", 2.0, 2.5), Event("cricket", 9.5, 10.0)]
+    placed = ma.notebook.explorer_data.placed(events, 10.0)
+    assert [(event["lane"], event["end"]) for event in placed] == [(0, False), (1, False), (0, True)]
+
+
 def test_a_page_of_little_room_keeps_the_last_rows(tiny):
     clip = ma.AudioClip(noise(1.0), 16_000)
     asked = ma.AudioQuestion(clip, "Which sound?", ("chirp", "hum"))

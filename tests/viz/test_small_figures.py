@@ -117,6 +117,9 @@ def test_sizes_of_what_was_recorded_are_root_mean_squares(tiny, batch):
     figure = recorded_sizes(run, 2)
     by_name = dict(zip([note.text for note in figure.layout.annotations], figure.data, strict=True))
     assert set(by_name) == {"resid_post", "z", "final_norm"}, "the tower has clips, not prompts"
+    axes = [figure.layout[trace.xaxis.replace("x", "xaxis")].title.text for trace in figure.data]
+    assert axes == [None, None, "position"]
+    assert figure.data[2].type == "heatmap"
     resid = run.cache.stack("resid_post")[:, 2]
     np.testing.assert_allclose(by_name["resid_post"].z, resid.square().mean(-1).sqrt().numpy(), rtol=1e-4)
     last = run.cache.stack("z")[:, 2]
@@ -131,12 +134,14 @@ def test_scores_that_are_masked_do_not_make_a_size_infinite(tiny, batch):
 
 
 def test_texts_stand_in_a_table_and_what_a_variant_changed_is_in_bold(tiny, batch):
-    written = ma.generate_variants(tiny, batch, [[], [ma.KnockOutAttention()]], max_new_tokens=3)
+    change = ma.KnockOutAttention(queries="behind")
+    written = ma.generate_variants(tiny, batch, [[], [change]], max_new_tokens=3)
     header, cells = written_texts(written).data[0].header.values, written_texts(written).data[0].cells.values
     assert list(header)[:3] == ["<b>question</b>", "<b>clean</b>", "<b>clean</b>"]
     assert list(cells[1]) == list(cells[2]) == list(written.clean_texts)
     for cell, text, clean in zip(cells[3], written.texts[1], written.clean_texts, strict=True):
         assert cell == (f"<b>{text}</b>" if text != clean else text)
+    assert header[3].startswith("<b>KnockOutAttention(<br>queries="), "a column cuts off what it cannot break"
     one = written_texts(ma.generate(tiny, batch, max_new_tokens=3), at_most=2)
     assert list(one.data[0].cells.values[1]) == list(written.clean_texts[:2])
 

@@ -26,6 +26,7 @@ LETTERS = "ABCDEF"
 
 DESCRIBE_PHRASES = ("Describe the sound events.", "Describe the audio.", "What do you hear?")
 TIME_PHRASES = ("When does the {} start?", "When does the {} end?", "How long is the {}?", "Can you hear the {}?")
+_CHOICE_PHRASES = tuple(text for table in (PHRASES, EVERYDAY_PHRASES) for texts in table.values() for text in texts)
 SYSTEM_TURN = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 AUDIO_HEADER = "Audio 1: <|audio_bos|>"
 AUDIO_FOOTER = "<|audio_eos|>\n"
@@ -45,11 +46,20 @@ def _words() -> list[str]:
         "Caption: from to , . silence yes no",
         " ".join(LETTERS),
     ]
-    for table in (PHRASES, EVERYDAY_PHRASES):
-        texts += [phrase for phrases in table.values() for phrase in phrases]
-    texts += [*DESCRIBE_PHRASES, *(phrase.replace("{}", "") for phrase in TIME_PHRASES)]
+    texts += [*_CHOICE_PHRASES, *DESCRIBE_PHRASES, *(phrase.replace("{}", "") for phrase in TIME_PHRASES)]
     spoken = [word for text in texts for word in re.findall(_WORD, re.sub(r"<\|\w+\|>", " ", text))]
     return sorted(dict.fromkeys(spoken))
+
+
+def open_questions(sound: str) -> tuple[str, ...]:
+    """The questions of the training that are answered in words, of one sound."""
+    return (*DESCRIBE_PHRASES, *(phrase.format(sound) for phrase in TIME_PHRASES))
+
+
+def asked_in_training(text: str, *, with_choices: bool) -> bool:
+    """Return whether the training asked a question in these words, marks aside."""
+    phrases = _CHOICE_PHRASES if with_choices else [phrase for sound in CLASSES for phrase in open_questions(sound)]
+    return re.findall(r"\w+", text) in [re.findall(r"\w+", phrase) for phrase in phrases]
 
 
 VOCABULARY: dict[str, int] = {

@@ -363,8 +363,8 @@ class Explorer {
   buildEvents() {
     const height = `${Math.max(0, ...this.data.events.map(({ lane }) => lane + 1)) * LANE}px`;
     this.events.style.height = this.marks.style.top = height;
-    for (const { label, onset, offset, lane, colour } of this.data.events) {
-      const bar = make("li", { class: "mx-event", title: `${label}, ${inSeconds(onset)} to ${inSeconds(offset)}` }, label);
+    for (const { label, onset, offset, lane, end, colour } of this.data.events) {
+      const bar = make("li", { class: `mx-event${end ? " mx-end" : ""}`, title: `${label}, ${inSeconds(onset)} to ${inSeconds(offset)}` }, label);
       Object.assign(bar.style, { left: this.left(onset), width: this.left(offset - onset), top: `${lane * LANE}px` });
       bar.style.setProperty("--event", colour);
       this.events.append(bar);

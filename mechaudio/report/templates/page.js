@@ -99,7 +99,8 @@ function draw(section) {
     const narrow = plot.clientWidth < NARROW;
     for (const trace of narrow ? figure.data : []) {
       if (trace.name) trace.name = wrapped(trace.name, Math.floor(plot.clientWidth / 8.5));
-      if (trace.colorbar) Object.assign(trace.colorbar, { thickness: 8, title: { text: "" } });
+      const unit = trace.colorbar?.title?.text;
+      if (trace.colorbar) Object.assign(trace.colorbar, { thickness: 8, title: { text: unit && wrapped(unit, 7), font: { size: 11 } } });
     }
     const config = narrow ? { ...CONFIG, displayModeBar: false } : CONFIG;
     Plotly.newPlot(plot, figure.data, fitted(figure.layout, plot.clientWidth), config).then(() => {
