@@ -53,19 +53,24 @@ TIME = re.compile(r"<[af]_\d>|\d|\.|▁\d+\.\d")
 SHIPPED = Path(__file__).parent / "markers-encoding-none-0.safetensors"
 
 
-def opened(file: Path = SHIPPED) -> tuple[Arm, int, ma.AudioLM]:
-    """Open the weights of an arm.
+def untrained(arm: Arm, seed: int) -> ma.AudioLM:
+    """Open the network of an arm as it begins.
 
     Without proof of hook points: BEATs is silenced in these networks, so that nothing that is put into it moves logits.
     """
-    with safe_open(file, "pt") as stored:
-        metadata = stored.metadata()
-    arm = next(each for each in ARMS if each.name == metadata["arm"])
     sizes = {"merging": None if arm.merging == "none" else "paper", "time_encoding": "paper" if arm.encoding else None}
     processor = TimeAudioProcessor(scenes.extractor(), text.tokenizer(arm.times), sizes=sizes)
-    network = build(arm, processor, int(metadata["seed"]))
-    network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
-    return arm, int(metadata["seed"]), ma.AudioLM(network.eval(), processor, prove=False)
+    return ma.AudioLM(build(arm, processor, seed).eval(), processor, prove=False)
+
+
+def opened(file: Path = SHIPPED) -> tuple[Arm, int, ma.AudioLM]:
+    """Open a trained network: its arm, its seed, and the model."""
+    with safe_open(file, "pt") as stored:
+        metadata = stored.metadata()
+    arm, seed = next(each for each in ARMS if each.name == metadata["arm"]), int(metadata["seed"])
+    model = untrained(arm, seed)
+    model.network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+    return arm, seed, model
 
 
 _heard: dict[tuple[bytes, ...], Tensor] = {}
@@ -324,7 +329,13 @@ def main(arguments: list[str] | None = None) -> None:
             done.with_suffix(".part").write_text(json.dumps(measured))
             done.with_suffix(".part").rename(done)
     every = [json.loads(_done(given, file).read_text()) for file in files]
-    settings = {"seconds": SECONDS, "scenes": given.scenes, "window": WINDOW, "ten_seconds": TEN_SECONDS * WINDOW}
+    settings = {
+        "seconds": SECONDS,
+        "merged_seconds": MERGED_SECONDS,
+        "scenes": given.scenes,
+        "window": WINDOW,
+        "ten_seconds": TEN_SECONDS * WINDOW,
+    }
     given.out.write_text(json.dumps({"settings": settings, "networks": every}, separators=(",", ":")))
 
 

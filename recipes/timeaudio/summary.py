@@ -45,14 +45,15 @@ def slopes(network: dict[str, Any], clock: str, window: float) -> np.ndarray:
     return (dose * np.where(there, moved, 0)).sum(0)[whole] / (dose**2).sum()
 
 
-def followed(opened: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Per arm and clock, the median slope of every seed, with an interval over seeds."""
+def followed(opened: dict[str, Any], of: str = "doses") -> dict[str, dict[str, dict[str, Any]]]:
+    """Per arm and clock, the median slope of every seed, with an interval over seeds; `of` merged scenes: `merged`."""
     arms: dict[str, dict[str, list[float]]] = {}
     for network in opened["networks"]:
-        of_arm = arms.setdefault(network["arm"], {})
+        doses = network.get(of, {})
         for clock in CLOCKS:
-            if clock in network["doses"] and sum(network["doses"]["right"]) > 1:
-                values = slopes(network, clock, opened["settings"]["window"])
+            if clock in doses and sum(doses["right"]) > 1:
+                values = slopes({"doses": doses}, clock, opened["settings"]["window"])
+                of_arm = arms.setdefault(network["arm"], {})
                 of_arm.setdefault(clock, []).append(float(np.median(values)))
     return {arm: {clock: over_seeds(values) for clock, values in of.items()} for arm, of in arms.items()}
 
@@ -138,12 +139,14 @@ def _written(each: dict[str, Any]) -> str:
 
 def tables(opened: dict[str, Any]) -> str:
     """Lay out slopes, attention, probes and heads in Markdown."""
-    lines = ["| seconds per second | " + " | ".join(CLOCKS) + " |", "|---" * (len(CLOCKS) + 1) + "|"]
-    for arm, of in followed(opened).items():
-        lines.append(_line(arm, (_written(of[clock]) if clock in of else "" for clock in CLOCKS)))
+    lines = []
+    for of, scenes in (("doses", "scenes as they are"), ("merged", "merged scenes")):
+        lines += [f"| seconds per second, {scenes} | " + " | ".join(CLOCKS) + " |", "|---" * (len(CLOCKS) + 1) + "|"]
+        for arm, by_clock in followed(opened, of).items():
+            lines.append(_line(arm, (_written(by_clock[clock]) if clock in by_clock else "" for clock in CLOCKS)))
+        lines.append("")
     arms = [arm for arm in followed(opened) if "attention" in of_arm(opened, arm)[0]]
     lines += [
-        "",
         "| best head of each seed | rows | inside the event | chance | another event | chance |",
         "|---" * 6 + "|",
     ]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recipes.timeaudio import asked, clocks, look, summary
+from recipes.timeaudio.network import ARMS
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,18 @@ def test_a_patched_layer_of_values_brings_what_the_clock_moved(subject):
     assert np.array(found["z at all rows"]).shape == (4, 4)
 
 
+def test_merged_tokens_have_a_time_to_move_and_no_place():
+    arm = next(each for each in ARMS if each.name == "markers+encoding+importance")
+    model = look.untrained(arm, 0)
+    torch.nn.init.normal_(model.network.abs_time_position_embedding)  # training begins with zeros
+    scenes = asked.asked(model.network.speech_encoder, n=2, seconds=asked.MERGED_SECONDS)
+    merged = look.Look(arm, model, scenes)
+    assert merged.clocks() == ("sound", "time")
+    still = merged.tokens()
+    assert still.shape[:2] == (2, len(merged.audio)) == (2, 52)
+    assert not torch.allclose(merged.tokens("time", 9), still)
+
+
 def test_slopes_are_those_that_were_planted():
     windows = [-18, -9, -3, 3, 9, 18]
     half = [[round(0.5 * each * 0.34, 3), None, 9.0] for each in windows]
@@ -80,3 +93,7 @@ def test_the_recorded_networks_are_summed_up():
     told = summary.tables(found)
     assert "markers+encoding+none" in told
     assert len(summary.of_arm(found, "markers+encoding+none")) == 5
+    merged = summary.followed(found, "merged")
+    for arm, clocks_of in merged.items():
+        assert ("time" in clocks_of) == ("encoding" in arm)
+        assert (clocks_of["sound"]["mean"] > 0.5) == ("encoding" in arm), "without the table nothing tells where"
