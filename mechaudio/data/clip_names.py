@@ -82,7 +82,8 @@ def contents(recording: Recording) -> tuple[str, ...]:
 
 
 def _name(recording: Recording) -> str:
-    return recording.source if isinstance(recording, StoredClip) else os.fspath(recording)
+    known = recording.source if isinstance(recording, (AudioClip, StoredClip)) else recording
+    return os.fspath(known or "")
 
 
 def _file_of(clip: AudioClip) -> tuple[str, ...]:

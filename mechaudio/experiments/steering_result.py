@@ -19,7 +19,7 @@ from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice, Halves, corrected
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings
-from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.bootstrap import mean_estimate
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.multiple_choice import AnswerChange, accuracy
 from mechaudio.metrics.significance import holm, paired_difference, sign_flip_test
@@ -222,12 +222,7 @@ class SteeringStudy(Result):
         if len(rows) == 1:
             return paired_difference(rows[0], steered, clips=clips)
         gains = steered - np.mean(rows, axis=0)
-        k = len(set(clips)) if clips else len(gains)
-        low, high = bootstrap_mean(gains, clips=clips, seed=self.settings.seed) if k > 1 else (np.nan, np.nan)
-        method = "bootstrap over clips, expanded percentile"
-        return Estimate(
-            float(gains.mean()), float(low), float(high), len(gains), 0.95, method, k if k < len(gains) else None
-        )
+        return mean_estimate(gains, clips=clips or None, seed=self.settings.seed)
 
     def __str__(self) -> str:
         """The study in words."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechaudio.metrics import captions
-from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.bootstrap import mean_estimate
 from mechaudio.metrics.estimates import Estimate
 
 #: Scores by name, each of a text and its reference.
@@ -80,9 +80,5 @@ def scored(
 
 
 def mean_over_clips(values: Float[np.ndarray, " question"], clips: Sequence[str] | None) -> Estimate:
-    """The mean of a score, with a bootstrap interval over clips; NaN ends where these are too few."""
-    n_clips = len(set(clips)) if clips else len(values)
-    low, high = (np.nan, np.nan) if n_clips < 2 else bootstrap_mean(values, clips=clips, confidence=_CONFIDENCE)
-    shared = n_clips if n_clips < len(values) else None
-    method = "bootstrap over clips, expanded percentiles"
-    return Estimate(float(values.mean()), float(low), float(high), len(values), _CONFIDENCE, method, shared)
+    """The mean of a score, with a bootstrap interval over clips; NaN ends where these are too few or alike."""
+    return mean_estimate(values, clips=clips or None, confidence=_CONFIDENCE)

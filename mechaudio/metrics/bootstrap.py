@@ -109,7 +109,8 @@ def _of_clips(
     value, level = float(statistic(*samples)), checked.level(confidence)
     if not (math.isfinite(value) and np.isfinite(values).all()):
         raise ValueError(f"the statistic is undefined on {int((~np.isfinite(values)).sum())} of {resamples} resamples")
-    low, high = given_ends(*np.quantile(values, [(1 - level) / 2, (1 + level) / 2]), k, level)
+    low, high = (float(np.quantile(values, tail)) for tail in ((1 - level) / 2, (1 + level) / 2))
+    low, high = given_ends(low, high, k, level)
     return Estimate(value, low, high, n, level, "bootstrap over clips, percentile", shared(numbers))
 
 

@@ -189,8 +189,7 @@ def described_in(text: str, duration: float | None = None, *, markers: ReadsMark
 
 
 def _without_edges(text: str) -> str:
-    text = text[_FRONT.match(text).end() :]
-    return text[: len(text) - _BACK.match(text[::-1]).end()]
+    return _BACK.sub("", _FRONT.sub("", text, count=1)[::-1], count=1)[::-1]
 
 
 def _decoded(text: str, duration: float | None, markers: ReadsMarkers | None) -> tuple[str, Repairs]:

@@ -230,8 +230,14 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
         listing = Path(hf_hub_download(str(source), MANIFEST, repo_type="dataset", revision=revision))
         manifest = read_json(listing)
         _check(manifest, listing)
+    questions = questions_of(table)
+    if len(questions) != manifest["n_questions"]:
+        raise ValueError(
+            f"{os.fspath(source)!r} has {len(questions)} questions, and its {MANIFEST} says {manifest['n_questions']}: "
+            "they are not of one build"
+        )
     return Benchmark(
-        questions=questions_of(table),
+        questions=questions,
         dropped=tuple(Dropped(*one) for one in manifest["dropped"]),
         corpus=manifest["corpus"],
         n_clips=manifest["n_clips"],
@@ -248,6 +254,7 @@ _KINDS: Mapping[str, Any] = {
     "schema": int,
     "corpus": str,
     "n_clips": int,
+    "n_questions": int,
     "tasks": list[str],
     "seed": int,
     "settings": dict[str, Any],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mechaudio.audio.events import Event
 from mechaudio.audio.stored import StoredClip, duration_of
 from mechaudio.data.tables import Table
-from mechaudio.question import AudioQuestion
+from mechaudio.question import AudioQuestion, questions_by_id
 
 if TYPE_CHECKING:
     import pyarrow
@@ -115,10 +115,15 @@ def questions_of(table: Table) -> tuple[AudioQuestion, ...]:
     """The questions of rows that `arrow_table` made.
 
     Raises:
-        ValueError: If a column is missing, or a row is no question of a benchmark.
+        ValueError: If a column is missing, a row is no question of a benchmark, or two have one id.
     """
     table.need(features())
-    return tuple(_question(f"row {number} of {table.name}", row) for number, row in enumerate(table.rows))
+    questions = tuple(_question(f"row {number} of {table.name}", row) for number, row in enumerate(table.rows))
+    alone = questions_by_id(questions)
+    twin = next((question.id for question in questions if question.id not in alone), None)
+    if twin is not None:
+        raise ValueError(f"{table.name} has several questions of the id {twin!r}: answers are told apart by it")
+    return questions
 
 
 def _question(name: str, row: Mapping[str, Any]) -> AudioQuestion:
@@ -134,10 +139,15 @@ def _question(name: str, row: Mapping[str, Any]) -> AudioQuestion:
             meta=_tuples(json.loads(row["meta"])),
         )
         lacking = [word for word in META if word not in question.meta]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{name} is no question of a benchmark: {error}") from error
     if lacking or len(question.meta["options_from"]) != len(question.choices):
         raise ValueError(f"{name} is no question of a benchmark: its meta needs {', '.join(META)}, one per choice")
+    if row["task"] != question.meta["task"]:
+        raise ValueError(
+            f"{name} is no question of a benchmark: its task is {row['task']!r}, and that of its meta "
+            f"{question.meta['task']!r}"
+        )
     return question
 
 

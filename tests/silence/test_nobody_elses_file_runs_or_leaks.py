@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from pyarrow import parquet
 
 import mechaudio as ma
 from mechaudio.cli.mistakes import in_options, writable
@@ -48,6 +49,33 @@ def loaded_benchmark(folder: Path, recording: Path):
     settings = ma.temporal.Settings(n_choices=2)
     built = ma.temporal.build([ma.AnnotatedClip(recording, SCENE, id="a")], settings=settings)
     return ma.temporal.load(built.save(folder, embed=False))
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (lambda rows: rows.pop(), "has 2 questions, and its manifest.json says 3: they are not of one build"),
+        (lambda rows: rows[1].update(id=rows[0]["id"]), "has several questions of the id"),
+        (lambda rows: rows[0].update(task="another"), "its task is 'another', and that of its meta"),
+        (lambda rows: rows[0].update(meta="[" * 100_000), "row 0 of .* is no question of a benchmark: maximum"),
+        (lambda rows: rows[0].update(meta="[]"), "row 0 of .* is no question of a benchmark"),
+    ],
+)
+def test_a_benchmark_whose_parts_do_not_belong_together_is_refused(tmp_path, change, refusal):
+    write_sound(tmp_path / "a.wav", 10.0)
+    built = ma.temporal.build(
+        [ma.AnnotatedClip(tmp_path / "a.wav", SCENE, id="a")], settings=ma.temporal.Settings(n_choices=2)
+    )
+    folder = built.save(tmp_path / "saved", embed=False)
+    file, manifest = folder / "questions.parquet", json.loads((folder / "manifest.json").read_text())
+    table = parquet.read_table(file)
+    rows = table.to_pylist()
+    change(rows)
+    parquet.write_table(table.from_pylist(rows, schema=table.schema), file)
+    manifest["questions_sha256"] = digest_of_file(file)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=refusal):
+        ma.temporal.load(folder)
 
 
 @pytest.mark.parametrize("module", ["mechaudio.cli.__main__", "mechaudio.models.small.convert", "os", "antigravity"])

@@ -35,9 +35,8 @@ from mechaudio.analyses.probes.probe_tasks import TASKS, fit_place
 from mechaudio.analyses.streaming import asked_anew, batches_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
-from mechaudio.metrics.bootstrap import bootstrap_mean
+from mechaudio.metrics.bootstrap import mean_estimate
 from mechaudio.metrics.choices import REMEDY_OF_NAN
-from mechaudio.metrics.clips import clip_numbers, shared
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.multiple_choice import accuracy
 from mechaudio.models.batch import PromptBatch
@@ -133,16 +132,7 @@ class EncoderProbes(Result):
         keys = self._keys[~np.isnan(kinds[of])]
         if len(set(keys.tolist())) < 2:
             return Estimate(np.nan, np.nan, np.nan, len(values), 0.95, "too few clips")
-        low, high = bootstrap_mean(values, clips=keys, seed=seed)
-        return Estimate(
-            float(values.mean()),
-            float(low),
-            float(high),
-            len(values),
-            0.95,
-            "bootstrap over clips",
-            shared(clip_numbers(keys, len(keys))),
-        )
+        return mean_estimate(values, clips=keys, seed=seed)
 
     def answers(self, place: str | int = -1) -> ProbeAnswers:
         """How the probes of one place answer the held-out questions, where the model is right and where it is wrong.
