@@ -104,6 +104,7 @@ _ELSEWHERE = {
         ("HookedTransformer", "TransformerBridge", "LanguageModel", "StandardizedTransformer", "load_model"), "ma.load"
     ),
     **dict.fromkeys(("NNsight", "Envoy", "HookedRootModule"), "ma.AudioLM(network, processor)"),
+    "save": "value.save() inside a trace block, or nnsight.save(value)",
     "ActivationCache": "ma.run(model, batch, record=[...]).cache",
     "patching": "ma.analyses.activation_patching, .attribution_patching and .path_patching",
 }

@@ -31,6 +31,11 @@ class Room(ModuleType):
         hint = f": here it is {way}" if way else f"; it has {', '.join(dir(self))}"
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{hint}")
 
+    @property
+    def save(self) -> Any:
+        """Nothing of a package: nnsight gives every object of Python a `save`, which would mark the package itself."""
+        return self.__getattr__("save")
+
     def __dir__(self) -> list[str]:
         """The public names; of a package that lists none, its submodules."""
         return sorted(vars(self).get("__all__", self._submodules()))

@@ -63,7 +63,8 @@ class _Completion(argparse.Action):
             import shtab
         except ImportError:
             top.error("--completion needs the package shtab: pip install 'mechaudio[completion]'")
-        paths = {"DIR": shtab.DIRECTORY, "CLIP": shtab.FILE, "NAME_OR_PATH": shtab.DIRECTORY}
+        paths = dict.fromkeys(("DIR", "FOLDER", "NAME_OR_PATH"), shtab.DIRECTORY)
+        paths |= dict.fromkeys(("CLIP", "FILE", "PATH"), shtab.FILE)
         (verbs,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
         for option in (option for verb in verbs.choices.values() for option in verb._actions):
             if option.metavar in paths:

@@ -13,6 +13,7 @@ to the text.
 from __future__ import annotations
 
 import base64
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -88,9 +89,9 @@ def encode(
         transcripts: The words of each clip, in a family whose prompts hold them.
 
     Raises:
-        ValueError: A text holds a control token; the chat template changes a text or has no place for it or for audio;
-            several clips in a class that takes one; a letter melts into the end of the prompt, or two letters begin
-            with the same token.
+        ValueError: A text holds a control token; the chat template changes a text, has no place for it or for audio, or
+            does not take the turns; several clips in a class that takes one; a letter melts into the end of the prompt,
+            or two letters begin with the same token.
         TypeError: The tokenizer says neither characters nor bytes of its tokens.
     """
     tokenizer = processor.tokenizer
@@ -284,7 +285,27 @@ def _render(processor: Any, adapter: Adapter, turns: Sequence[Turn], words: Sequ
             for part in turn.parts
         ]
         written.append(_message(turn.speaker, parts, processor, as_text))
-    return processor.apply_chat_template(written, tokenize=False, add_generation_prompt=True)
+    return _filled_in(processor, turns, written, tokenize=False, add_generation_prompt=True)
+
+
+def _filled_in(processor: Any, turns: Sequence[Turn], messages: Sequence[Any], **options: Any) -> Any:
+    """The chat template of a processor, filled in.
+
+    Raises:
+        ValueError: It does not take these turns.
+    """
+    try:
+        return processor.apply_chat_template(messages, **options)
+    except Exception as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        homes = {name.partition(".")[0] for name in (type(error).__module__, frame.f_globals["__name__"])}
+        if homes.isdisjoint(("jinja2", "mistral_common")):
+            raise
+        speakers = ", ".join(turn.speaker for turn in turns)
+        raise ValueError(
+            f"the chat template of {type(processor).__name__} does not take these turns ({speakers}): "
+            f"{str(error).rstrip('.')}. Leave some out, or write their text into a turn that it takes"
+        ) from error
 
 
 def _message(speaker: str, parts: list[dict[str, str]], processor: Any, as_text: bool) -> dict[str, Any]:
@@ -320,7 +341,7 @@ def _alone(tokenizer: Any, letter: str) -> int:
 
 def _through_mistral(processor: Any, adapter: Adapter, turns: Sequence[Turn], letters: Sequence[str]) -> EncodedPrompt:
     tokenizer, clips = processor.tokenizer, recordings(turns)
-    made = processor.apply_chat_template([[_mistral_message(turn, adapter) for turn in turns]])
+    made = _filled_in(processor, turns, [[_mistral_message(turn, adapter) for turn in turns]])
     ids = made["input_ids"][0].tolist()
     pieces = tokenizer.tokenizer.instruct_tokenizer.tokenizer
     held = [b"" if pieces.is_special(token) else pieces.id_to_byte_piece(token) for token in ids]

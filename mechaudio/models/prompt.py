@@ -121,6 +121,11 @@ def _asked(
     written = []
     for row in rows:
         if isinstance(row, AudioQuestion):
+            if not row.recordings and condition != "caption":
+                raise ValueError(
+                    f"question {row.id!r} has no audio: a prompt without audio is condition='caption', or a "
+                    "conversation. Give the question a clip, or ask it so"
+                )
             written.append((row, of_question(row, condition, layout, text_first=adapter.text_first)))
         elif isinstance(row, Sequence) and not isinstance(row, (str, bytes)):
             turns = of_messages(row)
@@ -182,11 +187,6 @@ def _encode(
     adapter = model.adapter
     owner = f"question {question.id!r}"
     kept = [opened(recording) for recording in recordings(turns)]
-    if not kept and condition != "caption" and question.recordings == () and len(turns) == 1:
-        raise ValueError(
-            f"{owner} has no audio: a prompt without audio is condition='caption'. Give the question a clip, or ask it "
-            "so"
-        )
     sampled = [samples_of(clip, owner, model.processor, adapter, allow_cut=allow_cut) for clip in kept]
     clips = iter([samples for samples, _ in sampled])
     written = [turn.with_clips(clips) for turn in turns]

@@ -251,15 +251,16 @@ def test_completion_is_a_script_with_every_verb_and_option(capsys, shell):
         assert all(option.removeprefix("--") in script for option in verb._option_string_actions if len(option) > 2)
 
 
-def test_bash_completes_a_verb(capsys):
+def test_bash_completes_a_verb_and_a_path(capsys, tmp_path):
     pytest.importorskip("shtab")
     with pytest.raises(SystemExit):
         main(["--completion", "bash"])
-    script = (
-        capsys.readouterr().out + "\nCOMP_WORDS=(mechaudio spec); COMP_CWORD=1; _shtab_mechaudio; echo ${COMPREPLY[@]}"
-    )
+    words = ["spec); COMP_CWORD=1", f"assemble kimi --checkpoint {tmp_path}/p); COMP_CWORD=4"]
+    (tmp_path / "part.pth").touch()
+    tried = [f"COMP_WORDS=(mechaudio {each}; _shtab_mechaudio; echo ${{COMPREPLY[@]}}" for each in words]
+    script = "\n".join([capsys.readouterr().out, *tried])
     told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout == "specialists\n"
+    assert told.stdout.split() == ["specialists", f"{tmp_path}/part.pth"]
 
 
 def test_completion_says_which_package_it_needs(capsys, monkeypatch):

@@ -218,6 +218,35 @@ def test_what_is_no_conversation_is_refused_with_what_one_is(messages, error, me
         prompt(audio_lm("qwen2_audio"), [messages])
 
 
+@pytest.mark.parametrize("family", ["voxtral", "salmonn"])
+def test_turns_that_a_template_refuses_are_refused_with_its_reason(family):
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "audio", "audio": clips()[0]}, {"type": "text", "text": "What?"}]},
+    ]
+    with pytest.raises(ValueError, match=r"does not take these turns \(system, user\): .*Leave some out"):
+        prompt(audio_lm(family), [turns])
+
+
+def test_turns_of_every_class_hold_their_texts_and_clips(model):
+    first, second = clips()
+    turns = [
+        {"role": "user", "content": [{"type": "audio", "audio": first}, {"type": "text", "text": "What?"}]},
+        {"role": "assistant", "content": "A dog."},
+        {"role": "user", "content": [{"type": "text", "text": "And this?"}, {"type": "audio", "audio": second}]},
+    ]
+    batch = prompt(model, [turns])
+    assert [words(model, batch, f"turn.{number}") for number in range(3)] == ["What?", "A dog.", "And this?"]
+    for clip, turn in ((0, 0), (1, 2)):
+        assert set(batch.spans[f"audio.{clip}"][0]) < set(batch.spans[f"turn.{turn}"][0])
+    assert len(batch.clocks[0]) == 2
+
+
+def test_a_conversation_needs_no_sound():
+    (ids,) = prompt(audio_lm("qwen2_audio"), [[{"role": "user", "content": "What?"}]]).inputs["input_ids"].tolist()
+    assert audio_lm("qwen2_audio").processor.tokenizer.decode(ids).count("What?") == 1
+
+
 def test_one_conversation_is_put_into_a_list():
     with unchecked_types(), pytest.raises(TypeError, match=r"got \[{'role': .*put it into a list, \[...\]"):
         prompt(audio_lm("qwen2_audio"), [{"role": "user", "content": "x"}])

@@ -161,6 +161,7 @@ def test_prompts_name_the_way_to_their_inputs_and_devices(model, batch):
         ("NNsight", r"ma\.AudioLM\(network, processor\)"),
         ("logit_lens", r"mechaudio\.analyses\.logit_lens"),
         ("Adapter", r"mechaudio\.models\.Adapter"),
+        ("save", r"value\.save\(\) inside a trace block, or nnsight\.save\(value\)"),
     ],
 )
 def test_a_name_that_is_in_another_room_is_said_to_be_there(name, way):
