@@ -105,7 +105,7 @@ class Explored(Picture):
 
 
 PICTURES = {
-    "explorer": Explored("explorer", "explorer", width=900, height=860),
+    "explorer": Explored("explorer", "explorer", width=900, height=884),
     "attention_over_time": Picture(
         "faq", "ma.viz.attention_over_time(attention, clip=questions[0].clip(), layers=[1, 2, 3])", height=380
     ),
