@@ -167,7 +167,7 @@ class Logged(Picture):
 
 PICTURES = {
     "growth": Logged("costs", "growth()", width=960, height=480),
-    "explorer": Explored("explorer", "explorer", width=900, height=860),
+    "explorer": Explored("explorer", "explorer", width=900, height=884),
     "attention_over_time": Picture(
         "faq", "ma.viz.attention_over_time(attention, clip=questions[0].clip(), layers=[1, 2, 3])", height=380
     ),

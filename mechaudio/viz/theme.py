@@ -294,7 +294,7 @@ def head_room(title: dict[str, Any]) -> int:
     """Count the pixels that a title and its note need above a figure, by their lines; at least the usual ones."""
     lines = title["text"].count("<br>") + 1
     notes = title["subtitle"]["text"].count("<br>") + 1 if "subtitle" in title else 0
-    return max(76, 34 + 21 * lines + 17 * notes)
+    return max(76, 34 + 21 * lines + 17 * notes, 22 + 10 * lines + 34 * notes)  # plotly centres the first line
 
 
 def _wrapped(text: str, letters: int) -> str:
