@@ -19,7 +19,7 @@ import pickle
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from contextvars import copy_context
@@ -150,7 +150,7 @@ class Ahead(Generic[Item, Made]):
     first: Callable[[], object] = lambda: None
     waiting: Waiting = field(default_factory=lambda: Waiting(""))
 
-    def __call__(self, items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
+    def __call__(self, items: Iterable[Item]) -> Generator[tuple[Item, Made], None, None]:
         """Go through items, which are drawn in this thread, with what is made of each; in their order.
 
         What cannot be drawn is raised behind all that was drawn before it, what cannot be made when its turn comes.
@@ -173,11 +173,11 @@ class Ahead(Generic[Item, Made]):
         for error in failed:
             raise error
 
-    def _in_turn(self, drawn: Iterator[Item]) -> Iterator[tuple[Item, Made]]:
+    def _in_turn(self, drawn: Iterator[Item]) -> Generator[tuple[Item, Made], None, None]:
         for item in drawn:
             yield item, self.waiting.during(lambda item=item: self.make(item))
 
-    def _by_thread(self, drawn: Iterator[Item]) -> Iterator[tuple[Item, Made]]:
+    def _by_thread(self, drawn: Iterator[Item]) -> Generator[tuple[Item, Made], None, None]:
         with ThreadPoolExecutor(1) as worker:
 
             def begun() -> Iterator[tuple[Item, Future[Made]]]:
@@ -192,7 +192,7 @@ class Ahead(Generic[Item, Made]):
                 following = next(making, None)
                 yield item, value
 
-    def _by_processes(self, drawn: Iterator[Item], workers: int) -> Iterator[tuple[Item, Made]]:
+    def _by_processes(self, drawn: Iterator[Item], workers: int) -> Generator[tuple[Item, Made], None, None]:
         """Send items to workers; one that cannot be sent, or of which a worker makes nothing, is made here."""
         taken = deque[Item]()
 
@@ -200,6 +200,9 @@ class Ahead(Generic[Item, Made]):
             for item in drawn:
                 taken.append(item)
                 yield _sendable(item)
+
+        def begin(_: int) -> None:
+            self.first()
 
         tokenizer = getattr(self.model.processor, "tokenizer", None)
         loader = DataLoader(
@@ -211,12 +214,12 @@ class Ahead(Generic[Item, Made]):
             multiprocessing_context="fork",
             pin_memory=input_device(self.model.network).type
             == "cuda",  # a thread receives what workers send; it pins no bytes
-            worker_init_fn=lambda _: self.first(),
+            worker_init_fn=begin,
             generator=torch.Generator(),  # not the one of all threads, whose numbers others draw
         )
         with ExitStack() as open_workers:
             with _calm_fork():
-                arriving = self.waiting.during(lambda: iter(loader))
+                arriving: Any = self.waiting.during(lambda: iter(loader))
             open_workers.callback(arriving._shutdown_workers)
             while (sent := self.waiting.during(lambda: _next(arriving))) is not None:
                 item = taken.popleft()

@@ -6,7 +6,7 @@ are made already, which are one batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -89,7 +89,7 @@ def prepared_batches(
     workers: int | None = None,
     what: str,
     progress: bool | None,
-) -> Iterator[tuple[Together, Made]]:
+) -> Generator[tuple[Together, Made], None, None]:
     """As `in_batches`, each with what is made of it: while the model works on one batch, others are made.
 
     Processes make them (`Ahead`), without any of these a thread, a batch ahead. Where making prompts runs the network
@@ -108,7 +108,7 @@ def prepared_batches(
     Raises:
         ValueError: As `in_batches`.
     """
-    ahead = Ahead(model, prepare, workers, threaded=True, refers_to=questions_in)
+    ahead: Ahead[Any, Made] = Ahead(model, prepare, workers, threaded=True, refers_to=questions_in)
     shown = bar(what=what, unit="questions", total=_total(questions), progress=progress)
     drawn = in_batches(model, questions, condition=condition, batch_size=batch_size, what=what, progress=False)
     with closing(ahead(drawn)) as batches, shown:

@@ -26,7 +26,11 @@ class Log(Protocol):
 
     header: dict[str, Any]
     shared: Shared
-    folder: Path | None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is; None where nothing is kept."""
+        ...
 
     @property
     def known(self) -> Mapping[int, Any]:

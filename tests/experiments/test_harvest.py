@@ -443,8 +443,11 @@ def test_a_folder_of_another_network_or_of_other_questions_is_refused(questions,
 
 
 def test_workers_change_no_byte_and_say_how_long_the_model_waited(toy, questions, finished, tmp_path):
-    harvested(toy, questions, tmp_path, workers=2)
-    assert files(tmp_path) == files(finished)
+    kept = harvested(toy, questions, tmp_path, workers=2)
+    assert kept.questions == ma.Harvest.load(finished).questions
+    shards = [{file.name: file.read_bytes() for file in folder.glob("shard-*")} for folder in (tmp_path, finished)]
+    assert len(shards[0]) == 3
+    assert shards[0] == shards[1]
     told = json.loads((tmp_path / WAITING).read_text())
     assert (told["what"], told["batches"], told["workers"] > 0) == ("harvest", 3, True)
 
