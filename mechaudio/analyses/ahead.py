@@ -42,12 +42,10 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-MOST_WORKERS = 4
-"""Default number of processes for a model on a GPU, as far as there are cores for them."""
 WAITING = "waiting.jsonl"
 
 
-def workers_for(model: AudioLM, workers: int | None) -> int:
+def workers_for(model: AudioLM, workers: int) -> int:
     """Return how many processes make prompts for a model.
 
     A network that makes prompts itself (audio tokens merged by content, transcripts) has none. There are never more
@@ -56,13 +54,12 @@ def workers_for(model: AudioLM, workers: int | None) -> int:
 
     Args:
         model: The opened model.
-        workers: How many are asked for; None for none on a CPU, which computes with all cores already, and on a GPU
-            `MOST_WORKERS` where a core is left for each and for this process.
+        workers: How many are asked for.
 
     Raises:
         ValueError: A number below zero; or processes that cannot be started here.
     """
-    if workers is not None and workers < 0:
+    if workers < 0:
         raise ValueError(f"workers must be at least 0, got {workers}")
     starts = "fork" in multiprocessing.get_all_start_methods() and not multiprocessing.current_process().daemon
     if workers and not starts:
@@ -71,12 +68,10 @@ def workers_for(model: AudioLM, workers: int | None) -> int:
             + ("a worker process itself" if multiprocessing.current_process().daemon else "this system")
             + " cannot start: leave workers= out, or give 0"
         )
-    if workers == 0 or not starts or model.adapter.makes_prompts_with_network:
+    if not workers or model.adapter.makes_prompts_with_network:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores //= max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
-    if workers is None:
-        return min(MOST_WORKERS, max(0, cores - 1)) if input_device(model.network).type == "cuda" else 0
     return min(workers, max(1, cores))
 
 
@@ -134,7 +129,7 @@ class Ahead(Generic[Item, Made]):
     Attributes:
         model: The opened model.
         make: Makes prompts of an item.
-        workers: How many processes make them; None as `workers_for`.
+        workers: How many processes make them, as in `workers_for`.
         threaded: Without processes, another thread makes them, an item ahead; else each is made when its turn comes.
         refers_to: What of an item is not sent back with what is made of it: its questions, say. What is made refers to
             these very objects.
@@ -144,7 +139,7 @@ class Ahead(Generic[Item, Made]):
 
     model: AudioLM
     make: Callable[[Item], Made]
-    workers: int | None = None
+    workers: int = 0
     threaded: bool = False
     refers_to: Callable[[Item], Sequence[object]] = lambda _: ()
     first: Callable[[], object] = lambda: None

@@ -155,7 +155,7 @@ def measured_questions(
     prepare: Callable[[Any], Any],
     *,
     batch_size: int | None,
-    workers: int | None,
+    workers: int,
     what: str,
     progress: bool | None,
 ) -> tuple[list[Measured], list[tuple[str, ...]]]:

@@ -144,7 +144,7 @@ def paired_passes(
     kept: KeptRuns | None = None,
     batches: KeptBatches | None = None,
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> PairedPasses:
     """Ask every question twice, with its clip and with silence, and keep what heads and directions are made of.

@@ -101,7 +101,7 @@ def steering_sweep(
     kept: KeptRuns | None = None,
     batches: KeptBatches | None = None,
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> SteeringSweep:
     """Answer every question with every variant; all variants of a batch share the work of the prompt.

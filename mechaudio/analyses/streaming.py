@@ -44,7 +44,7 @@ def batches_of(
     condition: str = "audio",
     *,
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     what: str,
     progress: bool | None,
 ) -> Iterator[PromptBatch]:
@@ -86,7 +86,7 @@ def prepared_batches(
     *,
     condition: str = "audio",
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     what: str,
     progress: bool | None,
 ) -> Generator[tuple[Together, Made], None, None]:

@@ -124,8 +124,9 @@ def add_workers(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--workers",
         type=at_least(0),
+        default=0,
         metavar="N",
-        help="processes that read recordings ahead of the model (default: none on a CPU, on a GPU up to 4)",
+        help="processes that read recordings ahead of the model (default: none)",
     )
 
 

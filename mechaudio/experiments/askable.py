@@ -49,7 +49,7 @@ class Askable(Sequence[AudioQuestion]):
         model: AudioLM,
         questions: Sequence[AudioQuestion],
         *,
-        workers: int | None = None,
+        workers: int = 0,
         progress: bool | None = None,
     ):
         self._rate, self._questions = model.adapter.sampling_rate, questions

@@ -57,7 +57,7 @@ def evaluate(
     queries: str | None = ...,
     batch_size: int | None = ...,
     batch_positions: int | None = ...,
-    workers: int | None = ...,
+    workers: int = ...,
     progress: bool | None = ...,
 ) -> Evaluation: ...
 
@@ -81,7 +81,7 @@ def evaluate(
     queries: str | None = ...,
     batch_size: int | None = ...,
     batch_positions: int | None = ...,
-    workers: int | None = ...,
+    workers: int = ...,
     progress: bool | None = ...,
 ) -> Comparison: ...
 
@@ -105,7 +105,7 @@ def evaluate(
     queries: str | None = None,
     batch_size: int | None = None,
     batch_positions: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> Evaluation | Comparison:
     """Ask every question and count.
@@ -150,8 +150,8 @@ def evaluate(
         batch_size: Most questions at once; by default as many as fit.
         batch_positions: Most positions of a batch, padding included; by default as many as memory allows, within
             `mechaudio.analyses.streaming.MOST_POSITIONS`, and with a `batch_size` any number.
-        workers: Processes that read clips and make prompts ahead of the model, which change no number: by default none
-            on a CPU, and on a GPU up to four, as far as there are cores. There are never more than batches or cores.
+        workers: Processes that read clips and make prompts ahead of the model, which change no number; there are never
+            more than batches or cores.
         progress: Draw a progress bar with the time left on stderr;
             by default where a person is watching, after two seconds.
 

@@ -193,7 +193,7 @@ def grounding_study(
     max_new_tokens: int = 200,
     out: str | os.PathLike | None = None,
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> GroundingStudy:
     """Ask a model TimeAudio's questions, and score what it writes.

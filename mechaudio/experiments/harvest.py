@@ -52,7 +52,7 @@ def harvest(
     allow_cut: bool = False,
     strict: bool = False,
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> Harvest:
     """Write hook points of any number of questions to disk as they come.
@@ -84,8 +84,8 @@ def harvest(
         allow_cut: Take the beginning of recordings that are longer than the model hears.
         strict: Raise at the first question that cannot be run; by default it is kept among the `failures`.
         batch_size: Most questions at once; by default as many as fit.
-        workers: Processes that read clips and make prompts ahead of the model, which change no number: by default none
-            on a CPU, and on a GPU up to four, as far as there are cores. There are never more than batches or cores.
+        workers: Processes that read clips and make prompts ahead of the model, which change no number; there are never
+            more than batches or cores.
         progress: Draw a progress bar with the time left on stderr;
             by default where a person is watching, after two seconds.
 

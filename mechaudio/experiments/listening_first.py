@@ -36,7 +36,7 @@ def listen_first(
     share: float,
     seed: int,
     out: str | Path | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None,
 ) -> WhereItListens | None:
     """Find the rows that listen, over all layers, on at most `MOST` questions of the half that chooses.

@@ -61,7 +61,7 @@ def mata_scores(
     *,
     alpha: float = 0.1,
     queries: str = "last",
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> MataScores:
     """Measure them, in two passes per question.

@@ -45,7 +45,7 @@ def mata_study(
     *,
     settings: MataSettings | None = None,
     out: str | Path | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> MataStudy:
     """Run the study.

@@ -49,7 +49,7 @@ def specialists_study(
     batch_size: int | None = None,
     memory: int | float | None = None,
     out: str | Path | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> SpecialistsStudy:
     """Run the study.

@@ -60,7 +60,7 @@ def steering_study(
     memory: int | float | None = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> SteeringStudy:
     """Run the study.

@@ -81,7 +81,7 @@ def go_through(
     log: Log,
     do: Callable[[Together, Written | None], None],
     *,
-    workers: int | None = None,
+    workers: int = 0,
     look: Callable[[Sequence[Placed]], None] = lambda _: None,
     words: Words,
     what: str,

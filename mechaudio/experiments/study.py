@@ -70,7 +70,7 @@ def begin(
     settings: SettingsT,
     *,
     out: str | Path | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None,
 ) -> Begun[SettingsT]:
     """Find the rows that listen, and put them where the settings ask for them.

@@ -50,7 +50,7 @@ def temporal_study(
     *,
     settings: TemporalSettings | None = None,
     out: str | Path | None = None,
-    workers: int | None = None,
+    workers: int = 0,
     progress: bool | None = None,
 ) -> TemporalStudy:
     """Run the study.
@@ -124,7 +124,7 @@ def temporal_study(
 
 
 def _attention(
-    model: AudioLM, questions: Sequence[AudioQuestion], workers: int | None, progress: bool | None
+    model: AudioLM, questions: Sequence[AudioQuestion], workers: int, progress: bool | None
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
     """Measure where the last position looks, in the mean over heads."""
     batches = batches_of(model, questions, what="attention", workers=workers, progress=progress)

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import mechaudio as ma
-from mechaudio.analyses import ahead as module
 from mechaudio.analyses.ahead import WAITING, Ahead, Waiting, workers_for
 from mechaudio.analyses.steering_directions import heard_and_silent
 from mechaudio.analyses.streaming import questions_in
@@ -200,7 +199,6 @@ def test_a_loop_that_is_left_early_or_interrupted_leaves_no_process(toy, asked, 
 
 
 def test_the_number_of_workers_is_one_that_helps(toy, monkeypatch):
-    on_gpu = SimpleNamespace(network=None, adapter=toy.adapter)
     desta = SimpleNamespace(adapter=DESTA_25)
 
     def counts(model, *asked, cores=8, here=None):
@@ -210,17 +208,14 @@ def test_the_number_of_workers_is_one_that_helps(toy, monkeypatch):
         )
         return [workers_for(model, workers) for workers in asked]
 
-    assert counts(toy, None, 0, 1, 3, 64) == [0, 0, 1, 3, 8]
-    assert counts(desta, None, 0, 3) == [0, 0, 0]
-    monkeypatch.setattr(module, "input_device", lambda _: torch.device("cuda"))
-    assert counts(on_gpu, None, 0, 64) == [4, 0, 8]
-    assert counts(on_gpu, None, 64, cores=3) == [2, 3]
-    assert counts(on_gpu, None, 64, cores=1) == [0, 1]
-    assert counts(on_gpu, None, 64, here=4) == [1, 2]
+    assert counts(toy, 0, 1, 3, 64) == [0, 1, 3, 8]
+    assert counts(desta, 0, 3) == [0, 0]
+    assert counts(toy, 64, cores=1) == [1]
+    assert counts(toy, 64, here=4) == [2]
     with pytest.raises(ValueError, match="workers must be at least 0, got -1"):
         workers_for(toy, -1)
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
-    assert counts(on_gpu, None, 0) == [0, 0]
+    assert counts(toy, 0) == [0]
     with pytest.raises(ValueError, match=r"workers=2 are processes that begin as copies .* this system cannot start"):
         workers_for(toy, 2)
 
