@@ -53,7 +53,9 @@ def test_a_map_over_seconds_is_drawn_under_the_sound_too(folder):
 
 def test_the_page_is_whole_and_says_how_to_make_it_again(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
-    assert "mechaudio patch --model toy --data toy --n 4 --seed 3 --over layer,second --corrupted clip" in page
+    assert "mechaudio patch --model toy --data toy --n 4 --seed 3 --over layer,second --corrupted clip" in page.replace(
+        "<span>", ""
+    ).replace("</span>", "")
     assert 'src="http' not in page
     assert "With the clean prompts 4 of 4 answers are right" in page
 

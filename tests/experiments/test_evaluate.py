@@ -322,7 +322,7 @@ def test_a_stream_is_not_held_in_memory():
     ("asked", "options", "message"),
     [
         ([], {}, "no questions were given"),
-        (questions(1), {"batch_positions": 0}, "batch_positions must be at least 1, got 0"),
+        (questions(1), {"batch_positions": 0}, "batch_positions= must be at least 1, got 0"),
         (questions(1), {"condition": "noise"}, "condition is one of"),
         (questions(1), {"scoring": "loss"}, "scoring= is one of 'letter_logit', 'generate'; got 'loss'"),
         (questions(1), {"max_new_tokens": 0}, "max_new_tokens= must be at least 1, got 0"),

@@ -216,7 +216,7 @@ def test_one_question_cannot_both_choose_and_report(toy, asked):
         ({"factors": (1.0, 2.0)}, "a factor of 1 and a bias of 0 change nothing"),
         ({"conditions": ("silence",)}, "'audio' among them"),
         ({"conditions": ("audio", "noise")}, "conditions are of"),
-        ({"n_attention": 0}, "n_attention must be at least 1"),
+        ({"n_attention": 0}, "n_attention= must be at least 1"),
     ],
 )
 def test_settings_that_make_no_study_are_refused(changes, message):
