@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-SCHEMA = 2
+SCHEMA = 3
 _MOST_SAID, _CHECKSUM = 200, 16
 
 
@@ -101,7 +101,7 @@ def read_header(place: Path, line: bytes, given: Mapping[str, Any]) -> tuple[dic
         raise ValueError(f"{str(place)!r} does not begin as a run of mechaudio does: give another out=")
     if header["schema"] != SCHEMA:
         newer = header["schema"] > SCHEMA
-        advice = "upgrade mechaudio" if newer else "its lines carry no checksums, so begin with another out="
+        advice = "upgrade mechaudio" if newer else "an earlier version wrote it, so begin with another out="
         raise ValueError(f"{str(place)!r} has format {header['schema']}, and {SCHEMA} is known: {advice}")
     wrong = [name for name, value in given.items() if type(header.get(name)) is not type(value)]
     if wrong or set(header) != {*given, "checksum"}:

@@ -130,8 +130,8 @@ def test_a_file_that_is_no_run_is_left_alone(tmp_path, begins):
 
 
 def test_a_newer_format_is_refused(tmp_path):
-    (tmp_path / LOG_NAME).write_text(json.dumps(HEADER | {"schema": 3}) + "\n")
-    with pytest.raises(ValueError, match="has format 3, and 2 is known: upgrade"):
+    (tmp_path / LOG_NAME).write_text(json.dumps(HEADER | {"schema": 4}) + "\n")
+    with pytest.raises(ValueError, match="has format 4, and 3 is known: upgrade"):
         RunLog(tmp_path, HEADER)
 
 

@@ -271,8 +271,8 @@ def test_lines_that_change_places_or_are_taken_out_are_refused(toy, questions, l
         ({"created": 5}, "damaged at line 1: created is 5"),
         ({"run": []}, "does not begin as a run of mechaudio does"),
         ({"schema": "two"}, "does not begin as a run of mechaudio does"),
-        ({"schema": 1}, "has format 1, and 2 is known: its lines carry no checksums, so begin with another out="),
-        ({"schema": 3}, "has format 3, and 2 is known: upgrade"),
+        ({"schema": 2}, "has format 2, and 3 is known: an earlier version wrote it, so begin with another out="),
+        ({"schema": 4}, "has format 4, and 3 is known: upgrade"),
         ({"more": 1}, "damaged at line 1: it has the fields"),
     ],
 )
