@@ -197,7 +197,7 @@ def mean_estimate(
     low = high = math.nan
     if n_clips(numbers) >= fewest(confidence):
         ends = bootstrap_mean(array, clips=clips, confidence=confidence, resamples=resamples, seed=seed)
-        low, high = given_ends(*map(float, ends), n_clips(numbers), confidence)
+        low, high = given_ends(float(ends[0]), float(ends[1]), n_clips(numbers), confidence)
     method = "bootstrap, expanded percentiles"
     return Estimate(float(array.mean()), low, high, len(array), float(confidence), method, shared(numbers))
 

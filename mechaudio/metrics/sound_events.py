@@ -254,7 +254,7 @@ def _scores(
             weights = drawn_weights(np.arange(k), resamples, np.random.default_rng(seed))
             drawn = of_counts(np.einsum("rk,klc->rlc", weights, of_clips))
             ends = percentile_interval(drawn[np.isfinite(drawn)], level, n_clips(numbers))
-            low, high = given_ends(*map(float, ends), k, level)
+            low, high = given_ends(float(ends[0]), float(ends[1]), k, level)
         return Estimate(
             value, low, high, len(counts), level, "bootstrap over clips, expanded percentiles", shared(numbers)
         )
