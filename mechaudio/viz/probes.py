@@ -6,7 +6,7 @@ from plotly.subplots import make_subplots
 
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.arguments import checks_arguments
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, laid_out, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, laid_out, whiskers
 
 _TITLES = {
     "present": "event present", "onset": "onset", "offset": "offset", "order": "order, from the mean",
@@ -36,7 +36,7 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
     for column, task in enumerate(tasks, start=1):
         for kind, (name, colour, dash) in _KINDS.items():
             estimates = [probes.estimate(task, place, of=kind) for place in probes.places]
-            mean, low, high = np.array([(one.value, one.low, one.high) for one in estimates]).T
+            mean, low, high = np.array([(each.value, each.low, each.high) for each in estimates]).T
             figure.add_scatter(
                 x=short,
                 y=mean,
@@ -47,7 +47,7 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
                 mode="lines" if kind == "baseline" else "lines+markers",
                 line={"color": colour, "dash": dash, "width": 2},
                 marker={"size": 5},
-                customdata=[f"{one.low:.3f} to {one.high:.3f}, n = {one.n}" for one in estimates],
+                customdata=[f"{ends(each.low, each.high, '.3f')}, n = {each.n}" for each in estimates],
                 hovertemplate="%{x}: %{y:.3f}<br>%{customdata}<extra>" + name + "</extra>",
                 row=1,
                 col=column,
