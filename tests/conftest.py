@@ -67,3 +67,17 @@ def as_process(monkeypatch):
             monkeypatch.setenv(name, str(value))
 
     return become
+
+
+@pytest.fixture(scope="module")
+def toy():
+    import mechaudio as ma  # here, where plugins let its types be checked
+
+    return ma.load("toy", prove=False)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    import mechaudio as ma
+
+    return ma.load("tiny", prove=False)

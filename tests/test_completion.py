@@ -3,14 +3,7 @@
 import subprocess
 import sys
 
-import pytest
-
 import mechaudio as ma
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
 
 
 def offered(value):

@@ -29,11 +29,6 @@ def asked():
     return ma.data.toy_questions.questions(9, seed=0)
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 @pytest.fixture(autouse=True)
 def several_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)

@@ -50,11 +50,6 @@ def test_one_pass_gives_the_attention_of_the_whole_pattern_and_the_answers_of_an
             assert found.audio_attention[place, layer, head] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 def test_every_question_runs_once_and_is_drawn_a_batch_ahead(toy):
     passes, drawn = [], []
 

@@ -16,11 +16,6 @@ from tests.families import network, noise, processor, unchecked_types
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     return toy_questions.questions(10, seed=0, level=(0.0, 0.0))
 

@@ -7,11 +7,6 @@ from mechaudio.data.toy_questions import questions
 from mechaudio.models.toy.planted import PLANTED
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 def test_two_passes_give_what_each_analysis_gives_with_its_own(toy):
     asked = questions(7, seed=5)
     passes = paired_passes(toy, asked, batch_size=3)

@@ -13,11 +13,6 @@ from tests.families import network, noise, processor
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def batch(tiny):
     return ma.prompt(tiny, ma.data.soundscapes.questions(1, seed=3))
 

@@ -18,11 +18,6 @@ STILL = r"heads give the audio the same share of attention in every question"
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def heard(toy):
     return attention_and_answers(toy, questions(200, seed=0), batch_size=20)
 

@@ -13,11 +13,6 @@ from mechaudio.models.toy.planted import PLANTED
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     return questions(24, seed=0)
 

@@ -19,11 +19,6 @@ def asked():
     return ma.data.toy_questions.questions(7, seed=0)
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 def test_batches_come_in_order_with_what_is_made_of_them_one_ahead(toy, asked):
     made, drawn = [], []
 

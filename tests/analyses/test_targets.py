@@ -19,11 +19,6 @@ TEXTS = ("chirp starts first", "chirp ends")
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def questions():
     clips = [made.audio for made in ma.data.soundscapes.questions(2, seed=11)]
     return [

@@ -13,11 +13,6 @@ from mechaudio.experiments.askable import Askable
 RATE = 44_100
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
 def question(audio, name, answer="hum"):
     return ma.AudioQuestion(
         audio=audio, text="Which sound starts first?", choices=("hum", "siren", "hum"), answer=answer, id=name

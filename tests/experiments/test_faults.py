@@ -17,11 +17,6 @@ from tests.families import noise
 HALVED = pytest.mark.filterwarnings("ignore:the GPU has no memory for")
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 @pytest.fixture
 def memory(monkeypatch):
     """Has the network run out of memory, deep inside, where more prompts run at once than there is room for."""

@@ -25,11 +25,6 @@ SECONDS = (2.0, 4.0, 1.2, 3.0, 0.8)
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def questions():
     """Questions about clips of unequal lengths; the last one has no keyword."""
     made = []

@@ -18,11 +18,6 @@ SETTINGS = MataSettings(alphas=(0.1, 2.0), n_measured=4, max_new_tokens=3, seed=
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     found = questions(30, seed=4)
     return [replace(one, meta=dict(one.meta) | {"task": ("a", "b")[place % 3 == 0]}) for place, one in enumerate(found)]

@@ -16,11 +16,6 @@ N_TOKENS = 4
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def made():
     return ma.data.soundscapes.questions(6, seed=11)
 

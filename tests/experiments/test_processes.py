@@ -102,11 +102,6 @@ def launched(seed, *rounds):
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def alone(toy, tmp_path_factory):
     """The folder of a run of one process."""
     out = tmp_path_factory.mktemp("alone")

@@ -28,11 +28,6 @@ HEADER = {"run": {"settings": {"condition": "audio"}, "seed": 1}, "created": "to
 VARIANTS = [ma.ScaleAttention(0.0), ma.UpweightAttention(4.0, layers=[1])]
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 @pytest.fixture
 def asked_of(monkeypatch):
     """Ids of the questions that the model is asked."""

@@ -32,11 +32,6 @@ SMALL = SpecialistsSettings(ks=(1, 2), strengths=(1.0, 3.0), norms=("pre",), dra
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     found = toy_questions(70, seed=0)
     tasks = ("loud", "faint")

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*heads give the audio the same 
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     return questions(60, seed=11)
 

@@ -28,11 +28,6 @@ SMALL = TemporalSettings(biases=(3.0,), factors=(0.2, 3.0), queries=("last", "ke
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     found = toy_questions(21, seed=6)
     return [replace(one, meta=dict(one.meta) | {"task": ("a", "b")[place % 3 == 0]}) for place, one in enumerate(found)]

@@ -192,11 +192,6 @@ def test_prompts_whose_padding_leaks_run_in_groups(opened, family):
             assert (ours[rows, n:] == model.network.generation_config.pad_token_id).all()  # another group wrote more
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 def test_questions_of_different_lengths_are_answered_in_words_as_alone(toy):
     questions = [one for n in (2, 4, 3) for one in ma.data.toy_questions.questions(1, seed=n, n_choices=n)]
     batch = ma.prompt(toy, questions)

@@ -90,11 +90,6 @@ def test_a_sweep_gives_what_its_variants_give_one_by_one(opened, family):
         assert set(found.ways) == {SHARED}
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 def toy_batch(toy, n=6, **settings):
     return ma.prompt(toy, ma.data.toy_questions.questions(n, seed=0, **settings))
 

@@ -10,11 +10,6 @@ from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_t
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def batch(tiny):
     return ma.prompt(tiny, ma.data.soundscapes.questions(4, seed=11, duration=(3.0, 8.0)))
 

@@ -24,11 +24,6 @@ OTHERS = [head for head in PLANTED.heads if head != PLANTED.listening]
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     return questions(100, seed=0)
 

@@ -4,10 +4,5 @@ import mechaudio as ma
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def question():
     return ma.data.soundscapes.questions(1, seed=0)[0]

@@ -20,11 +20,6 @@ HOSTILE = "<script>alert('x')</script>\"&"
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     return ma.data.soundscapes.questions(5, seed=11)
 

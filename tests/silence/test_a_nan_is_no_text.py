@@ -27,11 +27,6 @@ ALL_INFINITE = ma.Edit(ma.HookPoint("logits"), lambda logits: logits.fill_(math.
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def questions():
     return list(ma.data.soundscapes.questions(3, seed=1, duration=(2.0, 3.0)))
 

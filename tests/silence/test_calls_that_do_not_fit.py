@@ -37,11 +37,6 @@ def as_users_run():
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def batch(tiny):
     return ma.prompt(tiny, soundscapes.questions(1, seed=0))
 

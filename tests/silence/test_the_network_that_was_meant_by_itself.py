@@ -24,11 +24,6 @@ LOUDER = [ma.ScaleAttention(3.0, layers=None), ma.Edit(ma.HookPoint("resid_post"
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def questions():
     return list(ma.data.soundscapes.questions(2, seed=1))
 

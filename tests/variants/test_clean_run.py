@@ -17,11 +17,6 @@ POINTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 @pytest.fixture
 def batch(toy):
     return ma.prompt(toy, questions(5, seed=2))

@@ -19,11 +19,6 @@ def opened():
     return cache(lambda family: (AudioLM(network(family), prove=False), model_inputs(family)))
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
 def edited(name, layer=None, change=lambda value: 0.5 * value.flip(-1), **where):
     by_position = "positions" in where
     return ma.Edit(

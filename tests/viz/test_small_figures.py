@@ -22,18 +22,8 @@ from tests.viz.studies import evaluation
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     return ma.data.toy_questions.questions(6, seed=11)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,6 @@ QUESTION = ask([sung("tenor", 1), sung("alto", 3)], list(VOICES))
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def questions():
     return ma.data.soundscapes.questions(4, seed=11, duration=3.0)
 

@@ -15,11 +15,6 @@ SEVERAL_STREAMS = ("gemma3n",)
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def batch(tiny):
     return ma.prompt(tiny, ma.data.soundscapes.questions(2, seed=11, duration=3.0))
 

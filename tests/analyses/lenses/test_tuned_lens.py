@@ -13,11 +13,6 @@ HOW = {"steps": 20, "batch_size": 4, "rows": 64, "positions": "audio+last", "pro
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
-
-
-@pytest.fixture(scope="module")
 def questions():
     return ma.data.soundscapes.questions(16, seed=2, duration=2.0)
 

@@ -7,18 +7,8 @@ from mechaudio.data.toy_questions import questions
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     return list(questions(6, seed=0))
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ma.load("tiny", prove=False)
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,6 @@ PLACES = ("audio.blocks.1.resid_post", "embed")
 
 
 @pytest.fixture(scope="module")
-def toy():
-    return ma.load("toy", prove=False)
-
-
-@pytest.fixture(scope="module")
 def asked():
     return questions(60, seed=1)
 
