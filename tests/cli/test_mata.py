@@ -12,6 +12,7 @@ from mechaudio.experiments.mata_arms import Mapping
 from mechaudio.experiments.mata_study import MataStudy
 from mechaudio.report import figures
 from mechaudio.viz import mata_attention, mata_layers
+from tests.cli.pages import command_on
 
 WORDS = ["mata", "--model", "toy", "--data", "toy", "--n", "12", "--seed", "3", "--max-new-tokens", "2", "--out"]
 
@@ -55,9 +56,7 @@ def test_the_study_keeps_its_questions_beside_the_seed_of_the_split(study):
 
 def test_the_page_is_whole_and_tells_the_papers_numbers_from_ours(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
-    assert "mechaudio mata --model toy --data toy --n 12 --seed 3 --mapping proportional" in page.replace(
-        "<span>", ""
-    ).replace("</span>", "")
+    assert "mechaudio mata --model toy --data toy --n 12 --seed 3 --mapping proportional" in command_on(page)
     assert 'src="http' not in page
     assert "2509.18816" in page
     assert {"attention.html", "layers.html", "strengths.html"} < {

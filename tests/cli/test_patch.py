@@ -12,6 +12,7 @@ from mechaudio.analyses.patching.scale import Metric
 from mechaudio.cli import main
 from mechaudio.cli.patch import AXES, METRICS
 from mechaudio.report import figures
+from tests.cli.pages import command_on
 
 WORDS = ["patch", "--model", "toy", "--data", "toy", "--n", "4", "--seed", "3"]
 
@@ -53,9 +54,9 @@ def test_a_map_over_seconds_is_drawn_under_the_sound_too(folder):
 
 def test_the_page_is_whole_and_says_how_to_make_it_again(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
-    assert "mechaudio patch --model toy --data toy --n 4 --seed 3 --over layer,second --corrupted clip" in page.replace(
-        "<span>", ""
-    ).replace("</span>", "")
+    assert "mechaudio patch --model toy --data toy --n 4 --seed 3 --over layer,second --corrupted clip" in command_on(
+        page
+    )
     assert 'src="http' not in page
     assert "With the clean prompts 4 of 4 answers are right" in page
 
