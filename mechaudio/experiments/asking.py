@@ -130,12 +130,15 @@ def write_out(model: AudioLM, asking: Asking, together: Sequence[Placed]) -> Wri
     return Written(list(opened), batch, failed)
 
 
-def in_halves(do: Callable[[Sequence[Placed]], Made], together: Sequence[Placed]) -> tuple[list[Made], list[Row]]:
+def in_halves(
+    do: Callable[[Sequence[Placed], Written | None], Made], together: Sequence[Placed], written: Written | None = None
+) -> tuple[list[Made], list[Row]]:
     """Do something to some questions at once or, where a GPU has no memory for it, to halves of them, and so on.
 
     Args:
-        do: Takes some of the questions.
+        do: Takes some of the questions, and their prompts where they are made already.
         together: The questions.
+        written: The prompts of all of them, if they are made already.
 
     Returns:
         What was made of the whole, or of its parts in their order; and rows of questions for which there is no memory
@@ -145,7 +148,7 @@ def in_halves(do: Callable[[Sequence[Placed]], Made], together: Sequence[Placed]
         UserWarning: They are halved, and may give other bits for it.
     """
     try:
-        return [do(together)], []
+        return [do(together, written)], []
     except torch.OutOfMemoryError as error:
         why = str(error).partition(". ")[0]
     torch.cuda.empty_cache()  # behind the error, which holds what there was no more room beside

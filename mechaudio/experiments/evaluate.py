@@ -271,8 +271,7 @@ def _ask_all(
         rows = batch.failed
         if not rows:
             asked, failed = in_halves(
-                lambda some: ask(model, asking, some, variants, written if some is batch.placed else None),
-                batch.placed,
+                lambda some, made: ask(model, asking, some, variants, made), batch.placed, written
             )
             rows = [*chain.from_iterable(asked), *failed]
         wrong = next((row for row in rows if row.error), None)

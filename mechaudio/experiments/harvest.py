@@ -170,8 +170,8 @@ class _Harvester:
             what="harvest",
             progress=progress,
         )
-        if all(one.error for one in log.questions.values()):
-            first = log.questions[min(log.questions)]
+        if all(one.error for one in log.known.values()):
+            first = log.known[min(log.known)]
             raise ValueError(f"none of the {n} questions could be run; the first, {first.id!r}: {first.error}")
         if not log.n_entries:
             raise ValueError(f"positions={self.positions!r} names no position of any of the {n} questions")
@@ -180,14 +180,12 @@ class _Harvester:
         """Run a batch and write it, with the questions that could not be part of it."""
         parts, failed = list[_Part](), [*together.failed]
         if not failed:
-            parts, failed = in_halves(
-                lambda some: self._part(some, written if some is together.placed else None), together.placed
-            )
+            parts, failed = in_halves(self._part, together.placed, written)
             failed += [row for part in parts for row in part.failed]
         if failed and self.strict:
             raise ValueError(f"question {failed[0].id!r}: {failed[0].error} (without strict=True it is listed instead)")
         told = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
-        told = [one for one in told if one != self.log.questions.get(one.index)]  # one that fails as before is known
+        told = [one for one in told if one != self.log.known.get(one.index)]  # one that fails as before is known
         told += [one for part in parts for one in part.questions]
         texts = {token: text for part in parts for token, text in part.texts.items()}
         whole = [part.tensors for part in parts if part.tensors]

@@ -104,11 +104,6 @@ class HarvestLog(SharedLog[Harvested]):
             for shard in shards if place == self._place or launch().rank == 0 else ():
                 refuse_damaged(self._first.parent, shard)
 
-    @property
-    def questions(self) -> Mapping[int, Harvested]:
-        """By place in the stream, the questions of all processes."""
-        return self.known
-
     def add(self, questions: Sequence[Harvested], tensors: Mapping[str, Any], tokens: Mapping[str, str]) -> None:
         """Keep one batch, all or nothing of it.
 
