@@ -66,12 +66,12 @@ class Asked:
 
     @property
     def vector(self) -> torch.Tensor:
-        """What is added to a layer."""
+        """A vector to add to a layer."""
         config = self.network.config.get_text_config()
         return torch.randn(config.hidden_size, generator=torch.Generator().manual_seed(2))
 
     def eager(self) -> Any:
-        """The same network, attending eagerly."""
+        """A copy of the network that attends eagerly."""
         copied = copy.deepcopy(self.network)
         copied.set_attn_implementation({"text_config": "eager"} if hasattr(copied.config, "text_config") else "eager")
         return copied
@@ -109,7 +109,7 @@ def softmax_scaled(factor: float, audio: torch.Tensor) -> Iterator[None]:
 
 
 def with_transformers(asked: Asked) -> Ways:
-    """What transformers returns when it is asked to, a plain hook of torch, and a softmax that is exchanged."""
+    """Outputs that transformers returns by an option, a plain hook of torch, and a softmax that is exchanged."""
     fused, eager = asked.network, asked.eager()
 
     def add(_module: Any, _args: Any, out: Any) -> Any:
@@ -293,7 +293,7 @@ def measure(tool: Tool, repeats: int, positions: int) -> dict[str, Any]:
             measured.setdefault(PLAIN, seconds[PLAIN])
             for job in jobs:
                 if job in ways:
-                    measured[job] = [one / other for one, other in zip(seconds[job], seconds[PLAIN], strict=True)]
+                    measured[job] = [took / plainly for took, plainly in zip(seconds[job], seconds[PLAIN], strict=True)]
     return measured
 
 

@@ -30,12 +30,12 @@ import mechaudio as ma
 
 def questions_of_files(folder: Path, n: int, rate: int) -> list[ma.AudioQuestion]:
     """Questions whose clips are stereo files of noise at a rate of their own."""
-    asked, generator = [], np.random.default_rng(0)
+    questions, generator = [], np.random.default_rng(0)
     for number, question in enumerate(ma.data.soundscapes.questions(n, seed=0)):
-        place = folder / f"{number}.wav"
-        soundfile.write(place, 0.1 * generator.standard_normal((10 * rate, 2)), rate)
-        asked.append(replace(question, audio=str(place)))
-    return asked
+        file = folder / f"{number}.wav"
+        soundfile.write(file, 0.1 * generator.standard_normal((10 * rate, 2)), rate)
+        questions.append(replace(question, audio=str(file)))
+    return questions
 
 
 def jobs(model: ma.AudioLM, batch_size: int | None) -> dict[str, tuple[Callable[..., Any], str]]:
@@ -91,10 +91,12 @@ def main() -> None:
             measured(job, left, questions[:4], 0)  # warm up
             first = None
             for workers in arguments.workers:
-                seconds, told, files = measured(job, left, questions, workers)
+                seconds, waiting, files = measured(job, left, questions, workers)
                 first = files if first is None else first
-                counts = f"{told['workers']:7} {told['batches']:7} {seconds:8.1f} {len(questions) / seconds:11.2f}"
-                waited = f"{told['waited']:10.2f} {told['share']:7.1%}"
+                counts = (
+                    f"{waiting['workers']:7} {waiting['batches']:7} {seconds:8.1f} {len(questions) / seconds:11.2f}"
+                )
+                waited = f"{waiting['waited']:10.2f} {waiting['share']:7.1%}"
                 print(f"  {name:10} {counts} {waited}  {'the same' if files == first else 'OTHERS'}", flush=True)
 
 

@@ -126,7 +126,7 @@ def number(cell: str) -> float:
 
 
 def growth() -> go.Figure:
-    """What a sweep costs as one thing grows: plain forward passes, and memory beyond the weights."""
+    """The cost of a sweep as one thing grows: plain forward passes, and memory beyond the weights."""
     grown = [[number(cell) for cell in row] for row in logged("variants")]
     batches = [row for row in logged("H200, 256 variants at the last position") if "fp32" not in row[0]]
     sizes = [number(row[0]) for row in batches]

@@ -109,8 +109,8 @@ class Waiting:
         finally:
             self.seconds = time.perf_counter() - self._begun
             if folder is not None and self.batches:
-                told = {name: value for name, value in vars(self).items() if not name.startswith("_")}
-                line = json.dumps({"process": launch().rank, **told, "share": self.share}) + "\n"
+                measured = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+                line = json.dumps({"process": launch().rank, **measured, "share": self.share}) + "\n"
                 with Path(folder, WAITING).open("a", encoding="utf-8") as file:
                     file.write(line)
 
@@ -199,7 +199,7 @@ class Ahead(Generic[Item, Made]):
         def begin(_: int) -> None:
             self.first()
 
-        tokenizer = getattr(self.model.processor, "tokenizer", None)
+        tokenizer, device = getattr(self.model.processor, "tokenizer", None), input_device(self.model.network)
         loader = DataLoader(
             _Making(self, tokenizer),
             batch_size=None,
@@ -207,8 +207,7 @@ class Ahead(Generic[Item, Made]):
             num_workers=workers,
             prefetch_factor=1,
             multiprocessing_context="fork",
-            pin_memory=input_device(self.model.network).type
-            == "cuda",  # a thread receives what workers send; it pins no bytes
+            pin_memory=device.type == "cuda",  # a thread receives what workers send; it pins no bytes
             worker_init_fn=begin,
             generator=torch.Generator(),  # not the one of all threads, whose numbers others draw
         )
@@ -218,13 +217,16 @@ class Ahead(Generic[Item, Made]):
             open_workers.callback(arriving._shutdown_workers)
             while (sent := self.waiting.during(lambda: _next(arriving))) is not None:
                 item = taken.popleft()
-                yield item, self.waiting.during(lambda item=item, sent=sent: self._received(item, sent, tokenizer))
+                yield (
+                    item,
+                    self.waiting.during(lambda item=item, sent=sent: self._received(item, sent, tokenizer, device)),
+                )
 
-    def _received(self, item: Item, sent: bytes, tokenizer: object) -> Made:
+    def _received(self, item: Item, sent: bytes, tokenizer: object, device: torch.device) -> Made:
         if not sent:
             return self.make(item)
         known = [tokenizer, *self.refers_to(item)]
-        value, failure, warned = _Unpickler(io.BytesIO(sent), known, input_device(self.model.network)).load()
+        value, failure, warned = _Unpickler(io.BytesIO(sent), known, device).load()
         if failure is not None:
             made = self.make(item)  # raises it, with the lines of code that a reader looks for
             warn(f"a worker could not make prompts ({failure}), and this process could: it made them")
@@ -271,7 +273,7 @@ class _Making(Dataset):
                 value = self._ahead.make(item)
             except Exception as error:  # noqa: BLE001 - the process makes it again, and raises it
                 failure = f"{type(error).__name__}: {error}"
-        warned = [(str(one.message), one.category, one.filename, one.lineno) for one in theirs]
+        warned = [(str(each.message), each.category, each.filename, each.lineno) for each in theirs]
         warned += [(message, UserWarning, "", 0) for message in ours]
         file = io.BytesIO()
         try:
