@@ -49,8 +49,11 @@ def opened(large: bool) -> ma.AudioLM:
     config.text_config.update(LARGE_TEXT if large else SMALL_TEXT)
     config.audio_config.update({"max_source_positions": 1500} | (LARGE_AUDIO if large else {}))
     torch.manual_seed(0)
+    dtype = torch.bfloat16 if large else torch.float32
+    for part in (config, config.text_config, config.audio_config):
+        part.dtype = dtype  # each part of the network is built in the precision of its own configuration
     with torch.device("cuda" if large else "cpu"):
-        torch.set_default_dtype(torch.bfloat16 if large else torch.float32)
+        torch.set_default_dtype(dtype)
         network = Qwen2AudioForConditionalGeneration(config)
         torch.set_default_dtype(torch.float32)
     with torch.no_grad():
