@@ -7,7 +7,8 @@ Held-out scenes of one length, in each a question whose one interval lies far fr
 - `doses`: how many seconds the answer moves when the clocks are moved by so many. A network may read the time of a
   sound from two: the row of the table of times that is added to its windows (`time`), and the place of its tokens in
   the prompt (`place`). Both move when the sound does (`sound`);
-- `heads`: which heads, keys and values bring a moved clock into the answer, by activation patching.
+- `heads`: which heads, keys and values bring a moved clock into the answer, by activation patching, and which heads do
+  so straight, by path patching. Of merged scenes likewise: `merged` and `merged_heads`.
 
 What is done is kept per network, and the same command goes on from there.
 """
@@ -28,6 +29,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import mechaudio as ma
+from mechaudio.analyses.patching.components import receiver, sender
+from mechaudio.analyses.patching.paths import Paths
 from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.models.salmonn.processor import TimeAudioProcessor
 from mechaudio.models.targets import forced
@@ -234,7 +237,9 @@ class Look:
         """Patch what a clock moved by ten seconds makes of heads, keys and values into the run where it stands.
 
         The logit of the digit of tens that is then right is held against the one that is right now, at the row that
-        writes it; 0 is as in the clean run, 1 as with the clock moved in all.
+        writes it; 0 is as in the clean run, 1 as with the clock moved in all. Of a head's effect, `straight to the
+        logits` is what goes over the residual stream alone, and `through no other head` what MLPs behind it make of it
+        as well; the rest goes through later heads.
         """
         spans, few = self.spans(), list(range(n))
         batch, answers = self.longer(spans["before"][0] + 1)[few], self.answers[few]
@@ -251,19 +256,32 @@ class Look:
         still, shifted = (
             ma.Patch("embed", self.tokens(*given)[few], positions=self.audio) for given in ((), (clock, TEN_SECONDS))
         )
-        cache = ma.run(self.model, batch, interventions=[shifted], record=["z", "k", "v"], logits="last").cache
+        runs = tuple(
+            ma.run(
+                self.model, batch, interventions=[patch], record=["z", "k", "v", "attn_out", "mlp_out"], logits="last"
+            )
+            for patch in (still, shifted)
+        )
+        cache, logits = runs[1].cache, receiver(self.model, "logits")
+        paths = {
+            "straight to the logits": Paths(self.model, batch, logits, "frozen", runs),
+            "through no other head": Paths(self.model, batch, logits, "recomputed", runs),
+        }
         layers, heads = range(self.model.n_layers), range(self.model.n_heads)
-        variants: dict[tuple[str, int, int], Any] = {}
+        variants: dict[tuple[str, int, int], list[Any]] = {}
         for layer in layers:
             z = cache["z", layer]
             for head in heads:
-                variants["z at all rows", layer, head] = ma.Patch("z", z, layer=layer, heads=[head])
+                variants["z at all rows", layer, head] = [ma.Patch("z", z, layer=layer, heads=[head])]
                 last = ma.Patch("z", z[:, -1:], layer=layer, heads=[head], positions="last")
-                variants["z at the row that writes", layer, head] = last
+                variants["z at the row that writes", layer, head] = [last]
+                writes = sender(self.model, ("head", layer, head))
+                for name, path in paths.items():
+                    variants[name, layer, head] = path.interventions(writes, None)
             for name in ("k", "v"):
-                variants[name, layer, 0] = ma.Patch(name, cache[name, layer], layer=layer)
+                variants[name, layer, 0] = [ma.Patch(name, cache[name, layer], layer=layer)]
         swept = ma.sweep(
-            self.model, batch, [[still], [shifted], *([still, each] for each in variants.values())], progress=False
+            self.model, batch, [[still], [shifted], *([still, *each] for each in variants.values())], progress=False
         )
         difference = swept.logits[..., 0] - swept.logits[..., 1]
         reach = float((difference[1] - difference[0]).mean())
@@ -298,7 +316,9 @@ def look(file: Path, kept: Path, n: int = SCENES) -> dict[str, Any]:
     measured["heads"] = {clock: subject.heads(clock) for clock in subject.clocks() if clock != "sound"}
     if arm.merging != "none":
         long = asked(model.network.speech_encoder, kept / f"{n}-long-scenes.safetensors", n, MERGED_SECONDS)
-        measured["merged"] = Look(arm, model, long).doses()
+        merged = Look(arm, model, long)
+        measured["merged"] = merged.doses()
+        measured["merged_heads"] = {"time": merged.heads("time")} if arm.encoding else {}
     return measured
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from recipes.timeaudio.score import over_seeds
 NEAR = 3.1
 #: Logits that a moved clock has to move the digit of tens by, for shares of it to mean anything.
 LEAST = 1.0
+#: What is patched of the run in which a clock is moved (`look.Look.heads`).
+PATCHED = ("z at all rows", "z at the row that writes", "straight to the logits", "through no other head", "k", "v")
 CLOCKS = {
     "sound": "the sound (both clocks)",
     "time": "the encoding of time alone",
@@ -168,16 +171,16 @@ def tables(opened: dict[str, Any]) -> str:
             cells = (_written(over_seeds([each[state][name] for each in probes])) for name in ("r2", "error"))
             lines.append(_line(arm, (state, *cells)))
     lines += ["", "| heads | clock | what | largest share restored, by seed |", "|---|---|---|---|"]
-    for arm in arms:
-        for clock in of_arm(opened, arm)[0]["heads"]:
-            for name in ("z at all rows", "z at the row that writes", "k", "v"):
-                moved = [each["heads"][clock] for each in of_arm(opened, arm)]
-                maps = [np.array(each[name]) for each in moved if each["moved_by"] > LEAST]
-                best = [np.unravel_index(each.argmax(), each.shape) for each in maps]
-                cells = ", ".join(
-                    f"{layer}.{head}: {each[layer, head]:.2f}" for (layer, head), each in zip(best, maps, strict=True)
-                )
-                lines.append(_line(arm, (clock, name, cells or "the clock is not read")))
+    for arm, (of, scenes) in product(arms, (("heads", ""), ("merged_heads", " of merged scenes"))):
+        for clock, name in product(of_arm(opened, arm)[0].get(of, {}), PATCHED):
+            measured = [each[of][clock] for each in of_arm(opened, arm) if name in each.get(of, {}).get(clock, {})]
+            maps = [np.array(each[name]) for each in measured if each["moved_by"] > LEAST]
+            best = [np.unravel_index(each.argmax(), each.shape) for each in maps]
+            cells = ", ".join(
+                f"{layer}.{head}: {each[layer, head]:.2f}" for (layer, head), each in zip(best, maps, strict=True)
+            )
+            if measured:
+                lines.append(_line(arm, (clock + scenes, name, cells or "the clock is not read")))
     return "\n".join(lines)
 
 

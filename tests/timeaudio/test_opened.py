@@ -61,6 +61,10 @@ def test_a_patched_layer_of_values_brings_what_the_clock_moved(subject):
     assert found["moved_by"] > 1, "the digit of tens is another"
     assert max(share[0] for share in found["v"]) > 0.5
     assert np.array(found["z at all rows"]).shape == (4, 4)
+    # Behind the last layer there are no other heads, and what its MLP makes of a change is not on the straight path.
+    last = {name: np.array(found[name][-1]) for name in summary.PATCHED}
+    np.testing.assert_allclose(last["through no other head"], last["z at the row that writes"], atol=1e-3)
+    assert np.abs(last["straight to the logits"] - last["through no other head"]).max() > 0.01
 
 
 def test_merged_tokens_have_a_time_to_move_and_no_place():
