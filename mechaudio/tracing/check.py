@@ -20,6 +20,7 @@ from torch import Tensor
 from mechaudio.models.inputs import place
 from mechaudio.models.probe import probe_inputs
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.replay import Replay
 from mechaudio.tracing.sites import HookPointError, Site
 from mechaudio.tracing.sums import Sums, keep
 from mechaudio.tracing.tower_noise import without_noise
@@ -75,7 +76,8 @@ def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
     sums, rounded = Sums(model), _rounded(model)
     outputs: dict[str, Tensor] = {}
     keeps = {site.location: partial(keep, outputs, site) for site in rounded.values()}
-    clean = last_logits(model, inputs, keeps=sums.reading())
+    replay = Replay(model, decoder=True)
+    clean = last_logits(model, inputs, keeps=sums.reading(), prepare=replay.record)
     if not clean.isfinite().all():
         raise HookPointError(
             f"this {type(model.network).__name__} gives logits that are not finite on a second of noise, so nothing "
@@ -87,7 +89,9 @@ def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
     sums.refuse_others()
     moved = {}
     for site in _one_layer_each(model):
-        after = last_logits(model, inputs, site, _overwrite, keeps=_together(keeps, sums.moving(site)))
+        # What comes before a hook point gives again what it gave.
+        before = partial(replay.give, replay.untouched([site]))
+        after = last_logits(model, inputs, site, _overwrite, keeps=_together(keeps, sums.moving(site)), prepare=before)
         moved[site.address] = Moved("its logits", float((after - clean).abs().max()))
         if (output := rounded.get(site.location)) is not None and output.location != site.location:
             change = (outputs[output.location] - unchanged[output.location]).abs().max()
@@ -152,9 +156,14 @@ def last_logits(
     site: Site | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
     keeps: Mapping[str, Callable[[Any], None]] | None = None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Logits at the last position, with one site changed, and what is served at some locations shown to `keeps`."""
+    """Logits at the last position, with one site changed, and what is served at some locations shown to `keeps`.
+
+    `prepare` asks more of the run before.
+    """
     with torch.no_grad(), model.exchange.prepared(None):
+        prepare()
         for location, keep in (keeps or {}).items():
             model.exchange.watch(location, keep)
         if site is not None:

@@ -1,0 +1,156 @@
+"""What the parts of a network gave in one run, given again in later ones as far as a change leaves them as they were.
+
+Every part (a module outside layers, or a whole layer) that was through by the moment of the first change gives what it
+gave, without being computed, so that a run that changes the last layer costs that layer and what follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.sites import ROOT, Site
+
+#: What a module's input and output may be made of where the output is to be given again. Anything else may remember.
+_REPEATABLE = (Tensor, int, float, str, torch.dtype, type(None))
+
+
+@dataclass(eq=False)
+class _Calls:
+    """The calls of one module in the recorded run.
+
+    Attributes:
+        starts: When each began, counted in events.
+        ends: When each ended.
+        outputs: What each gave.
+        repeatable: Whether that can be given again: what remembers, such as a cache, cannot.
+    """
+
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
+    repeatable: bool = True
+
+    def begin(self, moment: Iterator[int], served: Any) -> Any:
+        """Note that a call begins."""
+        self.starts.append(next(moment))
+        return served
+
+    def begin_layer(self, moment: Iterator[int], served: Any) -> Any:
+        """Note that a call begins of a layer, which may write into a table that it is given for layers behind it."""
+        self.repeatable &= all(isinstance(leaf, _REPEATABLE) for leaf in pytree.tree_leaves(served))
+        return self.begin(moment, served)
+
+    def end(self, moment: Iterator[int], served: Any) -> None:
+        """Note that a call ended, and keep what it gave."""
+        self.ends.append(next(moment))
+        self.outputs.append(_copy(served))
+        self.repeatable &= all(isinstance(leaf, _REPEATABLE) for leaf in pytree.tree_leaves(served))
+
+    def again(self) -> Callable[[Any], Any]:
+        """Give what the module gave, call after call; copies, as the network may write into them."""
+        turns = iter(self.outputs)
+        return lambda _computed: _copy(next(turns))
+
+    def over_by(self, moments: Sequence[int], in_chunks: bool) -> bool:
+        """Return whether all calls had ended by the first of some moments.
+
+        Args:
+            moments: When something was there, call after call.
+            in_chunks: Whether a network hears chunk after chunk, and no part remembers more than what it gave itself:
+                then each of as many calls has to have ended by the moment in its chunk.
+        """
+        if not moments or not self.starts or len(self.ends) < len(self.starts):
+            return False
+        if in_chunks and len(self.ends) == len(moments):
+            return all(end <= moment for end, moment in zip(self.ends, moments, strict=True))
+        return self.ends[-1] <= moments[0]
+
+
+class Replay:
+    """The parts of a network in one run.
+
+    Args:
+        model: The opened model.
+        decoder: Whether the decoder's layers are among the parts; else nothing behind their entry is.
+    """
+
+    def __init__(self, model: AudioLM, *, decoder: bool = False):
+        self.model = model
+        towers = (layers for name, layers in model.site_map.layers.items() if name != "decoder")
+        ends = [sites["resid_post"].location for layers in towers for sites in layers]
+        layers = [location.removeprefix(f"{ROOT}.").removesuffix(".output") for location in ends]
+        inside = tuple(f"{path}." for path in (*layers, model.adapter.projector, model.adapter.decoder.layers))
+        paths = [path for path, _ in model.network.named_modules() if path and not path.startswith(inside)]
+        self._layers = {model.adapter.decoder.path(layer) for layer in range(model.n_layers)} if decoder else set()
+        self._calls = {path: _Calls() for path in (*paths, *sorted(self._layers))}
+
+    def record(self) -> None:
+        """Ask the run that is being prepared for what its parts give."""
+        moment = count()
+        for path, calls in self._calls.items():
+            begin = calls.begin_layer if path in self._layers else calls.begin
+            self.model.exchange.on_input(path, partial(begin, moment))
+            self.model.exchange.watch(f"{ROOT}.{path}.output", partial(calls.end, moment))
+
+    def give(self, paths: Sequence[str]) -> None:
+        """Have parts give, in the run that is being prepared, what they gave in the recorded one."""
+        for path in paths:
+            self.model.exchange.instead_of(path, self._calls[path].again())
+
+    def forget_all_but(self, paths: set[str]) -> None:
+        """Keep what these parts gave, and nothing else."""
+        for path, calls in self._calls.items():
+            if path not in paths:
+                calls.outputs.clear()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all that is kept."""
+        kept = pytree.tree_leaves([calls.outputs for calls in self._calls.values()])
+        return sum(leaf.nbytes for leaf in kept if isinstance(leaf, Tensor))
+
+    def untouched(self, sites: Sequence[Site]) -> list[str]:
+        """The parts, each with all that is inside it, that changes of these sites leave as they are."""
+        first = min((moments for site in sites if (moments := self._moments(site))), default=[])
+        encoder = self.model.adapter.encoder
+        deaf: tuple[str, ...] = ()
+        if len(encoder.paths) > 1:  # of two towers side by side, one hears nothing of the other
+            towers = [f"{path.rpartition('.')[0]}." for path in encoder.paths]
+            deaf = tuple(tower for tower in towers if not any(tower in site.location for site in sites))
+        left = {
+            path
+            for path, calls in self._calls.items()
+            if calls.starts and calls.repeatable
+            if calls.over_by(first, encoder.in_chunks) or path.startswith(deaf)
+        }
+        return [path for path in left if left.isdisjoint(_around(path))]
+
+    def _moments(self, site: Site) -> list[int]:
+        """When its value was there, call after call; never, in prompts without sound; the logits at last."""
+        path, _, what = site.location.removeprefix(f"{ROOT}.").rpartition(".")
+        if what == "output" and path in self._calls:
+            return self._calls[path].ends
+        while path and path not in self._calls:
+            path = path.rpartition(".")[0]
+        return (
+            self._calls[path].starts if path else [1 + max(end for calls in self._calls.values() for end in calls.ends)]
+        )
+
+
+def _around(path: str) -> list[str]:
+    """The modules that a module lies in."""
+    parts = path.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _copy(value: Any) -> Any:
+    return pytree.tree_map_only(Tensor, torch.clone, value)
