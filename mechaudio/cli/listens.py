@@ -17,7 +17,7 @@ class ListensVerb(StudyVerb):
     name = "listens"
     does = "find the rows of the prompt over which the sound gets to the answer"
     examples = (
-        "mechaudio listens --model small --n 24 --each-layer",
+        "mechaudio listens --n 24 --each-layer",
         'mechaudio listens --model small --target "a dog" --foil "a cat"',
     )
     title = "Where {model} listens, asked about {data}"
