@@ -279,7 +279,7 @@ def _ask_all(
             raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
         log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
 
-    words = Words("evaluate", "run", "asked")
+    words = Words("run", "asked")
     n = go_through(
         model,
         asking,

@@ -158,7 +158,7 @@ class _Harvester:
 
     def run_all(self, questions: Iterable[AudioQuestion], workers: int, progress: bool | None) -> None:
         """Run what the log does not have yet, and what failed before."""
-        log, words = self.log, Words("harvest", "harvest", "ran")
+        log, words = self.log, Words("harvest", "ran")
         n = go_through(
             self.model,
             self.asking,

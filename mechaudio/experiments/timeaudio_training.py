@@ -30,7 +30,7 @@ from mechaudio.experiments.training_groups import TIMES, groups_of, marker_ids, 
 from mechaudio.experiments.training_loop import Trainer
 from mechaudio.notices import warn
 from mechaudio.provenance import Provenance
-from mechaudio.question import AudioQuestion
+from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.showing import Shown
 from mechaudio.timeaudio.stages import STAGES, Preset, Stage
 from mechaudio.tracing.audio_lm import AudioLM
@@ -154,7 +154,7 @@ def _named(digests: Sequence[str] | Mapping[str, str]) -> str:
 def _times(model: AudioLM, questions: Sequence[AudioQuestion], times: str | None) -> str:
     """Check what is trained on, and say how times are written."""
     if not len(questions):
-        raise ValueError("there is no question to train on")
+        raise ValueError(NO_QUESTIONS)
     if model.processor is None:
         raise TypeError("this model was opened without a processor, so questions cannot be written out")
     for question in questions:

@@ -30,7 +30,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of, prompt
 from mechaudio.models.selection import Where
 from mechaudio.progress import bar
-from mechaudio.question import AudioQuestion
+from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.unembedding import read_out
@@ -144,6 +144,8 @@ def tuned_lens(
         raise ValueError(f"held_out is a share of the clips between 0 and 1, such as 0.2, got {held_out}")
     condition = condition_of(questions, condition)
     listed = list(asked_anew(questions, condition))
+    if not listed:
+        raise ValueError(NO_QUESTIONS)
     drawn = in_calibration(clips_of(listed), 1 - held_out, seed)
     train, test = ([one for one, own in zip(listed, drawn, strict=True) if own == side] for side in (True, False))
     if not train or not test:
