@@ -104,6 +104,12 @@ _ELSEWHERE = {
         ("HookedTransformer", "TransformerBridge", "LanguageModel", "StandardizedTransformer", "load_model"), "ma.load"
     ),
     **dict.fromkeys(("NNsight", "Envoy", "HookedRootModule"), "ma.AudioLM(network, processor)"),
+    **dict.fromkeys(("IntervenableModel", "IntervenableConfig"), "ma.load, and interventions=[...] of ma.run"),
+    **dict.fromkeys(("VanillaIntervention", "RepresentationConfig"), "ma.Patch('z', layer=3, value=...)"),
+    **dict.fromkeys(("AdditionIntervention", "steer"), "ma.Steer(direction, layers=[3])"),
+    **dict.fromkeys(("ZeroIntervention", "ablate"), "ma.Edit(ma.HookPoint('z', layers=[3]), torch.zeros_like)"),
+    **dict.fromkeys(("CollectIntervention", "collect"), "record=[...] of ma.run, and ma.harvest for many questions"),
+    **dict.fromkeys(("probe", "probes"), "ma.analyses.encoder_probes, and ma.harvest for probes of your own"),
     "save": "value.save() inside a trace block, or nnsight.save(value)",
     "ActivationCache": "ma.run(model, batch, record=[...]).cache",
     "patching": "ma.analyses.activation_patching, .attribution_patching and .path_patching",

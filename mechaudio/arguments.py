@@ -213,7 +213,8 @@ def check(name: str, given: Any, kind: Any) -> Any:
         choices, parts = _choices(kind), value if isinstance(value, (tuple, list)) else [value]
         if choices and all(type(part) in map(type, choices) for part in parts):
             raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}")
-        raise TypeError(f"{what} takes {in_words(kind)}; got {_described(given)}{_advice(value, kind)}")
+        came = _misfit(value, kind) or _described(given)
+        raise TypeError(f"{what} takes {in_words(kind)}; got {came}{_advice(value, kind)}")
     if isinstance(value, str) and not value.strip() and any(issubclass(cls, os.PathLike) for cls in classes_in(kind)):
         raise ValueError(f"{what} is empty, which would be the current folder: name a file or folder; got {value!r}")
     lowest = LOWEST.get(name)
@@ -256,8 +257,22 @@ def _described(value: Any) -> str:
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
+def _misfit(value: Any, kind: Any) -> str:
+    """Name the first part of a list that is not of a kind, where another part is; blank where none is."""
+    for part in parts_of(kind):
+        origin, args = get_origin(part), get_args(part)
+        if isinstance(value, (tuple, list)) and len(args) == 1 and isinstance(origin, type):
+            fitting = [fits(each, args[0]) for each in value]
+            if any(fitting):
+                index = fitting.index(False)
+                return f"a {type(value).__name__} whose number {index} is {shown(value[index])}"
+    return ""
+
+
 def _advice(value: Any, kind: Any) -> str:
     """The way out of the commonest slips."""
+    if type(value).__name__ == "PromptBatch":
+        return ": these are prompts already, and batch.questions what they were made of"
     for part in parts_of(kind):
         origin, args = get_origin(part), get_args(part)
         if not isinstance(origin, type) or not issubclass(origin, Iterable) or issubclass(origin, Mapping):
@@ -266,6 +281,8 @@ def _advice(value: Any, kind: Any) -> str:
             return ": make it a tuple, (...,)" if origin is tuple else ": put it into a list, [...]"
         if isinstance(value, Set):
             return ": a set has no order, so give a list"
+        if hasattr(value, "columns"):
+            return ": give one of its columns, or a list made of its rows"
         if isinstance(value, Mapping) and args and all(fits(part, args[0]) for part in value.values()):
             return ": give the values as a list, without their names; results stand in its order"
     if isinstance(value, float) and value.is_integer() and fits(int(value), kind):

@@ -81,6 +81,8 @@ def fits(value: Any, kind: Any) -> bool:
         return True
     if not isinstance(value, origin) or isinstance(value, (str, bytes)):  # a text is no list of its letters
         return False
+    if hasattr(value, "columns") and not issubclass(origin, Mapping):  # nor a table one of the names of its columns
+        return False
     if origin is tuple and args and args[-1] is not Ellipsis:
         return len(value) == len(args) and all(map(fits, value, args))
     if issubclass(origin, Mapping):

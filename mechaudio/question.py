@@ -6,7 +6,7 @@ choices of the same text either is right; times are seconds from the start of th
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from types import MappingProxyType
@@ -25,6 +25,7 @@ NO_TRANSCRIPT = "silence_no_transcript"
 EVERY_CONDITION = (*CONDITIONS, NO_TRANSCRIPT)
 #: Sound, or where it is read from.
 Recording = AudioClip | StoredClip | str | os.PathLike
+NO_QUESTIONS = "there is nothing to ask: no questions were given"
 FEWEST_CHOICES, MOST_CHOICES = 2, len(ascii_uppercase)
 
 
@@ -196,6 +197,18 @@ class Answer(Shown):
 
 #: What can be done with an open question where an accuracy is not known.
 BY_WORDS = "ma.sweep, patching, lenses and ma.analyses.specialist_heads measure target= against foil="
+
+
+def only_questions(drawn: Iterable[Any]) -> Iterator[AudioQuestion]:
+    """Go through questions as they are drawn.
+
+    Raises:
+        TypeError: Something else is among them.
+    """
+    for index, question in enumerate(drawn):
+        if not isinstance(question, AudioQuestion):
+            raise TypeError(f"questions are AudioQuestion, but number {index} is {question!r}")
+        yield question
 
 
 def refuse_open(questions: Iterable[AudioQuestion], call: str, instead: str) -> None:

@@ -53,6 +53,7 @@ NAMES = [
     "model facts",
     "temporal study",
     "MATA study",
+    "report of a study",
     "steering study",
     "specialists study",
 ]
@@ -114,9 +115,11 @@ def studies():
     specialists = SpecialistsSettings(ks=(1,), strengths=(1.0,), norms=("pre",), draws=2, steering_draws=1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*heads give the audio the same share")
+        mata = mata_study(toy, asked[:6], settings=MataSettings(alphas=(0.1,), n_measured=2))
         return {
             "temporal study": temporal_study(toy, asked[:6], settings=temporal),
-            "MATA study": mata_study(toy, asked[:6], settings=MataSettings(alphas=(0.1,), n_measured=2)),
+            "MATA study": mata,
+            "report of a study": ma.report.report_of(mata),
             "steering study": steering_study(toy, asked, settings=steering),
             "specialists study": specialists_study(toy, asked, settings=specialists),
         }

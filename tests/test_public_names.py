@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from itertools import combinations
 
 import pytest
 
@@ -136,3 +137,18 @@ def _classes(home):
 def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(AttributeError, match=r"no attribute 'trance'; it has .*trace"):
         ma.trance  # noqa: B018
+
+
+def test_what_asks_a_model_takes_the_rest_by_name_and_in_one_order():
+    public = {id(getattr(room, name)): getattr(room, name) for room in (ma, *ROOMS.values()) for name in room.__all__}
+    first = {}
+    for function in filter(inspect.isfunction, public.values()):
+        name, taken = function.__name__, inspect.signature(function).parameters
+        places = [word for word, parameter in taken.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+        if places[:1] != ["model"]:
+            continue
+        assert len(places) <= 2 or places[2:] == ["variants"] or name == "ground", f"{name}: {places}"
+        for pair in combinations([word for word in taken if word not in places], 2):
+            first.setdefault(pair, name)
+    assert len(first) > 400
+    assert {pair: (name, first[pair[::-1]]) for pair, name in first.items() if pair[::-1] in first} == {}

@@ -201,8 +201,8 @@ def attention_flow(
     target: Words = None,
     foil: Words = None,
     whole: bool | None = None,
-    window: int | Literal["all"] | None = None,
     layers: Iterable[int] | None = None,
+    window: int | Literal["all"] | None = None,
     condition: str = "audio",
     batch_size: int | None = None,
     progress: bool | None = None,
@@ -225,9 +225,9 @@ def attention_flow(
             (`PromptBatch.aimed`); of open questions, their answer by default.
         foil: Words that they are held against; by default everything else that could follow.
         whole: Count all tokens of the words, teacher-forced; edges are cut inside the prompt.
+        layers: The layers in the middle of windows, negative ones counting from the last; all by default.
         window: Layers of a window; by default a fifth of the decoder's, at least one. `"all"` is one window of all
             layers, which counts as one around the middle one.
-        layers: The layers in the middle of windows, negative ones counting from the last; all by default.
         condition: What the model is given; see `ma.prompt`.
         batch_size: Questions at a time.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.

@@ -177,8 +177,8 @@ def audio_attention(
     model: AudioLM,
     questions: Questions,
     *,
-    queries: str = "last",
     condition: str = "audio",
+    queries: str = "last",
     interventions: Sequence[Intervention] = (),
 ) -> AudioAttention:
     """Measure where the attention of some query rows goes.

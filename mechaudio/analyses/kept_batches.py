@@ -27,7 +27,7 @@ from mechaudio.arguments import shown
 from mechaudio.data.clip_names import clip_keys
 from mechaudio.data.question_digest import digest
 from mechaudio.processes import Shared, Work, one_at_a_time
-from mechaudio.question import AudioQuestion
+from mechaudio.question import AudioQuestion, only_questions
 from mechaudio.results import JSON_NAME, Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
@@ -181,7 +181,7 @@ def measured_questions(
         for together in in_batches(
             model, questions, batch_size=batch_size, batch_positions=kept.most_positions, what=what, progress=progress
         ):
-            keys.extend(clip_keys(question) for question in required_questions(together))
+            keys.extend(map(clip_keys, only_questions(required_questions(together))))
             yield together
 
     parts = kept.measured(

@@ -96,8 +96,8 @@ def steering_sweep(
     questions: Questions,
     *,
     directions: SteeringDirections | None,
-    variants: Callable[[SteeringDirections], Mapping[str, Intervention]],
     queries: str = "last",
+    variants: Callable[[SteeringDirections], Mapping[str, Intervention]],
     kept: KeptRuns | None = None,
     batches: KeptBatches | None = None,
     batch_size: int | None = None,
@@ -119,9 +119,9 @@ def steering_sweep(
             ahead of the model.
         directions: Directions of all these questions; None to measure them on the way, where the run with the clip is
             the one that the variants continue from: two forward passes per question and a little, instead of three.
+        queries: For directions that are measured on the way, the rows, as in `steering_directions`.
         variants: Given the directions of some of the questions, the interventions on these, by name; the same names
             every time.
-        queries: For directions that are measured on the way, the rows, as in `steering_directions`.
         kept: Runs with the clips that `paired_passes` kept, of batches of the same questions: the variants continue
             from these, each of which is let go of then. Prompts of other batches run again.
         batches: Keeps what each batch gives in a folder, for a study that is taken up or shared by several processes.

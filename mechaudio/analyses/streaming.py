@@ -18,7 +18,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import longest_clip
 from mechaudio.models.prompt import PromptFormat, as_prompts
 from mechaudio.progress import bar
-from mechaudio.question import AudioQuestion, Recording
+from mechaudio.question import NO_QUESTIONS, AudioQuestion, Recording, only_questions
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.memory import bytes_per_position, memory_of, widest_bytes
 
@@ -161,7 +161,7 @@ def in_batches(
             done += len(batch)
             shown.update(len(batch))
     if not done:
-        raise ValueError("there is nothing to ask: no questions were given")
+        raise ValueError(NO_QUESTIONS)
 
 
 def questions_in(asked: Questions) -> Sequence[AudioQuestion]:
@@ -181,7 +181,7 @@ def required_questions(questions: Questions, condition: str = "audio") -> Iterab
     if isinstance(questions, Mapping) or (isinstance(questions, PromptBatch) and not questions.questions):
         raise TypeError("plain inputs do not say what is asked: give questions, or prompts made of them with ma.prompt")
     if not isinstance(questions, PromptBatch):
-        return questions
+        return only_questions(questions) if isinstance(questions, Iterator) else questions
     if questions.condition != condition:
         raise ValueError(
             f"these prompts were made with condition={questions.condition!r}, and {condition!r} is asked about: give "

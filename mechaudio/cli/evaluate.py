@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened
-from mechaudio.cli.options import EachOnce, add_verb, add_workers, at_least, finite, folder
+from mechaudio.cli.options import EachOnce, add_batch_size, add_verb, add_workers, at_least, finite, folder
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
@@ -69,7 +69,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         help="compare: so much added to them",
     )
     add_where(verb, listening=True)
-    verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)")
+    add_batch_size(verb)
     add_workers(verb)
     verb.add_argument(
         "--allow-cut", action="store_true", help="ask about the beginning of recordings that are too long"

@@ -7,14 +7,14 @@ from typing import Any
 
 from mechaudio.cli.ground import DESCRIBE
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import add_workers, at_least
+from mechaudio.cli.options import add_batch_size, add_workers, at_least
 from mechaudio.cli.questions import questions as load_questions
+from mechaudio.cli.questions import refuse_recordings
 from mechaudio.cli.studies import StudyVerb
 from mechaudio.question import AudioQuestion
 
 ABOUT = "Explained in [TimeAudio's method](timeaudio.md)."
 TASKS = ("dac", "tag", "tss")
-N = 40
 
 
 class GroundingVerb(StudyVerb):
@@ -27,7 +27,7 @@ class GroundingVerb(StudyVerb):
         "mechaudio grounding --model timeaudio-folder --data ftar:FTAR/test --tasks tag dac",
     )
     title = "When, as {model} says, asked about {data}"
-    fewest = 1
+    fewest, n_made = 1, 40
     said = ("tasks", "instruction", "max_new_tokens")
 
     def options(self, verb: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ class GroundingVerb(StudyVerb):
         verb.add_argument(
             "--max-new-tokens", type=at_least(1), default=200, metavar="N", help="of an answer (default: 200)"
         )
-        verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once")
+        add_batch_size(verb)
         add_workers(verb)
 
     def settings(self, arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -71,8 +71,10 @@ class GroundingVerb(StudyVerb):
             questions = load_questions(arguments.data, None, arguments.seed, arguments.audio)
             questions = [question for question in questions if question.meta["task"] in tasks][: arguments.n]
         else:
-            clips = soundscapes.clips(N if arguments.n is None else arguments.n, arguments.seed)
-            questions = list(ftar.build(clips, tasks, seed=arguments.seed))
+            refuse_recordings(arguments.data, arguments.audio)
+            n = self.n_made if arguments.n is None else arguments.n
+            clips = soundscapes.clips(n, arguments.seed)
+            questions = list(ftar.build(clips, tasks, seed=arguments.seed))[:n]  # a clip gives at least one
         if not questions:
             raise UserMistakeError(f"{arguments.data} has no question of {', '.join(tasks)}")
         text = arguments.instruction or (DESCRIBE if arguments.model == "tiny" else None)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from mechaudio.cli.options import at_least
+from mechaudio.cli.options import add_batch_size, at_least
 from mechaudio.cli.studies import StudyVerb
 
 ABOUT = "Explained in [Where a model listens](where_it_listens.md)."
@@ -17,7 +17,7 @@ class ListensVerb(StudyVerb):
     name = "listens"
     does = "find the rows of the prompt over which the sound gets to the answer"
     examples = (
-        "mechaudio listens --model small --n 24 --each-layer",
+        "mechaudio listens --n 24 --each-layer",
         'mechaudio listens --model small --target "a dog" --foil "a cat"',
     )
     title = "Where {model} listens, asked about {data}"
@@ -43,9 +43,7 @@ class ListensVerb(StudyVerb):
             "letter, which is measured as a probability; of open questions their answers)",
         )
         verb.add_argument("--foil", metavar="TEXT", help="words that the target is held against (default: all others)")
-        verb.add_argument(
-            "--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)"
-        )
+        add_batch_size(verb)
 
     def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:  # noqa: ARG002
         """Cut every edge."""

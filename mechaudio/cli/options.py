@@ -119,6 +119,11 @@ def add_model(
     verb.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a hub id")
 
 
+def add_batch_size(verb: argparse.ArgumentParser) -> None:
+    """Add the option that says how many questions are asked at once."""
+    verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)")
+
+
 def add_workers(verb: argparse.ArgumentParser) -> None:
     """Add the option that says how many processes read clips ahead of the model."""
     verb.add_argument(

@@ -66,13 +66,14 @@ def source(text: str) -> Source:
     raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {DATA_HELP})")
 
 
-def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = None) -> None:
+def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = None, n_made: int = N_MADE) -> None:
     """The options that say who is asked, and which questions.
 
     Args:
         verb: A sub-command.
         fewest: How many questions it needs at least.
-        n: How many it takes where none is given; otherwise all, and `N_MADE` of those that are made.
+        n: How many it takes where none is given; otherwise all, and `n_made` of those that are made.
+        n_made: How many of those that are made.
     """
     add_model(verb, action=_ModelWithQuestions)
     verb.add_argument(
@@ -83,7 +84,7 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
         help=f"which questions: {DATA_HELP} (default: soundscapes; of the toy, toy)",
     )
     verb.add_argument("--audio", type=Path, metavar="DIR", help="the folder of a corpus's recordings")
-    usual = f"{N_MADE} of those that are made, or all" if n is None else n
+    usual = f"{n_made} of those that are made, or all" if n is None else n
     verb.add_argument("--n", type=at_least(fewest), default=n, help=f"how many, the first ones (default: {usual})")
     verb.add_argument(
         "--seed", type=at_least(0, LARGEST_SEED), default=7, help="of questions that are made (default: 7)"
@@ -103,6 +104,20 @@ class _Made(Sequence[AudioQuestion]):
         return self._make(range(self._n)[index])
 
 
+def refuse_recordings(data: Source, audio: Path | None) -> None:
+    """Refuse a folder of recordings for questions that bring their own sound.
+
+    Args:
+        data: Where the questions are from.
+        audio: The folder.
+
+    Raises:
+        UserMistakeError: They bring their own.
+    """
+    if audio is not None and data.name not in CORPORA:
+        raise UserMistakeError(f"--audio is for the recordings of {', '.join(CORPORA)}; {data} brings its own sound")
+
+
 def questions(data: Source, n: int | None, seed: int, audio: Path | None) -> Sequence[AudioQuestion]:
     """The questions, and on stderr what of a corpus could not be used.
 
@@ -115,8 +130,7 @@ def questions(data: Source, n: int | None, seed: int, audio: Path | None) -> Seq
     Raises:
         UserMistakeError: `audio` is given for questions that bring their own sound.
     """
-    if audio is not None and data.name not in CORPORA:
-        raise UserMistakeError(f"--audio is for the recordings of {', '.join(CORPORA)}; {data} brings its own sound")
+    refuse_recordings(data, audio)
     if data.name in MADE:
         make = import_module(MADE[data.name]).question
         return _Made(N_MADE if n is None else n, lambda index: make(index, seed))

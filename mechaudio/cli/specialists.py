@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from mechaudio.cli.options import add_workers, at_least
+from mechaudio.cli.options import add_batch_size, add_workers, at_least
 from mechaudio.cli.studies import StudyVerb, add_queries, add_split_seed
 
 ABOUT = "The study of [who listens](who_listens.md), with [steering](steering.md)."
@@ -15,7 +15,10 @@ class SpecialistsVerb(StudyVerb):
 
     name = "specialists"
     does = "study which heads listen, and whether steering by them helps"
-    examples = ("mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",)
+    examples = (
+        "mechaudio specialists --n 150",
+        "mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",
+    )
     title = "Who listens in {model}, asked about {data}"
     fewest = 4
     said = ("k", "queries", "split_seed")
@@ -32,9 +35,7 @@ class SpecialistsVerb(StudyVerb):
         )
         add_queries(verb, "read and to steer")
         add_split_seed(verb)
-        verb.add_argument(
-            "--batch-size", type=at_least(1), default=8, metavar="N", help="questions per forward pass (default: 8)"
-        )
+        add_batch_size(verb)
         add_workers(verb)
 
     def settings(self, arguments: argparse.Namespace) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from mechaudio.cli.mistakes import UserMistakeError, in_options, opened, writable
 from mechaudio.cli.options import LARGEST_SEED, add_verb, at_least, folder, model_words
 from mechaudio.cli.outcome import Outcome
-from mechaudio.cli.questions import MADE, add_source
+from mechaudio.cli.questions import MADE, N_MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.processes import launch
 from mechaudio.question import AudioQuestion
@@ -40,7 +40,7 @@ class StudyVerb(ABC):
         examples: Whole command lines.
         title: Title of the page; `{model}` and `{data}` stand for what was given.
         fewest: How many questions it needs at least.
-        n: How many it asks where none is given; None for all.
+        n: How many it asks where none is given; None for all, and `n_made` of those that are made.
         resumes: Whether the same command takes up a study that was stopped.
         said: The options that stand in the command of the page, by their names in the namespace, in this order.
     """
@@ -51,6 +51,7 @@ class StudyVerb(ABC):
     title: ClassVar[str]
     fewest: ClassVar[int] = 2
     n: ClassVar[int | None] = None
+    n_made: ClassVar[int] = N_MADE
     resumes: ClassVar[bool] = True
     said: ClassVar[tuple[str, ...]] = ()
 
@@ -101,7 +102,7 @@ class StudyVerb(ABC):
     def add(self, verbs: argparse._SubParsersAction) -> None:
         """Add the verb and all its options to the command line."""
         verb = add_verb(verbs, self.name, does=self.does, leaves=STUDY_LEAVES, examples=self.examples)
-        add_source(verb, fewest=self.fewest, n=self.n)
+        add_source(verb, fewest=self.fewest, n=self.n, n_made=self.n_made)
         self.options(verb)
         add_out(verb, self.name, resumes=self.resumes)
         verb.set_defaults(run=self.run)

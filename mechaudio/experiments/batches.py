@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from mechaudio.question import AudioQuestion
+from mechaudio.question import AudioQuestion, only_questions
 
 WINDOW = 128
 """Questions that are sorted together; no more than two windows are held at a time."""
@@ -41,11 +41,8 @@ def windows(questions: Iterable[AudioQuestion], size: int = WINDOW) -> Iterator[
     Raises:
         TypeError: For something else than a question.
     """
-    numbered = enumerate(questions)
+    numbered = enumerate(only_questions(questions))
     while window := list(islice(numbered, min(size, sys.maxsize))):
-        for index, question in window:
-            if not isinstance(question, AudioQuestion):
-                raise TypeError(f"questions are AudioQuestion, but number {index} is {question!r}")
         yield [Placed(index, question) for index, question in window]
 
 

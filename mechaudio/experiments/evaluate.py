@@ -44,6 +44,7 @@ def evaluate(
     questions: PromptBatch | Iterable[AudioQuestion],
     *,
     condition: str = ...,
+    queries: str | None = ...,
     interventions: Sequence[Intervention] = ...,
     variants: None = ...,
     scoring: str = ...,
@@ -51,10 +52,9 @@ def evaluate(
     max_new_tokens: int = ...,
     layout: PromptFormat | None = ...,
     allow_cut: bool = ...,
-    out: str | Path | None = ...,
     seed: int | None = ...,
     strict: bool = ...,
-    queries: str | None = ...,
+    out: str | Path | None = ...,
     batch_size: int | None = ...,
     batch_positions: int | None = ...,
     workers: int = ...,
@@ -68,6 +68,7 @@ def evaluate(
     questions: PromptBatch | Iterable[AudioQuestion],
     *,
     condition: str = ...,
+    queries: str | None = ...,
     interventions: tuple[()] = ...,
     variants: Sequence[Intervention | Sequence[Intervention]],
     scoring: str = ...,
@@ -75,10 +76,9 @@ def evaluate(
     max_new_tokens: int = ...,
     layout: PromptFormat | None = ...,
     allow_cut: bool = ...,
-    out: str | Path | None = ...,
     seed: int | None = ...,
     strict: bool = ...,
-    queries: str | None = ...,
+    out: str | Path | None = ...,
     batch_size: int | None = ...,
     batch_positions: int | None = ...,
     workers: int = ...,
@@ -92,6 +92,7 @@ def evaluate(
     questions: PromptBatch | Iterable[AudioQuestion],
     *,
     condition: str = "audio",
+    queries: str | None = None,
     interventions: Sequence[Intervention] = (),
     variants: Sequence[Intervention | Sequence[Intervention]] | None = None,
     scoring: str = "letter_logit",
@@ -99,10 +100,9 @@ def evaluate(
     max_new_tokens: int = 32,
     layout: PromptFormat | None = None,
     allow_cut: bool = False,
-    out: str | Path | None = None,
     seed: int | None = None,
     strict: bool = False,
-    queries: str | None = None,
+    out: str | Path | None = None,
     batch_size: int | None = None,
     batch_positions: int | None = None,
     workers: int = 0,
@@ -123,6 +123,10 @@ def evaluate(
         model: An `AudioLM`.
         questions: Any number, in any iterable; those without a known answer are answered and not scored.
         condition: What the model is given: `audio`, `caption`, `audio+caption`, `silence`.
+        queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
+            `listening`, those that listen. Which do is found first (`where_it_listens`), on half of the clips, drawn
+            with `seed`, and at most 48 questions, and kept as `Comparison.listens`; it warns of rows that carry
+            nothing. To report on other questions than chose the rows, find them yourself and name them.
         interventions: What to change while it answers. Places are named by spans: rows of one batch have no meaning
             in another.
         variants: Several interventions, or lists of them, or a grid, to compare with the clean model on the same
@@ -136,17 +140,13 @@ def evaluate(
         max_new_tokens: Most tokens of a generated answer.
         layout: How questions are written out, by default as the prompts are, or as in `PromptFormat()`.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
+        seed: Seed of the questions, to be kept with the result.
+        strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
         out: A folder to write to: `answers.jsonl` batch by batch, the result at the end. If it holds a run of the same
             settings, model and questions, that run is taken up: what was asked is not asked again, but for questions
             that could not be asked, which are tried once more at the end. More questions may follow those of before.
             Processes that were launched together (`accelerate launch`, `torchrun`) share the questions through it, each
             with a log of its own, and each returns the whole result.
-        seed: Seed of the questions, to be kept with the result.
-        strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
-        queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
-            `listening`, those that listen. Which do is found first (`where_it_listens`), on half of the clips, drawn
-            with `seed`, and at most 48 questions, and kept as `Comparison.listens`; it warns of rows that carry
-            nothing. To report on other questions than chose the rows, find them yourself and name them.
         batch_size: Most questions at once; by default as many as fit.
         batch_positions: Most positions of a batch, padding included; by default as many as memory allows, within
             `mechaudio.analyses.streaming.MOST_POSITIONS`, and with a `batch_size` any number.
@@ -279,7 +279,7 @@ def _ask_all(
             raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
         log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
 
-    words = Words("evaluate", "run", "asked")
+    words = Words("run", "asked")
     n = go_through(
         model,
         asking,

@@ -28,7 +28,7 @@ from mechaudio.experiments.training_groups import marker_ids
 from mechaudio.metrics import captions, grounding, sound_events
 from mechaudio.metrics.estimates import Estimate
 from mechaudio.metrics.spans import Described, Repairs, described_in, spans_in, total
-from mechaudio.question import AudioQuestion
+from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.showing import Shown
 from mechaudio.timeaudio.markers import Markers
@@ -214,7 +214,7 @@ def grounding_study(
     """
     questions = sequence_of(questions)
     if not len(questions):
-        raise ValueError("there is no question to ask")
+        raise ValueError(NO_QUESTIONS)
     if model.processor is None:
         raise TypeError("this model was opened without a processor, so questions cannot be written out")
     durations = [_checked(question) for question in questions]

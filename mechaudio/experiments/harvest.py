@@ -43,7 +43,6 @@ def harvest(
     questions: PromptBatch | Iterable[AudioQuestion],
     *,
     record: Sequence[str | HookPoint],
-    out: str | Path,
     positions: str | int | Sequence[int] | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     condition: str = "audio",
@@ -51,6 +50,7 @@ def harvest(
     layout: PromptFormat | None = None,
     allow_cut: bool = False,
     strict: bool = False,
+    out: str | Path,
     batch_size: int | None = None,
     workers: int = 0,
     progress: bool | None = None,
@@ -71,10 +71,6 @@ def harvest(
         model: An `AudioLM`.
         questions: Any number, in any iterable; they are drawn, and their clips read, when their turn comes.
         record: Hook points of the decoder, in all or some layers. `mass` has the query rows as its positions.
-        out: A folder to write to. If it holds a harvest of the same settings, model and questions, that one is taken
-            up: what is there is not run again, but for questions that could not be run, which are tried once more at
-            the end. More questions may follow those of before. Processes that were launched together
-            (`accelerate launch`, `torchrun`) share the questions through it.
         positions: What to keep of each prompt: spans, such as `"last"` or `"audio+question"`, or places counted from
             the end, such as `[-2, -1]`; by default every position. Prompts may have unequally many, or none.
         dtype: Type to write numbers in; by default as the model computes them.
@@ -83,6 +79,10 @@ def harvest(
         layout: How questions are written out, by default as the prompts are, or as in `PromptFormat()`.
         allow_cut: Take the beginning of recordings that are longer than the model hears.
         strict: Raise at the first question that cannot be run; by default it is kept among the `failures`.
+        out: A folder to write to. If it holds a harvest of the same settings, model and questions, that one is taken
+            up: what is there is not run again, but for questions that could not be run, which are tried once more at
+            the end. More questions may follow those of before. Processes that were launched together
+            (`accelerate launch`, `torchrun`) share the questions through it.
         batch_size: Most questions at once; by default as many as fit.
         workers: Processes that read clips and make prompts ahead of the model, which change no number; there are never
             more than batches or cores.
@@ -158,7 +158,7 @@ class _Harvester:
 
     def run_all(self, questions: Iterable[AudioQuestion], workers: int, progress: bool | None) -> None:
         """Run what the log does not have yet, and what failed before."""
-        log, words = self.log, Words("harvest", "harvest", "ran")
+        log, words = self.log, Words("harvest", "ran")
         n = go_through(
             self.model,
             self.asking,

@@ -21,7 +21,7 @@ from mechaudio.metrics.captions import normalised_match
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.hearing import guesses
 from mechaudio.models.prompt import prompt
-from mechaudio.question import Answer, AudioQuestion
+from mechaudio.question import NO_QUESTIONS, Answer, AudioQuestion
 from mechaudio.results import Result, kept_or_written
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.audio_lm import AudioLM
@@ -177,7 +177,9 @@ def _alone(question: AudioQuestion | Questions) -> AudioQuestion:
         ValueError: Several questions.
     """
     questions = [question] if isinstance(question, AudioQuestion) else sequence_of(question)
-    if len(questions) != 1:
+    if not len(questions):
+        raise ValueError(NO_QUESTIONS)
+    if len(questions) > 1:
         raise ValueError(f"listen asks one question, got {len(questions)}: give one of them")
     return questions[0]
 

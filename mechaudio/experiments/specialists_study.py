@@ -46,9 +46,9 @@ def specialists_study(
     questions: Questions,
     *,
     settings: SpecialistsSettings | None = None,
+    out: str | Path | None = None,
     batch_size: int | None = None,
     memory: int | float | None = None,
-    out: str | Path | None = None,
     workers: int = 0,
     progress: bool | None = None,
 ) -> SpecialistsStudy:
@@ -63,9 +63,9 @@ def specialists_study(
         model: An `AudioLM`.
         questions: With recordings, known answers and an id each. What cannot be asked is listed in `failures`.
         settings: What is varied.
+        out: A folder to write to, from which a study that was stopped is taken up; the result goes there too.
         batch_size: Questions per forward pass.
         memory: Bytes that keys and values of the half that chooses may take, as in `steering_study`.
-        out: A folder to write to, from which a study that was stopped is taken up; the result goes there too.
         workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 

@@ -57,9 +57,9 @@ def steering_study(
     questions: Questions,
     *,
     settings: SteeringSettings | None = None,
-    memory: int | float | None = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
+    memory: int | float | None = None,
     workers: int = 0,
     progress: bool | None = None,
 ) -> SteeringStudy:
@@ -76,11 +76,11 @@ def steering_study(
         model: An `AudioLM`.
         questions: With recordings, known answers and ids of their own; `meta["task"]` names the task.
         settings: What is varied.
-        memory: Bytes that keys and values of the half that chooses may take; by default half of what is free on a GPU,
-            and two billion on a CPU. Questions that do not fit in run once more, and with `out` all of that half do.
         out: A folder for the result and what is measured on the way, from which a study that was stopped is taken up.
             Processes that were launched together (`accelerate launch`, `torchrun`) share the questions through it.
         batch_size: Questions per forward pass.
+        memory: Bytes that keys and values of the half that chooses may take; by default half of what is free on a GPU,
+            and two billion on a CPU. Questions that do not fit in run once more, and with `out` all of that half do.
         workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 

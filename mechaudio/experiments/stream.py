@@ -16,7 +16,7 @@ from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.run_log import Row
 from mechaudio.processes import Shared, Work
 from mechaudio.progress import bar
-from mechaudio.question import AudioQuestion
+from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
 
 
@@ -67,9 +67,8 @@ class Together:
 
 @dataclass(frozen=True)
 class Words:
-    """What is said of going through questions: what is done, to what, and how that was done before."""
+    """What is said of going through questions: of what, and what was done before."""
 
-    does: str
     log: str
     did: str
 
@@ -143,7 +142,7 @@ def go_through(
                 again.extend(placed for placed in window if placed.index in earlier)
                 yield from _cut(model, asking, new, log.header)
             if not n:
-                raise ValueError(f"there is nothing to {words.does}: no questions were given")
+                raise ValueError(NO_QUESTIONS)
             if log.known and max(log.known) >= n:
                 raise ValueError(
                     f"this {words.log} {words.did} {max(log.known) + 1} questions before, and {n} are given: take it "

@@ -30,7 +30,7 @@ from mechaudio.experiments.training_groups import TIMES, groups_of, marker_ids, 
 from mechaudio.experiments.training_loop import Trainer
 from mechaudio.notices import warn
 from mechaudio.provenance import Provenance
-from mechaudio.question import AudioQuestion
+from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.showing import Shown
 from mechaudio.timeaudio.stages import STAGES, Preset, Stage
 from mechaudio.tracing.audio_lm import AudioLM
@@ -66,14 +66,14 @@ def train(
     model: AudioLM,
     questions: Sequence[AudioQuestion],
     *,
-    out: str | os.PathLike,
     stage: Literal[1, 2] = 1,
     preset: Preset | Stage = "paper",
     steps: int | None = None,
-    batch_size: int | None = None,
     times: Literal["markers", "digits"] | None = None,
     seed: int = 0,
     save_every: int = 200,
+    out: str | os.PathLike,
+    batch_size: int | None = None,
 ) -> TrainingRun:
     """Train a model to say when, by one stage of TimeAudio's method.
 
@@ -86,15 +86,15 @@ def train(
     Args:
         model: An opened model with a processor, in single precision or lower.
         questions: Open questions with answers, such as `ma.data.ftar.build(clips)`; times in digits.
-        out: Folder of the run. One that is there is taken up again, if its settings are the same.
         stage: 1, alignment of time tokens, or 2, instruction tuning on long audio.
         preset: `paper`, `released`, or a `ma.timeaudio.Stage` of one's own.
         steps: In place of the stage's epochs.
-        batch_size: In place of the stage's, questions of a step.
         times: How answers write times: `markers`, which the tokenizer needs to have (`ma.timeaudio.add_markers`), or
             `digits`; by default markers where it has them.
         seed: Seed of the order of questions, of new adapters and of dropout.
         save_every: Steps between saved states.
+        out: Folder of the run. One that is there is taken up again, if its settings are the same.
+        batch_size: In place of the stage's, questions of a step.
 
     Raises:
         ValueError: No question, one without an answer or with choices, markers that the tokenizer does not have, a
@@ -154,7 +154,7 @@ def _named(digests: Sequence[str] | Mapping[str, str]) -> str:
 def _times(model: AudioLM, questions: Sequence[AudioQuestion], times: str | None) -> str:
     """Check what is trained on, and say how times are written."""
     if not len(questions):
-        raise ValueError("there is no question to train on")
+        raise ValueError(NO_QUESTIONS)
     if model.processor is None:
         raise TypeError("this model was opened without a processor, so questions cannot be written out")
     for question in questions:

@@ -53,8 +53,8 @@ def sweep(
 
     Args:
         model: The opened model.
-        batch: Prompts, questions, conversations, a dict of the network's own inputs, or a `clean_run` of any of these,
-            which is then not run again.
+        batch: Prompts, questions, conversations, a dict of the network's own inputs, or a `ma.variants.clean_run` of
+            any of these, which is then not run again.
         variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
         target: Words to measure in the place of the choices' letters, as in `PromptBatch.aimed`; of an open question,
             its answer by default.
@@ -85,7 +85,9 @@ def sweep(
     if is_whole(prompts):
         return _whole(model, prompts, variants, memory=memory, progress=progress)
     if clean is not None and clean.model is not model:
-        raise ValueError("the clean run is of another model: make it with this one, clean_run(model, batch)")
+        raise ValueError(
+            "the clean run is of another model: make it with this one, ma.variants.clean_run(model, batch)"
+        )
     collected = _Collected(len(lists), prompts, model.device)
     for outcome in carry_out(model, prompts, lists, memory=memory, progress=progress, clean=clean):
         collected.put(outcome)

@@ -30,6 +30,7 @@ _OF_BATCH: Mapping[str, str] = {
         ("input_ids", "attention_mask", "input_features"), "batch.inputs, by name: batch.inputs['input_ids']"
     ),
     **dict.fromkeys(("keys", "items", "values", "data"), "batch.inputs, a dict"),
+    **dict.fromkeys(("str_tokens", "to_str_tokens"), "batch.tokens(row)"),
     "shape": "batch.n_rows and batch.n_positions",
     **dict.fromkeys(("cuda", "cpu"), "batch.to(device)"),
 }

@@ -29,7 +29,7 @@ from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.transcripts import transcripts_of
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings, transcripts_in
 from mechaudio.notices import warn
-from mechaudio.question import EVERY_CONDITION, NO_TRANSCRIPT, AudioQuestion
+from mechaudio.question import EVERY_CONDITION, NO_QUESTIONS, NO_TRANSCRIPT, AudioQuestion
 
 __all__ = ["PromptBatch", "PromptFormat", "as_batch", "as_prompts", "prompt", "silenced"]
 
@@ -117,9 +117,9 @@ def _asked(
 ) -> list[tuple[AudioQuestion, tuple[Turn, ...]]]:
     """Questions and what is written for each; a conversation stands for the question that it ends with."""
     if not rows:
-        raise ValueError("no question: questions is an empty list, and a batch has at least one row")
+        raise ValueError(NO_QUESTIONS)
     written = []
-    for row in rows:
+    for index, row in enumerate(rows):
         if isinstance(row, AudioQuestion):
             if not row.recordings and condition != "caption":
                 raise ValueError(
@@ -133,7 +133,7 @@ def _asked(
             if "caption" in condition:
                 raise ValueError(f"a conversation has no caption, which condition={condition!r} needs")
         else:
-            raise TypeError(f"questions is a list of AudioQuestion, but holds a {type(row).__name__}: {row!r}")
+            raise TypeError(f"questions are AudioQuestion or conversations, but number {index} is {row!r}")
     return written
 
 

@@ -22,11 +22,12 @@ from mechaudio.viz.theme import CYCLE, FAINT, faded
 
 LONGEST_TEXT = 400
 """Characters of one text."""
-LONGEST_WORD = 24
+LONGEST_WORD = 32
 """Characters of a cell that stands in one line."""
 SHOWN_DECIBELS = 50
 """Below the loudest cell of a spectrogram; what is softer is clear."""
-_BOX = f"border:1px solid {FAINT};border-radius:6px;padding:8px 10px;max-width:960px;overflow-x:auto"
+_BOX = f"border:1px solid {FAINT};border-radius:6px;padding:8px 10px;max-width:960px"
+_FITTED = "overflow-x:auto;overflow-wrap:anywhere"
 _FONT = "font:13px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;text-align:left"
 _CELL = f"padding:2px 8px;border-bottom:1px solid {FAINT};text-align:left"
 _WRAPPED = ";overflow-wrap:anywhere;min-width:120px;max-width:260px"
@@ -50,7 +51,7 @@ def frame(title: str, *parts: str) -> str:
         *parts: what stands below it; empty ones are left out.
     """
     body = "".join(f'<div style="margin-top:6px">{part}</div>' for part in parts if part)
-    return f'<div style="{_BOX};{_FONT}"><div style="font-weight:600">{text(title, 600)}</div>{body}</div>'
+    return f'<div style="{_BOX};{_FITTED};{_FONT}"><div style="font-weight:600">{text(title, 600)}</div>{body}</div>'
 
 
 def note(words: str) -> str:

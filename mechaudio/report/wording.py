@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -39,6 +40,10 @@ class Finding(str):
         made = super().__new__(cls, text)
         made.figure, made.sure, made.size = figure, sure, abs(size)
         return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str, str], dict[str, Any]]:
+        """Return what a copy is made of."""
+        return (str(self), self.figure), {"sure": self.sure, "size": self.size}
 
 
 def leading(findings: Sequence[str]) -> tuple[Finding, ...]:

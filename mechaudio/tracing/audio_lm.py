@@ -25,7 +25,6 @@ from mechaudio.models.network import Network
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import ignored, warn
-from mechaudio.question import AudioQuestion
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.elsewhere import OF_MODEL, hook_point
@@ -381,8 +380,8 @@ def _opened_again(network: Network, processor: Any, kept: Mapping[str, Any]) -> 
 
 
 def _asks(args: tuple[Any, ...]) -> bool:
-    """Return whether a call of the network is given prompts, or questions, conversations or a text in their place."""
-    return bool(args) and isinstance(args[0], (PromptBatch, AudioQuestion, list, tuple, str))
+    """Return whether a call of the network is given something in the place of token ids, which prompts are made of."""
+    return bool(args) and not isinstance(args[0], (torch.Tensor, type(None)))
 
 
 class WatchedTracer(InterleavingTracer):

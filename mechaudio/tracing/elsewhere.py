@@ -52,6 +52,16 @@ OF_MODEL: Mapping[str, str] = {
         ("attention_probabilities", "attentions", "attentions_output"), "model.blocks[3].attn.pattern and .attn_out"
     ),
     **dict.fromkeys(("mlps", "mlps_output"), "model.blocks[3].mlp_out"),
+    **dict.fromkeys(("logit_lens", "get_topk_closest_tokens"), _MEASURED),
+    **dict.fromkeys(
+        ("next_token_probs", "loss_fn"), "ma.run(model, batch, logits='last').logits, with torch's softmax"
+    ),
+    **dict.fromkeys(
+        ("fold_layer_norm", "center_writing_weights", "center_unembed", "fold_value_biases", "accumulated_bias"),
+        "nothing to fold: weights stay as they were released, and lenses go through the final norm",
+    ),
+    "transformer": "model.network, whose parts keep their names in transformers",
+    "scan": "ma.run(model, batch, record=[...]).cache, which lists every shape",
     **dict.fromkeys(("skip_layers", "steer"), "interventions=[ma.Steer(...)] or [ma.KnockOutAttention(...)] of ma.run"),
     "ln_final": "model.final_norm",
     **dict.fromkeys(("audio", "encoder"), "model.audio_blocks[1].resid_post, or record=['audio.resid_post']"),

@@ -40,9 +40,9 @@ def generate(
     model: AudioLM,
     batch: Inputs,
     *,
-    max_new_tokens: int = 32,
     record: Sequence[str | HookPoint] = (),
     interventions: Iterable[Intervention] = (),
+    max_new_tokens: int = 32,
     **options: Any,
 ) -> Generation:
     """Greedy generation with a key-value cache; interventions act and hook points are kept at every new token.
@@ -50,9 +50,9 @@ def generate(
     Args:
         model: The opened model.
         batch: Prompts, questions, conversations, or a dict of the network's own inputs.
-        max_new_tokens: How many tokens at most.
-        interventions: What to change. `queries="last"` is the newest token's row at every step.
         record: Hook points to keep at every step.
+        interventions: What to change. `queries="last"` is the newest token's row at every step.
+        max_new_tokens: How many tokens at most.
         **options: Passed on to the network's `generate`: whatever leaves a prompt one continuation, made of the
             likeliest tokens, such as `eos_token_id`, `min_new_tokens`, `repetition_penalty`, `logits_processor`,
             `stopping_criteria` and `cache_implementation`.

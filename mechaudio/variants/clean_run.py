@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechaudio.arguments import check
+from mechaudio.arguments import check, checks_arguments
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups
 from mechaudio.models.prompt import Inputs, as_prompts
@@ -90,11 +90,12 @@ def _asked(questions: Sequence[AudioQuestion]) -> tuple[Hashable, ...]:
     return tuple((question.id, question.text, question.choices) for question in questions)
 
 
-def clean_run(model: AudioLM, batch: Inputs, record: Sequence[str | HookPoint] = ()) -> CleanRun:
+@checks_arguments
+def clean_run(model: AudioLM, batch: Inputs, *, record: Sequence[str | HookPoint] = ()) -> CleanRun:
     """Run prompts so that `ma.sweep(model, clean, variants)` can continue from their last position.
 
     ```python
-    clean = clean_run(model, batch, record=[ma.HookPoint("z", positions="last")])
+    clean = ma.variants.clean_run(model, batch, record=[ma.HookPoint("z", positions="last")])
     found = ma.sweep(model, clean, variants_made_from(clean.cache))
     ```
 

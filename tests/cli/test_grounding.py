@@ -1,11 +1,14 @@
 """`mechaudio grounding`: result, tables, figures and page, and what it prints."""
 
 import json
+from argparse import Namespace
 
 import pytest
 
 import mechaudio as ma
 from mechaudio.cli import main
+from mechaudio.cli.grounding import GroundingVerb
+from mechaudio.cli.questions import Source
 from mechaudio.experiments import GroundingStudy
 from mechaudio.report import figures
 from tests.cli.pages import command_on
@@ -57,8 +60,16 @@ def test_files_of_ftar_are_asked_with_a_query_in_the_instruction(capsys, tmp_pat
         (["--data", "ftar:nowhere"], "nowhere"),
         (["--instruction", " "], "--instruction is blank"),
         (["--tasks", "tss"], "soundscapes has no question of tss"),
+        (["--audio", "recordings"], "soundscapes brings its own sound"),
     ],
 )
 def test_a_mistake_is_one_message(words, said, capsys, tmp_path):
     assert main(["grounding", *words, "--out", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_n_counts_questions_where_a_clip_gives_several():
+    given = {"data": Source("soundscapes"), "audio": None, "seed": 5, "model": "tiny", "instruction": None}
+    questions = GroundingVerb().questions(Namespace(**given, n=7, tasks=["dac", "tag"]))
+    assert len(questions) == 7
+    assert {question.meta["task"] for question in questions} == {"dac", "tag"}

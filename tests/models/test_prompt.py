@@ -557,7 +557,7 @@ def test_an_unknown_condition_names_those_there_are():
 
 
 def test_no_question_is_refused():
-    with pytest.raises(ValueError, match="no question: questions is an empty list"):
+    with pytest.raises(ValueError, match="no questions were given"):
         prompt(opened("qwen2_audio"), [])
 
 
@@ -569,7 +569,7 @@ def test_a_single_question_is_sent_back_for_its_brackets():
 def test_something_else_than_a_question_is_refused():
     with unchecked_types(), pytest.raises(TypeError, match=r"got \['Which sound\?'\]: ma.AudioQuestion gives it"):
         prompt(opened("qwen2_audio"), ["Which sound?"])
-    message = "questions is a list of AudioQuestion, but holds a str: 'Which"
+    message = "questions are AudioQuestion or conversations, but number 0 is 'Which"
     with unchecked_types(), pytest.raises(TypeError, match=message):
         prompt(opened("qwen2_audio"), (question for question in ["Which sound?"]))
 

@@ -88,6 +88,7 @@ def test_texts_of_others_only_show(tiny):
     evaluation = ma.evaluate(tiny, [question])
     for value in (question, batch, evaluation, ma.run(tiny, batch), ma.KnockOutAttention(keys=HOSTILE)):
         page = html_of(value)
+        assert "overflow-wrap:anywhere" in page[: page.index(">")], "one long word would widen the page"
         tags = {tag.lower() for tag in re.findall(r"<\s*/?\s*([a-zA-Z]+)", page)}
         known = {"div", "span", "table", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "audio", "img"}
         assert tags <= known

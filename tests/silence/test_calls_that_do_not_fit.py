@@ -3,6 +3,7 @@
 import inspect
 import re
 
+import pandas as pd
 import pytest
 import torch
 
@@ -111,6 +112,12 @@ def test_so_are_those_of_methods(tiny, batch):
         (lambda model, batch: ma.evaluate(model, batch).clips_among(5), TypeError, "questions= takes .*; got 5"),
         (lambda model, batch: ma.evaluate(model, batch).clips_among([True] * 3), ValueError, "questions has 3"),
         (lambda model, batch: ma.Steer(torch.ones(2), direction=1), TypeError, "was given direction= twice"),
+        (lambda model, batch: ma.prompt(model, batch), TypeError, "got a PromptBatch: these are prompts already"),
+        (lambda model, batch: ma.run(model, [*batch.questions, 8]), TypeError, "got a list whose number 1 is 8: ma.pr"),
+        (lambda model, batch: model(iter([8])), TypeError, "or conversations, but number 0 is 8"),
+        (lambda model, batch: model({"text": "?"}), TypeError, "knows no input text="),
+        (lambda model, batch: ma.evaluate(model, iter([8])), TypeError, "are AudioQuestion, but number 0 is 8"),
+        (lambda model, batch: ma.analyses.paired_passes(model, iter([8])), TypeError, "AudioQuestion, but number 0 is"),
     ],
 )  # fmt: skip
 def test_what_people_try_is_answered_with_what_to_do(tiny, batch, call, error, message):
@@ -126,3 +133,26 @@ def test_a_class_still_shows_what_it_takes():
 def test_the_forward_pass_of_prompts_is_a_run(tiny, batch):
     assert torch.equal(tiny.forward(batch).logits, ma.run(tiny, batch).logits)
     assert torch.equal(tiny.forward(**batch.inputs).logits, tiny.network(**batch.inputs).logits)
+
+
+@pytest.mark.parametrize(
+    "given", [None, 8, "what?", pd.DataFrame({"text": ["what?"]})], ids=lambda given: str(type(given))
+)
+def test_whatever_takes_questions_says_in_the_same_words_what_it_takes(tiny, given):
+    asking = {
+        name: inspect.signature(function).parameters
+        for name, function in public().items()
+        if inspect.isfunction(function)
+        and [*inspect.signature(function).parameters][:1] == ["model"]
+        and {*inspect.signature(function).parameters} & {"questions", "question", "clean", "batch", "clips"}
+    }
+    assert len(asking) > 35
+    for name, parameters in asking.items():
+        required = [word for word, parameter in parameters.items() if parameter.default is parameter.empty]
+        message = told(public()[name], tiny, given, **dict.fromkeys(required[2:]))
+        assert re.search(r"^\w+= takes .*(AudioQuestion|PromptBatch)s?\b.*; got ", message), f"{name}: {message}"
+
+
+def test_whatever_takes_questions_says_in_the_same_words_that_there_are_none(tiny):
+    for call in (ma.prompt, ma.run, ma.evaluate, ma.experiments.listen, ma.analyses.tuned_lens, ma.analyses.logit_lens):
+        assert told(call, tiny, []) == "there is nothing to ask: no questions were given"

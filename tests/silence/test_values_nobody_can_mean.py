@@ -244,7 +244,7 @@ def test_messages_hold_no_name_that_only_annotations_use():
     toy = ma.load("toy", prove=False)
     questions = toy_questions.questions(2, 0)
     batch = ma.prompt(toy, questions)
-    paths = partial(ma.analyses.path_patches, toy, batch, batch, receiver="embed")
+    paths = partial(ma.analyses.path_patches, toy, batch, source=batch, receiver="embed")
     for call, told in (
         (
             lambda: paths(sender=5),

@@ -158,6 +158,9 @@ def test_prompts_name_the_way_to_their_inputs_and_devices(model, batch):
     ("name", "way"),
     [
         ("HookedTransformer", "ma.load"),
+        ("IntervenableModel", r"ma\.load, and interventions=\[\.\.\.\] of ma\.run"),
+        ("VanillaIntervention", r"ma\.Patch\('z', layer=3, value=\.\.\.\)"),
+        ("ablate", r"ma\.Edit\(ma\.HookPoint\('z', layers=\[3\]\), torch\.zeros_like\)"),
         ("NNsight", r"ma\.AudioLM\(network, processor\)"),
         ("logit_lens", r"mechaudio\.analyses\.logit_lens"),
         ("Adapter", r"mechaudio\.models\.Adapter"),

@@ -34,7 +34,7 @@ def variants(toy):
 
 
 def test_it_gives_what_a_run_gives(toy, batch):
-    clean, plain = clean_run(toy, batch, POINTS), ma.run(toy, batch, record=POINTS, logits="last")
+    clean, plain = clean_run(toy, batch, record=POINTS), ma.run(toy, batch, record=POINTS, logits="last")
     torch.testing.assert_close(clean.logits, plain.logits[:, -1])
     assert set(clean.cache) == set(plain.cache)
     for key in plain.cache:
@@ -75,7 +75,7 @@ def test_where_nothing_can_be_shared_it_says_why_and_gives_the_same(toy, batch):
     usual = ma.sweep(toy, batch, variants(toy)[:4], progress=False)
     hook = toy.network.model.language_model.register_forward_hook(lambda *_: None)
     try:
-        clean = clean_run(toy, batch, POINTS)
+        clean = clean_run(toy, batch, record=POINTS)
         assert clean.prefix is None
         assert "a forward hook that is not ours" in clean.why
         torch.testing.assert_close(ma.sweep(toy, clean, variants(toy)[:4], progress=False).logits, usual.logits)
@@ -94,7 +94,7 @@ def test_where_nothing_can_be_shared_it_says_why_and_gives_the_same(toy, batch):
 )
 def test_other_hook_points_are_refused(toy, batch, point, message):
     with pytest.raises(ValueError, match=message):
-        clean_run(toy, batch, [point])
+        clean_run(toy, batch, record=[point])
 
 
 def test_runs_are_kept_as_far_as_there_is_room_and_given_away_once(toy, batch):

@@ -30,7 +30,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of, prompt
 from mechaudio.models.selection import Where
 from mechaudio.progress import bar
-from mechaudio.question import AudioQuestion
+from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.unembedding import read_out
@@ -95,12 +95,12 @@ def tuned_lens(
     *,
     positions: Where | None = None,
     steps: int = 250,
-    batch_size: int = 8,
     rows: int = 256,
     learning_rate: float = 1e-3,
     held_out: float = 0.2,
-    seed: int = 0,
     condition: str = "audio",
+    seed: int = 0,
+    batch_size: int = 8,
     progress: bool | None = None,
 ) -> TunedLens:
     """Train a translator for every depth, all at once, on the residual streams of questions.
@@ -121,12 +121,12 @@ def tuned_lens(
         questions: What to train on; a share of them is held out.
         positions: Which positions; `None` for all, audio tokens included.
         steps: Number of steps of the optimiser.
-        batch_size: Questions per step.
         rows: Positions per step, drawn from those of the batch.
         learning_rate: At the first step.
         held_out: Share of the clips whose questions to measure on.
-        seed: Seed of the split, the order of questions and the positions.
         condition: What the model is given.
+        seed: Seed of the split, the order of questions and the positions.
+        batch_size: Questions per step.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
@@ -144,6 +144,8 @@ def tuned_lens(
         raise ValueError(f"held_out is a share of the clips between 0 and 1, such as 0.2, got {held_out}")
     condition = condition_of(questions, condition)
     listed = list(asked_anew(questions, condition))
+    if not listed:
+        raise ValueError(NO_QUESTIONS)
     drawn = in_calibration(clips_of(listed), 1 - held_out, seed)
     train, test = ([one for one, own in zip(listed, drawn, strict=True) if own == side] for side in (True, False))
     if not train or not test:

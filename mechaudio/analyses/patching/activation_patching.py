@@ -102,10 +102,10 @@ def activation_patching(
     heads: int | Iterable[int] | None = None,
     positions: Where | None = None,
     window: float | int = 1.0,
+    out: str | os.PathLike | None = None,
     batch_size: int | None = None,
     memory: int | float | None = None,
     one_by_one: bool = False,
-    out: str | os.PathLike | None = None,
     progress: bool | None = None,
 ) -> PatchingMap:
     """Patch every place by itself, and measure what becomes of the answer.
@@ -143,10 +143,10 @@ def activation_patching(
         positions: Patch these positions only (query rows of `pattern`): spans, seconds of sound, positions. Every
             prompt needs some, unless `over` divides it.
         window: Length of a window of seconds.
+        out: A folder to write the answers of each batch to; the same call takes up a run that was stopped.
         batch_size: Pairs at a time.
         memory: Bytes that a sweep may use beside the weights.
         one_by_one: Give every place a forward pass of its own: slower, and to the last bit what `ma.run` gives.
-        out: A folder to write the answers of each batch to; the same call takes up a run that was stopped.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:

@@ -93,14 +93,14 @@ def attribution_patching(
     hook_point: str | None = None,
     direction: Direction = "denoising",
     metric: Metric = "logit_difference",
-    method: Method = "gradient",
-    steps: int = 8,
     layers: int | Iterable[int] | None = None,
     heads: int | Iterable[int] | None = None,
     positions: Where | None = None,
     window: float | int = 1.0,
-    batch_size: int | None = None,
+    method: Method = "gradient",
+    steps: int = 8,
     out: str | os.PathLike | None = None,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> AttributionMap:
     """Estimate what patching each place by itself would do to the answer.
@@ -131,16 +131,16 @@ def attribution_patching(
             `resid_pre`.
         direction: `denoising`, clean activations into the corrupted run; or `noising`, the other way round.
         metric: What is read off the answers: `logit_difference`, `margin` or `probability`.
-        method: One of `METHODS`; the head of this module says what each is.
-        steps: How many gradients `integrated` and `eap-ig` take on the way.
         layers: Layers of the map; all that have the hook point by default.
         heads: Heads of the map; if it does not go over heads, those that are patched together. Of `k` and `v`,
             key-value heads.
         positions: Patch these positions only (query rows of `pattern`): spans, seconds of sound, positions. Every
             prompt needs some, unless `over` divides it.
         window: Length of a window of seconds.
-        batch_size: Pairs at a time.
+        method: One of `METHODS`; the head of this module says what each is.
+        steps: How many gradients `integrated` and `eap-ig` take on the way.
         out: A folder to write the estimates of each batch to; the same call takes up a run that was stopped.
+        batch_size: Pairs at a time.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:

@@ -68,8 +68,8 @@ def path_patching(
     direction: Literal["noising", "denoising"] = "noising",
     metric: str = "logit_difference",
     mlps: Literal["frozen", "recomputed"] = "frozen",
-    batch_size: int | None = None,
     out: str | os.PathLike | None = None,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> PatchingMap:
     """Measure the effect that goes from a sender to a receiver over the residual stream, and on from there.
@@ -103,8 +103,8 @@ def path_patching(
         metric: As in `scale.METRICS`.
         mlps: `frozen` keeps the MLPs between sender and receiver; `recomputed` lets them answer to the change, as Wang
             et al. do: then a path is everything that goes through no other attention.
-        batch_size: Pairs at a time.
         out: A folder to write the answers of each batch to; the same call takes up a run that was stopped.
+        batch_size: Pairs at a time.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:

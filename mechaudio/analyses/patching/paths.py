@@ -30,10 +30,10 @@ from mechaudio.tracing.sites import NoSuchHookPoint
 def path_patches(
     model: AudioLM,
     base: PromptBatch,
-    source: PromptBatch,
     *,
-    sender: Given,
+    source: PromptBatch,
     receiver: Given,
+    sender: Given,
     at: Where | None = None,
     mlps: Literal["frozen", "recomputed"] = "frozen",
 ) -> list[Patch]:
@@ -43,8 +43,8 @@ def path_patches(
         model: The opened model.
         base: The prompts to be run.
         source: The prompts that the sender's value is from, with as many positions.
-        sender: Who writes, as in `path_patching`.
         receiver: Who reads.
+        sender: Who writes, as in `path_patching`.
         at: Positions of the sender, `None` for all.
         mlps: `frozen` or `recomputed`.
 

@@ -76,7 +76,7 @@ def test_a_map_holds_what_the_interventions_do_one_by_one(toy, asked):
     found = patch(toy, asked, sender=senders, receiver=EVIDENCE, metric="probability", batch_size=4)
     assert found.axes == {"sender": ("head 1.2", "attention 1", "mlp 0", "embed")}
     for index, sender in enumerate(senders):
-        patches = path_patches(toy, *batches, sender=sender, receiver=EVIDENCE)
+        patches = path_patches(toy, batches[0], source=batches[1], sender=sender, receiver=EVIDENCE)
         answers = ma.answer(toy, batches[0], interventions=patches)
         right = [one.probabilities[one.choices.index(q.answer)] for one, q in zip(answers, asked[0], strict=True)]
         assert found.values[index] == pytest.approx(right, abs=1e-5)

@@ -44,7 +44,7 @@ def test_it_is_what_linear_algebra_says(opened):
     weights = layers[first].self_attn.o_proj.weight[:, head * d_head : (head + 1) * d_head]
     added = (given["z", first] - kept["z", first])[:, :, head] @ weights.T
 
-    direct = path_patches(model, base, source, sender=("head", first, head), receiver="logits")
+    direct = path_patches(model, base, source=source, sender=("head", first, head), receiver="logits")
     stream = kept["resid_post", last] + added
     by_hand = model.network.lm_head(model.network.model.language_model.norm(stream))[:, -1]
     assert torch.allclose(logits(model, base, direct), by_hand, atol=1e-5)
@@ -53,7 +53,7 @@ def test_it_is_what_linear_algebra_says(opened):
     stream = kept["resid_pre", last] + added
     replaced = ma.run(model, base, record=["q", "k", "v"], interventions=[ma.Patch("resid_pre", stream, last)]).cache
     for name, own in (("q", 3), ("k", 1), ("v", 1)):
-        found = path_patches(model, base, source, sender=("head", first, head), receiver=(name, last, 3))
+        found = path_patches(model, base, source=source, sender=("head", first, head), receiver=(name, last, 3))
         assert (found[0].hook_point, found[0].heads) == (name, (own,))
         assert torch.allclose(found[0].value[:, :, own], replaced[name, last][:, :, own], atol=1e-5)
         others = [] if name == "q" else [2]
@@ -68,7 +68,7 @@ def test_paths_sum_where_nothing_is_between_them_but_the_residual_stream(opened)
     model, base, source = opened("qwen2_audio")
 
     def arrives(*sender):
-        patches = path_patches(model, base, source, sender=sender, receiver="logits")
+        patches = path_patches(model, base, source=source, sender=sender, receiver="logits")
         final = ma.HookPoint("resid_post", layers=[model.n_layers - 1], positions="last")
         return ma.run(model, base, record=[final], interventions=patches).cache["resid_post", -1] - unchanged
 
@@ -93,7 +93,7 @@ def test_where_there_is_one_path_it_is_activation_patching(opened, family):
             if layer != model.n_layers - 1:
                 continue  # another layer follows, and other paths
             given = ma.run(model, source, record=[point]).cache[point, layer]
-            path = path_patches(model, base, source, sender=(kind, layer), receiver="logits", mlps=mlps)
+            path = path_patches(model, base, source=source, sender=(kind, layer), receiver="logits", mlps=mlps)
             plain = ma.Patch(point, given, layer, positions="last")
             assert torch.equal(logits(model, base, path), logits(model, base, [plain]))
             assert not torch.equal(logits(model, base, path), logits(model, base))
@@ -107,7 +107,7 @@ def test_a_path_from_a_prompt_into_itself_changes_nothing(opened, family):
         to = (("head", layers[-1], 0), "logits")
         for receiver in to:
             try:
-                patches = path_patches(model, base, base, sender=("head", layers[0], 0), receiver=receiver)
+                patches = path_patches(model, base, source=base, sender=("head", layers[0], 0), receiver=receiver)
             except (NoSuchHookPoint, ValueError):
                 assert family == "nemotron_h_omni"
                 continue
@@ -119,6 +119,6 @@ def test_a_layer_that_cannot_be_kept_and_a_component_that_is_not_there_are_refus
     sites = model.site_map.layers["decoder"]
     mamba = next(layer for layer, own in enumerate(sites) if "attn_out" not in own and "mlp_out" not in own)
     with pytest.raises(NoSuchHookPoint, match="a Mamba block"):
-        path_patches(model, base, source, sender=("attention", mamba), receiver="logits")
+        path_patches(model, base, source=source, sender=("attention", mamba), receiver="logits")
     with pytest.raises(NoSuchHookPoint, match=f"layer {mamba} lies between sender and receiver"):
-        path_patches(model, base, source, sender="embed", receiver="logits")
+        path_patches(model, base, source=source, sender="embed", receiver="logits")
