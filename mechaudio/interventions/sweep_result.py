@@ -37,7 +37,7 @@ class VariantsResult(Result):
         variants: The interventions.
         ways: Per variant, `shared prefix`, or `one by one` and why.
         batch: The prompts.
-        axes: The parameters of a grid and their values; empty for a list of variants.
+        axes: The parameters of a grid and their values, or `variant` and the names of a dict; empty for a list.
     """
 
     variants: tuple[tuple[Any, ...], ...]
@@ -221,7 +221,8 @@ class Sweep(VariantsResult):
 
     @property
     def _size(self) -> str:
-        return " x ".join(f"{len(values)} {name}" for name, values in self.axes.items()) or super()._size
+        sizes = [f"{len(values)} {name}" for name, values in self.axes.items() if name != "variant"]
+        return " x ".join(sizes) or super()._size
 
     @property
     def _summary(self) -> str:
