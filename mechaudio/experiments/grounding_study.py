@@ -252,11 +252,12 @@ def _checked(question: AudioQuestion) -> float:
     except (OSError, ValueError):
         return float("nan")  # evaluate lists the clip among its failures
     if question.meta.get("task") != "tqa":
-        spans = spans_in(question.answer, duration)
-        if any(getattr(spans.repairs, repair) for repair in ("unparsed", "beyond", "swapped", "malformed")):
+        spans = spans_in(question.answer, duration + grounding.SLACK)
+        refused = ("unparsed", "beyond", "swapped", "malformed", "clipped", "empty")
+        if any(getattr(spans.repairs, repair) for repair in refused):
             raise ValueError(
-                f"the right answer to question {question.id!r} gives no time within its clip of {duration:g} s: "
-                f"{question.answer!r:.120}"
+                f"the right answer to question {question.id!r} gives no time within its clip of {duration:g} s, or "
+                f"also one that is none: {question.answer!r:.120}"
             )
     return duration
 

@@ -104,9 +104,8 @@ def test_timelines_by_hand():
 
 def test_what_cannot_be_scored_is_refused(tiny, questions):
     (clip,) = ma.data.soundscapes.clips(1, seed=5)
-    beyond = ma.AudioQuestion(clip.audio, "When?", answer="11.0 - 12.0", id="beyond")
-    never = ma.AudioQuestion(clip.audio, "When?", answer="never", id="never")
-    for question in (beyond, never):
+    answers = {"beyond": "11.0 - 12.0", "never": "never", "longer": "1.0 - 2.0, 8.0 - 12.0", "empty": "1 - 2, 3 - 3"}
+    for question in (ma.AudioQuestion(clip.audio, "When?", answer=answer, id=name) for name, answer in answers.items()):
         with pytest.raises(ValueError, match=rf"'{question.id}' gives no time within its clip of 10 s"):
             grounding_study(tiny, [question])
     with pytest.raises(ValueError, match="is no open question with an answer"):
