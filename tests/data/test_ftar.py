@@ -145,7 +145,11 @@ def test_clips_that_fail_are_listed_and_no_other_takes_their_place(tmp_path):
         "malformed row": 1,
         "another duration": 1,
     }
+    rows[0]["duration"] = -2.0
+    (tmp_path / "temporal_audio_grounding.json").write_text(json.dumps(rows))
     unopened = ftar.load(tmp_path, check="none")
+    assert unopened.problem_counts() == {"malformed row": 1, "no duration": 1}
+    assert unopened[0].meta["duration"] is None
     assert [each.id for each in unopened] == ["here", "missing", "broken", "longer"], "nothing is opened"
     with pytest.raises(FileNotFoundError):
         unopened[1].clip()
