@@ -147,9 +147,9 @@ def evaluate(
         seed: Seed of the questions, to be kept with the result.
         strict: Raise at the first question that cannot be asked; by default it is kept among the `failures`.
         queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
-            `listening`, those that listen. Which do is found first (`where_it_listens`), on half of the clips, drawn
-            with `seed`, and at most 48 questions, and kept as `Comparison.listens`; it warns of rows that carry
-            nothing. Questions that chose the rows are among those counted, and the result says how many they are: to
+            `listening`, those that listen. Which do is found first (`where_it_listens`), on at most 48 questions, and
+            kept as `Comparison.listens`; it warns of rows that carry nothing. To choose them, half of the clips are
+            asked, drawn with `seed`. These are among the questions counted, and the result says how many they are: to
             report on others, find the rows yourself and name them.
         batch_size: Most questions at once; by default as many as fit.
         batch_positions: Most positions of a batch, padding included; by default as many as memory allows, within
@@ -187,7 +187,10 @@ def evaluate(
     chose: Mapping[str, Any] = {}
     if queries is not None:
         questions = sequence_of(questions)
-        listens = listen_first(model, questions, share=0.5, seed=seed or 0, out=out, workers=workers, progress=progress)
+        share = 0.5 if queries == LISTENING else None
+        listens = listen_first(
+            model, questions, share=share, seed=seed or 0, out=out, workers=workers, progress=progress
+        )
         lists = _at_rows(lists, axes, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])
         if queries == LISTENING and listens is not None:

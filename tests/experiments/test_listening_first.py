@@ -136,6 +136,9 @@ def test_evaluate_changes_attention_at_the_rows_that_listen(toys, asked):
     with pytest.warns(UserWarning, match=DEAF):
         inert = ma.evaluate(toys["choices"], asked, variants=cut, queries="last", progress=False)
     np.testing.assert_array_equal(inert[0].chosen, inert.clean.chosen)
+    assert inert.listens.everywhere.ids == inert.clean.ids, (
+        "rows that are named are not chosen on some of the questions"
+    )
 
 
 def test_rows_are_named_where_attention_is_changed_and_nowhere_else(toys, asked):
