@@ -426,7 +426,7 @@ class Comparison(Result):
         return xarray.Dataset(held, grid_coordinates(self.axes, self.variants) | coords, self._attrs)
 
     def __repr__(self) -> str:
-        return f"<Comparison of {len(self)} variants with {self.clean!r}>"
+        return f"<Comparison of {len(self)} variant{'s' * (len(self) != 1)} with {self.clean!r}>"
 
 
 def _is_right(options: Sequence[str], choice: str | None, text: str, answer: str | None) -> bool:

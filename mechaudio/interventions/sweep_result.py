@@ -85,7 +85,7 @@ class VariantsResult(Result):
 
     @property
     def _size(self) -> str:
-        return f"{len(self.variants)} variants"
+        return f"{len(self.variants)} variant{'s' * (len(self.variants) != 1)}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
