@@ -155,6 +155,11 @@ def test_clips_that_fail_are_listed_and_no_other_takes_their_place(tmp_path):
         unopened[1].clip()
 
 
+def test_questions_of_no_task_are_refused():
+    with pytest.raises(ValueError, match="tasks= names no task: give some of dac, tag, tss, tqa"):
+        ftar.build([annotated("dog", ("dog", 1.0, 2.0))], [])
+
+
 def test_what_cannot_be_built_is_listed(tmp_path):
     gone = ma.AnnotatedClip(tmp_path / "gone.wav", [ma.Event("hum", 1.0, 2.0)], id="gone")
     clips = [gone, annotated("silent"), annotated("late", ("hum", 11.0, 12.0), ("bell", 9.0, 12.0))]
