@@ -83,9 +83,8 @@ def ground(
     if not query.strip():
         raise ValueError("query is blank: name the sound to look for, such as 'a dog'")
     clip = AudioClip.load(audio)
-    text, markers = instruction.replace("{query}", query.strip()), None
+    text, markers = instruction.replace("{query}", query.strip()), Markers()
     if model.processor is not None and marker_ids(model.processor):
-        markers = Markers()
         markers.refuse_in(text)
     (answer,) = generate(model, [AudioQuestion(clip, text, id=query.strip())], max_new_tokens=max_new_tokens).texts
     parts = [answer] if "{query}" in instruction else _about(query, answer)
