@@ -96,7 +96,7 @@ def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
     return Grid(axes, [kind(**held, **point) for point in points])
 
 
-def grid_axes(variants: Variants) -> Mapping[str, Sequence[Any]]:
+def grid_axes(variants: Variants) -> dict[str, tuple[Any, ...]]:
     """The parameters of a grid and their values, the names of a mapping as the axis `variant`; none of a list."""
     if isinstance(variants, Mapping):
         return {"variant": tuple(variants)}
