@@ -284,6 +284,8 @@ def _advice(value: Any, kind: Any) -> str:
         if hasattr(value, "columns"):
             return ": give one of its columns, or a list made of its rows"
         if isinstance(value, Mapping) and args and all(fits(part, args[0]) for part in value.values()):
+            if any(isinstance(other, type) and issubclass(other, Mapping) for other in map(get_origin, parts_of(kind))):
+                return ": make its keys texts, the names"
             return ": give the values as a list, without their names; results stand in its order"
     if isinstance(value, float) and value.is_integer() and fits(int(value), kind):
         return f": write {int(value)}"

@@ -157,6 +157,7 @@ def _numbers(arguments: argparse.Namespace, result: "Evaluation | Comparison") -
         numbers["scores"] = {name: score.as_dict() for name, score in clean.by_score().items()}
     if compared is not None:
         numbers["rows_that_listen"] = None if compared.listens is None else list(compared.listens.rows)
+        numbers["questions_that_chose_rows"] = clean.n_chose_rows
         numbers["variants"] = [
             {"interventions": [repr(intervention) for intervention in variant]}
             | (compared.change(place).as_dict() if overall else {})
@@ -197,6 +198,11 @@ def _in_words(arguments: argparse.Namespace, result: "Evaluation | Comparison") 
         lines.append(left_out(arguments, clean.failures))
     if compared is not None and compared.listens is not None:
         lines += ["", *heard_where(compared.listens, [arguments.queries])]
+    if clean.n_chose_rows:
+        lines.append(
+            f"These rows were chosen on {clean.n_chose_rows} questions, from half of the clips, which are among the "
+            f"{len(clean.ids)} counted here: for effects on others, name the rows and ask others."
+        )
     if compared is not None and clean.scored.any():
         for place, variant in enumerate(compared.variants):
             lines += ["", " + ".join(map(repr, variant)), str(compared.change(place))]

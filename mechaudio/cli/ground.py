@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
         instruction=arguments.instruction or usual,
         max_new_tokens=arguments.max_new_tokens,
     )
-    mended = [f"{count} {name}" for name, count in result.repairs.as_dict().items() if count]
+    repairs = result.repairs.as_dict().items()
+    mended = [f"{count} {name}" for name, count in repairs if count and name != "unparsed"]  # that there is no time
     lines = [str(result)]
     if result.intervals:
         lines.append(f"answer: {result.answer}")

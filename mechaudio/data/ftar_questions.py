@@ -59,10 +59,12 @@ def build(
         in grounding questions, `meta["query"]` and `meta["intervals"]`, and in dense ones `meta["captions"]`.
 
     Raises:
-        ValueError: Shares that are negative or do not add up to 1, or, if `strict`, at the first problem.
+        ValueError: No task, shares that are negative or do not add up to 1, or, if `strict`, at the first problem.
     """
     if not splits or min(splits.values()) < 0 or abs(sum(splits.values()) - 1) > 1e-6:
         raise ValueError(f"splits are shares that add up to 1, such as {dict(SPLITS)}, got {dict(splits)}")
+    if not tasks:
+        raise ValueError(f"tasks= names no task: give some of {', '.join(TASKS)}")
     problems, questions, known = Problems(strict), list[AudioQuestion](), set[str]()
     for number, clip in enumerate(clips):
         item = clip.id or f"clip-{number}"

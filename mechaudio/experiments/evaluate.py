@@ -7,25 +7,26 @@ is taken up where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
 from mechaudio.analyses.ahead import workers_for
+from mechaudio.analyses.attention_and_answers import LISTENING
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
-from mechaudio.experiments.asking import Asking, Variants, Written, ask, in_halves
+from mechaudio.experiments.asking import Asking, Written, ask, in_halves
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.collected import collected
-from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
+from mechaudio.experiments.evaluation import CHOSE_ROWS, Comparison, Evaluation, Failure
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.run_log import RunLog, run_header
 from mechaudio.experiments.stream import Together, Words, go_through
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
-from mechaudio.interventions.grid import Grid
+from mechaudio.interventions.grid import Variants, grid_axes
 from mechaudio.interventions.selecting import AttentionIntervention
 from mechaudio.models.prompt import PromptBatch, PromptFormat, condition_of, layout_of
 from mechaudio.notices import warn
@@ -34,6 +35,7 @@ from mechaudio.question import BY_WORDS, AudioQuestion, refuse_open
 from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.record import Intervention
+from mechaudio.variants.execute import Lists, lists_of
 
 __all__ = ["Comparison", "Evaluation", "Failure", "evaluate"]
 
@@ -70,7 +72,7 @@ def evaluate(
     condition: str = ...,
     queries: str | None = ...,
     interventions: tuple[()] = ...,
-    variants: Sequence[Intervention | Sequence[Intervention]],
+    variants: Variants,
     scoring: str = ...,
     scores: Scores = ...,
     max_new_tokens: int = ...,
@@ -94,7 +96,7 @@ def evaluate(
     condition: str = "audio",
     queries: str | None = None,
     interventions: Sequence[Intervention] = (),
-    variants: Sequence[Intervention | Sequence[Intervention]] | None = None,
+    variants: Variants | None = None,
     scoring: str = "letter_logit",
     scores: Scores = DEFAULT,
     max_new_tokens: int = 32,
@@ -124,13 +126,15 @@ def evaluate(
         questions: Any number, in any iterable; those without a known answer are answered and not scored.
         condition: What the model is given: `audio`, `caption`, `audio+caption`, `silence`.
         queries: The query rows of every change of attention, in the place of their own: spans that `+` joins, or
-            `listening`, those that listen. Which do is found first (`where_it_listens`), on half of the clips, drawn
-            with `seed`, and at most 48 questions, and kept as `Comparison.listens`; it warns of rows that carry
-            nothing. To report on other questions than chose the rows, find them yourself and name them.
+            `listening`, those that listen. Which do is found first (`where_it_listens`), on at most 48 questions, and
+            kept as `Comparison.listens`; it warns of rows that carry nothing. To choose them, half of the clips are
+            asked, drawn with `seed`. These are among the questions counted, and the result says how many they are: to
+            report on others, find the rows yourself and name them.
         interventions: What to change while it answers. Places are named by spans: rows of one batch have no meaning
             in another.
-        variants: Several interventions, or lists of them, or a grid, to compare with the clean model on the same
-            questions. They share the prompt's forward pass (`ma.sweep`, `ma.generate_variants`).
+        variants: Several interventions or lists of them, in a list, in a grid, or in a dict by name, to compare with
+            the clean model on the same questions. Names label the result: `found["no audio"]`. Variants share the
+            prompt's forward pass (`ma.sweep`, `ma.generate_variants`).
         scoring: `letter_logit`: the choice whose letter has the highest logit at the last prompt position. `generate`:
             greedy generation; the text is read for a letter or a choice (`ma.metrics.parse_choice`), and scored by
             MMAU's words too (`Evaluation.string_match`). Open questions are asked so alone; each question of a mixed
@@ -178,12 +182,19 @@ def evaluate(
         warn(f"{launch().n} processes share questions through out=: without it each of them asks all of them")
     asking = Asking(condition, scoring, max_new_tokens, layout, allow_cut)
     lists, functions = _lists(interventions, variants), chosen_scores(scores)
+    axes = {} if variants is None else grid_axes(variants)
     listens, workers = None, workers_for(model, workers)
+    chose: Mapping[str, Any] = {}
     if queries is not None:
         questions = sequence_of(questions)
-        listens = listen_first(model, questions, share=0.5, seed=seed or 0, out=out, workers=workers, progress=progress)
-        lists = _at_rows(lists, variants, listening_rows(listens, queries))
+        share = 0.5 if queries == LISTENING else None
+        listens = listen_first(
+            model, questions, share=share, seed=seed or 0, out=out, workers=workers, progress=progress
+        )
+        lists = _at_rows(lists, axes, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])
+        if queries == LISTENING and listens is not None:
+            chose = {CHOSE_ROWS: list(listens.everywhere.ids)}
     options = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
     provenance = Provenance.collect(model, seed=seed, settings=options)
     header = {} if out is None else run_header(model, provenance, lists)
@@ -191,7 +202,6 @@ def evaluate(
         "batch_positions": batch_positions or (0 if batch_size else positions_that_fit(model)),
         "batch_size": batch_size or 0,  # 0 is any number
     }
-    axes = variants.axes if isinstance(variants, Grid) else {}
     with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
         for name, given in (("batch_positions", batch_positions), ("batch_size", batch_size)):
             if given not in (None, log.header[name]):
@@ -200,7 +210,7 @@ def evaluate(
                     "out, or give another out="
                 )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, workers=workers, progress=progress)
-        provenance = replace(provenance, created=log.header["created"], settings=options | {"n": len(log.rows)})
+        provenance = replace(provenance, created=log.header["created"], settings=options | chose | {"n": len(log.rows)})
     rows = sorted(log.rows.values(), key=lambda row: row.index)
     result = collected(provenance, asking, lists, rows, axes, dict(enumerate(clip_names(keys))), functions)
     if isinstance(result, Comparison):
@@ -210,13 +220,13 @@ def evaluate(
     return result
 
 
-def _at_rows(lists: Variants, variants: Any, queries: str) -> tuple[tuple[Intervention, ...], ...]:
+def _at_rows(lists: Lists, axes: Collection[str], queries: str) -> tuple[tuple[Intervention, ...], ...]:
     """Put these query rows into every change of attention.
 
     Raises:
         ValueError: There is no change of attention, or a grid over query rows.
     """
-    if isinstance(variants, Grid) and "queries" in variants.axes:
+    if "queries" in axes:
         raise ValueError("queries= places every variant, and the grid has query rows of its own: give one of them")
     if not any(isinstance(one, AttentionIntervention) for own in lists for one in own):
         raise ValueError("queries= says where attention is changed, and nothing changes it: give interventions")
@@ -237,18 +247,14 @@ def _lists(interventions: Any, variants: Any) -> tuple[tuple[Intervention, ...],
             "variants are compared with the clean model: put what all of them share into each, and leave "
             "interventions= out"
         )
-    if isinstance(variants, Intervention):
-        raise TypeError(f"variants= takes a list, got {variants!r}; write [...] around it")
-    if not len(variants):
-        raise ValueError("there is nothing to compare: variants= is empty")
-    return ((), *(tuple(one) if isinstance(one, Sequence) else (one,) for one in variants))
+    return ((), *lists_of(variants))
 
 
 def _ask_all(
     model: AudioLM,
     asking: Asking,
     questions: Iterable[AudioQuestion],
-    variants: Variants,
+    variants: Lists,
     log: RunLog,
     *,
     strict: bool,

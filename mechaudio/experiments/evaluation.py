@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     import xarray
 
 
+#: The setting that holds the ids of the questions that chose the rows where attention is changed.
+CHOSE_ROWS = "chose_rows"
+
+
 @dataclass(frozen=True)
 class Failure(Shown):
     """A question that could not be asked.
@@ -107,6 +111,15 @@ class Evaluation(Result):
         n_options = np.array([len(options) for options in self.options], dtype=int)
         if ((self.chosen < NO_ANSWER) | (self.chosen >= n_options)).any():
             raise ValueError(f"chosen is the place of a choice, or {NO_ANSWER}; got {shown(self.chosen.tolist())}")
+
+    @property
+    def n_chose_rows(self) -> int:
+        """The number of questions that chose the rows where attention is changed (`queries="listening"`)."""
+        return len(self.provenance.settings.get(CHOSE_ROWS, ()))
+
+    @property
+    def _chose_rows(self) -> str:
+        return f", rows chosen on {self.n_chose_rows} of these questions" if self.n_chose_rows else ""
 
     @cached_property
     def choices(self) -> tuple[str | None, ...]:
@@ -252,7 +265,7 @@ class Evaluation(Result):
         score += f"{self.unanswered.sum()} without an answer (NaN), " if self.unanswered.any() else ""
         return (
             f"<Evaluation of {len(self.ids)} questions, condition {self.condition!r}: {score}"
-            f"{len(self.failures)} not asked, interventions {list(self.interventions)}>"
+            f"{len(self.failures)} not asked, interventions {list(self.interventions)}{self._chose_rows}>"
         )
 
 
@@ -260,7 +273,8 @@ class Evaluation(Result):
 class Comparison(Result):
     """Questions answered without and with each of several interventions.
 
-    `comparison[3]` is the `Evaluation` of variant 3, `comparison.change(3)` what it did to the answers.
+    `comparison[3]` is the `Evaluation` of variant 3, `comparison.change(3)` what it did to the answers; where variants
+    have names, these stand for their numbers.
 
     Attributes:
         clean: The answers without interventions.
@@ -269,7 +283,7 @@ class Comparison(Result):
         logits: Logit of each choice's letter, `[variant, question, choice]`; None where answers were generated.
         texts: Per variant what the model wrote, where answers were generated.
         scores: Score of each written answer to an open question, by name, `[variant, question]`.
-        axes: The parameters of a grid and their values; empty for a list of variants.
+        axes: The parameters of a grid and their values, or `variant` and the names of a dict; empty for a list.
         listens: Which rows listen, where `ma.evaluate` was told at which rows to change attention.
     """
 
@@ -299,8 +313,18 @@ class Comparison(Result):
         """Count the variants."""
         return len(self.variants)
 
-    def __getitem__(self, variant: int) -> Evaluation:
-        """The answers with one of the variants."""
+    def _place(self, variant: int | str) -> int:
+        if not isinstance(variant, str):
+            return variant
+        names = self.axes.get("variant", ())
+        if variant not in names:
+            known = f"the names are {', '.join(names)}" if names else "these have numbers: give names as variants={...}"
+            raise KeyError(f"there is no variant {variant!r}; {known}")
+        return names.index(variant)
+
+    def __getitem__(self, variant: int | str) -> Evaluation:
+        """The answers with one of the variants, by its number or its name."""
+        variant = self._place(variant)
         return replace(
             self.clean,
             interventions=self.variants[variant],
@@ -329,13 +353,17 @@ class Comparison(Result):
         """
         return _margin(self.logits, self.clean)
 
-    def change(self, variant: int) -> AnswerChange:
+    def change(self, variant: int | str) -> AnswerChange:
         """Accuracy before and after, net change, fix rate, break rate, and McNemar's test of one variant.
 
+        Args:
+            variant: Its number, or its name.
+
         Raises:
+            KeyError: No variant has that name.
             ValueError: If no question has a known answer.
         """
-        known = self.clean.scored
+        variant, known = self._place(variant), self.clean.scored
         clips = self.clean.clips_among(known)
         change = answer_change(self.clean.correct[known], self.correct[variant][known], clips=clips)
         before, after = (int(one.unanswered[known].sum()) for one in (self.clean, self[variant]))
@@ -398,7 +426,7 @@ class Comparison(Result):
         return xarray.Dataset(held, grid_coordinates(self.axes, self.variants) | coords, self._attrs)
 
     def __repr__(self) -> str:
-        return f"<Comparison of {len(self)} variants with {self.clean!r}>"
+        return f"<Comparison of {len(self)} variant{'s' * (len(self) != 1)} with {self.clean!r}>"
 
 
 def _is_right(options: Sequence[str], choice: str | None, text: str, answer: str | None) -> bool:

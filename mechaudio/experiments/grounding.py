@@ -48,7 +48,7 @@ class Grounding(Shown):
 
     def __str__(self) -> str:
         if not self.intervals:
-            return f"{self.query}: no time in the answer {self.answer!r}"
+            return f"{self.query}: no time for it in the answer {self.answer!r}"
         spans = ", ".join(f"{onset:.1f} - {offset:.1f} s" for onset, offset in self.intervals)
         return f"{self.query}: {spans} of {self.duration:.1f} s"
 
@@ -77,18 +77,16 @@ def ground(
         max_new_tokens: Most tokens of the answer.
 
     Raises:
-        ValueError: A blank query, one that holds a time marker of a model that has markers, or a recording that cannot
+        ValueError: A blank query, a time marker in what a model that has markers is asked, or a recording that cannot
             be heard.
     """
     if not query.strip():
         raise ValueError("query is blank: name the sound to look for, such as 'a dog'")
     clip = AudioClip.load(audio)
-    markers = None
+    text, markers = instruction.replace("{query}", query.strip()), Markers()
     if model.processor is not None and marker_ids(model.processor):
-        markers = Markers()
-        markers.encode(query)  # refuses a marker in it, which the model would read as a time
-    text = instruction.replace("{query}", query.strip())
-    (answer,) = generate(model, [AudioQuestion(clip, text)], max_new_tokens=max_new_tokens).texts
+        markers.refuse_in(text)
+    (answer,) = generate(model, [AudioQuestion(clip, text, id=query.strip())], max_new_tokens=max_new_tokens).texts
     parts = [answer] if "{query}" in instruction else _about(query, answer)
     spans = [spans_in(part, clip.duration, markers=markers) for part in parts]
     intervals = tuple(interval for each in spans for interval in each.intervals)

@@ -77,7 +77,8 @@ class GroundingStudy(Result):
     Attributes:
         evaluation: The answers, beside the right ones, whose spans are the references.
         durations: Length of the clip of each question that was answered.
-        markers: Whether answers are written with time markers.
+        markers: Whether the model's tokenizer has time markers. Answers are read with them in any case: a model can
+            write them in letters.
     """
 
     evaluation: Evaluation
@@ -119,7 +120,7 @@ class GroundingStudy(Result):
             references,
             durations=[float(self.durations[row]) for row in rows],
             clips=self._clips(rows),
-            markers=self._reader,
+            markers=Markers(),
         )
 
     @cached_property
@@ -162,11 +163,7 @@ class GroundingStudy(Result):
         """Give the spans and captions of one question: of its `right` answer, or of what was `said`."""
         if of == "right":
             return described_in(self._right(row))
-        return described_in(self.evaluation.texts[row], float(self.durations[row]), markers=self._reader)
-
-    @property
-    def _reader(self) -> Markers | None:
-        return Markers() if self.markers else None
+        return described_in(self.evaluation.texts[row], float(self.durations[row]), markers=Markers())
 
     def _right(self, row: int) -> str:
         return str(self.evaluation.answers[row])
@@ -252,11 +249,12 @@ def _checked(question: AudioQuestion) -> float:
     except (OSError, ValueError):
         return float("nan")  # evaluate lists the clip among its failures
     if question.meta.get("task") != "tqa":
-        spans = spans_in(question.answer, duration)
-        if any(getattr(spans.repairs, repair) for repair in ("unparsed", "beyond", "swapped", "malformed")):
+        spans = spans_in(question.answer, duration + grounding.SLACK)
+        refused = ("unparsed", "beyond", "swapped", "malformed", "clipped", "empty")
+        if any(getattr(spans.repairs, repair) for repair in refused):
             raise ValueError(
-                f"the right answer to question {question.id!r} gives no time within its clip of {duration:g} s: "
-                f"{question.answer!r:.120}"
+                f"the right answer to question {question.id!r} gives no time within its clip of {duration:g} s, or "
+                f"also one that is none: {question.answer!r:.120}"
             )
     return duration
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 from mechaudio.analyses.attention_and_answers import LISTENING, MOST
@@ -33,7 +33,7 @@ def listen_first(
     model: AudioLM,
     questions: Sequence[AudioQuestion],
     *,
-    share: float,
+    share: float | None,
     seed: int,
     out: str | Path | None = None,
     workers: int = 0,
@@ -44,7 +44,7 @@ def listen_first(
     Args:
         model: An `AudioLM`.
         questions: Questions of the study.
-        share: Share of the clips that choose.
+        share: Share of the clips that choose; None where nothing is chosen, so that all may be asked.
         seed: Seed of the halves.
         out: The folder of the study, which keeps what was found: a study that is taken up does not ask again. What
             another model, other questions or other versions gave is found anew.
@@ -54,8 +54,9 @@ def listen_first(
     Returns:
         None where none of these questions can be asked and be right or wrong.
     """
-    chooses = in_calibration(clips_of(questions), share, seed)
-    choosing = (question for question, chosen in zip(questions, chooses, strict=True) if chosen)
+    choosing: Iterable[AudioQuestion] = questions
+    if share is not None:
+        choosing = compress(questions, in_calibration(clips_of(questions), share, seed).tolist())
     askable = Askable(model, list(islice(filter(_may_be_wrong, choosing), MOST)), workers=workers, progress=False)
     if not len(askable):
         return None

@@ -161,6 +161,8 @@ class Trainer:
             clip = question.clip() if question.audio is not None else None
             if clip is not None and clip.duration > self.stage.max_seconds:
                 raise ValueError(f"a clip of {clip.duration:.1f} s; this stage hears {self.stage.max_seconds:g} s")
+            if self.markers is not None:
+                self.markers.refuse_in(question.text)
             batch = prompt(self.model, [question])
             text = str(question.answer)
             text = text if self.markers is None else self.markers.encode(text)

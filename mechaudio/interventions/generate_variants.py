@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.interventions.grid import Grid
+from mechaudio.interventions.grid import Variants, grid_axes
 from mechaudio.interventions.sweep_result import Generations, Tokens
 from mechaudio.metrics.choices import UNWRITTEN, warn_of_unwritten
 from mechaudio.models.prompt import Inputs, as_prompts
@@ -15,7 +13,6 @@ from mechaudio.notices import withheld
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.decoding import NO_TOKEN, padding_token
-from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.generation import texts_of
 from mechaudio.tracing.join import join_rows
 from mechaudio.tracing.run_result import names_of
@@ -26,7 +23,7 @@ from mechaudio.variants.execute import SHARED, carry_out, lists_of
 def generate_variants(
     model: AudioLM,
     batch: Inputs,
-    variants: Sequence[Intervention | Sequence[Intervention]],
+    variants: Variants,
     *,
     max_new_tokens: int = 32,
     memory: int | float | None = None,
@@ -51,7 +48,8 @@ def generate_variants(
     Args:
         model: The opened model.
         batch: Prompts, questions, conversations, or a dict of the network's own inputs.
-        variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
+        variants: A grid, a list of interventions or of lists of interventions, or a dict of either by name, which
+            then labels the results; an empty list is the clean run.
         max_new_tokens: How many tokens at most.
         memory: Bytes that may be used beside the weights; by default half of what is free on a GPU, and two billion on
             a CPU. More prompts and variants at a time fit into more.
@@ -90,7 +88,7 @@ def generate_variants(
         variants=lists[1:],
         ways=tuple(ways[1:]),
         batch=prompts,
-        axes=variants.axes if isinstance(variants, Grid) else {},
+        axes=grid_axes(variants),
         provenance=Provenance.collect(
             model,
             settings={

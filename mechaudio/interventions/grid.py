@@ -12,11 +12,14 @@ import numpy as np
 from mechaudio.arguments import checks_arguments
 from mechaudio.kinds import plain
 from mechaudio.showing import Shown
+from mechaudio.tracing.edit import Intervention
 
 #: Parameters that take positions: a list of numbers is one value of them.
 _PLACES = ("queries", "keys", "positions")
 #: Parameters that take arrays: one is one value of them.
 _ARRAYS = ("direction", "directions", "value")
+#: What is compared with a clean run: interventions or lists of them, in a list, in a grid, or by name.
+Variants = Sequence[Intervention | Sequence[Intervention]] | Mapping[str, Intervention | Sequence[Intervention]]
 
 
 class Grid(Shown, Sequence):
@@ -91,6 +94,13 @@ def grid(kind: Callable[..., Any], /, **parameters: Any) -> Grid:
     held = {name: value for name, value in parameters.items() if name not in axes}
     points = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     return Grid(axes, [kind(**held, **point) for point in points])
+
+
+def grid_axes(variants: Variants) -> dict[str, tuple[Any, ...]]:
+    """The parameters of a grid and their values, the names of a mapping as the axis `variant`; none of a list."""
+    if isinstance(variants, Mapping):
+        return {"variant": tuple(variants)}
+    return variants.axes if isinstance(variants, Grid) else {}
 
 
 def _same(one: Any, other: Any) -> bool:

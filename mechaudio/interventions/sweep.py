@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.interventions.grid import Grid
+from mechaudio.interventions.grid import Variants, grid_axes
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import Inputs, as_prompts
@@ -20,7 +19,6 @@ from mechaudio.models.targets import Words, tokens_used
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.choice_logits import choices_reader
-from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 from mechaudio.variants.clean_run import CleanRun
 from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, lists_of
@@ -30,7 +28,7 @@ from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, lists_
 def sweep(
     model: AudioLM,
     batch: Inputs | CleanRun,
-    variants: Sequence[Intervention | Sequence[Intervention]],
+    variants: Variants,
     *,
     target: Words = None,
     foil: Words = None,
@@ -55,7 +53,8 @@ def sweep(
         model: The opened model.
         batch: Prompts, questions, conversations, a dict of the network's own inputs, or a `ma.variants.clean_run` of
             any of these, which is then not run again.
-        variants: A grid, or a list of interventions or of lists of interventions; an empty list is the clean run.
+        variants: A grid, a list of interventions or of lists of interventions, or a dict of either by name, which
+            then labels the results; an empty list is the clean run.
         target: Words to measure in the place of the choices' letters, as in `PromptBatch.aimed`; of an open question,
             its answer by default.
         foil: Words that they are held against; by default everything else that could follow.
@@ -101,12 +100,12 @@ def sweep(
         mass_before=collected.mass[0, :CLEAN],
         mass_after=collected.mass[1, :CLEAN],
         batch=prompts,
-        axes=variants.axes if isinstance(variants, Grid) else {},
+        axes=grid_axes(variants),
         provenance=Provenance.collect(model, settings=settings),
     )
 
 
-def _whole(model: AudioLM, prompts: PromptBatch, variants: Sequence, **options: Any) -> Sweep:
+def _whole(model: AudioLM, prompts: PromptBatch, variants: Variants, **options: Any) -> Sweep:
     """Sum the log-probabilities of whole targets over sweeps of prompts that are extended token by token."""
     swept = list[Sweep]()
 

@@ -37,7 +37,7 @@ class VariantsResult(Result):
         variants: The interventions.
         ways: Per variant, `shared prefix`, or `one by one` and why.
         batch: The prompts.
-        axes: The parameters of a grid and their values; empty for a list of variants.
+        axes: The parameters of a grid and their values, or `variant` and the names of a dict; empty for a list.
     """
 
     variants: tuple[tuple[Any, ...], ...]
@@ -85,7 +85,7 @@ class VariantsResult(Result):
 
     @property
     def _size(self) -> str:
-        return f"{len(self.variants)} variants"
+        return f"{len(self.variants)} variant{'s' * (len(self.variants) != 1)}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -221,7 +221,8 @@ class Sweep(VariantsResult):
 
     @property
     def _size(self) -> str:
-        return " x ".join(f"{len(values)} {name}" for name, values in self.axes.items()) or super()._size
+        sizes = [f"{len(values)} {name}" for name, values in self.axes.items() if name != "variant"]
+        return " x ".join(sizes) or super()._size
 
     @property
     def _summary(self) -> str:

@@ -49,7 +49,8 @@ class EventScores:
         f1: Harmonic mean of precision and recall over all events.
         precision: Share of the predicted events that are right.
         recall: Share of the reference's that were found.
-        macro_f1: Mean over classes of the F1 of each.
+        macro_f1: Mean over classes of the F1 of each. A class that is reported and never there counts 0, which
+            `sed_eval` leaves out of its mean.
         per_class: F1 of each class that is predicted or in the reference.
         right: Pairs.
         predicted: Predicted events.

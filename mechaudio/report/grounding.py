@@ -87,6 +87,7 @@ def grounding_tables(study: GroundingStudy) -> tuple[Table, ...]:
     if (tss := study.timelines) is not None:
         scores["tss", "ROUGE-1"] = tss.summaries.rouge_1
         scores["tss", "ROUGE-L"] = tss.summaries.rouge_l
+        scores["tss", "METEOR without synonyms"] = tss.summaries.meteor
         scores["tss", "mean IoU in order"] = tss.mean_iou
         repairs["tss"] = tss.repairs
     shares = ("value", "low", "high")

@@ -132,7 +132,8 @@ def heads_panel(attention: AudioAttention) -> Panel:
         "heads",
         figure,
         "Every layer has several heads that look on their own. A cell is one head: the share of its attention that "
-        "falls on the audio. Few bright cells mean that few heads do the listening.",
+        "falls on the audio, from the position that answers. A head that looks need not listen: whether what it looks "
+        "at reaches the answer, only cutting it tells (mechaudio listens).",
         heading="Which heads look at the audio",
     )
 

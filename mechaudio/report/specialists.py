@@ -145,8 +145,8 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     sure = scores.varies & (scores.q < SIGNIFICANT)
     sentences: list[str] = [
         Finding(
-            f"Of {many} heads whose attention to audio varies, {sure.sum()} go with right answers at a false discovery "
-            f"rate of {100 * SIGNIFICANT:g} % ({counted(n, clips if clips < n else None)}). "
+            f"Of {many} head{'s' * (many != 1)} whose attention to audio varies, {sure.sum()} go with right answers at "
+            f"a false discovery rate of {100 * SIGNIFICANT:g} % ({counted(n, clips if clips < n else None)}). "
             f"{_strongest(scores, sure, ranking)}",
             "heads",
             sure=bool(sure.any()),

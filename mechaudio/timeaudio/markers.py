@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mechaudio.arguments import check_fields, checks_arguments
+from mechaudio.notices import warn
 from mechaudio.showing import Shown
 
 Variant = Literal["v1", "v2", "v3"]
@@ -77,17 +78,39 @@ class Markers(Shown):
         Args:
             text: Times in seconds, in digits.
 
+        Warns:
+            UserWarning: Two ranges stand side by side with nothing but blanks between them: their times melt.
+
         Raises:
             ValueError: The text holds a marker already.
         """
+        self.refuse_in(text)
         form = _FORMATS[self.variant]
-        already = form.run.search(text)
+        marked = _RANGE.sub(lambda match: f"{form.write(float(match[1]))} - {form.write(float(match[2]))}", text)
+        melted = self.read(marked).melted
+        if melted:
+            warn(
+                f"ranges follow each other with nothing between them in {text!r}, so that {melted[0]!r} is read as one "
+                "number: put a comma there"
+            )
+        return marked
+
+    @checks_arguments
+    def refuse_in(self, text: str) -> None:
+        """Refuse a text that holds markers, such as a question, where a model would read them as times.
+
+        Args:
+            text: Any.
+
+        Raises:
+            ValueError: The text holds a marker.
+        """
+        already = _FORMATS[self.variant].run.search(text)
         if already:
             raise ValueError(
                 f"the text holds the marker {already[0]!r} already, and would be read as another time: give times in "
                 "digits, or take the marker out"
             )
-        return _RANGE.sub(lambda match: f"{form.write(float(match[1]))} - {form.write(float(match[2]))}", text)
 
     @checks_arguments
     def decode(self, text: str) -> str:
@@ -181,7 +204,7 @@ _FORMATS = {
     "v1": _Format(
         tuple(f"<{fifth / 5:.1f}>" for fifth in range(151)),
         _runs_of(r"<\d+\.\d>"),
-        re.compile(r"(<30\.0>)*<\d+\.\d>"),
+        re.compile(r"(<30\.0>)*<([12]?\d\.[02468]|30\.0)>"),
         re.compile(r"(?<=>)(?<!<30\.0>)(?=<)"),
         _write_fifths,
         _read_fifths,

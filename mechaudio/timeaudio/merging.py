@@ -115,8 +115,8 @@ def merge(
         contextual: Tokens that are made of the others of a segment.
 
     Raises:
-        ValueError: Another mode, importance or keys of another number of tokens, NaN among them, or segments with too
-            few tokens.
+        ValueError: Another mode, importance or keys of another number of tokens, NaN among them, infinity in hidden or
+            keys, or segments with too few tokens.
     """
     if hidden.ndim < 2 or not hidden.shape[-2]:
         raise ValueError(f"hidden is [token, width], got shape {list(hidden.shape)}")
@@ -129,10 +129,14 @@ def merge(
             raise ValueError(f"{name} is given for {_axes(tokens)} tokens, there are {_axes(hidden.shape[:-1])}")
     recorded = hidden.is_cuda and torch.cuda.is_current_stream_capturing()  # a CUDA graph, which cannot look at values
     for name, given in (("hidden", hidden), ("importance", importance), ("keys", keys)):
-        if given is not None and not recorded and (n_lost := int(given.isnan().sum())):
+        if given is None or recorded:
+            continue
+        lost = given.isnan() if name == "importance" else ~given.isfinite()  # infinity times a weight of 0 is NaN
+        if n_lost := int(lost.sum()):
             raise ValueError(
-                f"{name} holds NaN in {n_lost} of {given.numel()} places: nothing says which tokens stay. float16 "
-                "overflows like that: compute them in bfloat16 or float32"
+                f"{name} holds {'NaN' if name == 'importance' else 'NaN or infinity'} in {n_lost} of {given.numel()} "
+                "places: nothing says which tokens stay, or what of them. float16 overflows like that: compute them in "
+                "bfloat16 or float32"
             )
     if n_tokens <= window:
         weights = torch.eye(n_tokens, dtype=hidden.dtype, device=hidden.device)

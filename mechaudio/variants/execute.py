@@ -63,16 +63,17 @@ class Outcome:
     way: str = SHARED
 
 
-def lists_of(variants: Sequence[Intervention | Sequence[Intervention]]) -> Lists:
-    """Variants as lists of interventions.
+def lists_of(variants: Any) -> Lists:
+    """Variants as lists of interventions, those of a mapping in its order.
 
     Raises:
         TypeError: A single intervention.
         ValueError: No variants.
     """
     if callable(getattr(variants, "edits", None)):
-        raise TypeError(f"variants= takes a grid or a list, got {variants!r}; write [...] around it")
-    lists = tuple(tuple(each) if isinstance(each, Sequence) else (each,) for each in variants)
+        raise TypeError(f"variants= takes a grid, a list or a dict, got {variants!r}; write [...] around it")
+    each_of = variants.values() if isinstance(variants, Mapping) else variants
+    lists = tuple(tuple(each) if isinstance(each, Sequence) else (each,) for each in each_of)
     if not lists:
         raise ValueError("there is nothing to run: variants= is empty")
     return lists

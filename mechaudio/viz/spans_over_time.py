@@ -42,7 +42,7 @@ def spans_over_time(
 
     Args:
         study: What `ma.experiments.grounding_study` gave.
-        questions: Which of its questions, by number; by default the first, up to fourteen rows.
+        questions: Which of its questions, by number; by default as many of the first as fourteen rows hold.
         clip: The recording of the question, where one is drawn: its spectrogram lies below.
         title: Title of the figure; plotly's own markup is allowed, so pass words from outside through `theme.plain`.
 
@@ -56,11 +56,12 @@ def spans_over_time(
     if clip is not None and len(drawn) != 1:
         raise ValueError(f"clip= is the recording of one question, and {len(drawn)} are drawn: give questions=[number]")
     rows: list[_Row] = []
-    for number in drawn:
-        if questions is None and len(rows) >= MOST:
+    for place, number in enumerate(drawn):
+        of_question = _rows(study, number)
+        if questions is None and rows and len(rows) + len(of_question) > MOST:
+            drawn = drawn[:place]
             break
-        rows += _rows(study, number)
-    rows = rows[:MOST] if questions is None else rows
+        rows += of_question
     end = max(float(study.durations[number]) for number in drawn)
     figure = go.Figure()
     for name, colour, shift, spans in (
@@ -91,6 +92,8 @@ def spans_over_time(
         draw_mel(figure, clip)
         figure.update_layout(yaxis3={"domain": parts[0], "anchor": "x"})
     note = "above: when it is heard; below: when the model says so"
+    if questions is None and len(drawn) < n:
+        note += f"; the first {len(drawn)} of {n} questions"
     return laid_out(
         figure,
         title or f"Spans of {plain(study.provenance.checkpoint)}, {questions_of(len(drawn))}",

@@ -109,9 +109,9 @@ def _changed(result: Sweep | Comparison | SteeringSweep) -> list[Proportion]:
 def _names(result: Sweep | Comparison | SteeringSweep) -> list[str]:
     if isinstance(result, SteeringSweep):
         return list(result.names)
-    if not result.axes:
-        return [str(name) for name in grid_coordinates({}, result.variants)["variant"]]
     axes = grid_coordinates(result.axes, result.variants)
+    if "variant" in axes:
+        return [str(name) for name in axes["variant"]]
     return [
         ", ".join(f"{name} {value}" for name, value in zip(axes, cell, strict=True)) for cell in product(*axes.values())
     ]

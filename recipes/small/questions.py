@@ -82,11 +82,9 @@ def sides(asked: Asked) -> dict[str, Any]:
         questions = asked.questions("sides", noise=noise, conflict=True)
         claims = [question.meta["caption_answer"] for question in questions]
         variants = _conflict_variants(asked)
-        found = ma.evaluate(
-            asked.model, questions, condition="audio+caption", variants=list(variants.values()), progress=False
-        )
+        found = ma.evaluate(asked.model, questions, condition="audio+caption", variants=variants, progress=False)
         clean = _follows(found.clean, claims)
-        for label, answers in {"as it is": found.clean, **{v: found[i] for i, v in enumerate(variants)}}.items():
+        for label, answers in {"as it is": found.clean, **{name: found[name] for name in variants}}.items():
             caption = _follows(answers, claims)
             for task, among in _by_task(tasks) if label == "as it is" else [("all", np.ones(len(tasks), bool))]:
                 row = {"noise": name, "variant": label, "task": task, "n": int(among.sum())}

@@ -42,7 +42,7 @@ def test_a_sound_that_is_not_there_has_no_time(scene, capsys):
     assert told["rows"] == []
     assert told["repairs"]["unparsed"] == 1
     assert main(["ground", str(path), "--query", "hum"]) == 0
-    assert capsys.readouterr().out.startswith("hum: no time in the answer")
+    assert capsys.readouterr().out.startswith("hum: no time for it in the answer")
 
 
 @pytest.mark.parametrize(

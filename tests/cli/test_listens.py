@@ -1,6 +1,7 @@
 """`mechaudio listens`: result, tables, figures and page, and what it prints."""
 
 import json
+import re
 
 import pytest
 
@@ -47,7 +48,10 @@ def test_as_json_it_names_the_rows(capsys, tmp_path):
 def test_evaluate_says_where_the_model_listens_before_what_changes_do(capsys):
     assert main(["evaluate", *WORDS[1:5], "--n", "40", "--scale", "0.2", "--queries", "listening"]) == 0
     said = capsys.readouterr().out
-    assert said.index("The last row listens.") < said.index("ScaleAttention")
+    chose = re.search(r"These rows were chosen on (\d+) questions, .* among the 40 counted here", said)
+    assert 0 < int(chose[1]) < 40
+    assert f"(n = {chose[1]} questions)" in said
+    assert said.index("The last row listens.") < chose.start() < said.index("ScaleAttention")
 
 
 def test_the_toy_is_asked_its_own_questions_wherever_its_name_stands():

@@ -145,10 +145,19 @@ def test_clips_that_fail_are_listed_and_no_other_takes_their_place(tmp_path):
         "malformed row": 1,
         "another duration": 1,
     }
+    rows[0]["duration"] = -2.0
+    (tmp_path / "temporal_audio_grounding.json").write_text(json.dumps(rows))
     unopened = ftar.load(tmp_path, check="none")
+    assert unopened.problem_counts() == {"malformed row": 1, "no duration": 1}
+    assert unopened[0].meta["duration"] is None
     assert [each.id for each in unopened] == ["here", "missing", "broken", "longer"], "nothing is opened"
     with pytest.raises(FileNotFoundError):
         unopened[1].clip()
+
+
+def test_questions_of_no_task_are_refused():
+    with pytest.raises(ValueError, match="tasks= names no task: give some of dac, tag, tss, tqa"):
+        ftar.build([annotated("dog", ("dog", 1.0, 2.0))], [])
 
 
 def test_what_cannot_be_built_is_listed(tmp_path):

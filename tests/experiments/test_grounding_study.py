@@ -8,6 +8,7 @@ import pytest
 import mechaudio as ma
 from mechaudio.experiments import Evaluation, GroundingStudy, grounding_study
 from mechaudio.metrics.grounding import Repairs
+from mechaudio.report import grounding_tables
 from mechaudio.results import Provenance
 
 pytestmark = pytest.mark.usefixtures("without_proofs")
@@ -94,19 +95,27 @@ def test_dense_captions_by_hand():
     assert 0 < found.dense.meteor.value < 1
 
 
+def test_markers_of_a_model_that_has_none_are_read_and_others_counted():
+    right = "The given query happens in 1.0 - 2.0 seconds."
+    found = study("tag", [("<a_1><f_0> - <a_2><f_0>", right), ("<1.0> to <2.0>", right)]).grounding
+    assert found.per_question == (1.0, 0.0)
+    assert found.repairs == Repairs(unparsed=1)
+
+
 def test_timelines_by_hand():
     right = "0.0 - 5.0, Tighe takes over. 5.0 - 10.0, She succeeds Rogers."
     found = study("tss", [(right, right), ("0.0 - 5.0, Tighe takes over.", right)])
     assert found.timelines.mean_iou.value == pytest.approx((1.0 + 0.5) / 2)
     assert 0.7 < found.timelines.summaries.rouge_1.value < 1.0
     assert not found.timelines.summaries.synonyms
+    (scores, *_) = grounding_tables(found)
+    assert "METEOR without synonyms" in {row[1] for row in scores.rows}
 
 
 def test_what_cannot_be_scored_is_refused(tiny, questions):
     (clip,) = ma.data.soundscapes.clips(1, seed=5)
-    beyond = ma.AudioQuestion(clip.audio, "When?", answer="11.0 - 12.0", id="beyond")
-    never = ma.AudioQuestion(clip.audio, "When?", answer="never", id="never")
-    for question in (beyond, never):
+    answers = {"beyond": "11.0 - 12.0", "never": "never", "longer": "1.0 - 2.0, 8.0 - 12.0", "empty": "1 - 2, 3 - 3"}
+    for question in (ma.AudioQuestion(clip.audio, "When?", answer=answer, id=name) for name, answer in answers.items()):
         with pytest.raises(ValueError, match=rf"'{question.id}' gives no time within its clip of 10 s"):
             grounding_study(tiny, [question])
     with pytest.raises(ValueError, match="is no open question with an answer"):

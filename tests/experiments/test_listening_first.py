@@ -130,9 +130,15 @@ def test_evaluate_changes_attention_at_the_rows_that_listen(toys, asked):
     np.testing.assert_array_equal(found[0].chosen, by_name[0].chosen)
     assert found.listens.rows == ("choices",)
     assert by_name.listens is None
+    for result in (found, found[0]):
+        assert f"rows chosen on {len(found.listens.everywhere.ids)} of these questions" in repr(result)
+    assert "rows chosen" not in repr(by_name)
     with pytest.warns(UserWarning, match=DEAF):
         inert = ma.evaluate(toys["choices"], asked, variants=cut, queries="last", progress=False)
     np.testing.assert_array_equal(inert[0].chosen, inert.clean.chosen)
+    assert inert.listens.everywhere.ids == inert.clean.ids, (
+        "rows that are named are not chosen on some of the questions"
+    )
 
 
 def test_rows_are_named_where_attention_is_changed_and_nowhere_else(toys, asked):

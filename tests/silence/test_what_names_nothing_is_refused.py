@@ -102,5 +102,9 @@ def test_tokens_are_not_merged_by_numbers_that_are_none():
     lost = importance.index_fill(1, torch.tensor([3, 5]), float("nan"))
     with pytest.raises(ValueError, match="importance holds NaN in 2 of 176 places"):
         ma.timeaudio.merge(hidden, lost)
-    with pytest.raises(ValueError, match="hidden holds NaN in 704 of 704"):
-        ma.timeaudio.merge(hidden * float("nan"), importance)
+    for number in ("nan", "inf"):
+        lost = hidden.index_fill(1, torch.tensor([3]), float(number))
+        with pytest.raises(ValueError, match="hidden holds NaN or infinity in 4 of 704"):
+            ma.timeaudio.merge(lost, importance)
+        with pytest.raises(ValueError, match="keys holds NaN or infinity in 4 of 704"):
+            ma.timeaudio.merge(hidden, importance, "paper", keys=lost)

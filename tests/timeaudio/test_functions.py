@@ -54,6 +54,7 @@ def test_runs_of_markers_become_numbers_as_released(variant, marked, text):
         ("v3", "<a_1><f_2><a_3>", "13.2", True, True),
         ("v1", "<30.0><4.0>", "34.0", False, False),
         ("v1", "<4.0><5.0>", "9.0", False, True),
+        ("v1", "<45.3>", "45.3", True, False),
         ("v2", "<TIME_1><TIME_DOT><TIME_2><TIME_5>", "1.25", False, False),
         ("v2", "<TIME_3>", "3", True, False),
         ("v2", "<TIME_1><TIME_DOT><TIME_2><TIME_3><TIME_DOT><TIME_4>", "1.23.4", False, True),
@@ -78,6 +79,11 @@ def test_each_format_has_its_tokens():
 def test_a_text_with_a_marker_in_it_is_not_encoded(variant, marker):
     with pytest.raises(ValueError, match="holds the marker"):
         Markers(variant).encode(f"what is {marker}, from 1.0 - 2.0?")
+
+
+def test_ranges_side_by_side_are_warned_of_since_their_times_melt():
+    with pytest.warns(UserWarning, match="'<a_2><f_0> <a_3><f_0>' is read as one number: put a comma there"):
+        Markers().encode("1.0 - 2.0 3.0 - 4.0")
 
 
 def test_tenths_of_a_second_survive_the_way_there_and_back():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -175,6 +176,13 @@ def test_what_cannot_be_heard_is_listed_and_no_other_takes_its_place(questions, 
     assert len(run.losses) == 1
     with pytest.raises(ValueError, match="not one of the 1 questions of step 0 can be asked"):
         train(opened("timeaudio"), [gone], out=tmp_path / "none", preset=stage, batch_size=1)
+
+
+def test_a_question_that_holds_a_marker_is_listed_where_answers_are_written_with_them(questions, tmp_path):
+    marked = replace(questions[0], text="When is '<a_1>' heard?", id="marked")
+    run = train(opened("timeaudio"), [*questions, marked], out=tmp_path, preset=ALL, steps=1, batch_size=4)
+    assert [problem.item for problem in run.problems] == ["marked"]
+    assert "the text holds the marker '<a_1>' already" in run.problems[0].message
 
 
 def test_a_run_says_where_it_comes_from(questions, tmp_path):

@@ -40,3 +40,11 @@ def test_the_sound_of_one_question_lies_below():
         spans_over_time(study("tag", PAIRS), clip=clip)
     with pytest.raises(ValueError, match="numbers from 0 to 1 in this study, got"):
         spans_over_time(study("tag", PAIRS), questions=[2])
+
+
+def test_questions_that_the_figure_has_no_room_for_are_left_out_whole_and_counted():
+    right = " ".join(f"{n}.0 - {n}.5 seconds, sound {n}." for n in range(9))
+    figure = spans_over_time(study("dac", [("nothing", right)] * 3))
+    assert len(figure.layout.yaxis.ticktext) == 9
+    assert figure.layout.title.text.endswith("n = 1 question")
+    assert figure.layout.title.subtitle.text.endswith("; the first 1 of 3 questions")
