@@ -147,6 +147,22 @@ def made(name):
     return MADE[name]()
 
 
+@pytest.fixture(scope="module", params=MADE)
+def name(request):
+    """Of every class in turn, so that a process makes a result for all of its tests."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def loaded(name, tmp_path_factory):
+    return Result.load(made(name).save(tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="module")
+def figure(name):
+    return made(name).plot()
+
+
 def kinds_of_results():
     for module in pkgutil.walk_packages(ma.__path__, "mechaudio."):
         if not module.name.startswith("mechaudio.cli"):
@@ -204,7 +220,6 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", MADE)
 def test_a_table_has_a_row_for_each_question_cell_or_head(name):
     result = made(name)
     table = result.to_pandas()
@@ -218,7 +233,6 @@ def test_a_table_has_a_row_for_each_question_cell_or_head(name):
     assert n_rows == len(table)
 
 
-@pytest.mark.parametrize("name", MADE)
 def test_axes_are_named_and_labelled_and_say_where_they_come_from(name):
     data = made(name).to_xarray()
     assert data.data_vars
@@ -229,19 +243,15 @@ def test_axes_are_named_and_labelled_and_say_where_they_come_from(name):
         assert len(set(data[asked_about].values.tolist())) == data.sizes[asked_about], "questions have their ids"
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_it_draws_itself(name):
-    figure = made(name).plot()
+def test_it_draws_itself(figure):
     assert isinstance(figure, go.Figure)
     assert len(figure.data) > 0
     assert figure.layout.title.text
     assert figure.to_json()
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_it_comes_back_from_a_folder_as_it_was(name, tmp_path):
-    result = made(name)
-    again = Result.load(result.save(tmp_path))
+def test_it_comes_back_from_a_folder_as_it_was(name, loaded):
+    result, again = made(name), loaded
     assert type(again) is type(result)
     assert repr(again) == repr(result)
     pandas.testing.assert_frame_equal(again.to_pandas(), result.to_pandas())
@@ -249,10 +259,8 @@ def test_it_comes_back_from_a_folder_as_it_was(name, tmp_path):
     assert again.provenance == result.provenance
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_what_comes_back_draws_the_same_figure(name, tmp_path):
-    loaded = Result.load(made(name).save(tmp_path))
-    assert loaded.plot().to_json() == made(name).plot().to_json()
+def test_what_comes_back_draws_the_same_figure(loaded, figure):
+    assert loaded.plot().to_json() == figure.to_json()
 
 
 def test_a_kept_run_of_open_questions_names_its_likeliest_tokens(tmp_path):
@@ -273,7 +281,6 @@ def test_a_kept_run_of_open_questions_names_its_likeliest_tokens(tmp_path):
         assert "[102]" in {text for text, _ in ma.viz.next_tokens(loaded, k=104).data[0].customdata}
 
 
-@pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=["deepcopy", "pickle"]
 )
@@ -284,7 +291,6 @@ def test_a_copy_of_it_is_the_same_table(name, copied):
     pandas.testing.assert_frame_equal(again.to_pandas(), result.to_pandas())
 
 
-@pytest.mark.parametrize("name", MADE)
 def test_it_says_itself_in_a_line_or_two_and_shows_its_first_rows(name):
     result = made(name)
     assert repr(result).startswith(f"<{name} of ")

@@ -24,7 +24,7 @@ def test_every_public_name_is_there(name):
 WALK = """
 import json, os, pkgutil, sys
 from importlib import import_module
-import datasets, nnsight, plotly.graph_objects, sklearn.linear_model, statsmodels.api, transformers.modeling_utils
+import anywidget, nnsight, plotly.graph_objects, sklearn.linear_model, transformers.modeling_utils, xarray
 import mechaudio
 
 def attributes(package):

@@ -6,6 +6,7 @@ Each family is a file of facts (`tests.families.family` says which); what tests 
 from tests.families.build import (
     ASKED,
     FAMILIES,
+    KINDS,
     Opened,
     audio_token_id,
     clip_features,
@@ -25,6 +26,7 @@ from tests.families.family import WINDOW_SECONDS
 __all__ = [
     "ASKED",
     "FAMILIES",
+    "KINDS",
     "WINDOW_SECONDS",
     "Opened",
     "audio_token_id",

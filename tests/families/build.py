@@ -70,7 +70,7 @@ _FAMILIES: dict[str, Family] = {
 FAMILIES = tuple(_FAMILIES)
 #: A plain family, one of packed clips and experts, one whose padding leaks, one with recurrent layers, one whose class
 #: calls its decoder itself, and one of several towers that transformers does not have.
-_KINDS = (
+KINDS = (
     "qwen2_audio",
     "qwen3_omni_moe_thinker",
     "phi4_multimodal",
@@ -82,7 +82,7 @@ _KINDS = (
 ASKED = tuple(name for name, family in _FAMILIES.items() if family.takes_questions)
 
 
-def thinned(families: Iterable[str], left: Collection[str] = _KINDS) -> list[Any]:
+def thinned(families: Iterable[str], left: Collection[str] = KINDS) -> list[Any]:
     """Families for a test that takes seconds each: `make test` runs those left, one of every kind, `make check` all."""
     return [pytest.param(name, marks=[] if name in left else [pytest.mark.whole]) for name in families]
 

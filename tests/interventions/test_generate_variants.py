@@ -13,10 +13,10 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.join import interventions_of_rows
-from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_types
+from tests.families import FAMILIES, KINDS, model_inputs, network, thinned, unchecked_types
 from tests.interventions.kinds import ALONE, having
 
-N = 4
+N = 3
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,16 @@ def same(found, expected):
 @pytest.mark.parametrize("family", thinned(FAMILIES, left=("qwen2_audio", "phi4_multimodal")))
 def test_variants_write_what_they_write_one_by_one(opened, family):
     model, inputs = opened(family)
-    variants = variants_of(model, inputs)[:: 5 if family in ALONE else 1]
+    variants = variants_of(model, inputs)
+    if family in ALONE:
+        variants = variants[::5]
+    elif family not in KINDS:  # a class of every kind has them all; of the others, each leaves every other one out
+        variants = [[], *variants[1 + FAMILIES.index(family) % 2 : -1 : 2], variants[-1]]
     expected = one_by_one(model, inputs, variants)
     found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     assert same(found.tokens, expected)
     assert torch.equal(found.clean_tokens, expected[0])
-    assert len({str(tokens.tolist()) for tokens in expected}) > (1 if family in ALONE else 12)
+    assert len({str(tokens.tolist()) for tokens in expected}) > (1 if family in ALONE else len(variants) // 2)
     if family in ALONE:
         assert all(ALONE[family] in way for way in found.ways)
     else:
@@ -92,18 +96,15 @@ def test_variants_write_what_they_write_one_by_one(opened, family):
         assert found.ways[-1] == "one by one: logits lies outside the layers"
 
 
-@pytest.mark.parametrize("memory", [1, pytest.param(3e5, marks=pytest.mark.whole)])
-@pytest.mark.parametrize(
-    "family",
-    ["qwen2_audio", *(pytest.param(name, marks=pytest.mark.whole) for name in ("phi4_multimodal", "vibevoice_asr"))],
-)
-def test_little_memory_takes_longer_and_gives_the_same(opened, family, memory):
+@pytest.mark.parametrize("family", thinned(("qwen2_audio", "phi4_multimodal", "vibevoice_asr"), ("qwen2_audio",)))
+def test_little_memory_takes_longer_and_gives_the_same(opened, family):
     model, inputs = opened(family)
     variants = variants_of(model, inputs)
     whole = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
-    in_pieces = ma.generate_variants(model, inputs, variants, max_new_tokens=N, memory=memory, progress=False)
-    assert same(in_pieces.tokens, whole.tokens)
-    assert torch.equal(in_pieces.clean_tokens, whole.clean_tokens)
+    for memory in (1, 3e5):
+        in_pieces = ma.generate_variants(model, inputs, variants, max_new_tokens=N, memory=memory, progress=False)
+        assert same(in_pieces.tokens, whole.tokens)
+        assert torch.equal(in_pieces.clean_tokens, whole.clean_tokens)
 
 
 @pytest.mark.parametrize("family", thinned(family for family in FAMILIES if family not in ALONE))

@@ -15,7 +15,7 @@ from mechaudio.models.toy.planted import PLANTED
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.formulas import Shift
 from mechaudio.tracing.score_edit import ScoreEdit
-from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_types
+from tests.families import FAMILIES, KINDS, model_inputs, network, thinned, unchecked_types
 from tests.interventions.kinds import ALONE, having
 
 
@@ -74,7 +74,12 @@ def one_by_one(model, inputs, variants):
 @pytest.mark.parametrize("family", thinned(FAMILIES, left=("qwen2_audio", "phi4_multimodal")))
 def test_a_sweep_gives_what_its_variants_give_one_by_one(opened, family):
     model, inputs = opened(family)
-    variants = variants_of(model, inputs)
+    every = variants_of(model, inputs)
+    unmoved = (0, 2, 19) if family == "gemma3n" else (0, 2)  # its window has left the clip behind, not its padding
+    moving = [index for index in range(len(every)) if index not in unmoved]
+    if family not in KINDS:  # a class of every kind has them all; of the others, each leaves every other one out
+        moving = moving[FAMILIES.index(family) % 2 :: 2]
+    variants = [every[index] for index in (*unmoved, *moving)]
     found = ma.sweep(model, inputs, variants, progress=False)
     in_pieces = ma.sweep(model, inputs, variants, memory=1, progress=False)  # a prompt and a variant at a time
     expected = one_by_one(model, inputs, variants)
@@ -82,8 +87,7 @@ def test_a_sweep_gives_what_its_variants_give_one_by_one(opened, family):
     assert ((found.logits - expected).abs().amax() / scale) < 5e-5
     assert ((in_pieces.logits - expected).abs().amax() / scale) < 5e-5
     moved = (expected - expected[0]).abs().amax((1, 2))
-    unmoved = (0, 2, 19) if family == "gemma3n" else (0, 2)  # its window has left the clip behind, not its padding
-    assert (moved[[index for index in range(len(variants)) if index not in unmoved]] > 1e-4 * scale).all()
+    assert (moved[len(unmoved) :] > 1e-4 * scale).all()
     if family in ALONE:
         assert all(ALONE[family] in way for way in found.ways)
     else:

@@ -16,7 +16,7 @@ from mechaudio.cli import main
 from mechaudio.experiments.log_lines import signed
 from mechaudio.experiments.run_log import LOG_NAME
 from mechaudio.timeaudio import Stage, load_trained, train
-from mechaudio.tracing.fingerprint import fingerprint, weight_digests
+from mechaudio.tracing.fingerprint import _part, fingerprint, weight_digests
 from tests.families import FAMILIES, network, thinned
 from tests.timeaudio.processes import opened, three_questions
 
@@ -24,7 +24,8 @@ LAYER = "model.language_model.layers.1"
 
 
 @pytest.fixture
-def toy():
+def fresh():
+    """A model to be changed."""
     return ma.load("toy", prove=False)
 
 
@@ -34,10 +35,10 @@ def questions():
 
 
 @pytest.fixture(scope="module")
-def finished(questions, tmp_path_factory):
+def finished(toy, questions, tmp_path_factory):
     """The folder of a finished run, which stays as it is."""
     out = tmp_path_factory.mktemp("finished")
-    ma.evaluate(ma.load("toy", prove=False), questions, out=out)
+    ma.evaluate(toy, questions, out=out)
     return out
 
 
@@ -126,16 +127,16 @@ def the_generation(model):
         (lambda model: model.network.train(), "is in training mode"),
     ],
 )
-def test_another_network_is_refused_with_what_differs(toy, questions, log, edit, told):
+def test_another_network_is_refused_with_what_differs(fresh, questions, log, edit, told):
     before = log.read_bytes()
-    edit(toy)
+    edit(fresh)
     with pytest.raises(ValueError, match=told):
-        ma.evaluate(toy, questions, out=log.parent)
+        ma.evaluate(fresh, questions, out=log.parent)
     assert log.read_bytes() == before
 
 
-def test_the_same_network_opened_again_goes_on(questions, log):
-    again = ma.evaluate(ma.load("toy", prove=False), questions, out=log.parent)
+def test_the_same_network_opened_again_goes_on(fresh, questions, log):
+    again = ma.evaluate(fresh, questions, out=log.parent)
     assert len(again.ids) == 3
 
 
@@ -144,12 +145,18 @@ def test_the_digest_of_every_class_sees_every_tensor_and_is_the_same_again(famil
     net = network(family)
     known = weight_digests(net)
     assert known == weight_digests(network(family))
-    tensors = [*net.named_parameters(), *((name, one) for name, one in net.named_buffers() if one.numel())]
-    for name, tensor in tensors[:: max(1, len(tensors) // 12)]:
-        held = tensor.detach().view(-1)[-1:].view(torch.uint8)
-        held[0] ^= 1
-        assert weight_digests(net) != known, name
-        held[0] ^= 1
+    held = {}  # part of the digest -> its tensors
+    for name, tensor in [*net.named_parameters(), *((name, one) for name, one in net.named_buffers() if one.numel())]:
+        held.setdefault(_part(name.rpartition(".")[0]) or type(net).__name__, []).append((name, tensor))
+    for share in (0.0, 0.3, 0.6, 1.0):  # the last byte of one tensor in every part
+        changed = {part: each[round(share * (len(each) - 1))] for part, each in held.items()}
+        bytes_of = [tensor.detach().view(-1)[-1:].view(torch.uint8) for _, tensor in changed.values()]
+        for byte in bytes_of:
+            byte[0] ^= 1
+        now = weight_digests(net)
+        assert [name for part, (name, _) in changed.items() if now[part] == known[part]] == []
+        for byte in bytes_of:
+            byte[0] ^= 1
     assert weight_digests(net) == known
 
 
@@ -192,13 +199,13 @@ def test_a_digest_is_that_of_the_bytes():
     assert weight_digests(module) == {"Linear": hashlib.sha256(joined).hexdigest()[:16]}
 
 
-def test_nothing_is_kept_between_two_digests(toy):
-    before = fingerprint(toy)
-    weight = toy.network.get_parameter("lm_head.weight")
+def test_nothing_is_kept_between_two_digests(fresh):
+    before = fingerprint(fresh)
+    weight = fresh.network.get_parameter("lm_head.weight")
     version = weight._version
     weight.data.neg_()
     assert weight._version == version  # PyTorch did not notice
-    assert fingerprint(toy)["weights"]["lm_head"] != before["weights"]["lm_head"]
+    assert fingerprint(fresh)["weights"]["lm_head"] != before["weights"]["lm_head"]
 
 
 # Other lines.
@@ -327,10 +334,10 @@ def test_a_number_that_no_line_holds_is_refused_with_the_number_of_its_line(toy,
         ma.evaluate(toy, questions, out=log.parent)
 
 
-def test_a_part_of_another_class_is_another_part(toy):
-    before = weight_digests(toy.network)
-    toy.network.get_submodule(f"{LAYER}.mlp").act_fn = torch.nn.Mish()
-    after = weight_digests(toy.network)
+def test_a_part_of_another_class_is_another_part(fresh):
+    before = weight_digests(fresh.network)
+    fresh.network.get_submodule(f"{LAYER}.mlp").act_fn = torch.nn.Mish()
+    after = weight_digests(fresh.network)
     assert [part for part in before if before[part] != after[part]] == [LAYER]
 
 

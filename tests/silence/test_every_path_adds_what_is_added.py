@@ -129,26 +129,36 @@ def heard(family):
     return model_inputs(family, seconds=(1.6, 1.6))
 
 
-def measured(family, part, layer, changes=()):
-    """The hook points of a layer in one run, and what its modules gave and were given, by plain hooks."""
-    model, prefix = opened(family), prefix_of(part)
-    stack = model.adapter.stacks[part]
-    module, given = model.network.get_submodule(f"{stack.layers}.{layer}"), {}
+def measured(family, places, changes=()):
+    """The hook points of layers in one run, and what their modules gave and were given, by plain hooks.
 
-    def look(path):
+    Returns:
+        (part, layer) -> values of its hook points, outputs and first inputs of its modules, and the layer itself.
+    """
+    model, handles, made = opened(family), [], {}
+
+    def look(given, path):
         def hook(_module, args, output):
             given[path] = (output[0] if isinstance(output, tuple) else output).clone()
             given[f"{path}.input"] = args[0].clone() if args else None
 
         return hook
 
-    handles = [each.register_forward_hook(look(path)) for path, each in module.named_modules() if path]
-    points = [point for point in STREAM if point in model.site_map.layers[part][layer]]
-    record = [ma.HookPoint(prefix + point, layers=[layer]) for point in points]
+    for part, layer in places:
+        module, given = model.network.get_submodule(f"{model.adapter.stacks[part].layers}.{layer}"), {}
+        handles += [each.register_forward_hook(look(given, path)) for path, each in module.named_modules() if path]
+        points = [point for point in STREAM if point in model.site_map.layers[part][layer]]
+        made[part, layer] = points, given, module
+    record = [
+        ma.HookPoint(prefix_of(part) + point, layers=[layer]) for (part, layer), at in made.items() for point in at[0]
+    ]
     kept = ma.run(model, heard(family), record=record, interventions=list(changes), logits=None).cache
     for handle in handles:
         handle.remove()
-    return {point: kept[prefix + point, layer] for point in points}, given, module
+    return {
+        (part, layer): ({point: kept[prefix_of(part) + point, layer] for point in points}, given, module)
+        for (part, layer), (points, given, module) in made.items()
+    }
 
 
 def layers_that_add(family):
@@ -161,6 +171,10 @@ def layers_that_add(family):
         for point in ("attn_out", "mlp_out")
         if point in points
     ]
+
+
+def places_of(family):
+    return list(dict.fromkeys(place[:2] for place in layers_that_add(family)))
 
 
 def formulas(family, part, values):
@@ -183,8 +197,8 @@ def assert_added(family, part, values, given, module, *, exactly):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_streams_are_sums_of_what_is_added(family):
-    for part, layer in dict.fromkeys(place[:2] for place in layers_that_add(family)):
-        assert_added(family, part, *measured(family, part, layer), exactly=True)
+    for (part, _), around in measured(family, places_of(family)).items():
+        assert_added(family, part, *around, exactly=True)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -198,11 +212,13 @@ def test_classes_that_do_more_than_add_are_those_that_say_so(family):
 
 @pytest.mark.parametrize("family", thinned(FAMILIES, left=WAYS))
 def test_an_edit_lands_on_what_is_added_and_moves_the_stream_by_as_much(family):
+    unchanged = measured(family, places_of(family))
     for part, layer, point in layers_that_add(family):
-        clean, *_ = measured(family, part, layer)
+        clean, *_ = unchanged[part, layer]
         by = torch.randn(clean[point].shape, generator=torch.Generator().manual_seed(1))
         name = prefix_of(part) + point
-        edited, *around = measured(family, part, layer, [ma.Edit(ma.HookPoint(name, [layer]), lambda v, by=by: v + by)])
+        change = ma.Edit(ma.HookPoint(name, [layer]), lambda v, by=by: v + by)
+        edited, *around = measured(family, [(part, layer)], [change])[part, layer]
         torch.testing.assert_close(edited[point], clean[point] + by, atol=1e-5, rtol=1e-5)
         if point == "attn_out" and "resid_mid" in clean:
             torch.testing.assert_close(edited["resid_mid"] - clean["resid_mid"], by, atol=5e-5, rtol=0)

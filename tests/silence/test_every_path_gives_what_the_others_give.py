@@ -14,6 +14,7 @@ import torch
 from transformers import LogitsProcessor
 
 import mechaudio as ma
+from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.padding import with_positions
@@ -30,23 +31,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of differ
 
 @dataclass
 class Alone:
-    """What the questions give one by one, with the same interventions."""
+    """What the questions give one by one: clean, and with the same interventions."""
 
     model: ma.AudioLM
     questions: list[ma.AudioQuestion]
-    changes: list[ma.Steer | ma.ScaleAttention]
-    logits: torch.Tensor
-    texts: list[str]
-    tokens: list[list[int]]
-
-    @property
-    def batch(self):
-        return ma.prompt(self.model, self.questions)
+    batch: PromptBatch
+    prompts: list[PromptBatch]
+    variants: list[list[ma.Steer | ma.ScaleAttention]]
+    logits: list[torch.Tensor]
+    texts: list[list[str]]
+    tokens: list[list[list[int]]]
 
     @property
     def choices(self):
-        """Logits of the choices' letters, `[question, choice]`."""
-        return choice_logits(self.batch, self.logits)
+        """Of each variant, logits of the choices' letters, `[question, choice]`."""
+        return [choice_logits(self.batch, logits) for logits in self.logits]
 
 
 def three_questions():
@@ -78,19 +77,28 @@ def family(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=["edited", pytest.param("clean", marks=pytest.mark.whole)])
-def alone(request, family):
+@pytest.fixture(scope="module")
+def alone(family):
     model, questions = model_of(family), three_questions()
-    changes = edits(model) if request.param == "edited" else []
+    variants = [[], edits(model)]
     prompts = [ma.prompt(model, [question]) for question in questions]
-    written = [ma.generate(model, prompt, max_new_tokens=N, interventions=changes) for prompt in prompts]
+    runs = [
+        [ma.run(model, prompt, interventions=changes, logits="last").logits[:, -1] for prompt in prompts]
+        for changes in variants
+    ]
+    written = [
+        [ma.generate(model, prompt, max_new_tokens=N, interventions=changes) for prompt in prompts]
+        for changes in variants
+    ]
     return Alone(
         model,
         questions,
-        changes,
-        torch.cat([ma.run(model, prompt, interventions=changes, logits="last").logits[:, -1] for prompt in prompts]),
-        [generation.texts[0] for generation in written],
-        [generation.tokens[0].tolist() for generation in written],
+        ma.prompt(model, questions),
+        prompts,
+        variants,
+        [torch.cat(logits) for logits in runs],
+        [[generation.texts[0] for generation in each] for each in written],
+        [[generation.tokens[0].tolist() for generation in each] for each in written],
     )
 
 
@@ -101,54 +109,59 @@ def assert_near(logits, expected):
 
 
 def test_a_batch_runs_as_its_prompts_alone(alone):
-    assert_near(
-        ma.run(alone.model, alone.batch, interventions=alone.changes, logits="last").logits[:, -1], alone.logits
-    )
+    for changes, expected in zip(alone.variants, alone.logits, strict=True):
+        assert_near(ma.run(alone.model, alone.batch, interventions=changes, logits="last").logits[:, -1], expected)
 
 
 def test_an_answer_is_the_likeliest_choice_of_a_run(alone):
-    answers = ma.answer(alone.model, alone.batch, interventions=alone.changes)
-    likeliest = [question.choices[at] for question, at in zip(alone.questions, alone.choices.argmax(-1), strict=True)]
-    assert [answer.choice for answer in answers] == likeliest
+    for changes, logits in zip(alone.variants, alone.choices, strict=True):
+        answers = ma.answer(alone.model, alone.batch, interventions=changes)
+        likeliest = [question.choices[at] for question, at in zip(alone.questions, logits.argmax(-1), strict=True)]
+        assert [answer.choice for answer in answers] == likeliest
 
 
 @pytest.mark.parametrize("positions", [TOGETHER, ONE_BY_ONE])
 def test_an_evaluation_has_the_logits_of_a_run(alone, positions):
-    evaluated = ma.evaluate(alone.model, alone.questions, interventions=alone.changes, batch_positions=positions)
-    assert_near(evaluated.logits, alone.choices)
-    compared = ma.evaluate(alone.model, alone.questions, variants=[alone.changes], batch_positions=positions)
-    assert_near(compared[-1].logits, alone.choices)
+    clean, edited = alone.choices
+    compared = ma.evaluate(alone.model, alone.questions, variants=alone.variants, batch_positions=positions)
+    assert_near(compared[0].logits, clean)
+    assert_near(compared[1].logits, edited)
+    single = {TOGETHER: alone.variants[1], ONE_BY_ONE: []}[positions]
+    evaluated = ma.evaluate(alone.model, alone.questions, interventions=single, batch_positions=positions)
+    assert_near(evaluated.logits, edited if single else clean)
 
 
 def test_a_sweep_has_the_logits_of_a_run(alone):
-    assert_near(ma.sweep(alone.model, alone.batch, [alone.changes], progress=False).logits[0], alone.choices)
-    for row, question in enumerate(alone.questions):
-        swept = ma.sweep(alone.model, ma.prompt(alone.model, [question]), [alone.changes], progress=False)
-        assert_near(swept.logits[0], alone.choices[[row]])
+    for prompts, rows in [(alone.batch, [0, 1, 2]), *((prompt, [row]) for row, prompt in enumerate(alone.prompts))]:
+        swept = ma.sweep(alone.model, prompts, alone.variants, progress=False)
+        for logits, expected in zip((*swept.logits, swept.clean), (*alone.choices, alone.choices[0]), strict=True):
+            assert_near(logits, expected[rows])
 
 
 def test_a_batch_is_written_as_its_prompts_alone(alone):
-    written = ma.generate(alone.model, alone.batch, max_new_tokens=N, interventions=alone.changes)
-    assert list(written.texts) == alone.texts
-    for tokens, expected in zip(written.tokens.tolist(), alone.tokens, strict=True):
-        assert tokens[: len(expected)] == expected
-    assert torch.equal(written.tokens[:, 0], alone.logits.argmax(-1))
+    for changes, texts, tokens, logits in zip(alone.variants, alone.texts, alone.tokens, alone.logits, strict=True):
+        written = ma.generate(alone.model, alone.batch, max_new_tokens=N, interventions=changes)
+        assert list(written.texts) == texts
+        for ours, expected in zip(written.tokens.tolist(), tokens, strict=True):
+            assert ours[: len(expected)] == expected
+        assert torch.equal(written.tokens[:, 0], logits.argmax(-1))
 
 
 def test_variants_are_written_as_each_alone(alone):
-    together = ma.generate_variants(alone.model, alone.batch, [alone.changes], max_new_tokens=N, progress=False)
-    assert list(together.texts[0]) == alone.texts
-    for row, question in enumerate(alone.questions):
-        prompt = ma.prompt(alone.model, [question])
-        single = ma.generate_variants(alone.model, prompt, [alone.changes], max_new_tokens=N, progress=False)
-        assert single.texts[0][0] == alone.texts[row]
+    for prompts, rows in [(alone.batch, [0, 1, 2]), *((prompt, [row]) for row, prompt in enumerate(alone.prompts))]:
+        written = ma.generate_variants(alone.model, prompts, alone.variants, max_new_tokens=N, progress=False)
+        for texts, expected in zip((*written.texts, written.clean_texts), (*alone.texts, alone.texts[0]), strict=True):
+            assert list(texts) == [expected[row] for row in rows]
 
 
 @pytest.mark.parametrize("positions", [TOGETHER, ONE_BY_ONE])
 def test_an_evaluation_of_written_answers_has_the_texts_of_generate(alone, positions):
     asking = {"scoring": "generate", "max_new_tokens": N, "batch_positions": positions}
-    assert list(ma.evaluate(alone.model, alone.questions, interventions=alone.changes, **asking).texts) == alone.texts
-    assert list(ma.evaluate(alone.model, alone.questions, variants=[alone.changes], **asking)[-1].texts) == alone.texts
+    compared = ma.evaluate(alone.model, alone.questions, variants=alone.variants, **asking)
+    assert [list(compared[0].texts), list(compared[1].texts)] == alone.texts
+    single = {TOGETHER: alone.variants[1], ONE_BY_ONE: []}[positions]
+    evaluated = ma.evaluate(alone.model, alone.questions, interventions=single, **asking)
+    assert list(evaluated.texts) == alone.texts[1 if single else 0]
 
 
 def two_conversations():

@@ -120,10 +120,10 @@ def test_weights_of_another_float_type_are_weights(folder):
 def test_in_every_class_one_tensor_less_is_refused(family, tmp_path):
     network(family).save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    for name in sorted(weights)[:: len(weights) // 2]:
-        save_file(without(name)(weights), tmp_path / "model.safetensors", metadata={"format": "pt"})
-        with pytest.raises(ValueError, match=r"does not hold the weights of this .*(are missing|have another shape)"):
-            ma.load(tmp_path, prove=False)
+    name = sorted(weights)[FAMILIES.index(family) * len(weights) // len(FAMILIES)]  # another part of every class
+    save_file(without(name)(weights), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"does not hold the weights of this .*(are missing|have another shape)"):
+        ma.load(tmp_path, prove=False)
 
 
 def test_a_part_that_the_class_does_not_have_is_left_out_with_a_word(folder):

@@ -6,7 +6,7 @@ import torch
 import mechaudio as ma
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.sites import NoSuchHookPoint
-from tests.families import FAMILIES, model_inputs, network, thinned
+from tests.families import FAMILIES, KINDS, model_inputs, network, thinned
 
 pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
 #: Does nothing, but sends edits behind it to the whole score matrix.
@@ -16,6 +16,11 @@ EXPLICIT = ma.Edit(ma.HookPoint("scores"), lambda scores: scores)
 @pytest.fixture(scope="module", params=thinned(FAMILIES))
 def model(request):
     return AudioLM(network(request.param), prove=False)
+
+
+@pytest.fixture(scope="module")
+def clean(model):
+    return ma.run(model, inputs(model), record=["scores"])
 
 
 def inputs(model):
@@ -35,52 +40,56 @@ def real(out, inputs):
     return out.logits[inputs["attention_mask"].bool()]
 
 
-@pytest.mark.parametrize("heads", [None, [1]])
 @pytest.mark.parametrize(
-    "names",
+    ("turn", "names"),
     [
-        *(pytest.param((name,), marks=pytest.mark.whole) for name in ("scale", "shift", "block")),
-        ("scale", "shift", "flatten", "block"),
-        ("block", "flatten", "shift", "scale"),
+        *(
+            pytest.param(turn, (name,), marks=pytest.mark.whole)
+            for turn, name in enumerate(("scale", "shift", "block"))
+        ),
+        (0, ("scale", "shift", "flatten", "block")),
+        (1, ("block", "flatten", "shift", "scale")),
     ],
 )
-def test_fused_ways_are_the_whole_matrix(model, heads, names):
-    edits = [a_few(heads)[name] for name in names]
-    fused = ma.run(model, inputs(model), interventions=edits)
-    whole = ma.run(model, inputs(model), interventions=[EXPLICIT, *edits])
-    scale = whole.logits.abs().max()
-    assert not torch.allclose(real(fused, inputs(model)), real(ma.run(model, inputs(model)), inputs(model)), atol=1e-3)
-    assert (real(fused, inputs(model)) - real(whole, inputs(model))).abs().max() < 1e-4 * scale
-    for name, ours, theirs in zip(names, fused.effects, whole.effects, strict=True):
-        scaled = "scaled keys" if heads is None else "extra columns"
-        way = {"scale": scaled, "flatten": scaled, "shift": "extra columns", "block": "mask"}[name]
-        assert set(ours.ways) == {way}
-        assert set(theirs.ways) == {"whole"}
-        assert ours.layers == theirs.layers
-        for measured in ("mass_before", "mass_after", "score_mean"):
-            torch.testing.assert_close(getattr(ours, measured), getattr(theirs, measured), rtol=1e-3, atol=1e-4)
+def test_fused_ways_are_the_whole_matrix(model, clean, turn, names):
+    """Of all heads and of one alone in a class of every kind; of the others, each takes turns."""
+    family, each = model.adapter.family, (None, [1])
+    for heads in each if family in KINDS else [each[(turn + FAMILIES.index(family)) % 2]]:
+        edits = [a_few(heads)[name] for name in names]
+        fused = ma.run(model, inputs(model), interventions=edits)
+        whole = ma.run(model, inputs(model), interventions=[EXPLICIT, *edits])
+        scale = whole.logits.abs().max()
+        assert not torch.allclose(real(fused, inputs(model)), real(clean, inputs(model)), atol=1e-3)
+        assert (real(fused, inputs(model)) - real(whole, inputs(model))).abs().max() < 1e-4 * scale
+        for name, ours, theirs in zip(names, fused.effects, whole.effects, strict=True):
+            scaled = "scaled keys" if heads is None else "extra columns"
+            way = {"scale": scaled, "flatten": scaled, "shift": "extra columns", "block": "mask"}[name]
+            assert set(ours.ways) == {way}
+            assert set(theirs.ways) == {"whole"}
+            assert ours.layers == theirs.layers
+            for measured in ("mass_before", "mass_after", "score_mean"):
+                torch.testing.assert_close(getattr(ours, measured), getattr(theirs, measured), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.bits
-def test_interventions_that_change_nothing_leave_every_bit(model):
+def test_interventions_that_change_nothing_leave_every_bit(model, clean):
     nothing = [
         ma.ScaleAttention(1.0),
         ma.UpweightAttention(0.0, queries=None),
         ma.Steer(torch.ones(model.d_model), strength=0.0),
         EXPLICIT,
     ]
-    clean, same = ma.run(model, inputs(model)), ma.run(model, inputs(model), interventions=nothing)
+    same = ma.run(model, inputs(model), interventions=nothing)
     assert torch.equal(clean.logits, same.logits)
     assert [(effects.intervention, effects.layers) for effects in same.effects] == [(one, ()) for one in nothing[:2]]
 
 
 @pytest.mark.parametrize("intervention", [ma.ScaleAttention(1.5), ma.ScaleAttention(1.5, queries=None)])
-def test_masked_keys_stay_at_weight_zero(model, intervention):
-    clean = ma.run(model, inputs(model), record=["scores"]).cache
+def test_masked_keys_stay_at_weight_zero(model, clean, intervention):
     edited = ma.run(model, inputs(model), record=["pattern"], interventions=[intervention]).cache
     chosen_anew = model.adapter.family == "dots3_note"  # which keys later layers may see depends on what they are given
-    for name, layer in list(clean)[: 1 if chosen_anew else None]:
-        never = clean[name, layer].isneginf()  # future, padding, and what a sliding window has left behind
+    for name, layer in list(clean.cache)[: 1 if chosen_anew else None]:
+        never = clean.cache[name, layer].isneginf()  # future, padding, and what a sliding window has left behind
         assert never.any()
         assert edited["pattern", layer][never].abs().max() == 0
 

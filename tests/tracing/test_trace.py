@@ -16,7 +16,7 @@ from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.order import HookOrderError
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import answer, run
-from tests.families import FAMILIES, model_inputs, network
+from tests.families import KINDS, model_inputs, network
 from tests.families.build import unchecked_types
 
 
@@ -314,7 +314,7 @@ def test_a_network_without_an_adapter_is_refused_with_the_list():
         AudioLM(torch.nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", KINDS)  # tests/test_every_class.py opens all with their proofs
 def test_opening_proves_every_hook_point(family):
     net = network(family)
     model = AudioLM(net)
