@@ -30,6 +30,7 @@ def moved(pinned: dict[str, str], installed: dict[str, str]) -> list[str]:
 if __name__ == "__main__":
     constraints = (Path(__file__).resolve().parents[1] / "constraints.txt").read_text(encoding="utf-8")
     ours = {"mechaudio", "pip", "setuptools", "uv"}
-    installed = {canonicalize_name(one.name): one.version for one in distributions()}
+    in_front = reversed(list(distributions()))  # of two that are installed, the first is imported
+    installed = {canonicalize_name(one.name): one.version for one in in_front}
     changes = moved(pins(constraints), {name: version for name, version in installed.items() if name not in ours})
     sys.stdout.write("\n  ".join(["Packages that are not those of constraints.txt:", *(changes or ["none"])]) + "\n")

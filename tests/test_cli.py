@@ -22,6 +22,7 @@ from mechaudio.models.small.answers import RECORDED, TRAINED
 from mechaudio.tracing.load import load
 from mechaudio.tracing.sites import HookPointError
 
+pytestmark = pytest.mark.usefixtures("without_proofs")  # but for the demo, whose model is proven
 WEIGHTS = Path(ma.__file__).parent / "models" / "tiny" / "weights"
 ASK = ["--question", "Which sound has the earliest onset?", "--choices", "siren", "hum"]
 
@@ -322,8 +323,11 @@ def test_a_recording_longer_than_the_model_hears_is_cut_and_said_to_be(capsys, t
     assert "so 2.0 s at the end of the file were left out" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
-def test_demo_writes_a_page_with_a_question_of_each_task(capsys, tmp_path):
+def test_demo_proves_the_model_and_writes_a_page_with_a_question_of_each_task(capsys, tmp_path, monkeypatch):
+    proven = []
+    monkeypatch.setattr("mechaudio.tracing.check.prove_hook_points", proven.append)
     assert main(["demo", "--out", str(tmp_path), "--n", "3"]) == 0
+    assert len(proven) == 1
     assert capsys.readouterr().out == f"{tmp_path / 'index.html'}\n"
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert all(task in page for task in ("Earliest onset", "Latest offset", "Longest duration"))

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ DATA_HELP = (
     "folder of a temporal benchmark"
 )
 N_MADE = 150
+KEPT = 64
+"""Questions that are made, and kept: at most 41 MB of soundscapes."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,13 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
 
 
 class _Made(Sequence[AudioQuestion]):
-    """Questions that are made when they are asked for, so that not all of their sounds are in memory."""
+    """Questions that are made when they are asked for, so that not all of their sounds are in memory.
+
+    A study asks for each of them at every step: the last `KEPT` are not made anew.
+    """
 
     def __init__(self, n: int, make: Callable[[int], AudioQuestion]):
-        self._n, self._make = n, make
+        self._n, self._make = n, lru_cache(KEPT)(make)
 
     def __len__(self) -> int:
         return self._n

@@ -1,8 +1,11 @@
-"""Measurements made up for tests: seeded, with the shapes of real ones."""
+"""Measurements made up for tests, seeded, with the shapes of real ones; and where the toys listen, measured once."""
+
+from functools import cache
 
 import numpy as np
 
-from mechaudio.analyses import AttentionAndAnswers
+import mechaudio as ma
+from mechaudio.analyses import AttentionAndAnswers, WhereItListens
 from mechaudio.results import Provenance
 
 
@@ -17,6 +20,13 @@ def measured(attention, correct, *, name="q", choices=None, condition="audio") -
         condition=condition,
         provenance=Provenance(checkpoint="made up"),
     )
+
+
+@cache
+def listening(listens: str) -> WhereItListens:
+    """Where a toy listens, on 14 questions of seed 2."""
+    toy = ma.load("toy", listens=listens, prove=False)
+    return ma.analyses.where_it_listens(toy, ma.data.toy_questions.questions(14, seed=2), progress=False)
 
 
 def noise(n, layers=3, heads=4, *, seed=0, effect=0.0, of=()):

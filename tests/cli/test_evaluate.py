@@ -156,6 +156,17 @@ def test_questions_are_made_when_they_are_asked_for():
         made[10**9]
 
 
+def test_the_last_questions_that_were_made_are_kept_and_no_others(monkeypatch):
+    monkeypatch.setattr("mechaudio.cli.questions.KEPT", 2)
+    made = questions(Source("toy"), None, 7, None)
+    first = made[0]
+    assert [made[index].id for index in (1, 0)] == ["toy-7-1", "toy-7-0"]
+    assert made[0] is first
+    assert [made[index].id for index in (1, 2)] == ["toy-7-1", "toy-7-2"]
+    assert made[0] is not first
+    assert made[0].text == first.text
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

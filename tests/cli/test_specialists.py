@@ -9,7 +9,7 @@ from mechaudio.experiments.specialists_study import SpecialistsStudy
 from mechaudio.report import figures, specialists_findings, specialists_tables
 from tests.cli.pages import command_on
 
-COMMAND = ["specialists", "--model", "toy", "--data", "toy", "--n", "40", "--seed", "3", "--k", "1"]
+COMMAND = ["specialists", "--model", "toy", "--data", "toy", "--n", "26", "--seed", "3", "--k", "1"]
 
 pytestmark = pytest.mark.whole  # the commands of the other studies make tables, figures and a page in less time
 
@@ -35,7 +35,7 @@ def test_the_tables_hold_what_the_result_says(folder):
             ".json", ".csv", ".md", ".tex"
         }  # fmt: skip
     (all_questions,) = json.loads((folder / "tables" / "hearing.json").read_text(encoding="utf-8"))["rows"]
-    assert (all_questions["group"], all_questions["n"]) == ("all", 40)
+    assert (all_questions["group"], all_questions["n"]) == ("all", 26)
     assert all_questions["after"] == study.heard.correct.mean()
 
 
@@ -46,7 +46,7 @@ def test_there_is_a_figure_for_every_step(folder):
 
 def test_the_page_is_whole_and_says_what_was_found_and_how_it_was_made(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
-    assert "mechaudio specialists --model toy --data toy --n 40 --seed 3 --k 1 --split-seed 0" in command_on(page)
+    assert "mechaudio specialists --model toy --data toy --n 26 --seed 3 --k 1 --split-seed 0" in command_on(page)
     assert 'src="http' not in page
     assert "Nothing here was computed by mechaudio." in page
     for sentence in specialists_findings(SpecialistsStudy.load(folder / "results")):

@@ -13,7 +13,23 @@ from mechaudio.report import figures
 from tests.cli.pages import command_on
 from tests.families import network
 
-WORDS = ["temporal", "--n", "6", "--seed", "3", "--factors", "0.5", "--biases", "2", "--queries", "choices"]
+WORDS = [
+    "temporal",
+    "--model",
+    "toy",
+    "--data",
+    "toy",
+    "--n",
+    "6",
+    "--seed",
+    "3",
+    "--factors",
+    "0.5",
+    "--biases",
+    "2",
+    "--queries",
+    "choices",
+]
 
 
 VERB = TemporalVerb()
@@ -64,7 +80,7 @@ def test_the_figures_are_html_where_there_is_no_browser(folder):
 def test_the_page_is_whole_and_tells_the_papers_numbers_from_ours(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert (
-        "mechaudio temporal --model tiny --data soundscapes --n 6 --seed 3 --factors 0.5 --biases 2.0 "
+        "mechaudio temporal --model toy --data toy --n 6 --seed 3 --factors 0.5 --biases 2.0 "
         "--queries choices --split-seed 3" in command_on(page)
     )
     assert 'src="http' not in page
@@ -129,7 +145,7 @@ def test_the_help_tells_the_strengths_that_are_taken(capsys):
 def test_the_study_says_its_seed_and_settings(folder):
     provenance = TemporalStudy.load(folder / "results").provenance
     assert provenance.seed == provenance.settings["seed"] == 3
-    assert (provenance.settings["data"], provenance.settings["data_seed"]) == ("soundscapes", 3)
+    assert (provenance.settings["data"], provenance.settings["data_seed"]) == ("toy", 3)
 
 
 def test_strengths_that_change_nothing_are_a_mistake(capsys, tmp_path):

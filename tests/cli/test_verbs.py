@@ -168,10 +168,10 @@ def test_models_as_json_are_the_classes(capsys):
 
 
 def test_check_as_json_is_its_proofs(capsys):
-    told = as_json(capsys, "check", "tiny")
+    told = as_json(capsys, "check", "toy")
     assert told["holds"] is True
     moved = {row["hook_point"]: row["change"] for row in told["rows"] if row["hook_point"]}
-    assert moved["blocks.5.attn.pattern"] > 0
+    assert moved["blocks.3.attn.pattern"] > 0
 
 
 def test_listen_as_json_has_a_row_per_choice(capsys, clip, tmp_path):
@@ -193,8 +193,8 @@ def test_listen_as_json_says_what_was_written_and_changed(capsys, clip, tmp_path
 
 @pytest.mark.whole
 def test_demo_as_json_has_a_row_per_condition_and_question(capsys, tmp_path):
-    told = as_json(capsys, "demo", "--n", 3, "--out", tmp_path)
-    assert len(told["rows"]) == 6
+    told = as_json(capsys, "demo", "--n", 1, "--out", tmp_path)
+    assert len(told["rows"]) == 2
     assert {row["condition"] for row in told["rows"]} == {"audio", "silence"}
 
 
@@ -210,8 +210,8 @@ def test_evaluate_as_json_has_a_row_per_question_beside_its_counts(capsys, tmp_p
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(["temporal", "--n", "12", "--factors", "0.5", "--biases", "2"], marks=pytest.mark.whole),
-        pytest.param(["specialists", "--n", "40", "--k", "1"], marks=pytest.mark.whole),
+        pytest.param(["temporal", "--n", "6", "--factors", "0.5", "--biases", "2"], marks=pytest.mark.whole),
+        pytest.param(["specialists", "--n", "26", "--k", "1"], marks=pytest.mark.whole),
         pytest.param(["mata", "--n", "12", "--no-generate"], marks=pytest.mark.whole),
         ["patch", "--n", "2", "--over", "layer"],
         ["listens", "--n", "2"],

@@ -2,9 +2,10 @@
 
 import gc
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
+import signal
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -310,24 +311,23 @@ def test_wherever_the_log_broke_off_it_is_written_to_the_same_bytes(
 
 
 @pytest.mark.whole
-def test_a_process_that_is_killed_outright_is_taken_up(toy, questions, tmp_path):
-    script = f"""
-import os, signal
-import mechaudio as ma
-from mechaudio.experiments import harvest_log
-real, done = harvest_log.write_tensors, []
-def write(*given):
-    done.append(real(*given))
-    if len(done) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return done[-1]
-harvest_log.write_tensors = write
-ma.harvest(ma.load("toy", prove=False), ma.data.toy_questions.questions(6, seed=3), record=["z"], batch_size=2,
-           out={os.fspath(tmp_path / "killed")!r})
-"""
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert ended.returncode == -9, ended.stderr
-    same = ma.data.toy_questions.questions(6, seed=3)
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_process_that_is_killed_outright_is_taken_up(toy, tmp_path, monkeypatch):
+    same, real, done = ma.data.toy_questions.questions(6, seed=3), harvest_log.write_tensors, []
+
+    def write(*given):
+        done.append(real(*given))
+        if len(done) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harvest_log, "write_tensors", write)
+        given = {"target": harvested, "args": (toy, same, tmp_path / "killed"), "kwargs": {"record": ["z"]}}
+        process = multiprocessing.get_context("fork").Process(**given, daemon=True)
+        process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
     assert len(ma.Harvest.load(tmp_path / "killed").questions) == 2
     for folder in ("killed", "whole"):
         harvested(toy, same, tmp_path / folder, record=["z"])

@@ -13,11 +13,14 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.analyses.ahead import WAITING
 from mechaudio.cli import main
 from mechaudio.data.toy_questions import questions as toy_questions
 from mechaudio.experiments import asking
 from mechaudio.experiments.evaluate import evaluate
+from mechaudio.experiments.run_log import LOG_NAME
 from mechaudio.models.prompt import prompt
+from mechaudio.processes import Launch
 from mechaudio.results import ARRAYS_NAME, JSON_NAME
 from tests.snippets import REPOSITORY
 
@@ -95,7 +98,7 @@ def launched(seed, *rounds):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert told.returncode == 0, told.stderr
     return [tuple(map(int, line.split())) for line in told.stdout.splitlines()]
@@ -125,15 +128,19 @@ def asked_once(out):
 
 
 @pytest.mark.whole
-def test_processes_that_are_killed_lose_nothing_and_any_number_takes_the_run_up(toy, alone, tmp_path):
-    out, patched, kept = (tmp_path / name for name in ("out", "patched", "kept"))
-    ends = launched(
-        0, ("evaluated", out, 3, 3), ("evaluated", out, 2, 1), ("patched", patched, 2, 1), ("harvested", kept, 2, 1)
-    )
-    assert [killed + ended for killed, ended in ends] == [3, 2, 2, 2]  # none failed
-    assert sum(killed for killed, _ in ends) > 3
-    assert same_files(out, alone)
-    assert asked_once(out)
+def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(toy, alone, tmp_path):
+    out, again, patched, kept = (tmp_path / name for name in ("out", "again", "patched", "kept"))
+    counts = [(3, 3), (2, 2), (1, 1), (3, 1)]
+    rounds = [("evaluated", out, n, killed) for n, killed in counts]
+    rounds += [("evaluated", again, 1, killed) for killed in (1, 1, 0)]
+    ends = launched(0, *rounds, ("patched", patched, 2, 1), ("harvested", kept, 2, 1))
+    assert [killed + ended for killed, ended in ends] == [*(n for n, _ in counts), 1, 1, 1, 2, 2]  # none failed
+    assert ends[0][0] > 0
+    assert ends[4:6] == [(1, 0), (1, 0)], "the one process was killed before it had ended, and again"
+    for each in (out, again):
+        assert same_files(each, alone)
+        assert asked_once(each)
+    assert sorted(os.listdir(again)) == sorted([LOG_NAME, WAITING, JSON_NAME, ARRAYS_NAME])
     asked, options = toy_questions(QUESTIONS, seed=5)[:8], {"over": OVER, "batch_size": 1}
     whole, taken_up = (
         ma.analyses.activation_patching(toy, asked, out=out, **options) for out in (tmp_path / "one", patched)
@@ -146,17 +153,6 @@ def test_processes_that_are_killed_lose_nothing_and_any_number_takes_the_run_up(
     assert harvest.positions().equals(of_one.positions())
     assert all(torch.equal(harvest["resid_post", layer], of_one["resid_post", layer]) for layer in range(toy.n_layers))
     assert len(list(kept.glob("shard-*"))) == len(list(of_one.folder.glob("shard-*")))
-
-
-@pytest.mark.whole
-@pytest.mark.parametrize("seed", [1, 2])
-def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(alone, tmp_path, seed):
-    counts = [(3, 2), (2, 2), (1, 1), (3, 1)]
-    ends = launched(seed, *[("evaluated", tmp_path, n, killed) for n, killed in counts])
-    assert [killed + ended for killed, ended in ends] == [n for n, _ in counts]  # none failed
-    assert ends[0][0] > 0
-    assert same_files(tmp_path, alone)
-    assert asked_once(tmp_path)
 
 
 @pytest.mark.whole
@@ -186,7 +182,7 @@ def test_torchrun_shares_a_run_of_the_command_line(tmp_path, capsys):
     assert asked_once(tmp_path / "two")
 
 
-#: Stands in for SLURM's: starts two processes on this machine.
+#: Stand in for SLURM's, which starts two processes on this machine, and for the command, which says what it is given.
 SRUN = """#!/bin/bash
 shift
 for rank in 0 1; do
@@ -194,30 +190,37 @@ for rank in 0 1; do
 done
 wait
 """
+COMMAND = f"""#!{sys.executable}
+import sys
+from mechaudio.cli import parser
+from mechaudio.processes import launch
+given = parser().parse_args(sys.argv[1:])
+print(launch(), given.verb, given.model, given.data, given.n, given.out)
+"""
 
 
 @pytest.mark.whole
 def test_the_script_for_slurm_runs_under_a_stand_in(tmp_path):
     page = (REPOSITORY / "docs/cluster.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"^```bash\n(#!/bin/bash.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    assert script.count("--n 1000") == 1
     bin = tmp_path / "bin"
     bin.mkdir()
-    for name, text in (("srun", SRUN), ("mechaudio", f'#!/bin/bash\nexec {sys.executable} -m mechaudio "$@"\n')):
+    for name, text in (("srun", SRUN), ("mechaudio", COMMAND)):
         (bin / name).write_text(text)
         (bin / name).chmod(0o755)
     told = subprocess.run(
-        ["bash", "-c", script.replace("--n 1000", "--n 12 --batch-size 1")],
+        ["bash", "-c", script],
         env=os.environ
-        | {"PATH": f"{bin}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        | {"PATH": f"{bin}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
         | {"MODEL": "toy", "DATA": "toy", "OUT": str(tmp_path / "out")},
         capture_output=True,
         check=True,
         text=True,
         timeout=300,
     ).stdout
-    assert told.count("toy on toy (seed 7), condition audio") == 1
-    assert Counter(line["index"] for line in lines(tmp_path / "out")) == Counter(range(12))
+    assert sorted(told.splitlines()) == [
+        f"{Launch(rank, 2, rank)} evaluate toy toy 1000 {tmp_path / 'out'}" for rank in range(2)
+    ]
 
 
 def test_a_process_reads_what_another_wrote_and_asks_the_rest(toy, alone, tmp_path, as_process, monkeypatch):

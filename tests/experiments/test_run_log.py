@@ -1,10 +1,6 @@
 import json
 import math
 import multiprocessing
-import os
-import subprocess
-import sys
-import textwrap
 from collections import Counter
 from dataclasses import replace
 
@@ -14,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mechaudio as ma
-from mechaudio.analyses.ahead import WAITING
 from mechaudio.audio.clip import AudioClip
 from mechaudio.data.toy_questions import questions as toy_questions
 from mechaudio.experiments import asking
@@ -272,50 +267,3 @@ def test_a_recording_that_is_mended_is_asked_about_when_the_run_is_taken_up(toy,
     assert mended.failures == ()
     assert mended.ids == tuple(one.id for one in asked)
     assert evaluate(toy, asked, out=out).logits.tobytes() == mended.logits.tobytes()
-
-
-KILLED = textwrap.dedent("""
-    import os, signal, sys, time
-    from pathlib import Path
-    import numpy as np
-    import mechaudio as ma
-    from mechaudio.data.toy_questions import questions
-
-    out, drawn = Path(sys.argv[1]), np.random.default_rng(0)
-    log, asked, model = out / "answers.jsonl", questions(30, seed=5), ma.load("toy", prove=False)
-    for _ in range(3):
-        enough = (log.stat().st_size if log.exists() else 0) + int(drawn.integers(1, 2_500))
-        child = os.fork()
-        if not child:
-            ma.evaluate(model, asked, variants=[ma.ScaleAttention(0.0)], batch_positions=150, out=out)
-            os._exit(0)
-        while not (log.exists() and log.stat().st_size > enough):
-            time.sleep(0.0005)
-        os.kill(child, signal.SIGKILL)
-        print(os.waitpid(child, 0)[1] == signal.SIGKILL, log.read_bytes().count(b"\\n"))
-""")
-
-
-@pytest.mark.whole
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(toy, tmp_path):
-    out, log = tmp_path / "out", tmp_path / "out" / LOG_NAME
-    told = subprocess.run(
-        [sys.executable, "-c", KILLED, str(out)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=300,
-    ).stdout.split()
-    assert told[::2] == ["True"] * 3
-    sizes = [int(size) for size in told[1::2]]
-    assert sizes == sorted(sizes)
-    assert 2 < sizes[-1] < 31
-    begun = log.read_bytes().splitlines(keepends=True)[: sizes[-1]]
-    options = {"variants": [ma.ScaleAttention(0.0)], "batch_positions": 150}
-    found = evaluate(toy, toy_questions(30, seed=5), out=out, **options)
-    assert same(found, evaluate(toy, toy_questions(30, seed=5), **options))
-    lines = log.read_bytes().splitlines(keepends=True)
-    assert lines[: len(begun)] == begun
-    assert sorted(json.loads(line)["index"] for line in lines[1:]) == list(range(30))
-    assert sorted(os.listdir(out)) == sorted([LOG_NAME, WAITING, "result.json", "arrays.npz"])

@@ -6,7 +6,7 @@ import pytest
 
 import mechaudio as ma
 from mechaudio.analyses import attention_and_answers, clips_of, in_calibration, steering_directions, streaming
-from mechaudio.data.toy_questions import questions
+from mechaudio.data import toy_questions
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_study import SteeringStudy, steering_study
 from mechaudio.metrics import answer_change, holm
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*heads give the audio the same 
 
 @pytest.fixture(scope="module")
 def asked():
-    return questions(60, seed=11)
+    return toy_questions.questions(60, seed=11)
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +32,37 @@ def bars():
 
 
 @pytest.fixture(scope="module")
-def study(toy, asked, bars):
+def counted(toy):
+    """Runs a study, and says how many questions its forward passes had."""
+
+    def run(questions, **options):
+        rows, interleave = [], type(toy).interleave
+
+        def interleaved(model, call, *args, **inputs):
+            rows.append(len(inputs.get("input_ids", ())))
+            return interleave(model, call, *args, **inputs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(toy), "interleave", interleaved)
+            return steering_study(toy, questions, settings=SETTINGS, batch_size=20, **options), sum(rows)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def studied(asked, bars, counted):
     def spy(*items, **options):
         bars.append((options["what"], options["total"], options["progress"]))
         return bar(*items, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming, "bar", spy)
-        return steering_study(toy, asked, settings=SETTINGS, batch_size=20)
+        return counted(asked)
+
+
+@pytest.fixture(scope="module")
+def study(studied):
+    return studied[0]
 
 
 def test_every_bar_says_how_many_questions_there_will_be(study, bars):
@@ -61,23 +84,14 @@ def test_the_halves_are_disjoint_and_heads_are_of_the_half_that_chooses(asked, s
 
 
 @pytest.mark.whole
-def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not_fit(toy, asked, study, monkeypatch):
-    rows, interleave = [], type(toy).interleave
-
-    def counted(model, call, *args, **inputs):
-        rows.append(len(inputs.get("input_ids", ())))
-        return interleave(model, call, *args, **inputs)
-
-    monkeypatch.setattr(type(toy), "interleave", counted)
-    again = steering_study(toy, asked, settings=SETTINGS, batch_size=20)
+def test_a_question_runs_twice_and_a_third_time_where_its_keys_and_values_do_not_fit(asked, studied, counted):
+    study, n_run = studied
     first = study.chooses.sum()  # a run of those that choose, to find where it listens
-    assert sum(rows) == 2 * len(asked) + first
-    rows.clear()
-    forgetful = steering_study(toy, asked, settings=SETTINGS, batch_size=20, memory=0)
-    assert sum(rows) == 2 * len(asked) + 2 * first
-    for found in (again, forgetful):
-        np.testing.assert_array_equal(found.correct, study.correct)
-        np.testing.assert_allclose(found.margin, study.margin, rtol=1e-4, atol=1e-4)
+    assert n_run == 2 * len(asked) + first
+    forgetful, n_run = counted(asked, memory=0)
+    assert n_run == 2 * len(asked) + 2 * first
+    np.testing.assert_array_equal(forgetful.correct, study.correct)
+    np.testing.assert_allclose(forgetful.margin, study.margin, rtol=1e-4, atol=1e-4)
 
 
 def test_a_study_that_was_stopped_is_taken_up_without_running_anything_twice(toy, asked, study, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
@@ -24,6 +24,7 @@ def test_the_area_of_hanley_and_mcneil_1982():
     assert json.loads(json.dumps(found.as_dict()))["n_right"] == 51
 
 
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 5), min_size=12, max_size=12))
 def test_the_area_is_scikit_learns(scores):
     found = roc_auc(scores, CORRECT)

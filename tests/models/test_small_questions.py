@@ -116,6 +116,11 @@ def test_heads_of_a_layer_are_cut_together(recipe):
 def test_the_recipe_asks_tiny_and_the_tables_can_be_made_of_it(recipe, page, told, monkeypatch, tmp_path):
     monkeypatch.setattr(recipe.asking, "N_WINDOWS", 1)
     monkeypatch.setattr(recipe.heads, "RANDOM_SETS", 2)
+    monkeypatch.setattr(recipe.asking.Asked, "rows", ("last", "question", "choices"))  # those of the tables
+    made = recipe.asking.ma.data.soundscapes.questions
+    monkeypatch.setattr(
+        recipe.asking.ma.data.soundscapes, "questions", lambda *words, **how: made(*words, duration=5.0, **how)
+    )
     sizes = dict.fromkeys(recipe.asking.SIZES, 8) | {"specialists": 14, "attention": 14}
     monkeypatch.setattr(recipe.questions, "SIZES", sizes)
     sections = [name for name in recipe.questions.SECTIONS if name != "mata"]  # a study that has tests of its own

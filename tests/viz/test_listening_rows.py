@@ -3,17 +3,14 @@
 import pytest
 
 import mechaudio as ma
+from tests.analyses.measured import listening
 
 LISTENERS = ("last", "question", "choices")
 
 
 @pytest.fixture(scope="module")
 def found():
-    asked = ma.data.toy_questions.questions(14, seed=2)
-    return {
-        listens: ma.analyses.where_it_listens(ma.load("toy", listens=listens, prove=False), asked, progress=False)
-        for listens in LISTENERS
-    }
+    return {listens: listening(listens) for listens in LISTENERS}
 
 
 def arrows(figure, name):

@@ -26,19 +26,26 @@ def behind(model, asked, *over, name=None, positions=None, **words):
     return leading_places._behind(wanted, contrast(model, asked, **words))
 
 
-@pytest.mark.parametrize("direction", ["denoising", pytest.param("noising", marks=pytest.mark.whole)])
-@pytest.mark.parametrize("hook_point", ["resid_pre", "resid_mid", "resid_post"])
+@pytest.mark.parametrize(
+    ("hook_point", "direction"),
+    [
+        ("resid_pre", "denoising"),
+        ("resid_post", "denoising"),
+        pytest.param("resid_pre", "noising", marks=pytest.mark.whole),
+        pytest.param("resid_mid", "noising", marks=pytest.mark.whole),
+    ],
+)
 def test_all_audio_tokens_cost_what_follows_them_and_give_what_one_by_one_gives(
     tiny, scenes, swept, direction, hook_point
 ):
-    settings = {"over": ("layer", "role"), "hook_point": hook_point, "direction": direction, "layers": [0, 2, 5]}
+    settings = {"over": ("layer", "role"), "hook_point": hook_point, "direction": direction, "layers": [0, 5]}
     found = activation_patching(tiny, scenes[:2], **settings)
     (_, here), (other, there) = swept
     batch = ma.prompt(tiny, scenes[:2])
     assert other == ("audio" if direction == "denoising" else "silence")
-    assert len(there) == 3  # of the role audio, one per layer
+    assert len(there) == 2  # of the role audio, one per layer
     assert {len(positions) for positions in there[0]} == {batch.n_positions - 1 - batch.spans["audio"][0][-1]}
-    assert len(here) == 3 * (len(found.axes["role"]) - 1)
+    assert len(here) == 2 * (len(found.axes["role"]) - 1)
     slow = activation_patching(tiny, scenes[:2], **settings, one_by_one=True)
     np.testing.assert_allclose(found.logits, slow.logits, atol=2e-4)
     np.testing.assert_allclose(found.clean_logits, slow.clean_logits, atol=2e-4)

@@ -86,6 +86,7 @@ def test_where_there_is_one_path_it_is_activation_patching(opened, family):
     with unchecked_types():
         model, base, source = opened(family)
         mlp, attention = last_with(model, "mlp_out")[-1], last_with(model, "attn_out")[-1]
+        untouched = logits(model, base)
         for kind, point, layer, mlps in (
             ("mlp", "mlp_out", mlp, "frozen"),
             ("attention", "attn_out", attention, "recomputed"),
@@ -95,15 +96,16 @@ def test_where_there_is_one_path_it_is_activation_patching(opened, family):
             given = ma.run(model, source, record=[point]).cache[point, layer]
             path = path_patches(model, base, source=source, sender=(kind, layer), receiver="logits", mlps=mlps)
             plain = ma.Patch(point, given, layer, positions="last")
-            assert torch.equal(logits(model, base, path), logits(model, base, [plain]))
-            assert not torch.equal(logits(model, base, path), logits(model, base))
+            patched = logits(model, base, path)
+            assert torch.equal(patched, logits(model, base, [plain]))
+            assert not torch.equal(patched, untouched)
 
 
 @pytest.mark.parametrize("family", thinned(FAMILIES))
 def test_a_path_from_a_prompt_into_itself_changes_nothing(opened, family):
     with unchecked_types():
         model, base, _ = opened(family)
-        layers = last_with(model, "z")
+        layers, untouched = last_with(model, "z"), logits(model, base)
         to = (("head", layers[-1], 0), "logits")
         for receiver in to:
             try:
@@ -111,7 +113,7 @@ def test_a_path_from_a_prompt_into_itself_changes_nothing(opened, family):
             except (NoSuchHookPoint, ValueError):
                 assert family == "nemotron_h_omni"
                 continue
-            assert torch.equal(logits(model, base, patches), logits(model, base))
+            assert torch.equal(logits(model, base, patches), untouched)
 
 
 def test_a_layer_that_cannot_be_kept_and_a_component_that_is_not_there_are_refused(opened):

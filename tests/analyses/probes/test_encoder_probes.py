@@ -101,7 +101,7 @@ def test_what_cannot_be_probed_says_why(toy, asked, probes):
 def test_a_question_without_an_answer_leaves_out_itself_alone_whatever_batch_it_is_in(toy, asked):
     some = [replace(one, answer=None) if place % 5 == 0 else one for place, one in enumerate(asked)]
     one, eight, all_known = (
-        encoder_probes(toy, given, places=["embed"], tokens_per_clip=25, batch_size=size).asked.sum()
+        encoder_probes(toy, given[:30], places=["embed"], tokens_per_clip=25, batch_size=size).asked.sum()
         for given, size in ((some, 1), (some, 8), (asked, 8))
     )
     assert 0 < one == eight < all_known

@@ -56,7 +56,7 @@ def test_the_branch_is_kept_where_it_is_asked_for_and_codes_keep_full_precision(
     made = assemble(**parts, out=tmp_path / "made", dtype="bfloat16", audio_branch=True)
     manifest = json.loads((made.folder / MANIFEST).read_text())
     assert (manifest["family"], manifest["dtype"], manifest["audio_branch"]) == ("kimi", "bfloat16", True)
-    built = ma.load(made.folder).network
+    built = ma.load(made.folder, prove=False).network
     assert (built.config.mimo_layers, built.config.mimo_from, built.config.codes_offset) == (2, 3, 640)
     assert built.mimo_output.weight.dtype == torch.bfloat16
     assert built.audio_tokenizer.codebook.weight.dtype == torch.float32

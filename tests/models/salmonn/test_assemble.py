@@ -47,7 +47,7 @@ def test_an_assembled_folder_opens_as_the_network_it_is_made_of(family, parts, t
     said = capsys.readouterr().out
     assert "left out of whisper, as they have no use here: 1 tensors, such as model.decoder.layer_norm.bias" in said
     assert "left out of beats, as they have no use here: 2 tensors, such as predictor." in said
-    model = ma.load(out)
+    model = ma.load(out, prove=False)  # `check` proves it, below
     assert model.adapter.family == family
     reference = network(family)
     inputs = processor(family)(text=["USER: <Speech><SpeechHere></Speech> ?\nASSISTANT:"], audio=[noise(2.0)])
