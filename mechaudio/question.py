@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.events import Event, checked_events
@@ -22,7 +22,8 @@ CONDITIONS = ("audio", "caption", "audio+caption", "silence")
 #: In classes that read a transcript beside the sound, silence keeps that of the clip; this is silence with its own,
 #: that of nobody speaking.
 NO_TRANSCRIPT = "silence_no_transcript"
-EVERY_CONDITION = (*CONDITIONS, NO_TRANSCRIPT)
+Condition = Literal["audio", "caption", "audio+caption", "silence", "silence_no_transcript"]
+EVERY_CONDITION: tuple[str, ...] = get_args(Condition)
 #: Sound, or where it is read from.
 Recording = AudioClip | StoredClip | str | os.PathLike
 NO_QUESTIONS = "there is nothing to ask: no questions were given"

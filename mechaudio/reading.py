@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import jaxtyped
 
 from mechaudio.arguments import shown
-from mechaudio.kinds import fits, kind_of, parts_of
+from mechaudio.kinds import fits, in_words, kind_of, parts_of
 from mechaudio.labelled import axes_of
 
 KINDS_OF_NUMBERS = "biuf"
@@ -239,7 +239,7 @@ def _check_kinds(cls: type, kept: Mapping[str, Any], place: Path) -> None:
             kind = kind_of(cls, name)
             if not fits(value, kind) and not (isinstance(value, np.ndarray) and _is_tensor(kind)):
                 what = f"an array {value.dtype} {list(value.shape)}" if hasattr(value, "shape") else shown(value)
-                raise _damaged(place, f"{name} of its {cls.__name__} is {what}, and should be {_named(kind)}")
+                raise _damaged(place, f"{name} of its {cls.__name__} is {what}, and should be {in_words(kind)}")
 
 
 def _is_tensor(kind: Any) -> bool:
@@ -247,10 +247,6 @@ def _is_tensor(kind: Any) -> bool:
     return any(getattr(part, "__module__", "").startswith(("torch", "jaxtyping")) for part in parts_of(kind)) and any(
         getattr(getattr(part, "array_type", part), "__module__", "").startswith("torch") for part in parts_of(kind)
     )
-
-
-def _named(kind: Any) -> str:
-    return " or ".join(str(getattr(part, "__name__", part)) for part in parts_of(kind))
 
 
 def _check_lengths(cls: type, kept: Mapping[str, Any], place: Path) -> None:

@@ -6,6 +6,7 @@ A list in the JSON is a tuple, an object whose first key begins with `$` stands 
 import errno
 import json
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mechaudio.arguments import shown
 from mechaudio.processes import launch
 from mechaudio.reading import digest_of_file
 
@@ -24,6 +26,7 @@ KEPT = (
     "arrays, tensors, numbers, str, bool, None, Event, Answer, Provenance, interventions, results, and tuples and "
     "dicts of these"
 )
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|`*[]!~$"})
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,24 @@ def made_folder(folder: str | os.PathLike, what: str) -> Path:
             f"{what} is kept in a folder, and {os.fspath(blocking)!r} is {kind}: give another"
         ) from error
     return folder
+
+
+def as_file_name(name: str) -> str:
+    """A name that stays in its folder.
+
+    Raises:
+        ValueError: It would climb out of it, or name another.
+    """
+    if not name.strip(". ") or any(sign in name for sign in "/\\\0") or len(name.encode()) > 200:
+        raise ValueError(f"{shown(name)} cannot name a file: give a short name without slashes, such as 'accuracies'")
+    return name
+
+
+def markdown(text: str) -> str:
+    """A text that Markdown shows as it is: no HTML, links, pictures or code of somebody else's, in one line."""
+    emphasis = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text.translate(_MARKDOWN))  # none within a word
+    entities = re.sub(r"&(?=#?[0-9A-Za-z]{1,32};)", "&amp;", emphasis)
+    return " ".join(re.sub(r"<(?=[^\s\d=])", "&lt;", entities).split())
 
 
 def write_once(place: Path, content: bytes) -> None:

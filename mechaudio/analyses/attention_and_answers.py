@@ -29,7 +29,7 @@ from mechaudio.metrics.choices import right_choices
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import condition_of
 from mechaudio.models.targets import Targets, Words
-from mechaudio.question import NO_TRANSCRIPT, Answer, AudioQuestion, refuse_open
+from mechaudio.question import NO_TRANSCRIPT, Answer, AudioQuestion, Condition, refuse_open
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.answers import answers_of
 from mechaudio.tracing.audio_lm import AudioLM
@@ -66,7 +66,7 @@ class AttentionAndAnswers(Result):
     correct: Bool[np.ndarray, " question"]
     choices: tuple[str, ...]
     ids: tuple[str, ...]
-    condition: str
+    condition: Condition
     precision: float = float(np.finfo(np.float32).eps)
     clips: tuple[str, ...] = ()
     queries: str = "last"

@@ -239,11 +239,16 @@ def _read_open(file: Any) -> tuple[Any, Any, str | None]:
     source = name if isinstance(name, str) else None
     if getattr(file, "closed", False):
         raise ValueError(f"{source or 'the file'} is closed: give it while it is open, or its path")
+    read = file.tell() if hasattr(file, "seekable") and file.seekable() else 0
     content = file.read()
     if not isinstance(content, bytes):
         raise TypeError(f"{source or 'the file'} is open for reading text: open it for reading bytes, open(path, 'rb')")
-    if not content and hasattr(file, "tell") and file.tell():
-        raise ValueError(f"{source or 'the open file'} was read to its end before: go back to its beginning, seek(0)")
+    if read:
+        how_far = "to its end" if not content else f"up to byte {read}"
+        raise ValueError(
+            f"{source or 'the open file'} was read {how_far} before: go back to its beginning, seek(0); of a recording "
+            "that begins there, give the bytes, file.read()"
+        )
     return *decode_sound(io.BytesIO(content), "the open file" if source is None else repr(source)), source
 
 

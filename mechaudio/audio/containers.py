@@ -8,6 +8,7 @@ Conventions: files are open for reading bytes, and able to seek; places in them 
 """
 
 import os
+import re
 import zlib
 from io import BufferedIOBase
 
@@ -15,6 +16,11 @@ OGG_PAGE, OGG_HEAD = b"OggS", 27
 OGG_FIRST_PAGE, OGG_LAST_PAGE = 2, 4
 MATROSKA_GROUPS = (b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75")
 """Names of the elements whose own elements are gone through: the segment, and the clusters in it."""
+CHUNK = re.compile(rb"[\x20-\x7e]{4}")
+RECORDINGS = (b"data", b"SSND", b"RIFF", b"RIFX", b"RF64", b"FORM", b"caff")
+"""Names of the chunks that hold sound, or a whole file; decoders read the first one alone."""
+TEXTS = (b"LIST", b"id3 ", b"ID3 ")
+"""Names of chunks that hold texts; some programs write a size that is too large."""
 FILLING = 128
 """Most bytes of nothing behind the end of what a file holds."""
 MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -60,9 +66,32 @@ def _is_filling(file: BufferedIOBase, at: int) -> bool:
     return len(rest) <= FILLING and not rest.strip(b"\0")
 
 
+def chunk_damage(file: BufferedIOBase) -> str:
+    """Describe what is wrong with the chunks of a wav, aiff or caf file behind its sound: more sound, or no chunk."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    kind = file.read(4)
+    at, n_size = (8, 8) if kind == b"caff" else (12, 4)
+    is_read = False
+    while at + 4 + n_size <= end:
+        file.seek(at)
+        head = file.read(4 + n_size)
+        name, size = head[:4], int.from_bytes(head[4:], "little" if kind in (b"RIFF", b"RF64") else "big")
+        if is_read and name in RECORDINGS:
+            return f"holds a second recording at byte {at}, as files do that were put behind one another"
+        if is_read and not CHUNK.match(name):
+            file.seek(at)
+            return f"has bytes at {at} that are no part of it" if file.read().strip(b"\0") else ""
+        is_read = is_read or name in RECORDINGS
+        at += len(head) + size + (size % 2 if n_size == 4 else 0)
+        if at > end + 1 and is_read and name not in (*RECORDINGS, *TEXTS):
+            return f"lacks {at - end} bytes of its last part"
+    return ""
+
+
 def mp4_damage(file: BufferedIOBase) -> str:
     """Describe what is wrong with the boxes of an mp4, m4a, mov or 3gp file: one does not end where the next begins."""
-    end, at = file.seek(0, os.SEEK_END), 0
+    end, at, is_read = file.seek(0, os.SEEK_END), 0, False
     while at < end:
         file.seek(at)
         head = file.read(16)
@@ -71,6 +100,9 @@ def mp4_damage(file: BufferedIOBase) -> str:
             return ""
         if len(name) < 4 or not all(32 <= byte < 127 or byte == 0xA9 for byte in name):
             return f"has bytes at {at} that are no part of it"
+        if name == b"moov" and is_read:
+            return f"holds a second recording before byte {at}, as files do that were put behind one another"
+        is_read = is_read or name == b"moov"
         size = int.from_bytes(head[8:], "big") if size == 1 else size or end - at
         if size < 8:
             return f"has a damaged part at byte {at}"

@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from mechaudio.audio.containers import ogg_damage
+from mechaudio.audio.containers import CHUNK, chunk_damage, ogg_damage
 from mechaudio.audio.media import decode_media, media_duration
 from mechaudio.notices import warn, withheld
 
@@ -31,7 +31,6 @@ HEADS = {b"RIFF": None, b"RIFX": None, b"RF64": None, b"fLaC": b"fLaC\0\0\0\x22"
 """First bytes of files that libsndfile reads, and of streams of which several can follow one another."""
 UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a flac stream that does not say how long it is lies above this
 UNKNOWN_BYTES = 0x7FFFF000  # programs that write a wav into a pipe put this or more where the size should be
-CHUNK = re.compile(rb"[\x20-\x7e]{4}")
 REMEDY = "it is truncated or damaged: copy or download it again, or convert what is left to wav"
 
 PATIENCE = 300.0
@@ -196,6 +195,8 @@ def _check_wav(file: BufferedIOBase, name: str, seconds: float) -> None:
             f"{name} says that it holds {seconds:.2f} s of sound, and {len(behind)} bytes behind them are nothing that "
             "a wav file has: the recorder may have stopped before it wrote the length; convert it to a new wav"
         )
+    if damage := chunk_damage(file):
+        raise ValueError(f"{name} {damage}, and {seconds:.2f} s can be read; {REMEDY}")
 
 
 def _wav_data(file: BufferedIOBase) -> tuple[int, int, int]:

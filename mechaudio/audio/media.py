@@ -9,6 +9,7 @@ Conventions: samples are float32 with full scale at 1.0; durations in seconds.
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from mechaudio.audio.containers import FILLING, matroska_damage, mp4_damage, ogg_damage
+from mechaudio.audio.containers import FILLING, chunk_damage, matroska_damage, mp4_damage, ogg_damage
 from mechaudio.notices import warn
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ DEMUXERS = "aac,aiff,amr,caf,flac,matroska,mov,mp3,ogg,w64,wav"  # none that ope
 STRICT = {"err_detect": "crccheck+explode"}  # damage is an error, and not patched over
 EXACT = ("aiff", "caf", "flac", "w64", "wav")
 GAPLESS = 0.2  # seconds of an mp3 that its header may declare to be padding
-DAMAGE = {"ogg": ogg_damage, "mp4": mp4_damage, "matroska": matroska_damage}
+DAMAGE = {"ogg": ogg_damage, "mp4": mp4_damage, "matroska": matroska_damage} | dict.fromkeys(
+    ("wav", "aiff", "caf"), chunk_damage
+)
 PAUSE = 0.1  # seconds without a packet that are a gap; what is behind it would be heard too early
 TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICS", b"3DI")  # what stands behind the last frame of an mp3
 KILOBITS = {
@@ -92,14 +95,16 @@ def media_duration(file: BufferedIOBase, name: str) -> float:
     with _opened(file, name) as container:
         stream, kind = container.streams.audio[0], container.format.name
         declared = _declared(container)
-        if declared is not None and kind not in ("aac", "flac", "mp3", "ogg"):
+        if declared is not None and kind not in ("aac", "flac", "mp3", "ogg") and "matroska" not in kind:
             return declared
         times = [_time(packet) for packet in container.demux(stream) if packet.size]
+        if "matroska" in kind:  # of several behind one another, the length of the first is declared
+            return max(declared or 0.0, _summed(times))
         if kind == "ogg":
             return _ogg_seconds(times)
         total = _summed(times)
         if kind == "flac":
-            return max(declared or 0.0, total)
+            return max(_flac_seconds(file), total)
         counted = kind == "mp3" and declared is not None and 0 <= total - declared < GAPLESS and _mp3_count(file)
         return declared if counted and declared is not None else total
 
@@ -162,6 +167,7 @@ def _decoded(container: "InputContainer", name: str) -> _Decoded:
     stream, is_mp3 = container.streams.audio[0], container.format.name == "mp3"
     stream.codec_context.options = STRICT
     resampler, decoded, behind = av.AudioResampler(format="fltp"), _Decoded(), b""
+    kinds = dict[tuple[int, int], None]()
     for packet in container.demux(stream):
         if is_mp3 and packet.size and bytes(packet)[:1] != b"\xff":
             behind += bytes(packet)
@@ -173,7 +179,14 @@ def _decoded(container: "InputContainer", name: str) -> _Decoded:
             decoded.broken = " before a frame that is cut off"
             return decoded
         try:
-            pieces = [piece for frame in packet.decode() for piece in resampler.resample(frame)]
+            frames = packet.decode()
+            for frame in frames:
+                kinds.setdefault((frame.sample_rate, frame.layout.nb_channels))
+            if len(kinds) > 1:
+                first, other = (f"{rate} Hz and {n} channel{'s' * (n > 1)}" for rate, n in kinds)
+                decoded.broken = f" before it goes from {first} to {other}, as other recordings behind the first do"
+                return decoded
+            pieces = [piece for frame in frames for piece in resampler.resample(frame)]
         except (av.FFmpegError, ValueError) as error:
             decoded.broken = f" before a damaged frame ({getattr(error, 'strerror', error)})"
             return decoded
@@ -214,7 +227,11 @@ def _declared(container: "InputContainer") -> float | None:
     stream = container.streams.audio[0]
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    return None if container.duration is None else container.duration / 1e6
+    end = None if container.duration is None else container.duration / 1e6
+    if len(container.streams) > 1:  # a film, whose pictures may go on for longer
+        written = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
+        end = None if written is None else 3600 * int(written[1]) + 60 * int(written[2]) + float(written[3])
+    return None if end is None else end - float((stream.start_time or 0) * (stream.time_base or 0))
 
 
 def _promised(container: "InputContainer", file: BufferedIOBase, times: Sequence[tuple[float, float]]) -> float | None:
@@ -225,6 +242,8 @@ def _promised(container: "InputContainer", file: BufferedIOBase, times: Sequence
     if kind == "ogg":
         is_flac = container.streams.audio[0].codec_context.name == "flac"  # its packets say no time of their own
         return max(_ogg_seconds(times), (_declared(container) or 0.0) if is_flac else 0.0)
+    if kind == "flac":
+        return _flac_seconds(file)
     if kind == "mp3":  # some encoders count the header as a frame
         count = _mp3_count(file)
         return (count - 1.5) * times[0][1] if count and times else None
@@ -246,6 +265,14 @@ def _mp3_count(file: BufferedIOBase) -> int | None:
         if at >= 0 and (word == b"VBRI" or frame[at + 7] & 1):
             return int.from_bytes(frame[at + offset : at + offset + 4], "big")
     return None
+
+
+def _flac_seconds(file: BufferedIOBase) -> float:
+    """Seconds that the streams of a flac file say they last; 0 of one that does not know."""
+    file.seek(0)
+    content = file.read()
+    heads = [int.from_bytes(content[at.end() + 10 :][:8], "big") for at in re.finditer(b"fLaC\0\0\0\x22", content)]
+    return math.fsum((head & (1 << 36) - 1) / (head >> 44) for head in heads if head >> 44)
 
 
 def _mp3_frame(head: bytes) -> int:

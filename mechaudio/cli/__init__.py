@@ -103,8 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with redirect_stdout(sys.stderr) if arguments.json else nullcontext():
                 outcome = arguments.run(arguments)
             if is_first:
-                print(outcome.to_json(arguments) if arguments.json else outcome.text)
-                sys.stdout.flush()
+                print(outcome.to_json(arguments) if arguments.json else outcome.text, flush=True)  # or nowhere: `>&-`
             return outcome.code
     except UserMistakeError as mistake:
         print(f"mechaudio {arguments.verb}: {in_options(str(mistake), arguments)}", file=sys.stderr)

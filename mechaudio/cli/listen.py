@@ -199,6 +199,9 @@ def _question(arguments: argparse.Namespace) -> "AudioQuestion":
 
     if len(arguments.choices) == 1:
         raise UserMistakeError(f"--choices needs at least two options, got {arguments.choices}")
+    if len(set(arguments.choices)) < len(arguments.choices):
+        twice = next(choice for choice in arguments.choices if arguments.choices.count(choice) > 1)
+        raise UserMistakeError(f"--choices has {twice!r} twice, and one letter of two would be right: give it once")
     return AudioQuestion(
         audio=AudioClip.load(arguments.clip),
         text=arguments.question,

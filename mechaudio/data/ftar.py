@@ -30,7 +30,7 @@ from mechaudio.data.ftar_questions import SPLITS, Task, build
 from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from mechaudio.data.tables import read_table
 from mechaudio.question import AudioQuestion
-from mechaudio.writing import made_folder
+from mechaudio.writing import as_file_name, made_folder, markdown
 
 FILES: Mapping[str, str] = {
     "dac": "dense_audio_caption",
@@ -145,21 +145,31 @@ def save(questions: Sequence[AudioQuestion], folder: str | os.PathLike) -> Path:
 
     Raises:
         FileNotFoundError: A recording is not there.
-        ValueError: There is no question, one has no answer, or one is about no or several recordings.
+        ValueError: There is no question, one has no answer, or one is about no or several recordings; the split or the
+            task of one cannot name a file; or other questions lie in the folder.
     """
     if not len(questions):
         raise ValueError("there is no question to write")
     directory = Path(folder).expanduser()
+    places = [
+        (as_file_name(str(question.meta.get("split", "train"))), as_file_name(str(question.meta.get("task", "other"))))
+        for question in questions
+    ]
+    wanted = {directory / split / f"{FILES.get(task, task)}.json" for split, task in places}
+    if others := sorted(set(directory.glob("*/*.json")) - wanted):
+        raise ValueError(
+            f"{str(directory)!r} holds questions that are not among these ({others[0].relative_to(directory)}), and "
+            "would be read with them: give another folder, or take them away"
+        )
     made_folder(directory / "audio", "the sound of questions")
     files: dict[int, str] = {}
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for question in questions:
+    for question, (split, task) in zip(questions, places, strict=True):
         if question.answer is None or question.audio is None or isinstance(question.audio, tuple):
             raise ValueError(f"question {question.id!r} needs one recording and an answer to be written as FTAR's are")
         if id(question.audio) not in files:
             files[id(question.audio)] = _written(question.audio, directory / "audio", len(files))
-        key = str(question.meta.get("split", "train")), str(question.meta.get("task", "other"))
-        rows.setdefault(key, []).append(
+        rows.setdefault((split, FILES.get(task, task)), []).append(
             {
                 "audio": files[id(question.audio)],
                 "question": question.text,
@@ -168,10 +178,10 @@ def save(questions: Sequence[AudioQuestion], folder: str | os.PathLike) -> Path:
                 "id": question.id,
             }
         )
-    for (split, task), of_file in rows.items():
+    for (split, name), of_file in rows.items():
         (directory / split).mkdir(exist_ok=True)
         content = json.dumps(of_file, indent=1, ensure_ascii=False)
-        (directory / split / f"{FILES.get(task, task)}.json").write_text(content, encoding="utf-8")
+        (directory / split / f"{name}.json").write_text(content, encoding="utf-8")
     (directory / "card.md").write_text(card(questions), encoding="utf-8")
     return directory
 
@@ -210,14 +220,13 @@ def card(questions: Sequence[AudioQuestion]) -> str:
         known = [length for length in lengths if length is not None]
         mean = f"{np.mean(known):.1f}" if known else "-"
         words = np.mean([len((questions[n].answer or "").split()) for n in numbers])
-        lines.append(
-            f"| {split} | {task} | {len(numbers)} | {len({names[n] for n in numbers})} | {mean} | {words:.1f} |"
-        )
+        n_clips = len({names[n] for n in numbers})
+        cells = (markdown(split), markdown(task), str(len(numbers)), str(n_clips), mean, f"{words:.1f}")
+        lines.append(f"| {' | '.join(cells)} |")
     counts = Counter(problem.kind for problem in questions.problems) if isinstance(questions, Corpus) else {}
     lines += ["", f"{len(questions)} questions about {len(set(names))} clips."]
-    lines += (
-        ["", "Left out or mended:", ""] + [f"- {n} x {kind}" for kind, n in sorted(counts.items())] if counts else []
-    )
+    if counts:
+        lines += ["", "Left out or mended:", "", *(f"- {n} x {markdown(kind)}" for kind, n in sorted(counts.items()))]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -32,6 +32,7 @@ from mechaudio.metrics.multiple_choice import (
 )
 from mechaudio.metrics.significance import share
 from mechaudio.metrics.string_match import string_match
+from mechaudio.question import Condition
 from mechaudio.results import Result, keep
 from mechaudio.showing import Shown
 
@@ -88,7 +89,7 @@ class Evaluation(Result):
             cluster; without them, each is about a clip of its own.
     """
 
-    condition: str
+    condition: Condition
     ids: tuple[str, ...]
     tasks: tuple[str, ...]
     options: tuple[tuple[str, ...], ...]
@@ -98,7 +99,7 @@ class Evaluation(Result):
     texts: tuple[str, ...] = ()
     interventions: tuple[Any, ...] = ()
     failures: tuple[Failure, ...] = ()
-    scoring: str = "letter_logit"
+    scoring: Literal["letter_logit", "generate"] = "letter_logit"
     clips: tuple[str, ...] = ()
     scores: Mapping[str, Float[np.ndarray, " question"]] = field(default_factory=dict)
 

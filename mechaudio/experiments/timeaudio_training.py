@@ -108,34 +108,36 @@ def train(
     n_steps = -(-len(questions) * settings.epochs // size) if steps is None else steps
     if n_steps < 1 or save_every < 1:
         raise ValueError(f"steps= and save_every= are at least 1, got {steps} and {save_every}")
-    torch.manual_seed(seed)
-    lora_is_new = "lora" in settings.rates and put_lora_in(model, settings)
-    groups = groups_of(model, settings)
-    recorded = {
-        "stage": stage,
-        "preset": preset if isinstance(preset, str) else "own",
-        **settings.as_dict(),
-        "batch_size": size,
-        "steps": n_steps,
-        "times": written_as,
-        "seed": seed,
-        "questions": len(questions),
-        "digest": _digest(questions),
-        "lora_put_in": lora_is_new,
-    }
-    folder = made_folder(Path(out).expanduser(), "a training run")
-    trainer = Trainer(model, questions, settings, groups, written_as, size, n_steps, seed, PartialState())
-    recorded["network"] = _named(weight_digests(model.network, without=trainer.named))
-    with trainer.as_in_training():
-        trainer.take_up(folder, recorded)
-        while trainer.step < n_steps:
-            trainer.do_step()
-            if trainer.step % save_every == 0 or trainer.step == n_steps:
-                trainer.save(folder, recorded)
-        provenance, problems = Provenance.collect(model, seed, recorded), trainer.all_problems()
-        if trainer.processes.is_main_process:
-            _write_results(folder, trainer, recorded, provenance, problems)
-    trainer.processes.wait_for_everyone()
+    devices = {parameter.device for parameter in model.network.parameters() if parameter.is_cuda}
+    with torch.random.fork_rng(list(devices)):  # the caller's random numbers go on as they were
+        torch.manual_seed(seed)
+        lora_is_new = "lora" in settings.rates and put_lora_in(model, settings)
+        groups = groups_of(model, settings)
+        recorded = {
+            "stage": stage,
+            "preset": preset if isinstance(preset, str) else "own",
+            **settings.as_dict(),
+            "batch_size": size,
+            "steps": n_steps,
+            "times": written_as,
+            "seed": seed,
+            "questions": len(questions),
+            "digest": _digest(questions),
+            "lora_put_in": lora_is_new,
+        }
+        folder = made_folder(Path(out).expanduser(), "a training run")
+        trainer = Trainer(model, questions, settings, groups, written_as, size, n_steps, seed, PartialState())
+        recorded["network"] = _named(weight_digests(model.network, without=trainer.named))
+        with trainer.as_in_training():
+            trainer.take_up(folder, recorded)
+            while trainer.step < n_steps:
+                trainer.do_step()
+                if trainer.step % save_every == 0 or trainer.step == n_steps:
+                    trainer.save(folder, recorded)
+            provenance, problems = Provenance.collect(model, seed, recorded), trainer.all_problems()
+            if trainer.processes.is_main_process:
+                _write_results(folder, trainer, recorded, provenance, problems)
+        trainer.processes.wait_for_everyone()
     again = AudioLM(model.network, model.processor)
     return TrainingRun(
         again, tuple(trainer.losses), tuple(Problem(*each) for each in problems), sizes(groups), folder, provenance

@@ -155,7 +155,7 @@ def bootstrap_mean(
 
     Args:
         values: `[sample, ...]`, at least two samples; NaN in one of several columns makes that column's interval NaN,
-            and fewer clips than `fewest(confidence)` make all of them NaN.
+            as do samples that are all alike, and fewer clips than `fewest(confidence)` make all of them NaN.
         clips: The name of each sample's clip, at least two clips: clips are drawn with all their samples.
         confidence: The share of resampled means inside the interval.
         resamples: How many times samples are drawn anew.
@@ -176,7 +176,8 @@ def bootstrap_mean(
         values = checked.numbers("values", values)
     weights = drawn_weights(numbers, resamples, np.random.default_rng(seed))
     low, high = percentile_interval(weights @ values.reshape(n, -1), confidence, n_clips(numbers))
-    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+    ends = np.where(np.isclose(low, high, rtol=1e-9, atol=1e-12), np.nan, [low, high]).reshape(2, *values.shape[1:])
+    return ends[0], ends[1]
 
 
 def mean_estimate(

@@ -10,8 +10,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from mechaudio.arguments import checks_arguments
-from mechaudio.report.tables import as_file_name
-from mechaudio.writing import made_folder
+from mechaudio.writing import as_file_name, made_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH = 1000

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from mechaudio.arguments import checks_arguments, shown
+from mechaudio.arguments import checks_arguments
 from mechaudio.notebook import pieces
 from mechaudio.showing import Shown
-from mechaudio.temporal.card import markdown
-from mechaudio.writing import made_folder
+from mechaudio.writing import as_file_name, made_folder, markdown
 
 Cell = str | int | float | tuple[float, float] | None
 Kind = Literal["text", "count", "number", "score", "share", "change", "interval", "p"]
@@ -211,17 +210,6 @@ class Table(Shown):
                 "",
             ]
         )
-
-
-def as_file_name(name: str) -> str:
-    """A name that stays in its folder.
-
-    Raises:
-        ValueError: It would climb out of it, or name another.
-    """
-    if not name.strip(". ") or any(sign in name for sign in "/\\\0") or len(name.encode()) > 200:
-        raise ValueError(f"{shown(name)} cannot name a file: give a short name without slashes, such as 'accuracies'")
-    return name
 
 
 def latex(text: str) -> str:

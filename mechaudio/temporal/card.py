@@ -1,15 +1,14 @@
 """The card of a benchmark: what a reader needs to know before believing an accuracy on it."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from mechaudio.writing import markdown
+
 if TYPE_CHECKING:
     from mechaudio.temporal.benchmark import Benchmark
-
-_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|`*[]!~"})
 
 REASONS = {
     "no events": "the clip has no events",
@@ -81,13 +80,6 @@ def _leads(leads: Sequence[float]) -> str:
 
 def _counts(counter: Counter) -> str:
     return ", ".join(f"{markdown(str(name))} {n}" for name, n in sorted(counter.items())) or "none"
-
-
-def markdown(text: str) -> str:
-    """A text that Markdown shows as it is: no HTML, links, pictures or code of somebody else's, in one line."""
-    emphasis = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text.translate(_MARKDOWN))  # none within a word
-    entities = re.sub(r"&(?=#?[0-9A-Za-z]{1,32};)", "&amp;", emphasis)
-    return " ".join(re.sub(r"<(?=[^\s\d=])", "&lt;", entities).split())
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

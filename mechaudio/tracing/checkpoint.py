@@ -35,6 +35,8 @@ _WRAPPERS = {
 _SHORT_TYPES = ("I4", "U4", "I8", "U8", "F4", "F6_", "F8", "I16", "U16")
 #: Types of safetensors that weights and biases have.
 _WEIGHT_TYPES = ("BF16", "F16", "F32", "F64")
+#: Types that weights are computed with; those of packed numbers have no smallest and largest.
+_FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _SHOWN = 3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -53,8 +55,8 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
         anew aside.
 
     Raises:
-        ValueError: Tensors are missing, have other shapes or other names, or are there twice; or a file is damaged, or
-            the class cannot be built from the config.
+        ValueError: Tensors are missing, have other shapes or other names, are there twice, or hold NaN or infinity; or
+            a file is damaged, or the class cannot be built from the config.
         OSError: There are no safetensors.
     """
     network_class = adapter.load_class()
@@ -84,7 +86,7 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
     refuse_unaccounted(network, adapter, info, weights_of(folder, where))
     _refuse_two_sets(folder, options.get("variant"))
     _refuse_quantised(network, folder)
-    _warn_of_zeros(network, weights_of(folder, where))
+    _refuse_no_numbers(network, weights_of(folder, where))
     if hasattr(network, "peft_config") and report:  # then the info is about the adapter's tensors alone
         raise ValueError(f"{where!r} lacks tensors of the network that its adapter is for:\n{report[0]}")
     return network
@@ -136,13 +138,26 @@ def _refuse_two_sets(folder: Path, variant: str | None) -> None:
     """Refuse a folder in which a tensor is there twice: which of them was meant, nobody says.
 
     Raises:
-        ValueError: There are whole weights beside those in parts, or a tensor is in two parts.
+        ValueError: There are whole weights beside those in parts, a tensor is in two parts, or the index of the parts
+            is damaged or names a file that is not in the folder.
     """
     suffix = f".{variant}" if variant else ""
     whole, index = folder / f"model{suffix}.safetensors", folder / f"model.safetensors.index{suffix}.json"
     if not index.is_file():
         return
-    parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    try:
+        parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        elsewhere = [part for part in parts if Path(part).name != part]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{str(index)!r} is no index of weights, which names the file of each tensor in its 'weight_map' "
+            f"({type(error).__name__}: {error}): take it away, or fetch it again"
+        ) from error
+    if elsewhere:
+        raise ValueError(
+            f"{str(index)!r} takes weights from files outside its folder ({_some(elsewhere)}), which may be those of "
+            "another network: put them into the folder, and their names alone into the index"
+        )
     if whole.is_file() and whole.name not in parts:
         raise ValueError(
             f"{str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} lists ({_some(parts)}): "
@@ -161,14 +176,26 @@ def _refuse_two_sets(folder: Path, variant: str | None) -> None:
         )
 
 
-def _warn_of_zeros(network: Network, file: str) -> None:
-    """Warn of matrices of zeros alone, as a copy that broke off leaves them: a layer of them does nothing."""
-    matrices = {name: value for name, value in network.named_parameters() if value.ndim > 1 and not value.is_meta}
-    zeros = [
-        name
-        for name, value in matrices.items()
-        if name.endswith("weight") and not value[:1].any() and not value.any()  # a row tells, of almost all
-    ]
+def _refuse_no_numbers(network: Network, file: str) -> None:
+    """Refuse weights that are NaN or infinite, and warn of matrices of zeros, as a copy that broke off leaves them.
+
+    Raises:
+        ValueError: A tensor holds NaN or infinity.
+    """
+    ranges = {
+        name: value.detach().aminmax()
+        for name, value in network.named_parameters()
+        if value.dtype in _FLOATS and not value.is_meta and value.numel()
+    }
+    infinite = [name for name, (low, high) in ranges.items() if not (low.isfinite() and high.isfinite())]
+    if infinite:
+        raise ValueError(
+            f"{file} gives {len(infinite)} of {len(ranges)} tensors that hold NaN or infinity ({_some(infinite)}): the "
+            "file is damaged, the training that wrote it went wrong, or the type that was asked for (dtype=) cannot "
+            "hold its numbers. A network that is meant to be so opens with AudioLM(network, processor)"
+        )
+    matrices = [name for name, value in network.named_parameters() if value.ndim > 1 and name.endswith("weight")]
+    zeros = [name for name in matrices if name in ranges and not any(ranges[name])]
     if zeros:
         warn(
             f"{file} holds zeros alone for {len(zeros)} of {len(matrices)} matrices ({_some(zeros)}), and what they "

@@ -24,9 +24,12 @@ def test_every_column_has_an_interval_and_one_without_values_has_none():
     np.testing.assert_allclose(low[0, 1], bootstrap_mean(values[:, 0, 1])[0])
 
 
-def test_equal_samples_have_an_interval_of_no_width():
-    low, high = bootstrap_mean(np.full((6, 2), 0.25))
-    np.testing.assert_allclose([low, high], 0.25)
+def test_equal_samples_have_no_interval_beside_others_that_have_one():
+    values = np.full((6, 2), 0.25)
+    values[:, 1] = np.arange(6)
+    low, high = bootstrap_mean(values)
+    assert np.isnan([low[0], high[0]]).all()
+    assert low[1] < 2.5 < high[1]
 
 
 @pytest.mark.parametrize(

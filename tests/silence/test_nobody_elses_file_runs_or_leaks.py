@@ -93,6 +93,13 @@ def test_a_result_of_fewer_ids_than_answers_names_the_file_and_both_numbers(resu
         ma.Result.load(result)
 
 
+@pytest.mark.parametrize(("field", "usual"), [("condition", "'audio', 'caption', "), ("scoring", "'letter_logit', ")])
+def test_a_result_was_asked_and_scored_in_a_way_that_there_is(result, field, usual):
+    forge(result, lambda head: head["result"].update({field: "as one likes"}))
+    with pytest.raises(ValueError, match=rf"result\.json' .*{field} of its Evaluation is .*should be one of {usual}"):
+        ma.Result.load(result)
+
+
 def test_a_header_that_claims_terabytes_is_refused_before_anything_is_allocated(result):
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
     with zipfile.ZipFile(result / "arrays.npz", "w") as archive:
@@ -165,6 +172,32 @@ def test_a_corpus_that_names_a_recording_out_of_its_folder_says_so(tmp_path, nam
     corpus = ma.data.annotations.load(table, audio=tmp_path / "corpus" / "audio")
     assert [clip.id for clip in corpus] == ["a.wav"]
     assert corpus.problem_counts() == {"recording outside": 1}
+
+
+def one_of_ftar(**meta):
+    return [ma.AudioQuestion((np.linspace(-0.5, 0.5, 1_600), 16_000), "What is heard?", answer="a dog", meta=meta)]
+
+
+@pytest.mark.parametrize("meta", [{"split": ".."}, {"split": "/elsewhere"}, {"task": "../x"}, {"task": ""}])
+def test_questions_that_name_a_place_elsewhere_are_not_written_there(tmp_path, meta):
+    with pytest.raises(ValueError, match="cannot name a file"):
+        ma.data.ftar.save(one_of_ftar(**meta), tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_questions_that_lie_in_a_folder_are_not_read_with_others(tmp_path):
+    for _ in range(2):
+        folder = ma.data.ftar.save(one_of_ftar(split="test", task="tag"), tmp_path)
+    with pytest.raises(ValueError, match=r"holds questions that are not among these \(test/"):
+        ma.data.ftar.save(one_of_ftar(split="train", task="tag"), tmp_path)
+    both = [*one_of_ftar(task="tag"), *one_of_ftar(task="temporal_audio_grounding")]  # one file's two names
+    folder = ma.data.ftar.save(both, tmp_path / "both")
+    assert len(ma.data.ftar.load(folder / "train")) == 2
+
+
+def test_the_card_of_questions_shows_their_words_as_they_are():
+    card = ma.data.ftar.card(one_of_ftar(split="a|b<script>", task="$x$ `y`"))
+    assert r"| a\|b&lt;script> | \$x\$ \`y\` | 1 |" in card
 
 
 def test_links_in_a_folder_that_the_user_names_are_followed(tmp_path):

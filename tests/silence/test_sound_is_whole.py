@@ -124,6 +124,64 @@ def test_streams_that_follow_one_another_in_a_file_are_all_read(tmp_path, name):
     assert ma.AudioClip.load(path).duration == pytest.approx(2 * SECONDS, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.wav", "pcm_s16le"), ("a.aiff", "pcm_s16be"), ("a.caf", "alac"), ("a.m4a", "aac"), ("a.mov", "alac")],
+)
+def test_a_recording_behind_another_is_not_left_out(tmp_path, name, codec):
+    path = encode(tmp_path / name, codec)
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(ValueError, match=rf"{name}' holds a second recording .* as files do that were put behind"):
+        ma.AudioClip.load(path)
+
+
+def test_samples_behind_a_length_that_was_never_written_are_no_chunk_of_a_wav(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
+    path = tmp_path / "a.wav"
+    path.write_bytes(path.read_bytes() + b"mnopqrst" * 9_000)  # samples that read as a chunk's name
+    with pytest.raises(ValueError, match=r"a\.wav' lacks \d+ bytes of its last part"):
+        ma.AudioClip.load(path)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.flac"])
+def test_the_length_of_streams_that_follow_one_another_is_that_of_all(tmp_path, name):
+    path = encode(tmp_path / name, name[2:].replace("mkv", "aac"))
+    whole = path.read_bytes()
+    path.write_bytes(whole * 2)
+    assert duration_of(path) == pytest.approx(ma.AudioClip.load(path).duration, abs=0.1)
+    assert duration_of(path) == pytest.approx(2 * SECONDS, abs=0.1)
+    path.write_bytes(whole[: len(whole) // 2] + whole)
+    with pytest.raises(ValueError, match="damaged"):
+        ma.AudioClip.load(path)
+
+
+@pytest.mark.parametrize("codec", ["aac", "mp3"])
+def test_sound_that_goes_on_at_another_rate_is_not_played_at_the_first(tmp_path, codec):
+    path, other = tmp_path / f"a.{codec}", tmp_path / f"b.{codec}"
+    options = {"write_xing": "0", "id3v2_version": "0"} if codec == "mp3" else {}
+    for file, rate in ((path, RATE), (other, 22_050)):
+        encode(file, {"mp3": "libmp3lame"}.get(codec, codec), rate=rate, options=options)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    with pytest.raises(ValueError, match="before it goes from 44100 Hz and 1 channel to 22050 Hz and 1 channel"):
+        ma.AudioClip.load(path)
+
+
+def test_a_film_whose_pictures_go_on_for_longer_has_all_of_its_sound(tmp_path):
+    with av.open(str(tmp_path / "film.mkv"), "w") as film, av.open(str(encode(tmp_path / "a.aac", "aac"))) as sound:
+        pictures = film.add_stream("mpeg4", rate=5)
+        pictures.width = pictures.height = 16
+        kept = film.add_stream_from_template(sound.streams.audio[0])
+        for _ in range(40):
+            film.mux(pictures.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))))
+        film.mux(pictures.encode(None))
+        for packet in sound.demux(sound.streams.audio[0]):
+            if packet.size:
+                packet.stream = kept
+                film.mux(packet)
+    assert ma.AudioClip.load(tmp_path / "film.mkv").duration == pytest.approx(SECONDS, abs=0.1)
+    assert duration_of(tmp_path / "film.mkv") == pytest.approx(SECONDS, abs=0.1)
+
+
 def test_a_wav_whose_recorder_never_wrote_the_length_is_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", SOUND, RATE)
     sound = bytearray((tmp_path / "a.wav").read_bytes())
@@ -272,8 +330,10 @@ def test_a_recording_of_one_value_is_warned_of(tmp_path, value):
 def test_an_open_file_that_cannot_give_its_sound_is_said_to_be_read_or_closed(tmp_path):
     file = io.BytesIO(as_wav())
     file.read()
-    with pytest.raises(ValueError, match=r"was read to its end before: .*seek\(0\)"):
-        ma.AudioClip.load(file)
+    for position, how_far in ((None, "to its end"), (4, "up to byte 4")):
+        file.seek(len(file.getvalue()) if position is None else position)
+        with pytest.raises(ValueError, match=rf"was read {how_far} before: .*seek\(0\)"):
+            ma.AudioClip.load(file)
     file.close()
     with pytest.raises(ValueError, match="is closed: give it while it is open, or its path"):
         ma.AudioClip.load(file)

@@ -166,6 +166,19 @@ def test_options_that_a_mode_ignores_are_refused(capsys):
     assert "--no-generate leaves them out" in capsys.readouterr().err
 
 
+def test_a_choice_that_is_given_twice_is_refused(capsys, tmp_path):
+    ma.data.toy_questions.questions(1, 0)[0].clip().save(tmp_path / "a.wav")
+    words = ["listen", str(tmp_path / "a.wav"), "--question", "Which?", "--choices", "dog", "cat", "dog"]
+    assert main([*words, "--out", str(tmp_path / "page")]) == 2
+    assert "--choices has 'dog' twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"]])
+def test_an_output_that_was_closed_is_no_fault(monkeypatch, words):
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(words) == 0
+
+
 def test_a_model_that_is_there_opens():
     named = argparse.Namespace(model="toy", device=None, dtype="auto", revision=None)
     assert opened(named).n_layers > 0

@@ -114,6 +114,32 @@ def test_a_tensor_in_two_parts_is_refused_by_name(folder):
         ma.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{}", "is no index of weights, .*KeyError: 'weight_map'"),
+        ("", "is no index of weights"),
+        ('{"weight_map": []}', "is no index of weights"),
+        ('{"weight_map": {"lm_head.weight": 1}}', "is no index of weights"),
+        ('{"weight_map": {"lm_head.weight": "../other/model.safetensors"}}', r"files outside its folder \(\.\./other"),
+    ],
+)
+def test_an_index_that_is_damaged_or_leads_out_of_its_folder_is_named(folder, content, told):
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"index\.json' .*{told}"):
+        ma.load(folder, prove=False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(folder, value):
+    weights = load_file(folder / "model.safetensors")
+    name = "language_model.model.model.embed_tokens.weight"
+    weights[name][50, 3] = value  # of a token that no question has
+    save_file(weights, folder / "model.safetensors", **PLAIN)
+    with pytest.raises(ValueError, match=r"1 of 144 tensors that hold NaN or infinity \(model.*embed_tokens.weight\)"):
+        ma.load(folder, prove=False)
+
+
 def test_a_matrix_of_zeros_alone_is_named(folder):
     weights = load_file(folder / "model.safetensors")
     name = next(key for key in weights if key.endswith("layers.1.mlp.down_proj.weight"))

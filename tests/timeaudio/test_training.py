@@ -41,8 +41,9 @@ def moved(model: ma.AudioLM, before: dict[str, torch.Tensor]) -> set[str]:
 @pytest.mark.parametrize("family", ["timeaudio", "qwen2_audio", "salmonn"])
 def test_the_loss_falls_and_only_the_groups_of_the_stage_move(family, questions, tmp_path):
     model = opened(family)
-    before = tensors(model)
+    before, random = tensors(model), torch.get_rng_state()
     run = train(model, questions, out=tmp_path, preset=ALL, steps=8)
+    assert torch.equal(torch.get_rng_state(), random)
     assert run.losses[-1] < 0.8 * run.losses[0]
     groups = groups_of(run.model, ALL)
     assert set(groups) == set(run.trained) == ({*ALL.rates} if family == "timeaudio" else {*ALL.rates} - {"times"})
