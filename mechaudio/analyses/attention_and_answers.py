@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -279,7 +279,7 @@ class Measured:
             correct=np.array([bool(answer.correct) for answer in self._answers]),
             choices=tuple(answer.choice for answer in self._answers),
             ids=tuple(answer.question_id for answer in self._answers),
-            condition=self.condition,
+            condition=cast("Condition", self.condition),
             queries=self.queries,
             clips=clip_names(self._clips),
             precision=torch.finfo(model.network.dtype).eps,

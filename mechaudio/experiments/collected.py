@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from mechaudio.experiments.run_log import Row
 from mechaudio.experiments.written import scored
 from mechaudio.metrics.choices import NO_ANSWER, NO_TEXT, likeliest, warn_of_unanswered, warn_of_unwritten
 from mechaudio.metrics.string_match import parse_choice
+from mechaudio.question import Condition
 from mechaudio.results import Provenance, kept_or_written
 
 
@@ -42,7 +43,7 @@ def collected(
     scores = [scored(written, own, options, answers) for own in texts]
     first = Evaluation(
         provenance=provenance,
-        condition=asking.condition,
+        condition=cast("Condition", asking.condition),
         ids=tuple(row.id for row in answered),
         tasks=tuple(row.task for row in answered),
         options=options,
@@ -53,7 +54,7 @@ def collected(
         scores=scores[0] if texts else {},
         interventions=kept[0],
         failures=tuple(Failure(row.index, row.id, row.error) for row in rows if row.error),
-        scoring=asking.scoring,
+        scoring=cast("Literal['letter_logit', 'generate']", asking.scoring),
         clips=tuple(clips[row.index] for row in answered),
     )
     if len(kept) == 1:
