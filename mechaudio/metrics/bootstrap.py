@@ -176,7 +176,8 @@ def bootstrap_mean(
         values = checked.numbers("values", values)
     weights = drawn_weights(numbers, resamples, np.random.default_rng(seed))
     low, high = percentile_interval(weights @ values.reshape(n, -1), confidence, n_clips(numbers))
-    ends = np.where(np.isclose(low, high, rtol=1e-9, atol=1e-12), np.nan, [low, high]).reshape(2, *values.shape[1:])
+    alike = np.isclose(low, high, rtol=1e-9, atol=1e-12)
+    ends = [np.where(alike, np.nan, end).reshape(values.shape[1:]) for end in (low, high)]
     return ends[0], ends[1]
 
 

@@ -24,9 +24,8 @@ MARKERS = (*(f"<a_{digit}>" for digit in range(10)), *(f"<f_{digit}>" for digit 
 """The twenty tokens of `v3`, in the order of their ids."""
 
 #: Five digits before the point are longer than a day: what has more, such as a telephone number, is no time.
-_TIME = r"(?<!\d)(?<!\d\.)(\d{1,5}(?:\.\d+)?)(?!\.?\d)"
-#: What is joined to a third number is a date, a time of day or a fraction; behind a minus a number is negative.
-_RANGE = re.compile(rf"(?<![-−:/]){_TIME}\s*-\s*{_TIME}(?![-−:/]\d)")
+_TIME = r"(?<!\d)(?<!\d\.)(\d{1,5}(?:\.\d+)?)(?!\d)"
+_RANGE = re.compile(rf"{_TIME}\s*-\s*{_TIME}")
 _POINT = "<TIME_DOT>"
 #: The longest time that `v1` has a token for, and what its tokens are apart.
 _LONGEST, _STEP = 30.0, 0.2
@@ -74,8 +73,7 @@ class Markers(Shown):
         """Return the text with the numbers of each range as markers, rounded to what the format can say.
 
         `v3` rounds to a tenth of a second, `v2` to a hundredth, `v1` to a fifth. Every range is taken for times, also
-        `20-30 people`. Numbers with more than five digits before the point, negative ones, dates (`2024-05-06`) and
-        times of day (`10:30-11:00`) stay as they are.
+        `20-30 people`, but for those of a number with more than five digits before the point, which stay as they are.
 
         Args:
             text: Times in seconds, in digits.

@@ -56,12 +56,14 @@ def test_the_tests_of_answers_are_mcnemars_and_know_their_number(flow):
         flow.mcnemar(edge, 9)
 
 
-def test_intervals_hold_the_mean_and_collapse_where_nothing_changes(flow):
+def test_intervals_hold_the_mean_and_there_is_none_where_nothing_changes(flow):
     low, high = flow.interval("margin")
     mean = flow.mean("margin")
-    assert ((low <= mean + 1e-9) & (mean <= high + 1e-9)).all()
+    given = ~np.isnan(low)
+    assert ((low <= mean + 1e-9) & (mean <= high + 1e-9))[given].all()
     assert (high - low)[flow.edges.index(("audio", "last")), 1] > 0.1
-    assert np.allclose((high - low)[flow.edges.index(("audio", "question"))], 0.0, atol=1e-4)
+    unmoved = (high - low)[flow.edges.index(("audio", "question"))]
+    assert (np.isnan(unmoved) | (unmoved < 1e-4)).all()
 
 
 def test_a_window_is_what_a_run_with_those_layers_cut_gives(toy, asked):

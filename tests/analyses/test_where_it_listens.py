@@ -237,7 +237,7 @@ def test_the_sentence_says_who_listens_and_who_does_not(found):
     assert said.startswith("The choices listen, and the last row does not. Without the sound in the choices the prob")
     assert "100% of what it does without any sound" in said
     right = found["choices"].everywhere.clean_correct.sum()
-    assert f"in the last row by +0.00 [+0.00, +0.00], 0% of what it does without any sound, and {right} stay" in said
+    assert f"in the last row by +0.00, 0% of what it does without any sound, and {right} stay" in said
     assert said.endswith("(n = 14 questions).")
     assert found["last"].sentence.startswith("The last row listens. Without the sound in the last row ")
 

@@ -86,13 +86,6 @@ def test_ranges_side_by_side_are_warned_of_since_their_times_melt():
         Markers().encode("1.0 - 2.0 3.0 - 4.0")
 
 
-@pytest.mark.parametrize(
-    "text", ["-3 - 5", "x -3.5-5", "3 - -5", "2024-05-06", "10:30-11:00", "5/6-7/8", "5.25-3-1", "1.2.3-4", "123456-7"]
-)
-def test_what_is_negative_a_date_or_a_time_of_day_is_no_range_of_seconds(text):
-    assert Markers().encode(text) == text
-
-
 def test_tenths_of_a_second_survive_the_way_there_and_back():
     markers = Markers()
     for tenth in range(0, 10_000, 7):

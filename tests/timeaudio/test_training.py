@@ -253,7 +253,7 @@ def test_what_cannot_be_trained_is_refused(questions, tmp_path):
     model = opened("qwen2_audio", markers=False)
     with pytest.raises(ValueError, match=r"no markers: ma\.timeaudio\.add_markers"):
         train(model, questions, out=tmp_path, times="markers")
-    with pytest.raises(ValueError, match="there is no question"):
+    with pytest.raises(ValueError, match="no questions were given"):
         train(model, [], out=tmp_path)
     chosen = ma.AudioQuestion(None, "Which?", ("a", "b"), "a", caption="a", id="chosen")
     with pytest.raises(ValueError, match="'chosen' is no open question"):
