@@ -36,7 +36,7 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 	@echo "The page is reports/demo/index.html: open it in a browser."
 
 test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
-	@echo "About 7 minutes on 2 cores; every core runs its share."
+	@echo "About 6 minutes on 2 cores; every core runs its share."
 	@command -v chromium >/dev/null || echo "Some tests look at pages in a browser, and skip without: apt-get install chromium"
 	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "not whole"
 
@@ -50,7 +50,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/python tests/check_types.py
 
 every-test: $(VENV)/.installed-dev
-	@echo "About 20 minutes on 2 cores."
+	@echo "About 15 minutes on 2 cores."
 	$(BIN)/python -m pytest $(PARALLEL) -m "not whole" $(GROUND)
 	$(BIN)/python -m pytest $(PARALLEL) $(ANALYSES) -m "whole or not ground"
 

@@ -285,16 +285,32 @@ def laid_out(figure: go.Figure, title: str, note: str | None = None, **layout: A
         **layout: Of plotly; of its margins, `t` is the least on top, more where the lines need more.
     """
     made, margin = titled(title, note), layout.pop("margin", {})
-    room = {"margin": {**margin, "t": max(margin.get("t", 0), head_room(made))}}
+    room = {"margin": {**margin, "t": max(margin.get("t", 0), head_room(made, panel_lines(figure)))}}
     figure.update_layout(template=TEMPLATE, title=made, **room, **layout)
     return figure
 
 
-def head_room(title: dict[str, Any]) -> int:
-    """Count the pixels that a title and its note need above a figure, by their lines; at least the usual ones."""
+def panel_lines(figure: go.Figure) -> int:
+    """Count the lines that the titles of panels take above the uppermost of them."""
+    above = [
+        note.text.count("<br>") + 1
+        for note in figure.layout.annotations
+        if note.yref == "paper" and note.yanchor == "bottom" and note.y is not None and note.y > 0.99
+    ]
+    return max(above, default=0)
+
+
+def head_room(title: dict[str, Any], panels: int = 0) -> int:
+    """Count the pixels that a title and its note need above a figure, by their lines; at least the usual ones.
+
+    Args:
+        title: As `titled` gives it.
+        panels: Lines of the titles of panels, which stand between.
+    """
     lines = title["text"].count("<br>") + 1
     notes = title["subtitle"]["text"].count("<br>") + 1 if "subtitle" in title else 0
-    return max(76, 34 + 21 * lines + 17 * notes, 22 + 10 * lines + 34 * notes)  # plotly centres the first line
+    own = max(76, 34 + 21 * lines + 17 * notes, 22 + 10 * lines + 34 * notes)  # plotly centres the first line
+    return own + 22 * panels
 
 
 def _wrapped(text: str, letters: int) -> str:

@@ -158,8 +158,8 @@ def attention_over_time(
         template=TEMPLATE,
         barmode="overlay",
         bargap=0,
-        height=whole + 140,
-        margin={"t": 84, "b": 56, "l": 76},
+        height=whole + 154,
+        margin={"t": 98, "b": 56, "l": 76},
         title=_title(attention, question, heads),
         xaxis={
             "title": {"text": "time in the recording (s)"},
