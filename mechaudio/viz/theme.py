@@ -292,9 +292,10 @@ def laid_out(figure: go.Figure, title: str, note: str | None = None, **layout: A
 
 def panel_lines(figure: go.Figure) -> int:
     """Count the lines that the titles of panels take above the uppermost of them."""
+    layout: Any = figure.layout
     above = [
         note.text.count("<br>") + 1
-        for note in figure.layout.annotations
+        for note in layout.annotations
         if note.yref == "paper" and note.yanchor == "bottom" and note.y is not None and note.y > 0.99
     ]
     return max(above, default=0)
