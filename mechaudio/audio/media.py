@@ -271,7 +271,9 @@ def _flac_seconds(file: BufferedIOBase) -> float:
     """Seconds that the streams of a flac file say they last; 0 of one that does not know."""
     file.seek(0)
     content = file.read()
-    heads = [int.from_bytes(content[at.end() + 10 :][:8], "big") for at in re.finditer(b"fLaC\0\0\0\x22", content)]
+    heads = [
+        int.from_bytes(content[at.end() + 10 : at.end() + 18], "big") for at in re.finditer(b"fLaC\0\0\0\x22", content)
+    ]
     return math.fsum((head & (1 << 36) - 1) / (head >> 44) for head in heads if head >> 44)
 
 

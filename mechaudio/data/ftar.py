@@ -122,13 +122,13 @@ def _question(
     recording = recordings.find(item, row["audio"].strip().removeprefix("./"))
     if recording is None:
         return None
-    told, measured = seconds(row.get("duration")), recording[1]
-    if told is not None and told <= 0:
-        problems.add("no duration", item, f"{told:g} s are said, which no clip lasts; not kept")
-        told = None
-    if told is not None and measured is not None and abs(told - measured) > max(SLACK, 0.02 * measured):
-        problems.add("another duration", item, f"{told:g} s are said, the recording has {measured:.2f} s; kept")
-    meta = {"task": task, "duration": told if measured is None else measured, "clip": row["audio"].strip()}
+    declared, measured = seconds(row.get("duration")), recording[1]
+    if declared is not None and declared <= 0:
+        problems.add("no duration", item, f"{declared:g} s are said, which no clip lasts; not kept")
+        declared = None
+    if declared is not None and measured is not None and abs(declared - measured) > max(SLACK, 0.02 * measured):
+        problems.add("another duration", item, f"{declared:g} s are said, the recording has {measured:.2f} s; kept")
+    meta = {"task": task, "duration": declared if measured is None else measured, "clip": row["audio"].strip()}
     return AudioQuestion(recording[0], row["question"].strip(), answer=row["answer"].strip(), id=item, meta=meta)
 
 

@@ -67,7 +67,7 @@ class Together:
 
 @dataclass(frozen=True)
 class Words:
-    """What is said of going through questions: of what, and what was done before."""
+    """Words for messages about going through questions: the log, and what was done before."""
 
     log: str
     did: str

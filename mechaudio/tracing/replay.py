@@ -1,4 +1,4 @@
-"""What the parts of a network gave in one run, given again in later ones as far as a change leaves them as they were.
+"""Replay of a run: parts of a network give again what they gave, as far as a change leaves them as they were.
 
 Every part (a module outside layers, or a whole layer) that was through by the moment of the first change gives what it
 gave, without being computed, so that a run that changes the last layer costs that layer and what follows it.
@@ -46,14 +46,14 @@ class _Calls:
 
     def begin_layer(self, moment: Iterator[int], served: Any) -> Any:
         """Note that a call begins of a layer, which may write into a table that it is given for layers behind it."""
-        self.repeatable &= all(isinstance(leaf, _REPEATABLE) for leaf in pytree.tree_leaves(served))
+        self.repeatable &= _is_repeatable(served)
         return self.begin(moment, served)
 
     def end(self, moment: Iterator[int], served: Any) -> None:
         """Note that a call ended, and keep what it gave."""
         self.ends.append(next(moment))
         self.outputs.append(_copy(served))
-        self.repeatable &= all(isinstance(leaf, _REPEATABLE) for leaf in pytree.tree_leaves(served))
+        self.repeatable &= _is_repeatable(served)
 
     def again(self) -> Callable[[Any], Any]:
         """Give what the module gave, call after call; copies, as the network may write into them."""
@@ -150,6 +150,10 @@ def _around(path: str) -> list[str]:
     """The modules that a module lies in."""
     parts = path.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _is_repeatable(value: Any) -> bool:
+    return all(isinstance(leaf, _REPEATABLE) for leaf in pytree.tree_leaves(value))
 
 
 def _copy(value: Any) -> Any:

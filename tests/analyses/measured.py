@@ -24,7 +24,7 @@ def measured(attention, correct, *, name="q", choices=None, condition="audio") -
 
 @cache
 def listening(listens: str) -> WhereItListens:
-    """Where a toy listens, on 14 questions of seed 2."""
+    """Find the rows over which a toy listens, on 14 questions of seed 2."""
     toy = ma.load("toy", listens=listens, prove=False)
     return ma.analyses.where_it_listens(toy, ma.data.toy_questions.questions(14, seed=2), progress=False)
 

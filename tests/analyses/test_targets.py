@@ -250,14 +250,14 @@ def test_activation_patching_of_whole_texts_goes_from_silence_to_the_clip(tiny, 
     )
     close(shared.logits, alone.logits)
     heard, deaf = (ma.prompt(tiny, questions, condition=condition) for condition in ("audio", "silence"))
-    for found in (shared, alone):
-        for got, batch in ((found.clean_logits, heard), (found.corrupted_logits, deaf)):
+    for patched in (shared, alone):
+        for got, batch in ((patched.clean_logits, heard), (patched.corrupted_logits, deaf)):
             close(got, np.stack([of_whole(tiny, batch, text) for text in TEXTS], axis=-1))
     for one_by_one in (False, True):
         everything = ma.analyses.activation_patching(
             tiny, questions[:1], over=("layer",), layers=[0], hook_point="resid_pre", one_by_one=one_by_one, **options
         )
-        close(everything.logits[0], found.clean_logits[:1])  # all that follows the first sound is as with the clip
+        close(everything.logits[0], patched.clean_logits[:1])  # all that follows the first sound is as with the clip
 
 
 def test_a_path_to_a_whole_text_is_that_of_each_of_its_tokens_behind_those_before(tiny, questions):

@@ -168,9 +168,9 @@ def test_models_as_json_are_the_classes(capsys):
 
 
 def test_check_as_json_is_its_proofs(capsys):
-    told = as_json(capsys, "check", "toy")
-    assert told["holds"] is True
-    moved = {row["hook_point"]: row["change"] for row in told["rows"] if row["hook_point"]}
+    document = as_json(capsys, "check", "toy")
+    assert document["holds"] is True
+    moved = {row["hook_point"]: row["change"] for row in document["rows"] if row["hook_point"]}
     assert moved["blocks.3.attn.pattern"] > 0
 
 
@@ -193,9 +193,9 @@ def test_listen_as_json_says_what_was_written_and_changed(capsys, clip, tmp_path
 
 @pytest.mark.whole
 def test_demo_as_json_has_a_row_per_condition_and_question(capsys, tmp_path):
-    told = as_json(capsys, "demo", "--n", 1, "--out", tmp_path)
-    assert len(told["rows"]) == 2
-    assert {row["condition"] for row in told["rows"]} == {"audio", "silence"}
+    document = as_json(capsys, "demo", "--n", 1, "--out", tmp_path)
+    assert len(document["rows"]) == 2
+    assert {row["condition"] for row in document["rows"]} == {"audio", "silence"}
 
 
 def test_evaluate_as_json_has_a_row_per_question_beside_its_counts(capsys, tmp_path):

@@ -347,8 +347,8 @@ def test_one_intervention_without_a_list_is_refused(model, name):
 )
 def test_names_of_variants_label_what_they_give(model, ask):
     variants = {"cut": ma.KnockOutAttention(), "louder": [ma.ScaleAttention(2.0)], "nothing": []}
-    found, listed = ask(model, questions(2), variants), ask(model, questions(2), [*variants.values()])
-    table = found.to_xarray()
+    named, listed = ask(model, questions(2), variants), ask(model, questions(2), [*variants.values()])
+    table = named.to_xarray()
     assert table["variant"].values.tolist() == ["cut", "louder", "nothing"]
     for name, values in listed.to_xarray().data_vars.items():
         np.testing.assert_array_equal(table[name].values, values.values)
@@ -359,10 +359,10 @@ def test_names_of_variants_label_what_they_give(model, ask):
 def test_a_variant_is_read_by_its_name(model, tmp_path):
     variants = {"cut": ma.KnockOutAttention(), "louder": [ma.ScaleAttention(2.0)]}
     made = evaluate(model, questions(2), variants=variants, out=tmp_path)
-    for found in (made, ma.Result.load(tmp_path)):
-        np.testing.assert_array_equal(found["louder"].logits, made.logits[1])
-        assert found.change("cut") == made.change(0)
-        assert list(ma.viz.variant_effects(found).data[0].y) == ["0: cut", "1: louder"]
+    for comparison in (made, ma.Result.load(tmp_path)):
+        np.testing.assert_array_equal(comparison["louder"].logits, made.logits[1])
+        assert comparison.change("cut") == made.change(0)
+        assert list(ma.viz.variant_effects(comparison).data[0].y) == ["0: cut", "1: louder"]
     with pytest.raises(KeyError, match="no variant 'softer'; the names are cut, louder"):
         made["softer"]
     with pytest.raises(KeyError, match="no variant 'cut'; these have numbers"):

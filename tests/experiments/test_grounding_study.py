@@ -97,9 +97,9 @@ def test_dense_captions_by_hand():
 
 def test_markers_of_a_model_that_has_none_are_read_and_others_counted():
     right = "The given query happens in 1.0 - 2.0 seconds."
-    found = study("tag", [("<a_1><f_0> - <a_2><f_0>", right), ("<1.0> to <2.0>", right)]).grounding
-    assert found.per_question == (1.0, 0.0)
-    assert found.repairs == Repairs(unparsed=1)
+    scores = study("tag", [("<a_1><f_0> - <a_2><f_0>", right), ("<1.0> to <2.0>", right)]).grounding
+    assert scores.per_question == (1.0, 0.0)
+    assert scores.repairs == Repairs(unparsed=1)
 
 
 def test_timelines_by_hand():

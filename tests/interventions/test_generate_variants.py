@@ -88,7 +88,8 @@ def test_variants_write_what_they_write_one_by_one(opened, family):
     found = ma.generate_variants(model, inputs, variants, max_new_tokens=N, progress=False)
     assert same(found.tokens, expected)
     assert torch.equal(found.clean_tokens, expected[0])
-    assert len({str(tokens.tolist()) for tokens in expected}) > (1 if family in ALONE else len(variants) // 2)
+    fewest = 1 if family in ALONE else 12 if family in KINDS else len(variants) // 2
+    assert len({str(tokens.tolist()) for tokens in expected}) > fewest
     if family in ALONE:
         assert all(ALONE[family] in way for way in found.ways)
     else:

@@ -97,8 +97,8 @@ def test_in_float64_what_is_left_is_the_part_of_the_norms_that_depends_on_the_vo
 
 
 def test_the_arithmetic_gives_the_listening_heads_attention(asked, masses):
-    found = masses[:, LAYER, HEAD]
-    torch.testing.assert_close(found, torch.tensor([arithmetic.listen(q).mass for q in asked]), **TOLERANCE)
+    share = masses[:, LAYER, HEAD]
+    torch.testing.assert_close(share, torch.tensor([arithmetic.listen(q).mass for q in asked]), **TOLERANCE)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 0.9, 1.1, 2.0, 3.0])

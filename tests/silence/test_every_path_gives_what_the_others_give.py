@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of differ
 
 @dataclass
 class Alone:
-    """What the questions give one by one: clean, and with the same interventions."""
+    """Logits and texts of the questions one by one, clean and with the same interventions."""
 
     model: ma.AudioLM
     questions: list[ma.AudioQuestion]

@@ -53,13 +53,13 @@ def test_it_is_what_linear_algebra_says(opened):
     stream = kept["resid_pre", last] + added
     replaced = ma.run(model, base, record=["q", "k", "v"], interventions=[ma.Patch("resid_pre", stream, last)]).cache
     for name, own in (("q", 3), ("k", 1), ("v", 1)):
-        found = path_patches(model, base, source=source, sender=("head", first, head), receiver=(name, last, 3))
-        assert (found[0].hook_point, found[0].heads) == (name, (own,))
-        assert torch.allclose(found[0].value[:, :, own], replaced[name, last][:, :, own], atol=1e-5)
+        patches = path_patches(model, base, source=source, sender=("head", first, head), receiver=(name, last, 3))
+        assert (patches[0].hook_point, patches[0].heads) == (name, (own,))
+        assert torch.allclose(patches[0].value[:, :, own], replaced[name, last][:, :, own], atol=1e-5)
         others = [] if name == "q" else [2]
-        assert [one.heads for one in found[1:]] == ([(2,)] if others else [])
+        assert [one.heads for one in patches[1:]] == ([(2,)] if others else [])
     before = ma.run(model, base, record=["z"]).cache["z", last]
-    after = ma.run(model, base, record=["z"], interventions=found).cache["z", last]
+    after = ma.run(model, base, record=["z"], interventions=patches).cache["z", last]
     assert not torch.allclose(before[:, -1, 3], after[:, -1, 3], atol=1e-4)
     assert torch.equal(before[:, :, :3], after[:, :, :3])
 
