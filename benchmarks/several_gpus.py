@@ -23,7 +23,7 @@ import full_size
 import torch
 import transformers
 from accelerate import dispatch_model
-from side_by_side import side_by_side, table
+from side_by_side import brief, side_by_side, table
 from torch import Tensor, nn
 
 import mechaudio as ma
@@ -141,11 +141,6 @@ def attempt(folder: Path, offload: Path, placement: dict[str, Any], want: dict[s
         if off > TOLERANCE:
             found.append(f"{name}: off by {off:.1e}")
     return f"on {devices}: {'works' if not found else '; '.join(found)} ({exact} of {len(asked)} exact)"
-
-
-def brief(error: Exception) -> str:
-    """An error in a line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def cut_in_two(repeats: int = 5) -> None:

@@ -45,6 +45,11 @@ def table(seconds: Mapping[str, list[float]], title: str, memory: Mapping[str, f
     return "\n".join(lines)
 
 
+def brief(error: Exception) -> str:
+    """An error in a line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

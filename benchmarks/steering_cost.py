@@ -34,19 +34,21 @@ from mechaudio.variants.clean_run import KeptRuns
 
 LARGE_TEXT = {
     "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
-    "num_key_value_heads": 32, "vocab_size": 156032, "layer_types": ["full_attention"] * 32,
+    "num_key_value_heads": 32, "vocab_size": 156032,
 }  # fmt: skip
 LARGE_AUDIO = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120}
 SMALL_TEXT = {
     "hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8,
-    "num_key_value_heads": 8, "vocab_size": 4000, "layer_types": ["full_attention"] * 8,
+    "num_key_value_heads": 8, "vocab_size": 4000,
 }  # fmt: skip
 
 
-def opened(large: bool) -> ma.AudioLM:
-    """A network with random weights, the shipped model's words, and windows of 30 s."""
+def opened(large: bool, n_layers: int | None = None) -> ma.AudioLM:
+    """A network with random weights, the shipped model's words, and windows of 30 s; of all its layers, or of some."""
     config = Qwen2AudioConfig.from_pretrained(WEIGHTS)
-    config.text_config.update(LARGE_TEXT if large else SMALL_TEXT)
+    text = LARGE_TEXT if large else SMALL_TEXT
+    n_layers = n_layers or text["num_hidden_layers"]
+    config.text_config.update({**text, "num_hidden_layers": n_layers, "layer_types": ["full_attention"] * n_layers})
     config.audio_config.update({"max_source_positions": 1500} | (LARGE_AUDIO if large else {}))
     torch.manual_seed(0)
     dtype = torch.bfloat16 if large else torch.float32

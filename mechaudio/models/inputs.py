@@ -48,17 +48,19 @@ def input_device(network: Network) -> torch.device:
 
 
 def place(network: Network, adapter: Adapter, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs on the network's device, features in the audio tower's type.
+    """Inputs on the network's device, features in the type of what the audio tower begins with.
 
     Audio Flamingo 3's tower takes features in its own type only, and fails otherwise; the others cast them themselves,
-    to the same numbers.
+    to the same numbers. Layers that bitsandbytes keeps in 4 bits round their biases when they are first called, so that
+    a bias says nothing of the convolution that takes the features.
     """
     device, tower = input_device(network), audio_tower(network, adapter)
     every = {**adapter.always, **inputs}
     placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in every.items()}
     features = placed.get(adapter.features)
     if isinstance(features, Tensor) and features.is_floating_point():
-        placed[adapter.features] = features.to(tower.dtype)
+        matrices = (part.dtype for part in tower.parameters() if part.ndim > 1 and part.is_floating_point())
+        placed[adapter.features] = features.to(next(matrices, tower.dtype))
     return placed
 
 

@@ -147,6 +147,16 @@ def test_features_take_the_type_of_the_tower(family):
         model.network(**batch.inputs)
 
 
+def test_features_keep_their_type_where_a_layer_of_4_bits_has_rounded_its_biases():
+    model = Opened(network("qwen3_asr"), None)
+    for layer in model.network.model.audio_tower.modules():
+        if isinstance(layer, torch.nn.Linear) and layer.bias is not None:
+            layer.weight = torch.nn.Parameter(layer.weight.to(torch.uint8), requires_grad=False)
+            layer.bias.data = layer.bias.to(torch.bfloat16)
+    batch = as_batch(model, model_inputs("qwen3_asr"))
+    assert batch.inputs[model.adapter.features].dtype == torch.float32
+
+
 def test_inputs_go_where_the_embeddings_are():
     network_on_meta = network("qwen2_audio").to("meta")
     assert input_device(network_on_meta) == torch.device("meta")
