@@ -210,8 +210,9 @@ def evaluate(
                     "out, or give another out="
                 )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, workers=workers, progress=progress)
-        provenance = replace(provenance, created=log.header["created"], settings=options | chose | {"n": len(log.rows)})
-    rows = sorted(log.rows.values(), key=lambda row: row.index)
+        settings = options | chose | {"n": len(log.known)}
+        provenance = replace(provenance, created=log.header["created"], settings=settings)
+    rows = sorted(log.known.values(), key=lambda row: row.index)
     result = collected(provenance, asking, lists, rows, axes, dict(enumerate(clip_names(keys))), functions)
     if isinstance(result, Comparison):
         result = replace(result, listens=listens)
@@ -268,7 +269,7 @@ def _ask_all(
         keys.extend(clip_keys(placed.question) for placed in window)
         if asking.scoring != "generate":
             refuse_open(
-                [placed.question for placed in window if placed.index not in log.rows],
+                [placed.question for placed in window if placed.index not in log.known],
                 f"scoring={asking.scoring!r}",
                 f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
             )
@@ -283,7 +284,7 @@ def _ask_all(
         wrong = next((row for row in rows if row.error), None)
         if strict and wrong is not None:
             raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
-        log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
+        log.add([row for row in rows if row != log.known.get(row.index)])  # one that fails as before is known
 
     words = Words("run", "asked")
     n = go_through(
@@ -298,7 +299,7 @@ def _ask_all(
         what=asking.condition,
         progress=progress,
     )
-    if len(log.failed) == len(log.rows):
-        first = log.rows[min(log.rows)]
+    if len(log.failed) == len(log.known):
+        first = log.known[min(log.known)]
         raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")
     return keys

@@ -201,11 +201,6 @@ class RunLog(SharedLog[Row]):
         super().__init__(first, partial(LogReader, n_variants=n_variants), header)
 
     @property
-    def rows(self) -> Mapping[int, Row]:
-        """By place in the stream, the rows of all processes that share the run."""
-        return self.known
-
-    @property
     def failed(self) -> set[int]:
         """Places of the questions that could not be asked."""
         return {index for index, row in self.known.items() if row.error}
