@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
-from mechaudio.analyses.patching.grounds import ground
 from mechaudio.analyses.patching.joined import MeasuredPairs
 from mechaudio.analyses.patching.objective import Objective
 from mechaudio.analyses.patching.pairs import Contrast
@@ -54,7 +53,7 @@ class EstimatedPairs(MeasuredPairs):
 class Estimator:
     """The estimates of some pairs, by one method."""
 
-    def __init__(self, wanted: PatchedPlaces | FeatureAxes, pair: Contrast, metric: Metric, method: Method, steps: int):
+    def __init__(self, wanted: PatchedPlaces, pair: Contrast, metric: Metric, method: Method, steps: int):
         self.wanted, self.pair, self.method, self.steps = wanted, pair, method, steps
         self.model, self.n_pairs = wanted.model, pair.clean.n_rows
         self.objective = Objective(wanted.model, pair, wanted.direction, metric)
@@ -76,7 +75,7 @@ class Estimator:
         self.grounds = {}
         for place in self.keys:
             along = self._per_place(self.towards[place]).shape[:2]
-            where = ground(self.wanted, self.objective.pair, along)
+            where = self.wanted.ground(self.objective.pair, along)
             self.grounds[place] = replace(where, row=where.row % self.n_pairs)  # a pair's rows add up
         change = {
             "gradient": self._by_gradient,

@@ -94,6 +94,13 @@ def joined(
         "texts": texts,
         "wrong": wrong,
         "ways": tuple(dict.fromkeys(way for part in parts for way in part.ways)),
+        **named(parts),
+    }
+
+
+def named(parts: Sequence[MeasuredPairs]) -> dict[str, tuple[str, ...]]:
+    """The names of all pairs and of their clips, as fields of a map."""
+    return {
         "ids": tuple(name for part in parts for name in part.ids),
         "clips": pair_clips([keys for part in parts for keys in part.clip_keys]),
     }

@@ -5,48 +5,69 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from mechaudio.analyses.kept_batches import KeptBatches
 from mechaudio.analyses.patching.joined import MeasuredPairs, PatchedPairs
-from mechaudio.analyses.patching.pairs import Contrast
-from mechaudio.results import digest_of
+from mechaudio.analyses.patching.pairs import Contrast, contrasts
+from mechaudio.models.batch import PromptBatch
+from mechaudio.models.targets import Targets
+from mechaudio.question import AudioQuestion
+from mechaudio.results import Provenance, digest_of
 from mechaudio.tracing.audio_lm import AudioLM
 
 FOLDER = "pairs"
 Measured = TypeVar("Measured", bound=MeasuredPairs)
 
 
-class KeptPairs(KeptBatches):
-    """The batches of pairs of one run, in their order.
+def measured_pairs(
+    model: AudioLM,
+    clean: PromptBatch | Iterable[AudioQuestion],
+    corrupted: PromptBatch | Iterable[AudioQuestion] | Literal["silence"],
+    measure: Callable[[Contrast, Provenance], Measured],
+    *,
+    targets: Targets,
+    settings: Mapping[str, Any],
+    out: str | os.PathLike | None = None,
+    batch_size: int | None,
+    what: str,
+    progress: bool | None,
+) -> list[Measured]:
+    """Measure pairs batch by batch, but for the batches that are kept.
 
     Args:
-        out: The folder of the run; `None` to keep nothing.
         model: The opened model.
-        settings: What has to be the same when the run is taken up.
+        clean: As `contrast` takes them.
+        corrupted: The same.
+        measure: Measures a batch, given the provenance of the run.
+        targets: What is measured behind the prompts.
+        settings: What else has to be the same for a run to be taken up.
+        out: The folder of the run; `None` to keep nothing.
+        batch_size: Pairs at a time.
+        what: Stands before the progress bar.
+        progress: Draw a progress bar.
 
     Raises:
-        ValueError: With a folder, forward hooks of others on the network.
+        ValueError: With a folder, forward hooks of others on the network; it holds a batch of another run, or a damaged
+            one; and as `contrasts`.
         NotADirectoryError: There is something else in the folder's place.
     """
-
-    def __init__(self, out: str | os.PathLike | None, model: AudioLM, settings: Mapping[str, Any]):
-        super().__init__(None if out is None else Path(out) / FOLDER, model, settings)
-
-    def of(self, pairs: Iterable[Contrast], measure: Callable[[Contrast], Measured]) -> list[Measured]:
-        """Read the pairs that are kept, and measure and keep the others.
-
-        Args:
-            pairs: The prompts of each batch, in their order.
-            measure: Measures a batch.
-
-        Raises:
-            ValueError: The folder holds a batch of another run, or a damaged one.
-        """
-        return self.measured(pairs, measure, asked=_digest_of_prompts)
+    run = {**settings, **targets.given, "batch_size": batch_size}
+    kept = KeptBatches(None if out is None else Path(out) / FOLDER, model, run)
+    pairs = contrasts(
+        model,
+        clean,
+        corrupted=corrupted,
+        targets=targets,
+        batch_size=batch_size,
+        batch_positions=kept.most_positions,
+        what=what,
+        progress=progress,
+    )
+    return kept.measured(pairs, lambda pair: measure(pair, kept.provenance), asked=_digest_of_prompts)
 
 
 def patched_pairs(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,6 +26,36 @@ ALONG: tuple[str, ...] = get_args(Along)
 EVENTS = ("answer's event", "other events", "no event")
 #: Labels of a place, in the order of a map's axis, and their positions.
 Places = dict[int | str | float, Positions]
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The places of a map in one tensor of activations, gradients or features.
+
+    Attributes:
+        row: Which pair each entry of the tensor's first two axes belongs to.
+        places: Label of a place -> the entries it holds.
+    """
+
+    row: Int[np.ndarray, "clip frame"]
+    places: dict[Any, Bool[np.ndarray, "clip frame"]]
+
+    def per_pair(self, numbers: Float[np.ndarray, "clip frame head"], n_pairs: int) -> Float[np.ndarray, "head pair"]:
+        """Sums over all entries of every pair."""
+        return np.stack([numbers[self.row == pair].sum(0) for pair in range(n_pairs)], axis=-1)
+
+    def summed(
+        self, numbers: Float[np.ndarray, "clip frame head"], n_pairs: int
+    ) -> Float[np.ndarray, "head place pair"]:
+        """Sums over the entries of every place and pair."""
+        sums = [self.per_pair(numbers * mask[..., None], n_pairs) for mask in self.places.values()]
+        return np.stack(sums, axis=1)
+
+    def there(self, n_pairs: int) -> Bool[np.ndarray, "place pair"]:
+        """Which pairs have which place."""
+        return np.array(
+            [[(mask & (self.row == pair)).any() for pair in range(n_pairs)] for mask in self.places.values()]
+        )
 
 
 def places(batch: PromptBatch, along: Along, window: float | int = 1.0, within: Positions | None = None) -> Places:
