@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Cache, LogitsProcessorList
+from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.keywords import cache_name
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.decoding import Unclear, end_tokens, greedy, new_tokens, sound_with_the_prompt
+from mechaudio.tracing.decoding import end_tokens
 from mechaudio.tracing.edit import Intervention
+from mechaudio.tracing.generation import write
 from mechaudio.tracing.sites import ROOT
 from mechaudio.variants.plan import Variant
 from mechaudio.variants.side_by_side import register_side_by_side
@@ -36,14 +37,14 @@ class PromptEnd:
         variant: The variant.
         logits: Next-token logits at the last position.
         clean: Keys and values of the clean prompts.
-        own: Those of the variant's own positions, which are the last ones of its prompts.
-        places: Where these are in `own`.
+        changed: Those of the variant's own positions, which are the last ones of its prompts.
+        places: Where these are in `changed`.
     """
 
     variant: Variant
     logits: Float[Tensor, "batch vocab"]
     clean: Cache
-    own: Cache
+    changed: Cache
     places: slice
 
     def keys_and_values(self, layer: int, n_positions: int) -> list[Tensor]:
@@ -51,19 +52,19 @@ class PromptEnd:
         clean = self.clean.layers[layer]
         if layer < self.variant.layer:
             return [part[:, :, :n_positions] for part in (clean.keys, clean.values)]
-        own, kept = self.own.layers[layer], n_positions - (self.places.stop - self.places.start)
-        pairs = ((clean.keys, own.keys), (clean.values, own.values))
+        changed, kept = self.changed.layers[layer], n_positions - (self.places.stop - self.places.start)
+        pairs = ((clean.keys, changed.keys), (clean.values, changed.values))
         return [torch.cat([before[:, :, :kept], behind[:, :, self.places]], dim=2) for before, behind in pairs]
 
 
 def ends_of(
-    stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], clean: Cache, own: Cache
+    stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], clean: Cache, changed: Cache
 ) -> list[PromptEnd]:
-    """Take the ends of prompts under every variant of a chunk; its keys and values are `own`, or `clean` if along."""
+    """Take the ends of prompts under every variant of a chunk; `changed` is `clean` where it ran along with them."""
     n = stacked.chunk.n_positions
     starts = range(stacked.behind, stacked.behind + n * len(stacked.chunk.variants), n)
     return [
-        PromptEnd(variant, logits[:, place], clean, own, slice(start, start + n))
+        PromptEnd(variant, logits[:, place], clean, changed, slice(start, start + n))
         for place, (variant, start) in enumerate(zip(stacked.chunk.variants, starts, strict=True))
     ]
 
@@ -107,21 +108,12 @@ def continued(
         logits = torch.cat([end.logits for end in ends])
         return CausalLMOutputWithPast(logits=logits[:, None], **given)  # transformers names it alike in and out
 
-    unclear = Unclear(end_tokens(model.network))
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, interventions)
         exchange.change(f"{ROOT}.input", keep_cache)
-        exchange.change(f"{ROOT}.input", sound_with_the_prompt(model.adapter.features))
         exchange.change(f"{ROOT}.skip", hand_over)
-        out = model.interleave(
-            model.network.generate,
-            **_repeated(model, batch, len(ends)),
-            max_new_tokens=max_new_tokens,
-            **greedy(model.network),
-            logits_processor=LogitsProcessorList([unclear]),
-        )
-    each = unclear.mark(new_tokens(out, batch.n_positions)).split(batch.n_rows)
-    return [_to_the_end(tokens, end_tokens(model.network)) for tokens in each]
+        written = write(model, _repeated(model, batch, len(ends)), max_new_tokens)
+    return [_to_the_end(tokens, end_tokens(model.network)) for tokens in written.split(batch.n_rows)]
 
 
 def why_not_continued(model: AudioLM) -> str | None:
