@@ -25,7 +25,7 @@ from mechaudio.tracing.record import register
 from mechaudio.tracing.requests import Change, Requests
 from mechaudio.tracing.sites import Site
 
-#: The rows of a list of interventions, and what the list asks of the exchange.
+#: The rows of a list of interventions, and what it asks of the exchange.
 Member = tuple[slice, Requests]
 
 
@@ -40,17 +40,17 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
         return
     exchange, n, members = model.exchange, batch.n_rows, list[Member]()
     for place, interventions in enumerate(lists):
-        with exchange.only(Requests()) as asks:
+        with exchange.only(Requests()) as requests:
             register(model, batch, (), interventions, _nothing_is_kept)
-        members.append((slice(place * n, (place + 1) * n), asks))
+        members.append((slice(place * n, (place + 1) * n), requests))
     layers = model.site_map.layers["decoder"]
     for attention in (sites["z"].module for sites in layers):
-        if concerned := [(rows, asks) for rows, asks in members if asks.inside(attention)]:
+        if concerned := [(rows, requests) for rows, requests in members if requests.inside(attention)]:
             exchange.replace_attention(attention, partial(_attend, exchange, attention, concerned))
     sites = {site.location: site for some in (*layers, model.sites) for site in some.values()}
     changes: dict[str, list[tuple[slice, list[Change]]]] = defaultdict(list)
-    for rows, asks in members:
-        for location, made in asks.changes.items():
+    for rows, requests in members:
+        for location, made in requests.changes.items():
             if location in sites and sites[location].name not in ATTENTION_POINTS:
                 changes[location].append((rows, made))
     for location, made_by in changes.items():
@@ -62,9 +62,9 @@ def _attend(
 ) -> Tensor:
     """Attention of all rows, and again of those of the lists that change something here."""
     out = call.fused(query, key, value)
-    for rows, asks in members:
+    for rows, requests in members:
         part = call if call.mask is None or len(call.mask) == 1 else replace(call, mask=call.mask[rows])
-        with exchange.only(asks):
+        with exchange.only(requests):
             out[rows] = serve_all(Spot(exchange, location), part, query[rows], key[rows], value[rows])
     return out
 

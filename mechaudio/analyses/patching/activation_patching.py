@@ -259,5 +259,7 @@ def _each(
     model: AudioLM, batch: PromptBatch, variants: Sequence[Intervention]
 ) -> tuple[Float[np.ndarray, "pair choice"], Float[np.ndarray, "variant pair choice"]]:
     """Every variant in a forward pass of its own."""
-    unchanged, *found = (measured_logits(model, batch, one) for one in ([], *([v] for v in variants)))
-    return unchanged, np.stack(found)
+    unchanged, *patched = (
+        measured_logits(model, batch, interventions) for interventions in ([], *([v] for v in variants))
+    )
+    return unchanged, np.stack(patched)

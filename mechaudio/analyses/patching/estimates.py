@@ -135,7 +135,7 @@ class Estimator:
         A query changes its own row, so that rows add up; a key changes the row of every query, so that each place is
         computed by itself.
         """
-        attended, own = made.attended[place[1]], self.grounds[place]
+        attended, where = made.attended[place[1]], self.grounds[place]
         towards = self.towards[place].to(attended.query)
         scores = attended.scores()
         pattern = _softmax(scores)
@@ -143,14 +143,14 @@ class Estimator:
         if self.wanted.name.endswith("q"):
             change = ((_softmax(attended.scores(query=towards)) - pattern) * weight).sum(-1)
             numbers = rearrange(change, "clip head query -> clip query head").double().cpu().numpy()
-            return self._chosen(own.summed(numbers, self.n_pairs))
+            return self._chosen(where.summed(numbers, self.n_pairs))
         other = attended.scores(key=towards)
         parts = []
-        for mask in own.places.values():
+        for mask in where.places.values():
             patched = torch.from_numpy(mask).to(scores.device)[:, None, None, :]
             change = ((_softmax(torch.where(patched, other, scores)) - pattern) * weight).sum(-1)
             by_head = reduce(change, "clip (kv group) query -> clip query kv", "sum", kv=self.towards[place].shape[2])
-            parts.append(own.per_pair(by_head.double().cpu().numpy(), self.n_pairs))
+            parts.append(where.per_pair(by_head.double().cpu().numpy(), self.n_pairs))
         return self._chosen(np.stack(parts, axis=1))
 
     def _integrated(self) -> Estimates:
@@ -239,7 +239,7 @@ class Estimator:
         before = bare(self.wanted.name) in ("resid_pre", "resid_mid")
         estimates = []
         for index, layer in enumerate(self.wanted.layers):  # what lies in a layer has no gradient without it
-            others = [number for number, one in enumerate(gated) if before or one != (parts[0], layer)]
+            others = [number for number, other in enumerate(gated) if before or other != (parts[0], layer)]
             changed = dropped[others, index]
             sign = np.where(changed.mean(0) < 0, -1.0, 1.0)
             estimates.append(sign * np.abs(changed).mean(0))

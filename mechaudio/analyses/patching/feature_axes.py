@@ -82,8 +82,9 @@ def _feature_frames(
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
     hop = timing.hop / adapter.sampling_rate
     length = width * hop if timing.window is None else timing.window / adapter.sampling_rate
-    owned = [(row, place) for row, own in enumerate(windows_of_rows(adapter, batch)) for place in range(len(own))]
-    row = np.array([own for own, _ in owned])[:, None].repeat(width, axis=1)
+    windows = windows_of_rows(adapter, batch)
+    owned = [(row, place) for row, of_row in enumerate(windows) for place in range(len(of_row))]
+    row = np.array([row for row, _ in owned])[:, None].repeat(width, axis=1)
     middle = np.array([place * length for _, place in owned])[:, None] + (np.arange(width) + 0.5) * hop
     return row, middle
 
@@ -96,8 +97,8 @@ def features_of(model: AudioLM, source: PromptBatch, base: PromptBatch) -> Tenso
     """
     name = model.adapter.features
     both = [side.inputs.get(name) for side in (source, base)]
-    if any(one is None for one in both) or both[0].shape != both[1].shape:
-        shapes = [None if one is None else list(one.shape) for one in both]
+    if any(features is None for features in both) or both[0].shape != both[1].shape:
+        shapes = [None if features is None else list(features.shape) for features in both]
         raise ValueError(
             f"the features of source and base have the shapes {shapes[0]} and {shapes[1]}: both prompts of a pair need "
             "sound of one length"

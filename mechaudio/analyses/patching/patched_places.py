@@ -208,7 +208,7 @@ class PatchedPlaces:
 
     def _in_decoder(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
         places = self.places_of(pair)
-        lacking = any(not own for one in places.values() for own in one)
+        lacking = any(not positions for prompts in places.values() for positions in prompts)
         axis, short = (2, "queries") if self.name in ROW_POINTS else (1, "positions")
         ends = replace(self.point, **{short: "last"})
         theirs = run(self.model, base, record=[ends], logits=None).cache if lacking else None
@@ -227,8 +227,8 @@ class PatchedPlaces:
 
         def making(where: Positions, has: list[bool]) -> Make:
             """A prompt without this place is given at its last position what it has there."""
-            filled = [list(own) or [last] for own in where]
-            given = tuple(last in own for own in where)
+            filled = [list(positions) or [last] for positions in where]
+            given = tuple(last in positions for positions in where)
 
             def make(layer: int | None, head: int | None) -> Patch:
                 values = cache[name, layer] if all(has) else with_ends(layer, given)
@@ -239,7 +239,7 @@ class PatchedPlaces:
 
         made = {}
         for label, where in places.items():
-            has = [bool(own) for own in where]
+            has = [bool(positions) for positions in where]
             made[label] = Patches(has, making(where, has))
         return dict.fromkeys(self.layers, made)
 
@@ -264,8 +264,8 @@ class PatchedPlaces:
 
     def _check_within(self, batch: PromptBatch, within: Positions) -> None:
         """Refuse a prompt in which there would be nothing to patch."""
-        for row, own in enumerate(within):
-            if not own:
+        for row, positions in enumerate(within):
+            if not positions:
                 length = batch.durations[row]
                 sound = "" if length is None else f" and {length:.2f} s of sound"
                 spans = ", ".join(name for name, positions in batch.spans.items() if positions[row])
@@ -296,11 +296,11 @@ def _frames_patch(name: str, values: Tensor, chosen: Tensor, together: tuple[int
         mask = chosen
         if heads is not None:
             axis = HEAD_AXIS[bare(name)]
-            own = torch.zeros(values.shape[axis], dtype=torch.bool, device=values.device)
-            own[list(heads)] = True
+            chosen_heads = torch.zeros(values.shape[axis], dtype=torch.bool, device=values.device)
+            chosen_heads[list(heads)] = True
             shape = [1] * values.ndim
-            shape[axis] = len(own)
-            mask = mask & own.view(shape)
+            shape[axis] = len(chosen_heads)
+            mask = mask & chosen_heads.view(shape)
         return Edit(HookPoint(name, layers=[layer]), lambda current: torch.where(mask, values.to(current), current))
 
     return make

@@ -177,8 +177,8 @@ def _patched(
         ends = [torch.from_numpy(choice_logits(given.batch, given.logits[:, -1])) for given in paths.runs]
         return torch.stack([*ends, *swept.logits.double()])
 
-    ours, theirs, *found = (whole_logits(base, measure) if is_whole(base) else measure(base)).numpy()
+    ours, theirs, *patched = (whole_logits(base, measure) if is_whole(base) else measure(base)).numpy()
     logits = np.full((len(senders), len(spans), *ours.shape), np.nan)
-    logits[there] = np.reshape(found, (len(known), len(spans), *ours.shape))
+    logits[there] = np.reshape(patched, (len(known), len(spans), *ours.shape))
     ends = turned(direction, theirs, ours)
     return patched_pairs(pair, logits, *ends, provenance=provenance, ways=tuple(ways))
