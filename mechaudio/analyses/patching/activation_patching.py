@@ -238,9 +238,9 @@ def patched_at(
     other = measured_logits(wanted.model, source) if is_whole(source) else choice_logits(source, given.logits[:, -1])
     clean, corrupted = turned(wanted.direction, other, unchanged)
     logits = np.full((len(places), *unchanged.shape), np.nan, dtype=patched.dtype)
-    has = np.array([[False] * pair.clean.n_rows if some is None else some.has for some in of_places])
-    logits[has.any(1)] = patched
-    logits[~has] = np.nan
+    known = [place for place, some in enumerate(of_places) if some is not None]
+    logits[known] = patched[: len(known)]  # one more, the clean run, where none is known
+    logits[~np.array([[False] * pair.clean.n_rows if some is None else some.has for some in of_places])] = np.nan
     if chosen is None:
         logits = logits.reshape(len(wanted.layers), len(wanted.heads), len(labels), *unchanged.shape)
     return patched_pairs(
