@@ -22,8 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
-from mechaudio.analyses.patching.joined import PatchedPairs, joined, measured
-from mechaudio.analyses.patching.kept_pairs import measured_pairs, patched_pairs
+from mechaudio.analyses.patching.joined import PatchedPairs, joined, measured, measured_pairs, patched_pairs
 from mechaudio.analyses.patching.leading_places import sweep_places
 from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces

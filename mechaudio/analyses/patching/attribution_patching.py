@@ -38,8 +38,7 @@ import numpy as np
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
 from mechaudio.analyses.patching.estimates import METHODS, Estimator, Method
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes
-from mechaudio.analyses.patching.joined import named, spread
-from mechaudio.analyses.patching.kept_pairs import measured_pairs
+from mechaudio.analyses.patching.joined import measured_pairs, named, spread
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric
 from mechaudio.arguments import checks_arguments

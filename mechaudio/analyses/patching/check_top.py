@@ -13,8 +13,7 @@ from mechaudio.analyses.patching.activation_patching import patched_at
 from mechaudio.analyses.patching.attribution_patching import AttributionMap, axes_of
 from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.feature_axes import FeatureAxes, features_of, with_features
-from mechaudio.analyses.patching.joined import PatchedPairs, joined
-from mechaudio.analyses.patching.kept_pairs import measured_pairs, patched_pairs
+from mechaudio.analyses.patching.joined import PatchedPairs, joined, measured_pairs, patched_pairs
 from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.arguments import checks_arguments

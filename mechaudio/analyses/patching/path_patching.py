@@ -35,8 +35,7 @@ from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.components import Component, Given
 from mechaudio.analyses.patching.components import receiver as checked_receiver
 from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
-from mechaudio.analyses.patching.joined import PatchedPairs, joined
-from mechaudio.analyses.patching.kept_pairs import measured_pairs, patched_pairs
+from mechaudio.analyses.patching.joined import PatchedPairs, joined, measured_pairs, patched_pairs
 from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.paths import Paths, check_span, senders_before
 from mechaudio.analyses.patching.scale import METRICS
