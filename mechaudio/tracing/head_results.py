@@ -97,7 +97,7 @@ class OutputProjection:
         for request in requests.values():
             name = f"{request.name}.result"
             if exchange.wanted(f"{self.base}.{name}"):
-                rows = request.among(*given.shape[:2], given.device, exchange.step)
+                rows = request.among(given.shape[0], given.shape[1], given.device, exchange.step)
                 given = given if rows is None else self._serve(exchange, name, given, rows)
         return given
 

@@ -117,7 +117,7 @@ def _with_patched_features(
     theirs = features_of(model, source, base)
     ours = base.inputs[model.adapter.features]
     along = by_frame(model.adapter, theirs)
-    where = wanted.ground(pair, tuple(along.shape[:2]))
+    where = wanted.ground(pair, along.shape[:2])
     logits = []
     for labels in chosen:
         frames = where.places.get(labels.get("second", ""), np.zeros(along.shape[:2], dtype=bool))

@@ -62,7 +62,7 @@ class FeatureAxes(PatchedPlaces):
         if "band" in self.over:
             self.take_heads(range(by_frame(self.model.adapter, features).shape[2]))
 
-    def ground(self, pair: Contrast, _size: tuple[int, int]) -> Ground:
+    def ground(self, pair: Contrast, size: Sequence[int]) -> Ground:  # noqa: ARG002 - features have one size
         """Find the places in the features."""
         row, middle = _feature_frames(self.model, pair.clean)
         return Ground(row, frame_windows(row, middle, None if self.along is None else self.window))

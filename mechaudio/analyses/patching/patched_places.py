@@ -65,6 +65,9 @@ class PatchedPlaces:
     AXES: ClassVar[tuple[str, ...]] = ("layer", "head", *ALONG)
     HEADS: ClassVar[str] = "head"
 
+    direction: Direction
+    layers: Sequence[int | None]
+
     def __init__(
         self,
         model: AudioLM,
@@ -98,7 +101,7 @@ class PatchedPlaces:
         self.window = check_number("window", window)
         check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)
-        self.heads: Sequence[int | None] = [None]
+        self.heads: list[int | None] = [None]
 
     def _layers(self, point: HookPoint, layers: tuple[int, ...] | None) -> list[int | None]:
         if point.name in MODEL_POINTS:
@@ -183,10 +186,10 @@ class PatchedPlaces:
         else:
             self.heads_given = tuple(heads)
 
-    def ground(self, pair: Contrast, size: tuple[int, int]) -> Ground:
+    def ground(self, pair: Contrast, size: Sequence[int]) -> Ground:
         """Find the places in a tensor whose first two axes, clips and frames or prompts and positions, are so long."""
         if self.in_tower:
-            frames = tower_frames(self.model, pair.clean, size, stack_of(self.name))
+            frames = tower_frames(self.model, pair.clean, (size[0], size[1]), stack_of(self.name))
             windows = (None, None) if self.along is None else (frames.middle, self.window)
             return Ground(frames.row, frame_windows(frames.row, *windows))
         masks = {}
