@@ -119,7 +119,7 @@ def _generate(
     model: AudioLM,
     prompts: PromptBatch,
     points: list[HookPoint],
-    interventions: list[Intervention],
+    interventions: Iterable[Intervention],
     max_new_tokens: int,
     options: Mapping[str, Any],
 ) -> Generation:

@@ -101,7 +101,7 @@ def in_groups(
     model: AudioLM,
     prompts: PromptBatch,
     points: list[HookPoint],
-    interventions: list[Intervention],
+    interventions: Iterable[Intervention],
 ) -> tuple[list[list[int]], list[RowsApart]]:
     """Split what runs into groups of rows, where padding leaks between clips of different lengths.
 
@@ -113,7 +113,7 @@ def in_groups(
     """
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
-        return groups, [RowsApart(prompts, points, interventions)]
+        return groups, [RowsApart(prompts, points, list(interventions))]
     warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
     return groups, [
         RowsApart(
@@ -129,7 +129,7 @@ def _run(
     model: AudioLM,
     prompts: PromptBatch,
     points: list[HookPoint],
-    interventions: list[Intervention],
+    interventions: Iterable[Intervention],
     logits: str | None,
 ) -> Run:
     cache = Cache(model.site_map.depth)
