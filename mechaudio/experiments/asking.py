@@ -5,7 +5,7 @@ The prompt runs once for all variants: letter logits come from one sweep, texts 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -88,31 +88,24 @@ class Written:
     failed: Sequence[Row]
 
 
-def ask(
-    model: AudioLM, asking: Asking, together: Sequence[Placed], variants: Variants, written: Written | None = None
-) -> list[Row]:
+def ask(model: AudioLM, asking: Asking, variants: Variants, placed: Sequence[Placed], batch: PromptBatch) -> list[Row]:
     """Ask some questions together, under every variant.
 
     Args:
         model: An `AudioLM`.
         asking: How.
-        together: The questions.
         variants: The interventions of each variant; of several, the first is the clean run, with none.
-        written: Their prompts, where they are made already.
+        placed: The questions.
+        batch: Their prompts.
 
     Returns:
         One row per question.
     """
-    written = written or write_out(model, asking, together)
-    opened, batch, failed = written.placed, written.batch, list(written.failed)
-    if batch is None:
-        return failed
     if asking.scoring == "generate":
-        texts = _texts(model, batch, variants, asking.max_new_tokens)
-        pairs = zip(opened, zip(*texts, strict=True), strict=True)
-        return failed + [replace(_row(placed), texts=said) for placed, said in pairs]
-    pairs = zip(opened, _letter_logits(model, batch, variants), strict=True)
-    return failed + [replace(_row(placed), logits=logits) for placed, logits in pairs]
+        answers = [{"texts": texts} for texts in zip(*_texts(model, batch, variants, asking), strict=True)]
+    else:
+        answers = [{"logits": logits} for logits in _letter_logits(model, batch, variants)]
+    return [replace(_row(each), **answer) for each, answer in zip(placed, answers, strict=True)]
 
 
 def write_out(model: AudioLM, asking: Asking, together: Sequence[Placed]) -> Written:
@@ -131,26 +124,34 @@ def write_out(model: AudioLM, asking: Asking, together: Sequence[Placed]) -> Wri
 
 
 def in_halves(
-    do: Callable[[Sequence[Placed], Written | None], Made], together: Sequence[Placed], written: Written | None = None
+    model: AudioLM,
+    asking: Asking,
+    do: Callable[[Sequence[Placed], PromptBatch], Made],
+    together: Sequence[Placed],
+    written: Written | None = None,
 ) -> tuple[list[Made], list[Row]]:
     """Do something to some questions at once or, where a GPU has no memory for it, to halves of them, and so on.
 
     Args:
-        do: Takes some of the questions, and their prompts where they are made already.
+        model: An `AudioLM`.
+        asking: How prompts are made.
+        do: Takes questions that can be asked, and their prompts.
         together: The questions.
         written: The prompts of all of them, if they are made already.
 
     Returns:
-        What was made of the whole, or of its parts in their order; and rows of questions for which there is no memory
-        even one at a time.
+        What was made of the whole, or of its parts in their order; and rows of questions that cannot be asked, or for
+        which there is no memory even one at a time.
 
     Warns:
         UserWarning: They are halved, and may give other bits for it.
     """
     try:
-        return [do(together, written)], []
+        written = written or write_out(model, asking, together)
+        return [] if written.batch is None else [do(written.placed, written.batch)], [*written.failed]
     except torch.OutOfMemoryError as error:
         why = str(error).partition(". ")[0]
+    del written  # its prompts take room, too
     torch.cuda.empty_cache()  # behind the error, which holds what there was no more room beside
     if len(together) == 1:
         lacking = MemoryError(f"the GPU has no memory for this question by itself, beside the model ({why})")
@@ -160,19 +161,20 @@ def in_halves(
         f"the GPU has no memory for {len(together)} questions at once, so they are asked {half} at a time, and numbers "
         "may differ in their last bits from those of a whole batch. A smaller batch_size= is one from the beginning"
     )
-    (first, failed), (second, more) = (in_halves(do, part) for part in (together[:half], together[half:]))
+    halves = together[:half], together[half:]
+    (first, failed), (second, more) = (in_halves(model, asking, do, part) for part in halves)
     return first + second, failed + more
 
 
 def _each(questions: Iterable[Placed], tried: Callable[[Placed], Found]) -> tuple[dict[Placed, Found], list[Row]]:
     """Try each question; give what came of it, and the rows of those of which nothing came."""
-    found, failed = {}, []
+    made, failed = {}, []
     for placed in questions:
         try:
-            found[placed] = tried(placed)
+            made[placed] = tried(placed)
         except UNASKABLE as error:
             failed.append(_failed(placed, error))
-    return found, failed
+    return made, failed
 
 
 def _failed(placed: Placed, error: Exception) -> Row:
@@ -198,23 +200,25 @@ def _prompts(model: AudioLM, asking: Asking, questions: Sequence[AudioQuestion])
     return prompt(model, questions, condition=asking.condition, layout=asking.layout, allow_cut=asking.allow_cut)
 
 
-def _letter_logits(model: AudioLM, batch: PromptBatch, variants: Variants) -> Iterator[tuple[Logits, ...]]:
+def _letter_logits(model: AudioLM, batch: PromptBatch, variants: Variants) -> list[tuple[Logits, ...]]:
     """Per question and variant, the logits of the choices' letters."""
     if len(variants) == 1:
         logits = run(model, batch, interventions=variants[0], logits="last").logits[:, -1]
-        for row, question in zip(choice_logits(batch, logits.float()).tolist(), batch.questions, strict=True):
-            yield (tuple(row[: len(question.choices)]),)
-        return
-    swept = sweep(model, batch, variants[1:], progress=False)
-    by_variant = [swept.clean.tolist(), *swept.logits.tolist()]
-    for row, question in enumerate(batch.questions):
-        yield tuple(tuple(logits[row][: len(question.choices)]) for logits in by_variant)
+        by_variant = [choice_logits(batch, logits.float()).tolist()]
+    else:
+        swept = sweep(model, batch, variants[1:], progress=False)
+        by_variant = [swept.clean.tolist(), *swept.logits.tolist()]
+    return [
+        tuple(tuple(logits[row][: len(question.choices)]) for logits in by_variant)
+        for row, question in enumerate(batch.questions)
+    ]
 
 
-def _texts(model: AudioLM, batch: PromptBatch, variants: Variants, max_new_tokens: int) -> list[Sequence[str]]:
+def _texts(model: AudioLM, batch: PromptBatch, variants: Variants, asking: Asking) -> list[Sequence[str]]:
     """Per variant, what the model writes to each question."""
+    n = asking.max_new_tokens
     with withheld(UNWRITTEN):  # of all questions together it is said at the end
         if len(variants) > 1:
-            written = generate_variants(model, batch, variants[1:], max_new_tokens=max_new_tokens, progress=False)
+            written = generate_variants(model, batch, variants[1:], max_new_tokens=n, progress=False)
             return [written.clean_texts, *written.texts]
-        return [generate(model, batch, max_new_tokens=max_new_tokens, interventions=variants[0]).texts]
+        return [generate(model, batch, max_new_tokens=n, interventions=variants[0]).texts]

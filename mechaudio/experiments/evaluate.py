@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
@@ -18,13 +19,13 @@ from mechaudio.analyses.attention_and_answers import LISTENING
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
-from mechaudio.experiments.asking import Asking, Written, ask, in_halves
+from mechaudio.experiments.asking import Asking, ask
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import CHOSE_ROWS, Comparison, Evaluation, Failure
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
-from mechaudio.experiments.run_log import RunLog, run_header
-from mechaudio.experiments.stream import Together, Words, go_through
+from mechaudio.experiments.run_log import Row, RunLog, run_header
+from mechaudio.experiments.stream import Words, go_through
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Variants, grid_axes
 from mechaudio.interventions.selecting import AttentionIntervention
@@ -210,8 +211,9 @@ def evaluate(
                     "out, or give another out="
                 )
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, workers=workers, progress=progress)
-        provenance = replace(provenance, created=log.header["created"], settings=options | chose | {"n": len(log.rows)})
-    rows = sorted(log.rows.values(), key=lambda row: row.index)
+        settings = options | chose | {"n": len(log.known)}
+        provenance = replace(provenance, created=log.header["created"], settings=settings)
+    rows = sorted(log.known.values(), key=lambda row: row.index)
     result = collected(provenance, asking, lists, rows, axes, dict(enumerate(clip_names(keys))), functions)
     if isinstance(result, Comparison):
         result = replace(result, listens=listens)
@@ -228,11 +230,16 @@ def _at_rows(lists: Lists, axes: Collection[str], queries: str) -> tuple[tuple[I
     """
     if "queries" in axes:
         raise ValueError("queries= places every variant, and the grid has query rows of its own: give one of them")
-    if not any(isinstance(one, AttentionIntervention) for own in lists for one in own):
+    if not any(
+        isinstance(intervention, AttentionIntervention) for interventions in lists for intervention in interventions
+    ):
         raise ValueError("queries= says where attention is changed, and nothing changes it: give interventions")
     return tuple(
-        tuple(replace(one, queries=queries) if isinstance(one, AttentionIntervention) else one for one in own)
-        for own in lists
+        tuple(
+            replace(intervention, queries=queries) if isinstance(intervention, AttentionIntervention) else intervention
+            for intervention in interventions
+        )
+        for interventions in lists
     )
 
 
@@ -268,37 +275,27 @@ def _ask_all(
         keys.extend(clip_keys(placed.question) for placed in window)
         if asking.scoring != "generate":
             refuse_open(
-                [placed.question for placed in window if placed.index not in log.rows],
+                [placed.question for placed in window if placed.index not in log.known],
                 f"scoring={asking.scoring!r}",
                 f'ma.evaluate(..., scoring="generate") scores what it writes; {BY_WORDS}',
             )
 
-    def do(batch: Together, written: Written | None) -> None:
-        rows = batch.failed
-        if not rows:
-            asked, failed = in_halves(
-                lambda some, made: ask(model, asking, some, variants, made), batch.placed, written
-            )
-            rows = [*chain.from_iterable(asked), *failed]
-        wrong = next((row for row in rows if row.error), None)
-        if strict and wrong is not None:
-            raise ValueError(f"question {wrong.id!r}: {wrong.error} (without strict=True it is listed instead)")
-        log.add([row for row in rows if row != log.rows.get(row.index)])  # one that fails as before is known
+    def keep(parts: Sequence[Sequence[Row]], failed: Sequence[Row]) -> None:
+        rows = [*failed, *chain.from_iterable(parts)]
+        log.add([row for row in rows if row != log.known.get(row.index)])  # one that fails as before is known
 
-    words = Words("run", "asked")
-    n = go_through(
+    go_through(
         model,
         asking,
         questions,
         log,
-        do,
+        partial(ask, model, asking, variants),
+        keep,
+        strict=strict,
         workers=workers,
         look=look,
-        words=words,
+        words=Words("run", "asked", "asked"),
         what=asking.condition,
         progress=progress,
     )
-    if len(log.failed) == len(log.rows):
-        first = log.rows[min(log.rows)]
-        raise ValueError(f"none of the {n} questions could be asked; the first, {first.id!r}: {first.error}")
     return keys

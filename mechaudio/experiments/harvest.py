@@ -7,7 +7,7 @@ stopped and taken up has the shards of one that was not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +18,13 @@ from mechaudio.analyses.ahead import workers_for
 from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit
 from mechaudio.arguments import checks_arguments
-from mechaudio.experiments.asking import Asking, Written, in_halves, write_out
+from mechaudio.experiments.asking import Asking
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.harvest_index import at_positions, chosen_positions, index_of, real_positions
 from mechaudio.experiments.harvest_log import Harvested, HarvestLog
 from mechaudio.experiments.harvested import Harvest, stored_name
 from mechaudio.experiments.run_log import Row, digest, run_header
-from mechaudio.experiments.stream import Together, Words, go_through
+from mechaudio.experiments.stream import Words, go_through
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, condition_of, layout_of
 from mechaudio.provenance import Provenance
@@ -135,12 +135,11 @@ def harvest(
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Entries of questions that ran together, and rows of those that could not."""
+    """Entries of questions that ran together."""
 
-    failed: Sequence[Row]
-    questions: Sequence[Harvested] = ()
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
+    questions: Sequence[Harvested]
+    tensors: Mapping[str, Tensor]
+    texts: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,53 +157,43 @@ class _Harvester:
 
     def run_all(self, questions: Iterable[AudioQuestion], workers: int, progress: bool | None) -> None:
         """Run what the log does not have yet, and what failed before."""
-        log, words = self.log, Words("harvest", "ran")
         n = go_through(
             self.model,
             self.asking,
             questions,
-            log,
+            self.log,
             self._run,
+            self._keep,
+            strict=self.strict,
             workers=workers,
-            words=words,
+            words=Words("harvest", "ran", "run"),
             what="harvest",
             progress=progress,
         )
-        if all(one.error for one in log.known.values()):
-            first = log.known[min(log.known)]
-            raise ValueError(f"none of the {n} questions could be run; the first, {first.id!r}: {first.error}")
-        if not log.n_entries:
+        if not self.log.n_entries:
             raise ValueError(f"positions={self.positions!r} names no position of any of the {n} questions")
 
-    def _run(self, together: Together, written: Written | None) -> None:
-        """Run a batch and write it, with the questions that could not be part of it."""
-        parts, failed = list[_Part](), [*together.failed]
-        if not failed:
-            parts, failed = in_halves(self._part, together.placed, written)
-            failed += [row for part in parts for row in part.failed]
-        if failed and self.strict:
-            raise ValueError(f"question {failed[0].id!r}: {failed[0].error} (without strict=True it is listed instead)")
-        told = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
-        told = [one for one in told if one != self.log.known.get(one.index)]  # one that fails as before is known
-        told += [one for part in parts for one in part.questions]
+    def _keep(self, parts: Sequence[_Part], failed: Sequence[Row]) -> None:
+        """Write a batch, with the questions that could not be part of it."""
+        questions = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
+        questions = [
+            question for question in questions if question != self.log.known.get(question.index)
+        ]  # one that fails as before is known
+        questions += [question for part in parts for question in part.questions]
         texts = {token: text for part in parts for token, text in part.texts.items()}
         whole = [part.tensors for part in parts if part.tensors]
         if len(whole) > 1:
             whole = [{name: torch.cat([part[name] for part in whole]) for name in whole[0]}]
-        self.log.add(told, whole[0] if whole else {}, texts)
+        self.log.add(questions, whole[0] if whole else {}, texts)
 
-    def _part(self, together: Sequence[Placed], written: Written | None) -> _Part:
-        """Run questions together, whose prompts may be there already."""
-        written = written or write_out(self.model, self.asking, together)
-        placed, batch, failed = written.placed, written.batch, written.failed
-        if batch is None:
-            return _Part(failed)
+    def _run(self, placed: Sequence[Placed], batch: PromptBatch) -> _Part:
+        """Run questions together."""
         questions = [
-            Harvested(one.index, one.question.id, digest(one.question), length)
-            for one, length in zip(placed, real_positions(batch).sum(1).tolist(), strict=True)
+            Harvested(each.index, each.question.id, digest(each.question), length)
+            for each, length in zip(placed, real_positions(batch).sum(1).tolist(), strict=True)
         ]
-        tensors, texts = self._entries(batch, [one.index for one in placed])
-        return _Part(failed, questions, tensors, texts)
+        tensors, texts = self._entries(batch, [each.index for each in placed])
+        return _Part(questions, tensors, texts)
 
     def _entries(self, batch: PromptBatch, numbers: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The hook points of a batch at the positions that are kept, and what those are; and the texts of tokens."""
@@ -213,9 +202,12 @@ class _Harvester:
         points = self.points if self.positions is None else at_positions(self.points, chosen, batch)
         kept = run(self.model, batch, record=points, interventions=self.interventions, logits=None).cache
         whole = torch.zeros(batch.n_rows, batch.n_positions, dtype=torch.bool)
-        for row, own in enumerate(chosen):
-            whole[row, list(own)] = True
-        first = torch.arange(max(1, *map(len, chosen)))[None] < torch.tensor([len(own) for own in chosen])[:, None]
+        for row, positions in enumerate(chosen):
+            whole[row, list(positions)] = True
+        first = (
+            torch.arange(max(1, *map(len, chosen)))[None]
+            < torch.tensor([len(positions) for positions in chosen])[:, None]
+        )
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
         for (name, layer), value in kept.items():
             by_position = value.transpose(1, 2) if name == "mass" else value

@@ -200,16 +200,6 @@ class RunLog(SharedLog[Row]):
         first = None if folder is None else made_folder(folder, "a run") / LOG_NAME
         super().__init__(first, partial(LogReader, n_variants=n_variants), header)
 
-    @property
-    def rows(self) -> Mapping[int, Row]:
-        """By place in the stream, the rows of all processes that share the run."""
-        return self.known
-
-    @property
-    def failed(self) -> set[int]:
-        """Places of the questions that could not be asked."""
-        return {index for index, row in self.known.items() if row.error}
-
     def check(self, index: int, question: AudioQuestion) -> None:
         """Refuse a question that is another one than was asked in its place, or whose row was changed.
 
@@ -324,15 +314,15 @@ def refuse_others(place: Path, there: Mapping[str, Any], given: Mapping[str, Any
         differing.remove("interventions_sha256")  # what they read like says more
     if differing:
         parts = [name.removeprefix("weights.") for name in differing if name.startswith("weights.")]
-        told = [
+        differences = [
             f"{name} was {short(before.get(name))} and is {short(now.get(name))}"
             for name in differing
             if not name.startswith("weights.")
         ]
         if parts:
-            told.append(f"weights differ in {len(parts)} parts of the network ({_some(parts)})")
+            differences.append(f"weights differ in {len(parts)} parts of the network ({_some(parts)})")
         raise ValueError(
-            f"{str(place)!r} is of another run: {'; '.join(told)}. Take it up as it was, or give another out="
+            f"{str(place)!r} is of another run: {'; '.join(differences)}. Take it up as it was, or give another out="
         )
 
 
@@ -341,7 +331,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, part in value.items():
-        found |= _flat(part, f"{before}{name}.") if isinstance(part, Mapping) else {f"{before}{name}": part}
-    return found
+        flat |= _flat(part, f"{before}{name}.") if isinstance(part, Mapping) else {f"{before}{name}": part}
+    return flat

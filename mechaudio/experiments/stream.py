@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mechaudio.analyses.ahead import Ahead, Waiting
-from mechaudio.experiments.asking import Asking, Written, measured, write_out
+from mechaudio.experiments.asking import Asking, Made, Written, in_halves, measured, write_out
 from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.run_log import Row
+from mechaudio.models.batch import PromptBatch
 from mechaudio.processes import Shared, Work
 from mechaudio.progress import bar
 from mechaudio.question import NO_QUESTIONS, AudioQuestion
@@ -67,10 +68,11 @@ class Together:
 
 @dataclass(frozen=True)
 class Words:
-    """Words for messages about going through questions: the log, and what was done before."""
+    """Words for messages about going through questions: the log, what was done before, and what could not be."""
 
     log: str
     did: str
+    done: str
 
 
 def go_through(
@@ -78,8 +80,10 @@ def go_through(
     asking: Asking,
     questions: Iterable[AudioQuestion],
     log: Log,
-    do: Callable[[Together, Written | None], None],
+    ask: Callable[[Sequence[Placed], PromptBatch], Made],
+    keep: Callable[[Sequence[Made], Sequence[Row]], None],
     *,
+    strict: bool,
     workers: int = 0,
     look: Callable[[Sequence[Placed]], None] = lambda _: None,
     words: Words,
@@ -93,7 +97,9 @@ def go_through(
         asking: How questions are asked.
         questions: The stream.
         log: What is known. Its header says how many `batch_positions` and questions (`batch_size`) a batch may have.
-        do: Asks a batch, given its prompts where any of it can be asked, and writes to the log what became of it.
+        ask: Asks questions of a batch, given their prompts.
+        keep: Writes to the log what was made of a batch, in one part or several, and which questions failed.
+        strict: Raise at the first question that cannot be asked.
         workers: Processes that make prompts, as in `workers_for`.
         look: Looks at each window of questions that is held.
         words: For errors.
@@ -104,7 +110,8 @@ def go_through(
         How many questions there are.
 
     Raises:
-        ValueError: No question, fewer than the log has, or another one in the place of one that the log has.
+        ValueError: No question, fewer than the log has, or another one in the place of one that the log has; none could
+            be asked or, if `strict`, not all.
     """
     earlier, again, n = {index for index, known in log.known.items() if known.error}, list[Placed](), 0
     with bar(
@@ -123,8 +130,14 @@ def go_through(
             failed = batch.again and any(log.known[placed.index].error for placed in known)
             return len(known) == len(batch.placed) and not failed
 
-        def do_and_show(batch: Together, written: Written | None) -> None:
-            do(batch, written)
+        def do(batch: Together, written: Written | None) -> None:
+            parts, failed = [], batch.failed
+            if not failed:
+                parts, failed = in_halves(model, asking, ask, batch.placed, written)
+            if failed and strict:
+                first = failed[0]
+                raise ValueError(f"question {first.id!r}: {first.error} (without strict=True it is listed instead)")
+            keep(parts, failed)
             show()
 
         def write(batch: Together) -> Written | None:
@@ -153,11 +166,14 @@ def go_through(
         waiting = Waiting(what)
         ahead = Ahead(model, write, workers, refers_to=_known_to_both, first=log.forget, waiting=waiting)
         work: Work[Together] = Work(
-            log.shared, number=lambda batch: batch.placed[0].index, is_done=is_done, do=do_and_show, ahead=ahead
+            log.shared, number=lambda batch: batch.placed[0].index, is_done=is_done, do=do, ahead=ahead
         )
         with waiting.kept(log.folder):
             work.do_all(batches_of_all())
             work.do_all(_cut(model, asking, again, log.header, again=True))
+    if all(known.error for known in log.known.values()):
+        first = log.known[min(log.known)]
+        raise ValueError(f"none of the {n} questions could be {words.done}; the first, {first.id!r}: {first.error}")
     return n
 
 

@@ -105,7 +105,9 @@ class Patch(Value):
                 if max(max(row) for row in chosen) >= new.shape[axis]:
                     raise ValueError(self._misfit(current, new))
                 index = torch.tensor([list(row) for row in chosen], device=new.device)
-                new = torch.stack([part.index_select(axis - 1, own) for part, own in zip(new, index, strict=True)])
+                new = torch.stack(
+                    [part.index_select(axis - 1, positions) for part, positions in zip(new, index, strict=True)]
+                )
             if current.shape[axis] < len(chosen[0]):  # a new token: the value of the last position
                 newest = torch.tensor([row.index(max(row)) for row in chosen], device=new.device)
                 new = torch.stack([part.narrow(axis - 1, at, 1) for part, at in zip(new, newest, strict=True)])

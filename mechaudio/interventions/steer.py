@@ -116,11 +116,14 @@ class Steer(Value):
         if self.strength == 0:
             return ()
         if self.per == "layer":
-            places = [(replace(point, layers=[layer]), one) for layer, one in zip(self.layers, directions, strict=True)]
+            places = [
+                (replace(point, layers=[layer]), vectors)
+                for layer, vectors in zip(self.layers, directions, strict=True)
+            ]
         else:
             places = [(point, directions if self.per is None else directions[:, None])]
         every = self.phase == "all"
-        return tuple(Edit(place, self._change(one), every_step=every, by_position=True) for place, one in places)
+        return tuple(Edit(place, self._change(added), every_step=every, by_position=True) for place, added in places)
 
     def _change(self, direction: Float[Tensor, "*#batch_position d_model"]) -> Callable[[Tensor], Tensor]:
         if self.mode == "add" and not self.keep_norm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.targets import Words, tokens_used
 from mechaudio.provenance import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.choice_logits import choices_reader
+from mechaudio.tracing.choice_logits import ChoiceColumns
 from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 from mechaudio.variants.clean_run import CleanRun
 from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, lists_of
@@ -87,18 +88,17 @@ def sweep(
         raise ValueError(
             "the clean run is of another model: make it with this one, ma.variants.clean_run(model, batch)"
         )
-    collected = _Collected(len(lists), prompts, model.device)
-    for outcome in carry_out(model, prompts, lists, memory=memory, progress=progress, clean=clean):
-        collected.put(outcome)
+    outcomes = carry_out(model, prompts, lists, memory=memory, progress=progress, clean=clean)
+    logits, mass, ways = _collected(outcomes, len(lists), prompts)
     settings = {"condition": prompts.condition, "n_variants": len(lists)}
     settings |= {"targets": tokens_used(prompts)} if any(prompts.aims) else {}
     return Sweep(
-        logits=collected.logits[:CLEAN],
-        clean=collected.logits[CLEAN],
+        logits=logits[:CLEAN],
+        clean=logits[CLEAN],
         variants=lists,
-        ways=tuple(collected.ways[:CLEAN]),
-        mass_before=collected.mass[0, :CLEAN],
-        mass_after=collected.mass[1, :CLEAN],
+        ways=tuple(ways[:CLEAN]),
+        mass_before=mass[0, :CLEAN],
+        mass_after=mass[1, :CLEAN],
         batch=prompts,
         axes=grid_axes(variants),
         provenance=Provenance.collect(model, settings=settings),
@@ -120,26 +120,24 @@ def _whole(model: AudioLM, prompts: PromptBatch, variants: Variants, **options: 
     return replace(swept[0], clean=clean, logits=torch.stack(logits), batch=prompts, provenance=provenance)
 
 
-class _Collected:
-    """Results of variants on every prompt, filled in bit by bit; those without any variant come last."""
-
-    def __init__(self, n_variants: int, batch: PromptBatch, device: torch.device):
-        """Take the number of variants, all prompts, and where logits will be."""
-        self.sizes, self.device = (n_variants + 1, batch.n_rows), device
-        self.n_choices = max((len(ids) for ids in batch.choice_ids), default=0)
-        self.logits: Float[Tensor, "variant question choice"] = torch.empty(0)
-        self.mass = torch.full((2, *self.sizes), torch.nan)
-        self.ways = [SHARED] * self.sizes[0]
-
-    def put(self, outcome: Outcome) -> None:
-        """Keep what some variants made of some prompts."""
+def _collected(
+    outcomes: Iterable[Outcome], n_variants: int, batch: PromptBatch
+) -> tuple[Float[Tensor, "variant question choice"], Float[Tensor, "2 variant question"], list[str]]:
+    """Logits, masses and ways of all variants on all prompts, filled in bit by bit; the clean run comes last."""
+    sizes, n_choices = (n_variants + 1, batch.n_rows), max(map(len, batch.choice_ids), default=0)
+    logits, mass, ways = torch.empty(0), torch.full((2, *sizes), torch.nan), [SHARED] * sizes[0]
+    for outcome in outcomes:
         assert outcome.logits is not None, "a sweep writes no answers"
-        logits = choices_reader(outcome.batch, self.n_choices, self.device)(outcome.logits)
-        if not self.logits.numel():
-            self.logits = logits.new_empty(*self.sizes, logits.shape[-1])
+        of_choices = outcome.logits
+        if n_choices:
+            columns = ChoiceColumns(outcome.batch, n_choices, outcome.logits.device)
+            of_choices = columns.of(outcome.logits, lacking=torch.nan).cpu()
+        if not logits.numel():
+            logits = of_choices.new_empty(*sizes, of_choices.shape[-1])
         at = torch.tensor(outcome.variants)[:, None], torch.tensor(outcome.rows)
-        self.logits[at] = rearrange(logits, "row variant choice -> variant row choice")
+        logits[at] = rearrange(of_choices, "row variant choice -> variant row choice")
         if outcome.mass is not None:
-            self.mass[:, at[0], at[1]] = rearrange(outcome.mass, "side row variant -> side variant row")
+            mass[:, at[0], at[1]] = rearrange(outcome.mass, "side row variant -> side variant row")
         for index in outcome.variants:
-            self.ways[index] = outcome.way
+            ways[index] = outcome.way
+    return logits, mass, ways

@@ -57,10 +57,10 @@ class TokenTiming(Shown):
 
     Attributes:
         samples: Length of a chunk in samples.
-        tokens: Audio tokens made from one chunk.
         window: Samples that one encoder window holds, `None` where clips of any length are heard whole.
         long_clips: What becomes of clips past the window: the family's processor cuts them (`cut`, the rest is lost) or
             splits them (`split`, into windows); or the network has no positions for them (`refused`).
+        tokens: Audio tokens made from one chunk.
         pads_to_window: Whether short clips are padded to a whole window *and* the padding becomes tokens.
         steps: `(kernel, stride, padding)` of everything between frames and tokens that changes their number.
         chunk: Frames that go through the steps on their own, `None` where a whole window does.
@@ -75,9 +75,9 @@ class TokenTiming(Shown):
     """
 
     samples: int
-    tokens: int
     window: int | None
     long_clips: Literal["cut", "split", "refused"]
+    tokens: int = 1
     pads_to_window: bool = False
     steps: tuple[tuple[int, int, int], ...] = ((3, 2, 1), (2, 2, 0))
     chunk: int | None = None
@@ -131,8 +131,8 @@ class Adapter(Shown):
         family: `config.model_type` of the class.
         network_class: Name of the class.
         checkpoints: Hub ids known to load into this class.
-        decoder: The language model's stack.
-        encoder: The audio tower's stack.
+        decoder: The language model's stack, by default that of most classes.
+        encoder: The audio tower's stack, likewise.
         decoder_module: Path of the language model: its `inputs_embeds` are the embeddings after the audio was put in.
         merged: Where the language model puts the audio in by itself: path of the module inside it whose output are the
             embeddings after the audio was put in.
@@ -196,12 +196,12 @@ class Adapter(Shown):
     family: str
     network_class: str
     checkpoints: tuple[str, ...]
-    decoder: Stack
-    encoder: Stack
-    decoder_module: str
-    unembed: str
     projector: str
     timing: TokenTiming
+    decoder: Stack = DECODER
+    encoder: Stack = WHISPER_ENCODER
+    decoder_module: str = "model.language_model"
+    unembed: str = "lm_head"
     projector_layout: Literal["batch", "packed"] = "batch"
     features: str = "input_features"
     features_mask: str | None = "feature_attention_mask"

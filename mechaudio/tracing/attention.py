@@ -182,7 +182,8 @@ def serve_weights(
     served: set[str] = set()
     while (request := _next_request(spot, served)) is not None:  # a block may ask for further rows while it is served
         served.add(request.name)
-        if (rows := _rows_now(request, query, spot.exchange.step)) is not None:
+        rows = request.among(query.shape[0], query.shape[2], query.device, spot.exchange.step)
+        if rows is not None:
             mixed, _ = _explicit(spot, request.name, rows, call, query, key, value, mixed, whole)
     if mixed.mass is not None:
         spot.give("mass", mixed.mass)
@@ -332,14 +333,6 @@ def serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:
     version = value._version
     served = spot.give(point, value)
     return served, served is not value or served._version != version
-
-
-def _rows_now(request: RowRequest, query: Tensor, step: int) -> Int[Tensor, "batch row"] | None:
-    """The requested rows among the queries of this call: those of the prompt, or the newest one while generating."""
-    batch, n_queries = query.shape[0], query.shape[2]
-    if step <= 0 and n_queries >= request.n_positions:
-        return request.positions.to(query.device, non_blocking=True)
-    return torch.full((batch, 1), n_queries - 1, device=query.device) if request.last else None
 
 
 def _mass(

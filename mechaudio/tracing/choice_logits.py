@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -17,19 +15,6 @@ def choice_logits(batch: PromptBatch, logits: Float[Tensor, "batch vocab"]) -> F
     """Logits of what each row chooses among; NaN where a question has fewer choices."""
     columns = ChoiceColumns(batch, max(map(len, batch.choice_ids)), logits.device)
     return columns.of(logits, lacking=torch.nan).double().cpu().numpy()
-
-
-def choices_reader(batch: PromptBatch, size: int, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Gives of logits over the vocabulary those of each question's choices; all of them, where there are no questions.
-
-    What it needs is on the device before the model runs, so that nothing waits for a GPU before all is under way.
-    """
-    columns = ChoiceColumns(batch, size, device)
-
-    def of_choices(logits: Float[Tensor, "batch *variant vocab"]) -> Tensor:
-        return columns.of(logits, lacking=torch.nan).cpu() if size else logits
-
-    return of_choices
 
 
 class ChoiceColumns:

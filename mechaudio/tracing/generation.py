@@ -13,7 +13,6 @@ from transformers import LogitsProcessorList
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.choices import NO_TEXT, warn_of_unwritten
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import padding_groups
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
@@ -72,33 +71,24 @@ def generate(
         TypeError: An option that is not known.
     """
     refuse_generating("ma.generate", options)
-    points = hook_points(record)
+    points, changes = hook_points(record), list(interventions)
     prompts = as_prompts(model, batch)
-    groups = padding_groups(model.adapter, prompts)
-    if len(groups) == 1:
-        return _warned(_generate(model, prompts, points, interventions, max_new_tokens, options))
-    changes = list(interventions)
-    apart = in_groups(model, prompts, points, changes, groups)
-    parts = [_generate(model, *group, max_new_tokens, options) for group in apart]
-    filler = options.get("pad_token_id", padding_token(model.network))
-    tokens = join_rows([part.tokens for part in parts], groups, filler)
-    generation = Generation(
-        tokens=tokens,
-        texts=texts_of(model, tokens),
-        steps=_joined_steps([part.steps for part in parts], groups, model, prompts),
-        batch=prompts,
-        tower_calls=sum(part.tower_calls for part in parts),
-        effects=join_effects([part.effects for part in parts], groups, changes, apart[0].interventions),
-        provenance=provenance_of(model, points, changes, max_new_tokens=max_new_tokens),
-    )
-    return _warned(generation)
-
-
-def _warned(generation: Generation) -> Generation:
-    """Warn of texts that logits tell no token of, and pass the generation on."""
-    is_written = (generation.tokens != NO_TOKEN).all(-1).cpu().numpy()
-    warn_of_unwritten(names_of(generation.batch), is_written)
-    return generation
+    groups, apart = in_groups(model, prompts, points, changes)
+    out, *others = parts = [_generate(model, *some, max_new_tokens, options) for some in apart]
+    if others:
+        filler = options.get("pad_token_id", padding_token(model.network))
+        tokens = join_rows([part.tokens for part in parts], groups, filler)
+        out = Generation(
+            tokens=tokens,
+            texts=texts_of(model, tokens),
+            steps=_joined_steps([part.steps for part in parts], groups, model, prompts),
+            batch=prompts,
+            tower_calls=sum(part.tower_calls for part in parts),
+            effects=join_effects([part.effects for part in parts], groups, changes, apart[0].interventions),
+            provenance=provenance_of(model, points, changes, max_new_tokens=max_new_tokens),
+        )
+    warn_of_unwritten(names_of(prompts), (out.tokens != NO_TOKEN).all(-1).cpu().numpy())
+    return out
 
 
 def _joined_steps(
@@ -128,47 +118,51 @@ def _nothing_kept(like: Cache, n_rows: int, model: AudioLM) -> Cache:
 def _generate(
     model: AudioLM,
     prompts: PromptBatch,
-    points: Sequence[HookPoint],
+    points: list[HookPoint],
     interventions: Iterable[Intervention],
     max_new_tokens: int,
     options: Mapping[str, Any],
 ) -> Generation:
     """Generation for rows that may run together."""
     exchange, steps = model.exchange, [Cache(model.site_map.depth)]
-    changes = list(interventions)
 
     def cache_now() -> Cache:
         while len(steps) <= exchange.step:
             steps.append(Cache(model.site_map.depth))
         return steps[-1]
 
-    ends = options.get("eos_token_id", end_tokens(model.network))
-    unclear = Unclear([] if ends is None else ends)
-    processors = LogitsProcessorList([*options.get("logits_processor", ()), unclear])
     with torch.no_grad(), exchange.prepared(prompts):
-        changed = register(model, prompts, points, changes, cache_now)
-        exchange.change(f"{ROOT}.input", sound_with_the_prompt(model.adapter.features))
-        out = model.interleave(
-            model.network.generate,
-            **prompts.inputs,
-            max_new_tokens=max_new_tokens,
-            **{**greedy(model.network), **plain_options(options), "logits_processor": processors},
-        )
-        tower_calls = exchange.tower_calls
+        changed = register(model, prompts, points, interventions, cache_now)
+        new, tower_calls = write(model, prompts.inputs, max_new_tokens, options), exchange.tower_calls
     cache_now()  # a pass of which nothing is kept has an empty cache
     refuse_unkept(model, points, steps[0])
-    new = unclear.mark(new_tokens(out, prompts.n_positions))
-    effects = effects_of(changed, (prompts.n_rows, model.n_heads))
-    kept = tuple(steps) if points else ()
     return Generation(
         tokens=new,
         texts=texts_of(model, new),
-        steps=kept,
+        steps=tuple(steps) if points else (),
         batch=prompts,
         tower_calls=tower_calls,
-        effects=effects,
-        provenance=provenance_of(model, points, changes, max_new_tokens=max_new_tokens),
+        effects=effects_of(changed, (prompts.n_rows, model.n_heads)),
+        provenance=provenance_of(model, points, interventions, max_new_tokens=max_new_tokens),
     )
+
+
+def write(
+    model: AudioLM, inputs: Mapping[str, Any], max_new_tokens: int, options: Mapping[str, Any] | None = None
+) -> Int[Tensor, "row new_token"]:
+    """Have the network write new tokens, in a run that is prepared; `NO_TOKEN` where logits tell none."""
+    options = options or {}
+    ends = options.get("eos_token_id", end_tokens(model.network))
+    unclear = Unclear([] if ends is None else ends)
+    processors = LogitsProcessorList([*options.get("logits_processor", ()), unclear])
+    model.exchange.change(f"{ROOT}.input", sound_with_the_prompt(model.adapter.features))
+    out = model.interleave(
+        model.network.generate,
+        **inputs,
+        max_new_tokens=max_new_tokens,
+        **{**greedy(model.network), **plain_options(options), "logits_processor": processors},
+    )
+    return unclear.mark(new_tokens(out, inputs["input_ids"].shape[1]))
 
 
 def texts_of(model: AudioLM, tokens: Int[Tensor, "batch new_token"]) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from mechaudio.models.adapter import Stack
 from mechaudio.models.network import Network
 from mechaudio.tracing.exchange import Exchange
-from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.sites import ROOT, HookPointError, attention_location, result_location
 
 #: What each head gives, and the projection's bias.
@@ -98,7 +97,7 @@ class OutputProjection:
         for request in requests.values():
             name = f"{request.name}.result"
             if exchange.wanted(f"{self.base}.{name}"):
-                rows = self._positions(request, given, exchange.step)
+                rows = request.among(given.shape[0], given.shape[1], given.device, exchange.step)
                 given = given if rows is None else self._serve(exchange, name, given, rows)
         return given
 
@@ -147,16 +146,8 @@ class OutputProjection:
         with exchange.unserved():
             bias = self.module(torch.zeros_like(received[:, :1]))
             alone = torch.eye(self.n_heads, dtype=torch.bool, device=heads.device)[:, :, None]
-            each = [self.module(torch.where(own, heads, 0).flatten(2)) - bias for own in alone]
+            each = [self.module(torch.where(head, heads, 0).flatten(2)) - bias for head in alone]
         return torch.stack(each, dim=2), bias
-
-    @staticmethod
-    def _positions(request: RowRequest, given: Tensor, step: int) -> Int[Tensor, "batch row"] | None:
-        """The requested positions in this call: those of the prompt, or the newest one while generating."""
-        n_rows, n_positions = given.shape[:2]
-        if step <= 0 and n_positions >= request.n_positions:
-            return request.positions.to(given.device, non_blocking=True)
-        return torch.full((n_rows, 1), n_positions - 1, device=given.device) if request.last else None
 
 
 def _is_plain(module: Network) -> bool:

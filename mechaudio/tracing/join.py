@@ -71,7 +71,7 @@ def join_caches(
 
 def _join_clips(parts: Sequence[Tensor], windows: Sequence[Sequence[int]], filler: float) -> Tensor:
     """Clips where they stood; where the tower cuts a long clip into pieces, as many for each as the longest has."""
-    pieces = [part.unflatten(0, (len(own), -1)) for part, own in zip(parts, windows, strict=True)]
+    pieces = [part.unflatten(0, (len(clips), -1)) for part, clips in zip(parts, windows, strict=True)]
     return join_rows(pieces, windows, filler).flatten(0, 1)
 
 
@@ -85,8 +85,8 @@ def _join_packed(
     for axis in (2, 3) if square else (1,):
         shape[axis] = sum(tokens)
     whole = parts[0].new_full(shape, filler)
-    for part, own in zip(parts, windows, strict=True):
-        places = [torch.arange(starts[window], starts[window] + tokens[window]) for window in own]
+    for part, clips in zip(parts, windows, strict=True):
+        places = [torch.arange(starts[window], starts[window] + tokens[window]) for window in clips]
         at = torch.cat(places).to(part.device)
         if square:
             whole[:, :, at[:, None], at] = part
@@ -97,7 +97,7 @@ def _join_packed(
 
 def interventions_of_rows(interventions: Iterable[Intervention], rows: Sequence[int]) -> list[Intervention]:
     """Interventions for some rows of a batch: those that say something per prompt have a method `of_rows`."""
-    return [one.of_rows(rows) if hasattr(one, "of_rows") else one for one in interventions]
+    return [change.of_rows(rows) if hasattr(change, "of_rows") else change for change in interventions]
 
 
 def join_effects(
@@ -114,7 +114,7 @@ def join_effects(
         interventions: The interventions on the whole batch.
         own: The same for the first group, which its effects name.
     """
-    whole = {id(one): intervention for one, intervention in zip(own, interventions, strict=True)}
+    whole = {id(of_group): intervention for of_group, intervention in zip(own, interventions, strict=True)}
     order = torch.tensor([row for rows in groups for row in rows]).argsort()
     joined = []
     for effects in zip(*parts, strict=True):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -39,6 +40,12 @@ class RowRequest:
     positions: Int[Tensor, "batch query"]
     last: bool
     n_positions: int
+
+    def among(self, n_rows: int, n_there: int, device: torch.device, step: int) -> Int[Tensor, "batch query"] | None:
+        """Find them in a call with so many positions: those of the prompt, or the newest one while generating."""
+        if step <= 0 and n_there >= self.n_positions:
+            return self.positions.to(device, non_blocking=True)
+        return torch.full((n_rows, 1), n_there - 1, device=device) if self.last else None
 
 
 @dataclass

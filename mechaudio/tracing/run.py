@@ -72,29 +72,25 @@ def run(
     points = hook_points(record)
     if logits is None and not points:
         raise ValueError("nothing to compute: logits=None and no hook point to record")
-    prompts = as_prompts(model, batch)
-    groups = padding_groups(model.adapter, prompts)
-    if len(groups) == 1:
-        alone = _run(model, prompts, points, interventions, logits)
-        warn_of_nan(alone.cache, prompts)
-        return alone
-    changes = list(interventions)
-    apart = in_groups(model, prompts, points, changes, groups)
-    parts = [_run(model, *group, logits) for group in apart]
-    cache = join_caches([part.cache for part in parts], groups, model.adapter, prompts, Cache(model.site_map.depth))
-    warn_of_nan(cache, prompts)
-    return Run(
-        logits=None if logits is None else join_rows([part.logits for part in parts], groups),
-        cache=cache,
-        batch=prompts,
-        tower_calls=sum(part.tower_calls for part in parts),
-        effects=join_effects([part.effects for part in parts], groups, changes, apart[0].interventions),
-        provenance=provenance_of(model, points, changes),
-    )
+    prompts, changes = as_prompts(model, batch), list(interventions)
+    groups, apart = in_groups(model, prompts, points, changes)
+    out, *others = parts = [_run(model, *some, logits) for some in apart]
+    if others:
+        caches = [part.cache for part in parts]
+        out = Run(
+            logits=None if logits is None else join_rows([part.logits for part in parts], groups),
+            cache=join_caches(caches, groups, model.adapter, prompts, Cache(model.site_map.depth)),
+            batch=prompts,
+            tower_calls=sum(part.tower_calls for part in parts),
+            effects=join_effects([part.effects for part in parts], groups, changes, apart[0].interventions),
+            provenance=provenance_of(model, points, changes),
+        )
+    warn_of_nan(out.cache, prompts)
+    return out
 
 
 class RowsApart(NamedTuple):
-    """What runs of a group of rows."""
+    """What runs on a group of prompts."""
 
     prompts: PromptBatch
     points: list[HookPoint]
@@ -104,17 +100,22 @@ class RowsApart(NamedTuple):
 def in_groups(
     model: AudioLM,
     prompts: PromptBatch,
-    points: Sequence[HookPoint],
-    interventions: Sequence[Intervention],
-    groups: Sequence[list[int]],
-) -> list[RowsApart]:
-    """Split what runs into groups of rows, since padding leaks between clips of different lengths.
+    points: list[HookPoint],
+    interventions: Iterable[Intervention],
+) -> tuple[list[list[int]], list[RowsApart]]:
+    """Split what runs into groups of rows, where padding leaks between clips of different lengths.
+
+    Returns:
+        The rows of each group, and what runs on them.
 
     Warns:
         UserWarning: It is split.
     """
+    groups = padding_groups(model.adapter, prompts)
+    if len(groups) == 1:
+        return groups, [RowsApart(prompts, points, list(interventions))]
     warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
-    return [
+    return groups, [
         RowsApart(
             part_of(model.adapter, prompts, rows),
             [point.of_rows(rows) for point in points],
@@ -127,26 +128,24 @@ def in_groups(
 def _run(
     model: AudioLM,
     prompts: PromptBatch,
-    points: Sequence[HookPoint],
+    points: list[HookPoint],
     interventions: Iterable[Intervention],
     logits: str | None,
 ) -> Run:
-    cache, changes = Cache(model.site_map.depth), list(interventions)
-    exchange = model.exchange
-    with torch.no_grad(), exchange.prepared(prompts):
-        changed = register(model, prompts, points, changes, lambda: cache, stop_after_last=logits is None)
+    cache = Cache(model.site_map.depth)
+    with torch.no_grad(), model.exchange.prepared(prompts):
+        changed = register(model, prompts, points, interventions, lambda: cache, stop_after_last=logits is None)
         if logits == "last":
             unembed_last_only(model)
         out = model.interleave("__call__", **prompts.inputs, use_cache=False)
         refuse_unkept(model, points, cache)
-        last = None if logits is None else out.logits
         return Run(
-            logits=last,
+            logits=None if logits is None else out.logits,
             cache=cache,
             batch=prompts,
-            tower_calls=exchange.tower_calls,
+            tower_calls=model.exchange.tower_calls,
             effects=effects_of(changed, (prompts.n_rows, model.n_heads)),
-            provenance=provenance_of(model, points, changes),
+            provenance=provenance_of(model, points, interventions),
         )
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 #: Changes scores or patterns, `[b, head, v, p, key]`, in place.
 WeightChange = Callable[[Tensor], None]
-#: So many positions of a variant are worth keys and values of its own, which a fused kernel takes.
+#: From so many positions on, a variant is given keys and values of its own, which a fused kernel can take.
 _MANY = 32
 
 
@@ -46,7 +46,7 @@ class Changes:
     Attributes:
         scores: Those of scores.
         pattern: Those of patterns.
-        careful: Whether some query may see no key after them, or a masked key again.
+        careful: Whether they may leave a query without any key, or show it a masked one.
     """
 
     scores: Sequence[WeightChange] = ()
@@ -114,9 +114,9 @@ def _attend_fused(query: Tensor, key: Tensor, value: Tensor, shared: Shared, n_v
     n_positions = query.shape[2] // n_variants
     n_shared, group = shared.keys.shape[2] - n_positions, query.shape[1] // key.shape[1]
 
-    def whole(before: Tensor, own: Tensor) -> Float[Tensor, "bv head key d"]:
+    def whole(before: Tensor, suffix: Tensor) -> Float[Tensor, "bv head key d"]:
         before = repeat(before[:, :, :n_shared], "b kv s d -> b v kv s d", v=n_variants)
-        every = torch.cat([before, rearrange(own, "b kv (v q) d -> b v kv q d", v=n_variants)], dim=3)
+        every = torch.cat([before, rearrange(suffix, "b kv (v q) d -> b v kv q d", v=n_variants)], dim=3)
         return repeat(every, "b v kv key d -> (b v) (kv g) key d", g=group)
 
     mask = shared.mask[:, :, -n_positions:]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,7 +24,6 @@ from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS, HookPoint
 from mechaudio.tracing.record import hook_points, register
 from mechaudio.tracing.run import run
-from mechaudio.tracing.unembedding import norm_of
 from mechaudio.variants.plan import Chunk
 from mechaudio.variants.shared import Prefix, first_pass, why_not_shared
 from mechaudio.variants.stacked import Stacked
@@ -126,12 +124,9 @@ def clean_run(model: AudioLM, batch: Inputs, *, record: Sequence[str | HookPoint
     cache = Cache(model.site_map.depth)
 
     def prepare() -> tuple[list[Stacked], int]:
-        register(model, prompts, [point for point in points if point.point != "final_norm"], (), lambda: cache)
+        register(model, prompts, points, (), lambda: cache)
         nobody = Stacked(prompts, Chunk((), 1), model.network.dtype, behind=prompts.n_positions)
         return [nobody], 1  # variants of the last position are yet to come
 
     logits, _, prefix = first_pass(model, prompts, prepare)
-    if any(point.point == "final_norm" for point in points):  # it sees last positions alone, and counts none
-        with torch.no_grad():
-            cache.keep("final_norm", None, norm_of(model)(prefix.resid[-1]))
     return CleanRun(model, prompts, logits[:, 0], cache, prefix)

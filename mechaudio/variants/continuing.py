@@ -2,30 +2,44 @@
 
 The prompts run once, with the positions of variants behind them, as the first pass of the network's own `generate`.
 What a variant leaves behind, keys and values and the logits at the last position, is then handed to `generate` in place
-of that pass, and it goes on from there. Several variants go on together, each in rows of its own.
+of that pass, and it goes on from there. Several variants go on together, each on prompts of its own.
+
+Conventions: a batch of several variants holds the same prompts once for each, behind one another: rows `[i n, (i + 1)
+n)` of *n* prompts belong to variant *i*.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Cache, LogitsProcessorList
+from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.keywords import cache_name
+from mechaudio.tracing.attention import Spot, serve_all
+from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.decoding import Unclear, end_tokens, greedy, new_tokens, sound_with_the_prompt
+from mechaudio.tracing.decoding import end_tokens
 from mechaudio.tracing.edit import Intervention
-from mechaudio.tracing.sites import ROOT
+from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.generation import write
+from mechaudio.tracing.hook_points import ATTENTION_POINTS
+from mechaudio.tracing.record import register
+from mechaudio.tracing.requests import Change, Requests
+from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.variants.plan import Variant
-from mechaudio.variants.side_by_side import register_side_by_side
 from mechaudio.variants.stacked import Stacked
+
+#: The rows of a list of interventions, and what it asks of the exchange.
+Member = tuple[slice, Requests]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +50,14 @@ class PromptEnd:
         variant: The variant.
         logits: Next-token logits at the last position.
         clean: Keys and values of the clean prompts.
-        own: Those of the variant's own positions, which are the last ones of its prompts.
-        places: Where these are in `own`.
+        changed: Those of the variant's own positions, which are the last ones of its prompts.
+        places: Where these are in `changed`.
     """
 
     variant: Variant
     logits: Float[Tensor, "batch vocab"]
     clean: Cache
-    own: Cache
+    changed: Cache
     places: slice
 
     def keys_and_values(self, layer: int, n_positions: int) -> list[Tensor]:
@@ -51,19 +65,19 @@ class PromptEnd:
         clean = self.clean.layers[layer]
         if layer < self.variant.layer:
             return [part[:, :, :n_positions] for part in (clean.keys, clean.values)]
-        own, kept = self.own.layers[layer], n_positions - (self.places.stop - self.places.start)
-        pairs = ((clean.keys, own.keys), (clean.values, own.values))
+        changed, kept = self.changed.layers[layer], n_positions - (self.places.stop - self.places.start)
+        pairs = ((clean.keys, changed.keys), (clean.values, changed.values))
         return [torch.cat([before[:, :, :kept], behind[:, :, self.places]], dim=2) for before, behind in pairs]
 
 
 def ends_of(
-    stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], clean: Cache, own: Cache
+    stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], clean: Cache, changed: Cache
 ) -> list[PromptEnd]:
-    """Take the ends of prompts under every variant of a chunk; its keys and values are `own`, or `clean` if along."""
+    """Take the ends of prompts under every variant of a chunk; `changed` is `clean` where it ran along with them."""
     n = stacked.chunk.n_positions
     starts = range(stacked.behind, stacked.behind + n * len(stacked.chunk.variants), n)
     return [
-        PromptEnd(variant, logits[:, place], clean, own, slice(start, start + n))
+        PromptEnd(variant, logits[:, place], clean, changed, slice(start, start + n))
         for place, (variant, start) in enumerate(zip(stacked.chunk.variants, starts, strict=True))
     ]
 
@@ -107,21 +121,12 @@ def continued(
         logits = torch.cat([end.logits for end in ends])
         return CausalLMOutputWithPast(logits=logits[:, None], **given)  # transformers names it alike in and out
 
-    unclear = Unclear(end_tokens(model.network))
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, interventions)
         exchange.change(f"{ROOT}.input", keep_cache)
-        exchange.change(f"{ROOT}.input", sound_with_the_prompt(model.adapter.features))
         exchange.change(f"{ROOT}.skip", hand_over)
-        out = model.interleave(
-            model.network.generate,
-            **_repeated(model, batch, len(ends)),
-            max_new_tokens=max_new_tokens,
-            **greedy(model.network),
-            logits_processor=LogitsProcessorList([unclear]),
-        )
-    each = unclear.mark(new_tokens(out, batch.n_positions)).split(batch.n_rows)
-    return [_to_the_end(tokens, end_tokens(model.network)) for tokens in each]
+        written = write(model, _repeated(model, batch, len(ends)), max_new_tokens)
+    return [_to_the_end(tokens, end_tokens(model.network)) for tokens in written.split(batch.n_rows)]
 
 
 def why_not_continued(model: AudioLM) -> str | None:
@@ -152,3 +157,60 @@ def _to_the_end(tokens: Int[Tensor, "row new_token"], ends: Sequence[int]) -> In
     ended = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
     longest = int((ended.cumsum(1) - ended.int() == 0).sum(1).max())
     return tokens[:, :longest]
+
+
+def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Sequence[Intervention]]) -> None:
+    """Have the exchange apply every list of interventions to its own rows, from the decoder's embeddings on.
+
+    What is changed in the audio tower is left out: it does not run behind prompts that ran before. `batch` holds the
+    prompts once.
+    """
+    if len(lists) == 1:
+        register(model, batch, (), lists[0], _nothing_is_kept)
+        return
+    exchange, n, members = model.exchange, batch.n_rows, list[Member]()
+    for place, interventions in enumerate(lists):
+        with exchange.only(Requests()) as requests:
+            register(model, batch, (), interventions, _nothing_is_kept)
+        members.append((slice(place * n, (place + 1) * n), requests))
+    layers = model.site_map.layers["decoder"]
+    for attention in (sites["z"].module for sites in layers):
+        if concerned := [(rows, requests) for rows, requests in members if requests.inside(attention)]:
+            exchange.replace_attention(attention, partial(_attend, exchange, attention, concerned))
+    sites = {site.location: site for some in (*layers, model.sites) for site in some.values()}
+    changes: dict[str, list[tuple[slice, list[Change]]]] = defaultdict(list)
+    for rows, requests in members:
+        for location, made in requests.changes.items():
+            if location in sites and sites[location].name not in ATTENTION_POINTS:
+                changes[location].append((rows, made))
+    for location, made_by in changes.items():
+        exchange.change(location, partial(_change, sites[location], made_by))
+
+
+def _attend(
+    exchange: Exchange, location: str, members: Sequence[Member], call: Call, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    """Attention of all rows, and again of those of the lists that change something here."""
+    out = call.fused(query, key, value)
+    for rows, requests in members:
+        part = call if call.mask is None or len(call.mask) == 1 else replace(call, mask=call.mask[rows])
+        with exchange.only(requests):
+            out[rows] = serve_all(Spot(exchange, location), part, query[rows], key[rows], value[rows])
+    return out
+
+
+def _change(site: Site, made_by: Sequence[tuple[slice, list[Change]]], served: Any) -> Any:
+    """Change the rows of every list in what a module receives or returns."""
+    whole = site.take(served)
+    changed = whole if site.in_place else whole.clone()
+    for rows, made in made_by:
+        part = site.put(served, changed[rows])
+        for change in made:
+            part = change(part)
+        if not site.in_place:
+            changed[rows] = site.take(part)
+    return site.swap(served, changed)
+
+
+def _nothing_is_kept() -> NoReturn:
+    raise AssertionError("no hook point is recorded here")

@@ -218,7 +218,7 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
     planned, known = list[Plan](), dict[Hashable, Any]()
 
     def prepare() -> tuple[list[Stacked], int]:
-        bound = {index: bind(model, batch, one, known) for index, one in work.variants.items()}
+        bound = {index: bind(model, batch, interventions, known) for index, interventions in work.variants.items()}
         kept = None if before is None else before.n_positions
         planned.append(plan(bound, work.sizes, work.room(), kept=kept, cached=cache is not None))
         first, *others = planned[0].chunks or [Chunk((), 1)]
@@ -260,7 +260,8 @@ def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[St
     each = work.batch.n_rows * prefix.n_positions * work.model.d_model * work.model.network.dtype.itemsize
     n = max(1, int((work.share / 2 - replay.n_bytes) / each))
     for first in range(0, len(planned.early), n):
-        followed = [(one.index, replay.followed(one, prefix.n_positions)) for one in planned.early[first : first + n]]
+        some = planned.early[first : first + n]
+        followed = [(early.index, replay.followed(early, prefix.n_positions)) for early in some]
         planned.alone.update({index: why for index, why in followed if isinstance(why, str)})
         sharing = [variant for _, variant in followed if isinstance(variant, Variant)]
         chunks = chunks_of(sharing, work.sizes, work.room(0.5), cached=work.max_new_tokens is not None)

@@ -39,12 +39,12 @@ _ON_THEIR_OWN = {"attention_mask": None, "use_cache": False}
 
 @dataclass(eq=False)
 class Prefix:
-    """The clean run's legacy for variants that go through the layers later.
+    """What the clean run leaves behind for variants that go through the layers later.
 
     Attributes:
         batch: The prompts.
         n_positions: How many positions at the end of the prompts can be changed.
-        keeps: Whether there are such variants; otherwise nothing is left behind.
+        keeps: Whether there are such variants; otherwise nothing is kept.
         resid: Per layer, the residual stream before it at these positions; after the last layer at the end.
         arguments: Per layer, what it was called with, at these positions.
         shared: Per attention module, what variants attend to.

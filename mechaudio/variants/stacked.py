@@ -213,11 +213,11 @@ def _adding(added: Sequence[tuple[int, Add]], n_prompts: int, device: torch.devi
     together = device if any(part.device.type != "cpu" for part in parts.values()) else torch.device("cpu")
     widest = max(part.shape[-1] for part in parts.values())
     padded = [F.pad(part.to(together), (0, widest - part.shape[-1])) for part in parts.values()]
-    moved = [_moved(one, device) for one in (torch.cat(padded, dim=1), torch.tensor(which), torch.tensor(at))]
+    moved = [_moved(tensor, device) for tensor in (torch.cat(padded, dim=1), torch.tensor(which), torch.tensor(at))]
 
     def add_to(value: Tensor) -> None:
         exact = torch.promote_types(value.dtype, torch.float32)  # a strength is not to be rounded before it is used
-        vectors, which, at = (_moved(one, value.device) for one in moved)
+        vectors, which, at = (_moved(tensor, value.device) for tensor in moved)
         picked = vectors.to(value.dtype).index_select(1, which).to(exact)
         added = (picked * _moved(strengths.to(exact), value.device)[:, None]).to(value.dtype)
         if changes[0].heads is None:

@@ -59,7 +59,7 @@ BATCHES = ((4, 2), (0,), (1, 3, 5))
 def test_rows_come_back_as_they_were(tmp_path):
     written(tmp_path, BATCHES)
     with RunLog(tmp_path, HEADER) as log:
-        assert log.rows == {index: row(index) for index in range(6)}
+        assert log.known == {index: row(index) for index in range(6)}
         assert log.header["created"] == "today"
 
 
@@ -79,7 +79,7 @@ def test_a_worker_that_outlives_its_process_does_not_keep_the_log(tmp_path):
     log.add([row(0)])
     log.close()
     with RunLog(tmp_path, HEADER) as again:
-        assert again.rows == {0: row(0)}
+        assert again.known == {0: row(0)}
     ended.set()
     worker.join()
 
@@ -91,8 +91,8 @@ def test_wherever_the_file_breaks_off_whole_batches_remain_and_the_rest_is_writt
     first = whole.index(b"\n") + 1
     (folder / LOG_NAME).write_bytes(whole[: data.draw(st.integers(first, len(whole)))])
     with RunLog(folder, HEADER) as log:
-        remaining = [batch for batch in BATCHES if batch[0] not in log.rows]
-        assert set(log.rows) == {index for batch in BATCHES for index in batch} - {i for b in remaining for i in b}
+        remaining = [batch for batch in BATCHES if batch[0] not in log.known]
+        assert set(log.known) == {index for batch in BATCHES for index in batch} - {i for b in remaining for i in b}
         for batch in remaining:
             log.add([row(index) for index in batch])
     assert (folder / LOG_NAME).read_bytes() == whole
@@ -102,7 +102,7 @@ def test_a_last_line_that_is_broken_is_written_again_and_one_before_it_is_damage
     whole = written(tmp_path, BATCHES).splitlines(keepends=True)
     (tmp_path / LOG_NAME).write_bytes(b"".join(whole[:-1]) + b'{"index": 5, "i\x00\n')
     with RunLog(tmp_path, HEADER) as log:
-        assert set(log.rows) == {4, 2, 0}
+        assert set(log.known) == {4, 2, 0}
         log.add([row(index) for index in BATCHES[-1]])
     assert (tmp_path / LOG_NAME).read_bytes() == b"".join(whole)
     for bad in (b"{\n", b"[1]\n", whole[4]):

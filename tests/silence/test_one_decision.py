@@ -157,7 +157,7 @@ def test_a_run_that_is_taken_up_keeps_what_was_not_finite(tmp_path):
     with RunLog(tmp_path, {"run": {}}) as log:
         log.add([row])
     with RunLog(tmp_path, {"run": {}}) as log:
-        np.testing.assert_array_equal(log.rows[0].logits, row.logits)
+        np.testing.assert_array_equal(log.known[0].logits, row.logits)
     assert '[[null, "inf", "-inf"], [0.5, 1.0, 2.0]]' in (tmp_path / "answers.jsonl").read_text(encoding="utf-8")
 
 

@@ -16,16 +16,15 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
-from mechaudio.analyses.patching.joined import PatchedPairs, join_labels, joined, measured
-from mechaudio.analyses.patching.kept_pairs import KeptPairs, patched_pairs
+from mechaudio.analyses.patching.joined import PatchedPairs, joined, measured, measured_pairs, patched_pairs
 from mechaudio.analyses.patching.leading_places import sweep_places
-from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
+from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.patched_places import Axis, PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric, chosen
 from mechaudio.arguments import checks_arguments
@@ -170,31 +169,27 @@ def activation_patching(
         "one_by_one": one_by_one,
     }
     more = {
-        **targets.given,
         "hook_point": wanted.name,
         "direction": direction,
         "layers": wanted.layers,
         "heads": wanted.counted,
     }
-    kept = KeptPairs(out, model, {**settings, **more, "batch_size": batch_size})
-    parts = kept.of(
-        contrasts(
-            model,
-            clean,
-            corrupted=corrupted,
-            targets=targets,
-            batch_size=batch_size,
-            batch_positions=kept.most_positions,
-            what="patching",
-            progress=False if alone else progress,
-        ),
-        lambda pair: _patched(wanted, pair, kept.provenance, memory, one_by_one, progress if alone else False),
+    options = {"memory": memory, "progress": progress if alone else False}
+    parts = measured_pairs(
+        model,
+        clean,
+        corrupted,
+        lambda pair, provenance: patched_at(wanted, pair, provenance, one_by_one=one_by_one, **options),
+        targets=targets,
+        settings=settings | more,
+        out=out,
+        batch_size=batch_size,
+        what="patching",
+        progress=progress,
     )
-    if parts[0].heads is not None:
-        wanted.take_heads(parts[0].heads)
-    labels = join_labels([part.labels for part in parts], wanted.along)
+    labels, axes = wanted.joined(parts)
     return PatchingMap(
-        **joined(parts, metric, wanted.axes(labels), labels),
+        **joined(parts, metric, axes, labels),
         direction=direction,
         hook_point=wanted.name,
         heads=wanted.together,
@@ -203,36 +198,59 @@ def activation_patching(
     )
 
 
-def _patched(
+def patched_at(
     wanted: PatchedPlaces,
     pair: Contrast,
     provenance: Provenance,
-    memory: int | float | None,
-    one_by_one: bool,
-    progress: bool | None,
+    *,
+    chosen: Sequence[tuple[int | None, int | None, Any]] | None = None,
+    one_by_one: bool = False,
+    **options: Any,
 ) -> PatchedPairs:
-    """Patch every place of some pairs."""
+    """Patch every place of some pairs, or some places, and read the answers.
+
+    Args:
+        wanted: The places.
+        pair: The prompts.
+        provenance: Of the run.
+        chosen: Layer, head and label of the places that are patched, which are then one axis; all by default.
+        one_by_one: Give every place a forward pass of its own.
+        **options: Options of the sweeps.
+    """
     source, base = pair.sides(wanted.direction)
     given = run(wanted.model, source, record=[wanted.point], logits="last")
     wanted.count_heads(given.cache)
     by_layer = wanted.patches(pair, given.cache, base)
-    placed = {label: own.has for label, own in by_layer[wanted.layers[0]].items()}
+    labels = tuple(by_layer[wanted.layers[0]])
+    places = list(product(wanted.layers, wanted.heads, labels)) if chosen is None else chosen
+    of_places = [by_layer[layer].get(label) for layer, _, label in places]
     patches = [
-        (layer, label, by_layer[layer][label].make(layer, head))
-        for layer, head, label in product(wanted.layers, wanted.heads, placed)
+        (layer, label, some.make(layer, head))
+        for (layer, head, label), some in zip(places, of_places, strict=True)
+        if some is not None
     ]
     if one_by_one:
-        unchanged, found = _each(wanted.model, base, [patch for _, _, patch in patches])
+        unchanged, patched = _each(wanted.model, base, [patch for _, _, patch in patches])
         ways = ("one by one: as asked",)
     else:
-        unchanged, found, ways = sweep_places(wanted, pair, patches, memory=memory, progress=progress)
+        unchanged, patched, ways = sweep_places(wanted, pair, patches, **options)
     other = measured_logits(wanted.model, source) if is_whole(source) else choice_logits(source, given.logits[:, -1])
     clean, corrupted = turned(wanted.direction, other, unchanged)
-    found = found.reshape(len(wanted.layers), len(wanted.heads), len(placed), *found.shape[1:]).copy()
-    for index, has in enumerate(placed.values()):
-        found[:, :, index, ~np.array(has)] = np.nan
+    logits = np.full((len(places), *unchanged.shape), np.nan, dtype=patched.dtype)
+    known = [place for place, some in enumerate(of_places) if some is not None]
+    logits[known] = patched[: len(known)]  # one more, the clean run, where none is known
+    logits[~np.array([[False] * pair.clean.n_rows if some is None else some.has for some in of_places])] = np.nan
+    if chosen is None:
+        logits = logits.reshape(len(wanted.layers), len(wanted.heads), len(labels), *unchanged.shape)
     return patched_pairs(
-        pair, found, clean, corrupted, provenance=provenance, ways=ways, labels=tuple(placed), heads=wanted.counted
+        pair,
+        logits,
+        clean,
+        corrupted,
+        provenance=provenance,
+        ways=ways,
+        labels=labels if chosen is None else (),
+        heads=wanted.counted,
     )
 
 
@@ -240,5 +258,7 @@ def _each(
     model: AudioLM, batch: PromptBatch, variants: Sequence[Intervention]
 ) -> tuple[Float[np.ndarray, "pair choice"], Float[np.ndarray, "variant pair choice"]]:
     """Every variant in a forward pass of its own."""
-    unchanged, *found = (measured_logits(model, batch, one) for one in ([], *([v] for v in variants)))
-    return unchanged, np.stack(found)
+    unchanged, *patched = (
+        measured_logits(model, batch, interventions) for interventions in ([], *([v] for v in variants))
+    )
+    return unchanged, np.stack(patched)

@@ -38,9 +38,7 @@ import numpy as np
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
 from mechaudio.analyses.patching.estimates import METHODS, Estimator, Method
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes
-from mechaudio.analyses.patching.joined import join_labels, pair_clips, spread
-from mechaudio.analyses.patching.kept_pairs import KeptPairs
-from mechaudio.analyses.patching.pairs import contrasts
+from mechaudio.analyses.patching.joined import measured_pairs, named, spread
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric
 from mechaudio.arguments import checks_arguments
@@ -157,7 +155,6 @@ def attribution_patching(
     """
     wanted = axes_of(model, over, hook_point, direction, layers, heads, positions, window)
     _check(wanted.name, metric, method, steps)
-    alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
     targets = Targets(target, foil, whole=whole)
     settings = {"over": tuple(over), "method": method, "window": float(window)}
     more = {
@@ -168,37 +165,30 @@ def attribution_patching(
         "layers": tuple(wanted.layers),
         "heads": wanted.counted,
         "positions": kept_or_written(wanted.positions),
-        **targets.given,
     }
-    kept = KeptPairs(out, model, {**settings, **more, "batch_size": batch_size})
-    parts = kept.of(
-        contrasts(
-            model,
-            clean,
-            corrupted=corrupted,
-            targets=targets,
-            batch_size=batch_size,
-            batch_positions=kept.most_positions,
-            what="attributing",
-            progress=False if alone else progress,
-        ),
-        lambda pair: Estimator(wanted, pair, metric, method, steps).part(kept.provenance),
+    parts = measured_pairs(
+        model,
+        clean,
+        corrupted,
+        lambda pair, provenance: Estimator(wanted, pair, metric, method, steps).part(provenance),
+        targets=targets,
+        settings=settings | more,
+        out=out,
+        batch_size=batch_size,
+        what="attributing",
+        progress=progress,
     )
-    if parts[0].heads is not None:
-        wanted.take_heads(parts[0].heads)
-    labels = join_labels([part.labels for part in parts], wanted.along)
-    shape = tuple(len(axis) for axis in wanted.axes(labels).values())
+    labels, axes = wanted.joined(parts)
     values = np.concatenate([spread(part.values, part.labels, labels) for part in parts], axis=-1)
     return AttributionMap(
-        axes=wanted.axes(labels),
-        values=values.reshape(*shape, -1),
+        **named(parts),
+        axes=axes,
+        values=values.reshape(*map(len, axes.values()), -1),
         clean=np.concatenate([part.clean for part in parts]),
         corrupted=np.concatenate([part.corrupted for part in parts]),
         metric=metric,
         direction=direction,
         hook_point=wanted.name,
-        ids=tuple(name for part in parts for name in part.ids),
-        clips=pair_clips([keys for part in parts for keys in part.clip_keys]),
         method=method,
         steps=steps if method in ("integrated", "eap-ig") else None,
         positions=wanted.positions,
@@ -208,7 +198,7 @@ def attribution_patching(
     )
 
 
-def axes_of(model: AudioLM, over: Sequence[str], hook_point: str | None, *rest: Any) -> PatchedPlaces | FeatureAxes:
+def axes_of(model: AudioLM, over: Sequence[str], hook_point: str | None, *rest: Any) -> PatchedPlaces:
     """Make the places that are patched, at a hook point or of the features."""
     return FeatureAxes(model, over, *rest) if hook_point == FEATURES else PatchedPlaces(model, over, hook_point, *rest)
 

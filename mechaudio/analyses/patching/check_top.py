@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
+from mechaudio.analyses.patching.activation_patching import patched_at
 from mechaudio.analyses.patching.attribution_patching import AttributionMap, axes_of
 from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.feature_axes import FeatureAxes, features_of, with_features
-from mechaudio.analyses.patching.grounds import ground
-from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
+from mechaudio.analyses.patching.joined import PatchedPairs, joined, measured_pairs, patched_pairs
+from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
-from mechaudio.analyses.patching.scale import Metric, value
 from mechaudio.arguments import checks_arguments
-from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics import checked
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import by_frame
@@ -24,7 +24,7 @@ from mechaudio.models.targets import Targets
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.run import measured_logits, run
+from mechaudio.tracing.run import measured_logits
 
 
 @checks_arguments
@@ -64,86 +64,68 @@ def check_top(
     wanted = axes_of(model, tuple(have), estimated.hook_point, *rest, estimated.window)
     chosen = [labels for labels, _ in estimated.top(n)]
     targets = Targets.of_settings(estimated.provenance.settings)
-    found = [
-        _patched(wanted, pair, chosen, estimated.metric)
-        for pair in contrasts(
-            model,
-            clean,
-            corrupted=corrupted,
-            targets=targets,
-            batch_size=batch_size,
-            what="checking",
-            progress=progress,
-        )
-    ]
-    ids = tuple(name for _, _, _, own in found for name in own)
-    if ids != estimated.ids:
-        raise ValueError(f"the estimates are of other pairs: {estimated.ids[:3]} and so on, and these are {ids[:3]}")
-    values = np.full(estimated.values.shape, np.nan)
-    exact = np.concatenate([own for own, *_ in found], axis=-1)
-    for labels, own in zip(chosen, exact, strict=True):
-        values[tuple(have[name].index(label) for name, label in labels.items())] = own
     settings = {"checked": len(chosen), "method": estimated.method}
+    parts = measured_pairs(
+        model,
+        clean,
+        corrupted,
+        lambda pair, provenance: _patched(wanted, pair, chosen, provenance),
+        targets=targets,
+        settings=settings,
+        batch_size=batch_size,
+        what="checking",
+        progress=progress,
+    )
+    exact = joined(parts, estimated.metric, {"place": tuple(range(len(chosen)))})
+    if exact["ids"] != estimated.ids:
+        raise ValueError(
+            f"the estimates are of other pairs: {estimated.ids[:3]} and so on, and these are {exact['ids'][:3]}"
+        )
+    values = np.full(estimated.values.shape, np.nan)
+    for labels, of_place in zip(chosen, exact["values"], strict=True):
+        values[tuple(have[name].index(label) for name, label in labels.items())] = of_place
     return EffectMap(
         axes=have,
         values=values,
-        clean=np.concatenate([own for _, own, *_ in found]),
-        corrupted=np.concatenate([own for _, _, own, _ in found]),
-        metric=estimated.metric,
         direction=estimated.direction,
         hook_point=estimated.hook_point,
-        ids=ids,
-        clips=estimated.clips,
         heads=estimated.heads,
         window=estimated.window,
         provenance=Provenance.collect(model, settings=settings | targets.settings()),
+        **{name: exact[name] for name in ("clean", "corrupted", "metric", "ids", "clips")},
     )
 
 
 def _patched(
-    wanted: PatchedPlaces | FeatureAxes, pair: Contrast, chosen: Sequence[dict[str, Any]], metric: Metric
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The metric with each chosen place patched `[place, pair]`, in the clean and corrupted runs, and ids."""
-    model = wanted.model
+    wanted: PatchedPlaces, pair: Contrast, chosen: Sequence[dict[str, Any]], provenance: Provenance
+) -> PatchedPairs:
+    """Patch the chosen places of some pairs."""
+    if not isinstance(wanted, FeatureAxes):
+        places = [(labels.get("layer"), labels.get("head"), labels.get(wanted.along or "", "")) for labels in chosen]
+        return patched_at(wanted, pair, provenance, chosen=places, progress=False)
     source, base = pair.sides(wanted.direction)
-    if isinstance(wanted, FeatureAxes):
-        there, here = (measured_logits(model, side) for side in (source, base))
-        logits, has = _with_patched_features(wanted, pair, source, base, chosen)
-    else:
-        there = measured_logits(model, source)
-        recorded = run(model, source, record=[wanted.point], logits=None).cache
-        wanted.count_heads(recorded)
-        by_layer = wanted.patches(pair, recorded, base)
-        keys = [(labels.get("layer"), labels.get("head"), labels.get(wanted.along or "", "")) for labels in chosen]
-        known = [index for index, (layer, _, label) in enumerate(keys) if label in by_layer[layer]]
-        patches = [by_layer[keys[index][0]][keys[index][2]] for index in known]
-        variants = [own.make(*keys[index][:2]) for own, index in zip(patches, known, strict=True)]
-        swept = sweep(model, base, variants, progress=False)
-        here = swept.clean.numpy()
-        logits, has = np.full((len(keys), *here.shape), np.nan), np.zeros((len(keys), pair.clean.n_rows), dtype=bool)
-        logits[known], has[known] = swept.logits.numpy(), [own.has for own in patches]
-    clean, corrupted = turned(wanted.direction, there, here)
-    wrong = pair.wrong(clean, corrupted)
-    measured = [value(metric, one, pair.right, wrong, clean) for one in (logits, clean, corrupted)]
-    return np.where(has, measured[0], np.nan), measured[1], measured[2], pair.ids
+    there, here = (measured_logits(wanted.model, side) for side in (source, base))
+    logits = _with_patched_features(wanted, pair, source, base, chosen)
+    return patched_pairs(pair, logits, *turned(wanted.direction, there, here), provenance=provenance, ways=())
 
 
 def _with_patched_features(
     wanted: FeatureAxes, pair: Contrast, source: PromptBatch, base: PromptBatch, chosen: Sequence[dict[str, Any]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choice logits with each chosen part of the features from the source, and which pairs have that part."""
+) -> Float[np.ndarray, "place pair choice"]:
+    """Choice logits with each chosen part of the features from the source; NaN of pairs that lack it."""
     model, axis = wanted.model, wanted.model.adapter.frames_axis
     theirs = features_of(model, source, base)
     ours = base.inputs[model.adapter.features]
     along = by_frame(model.adapter, theirs)
-    where = ground(wanted, pair, tuple(along.shape[:2]))
-    logits, has = [], []
+    where = wanted.ground(pair, along.shape[:2])
+    logits = []
     for labels in chosen:
         frames = where.places.get(labels.get("second", ""), np.zeros(along.shape[:2], dtype=bool))
         part = torch.from_numpy(frames)[..., None].expand(along.shape).clone()
         if "band" in labels:
             part[..., np.arange(along.shape[2]) != labels["band"]] = False
         part = part.view(theirs.movedim(axis, 1).shape).movedim(1, axis).to(theirs.device)
-        logits.append(measured_logits(model, with_features(model, base, torch.where(part, theirs, ours))))
-        has.append([(frames & (where.row == own)).any() for own in range(pair.clean.n_rows)])
-    return np.stack(logits), np.array(has)
+        answers = measured_logits(model, with_features(model, base, torch.where(part, theirs, ours)))
+        has = np.array([(frames & (where.row == row)).any() for row in range(pair.clean.n_rows)])
+        logits.append(np.where(has[:, None], answers, np.nan))
+    return np.stack(logits)

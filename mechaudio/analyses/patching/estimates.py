@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes, features_of, with_features
-from mechaudio.analyses.patching.grounds import ground
 from mechaudio.analyses.patching.joined import MeasuredPairs
 from mechaudio.analyses.patching.objective import Objective
 from mechaudio.analyses.patching.pairs import Contrast
@@ -54,7 +53,7 @@ class EstimatedPairs(MeasuredPairs):
 class Estimator:
     """The estimates of some pairs, by one method."""
 
-    def __init__(self, wanted: PatchedPlaces | FeatureAxes, pair: Contrast, metric: Metric, method: Method, steps: int):
+    def __init__(self, wanted: PatchedPlaces, pair: Contrast, metric: Metric, method: Method, steps: int):
         self.wanted, self.pair, self.method, self.steps = wanted, pair, method, steps
         self.model, self.n_pairs = wanted.model, pair.clean.n_rows
         self.objective = Objective(wanted.model, pair, wanted.direction, metric)
@@ -76,7 +75,7 @@ class Estimator:
         self.grounds = {}
         for place in self.keys:
             along = self._per_place(self.towards[place]).shape[:2]
-            where = ground(self.wanted, self.objective.pair, along)
+            where = self.wanted.ground(self.objective.pair, along)
             self.grounds[place] = replace(where, row=where.row % self.n_pairs)  # a pair's rows add up
         change = {
             "gradient": self._by_gradient,
@@ -136,7 +135,7 @@ class Estimator:
         A query changes its own row, so that rows add up; a key changes the row of every query, so that each place is
         computed by itself.
         """
-        attended, own = made.attended[place[1]], self.grounds[place]
+        attended, where = made.attended[place[1]], self.grounds[place]
         towards = self.towards[place].to(attended.query)
         scores = attended.scores()
         pattern = _softmax(scores)
@@ -144,14 +143,14 @@ class Estimator:
         if self.wanted.name.endswith("q"):
             change = ((_softmax(attended.scores(query=towards)) - pattern) * weight).sum(-1)
             numbers = rearrange(change, "clip head query -> clip query head").double().cpu().numpy()
-            return self._chosen(own.summed(numbers, self.n_pairs))
+            return self._chosen(where.summed(numbers, self.n_pairs))
         other = attended.scores(key=towards)
         parts = []
-        for mask in own.places.values():
+        for mask in where.places.values():
             patched = torch.from_numpy(mask).to(scores.device)[:, None, None, :]
             change = ((_softmax(torch.where(patched, other, scores)) - pattern) * weight).sum(-1)
             by_head = reduce(change, "clip (kv group) query -> clip query kv", "sum", kv=self.towards[place].shape[2])
-            parts.append(own.per_pair(by_head.double().cpu().numpy(), self.n_pairs))
+            parts.append(where.per_pair(by_head.double().cpu().numpy(), self.n_pairs))
         return self._chosen(np.stack(parts, axis=1))
 
     def _integrated(self) -> Estimates:
@@ -240,7 +239,7 @@ class Estimator:
         before = bare(self.wanted.name) in ("resid_pre", "resid_mid")
         estimates = []
         for index, layer in enumerate(self.wanted.layers):  # what lies in a layer has no gradient without it
-            others = [number for number, one in enumerate(gated) if before or one != (parts[0], layer)]
+            others = [number for number, other in enumerate(gated) if before or other != (parts[0], layer)]
             changed = dropped[others, index]
             sign = np.where(changed.mean(0) < 0, -1.0, 1.0)
             estimates.append(sign * np.abs(changed).mean(0))

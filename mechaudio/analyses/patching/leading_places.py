@@ -62,8 +62,11 @@ def _behind(wanted: PatchedPlaces, pair: Contrast) -> Places:
         return {}  # words behind the prompt have met this run's residual stream in the layers before
     n, first = pair.clean.n_positions, pair.first.tolist()
     return {
-        label: tuple(tuple(range(own[-1] + 1, n)) for own in where)
+        label: tuple(tuple(range(positions[-1] + 1, n)) for positions in where)
         for label, where in wanted.places_of(pair).items()
-        if all(own and own == tuple(range(begin, own[-1] + 1)) for own, begin in zip(where, first, strict=True))
-        and all(len(own) >= n - 1 - own[-1] > 0 for own in where)
+        if all(
+            positions and positions == tuple(range(begin, positions[-1] + 1))
+            for positions, begin in zip(where, first, strict=True)
+        )
+        and all(len(positions) >= n - 1 - positions[-1] > 0 for positions in where)
     }

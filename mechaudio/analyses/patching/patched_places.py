@@ -5,16 +5,18 @@ Labels of axes are layers, heads, positions in the prompt, roles, the seconds at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
+from mechaudio.analyses.patching.joined import MeasuredPairs, join_labels
 from mechaudio.analyses.patching.pairs import Contrast
-from mechaudio.analyses.patching.places import ALONG, Places, frame_windows, places
+from mechaudio.analyses.patching.places import ALONG, Ground, Places, frame_windows, places
 from mechaudio.interventions.patch import HEAD_AXIS, Patch
 from mechaudio.interventions.selecting import check_choice, check_number, numbers
 from mechaudio.models.batch import PromptBatch
@@ -28,7 +30,6 @@ from mechaudio.tracing.sites import NoSuchHookPoint
 from mechaudio.tracing.tower_frames import tower_frames
 
 Axis = Literal["layer", "head", "position", "role", "second", "event"]
-_AXES = ("layer", "head", *ALONG)
 #: Hook points that exist once and can be patched at positions of the prompt.
 _ONCE = ("embed", "final_norm")
 #: Layer and head -> the patch; `None` for a hook point of the model, and for all heads.
@@ -53,10 +54,19 @@ class PatchedPlaces:
 
     Attributes:
         name: Short name of the hook point.
+        in_tower: Whether it has frames of an audio tower, not positions of the prompt.
         along: How prompts are divided, `None` if they are not.
         layers: Layers, or `[None]` for a hook point of the model.
         heads: Heads, or `[None]` if the map does not go over heads.
+        heads_given: Heads that were asked for.
     """
+
+    #: Names of axes, in the order of a map; and what `heads` are called among them.
+    AXES: ClassVar[tuple[str, ...]] = ("layer", "head", *ALONG)
+    HEADS: ClassVar[str] = "head"
+
+    direction: Direction
+    layers: Sequence[int | None]
 
     def __init__(
         self,
@@ -69,24 +79,29 @@ class PatchedPlaces:
         positions: Where | None,
         window: float | int,
     ):
-        self.model, self.direction, self.positions = model, direction, positions
-        self.window = check_number("window", window)
-        check_choice("direction", direction, DIRECTIONS)
-        self.over = (over,) if isinstance(over, str) else tuple(over)
-        unknown = [axis for axis in self.over if axis not in _AXES]
+        self._begin(model, over, direction, positions, window)
+        unknown = [axis for axis in self.over if axis not in self.AXES]
         divided = [axis for axis in self.over if axis in ALONG]
         if not self.over or unknown or len(set(self.over)) < len(self.over) or len(divided) > 1:
             raise ValueError(
-                f"over= names axes, each once and at most one of {', '.join(ALONG)}; there are {', '.join(_AXES)}; got "
-                f"{over!r}"
+                f"over= names axes, each once and at most one of {', '.join(ALONG)}; there are {', '.join(self.AXES)}; "
+                f"got {over!r}"
             )
         self.along = divided[0] if divided else None
         point = HookPoint(hook_point or ("z" if "head" in self.over else "resid_pre"))
         self.name, self.in_tower = point.name, point.part == "encoder"
         self.layers = self._layers(point, numbers("layers", layers))
         self.heads_given = numbers("heads", heads)
-        self.heads: list[int | None] = [None]
         self._check_axes(point)
+
+    def _begin(
+        self, model: AudioLM, over: Sequence[str], direction: Direction, positions: Where | None, window: float | int
+    ) -> None:
+        self.model, self.direction, self.positions = model, direction, positions
+        self.window = check_number("window", window)
+        check_choice("direction", direction, DIRECTIONS)
+        self.over = (over,) if isinstance(over, str) else tuple(over)
+        self.heads: list[int | None] = [None]
 
     def _layers(self, point: HookPoint, layers: tuple[int, ...] | None) -> list[int | None]:
         if point.name in MODEL_POINTS:
@@ -123,15 +138,23 @@ class PatchedPlaces:
                 "leave positions= out"
             )
 
-    def axes(self, labels: Sequence[Any]) -> dict[str, tuple[Any, ...]]:
-        """The axes of the map, in the order asked for."""
-        have = {"layer": tuple(self.layers), "head": tuple(self.heads), self.along: tuple(labels)}
-        return {name: have[name] for name in ("layer", "head", *ALONG) if name in self.over}
+    def joined(self, parts: Sequence[MeasuredPairs]) -> tuple[list[Any], dict[str, tuple[Any, ...]]]:
+        """Return the labels of the places of all batches, and with these the axes of the map, in its order."""
+        if parts[0].heads is not None:
+            self.take_heads(parts[0].heads)  # a run that is taken up has counted none
+        labels = join_labels([part.labels for part in parts], self.along)
+        have = {"layer": tuple(self.layers), self.HEADS: tuple(self.heads), self.along: tuple(labels)}
+        return labels, {name: have[name] for name in self.AXES if name in self.over}
 
     @property
     def together(self) -> tuple[int, ...] | None:
         """Heads that are patched together; `None` for all of them, and for a map that goes over heads."""
         return self.heads_given if self.heads == [None] else None
+
+    @property
+    def counted(self) -> tuple[int, ...] | None:
+        """The heads of the map, or those that are patched together, once they are counted; `None` without any."""
+        return self.heads_given if self.heads == [None] else tuple(self.heads)
 
     @property
     def point(self) -> HookPoint:
@@ -156,17 +179,25 @@ class PatchedPlaces:
             )
         self.take_heads(range(n) if self.heads_given is None else heads_among(self.heads_given, n))
 
-    def take_heads(self, found: Iterable[int]) -> None:
+    def take_heads(self, heads: Iterable[int]) -> None:
         """Take heads that there are as those of the map, or as those that are patched together."""
-        if "head" in self.over:
-            self.heads = list(found)
+        if self.HEADS in self.over:
+            self.heads = list(heads)
         else:
-            self.heads_given = tuple(found)
+            self.heads_given = tuple(heads)
 
-    @property
-    def counted(self) -> tuple[int, ...] | None:
-        """The heads of the map, or those that are patched together, once they are counted; `None` without any."""
-        return self.heads_given if self.heads == [None] else tuple(self.heads)
+    def ground(self, pair: Contrast, size: Sequence[int]) -> Ground:
+        """Find the places in a tensor whose first two axes, clips and frames or prompts and positions, are so long."""
+        if self.in_tower:
+            frames = tower_frames(self.model, pair.clean, (size[0], size[1]), stack_of(self.name))
+            windows = (None, None) if self.along is None else (frames.middle, self.window)
+            return Ground(frames.row, frame_windows(frames.row, *windows))
+        masks = {}
+        for label, rows in self.places_of(pair).items():
+            masks[label] = np.zeros(size, dtype=bool)
+            for row, positions in enumerate(rows):
+                masks[label][row, list(positions)] = True
+        return Ground(np.arange(size[0])[:, None].repeat(size[1], axis=1), masks)
 
     def patches(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
         """Make the patches of each place of every layer.
@@ -180,7 +211,7 @@ class PatchedPlaces:
 
     def _in_decoder(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
         places = self.places_of(pair)
-        lacking = any(not own for one in places.values() for own in one)
+        lacking = any(not positions for prompts in places.values() for positions in prompts)
         axis, short = (2, "queries") if self.name in ROW_POINTS else (1, "positions")
         ends = replace(self.point, **{short: "last"})
         theirs = run(self.model, base, record=[ends], logits=None).cache if lacking else None
@@ -199,8 +230,8 @@ class PatchedPlaces:
 
         def making(where: Positions, has: list[bool]) -> Make:
             """A prompt without this place is given at its last position what it has there."""
-            filled = [list(own) or [last] for own in where]
-            given = tuple(last in own for own in where)
+            filled = [list(positions) or [last] for positions in where]
+            given = tuple(last in positions for positions in where)
 
             def make(layer: int | None, head: int | None) -> Patch:
                 values = cache[name, layer] if all(has) else with_ends(layer, given)
@@ -211,7 +242,7 @@ class PatchedPlaces:
 
         made = {}
         for label, where in places.items():
-            has = [bool(own) for own in where]
+            has = [bool(positions) for positions in where]
             made[label] = Patches(has, making(where, has))
         return dict.fromkeys(self.layers, made)
 
@@ -236,8 +267,8 @@ class PatchedPlaces:
 
     def _check_within(self, batch: PromptBatch, within: Positions) -> None:
         """Refuse a prompt in which there would be nothing to patch."""
-        for row, own in enumerate(within):
-            if not own:
+        for row, positions in enumerate(within):
+            if not positions:
                 length = batch.durations[row]
                 sound = "" if length is None else f" and {length:.2f} s of sound"
                 spans = ", ".join(name for name, positions in batch.spans.items() if positions[row])
@@ -247,19 +278,17 @@ class PatchedPlaces:
                 )
 
     def _in_tower(self, pair: Contrast, cache: Cache) -> dict[int | None, dict[Any, Patches]]:
-        return {layer: dict(self._frames(pair.clean, cache[self.name, layer])) for layer in self.layers}
+        return {layer: self._frames(pair, cache[self.name, layer]) for layer in self.layers}
 
-    def _frames(self, batch: PromptBatch, values: Tensor) -> Iterator[tuple[Any, Patches]]:
+    def _frames(self, pair: Contrast, values: Tensor) -> dict[Any, Patches]:
         """Places in one layer of the tower: all frames, or those of each window of seconds."""
-        short, axis = bare(self.name), self.name
-        along = 2 if short in ROW_POINTS else 1
-        when = tower_frames(self.model, batch, (values.shape[0], values.shape[along]), stack_of(axis))
-        windows = frame_windows(when.row, *((None, None) if self.along is None else (when.middle, self.window)))
-        for label, chosen in windows.items():
-            has = [bool((chosen & (when.row == row)).any()) for row in range(batch.n_rows)]
+        along = 2 if bare(self.name) in ROW_POINTS else 1
+        where, made = self.ground(pair, (values.shape[0], values.shape[along])), {}
+        for (label, chosen), has in zip(where.places.items(), where.there(pair.clean.n_rows).tolist(), strict=True):
             mask = torch.from_numpy(chosen).to(values.device)
             mask = mask[:, None, :, None] if along == 2 else mask.view(*mask.shape, *[1] * (values.ndim - 2))
-            yield label, Patches(has, _frames_patch(axis, values, mask, self.heads_given))
+            made[label] = Patches(has, _frames_patch(self.name, values, mask, self.heads_given))
+        return made
 
 
 def _frames_patch(name: str, values: Tensor, chosen: Tensor, together: tuple[int, ...] | None) -> Make:
@@ -270,11 +299,11 @@ def _frames_patch(name: str, values: Tensor, chosen: Tensor, together: tuple[int
         mask = chosen
         if heads is not None:
             axis = HEAD_AXIS[bare(name)]
-            own = torch.zeros(values.shape[axis], dtype=torch.bool, device=values.device)
-            own[list(heads)] = True
+            chosen_heads = torch.zeros(values.shape[axis], dtype=torch.bool, device=values.device)
+            chosen_heads[list(heads)] = True
             shape = [1] * values.ndim
-            shape[axis] = len(own)
-            mask = mask & own.view(shape)
+            shape[axis] = len(chosen_heads)
+            mask = mask & chosen_heads.view(shape)
         return Edit(HookPoint(name, layers=[layer]), lambda current: torch.where(mask, values.to(current), current))
 
     return make

@@ -35,9 +35,8 @@ from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.components import Component, Given
 from mechaudio.analyses.patching.components import receiver as checked_receiver
 from mechaudio.analyses.patching.effect_map import DIRECTIONS, Direction
-from mechaudio.analyses.patching.joined import PatchedPairs, joined
-from mechaudio.analyses.patching.kept_pairs import KeptPairs, patched_pairs
-from mechaudio.analyses.patching.pairs import Contrast, contrasts, turned
+from mechaudio.analyses.patching.joined import PatchedPairs, joined, measured_pairs, patched_pairs
+from mechaudio.analyses.patching.pairs import Contrast, turned
 from mechaudio.analyses.patching.paths import Paths, check_span, senders_before
 from mechaudio.analyses.patching.scale import METRICS
 from mechaudio.arguments import checks_arguments
@@ -130,19 +129,17 @@ def path_patching(
     known = [str(component) for component in senders if component is not None]
     settings = {"sender": tuple(known), "receiver": str(to), "at": tuple(map(str, spans)), "mlps": mlps}
     targets = Targets(target, foil, whole=whole)
-    kept = KeptPairs(out, model, {**settings, "direction": direction, **targets.given, "batch_size": batch_size})
-    parts = kept.of(
-        contrasts(
-            model,
-            clean,
-            corrupted=corrupted,
-            targets=targets,
-            batch_size=batch_size,
-            batch_positions=kept.most_positions,
-            what="path patching",
-            progress=progress,
-        ),
-        lambda pair: _patched(model, pair, direction, senders, spans, to, mlps, kept.provenance),
+    parts = measured_pairs(
+        model,
+        clean,
+        corrupted,
+        lambda pair, provenance: _patched(model, pair, direction, senders, spans, to, mlps, provenance),
+        targets=targets,
+        settings=settings | {"direction": direction},
+        out=out,
+        batch_size=batch_size,
+        what="path patching",
+        progress=progress,
     )
     return PatchingMap(
         **joined(parts, metric, axes),
@@ -179,8 +176,8 @@ def _patched(
         ends = [torch.from_numpy(choice_logits(given.batch, given.logits[:, -1])) for given in paths.runs]
         return torch.stack([*ends, *swept.logits.double()])
 
-    ours, theirs, *found = (whole_logits(base, measure) if is_whole(base) else measure(base)).numpy()
+    ours, theirs, *patched = (whole_logits(base, measure) if is_whole(base) else measure(base)).numpy()
     logits = np.full((len(senders), len(spans), *ours.shape), np.nan)
-    logits[there] = np.reshape(found, (len(known), len(spans), *ours.shape))
+    logits[there] = np.reshape(patched, (len(known), len(spans), *ours.shape))
     ends = turned(direction, theirs, ours)
     return patched_pairs(pair, logits, *ends, provenance=provenance, ways=tuple(ways))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,6 +26,36 @@ ALONG: tuple[str, ...] = get_args(Along)
 EVENTS = ("answer's event", "other events", "no event")
 #: Labels of a place, in the order of a map's axis, and their positions.
 Places = dict[int | str | float, Positions]
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The places of a map in one tensor of activations, gradients or features.
+
+    Attributes:
+        row: Which pair each entry of the tensor's first two axes belongs to.
+        places: Label of a place -> the entries it holds.
+    """
+
+    row: Int[np.ndarray, "clip frame"]
+    places: dict[Any, Bool[np.ndarray, "clip frame"]]
+
+    def per_pair(self, numbers: Float[np.ndarray, "clip frame head"], n_pairs: int) -> Float[np.ndarray, "head pair"]:
+        """Sums over all entries of every pair."""
+        return np.stack([numbers[self.row == pair].sum(0) for pair in range(n_pairs)], axis=-1)
+
+    def summed(
+        self, numbers: Float[np.ndarray, "clip frame head"], n_pairs: int
+    ) -> Float[np.ndarray, "head place pair"]:
+        """Sums over the entries of every place and pair."""
+        sums = [self.per_pair(numbers * mask[..., None], n_pairs) for mask in self.places.values()]
+        return np.stack(sums, axis=1)
+
+    def there(self, n_pairs: int) -> Bool[np.ndarray, "place pair"]:
+        """Which pairs have which place."""
+        return np.array(
+            [[(mask & (self.row == pair)).any() for pair in range(n_pairs)] for mask in self.places.values()]
+        )
 
 
 def places(batch: PromptBatch, along: Along, window: float | int = 1.0, within: Positions | None = None) -> Places:
@@ -52,12 +83,12 @@ def places(batch: PromptBatch, along: Along, window: float | int = 1.0, within: 
         raise ValueError(f"a prompt is divided into {', '.join(ALONG)}, got {along!r}")
     if within is None:
         return divided
-    kept = [set(one) for one in within]
+    kept = [set(prompts) for prompts in within]
     cut = {
-        label: tuple(tuple(p for p in own if p in keep) for own, keep in zip(one, kept, strict=True))
-        for label, one in divided.items()
+        label: tuple(tuple(p for p in positions if p in keep) for positions, keep in zip(prompts, kept, strict=True))
+        for label, prompts in divided.items()
     }
-    return {label: one for label, one in cut.items() if any(one)}
+    return {label: prompts for label, prompts in cut.items() if any(prompts)}
 
 
 def token_middles(batch: PromptBatch) -> list[dict[int, float]]:
@@ -78,8 +109,8 @@ def token_middles(batch: PromptBatch) -> list[dict[int, float]]:
                 "into roles or positions"
             )
     return [
-        dict(zip(own, (clock.edges_seconds[1:] + clock.edges_seconds[:-1]) / 2, strict=True))
-        for own, clock in zip(batch.spans["audio"], batch.clock, strict=True)
+        dict(zip(positions, (clock.edges_seconds[1:] + clock.edges_seconds[:-1]) / 2, strict=True))
+        for positions, clock in zip(batch.spans["audio"], batch.clock, strict=True)
     ]
 
 
@@ -91,15 +122,18 @@ def seconds(middles: Sequence[dict[int, float]], window: float | int) -> Places:
     """
     if not (window > 0 and math.isfinite(window)):
         raise ValueError(f"window= is the length of a window in seconds, above 0; got {window}")
-    shortest = min((max(own.values()) / len(own) for own in middles if own), default=0.0)
+    shortest = min((max(of_prompt.values()) / len(of_prompt) for of_prompt in middles if of_prompt), default=0.0)
     if window < shortest / 2:
         raise ValueError(
             f"window= is shorter than a token, which hears about {shortest:.3g} s: give that, or more; got {window}"
         )
-    of = [{position: int(np.floor(middle / window + 1e-9)) for position, middle in own.items()} for own in middles]
-    n = max((index for own in of for index in own.values()), default=-1) + 1
+    of = [
+        {position: int(np.floor(middle / window + 1e-9)) for position, middle in of_prompt.items()}
+        for of_prompt in middles
+    ]
+    n = max((index for of_prompt in of for index in of_prompt.values()), default=-1) + 1
     return {
-        round(index * window, 6): tuple(tuple(p for p, at in own.items() if at == index) for own in of)
+        round(index * window, 6): tuple(tuple(p for p, at in of_prompt.items() if at == index) for of_prompt in of)
         for index in range(n)
     }
 
@@ -120,11 +154,13 @@ def frame_windows(
     if window is None:
         return {"": np.ones(row.shape, dtype=bool)}
     assert middle is not None, "windows of seconds divide what has a time"
-    flat = [{int(at): float(middle.flat[at]) for at in np.flatnonzero(row == own)} for own in range(row.max() + 1)]
+    flat = [
+        {int(at): float(middle.flat[at]) for at in np.flatnonzero(row == prompt)} for prompt in range(row.max() + 1)
+    ]
     windows = {}
     for label, rows in seconds(flat, window).items():
         windows[label] = np.zeros(row.shape, dtype=bool)
-        windows[label].flat[[at for own in rows for at in own]] = True
+        windows[label].flat[[at for prompt in rows for at in prompt]] = True
     return windows
 
 
@@ -141,17 +177,19 @@ def _positions(batch: PromptBatch) -> Places:
 
 def _roles(batch: PromptBatch) -> Places:
     last = batch.spans["last"]
-    found: Places = {
-        role: tuple(tuple(p for p in own if p not in end) for own, end in zip(batch.spans[role], last, strict=True))
+    by_role: Places = {
+        role: tuple(
+            tuple(p for p in positions if p not in end) for positions, end in zip(batch.spans[role], last, strict=True)
+        )
         for role in ROLES
         if role in roles_of(batch)
     }
-    return {**{role: own for role, own in found.items() if any(own)}, "last": last}
+    return {**{role: positions for role, positions in by_role.items() if any(positions)}, "last": last}
 
 
 def _events(batch: PromptBatch) -> Places:
-    found: dict[str, list[tuple[int, ...]]] = {name: [] for name in EVENTS}
-    for row, (own, question) in enumerate(zip(token_middles(batch), batch.questions, strict=True)):
+    by_event: dict[str, list[tuple[int, ...]]] = {name: [] for name in EVENTS}
+    for row, (middles, question) in enumerate(zip(token_middles(batch), batch.questions, strict=True)):
         if not question.events:
             raise ValueError(
                 f"question {question.id!r} has no events: go over seconds, or set AudioQuestion(events=...)"
@@ -162,7 +200,7 @@ def _events(batch: PromptBatch) -> Places:
             tokens = batch.clock[row].tokens_between(event.onset, event.offset)
             heard[name].update(batch.spans["audio"][row][tokens])
         heard[EVENTS[1]] -= heard[EVENTS[0]]
-        heard[EVENTS[2]] = set(own) - heard[EVENTS[0]] - heard[EVENTS[1]]
+        heard[EVENTS[2]] = set(middles) - heard[EVENTS[0]] - heard[EVENTS[1]]
         for name, positions in heard.items():
-            found[name].append(tuple(sorted(positions)))
-    return {name: tuple(rows) for name, rows in found.items() if any(rows)}
+            by_event[name].append(tuple(sorted(positions)))
+    return {name: tuple(rows) for name, rows in by_event.items() if any(rows)}

@@ -1,17 +1,13 @@
 """Audio Flamingo 3: Whisper-like encoder over windows of 30 seconds, up to 10 minutes, Qwen2.5 decoder."""
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+from mechaudio.models.adapter import Adapter, TokenTiming
 
 AUDIO_FLAMINGO_3 = Adapter(
     family="audioflamingo3",
     network_class="AudioFlamingo3ForConditionalGeneration",
     checkpoints=("nvidia/audio-flamingo-3-hf",),
-    decoder=DECODER,
-    encoder=WHISPER_ENCODER,
-    decoder_module="model.language_model",
-    unembed="lm_head",
     projector="model.multi_modal_projector",
-    timing=TokenTiming(samples=640, tokens=1, window=480_000, long_clips="split"),
+    timing=TokenTiming(samples=640, window=480_000, long_clips="split"),
     features_mask="input_features_mask",
     one_clip="its processor takes one clip for each text",
 )

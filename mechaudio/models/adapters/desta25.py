@@ -42,7 +42,6 @@ DESTA_25 = Adapter(
     projector="perception.connector.proj",
     timing=TokenTiming(
         samples=7500,
-        tokens=1,
         window=480_000,
         long_clips="cut",
         pads_to_window=True,

@@ -12,16 +12,12 @@ GLM_ASR = Adapter(
     family="glmasr",
     network_class="GlmAsrForConditionalGeneration",
     checkpoints=("zai-org/GLM-ASR-Nano-2512",),
-    decoder=DECODER,
     encoder=replace(
         DECODER, layers="model.audio_tower.layers", norm="model.audio_tower.norm", config="audio_config", down="fc2"
     ),
-    decoder_module="model.language_model",
-    unembed="lm_head",
     projector="model.multi_modal_projector",
     timing=TokenTiming(
         samples=1280,
-        tokens=1,
         window=480_000,
         long_clips="split",
         steps=((3, 1, 1), (3, 2, 1), (4, 4, 0)),

@@ -42,8 +42,6 @@ GRANITE_SPEECH = Adapter(
         overwritten=("resid_post",),
         absent=NORMED_LAYERS,
     ),
-    decoder_module="model.language_model",
-    unembed="lm_head",
     projector="model.projector",
     # One frame or up to 15 make one window, and a window makes three tokens.
     logits={"divided_by": "text_config.logits_scaling"},

@@ -3,18 +3,14 @@
 Every two seconds its processor writes the time, in digits, between the audio tokens.
 """
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+from mechaudio.models.adapter import Adapter, TokenTiming
 
 MOSS_TRANSCRIBE_DIARIZE = Adapter(
     family="moss_transcribe_diarize",
     network_class="MossTranscribeDiarizeForConditionalGeneration",
     checkpoints=("hf-audio/MOSS-Transcribe-Diarize-HF",),
-    decoder=DECODER,
-    encoder=WHISPER_ENCODER,
-    decoder_module="model.language_model",
-    unembed="lm_head",
     projector="model.multi_modal_projector",
-    timing=TokenTiming(samples=1280, tokens=1, window=480_000, long_clips="split", steps=((3, 2, 1), (1, 4, 0))),
+    timing=TokenTiming(samples=1280, window=480_000, long_clips="split", steps=((3, 2, 1), (1, 4, 0))),
     projector_layout="packed",
     features_mask="input_features_mask",
     marks_time="padding_mask",

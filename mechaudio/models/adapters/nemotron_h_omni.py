@@ -66,7 +66,6 @@ NEMOTRON_H_OMNI = Adapter(
     no_shared_prefix="its Mamba layers look back through a state, not through keys and values",
     timing=TokenTiming(
         samples=1280,
-        tokens=1,
         window=None,
         long_clips="split",
         steps=((3, 2, 1),) * 3,

@@ -32,11 +32,8 @@ PHI_4_MULTIMODAL = Adapter(
     ),
     decoder_module="model",
     merged="model.embed_tokens_extend",
-    unembed="lm_head",
     projector="model.embed_tokens_extend.audio_embed.down_proj_for_speech",
-    timing=TokenTiming(
-        samples=1280, tokens=1, window=640_000, long_clips="split", steps=((3, 2, 1),) * 3, shortest=400
-    ),
+    timing=TokenTiming(samples=1280, window=640_000, long_clips="split", steps=((3, 2, 1),) * 3, shortest=400),
     features="audio_input_features",
     features_mask="audio_attention_mask",
     frames_axis=1,

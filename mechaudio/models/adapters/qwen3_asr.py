@@ -5,17 +5,14 @@ Clips under half a second are filled up to it, and the silence becomes tokens.
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import DECODER, Adapter
+from mechaudio.models.adapter import Adapter
 from mechaudio.models.adapters.qwen3_omni_moe import ENCODER, TIMING
 
 QWEN3_ASR = Adapter(
     family="qwen3_asr",
     network_class="Qwen3ASRForConditionalGeneration",
     checkpoints=("Qwen/Qwen3-ASR-1.7B-hf", "Qwen/Qwen3-ASR-0.6B-hf"),
-    decoder=DECODER,
     encoder=ENCODER,
-    decoder_module="model.language_model",
-    unembed="lm_head",
     projector="model.multi_modal_projector",
     timing=replace(TIMING, pads_to=8_000),
     projector_layout="packed",

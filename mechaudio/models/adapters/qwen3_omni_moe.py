@@ -17,8 +17,6 @@ QWEN3_OMNI_MOE = Adapter(
     checkpoints=("Qwen/Qwen3-Omni-30B-A3B-Instruct", "Qwen/Qwen3-Omni-30B-A3B-Thinking"),
     decoder=replace(DECODER, absent={"down": EXPERTS}),
     encoder=ENCODER,
-    decoder_module="model.language_model",
-    unembed="lm_head",
     projector="model.audio_tower.proj2",
     timing=replace(TIMING, shortest=201),
     projector_layout="packed",

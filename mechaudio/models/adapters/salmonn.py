@@ -58,7 +58,6 @@ SALMONN = Adapter(
     projector="speech_llama_proj",
     timing=TokenTiming(
         samples=5440,
-        tokens=1,
         window=480_000,
         long_clips="split",
         pads_to_window=True,

@@ -4,13 +4,12 @@
 those of the semantic tower, which is built alike.
 """
 
-from mechaudio.models.adapter import DECODER, Adapter, Noise, TokenTiming, WaveformTower
+from mechaudio.models.adapter import Adapter, Noise, TokenTiming, WaveformTower
 
 VIBEVOICE_ASR = Adapter(
     family="vibevoice_asr",
     network_class="VibeVoiceAsrForConditionalGeneration",
     checkpoints=("microsoft/VibeVoice-ASR-HF",),
-    decoder=DECODER,
     encoder=WaveformTower(
         layers="model.acoustic_tokenizer_encoder.conv_layers",
         beside="model.semantic_tokenizer_encoder.conv_layers",
@@ -27,12 +26,8 @@ VIBEVOICE_ASR = Adapter(
             "norm": "its audio tower ends in a convolution, without a norm",
         },
     ),
-    decoder_module="model.language_model",
-    unembed="lm_head",
     projector="model.multi_modal_projector",
-    timing=TokenTiming(
-        samples=3200, tokens=1, window=1_440_000, long_clips="split", steps=((1, 3200, 0),), hop=1, pads_to=3200
-    ),
+    timing=TokenTiming(samples=3200, window=1_440_000, long_clips="split", steps=((1, 3200, 0),), hop=1, pads_to=3200),
     features="input_values",
     features_mask="padding_mask",
     bands="channels",

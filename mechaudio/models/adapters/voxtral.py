@@ -3,20 +3,15 @@
 Clips are padded to whole windows of 30 s, and the padding becomes tokens.
 """
 
-from mechaudio.models.adapter import DECODER, WHISPER_ENCODER, Adapter, TokenTiming
+from mechaudio.models.adapter import Adapter, TokenTiming
 
 VOXTRAL = Adapter(
     family="voxtral",
     network_class="VoxtralForConditionalGeneration",
     checkpoints=("mistralai/Voxtral-Mini-3B-2507", "mistralai/Voxtral-Small-24B-2507"),
-    decoder=DECODER,
-    encoder=WHISPER_ENCODER,
-    decoder_module="model.language_model",
-    unembed="lm_head",
     projector="model.multi_modal_projector",
     timing=TokenTiming(
         samples=1280,
-        tokens=1,
         window=480_000,
         long_clips="split",
         pads_to_window=True,

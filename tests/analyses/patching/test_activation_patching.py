@@ -289,14 +289,14 @@ def runs(monkeypatch):
     """Which batches are run, by the ids of their questions; the second is stopped while `stopping` holds something."""
     seen, stopping = [], []
 
-    def patched(wanted, pair, *rest):
+    def patched(wanted, pair, *rest, **options):
         if stopping and len(seen) == 1:
             raise KeyboardInterrupt
         seen.append(pair.ids)
-        return original(wanted, pair, *rest)
+        return original(wanted, pair, *rest, **options)
 
-    original = ACTIVATION_PATCHING._patched
-    monkeypatch.setattr(ACTIVATION_PATCHING, "_patched", patched)
+    original = ACTIVATION_PATCHING.patched_at
+    monkeypatch.setattr(ACTIVATION_PATCHING, "patched_at", patched)
     return seen, stopping
 
 
