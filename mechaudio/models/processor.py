@@ -52,8 +52,8 @@ def refuse_foreign_processor(processor: Any, network: Network, adapter: Adapter)
     given = getattr(extractor, "hop_length", timing.hop)
     if given != timing.hop:
         wrong.append(f"hop_length={given!r}, and the tower takes a frame every {timing.hop} samples")
-    given = getattr(extractor, "n_samples", window)
-    if adapter.encoder.layout == "batch" and window and (given > window or (positions and given < window)):
+    given = getattr(extractor, "n_samples", None)
+    if given and window and adapter.encoder.layout == "batch" and (given > window or (positions and given < window)):
         wrong.append(f"n_samples={given!r}, and the tower hears windows of {window} samples ({window / rate:g} s)")
     given = getattr(extractor, "padding_side", "right")
     if given != "right":
