@@ -6,6 +6,7 @@ are made already, which are one batch.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -280,7 +281,7 @@ def _cut(
     """Neighbours, so many at once, or as many as fit by their estimated lengths."""
     drawn = iter(questions)
     if batch_size is not None:
-        while batch := list(islice(drawn, batch_size)):
+        while batch := list(islice(drawn, min(batch_size, sys.maxsize))):
             yield batch
         return
     room, batch, longest = batch_positions or positions_that_fit(model), [], 0

@@ -19,6 +19,9 @@ MATROSKA_GROUPS = (b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75")
 CHUNK = re.compile(rb"[\x20-\x7e]{4}")
 RECORDINGS = (b"data", b"SSND", b"RIFF", b"RIFX", b"RF64", b"FORM", b"caff")
 """Names of the chunks that hold sound, or a whole file; decoders read the first one alone."""
+WAVS = (b"RIFF", b"RIFX", b"RF64")
+UNKNOWN_BYTES = 0x7FFFF000  # programs that write a wav into a pipe put this or more where the size should be
+UNFINISHED = ", as recorders leave them that stop before they write the length"
 TEXTS = (b"LIST", b"id3 ", b"ID3 ")
 """Names of chunks that hold texts; some programs write a size that is too large."""
 FILLING = 128
@@ -67,12 +70,15 @@ def _is_filling(file: BufferedIOBase, at: int) -> bool:
 
 
 def chunk_damage(file: BufferedIOBase) -> str:
-    """Describe what is wrong with the chunks of a wav, aiff or caf file behind its sound: more sound, or no chunk."""
+    """Describe what is wrong with the chunks of a wav, aiff or caf file: sound that ends before, or goes on behind it.
+
+    A wav that does not know its length promises what it has; one of RF64 says it in a chunk of its own, in 64 bits.
+    """
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     kind = file.read(4)
     at, n_size = (8, 8) if kind == b"caff" else (12, 4)
-    is_read = False
+    is_read, long_size = False, None
     while at + 4 + n_size <= end:
         file.seek(at)
         head = file.read(4 + n_size)
@@ -81,9 +87,20 @@ def chunk_damage(file: BufferedIOBase) -> str:
             return f"holds a second recording at byte {at}, as files do that were put behind one another"
         if is_read and not CHUNK.match(name):
             file.seek(at)
-            return f"has bytes at {at} that are no part of it" if file.read().strip(b"\0") else ""
+            rest = file.read()
+            return f"holds {len(rest)} bytes behind its sound that are no part of it{UNFINISHED}" * bool(
+                rest.strip(b"\0")
+            )
+        if name == b"ds64":
+            long_size = int.from_bytes(file.read(16)[8:], "little")
+        at += len(head)
+        if name == b"data" and kind in WAVS:
+            size = long_size if size == 0xFFFFFFFF and long_size is not None else size
+            size = size if size < UNKNOWN_BYTES or long_size is not None else end - at
+            if size > end - at:
+                return f"promises {size} bytes of samples and has {end - at}"
         is_read = is_read or name in RECORDINGS
-        at += len(head) + size + (size % 2 if n_size == 4 else 0)
+        at += size + (size % 2 if n_size == 4 else 0)
         if at > end + 1 and is_read and name not in (*RECORDINGS, *TEXTS):
             return f"lacks {at - end} bytes of its last part"
     return ""

@@ -9,7 +9,6 @@ ends with the first of several streams that follow one another; those are read b
 import io
 import os
 import re
-import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -23,14 +22,13 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from mechaudio.audio.containers import CHUNK, chunk_damage, ogg_damage
+from mechaudio.audio.containers import chunk_damage, ogg_damage
 from mechaudio.audio.media import decode_media, media_duration
 from mechaudio.notices import warn, withheld
 
 HEADS = {b"RIFF": None, b"RIFX": None, b"RF64": None, b"fLaC": b"fLaC\0\0\0\x22", b"OggS": b"OggS\0\x02"}
 """First bytes of files that libsndfile reads, and of streams of which several can follow one another."""
 UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a flac stream that does not say how long it is lies above this
-UNKNOWN_BYTES = 0x7FFFF000  # programs that write a wav into a pipe put this or more where the size should be
 REMEDY = "it is truncated or damaged: copy or download it again, or convert what is left to wav"
 
 PATIENCE = 300.0
@@ -131,10 +129,9 @@ def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
         raise ValueError(
             f"{name} promises {promised / rate:.2f} s of sound, and {len(samples) / rate:.2f} s can be read; {REMEDY}"
         )
-    if kind == "OGG" and (damage := ogg_damage(file)):
+    damage = {"FLAC": lambda _: "", "OGG": ogg_damage}.get(kind, chunk_damage)(file)
+    if damage:
         raise ValueError(f"{name} {damage}, and {len(samples) / rate:.2f} s can be read; {REMEDY}")
-    if kind not in ("FLAC", "OGG"):
-        _check_wav(file, name, len(samples) / rate)
     if not len(samples):
         raise ValueError(f"{name} holds no samples: 0 seconds of sound at {rate} Hz")
     return samples[:, 0] if samples.shape[1] == 1 else samples.T, rate
@@ -181,42 +178,3 @@ def _exact(file: BufferedIOBase, name: str) -> soundfile.SoundFile | None:
         return sound
     sound.close()
     return None
-
-
-def _check_wav(file: BufferedIOBase, name: str, seconds: float) -> None:
-    """Refuse a file whose samples end before, or go on behind, what its header says."""
-    size, start, end = _wav_data(file)
-    if end - start < size:
-        raise ValueError(f"{name} promises {size} bytes of samples and has {end - start} ({seconds:.2f} s); {REMEDY}")
-    file.seek(min(start + size + size % 2, end))
-    behind = file.read()
-    if behind.strip(b"\0") and len(behind) >= 8 and not CHUNK.match(behind):
-        raise ValueError(
-            f"{name} says that it holds {seconds:.2f} s of sound, and {len(behind)} bytes behind them are nothing that "
-            "a wav file has: the recorder may have stopped before it wrote the length; convert it to a new wav"
-        )
-    if damage := chunk_damage(file):
-        raise ValueError(f"{name} {damage}, and {seconds:.2f} s can be read; {REMEDY}")
-
-
-def _wav_data(file: BufferedIOBase) -> tuple[int, int, int]:
-    """Bytes of samples that a RIFF file promises, where they begin, and where the file ends.
-
-    A file that does not know promises what it has; one of RF64 says it in a chunk of its own, in 64 bits.
-    """
-    end = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    order = ">" if file.read(4) == b"RIFX" else "<"
-    start, long_size = 12, None
-    while start + 8 <= end:
-        file.seek(start)
-        kind, size = struct.unpack(f"{order}4sI", file.read(8))
-        if kind == b"ds64":
-            long_size = int.from_bytes(file.read(16)[8:], "little")
-        if kind == b"data":
-            start += 8
-            if size == 0xFFFFFFFF and long_size is not None:
-                return long_size, start, end
-            return (size if size < UNKNOWN_BYTES else end - start), start, end
-        start += 8 + size + size % 2
-    return 0, end, end

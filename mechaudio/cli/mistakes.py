@@ -207,7 +207,11 @@ class TerminatedError(KeyboardInterrupt):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end a command in words, where this is the thread that hears signals."""
+    """Let SIGTERM end a command in words, where this is the thread that hears signals.
+
+    What goes wrong while a command that was stopped tidies up, such as a folder that a browser still writes to, is no
+    mistake of anybody's: the stop is raised in its place.
+    """
 
     def stop(*_: object) -> None:
         raise TerminatedError
@@ -219,6 +223,13 @@ def terminable() -> Iterator[None]:
         return
     try:
         yield
+    except Exception as error:
+        stopped: BaseException | None = error
+        while stopped is not None and not isinstance(stopped, KeyboardInterrupt):
+            stopped = stopped.__context__
+        if stopped is not None:
+            raise stopped from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -85,12 +85,18 @@ def matched_iou(predicted: Intervals, reference: Intervals, match: Literal["best
     longer = max(len(predicted), len(reference))
     if not len(predicted):
         return 0.0
-    (onsets, offsets), (begins, ends) = np.array(predicted, dtype=float).T, np.array(reference, dtype=float).T
-    shared = np.maximum(0.0, np.minimum.outer(offsets, ends) - np.maximum.outer(onsets, begins))
-    pairs = shared / (np.add.outer(offsets - onsets, ends - begins) - shared)
+    said, right = np.array(predicted, dtype=float), np.array(reference, dtype=float)
     if match == "order":
-        return float(np.diagonal(pairs).sum()) / longer
+        n = min(len(said), len(right))
+        return float(_pair_iou(said[:n], right[:n]).sum()) / longer
+    pairs = _pair_iou(said[:, None], right)
     return float(pairs[linear_sum_assignment(-pairs)].sum()) / longer
+
+
+def _pair_iou(said: Float[np.ndarray, "*#pair 2"], right: Float[np.ndarray, "*#pair 2"]) -> Float[np.ndarray, "*pair"]:
+    """Intersection over union of single intervals, as broadcast against each other."""
+    shared = np.maximum(0.0, np.minimum(said[..., 1], right[..., 1]) - np.maximum(said[..., 0], right[..., 0]))
+    return shared / (np.ptp(said, axis=-1) + np.ptp(right, axis=-1) - shared)
 
 
 @checks_arguments

@@ -128,8 +128,15 @@ def accuracy_by_group(
     """
     found, names = checked.outcomes("correct", correct), [str(group) for group in groups]
     checked.same_length(correct=found, groups=names)
-    members = {name: np.array(names) == name for name in dict.fromkeys(names)}
-    return {name: share(found[own], clips=_those(clips, own), confidence=confidence) for name, own in members.items()}
+    members: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        members.setdefault(name, []).append(place)
+    clip_numbers(clips, len(found))  # which refuses another number of them
+    of = None if clips is None else list(clips)
+    return {
+        name: share(found[own], clips=None if of is None else [of[place] for place in own], confidence=confidence)
+        for name, own in members.items()
+    }
 
 
 @checks_arguments

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.sparse.csgraph import maximum_flow
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
@@ -126,28 +126,34 @@ def event_f1(
         raise ValueError(f"collar and percentage_of_length are not negative, got {collar} and {percentage_of_length}")
 
     def right(answer: Events, events: Events) -> int:
-        n = len(events)
-        if not (onset or offset):
-            return min(n, len(answer))
-        said, there = (
-            np.array([(each.onset, each.offset) for each in side]).reshape(-1, 2) for side in (answer, events)
+        if not (onset or offset) or not (answer and events):
+            return min(len(events), len(answer))
+        # Equal events are one node of as many, or a long answer that says one thing over and over takes quadratic time.
+        (said, n_said), (there, n_there) = (
+            np.unique([(each.onset, each.offset) for each in side], axis=0, return_counts=True)
+            for side in (answer, events)
         )
+        n = len(there)
         reach = np.full((n, 2), collar)
         reach[:, 1] = np.maximum(collar, percentage_of_length * (there[:, 1] - there[:, 0]))
         reach[:, [not onset, not offset]] = np.inf
         # Only those within reach along one axis are compared, or two long lists take quadratic time.
         axis = 0 if onset else 1
-        said = said[np.argsort(said[:, axis])]
-        ends = [there[:, axis] + side * (reach[:, axis] + _ROUNDING) for side in (-1, 1)]
-        first, last = np.searchsorted(said[:, axis], ends[0]), np.searchsorted(said[:, axis], ends[1], side="right")
+        order = np.argsort(said[:, axis])
+        said, n_said = said[order], n_said[order]
+        edges = [there[:, axis] + side * (reach[:, axis] + _ROUNDING) for side in (-1, 1)]
+        first, last = np.searchsorted(said[:, axis], edges[0]), np.searchsorted(said[:, axis], edges[1], side="right")
         pairs = [
             low + np.flatnonzero((np.abs(said[low:high] - place) <= limit).all(1))
             for low, high, place, limit in zip(first, last, there, reach, strict=True)
         ]
-        columns = np.concatenate(pairs) if pairs else np.empty(0, dtype=int)
-        starts = np.cumsum([0, *map(len, pairs)])
-        hits = csr_matrix((np.ones(len(columns), dtype=bool), columns, starts), shape=(n, len(answer)))
-        return int((maximum_bipartite_matching(hits, perm_type="column") >= 0).sum())
+        columns, rows = np.concatenate(pairs), np.repeat(np.arange(n), [*map(len, pairs)])
+        # From the first node to those of the reference, those of the answer, and the last one.
+        begins = np.concatenate([np.zeros(n, dtype=int), 1 + rows, 1 + n + np.arange(len(said))])
+        ends = np.concatenate([1 + np.arange(n), 1 + n + columns, np.full(len(said), 1 + n + len(said))])
+        most = np.concatenate([n_there, np.minimum(n_there[rows], n_said[columns]), n_said]).astype(np.int32)
+        flow = maximum_flow(csr_matrix((most, (begins, ends)), shape=2 * (2 + n + len(said),)), 0, 1 + n + len(said))
+        return int(flow.flow_value)
 
     return _scores(right, predicted, reference, to_class, clips, confidence, resamples, seed)
 
@@ -200,11 +206,13 @@ def classes_of(labels: Sequence[str]) -> ToClass:
     words = {f" {normalised(label)} ": label for label in labels}
     if not words or len(words) < len(labels) or "  " in words:
         raise ValueError(f"classes are different words each, at least one, got {list(labels)!r:.120}")
-    longest_first = sorted(words, key=lambda text: (-len(text), text))
+    most = max(text.count(" ") for text in words)
 
     def to_class(caption: str) -> str | None:
-        text = f" {normalised(caption)} "
-        return next((words[each] for each in longest_first if each in text), None)
+        parts = normalised(caption).split()
+        runs = {f" {' '.join(parts[i:j])} " for i in range(len(parts)) for j in range(i + 1, i + most)}
+        longest = min(runs & words.keys(), key=lambda text: (-len(text), text), default=None)
+        return None if longest is None else words[longest]
 
     return to_class
 

@@ -247,11 +247,12 @@ def _mentioned(text: str, choices: Sequence[str]) -> list[str]:
         if _folded(choice)
         for match in re.finditer(rf"(?<!\w){re.escape(_folded(choice))}(?!\w)", text)
     ]
-    return [
-        choice
-        for start, end, choice in spans
-        if not any(s <= start and end <= e and (s, e) != (start, end) for s, e, _ in spans)
-    ]
+    inside, furthest = set[tuple[int, int]](), 0
+    for start, end in sorted({(start, end) for start, end, _ in spans}, key=lambda span: (span[0], -span[1])):
+        if end <= furthest:
+            inside.add((start, end))
+        furthest = max(furthest, end)
+    return [choice for start, end, choice in spans if (start, end) not in inside]
 
 
 def _check_texts(**named: Any) -> None:

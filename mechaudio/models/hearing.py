@@ -12,9 +12,21 @@ from mechaudio.models.keywords import cache_name
 
 
 def audio_token_id(config: Any, adapter: Adapter) -> int:
-    """The id of the placeholder that stands for one audio token: a network's config has it, or its tower's config."""
+    """The id of the placeholder that stands for one audio token: a network's config has it, or its tower's config.
+
+    Raises:
+        ValueError: Neither has it, or it is no token of the decoder's vocabulary; in classes of this package it may lie
+            behind that.
+    """
     holder = config if hasattr(config, "audio_token_id") else adapter.encoder.own_config(config)
-    return holder.audio_token_id
+    placeholder, n_tokens = getattr(holder, "audio_token_id", None), adapter.decoder.own_config(config).vocab_size
+    if type(placeholder) is not int or placeholder < 0 or (placeholder >= n_tokens and adapter.network is None):
+        raise ValueError(
+            f"the config of this {adapter.network_class} gives audio_token_id={placeholder!r}, and the placeholder for "
+            f"an audio token is one of its {n_tokens} token ids, 0 to {n_tokens - 1}: without it nothing is heard. "
+            "Take config.json from the checkpoint; older ones call it audio_token_index"
+        )
+    return placeholder
 
 
 def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:

@@ -25,6 +25,7 @@ from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
 from mechaudio.models.opened_model import OpenedModel
 from mechaudio.models.padding import with_positions
+from mechaudio.models.processor import refuse_foreign_processor
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.transcripts import transcripts_of
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings, transcripts_in
@@ -88,7 +89,8 @@ def prompt(
         ValueError: No question; an unknown condition; a question without the clip or the caption that the condition
             needs; several clips in a class that takes one; a conversation whose last turn is not the user's; a clip too
             long or too short for the model; a text that the tokenizer would read as control tokens; a prompt longer
-            than the model's context; or torch was told to use another type or device by default.
+            than the model's context; a processor with other settings than the network's tower takes; or torch was told
+            to use another type or device by default.
         TypeError: No processor, something else than questions, or a class that takes none.
     """
     if condition not in EVERY_CONDITION:
@@ -104,6 +106,7 @@ def prompt(
             "batch"
         )
     refuse_changed_torch()
+    refuse_foreign_processor(model.processor, model.network, model.adapter)
     rows = [_encode(model, question, turns, condition, allow_cut) for question, turns in written]
     _warn_of_unknown_words(model.processor.tokenizer, rows)
     if condition == "audio":

@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -65,8 +66,9 @@ def write_figures(figures: Mapping[str, go.Figure], folder: str | os.PathLike) -
 
 def _picture(chromium: str, page: Path, picture: Path, height: int) -> None:
     picture.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mechaudio-chromium-") as profile:
-        subprocess.run(
+    # Where it is stopped, its own processes are killed with it, or they would go on writing to the folder.
+    with tempfile.TemporaryDirectory(prefix="mechaudio-chromium-", ignore_cleanup_errors=True) as profile:
+        _run_whole(
             [
                 chromium,
                 *_FLAGS,
@@ -74,8 +76,21 @@ def _picture(chromium: str, page: Path, picture: Path, height: int) -> None:
                 f"--window-size={WIDTH},{height + _MARGIN}",
                 f"--screenshot={picture.resolve()}",
                 page.resolve().as_uri(),
-            ],
-            capture_output=True,
-            timeout=_PATIENCE,
-            check=True,
+            ]
         )
+
+
+def _run_whole(command: Sequence[str]) -> None:
+    """Run a command to its end; if it is stopped or takes too long, end every process that it started."""
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=_PATIENCE)
+        except BaseException:
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()  # Windows has no groups
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=said)

@@ -95,11 +95,12 @@ def _write(path: Path, text: str) -> Path:
     made_folder(path.parent, "a page")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # A name of a file may hold bytes that are no text.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C among them
         Path(name).unlink(missing_ok=True)
         raise
     return path

@@ -214,7 +214,8 @@ class Table(Shown):
 
 def latex(text: str) -> str:
     """A text that LaTeX shows as it is, in one line."""
-    return " ".join(text.translate(_LATEX).split())
+    apart = re.sub(r"([-`'])(?=\1)", "\\1\ue000", text)  # or two make a dash or a quotation mark
+    return " ".join(apart.translate(_LATEX).replace("\ue000", "{}").split())
 
 
 @checks_arguments
@@ -231,7 +232,7 @@ def write_tables(tables: Sequence[Table], folder: str | os.PathLike) -> Path:
     for table in tables:
         written = {"json": table.to_json(), "csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
         for ending, text in written.items():
-            (folder / f"{table.name}.{ending}").write_text(text, encoding="utf-8")
+            (folder / f"{table.name}.{ending}").write_text(text, encoding="utf-8", errors="backslashreplace")
     return folder
 
 

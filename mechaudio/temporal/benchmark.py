@@ -153,7 +153,7 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
                     writer.write_table(arrow_table(rows, embed=embed, within=self.source))
             manifest = self.manifest() | {"questions_sha256": digest_of_file(draft)}
             Path(drafts, MANIFEST).write_text(_json(manifest), encoding="utf-8")
-            Path(drafts, CARD).write_text(self.card(), encoding="utf-8")
+            Path(drafts, CARD).write_text(self.card(), encoding="utf-8", errors="backslashreplace")
             for name in (QUESTIONS, MANIFEST, CARD):
                 os.replace(Path(drafts, name), folder / name)
         remove_drafts(folder)

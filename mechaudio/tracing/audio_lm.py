@@ -19,9 +19,10 @@ from mechaudio.models.adapter import Adapter, InBlocks, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.features import refuse_changed_torch
 from mechaudio.models.grouping import padding_groups
-from mechaudio.models.hearing import refuse_deaf_call
+from mechaudio.models.hearing import audio_token_id, refuse_deaf_call
 from mechaudio.models.inputs import input_device
 from mechaudio.models.network import Network
+from mechaudio.models.processor import refuse_foreign_processor, warn_of_changed_features
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import ignored, warn
@@ -46,9 +47,12 @@ from mechaudio.tracing.views import Block, Blocks, HookSite, Tower, Towers
 _PLUMBING = frozenset(
     {
         "OVERLOAD_PREFIX", "all", "exchange", "get", "interleave", "interleaver", "iter", "parent", "path",
-        "from_pretrained", "refuse_unfit", "root", "save", "session", "site_map", "sites", "skip",
+        "from_pretrained", "refuse_hooked", "refuse_unfit", "root", "save", "session", "site_map", "sites", "skip",
     }
 )  # fmt: skip
+
+
+_RESULT = "the hook point result is what each head gives without it, which would not add up to attn_out"
 
 
 class AudioLM(NNsight):
@@ -93,10 +97,11 @@ class AudioLM(NNsight):
             HookPointError: A path does not resolve, overwriting a hook point changes nothing, `attn_out` or `mlp_out`
                 is not what is added, or the same call twice gives two answers.
             ValueError: It is in training mode, or a part of it is compiled, wrapped, spread over processes or without
-                weights.
+                weights; or the processor has other settings than the network's audio tower takes.
 
         Warns:
-            UserWarning: Once per process, that the installed transformers or nnsight was not tested.
+            UserWarning: Once per process, that the installed transformers or nnsight was not tested; that features are
+                made with other settings than the class of the feature extractor has.
         """
         prove = check("prove", prove, bool)
         if processor is not None and not callable(processor):
@@ -110,6 +115,10 @@ class AudioLM(NNsight):
                 f"open what is inside, {WRAPPERS[wrapper]}"
             )
         adapter = adapter_for(network)
+        audio_token_id(network.config, adapter)  # which refuses one that is none
+        if processor is not None:
+            refuse_foreign_processor(processor, network, adapter)
+            warn_of_changed_features(processor)
         refuse_deaf = partial(refuse_deaf_call, adapter=adapter, config=network.config)
         # A Q-Former has modules called `output`; hook points go by paths, not by that.
         with ignored("Module '.*' has a submodule named 'output'"):
@@ -155,8 +164,14 @@ class AudioLM(NNsight):
             if product != location
         }
         for layer, stack, sites in layers:
+            here = stack.path(layer)
+            if "resid_mid" in sites and not stack.mid_norm_adds:
+                self._state.shows_input_of(f"{here}.{stack.mid_norm}", sites["resid_mid"].name)
             if "result" in sites:
-                projection = OutputProjection.of(network, stack, layer)
+                hooked = [
+                    partial(self.refuse_hooked, f"{here}.{part}", _RESULT) for part in (stack.mixing, stack.attention)
+                ]
+                projection = OutputProjection.of(network, stack, layer, hooked)
                 self.exchange.projections.update(dict.fromkeys(projection.watched, projection))
         self._served = [pair for layers in stacks for pair in _attention_modules(network, layers)]
         self._configs = [
@@ -348,6 +363,19 @@ class AudioLM(NNsight):
                 "edits were left on this model with model.edit(), and would act unseen in every run: take them off, "
                 "model.clear_edits(), or give them as interventions="
             )
+
+    def refuse_hooked(self, path: str, why: str, *, before: bool = False) -> None:
+        """Refuse forward hooks of others on a module where something is worked out without them.
+
+        Args:
+            path: The module's.
+            why: What the hooks would be missing in, as a clause.
+            before: Refuse hooks in front of the module, too.
+
+        Raises:
+            ValueError: There is one; the message names it.
+        """
+        self._state.refuse_hooked(path, why, before=before)
 
     @property
     def foreign_hooks(self) -> list[str]:

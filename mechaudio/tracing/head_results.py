@@ -11,6 +11,7 @@ memory of the projection's output as there are heads, and an edit takes up to th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,7 @@ class OutputProjection:
         receives: Location of its input.
         gives: Location of its output.
         base: Where results are served: as `result`, or those of chosen positions as `rows.result`.
+        refuse_hooked: Raises where a hook of others changes what it gives.
         n_heads: How many heads there were at `heads`.
         received: Its input while it runs, `[batch, position, head * d_head]`, or without a batch axis.
     """
@@ -46,23 +48,27 @@ class OutputProjection:
     receives: str
     gives: str
     base: str
+    refuse_hooked: Sequence[Callable[[], None]]
     n_heads: int = 0
     received: Tensor | None = None
 
     @classmethod
-    def of(cls, network: Network, stack: Stack, layer: int) -> OutputProjection:
+    def of(
+        cls, network: Network, stack: Stack, layer: int, refuse_hooked: Sequence[Callable[[], None]]
+    ) -> OutputProjection:
         """Find it in one layer.
 
         Args:
             network: The network.
             stack: The stack as it is in this layer.
             layer: The layer.
+            refuse_hooked: Each raises where a hook of others changes what it, or attention, gives.
         """
         path = f"{stack.path(layer)}.{stack.mixing}"
         here = f"{ROOT}.{path}"
         base = result_location(stack, layer).rpartition(".")[0]
         heads = f"{attention_location(stack, layer)}.z"
-        return cls(network.get_submodule(path), heads, f"{here}.input", f"{here}.output", base)
+        return cls(network.get_submodule(path), heads, f"{here}.input", f"{here}.output", base, refuse_hooked)
 
     @property
     def watched(self) -> tuple[str, str, str]:
@@ -103,6 +109,8 @@ class OutputProjection:
 
     def _serve(self, exchange: Exchange, name: str, given: Tensor, rows: Int[Tensor, "batch row"] | None) -> Tensor:
         """Serve results under a name, and add to the output what was changed in them."""
+        for refuse in self.refuse_hooked:
+            refuse()
         received, output = (part if part.ndim == 3 else part[None] for part in (self.received, given))
         index = None if rows is None else repeat(rows, "batch row -> batch row d", d=output.shape[-1])
         if rows is not None:

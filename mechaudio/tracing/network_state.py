@@ -3,13 +3,14 @@
 A run is refused in those that it cannot be right in: training mode, compiled or wrapped parts, parts that were put in
 or replaced after the network was opened, weights that are not there, hooks for all modules at once. Forward hooks of
 others on single modules are honoured: a hook point shows what the module gives *after* them, which is what goes on
-through the network, and edits come behind them.
+through the network, and edits come behind them. Where a module's input is what a hook point shows, or its weights are
+read in the place of what it gives, a hook would come between, and is refused by name.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -59,8 +60,39 @@ class NetworkState:
 
     def __init__(self, network: nn.Module):
         self._parts = [(name, module, dict(module._modules)) for name, module in network.named_modules()]
-        self._mixing = [(name, module) for name, module, _ in self._parts if name.rpartition(".")[2] in _MIXING]
+        self._modules = {name: module for name, module, _ in self._parts}
         self._kind = type(network).__name__
+        #: Paths of modules in front of which no hook may be -> why.
+        self._shown = {
+            name: "the heads' z behind the hook point z: remove it (handle.remove()), or give it as an intervention, "
+            "ma.Edit(ma.HookPoint('z', ...), change)"
+            for name, _, _ in self._parts
+            if name.rpartition(".")[2] in _MIXING
+        }
+        #: Forward hooks that a run took off their modules, by path.
+        self._taken: dict[str, Mapping[int, Callable[..., Any]]] = {}
+
+    def shows_input_of(self, path: str, point: str) -> None:
+        """Know that a hook point shows a module's input, which the network goes on with beside the module as well."""
+        self._shown[path] = (
+            f"what it takes and not the residual stream, which the hook point {point} reads there: remove it "
+            f"(handle.remove()), or register it on the module that it is about"
+        )
+
+    def refuse_hooked(self, path: str, why: str, *, before: bool) -> None:
+        """Refuse hooks of others behind a module, and in front of it, that something is worked out without.
+
+        Raises:
+            ValueError: There is one; the message names it.
+        """
+        module = self._modules[path]
+        in_front = module._forward_pre_hooks.values() if before else ()
+        for hook in (*in_front, *self._taken.get(path, module._forward_hooks).values()):
+            if not _is_ours(hook):
+                raise ValueError(
+                    f"a forward hook is on {path} ({_called(hook)}), and {why}: remove it (handle.remove()), or give "
+                    "what it does as an intervention, ma.Edit(ma.HookPoint(...), change)"
+                )
 
     def refuse_unfit(self) -> None:
         """Refuse to run in a state in which numbers would not be those of this network.
@@ -76,14 +108,10 @@ class NetworkState:
                         f"{name}): hook points cannot show what it changes. Remove it (handle.remove()), or register "
                         "it on the modules that it is for"
                     )
-        for path, module in self._mixing:
-            for hook in module._forward_pre_hooks.values():
+        for path, changed in self._shown.items():
+            for hook in self._modules[path]._forward_pre_hooks.values():
                 if not _is_ours(hook):
-                    raise ValueError(
-                        f"a hook in front of {path} ({_called(hook)}) may change the heads' z behind the hook point z: "
-                        "remove it (handle.remove()), or give it as an intervention, ma.Edit(ma.HookPoint('z', ...), "
-                        "change)"
-                    )
+                    raise ValueError(f"a hook in front of {path} ({_called(hook)}) may change {changed}")
         for path, module, parts in self._parts:
             if (
                 (module.training and _draws(path, module))
@@ -155,8 +183,10 @@ class NetworkState:
     def hooks_inside(self) -> Iterator[None]:
         """While open, forward hooks of others belong to what their modules compute, so that it is served with them."""
         with ExitStack() as stack:
-            for _, module, _ in self._parts:
+            stack.callback(self._taken.clear)
+            for path, module, _ in self._parts:
                 if module._forward_hooks and not all(map(_is_ours, module._forward_hooks.values())):
+                    self._taken[path] = module._forward_hooks
                     stack.enter_context(_hooks_inside(module))
             yield
 

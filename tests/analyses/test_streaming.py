@@ -19,6 +19,11 @@ def asked():
     return ma.data.toy_questions.questions(7, seed=0)
 
 
+def test_a_batch_may_have_room_for_more_than_any_list_holds(toy, asked):
+    (batch,) = batches_of(toy, asked, batch_size=10**30, what="", progress=False)
+    assert batch.n_rows == len(asked)
+
+
 def test_batches_come_in_order_with_what_is_made_of_them_one_ahead(toy, asked):
     made, drawn = [], []
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
 from sklearn.metrics import f1_score
 
 import mechaudio as ma
@@ -56,6 +58,33 @@ def test_as_many_pairs_are_made_as_can_be():
     reference = [events([("dog", 1.0, 2.0), ("dog", 1.3, 2.3)])]
     predicted = [events([("dog", 1.15, 2.15), ("dog", 0.85, 1.85)])]
     assert event_f1(predicted, reference).right == 2
+
+
+def test_pairs_of_equal_events_are_those_of_a_matching_event_by_event():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        onsets, lengths = rng.integers(0, 5, 24) / 5, rng.integers(1, 4, 24) / 5
+        said, there = (
+            [ma.Event("dog", onset, onset + length) for onset, length in zip(*side, strict=True)]
+            for side in ((onsets[:15], lengths[:15]), (onsets[15:], lengths[15:]))
+        )
+        fits = [[_is_near(a, b) for a in said] for b in there]
+        matched = maximum_bipartite_matching(csr_matrix(np.array(fits)), perm_type="column")
+        assert event_f1([said], [there]).right == (matched >= 0).sum()
+
+
+def _is_near(said, there):
+    reach = max(0.2, 0.2 * (there.offset - there.onset))
+    return abs(said.onset - there.onset) <= 0.2 and abs(said.offset - there.offset) <= reach
+
+
+def test_an_answer_that_says_one_thing_over_and_over_is_scored_at_once():
+    """Pair by pair, its 400 million pairs do not fit into memory."""
+    over_and_over = [[ma.Event("dog", 0.0, 1.0)] * 20_000]
+    scores = event_f1(over_and_over, over_and_over)
+    assert (scores.right, scores.f1.value) == (20_000, 1.0)
+    to_class = classes_of([f"sound {number}" for number in range(20_000)])
+    assert to_class("a dog, " * 2000 + "sound 19999") == "sound 19999"
 
 
 def test_tags_count_once_a_clip():

@@ -25,7 +25,7 @@ from mechaudio.metrics.spans import described_in
 from mechaudio.models.selection import _STRETCH
 from mechaudio.report import Table, write_figures, write_tables
 from mechaudio.report.rendering import _write
-from mechaudio.report.tables import Column
+from mechaudio.report.tables import Column, latex
 from mechaudio.results import digest_of_file
 from tests.data.files import write_sound, write_table
 
@@ -298,6 +298,28 @@ def test_any_other_text_stands_in_csv_as_it_is(text):
 )
 def test_no_row_begins_with_an_option_of_the_line_before_it_in_latex(text, row):
     assert rf"{row} \\" in Table("t", "T", "", WORDS, ((text, 2.0),)).to_latex().splitlines()
+
+
+def test_dashes_and_quotation_marks_of_others_stay_apart_in_latex():
+    assert latex("a--b ``x'' 5–6") == "a-{}-b `{}`x'{}' 5--6"
+
+
+def test_a_name_that_is_no_text_is_written_byte_by_byte(tmp_path):
+    """As a file's name may be, which Python reads with lone surrogates."""
+    folder = write_tables([Table("t", "T", "", WORDS, ((os.fsdecode(b"a\xff.wav"), 2.0),))], tmp_path)
+    assert all(r"a\udcff.wav" in file.read_text(encoding="utf-8") for file in folder.iterdir())
+    page = _write(tmp_path / "page.html", os.fsdecode(b"a\xff.wav"))
+    assert page.read_text(encoding="utf-8") == r"a\udcff.wav"
+
+
+def test_a_page_that_is_stopped_while_it_is_written_leaves_nothing(monkeypatch, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _write(tmp_path / "page.html", "x")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ import argparse
 import errno
 import os
 import signal
+import tempfile
+import time
 from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
 
 import mechaudio as ma
@@ -135,6 +138,47 @@ def test_a_command_that_is_stopped_says_how_to_go_on(request, capsys, monkeypatc
         in capsys.readouterr().err
     )
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_goes_wrong_while_a_stopped_command_tidies_up_is_no_mistake(capsys, monkeypatch, tmp_path):
+    def stopped(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", "Default")
+
+    monkeypatch.setattr(EVALUATION, "evaluate", stopped)
+    assert main([*EVALUATE, "--out", str(tmp_path)]) == 130
+    told = capsys.readouterr().err
+    assert "stopped. To go on, give the same command again" in told
+    assert "Directory not empty" not in told
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows has no groups of processes")
+def test_a_browser_that_is_given_up_on_ends_with_all_that_it_started(monkeypatch, tmp_path):
+    """As Ctrl-C does: a part of it that goes on would write to a folder that is being taken away."""
+    browser = tmp_path / "chromium"
+    browser.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {tmp_path}/part\nwait\n")
+    browser.chmod(0o755)
+    monkeypatch.setattr(figures, "browser", lambda: str(browser))
+    monkeypatch.setattr(figures, "_PATIENCE", 2)
+    before = set(Path(tempfile.gettempdir()).glob("mechaudio-chromium-*"))
+    assert "did not finish" in figures.write_figures({"one": go.Figure(layout={"height": 90})}, tmp_path / "out")
+    part = int((tmp_path / "part").read_text())
+    deadline = time.monotonic() + 5
+    while is_running(part) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(part)
+    assert set(Path(tempfile.gettempdir()).glob("mechaudio-chromium-*")) <= before
+
+
+def is_running(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{process}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -418,6 +419,50 @@ def test_a_hook_that_may_change_z_behind_its_hook_point_is_refused(net, inputs):
         ValueError, match=r"a hook in front of .*layers.1.self_attn.o_proj .* ma.Edit\(ma.HookPoint\('z'"
     ):
         ma.run(model, inputs)
+    handle.remove()
+    assert ma.run(model, inputs).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("part", ["self_attn", "self_attn.o_proj"])
+def test_head_results_that_a_hook_keeps_from_adding_up_are_refused(net, inputs, part):
+    model = ma.AudioLM(net, prove=False)
+    layer = "model.language_model.layers.1"
+    module = net.get_submodule(f"{layer}.{part}")
+    double = lambda _module, _args, out: (2 * out[0], *out[1:]) if isinstance(out, tuple) else 2 * out  # noqa: E731
+    handle = module.register_forward_hook(double)
+    each_head = [ma.HookPoint("result", layers=[0, 1]), "attn_out"]
+    for record in (each_head, [ma.HookPoint("result", layers=[1], positions="last")]):
+        with pytest.raises(ValueError, match=rf"a forward hook is on {layer}.{part} \(.*add up to attn_out"):
+            ma.run(model, inputs, record=record)
+    with pytest.raises(ValueError, match=rf"a forward hook is on {layer}.{part} \("):
+        ma.analyses.direct_logit_attribution(model, inputs, between=(1, 2))
+    with torch.no_grad():
+        expected = net(**inputs).logits
+    assert torch.equal(ma.run(model, inputs, record=["attn_out"]).logits, expected)
+    handle.remove()
+    kept = ma.run(model, inputs, record=each_head).cache
+    torch.testing.assert_close(kept["result", 1].sum(2), kept["attn_out", 1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_weights_are_not_read_past_a_hook_on_the_unembedding(net, inputs, before):
+    model = ma.AudioLM(net, prove=False)
+    head = net.get_submodule(model.adapter.unembed)
+    register = head.register_forward_pre_hook if before else head.register_forward_hook
+    handle = register(lambda _module, args, *out: 2 * out[0] if out else (2 * args[0],))
+    with pytest.raises(ValueError, match=r"a forward hook is on lm_head \(.*the unembedding is taken by its weights"):
+        ma.analyses.direct_logit_attribution(model, inputs, between=(1, 2))
+    handle.remove()
+    parts = ma.analyses.direct_logit_attribution(model, inputs, between=(1, 2))
+    np.testing.assert_allclose(parts.explained, parts.logit_difference, atol=1e-4)
+
+
+def test_a_hook_that_hides_the_stream_from_its_hook_point_is_refused(net, inputs):
+    model = ma.AudioLM(net, prove=False)
+    norm = net.get_submodule("model.language_model.layers.1.post_attention_layernorm")
+    handle = norm.register_forward_pre_hook(lambda _module, args: (2 * args[0],))
+    with pytest.raises(ValueError, match=r"in front of .*layers.1.post_attention_layernorm .* hook point resid_mid"):
+        ma.run(model, inputs, record=["resid_mid"])
     handle.remove()
     assert ma.run(model, inputs).logits.isfinite().all()
 

@@ -1,4 +1,4 @@
-"""The network that was loaded is the network that was meant: copies of it, torch's own settings, weights twice."""
+"""The network that was meant: copies of it, its processor, torch's own settings, weights twice."""
 
 import copy
 import json
@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mechaudio as ma
+from tests.families import FAMILIES, network, processor
 
 TINY = Path(ma.__file__).parent / "models/tiny/weights"
 PLAIN = {"metadata": {"format": "pt"}}
@@ -88,6 +89,57 @@ def test_prompts_are_not_made_in_another_default_type(tiny, questions):
             ma.prompt(tiny, questions)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+FOREIGN = {
+    "sampling_rate": (8000, "hears 16000 samples a second"),
+    "feature_size": (80, "takes 128 numbers in a frame"),
+    "hop_length": (320, "a frame every 160 samples"),
+    "n_samples": (960_000, r"windows of 64000 samples \(4 s\)"),
+    "padding_side": ("left", "what fills up a clip behind it"),
+    "dither": (0.5, "the same call twice gives two answers"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3"])
+def test_a_processor_with_other_settings_than_the_tower_takes_is_refused(family, name):
+    net, foreign, (value, told) = network(family), processor(family), FOREIGN[name]
+    model = ma.AudioLM(net, processor(family), prove=False)
+    setattr(foreign.feature_extractor, name, value)
+    with pytest.raises(ValueError, match=rf"does not belong to this .* {name}={value!r}, .*{told}"):
+        ma.AudioLM(net, foreign, prove=False)
+    model.processor = foreign
+    question = ma.AudioQuestion(audio=ma.AudioClip(0.1 * torch.ones(16_000), 16_000), text="What?")
+    with pytest.raises(ValueError, match=f"{name}={value!r}"):
+        ma.prompt(model, [question])
+
+
+def test_features_made_with_other_settings_than_usual_are_named():
+    unusual = processor("qwen2_audio")
+    unusual.feature_extractor = type(unusual.feature_extractor)(feature_size=128, chunk_length=4, n_fft=512)
+    with pytest.warns(UserWarning, match=r"other settings than a WhisperFeatureExtractor .*: n_fft=512 \(400\)"):
+        ma.AudioLM(network("qwen2_audio"), unusual, prove=False)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_class_takes_its_own_processor_and_refuses_another_placeholder(family):
+    net, own = network(family), processor(family)
+    model = ma.AudioLM(net, own, prove=False)
+    tower = model.adapter.encoder.own_config(net.config)
+    holder = net.config if hasattr(net.config, "audio_token_id") else tower
+    holder.audio_token_id = 7
+    with pytest.raises(ValueError, match=r"audio_token=.* and the placeholder in the network's config .* is 7"):
+        ma.AudioLM(net, own, prove=False)
+
+
+@pytest.mark.parametrize("value", [None, -1, 10**6, "<|AUDIO|>", 3.0, True])
+def test_a_placeholder_that_is_no_token_is_refused_where_the_network_is_opened(value):
+    net = network("qwen2_audio")
+    net.config.audio_token_id = value
+    for given in (None, processor("qwen2_audio")):
+        with pytest.raises(ValueError, match=r"gives audio_token_id=.*, and the placeholder .* audio_token_index"):
+            ma.AudioLM(net, given, prove=False)
 
 
 def test_two_sets_of_weights_in_a_folder_are_refused(folder):

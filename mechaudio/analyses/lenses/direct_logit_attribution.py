@@ -170,7 +170,8 @@ def direct_logit_attribution(
 
     Raises:
         ValueError: A question without a known answer or a dict of inputs, without `between`; text of `between` that is
-            not one token; both `target` and `between`; or words that cannot be measured.
+            not one token; both `target` and `between`; words that cannot be measured; or forward hooks of others on
+            attention, its output projection or the unembedding.
         NotImplementedError: The decoder has several residual streams.
         TypeError: Its norms are no RMS norms, or the output projections and the unembedding no linear layers.
     """

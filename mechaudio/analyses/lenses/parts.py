@@ -154,6 +154,7 @@ def _right_and_best_wrong(batch: PromptBatch, logits: Float[Tensor, "batch vocab
 
 
 def _linear(model: AudioLM, path: str, what: str) -> nn.Linear:
+    model.refuse_hooked(path, f"{what} is taken by its weights, without it", before=True)
     module = model.network.get_submodule(path)
     if not isinstance(module, nn.Linear) or module.weight.is_meta or not module.weight.is_floating_point():
         raise TypeError(
@@ -218,7 +219,9 @@ def _heads(
         empty = {name: torch.full((n_rows, n_heads, *own), torch.nan).double() for name, own in sizes.items()}
         return empty | {"attention_bias": torch.full((n_rows,), torch.nan).double()}
     stack = model.adapter.decoder.in_layer(model.network.config, layer)
-    projection = _linear(model, f"{stack.path(layer)}.{stack.attention}.{stack.output}", "the output projection")
+    attention = f"{stack.path(layer)}.{stack.attention}"
+    model.refuse_hooked(attention, "heads are what they add without it")
+    projection = _linear(model, f"{attention}.{stack.output}", "the output projection")
     mixed = cache["z", layer][:, -1].flatten(1) if received is None else received
     direction = direction * _added(model, layer, projection, mixed).to(direction.device)
     weight = projection.weight.double().to(direction.device)
