@@ -118,7 +118,7 @@ def draw_events(
         duration: Length of the clip in seconds.
         n_events: How many, at most one per label.
         labels: The classes to draw from, each as likely and with the same times.
-        lengths: Shortest and longest event in seconds (drawn evenly in the logarithm); the longest is cut to 95 % of
+        lengths: Shortest and longest event in seconds (drawn evenly in the logarithm); the longest is cut to 95% of
             the clip.
 
     Returns:

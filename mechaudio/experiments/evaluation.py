@@ -1,6 +1,6 @@
 """Answers to many questions: each one, right or wrong, and the scores.
 
-Conventions: accuracies are shares from 0 to 1; intervals are Wilson's at 95 %, for
+Conventions: accuracies are shares from 0 to 1; intervals are Wilson's at 95%, for
 clips as clusters where several questions are about one (`mechaudio.metrics.clips`); an answer is the *text* of a
 choice, so that of two choices of the same text either is right.
 """

@@ -1,6 +1,6 @@
 """Results of a study of MATA: every setting on all questions, and what one half chose on the other.
 
-Conventions: layers count from 0, ranges include both ends; shares are from 0 to 1; intervals are at 95 %.
+Conventions: layers count from 0, ranges include both ends; shares are from 0 to 1; intervals are at 95%.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ leaves open. First it is found, on half of the questions, which rows of the prom
 
 All variants of a batch share one run of the prompt (`ma.evaluate`), and a study that was stopped is taken up.
 
-Conventions: layers count from 0, ranges include both ends; shares are from 0 to 1; intervals are at 95 %.
+Conventions: layers count from 0, ranges include both ends; shares are from 0 to 1; intervals are at 95%.
 """
 
 from __future__ import annotations

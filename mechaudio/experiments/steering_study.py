@@ -17,7 +17,7 @@ pass with its clip. On the half that chooses, heads are known only after all que
 behind is kept in memory; a question whose keys and values do not fit in costs a third pass, and so does each where
 other rows than the last are read (`benchmarks/steering_cost.py` measures both).
 
-Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
+Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95%.
 """
 
 from __future__ import annotations

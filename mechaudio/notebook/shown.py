@@ -170,7 +170,7 @@ def _generation(generation: Generation) -> str:
 @html_of.register
 def _evaluation(evaluation: Evaluation) -> str:
     scores = {**evaluation.by_task(), "all": evaluation.overall} if evaluation.scored.any() else {}
-    head = ["task", "right", "of", "%", "95 % interval (%)"]
+    head = ["task", "right", "of", "%", "95% interval (%)"]
     lines = [
         (task, one.count, one.n, f"{100 * one.value:.1f}", f"{100 * one.low:.1f} to {100 * one.high:.1f}")
         for task, one in scores.items()

@@ -69,7 +69,7 @@ def grounding_findings(study: GroundingStudy) -> tuple[str, ...]:
 
 @checks_arguments
 def grounding_tables(study: GroundingStudy) -> tuple[Table, ...]:
-    """Lay out the scores with 95 % intervals by clip, the repairs by task, and every answer."""
+    """Lay out the scores with 95% intervals by clip, the repairs by task, and every answer."""
     scores: dict[tuple[str, str], Estimate | Proportion] = {}
     repairs: dict[str, Repairs] = {}
     if (tag := study.grounding) is not None:
@@ -92,7 +92,7 @@ def grounding_tables(study: GroundingStudy) -> tuple[Table, ...]:
         repairs["tss"] = tss.repairs
     shares = ("value", "low", "high")
     columns = (Column("task"), Column("score"), *(Column(each, "share") for each in shares), Column("n", "count"))
-    note = "Intervals of 95 %, by clip; of fewer than six clips there are none."
+    note = "Intervals of 95%, by clip; of fewer than six clips there are none."
     rows = tuple(
         (_NAMES[task], name, *(_finite(getattr(each, end)) for end in shares), each.n)
         for (task, name), each in scores.items()

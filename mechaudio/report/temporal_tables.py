@@ -80,7 +80,7 @@ def temporal_published() -> tuple[Table, ...]:
         for task, before, after in zip(_TASKS, *percents, strict=True)
     )
     fixes = tuple((model, what, percent / 100) for model, what, percent in _PUBLISHED_FIX_RATES)
-    note = f"As told of {PAPER}, by its text and by digests of it; not computed here, not checked against its tables."
+    note = f"From the text of {PAPER} and digests of it; not computed here, not checked against its tables."
     return (
         Table(
             "published_accuracies",
@@ -106,7 +106,7 @@ def temporal_published() -> tuple[Table, ...]:
         Table(
             "published_layers",
             "The paper's scaling in one layer",
-            "Accuracy rises from 55.9 to 59.1 %, mean over both models and the tasks. Of the query rows, keyword and "
+            "Accuracy rises from 55.9 to 59.1%, mean over both models and the tasks. Of the query rows, keyword and "
             f"last together are better than last, and last better than keyword. Whether layers count from 0 or 1 is "
             f"not said. {note}",
             column_list("model, best layer: count, factor: number"),
@@ -131,7 +131,7 @@ def _accuracies(study: TemporalStudy) -> Table:
     return Table(
         "accuracies",
         "Right answers by condition and task",
-        "Low and high: 95 % intervals (Wilson).",
+        "Low and high: 95% intervals (Wilson).",
         column_list("condition, task, n: count, right: count, accuracy: share, low: share, high: share"),
         rows,
     )
@@ -186,7 +186,7 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
         )
     before = arms[0].change.before
     note = (
-        f"Before: {100 * before.value:.1f} % of {before.n} right. Fixed: of the wrong; broken: of the right. {null} "
+        f"Before: {before.value:.1%} of {before.n} right. Fixed: of the wrong; broken: of the right. {null} "
         f"p: McNemar's test, corrected by Holm over the {len(rows)} rows."
     )
     return Table(name, title, note, columns, tuple(rows))

@@ -46,7 +46,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
             name=name,
             marker={"color": colour, "size": 12, "symbol": "diamond"},
             error_x=whiskers(*np.array([[value], [lower], [upper]]), color=colour, thickness=2.5, width=7),
-            hovertemplate=f"{name}: AUC {value:.3f} ({share:g} % interval {lower:.3f} to {upper:.3f})<extra></extra>",
+            hovertemplate=f"{name}: AUC {value:.3f} ({share:g}% interval {lower:.3f} to {upper:.3f})<extra></extra>",
         )
     figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
     k = len(score.heads)
@@ -54,7 +54,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
         figure,
         f"Does audio attention tell right from wrong? ({questions_of(len(score.correct), score.clips)}, "
         f"{score.correct.sum()} right)",
-        f"{k} {'head' if k == 1 else 'heads'}, chosen on {score.n_calibration} other questions; bars: {share:g} % "
+        f"{k} {'head' if k == 1 else 'heads'}, chosen on {score.n_calibration} other questions; bars: {share:g}% "
         f"intervals; {len(score.random_auc)} random sets",
         height=300,
         showlegend=False,

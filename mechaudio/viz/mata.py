@@ -48,8 +48,8 @@ def mata_attention(scores: MataScores) -> go.Figure:
         y=100 * scores.negative,
         marker={"color": INK},
         customdata=np.stack([scores.score, 100 * scores.before], axis=-1),
-        hovertemplate="layer %{x}: %{y:.1f} % below zero<br>mean score %{customdata[0]:.2f}, audio attention "
-        "%{customdata[1]:.1f} %<extra></extra>",
+        hovertemplate="layer %{x}: %{y:.1f}% below zero<br>mean score %{customdata[0]:.2f}, audio attention "
+        "%{customdata[1]:.1f}%<extra></extra>",
         showlegend=False,
     )
     for mode, after, colour in zip(scores.modes, scores.after, CYCLE, strict=False):
@@ -138,7 +138,7 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
             colorbar={"title": {"text": "points"}},
             hoverongaps=False,
             customdata=[
-                [ends(*pair, "+.1f", "points") for pair in zip(*row, strict=True)]
+                [ends(*pair, 1, "+", "points") for pair in zip(*row, strict=True)]
                 for row in zip(low, high, strict=True)
             ],
             hovertemplate="layers %{y} to %{x}: %{z:+.1f} points<br>%{customdata}<extra></extra>",

@@ -157,10 +157,10 @@ def _drawn(found: EffectMap, tokens: Sequence[str] | None, confidence: float, re
         where = ", ".join(f"{axis} {own[at]}" for axis, own, at in zip(found.axes, names, place, strict=True))
         lines = [plain(where), f"{mean[place]:.3f}"]
         if not np.isnan(low[place]):
-            lines[1] += f", {100 * confidence:g} % interval {low[place]:.3f} to {high[place]:.3f}"
+            lines[1] += f", {100 * confidence:g}% interval {low[place]:.3f} to {high[place]:.3f}"
         lines.append(f"n = {counted[place]} pairs" + of_clips(int(counted[place]), int(clips[place])))
         if flips is not None:
-            lines.append(f"another answer in {100 * flips[place]:.0f} % of all pairs with this place")
+            lines.append(f"another answer in {flips[place]:.0%} of all pairs with this place")
         hover.append("<br>".join(lines))
     return _Drawn(mean, low, high, names, tuple(hover))
 
@@ -184,7 +184,7 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
         return f"{lines[0]}<br>no intervals: {_why_none(found, fewest(confidence))}"
     counted, marked = int((~np.isnan(drawn.low)).sum()), int(found.excludes_no_effect(drawn.low, drawn.high).sum())
     kind = "dots" if len(found.axes) == 2 else "band" if next(iter(found.axes)) in _IN_ORDER else "bars"
-    interval = f"{100 * confidence:g} % interval (bootstrap) of each place alone"
+    interval = f"{100 * confidence:g}% interval (bootstrap) of each place alone"
     note = f"excludes no effect ({found.no_effect:g}): {marked} of {counted}"
     lines.append(f"dots: {interval} {note}" if kind == "dots" else f"{kind}: {interval}; {note}")
     return "<br>".join(lines)

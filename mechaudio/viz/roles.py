@@ -44,7 +44,7 @@ def attention_between_roles(mass: AttentionMass, *, layer: int | None = None) ->
             colorscale=SEQUENTIAL,
             hoverongaps=False,
             customdata=[[f"{first} → {second}" for second in mass.roles] for first in mass.roles],
-            hovertemplate="%{customdata}: %{z:.1f} %<extra></extra>",
+            hovertemplate="%{customdata}: %{z:.1f}%<extra></extra>",
             colorbar={"title": {"text": "%"}},
         )
     )

@@ -45,9 +45,9 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     figure.data[0].customdata = np.stack([scores.low, scores.high, scores.p, scores.q, 100 * scores.mean], axis=-1)
     figure.data[0].hovertemplate = (
         "layer %{y}, head %{x}<br>r = %{z:.3f} "
-        f"({100 * scores.confidence:g} % interval "
+        f"({100 * scores.confidence:g}% interval "
         "%{customdata[0]:.3f} to %{customdata[1]:.3f})<br>p = %{customdata[2]:.2g}, q = %{customdata[3]:.2g}<br>"
-        "mean audio attention %{customdata[4]:.1f} %<extra></extra>"
+        "mean audio attention %{customdata[4]:.1f}%<extra></extra>"
     )
     layers, heads = np.nonzero(varies & (scores.q < level))
     aside = 0.38 if scores.r.size <= WRITTEN_IN else 0.0  # beside the number, where there is one
