@@ -1,4 +1,4 @@
-"""Does MATA make answers right, which reading of its formula does, and are its layers the ones?
+"""Does MATA make answers right, which reading of its formula does, and are its layers the right ones?
 
 After "MATA" (arXiv 2509.18816), which gives the last token more attention to audio in the middle layers, with what it
 leaves open. First it is found, on half of the questions, which rows of the prompt listen (`where_it_listens`).

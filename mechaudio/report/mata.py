@@ -25,8 +25,8 @@ from mechaudio.viz.theme import number
 
 _LEAD = (
     "MATA gives the last token more attention to the audio in the middle layers, at every new token, by multiplying "
-    "attention scores with 1 + alpha. Does it make answers right here, which reading of its formula does, and are its "
-    "layers the ones?"
+    "attention scores by 1 + alpha. Does it make answers right here, which reading of its formula does, and are its "
+    "layers the right ones?"
 )
 _PARTS = (
     LISTENING,
@@ -159,9 +159,9 @@ def _choice(choice: MataChoice) -> str:
         return Finding(f"{sentence}.", **known)
     assert choice.p_against is not None
     return Finding(
-        f"{sentence}; {number(100 * choice.chosen_on.change.value, 1, '+')} points on the half that chose it{by_lot(choice)}. "
-        f"Against the published "
-        f"setting: {points(choice.against_published.change)} ({p_value(choice.p_against)}, Holm).",
+        f"{sentence}; {number(100 * choice.chosen_on.change.value, 1, '+')} points on the half that chose "
+        f"it{by_lot(choice)}. Against the published setting: {points(choice.against_published.change)} "
+        f"({p_value(choice.p_against)}, Holm).",
         **known,
     )
 

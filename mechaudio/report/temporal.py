@@ -222,9 +222,8 @@ def _layers(study: TemporalStudy) -> list[str]:
     alone = Finding(
         f"Chosen on one half, the best single layer is that of {layer.arm}. On the other half it changes the share of "
         f"right answers by {points(layer.held_out.change)}, on the half that chose it by "
-        f"{number(100 * layer.chosen_on.change.value, 1, '+')} points{by_lot(layer)}; a layer drawn at random, with the same "
-        f"factor, by "
-        f"{number(100 * study.random_layer, 1, '+')} points.",
+        f"{number(100 * layer.chosen_on.change.value, 1, '+')} points{by_lot(layer)}; a layer drawn at random, with "
+        f"the same factor, by {number(100 * study.random_layer, 1, '+')} points.",
         "layers",
         sure=excludes(layer.held_out.change),
         size=layer.held_out.change.value,

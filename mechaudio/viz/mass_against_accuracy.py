@@ -83,8 +83,8 @@ def mass_against_accuracy(
         title or "Attention on the keys, and right answers",
         note,
         height=520,
-        xaxis={"title": {"text": "change of attention on the keys (% points)"}, "zeroline": False},
-        yaxis={"title": {"text": "change of right answers (% points)"}, "zeroline": False},
+        xaxis={"title": {"text": "change of attention on the keys (points)"}, "zeroline": False},
+        yaxis={"title": {"text": "change of right answers (points)"}, "zeroline": False},
         legend=LEGEND_BELOW,
         showlegend=len(figure.data) > 1,
     )

@@ -221,8 +221,9 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
         f"Right answers with audio scaled in one layer ({questions_of(baseline.n, baseline.n_clips)})",
         f"query rows: {plain(queries)}; dashed, with 95% band: no change, {baseline.value:.1%} right; "
         "diamonds: all layers at once<br>"
-        f"ring: best on one half (n = {best.chosen_on.n}); on the other (n = {n_held}) {number(100 * held.value, 1, '+')} "
-        f"points ({ends(100 * held.low, 100 * held.high, 1, '+', confidence=held.confidence)})",
+        f"ring: best on one half (n = {best.chosen_on.n}); on the other (n = {n_held}) "
+        f"{number(100 * held.value, 1, '+')} points "
+        f"({ends(100 * held.low, 100 * held.high, 1, '+', confidence=held.confidence)})",
         height=480,
         xaxis={
             "title": {"text": "layer that is scaled"},

@@ -318,8 +318,7 @@ def head_room(title: dict[str, Any], panels: int = 0) -> int:
     """
     lines = title["text"].count("<br>") + 1
     notes = title["subtitle"]["text"].count("<br>") + 1 if "subtitle" in title else 0
-    own = max(76, 34 + 21 * lines + 17 * notes, 22 + 10 * lines + 34 * notes)  # plotly centres the first line
-    return own + 22 * panels
+    return max(76, 36 * lines + 34 * notes - 4) + 22 * panels  # plotly centres the first line
 
 
 def _wrapped(text: str, letters: int) -> str:
