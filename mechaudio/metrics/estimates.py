@@ -11,7 +11,7 @@ from math import isnan
 from typing import Any
 
 from mechaudio.metrics.clips import counted
-from mechaudio.showing import Shown
+from mechaudio.showing import Shown, count_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Proportion(Shown):
 
     def __str__(self) -> str:
         interval = f"{100 * self.confidence:g}% interval {100 * self.low:.1f} to {self.high:.1%}"
-        of = "" if self.n_clips is None else f" questions of {self.n_clips} {'clip' if self.n_clips == 1 else 'clips'}"
+        of = "" if self.n_clips is None else f" questions of {count_of(self.n_clips, 'clip')}"
         nan = f"; {self.unanswered} without an answer: NaN" if self.unanswered else ""
         return f"{self.value:.1%} ({interval}; {self.count} of {self.n}{of}{nan})"
 

@@ -30,6 +30,7 @@ from mechaudio.report.wording import (
     percent,
     points,
 )
+from mechaudio.showing import count_of
 from mechaudio.viz.induced_layers import induced_layers
 from mechaudio.viz.listening_curve import listening_curve
 from mechaudio.viz.over_strength import accuracy_over_strength
@@ -146,7 +147,7 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     sure = scores.varies & (scores.q < SIGNIFICANT)
     sentences: list[str] = [
         Finding(
-            f"Of {many} head{'s' * (many != 1)} whose attention to audio varies, {sure.sum()} go with right answers at "
+            f"Of {count_of(many, 'head')} whose attention to audio varies, {sure.sum()} go with right answers at "
             f"a false discovery rate of {100 * SIGNIFICANT:g}% ({counted(n, clips if clips < n else None)}). "
             f"{_strongest(scores, sure, ranking)}",
             "heads",

@@ -12,6 +12,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.significance import paired_difference
+from mechaudio.showing import count_of
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     CYCLE,
@@ -115,7 +116,7 @@ def flow_map(
         figure,
         title or f"{_WHAT[measure]} when one role does not see another",
         f"change{of_words(flow)}, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of "
-        f"{size} layer{'s' if size > 1 else ''}<br>{few or dots}",
+        f"{count_of(size, 'layer')}<br>{few or dots}",
         height=150 + sum(heights),
         showlegend=False,
     )
