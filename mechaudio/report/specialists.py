@@ -156,7 +156,7 @@ def _heads(study: SpecialistsStudy) -> list[str]:
         )
     ]
     if clips < FEWEST:
-        sentences.append(f"{clips} clips are too few for an interval of r: {FEWEST} are needed.")
+        sentences.append(f"An interval of r takes {FEWEST} clips: there is none from {count_of(clips, 'clip')}.")
     if study.k < many:
         stability = scores.stability(study.k, ranking=ranking)
         sentences.append(
@@ -170,7 +170,9 @@ def _heads(study: SpecialistsStudy) -> list[str]:
                 "by lot, here and in every resample."
             )
     if scores.constant.any():
-        sentences.append(f"{scores.constant.sum()} heads give the audio the same share in every question.")
+        sentences.append(
+            f"The share of attention on audio is the same in every question for {count_of(scores.constant.sum(), 'head')}."
+        )
     return sentences
 
 
