@@ -171,7 +171,8 @@ def _heads(study: SpecialistsStudy) -> list[str]:
             )
     if scores.constant.any():
         sentences.append(
-            f"The share of attention on audio is the same in every question for {count_of(scores.constant.sum(), 'head')}."
+            "The share of attention on audio is the same in every question for "
+            f"{count_of(scores.constant.sum(), 'head')}."
         )
     return sentences
 
