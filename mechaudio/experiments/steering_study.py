@@ -105,8 +105,8 @@ def steering_study(
     choosing, reporting = np.flatnonzero(chooses).tolist(), np.flatnonzero(~chooses).tolist()
     if len(choosing) < 3 or not reporting:
         raise ValueError(
-            f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs three that "
-            "choose and one that reports at least"
+            f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs at least "
+            "three that choose and one that reports; give more questions, of more clips"
         )
     # What continues from a run differs in its last bits from what runs again, and who takes a study up has no runs.
     kept = KeptRuns(0.0 if memory == 0 or out is not None else memory_of(model, memory))

@@ -32,6 +32,7 @@ _PARTS = (
     Part("When, and when the model says so", (), {"spans": _HOW_SPANS, "sound": _HOW_SOUND}),
     Part("Answers", ("answers",)),
 )
+#: Model -> scores in percent, in the order of `_PUBLISHED`.
 _MODELS = {
     "Qwen2-Audio, zero-shot": (6.7, 9.8, 50.3, 32.1, 18.7, 10.8, 20.5, 17.4, 12.3, 13.3),
     "Qwen2-Audio, tuned on FTAR": (22.4, 36.5, 67.8, 72.8, 55.4, 26.8, 51.7, 40.0, 28.5, 85.2),
@@ -142,10 +143,10 @@ def grounding_figures(study: GroundingStudy, questions: Sequence[AudioQuestion] 
 
 @checks_arguments
 def grounding_published() -> Table:
-    """Tabulate the paper's own test sets, in percent; its collar and its mapping of captions are not said."""
-    columns = (Column("model"), *(Column(name, "number") for name in _PUBLISHED))
-    rows = tuple((model, *numbers) for model, numbers in _MODELS.items())
-    note = "Percent, on AudioSet-Strong, AudioGrounding and CNN/DailyMail; other clips than those above."
+    """Tabulate the paper's own test sets; its collar and its mapping of captions are not said."""
+    columns = (Column("model"), *(Column(name, "share") for name in _PUBLISHED))
+    rows = tuple((model, *(percent / 100 for percent in numbers)) for model, numbers in _MODELS.items())
+    note = "On AudioSet-Strong, AudioGrounding and CNN/DailyMail; other clips than those above."
     return Table("published", "What the paper reports", note, columns, rows)
 
 
