@@ -71,3 +71,8 @@ def test_columns_are_written_as_headings_with_kinds_and_a_kind_that_there_is_not
     assert column_list("arm, n: count, fixed: share, gain: change, p: p") == TABLE.columns
     with pytest.raises(ValueError, match=r"a column is one of text, count, .* got 'n: counts'"):
         column_list("arm, n: counts")
+
+
+def test_a_change_that_rounds_to_nothing_is_not_minus_zero():
+    columns = (Column("change", "change"), Column("ends", "interval"))
+    assert Table("t", "T", "", columns, ((-0.0004, (-0.0004, 0.1)),)).shown == (("+0.0", "[+0.0, +10.0]"),)
