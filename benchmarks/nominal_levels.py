@@ -1,6 +1,6 @@
 """Do intervals and tests hold their level where several questions share a clip?
 
-On many data sets with nothing to be found, how often a 95 % interval misses the truth, and how often p < .05: with
+On many data sets with nothing to be found, how often a 95% interval misses the truth, and how often p < .05: with
 1, 2 and 3 questions a clip, and as it would be if they counted as independent. Questions of one clip have answers and
 scores that are alike: their correlation within a clip is `ALIKE`. With `--sizes`, of clips with these numbers of
 questions, and answers that are right as often as `--right` says.

@@ -5,7 +5,7 @@ python notebooks/outputs.py --write build/notebooks/*.ipynb    # carry what the 
 
 A notebook carries what a forge shows: printed texts, HTML tables, Markdown, and figures as PNG. The run is made with
 plotly's renderer `plotly_mimetype`, which leaves figures as data. Words have to be equal. Numbers differ with the
-processor: they may by 2 %, and those with decimals by one in the last place. Pictures have to be there, with their
+processor: they may by 2%, and those with decimals by one in the last place. Pictures have to be there, with their
 title. Sound is not carried, nor what goes to stderr: warnings and progress bars.
 """
 

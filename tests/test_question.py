@@ -162,7 +162,7 @@ def test_what_is_shown_of_a_question_names_the_clip_and_not_its_samples():
     clip = AudioClip(np.zeros(160_000), 16_000, "sounds/dog.wav")
     assert repr(question(audio=clip, choices=("dog", "car"), answer="dog", events=(Event("dog", 0, 1),), id="q1")) == (
         "AudioQuestion('Which sound has the earliest onset?', audio=AudioClip(10.00 s, 16000 Hz, mono, 'dog.wav'), "
-        "choices=('dog', 'car'), answer='dog', id='q1', 1 events)"
+        "choices=('dog', 'car'), answer='dog', id='q1', 1 event)"
     )
 
 

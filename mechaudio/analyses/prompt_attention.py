@@ -1,7 +1,7 @@
 """The whole attention pattern of one prompt, small enough for a page: every layer and head, row by row.
 
 A row of attention is kept in a byte per key: with m its largest weight, a weight a is `round(255 sqrt(a / m))`.
-What is read back differs from a by at most m (u / 255 + 1 / 260100), u = sqrt(a / m): by 0.4 % of m at the largest
+What is read back differs from a by at most m (u / 255 + 1 / 260100), u = sqrt(a / m): by 0.4% of m at the largest
 weight, and by 4e-6 of it at the smallest, so that the small weights of audio tokens keep their shape beside a sink.
 
 Conventions: positions count in the padded prompt; seconds from the start of the first clip, and clips follow one

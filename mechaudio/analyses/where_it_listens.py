@@ -48,6 +48,7 @@ from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
+from mechaudio.showing import count_of
 from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
@@ -251,7 +252,10 @@ class WhereItListens(Result):
             ", ".join(self.rows) + (" listens" if len(self.rows) == 1 else " listen") if self.rows else "no row told"
         )
         n = len(self.everywhere.ids)
-        return f"<WhereItListens of {len(self.edges)} edges x {cuts} cuts on {n} questions: {sentence}>"
+        return (
+            f"<WhereItListens of {count_of(len(self.edges), 'edge')} x {count_of(cuts, 'cut')} on "
+            f"{count_of(n, 'question')}: {sentence}>"
+        )
 
     def __str__(self) -> str:
         """Say what was found."""

@@ -20,6 +20,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import AnnotatedClip, Event
 from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE, background, synthesize
+from mechaudio.showing import count_of
 
 __all__ = ["CLASSES", "SAMPLE_RATE", "describe", "draw_events", "render", "soundscape", "synthesize"]
 
@@ -75,7 +76,9 @@ def render(
     events = tuple(events)
     _check_range("gain", gain)
     if gains is not None and len(gains) != len(events):
-        raise ValueError(f"gains must hold one level per event: {len(events)} events, {len(gains)} gains")
+        raise ValueError(
+            f"gains must hold one level per event: {count_of(len(events), 'event')}, {count_of(len(gains), 'gain')}"
+        )
     if not math.isfinite(duration):
         raise ValueError(f"duration must be finite, got {duration} s")
     samples = round(duration * SAMPLE_RATE)
@@ -118,7 +121,7 @@ def draw_events(
         duration: Length of the clip in seconds.
         n_events: How many, at most one per label.
         labels: The classes to draw from, each as likely and with the same times.
-        lengths: Shortest and longest event in seconds (drawn evenly in the logarithm); the longest is cut to 95 % of
+        lengths: Shortest and longest event in seconds (drawn evenly in the logarithm); the longest is cut to 95% of
             the clip.
 
     Returns:

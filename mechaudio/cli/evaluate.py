@@ -177,8 +177,7 @@ def _in_words(arguments: argparse.Namespace, result: "Evaluation | Comparison") 
     clean, compared = _parts(result)
     made = f" (seed {arguments.seed})" if arguments.data.name in MADE else ""
     lines = [
-        f"{arguments.model} on {arguments.data}{made}, condition {clean.condition}; "
-        "in brackets, 95 % intervals (Wilson)"
+        f"{arguments.model} on {arguments.data}{made}, condition {clean.condition}; in brackets, 95% intervals (Wilson)"
     ]
     scores = {**clean.by_task(), **({"all": clean.overall} if clean.scored.any() else {})}
     if clean.string_match is not None:

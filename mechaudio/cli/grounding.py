@@ -26,7 +26,7 @@ class GroundingVerb(StudyVerb):
         "mechaudio grounding --n 20",
         "mechaudio grounding --model timeaudio-folder --data ftar:FTAR/test --tasks tag dac",
     )
-    title = "When, as {model} says, asked about {data}"
+    title = "When {model} hears what, asked about {data}"
     fewest, n_made = 1, 40
     said = ("tasks", "instruction", "max_new_tokens")
 

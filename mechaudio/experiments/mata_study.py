@@ -1,4 +1,4 @@
-"""Does MATA make answers right, which reading of its formula does, and are its layers the ones?
+"""Does MATA make answers right, which reading of its formula does, and are its layers the right ones?
 
 After "MATA" (arXiv 2509.18816), which gives the last token more attention to audio in the middle layers, with what it
 leaves open. First it is found, on half of the questions, which rows of the prompt listen (`where_it_listens`).
@@ -12,7 +12,7 @@ leaves open. First it is found, on half of the questions, which rows of the prom
 
 All variants of a batch share one run of the prompt (`ma.evaluate`), and a study that was stopped is taken up.
 
-Conventions: layers count from 0, ranges include both ends; shares are from 0 to 1; intervals are at 95 %.
+Conventions: layers count from 0, ranges include both ends; shares are from 0 to 1; intervals are at 95%.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from mechaudio.metrics.clips import counted, questions_of
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.metrics.significance import holm
 from mechaudio.results import Result, keep
-from mechaudio.showing import Shown
+from mechaudio.showing import Shown, count_of
 
 if TYPE_CHECKING:
     import xarray
@@ -199,7 +199,10 @@ class SpecialistsStudy(Result):
 
     def __repr__(self) -> str:
         sides = f"{self.chooses.sum()} choose, {(~self.chooses).sum()} report"
-        return f"<SpecialistsStudy of {len(self.heard.ids)} questions ({sides}), {len(self.failures)} not asked>"
+        return (
+            f"<SpecialistsStudy of {count_of(len(self.heard.ids), 'question')} ({sides}), "
+            f"{len(self.failures)} not asked>"
+        )
 
     def __str__(self) -> str:
         """The study in words, step by step."""

@@ -1,6 +1,6 @@
 """Results of a steering study: what one half of the questions chose, and what it does on the other.
 
-Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
+Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95%.
 """
 
 from __future__ import annotations

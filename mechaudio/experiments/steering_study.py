@@ -17,7 +17,7 @@ pass with its clip. On the half that chooses, heads are known only after all que
 behind is kept in memory; a question whose keys and values do not fit in costs a third pass, and so does each where
 other rows than the last are read (`benchmarks/steering_cost.py` measures both).
 
-Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95 %.
+Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at 95%.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def steering_study(
     choosing, reporting = np.flatnonzero(chooses).tolist(), np.flatnonzero(~chooses).tolist()
     if len(choosing) < 3 or not reporting:
         raise ValueError(
-            f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs three that "
-            "choose and one that reports at least"
+            f"{len(choosing)} of {len(ids)} questions choose and {len(reporting)} report: the study needs at least "
+            "three that choose and one that reports; give more questions, of more clips"
         )
     # What continues from a run differs in its last bits from what runs again, and who takes a study up has no runs.
     kept = KeptRuns(0.0 if memory == 0 or out is not None else memory_of(model, memory))

@@ -13,6 +13,7 @@ from mechaudio.interventions.selecting import Phase, Value, check_choice, check_
 from mechaudio.interventions.steer import check_array
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, of_rows
+from mechaudio.showing import count_of
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Add, Edit
 from mechaudio.tracing.hook_points import HookPoint
@@ -68,13 +69,18 @@ class SteerHeads(Value):
         if any(len(head) != 2 for head in self.heads) or len(set(self.heads)) != len(self.heads):
             raise ValueError(f"heads= lists (layer, head) pairs, each once; got {list(self.heads)}")
         if self.directions.shape[-2] != len(self.heads):
-            raise ValueError(f"there are {self.directions.shape[-2]} directions for {len(self.heads)} heads")
+            raise ValueError(
+                f"there are {count_of(self.directions.shape[-2], 'direction')} for {count_of(len(self.heads), 'head')}"
+            )
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit, ...]:  # noqa: ARG002 - any model with these heads
         """One change of `z` in every layer that has one of the heads."""
         directions = torch.as_tensor(self.directions)
         if self.per_question and len(directions) != batch.n_rows:
-            raise ValueError(f"there are directions for {len(directions)} questions, and {batch.n_rows} prompts")
+            raise ValueError(
+                f"there are directions for {count_of(len(directions), 'question')}, and "
+                f"{count_of(batch.n_rows, 'prompt')}"
+            )
         if self.strength == 0:
             return ()
         changes = []

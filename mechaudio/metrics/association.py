@@ -127,9 +127,9 @@ class TopKStability(Shown):
     def __str__(self) -> str:
         ties = f"; {self.tied} are level at the last place, drawn by lot" if self.tied else ""
         return (
-            f"of the top {len(self.chosen)} of {self.frequency.size}, a resample keeps {100 * self.overlap:.0f} % "
-            f"({100 * self.confidence:g} % of {self.resamples} resamples {100 * self.low:.0f} to "
-            f"{100 * self.high:.0f} %; {100 * self.chance:.1f} % by chance{ties})"
+            f"of the top {len(self.chosen)} of {self.frequency.size}, a resample keeps {self.overlap:.0%} "
+            f"({100 * self.confidence:g}% of {self.resamples} resamples {100 * self.low:.0f} to "
+            f"{self.high:.0%}; {self.chance:.1%} by chance{ties})"
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def fewest(confidence: float = 0.95) -> int:
     """Clips that an interval of a mean needs: of fewer, not even from the lowest to the highest is wide enough.
 
     Resampled means lie within the clips' own values, and all k of these are on one side of the middle with a chance of
-    2^(1 - k): 95 % takes 6 clips.
+    2^(1 - k): 95% takes 6 clips.
 
     Args:
         confidence: Level of the interval.

@@ -11,7 +11,7 @@ from math import isnan
 from typing import Any
 
 from mechaudio.metrics.clips import counted
-from mechaudio.showing import Shown
+from mechaudio.showing import Shown, count_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Estimate(Shown):
         low: Lower end of the interval; NaN where too few clips give none.
         high: Upper end.
         n: Samples that it rests on.
-        confidence: Level of the interval, 0.95 for a 95 % interval.
+        confidence: Level of the interval, 0.95 for a 95% interval.
         method: How the interval was made.
         n_clips: Clips that the samples are about, which the interval takes as clusters; None where each is about a clip
             of its own.
@@ -43,10 +43,10 @@ class Estimate(Shown):
     def in_percent(self) -> str:
         """A share or a difference of shares in words, in percent."""
         value, low, high = (f"{100 * number:.1f}" for number in (self.value, self.low, self.high))
-        return f"{value} % ({self._interval(f'{low} to {high} %')})"
+        return f"{value}% ({self._interval(f'{low} to {high}%')})"
 
     def _interval(self, ends: str) -> str:
-        interval = "no interval" if isnan(self.low) else f"{100 * self.confidence:g} % interval {ends}"
+        interval = "no interval" if isnan(self.low) else f"{100 * self.confidence:g}% interval {ends}"
         return f"{interval}, {counted(self.n, self.n_clips)}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,10 +82,10 @@ class Proportion(Shown):
         return self.count / self.n
 
     def __str__(self) -> str:
-        interval = f"{100 * self.confidence:g} % interval {100 * self.low:.1f} to {100 * self.high:.1f} %"
-        of = "" if self.n_clips is None else f" questions of {self.n_clips} {'clip' if self.n_clips == 1 else 'clips'}"
+        interval = f"{100 * self.confidence:g}% interval {100 * self.low:.1f} to {self.high:.1%}"
+        of = "" if self.n_clips is None else f" questions of {count_of(self.n_clips, 'clip')}"
         nan = f"; {self.unanswered} without an answer: NaN" if self.unanswered else ""
-        return f"{100 * self.value:.1f} % ({interval}; {self.count} of {self.n}{of}{nan})"
+        return f"{self.value:.1%} ({interval}; {self.count} of {self.n}{of}{nan})"
 
     def as_dict(self) -> dict[str, Any]:
         """The fields and the share by name, for JSON."""

@@ -207,8 +207,8 @@ class GroundingScores:
     spans: tuple[Spans, ...]
 
     def __str__(self) -> str:
-        recalls = ", ".join(f"R@{threshold:g} {100 * each.value:.1f} %" for threshold, each in self.recall.items())
-        return f"mean IoU {self.mean_iou.in_percent()}; {recalls}; unparsed {100 * self.unparsed.value:.1f} %"
+        recalls = ", ".join(f"R@{threshold:g} {each.value:.1%}" for threshold, each in self.recall.items())
+        return f"mean IoU {self.mean_iou.in_percent()}; {recalls}; unparsed {self.unparsed.value:.1%}"
 
     def as_dict(self) -> dict[str, Any]:
         """The scores by name, for JSON."""

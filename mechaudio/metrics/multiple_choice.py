@@ -1,7 +1,7 @@
 """Scores of multiple-choice answers, and of what an intervention did to them.
 
 Conventions: `correct`, `before` and `after` hold right (True) or wrong (False), one per question, `before` and `after`
-for the same questions in the same order; rates are from 0 to 1 with Wilson's 95 % interval. `clips`
+for the same questions in the same order; rates are from 0 to 1 with Wilson's 95% interval. `clips`
 names the clip of each question, whose questions intervals and tests take as a cluster (`mechaudio.metrics.clips`).
 Logits are those of the choices, NaN where a question has fewer choices than another.
 

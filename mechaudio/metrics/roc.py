@@ -57,7 +57,7 @@ class RocAuc(Shown):
         n = self.n_right + self.n_wrong
         of = "" if self.n_clips is None else f"; {counted(n, self.n_clips)}"
         return (
-            f"AUC {self.value:.3f} ({100 * self.confidence:g} % interval {self.low:.3f} to {self.high:.3f}, "
+            f"AUC {self.value:.3f} ({100 * self.confidence:g}% interval {self.low:.3f} to {self.high:.3f}, "
             f"p = {self.p:.3g}, {self.n_right} right, {self.n_wrong} wrong{of})"
         )
 
@@ -87,7 +87,7 @@ def roc_auc(
     Where clips share questions, numbers of answers are divided by the design effect, the variance of DeLong's
     components summed over clips (Obuchowski, Biometrics 53:567, 1997) over that of the components one by one. It
     counts the clips of both sides together: where few clips have most of the right or of the wrong answers, and these
-    are all alike, intervals miss up to 7 % in place of 5, and p up to 8 (docs/statistics.md).
+    are all alike, intervals miss up to 7% in place of 5, and p up to 8 (docs/statistics.md).
 
     Args:
         scores: `[question]`, finite.

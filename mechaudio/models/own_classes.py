@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from mechaudio.models.network import Network
+from mechaudio.showing import count_of
 
 
 class SoundWithThePrompt:
@@ -177,7 +178,9 @@ class ClipProcessor(ProcessorMixin):
         texts = [text] if isinstance(text, str) else list(text)
         wanted = sum(one.count(self.audio_token) for one in texts)
         if wanted != len(clips):
-            raise ValueError(f"the texts have {wanted} placeholders {self.audio_token!r} for {len(clips)} clips")
+            raise ValueError(
+                f"the texts have {wanted} placeholders {self.audio_token!r} for {count_of(len(clips), 'clip')}"
+            )
         placeholder, following = self.audio_token_id, iter(clips)
         return [
             [token for i in ids for token in (next(following) if i == placeholder else [i])]

@@ -15,6 +15,7 @@ from mechaudio.metrics.spans import Repairs
 from mechaudio.question import AudioQuestion, Recording, questions_by_id
 from mechaudio.report.study_page import Part, Report, report_of
 from mechaudio.report.tables import Column, Table, column_list
+from mechaudio.showing import count_of
 from mechaudio.viz.spans_over_time import spans_over_time
 from mechaudio.viz.theme import plain
 
@@ -31,6 +32,7 @@ _PARTS = (
     Part("When, and when the model says so", (), {"spans": _HOW_SPANS, "sound": _HOW_SOUND}),
     Part("Answers", ("answers",)),
 )
+#: Model -> scores in percent, in the order of `_PUBLISHED`.
 _MODELS = {
     "Qwen2-Audio, zero-shot": (6.7, 9.8, 50.3, 32.1, 18.7, 10.8, 20.5, 17.4, 12.3, 13.3),
     "Qwen2-Audio, tuned on FTAR": (22.4, 36.5, 67.8, 72.8, 55.4, 26.8, 51.7, 40.0, 28.5, 85.2),
@@ -50,8 +52,8 @@ def grounding_findings(study: GroundingStudy) -> tuple[str, ...]:
     if (of := study.grounding) is not None:
         recalls = ", ".join(f"{each.count} at {threshold:g}" for threshold, each in of.recall.items())
         said.append(
-            f"Grounding: mean IoU {of.mean_iou.in_percent()}; of {of.unparsed.n} questions so many are found at an "
-            f"IoU: {recalls}; in {of.unparsed.count} answers no time can be read."
+            f"Grounding: mean IoU {of.mean_iou.in_percent()}; of {count_of(of.unparsed.n, 'question')}, found by IoU: "
+            f"{recalls}; no time can be read in {count_of(of.unparsed.count, 'answer')}."
         )
     if (of_dense := study.dense) is not None:
         said.append(
@@ -69,7 +71,7 @@ def grounding_findings(study: GroundingStudy) -> tuple[str, ...]:
 
 @checks_arguments
 def grounding_tables(study: GroundingStudy) -> tuple[Table, ...]:
-    """Lay out the scores with 95 % intervals by clip, the repairs by task, and every answer."""
+    """Lay out the scores with 95% intervals by clip, the repairs by task, and every answer."""
     scores: dict[tuple[str, str], Estimate | Proportion] = {}
     repairs: dict[str, Repairs] = {}
     if (tag := study.grounding) is not None:
@@ -92,7 +94,7 @@ def grounding_tables(study: GroundingStudy) -> tuple[Table, ...]:
         repairs["tss"] = tss.repairs
     shares = ("value", "low", "high")
     columns = (Column("task"), Column("score"), *(Column(each, "share") for each in shares), Column("n", "count"))
-    note = "Intervals of 95 %, by clip; of fewer than six clips there are none."
+    note = "Intervals of 95%, by clip; of fewer than six clips there are none."
     rows = tuple(
         (_NAMES[task], name, *(_finite(getattr(each, end)) for end in shares), each.n)
         for (task, name), each in scores.items()
@@ -141,10 +143,10 @@ def grounding_figures(study: GroundingStudy, questions: Sequence[AudioQuestion] 
 
 @checks_arguments
 def grounding_published() -> Table:
-    """Tabulate the paper's own test sets, in percent; its collar and its mapping of captions are not said."""
-    columns = (Column("model"), *(Column(name, "number") for name in _PUBLISHED))
-    rows = tuple((model, *numbers) for model, numbers in _MODELS.items())
-    note = "Percent, on AudioSet-Strong, AudioGrounding and CNN/DailyMail; other clips than those above."
+    """Tabulate the paper's own test sets; its collar and its mapping of captions are not said."""
+    columns = (Column("model"), *(Column(name, "share") for name in _PUBLISHED))
+    rows = tuple((model, *(percent / 100 for percent in numbers)) for model, numbers in _MODELS.items())
+    note = "On AudioSet-Strong, AudioGrounding and CNN/DailyMail; other clips than those above."
     return Table("published", "What the paper reports", note, columns, rows)
 
 

@@ -56,7 +56,7 @@ def _listens(listens: WhereItListens) -> Report:
 
 @checks_arguments
 def listening_tables(listens: WhereItListens) -> tuple[Table, ...]:
-    """What each edge carries over all layers, and every cut in windows and single layers, with 95 % intervals."""
+    """What each edge carries over all layers, and every cut in windows and single layers, with 95% intervals."""
     change = "share" if listens.measure == "probability" else "score"
     ends = [Column("interval", "interval")] if change == "share" else [Column("low", "score"), Column("high", "score")]
     columns = (

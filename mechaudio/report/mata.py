@@ -21,11 +21,12 @@ from mechaudio.report.wording import (
 )
 from mechaudio.viz.mata import mata_attention, mata_layers
 from mechaudio.viz.over_strength import accuracy_over_strength
+from mechaudio.viz.theme import number
 
 _LEAD = (
     "MATA gives the last token more attention to the audio in the middle layers, at every new token, by multiplying "
-    "attention scores with 1 + alpha. Does it make answers right here, which reading of its formula does, and are its "
-    "layers the ones?"
+    "attention scores by 1 + alpha. Does it make answers right here, which reading of its formula does, and are its "
+    "layers the right ones?"
 )
 _PARTS = (
     LISTENING,
@@ -117,7 +118,7 @@ def _attention(study: MataStudy) -> str:
     )
     return Finding(
         f"Of the last position's scores on audio, {100 * scores.negative.min():.0f} to "
-        f"{100 * scores.negative.max():.0f} % are below zero, by layer; multiplying them by 1 + alpha = "
+        f"{scores.negative.max():.0%} are below zero, by layer; multiplying them by 1 + alpha = "
         f"{1 + scores.alpha:g} {lowered}, in the mean over heads.",
         "attention",
         sure=True,
@@ -158,9 +159,9 @@ def _choice(choice: MataChoice) -> str:
         return Finding(f"{sentence}.", **known)
     assert choice.p_against is not None
     return Finding(
-        f"{sentence}; {100 * choice.chosen_on.change.value:+.1f} points on the half that chose it{by_lot(choice)}. "
-        f"Against the published "
-        f"setting: {points(choice.against_published.change)} ({p_value(choice.p_against)}, Holm).",
+        f"{sentence}; {number(100 * choice.chosen_on.change.value, 1, '+')} points on the half that chose "
+        f"it{by_lot(choice)}. Against the published setting: {points(choice.against_published.change)} "
+        f"({p_value(choice.p_against)}, Holm).",
         **known,
     )
 
@@ -171,8 +172,8 @@ def _written(study: MataStudy) -> list[str]:
     clean, first = study.generated.clean, study.written[0]
     return [
         Finding(
-            f"In written answers ({100 * clean.overall.value:.1f} % right without MATA, "
-            f"{100 * clean.unparsed.value:.1f} % unreadable) the published setting changes the share of right ones by "
+            f"In written answers ({clean.overall.value:.1%} right without MATA, "
+            f"{clean.unparsed.value:.1%} unreadable) the published setting changes the share of right ones by "
             f"{points(first.change.change)} ({p_value(first.p_holm)}, Holm).",
             sure=first.p_holm < SIGNIFICANT,
             size=first.change.change.value,

@@ -11,6 +11,7 @@ from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.report.changes import CHANGED, changed, group_rows
 from mechaudio.report.listening import first_table
 from mechaudio.report.tables import Cell, Column, Table, column_list
+from mechaudio.showing import count_of
 
 PAPER = "MATA (arXiv 2509.18816, Interspeech 2026)"
 
@@ -61,7 +62,7 @@ def mata_published() -> tuple[Table, ...]:
         Table(
             "published_mata",
             "The paper's accuracies",
-            f"As told of {PAPER}, by its text and its public page; not computed here, not checked against its tables.",
+            f"From the text of {PAPER} and its public page; not computed here, not checked against its tables.",
             column_list("model, questions, domain, without: share, with MATA: share"),
             tuple(rows),
         ),
@@ -73,7 +74,8 @@ def _scores(study: MataStudy) -> Table:
     return Table(
         "attention",
         "Audio scores and attention of the last position, by layer",
-        f"Mean over heads and {scores.n} questions. Below zero: share of the scores on audio tokens. The last columns "
+        f"Mean over heads and {count_of(scores.n, 'question')}. Below zero: share of the scores on audio "
+        "tokens. The last columns "
         f"are audio attention with alpha = {scores.alpha:g} in that layer alone, by reading of the formula.",
         (
             *column_list("layer: count, below zero: share, mean score: score, audio attention: share"),
@@ -127,7 +129,7 @@ def _choices(study: MataStudy) -> Table:
         "choices",
         "Chosen on one half of the questions, reported on the other",
         "The change on the half that chooses flatters what was chosen there, and is the first one; all other columns "
-        "are of the questions that report. Intervals: of the change, at 95 %; p: McNemar's tests against no "
+        "are of the questions that report. Intervals: of the change, at 95%; p: McNemar's tests against no "
         "intervention and against the published setting, corrected by Holm over all of both.",
         (
             Column("what"),
@@ -150,7 +152,7 @@ def _groups(study: MataStudy) -> Table:
         "groups",
         "By group of questions",
         "The published setting, which these questions did not choose, on all of them; what one half chose on the "
-        "other. Interval: of the change, at 95 %; p: McNemar's test, corrected by Holm within each grouping.",
+        "other. Interval: of the change, at 95%; p: McNemar's test, corrected by Holm within each grouping.",
         (*column_list("setting and questions, grouping, group"), *CHANGED),
         tuple(rows),
     )
@@ -166,7 +168,7 @@ def _written(study: MataStudy) -> Table:
         "written",
         "Written answers to the questions that report",
         "MATA acts at every new token. Unparsed: share of texts that name no choice or several, which count as wrong; "
-        f"without MATA {100 * study.generated.clean.unparsed.value:.1f} %. p: McNemar's test, corrected by Holm over "
+        f"without MATA {study.generated.clean.unparsed.value:.1%}. p: McNemar's test, corrected by Holm over "
         "the rows.",
         (*_ARM, Column("unparsed", "share"), *CHANGED),
         tuple(rows),
@@ -175,7 +177,7 @@ def _written(study: MataStudy) -> Table:
 
 def _listed(name: str, title: str, note: str, tested: Sequence[Tested[MataArm]]) -> Table:
     rests_on = (
-        f"{note} All questions. Interval: of the change, at 95 %; p: McNemar's test, corrected by Holm over "
+        f"{note} All questions. Interval: of the change, at 95%; p: McNemar's test, corrected by Holm over "
         f"the {len(tested)} rows."
     )
     return Table(

@@ -117,7 +117,7 @@ def patching_findings(patching: PatchingMap) -> tuple[str, ...]:
     )
     at = tuple(labels.index(largest[axis]) for axis, labels in patching.axes.items())
     towards = (mean > patching.no_effect) == (patching.direction == "denoising")
-    sentence = f"Patching {patching.hook_point} in {where} {_VERBS[patching.direction, towards]}: to {100 * mean:.1f} %"
+    sentence = f"Patching {patching.hook_point} in {where} {_VERBS[patching.direction, towards]}: to {mean:.1%}"
     way = f"of the way from corrupted to clean{_beyond(mean)}."
     if patching.scale.n_clips < fewest():
         few = f"Pairs about fewer than {fewest()} clips give no intervals."
@@ -181,7 +181,7 @@ TOP = 10
 
 @checks_arguments
 def patching_tables(patching: PatchingMap) -> tuple[Table, ...]:
-    """The places with the largest effect, and all places in their order, with 95 % intervals where there are any.
+    """The places with the largest effect, and all places in their order, with 95% intervals where there are any.
 
     Raises:
         ValueError: Clean and corrupted runs agree in all pairs.
@@ -207,8 +207,8 @@ def patching_tables(patching: PatchingMap) -> tuple[Table, ...]:
     )
     what = f"{patching.hook_point} by {' and '.join(patching.axes)}"
     note = (
-        f"Patching {patching.hook_point}, {patching.direction}, {patching.metric.replace('_', ' ')}: 0 % is the "
-        f"corrupted run and 100 % the clean one, so that {100 * patching.no_effect:.0f} % is no effect. Intervals are "
+        f"Patching {patching.hook_point}, {patching.direction}, {patching.metric.replace('_', ' ')}: 0% is the "
+        f"corrupted run and 100% the clean one, so that {patching.no_effect:.0%} is no effect. Intervals are "
         "bootstrap over clips, which are drawn with all their pairs, of each place alone. Another answer: of all pairs "
         "that have the place, the share whose answer the patch changes."
     )

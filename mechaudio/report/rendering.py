@@ -32,9 +32,8 @@ _ENVIRONMENT = Environment(
 
 
 def prose(text: str) -> Markup:
-    """Mark up a text for a page: code between backticks in its letters, no line that begins with a per cent sign."""
-    words = str(escape(text)).replace(" %", "\u00a0%")
-    return Markup(_CODE.sub(r"<code>\1</code>", words))  # escaped in the line above
+    """Mark up a text for a page: code between backticks in its letters."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # escaped in this line
 
 
 _ENVIRONMENT.filters["prose"] = prose

@@ -30,10 +30,12 @@ from mechaudio.report.wording import (
     percent,
     points,
 )
+from mechaudio.showing import count_of
 from mechaudio.viz.induced_layers import induced_layers
 from mechaudio.viz.listening_curve import listening_curve
 from mechaudio.viz.over_strength import accuracy_over_strength
 from mechaudio.viz.specialists import specialist_map
+from mechaudio.viz.theme import number
 
 _LEAD = (
     "An audio language model was asked questions with the recording and with silence. Which of its attention heads "
@@ -132,7 +134,7 @@ def _hearing(study: SpecialistsStudy) -> Finding:
         f"right, with silence in its place "
         f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, {named(change.test)}). Guessing would "
         f"get "
-        f"{100 * study.chance.mean():.1f} %.",
+        f"{study.chance.mean():.1%}.",
         sure=True,
         size=1.0,  # all others are compared with it
     )
@@ -145,8 +147,8 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     sure = scores.varies & (scores.q < SIGNIFICANT)
     sentences: list[str] = [
         Finding(
-            f"Of {many} head{'s' * (many != 1)} whose attention to audio varies, {sure.sum()} go with right answers at "
-            f"a false discovery rate of {100 * SIGNIFICANT:g} % ({counted(n, clips if clips < n else None)}). "
+            f"Of {count_of(many, 'head')} whose attention to audio varies, {sure.sum()} go with right answers at "
+            f"a false discovery rate of {100 * SIGNIFICANT:g}% ({counted(n, clips if clips < n else None)}). "
             f"{_strongest(scores, sure, ranking)}",
             "heads",
             sure=bool(sure.any()),
@@ -154,12 +156,12 @@ def _heads(study: SpecialistsStudy) -> list[str]:
         )
     ]
     if clips < FEWEST:
-        sentences.append(f"{clips} clips are too few for an interval of r: {FEWEST} are needed.")
+        sentences.append(f"An interval of r takes {FEWEST} clips: there is none from {count_of(clips, 'clip')}.")
     if study.k < many:
         stability = scores.stability(study.k, ranking=ranking)
         sentences.append(
-            f"Other questions would choose other heads: a resample keeps {100 * stability.overlap:.0f} % of the "
-            f"{study.k} [{100 * stability.low:.0f}, {100 * stability.high:.0f}], {100 * stability.chance:.0f} % by "
+            f"Other questions would choose other heads: a resample keeps {stability.overlap:.0%} of the "
+            f"{study.k} [{100 * stability.low:.0f}, {100 * stability.high:.0f}], {stability.chance:.0%} by "
             "chance."
         )
         if stability.tied:
@@ -168,14 +170,17 @@ def _heads(study: SpecialistsStudy) -> list[str]:
                 "by lot, here and in every resample."
             )
     if scores.constant.any():
-        sentences.append(f"{scores.constant.sum()} heads give the audio the same share in every question.")
+        sentences.append(
+            "The share of attention on audio is the same in every question for "
+            f"{count_of(scores.constant.sum(), 'head')}."
+        )
     return sentences
 
 
 def _strongest(scores: HeadScores, sure: Bool[np.ndarray, "layer head"], ranking: Ranking) -> str:
     """The head of largest correlation among those that are significant and attend to audio at all."""
     attending = sure & (scores.mean >= ATTENDS)
-    share = f"{100 * ATTENDS:g} % of its attention"
+    share = f"{100 * ATTENDS:g}% of its attention"
     if not sure.any():
         return "None is named here: the largest correlation of so many is large by chance alone."
     if not attending.any():
@@ -183,13 +188,13 @@ def _strongest(scores: HeadScores, sure: Bool[np.ndarray, "layer head"], ranking
     strength = np.where(attending, np.abs(scores.r) if ranking == "magnitude" else scores.r, -np.inf)
     layer, head = np.unravel_index(int(strength.argmax()), strength.shape)
     low, high = scores.low[layer, head], scores.high[layer, head]
-    ends = "" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+    ends = "" if np.isnan(low) else f" [{number(low, 2, '+')}, {number(high, 2, '+')}]"
     level = int((strength >= strength.max() - 1e-9).sum())
     level_with = f", one of {level} that are level" if level > 1 else ""
     return (
         f"The strongest of those that give audio {share} or more is head {head} of layer {layer}{level_with}: r = "
-        f"{scores.r[layer, head]:+.2f}{ends}, q = {scores.q[layer, head]:.2g}, mean attention to audio "
-        f"{100 * scores.mean[layer, head]:.1f} %."
+        f"{number(scores.r[layer, head], 2, '+')}{ends}, q = {scores.q[layer, head]:.2g}, mean attention to audio "
+        f"{scores.mean[layer, head]:.1%}."
     )
 
 
@@ -208,7 +213,7 @@ def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
         Finding(
             f"On the {n} that the heads were not chosen on, the listening score of {study.k} heads {tells} right "
             f"answers from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
-            f"{score.random_auc.mean():.3f} in the mean; {100 * score.p_random:.0f} % of the sets do as well "
+            f"{score.random_auc.mean():.3f} in the mean; {score.p_random:.0%} of the sets do as well "
             f"({p_value(p['random'])}, Holm).",
             "listening",
             sure=p["auc"] < SIGNIFICANT,
@@ -247,7 +252,7 @@ def _steering(study: SpecialistsStudy) -> list[str]:
                 f"{does if sure else 'does not significantly change'} the share of right answers on the half that "
                 f"reports: {points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} "
                 f"({p_value(choice.p_holm)}, Holm). On the half that chose it, "
-                f"it changed it by {100 * choice.chosen_on.change.value:+.1f} points{by_lot(choice)}.",
+                f"it changed it by {number(100 * choice.chosen_on.change.value, 1, '+')} points{by_lot(choice)}.",
                 "strengths",
                 sure=sure,
                 size=change.value,

@@ -55,7 +55,7 @@ def specialists_tables(study: SpecialistsStudy) -> tuple[Table, ...]:
 def specialists_published() -> tuple[Table, ...]:
     """Tabulate the paper's own models and questions; nothing here is computed."""
     note = (
-        f"As told of {PAPER}, by its text and by digests of it; not computed here, not checked against its tables. "
+        f"From the text of {PAPER} and digests of it; not computed here, not checked against its tables. "
         "Which strength was used, and what calibrated it, is not known."
     )
     ways = ("no steering", "random heads", "best single layer", "specialist heads", "layer-guided")
@@ -81,7 +81,7 @@ def _hearing(study: SpecialistsStudy) -> Table:
     return Table(
         "hearing",
         "Right answers with silence (before) and with the recording (after)",
-        f"Guessing would get {100 * study.chance.mean():.1f} % right. Interval: of the change, at 95 %; p: "
+        f"Guessing would get {study.chance.mean():.1%} right. Interval: of the change, at 95%; p: "
         "McNemar's test, corrected by Holm within each grouping.",
         (Column("by"), Column("group"), *CHANGED),
         group_rows(study.hearing),
@@ -111,7 +111,7 @@ def _heads(study: SpecialistsStudy) -> Table:
         f"The {len(rows)} heads of largest correlation with right answers",
         f"On questions ({questions_of(len(scores.measured.ids), scores.measured.clips)}). r: point-biserial "
         "correlation of the last position's attention to "
-        f"audio with right answers, with its {100 * scores.confidence:g} % interval; q: p after Benjamini "
+        f"audio with right answers, with its {100 * scores.confidence:g}% interval; q: p after Benjamini "
         f"and Hochberg over {scores.varies.sum()} heads; chosen again: share of resamples that choose the head. The "
         f"choice as a whole: {stability}.{named}",
         column_list(
@@ -137,10 +137,10 @@ def _listening(study: SpecialistsStudy) -> Table:
         "listening",
         "How well the listening score tells right from wrong, by number of heads",
         f"On the {len(study.score.ids)} questions that the heads were not chosen on. AUC: area under the ROC curve, "
-        "with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip as a "
+        "with its 95% interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip as a "
         "cluster; unweighted: of the same heads' "
         f"audio attention summed; random: {study.settings.draws} sets of as many heads drawn at random, with the "
-        "interval that holds 95 % of them; p random: share of these that do as well. p Holm: both p values of all "
+        "interval that holds 95% of them; p random: share of these that do as well. p Holm: both p values of all "
         "rows, corrected together.",
         column_list(
             "heads: count, AUC: score, low: score, high: score, p: p, p Holm: p, unweighted: score, "
@@ -167,7 +167,7 @@ def _checks(study: SpecialistsStudy) -> Table:
         "checks",
         f"Where the listening score of {study.k} heads is higher",
         "AUC: the chance that a question of the first kind scores above one of the second, 0.5 if there is no "
-        "difference, with its 95 % interval (Newcombe) and the p value of Mann and Whitney's test, stratified within "
+        "difference, with its 95% interval (Newcombe) and the p value of Mann and Whitney's test, stratified within "
         "tasks; p Holm: corrected over the rows; the last columns count the two kinds. A dash: fewer than two "
         "questions of a kind.",
         (*column_list("higher where, of, among"), *_AREA),
@@ -181,7 +181,7 @@ def _by_group(study: SpecialistsStudy) -> Table:
     return Table(
         "listening_by_group",
         f"How well the listening score of {study.k} heads tells right from wrong, by group",
-        "The same heads and weights in all groups. Low and high: Newcombe's 95 % interval; p: Mann and Whitney's test, "
+        "The same heads and weights in all groups. Low and high: Newcombe's 95% interval; p: Mann and Whitney's test, "
         "questions of one clip as a cluster; p Holm: corrected over the groups of a grouping. A dash: fewer than two "
         "right or two wrong answers.",
         (
@@ -201,7 +201,7 @@ def _steered(study: SpecialistsStudy) -> Table:
     return Table(
         "steering_by_group",
         "Steering as chosen on one half of the questions, on groups of the other",
-        "Interval: of the change, at 95 %; p: McNemar's test against no steering, corrected by Holm within "
+        "Interval: of the change, at 95%; p: McNemar's test against no steering, corrected by Holm within "
         "each grouping.",
         (*column_list("kind, by, group"), *CHANGED),
         tuple(

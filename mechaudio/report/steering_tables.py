@@ -28,7 +28,7 @@ def _choices(study: SteeringStudy) -> Table:
         "steering",
         "Steering as chosen on one half of the questions, on the other",
         f"{study.chooses.sum()} questions choose heads, strength and place, and flatter what they choose: their change "
-        "is the first one. All other columns are of the questions that report. Interval: of the change, at 95 %; "
+        "is the first one. All other columns are of the questions that report. Interval: of the change, at 95%; "
         "p: McNemar's test against no steering, corrected by Holm over the kinds, and over the controls by themselves. "
         "Controls choose as freely as what they control.",
         (*_ARM, Column("change chosen on", "change"), *CHANGED),
@@ -41,7 +41,7 @@ def _against(study: SteeringStudy) -> Table:
         "steering_controls",
         "Steering beside its controls",
         "Share of right answers more than with the control, each as it was chosen, on the questions that report; of "
-        "several draws, more than their mean. Interval: at 95 %, over clips (Bonett and Price's; bootstrap where "
+        "several draws, more than their mean. Interval: at 95%, over clips (Bonett and Price's; bootstrap where "
         "there are several draws: other draws would differ too). p: McNemar's test (Fisher's test of signs where "
         "there are several draws), corrected by Holm over the rows.",
         column_list("kind, control, draws: count, n: count, gain: change, interval: interval, p: p, p Holm: p"),

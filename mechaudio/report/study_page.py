@@ -79,7 +79,7 @@ class Report(Shown):
     Attributes:
         provenance: Provenance of the result.
         lead: What was studied, in a sentence or two under the title.
-        findings: Sentences; intervals in brackets are of 95 %. The largest of those that are sure (`Finding`) stand
+        findings: Sentences; intervals in brackets are of 95%. The largest of those that are sure (`Finding`) stand
             first, with the pictures that they stand on.
         tables: Tables of the result; their names are those of their files.
         figures: Figures of the result, by the name of their files.

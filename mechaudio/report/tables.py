@@ -21,12 +21,13 @@ from typing import Any, Literal, cast, get_args
 from mechaudio.arguments import checks_arguments
 from mechaudio.notebook import pieces
 from mechaudio.showing import Shown
+from mechaudio.viz.theme import number
 from mechaudio.writing import as_file_name, made_folder, markdown
 
 Cell = str | int | float | tuple[float, float] | None
 Kind = Literal["text", "count", "number", "score", "share", "change", "interval", "p"]
 
-_UNITS = {"share": " (%)", "change": " (points)", "interval": " (95 %)"}
+_UNITS = {"share": " (%)", "change": " (points)", "interval": " (95%)"}
 #: A text that spreadsheets compute; a signed number is none.
 _FORMULA = re.compile(r"\s*(?:[=@]|[+-](?![\d.]+\s*\Z))")
 _LATEX = str.maketrans(
@@ -69,11 +70,11 @@ class Column:
         if cell is None or (isinstance(cell, float) and math.isnan(cell)):
             return "–"
         if isinstance(cell, tuple):
-            return f"[{100 * cell[0]:+.1f}, {100 * cell[1]:+.1f}]"
+            return f"[{number(100 * cell[0], 1, '+')}, {number(100 * cell[1], 1, '+')}]"
         if self.kind == "share":
             return f"{100 * cell:.1f}"
         if self.kind == "change":
-            return f"{100 * cell:+.1f}"
+            return number(100 * cell, 1, "+")
         if self.kind == "score":
             return f"{cell:.3f}"
         if self.kind == "p":

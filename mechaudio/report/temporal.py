@@ -28,6 +28,7 @@ from mechaudio.report.wording import (
     points,
 )
 from mechaudio.viz.temporal import temporal_accuracies, temporal_attention, temporal_fixes, temporal_layers
+from mechaudio.viz.theme import number
 
 _LEAD = (
     "An audio language model was asked what sounds first, last or longest: with the recording, with a caption and with "
@@ -47,7 +48,7 @@ _PARTS = (
         "Where the last position looks",
         ("attention",),
         {
-            "attention": "Before it answers, the model spreads 100 % of its attention over everything in front of it. "
+            "attention": "Before it answers, the model spreads 100% of its attention over everything in front of it. "
             "Thick lines are audio and text as wholes, dotted ones the parts of the text and the template (fixed words "
             "and markers)."
         },
@@ -157,8 +158,8 @@ def _attention(study: TemporalStudy) -> str:
     audio = study.attention.mean(0)[:, study.roles.index("audio")]
     most = int(np.nanargmax(audio))
     return Finding(
-        f"The last position gives audio {100 * np.nanmean(audio):.1f} % of its attention in the mean over layers, most "
-        f"in layer {most} ({100 * audio[most]:.1f} %).",
+        f"The last position gives audio {np.nanmean(audio):.1%} of its attention in the mean over layers, most "
+        f"in layer {most} ({audio[most]:.1%}).",
         "attention",
         sure=True,
         size=0.0,  # of attention, not of answers
@@ -188,12 +189,12 @@ def _fixes(study: TemporalStudy) -> list[str]:
         fixed, broken = best.held_out.fix_rate, best.held_out.break_rate
         assert fixed is not None
         beyond = "above" if fixed.value > null.high else "below" if fixed.value < null.low else "within"
-        breaks = "" if broken is None else f", and breaks {100 * broken.value:.1f} % of the right ones"
+        breaks = "" if broken is None else f", and breaks {broken.value:.1%} of the right ones"
         sentences.append(
             Finding(
                 f"The {kind} that fixes most wrong answers on one half ({best.arm}{by_lot(best)}) fixes "
-                f"{100 * fixed.value:.1f} % of those of the other{breaks}. That rate is {beyond} what answers at "
-                f"random fix ({100 * null.low:.1f} to {100 * null.high:.1f} %).",
+                f"{fixed.value:.1%} of those of the other{breaks}. That rate is {beyond} what answers at "
+                f"random fix ({100 * null.low:.1f} to {null.high:.1%}).",
                 "fixes",
                 sure=beyond != "within",
                 size=best.held_out.change.value,
@@ -221,9 +222,8 @@ def _layers(study: TemporalStudy) -> list[str]:
     alone = Finding(
         f"Chosen on one half, the best single layer is that of {layer.arm}. On the other half it changes the share of "
         f"right answers by {points(layer.held_out.change)}, on the half that chose it by "
-        f"{100 * layer.chosen_on.change.value:+.1f} points{by_lot(layer)}; a layer drawn at random, with the same "
-        f"factor, by "
-        f"{100 * study.random_layer:+.1f} points.",
+        f"{number(100 * layer.chosen_on.change.value, 1, '+')} points{by_lot(layer)}; a layer drawn at random, with "
+        f"the same factor, by {number(100 * study.random_layer, 1, '+')} points.",
         "layers",
         sure=excludes(layer.held_out.change),
         size=layer.held_out.change.value,

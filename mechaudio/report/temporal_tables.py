@@ -12,6 +12,7 @@ from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.changes import UNANSWERED, changed
 from mechaudio.report.listening import first_table
 from mechaudio.report.tables import Cell, Column, Table, column_list
+from mechaudio.showing import count_of
 
 PAPER = "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models (Interspeech 2026)"
 SUSPECT = (
@@ -80,7 +81,7 @@ def temporal_published() -> tuple[Table, ...]:
         for task, before, after in zip(_TASKS, *percents, strict=True)
     )
     fixes = tuple((model, what, percent / 100) for model, what, percent in _PUBLISHED_FIX_RATES)
-    note = f"As told of {PAPER}, by its text and by digests of it; not computed here, not checked against its tables."
+    note = f"From the text of {PAPER} and digests of it; not computed here, not checked against its tables."
     return (
         Table(
             "published_accuracies",
@@ -106,7 +107,7 @@ def temporal_published() -> tuple[Table, ...]:
         Table(
             "published_layers",
             "The paper's scaling in one layer",
-            "Accuracy rises from 55.9 to 59.1 %, mean over both models and the tasks. Of the query rows, keyword and "
+            "Accuracy rises from 55.9 to 59.1%, mean over both models and the tasks. Of the query rows, keyword and "
             f"last together are better than last, and last better than keyword. Whether layers count from 0 or 1 is "
             f"not said. {note}",
             column_list("model, best layer: count, factor: number"),
@@ -131,7 +132,7 @@ def _accuracies(study: TemporalStudy) -> Table:
     return Table(
         "accuracies",
         "Right answers by condition and task",
-        "Low and high: 95 % intervals (Wilson).",
+        "Low and high: 95% intervals (Wilson).",
         column_list("condition, task, n: count, right: count, accuracy: share, low: share, high: share"),
         rows,
     )
@@ -142,7 +143,7 @@ def _attention(study: TemporalStudy) -> Table:
     return Table(
         "attention",
         "Attention of the last position by layer and role of token",
-        f"Mean over heads and {len(study.attention)} questions, with the recording.",
+        f"Mean over heads and {count_of(len(study.attention), 'question')}, with the recording.",
         (Column("layer", "count"), *(Column(role, "share") for role in study.roles)),
         tuple((layer, *roles) for layer, roles in enumerate(shares)),
     )
@@ -186,7 +187,7 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
         )
     before = arms[0].change.before
     note = (
-        f"Before: {100 * before.value:.1f} % of {before.n} right. Fixed: of the wrong; broken: of the right. {null} "
+        f"Before: {before.value:.1%} of {before.n} right. Fixed: of the wrong; broken: of the right. {null} "
         f"p: McNemar's test, corrected by Holm over the {len(rows)} rows."
     )
     return Table(name, title, note, columns, tuple(rows))

@@ -13,6 +13,8 @@ from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.experiments.choosing import Choice
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.significance import McNemar
+from mechaudio.showing import count_of
+from mechaudio.viz.theme import number
 
 SIGNIFICANT = 0.05
 """Findings call a difference significant where its p value, corrected as they say, is below."""
@@ -91,7 +93,7 @@ def _named(rows: str) -> str:
 def percent(share: Proportion) -> str:
     """A share with its interval, and how many have no answer, if any."""
     nan = f" ({share.unanswered} of {share.n} have no answer: NaN)" if share.unanswered else ""
-    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]{nan}"
+    return f"{share.value:.1%} [{100 * share.low:.1f}, {100 * share.high:.1f}]{nan}"
 
 
 def lacking(unanswered: Bool[np.ndarray, "variant question"], clean: int = 0) -> tuple[str, ...]:
@@ -106,14 +108,16 @@ def lacking(unanswered: Bool[np.ndarray, "variant question"], clean: int = 0) ->
         return ()
     variants = f"{unanswered.any(axis=1).sum()} of {len(unanswered)} variants"
     return (
-        f"{missing} answers are missing, because logits of their choices are NaN or overflow ({variants}, and "
+        f"{count_of(missing, 'answer')} {'is' if missing == 1 else 'are'} missing, because logits of "
+        f"their choices are NaN or overflow ({variants}, and "
         f"{clean} without a change); all of them count as not right.",
     )
 
 
 def points(change: Estimate) -> str:
     """A change of a share, with its interval."""
-    return f"{100 * change.value:+.1f} points [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+    value, low, high = (number(100 * share, 1, "+") for share in (change.value, change.low, change.high))
+    return f"{value} points [{low}, {high}]"
 
 
 def p_value(p: float) -> str:

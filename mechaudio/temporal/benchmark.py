@@ -20,7 +20,7 @@ from mechaudio.data.temporal_phrases import TASKS
 from mechaudio.kinds import fits
 from mechaudio.question import AudioQuestion
 from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
-from mechaudio.showing import Shown
+from mechaudio.showing import Shown, count_of
 from mechaudio.temporal.card import REASONS, card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
@@ -95,7 +95,10 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
     def __repr__(self) -> str:
         per_task = Counter(question.meta["task"] for question in self)
         counts = ", ".join(f"{per_task[task]} {task}" for task in self.tasks)
-        return f"Benchmark({len(self)} questions of {self.n_clips} clips: {counts}; seed {self.seed})"
+        return (
+            f"Benchmark({count_of(len(self), 'question')} of {count_of(self.n_clips, 'clip')}: {counts}; seed "
+            f"{self.seed})"
+        )
 
     def dropped_counts(self) -> dict[str, dict[str, int]]:
         """Task -> reason -> how many clips gave no question."""
@@ -233,7 +236,8 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
     questions = questions_of(table)
     if len(questions) != manifest["n_questions"]:
         raise ValueError(
-            f"{os.fspath(source)!r} has {len(questions)} questions, and its {MANIFEST} says {manifest['n_questions']}: "
+            f"{os.fspath(source)!r} has {count_of(len(questions), 'question')}, and its {MANIFEST} says "
+            f"{manifest['n_questions']}: "
             "they are not of one build"
         )
     return Benchmark(

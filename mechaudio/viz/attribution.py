@@ -22,7 +22,7 @@ _KINDS = {"input": "#8c8c8c", "attention": CYCLE[1], "MLP": CYCLE[0], "mixer": C
 def attribution_bars(written: DirectLogitAttribution, by: By = "part", *, question: int | None = None) -> go.Figure:
     """Draw what each part wrote towards one token and away from the other, in logits.
 
-    Bars are means over questions, with 95 % bootstrap intervals over clips where there are several.
+    Bars are means over questions, with 95% bootstrap intervals over clips where there are several.
 
     Args:
         written: What `analyses.direct_logit_attribution` found.
@@ -118,7 +118,7 @@ def _bars(
         "second": "The second that heads read it from",
     }[by]
     note = plain(f"{pair}: {whole:.2f} logits in all") + (
-        "" if single else f"; means over {questions_of(n, clips)}, " + (few or "95 % bootstrap intervals over clips")
+        "" if single else f"; means over {questions_of(n, clips)}, " + (few or "95% bootstrap intervals over clips")
     )
     below = {"part": "layer and part", "head": "layer.head", "role": "role of the key", "second": ""}[by]
     return laid_out(

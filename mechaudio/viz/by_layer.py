@@ -16,7 +16,7 @@ from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, band, laid_out
 def tuned_lens_kl(lens: TunedLens, *, seed: int = 0) -> go.Figure:
     """How far each depth is from the output on held-out questions, read plainly and with the tuned lens.
 
-    Bands are 95 % bootstrap intervals of the mean over questions.
+    Bands are 95% bootstrap intervals of the mean over questions.
 
     Args:
         lens: What `analyses.tuned_lens` trained.
@@ -28,7 +28,7 @@ def tuned_lens_kl(lens: TunedLens, *, seed: int = 0) -> go.Figure:
     laid_out(
         figure,
         f"Distance from the output by depth ({questions_of(len(lens.held_out), ())} held out)",
-        f"mean of each question; trained on {len(lens.trained_on)} others; bands: 95 % intervals (bootstrap)",
+        f"mean of each question; trained on {len(lens.trained_on)} others; bands: 95% intervals (bootstrap)",
         yaxis={"title": {"text": "KL divergence (nats)"}, "rangemode": "tozero"},
     )
     return _finished(figure, "depth")
@@ -38,7 +38,7 @@ def tuned_lens_kl(lens: TunedLens, *, seed: int = 0) -> go.Figure:
 def direction_lengths(directions: SteeringDirections, *, seed: int = 0) -> go.Figure:
     """The length of audio minus silence in the residual stream, layer by layer.
 
-    The band is a 95 % bootstrap interval of the mean over clips.
+    The band is a 95% bootstrap interval of the mean over clips.
 
     Args:
         directions: What `analyses.steering_directions` found.
@@ -50,7 +50,7 @@ def direction_lengths(directions: SteeringDirections, *, seed: int = 0) -> go.Fi
     laid_out(
         figure,
         f"How far the sound moves the last position ({questions_of(len(directions.ids), directions.clips)})",
-        "length of audio minus silence after each layer; band: 95 % interval over clips (bootstrap)",
+        "length of audio minus silence after each layer; band: 95% interval over clips (bootstrap)",
         yaxis={"title": {"text": "length"}, "rangemode": "tozero"},
         showlegend=False,
     )

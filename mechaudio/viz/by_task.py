@@ -16,7 +16,7 @@ _CONDITIONS = {"audio": "#d55e00", "caption": "#cc79a7", "audio+caption": "#0072
 
 @checks_arguments
 def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: str | None = None) -> go.Figure:
-    """Right answers by condition and task, with Wilson's 95 % intervals and the share that guessing gets right.
+    """Right answers by condition and task, with Wilson's 95% intervals and the share that guessing gets right.
 
     Where no answer is known, how often each choice was chosen.
 
@@ -46,14 +46,14 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
             marker=pale(_CONDITIONS.get(name, CYCLE[place % len(CYCLE)])),
             error_y=whiskers(share, low, high, color=INK, thickness=1.5),
             customdata=[(score.count, score.n, *ends) for score, *ends in zip(scores.values(), low, high, strict=True)],
-            hovertemplate=f"{plain(name)}, %{{x}}: %{{y:.1f}} % right, %{{customdata[0]}} of %{{customdata[1]}}<br>"
-            "95 % interval %{customdata[2]:.1f} to %{customdata[3]:.1f} %<extra></extra>",
+            hovertemplate=f"{plain(name)}, %{{x}}: %{{y:.1f}}% right, %{{customdata[0]}} of %{{customdata[1]}}<br>"
+            "95% interval %{customdata[2]:.1f} to %{customdata[3]:.1f}%<extra></extra>",
         )
-    note = "whiskers: 95 % intervals (Wilson)"
+    note = "whiskers: 95% intervals (Wilson)"
     if all(first.options):
         guessed = 100 * float(chance(first.options, first.answers)[first.scored].mean())
         figure.add_hline(guessed, line={"color": INK, "width": 1.5, "dash": "dot"})
-        note += f"; dotted: guessing gets {guessed:.0f} % right"
+        note += f"; dotted: guessing gets {guessed:.0f}% right"
     overall = first.overall
     return laid_out(
         figure,

@@ -38,11 +38,11 @@ def choice_probabilities(listening: Listening) -> go.Figure:
             x=100 * values,
             name=heard,
             marker={"color": colour, "line": {"width": 0}},
-            text=[f"{100 * value:.0f} %" for value in values],
+            text=[f"{value:.0%}" for value in values],
             textposition="outside",
             cliponaxis=False,
             textfont={"size": 12},
-            hovertemplate=f"with {heard}: %{{x:.1f}} %<extra></extra>",
+            hovertemplate=f"with {heard}: %{{x:.1f}}%<extra></extra>",
         )
     known = "" if listening.answer is None else "; ✓ is right"
     if listening.guesses:

@@ -12,6 +12,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.significance import paired_difference
+from mechaudio.showing import count_of
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     CYCLE,
@@ -55,7 +56,7 @@ def flow_map(
 
     Above, roles are lanes and layers go to the right. A ribbon leaves the lane whose keys are cut off and enters the
     lane whose queries do not see them; its width is what the answer loses by that. A ribbon without filling is a cut
-    that helps. A cell whose interval holds zero, or whose change is less than 3 % of the largest, has no ribbon, but a
+    that helps. A cell whose interval holds zero, or whose change is less than 3% of the largest, has no ribbon, but a
     thin line. Below, the same numbers with their
     intervals. These are of each cell alone: among many cells some exclude zero by chance, and the line under the title
     says how many do.
@@ -103,19 +104,19 @@ def flow_map(
     baseline = {
         "probability": f"{flow.clean_probability.mean():.2f}",
         "margin": f"{flow.clean_margin.mean():.2f} logits",
-        "accuracy": f"{100 * flow.clean_correct.mean():.0f} %",
+        "accuracy": f"{flow.clean_correct.mean():.0%}",
     }[measure]
     size = max(len(window) for window in flow.windows)
     few = "" if measure == "accuracy" else too_few(len(flow.ids), flow.clips, confidence)
     dots = (
-        f"dots: {100 * confidence:g} % interval ({_how(measure)}), of each cell alone, excludes 0: "
+        f"dots: {100 * confidence:g}% interval ({_how(measure)}), of each cell alone, excludes 0: "
         f"{int(sure.sum())} of {sure.size}"
     )
     return laid_out(
         figure,
         title or f"{_WHAT[measure]} when one role does not see another",
         f"change{of_words(flow)}, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of "
-        f"{size} layer{'s' if size > 1 else ''}<br>{few or dots}",
+        f"{count_of(size, 'layer')}<br>{few or dots}",
         height=150 + sum(heights),
         showlegend=False,
     )
@@ -221,7 +222,7 @@ def _written(mean: Float[np.ndarray, "edge window"]) -> bool:
 
 def _cut_off(attention: Float[np.ndarray, " question"]) -> str:
     share = float(attention.mean())
-    return "no attention in these layers" if np.isnan(share) else f"attention cut off: {100 * share:.0f} %"
+    return "no attention in these layers" if np.isnan(share) else f"attention cut off: {share:.0%}"
 
 
 def _draw_cells(
@@ -240,8 +241,8 @@ def _draw_cells(
     hover = [
         [
             f"{plain(edge_name(edge))}, layers {window[0]} to {window[-1]}<br>"
-            f"change {mean[row, column]:+.{decimals + 1}f} {unit}, "
-            f"{ends(low[row, column], high[row, column], f'+.{decimals + 1}f', confidence=confidence)}<br>"
+            f"change {number(mean[row, column], decimals + 1, '+')} {unit}, "
+            f"{ends(low[row, column], high[row, column], decimals + 1, '+', confidence=confidence)}<br>"
             f"answers: McNemar p = {p[row, column]:.2g}<br>"
             f"{_cut_off(flow.attention[row, column])}"
             for column, window in enumerate(flow.windows)

@@ -12,6 +12,7 @@ from mechaudio.viz.theme import (
     laid_out,
     layer_ticks,
     number,
+    with_unit,
     write_cells,
 )
 
@@ -70,7 +71,7 @@ def layer_head_grid(
             colorscale=DIVERGING if signed else SEQUENTIAL,
             zmin=low,
             zmax=reach,
-            hovertemplate=f"layer %{{y}}, head %{{x}}<br>%{{z:.{decimals}f}} {unit}<extra></extra>",
+            hovertemplate=f"layer %{{y}}, head %{{x}}<br>{with_unit(f'%{{z:.{decimals}f}}', unit)}<extra></extra>",
             colorbar={"title": {"text": unit}, "nticks": 5},
         )
     )

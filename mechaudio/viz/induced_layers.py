@@ -11,6 +11,7 @@ from scipy.stats import hypergeom
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import layer_weights
 from mechaudio.arguments import checks_arguments
+from mechaudio.showing import count_of
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, VEIL, laid_out, layer_ticks
 
 
@@ -56,9 +57,9 @@ def induced_layers(
             name=f"K = {k}",
             marker={"color": colour},
             customdata=np.stack([share * k / 100, low, high, 100 * per_layer / n_heads], axis=-1),
-            hovertemplate=f"K = {k}: %{{y:.1f}} % of the specialists (%{{customdata[0]:.0f}})<br>"
-            f"random heads: mean %{{customdata[3]:.1f}} %, {100 * confidence:g} % within %{{customdata[1]:.1f}} to "
-            "%{customdata[2]:.1f} %<extra></extra>",
+            hovertemplate=f"K = {k}: %{{y:.1f}}% of the specialists (%{{customdata[0]:.0f}})<br>"
+            f"random heads: mean %{{customdata[3]:.1f}}%, {100 * confidence:g}% within %{{customdata[1]:.1f}} to "
+            "%{customdata[2]:.1f}%<extra></extra>",
             zorder=1,
         )
         figure.add_bar(
@@ -87,9 +88,9 @@ def induced_layers(
     n = len(scores.measured.correct)
     laid_out(
         figure,
-        f"Layers that the audio-specialist heads induce (n = {n} questions, {n_heads} heads)",
+        f"Layers that the audio-specialist heads induce (n = {count_of(n, 'question')}, {count_of(n_heads, 'head')})",
         f"share of the K heads of largest {'|r|' if ranking == 'magnitude' else 'r'}: the layer's weight in layer-"
-        f"guided steering<br>grey: {100 * confidence:g} % of as many heads drawn at random; dash: their mean",
+        f"guided steering<br>grey: {100 * confidence:g}% of as many heads drawn at random; dash: their mean",
         height=400,
         barmode="overlay",
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.5, n_layers - 0.5]},

@@ -79,7 +79,7 @@ def _hover(lens: LogitLens, question: int, depth: int, place: int) -> str:
     lines = [f"{plain(lens.labels[question][place])} ({lens.roles[question][place] or 'text'}), {where}"]
     if not np.isnan(lens.onset[question, place]):
         lines.append(f"hears {lens.onset[question, place]:.2f} to {lens.offset[question, place]:.2f} s")
-    lines += [f"{plain(repr(token))}  {100 * share:.1f} %" for token, share in lens.says(depth, place, question)]
+    lines += [f"{plain(repr(token))}  {share:.1%}" for token, share in lens.says(depth, place, question)]
     letters = lens.letters[question]
     if letters:
         logits = lens.choice_logits[question, depth, place, : len(letters)]

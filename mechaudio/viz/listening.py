@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
+from mechaudio.showing import count_of
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, laid_out, whiskers
 
 
@@ -46,7 +47,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
             name=name,
             marker={"color": colour, "size": 12, "symbol": "diamond"},
             error_x=whiskers(*np.array([[value], [lower], [upper]]), color=colour, thickness=2.5, width=7),
-            hovertemplate=f"{name}: AUC {value:.3f} ({share:g} % interval {lower:.3f} to {upper:.3f})<extra></extra>",
+            hovertemplate=f"{name}: AUC {value:.3f} ({share:g}% interval {lower:.3f} to {upper:.3f})<extra></extra>",
         )
     figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
     k = len(score.heads)
@@ -54,7 +55,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
         figure,
         f"Does audio attention tell right from wrong? ({questions_of(len(score.correct), score.clips)}, "
         f"{score.correct.sum()} right)",
-        f"{k} {'head' if k == 1 else 'heads'}, chosen on {score.n_calibration} other questions; bars: {share:g} % "
+        f"{count_of(k, 'head')}, chosen on {score.n_calibration} other questions; bars: {share:g}% "
         f"intervals; {len(score.random_auc)} random sets",
         height=300,
         showlegend=False,

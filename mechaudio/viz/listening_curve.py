@@ -35,7 +35,7 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
     low, middle, high = np.transpose([np.quantile(score.random_auc, [tail, 0.5, 1 - tail]) for score in curve])
     share, places = 100 * first.confidence, np.arange(len(ks))
     figure = go.Figure()
-    name = f"random heads, {share:g} % of {len(first.random_auc)} sets"
+    name = f"random heads, {share:g}% of {len(first.random_auc)} sets"
     band(figure, places, low, high, name=name, showlegend=True)
     figure.add_scatter(
         x=places,
@@ -45,7 +45,7 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
         line={"color": INK, "width": 1.5, "dash": "dash"},
         customdata=np.stack([ks, low, high], axis=-1),
         hovertemplate="%{customdata[0]} random heads: median %{y:.3f}, "
-        f"{share:g} % within %{{customdata[1]:.3f}} to %{{customdata[2]:.3f}}<extra></extra>",
+        f"{share:g}% within %{{customdata[1]:.3f}} to %{{customdata[2]:.3f}}<extra></extra>",
     )
     lines = (
         ("specialists, unweighted", [score.mass_auc for score in curve], CYCLE[5], "dot", 0.08),
@@ -62,7 +62,7 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
             marker={"size": 7},
             error_y=whiskers(value, lower, upper, color=colour),
             customdata=np.stack([ks, lower, upper, [score.p_random for score in curve]], axis=-1),
-            hovertemplate=f"%{{customdata[0]}} {name}: AUC %{{y:.3f}}<br>{share:g} % interval "
+            hovertemplate=f"%{{customdata[0]}} {name}: AUC %{{y:.3f}}<br>{share:g}% interval "
             "%{customdata[1]:.3f} to %{customdata[2]:.3f}"
             + ("<br>random sets that do as well: %{customdata[3]:.1%}" if name == "specialists" else "")
             + "<extra></extra>",
@@ -72,7 +72,7 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
         figure,
         f"Does audio attention tell right from wrong? ({questions_of(len(first.ids), first.clips)}, "
         f"{first.correct.sum()} right)",
-        f"heads chosen on {first.n_calibration} other questions; bars: {share:g} % intervals over clips<br>"
+        f"heads chosen on {first.n_calibration} other questions; bars: {share:g}% intervals over clips<br>"
         "band: as many heads drawn at random; dotted line: a score that tells nothing",
         height=440,
         xaxis={

@@ -73,7 +73,7 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
     note = (
         f"arrows: share of what the sound is worth{of_words(found)},<br>{worth} of {found.measure} without it; {n}"
         if found.reaches
-        else f"the sound is worth nothing that is sure{of_words(found)}; {n}"
+        else f"the sound is not known to matter{of_words(found)}; {n}"
     )
     return laid_out(
         figure,
@@ -115,8 +115,8 @@ def _draw_arrow(
     colour = ROLE_COLOURS[edge[0]]
     width = max(1.5, _WIDEST * min(share, 1.0)) if sure else 1.0
     says = (
-        f"{plain(edge[0])} → {plain(edge[1])}, {name}<br>{change:+.2f} of {found.measure}"
-        + (f", {100 * share + 0.0:.0f} % of what the sound is worth" if found.reaches else "")
+        f"{plain(edge[0])} → {plain(edge[1])}, {name}<br>{number(change, 2, '+')} of {found.measure}"
+        + (f", {number(100 * share, 0)}% of what the sound is worth" if found.reaches else "")
         + f"<br>{_answers(flow, cell)}; p = {p:.2g} (Holm)"
     )
     figure.add_scatter(
@@ -142,7 +142,7 @@ def _draw_arrow(
         figure.add_annotation(
             x=(start + stop) / 2,
             y=height + side * (0.16 + 0.84 * lift),
-            text=f"{100 * share:.0f} %",
+            text=f"{share:.0%}",
             showarrow=False,
             yshift=side * (8 + width / 2),
             font={"size": 11, "color": INK},

@@ -12,7 +12,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, faded, laid_out, plain, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, faded, laid_out, number, plain, whiskers
 from mechaudio.viz.variants import Variants, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def mass_against_accuracy(
     first = next(iter(taken.values()))
     note = (
         f"{questions_of(first.n, first.clips)}; baseline, without intervention: "
-        f"{100 * first.clean_correct.mean():.1f} % right<br>"
-        f"bars: {100 * confidence:g} % intervals over clips, of each variant alone"
+        f"{first.clean_correct.mean():.1%} right<br>"
+        f"bars: {100 * confidence:g}% intervals over clips, of each variant alone"
     )
     if left_out:
         note += f"; {left_out} variants that do not act on attention scores are left out"
@@ -83,8 +83,8 @@ def mass_against_accuracy(
         title or "Attention on the keys, and right answers",
         note,
         height=520,
-        xaxis={"title": {"text": "change of attention on the keys (% points)"}, "zeroline": False},
-        yaxis={"title": {"text": "change of right answers (% points)"}, "zeroline": False},
+        xaxis={"title": {"text": "change of attention on the keys (points)"}, "zeroline": False},
+        yaxis={"title": {"text": "change of right answers (points)"}, "zeroline": False},
         legend=LEGEND_BELOW,
         showlegend=len(figure.data) > 1,
     )
@@ -119,9 +119,9 @@ def _draw(
     names = [plain(one) for one, drawn in zip(variants.names, known, strict=True) if drawn]
     colour = CYCLE[index % len(CYCLE)]
     hover = [
-        f"{plain(name) + '<br>' if name else ''}{one}<br>attention {here:+.1f} points, "
-        f"{ends(left, right, '+.1f', confidence=confidence)}<br>right answers {there:+.1f} points, "
-        f"{ends(under, over, '+.1f', confidence=confidence)}"
+        f"{plain(name) + '<br>' if name else ''}{one}<br>attention {number(here, 1, '+')} points, "
+        f"{ends(left, right, 1, '+', confidence=confidence)}<br>right answers {number(there, 1, '+')} points, "
+        f"{ends(under, over, 1, '+', confidence=confidence)}"
         for one, here, left, right, there, under, over in zip(names, x, low, high, y, bottom, top, strict=True)
     ]
     bars = {"width": 0, "color": faded(colour, 0.5)}

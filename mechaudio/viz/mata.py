@@ -14,6 +14,7 @@ from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.significance import paired_difference
+from mechaudio.showing import count_of
 from mechaudio.viz.theme import (
     CYCLE,
     DIVERGING,
@@ -48,8 +49,8 @@ def mata_attention(scores: MataScores) -> go.Figure:
         y=100 * scores.negative,
         marker={"color": INK},
         customdata=np.stack([scores.score, 100 * scores.before], axis=-1),
-        hovertemplate="layer %{x}: %{y:.1f} % below zero<br>mean score %{customdata[0]:.2f}, audio attention "
-        "%{customdata[1]:.1f} %<extra></extra>",
+        hovertemplate="layer %{x}: %{y:.1f}% below zero<br>mean score %{customdata[0]:.2f}, audio attention "
+        "%{customdata[1]:.1f}%<extra></extra>",
         showlegend=False,
     )
     for mode, after, colour in zip(scores.modes, scores.after, CYCLE, strict=False):
@@ -71,7 +72,7 @@ def mata_attention(scores: MataScores) -> go.Figure:
     figure.update_annotations(font={"size": 13, "color": INK})
     return laid_out(
         figure,
-        f"What MATA does to attention, by reading of its formula (n = {scores.n} questions)",
+        f"What MATA does to attention, by reading of its formula (n = {count_of(scores.n, 'question')})",
         "last position, in the mean over heads; multiplying lowers a score that is below zero; gained: with "
         f"alpha = {scores.alpha:g} in that layer alone",
         height=420,
@@ -138,7 +139,7 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
             colorbar={"title": {"text": "points"}},
             hoverongaps=False,
             customdata=[
-                [ends(*pair, "+.1f", "points") for pair in zip(*row, strict=True)]
+                [ends(*pair, 1, "+", "points") for pair in zip(*row, strict=True)]
                 for row in zip(low, high, strict=True)
             ],
             hovertemplate="layers %{y} to %{x}: %{z:+.1f} points<br>%{customdata}<extra></extra>",

@@ -39,7 +39,7 @@ def next_tokens(run: Run, question: int = 0, *, k: int = 10) -> go.Figure:
             y=list(range(len(ids))),
             marker={"color": [ROLE_COLOURS["choices"] if token in letters else faded(INK, 0.55) for token in ids]},
             customdata=[(plain(text), token) for text, token in zip(texts, ids, strict=True)],
-            hovertemplate="%{customdata[0]} (id %{customdata[1]}): %{x:.2f} %<extra></extra>",
+            hovertemplate="%{customdata[0]} (id %{customdata[1]}): %{x:.2f}%<extra></extra>",
         )
     )
     return laid_out(

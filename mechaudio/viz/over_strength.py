@@ -29,7 +29,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
 
     A ring marks the strength that each line does best with where it was chosen; what it is worth is to be read at the
     ring of the other column, where nothing was chosen. The dashed line and its band are the answers without an
-    intervention. Bars are 95 % intervals: Wilson's, and bootstrap intervals over clips for a mean over random draws.
+    intervention. Bars are 95% intervals: Wilson's, and bootstrap intervals over clips for a mean over random draws.
     More than three lines are in rows, each kind with its controls, so that their bars are told apart.
 
     Args:
@@ -74,7 +74,7 @@ def accuracy_over_strength(found: OverStrength, *, title: str | None = None, see
     return laid_out(
         figure,
         title or f"Right answers over {plain(found.unit)}",
-        f"dashed, with 95 % band: no intervention; bars: 95 % intervals{dotted}<br>"
+        f"dashed, with 95% band: no intervention; bars: 95% intervals{dotted}<br>"
         "ring: the best on the half that chooses, and what it does on the other",
         height=500 if len(rows) == 1 else 260 + 230 * len(rows),
         legend=LEGEND_BELOW,
@@ -144,10 +144,10 @@ def _line(
         marker={"color": colour, "size": 7, "symbol": symbol},
         error_y=whiskers(100 * share, 100 * low, 100 * high, color=colour, width=2),
         customdata=[
-            (f"{strength:g}", ends(100 * left, 100 * right, ".1f", "%"))
+            (f"{strength:g}", ends(100 * left, 100 * right, 1, unit="%"))
             for strength, left, right in zip(line.strengths, low, high, strict=True)
         ],
-        hovertemplate=f"{plain(line.name)}, %{{customdata[0]}}: %{{y:.1f}} % right<br>"
+        hovertemplate=f"{plain(line.name)}, %{{customdata[0]}}: %{{y:.1f}}% right<br>"
         f"%{{customdata[1]}}, n = {half.sum()}<extra></extra>",
     )
     if line.chosen is not None:

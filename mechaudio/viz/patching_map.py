@@ -14,6 +14,7 @@ from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import fewest
+from mechaudio.showing import count_of
 from mechaudio.tracing.hook_points import in_tower
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
@@ -123,7 +124,7 @@ def axis_title(found: EffectMap, axis: str) -> str:
 
 def of_clips(n: int, clips: int) -> str:
     """Count the clips of so many pairs, where these are fewer."""
-    return f" of {clips} clip{'s' if clips > 1 else ''}" if 0 < clips < n else ""
+    return f" of {count_of(clips, 'clip')}" if 0 < clips < n else ""
 
 
 def metric_name(found: EffectMap) -> str:
@@ -157,10 +158,10 @@ def _drawn(found: EffectMap, tokens: Sequence[str] | None, confidence: float, re
         where = ", ".join(f"{axis} {own[at]}" for axis, own, at in zip(found.axes, names, place, strict=True))
         lines = [plain(where), f"{mean[place]:.3f}"]
         if not np.isnan(low[place]):
-            lines[1] += f", {100 * confidence:g} % interval {low[place]:.3f} to {high[place]:.3f}"
+            lines[1] += f", {100 * confidence:g}% interval {low[place]:.3f} to {high[place]:.3f}"
         lines.append(f"n = {counted[place]} pairs" + of_clips(int(counted[place]), int(clips[place])))
         if flips is not None:
-            lines.append(f"another answer in {100 * flips[place]:.0f} % of all pairs with this place")
+            lines.append(f"another answer in {flips[place]:.0%} of all pairs with this place")
         hover.append("<br>".join(lines))
     return _Drawn(mean, low, high, names, tuple(hover))
 
@@ -177,14 +178,14 @@ def _names(axis: str, labels: Sequence[Any], tokens: Sequence[str] | None) -> tu
 
 def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     n, none = int(found.scale.defined.sum()), len(found.undefined)
-    pairs = f"n = {n} pair{'s' if n > 1 else ''}" + of_clips(n, found.scale.n_clips)
+    pairs = f"n = {count_of(n, 'pair')}" + of_clips(n, found.scale.n_clips)
     pairs += f" ({none} more without a difference of clean and corrupted, left out)" if none else ""
     lines = [f"{DIRECTIONS[found.direction]}; {metric_name(found)}; {plain(found.hook_point)}; {pairs}"]
     if np.isnan(drawn.low).all():
         return f"{lines[0]}<br>no intervals: {_why_none(found, fewest(confidence))}"
     counted, marked = int((~np.isnan(drawn.low)).sum()), int(found.excludes_no_effect(drawn.low, drawn.high).sum())
     kind = "dots" if len(found.axes) == 2 else "band" if next(iter(found.axes)) in _IN_ORDER else "bars"
-    interval = f"{100 * confidence:g} % interval (bootstrap) of each place alone"
+    interval = f"{100 * confidence:g}% interval (bootstrap) of each place alone"
     note = f"excludes no effect ({found.no_effect:g}): {marked} of {counted}"
     lines.append(f"dots: {interval} {note}" if kind == "dots" else f"{kind}: {interval}; {note}")
     return "<br>".join(lines)

@@ -47,7 +47,7 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
                 mode="lines" if kind == "baseline" else "lines+markers",
                 line={"color": colour, "dash": dash, "width": 2},
                 marker={"size": 5},
-                customdata=[f"{ends(each.low, each.high, '.3f')}, n = {each.n}" for each in estimates],
+                customdata=[f"{ends(each.low, each.high, 3)}, n = {each.n}" for each in estimates],
                 hovertemplate="%{x}: %{y:.3f}<br>%{customdata}<extra>" + name + "</extra>",
                 row=1,
                 col=column,
@@ -60,7 +60,7 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
         figure,
         "What each layer knows of the sound",
         f"T: audio tower, D: decoder; {probes.n_training} clips to train on, n = {len(probes.clips)} held out; "
-        "95 % bootstrap intervals over clips; chance is 0.5",
+        "95% bootstrap intervals over clips; chance is 0.5",
         height=440,
         legend=LEGEND_BELOW,
     )

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.attention_mass import AttentionMass
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
+from mechaudio.showing import count_of
 from mechaudio.viz.theme import SEQUENTIAL, label_axis, laid_out, number, write_cells
 
 
@@ -44,12 +45,12 @@ def attention_between_roles(mass: AttentionMass, *, layer: int | None = None) ->
             colorscale=SEQUENTIAL,
             hoverongaps=False,
             customdata=[[f"{first} → {second}" for second in mass.roles] for first in mass.roles],
-            hovertemplate="%{customdata}: %{z:.1f} %<extra></extra>",
+            hovertemplate="%{customdata}: %{z:.1f}%<extra></extra>",
             colorbar={"title": {"text": "%"}},
         )
     )
     write_cells(figure, [number(share, 1) for share in shares.ravel()])
-    where = f"mean of {n_layers} layers" if layer is None else f"layer {layer % n_layers}"
+    where = f"mean of {count_of(n_layers, 'layer')}" if layer is None else f"layer {layer % n_layers}"
     return laid_out(
         figure,
         "Attention from role to role",

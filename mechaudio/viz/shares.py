@@ -11,9 +11,10 @@ from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
+from mechaudio.showing import count_of
 from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, band, laid_out, layer_ticks
 
-_ENDS = ": %{customdata[0]:.1f} to %{customdata[1]:.1f} %"
+_ENDS = ": %{customdata[0]:.1f} to %{customdata[1]:.1f}%"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ def _line(attention: AudioAttention, role: str, confidence: float, seed: int) ->
         few = too_few(len(mean), attention.clips, confidence)
         if not few:
             low, high = bootstrap_mean(mean, clips=attention.clips or None, confidence=confidence, seed=seed)
-        return _Line(role, mean.mean(axis=0), low, high, few or f"{100 * confidence:g} % interval over clips")
+        return _Line(role, mean.mean(axis=0), low, high, few or f"{100 * confidence:g}% interval over clips")
     low, high = np.quantile(share[0], [0.25, 0.75], axis=1)
     return _Line(role, share[0].mean(axis=1), low, high, "middle half of the heads")
 
@@ -49,7 +50,7 @@ def _draw_line(figure: go.Figure, line: _Line) -> None:
         legendgroup=line.role,
         line={"color": ROLE_COLOURS.get(line.role, CYCLE[-1]), "width": 2.5},
         customdata=np.stack([line.low, line.high], axis=1),
-        hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {line.role}<br>"
+        hovertemplate=f"layer %{{x}}: %{{y:.1f}}% on {line.role}<br>"
         f"{line.spread}{'' if np.isnan(line.low).all() else _ENDS}<extra></extra>",
     )
 
@@ -75,7 +76,7 @@ def _draw_heads(figure: go.Figure, role: str, share: Float[np.ndarray, "layer he
         customdata=heads.ravel(),
         mode="markers",
         marker={"color": ROLE_COLOURS.get(role, CYCLE[-1]), "size": 6, "opacity": 0.4},
-        hovertemplate=f"layer %{{x}}, head %{{customdata}}: %{{y:.1f}} % on {role}<extra></extra>",
+        hovertemplate=f"layer %{{x}}, head %{{customdata}}: %{{y:.1f}}% on {role}<extra></extra>",
         showlegend=False,
         legendgroup=role,
         name=f"{role}: each head",
@@ -122,7 +123,7 @@ def audio_share_by_layer(
     return laid_out(
         figure,
         f"Where the {attention.queries} position looks, by layer ({sample})",
-        f"mean of {n_heads} heads; {spread}",
+        f"mean of {count_of(n_heads, 'head')}; {spread}",
         height=430,
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.25, n_layers - 0.75]},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},

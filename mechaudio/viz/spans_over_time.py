@@ -15,7 +15,7 @@ from mechaudio.metrics.captions import normalised
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.spans import Described, Interval
 from mechaudio.viz.sound_track import SOUND_HEIGHT, domains, draw_mel
-from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, faded, laid_out, plain
+from mechaudio.viz.theme import CYCLE, FAINT, LEGEND_BELOW, faded, laid_out, plain
 
 RIGHT, SAID = CYCLE[2], CYCLE[1]
 LANE = 34
@@ -56,11 +56,13 @@ def spans_over_time(
     if clip is not None and len(drawn) != 1:
         raise ValueError(f"clip= is the recording of one question, and {len(drawn)} are drawn: give questions=[number]")
     rows: list[_Row] = []
+    starts: list[int] = []
     for place, number in enumerate(drawn):
         of_question = _rows(study, number)
         if questions is None and rows and len(rows) + len(of_question) > MOST:
             drawn = drawn[:place]
             break
+        starts.append(len(rows))
         rows += of_question
     end = max(float(study.durations[number]) for number in drawn)
     figure = go.Figure()
@@ -80,6 +82,8 @@ def spans_over_time(
             hovertemplate=f"%{{customdata[0]}}, {name}: %{{base:.1f}} to %{{customdata[1]:.1f}} s<extra></extra>",
             name=name,
         )
+    for start in {*starts[1:]} - {0, len(rows)}:
+        figure.add_hline(start - 0.5, line={"color": FAINT, "width": 1})
     parts, height = domains([SOUND_HEIGHT if clip else 0, LANE * max(len(rows), 1)])
     axis = {
         "tickvals": list(range(len(rows))),
@@ -92,6 +96,8 @@ def spans_over_time(
         draw_mel(figure, clip)
         figure.update_layout(yaxis3={"domain": parts[0], "anchor": "x"})
     note = "above: when it is heard; below: when the model says so"
+    if len(starts) > 1:
+        note += "; lines between questions"
     if questions is None and len(drawn) < n:
         note += f"; the first {len(drawn)} of {n} questions"
     return laid_out(

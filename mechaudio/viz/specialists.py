@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.arguments import checks_arguments
+from mechaudio.showing import count_of
 from mechaudio.viz.grid import WRITTEN_IN, layer_head_grid
 from mechaudio.viz.theme import DARK, LIGHT
 
@@ -34,7 +35,8 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     empty = scores.r.size - int(varies.sum())
     figure = layer_head_grid(
         np.where(varies, scores.r, np.nan),
-        f"Heads whose audio attention goes with right answers (n = {len(correct)} questions, {correct.sum()} right)",
+        f"Heads whose audio attention goes with right answers (n = {count_of(len(correct), 'question')}, "
+        f"{correct.sum()} right)",
         unit="r",
         note=f"dots: q < {level:g} among the {varies.sum()} heads that vary"
         + (f"; empty: {empty} heads without a correlation" if empty else ""),
@@ -45,9 +47,9 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     figure.data[0].customdata = np.stack([scores.low, scores.high, scores.p, scores.q, 100 * scores.mean], axis=-1)
     figure.data[0].hovertemplate = (
         "layer %{y}, head %{x}<br>r = %{z:.3f} "
-        f"({100 * scores.confidence:g} % interval "
+        f"({100 * scores.confidence:g}% interval "
         "%{customdata[0]:.3f} to %{customdata[1]:.3f})<br>p = %{customdata[2]:.2g}, q = %{customdata[3]:.2g}<br>"
-        "mean audio attention %{customdata[4]:.1f} %<extra></extra>"
+        "mean audio attention %{customdata[4]:.1f}%<extra></extra>"
     )
     layers, heads = np.nonzero(varies & (scores.q < level))
     aside = 0.38 if scores.r.size <= WRITTEN_IN else 0.0  # beside the number, where there is one

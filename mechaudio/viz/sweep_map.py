@@ -27,6 +27,7 @@ from mechaudio.viz.theme import (
     number,
     plain,
     two_sided,
+    with_unit,
     write_cells,
 )
 from mechaudio.viz.variants import Variants, excludes_zero, in_rows, labelled
@@ -71,8 +72,8 @@ def _of_answers(variants: Variants, confidence: float) -> _Cells:
         baseline=100 * float(variants.clean_correct.mean()),
         changes=in_points,
         hover=[
-            f"{100 * one.value:.1f} % right, {one.count} of {one.n}<br>"
-            f"{100 * confidence:g} % interval {100 * one.low:.1f} to {100 * one.high:.1f} %"
+            f"{one.value:.1%} right, {one.count} of {one.n}<br>"
+            f"{100 * confidence:g}% interval {100 * one.low:.1f} to {one.high:.1%}"
             for one in found
         ],
         unit="%",
@@ -102,7 +103,7 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
         baseline=float(clean.mean()),
         changes=[Estimate(*map(float, one), len(clean), confidence, "bootstrap, percentile") for one in changes],
         hover=[
-            f"mean margin {mean:.2f}<br>{ends(first, last, '.2f', confidence=confidence)}"
+            f"mean margin {mean:.2f}<br>{ends(first, last, 2, confidence=confidence)}"
             for mean, first, last in zip(margins.mean(1), low, high, strict=True)
         ],
         unit="logits",
@@ -178,10 +179,10 @@ def sweep_map(
         write_cells(figure, [number(value, cells.decimals) for value in cells.values])
     marked = np.reshape([excludes_zero(one) for one in cells.changes], shape)
     mark_cells(figure, marked, "interval excludes 0")
-    baseline = f"{cells.baseline:.{max(1, cells.decimals)}f} {cells.unit}"
+    baseline = with_unit(f"{cells.baseline:.{max(1, cells.decimals)}f}", cells.unit)
     few = too_few(variants.n, variants.clips, confidence) if value == "margin" else ""
     dots = (
-        f"dots: {100 * confidence:g} % interval of the change ({cells.interval}), of each cell alone, excludes 0: "
+        f"dots: {100 * confidence:g}% interval of the change ({cells.interval}), of each cell alone, excludes 0: "
         f"{marked.sum()} of {len(cells.changes)}"
     )
     names = [str(name) for name in sweep.choice.values] if "choice" in sweep.coords else []
@@ -200,9 +201,10 @@ def sweep_map(
 def _hover(variants: Variants, cells: _Cells, confidence: float) -> list[str]:
     fixed = (~variants.clean_correct & variants.correct).sum(1)
     broken = (variants.clean_correct & ~variants.correct).sum(1)
+    change_unit = "points" if cells.unit == "%" else cells.unit
     return [
-        f"{plain(name)}<br>{line}<br>change {one.value:+.{cells.decimals + 1}f} {cells.unit}, "
-        f"{ends(one.low, one.high, f'+.{cells.decimals + 1}f', confidence=confidence)}<br>"
+        f"{plain(name)}<br>{line}<br>change {number(one.value, cells.decimals + 1, '+')} {change_unit}, "
+        f"{ends(one.low, one.high, cells.decimals + 1, '+', confidence=confidence)}<br>"
         f"{mended} answers fixed, {worse} broken"
         for name, line, one, mended, worse in zip(
             variants.names, cells.hover, cells.changes, fixed, broken, strict=True

@@ -20,9 +20,11 @@ from mechaudio.viz.theme import (
     LEGEND_BELOW,
     ROLE_COLOURS,
     band,
+    ends,
     laid_out,
     layer_ticks,
     level,
+    number,
     plain,
     whiskers,
 )
@@ -30,7 +32,7 @@ from mechaudio.viz.theme import (
 
 @checks_arguments
 def temporal_accuracies(study: TemporalStudy) -> go.Figure:
-    """Right answers by condition and task, with Wilson's 95 % intervals and the share that guessing gets right."""
+    """Right answers by condition and task, with Wilson's 95% intervals and the share that guessing gets right."""
     return accuracy_by_task(study.conditions)
 
 
@@ -67,7 +69,7 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
             legendgroup=name,
             line={"color": colours[name], "width": 3.5 if whole else 1.5, "dash": "solid" if whole else "dot"},
             marker={"size": 8 if whole else 5},
-            hovertemplate=f"layer %{{x}}: %{{y:.1f}} % on {name}<extra></extra>",
+            hovertemplate=f"layer %{{x}}: %{{y:.1f}}% on {name}<extra></extra>",
         )
     sample = questions_of(n, clips)
     whole_text = (
@@ -75,7 +77,7 @@ def temporal_attention(study: TemporalStudy, *, confidence: float = 0.95, seed: 
         if len(text) > 1
         else ""
     )
-    bands = f"; {few}" if few else f"; bands: {100 * confidence:g} % intervals over clips (bootstrap)"
+    bands = f"; {few}" if few else f"; bands: {100 * confidence:g}% intervals over clips (bootstrap)"
     return laid_out(
         figure,
         f"Where the last position looks, by layer ({sample})",
@@ -134,9 +136,9 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
     return laid_out(
         figure,
         f"Fixed and broken answers over strengths ({what})",
-        f"n = {(~right).sum()} wrong, {right.sum()} right without a change; whiskers: 95 % intervals (Wilson)<br>"
-        f"dashed, with 95 % band: answers at random, which fix {100 * null.value:.0f} % and break "
-        f"{100 * (1 - study.chance):.0f} %",
+        f"n = {(~right).sum()} wrong, {right.sum()} right without a change; whiskers: 95% intervals (Wilson)<br>"
+        f"dashed, with 95% band: answers at random, which fix {null.value:.0%} and break "
+        f"{1 - study.chance:.0%}",
         height=620,
         legend=LEGEND_BELOW | {"title": {"text": "query rows: "}},
     )
@@ -217,10 +219,11 @@ def temporal_layers(study: TemporalStudy) -> go.Figure:
     return laid_out(
         figure,
         f"Right answers with audio scaled in one layer ({questions_of(baseline.n, baseline.n_clips)})",
-        f"query rows: {plain(queries)}; dashed, with 95 % band: no change, {100 * baseline.value:.1f} % right; "
+        f"query rows: {plain(queries)}; dashed, with 95% band: no change, {baseline.value:.1%} right; "
         "diamonds: all layers at once<br>"
-        f"ring: best on one half (n = {best.chosen_on.n}); on the other (n = {n_held}) {100 * held.value:+.1f} "
-        f"points ({100 * held.confidence:g} % interval {100 * held.low:+.1f} to {100 * held.high:+.1f})",
+        f"ring: best on one half (n = {best.chosen_on.n}); on the other (n = {n_held}) "
+        f"{number(100 * held.value, 1, '+')} points "
+        f"({ends(100 * held.low, 100 * held.high, 1, '+', confidence=held.confidence)})",
         height=480,
         xaxis={
             "title": {"text": "layer that is scaled"},

@@ -243,19 +243,27 @@ def plain(text: object, longest: int | None = None) -> str:
     return html.escape(words, quote=False)
 
 
-def ends(low: float, high: float, spec: str, unit: str = "", confidence: float = 0.95) -> str:
+def ends(low: float, high: float, decimals: int, sign: str = "", unit: str = "", confidence: float = 0.95) -> str:
     """An interval in words, or that there is none.
 
     Args:
         low: Lower end; NaN where there is no interval.
         high: Upper end.
-        spec: How the ends are written, such as `.1f`.
+        decimals: Of the ends.
+        sign: As `number` takes it.
         unit: Behind them.
         confidence: Level of the interval.
     """
     if math.isnan(low):
         return "no interval"
-    return f"{100 * confidence:g} % interval {low:{spec}} to {high:{spec}}{unit and ' '}{unit}"
+    return with_unit(
+        f"{100 * confidence:g}% interval {number(low, decimals, sign)} to {number(high, decimals, sign)}", unit
+    )
+
+
+def with_unit(number: str, unit: str) -> str:
+    """A number with its unit, between them a space unless it is a percent sign."""
+    return f"{number}{unit if unit == '%' else f' {unit}'}".rstrip()
 
 
 TITLE_LETTERS, NOTE_LETTERS = 66, 100
@@ -310,8 +318,7 @@ def head_room(title: dict[str, Any], panels: int = 0) -> int:
     """
     lines = title["text"].count("<br>") + 1
     notes = title["subtitle"]["text"].count("<br>") + 1 if "subtitle" in title else 0
-    own = max(76, 34 + 21 * lines + 17 * notes, 22 + 10 * lines + 34 * notes)  # plotly centres the first line
-    return own + 22 * panels
+    return max(76, 36 * lines + 34 * notes - 4) + 22 * panels  # plotly centres the first line
 
 
 def _wrapped(text: str, letters: int) -> str:

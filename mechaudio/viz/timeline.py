@@ -1,7 +1,7 @@
 """When in the recording the model looks: layers by seconds, under the sound and its events.
 
 Conventions: seconds from the start of the clip. Attention is drawn per second of audio, so that tokens of unequal
-length compare and an area of the picture is a share of attention: a head that spread 50 % evenly over 10 s is 5 % per
+length compare and an area of the picture is a share of attention: a head that spread 50% evenly over 10 s is 5% per
 second.
 """
 
@@ -75,7 +75,7 @@ def _draw_attention(figure: go.Figure, window: Window, pixels: int) -> None:
         colorscale=SEQUENTIAL,
         customdata=(density * np.diff(edges)).astype(np.float32),
         hovertemplate="layer %{y}, token around %{x:.2f} s<br>"
-        "%{customdata:.3f} % of attention (%{z:.2f} % per second)<extra></extra>",
+        "%{customdata:.3f}% of attention (%{z:.2f}% per second)<extra></extra>",
         colorbar={
             "title": {"text": "% per<br>second"},
             "len": pixels,

@@ -56,13 +56,13 @@ def variant_effects(result: Sweep | Comparison | SteeringSweep, title: str | Non
             marker={"size": 8, "color": CYCLE[0]},
             error_x=whiskers(middle, low, high, color=CYCLE[0]),
             customdata=[plain(name) for name in names],
-            hovertemplate="%{customdata}<br>%{x:.1f} %<extra></extra>",
+            hovertemplate="%{customdata}<br>%{x:.1f}%<extra></extra>",
         )
     )
-    note = f"bars: 95 % intervals (Wilson){left_out}"
+    note = f"bars: 95% intervals (Wilson){left_out}"
     if clean is not None:
         figure.add_vline(100 * clean.value, line={"color": INK, "width": 1.5, "dash": "dash"})
-        note = f"dashed: {100 * clean.value:.1f} % without an intervention; {note}"
+        note = f"dashed: {clean.value:.1%} without an intervention; {note}"
     first = values[0]
     return laid_out(
         figure,

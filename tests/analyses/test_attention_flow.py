@@ -107,7 +107,7 @@ def test_it_is_kept_and_labelled(flow, tmp_path):
     data = flow.to_xarray()
     assert data.probability.sel(edge="audio → last", layer=1).shape == (10,)
     assert np.array_equal(data.clean_correct, flow.clean_correct)
-    assert "5 edges x 4 windows of 1 layers on 10 questions, 100% right without a cut" in repr(flow)
+    assert "5 edges x 4 windows of 1 layer on 10 questions, 100% right without a cut" in repr(flow)
 
 
 @pytest.mark.parametrize(

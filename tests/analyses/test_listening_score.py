@@ -85,7 +85,7 @@ def test_planted_heads_beat_random_ones_on_new_questions(calibration, held_out):
 
 
 def test_scores_of_heads_chosen_on_shuffled_labels_tell_nothing():
-    """Their interval covers 0.5 in at least 16 of 20 draws; at 95 % each, 99.7 % of such draws do."""
+    """Their interval covers 0.5 in at least 16 of 20 draws; at 95% each, 99.7% of such draws do."""
     covers = []
     for seed in range(20):
         attention, correct = noise(160, 8, 8, seed=seed, effect=1.0, of=PLACES)

@@ -112,7 +112,7 @@ def test_with_shuffled_labels_five_percent_of_the_tests_are_below_five_percent(h
     assert low <= (scores.p < 0.05).sum() <= high
     assert (scores.q < 0.05).sum() <= 1
     covers_zero = (scores.low < 0) & (scores.high > 0)
-    assert 0.92 < covers_zero.mean() < 0.98, "of 95 % intervals"
+    assert 0.92 < covers_zero.mean() < 0.98, "of 95% intervals"
 
 
 @pytest.mark.parametrize("effect", [0.3, 0.6])

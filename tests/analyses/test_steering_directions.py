@@ -175,7 +175,7 @@ def test_directions_of_some_questions_come_in_their_order(directions):
     assert some.ids == ("q2", "q0")
     np.testing.assert_array_equal(some.residual, directions.residual[[2, 0]])
     np.testing.assert_array_equal(some.z[1], directions.z[1][[2, 0]])
-    with pytest.raises(ValueError, match=r"no directions for 1 questions \('q9'\)"):
+    with pytest.raises(ValueError, match=r"no directions for 1 question \('q9'\)"):
         directions.of(["q0", "q9"])
 
 

@@ -445,7 +445,7 @@ def test_each_question_has_words_of_its_own_across_batches(tiny, questions):
     expected = of_first(tiny, batch, "chirp")[0] - of_first(tiny, batch, "whistle")[0]
     close(flow.clean_margin, [expected, torch.logit(of_first(tiny, batch, "siren")[1].exp())], atol=1e-3)
     assert [used["target_tokens"] for used in flow.provenance.settings["targets"]] == [("chirp",), ("siren",)]
-    with pytest.raises(ValueError, match="words for 1 questions"):
+    with pytest.raises(ValueError, match="words for 1 question"):
         ma.analyses.attention_flow(tiny, questions, edges=[("audio", "last")], batch_size=1, target=["chirp"])
     with pytest.raises(ValueError, match="words for 3 questions, and there are 2"):
         ma.analyses.attention_flow(tiny, questions, edges=[("audio", "last")], batch_size=1, target=["chirp"] * 3)
@@ -480,7 +480,7 @@ def test_what_cannot_be_measured_is_refused_with_the_way(tiny, questions):
         (batch, {"target": "chirp", "foil": "chirp", "whole": True}, "name two different ones"),
         (batch, {"target": "xylophone"}, "no token for the beginning of 'xylophone'"),
         (batch, {"target": " "}, "target= is blank"),
-        (batch, {"target": ["chirp"]}, "words for 1 questions, and there are 2"),
+        (batch, {"target": ["chirp"]}, "words for 1 question, and there are 2"),
         (bare, {}, "is open and its answer is not known.*target="),
         (made, {"foil": "chirp"}, "has choices.*give target="),
         (made, {"whole": True}, "these questions have choices: give target="),

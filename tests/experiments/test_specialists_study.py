@@ -128,9 +128,7 @@ def test_areas_are_corrected_over_the_rows_of_their_table(study):
 def test_findings_say_which_way_the_numbers_fall(study):
     told = " ".join(specialists_findings(study))
     layer, head = PLANTED.listening
-    assert (
-        f"The strongest of those that give audio 1 % of its attention or more is head {head} of layer {layer}" in told
-    )
+    assert f"The strongest of those that give audio 1% of its attention or more is head {head} of layer {layer}" in told
     assert "tells right answers from wrong ones" in told
     assert "14 heads give the audio the same share" in told
     assert "Steering head by head (K = " in told

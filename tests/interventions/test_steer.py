@@ -169,7 +169,7 @@ def test_what_cannot_be_is_refused(model, inputs):
         (lambda: ma.Steer(many), ValueError, r"direction= must be \[d_model\], got shape \[3, "),
         (lambda: ma.Steer(many, per="layer", layers=[1]), ValueError, "3 directions and"),
         (lambda: ma.Steer(one, hook_point="final_norm", layers=[1]), ValueError, "exists once in the model"),
-        (lambda: ma.SteerHeads(many, [(1, 0)]), ValueError, "3 directions for 1 heads"),
+        (lambda: ma.SteerHeads(many, [(1, 0)]), ValueError, "3 directions for 1 head"),
         (lambda: ma.SteerHeads(many[:2], [(1, 0), (1, 0)]), ValueError, "each once"),
     ):
         with pytest.raises(error, match=says):

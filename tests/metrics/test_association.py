@@ -190,7 +190,7 @@ def test_stability_counted_by_hand():
     np.testing.assert_array_equal(stable.frequency, [[0.5, 0.5], [0.5, 0.5]])
     assert stable.overlap == (1 + 0.5 + 0.5 + 0) / 4
     assert (stable.low, stable.high) == pytest.approx(tuple(np.quantile([1, 0.5, 0.5, 0], [0.025, 0.975])))
-    assert str(stable).startswith("of the top 2 of 4, a resample keeps 50 %")
+    assert str(stable).startswith("of the top 2 of 4, a resample keeps 50%")
     assert json.loads(json.dumps(stable.as_dict()))["chosen"] == [[0, 0], [1, 0]]
 
 

@@ -76,7 +76,7 @@ def test_pairs_are_drawn_together(method):
 def test_right_and_wrong_are_drawn_as_ones_and_zeros():
     found = bootstrap(np.mean, np.arange(100) < 70)
     assert found.value == 0.7
-    assert (found.low, found.high) == pytest.approx((0.61, 0.79), abs=0.011)  # binomial: 2.5 and 97.5 % of 100 at 0.7
+    assert (found.low, found.high) == pytest.approx((0.61, 0.79), abs=0.011)  # binomial: 2.5 and 97.5% of 100 at 0.7
 
 
 def test_a_statistic_that_resamples_leave_undefined_is_refused():

@@ -14,8 +14,8 @@ class Scored(Result):
 
 def test_an_estimate_prints_with_its_interval_and_sample_size():
     found = Estimate(0.4583, 0.2548, 0.6252, 48, 0.95, "Bonett-Price")
-    assert str(found) == "0.458 (95 % interval 0.255 to 0.625, n = 48)"
-    assert found.in_percent() == "45.8 % (95 % interval 25.5 to 62.5 %, n = 48)"
+    assert str(found) == "0.458 (95% interval 0.255 to 0.625, n = 48)"
+    assert found.in_percent() == "45.8% (95% interval 25.5 to 62.5%, n = 48)"
     assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
 
 

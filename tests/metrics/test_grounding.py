@@ -75,7 +75,7 @@ def test_answers_in_words_are_scored_and_their_repairs_counted():
     assert scores.unparsed.count == 1
     assert scores.repairs == Repairs(reworded=1, swapped=1, clipped=1, unparsed=1)
     assert json.loads(json.dumps(scores.as_dict()))["recall"]["0.5"]["count"] == 3
-    assert "mean IoU 62.5 %" in str(scores)
+    assert "mean IoU 62.5%" in str(scores)
 
 
 def test_what_cannot_be_scored_is_refused():

@@ -52,10 +52,10 @@ def test_a_worked_example():
 def test_a_change_prints_line_by_line_and_goes_into_json():
     found = answer_change(BEFORE, AFTER)
     lines = str(found).splitlines()
-    assert lines[0].startswith("accuracy    60.0 % (95 % interval 31.3 to 83.2 %; 6 of 10) -> 50.0 %")
-    assert lines[1].startswith("change      -10.0 % (95 % interval ")
-    assert lines[2].startswith("fix rate    25.0 %")
-    assert lines[3].startswith("break rate  33.3 %")
+    assert lines[0].startswith("accuracy    60.0% (95% interval 31.3 to 83.2%; 6 of 10) -> 50.0%")
+    assert lines[1].startswith("change      -10.0% (95% interval ")
+    assert lines[2].startswith("fix rate    25.0%")
+    assert lines[3].startswith("break rate  33.3%")
     assert lines[4].startswith("test        1 fixed, 2 broken of 10: McNemar exact p = 1")
     kept = json.loads(json.dumps(found.as_dict()))
     assert kept["fix_rate"]["value"] == 0.25
@@ -95,7 +95,7 @@ def test_an_answer_at_random_fixes_one_in_n_and_one_that_moves_one_in_n_less_one
     found = random_fix_rate([False] * 8 + [True] * 5, 4)
     assert (found.uniform.value, found.another.value) == (1 / 4, pytest.approx(1 / 3))
     assert found.uniform.n == 8
-    assert str(found).startswith("any choice      25.0 % (95 % interval 0.0 to ")
+    assert str(found).startswith("any choice      25.0% (95% interval 0.0 to ")
 
 
 def test_only_the_wrong_questions_count_and_a_repeated_answer_is_right_twice():

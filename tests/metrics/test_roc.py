@@ -20,7 +20,7 @@ def test_the_area_of_hanley_and_mcneil_1982():
     assert (found.n_right, found.n_wrong) == (51, 58)
     assert found.low < found.value < found.high
     assert (found.high - found.low) / (2 * 1.96) == pytest.approx(0.032, abs=0.003)
-    assert str(found).startswith("AUC 0.893 (95 % interval ")
+    assert str(found).startswith("AUC 0.893 (95% interval ")
     assert json.loads(json.dumps(found.as_dict()))["n_right"] == 51
 
 

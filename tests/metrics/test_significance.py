@@ -56,7 +56,7 @@ def test_a_confidence_outside_0_to_1_is_refused(confidence):
 
 
 def test_a_share_prints_with_its_interval_and_counts():
-    assert str(proportion(8, 10)) == "80.0 % (95 % interval 49.0 to 94.3 %; 8 of 10)"
+    assert str(proportion(8, 10)) == "80.0% (95% interval 49.0 to 94.3%; 8 of 10)"
 
 
 def test_mcnemars_p_values_are_those_of_fagerland_2013():

@@ -187,7 +187,7 @@ def test_what_cannot_be_read_is_wrong_and_reported():
     assert (found.accuracy.count, found.accuracy.n) == (1, 5)
     assert (found.unparsed.count, found.unparsed.n) == (2, 5)
     assert [parsed.how for parsed in found.parsed] == ["letter", "text", "nothing", "ambiguous", "letter"]
-    assert str(found).splitlines()[1].startswith("unparsed  40.0 %")
+    assert str(found).splitlines()[1].startswith("unparsed  40.0%")
     assert json.loads(json.dumps(found.as_dict()))["unparsed"]["value"] == 0.4
 
 

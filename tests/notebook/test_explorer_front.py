@@ -94,9 +94,9 @@ def test_layers_without_attention_count_for_nothing(tab):
 def test_the_page_shows_the_prompt_its_events_and_its_answer_and_asks_for_nothing(page, question):
     assert [text.split(" ")[0] for text in texts(page, ".mx-event")] == [event.label for event in question.events]
     assert texts(page, ".mx-word")[-1] == "assistant"
-    assert texts(page, ".mx-sound") == ["♪ 250 audio tokens · 35 %"]
+    assert texts(page, ".mx-sound") == ["♪ 250 audio tokens · 35%"]
     assert [text[1:].split("✓")[0] for text in texts(page, ".mx-choice")][2] == "motor"
-    assert texts(page, ".mx-reading") == ["From assistant, mean of all heads: 35 % on the sound"]
+    assert texts(page, ".mx-reading") == ["From assistant, mean of all heads: 35% on the sound"]
     assert page.evaluate("document.querySelector('.mx-editor').hidden")
     assert page.complaints == []
     assert {address.split(":")[0] for address in page.requests} <= {"file", "data", "blob"}
@@ -196,7 +196,7 @@ def notebook(tab, tiny, question):
 
 
 def percents(probabilities):
-    return [f"{100 * p:.0f} %" if p >= 0.0995 else f"{100 * p:.1f} %" for p in probabilities]
+    return [f"{p:.0%}" if p >= 0.0995 else f"{p:.1%}" for p in probabilities]
 
 
 def under(model, question, *interventions):
@@ -211,7 +211,7 @@ def test_dragging_over_seconds_knocks_them_out_and_the_answer_follows(notebook, 
     change = ma.KnockOutAttention(keys="audio[3:7]", queries="behind")
     assert notebook.live.interventions == (change,)
     assert texts(notebook.tab, ".mx-value") == under(tiny, question, change) != under(tiny, question)
-    assert "0 % of its attention" in texts(tab, ".mx-selected")[0]
+    assert "0% of its attention" in texts(tab, ".mx-selected")[0]
     assert texts(tab, ".mx-code") == [f"interventions=[\n    ma.{change!r},\n]"]
 
 
@@ -247,7 +247,7 @@ def test_one_head_alone_can_be_changed_and_its_attention_shows_it(notebook, tiny
     change = ma.KnockOutAttention(keys="audio", queries="behind", layers=1, heads=5)
     assert notebook.live.interventions == (change,)
     assert texts(notebook.tab, ".mx-value") == under(tiny, question, change)
-    tab.wait_for("document.querySelector('.mx-reading').textContent.endsWith('layer 1, head 5: 0 % on the sound')")
+    tab.wait_for("document.querySelector('.mx-reading').textContent.endsWith('layer 1, head 5: 0% on the sound')")
 
 
 @pytest.mark.whole

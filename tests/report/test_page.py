@@ -156,7 +156,7 @@ def test_a_page_about_nothing_is_refused(tmp_path):
 
 def test_every_figure_says_how_many_questions_it_rests_on():
     many = attention(n=6)
-    assert layers_panel(many).note.startswith("mean of n = 6 questions; mean of 2 heads; bands: 95 % interval")
+    assert layers_panel(many).note.startswith("mean of n = 6 questions; mean of 2 heads; bands: 95% interval")
     assert heads_panel(many).note == "mean of n = 6 questions"
     assert heads_panel(attention()).note == "this question"
     for panel in (answer_panel(listening()), time_panel(listening())):

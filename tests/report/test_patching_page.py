@@ -43,14 +43,14 @@ def told_of(found, values, **other):
 def test_the_largest_effect_is_told_with_its_direction():
     found = activation_patching(ma.load("toy", prove=False), list(questions(6, seed=0)), over=("layer",))
     for direction, values, told in (
-        ("denoising", [0.8, 0.0], "in layer 0 brings the answer back most: to 80.0 % [80.0, 80.0] of the way"),
-        ("denoising", [1.3, 0.0], "brings the answer back most: to 130.0 % [130.0, 130.0] of the way from corrupted to "
+        ("denoising", [0.8, 0.0], "in layer 0 brings the answer back most: to 80.0% [80.0, 80.0] of the way"),
+        ("denoising", [1.3, 0.0], "brings the answer back most: to 130.0% [130.0, 130.0] of the way from corrupted to "
          "clean, beyond the clean run."),
-        ("denoising", [-0.1, 0.0], "moves the answer most, and away from the clean one: to -10.0 % [-10.0, -10.0] of "
+        ("denoising", [-0.1, 0.0], "moves the answer most, and away from the clean one: to -10.0% [-10.0, -10.0] of "
          "the way from corrupted to clean, beyond the corrupted run."),
-        ("noising", [0.2, 1.0], "takes the answer away most: to 20.0 % [20.0, 20.0] of the way from corrupted to "
+        ("noising", [0.2, 1.0], "takes the answer away most: to 20.0% [20.0, 20.0] of the way from corrupted to "
          "clean."),
-        ("noising", [1.1, 1.0], "moves the answer most, and away from the corrupted one: to 110.0 % [110.0, 110.0] of "
+        ("noising", [1.1, 1.0], "moves the answer most, and away from the corrupted one: to 110.0% [110.0, 110.0] of "
          "the way from corrupted to clean, beyond the clean run."),
     ):  # fmt: skip
         assert told in told_of(found, values, direction=direction)

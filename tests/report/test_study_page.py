@@ -208,8 +208,8 @@ def test_a_line_moves_through_a_figure_that_lies_over_its_recording(tab, tmp_pat
     assert tab.complaints == []
 
 
-def test_texts_show_code_as_code_and_never_begin_a_line_with_a_per_cent_sign():
-    assert prose("`behind` is 5 % of <b>`a<b`") == "<code>behind</code> is 5\u00a0% of &lt;b&gt;<code>a&lt;b</code>"
+def test_texts_show_code_as_code_and_markup_letter_by_letter():
+    assert prose("`behind` is 5% of <b>`a<b`") == "<code>behind</code> is 5% of &lt;b&gt;<code>a&lt;b</code>"
 
 
 def drawn_narrow(tab, tmp_path, figure):

@@ -10,7 +10,7 @@ from mechaudio.report.tables import Column, Table, column_list, write_tables
 TABLE = Table(
     name="rates",
     title="Rates & more",
-    note="95 % intervals",
+    note="95% intervals",
     columns=(Column("arm"), Column("n", "count"), Column("fixed", "share"), Column("gain", "change"), Column("p", "p")),
     rows=(("a|b", 3, 0.25, -0.125, 0.00001), ("c_d", 0, None, float("nan"), 0.5)),
 )
@@ -31,7 +31,7 @@ def test_markdown_and_latex_show_shares_in_percent_and_escape_what_they_must():
     assert r"| a\|b | 3 | 25.0 | -12.5 | < 0.0001 |" in markdown
     assert "| c_d | 0 | – | – | 0.5 |" in markdown
     assert r"c\_d & 0 & -- & -- & 0.5 \\" in latex
-    assert r"\caption{Rates \& more. 95 \% intervals}" in latex
+    assert r"\caption{Rates \& more. 95\% intervals}" in latex
 
 
 def test_a_count_that_should_be_zero_is_shown_where_one_is_not():
@@ -55,7 +55,7 @@ def test_an_interval_is_two_numbers_for_programs_and_one_cell_for_people():
     assert table.to_csv().splitlines() == ["arm,gain low,gain high,q", "a,-0.125,0.5,0.25", "b,,,"]
     rows = json.loads(table.to_json())["rows"]
     assert rows[0] == {"arm": "a", "gain low": -0.125, "gain high": 0.5, "q": 0.25}
-    assert "| arm | gain (95 %) |" in table.to_markdown()
+    assert "| arm | gain (95%) |" in table.to_markdown()
     assert r"a & [-12.5, +50.0] \\" in table.to_latex()
     assert "| b | – |" in table.to_markdown()
 
@@ -71,3 +71,8 @@ def test_columns_are_written_as_headings_with_kinds_and_a_kind_that_there_is_not
     assert column_list("arm, n: count, fixed: share, gain: change, p: p") == TABLE.columns
     with pytest.raises(ValueError, match=r"a column is one of text, count, .* got 'n: counts'"):
         column_list("arm, n: counts")
+
+
+def test_a_change_that_rounds_to_nothing_is_not_minus_zero():
+    columns = (Column("change", "change"), Column("ends", "interval"))
+    assert Table("t", "T", "", columns, ((-0.0004, (-0.0004, 0.1)),)).shown == (("+0.0", "[+0.0, +10.0]"),)

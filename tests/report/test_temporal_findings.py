@@ -9,7 +9,7 @@ from tests.viz.studies import study
 def test_they_say_the_numbers_of_the_study():
     found = study()
     told = temporal_findings(found)
-    assert told[0].startswith("With the recording 62.5 % [")
+    assert told[0].startswith("With the recording 62.5% [")
     (silence,) = [line for line in told if line.startswith("With silence")]
     p = found.against_audio["silence"].p_holm
     assert f"p = {p:.2g}" in silence

@@ -30,7 +30,7 @@ def test_files_hold_every_column_and_readers_see_those_that_vary(found, tables):
     assert [column.name for column in table.shown_columns] == [
         "kind", "queries", "strength", "after", "change", "interval", "fixed", "broken", "p Holm",
     ]  # fmt: skip
-    assert "Before: 62.5 % of 8 right." in table.note
+    assert "Before: 62.5% of 8 right." in table.note
     assert {column.name for column in tables["one_layer"].shown_columns} >= {"layer", "strength"}
     assert {column.name for column in tables["controls"].shown_columns} >= {"control", "kind"}
 
@@ -56,5 +56,5 @@ def test_what_the_paper_reports_is_there_and_its_suspect_rows_are_marked():
     suspect = [row for row in tables["published_accuracies"].rows if "suspect" in row[0]]
     assert [row[0] for row in suspect] == ["Qwen2-Audio (suspect)"] * 3
     assert tables["published_layers"].rows == (("Audio Flamingo 3", 20, 2.0), ("DeSTA2.5", 9, 0.2))
-    assert "55.9 to 59.1 %" in tables["published_layers"].note
+    assert "55.9 to 59.1%" in tables["published_layers"].note
     assert all("not computed here" in table.note for table in tables.values())

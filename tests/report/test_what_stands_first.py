@@ -67,7 +67,7 @@ def test_a_finding_without_a_picture_stands_by_itself(report):
 def test_the_page_has_the_sure_sentences_before_the_fold_and_the_others_in_it(report, tmp_path, monkeypatch):
     monkeypatch.setattr("mechaudio.report.study_page.facts", lambda *_: [])
     page = write_study_page(report(CHANCE, LARGE), tmp_path / "a.html", title="A", command="x").read_text("utf-8")
-    first, _, rest = page.partition("All else that was asked (1)")
+    first, _, rest = page.partition("Everything else that was asked (1)")
     assert "Large and sure." in first
     assert "May be chance." not in first
     assert "May be chance." in rest

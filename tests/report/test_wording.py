@@ -5,7 +5,7 @@ from mechaudio.report.wording import p_value, percent, points
 
 
 def test_shares_and_changes_stand_with_their_intervals():
-    assert percent(Proportion(31, 40, 0.6251, 0.877, 0.95)) == "77.5 % [62.5, 87.7]"
+    assert percent(Proportion(31, 40, 0.6251, 0.877, 0.95)) == "77.5% [62.5, 87.7]"
     assert points(paired_difference([False] * 6 + [True] * 4, [True] * 9 + [False])) == "+50.0 points [-1.3, +84.6]"
 
 

@@ -296,7 +296,7 @@ def test_no_interval_is_given_of_few_samples_or_of_samples_that_are_all_alike():
 
 def test_a_mean_of_few_clips_prints_that_it_has_no_interval():
     few = Estimate(0.25, np.nan, np.nan, 5, 0.95, "bootstrap")
-    assert (str(few), few.in_percent()) == ("0.25 (no interval, n = 5)", "25.0 % (no interval, n = 5)")
+    assert (str(few), few.in_percent()) == ("0.25 (no interval, n = 5)", "25.0% (no interval, n = 5)")
 
 
 def test_strata_of_the_listening_check_hold_their_level():

@@ -72,7 +72,7 @@ def test_cells_are_the_means_with_their_intervals_and_dots_where_these_exclude_z
     assert "-0.00" not in "".join(texts)
     assert "excludes 0: 2 of 6" in figure.layout.title.subtitle.text
     assert "n = 20 questions; without a cut: 0.60; windows of 3 layers" in figure.layout.title.subtitle.text
-    assert "attention cut off: 25 %" in cells.customdata[0][1]
+    assert "attention cut off: 25%" in cells.customdata[0][1]
     assert "McNemar p = 0.002" in cells.customdata[0][1]
 
 
@@ -81,7 +81,7 @@ def test_accuracy_is_in_points_with_an_interval_for_paired_answers():
     (cells,) = [trace for trace in figure.data if trace.type == "heatmap"]
     assert cells.z[0][1] == -50
     assert "Bonett and Price" in figure.layout.title.subtitle.text
-    assert "without a cut: 100 %" in figure.layout.title.subtitle.text
+    assert "without a cut: 100%" in figure.layout.title.subtitle.text
 
 
 def test_seconds_of_sound_have_the_colour_of_sound():

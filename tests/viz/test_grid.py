@@ -13,7 +13,7 @@ def test_each_cell_is_its_number_with_layers_up_and_heads_across():
 
 def test_a_title_of_two_lines_has_room_for_both_and_its_note():
     long, short = (layer_head_grid(np.eye(2), title, note="n = 4") for title in ("word " * 20, "word"))
-    assert (long.layout.margin.t, short.layout.margin.t) == (34 + 2 * 21 + 17, 76)
+    assert (long.layout.margin.t, short.layout.margin.t) == (2 * 36 + 34 - 4, 76)
 
 
 def test_numbers_below_zero_get_colours_that_reach_as_far_to_either_side():

@@ -34,4 +34,4 @@ def test_the_title_says_how_many_questions_were_scored_and_how_many_chosen_on(sc
     title = listening_auc(score).layout.title
     assert f"n = {len(score.ids)} questions, {score.correct.sum()} right" in title.text.replace(" <br>", " ")
     assert f"2 heads, chosen on {score.n_calibration} other questions" in title.subtitle.text
-    assert "95 % intervals; 60 random sets" in title.subtitle.text
+    assert "95% intervals; 60 random sets" in title.subtitle.text

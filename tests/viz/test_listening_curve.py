@@ -31,7 +31,7 @@ def test_the_lines_are_areas_over_the_numbers_of_heads_in_order(scores):
 
 def test_the_band_holds_the_share_of_the_random_sets_that_it_says(scores):
     figure = listening_curve(scores)
-    band = line(figure, "random heads, 95 % of 60 sets")
+    band = line(figure, "random heads, 95% of 60 sets")
     high, low = band.y[:3], band.y[3:][::-1]
     for place, k in enumerate((1, 2, 5)):
         drawn = scores[k].random_auc

@@ -47,7 +47,7 @@ def test_the_clean_run_is_in_the_middle_and_its_accuracy_in_the_note():
     assert sorted((line.x0, line.x1, line.y0, line.y1) for line in figure.layout.shapes) == [(0, 0, 0, 1), (0, 1, 0, 0)]
     baseline = 100 * float(sweep.clean_correct.mean())
     assert (
-        f"n = 40 questions; baseline, without intervention: {baseline:.1f} % right" in figure.layout.title.subtitle.text
+        f"n = 40 questions; baseline, without intervention: {baseline:.1f}% right" in figure.layout.title.subtitle.text
     )
 
 

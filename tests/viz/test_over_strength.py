@@ -46,7 +46,7 @@ def test_a_mean_over_draws_has_bootstrap_intervals(figure):
     left, _ = lines(drawn, "random heads")
     low, high = bootstrap_mean(twice.correct[:, np.tile(CHOOSES, 2)].T)
     np.testing.assert_allclose(left.error_y.array, 100 * high - left.y)
-    assert left.customdata[0][1] == f"95 % interval {100 * low[0]:.1f} to {100 * high[0]:.1f} %"
+    assert left.customdata[0][1] == f"95% interval {100 * low[0]:.1f} to {high[0]:.1%}"
     assert left.line.dash == "dot"
 
 

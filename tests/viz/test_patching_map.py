@@ -65,7 +65,7 @@ def test_the_hover_says_place_mean_interval_and_pairs():
     told = patching_map(found, confidence=0.9, seed=3).data[0].customdata[2, 1]
     low, high = (ends[2, 1] for ends in found.interval(confidence=0.9, seed=3))
     mean = found.mean()[2, 1]
-    assert told == f"layer 5, head 1<br>{mean:.3f}, 90 % interval {low:.3f} to {high:.3f}<br>n = 11 pairs"
+    assert told == f"layer 5, head 1<br>{mean:.3f}, 90% interval {low:.3f} to {high:.3f}<br>n = 11 pairs"
 
 
 def test_a_place_that_there_is_not_is_blank():
@@ -148,6 +148,4 @@ def test_a_measured_map_of_the_toy_shows_the_planted_head_and_how_many_answers_c
     found = ma.analyses.activation_patching(toy, questions, over=("layer", "head"), positions="last")
     cells = patching_map(found).data[0]
     assert np.unravel_index(np.argmax(cells.z), cells.z.shape) == (1, 2)
-    assert cells.customdata[1, 2].endswith(
-        f"another answer in {100 * found.flips[1, 2]:.0f} % of all pairs with this place"
-    )
+    assert cells.customdata[1, 2].endswith(f"another answer in {found.flips[1, 2]:.0%} of all pairs with this place")

@@ -24,7 +24,7 @@ def test_the_band_of_several_questions_is_their_bootstrap_mean():
     figure = audio_share_by_layer(result)
     np.testing.assert_allclose(line(figure, "audio").customdata, 100 * np.stack([low, high], axis=1))
     assert "n = 6 questions" in figure.layout.title.text
-    assert "95 % interval over clips" in figure.layout.title.subtitle.text
+    assert "95% interval over clips" in figure.layout.title.subtitle.text
 
 
 def test_few_questions_have_no_band_and_the_figure_says_so():

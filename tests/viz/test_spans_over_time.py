@@ -48,3 +48,11 @@ def test_questions_that_the_figure_has_no_room_for_are_left_out_whole_and_counte
     assert len(figure.layout.yaxis.ticktext) == 9
     assert figure.layout.title.text.endswith("n = 1 question")
     assert figure.layout.title.subtitle.text.endswith("; the first 1 of 3 questions")
+
+
+def test_lines_part_the_rows_of_one_question_from_those_of_the_next():
+    right = "1.0 - 2.0 seconds, dog. 3.0 - 4.0 seconds, car."
+    figure = spans_over_time(study("dac", [("nothing", right)] * 2))
+    assert [shape.y0 for shape in figure.layout.shapes] == [1.5]
+    assert figure.layout.title.subtitle.text.endswith("; lines between questions")
+    assert not spans_over_time(study("dac", [("nothing", right)])).layout.shapes

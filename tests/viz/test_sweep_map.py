@@ -44,7 +44,7 @@ def test_the_baseline_is_written_with_the_number_of_questions():
     sweep = dataset()
     figure = sweep_map(sweep)
     baseline = 100 * float(sweep.clean_correct.mean())
-    assert f"n = 40 questions; baseline, without intervention: {baseline:.1f} %" in figure.layout.title.subtitle.text
+    assert f"n = 40 questions; baseline, without intervention: {baseline:.1f}%" in figure.layout.title.subtitle.text
     assert figure.data[0].colorbar.ticktext[0] == f"{baseline:.0f} baseline"
 
 
@@ -58,8 +58,8 @@ def test_the_hover_says_the_intervals_and_how_many_answers_changed():
         paired_difference(before, after, confidence=0.9),
     )
     assert told.startswith("layers 1, factor 2<br>")
-    assert f"{share.count} of 40<br>90 % interval {100 * share.low:.1f} to {100 * share.high:.1f} %" in told
-    assert f"90 % interval {100 * change.low:+.1f} to {100 * change.high:+.1f}" in told
+    assert f"{share.count} of 40<br>90% interval {100 * share.low:.1f} to {share.high:.1%}" in told
+    assert f"90% interval {100 * change.low:+.1f} to {100 * change.high:+.1f}" in told
     assert f"{(~before & after).sum()} answers fixed, {(before & ~after).sum()} broken" in told
 
 
@@ -81,8 +81,8 @@ def test_margins_have_bootstrap_intervals_of_their_mean_and_of_their_change():
     low, high = bootstrap_mean(margin, seed=3)
     down, up = bootstrap_mean(margin - sweep.clean_margin.values, seed=3)
     told = cells.customdata[0, 1]
-    assert f"mean margin {margin.mean():.2f}<br>95 % interval {low:.2f} to {high:.2f}" in told
-    assert f"logits, 95 % interval {down:+.3f} to {up:+.3f}" in told
+    assert f"mean margin {margin.mean():.2f}<br>95% interval {low:.2f} to {high:.2f}" in told
+    assert f"logits, 95% interval {down:+.3f} to {up:+.3f}" in told
 
 
 def test_small_maps_have_their_numbers_written_in_and_large_ones_do_not():

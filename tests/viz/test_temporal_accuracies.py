@@ -21,5 +21,5 @@ def test_what_guessing_gets_is_drawn_and_told():
     figure = temporal_accuracies(study())
     assert [line.y0 for line in figure.layout.shapes] == [25.0]
     assert figure.layout.title.text.endswith("(n = 8 questions)")
-    assert figure.layout.title.subtitle.text.endswith("dotted: guessing gets 25 % right")
+    assert figure.layout.title.subtitle.text.endswith("dotted: guessing gets 25% right")
     assert np.isclose(study().chance, 0.25)

@@ -16,6 +16,7 @@ from transformers import BatchFeature
 from mechaudio.models.desta.speech import Silero
 from mechaudio.models.own_classes import ClipProcessor, clips_given
 from mechaudio.models.padding import left_padded
+from mechaudio.showing import count_of
 
 AUDIO_TOKEN = "<|reserved_special_token_87|>"
 _BEFORE, _BEHIND = "<start_audio>", "<end_audio>"
@@ -138,7 +139,9 @@ class DestaProcessor(ClipProcessor):
             return BatchFeature(heard)
         words = [" "] * len(clips) if transcripts is None else list(transcripts)
         if len(words) != len(clips):
-            raise ValueError(f"there are {len(clips)} clips and {len(words)} transcripts: give one for each")
+            raise ValueError(
+                f"there are {count_of(len(clips), 'clip')} and {count_of(len(words), 'transcript')}: give one for each"
+            )
         ids = self.with_clips(text, [self._in_place_of(transcript) for transcript in words])
         return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
 

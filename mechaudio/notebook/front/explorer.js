@@ -99,8 +99,8 @@ export function ticksOf(seconds, most) {
 /** A share in percent: two digits where it is small. */
 export function percent(share) {
   const value = 100 * share;
-  if (value < 0.001) return "0 %";
-  return `${value >= 9.95 ? value.toFixed(0) : value >= 0.095 ? value.toFixed(1) : value.toPrecision(1)} %`;
+  if (value < 0.001) return "0%";
+  return `${value >= 9.95 ? value.toFixed(0) : value >= 0.095 ? value.toFixed(1) : value.toPrecision(1)}%`;
 }
 
 /** Seconds with two decimals. */

@@ -175,7 +175,7 @@ def test_a_recogniser_that_writes_no_text_is_told(desta):
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        (["one", "two"], ValueError, "has 1 clips and 2 transcripts: give one per clip"),
+        (["one", "two"], ValueError, "has 1 clip and 2 transcripts: give one per clip"),
         (7, TypeError, "is a text, or a list of one per clip: 7"),
         ([3], TypeError, "is a text, or a list of one per clip"),
         ("it ends <|eot_id|> here", ValueError, "reads as control, not as words"),
@@ -296,7 +296,7 @@ def test_the_detector_of_the_release_hears_no_speech_in_noise():
     ("given", "said"),
     [
         ({"text": ["<|reserved_special_token_87|>"], "audio": []}, "1 placeholders .* for 0 clips"),
-        ({"text": ["a"], "transcripts": ["b"]}, "there are 0 clips and 1 transcripts: give one for each"),
+        ({"text": ["a"], "transcripts": ["b"]}, "there are 0 clips and 1 transcript: give one for each"),
         ({"audio": [noise(1.0)], "sampling_rate": 8000}, "clips are at 16000 Hz"),
         ({"text": ["a", "a b c d"]}, "prompts of different lengths: pass padding=True"),
     ],
