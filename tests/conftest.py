@@ -36,6 +36,7 @@ def pytest_collection_modifyitems(items):
     lacking = {family for family, name in named.items() if not hasattr(transformers, name)}
     for item in items:
         params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        params = [part for value in params for part in (value if isinstance(value, tuple) else (value,))]
         for family in lacking.intersection(value for value in params if isinstance(value, str)):
             reason = f"transformers {transformers.__version__} has no {named[family]}"
             item.add_marker(pytest.mark.skip(reason=reason))
